@@ -1,0 +1,1 @@
+"""The engine: configuration, plan, runs, supervisor, monitor, diagnosis; torch only under `training`."""

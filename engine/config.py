@@ -1,0 +1,160 @@
+"""RunConfig: every setting of a run, typed, bounded and described where it is declared.
+
+A setting's name is unique over all sections, so ``batch_size=64`` on the command line needs no
+section, while files group the settings to read well. Checks that need only one value are in the
+annotations; checks that need the machine are in `gputrain.engine.plan`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class DataConfig(_Part):
+    """What is read, and how it reaches the device."""
+
+    dataset: Annotated[
+        Literal["demo", "imagefolder"],
+        Meta(description="the reader: a folder of class folders, or the built-in data set that is drawn once"),
+    ] = "demo"
+    data_dir: Annotated[
+        str, Meta(description="folder that holds the data; empty: the built-in data set's own folder in the cache")
+    ] = ""
+    train_split: Annotated[str, Meta(min_length=1, description="sub-folder of data_dir to train on")] = "train"
+    val_split: Annotated[str, Meta(description="sub-folder of data_dir to validate on; empty: no validation")] = "val"
+    image_size: Annotated[
+        int, Meta(ge=8, le=4096, description="side of the square crop that the model sees, in pixels")
+    ] = 224
+    val_resize: Annotated[
+        int, Meta(ge=8, le=8192, description="short side that validation images are resized to before the centre crop")
+    ] = 256
+    augment: Annotated[
+        Literal["none", "flip", "crop_flip"],
+        Meta(description="training augmentation: none, horizontal flips, or random resized crops and flips"),
+    ] = "crop_flip"
+    crop_min_scale: Annotated[
+        float, Meta(gt=0, le=1, description="smallest share of the image's area that a random crop keeps")
+    ] = 0.08
+    batch_size: Annotated[int, Meta(ge=1, le=65536, description="images in one batch on one device")] = 32
+    val_batch_size: Annotated[
+        int, Meta(ge=0, le=65536, description="images in one validation batch; 0: the same as batch_size")
+    ] = 0
+    num_workers: Annotated[
+        int, Meta(ge=0, le=1024, description="processes that read, decode and augment; 0: in the training process")
+    ] = 2
+    prefetch_factor: Annotated[int, Meta(ge=1, le=256, description="batches that each worker prepares ahead")] = 2
+    persistent_workers: Annotated[bool, Meta(description="keep the workers alive between epochs")] = True
+    pin_memory: Annotated[bool, Meta(description="page-locked host batches, for faster copies to a GPU")] = True
+    non_blocking: Annotated[bool, Meta(description="copy to the GPU while the previous step still runs")] = True
+    max_bad_images: Annotated[
+        int, Meta(ge=0, description="unreadable images to skip with a note before the run fails")
+    ] = 100
+
+
+class ModelConfig(_Part):
+    """The network."""
+
+    model: Annotated[
+        str, Meta(min_length=1, description="simple_cnn, or a classification model of torchvision by name (resnet50)")
+    ] = "simple_cnn"
+    weights: Annotated[
+        str, Meta(description="file of weights to start from, or torchvision's name for its own; empty: random")
+    ] = ""
+    width: Annotated[int, Meta(ge=4, le=1024, description="channels of simple_cnn's first stage")] = 32
+
+
+class OptimConfig(_Part):
+    """How the weights are updated."""
+
+    optimizer: Annotated[Literal["sgd", "adamw"], Meta(description="the update rule")] = "sgd"
+    lr: Annotated[float, Meta(gt=0, le=100, description="peak learning rate at lr_batch_size images per update")] = 0.1
+    lr_batch_size: Annotated[
+        int, Meta(ge=0, description="total batch that lr is meant for: lr is scaled linearly from it; 0: no scaling")
+    ] = 256
+    momentum: Annotated[float, Meta(ge=0, lt=1, description="momentum of sgd, beta1 of adamw")] = 0.9
+    weight_decay: Annotated[float, Meta(ge=0, le=10, description="decay of weights; norms and biases are left out")] = (
+        5e-5
+    )
+    schedule: Annotated[
+        Literal["cosine", "one_cycle", "constant"], Meta(description="course of the learning rate after the warm-up")
+    ] = "cosine"
+    warmup_epochs: Annotated[
+        float, Meta(ge=0, description="epochs in which the learning rate rises linearly to its peak")
+    ] = 0.0
+    label_smoothing: Annotated[float, Meta(ge=0, lt=1, description="share of the target spread over all classes")] = 0.0
+    accumulation_steps: Annotated[int, Meta(ge=1, le=4096, description="batches whose gradients make one update")] = 1
+    clip_grad_norm: Annotated[float, Meta(ge=0, description="largest gradient norm; 0: no clipping")] = 0.0
+
+
+class SpeedConfig(_Part):
+    """What makes a step faster; each says in the plan when this machine can't do it."""
+
+    precision: Annotated[
+        Precision, Meta(description="arithmetic of the forward and backward pass; auto: the best the device is fast at")
+    ] = "auto"
+    channels_last: Annotated[bool, Meta(description="NHWC memory format, faster for convolutions on tensor cores")] = (
+        True
+    )
+    tf32: Annotated[bool, Meta(description="TensorFloat-32 for float32 matrix products (compute capability ≥ 8.0)")] = (
+        True
+    )
+    cudnn_benchmark: Annotated[bool, Meta(description="let cuDNN time its convolution algorithms once per shape")] = (
+        True
+    )
+    compile: Annotated[bool, Meta(description="torch.compile the model: faster steps after a slow start")] = False
+    compile_mode: Annotated[
+        Literal["default", "reduce-overhead", "max-autotune"], Meta(description="mode of torch.compile")
+    ] = "default"
+    fused_optimizer: Annotated[bool, Meta(description="update all weights in one kernel where the optimizer can")] = (
+        True
+    )
+    set_to_none: Annotated[bool, Meta(description="free gradients between updates instead of zeroing them")] = True
+
+
+class CheckpointConfig(_Part):
+    """What is kept, and how often."""
+
+    checkpoint_epochs: Annotated[
+        int, Meta(ge=0, description="epochs between checkpoints; 0: only on request and at the end")
+    ] = 1
+    checkpoint_steps: Annotated[int, Meta(ge=0, description="steps between checkpoints within an epoch; 0: none")] = 0
+    keep_last: Annotated[int, Meta(ge=1, le=1000, description="newest checkpoints that are kept beside the best")] = 2
+    validate_epochs: Annotated[int, Meta(ge=1, description="epochs between validations")] = 1
+
+
+class MonitorConfig(_Part):
+    """What is recorded about the machine."""
+
+    sample_seconds: Annotated[float, Meta(ge=0.2, le=3600, description="seconds between two hardware samples")] = 1.0
+    resources_csv: Annotated[bool, Meta(description="write the samples to resources.csv in the run directory")] = False
+
+
+class RunConfig(_Part):
+    """All that is needed to launch the same run again."""
+
+    recipe: Annotated[str, Meta(description="recipe that the settings started from")] = ""
+    profile: Annotated[str, Meta(description="hardware profile that the settings started from")] = ""
+    preset: Annotated[str, Meta(description="preset of the profile")] = ""
+    name: Annotated[str, Meta(max_length=80, description="a name for the run, shown in lists")] = ""
+    device: Annotated[Device, Meta(description="where to train; auto: a GPU when one can be used, else the CPU")] = (
+        "auto"
+    )
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of weights, order and augmentation")] = 0
+    epochs: Annotated[int, Meta(ge=1, le=1_000_000, description="passes over the training images")] = 10
+    max_steps: Annotated[int, Meta(ge=0, description="stop after so many batches; 0: after the last epoch")] = 0
+    resume_from: Annotated[str, Meta(description="checkpoint file to go on from; empty: a new start")] = ""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    speed: SpeedConfig = SpeedConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    monitor: MonitorConfig = MonitorConfig()

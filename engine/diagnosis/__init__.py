@@ -1,0 +1,1 @@
+"""From figures to causes: pure functions over windows of events."""

@@ -1,0 +1,458 @@
+"""Everything that crosses a process border: the events of a run, and the commands to it.
+
+One event is one line of ``events.jsonl``: a JSON object that names its own type, with a sequence
+number, the format's version, wall-clock and monotonic time. All durations are in seconds, sizes in
+bytes, rates per second and shares in 0…1 unless a name says percent. Figures that could not be
+measured are None, never 0.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+FORMAT_VERSION = 1
+
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """What all events have. The supervisor, the only writer, stamps these four fields."""
+
+    seq: int = 0
+    """Number of the event in its run, from 1, without gaps."""
+    v: int = 0
+    """`FORMAT_VERSION` of the writer; 0 on an event that was not recorded yet."""
+    wall: float = 0.0
+    """Seconds since 1970 by the wall clock, which may jump."""
+    mono: float = 0.0
+    """Seconds by the monotonic clock of the host's boot; for durations."""
+
+
+class Phase(enum.StrEnum):
+    """What the run is busy with; one at a time."""
+
+    STARTING = "starting"
+    IMPORTING = "importing torch"
+    DRAWING_DATA = "drawing the demo images"
+    SCANNING_DATA = "scanning the data"
+    BUILDING = "building the model"
+    COMPILING = "compiling"
+    WARMING_UP = "filling the queue"
+    TRAINING = "training"
+    VALIDATING = "validating"
+    SAVING = "saving a checkpoint"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Outcome(enum.StrEnum):
+    """How a run ended."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    KILLED = "killed"
+
+
+class RunStarted(Event, frozen=True, tag="run_started"):
+    """The supervisor took over the run directory."""
+
+    run_id: str
+    settings: dict[str, Any]
+    """The resolved configuration, flat: setting name → value."""
+    origins: dict[str, str] = {}
+    """Where each setting's value came from, in the plan's words."""
+    host: str = ""
+    pid: int = 0
+    """Process id of the supervisor."""
+    boot_id: str = ""
+    python: str = ""
+    version: str = ""
+    """Version of gputrain-tui."""
+    gpus: tuple[str, ...] = ()
+    """Names of the GPUs that the run may use."""
+    usable_cores: float = 0.0
+    memory_limit: int = 0
+
+
+class PhaseChanged(Event, frozen=True, tag="phase"):
+    """The run began something else, or is so far through what may take over a second."""
+
+    phase: Phase
+    detail: str = ""
+    done: float | None = None
+    total: float | None = None
+    unit: str = ""
+    eta_seconds: float | None = None
+
+
+class Notice(Event, frozen=True, tag="notice"):
+    """A sentence for the person: what was changed, refused, skipped or lost."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+    source: Literal["supervisor", "trainer", "plan", "monitor"] = "trainer"
+
+
+class DataReady(Event, frozen=True, tag="data_ready"):
+    """The data set was read and counted."""
+
+    dataset: str
+    path: str
+    train_images: int
+    val_images: int
+    classes: tuple[str, ...]
+    """Class names; cut to the first 1,000."""
+    class_count: int
+    batches_per_epoch: int
+    seconds: float
+
+
+class ModelReady(Event, frozen=True, tag="model_ready"):
+    """The model is on its device and the first step may begin."""
+
+    model: str
+    parameters: int
+    device: str
+    """``cpu`` or ``cuda:0``."""
+    device_name: str
+    precision: Literal["fp32", "fp16", "bf16"]
+    channels_last: bool
+    compiled: bool
+    optimizer: str
+    total_steps: int
+    total_updates: int
+    start_step: int = 0
+    torch_version: str = ""
+    cuda_version: str = ""
+    trainer_pid: int = 0
+
+
+class Steps(Event, frozen=True, tag="steps"):
+    """A window of training steps (at most ten windows a second). One step is one batch on the device."""
+
+    step: int
+    """Steps done since the run's very start, resumed parts included."""
+    epoch: int
+    """From 0."""
+    epoch_step: int
+    """Steps done in this epoch."""
+    images: int
+    """Images trained on since the run's very start."""
+    window_steps: int
+    window_seconds: float
+    images_per_second: float
+    loss: float | None
+    """Mean training loss of the newest steps that were fetched from the device; None: not fetched in this window."""
+    lr: float
+    data_wait: float
+    """Seconds of the window in which the loop waited for a batch."""
+    copy: float | None
+    """Seconds of host-to-device copies (CUDA events; None on the CPU, where nothing is copied)."""
+    compute: float
+    """Seconds of forward, backward and update (CUDA events on a GPU, the clock on the CPU)."""
+    other: float
+    """Seconds of the window that are none of the above: checkpoints, validation, logging."""
+    first_batch_wait: float = 0.0
+    """The part of data_wait that was for the first batch of an epoch."""
+    grad_norm: float | None = None
+    loss_scale: float | None = None
+    queue_depth: float | None = None
+    """Mean number of finished batches that waited for the loop."""
+    queue_capacity: int | None = None
+    vram_allocated: int | None = None
+    vram_reserved: int | None = None
+    vram_peak: int | None = None
+    alloc_retries: int | None = None
+    bytes_copied: int | None = None
+    dropped: int = 0
+    """Windows that were not reported because the queue to the supervisor was full."""
+
+
+class LoaderStats(Event, frozen=True, tag="loader"):
+    """Accounting inside the data workers since the last such event."""
+
+    workers: int
+    kind: str
+    """``processes`` or ``threads`` or ``inline``."""
+    seconds: float
+    samples: int
+    busy: float | None
+    """Share of the workers' time that was spent on samples, 0…1."""
+    cpu_ratio: float | None
+    """CPU time over wall time while working on samples."""
+    run_delay: float | None
+    """Share of the working time in which a worker was runnable but not running (schedstat)."""
+    read_share: float | None
+    """Share of the working time that was spent reading files."""
+    bytes_read: int | None
+    """Bytes of the samples' files."""
+    disk_bytes: int | None
+    """Bytes that came from a disk and not from the page cache (``/proc/self/io``)."""
+    bad_images: int = 0
+
+
+class EpochEnded(Event, frozen=True, tag="epoch_ended"):
+    """All training images of an epoch were used."""
+
+    epoch: int
+    step: int
+    seconds: float
+    images_per_second: float
+    train_loss: float | None
+    train_accuracy: float | None = None
+
+
+class Validated(Event, frozen=True, tag="validated"):
+    """The model was tried on the validation images."""
+
+    epoch: int
+    step: int
+    metrics: dict[str, float]
+    """``loss``, ``accuracy`` (share of images, 0…1), ``accuracy_top5`` …"""
+    metric: str
+    """The metric that decides what is best."""
+    best: bool
+    images: int
+    seconds: float
+
+
+class CheckpointSaved(Event, frozen=True, tag="checkpoint"):
+    """A checkpoint is complete on disk."""
+
+    kind: Literal["last", "best", "requested", "final"]
+    file: str
+    """File name below the run's ``checkpoints`` folder."""
+    step: int
+    epoch: int
+    bytes: int
+    seconds: float
+
+
+class GpuProcess(Struct, frozen=True, omit_defaults=True):
+    """A process that holds memory on a GPU."""
+
+    pid: int
+    memory: int | None = None
+    name: str = ""
+    user: str = ""
+    ours: bool = False
+
+
+class GpuSample(Struct, frozen=True, omit_defaults=True):
+    """One GPU at one moment; every figure may be absent."""
+
+    index: int
+    uuid: str = ""
+    name: str = ""
+    error: str = ""
+    """Why the GPU could not be read (``lost``, ``driver not loaded``, ``no answer for 3 s``), else empty."""
+    utilization: float | None = None
+    """Percent of the last sampling period in which any kernel ran (NVML ``utilization.gpu``)."""
+    memory_utilization: float | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    power: float | None = None
+    """Watts."""
+    power_limit: float | None = None
+    temperature: float | None = None
+    """Degrees Celsius."""
+    temperature_slowdown: float | None = None
+    fan: float | None = None
+    sm_clock: int | None = None
+    """MHz."""
+    sm_clock_max: int | None = None
+    memory_clock: int | None = None
+    pcie_rx: float | None = None
+    pcie_tx: float | None = None
+    pcie_generation: int | None = None
+    pcie_width: int | None = None
+    throttle: tuple[str, ...] = ()
+    """Reasons for a lowered clock, in words (``power cap``, ``hardware thermal``)."""
+    processes: tuple[GpuProcess, ...] = ()
+
+
+class DiskSample(Struct, frozen=True, omit_defaults=True):
+    """Traffic of all disks, and of the device that holds the data."""
+
+    read_rate: float | None = None
+    write_rate: float | None = None
+    read_iops: float | None = None
+    write_iops: float | None = None
+    device: str = ""
+    """The data path's device, where it could be found."""
+    device_read_rate: float | None = None
+    device_busy: float | None = None
+    """Share of the time in which the device had requests, 0…1."""
+
+
+class HardwareSample(Event, frozen=True, tag="hardware"):
+    """The machine at one moment."""
+
+    interval: float
+    """Seconds since the sample before; rates are means over it."""
+    cpu_percent: float | None = None
+    """Of all usable cores together, 0…100."""
+    per_core: tuple[float, ...] = ()
+    usable_cores: float = 0.0
+    """min(affinity, cgroup quota); may be a fraction."""
+    host_cores: int = 0
+    load_1m: float | None = None
+    cpu_frequency: float | None = None
+    run_cpu: float | None = None
+    """Cores that the run's own processes used."""
+    foreign_cpu: float | None = None
+    """Cores that all other processes used."""
+    throttled_share: float | None = None
+    """Share of cgroup periods in which the CPU quota ran out."""
+    ram_total: int | None = None
+    """The memory that the run may use: the host's, or its cgroup's limit."""
+    ram_available: int | None = None
+    ram_used: int | None = None
+    ram_cached: int | None = None
+    swap_used: int | None = None
+    run_rss: int | None = None
+    """Resident memory of the run's processes (shared pages counted once per process)."""
+    shm_used: int | None = None
+    shm_total: int | None = None
+    disk: DiskSample | None = None
+    net_rx: float | None = None
+    net_tx: float | None = None
+    psi_cpu: float | None = None
+    """Pressure stall: share of the last 10 s in which some task waited, 0…1."""
+    psi_io: float | None = None
+    psi_memory: float | None = None
+    gpus: tuple[GpuSample, ...] = ()
+    gpu_error: str = ""
+    """Why there are no GPUs to show (``no NVIDIA driver``), else empty."""
+    sample_cost: float | None = None
+    """Seconds that taking this sample took."""
+
+
+class Hint(Struct, frozen=True, omit_defaults=True):
+    """A symptom, its evidence and what to do about it."""
+
+    id: str
+    """The rule's stable name."""
+    severity: Literal["info", "warning", "critical"]
+    title: str
+    evidence: str
+    action: str
+    changes: dict[str, Any] = {}
+    """Settings that would put the action into effect."""
+
+
+class HintsChanged(Event, frozen=True, tag="hints"):
+    """The hints that hold from now on, the most important first."""
+
+    hints: tuple[Hint, ...]
+
+
+class LogLine(Event, frozen=True, tag="log"):
+    """A line that the trainer printed, made harmless and cut to 2,000 characters."""
+
+    text: str
+    skipped: int = 0
+    """Lines before this one that were left out because there were too many a second."""
+
+
+class CommandTaken(Event, frozen=True, tag="command"):
+    """A command reached the run."""
+
+    command: str
+    sender: str
+    answer: str = ""
+
+
+class RunEnded(Event, frozen=True, tag="run_ended"):
+    """The last event of a run."""
+
+    outcome: Outcome
+    reason: str
+    """One sentence: why it ended, and what to do if it should not have."""
+    exit_code: int | None = None
+    signal: int | None = None
+    step: int = 0
+    error: str = ""
+    """The exception as ``Type: message``, for a failed run."""
+    traceback: str = ""
+
+
+AnyEvent = (
+    RunStarted
+    | PhaseChanged
+    | Notice
+    | DataReady
+    | ModelReady
+    | Steps
+    | LoaderStats
+    | EpochEnded
+    | Validated
+    | CheckpointSaved
+    | HardwareSample
+    | HintsChanged
+    | LogLine
+    | CommandTaken
+    | RunEnded
+)
+
+
+class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """A request to a run; `sender` says who asks (user, host and terminal)."""
+
+    sender: str = ""
+
+
+class Stop(Command, frozen=True, tag="stop"):
+    """End the run: after a checkpoint, or at once."""
+
+    checkpoint: bool = True
+
+
+class Checkpoint(Command, frozen=True, tag="checkpoint"):
+    """Write a checkpoint after the current step."""
+
+
+class Pause(Command, frozen=True, tag="pause"):
+    """Stop stepping, keep everything in memory."""
+
+
+class Resume(Command, frozen=True, tag="resume"):
+    """Go on after `Pause`."""
+
+
+AnyCommand = Stop | Checkpoint | Pause | Resume
+
+_encoder = msgspec.json.Encoder()
+_event_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """One line of JSON, without the line break. A loss that is not finite becomes null."""
+    return _encoder.encode(event)
+
+
+def decode(line: bytes) -> AnyEvent | None:
+    """The event of a line; None for a torn line, or a type that a later version added."""
+    try:
+        return _event_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def stamp(event: AnyEvent, seq: int, wall: float, mono: float) -> AnyEvent:
+    """`event` as it is recorded: numbered, versioned and timed."""
+    return msgspec.structs.replace(event, seq=seq, v=FORMAT_VERSION, wall=wall, mono=mono)
+
+
+def encode_command(command: AnyCommand) -> bytes:
+    """A command as JSON."""
+    return _encoder.encode(command)
+
+
+def decode_command(raw: bytes) -> AnyCommand:
+    """The command in `raw`. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(raw, type=AnyCommand)

@@ -19,7 +19,7 @@ class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class DataConfig(_Part):
+class DataConfig(_Part, frozen=True):
     """What is read, and how it reaches the device."""
 
     dataset: Annotated[
@@ -44,6 +44,17 @@ class DataConfig(_Part):
     crop_min_scale: Annotated[
         float, Meta(gt=0, le=1, description="smallest share of the image's area that a random crop keeps")
     ] = 0.08
+    loader: Annotated[
+        Literal["auto", "threads", "processes"],
+        Meta(description="workers as threads over one shared batch, as processes, or whichever suits the data"),
+    ] = "auto"
+    cache: Annotated[
+        Literal["none", "ram", "disk"], Meta(description="keep prepared images after the first epoch, and where")
+    ] = "none"
+    cache_form: Annotated[
+        Literal["raw", "jpeg"],
+        Meta(description="what the cache keeps: decoded pixels, or JPEG tiles of the full image"),
+    ] = "raw"
     batch_size: Annotated[int, Meta(ge=1, le=65536, description="images in one batch on one device")] = 32
     val_batch_size: Annotated[
         int, Meta(ge=0, le=65536, description="images in one validation batch; 0: the same as batch_size")
@@ -60,7 +71,7 @@ class DataConfig(_Part):
     ] = 100
 
 
-class ModelConfig(_Part):
+class ModelConfig(_Part, frozen=True):
     """The network."""
 
     model: Annotated[
@@ -72,7 +83,7 @@ class ModelConfig(_Part):
     width: Annotated[int, Meta(ge=4, le=1024, description="channels of simple_cnn's first stage")] = 32
 
 
-class OptimConfig(_Part):
+class OptimConfig(_Part, frozen=True):
     """How the weights are updated."""
 
     optimizer: Annotated[Literal["sgd", "adamw"], Meta(description="the update rule")] = "sgd"
@@ -95,7 +106,7 @@ class OptimConfig(_Part):
     clip_grad_norm: Annotated[float, Meta(ge=0, description="largest gradient norm; 0: no clipping")] = 0.0
 
 
-class SpeedConfig(_Part):
+class SpeedConfig(_Part, frozen=True):
     """What makes a step faster; each says in the plan when this machine can't do it."""
 
     precision: Annotated[
@@ -120,7 +131,7 @@ class SpeedConfig(_Part):
     set_to_none: Annotated[bool, Meta(description="free gradients between updates instead of zeroing them")] = True
 
 
-class CheckpointConfig(_Part):
+class CheckpointConfig(_Part, frozen=True):
     """What is kept, and how often."""
 
     checkpoint_epochs: Annotated[
@@ -131,14 +142,14 @@ class CheckpointConfig(_Part):
     validate_epochs: Annotated[int, Meta(ge=1, description="epochs between validations")] = 1
 
 
-class MonitorConfig(_Part):
+class MonitorConfig(_Part, frozen=True):
     """What is recorded about the machine."""
 
     sample_seconds: Annotated[float, Meta(ge=0.2, le=3600, description="seconds between two hardware samples")] = 1.0
     resources_csv: Annotated[bool, Meta(description="write the samples to resources.csv in the run directory")] = False
 
 
-class RunConfig(_Part):
+class RunConfig(_Part, frozen=True):
     """All that is needed to launch the same run again."""
 
     recipe: Annotated[str, Meta(description="recipe that the settings started from")] = ""

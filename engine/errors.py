@@ -17,7 +17,7 @@ EXIT_KILLED = 4
 """The run's processes were ended from outside: a signal, the kernel's OOM killer, a reboot."""
 
 
-class BadInput(Exception):
+class BadInput(Exception):  # noqa: N818 - reads as what it is: `raise BadInput(...)`
     """Something the user wrote or named is wrong.
 
     The message names the place and the remedy (``profile.yaml:12: batch_size must be ≥ 1, got 0``).

@@ -428,6 +428,7 @@ AnyCommand = Stop | Checkpoint | Pause | Resume
 
 _encoder = msgspec.json.Encoder()
 _event_decoder = msgspec.json.Decoder(AnyEvent)
+_command_decoder = msgspec.json.Decoder(AnyCommand)
 
 
 def encode(event: Event) -> bytes:
@@ -438,7 +439,8 @@ def encode(event: Event) -> bytes:
 def decode(line: bytes) -> AnyEvent | None:
     """The event of a line; None for a torn line, or a type that a later version added."""
     try:
-        return _event_decoder.decode(line)
+        event: AnyEvent = _event_decoder.decode(line)
+        return event
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
@@ -455,4 +457,5 @@ def encode_command(command: AnyCommand) -> bytes:
 
 def decode_command(raw: bytes) -> AnyCommand:
     """The command in `raw`. Raises msgspec.DecodeError."""
-    return msgspec.json.decode(raw, type=AnyCommand)
+    command: AnyCommand = _command_decoder.decode(raw)
+    return command

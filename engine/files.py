@@ -31,19 +31,20 @@ def config_home() -> Path:
 def _xdg(variable: str, default: str) -> Path:
     # The XDG base directory specification: a relative path in the variable is to be ignored.
     value = os.environ.get(variable, "")
-    return Path(value) if os.path.isabs(value) else Path.home() / default
+    return Path(value) if Path(value).is_absolute() else Path.home() / default
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace `path` by `content`: written aside, fsynced, renamed. Raises OSError, leaving the old file."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
+        temporary.chmod(mode)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import yaml
+
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput, did_you_mean
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import yaml
+
 from gputrain.engine import settings
 from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain

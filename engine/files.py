@@ -6,32 +6,33 @@ import os
 import tempfile
 from pathlib import Path
 
+from gputrain.engine.errors import BadInput
+
 
 def state_home() -> Path:
-    """The folder of all runs' state: ``$GPUTRAIN_HOME`` or ``$XDG_STATE_HOME/gputrain``."""
-    if own := os.environ.get("GPUTRAIN_HOME"):
-        return Path(own).expanduser()
-    return _xdg("XDG_STATE_HOME", ".local/state") / "gputrain"
+    """The folder of all runs' state: ``$GPUTRAIN_HOME`` or ``$XDG_STATE_HOME/gputrain``. Raises BadInput."""
+    return _home("GPUTRAIN_HOME", "XDG_STATE_HOME", ".local/state")
 
 
 def cache_home() -> Path:
-    """The folder of data that can be made again: ``$GPUTRAIN_CACHE`` or ``$XDG_CACHE_HOME/gputrain``."""
-    if own := os.environ.get("GPUTRAIN_CACHE"):
-        return Path(own).expanduser()
-    return _xdg("XDG_CACHE_HOME", ".cache") / "gputrain"
+    """Data that can be made again: ``$GPUTRAIN_CACHE`` or ``$XDG_CACHE_HOME/gputrain``. Raises BadInput."""
+    return _home("GPUTRAIN_CACHE", "XDG_CACHE_HOME", ".cache")
 
 
 def config_home() -> Path:
-    """The folder of the user's own profiles and recipes: ``$XDG_CONFIG_HOME/gputrain``."""
-    if own := os.environ.get("GPUTRAIN_CONFIG"):
-        return Path(own).expanduser()
-    return _xdg("XDG_CONFIG_HOME", ".config") / "gputrain"
+    """The user's own profiles and recipes: ``$GPUTRAIN_CONFIG`` or ``$XDG_CONFIG_HOME/gputrain``. Raises BadInput."""
+    return _home("GPUTRAIN_CONFIG", "XDG_CONFIG_HOME", ".config")
 
 
-def _xdg(variable: str, default: str) -> Path:
-    # The XDG base directory specification: a relative path in the variable is to be ignored.
-    value = os.environ.get(variable, "")
-    return Path(value) if Path(value).is_absolute() else Path.home() / default
+def _home(own: str, xdg: str, default: str) -> Path:
+    value = os.environ.get(xdg, "")
+    try:
+        if folder := os.environ.get(own):
+            return Path(folder).expanduser()
+        # The XDG base directory specification: a relative path in the variable is to be ignored.
+        return (Path(value) if Path(value).is_absolute() else Path.home() / default) / "gputrain"
+    except RuntimeError:  # no $HOME and no entry in the password file, as in some containers
+        raise BadInput(f"no home directory can be found: set {own} to a folder of yours") from None
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:

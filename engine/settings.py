@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 import typing
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,6 +18,10 @@ import yaml
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput, did_you_mean
+from gputrain.engine.text import plain
+
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What the safe loader raises: beside its own, for impossible dates, ``!!bool maybe`` and deep nesting."""
 
 RUN_SECTION = ""
 """The section of the settings that stand directly in `RunConfig`."""
@@ -77,11 +82,11 @@ def find(name: str) -> Setting:
     setting = table().get(name.rpartition(".")[2])
     if setting is None or ("." in name and name != f"{setting.section}.{setting.name}"):
         known = [*table(), *(f"{s.section}.{s.name}" for s in table().values() if s.section and "." in name)]
-        raise BadInput(f"unknown setting '{name}'{did_you_mean(name, known)}")
+        raise BadInput(f"unknown setting '{plain(name, 60)}'{did_you_mean(name[:60], known)}")
     return setting
 
 
-def check(setting: Setting, value: object) -> Any:
+def check(setting: Setting, value: Any) -> Any:
     """Return `value` in the setting's own type. Raises BadInput saying what it must be and what it was.
 
     Whole floats pass for integers and integers for floats (``lr: 1``); a text is never taken for a
@@ -91,7 +96,7 @@ def check(setting: Setting, value: object) -> Any:
         if value not in setting.choices:
             raise BadInput(_must(setting, f"be one of {', '.join(setting.choices)}", value))
         return value
-    if setting.kind is float and type(value) is int:
+    if setting.kind is float and type(value) is int and abs(value) < _LARGEST:
         value = float(value)
     if setting.kind is float and isinstance(value, str):
         # YAML 1.1 reads 1e-3 (without a dot) as a text.
@@ -100,10 +105,22 @@ def check(setting: Setting, value: object) -> Any:
         value = int(value)
     if setting.kind is str and value is None:
         value = ""
-    if type(value) is not setting.kind or value != value:
+    if type(value) is not setting.kind:
         raise BadInput(_must(setting, f"be {_KINDS[setting.kind]}", value))
+    if isinstance(value, str):
+        _check_text(setting, value)
     _check_bounds(setting, value)
     return value
+
+
+_LARGEST = 2**63
+"""Numbers beyond a signed 64-bit integer can be neither recorded nor meant."""
+
+
+def _check_text(setting: Setting, value: str) -> None:
+    # A path or a name with a line break, a NUL or an undecodable byte fails much later and far from here.
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value):
+        raise BadInput(_must(setting, "be one line of text in UTF-8 without control characters", value))
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
@@ -117,6 +134,8 @@ def _as_float(value: str) -> object:
 
 
 def _check_bounds(setting: Setting, value: Any) -> None:
+    if setting.kind in (int, float) and not abs(value) < _LARGEST:  # in this form it refuses NaN too
+        raise BadInput(_must(setting, f"be {_KINDS[setting.kind]} below 2^63", value))
     meta = setting.meta
     if meta is None:
         return
@@ -144,24 +163,26 @@ def _must(setting: Setting, what: str, value: object) -> str:
 def _yaml_word(value: object) -> str:
     """The value as the user would have written it."""
     if isinstance(value, str):
-        return f"'{value}'" if len(value) <= 60 else f"'{value[:57]}…'"
+        return f"'{plain(value, 60)}'"
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
         return "nothing"
-    return f"a {type(value).__name__}" if isinstance(value, list | dict) else f"{value}"
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        return "a number of more than 64 bits"  # and maybe of more digits than Python prints
+    return f"{value}" if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
 def parse_override(argument: str) -> tuple[str, Any]:
     """``"batch_size=64"`` → ``("batch_size", 64)``, checked. Raises BadInput naming the argument."""
     name, equals, text = argument.partition("=")
     if not equals or not name:
-        raise BadInput(f"'{argument}': expected setting=value, for example batch_size=64")
+        raise BadInput(f"'{plain(argument, 60)}': expected setting=value, for example batch_size=64")
     try:
         setting = find(name.strip())
         return setting.name, check(setting, _parse_value(setting, text.strip()))
     except BadInput as error:
-        raise BadInput(f"{argument}: {error}") from None
+        raise BadInput(f"{plain(argument, 60)}: {error}") from None
 
 
 def _parse_value(setting: Setting, text: str) -> object:
@@ -169,7 +190,7 @@ def _parse_value(setting: Setting, text: str) -> object:
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except YAML_ERRORS:
         return text
 
 

@@ -13,8 +13,18 @@ from gputrain.engine import settings
 from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 64 << 10
 """A configuration larger than this is taken for a mistake (a data file, say) and not parsed."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader without aliases: nested ones make a few lines stand for a billion values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported: repeat the value", problem_mark=mark)
+        return super().compose_node(parent, index)
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -41,18 +51,24 @@ def load(path: Path) -> Document:
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not a text in UTF-8 (byte {error.start})") from None
     if len(raw) > MAX_BYTES:
-        raise BadInput(f"{path}: larger than {MAX_BYTES >> 20} MiB, which no configuration is")
+        raise BadInput(f"{path}: larger than {MAX_BYTES >> 10} KiB, which no configuration is")
+    return parse(path, text)
+
+
+def parse(path: Path, text: str) -> Document:
+    """The mapping that `text`, the content of `path`, holds. Raises BadInput as `load` does."""
     lines: dict[str, int] = {}
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
         if node is not None:
             _collect_lines(path, node, "", lines)
-        values = yaml.safe_load(text)
+        values = loader.construct_document(node) if node is not None else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise BadInput(f"{place}: not valid YAML: {plain(error.problem or 'cannot be parsed', 200)}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except settings.YAML_ERRORS as error:
         raise BadInput(f"{path}: not valid YAML: {plain(str(error), 200)}") from None
     if values is None:
         values = {}

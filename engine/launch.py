@@ -1,0 +1,190 @@
+"""Starting a run that outlives its starter, and attaching to one from any process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine import runs
+from gputrain.engine.channel import Client
+from gputrain.engine.config import RunConfig
+from gputrain.engine.configfile import write_config
+from gputrain.engine.errors import BadInput
+from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, decode, encode_command
+from gputrain.engine.files import write_atomic
+from gputrain.engine.record import RecordReader
+from gputrain.engine.runs import RunDir
+from gputrain.engine.text import plain
+
+START_SECONDS = 15.0
+"""How long a supervisor may take to own its run directory; it needs well under one on an idle machine."""
+_LIVENESS_SECONDS = 0.5
+
+# A finished child must be waited for; nobody does so while a dashboard stays open for days.
+_started: list[subprocess.Popen[bytes]] = []
+
+
+class NotLiveError(OSError):
+    """Nobody serves the run: it has ended, or its supervisor is gone."""
+
+
+class PlanRecord(msgspec.Struct, frozen=True):
+    """What the supervisor tells of the plan that made the configuration."""
+
+    origins: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+
+def launch(config: RunConfig, origins: Mapping[str, str] | None = None, warnings: Sequence[str] = ()) -> RunDir:
+    """Start a run in a session of its own and return once its supervisor owns it.
+
+    Raises BadInput if the run directory can't be written, RuntimeError if the supervisor does not come up.
+    """
+    run = runs.create(config.name or config.recipe or "run")
+    try:
+        write_config(run.config, config, dict(origins or {}))
+        write_atomic(run.plan, msgspec.json.encode(PlanRecord(dict(origins or {}), tuple(warnings))))
+    except OSError as error:
+        raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
+    start(run)
+    return run
+
+
+def start(run: RunDir) -> None:
+    """Start the supervisor of a prepared run directory. Raises RuntimeError if it does not come up."""
+    _started[:] = [p for p in _started if p.poll() is None]
+    # A new session: no hang-up, no Ctrl-C of this terminal reaches it. -P keeps the current
+    # folder off sys.path, where a user's engine.py or queue.py would be found before ours.
+    with run.supervisor_log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    _started.append(process)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if (status := run.status()) is not None and status.pid == process.pid:
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    said = _last_line(run.supervisor_log)
+    raise RuntimeError(f"the run's supervisor did not start{': ' + said if said else ''} ({run.supervisor_log})")
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return plain(lines[-1], 300) if lines else ""
+
+
+class Attachment:
+    """A run as one reader sees it: all its events from the first, then live, each exactly once.
+
+    Made by `attach`. Not thread-safe, except that `send` may be called beside `read`.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.ended = False
+        """The newest event says that the run is over."""
+        self._reader = RecordReader(run.events)
+        self._cursor = 0
+        self._client: Client | None = None
+        self._history = True
+        self._checked = 0.0
+        self._live = False
+
+    @property
+    def live(self) -> bool:
+        """A supervisor owns the run (as of half a second ago at most)."""
+        if time.monotonic() - self._checked > _LIVENESS_SECONDS:
+            self._live, self._checked = self.run.is_live(), time.monotonic()
+        return self._live
+
+    def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
+        """The next events in order; waits up to `timeout` seconds for the first one.
+
+        From the record until its end is reached, then from the supervisor's queue, and from the record
+        again if that fails or has moved on. Raises OSError if the record can't be read.
+        """
+        found = self._fresh(self._reader.poll(limit)) if self._history or self._client is None else []
+        if found:
+            return found
+        self._history = False
+        if self.live and not self.ended and self._connected():
+            return self._from_queue(timeout, limit)
+        return self._from_record(timeout, limit)
+
+    def _connected(self) -> bool:
+        if self._client is None:
+            status = self.run.status()
+            if status is None or not status.socket:
+                return False
+            try:
+                self._client = Client(self.run, Path(status.socket))
+            except (OSError, EOFError):
+                return False
+        return True
+
+    def _from_queue(self, timeout: float, limit: int) -> list[AnyEvent]:
+        assert self._client is not None
+        try:
+            cursor, lost, lines = self._client.get_many(self._cursor, limit, timeout)
+        except (OSError, EOFError):
+            # The supervisor ended or was killed: the record has the rest.
+            self._client, self._history, self._checked = None, True, 0.0
+            return []
+        if lost:
+            self._history = True
+            return []
+        found = self._fresh([event for event in map(decode, lines) if event is not None])
+        self._cursor = max(self._cursor, cursor)
+        return found
+
+    def _from_record(self, timeout: float, limit: int) -> list[AnyEvent]:
+        deadline = time.monotonic() + timeout
+        while not (found := self._fresh(self._reader.poll(limit))):
+            if (left := deadline - time.monotonic()) <= 0:
+                break
+            time.sleep(min(0.1, left))
+        return found
+
+    def _fresh(self, found: list[AnyEvent]) -> list[AnyEvent]:
+        fresh = [event for event in found if event.seq > self._cursor]
+        if fresh:
+            self._cursor = fresh[-1].seq
+            self.ended = isinstance(fresh[-1], RunEnded)
+        return fresh
+
+    def send(self, command: AnyCommand) -> None:
+        """Hand a command to the supervisor, which answers by a `CommandTaken` event. Raises NotLiveError."""
+        status = self.run.status()
+        if status is None or status.state.over or not status.socket:
+            raise NotLiveError(f"{self.run.id} is not running")
+        try:
+            Client(self.run, Path(status.socket)).send(encode_command(command))
+        except (OSError, EOFError) as error:
+            raise NotLiveError(f"{self.run.id} cannot be reached: {error}") from error
+
+    def close(self) -> None:
+        """Leave the run, which goes on."""
+        self._reader.close()
+        self._client = None
+
+
+def attach(run: RunDir) -> Attachment:
+    """Begin to read a run, live or over."""
+    return Attachment(run)

@@ -1,0 +1,229 @@
+"""Run directories: made, listed, found by name, and what their status says.
+
+A run directory is private (0700) and holds::
+
+    config.yaml    the resolved settings; launches the same run again
+    plan.json      where each setting came from, and the plan's warnings
+    events.jsonl   the record: one event a line, written by the supervisor alone
+    status.json    the newest `Status`, for lists
+    lock           held by the supervisor for as long as it lives
+    checkpoints/   weights and training state
+    trainer.log    what the trainer printed; supervisor.log: the same of the supervisor
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.errors import BadInput, did_you_mean
+from gputrain.engine.files import state_home, write_atomic
+from gputrain.engine.text import plain
+
+
+class State(enum.StrEnum):
+    """What a run is doing; a closed set."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    KILLED = "killed"
+    DIED = "died"
+    """Never written: the status says that the run goes on, and nobody holds its lock."""
+
+    @property
+    def over(self) -> bool:
+        """No process of the run is left."""
+        return self in (State.FINISHED, State.STOPPED, State.FAILED, State.KILLED, State.DIED)
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at a glance. Times are seconds since 1970."""
+
+    state: State
+    started: float
+    heartbeat: float
+    """When the supervisor last wrote this."""
+    pid: int
+    pid_started: float
+    """Start of the supervisor's process, in clock ticks since boot: tells a reused pid apart."""
+    boot_id: str
+    name: str = ""
+    recipe: str = ""
+    profile: str = ""
+    phase: str = ""
+    step: int = 0
+    total_steps: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    images_per_second: float | None = None
+    metric: str = ""
+    best: float | None = None
+    ended: float | None = None
+    reason: str = ""
+    socket: str = ""
+    """Address of the queue to dashboards."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The paths of one run."""
+
+    directory: Path
+
+    @property
+    def id(self) -> str:
+        """The run's name in lists and on the command line."""
+        return self.directory.name
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.directory / "config.yaml"
+
+    @property
+    def plan(self) -> Path:
+        """Origins of the settings, and the plan's warnings."""
+        return self.directory / "plan.json"
+
+    @property
+    def events(self) -> Path:
+        """The record."""
+        return self.directory / "events.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the supervisor while it lives."""
+        return self.directory / "lock"
+
+    @property
+    def key(self) -> Path:
+        """Secret of the queue to dashboards."""
+        return self.directory / "channel.key"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.directory / "checkpoints"
+
+    @property
+    def trainer_log(self) -> Path:
+        """What the trainer printed."""
+        return self.directory / "trainer.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor printed; empty unless it failed."""
+        return self.directory / "supervisor.log"
+
+    def write_status(self, status: Status) -> None:
+        """Replace ``status.json``. Raises OSError."""
+        write_atomic(self.directory / "status.json", msgspec.json.encode(status))
+
+    def status(self) -> Status | None:
+        """What ``status.json`` says, with `State.DIED` for a run that nobody owns; None if there is none."""
+        try:
+            status = msgspec.json.decode((self.directory / "status.json").read_bytes(), type=Status)
+        except (OSError, msgspec.DecodeError):
+            return None
+        if not status.state.over and not self.is_live():
+            reason = "the supervisor is gone without a word: killed, or the machine went down"
+            return msgspec.structs.replace(status, state=State.DIED, reason=reason)
+        return status
+
+    def is_live(self) -> bool:
+        """Whether a supervisor owns the run now, on whatever host shares the directory."""
+        try:
+            handle = os.open(self.lock, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+
+def runs_home() -> Path:
+    """The folder that holds all run directories."""
+    return state_home() / "runs"
+
+
+def create(label: str) -> RunDir:
+    """Make a new private run directory named by time and `label`. Raises BadInput where it can't be written."""
+    home = runs_home()
+    word = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:40] or "run"
+    stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{word}"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for attempt in range(1, 1000):
+            directory = home / (stem if attempt == 1 else f"{stem}-{attempt}")
+            with contextlib.suppress(FileExistsError):
+                directory.mkdir(mode=0o700)
+                (directory / "checkpoints").mkdir(mode=0o700)
+                return RunDir(directory)
+    except OSError as error:
+        raise BadInput(
+            f"{error.filename or home}: cannot make a run directory: {error.strerror}; "
+            "set GPUTRAIN_HOME to a folder that you can write"
+        ) from None
+    raise BadInput(f"{home}: a thousand runs were started in this second")
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run in a list; `status` is None for a directory whose run never got as far as writing one."""
+
+    run: RunDir
+    status: Status | None
+
+
+def list_runs() -> list[RunInfo]:
+    """All runs of this user, the newest first."""
+    try:
+        names = [entry.path for entry in os.scandir(runs_home()) if entry.is_dir()]
+    except OSError:
+        return []
+    runs = (RunDir(Path(name)) for name in sorted(names, reverse=True))
+    return [RunInfo(run, run.status()) for run in runs]
+
+
+def find(name: str) -> RunDir:
+    """The run called `name`: an id, the unambiguous start or end of one, ``last``, or a run directory's path.
+
+    Raises BadInput with the nearest name.
+    """
+    if "/" in name:
+        run = RunDir(Path(name).expanduser().resolve())
+        if not run.events.exists() and not run.config.exists():
+            raise BadInput(f"{plain(name, 200)}: not a run directory (no events.jsonl in it)")
+        return run
+    home = runs_home()
+    ids = sorted((entry.name for entry in os.scandir(home) if entry.is_dir()), reverse=True) if home.is_dir() else []
+    if not ids:
+        raise BadInput(f"there are no runs yet in {home}; start one with: gputrain-tui train --recipe demo")
+    if name == "last":
+        return RunDir(home / ids[0])
+    exact = [i for i in ids if i == name]
+    near = exact or [i for i in ids if name and (i.startswith(name) or i.endswith(name))]
+    if len(near) == 1:
+        return RunDir(home / near[0])
+    if near:
+        raise BadInput(
+            f"'{plain(name, 80)}' fits {len(near)} runs: {', '.join(near[:4])}{' …' if len(near) > 4 else ''}"
+        )
+    raise BadInput(f"no run is called '{plain(name, 80)}'{did_you_mean(name, ids)}; see: gputrain-tui runs")

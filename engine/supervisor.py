@@ -1,0 +1,288 @@
+"""The process that owns one run: starts the trainer, writes the record, serves dashboards, names the end.
+
+One thread, the main one, does everything that changes state; the others (queue from the trainer,
+hardware sampler, commands from dashboards, watch over the trainer) only put items into its inbox.
+It never imports torch and never forks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine import endings
+from gputrain.engine.channel import Server
+from gputrain.engine.config import RunConfig
+from gputrain.engine.configfile import read_config
+from gputrain.engine.diagnosis.rules import Advisor
+from gputrain.engine.errors import BadInput
+from gputrain.engine.events import (
+    AnyCommand,
+    AnyEvent,
+    CommandTaken,
+    HardwareSample,
+    HintsChanged,
+    Notice,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    RunStarted,
+    Stop,
+    decode,
+    decode_command,
+)
+from gputrain.engine.launch import PlanRecord
+from gputrain.engine.machine import Machine, inspect_machine
+from gputrain.engine.monitor.csvlog import CsvLog
+from gputrain.engine.monitor.sampler import Sampler
+from gputrain.engine.record import RecordWriter
+from gputrain.engine.runs import RunDir
+from gputrain.engine.settings import flatten
+from gputrain.engine.statusfile import StatusFile
+from gputrain.engine.text import plain
+from gputrain.engine.trainerlog import TrainerLog
+from gputrain.engine.trainerprocess import TrainerProcess
+from gputrain.engine.version import VERSION
+
+TICK_SECONDS = 0.5
+STOP_NOW_SECONDS = 10.0
+"""How long a trainer may take to end on "stop now" before it is killed."""
+
+
+def supervise(run: RunDir) -> int:
+    """Own `run` from its start to its end. Returns an exit code for the process table; the record has the truth."""
+    lock = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"{run.id} already has a supervisor", file=sys.stderr)
+        return 1
+    try:
+        config = read_config(run.config)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    supervisor = Supervisor(run, config)
+    supervisor.install_signals()
+    return supervisor.main()
+
+
+class Supervisor:
+    """State of one run; all methods are called on the main thread unless they say otherwise."""
+
+    def __init__(self, run: RunDir, config: RunConfig) -> None:
+        self._run = run
+        self._config = config
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._record = RecordWriter(run.events)
+        self._server = Server(run, self._on_command_thread)
+        self._status = StatusFile(run, config, str(self._server.path))
+        self._log = TrainerLog(run.trainer_log)
+        self._advisor = Advisor()
+        self._hints: tuple[str, ...] = ()
+        self._trainer: TrainerProcess | None = None
+        self._said: RunEnded | None = None
+        self._exited = False
+        self._stop_now_deadline = float("inf")
+        self._polled = time.monotonic()
+
+    def install_signals(self) -> None:
+        """A hang-up is none of this run's business; the others ask it to stop after a checkpoint."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        # SimpleQueue.put is reentrant, which is what a signal handler needs.
+        sender = signal.Signals(number).name
+        self._inbox.put(lambda: self._take_command(Stop(checkpoint=True, sender=sender)))
+
+    def main(self) -> int:
+        """Run to the end."""
+        oom_before = endings.oom_kills()
+        self._status.write()
+        machine = inspect_machine()
+        self._announce(machine)
+        sampler = self._start_sampler()
+        try:
+            self._trainer = TrainerProcess(self._run, self._config, on_event=self._on_event_thread)
+            self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
+            self._loop()
+        finally:
+            sampler.set()
+        self._end(oom_before)
+        return 0
+
+    def _loop(self) -> None:
+        while not self._exited:
+            try:
+                self._inbox.get(timeout=TICK_SECONDS)()
+                while not self._exited:
+                    self._inbox.get_nowait()()
+            except queue.Empty:
+                pass
+            self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._polled >= TICK_SECONDS:
+            for line in self._log.poll(now - self._polled):
+                self._write(line)
+            self._polled = now
+        self._record.flush()
+        self._status.write_if_due()
+        if now > self._stop_now_deadline and self._trainer is not None:
+            self._stop_now_deadline = float("inf")
+            self._trainer.kill()
+
+    # What happened, in the order of a run.
+
+    def _announce(self, machine: Machine) -> None:
+        plan = _read_plan(self._run)
+        self._write(
+            RunStarted(
+                run_id=self._run.id,
+                settings=flatten(self._config),
+                origins=plan.origins,
+                host=machine.hostname,
+                pid=os.getpid(),
+                boot_id=machine.boot_id,
+                python=platform.python_version(),
+                version=VERSION,
+                gpus=tuple(gpu.name for gpu in machine.gpus),
+                usable_cores=machine.usable_cores,
+                memory_limit=machine.memory_limit,
+            )
+        )
+        for warning in plan.warnings:
+            self._write(Notice(level="warning", text=warning, source="plan"))
+        self._write(PhaseChanged(phase=Phase.STARTING))
+
+    def _write(self, event: AnyEvent) -> None:
+        """Record, broadcast, learn from."""
+        event, line = self._record.append(event)
+        self._server.broadcast.put(event.seq, line)
+        self._status.learn(event)
+        self._advisor.feed(event)
+
+    def _advise(self) -> None:
+        hints = self._advisor.hints()
+        shown = tuple(f"{hint.id} {hint.severity} {hint.title}" for hint in hints)
+        if shown != self._hints:
+            self._hints = shown
+            self._write(HintsChanged(hints=hints))
+
+    def _take_event(self, raw: bytes) -> None:
+        event = decode(raw)
+        if event is None:
+            self._write(
+                Notice(level="error", text="the trainer sent an event that cannot be read", source="supervisor")
+            )
+        elif isinstance(event, RunEnded):
+            # Only the end of the process is the end of the run.
+            self._said = event
+        else:
+            self._write(event)
+
+    def _take_sample(self, sample: HardwareSample, csv: CsvLog | None) -> None:
+        self._write(sample)
+        if csv is not None:
+            csv.append(sample)
+        self._advise()
+
+    def _take_command(self, command: AnyCommand) -> None:
+        name = type(command).__name__.lower()
+        answer = "handed to the trainer"
+        if self._trainer is None:
+            answer = "the trainer is not there yet"
+        elif not self._trainer.send(command):
+            answer = "the trainer is gone"
+        if isinstance(command, Stop):
+            name = "stop after a checkpoint" if command.checkpoint else "stop now"
+            self._status.stopping()
+            self._write(PhaseChanged(phase=Phase.STOPPING))
+            if not command.checkpoint:
+                self._stop_now_deadline = min(self._stop_now_deadline, time.monotonic() + STOP_NOW_SECONDS)
+        self._write(CommandTaken(command=name, sender=plain(command.sender, 120), answer=answer))
+
+    def _on_trainer_exit(self) -> None:
+        assert self._trainer is not None
+        # Whatever the trainer still sent is taken before its end is told.
+        for raw in self._trainer.drain():
+            self._take_event(raw)
+        self._exited = True
+
+    def _end(self, oom_before: int) -> None:
+        assert self._trainer is not None
+        for line in self._log.poll(TICK_SECONDS):
+            self._write(line)
+        ended = endings.describe(
+            self._said,
+            self._trainer.exit_code,
+            stop_now=self._trainer.killed_by_us,
+            oom_killed=endings.oom_kills() > oom_before,
+            step=self._status.step,
+        )
+        self._write(PhaseChanged(phase=Phase.ENDED))
+        self._write(ended)
+        self._status.write()
+        self._record.close()
+        self._log.close()
+        self._server.close()
+
+    # Other threads: they only put work into the inbox.
+
+    def _on_event_thread(self, raw: bytes) -> None:
+        self._inbox.put(lambda: self._take_event(raw))
+
+    def _on_command_thread(self, raw: bytes) -> None:
+        try:
+            command = decode_command(raw)
+        except msgspec.DecodeError as error:
+            text = f"a command was not understood: {plain(str(error), 200)}"
+            self._inbox.put(lambda: self._write(Notice(level="warning", text=text, source="supervisor")))
+            return
+        self._inbox.put(lambda: self._take_command(command))
+
+    def _start_sampler(self) -> threading.Event:
+        """Begin to sample the hardware; setting the returned event ends it."""
+        stop = threading.Event()
+        threading.Thread(target=self._sample_thread, args=(stop,), name="sampler", daemon=True).start()
+        return stop
+
+    def _sample_thread(self, stop: threading.Event) -> None:
+        interval = self._config.monitor.sample_seconds
+        data = Path(self._config.data.data_dir) if self._config.data.data_dir else None
+        with contextlib.ExitStack() as stack:
+            sampler = stack.enter_context(contextlib.closing(Sampler(run_pids=self._run_pids, data_path=data)))
+            csv = None
+            if self._config.monitor.resources_csv:
+                csv = stack.enter_context(contextlib.closing(CsvLog(self._run.directory / "resources.csv")))
+            due = time.monotonic()
+            while not stop.is_set():
+                sample = sampler.sample()
+                self._inbox.put(lambda sample=sample: self._take_sample(sample, csv))  # type: ignore[misc]
+                due = max(due + interval, time.monotonic())
+                stop.wait(due - time.monotonic())
+
+    def _run_pids(self) -> tuple[int, ...]:
+        return (os.getpid(),)
+
+
+def _read_plan(run: RunDir) -> PlanRecord:
+    try:
+        return msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
+    except (OSError, msgspec.DecodeError):
+        # A run directory that was written by hand has no plan; its settings have no origins then.
+        return PlanRecord()

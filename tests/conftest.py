@@ -1,0 +1,15 @@
+"""What all tests share: state, cache and configuration folders of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def private_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees the person's runs, cache or profiles; child processes inherit the same."""
+    for variable, name in (("GPUTRAIN_HOME", "state"), ("GPUTRAIN_CACHE", "cache"), ("GPUTRAIN_CONFIG", "config")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    return tmp_path

@@ -1,0 +1,109 @@
+"""Run directories: made private, found by name, and the truth about who owns them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gputrain.engine import runs
+from gputrain.engine.errors import BadInput
+from gputrain.engine.runs import RunDir, State, Status
+
+
+def status(state: State) -> Status:
+    now = time.time()
+    return Status(state=state, started=now, heartbeat=now, pid=os.getpid(), pid_started=0.0, boot_id="")
+
+
+def hold_lock(run: RunDir) -> subprocess.Popen[str]:
+    """A process that holds the run's lock until its standard input closes."""
+    code = (
+        "import fcntl, os, sys; f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT);"
+        "fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    return child
+
+
+def test_directories_are_private_and_never_shared(private_homes: Path) -> None:
+    first, second = runs.create("demo"), runs.create("demo")
+    assert first.directory != second.directory
+    assert first.directory.stat().st_mode & 0o777 == 0o700
+    assert first.checkpoints.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_label_cannot_leave_the_folder(private_homes: Path) -> None:
+    run = runs.create("../../etc/passwd")
+    assert run.directory.parent == runs.runs_home()
+
+
+def test_an_unwritable_home_is_bad_input(private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocker = private_homes / "file"
+    blocker.write_text("")
+    monkeypatch.setenv("GPUTRAIN_HOME", str(blocker))
+    with pytest.raises(BadInput, match="set GPUTRAIN_HOME to a folder that you can write"):
+        runs.create("demo")
+
+
+def test_a_status_that_nobody_owns_means_died(private_homes: Path) -> None:
+    run = runs.create("demo")
+    run.write_status(status(State.RUNNING))
+    found = run.status()
+    assert found is not None
+    assert found.state is State.DIED
+    child = hold_lock(run)
+    try:
+        found = run.status()
+        assert found is not None
+        assert found.state is State.RUNNING
+    finally:
+        child.communicate()
+    run.write_status(status(State.FINISHED))
+    found = run.status()
+    assert found is not None
+    assert found.state is State.FINISHED
+
+
+def test_looking_at_a_lock_does_not_take_it(private_homes: Path) -> None:
+    run = runs.create("demo")
+    assert not run.is_live()
+    run.lock.touch()
+    assert not run.is_live()
+    handle = os.open(run.lock, os.O_RDWR)
+    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(handle)
+
+
+def test_a_torn_status_is_no_status(private_homes: Path) -> None:
+    run = runs.create("demo")
+    (run.directory / "status.json").write_text('{"state": "run')
+    assert run.status() is None
+    assert [info.run for info in runs.list_runs()] == [run]
+
+
+def test_runs_are_found_by_id_end_path_and_last(private_homes: Path) -> None:
+    with pytest.raises(BadInput, match="there are no runs yet"):
+        runs.find("last")
+    run = runs.create("demo")
+    other = runs.create("other")
+    run.events.touch()
+    assert runs.find(run.id) == run
+    assert runs.find("other") == other
+    assert runs.find("last") == max(run, other, key=lambda r: r.id)
+    assert runs.find(str(run.directory)) == RunDir(run.directory.resolve())
+    with pytest.raises(BadInput, match="fits 2 runs"):
+        runs.find(run.id[:4])
+    with pytest.raises(BadInput, match=f"did you mean '{run.id}'"):
+        runs.find(run.id + "x")
+    with pytest.raises(BadInput, match="not a run directory"):
+        runs.find("../..")

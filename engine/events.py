@@ -193,6 +193,9 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     disk_bytes: int | None
     """Bytes that came from a disk and not from the page cache (``/proc/self/io``)."""
     bad_images: int = 0
+    """Unreadable files that were met for the first time and replaced."""
+    bad_examples: tuple[str, ...] = ()
+    """Path and reason of the first of them."""
 
 
 class EpochEnded(Event, frozen=True, tag="epoch_ended"):

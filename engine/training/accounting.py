@@ -1,0 +1,113 @@
+"""What the workers did with their time, at a cost of a few microseconds a batch."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TypeVar
+
+_SCHEDSTAT = "/proc/thread-self/schedstat"
+_IO = "/proc/thread-self/io"
+
+_T = TypeVar("_T", int, float)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over some batches. Times are in seconds; None is what this kernel doesn't count."""
+
+    samples: int = 0
+    busy: float = 0.0
+    """Wall time spent on batches, waiting for a slot left out."""
+    cpu: float = 0.0
+    run_delay: float | None = 0.0
+    """Time in which the worker could have run but had no core."""
+    read: float = 0.0
+    bytes_read: int = 0
+    disk_bytes: int | None = 0
+
+    def add(self, other: Tally) -> None:
+        """Add `other`; what one of both could not measure stays unmeasured."""
+        self.samples += other.samples
+        self.busy += other.busy
+        self.cpu += other.cpu
+        self.run_delay = _sum(self.run_delay, other.run_delay)
+        self.read += other.read
+        self.bytes_read += other.bytes_read
+        self.disk_bytes = _sum(self.disk_bytes, other.disk_bytes)
+
+
+def _sum(first: _T | None, second: _T | None) -> _T | None:
+    return None if first is None or second is None else first + second
+
+
+class Meter:
+    """The accounting of one worker; made, used and closed by the thread that does the work.
+
+    The kernel's counters are of threads, so that the training loop's own reading and waiting stay out of them.
+    """
+
+    def __init__(self) -> None:
+        self._schedstat = _open(_SCHEDSTAT)
+        self._io = _open(_IO)
+        self._wall = self._cpu = 0.0
+        self._delay: tuple[int, int] | None = None
+        self._disk: int | None = None
+        self._tally = Tally()
+
+    def begin(self) -> None:
+        """A batch begins."""
+        self._tally = Tally()
+        self._delay, self._disk = self._run_delay(), self._disk_bytes()
+        self._cpu, self._wall = time.thread_time(), time.perf_counter()
+
+    def read(self, seconds: float, size: int) -> None:
+        """A file of `size` bytes was read in `seconds`."""
+        self._tally.read += seconds
+        self._tally.bytes_read += size
+
+    def end(self, samples: int) -> Tally:
+        """The batch of `samples` is done: its figures."""
+        tally = self._tally
+        tally.samples = samples
+        tally.busy = time.perf_counter() - self._wall
+        tally.cpu = time.thread_time() - self._cpu
+        delay, disk = self._run_delay(), self._disk_bytes()
+        # A thread that has run for no time at all by this count is on a kernel that doesn't keep it.
+        if delay is None or self._delay is None or delay[0] == 0:
+            tally.run_delay = None
+        else:
+            tally.run_delay = (delay[1] - self._delay[1]) * 1e-9
+        tally.disk_bytes = None if disk is None or self._disk is None else disk - self._disk
+        return tally
+
+    def close(self) -> None:
+        """Close the kernel's files."""
+        for handle in (self._schedstat, self._io):
+            if handle is not None:
+                os.close(handle)
+        self._schedstat = self._io = None
+
+    def _run_delay(self) -> tuple[int, int] | None:
+        """Nanoseconds that this thread ran, and that it could have run but had to wait, so far."""
+        if self._schedstat is None:
+            return None
+        fields = os.pread(self._schedstat, 128, 0).split()
+        return (int(fields[0]), int(fields[1])) if len(fields) == 3 else None
+
+    def _disk_bytes(self) -> int | None:
+        if self._io is None:
+            return None
+        for line in os.pread(self._io, 512, 0).splitlines():
+            if line.startswith(b"read_bytes:"):
+                return int(line.split()[1])
+        return None
+
+
+def _open(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        # Absent without CONFIG_SCHEDSTATS, hidden in some containers: the figure is then unknown, and said to be.
+        return None

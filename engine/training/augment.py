@@ -1,0 +1,115 @@
+"""What part of an image a sample shows: drawn from (seed, epoch, index) alone.
+
+A sample's random numbers are a SplitMix64 stream (Steele, Lea and Flood 2014) that can be entered anywhere: the
+stream's start comes from (seed, epoch), the position from the image's index. So neither the worker, the batch nor the
+samples before it matter, and the numbers of an entire batch are drawn at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+TRIES = 10
+"""Boxes that are drawn before the centre is taken, as in torchvision's RandomResizedCrop."""
+_RATIO = (3 / 4, 4 / 3)
+_FLIP, _X, _Y, _FIRST_TRY = 0, 1, 2, 3
+DRAWS = _FIRST_TRY + 2 * TRIES
+"""Random numbers of one sample: its flip, its place, and area and shape for each try."""
+_AUGMENT = 2
+"""Counter word that keeps this stream apart from the order's under the same (seed, epoch) key."""
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+Draws = list[float]
+
+
+class Geometry(NamedTuple):
+    """A part of an image, the size that it is resized to, and the part of that which is kept; in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    resized_width: int
+    resized_height: int
+    kept_left: int
+    kept_top: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How samples are cut from images."""
+
+    kind: Literal["random", "centre"]
+    """A random box that is resized, or the resized image's centre."""
+    size: int
+    """Side of the square that the model sees."""
+    resize: int
+    """Short side of the image before its centre is cut out; unused for ``random``."""
+    min_scale: float = 1.0
+    """Smallest share of the image's area that a random box keeps."""
+
+    def geometry(self, draws: Draws, width: int, height: int) -> Geometry:
+        """The part of an image of `width` × `height` that a sample with these `draws` shows."""
+        if self.kind == "random":
+            return Geometry(*random_box(draws, width, height, self.min_scale), self.size, self.size, 0, 0)
+        return centre(width, height, self.resize, self.size)
+
+
+def uniforms(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Random numbers in [0, 1) for the samples at `indices`, shape (len(indices), DRAWS)."""
+    start = np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, _AUGMENT]).random_raw(1)[0]
+    position = indices.astype(np.uint64)[:, None] * np.uint64(DRAWS) + np.arange(1, DRAWS + 1, dtype=np.uint64)
+    bits = start + position * _GOLDEN
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    bits ^= bits >> np.uint64(31)
+    numbers: npt.NDArray[np.float64] = (bits >> np.uint64(11)) * 2.0**-53
+    return numbers
+
+
+def flips(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of the samples at `indices` are mirrored (half of them), shape (len(indices),).
+
+    The loader leaves the mirroring to the device, where it costs nothing.
+    """
+    mirrored: npt.NDArray[np.bool_] = uniforms(seed, epoch, indices)[:, _FLIP] < 0.5
+    return mirrored
+
+
+def random_box(draws: Draws, width: int, height: int, min_scale: float) -> tuple[int, int, int, int]:
+    """A box (left, top, width, height) in an image of `width` × `height`, as RandomResizedCrop's.
+
+    Its area is a share in [min_scale, 1] of the image's, its ratio in [3/4, 4/3], uniform in the logarithm. After ten
+    boxes that don't fit it is the largest in the centre with a permitted ratio.
+    """
+    area = width * height
+    low, high = math.log(_RATIO[0]), math.log(_RATIO[1])
+    for at in range(_FIRST_TRY, DRAWS, 2):
+        target = area * (min_scale + (1 - min_scale) * draws[at])
+        ratio = math.exp(low + (high - low) * draws[at + 1])
+        w, h = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(draws[_X] * (width - w + 1)), int(draws[_Y] * (height - h + 1)), w, h
+    ratio = min(max(width / height, _RATIO[0]), _RATIO[1])
+    w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+    return (width - w) // 2, (height - h) // 2, w, h
+
+
+def centre(width: int, height: int, resize: int, size: int) -> Geometry:
+    """The centre of `size` × `size` of an image whose short side is first resized to `resize`.
+
+    Rounds as torchvision's Resize and CenterCrop do. Where `size` is larger than `resize` the image is resized to
+    `size` instead, so that there is nothing to pad.
+    """
+    short = max(resize, size)
+    if width <= height:
+        resized_width, resized_height = short, int(short * height / width)
+    else:
+        resized_width, resized_height = int(short * width / height), short
+    kept_left, kept_top = round((resized_width - size) / 2), round((resized_height - size) / 2)
+    return Geometry(0, 0, width, height, resized_width, resized_height, kept_left, kept_top)

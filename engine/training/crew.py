@@ -1,0 +1,80 @@
+"""Workers in general: a crew takes batches in order, fills them in any order, and hands them over in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from gputrain.engine.training.accounting import Meter, Tally
+from gputrain.engine.training.order import Batches, Indices
+from gputrain.engine.training.samples import SampleMaker, Slot, TooManyBadImages
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A batch that a worker is done with."""
+
+    number: int
+    slot: int
+    count: int
+    tally: Tally
+    bad: tuple[tuple[int, str], ...] = ()
+    """Bad images that were met: index and reason."""
+    overrun: bool = False
+    """Whether so many were bad that the batch was given up."""
+    error: Exception | None = None
+    """What ended the batch otherwise."""
+
+
+class Crew(Protocol):
+    """The workers of a loader, of whatever kind."""
+
+    kind: str
+    workers: int
+
+    def run(self, epoch: int, batches: Batches, start: int) -> Iterator[Filled]:
+        """The filled batches from `start` on, in order; each one's slot is free again when the next is asked for.
+
+        Closing the iterator stops the workers' present batches and waits until none works any more.
+        """
+        ...
+
+    def slot(self, number: int) -> Slot:
+        """A slot by its number."""
+        ...
+
+    def queue(self) -> tuple[int, int]:
+        """Filled batches that wait now, and how many can wait."""
+        ...
+
+    def close(self) -> None:
+        """End the workers; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch to be made, and the slot for it."""
+
+    epoch: int
+    number: int
+    slot: int
+    indices: Indices
+
+
+def fill(maker: SampleMaker, slot: Slot, work: Work, meter: Meter, cancelled: Callable[[], bool]) -> Filled:
+    """Make a batch. What goes wrong comes back in the result."""
+    meter.begin()
+    count = len(work.indices)
+    try:
+        bad = maker.fill(slot, work.epoch, work.indices, meter, cancelled)
+        return Filled(work.number, work.slot, count, meter.end(count), tuple(bad))
+    except TooManyBadImages as error:
+        return Filled(work.number, work.slot, 0, meter.end(0), tuple(error.bad), overrun=True)
+    except Exception as error:  # noqa: BLE001 - it crosses to the loop's thread and is raised there
+        return Filled(work.number, work.slot, 0, meter.end(0), error=error)
+
+
+class WorkerFailed(RuntimeError):  # noqa: N818 - reads as what it is
+    """A worker process died, or raised what the loop can't have as an object."""

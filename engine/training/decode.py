@@ -1,0 +1,201 @@
+"""From the bytes of an image file to the pixels of a sample, written once: straight into its place in the batch.
+
+JPEGs, nearly all there is, go through simplejpeg (libjpeg-turbo): only the rows down to the crop's bottom are decoded,
+and large images at 1/2, 1/4 or 1/8 as long as the crop keeps at least the pixels that it will have. Everything else,
+and whatever the fast way refuses, goes through Pillow, which so decides what is a bad image.
+
+Crops are resized by torch's antialiased uint8 kernel. Against Pillow's decode and resize, as torchvision's reference
+does it, pixels differ by 0.05 on average and by 2 at most; with scaled decoding by about 1 on average.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from gputrain.engine.text import plain
+from gputrain.engine.training import jpegfile
+from gputrain.engine.training.augment import Geometry
+from gputrain.engine.training.jpegfile import JpegHeader
+
+MAX_PIXELS = 178_956_970
+"""Pixels of an image that is taken for a decompression bomb: Pillow's own limit for an error."""
+
+Pixels = npt.NDArray[np.uint8]
+Choose = Callable[[int, int], Geometry]
+"""What to show of an image of (width, height)."""
+
+# What Pillow's readers raise for files that are not what they claim to be.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class BadImage(Exception):  # noqa: N818 - reads as what it is
+    """A file that no image could be had from. `why` is a phrase for a person."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{plain(self.path, 300)}: {self.why}"
+
+
+def render(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> None:
+    """Write the part of an image that `choose` names to `out`: uint8 (3, size, size) in channels_last memory.
+
+    Raises BadImage for what can't be decoded.
+    """
+    header = jpegfile.read_header(data)
+    if header is not None:
+        _check_size(header.width, header.height, path)
+        turned = header.orientation >= 5
+        geometry = choose(header.height, header.width) if turned else choose(header.width, header.height)
+        pixels = _fast(data, header, geometry)
+        if pixels is not None:
+            pixels = upright(pixels, header.orientation)
+            resize(pixels, geometry, shrink(geometry), out)
+            return
+    pixels = _with_pillow(data, path)
+    resize(pixels, choose(pixels.shape[1], pixels.shape[0]), 1, out)
+
+
+def decode(data: bytes, path: str) -> Pixels:
+    """The whole image upright, RGB, shape (height, width, 3). Raises BadImage."""
+    header = jpegfile.read_header(data)
+    if header is not None:
+        _check_size(header.width, header.height, path)
+        pixels = _fast(data, header, None)
+        if pixels is not None:
+            return upright(pixels, header.orientation)
+    return _with_pillow(data, path)
+
+
+def shrink(geometry: Geometry) -> int:
+    """The largest of 1, 2, 4 and 8 by which an image can be divided and still have the pixels that are asked for.
+
+    Powers of two only: libjpeg-turbo has fast code for no others.
+    """
+    ratio = min(geometry.width / geometry.resized_width, geometry.height / geometry.resized_height)
+    return 8 if ratio >= 8 else 4 if ratio >= 4 else 2 if ratio >= 2 else 1
+
+
+def _fast(data: bytes, header: JpegHeader, geometry: Geometry | None) -> Pixels | None:
+    """The stored pixels down to the crop's bottom, shrunk; None where simplejpeg refuses or the file was cut off."""
+    if not jpegfile.is_whole(data, header):
+        return None
+    rows, factor = header.height, 1
+    if geometry is not None:
+        factor = shrink(geometry)
+        if header.orientation == 1:
+            rows = jpegfile.rows_for(header, geometry.top + geometry.height)
+    at_least = (0, 0) if factor == 1 else (-(-rows // factor), -(-header.width // factor))
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            jpegfile.upper_part(data, header, rows),
+            min_height=at_least[0],
+            min_width=at_least[1],
+            min_factor=factor,
+            strict=False,
+        )
+    except ValueError:
+        # Pillow is asked next, and has the last word.
+        return None
+    return pixels
+
+
+def _with_pillow(data: bytes, path: str) -> Pixels:
+    if not data:
+        raise BadImage(path, "the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(*image.size, path)
+            image.load()
+            return upright(_as_rgb(image), image.getexif().get(0x0112, 1))
+    except UnidentifiedImageError:
+        raise BadImage(path, "not an image of a known format") from None
+    except _PILLOW_ERRORS as error:
+        raise BadImage(path, f"cannot be decoded: {plain(str(error), 200)}") from error
+
+
+def _as_rgb(image: Image.Image) -> Pixels:
+    """8-bit RGB of any mode. Transparency is dropped, as by torchvision's loader; more than 8 bits are scaled down."""
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint16) >> 8
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "I":
+        wide = np.asarray(image)
+        grey = wide >> 8 if wide.max(initial=0) > 255 else wide
+        return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    image.info.pop("transparency", None)
+    return np.asarray(image.convert("RGB"))
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """A view of stored `pixels` (height, width, 3) as Exif's `orientation` says they are to be seen."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+def resize(pixels: Pixels, geometry: Geometry, factor: int, out: torch.Tensor) -> None:
+    """Write `geometry` of an image to `out`; `pixels` are the image's, divided by `factor`, down to the box or more."""
+    left, right = _scaled(geometry.left, geometry.width, factor, pixels.shape[1])
+    top, bottom = _scaled(geometry.top, geometry.height, factor, pixels.shape[0])
+    box = pixels[top:bottom, left:right]
+    if min(box.strides) < 0:
+        # A mirrored view: torch knows no negative strides.
+        box = np.ascontiguousarray(box)
+    source = torch.from_numpy(box).permute(2, 0, 1)
+    size = [geometry.resized_height, geometry.resized_width]
+    if size == list(out.shape[1:]):
+        _resized(source, out)
+        return
+    whole = torch.empty((*size, 3), dtype=torch.uint8).permute(2, 0, 1)
+    _resized(source, whole)
+    height, width = out.shape[1:]
+    out.copy_(whole[:, geometry.kept_top : geometry.kept_top + height, geometry.kept_left : geometry.kept_left + width])
+
+
+def _resized(source: torch.Tensor, out: torch.Tensor) -> None:
+    """Resize (3, h, w) to the size of `out`, into `out`."""
+    if source.shape == out.shape:
+        out.copy_(source)
+        return
+    torch.ops.aten._upsample_bilinear2d_aa.out(source[None], out.shape[1:], False, None, None, out=out[None])
+
+
+def _scaled(start: int, length: int, factor: int, limit: int) -> tuple[int, int]:
+    """Start and end of a stretch in an image divided by `factor`; at least one pixel."""
+    if factor == 1:
+        return start, start + length
+    first = min(round(start / factor), limit - 1)
+    return first, max(first + 1, min(limit, round((start + length) / factor)))
+
+
+def _check_size(width: int, height: int, path: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise BadImage(path, f"{width} × {height} pixels, more than the limit of {MAX_PIXELS:,}")

@@ -1,0 +1,193 @@
+"""The loader: batches of an image set in an order and with crops that depend on (seed, epoch, index) alone.
+
+Index → file bytes → decoded region → antialiased resize → its place in a uint8 batch that was allocated (and pinned)
+once. Nothing is pickled, collated, converted or copied on the way; flips, colours and normalisation are the device's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
+from gputrain.engine.events import LoaderStats
+from gputrain.engine.text import plain
+from gputrain.engine.training import order, ring
+from gputrain.engine.training.accounting import Tally
+from gputrain.engine.training.augment import View
+from gputrain.engine.training.batches import Batch, BatchSource
+from gputrain.engine.training.crew import Crew, Filled
+from gputrain.engine.training.crew_processes import ProcessCrew
+from gputrain.engine.training.crew_threads import InlineCrew, ThreadCrew
+from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.ring import RingShape
+from gputrain.engine.training.samples import FileSource, SampleMaker, Source
+
+MAX_THREADS = 8
+"""Workers up to which ``loader: auto`` takes threads: each image needs 10–40 µs of the interpreter's lock."""
+_EXAMPLES = 10
+"""Bad images that are named in one report."""
+
+
+def make_loader(images: ImageSet, config: RunConfig, *, train: bool, pin: bool) -> BatchSource:
+    """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
+
+    With `pin` they lie in page-locked memory. Raises BadInput where the memory for the ring cannot be had.
+    """
+    data = config.data
+    batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
+    batch_size = min(batch_size, len(images))
+    maker = SampleMaker(images, _source(images), view(config, train=train), config.seed, data.max_bad_images)
+    # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
+    shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size, data.image_size)
+    return Loader(images, _crew(maker, shape, config, pin=pin), config, shape, train=train)
+
+
+def view(config: RunConfig, *, train: bool) -> View:
+    """How samples are cut from images."""
+    data = config.data
+    if train and data.augment == "crop_flip":
+        return View("random", data.image_size, data.val_resize, data.crop_min_scale)
+    return View("centre", data.image_size, data.val_resize)
+
+
+def _source(images: ImageSet) -> Source:
+    return FileSource(images)
+
+
+def _crew(maker: SampleMaker, shape: RingShape, config: RunConfig, *, pin: bool) -> Crew:
+    workers = config.data.num_workers
+    kind = config.data.loader
+    if workers and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS)):
+        return ProcessCrew(
+            maker,
+            shape,
+            workers,
+            config.data.prefetch_factor,
+            persistent=config.data.persistent_workers,
+            pin=pin,
+        )
+    slots = ring.slots_in(ring.private_memory(shape, pin=pin), shape)
+    return ThreadCrew(maker, slots, workers) if workers else InlineCrew(maker, slots)
+
+
+class Loader:
+    """A `BatchSource` over a crew of workers. One epoch at a time: asking for the next ends the one before."""
+
+    def __init__(self, images: ImageSet, crew: Crew, config: RunConfig, shape: RingShape, *, train: bool) -> None:
+        self._images = images
+        self._crew = crew
+        self._seed = config.seed
+        self._max_bad = config.data.max_bad_images
+        self._batch_size = shape.batch_size
+        self._train = train
+        self._tally = Tally()
+        self._since = time.perf_counter()
+        self._bad: dict[int, str] = {}
+        self._reported_bad = 0
+        self._running: Iterator[Batch] | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return order.batch_count(len(self._images), self._batch_size, drop_last=self._train)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from batch `start` on; see `BatchSource`.
+
+        Raises BadInput when more than ``max_bad_images`` files are unreadable, WorkerFailed when a worker dies.
+        """
+        assert not self._closed, "the loader is closed"
+        self._end_epoch()
+        self._running = self._epoch(epoch, start)
+        return self._running
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+        batches = order.batches(
+            len(self._images),
+            self._batch_size,
+            seed=self._seed,
+            epoch=epoch,
+            shuffle=self._train,
+            drop_last=self._train,
+        )
+        run = self._crew.run(epoch, batches, start)
+        try:
+            for filled in run:
+                self._account(filled)
+                yield self._batch(filled, epoch)
+        finally:
+            _close(run)
+
+    def queue(self) -> tuple[int, int]:
+        """See `BatchSource`."""
+        return self._crew.queue()
+
+    def take_stats(self) -> LoaderStats:
+        """See `BatchSource`."""
+        now = time.perf_counter()
+        tally, seconds = self._tally, now - self._since
+        self._tally, self._since = Tally(), now
+        new = list(self._bad.items())[self._reported_bad :]
+        self._reported_bad = len(self._bad)
+        worked = tally.busy or None
+        return LoaderStats(
+            workers=self._crew.workers,
+            kind=self._crew.kind,
+            seconds=seconds,
+            samples=tally.samples,
+            busy=min(1.0, tally.busy / (self._crew.workers * seconds)) if seconds > 0 else None,
+            cpu_ratio=tally.cpu / worked if worked else None,
+            run_delay=min(1.0, tally.run_delay / worked) if worked and tally.run_delay is not None else None,
+            read_share=tally.read / worked if worked else None,
+            bytes_read=tally.bytes_read,
+            disk_bytes=tally.disk_bytes,
+            bad_images=len(new),
+            bad_examples=tuple(self._describe(index, why) for index, why in new[:_EXAMPLES]),
+        )
+
+    def close(self) -> None:
+        """See `BatchSource`."""
+        self._end_epoch()
+        self._crew.close()
+        self._closed = True
+
+    def _end_epoch(self) -> None:
+        if self._running is not None:
+            _close(self._running)
+            self._running = None
+
+    def _account(self, filled: Filled) -> None:
+        """Add up a batch's figures. Raises what went wrong with it."""
+        self._tally.add(filled.tally)
+        for index, why in filled.bad:
+            self._bad.setdefault(index, why)
+        if filled.error is not None:
+            raise filled.error
+        if filled.overrun or len(self._bad) > self._max_bad:
+            index, why = next(iter(self._bad.items()))
+            raise BadInput(
+                f"{len(self._bad)} images cannot be read, more than max_bad_images ({self._max_bad}); the first is "
+                f"{self._describe(index, why)}. Repair or remove them, or raise max_bad_images"
+            )
+
+    def _describe(self, index: int, why: str) -> str:
+        return f"{plain(self._images.path(index), 300)}: {why}"
+
+    def _batch(self, filled: Filled, epoch: int) -> Batch:
+        slot, count = self._crew.slot(filled.slot), filled.count
+        return Batch(
+            images=slot.pixels[:count],
+            labels=slot.labels[:count],
+            indices=slot.indices[:count],
+            epoch=epoch,
+            number=filled.number,
+        )
+
+
+def _close(iterator: Iterator[object]) -> None:
+    """Close a generator at once instead of when it is collected."""
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,59 @@
+"""Which images make which batch: a pure function of (seed, epoch), with nothing to carry along.
+
+A run that is resumed, rebuilt with other workers or started in the middle of an epoch asks for batch k and gets the
+same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+_ORDER = 1
+"""Counter word that keeps this stream apart from the augmentation's under the same (seed, epoch) key."""
+
+
+def permutation(seed: int, epoch: int, count: int) -> Indices:
+    """The order of `count` images in an epoch, shape (count,).
+
+    Sorted random keys instead of ``Generator.permutation``: numpy keeps the stream of a bit generator stable between
+    its versions, but not what a Generator makes of it, and a resumed run must find the same order.
+    """
+    keys = np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, _ORDER]).random_raw(count)
+    order: Indices = np.argsort(keys, kind="stable")
+    return order
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The batches of one epoch by number."""
+
+    order: Indices
+    """(count,): image indices in the order of the epoch."""
+    batch_size: int
+    drop_last: bool
+    """Leave out a last batch that is smaller than the others."""
+
+    def __len__(self) -> int:
+        return batch_count(len(self.order), self.batch_size, drop_last=self.drop_last)
+
+    def indices(self, number: int) -> Indices:
+        """Image indices of batch `number` (from 0), shape (n,) with n ≤ batch_size."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"batch {number} of {len(self)}")
+        return self.order[number * self.batch_size : (number + 1) * self.batch_size]
+
+
+def batch_count(count: int, batch_size: int, *, drop_last: bool) -> int:
+    """Batches of an epoch over `count` images."""
+    return count // batch_size if drop_last else -(-count // batch_size)
+
+
+def batches(count: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool, drop_last: bool) -> Batches:
+    """The batches of an epoch over `count` images."""
+    order = permutation(seed, epoch, count) if shuffle else np.arange(count, dtype=np.int64)
+    return Batches(order, batch_size, drop_last)

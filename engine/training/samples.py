@@ -1,0 +1,159 @@
+"""Filling one batch: read, decode, cut and resize each sample, and put a good image in the place of a bad one."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from gputrain.engine.training import augment, decode
+from gputrain.engine.training.accounting import Meter
+from gputrain.engine.training.augment import View
+from gputrain.engine.training.decode import BadImage, Choose
+from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.order import Indices
+
+MAX_FILE = 1 << 29
+"""Bytes of a file that is read whole into memory at most."""
+# A file's own trouble; anything else (no memory, no file descriptors) is the machine's and ends the run.
+_FILE_ERRORS = (
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.ESTALE,
+    errno.EUCLEAN,
+)
+
+
+class TooManyBadImages(Exception):  # noqa: N818 - reads as what it is
+    """A batch in which more files are bad than the run may skip; carries what was found."""
+
+    def __init__(self, bad: list[tuple[int, str]]) -> None:
+        super().__init__(bad)
+        self.bad = bad
+
+
+class Source(Protocol):
+    """Where the pixels of an image come from: its file, or a cache in front of it."""
+
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+        """Write what `choose` names of image `index` to `out` (3, size, size). Raises BadImage."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Images read from their files each time."""
+
+    images: ImageSet
+
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+        """See `Source`."""
+        path = self.images.path(index)
+        decode.render(read_file(path, meter), path, choose, out)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The places of one batch in host memory."""
+
+    pixels: torch.Tensor
+    """uint8 (batch_size, 3, size, size), channels_last."""
+    labels: torch.Tensor
+    """int64 (batch_size,)."""
+    indices: torch.Tensor
+    """int64 (batch_size,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleMaker:
+    """Makes batches from indices: a pure function of them, the epoch, and what is on disk."""
+
+    images: ImageSet
+    source: Source
+    view: View
+    seed: int
+    max_bad: int
+
+    def fill(
+        self, slot: Slot, epoch: int, indices: Indices, meter: Meter, cancelled: Callable[[], bool]
+    ) -> list[tuple[int, str]]:
+        """Make the samples at `indices` in `slot`; returns the bad images met, as (index, why).
+
+        In the place of a bad image stands the next good one of the data set, under its own index and label. Returns
+        early, the batch unfinished, when `cancelled`. Raises TooManyBadImages.
+        """
+        bad: dict[int, str] = {}
+        chosen: list[int] = []
+        rows = augment.uniforms(self.seed, epoch, indices).tolist()
+        for position, (index, draws) in enumerate(zip(indices.tolist(), rows, strict=True)):
+            if cancelled():
+                break
+            chosen.append(self._make(index, draws, slot.pixels[position], epoch, meter, bad))
+        count = len(chosen)
+        at = np.asarray(chosen, dtype=np.int64)
+        slot.indices[:count] = torch.from_numpy(at)
+        slot.labels[:count] = torch.from_numpy(self.images.labels[at])
+        return list(bad.items())
+
+    def _make(
+        self, index: int, draws: augment.Draws, out: torch.Tensor, epoch: int, meter: Meter, bad: dict[int, str]
+    ) -> int:
+        """Make the sample at `index`, or the next good one; returns the index it has in the end."""
+        while True:
+            if index not in bad:
+                try:
+                    self.source.render(index, functools.partial(self.view.geometry, draws), out, meter)
+                    return index
+                except BadImage as error:
+                    bad[index] = error.why
+                    if len(bad) > self.max_bad or len(bad) == len(self.images):
+                        raise TooManyBadImages(list(bad.items())) from None
+            index = (index + 1) % len(self.images)
+            draws = augment.uniforms(self.seed, epoch, np.array([index]))[0].tolist()
+
+
+def read_file(path: str, meter: Meter) -> bytes:
+    """The bytes of a regular file. Raises BadImage where the file is at fault, OSError where the machine is."""
+    start = time.perf_counter()
+    try:
+        # Not blocking: a link to a FIFO would wait for a writer that never comes.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            data = _read_all(handle, path)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno in _FILE_ERRORS:
+            raise BadImage(path, f"cannot be read: {error.strerror}") from None
+        raise
+    meter.read(time.perf_counter() - start, len(data))
+    return data
+
+
+def _read_all(handle: int, path: str) -> bytes:
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage(path, "not a regular file")
+    if status.st_size > MAX_FILE:
+        raise BadImage(path, f"{status.st_size:,} bytes, more than the limit of {MAX_FILE:,}")
+    data = os.read(handle, status.st_size)
+    if len(data) == status.st_size:
+        return data
+    parts = [data]
+    while more := os.read(handle, status.st_size):
+        parts.append(more)
+    return b"".join(parts)

@@ -147,7 +147,8 @@ def _as_rgb(image: Image.Image) -> Pixels:
         grey = wide >> 8 if wide.max(initial=0) > 255 else wide
         return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
     image.info.pop("transparency", None)
-    return np.asarray(image.convert("RGB"))
+    # A copy: torch takes no memory that must not be written to.
+    return np.array(image.convert("RGB"))
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:

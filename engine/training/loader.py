@@ -166,11 +166,15 @@ class Loader:
         if filled.error is not None:
             raise filled.error
         if filled.overrun or len(self._bad) > self._max_bad:
-            index, why = next(iter(self._bad.items()))
-            raise BadInput(
-                f"{len(self._bad)} images cannot be read, more than max_bad_images ({self._max_bad}); the first is "
-                f"{self._describe(index, why)}. Repair or remove them, or raise max_bad_images"
-            )
+            raise BadInput(self._too_many())
+
+    def _too_many(self) -> str:
+        index, why = next(iter(self._bad.items()))
+        first = f"the first is {self._describe(index, why)}. Repair or remove them"
+        if len(self._bad) == len(self._images):
+            return f"none of the {len(self._images)} images can be read; {first}"
+        limit = f"more than max_bad_images ({self._max_bad})"
+        return f"{len(self._bad)} images cannot be read, {limit}; {first}, or raise max_bad_images"
 
     def _describe(self, index: int, why: str) -> str:
         return f"{plain(self._images.path(index), 300)}: {why}"

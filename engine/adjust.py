@@ -1,0 +1,177 @@
+"""What this machine cannot do, and what is used instead: rules over a draft of the settings. Pure functions.
+
+A value that a file asked for is changed, with a note; what the person asked for is changed only where
+it could not run at all, and always with a warning. Every text names the setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Struct
+
+from gputrain.engine.machine import GpuInfo, Machine
+
+WORKER_SHARE = 0.75
+"""Share of the usable cores that data workers should leave to others at most (seed 003: 12 of 16)."""
+IMAGE_TO_RESIZE = 256 / 224
+"""Short side of validation images over the side of the crop, as ImageNet models are judged."""
+_BF16_FROM, _FP16_FROM, _TF32_FROM = (8, 0), (7, 0), (8, 0)
+"""Compute capabilities from which tensor cores work in these formats (CUDA C++ Programming Guide, arithmetic)."""
+
+
+class Layer(Struct, frozen=True):
+    """Values from one place; a later layer wins over an earlier one."""
+
+    origin: str
+    """The place in words: ``recipe demo``, ``preset balanced``, ``you``."""
+    values: Mapping[str, Any]
+    source: str = ""
+    """Where the place has its numbers from."""
+    own: bool = False
+    """True for what the person asked for."""
+    worker_share: float = WORKER_SHARE
+    """Share of the usable cores to which this layer's num_workers is cut."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """Settings on their way to a plan."""
+
+    values: dict[str, Any]
+    layers: dict[str, Layer]
+    """The layer that gave each setting; what is missing has its default."""
+    machine: Machine
+    gpu: GpuInfo | None
+    """The GPU that would be trained on."""
+    notes: dict[str, str] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    adjustments: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+    def change(self, name: str, value: object, why: str) -> None:
+        """Use `value` instead. A default is changed without a word outside its row."""
+        self.values[name] = value
+        self.notes[name] = why
+        self.changed.add(name)
+        if name in self.layers:
+            (self.warnings if self.layers[name].own else self.adjustments).append(f"{name}: {why}")
+
+    def is_own(self, name: str) -> bool:
+        """True when the person asked for the present value."""
+        return name in self.layers and self.layers[name].own
+
+
+def pick_gpu(machine: Machine, device: str) -> GpuInfo | None:
+    """The GPU that a run would use: the first one, unless the CPU was asked for."""
+    return machine.gpus[0] if machine.gpus and device != "cpu" else None
+
+
+def adjust(draft: Draft) -> None:
+    """Apply all rules."""
+    for rule in _RULES:
+        rule(draft)
+
+
+def worker_limit(machine: Machine, share: float) -> int:
+    """Workers that take `share` of the usable cores; at least one."""
+    return max(1, int(share * machine.usable_cores))
+
+
+def _device(draft: Draft) -> None:
+    asked = draft.values["device"]
+    missing = draft.machine.gpu_error or "no NVIDIA GPU"
+    if draft.gpu is not None:
+        draft.notes["device"] = draft.gpu.name
+    elif asked == "cuda":
+        draft.refusals.append(f"device: cuda needs a GPU, and here: {missing}; device=cpu trains on the CPU")
+    elif asked == "auto":
+        draft.notes["device"] = f"auto: the CPU ({missing})"
+        draft.warnings.append(f"device: training on the CPU, since there is no GPU to use ({missing})")
+    else:
+        draft.notes["device"] = draft.machine.cpu_model
+
+
+def _precision(draft: Draft) -> None:
+    asked, gpu = draft.values["precision"], draft.gpu
+    if gpu is None:
+        if asked == "fp16":
+            draft.change("precision", "bf16", "fp16 needs a GPU: bf16 used")
+        elif asked == "auto":
+            draft.notes["precision"] = "auto: bf16 where the CPU computes in it, else fp32"
+        return
+    if gpu.capability is None:
+        draft.notes["precision"] = "compute capability unknown: decided when the run starts"
+        return
+    here = "{}.{}".format(*gpu.capability)
+    best = "bf16" if gpu.capability >= _BF16_FROM else "fp16" if gpu.capability >= _FP16_FROM else "fp32"
+    if asked == "auto":
+        draft.values["precision"] = best
+        draft.notes["precision"] = f"auto: {best} on compute capability {here}"
+    elif asked == "bf16" and gpu.capability < _BF16_FROM:
+        draft.change("precision", best, f"bf16 needs compute capability 8.0, this GPU has {here}: {best} used")
+    elif asked == "fp16" and gpu.capability < _FP16_FROM:
+        slow = f"fp16 is fast from compute capability 7.0, this GPU has {here}"
+        if draft.is_own("precision"):
+            draft.warnings.append(f"precision: {slow}; it saves memory, not time")
+        else:
+            draft.change("precision", "fp32", f"{slow}: fp32 used")
+
+
+def _tf32(draft: Draft) -> None:
+    if not draft.values["tf32"]:
+        return
+    if draft.gpu is None:
+        draft.change("tf32", False, "tf32 needs a GPU: off")
+    elif draft.gpu.capability is not None and draft.gpu.capability < _TF32_FROM:
+        here = "{}.{}".format(*draft.gpu.capability)
+        draft.change("tf32", False, f"tf32 needs compute capability 8.0, this GPU has {here}: off")
+
+
+def _gpu_only(draft: Draft) -> None:
+    if draft.gpu is not None:
+        return
+    reasons = {
+        "pin_memory": "page-locked memory is for copies to a GPU: off",
+        "non_blocking": "on the CPU nothing is copied: off",
+        "cudnn_benchmark": "cuDNN needs a GPU: off",
+    }
+    for name, why in reasons.items():
+        if draft.values[name]:
+            draft.change(name, False, why)
+    if draft.values["compile"]:
+        draft.warnings.append("compile: takes up to a minute on a CPU and seldom gains; compile=false starts at once")
+
+
+def _workers(draft: Draft) -> None:
+    workers: int = draft.values["num_workers"]
+    layer = draft.layers.get("num_workers")
+    share = layer.worker_share if layer else WORKER_SHARE
+    limit = worker_limit(draft.machine, share)
+    if workers <= limit:
+        return
+    cores = f"{share:.0%} of {draft.machine.usable_cores:g} usable cores"
+    if layer and layer.own:
+        draft.warnings.append(f"num_workers: {workers} is more than {cores}; {limit} leave room for the trainer")
+    else:
+        draft.change("num_workers", limit, f"{workers} → {limit}: {cores}")
+
+
+def _val_resize(draft: Draft) -> None:
+    side, resize = draft.values["image_size"], draft.values["val_resize"]
+    fitting = round(side * IMAGE_TO_RESIZE)
+    if "val_resize" not in draft.layers and "image_size" in draft.layers and resize != fitting:
+        draft.change("val_resize", fitting, f"256/224 of image_size {side}")
+    elif resize < side:
+        draft.refusals.append(f"val_resize: {resize} is smaller than the crop of image_size {side}; at least {side}")
+
+
+def _data_dir(draft: Draft) -> None:
+    if draft.values["dataset"] == "imagefolder" and not draft.values["data_dir"]:
+        draft.refusals.append("data_dir: the folder with the images is missing; name it with --data DIR")
+
+
+_RULES: tuple[Callable[[Draft], None], ...] = (_device, _precision, _tf32, _gpu_only, _workers, _val_resize, _data_dir)

@@ -1,0 +1,282 @@
+"""What a run will take, before it starts: host memory, GPU memory, updates, time. Pure functions.
+
+Sizes are in bytes, times in seconds. The figures of seed 003 (ResNet-50 on an A10G with 16 cores and
+62 GB) are reproduced by `tests/engine/test_budget.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gputrain.engine.modelcosts import ModelCost, cost_of
+from gputrain.engine.units import GIB, MIB, size
+
+MAX_THREADS = 8
+"""Workers up to which ``loader: auto`` takes threads, as in `gputrain.engine.training.loader`."""
+
+FLOAT32_OVERHEAD = 230e6 / 154_140_672
+"""What a float32 batch takes in the worker processes of a plain DataLoader, per byte of the batch (seed 003:
+230 MB where the tensor has 154)."""
+
+TRAINER_BYTES_CPU = 700 * MIB
+"""A process that has imported torch and torchvision (measured: 690 MiB of its own, torch 2.15 on Linux)."""
+TRAINER_BYTES_CUDA = 2 * GIB
+"""The same with CUDA's libraries and host buffers (seed 003: "PyTorch overhead ~2 GB")."""
+WORKER_PROCESS_BYTES = 292 * MIB
+"""Memory that each worker process has for itself after importing torch (measured, torch 2.15 on Linux)."""
+
+CUDA_CONTEXT_BYTES = 512 * MIB
+"""Allowance for the CUDA context and loaded kernels."""
+WORKSPACE_BYTES = 512 * MIB
+"""Allowance for cuDNN's workspaces."""
+BACKWARD_SHARE = 0.1
+"""Allowance for gradients of activations that live during the backward pass, as a share of the activations.
+With it ResNet-50 at a batch of 256 comes to 14 GB, between seed 003's 13 and 16."""
+COMPILE_SHARE = 0.05
+"""Allowance for what torch.compile keeps beside, as a share of the activations (seed 003: it "costs memory")."""
+
+
+class Part(Struct, frozen=True):
+    """One entry of a budget."""
+
+    name: str
+    bytes: int
+    note: str = ""
+
+
+class DataFacts(Struct, frozen=True):
+    """What is known about the data before it is read."""
+
+    train_images: int
+    val_images: int = 0
+    file_bytes: int | None = None
+    """Bytes of all image files together."""
+
+
+class Rate(Struct, frozen=True):
+    """A training speed: measured here, or by somebody on such a machine."""
+
+    low: float
+    """Images per second."""
+    high: float
+    source: str
+
+
+class RamBudget(Struct, frozen=True):
+    """Host memory of one run."""
+
+    batch_bytes: int
+    """One batch as it is buffered here: uint8."""
+    batch_bytes_float32: int
+    """The same batch as float32, as most training scripts buffer it."""
+    batches: int
+    """Batches that wait at most: workers × prefetch."""
+    buffer: int
+    buffer_float32: int
+    """What float32 batches would take in a plain DataLoader, its overhead included."""
+    parts: tuple[Part, ...]
+    total: int
+    limit: int
+    """What the run may use: the host's memory or its cgroup's limit."""
+
+
+class VramBudget(Struct, frozen=True):
+    """Memory of one GPU. `total` is None when the model's activations are not known."""
+
+    parts: tuple[Part, ...]
+    total: int | None
+    limit: int | None
+    """The GPU's memory, None when NVML does not tell it."""
+    source: str
+
+
+class Updates(Struct, frozen=True):
+    """How often the weights change, and by how much."""
+
+    total_batch: int
+    """Images per update: batch_size × accumulation_steps × GPUs."""
+    scaled_lr: float
+    """Peak learning rate after scaling to the total batch."""
+    steps_per_epoch: int | None
+    """Batches per epoch on each GPU; None when the data has not been counted."""
+
+
+class Eta(Struct, frozen=True):
+    """How long it will take: from the fastest to the slowest of the rate's range."""
+
+    epoch_low: float
+    epoch_high: float
+    total_low: float
+    total_high: float
+    source: str
+
+
+class ScaleRow(Struct, frozen=True):
+    """A row of the table over numbers of GPUs; settings are per GPU, these are sums."""
+
+    gpus: int
+    total_batch: int
+    total_workers: int
+    buffer: int
+    buffer_float32: int
+    scaled_lr: float
+
+
+def batch_bytes(values: Mapping[str, Any], bytes_per_value: int) -> int:
+    """Bytes of one batch of RGB images: batch × 3 × side² × `bytes_per_value` (1: uint8, 4: float32)."""
+    images: int = values["batch_size"]
+    side: int = values["image_size"]
+    return images * 3 * side * side * bytes_per_value
+
+
+def buffered_batches(values: Mapping[str, Any]) -> int:
+    """Batches that wait for the trainer at most; without workers there is the one in use."""
+    workers: int = values["num_workers"]
+    prefetch: int = values["prefetch_factor"]
+    return max(1, workers * prefetch)
+
+
+def uses_processes(values: Mapping[str, Any]) -> bool:
+    """True when the workers will be processes, whose batches lie in ``/dev/shm``."""
+    workers: int = values["num_workers"]
+    kind: str = values["loader"]
+    return workers > 0 and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS))
+
+
+def ram_budget(
+    values: Mapping[str, Any], *, limit: int, in_use: int, cuda: bool, facts: DataFacts | None = None
+) -> RamBudget:
+    """Host memory of a run with the settings `values`. `in_use` is what is taken already, in bytes."""
+    uint8, float32 = batch_bytes(values, 1), batch_bytes(values, 4)
+    batches = buffered_batches(values)
+    parts = [
+        Part("in use now", in_use, "the system and other programs"),
+        Part("trainer", TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU, "torch and its libraries"),
+        Part(
+            "batch buffer",
+            uint8 * batches,
+            f"{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(uint8)} (uint8)",
+        ),
+    ]
+    if uses_processes(values):
+        workers: int = values["num_workers"]
+        parts.append(Part("worker processes", workers * WORKER_PROCESS_BYTES, f"{size(WORKER_PROCESS_BYTES)} each"))
+    if (cache := _cache_bytes(values, facts)) is not None:
+        parts.append(Part("image cache", cache, f"cache: ram, form {values['cache_form']}"))
+    return RamBudget(
+        batch_bytes=uint8,
+        batch_bytes_float32=float32,
+        batches=batches,
+        buffer=uint8 * batches,
+        buffer_float32=int(float32 * batches * FLOAT32_OVERHEAD),
+        parts=tuple(parts),
+        total=sum(part.bytes for part in parts),
+        limit=limit,
+    )
+
+
+def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | None:
+    """Bytes of the image cache in memory; None without one, or when it cannot be known."""
+    if values["cache"] != "ram" or facts is None:
+        return None
+    if values["cache_form"] == "jpeg":
+        return facts.file_bytes
+    # Decoded images with the short side of validation, at the 4:3 of most photographs.
+    short: int = values["val_resize"]
+    return facts.train_images * 3 * short * short * 4 // 3
+
+
+def vram_budget(values: Mapping[str, Any], *, limit: int | None) -> VramBudget:
+    """Memory of one GPU with `limit` bytes, by part, from the table of counted models."""
+    cost = cost_of(values["model"])
+    if cost is None:
+        source = f"activations of {values['model']} are not tabulated"
+        return VramBudget((Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"),), None, limit, source)
+    parts = (*_model_parts(values, cost), *_batch_parts(values, cost))
+    source = f"{values['model']} as counted in torchvision; context and workspaces are allowances"
+    return VramBudget(parts, sum(part.bytes for part in parts), limit, source)
+
+
+def _is_half(values: Mapping[str, Any]) -> bool:
+    return values["precision"] in ("fp16", "bf16")
+
+
+def _model_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
+    """What does not depend on the batch."""
+    weights = cost.parameters * 4
+    states = {"adamw": 2, "sgd": 1 if values["momentum"] else 0}[values["optimizer"]]
+    parts = [
+        Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"),
+        Part("weights", weights, "float32"),
+        Part("gradients", weights, "float32"),
+        Part("optimizer", weights * states, f"{values['optimizer']}: {states} × the weights"),
+        Part("workspaces", WORKSPACE_BYTES, "allowance for cuDNN"),
+    ]
+    if _is_half(values):
+        parts.append(Part("half-precision weights", cost.parameters * 2, "autocast's copies"))
+    return parts
+
+
+def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
+    """What grows with the batch."""
+    half = _is_half(values)
+    activations = cost.activations(values["batch_size"], values["image_size"], half)
+    parts = [
+        Part("activations", activations, f"{values['batch_size']} images in {values['precision']}"),
+        Part("backward pass", int(activations * BACKWARD_SHARE), f"allowance: {BACKWARD_SHARE:.0%} of the activations"),
+        Part(
+            "batches", 2 * batch_bytes(values, 1) + batch_bytes(values, 2 if half else 4), "two as uint8, one as input"
+        ),
+    ]
+    if values["compile"]:
+        note = f"allowance: {COMPILE_SHARE:.0%} of the activations"
+        parts.append(Part("compile", int(activations * COMPILE_SHARE), note))
+    return parts
+
+
+def largest_batch(values: Mapping[str, Any], limit: int, share: float = 1.0) -> int | None:
+    """The largest batch_size whose budget stays within `share` of `limit` bytes; None if unknown, 0 if none fits."""
+    cost = cost_of(values["model"])
+    if cost is None:
+        return None
+    fixed = sum(part.bytes for part in _model_parts(values, cost))
+    # One image's share of the rest is found from many, where rounding to whole bytes does not matter.
+    each = sum(part.bytes for part in _batch_parts({**values, "batch_size": 1000}, cost)) / 1000
+    return max(0, int((limit * share - fixed) / each))
+
+
+def updates(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | None = None) -> Updates:
+    """Images per update, the learning rate scaled linearly to them, and batches per epoch."""
+    per_step: int = values["batch_size"] * gpus
+    total = per_step * values["accumulation_steps"]
+    reference: int = values["lr_batch_size"]
+    lr: float = values["lr"] * total / reference if reference else values["lr"]
+    steps = max(1, facts.train_images // per_step) if facts else None
+    return Updates(total, lr, steps)
+
+
+def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -> Eta | None:
+    """Time per epoch and in all, without validation; None when the data or the speed is not known."""
+    if facts is None or rate is None or not facts.train_images:
+        return None
+    steps = updates(values, 1, facts).steps_per_epoch or 1
+    images = steps * values["batch_size"]
+    share = min(1.0, values["max_steps"] / (steps * values["epochs"])) if values["max_steps"] else 1.0
+    low, high = images / rate.high, images / rate.low
+    epochs = values["epochs"] * share
+    return Eta(low, high, low * epochs, high * epochs, rate.source)
+
+
+def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
+    """What the same settings per GPU add up to on several GPUs."""
+    uint8 = batch_bytes(values, 1) * buffered_batches(values)
+    float32 = batch_bytes(values, 4) * buffered_batches(values) * FLOAT32_OVERHEAD
+    rows = []
+    for gpus in counts:
+        sums = updates(values, gpus)
+        workers = values["num_workers"] * gpus
+        rows.append(ScaleRow(gpus, sums.total_batch, workers, uint8 * gpus, int(float32 * gpus), sums.scaled_lr))
+    return tuple(rows)

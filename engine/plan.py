@@ -1,0 +1,233 @@
+"""The plan: settings from several places and a machine → what will run, what it takes, and what speaks against it.
+
+Pure: what is known about the machine, the data and the speed comes in as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from gputrain.engine import adjust, budget, settings
+from gputrain.engine.adjust import Draft, Layer
+from gputrain.engine.budget import DataFacts, Eta, RamBudget, Rate, ScaleRow, Updates, VramBudget
+from gputrain.engine.config import RunConfig
+from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.settings import Setting
+from gputrain.engine.units import duration, size
+
+DEFAULT = "default"
+"""Origin of a setting that nobody set."""
+THIS_MACHINE = "this machine"
+"""Origin of a setting that was adjusted."""
+COMFORT = 0.8
+"""Share of a memory above which the plan warns, and to which its advice leads."""
+
+
+class PlanRow(Struct, frozen=True):
+    """One setting of the plan, as text."""
+
+    setting: str
+    section: str
+    value: str
+    origin: str
+    note: str
+    changed: bool
+    """True when the plan uses another value than the one asked for."""
+
+
+class Plan(Struct, frozen=True):
+    """What will run, and what it will take."""
+
+    config: RunConfig
+    rows: tuple[PlanRow, ...]
+    origins: dict[str, str]
+    """Where each setting's value came from, by setting name."""
+    ram: RamBudget
+    vram: VramBudget | None
+    """None when training on the CPU."""
+    updates: Updates
+    eta: Eta | None
+    adjustments: tuple[str, ...]
+    """What a file asked for and this machine cannot do; each is in its row too."""
+    warnings: tuple[str, ...]
+    refuses: tuple[str, ...]
+    """Why this cannot run; empty when it can."""
+    facts: tuple[tuple[str, str], ...]
+    """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
+    scaling: tuple[ScaleRow, ...]
+    """The same settings on 1, 2, 4 and 8 GPUs."""
+
+
+def make_plan(
+    layers: Sequence[Layer],
+    machine: Machine,
+    facts: DataFacts | None = None,
+    rate: Rate | None = None,
+    warnings: Iterable[str] = (),
+    refusals: Iterable[str] = (),
+) -> Plan:
+    """The plan for `layers`, the last of which wins, on `machine`. Raises BadInput for a value out of bounds."""
+    given: dict[str, Layer] = {}
+    values = settings.flatten(RunConfig())
+    for layer in layers:
+        for name, value in layer.values.items():
+            setting = settings.find(name)
+            values[setting.name] = settings.check(setting, value)
+            given[setting.name] = layer
+    draft = Draft(values, given, machine, adjust.pick_gpu(machine, values["device"]))
+    draft.warnings.extend(warnings)
+    draft.refusals.extend(refusals)
+    adjust.adjust(draft)
+    ram = _ram(draft, facts)
+    vram = _vram(draft) if draft.gpu else None
+    updates, eta = budget.updates(values, 1, facts), budget.eta(values, facts, rate)
+    rows = tuple(_row(setting, draft) for setting in settings.table().values())
+    return Plan(
+        config=settings.build(values),
+        rows=rows,
+        origins={row.setting: row.origin for row in rows},
+        ram=ram,
+        vram=vram,
+        updates=updates,
+        eta=eta,
+        adjustments=tuple(draft.adjustments),
+        warnings=tuple(draft.warnings),
+        refuses=tuple(draft.refusals),
+        facts=_facts(draft, ram, vram, updates, eta),
+        scaling=budget.scale_table(values),
+    )
+
+
+def shown(value: object) -> str:
+    """A setting's value as a person would write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _row(setting: Setting, draft: Draft) -> PlanRow:
+    name = setting.name
+    layer = draft.layers.get(name)
+    origin = THIS_MACHINE if name in draft.changed else layer.origin if layer else DEFAULT
+    note = draft.notes.get(name) or (layer.source if layer else "")
+    return PlanRow(name, setting.section, shown(draft.values[name]), origin, note, name in draft.changed)
+
+
+def _ram(draft: Draft, facts: DataFacts | None) -> RamBudget:
+    machine = draft.machine
+    in_use = max(0, machine.memory_limit - machine.memory_available)
+
+    def take(values: Mapping[str, Any]) -> RamBudget:
+        return budget.ram_budget(
+            values, limit=machine.memory_limit, in_use=in_use, cuda=draft.gpu is not None, facts=facts
+        )
+
+    ram = take(draft.values)
+    what = f"RAM {size(ram.total)} of {size(ram.limit)}, {size(ram.buffer)} of it the batch buffer"
+    _weigh(draft, what, ram.total, ram.limit, lambda values, share: take(values).total <= share * ram.limit)
+    _check_shm(draft, ram)
+    return ram
+
+
+def _check_shm(draft: Draft, ram: RamBudget) -> None:
+    """Worker processes share their batches in /dev/shm; where it is full they die of a bus error."""
+    shm = draft.machine.shm_total
+    if shm is None or not budget.uses_processes(draft.values) or ram.buffer <= shm:
+        return
+    draft.refusals.append(
+        f"loader: the workers' batches take {size(ram.buffer)} of /dev/shm, which has {size(shm)}; "
+        "loader=threads needs none, docker run --shm-size makes it larger"
+    )
+
+
+def _vram(draft: Draft) -> VramBudget:
+    assert draft.gpu is not None
+    vram = budget.vram_budget(draft.values, limit=draft.gpu.memory)
+    if vram.total is None or vram.limit is None:
+        return vram
+    limit = vram.limit
+    if vram.total > COMFORT * limit:
+        what = f"VRAM {size(vram.total)} of {size(limit)}"
+        fitting = budget.largest_batch(draft.values, limit, COMFORT) or 0
+        _note(draft, what, vram.total > limit, _smaller_batch(draft.values["batch_size"], fitting))
+    return vram
+
+
+def _smaller_batch(batch: int, fitting: int) -> str:
+    """The advice for GPU memory, in multiples of 8 where there are any."""
+    fitting = fitting // 8 * 8 if fitting >= 8 else fitting
+    if not fitting:
+        return "a smaller model or image_size"
+    times = -(-batch // fitting)
+    return f"batch_size {batch} → {fitting}; accumulation_steps {times} keeps the update's size"
+
+
+def _weigh(draft: Draft, what: str, total: int, limit: int, fits: Callable[[Mapping[str, Any], float], bool]) -> None:
+    """Warn of or refuse a use of host memory, with the smallest change that mends it."""
+    if total <= COMFORT * limit:
+        return
+    for name, least in (("prefetch_factor", 1), ("num_workers", 1), ("batch_size", 1)):
+        now: int = draft.values[name]
+        smaller = _largest(least, now - 1, lambda n, name=name: fits({**draft.values, name: n}, COMFORT))
+        if smaller is not None:
+            _note(draft, what, total > limit, f"{name} {now} → {smaller}")
+            return
+    _note(draft, what, total > limit, "other programs, or the cache, must give way")
+
+
+def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
+    """The largest whole number in low…high that fits; None if `low` does not (what fits once, fits below)."""
+    if low > high or not fits(low):
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _note(draft: Draft, what: str, refuse: bool, advice: str) -> None:
+    (draft.refusals if refuse else draft.warnings).append(f"{what}: {advice}")
+
+
+def _facts(
+    draft: Draft, ram: RamBudget, vram: VramBudget | None, updates: Updates, eta: Eta | None
+) -> tuple[tuple[str, str], ...]:
+    values = draft.values
+    parts = f"{values['batch_size']} × {values['accumulation_steps']}" if values["accumulation_steps"] > 1 else ""
+    lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
+    steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
+    facts = [
+        ("device", _device(draft.gpu, draft.machine)),
+        ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
+        ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
+        ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} (uint8)"),
+        ("RAM buffer as float32", f"{size(ram.buffer_float32)} in a plain DataLoader"),
+        ("RAM", f"{size(ram.total)} of {size(ram.limit)}"),
+    ]
+    if vram is not None:
+        limit = f" of {size(vram.limit)}" if vram.limit else ""
+        facts.append(("VRAM", f"{size(vram.total)}{limit}" if vram.total else f"unknown: {vram.source}"))
+    facts.append(("time", _time(eta, updates)))
+    return tuple(facts)
+
+
+def _device(gpu: GpuInfo | None, machine: Machine) -> str:
+    if gpu is None:
+        return f"CPU, {machine.usable_cores:g} usable cores"
+    return f"{gpu.name}, {size(gpu.memory)}" if gpu.memory else gpu.name
+
+
+def _time(eta: Eta | None, updates: Updates) -> str:
+    if eta is None:
+        missing = "the data has not been counted" if updates.steps_per_epoch is None else "no speed was measured"
+        return f"unknown: {missing}"
+    epoch, total = _between(eta.epoch_low, eta.epoch_high), _between(eta.total_low, eta.total_high)
+    return f"{epoch} an epoch, {total} in all ({eta.source})"
+
+
+def _between(low: float, high: float) -> str:
+    first, second = duration(low), duration(high)
+    return first if first == second else f"{first} to {second}"

@@ -1,0 +1,117 @@
+"""From names to a plan: a recipe, a profile with its preset and the person's own settings, on one machine.
+
+Later layers win: defaults, recipe, profile, this machine (what a profile leaves to it), preset, what
+the recipe requires, the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gputrain.engine import settings
+from gputrain.engine.adjust import Layer, pick_gpu, worker_limit
+from gputrain.engine.budget import DataFacts, Rate
+from gputrain.engine.errors import BadInput
+from gputrain.engine.machine import Machine
+from gputrain.engine.plan import Plan, make_plan
+from gputrain.engine.units import GIB
+from gputrain.profiles import catalog
+from gputrain.profiles.schema import HardwareProfile, Preset, Recipe, derived_batch
+
+_PATHS = ("data_dir", "resume_from")
+
+
+def choose(
+    machine: Machine,
+    *,
+    recipe: str,
+    profile: str | None = None,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data_dir: str | None = None,
+    facts: DataFacts | None = None,
+    rate: Rate | None = None,
+) -> Plan:
+    """The plan of a run. Without `profile`, the best one for `machine`; without `preset`, the profile's default.
+
+    `rate` is a speed measured on this machine; without one, the profile's reference figures serve where
+    they were taken with the same card, model, batch and preset. Raises BadInput for an unknown name or a
+    bad value; what is right in itself but cannot run is in `Plan.refuses`.
+    """
+    chosen_recipe = catalog.load_recipe(recipe)
+    name = profile or catalog.best(machine)
+    chosen_profile = catalog.load_profile(name)
+    chosen_preset = chosen_profile.preset(preset)
+    own = {**({"data_dir": data_dir} if data_dir else {}), **(overrides or {})}
+    layers = [
+        Layer("you", {"recipe": chosen_recipe.name}),
+        Layer("you" if profile else "this machine", {"profile": chosen_profile.name}),
+        Layer("you" if preset else f"profile {name}", {"preset": chosen_preset.name}),
+        *_file_layers(chosen_recipe, chosen_profile, chosen_preset, machine),
+        Layer("you", {settings.find(key).name: value for key, value in own.items()}, own=True),
+    ]
+    layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
+    wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in y.values.items()}}
+    known = rate or _reference_rate(chosen_profile, chosen_preset, wanted, machine)
+    return make_plan(layers, machine, facts, known, refusals=_missing_data(wanted))
+
+
+def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[Layer]:
+    """What the files say, and what they leave to the machine."""
+    share = preset.worker_share or profile.worker_share
+    yield Layer(f"recipe {recipe.name}", recipe.settings, recipe.source)
+    yield Layer(f"profile {profile.name}", profile.settings, profile.source, worker_share=share)
+    if "num_workers" not in profile.settings:
+        workers = worker_limit(machine, share)
+        source = f"{share:.0%} of {machine.usable_cores:g} usable cores"
+        yield Layer("this machine", {"num_workers": workers}, source, worker_share=share)
+    gpu = pick_gpu(machine, profile.match.device)
+    if preset.batch_per_gib and gpu and gpu.memory:
+        source = f"{preset.batch_per_gib:g} images per GiB of {gpu.memory / GIB:.0f} GiB"
+        yield Layer("this machine", {"batch_size": derived_batch(preset.batch_per_gib, gpu.memory)}, source)
+    yield Layer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
+    yield Layer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
+
+
+def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with paths that mean the same from every folder: the run is started elsewhere, maybe months later."""
+    found = dict(values)
+    for name in _PATHS:
+        if (path := found.get(name)) and isinstance(path, str):
+            try:
+                found[name] = str(Path(path).expanduser().absolute())
+            except RuntimeError:
+                raise BadInput(f"{name}: there is no home directory for '{path}'") from None
+    return found
+
+
+def _missing_data(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why the data folder cannot be read, as far as a glance tells."""
+    if values["dataset"] != "imagefolder" or not values["data_dir"]:
+        return ()
+    folder = Path(values["data_dir"])
+    if not folder.is_dir():
+        return (f"data_dir: {folder} is {'not a folder' if folder.exists() else 'not there'}",)
+    if not (folder / values["train_split"]).is_dir():
+        return (f"train_split: {folder} has no folder '{values['train_split']}'",)
+    return ()
+
+
+def _reference_rate(
+    profile: HardwareProfile, preset: Preset, values: Mapping[str, Any], machine: Machine
+) -> Rate | None:
+    """The speed that somebody measured with the same card, model, batch and preset."""
+    if not catalog.fits(profile, machine):
+        return None
+    for figures in profile.references:
+        same = (figures.model, figures.preset, figures.batch_size)
+        if same != (values["model"], preset.name, values["batch_size"]) or values["image_size"] != 224:
+            continue
+        if figures.images_per_second:
+            return Rate(*figures.images_per_second, source=figures.source)
+        if figures.iterations_per_second and figures.batch_size:
+            low, high = figures.iterations_per_second
+            return Rate(low * figures.batch_size, high * figures.batch_size, figures.source)
+    return None

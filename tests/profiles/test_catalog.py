@@ -1,0 +1,204 @@
+"""Finding profiles and recipes: the person's own, broken ones, names, and the ranking for a machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gputrain.engine.errors import BadInput
+from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.units import GIB
+from gputrain.profiles import catalog
+
+CPU = Machine(
+    hostname="here",
+    usable_cores=6.0,
+    host_cores=64,
+    cpu_model="Some CPU",
+    memory_total=64 * GIB,
+    memory_limit=62 * GIB,
+    memory_available=59 * GIB,
+    shm_total=31 * GIB,
+    gpus=(),
+    gpu_error="no NVIDIA driver",
+    driver="",
+)
+
+OWN = """\
+title: Mine
+match:
+  names: [NVIDIA GeForce RTX 3090]
+presets:
+  balanced: {batch_size: 7}
+"""
+
+
+def with_gpu(name: str, gib: float | None, capability: tuple[int, int] | None) -> Machine:
+    memory = None if gib is None else int(gib * GIB)
+    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, capability=capability, mig=False)
+    return msgspec.structs.replace(CPU, gpus=(card,), gpu_error="", driver="580.1")
+
+
+@pytest.fixture
+def own(private_homes: Path) -> Path:
+    """The person's folder of profiles."""
+    folder = private_homes / "config" / "profiles"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_seeds_machines_and_the_recipes_exist() -> None:
+    assert {"rtx-3060-12gb", "rtx-3090-24gb", "rtx-4500-ada-24gb", "a10g-23gb", "cpu"} <= set(catalog.profile_names())
+    assert {"demo", "resnet50-imagefolder", "imagenet-resnet50"} <= set(catalog.recipe_names())
+    assert not [e for e in (*catalog.profile_entries(), *catalog.recipe_entries()) if e.error]
+
+
+@pytest.mark.parametrize("name", ["", "..", "../recipes/demo", "/etc/passwd", "rtx-3090-24gb.yaml", "x\x1b[31m"])
+def test_only_listed_names_lead_to_files(name: str) -> None:
+    with pytest.raises(BadInput, match="unknown profile") as caught:
+        catalog.load_profile(name)
+    assert str(caught.value).isprintable()
+
+
+def test_an_unknown_name_comes_with_the_nearest() -> None:
+    with pytest.raises(BadInput, match="unknown profile 'rtx-3090'; did you mean 'rtx-3090-24gb'"):
+        catalog.load_profile("rtx-3090")
+    with pytest.raises(BadInput, match="unknown recipe 'dmo'; did you mean 'demo'"):
+        catalog.load_recipe("dmo")
+
+
+def test_an_own_file_takes_the_place_of_a_built_in_one(own: Path) -> None:
+    (own / "rtx-3090-24gb.yaml").write_text(OWN)
+    assert catalog.load_profile("rtx-3090-24gb").title == "Mine"
+    entry = next(e for e in catalog.profile_entries() if e.name == "rtx-3090-24gb")
+    assert entry.own
+    assert entry.title == "Mine"
+
+
+def test_an_own_recipe_is_found(private_homes: Path) -> None:
+    folder = private_homes / "config" / "recipes"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("title: Mine\nsettings: {epochs: 3}\n")
+    assert catalog.load_recipe("mine").settings == {"epochs": 3}
+    assert "mine" in catalog.recipe_names()
+
+
+def test_an_edited_file_is_read_again(own: Path) -> None:
+    path = own / "mine.yaml"
+    path.write_text(OWN)
+    assert catalog.load_profile("mine").preset().settings == {"batch_size": 7}
+    path.write_text(OWN.replace("7", "8 "))
+    assert catalog.load_profile("mine").preset().settings == {"batch_size": 8}
+
+
+def test_a_broken_file_is_listed_with_its_fault_and_hides_nothing(own: Path) -> None:
+    (own / "mine.yaml").write_text("title: x\nmatch: {}\npresets: {balanced: {batch_size: 0}}\n")
+    (own / "notes.txt").write_text("not a profile")
+    ranked = catalog.rank(CPU)
+    assert ranked[0].name == "cpu"
+    assert ranked[-1].name == "mine"
+    assert "mine.yaml:3: batch_size must be ≥ 1, got 0" in ranked[-1].error
+    assert "notes" not in catalog.profile_names()
+    with pytest.raises(BadInput, match="batch_size must be ≥ 1"):
+        catalog.load_profile("mine")
+
+
+def test_a_broken_own_file_is_not_silently_replaced_by_the_built_in_one(own: Path) -> None:
+    (own / "cpu.yaml").write_text("title: [\n")
+    with pytest.raises(BadInput, match="not valid YAML"):
+        catalog.load_profile("cpu")
+    assert catalog.best(CPU) != "cpu"
+
+
+def test_a_link_to_nowhere_is_a_fault_of_its_own(own: Path) -> None:
+    (own / "gone.yaml").symlink_to(own / "nowhere")
+    assert "cannot be read" in next(e.error for e in catalog.profile_entries() if e.name == "gone")
+
+
+DETECTED = [
+    ("NVIDIA GeForce RTX 3060", 12.0, (8, 6), "rtx-3060-12gb"),
+    ("GeForce RTX 3060", 12.0, (8, 6), "rtx-3060-12gb"),
+    ("NVIDIA GeForce RTX 3090", 24.0, (8, 6), "rtx-3090-24gb"),
+    ("NVIDIA GeForce RTX 3090 Ti", 24.0, (8, 6), "rtx-3090-24gb"),
+    ("NVIDIA RTX 4500 Ada Generation", 24.0, (8, 9), "rtx-4500-ada-24gb"),
+    ("NVIDIA A10G", 22.5, (8, 6), "a10g-23gb"),
+    # Totals as NVML gives them: HBM and ECC cards show less than their names say.
+    ("NVIDIA GeForce GTX 1080 Ti", 11.0, (6, 1), "gtx-1080-ti-11gb"),
+    ("Tesla T4", 15.0, (7, 5), "t4-16gb"),
+    ("NVIDIA GeForce RTX 2080 Ti", 11.0, (7, 5), "rtx-2080-ti-11gb"),
+    ("NVIDIA GeForce RTX 3070", 8.0, (8, 6), "rtx-3070-8gb"),
+    ("NVIDIA GeForce RTX 3080", 10.0, (8, 6), "rtx-3080-10gb"),
+    ("NVIDIA GeForce RTX 3080", 12.0, (8, 6), "rtx-3080-ti-12gb"),
+    ("NVIDIA GeForce RTX 3080 Ti", 12.0, (8, 6), "rtx-3080-ti-12gb"),
+    ("NVIDIA GeForce RTX 4060 Ti", 16.0, (8, 9), "rtx-4060-ti-16gb"),
+    ("NVIDIA GeForce RTX 4060 Ti", 8.0, (8, 9), "unknown-nvidia"),
+    ("NVIDIA GeForce RTX 4070", 12.0, (8, 9), "rtx-4070-12gb"),
+    ("NVIDIA GeForce RTX 4070 Ti SUPER", 16.0, (8, 9), "rtx-4080-16gb"),
+    ("NVIDIA GeForce RTX 4080", 16.0, (8, 9), "rtx-4080-16gb"),
+    ("NVIDIA GeForce RTX 4090", 24.0, (8, 9), "rtx-4090-24gb"),
+    ("NVIDIA GeForce RTX 5070 Ti", 15.9, (12, 0), "rtx-5070-ti-16gb"),
+    ("NVIDIA GeForce RTX 5080", 15.9, (12, 0), "rtx-5080-16gb"),
+    ("NVIDIA GeForce RTX 5090", 31.8, (12, 0), "rtx-5090-32gb"),
+    ("NVIDIA RTX A4000", 16.0, (8, 6), "rtx-a4000-16gb"),
+    ("NVIDIA RTX A5000", 22.5, (8, 6), "rtx-a5000-24gb"),
+    ("NVIDIA RTX A6000", 48.0, (8, 6), "rtx-a6000-48gb"),
+    ("NVIDIA RTX 6000 Ada Generation", 48.0, (8, 9), "rtx-6000-ada-48gb"),
+    ("NVIDIA L4", 22.5, (8, 9), "l4-24gb"),
+    ("NVIDIA L40S", 45.0, (8, 9), "l40s-48gb"),
+    ("Tesla V100-SXM2-16GB", 16.0, (7, 0), "v100-16gb"),
+    ("Tesla V100-SXM2-32GB", 31.7, (7, 0), "v100-32gb"),
+    ("NVIDIA A100-SXM4-40GB", 40.0, (8, 0), "a100-40gb"),
+    ("NVIDIA A100-SXM4-80GB", 80.0, (8, 0), "a100-80gb"),
+    ("NVIDIA A100 80GB PCIe", 80.0, (8, 0), "a100-80gb"),
+    ("NVIDIA H100 80GB HBM3", 79.6, (9, 0), "h100-80gb"),
+    ("NVIDIA H100 PCIe", 79.6, (9, 0), "h100-80gb"),
+    ("NVIDIA H200", 140.4, (9, 0), "h200-141gb"),
+    ("NVIDIA B200", 179.1, (10, 0), "b200-180gb"),
+    ("NVIDIA GeForce RTX 3080 Laptop GPU", 16.0, (8, 6), "laptop-16gb"),
+    ("NVIDIA GeForce RTX 4060 Laptop GPU", 8.0, (8, 9), "laptop-8gb"),
+    ("NVIDIA GeForce RTX 2080 with Max-Q Design", 8.0, (7, 5), "laptop-8gb"),
+    ("NVIDIA GeForce RTX 3060", 8.0, (8, 6), "unknown-nvidia"),
+    ("NVIDIA GeForce RTX 9999", 64.0, (13, 0), "unknown-nvidia"),
+    ("NVIDIA GeForce RTX 3090", None, None, "unknown-nvidia"),
+]
+
+
+@pytest.mark.parametrize(("name", "gib", "capability", "expected"), DETECTED)
+def test_each_card_gets_its_profile(
+    name: str, gib: float | None, capability: tuple[int, int] | None, expected: str
+) -> None:
+    machine = with_gpu(name, gib, capability)
+    ranked = catalog.rank(machine)
+    assert ranked[0].name == expected == catalog.best(machine)
+    assert [m.name for m in ranked if m.detected] == [expected]
+    assert ranked[0].reason.startswith(f"NVML says {name}, ")
+    assert sorted(m.name for m in ranked) == sorted(catalog.profile_names())
+
+
+def test_the_reasons_in_words() -> None:
+    reasons = {m.name: m.reason for m in catalog.rank(with_gpu("NVIDIA A10G", 22.5, (8, 6)))}
+    assert reasons["a10g-23gb"] == "NVML says NVIDIA A10G, 22 GiB"
+    assert reasons["rtx-3090-24gb"].startswith("for another card of the same size and generation")
+    assert reasons["rtx-3060-12gb"].startswith("for another card (")
+    assert reasons["cpu"] == "leaves the GPU alone; 6 usable cores"
+
+
+def test_without_a_driver_the_cpu_is_first_and_says_why() -> None:
+    ranked = catalog.rank(CPU)
+    assert (ranked[0].name, ranked[0].detected) == ("cpu", True)
+    assert ranked[0].reason == "no NVIDIA driver; 6 usable cores"
+    assert not any(match.detected for match in ranked[1:])
+
+
+def test_an_own_profile_for_the_card_comes_before_the_built_in_one(own: Path) -> None:
+    (own / "zz-mine.yaml").write_text(OWN)
+    ranked = catalog.rank(with_gpu("NVIDIA GeForce RTX 3090", 24.0, (8, 6)))
+    assert [m.name for m in ranked[:2]] == ["zz-mine", "rtx-3090-24gb"]
+    assert ranked[0].own
+
+
+def test_a_name_from_the_driver_is_made_harmless() -> None:
+    ranked = catalog.rank(with_gpu("Evil\x1b[31m\nGPU", 8.0, (8, 6)))
+    assert all(match.reason.isprintable() for match in ranked)

@@ -1,0 +1,199 @@
+"""From names to a plan: which place wins, what the machine fills in, and whose figures serve as a forecast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gputrain.engine.budget import DataFacts, Rate
+from gputrain.engine.configfile import read_config, write_config
+from gputrain.engine.errors import BadInput
+from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.plan import Plan
+from gputrain.engine.units import GIB
+from gputrain.profiles.choose import choose
+
+CPU = Machine(
+    hostname="here",
+    usable_cores=2.0,
+    host_cores=64,
+    cpu_model="Some CPU",
+    memory_total=24 * GIB,
+    memory_limit=24 * GIB,
+    memory_available=22 * GIB,
+    shm_total=12 * GIB,
+    gpus=(),
+    gpu_error="no NVIDIA driver",
+    driver="",
+)
+
+
+def with_gpu(name: str, gib: float, capability: tuple[int, int], cores: float = 16.0) -> Machine:
+    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=int(gib * GIB), capability=capability, mig=False)
+    return msgspec.structs.replace(
+        CPU, gpus=(card,), gpu_error="", usable_cores=cores, memory_limit=62 * GIB, memory_available=59 * GIB
+    )
+
+
+A10G = with_gpu("NVIDIA A10G", 22.5, (8, 6))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder that looks like data."""
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    return tmp_path / "data"
+
+
+def of(plan: Plan, *names: str) -> tuple[Any, ...]:
+    """Values and origins of some settings."""
+    rows = {row.setting: (row.value, row.origin) for row in plan.rows}
+    return tuple(rows[name] for name in names)
+
+
+def test_on_a_machine_without_a_gpu_the_demo_runs_on_the_cpu() -> None:
+    plan = choose(CPU, recipe="demo")
+    assert (plan.config.recipe, plan.config.profile, plan.config.preset) == ("demo", "cpu", "balanced")
+    assert of(plan, "recipe", "profile", "preset", "device") == (
+        ("demo", "you"),
+        ("cpu", "this machine"),
+        ("balanced", "profile cpu"),
+        ("cpu", "profile cpu"),
+    )
+    assert plan.refuses == ()
+    assert plan.vram is None
+
+
+@pytest.mark.parametrize(
+    ("cores", "preset", "workers"),
+    [(2.0, None, 1), (16.0, None, 8), (16.0, "conservative", 4), (16.0, "aggressive", 12), (0.5, None, 1)],
+)
+def test_on_the_cpu_the_workers_follow_the_usable_cores(cores: float, preset: str | None, workers: int) -> None:
+    plan = choose(msgspec.structs.replace(CPU, usable_cores=cores), recipe="demo", preset=preset)
+    assert plan.config.data.num_workers == workers
+    assert plan.origins["num_workers"] == "this machine"
+
+
+def test_what_the_recipe_requires_wins_over_the_preset_and_the_person_over_both() -> None:
+    required = choose(A10G, recipe="demo")
+    assert of(required, "batch_size") == (("64", "recipe demo"),)
+    mine = choose(A10G, recipe="demo", overrides={"data.batch_size": 32})
+    assert of(mine, "batch_size") == (("32", "you"),)
+
+
+@pytest.mark.parametrize(
+    ("preset", "batch", "workers", "prefetch", "compiled", "lr"),
+    [
+        ("conservative", 192, 8, 2, False, 0.375),
+        ("balanced", 256, 12, 3, True, 0.5),
+        ("aggressive", 320, 16, 4, True, 0.625),
+    ],
+)
+def test_seed_003_on_its_own_machine(
+    preset: str, batch: int, workers: int, prefetch: int, compiled: bool, lr: float, images: Path
+) -> None:
+    plan = choose(A10G, recipe="imagenet-resnet50", preset=preset, data_dir=str(images))
+    data, speed = plan.config.data, plan.config.speed
+    assert (data.batch_size, data.num_workers, data.prefetch_factor, speed.compile) == (
+        batch,
+        workers,
+        prefetch,
+        compiled,
+    )
+    assert speed.precision == "fp16"
+    assert plan.updates.scaled_lr == pytest.approx(lr)
+    assert of(plan, "batch_size", "lr") == ((str(batch), f"preset {preset}"), ("0.5", "recipe imagenet-resnet50"))
+    assert (plan.refuses, plan.adjustments) == ((), ())
+
+
+def test_on_fewer_cores_a_preset_gives_up_workers_and_says_so(images: Path) -> None:
+    plan = choose(with_gpu("NVIDIA A10G", 22.5, (8, 6), cores=4.0), recipe="imagenet-resnet50", data_dir=str(images))
+    assert plan.config.data.num_workers == 3
+    assert plan.adjustments == ("num_workers: 12 → 3: 75% of 4 usable cores",)
+
+
+def test_somebodys_figures_are_a_forecast_only_for_the_same_thing(images: Path) -> None:
+    facts = DataFacts(train_images=1_281_167)
+    known: dict[str, Any] = {"recipe": "imagenet-resnet50", "data_dir": str(images), "facts": facts}
+    plan = choose(A10G, **known)
+    assert plan.eta is not None
+    assert plan.eta.source.startswith("seed 003")
+    assert plan.eta.epoch_low == pytest.approx(5004 / 1.5)
+    assert choose(A10G, **known, overrides={"model": "resnet18"}).eta is None
+    assert choose(A10G, **known, overrides={"batch_size": 128}).eta is None
+    assert choose(with_gpu("NVIDIA L4", 22.5, (8, 9)), profile="a10g-23gb", **known).eta is None
+    measured = choose(A10G, **known, rate=Rate(500, 500, "measured here"))
+    assert measured.eta is not None
+    assert measured.eta.source == "measured here"
+
+
+@pytest.mark.parametrize(
+    ("gib", "preset", "batch"), [(8, "balanced", 48), (8, "aggressive", 80), (48, "balanced", 288), (0.5, None, 8)]
+)
+def test_an_unknown_card_gets_a_batch_by_its_memory(gib: float, preset: str | None, batch: int) -> None:
+    machine = with_gpu("NVIDIA Future 1", gib, (13, 0), cores=64.0)
+    plan = choose(machine, recipe="resnet50-imagefolder", preset=preset)
+    assert plan.config.profile == "unknown-nvidia"
+    assert of(plan, "batch_size") == ((str(batch), "this machine"),)
+    assert plan.config.speed.precision == "bf16"
+
+
+def test_a_gpu_profile_on_a_machine_without_one_says_so_loudly(images: Path) -> None:
+    plan = choose(CPU, recipe="resnet50-imagefolder", profile="rtx-3090-24gb", data_dir=str(images))
+    assert any("training on the CPU" in text for text in plan.warnings)
+    assert "precision: fp16 needs a GPU: bf16 used" in plan.adjustments
+
+
+def test_paths_are_made_absolute(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(images.parent)
+    monkeypatch.setenv("HOME", str(images.parent))
+    for given in ("data", "~/data"):
+        plan = choose(CPU, recipe="resnet50-imagefolder", data_dir=given)
+        assert plan.config.data.data_dir == str(images)
+        assert plan.origins["data_dir"] == "you"
+    with pytest.raises(BadInput, match="no home directory"):
+        choose(CPU, recipe="resnet50-imagefolder", data_dir="~no-such-user-here/x")
+
+
+def test_missing_data_is_refused_before_the_start(images: Path) -> None:
+    def refusal(data_dir: Path, **overrides: Any) -> str:
+        return choose(CPU, recipe="resnet50-imagefolder", data_dir=str(data_dir), overrides=overrides).refuses[0]
+
+    (images / "file").touch()
+    assert refusal(images / "none") == f"data_dir: {images / 'none'} is not there"
+    assert refusal(images / "file") == f"data_dir: {images / 'file'} is not a folder"
+    assert refusal(images, train_split="training") == f"train_split: {images} has no folder 'training'"
+    assert "--data DIR" in choose(CPU, recipe="resnet50-imagefolder").refuses[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"recipe": "demmo"}, "unknown recipe 'demmo'; did you mean 'demo'"),
+        ({"recipe": "demo", "profile": "gpu"}, "unknown profile 'gpu'"),
+        ({"recipe": "demo", "profile": "cpu", "preset": "agressive"}, "did you mean 'aggressive'"),
+        ({"recipe": "demo", "overrides": {"batchsize": 1}}, "unknown setting 'batchsize'"),
+        ({"recipe": "demo", "overrides": {"epochs": 0}}, "epochs must be ≥ 1, got 0"),
+        ({"recipe": "demo", "overrides": {"data_dir": 3}}, "data_dir must be a text, got 3"),
+    ],
+)
+def test_a_wrong_name_or_value_is_refused_in_words(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        choose(CPU, **arguments)
+    assert message in str(caught.value)
+
+
+def test_the_plan_written_and_read_launches_the_same_run(tmp_path: Path) -> None:
+    plan = choose(CPU, recipe="demo", overrides={"name": "again", "lr": 0.05})
+    path = tmp_path / "config.yaml"
+    write_config(path, plan.config, plan.origins)
+    assert read_config(path) == plan.config
+    assert "# you" in next(line for line in path.read_text().splitlines() if line.strip().startswith("lr:"))
+
+
+def test_the_command_lines_json_can_hold_a_plan() -> None:
+    plan = choose(A10G, recipe="demo")
+    assert msgspec.json.decode(msgspec.json.encode(plan))["config"]["recipe"] == "demo"

@@ -1,0 +1,112 @@
+"""The built-in hardware profiles: the seeds' values against a table, and sense in the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gputrain.engine import budget, settings
+from gputrain.engine.units import GIB
+from gputrain.profiles import catalog
+
+ON, OFF = True, False
+BUILT_IN = sorted(path.stem for path in (Path(catalog.__file__).parent / "hardware").iterdir())
+"""Not the catalog's names, which at collection may hold a developer's own profiles."""
+
+SEEDS: dict[tuple[str, str], dict[str, Any]] = {
+    # seed 004: "PyTorch | 32-64 | Enabled | 2-4"; num_workers=2 in its code
+    ("rtx-3060-12gb", "conservative"): {"batch_size": 32, "num_workers": 2, "precision": "fp16", "pin_memory": ON},
+    ("rtx-3060-12gb", "balanced"): {"batch_size": 64, "num_workers": 2, "precision": "fp16", "cudnn_benchmark": ON},
+    ("rtx-3060-12gb", "aggressive"): {"batch_size": 64, "num_workers": 4, "non_blocking": ON, "set_to_none": ON},
+    # seed 002: 300W-LP memory safe 96, maximum throughput 128, ultra-fast 256
+    ("rtx-3090-24gb", "conservative"): {"batch_size": 96, "num_workers": 8, "prefetch_factor": 4, "pin_memory": ON},
+    ("rtx-3090-24gb", "balanced"): {"batch_size": 128, "num_workers": 8, "prefetch_factor": 4, "precision": "fp16"},
+    ("rtx-3090-24gb", "aggressive"): {"batch_size": 256, "prefetch_factor": 4, "persistent_workers": ON, "tf32": ON},
+    # seed 000: OPTIMAL_CONFIG
+    ("rtx-3090-24gb", "accumulated"): {
+        "batch_size": 64,
+        "num_workers": 8,
+        "precision": "fp16",
+        "pin_memory": ON,
+        "prefetch_factor": 3,
+        "accumulation_steps": 2,
+    },
+    # seed 001: batch_size 16 "increased from 12", "increase to 20", num_workers 8 and "increase to 12"
+    ("rtx-4500-ada-24gb", "conservative"): {"batch_size": 12, "num_workers": 8, "precision": "fp16"},
+    ("rtx-4500-ada-24gb", "balanced"): {"batch_size": 16, "num_workers": 8, "precision": "fp16", "pin_memory": ON},
+    ("rtx-4500-ada-24gb", "aggressive"): {"batch_size": 20, "num_workers": 12, "precision": "fp16"},
+    # seed 003: its three presets
+    ("a10g-23gb", "conservative"): {"batch_size": 192, "num_workers": 8, "prefetch_factor": 2, "compile": OFF},
+    ("a10g-23gb", "balanced"): {"batch_size": 256, "num_workers": 12, "prefetch_factor": 3, "compile": ON},
+    ("a10g-23gb", "aggressive"): {"batch_size": 320, "num_workers": 16, "prefetch_factor": 4, "compile": ON},
+}
+
+
+@pytest.mark.parametrize(("name", "preset"), SEEDS)
+def test_the_seeds_values(name: str, preset: str) -> None:
+    profile = catalog.load_profile(name)
+    values = {**profile.settings, **profile.preset(preset).settings}
+    assert {key: values[key] for key in SEEDS[name, preset]} == SEEDS[name, preset]
+    assert "seed 00" in (profile.source + profile.preset(preset).source)
+
+
+REFERENCE = [
+    ("rtx-3090-24gb", "accumulated", {"images_per_second": (7, 7), "gpu_percent": (95, 100)}),
+    ("rtx-3090-24gb", "balanced", {"images_per_second": (300, 500), "gpu_percent": (90, 100), "vram_gb": (18, 22)}),
+    ("rtx-4500-ada-24gb", "balanced", {"gpu_percent": (95, 100), "cpu_percent": (25, 40), "vram_gb": (18, 22)}),
+    ("a10g-23gb", "conservative", {"iterations_per_second": (0.7, 1.0)}),
+    ("a10g-23gb", "balanced", {"iterations_per_second": (0.8, 1.5), "gpu_percent": (70, 90), "vram_gb": (13, 16)}),
+    ("a10g-23gb", "aggressive", {"iterations_per_second": (1.0, 2.0)}),
+]
+
+
+@pytest.mark.parametrize(("name", "preset", "figures"), REFERENCE)
+def test_the_seeds_figures(name: str, preset: str, figures: dict[str, tuple[float, float]]) -> None:
+    found = [r for r in catalog.load_profile(name).references if r.preset == preset]
+    assert len(found) == 1
+    assert {key: getattr(found[0], key) for key in figures} == figures
+
+
+def test_the_speed_up_ladder_of_seed_000() -> None:
+    ladder = [r for r in catalog.load_profile("rtx-3090-24gb").references if "seed 000" in r.source]
+    assert [r.images_per_second for r in ladder] == [(2.5, 2.5), (5, 5), (7, 7)]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_profile_has_the_three_presets_and_says_where_its_numbers_are_from(name: str) -> None:
+    profile = catalog.load_profile(name)
+    assert {"conservative", "balanced", "aggressive"} <= set(profile.presets)
+    assert profile.default_preset == "balanced"
+    assert profile.title
+    assert profile.source
+    for preset in profile.presets.values():
+        settings.build({**profile.settings, **preset.settings})
+        assert preset.settings or preset.worker_share or preset.batch_per_gib, "a preset that changes nothing"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_batches_rise_from_preset_to_preset(name: str) -> None:
+    presets = catalog.load_profile(name).presets
+    sizes = [
+        presets[p].settings.get("batch_size") or presets[p].batch_per_gib
+        for p in ("conservative", "balanced", "aggressive")
+    ]
+    assert all(sizes)
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_resnet50_fits_each_card_in_its_careful_and_usual_preset(name: str) -> None:
+    profile = catalog.load_profile(name)
+    if profile.match.memory_gib is None:
+        pytest.skip("not for one size of memory")
+    for preset in ("conservative", "balanced"):
+        values = {"model": "resnet50", "precision": "fp16", **profile.settings, **profile.preset(preset).settings}
+        flat = settings.flatten(settings.build(values))
+        if flat["precision"] == "auto":
+            flat["precision"] = "fp16" if (profile.match.capability or 7.0) >= 7.0 else "fp32"
+        total = budget.vram_budget(flat, limit=None).total
+        assert total is not None
+        assert total <= 0.9 * profile.match.memory_gib[0] * GIB, preset

@@ -1,0 +1,34 @@
+"""The built-in recipes: buildable, complete in words, and seed 003's values where they come from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gputrain.engine import settings
+from gputrain.profiles import catalog
+
+BUILT_IN = sorted(path.stem for path in (Path(catalog.__file__).parent / "recipes").iterdir())
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_recipe_makes_a_configuration_and_says_what_it_does(name: str) -> None:
+    recipe = catalog.load_recipe(name)
+    settings.build({**recipe.settings, **recipe.requires})
+    assert recipe.title
+    assert recipe.description
+    assert recipe.task
+
+
+def test_imagenet_has_the_seeds_values() -> None:
+    values = catalog.load_recipe("imagenet-resnet50").settings
+    seed = {"model": "resnet50", "image_size": 224, "label_smoothing": 0.1, "lr": 0.5, "lr_batch_size": 256}
+    assert {key: values[key] for key in seed} == seed
+    assert values["epochs"] == 100
+
+
+def test_the_demo_needs_neither_data_nor_a_gpu() -> None:
+    values = catalog.load_recipe("demo").settings
+    assert values["dataset"] == "demo"
+    assert "data_dir" not in values

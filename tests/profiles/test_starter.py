@@ -1,0 +1,91 @@
+"""The starting file of an own profile: readable as it is, and the best one for the machine it was made on."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gputrain.engine import yamlfile
+from gputrain.engine.errors import BadInput
+from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.units import GIB
+from gputrain.profiles import catalog
+from gputrain.profiles.choose import choose
+from gputrain.profiles.schema import parse_profile
+from gputrain.profiles.starter import new_profile, starter_profile
+
+CPU = Machine(
+    hostname="here",
+    usable_cores=8.0,
+    host_cores=64,
+    cpu_model="Some CPU",
+    memory_total=64 * GIB,
+    memory_limit=62 * GIB,
+    memory_available=59 * GIB,
+    shm_total=31 * GIB,
+    gpus=(),
+    gpu_error="no NVIDIA driver",
+    driver="",
+)
+
+
+def with_gpu(name: str, gib: float | None, capability: tuple[int, int] | None) -> Machine:
+    memory = None if gib is None else int(gib * GIB)
+    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, capability=capability, mig=False)
+    return msgspec.structs.replace(CPU, gpus=(card,), gpu_error="", driver="580.1")
+
+
+MACHINES = [
+    CPU,
+    with_gpu("NVIDIA A10G", 22.5, (8, 6)),
+    with_gpu("NVIDIA Future: [1] #2", 55.5, (13, 0)),
+    with_gpu("Evil\x1b[31m\nGPU", 8.0, (8, 6)),
+    with_gpu("NVIDIA Bare", None, None),
+]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_file_is_a_profile_that_wins_on_its_machine_and_plans_the_same_run(machine: Machine) -> None:
+    before = choose(machine, recipe="resnet50-imagefolder")
+    path = new_profile("mine", machine)
+    assert path.stat().st_mode & stat.S_IRWXO == 0
+    assert catalog.best(machine) == "mine"
+    after = choose(machine, recipe="resnet50-imagefolder")
+    assert msgspec.structs.replace(after.config, profile=before.config.profile) == before.config
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_it_explains_itself_and_holds_no_control_characters(machine: Machine) -> None:
+    text = starter_profile(machine)
+    assert parse_profile(yamlfile.parse(Path("mine.yaml"), text)).presets.keys() >= {"conservative", "balanced"}
+    assert text.count("\n#") >= 4
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_it_says_what_the_machine_makes_of_the_workers() -> None:
+    assert "num_workers follows from worker_share: 4 on this machine" in starter_profile(CPU)
+    assert "num_workers is cut to 6 on this machine" in starter_profile(MACHINES[1])
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "../x", ".hidden", "a b", "x" * 61, "a\n"])
+def test_a_name_that_is_no_file_name_is_refused(name: str, private_homes: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be a profile's name"):
+        new_profile(name, CPU)
+    assert not list(private_homes.rglob("*.yaml"))
+
+
+def test_nothing_is_overwritten(private_homes: Path) -> None:
+    path = new_profile("mine", CPU)
+    path.write_text("title: precious\n")
+    with pytest.raises(BadInput, match="is there already"):
+        new_profile("mine", CPU)
+    assert path.read_text() == "title: precious\n"
+
+
+def test_a_folder_that_cannot_be_made_is_named(private_homes: Path) -> None:
+    (private_homes / "config").write_text("a file")
+    with pytest.raises(BadInput, match=r"cannot be written: (Not a directory|File exists)"):
+        new_profile("mine", CPU)

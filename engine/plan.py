@@ -169,22 +169,22 @@ def _weigh(draft: Draft, what: str, total: int, limit: int, fits: Callable[[Mapp
     """Warn of or refuse a use of host memory, with the smallest change that mends it."""
     if total <= COMFORT * limit:
         return
-    for name, least in (("prefetch_factor", 1), ("num_workers", 1), ("batch_size", 1)):
-        now: int = draft.values[name]
-        smaller = _largest(least, now - 1, lambda n, name=name: fits({**draft.values, name: n}, COMFORT))
+    for name in ("prefetch_factor", "num_workers", "batch_size"):
+        smaller = _smaller(draft.values, name, fits)
         if smaller is not None:
-            _note(draft, what, total > limit, f"{name} {now} → {smaller}")
+            _note(draft, what, total > limit, f"{name} {draft.values[name]} → {smaller}")
             return
     _note(draft, what, total > limit, "other programs, or the cache, must give way")
 
 
-def _largest(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
-    """The largest whole number in low…high that fits; None if `low` does not (what fits once, fits below)."""
-    if low > high or not fits(low):
+def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, Any], float], bool]) -> int | None:
+    """The largest value below the present one that fits in comfort; None if not even 1 does."""
+    low, high = 1, values[name] - 1
+    if low > high or not fits({**values, name: low}, COMFORT):
         return None
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        low, high = (middle, high) if fits({**values, name: middle}, COMFORT) else (low, middle - 1)
     return low
 
 

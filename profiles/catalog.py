@@ -20,7 +20,8 @@ from gputrain.engine.files import config_home
 from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.text import plain
 from gputrain.engine.units import GIB
-from gputrain.profiles.schema import HardwareProfile, MatchRules, Recipe, read_profile, read_recipe
+from gputrain.profiles.reading import read_profile, read_recipe
+from gputrain.profiles.schema import HardwareProfile, MatchRules, Recipe
 
 Kind = Literal["profile", "recipe"]
 

@@ -14,20 +14,16 @@ batch by ``lr_batch_size``, so a profile may change the batch without spoiling i
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from gputrain.engine import settings, yamlfile
-from gputrain.engine.adjust import WORKER_SHARE
+from gputrain.engine import settings
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
 from gputrain.engine.units import GIB
-from gputrain.engine.yamlfile import Document
 
 HARDWARE_SETTINGS = frozenset(
     {
@@ -41,34 +37,34 @@ LAUNCH_SETTINGS = frozenset({"recipe", "profile", "preset", "name", "resume_from
 """Settings that each launch fills in by itself, so that no file may hold them."""
 
 Range = tuple[float, float]
-_Share = Annotated[float, Meta(gt=0, le=1)]
-_Positive = Annotated[float, Meta(gt=0)]
-_Line = Annotated[str, Meta(min_length=1, max_length=400)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Line = Annotated[str, Meta(min_length=1, max_length=400)]
 
 
-class _Keys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
+class Keys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keys of a file; any other is a fault."""
 
 
-class MatchRules(_Keys, frozen=True):
+class MatchRules(Keys, frozen=True):
     """Which machines a profile is for. A GPU must meet every rule that is given."""
 
     device: Literal["cuda", "cpu"] = "cuda"
     """``cpu``: for training without a GPU; the other rules are then of no use."""
-    names: tuple[_Line, ...] = ()
+    names: tuple[Line, ...] = ()
     """Product names as NVML gives them; ``*`` stands for any text. Compared without case."""
     memory_gib: Range | None = None
     """Smallest and largest memory as NVML gives it, in GiB."""
-    capability: _Positive | None = None
+    capability: Positive | None = None
     """CUDA compute capability, for example 8.6."""
     any_gpu: bool = False
     """For NVIDIA GPUs that no other profile knows."""
 
 
-class Reference(_Keys, frozen=True):
+class Reference(Keys, frozen=True):
     """Figures that somebody measured on such a machine: for comparison, never a promise."""
 
-    source: _Line
+    source: Line
     model: str = ""
     preset: str = ""
     """Preset that the figures were measured with; empty: settings of their own."""
@@ -142,36 +138,6 @@ class Recipe(Struct, frozen=True, kw_only=True):
     path: Path
 
 
-class _ProfileKeys(_Keys, frozen=True):
-    title: _Line
-    match: MatchRules
-    presets: dict[str, dict[str, Any] | None]
-    settings: dict[str, Any] = {}
-    default_preset: str = "balanced"
-    worker_share: _Share = WORKER_SHARE
-    source: str = ""
-    notes: tuple[_Line, ...] = ()
-    reference: tuple[Reference, ...] = ()
-
-
-class _PresetKeys(_Keys, frozen=True):
-    source: str = ""
-    worker_share: _Share | None = None
-    batch_per_gib: _Positive | None = None
-
-
-class _RecipeKeys(_Keys, frozen=True):
-    title: _Line
-    description: str = ""
-    task: str = ""
-    settings: dict[str, Any] = {}
-    requires: dict[str, Any] = {}
-    source: str = ""
-
-
-_Parsed = TypeVar("_Parsed", bound=_Keys)
-
-
 def belongs_to_hardware(name: str) -> bool:
     """True for the settings of hardware profiles; the others are a recipe's."""
     return name in HARDWARE_SETTINGS or settings.find(name).section == "speed"
@@ -180,134 +146,3 @@ def belongs_to_hardware(name: str) -> bool:
 def derived_batch(per_gib: float, memory: int) -> int:
     """Images for a GPU of `memory` bytes, in multiples of 8 for its tensor cores, at least 8."""
     return max(8, int(per_gib * memory / GIB) // 8 * 8)
-
-
-def read_profile(path: Path) -> HardwareProfile:
-    """The profile in a file, named after it. Raises BadInput with file, line, key and reason."""
-    return parse_profile(yamlfile.load(path))
-
-
-def parse_profile(document: Document) -> HardwareProfile:
-    """The profile in a parsed file. Raises BadInput as `read_profile` does."""
-    keys = _typed(document, _ProfileKeys, document.values)
-    presets = {name: _preset(document, name, values or {}) for name, values in keys.presets.items()}
-    if keys.default_preset not in presets:
-        place = _place(document, "default_preset" if "default_preset" in document.values else "presets")
-        known = ", ".join(presets) or "none are given"
-        raise BadInput(f"{place}: default_preset is {plain(keys.default_preset, 60)}, which is no preset ({known})")
-    return HardwareProfile(
-        name=document.path.stem,
-        title=plain(keys.title),
-        match=keys.match,
-        settings=_settings_of(document, keys.settings, ("settings",), _hardware_only),
-        presets=presets,
-        default_preset=keys.default_preset,
-        worker_share=keys.worker_share,
-        source=plain(keys.source),
-        notes=tuple(plain(note) for note in keys.notes),
-        references=keys.reference,
-        path=document.path,
-    )
-
-
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a file, named after it. Raises BadInput with file, line, key and reason."""
-    document = yamlfile.load(path)
-    keys = _typed(document, _RecipeKeys, document.values)
-    return Recipe(
-        name=path.stem,
-        title=plain(keys.title),
-        description=plain(keys.description),
-        task=plain(keys.task),
-        settings=_settings_of(document, keys.settings, ("settings",), _recipe_only),
-        requires=_settings_of(document, keys.requires, ("requires",), _hardware_only),
-        source=plain(keys.source),
-        path=path,
-    )
-
-
-def _preset(document: Document, name: str, values: dict[str, Any]) -> Preset:
-    within = ("presets", name)
-    own = {key: value for key, value in values.items() if key in _PresetKeys.__struct_fields__}
-    keys = _typed(document, _PresetKeys, own, within)
-    rest = {key: value for key, value in values.items() if key not in own}
-    return Preset(
-        name=plain(name, 60),
-        settings=_settings_of(document, rest, within, _hardware_only),
-        source=plain(keys.source),
-        worker_share=keys.worker_share,
-        batch_per_gib=keys.batch_per_gib,
-    )
-
-
-def _settings_of(
-    document: Document, values: Mapping[str, Any], within: tuple[str, ...], refusal: Callable[[str], str]
-) -> dict[str, Any]:
-    found = yamlfile.read_settings(document, values, within)
-    for name in found:
-        if why := refusal(name):
-            section = settings.find(name).section
-            grouped = ".".join((*within, section, name)) in document.lines
-            raise BadInput(f"{_place(document, *within, *([section] if grouped else []), name)}: {why}")
-    return found
-
-
-def _hardware_only(name: str) -> str:
-    """Why `name` cannot stand among hardware settings, or an empty string."""
-    if name in LAUNCH_SETTINGS:
-        return f"{name} is set by each launch and cannot stand in a file"
-    return "" if belongs_to_hardware(name) else f"{name} belongs to a recipe, not to the hardware"
-
-
-def _recipe_only(name: str) -> str:
-    """Why `name` cannot stand among a recipe's settings, or an empty string."""
-    if name in LAUNCH_SETTINGS:
-        return f"{name} is set by each launch and cannot stand in a file"
-    if belongs_to_hardware(name):
-        return f"{name} belongs to the hardware profile; if the recipe needs it on every machine, put it under requires"
-    return ""
-
-
-def _typed(document: Document, kind: type[_Parsed], values: Mapping[str, Any], within: tuple[str, ...] = ()) -> _Parsed:
-    for required in (f.name for f in msgspec.structs.fields(kind) if f.required):
-        if values.get(required) is None:
-            raise BadInput(f"{_place(document, *within)}: {required} is missing")
-    given = {key: value for key, value in values.items() if value is not None}
-    try:
-        return msgspec.convert(given, kind)
-    except msgspec.ValidationError as error:
-        raise BadInput(_explain(document, str(error), within)) from None
-
-
-_WORDS = {
-    "str": "a text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "'key: value' lines",
-    "null": "nothing",
-}
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-
-
-def _explain(document: Document, message: str, within: tuple[str, ...]) -> str:
-    """``Expected `str`, got `int` - at `$.match.names[0]``` as ``file:3: match.names[0]: expected text …``."""
-    what, _, where = message.rpartition(" - at `$")
-    what, path = (what, where.rstrip("`").lstrip(".")) if what else (message, "")
-    keys = [re.sub(r"\[.*", "", key) for key in path.split(".") if key]
-    if unknown := _UNKNOWN.match(what):
-        known = [f for kind in (_ProfileKeys, _RecipeKeys, MatchRules, Reference) for f in kind.__struct_fields__]
-        name = plain(unknown[1], 60)
-        return f"{_place(document, *within, *keys, unknown[1])}: unknown key '{name}'{did_you_mean(name, known)}"
-    shown = ".".join((*within, path)) if path else ".".join(within)
-    what = re.sub(r"`([a-z]+)(?: \| null)?`", lambda word: _WORDS.get(word[1], word[1]), what[0].lower() + what[1:])
-    return f"{_place(document, *within, *keys)}: {plain(shown, 100)}: {plain(what, 200)}"
-
-
-def _place(document: Document, *keys: str) -> str:
-    """``file:line`` of the innermost of `keys` that has a line."""
-    for length in range(len(keys), 0, -1):
-        if ".".join(keys[:length]) in document.lines:
-            return document.place(*keys[:length])
-    return str(document.path)

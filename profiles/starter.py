@@ -70,7 +70,7 @@ def starter_profile(machine: Machine) -> str:
         f"{_WORKERS}worker_share: {base.worker_share:g}\n\n",
         "# What all presets have in common.\nsettings:\n",
         *_settings(base.settings, 2),
-        f"\n{_PRESETS}default_preset: {base.default_preset}\npresets:\n",
+        f"\n{_PRESETS}default_preset: {_scalar(base.default_preset)}\npresets:\n",
     ]
     for preset in base.presets.values():
         lines.extend(_preset(base, preset, gpu, machine))

@@ -14,7 +14,7 @@ from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.units import GIB
 from gputrain.profiles import catalog
 from gputrain.profiles.choose import choose
-from gputrain.profiles.schema import parse_profile
+from gputrain.profiles.reading import parse_profile
 from gputrain.profiles.starter import new_profile, starter_profile
 
 CPU = Machine(

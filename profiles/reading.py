@@ -82,7 +82,7 @@ def parse_profile(document: Document) -> HardwareProfile:
         source=plain(keys.source),
         notes=tuple(plain(note) for note in keys.notes),
         references=keys.reference,
-        path=document.path,
+        path=str(document.path),
     )
 
 
@@ -98,7 +98,7 @@ def read_recipe(path: Path) -> Recipe:
         settings=_settings_of(document, keys.settings, ("settings",), _recipe_only),
         requires=_settings_of(document, keys.requires, ("requires",), _hardware_only),
         source=plain(keys.source),
-        path=path,
+        path=str(path),
     )
 
 

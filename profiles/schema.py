@@ -15,7 +15,6 @@ batch by ``lr_batch_size``, so a profile may change the batch without spoiling i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -110,7 +109,7 @@ class HardwareProfile(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     """Where the numbers come from and what else is worth knowing, a sentence each."""
     references: tuple[Reference, ...]
-    path: Path
+    path: str
 
     def preset(self, name: str | None = None) -> Preset:
         """The preset called `name`, or the default one. Raises BadInput with the nearest name."""
@@ -135,7 +134,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     requires: Mapping[str, Any]
     """Hardware settings that this recipe needs on every machine."""
     source: str
-    path: Path
+    path: str
 
 
 def belongs_to_hardware(name: str) -> bool:

@@ -202,3 +202,10 @@ def test_an_own_profile_for_the_card_comes_before_the_built_in_one(own: Path) ->
 def test_a_name_from_the_driver_is_made_harmless() -> None:
     ranked = catalog.rank(with_gpu("Evil\x1b[31m\nGPU", 8.0, (8, 6)))
     assert all(match.reason.isprintable() for match in ranked)
+
+
+def test_profiles_and_recipes_can_be_printed_as_json() -> None:
+    for name in catalog.profile_names():
+        assert msgspec.json.decode(msgspec.json.encode(catalog.load_profile(name)))["name"] == name
+    for name in catalog.recipe_names():
+        assert msgspec.json.decode(msgspec.json.encode(catalog.load_recipe(name)))["name"] == name

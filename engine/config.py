@@ -55,6 +55,9 @@ class DataConfig(_Part, frozen=True):
         Literal["raw", "jpeg"],
         Meta(description="what the cache keeps: decoded pixels, or JPEG tiles of the full image"),
     ] = "raw"
+    cache_gib: Annotated[
+        float, Meta(ge=0, le=1e6, description="largest size of a cache in GiB; 0: what is free, less a reserve")
+    ] = 0.0
     batch_size: Annotated[int, Meta(ge=1, le=65536, description="images in one batch on one device")] = 32
     val_batch_size: Annotated[
         int, Meta(ge=0, le=65536, description="images in one validation batch; 0: the same as batch_size")

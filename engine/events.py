@@ -192,6 +192,8 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     """Bytes of the samples' files."""
     disk_bytes: int | None
     """Bytes that came from a disk and not from the page cache (``/proc/self/io``)."""
+    cache_hits: int | None = None
+    """Samples whose image was in the cache; None without a cache."""
     bad_images: int = 0
     """Unreadable files that were met for the first time and replaced."""
     bad_examples: tuple[str, ...] = ()

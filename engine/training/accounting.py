@@ -26,6 +26,8 @@ class Tally:
     read: float = 0.0
     bytes_read: int = 0
     disk_bytes: int | None = 0
+    cached: int = 0
+    """Samples whose image came from the cache."""
 
     def add(self, other: Tally) -> None:
         """Add `other`; what one of both could not measure stays unmeasured."""
@@ -35,6 +37,7 @@ class Tally:
         self.run_delay = _sum(self.run_delay, other.run_delay)
         self.read += other.read
         self.bytes_read += other.bytes_read
+        self.cached += other.cached
         self.disk_bytes = _sum(self.disk_bytes, other.disk_bytes)
 
 
@@ -66,6 +69,10 @@ class Meter:
         """A file of `size` bytes was read in `seconds`."""
         self._tally.read += seconds
         self._tally.bytes_read += size
+
+    def hit(self) -> None:
+        """An image was found in the cache."""
+        self._tally.cached += 1
 
     def end(self, samples: int) -> Tally:
         """The batch of `samples` is done: its figures."""

@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gputrain.engine.text import plain
 from gputrain.engine.training import jpegfile
-from gputrain.engine.training.augment import Geometry
+from gputrain.engine.training.augment import Geometry, centre
 from gputrain.engine.training.jpegfile import JpegHeader
 
 MAX_PIXELS = 178_956_970
@@ -33,8 +33,7 @@ Pixels = npt.NDArray[np.uint8]
 Choose = Callable[[int, int], Geometry]
 """What to show of an image of (width, height)."""
 
-# What Pillow's readers raise for files that are not what they claim to be.
-_PILLOW_ERRORS = (
+PILLOW_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -46,6 +45,7 @@ _PILLOW_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
+"""What Pillow's readers raise for files that are not what they claim to be."""
 
 
 class BadImage(Exception):  # noqa: N818 - reads as what it is
@@ -65,6 +65,32 @@ def render(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> None:
 
     Raises BadImage for what can't be decoded.
     """
+    pixels, geometry, factor = _decoded_for(data, path, choose)
+    resize(pixels, geometry, factor, out)
+
+
+def reduced(data: bytes, path: str, short_side: int) -> Pixels:
+    """The whole image upright, shape (height, width, 3), resized as validation's are if its short side is longer.
+
+    Raises BadImage.
+    """
+    pixels, whole, factor = _decoded_for(data, path, lambda width, height: _whole(width, height, short_side))
+    size = (whole.resized_height, whole.resized_width)
+    if pixels.shape[:2] == size:
+        return np.ascontiguousarray(pixels)
+    small = torch.empty((*size, 3), dtype=torch.uint8)
+    resize(pixels, whole, factor, small.permute(2, 0, 1))
+    return small.numpy()
+
+
+def _whole(width: int, height: int, short_side: int) -> Geometry:
+    if min(width, height) > short_side:
+        return centre(width, height, short_side, 0)
+    return Geometry(0, 0, width, height, width, height, 0, 0)
+
+
+def _decoded_for(data: bytes, path: str, choose: Choose) -> tuple[Pixels, Geometry, int]:
+    """The upright pixels that `choose`'s part needs, that part, and by what the pixels were divided."""
     header = jpegfile.read_header(data)
     if header is not None:
         _check_size(header.width, header.height, path)
@@ -72,11 +98,9 @@ def render(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> None:
         geometry = choose(header.height, header.width) if turned else choose(header.width, header.height)
         pixels = _fast(data, header, geometry)
         if pixels is not None:
-            pixels = upright(pixels, header.orientation)
-            resize(pixels, geometry, shrink(geometry), out)
-            return
+            return upright(pixels, header.orientation), geometry, shrink(geometry)
     pixels = _with_pillow(data, path)
-    resize(pixels, choose(pixels.shape[1], pixels.shape[0]), 1, out)
+    return pixels, choose(pixels.shape[1], pixels.shape[0]), 1
 
 
 def decode(data: bytes, path: str) -> Pixels:
@@ -133,7 +157,7 @@ def _with_pillow(data: bytes, path: str) -> Pixels:
             return upright(_as_rgb(image), image.getexif().get(0x0112, 1))
     except UnidentifiedImageError:
         raise BadImage(path, "not an image of a known format") from None
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise BadImage(path, f"cannot be decoded: {plain(str(error), 200)}") from error
 
 

@@ -16,13 +16,14 @@ from gputrain.engine.text import plain
 from gputrain.engine.training import order, ring
 from gputrain.engine.training.accounting import Tally
 from gputrain.engine.training.augment import View
-from gputrain.engine.training.batches import Batch, BatchSource
+from gputrain.engine.training.batches import Batch
+from gputrain.engine.training.cache import CachedSource, open_cache
 from gputrain.engine.training.crew import Crew, Filled
 from gputrain.engine.training.crew_processes import ProcessCrew
 from gputrain.engine.training.crew_threads import InlineCrew, ThreadCrew
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.ring import RingShape
-from gputrain.engine.training.samples import FileSource, SampleMaker, Source
+from gputrain.engine.training.samples import FileSource, SampleMaker
 
 MAX_THREADS = 8
 """Workers up to which ``loader: auto`` takes threads: each image needs 10–40 µs of the interpreter's lock."""
@@ -30,18 +31,21 @@ _EXAMPLES = 10
 """Bad images that are named in one report."""
 
 
-def make_loader(images: ImageSet, config: RunConfig, *, train: bool, pin: bool) -> BatchSource:
+def make_loader(images: ImageSet, config: RunConfig, *, train: bool, pin: bool) -> Loader:
     """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
 
-    With `pin` they lie in page-locked memory. Raises BadInput where the memory for the ring cannot be had.
+    With `pin` they lie in page-locked memory. Raises BadInput where there is no room for the ring or the cache.
     """
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = min(batch_size, len(images))
-    maker = SampleMaker(images, _source(images), view(config, train=train), config.seed, data.max_bad_images)
+    cache = open_cache(images, config)
+    maker = SampleMaker(
+        images, cache or FileSource(images), view(config, train=train), config.seed, data.max_bad_images
+    )
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
     shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size, data.image_size)
-    return Loader(images, _crew(maker, shape, config, pin=pin), config, shape, train=train)
+    return Loader(images, _crew(maker, shape, config, pin=pin), config, shape, cache, train=train)
 
 
 def view(config: RunConfig, *, train: bool) -> View:
@@ -50,10 +54,6 @@ def view(config: RunConfig, *, train: bool) -> View:
     if train and data.augment == "crop_flip":
         return View("random", data.image_size, data.val_resize, data.crop_min_scale)
     return View("centre", data.image_size, data.val_resize)
-
-
-def _source(images: ImageSet) -> Source:
-    return FileSource(images)
 
 
 def _crew(maker: SampleMaker, shape: RingShape, config: RunConfig, *, pin: bool) -> Crew:
@@ -75,8 +75,20 @@ def _crew(maker: SampleMaker, shape: RingShape, config: RunConfig, *, pin: bool)
 class Loader:
     """A `BatchSource` over a crew of workers. One epoch at a time: asking for the next ends the one before."""
 
-    def __init__(self, images: ImageSet, crew: Crew, config: RunConfig, shape: RingShape, *, train: bool) -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        crew: Crew,
+        config: RunConfig,
+        shape: RingShape,
+        cache: CachedSource | None,
+        *,
+        train: bool,
+    ) -> None:
+        self.note = cache.note if cache else ""
+        """What the cache will keep, in a sentence for a person; empty without one."""
         self._images = images
+        self._cache = cache
         self._crew = crew
         self._seed = config.seed
         self._max_bad = config.data.max_bad_images
@@ -119,6 +131,8 @@ class Loader:
                 yield self._batch(filled, epoch)
         finally:
             _close(run)
+            if self._cache is not None:
+                self._cache.commit()
 
     def queue(self) -> tuple[int, int]:
         """See `BatchSource`."""
@@ -143,6 +157,7 @@ class Loader:
             read_share=tally.read / worked if worked else None,
             bytes_read=tally.bytes_read,
             disk_bytes=tally.disk_bytes,
+            cache_hits=None if self._cache is None else tally.cached,
             bad_images=len(new),
             bad_examples=tuple(self._describe(index, why) for index, why in new[:_EXAMPLES]),
         )
@@ -151,6 +166,8 @@ class Loader:
         """See `BatchSource`."""
         self._end_epoch()
         self._crew.close()
+        if self._cache is not None:
+            self._cache.close()
         self._closed = True
 
     def _end_epoch(self) -> None:

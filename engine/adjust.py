@@ -85,7 +85,8 @@ def _device(draft: Draft) -> None:
     asked = draft.values["device"]
     missing = draft.machine.gpu_error or "no NVIDIA GPU"
     if draft.gpu is not None:
-        draft.notes["device"] = draft.gpu.name
+        count = len(draft.machine.gpus)
+        draft.notes["device"] = draft.gpu.name + (f", one of {count} GPUs" if count > 1 else "")
     elif asked == "cuda":
         draft.refusals.append(f"device: cuda needs a GPU, and here: {missing}; device=cpu trains on the CPU")
     elif asked == "auto":

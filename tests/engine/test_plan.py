@@ -153,6 +153,8 @@ def test_the_device() -> None:
     assert "no NVIDIA driver" in plan_of(CPU, device="cuda").refuses[0]
     assert "device: training on the CPU" in plan_of(CPU).warnings[0]
     assert note(plan_of(gpu()), "device") == "Some GPU"
+    three = msgspec.structs.replace(gpu(), gpus=gpu().gpus * 3)
+    assert note(plan_of(three), "device") == "Some GPU, one of 3 GPUs"
     on_purpose = plan_of(gpu(), device="cpu")
     assert on_purpose.vram is None
     assert on_purpose.warnings == ()

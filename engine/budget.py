@@ -28,6 +28,9 @@ TRAINER_BYTES_CUDA = 2 * GIB
 WORKER_PROCESS_BYTES = 292 * MIB
 """Memory that each worker process has for itself after importing torch (measured, torch 2.15 on Linux)."""
 
+CACHE_SHARE = 0.6
+"""Share of the available memory that a cache takes at most, as in `gputrain.engine.training.cache_budget`."""
+
 CUDA_CONTEXT_BYTES = 512 * MIB
 """Allowance for the CUDA context and loaded kernels."""
 WORKSPACE_BYTES = 512 * MIB
@@ -164,8 +167,8 @@ def ram_budget(
     if uses_processes(values):
         workers: int = values["num_workers"]
         parts.append(Part("worker processes", workers * WORKER_PROCESS_BYTES, f"{size(WORKER_PROCESS_BYTES)} each"))
-    if (cache := _cache_bytes(values, facts)) is not None:
-        parts.append(Part("image cache", cache, f"cache: ram, form {values['cache_form']}"))
+    if cache := _cache_part(values, facts, max(0, limit - in_use)):
+        parts.append(cache)
     return RamBudget(
         batch_bytes=uint8,
         batch_bytes_float32=float32,
@@ -178,12 +181,25 @@ def ram_budget(
     )
 
 
-def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | None:
-    """Bytes of the image cache in memory; None without one, or when it cannot be known."""
-    if values["cache"] != "ram" or facts is None:
+def _cache_part(values: Mapping[str, Any], facts: DataFacts | None, available: int) -> Part | None:
+    """The image cache in memory; None without one, or when its size cannot be known.
+
+    Like the cache itself, which keeps a part of the images where all are too many.
+    """
+    needed = _cache_bytes(values, facts) if values["cache"] == "ram" else None
+    if not needed:
         return None
-    if values["cache_form"] == "jpeg":
-        return facts.file_bytes
+    allowed = available * CACHE_SHARE
+    if values["cache_gib"]:
+        allowed = min(allowed, values["cache_gib"] * GIB)
+    kept = min(1.0, allowed / needed)
+    return Part("image cache", int(kept * needed), f"{kept:.0%} of the images, form {values['cache_form']}")
+
+
+def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | None:
+    """Bytes of all images as the cache keeps them."""
+    if facts is None or values["cache_form"] == "jpeg":
+        return facts.file_bytes if facts else None
     # Decoded images with the short side of validation, at the 4:3 of most photographs.
     short: int = values["val_resize"]
     return facts.train_images * 3 * short * short * 4 // 3

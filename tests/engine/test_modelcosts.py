@@ -8,7 +8,7 @@ import torchvision
 
 from gputrain.engine import budget
 from gputrain.engine.modelcosts import COUNTED_AT, cost_of
-from gputrain.engine.training import loader
+from gputrain.engine.training import cache_budget, loader
 
 
 def saved_bytes(model: torch.nn.Module, images: int, half: bool) -> int:
@@ -40,5 +40,6 @@ def test_the_table_holds_what_autograd_saves(name: str, half: bool) -> None:
     assert per_image == pytest.approx(cost.activations(1, COUNTED_AT, half), rel=0.01)
 
 
-def test_the_plan_and_the_loader_agree_on_when_workers_become_processes() -> None:
+def test_the_plan_counts_as_the_loader_and_the_cache_do() -> None:
     assert budget.MAX_THREADS == loader.MAX_THREADS
+    assert budget.CACHE_SHARE == cache_budget._MEMORY_SHARE

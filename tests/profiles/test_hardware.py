@@ -97,11 +97,10 @@ def test_batches_rise_from_preset_to_preset(name: str) -> None:
     assert sizes == sorted(sizes)
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", sorted({*BUILT_IN} - {"cpu", "unknown-nvidia"}))
 def test_resnet50_fits_each_card_in_its_careful_and_usual_preset(name: str) -> None:
     profile = catalog.load_profile(name)
-    if profile.match.memory_gib is None:
-        pytest.skip("not for one size of memory")
+    assert profile.match.memory_gib is not None
     for preset in ("conservative", "balanced"):
         values = {"model": "resnet50", "precision": "fp16", **profile.settings, **profile.preset(preset).settings}
         flat = settings.flatten(settings.build(values))

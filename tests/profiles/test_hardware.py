@@ -89,10 +89,8 @@ def test_every_profile_has_the_three_presets_and_says_where_its_numbers_are_from
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_batches_rise_from_preset_to_preset(name: str) -> None:
     presets = catalog.load_profile(name).presets
-    sizes = [
-        presets[p].settings.get("batch_size") or presets[p].batch_per_gib
-        for p in ("conservative", "balanced", "aggressive")
-    ]
+    order = [presets[name] for name in ("conservative", "balanced", "aggressive")]
+    sizes = [float(preset.settings.get("batch_size", preset.batch_per_gib or 0)) for preset in order]
     assert all(sizes)
     assert sizes == sorted(sizes)
 

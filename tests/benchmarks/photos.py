@@ -19,20 +19,21 @@ def photograph(random: np.random.Generator, width: int, height: int) -> npt.NDAr
     has about the 100 KB of an ImageNet file.
     """
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-    falloff = 1 / np.maximum(np.hypot(fy, fx), 1 / max(width, height)) ** random.uniform(1.0, 1.4)
+    radius = np.maximum(np.hypot(fy, fx), 1 / max(width, height))
+    falloff = (radius ** -random.uniform(1.0, 1.4)).astype(np.float32)
     planes = []
     for _ in range(3):
-        spectrum = falloff * np.exp(2j * np.pi * random.random(falloff.shape))
-        plane = np.fft.irfft2(spectrum, s=(height, width))
+        phase = random.random(falloff.shape, dtype=np.float32) * np.float32(2 * np.pi)
+        plane = np.fft.irfft2(falloff * np.exp(np.complex64(1j) * phase), s=(height, width))
         planes.append(plane / plane.std())
     luma, blue, red = planes
-    y, x = np.mgrid[0:height, 0:width]
+    y, x = np.ogrid[0:height, 0:width]
     for _ in range(4):
         cx, cy, r = random.uniform(0, width), random.uniform(0, height), random.uniform(20, height / 2)
-        luma = np.where(np.hypot(x - cx, y - cy) < r, luma + random.normal(0, 0.8), luma)
+        luma[(x - cx) ** 2 + (y - cy) ** 2 < r**2] += random.normal(0, 0.8)
     grey = 120 + 45 * luma
     picture = np.stack([grey + 14 * red, grey - 6 * red - 5 * blue, grey + 14 * blue], axis=-1)
-    picture += random.normal(0, 4, picture.shape)
+    picture += 4 * random.standard_normal(picture.shape, dtype=np.float32)
     return picture.clip(0, 255).astype(np.uint8)
 
 

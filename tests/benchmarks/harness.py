@@ -1,0 +1,187 @@
+"""Timing contenders beside each other: each in a process of its own, taking turns, judged by medians.
+
+Turns and medians, because other work on the machine comes and goes; CPU-seconds beside the wall clock, because they
+hardly feel it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+Pass = Callable[[], int]
+"""Delivers one epoch to the caller and drops it; returns the number of images."""
+
+
+TURN_SECONDS = 1.0
+"""Least length of a turn: the kernel counts CPU time of processes in ticks of 10 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every contender gets."""
+
+    data: Path
+    """Folder with ``train/<class>/*.jpg``."""
+    scratch: Path
+    """A place for files of their own."""
+    workers: int
+    batch_size: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to load images."""
+
+    key: str
+    name: str
+    quality: str
+    """How pixels are made, as far as it matters: antialiased or not, from which size."""
+    make: Callable[[Setting], Pass]
+    """Called in the contender's own process; ImportError says that it is not installed."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What a contender reached."""
+
+    contender: Contender
+    wall: list[float] = field(default_factory=list)
+    """Images per second, by pass."""
+    cpu: list[float] = field(default_factory=list)
+    """Images per CPU-second, by pass."""
+    reason: str = ""
+    """Why there are no figures."""
+
+    @property
+    def per_second(self) -> float | None:
+        """Median images per second."""
+        return statistics.median(self.wall) if self.wall else None
+
+    @property
+    def per_cpu_second(self) -> float | None:
+        """Median images per CPU-second."""
+        return statistics.median(self.cpu) if self.cpu else None
+
+
+class _Runner:
+    """A contender's process."""
+
+    def __init__(self, contender: Contender, setting: Setting) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, contender, setting))
+        self.process.start()
+        theirs.close()
+
+    def turn(self) -> tuple[int, float, float] | str:
+        """One turn: images, seconds and CPU-seconds; or why there is none."""
+        try:
+            self.pipe.send("turn")
+            answer: tuple[int, float, float] | str = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(5)
+            return f"its process left with exit code {self.process.exitcode}"
+        return answer
+
+    def end(self) -> None:
+        self.pipe.close()
+        self.process.join(10)
+        if self.process.is_alive():
+            self.process.kill()
+
+
+def _serve(pipe: Connection, contender: Contender, setting: Setting) -> None:
+    try:
+        one_pass = contender.make(setting)
+        one_pass()  # warm: compilers, caches and workers are not what is compared
+    except Exception as error:  # noqa: BLE001 - whatever keeps a peer from running is its reason
+        pipe.recv()
+        pipe.send(f"not installed: {error}" if isinstance(error, ImportError) else f"{type(error).__name__}: {error}")
+        return
+    while True:
+        try:
+            pipe.recv()
+        except EOFError:
+            return
+        images, cpu, start = 0, _cpu_seconds(), time.perf_counter()
+        while time.perf_counter() - start < TURN_SECONDS:
+            images += one_pass()
+        wall = time.perf_counter() - start
+        pipe.send((images, wall, _cpu_seconds() - cpu))
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and its living children."""
+    own = psutil.Process()
+    total = 0.0
+    for process in [own, *own.children(recursive=True)]:
+        times = process.cpu_times()
+        total += times.user + times.system
+        if process is own:
+            total += times.children_user + times.children_system
+    return total
+
+
+def compare(contenders: Sequence[Contender], setting: Setting, rounds: int) -> list[Result]:
+    """Let `contenders` take turns, `rounds` times, after a pass each to warm up."""
+    results = [Result(contender) for contender in contenders]
+    runners: list[_Runner] = []
+    for contender, result in zip(contenders, results, strict=True):
+        # The first turn waits for the warm pass, so that no two of them ever work at once.
+        runners.append(_Runner(contender, setting))
+        _take(result, runners[-1].turn(), count=False)
+    for _ in range(rounds):
+        for result, runner in zip(results, runners, strict=True):
+            if not result.reason:
+                _take(result, runner.turn(), count=True)
+    for runner in runners:
+        runner.end()
+    return results
+
+
+def _take(result: Result, turn: tuple[int, float, float] | str, *, count: bool) -> None:
+    if isinstance(turn, str):
+        result.reason = turn
+    elif count:
+        images, wall, cpu = turn
+        result.wall.append(images / wall)
+        result.cpu.append(images / cpu)
+
+
+def ratio(results: dict[str, Result], ours: str, theirs: str) -> tuple[float | None, str]:
+    """Our images per CPU-second over theirs, and the reason if there is none."""
+    if ours not in results or theirs not in results:
+        return None, "not run"
+    first, second = results[ours].per_cpu_second, results[theirs].per_cpu_second
+    if first is None or second is None:
+        return None, results[ours].reason or results[theirs].reason
+    return first / second, ""
+
+
+def versions(packages: Sequence[str]) -> dict[str, str | None]:
+    """Versions of what took part; None for what is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def report(figures: dict[str, Any], ratios: dict[str, Any], extra: dict[str, Any]) -> str:
+    """The benchmark's answer as JSON."""
+    return json.dumps({"figures": figures, "ratios": ratios, **extra}, indent=2)

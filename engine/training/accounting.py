@@ -23,7 +23,8 @@ class Tally:
     cpu: float = 0.0
     run_delay: float | None = 0.0
     """Time in which the worker could have run but had no core."""
-    read: float = 0.0
+    read: float | None = 0.0
+    """Time spent reading files; None where some were read through a memory map, when a page was touched."""
     bytes_read: int = 0
     disk_bytes: int | None = 0
     cached: int = 0
@@ -35,7 +36,7 @@ class Tally:
         self.busy += other.busy
         self.cpu += other.cpu
         self.run_delay = _sum(self.run_delay, other.run_delay)
-        self.read += other.read
+        self.read = _sum(self.read, other.read)
         self.bytes_read += other.bytes_read
         self.cached += other.cached
         self.disk_bytes = _sum(self.disk_bytes, other.disk_bytes)
@@ -67,7 +68,12 @@ class Meter:
 
     def read(self, seconds: float, size: int) -> None:
         """A file of `size` bytes was read in `seconds`."""
-        self._tally.read += seconds
+        self._tally.read = _sum(self._tally.read, seconds)
+        self._tally.bytes_read += size
+
+    def mapped(self, size: int) -> None:
+        """`size` bytes are used through a memory map: what waiting for the disk they cost is not known."""
+        self._tally.read = None
         self._tally.bytes_read += size
 
     def hit(self) -> None:

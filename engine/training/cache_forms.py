@@ -76,9 +76,11 @@ class RawForm:
 
     def show_stored(self, store: Store, entry: Entry, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
         """See `Form`. Straight from the map: only the crop's rows are touched, one copy in memory serves all."""
-        pixels = np.frombuffer(store.map, dtype=np.uint8, count=entry.length, offset=entry.offset)
-        meter.read(0.0, entry.length)
-        decode.resize(pixels.reshape(entry.height, entry.width, 3), choose(entry.width, entry.height), 1, out)
+        meter.mapped(entry.length)
+        geometry = choose(entry.width, entry.height)
+        start = entry.offset + 3 * (geometry.top * entry.width + geometry.left)
+        shape, strides = (3, geometry.height, geometry.width), (1, 3 * entry.width, 3)
+        decode.place(torch.as_strided(store.pixels, shape, strides, start), geometry, out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from gputrain.engine import files
 from gputrain.engine.errors import BadInput
@@ -65,6 +66,8 @@ class Store:
             raise BadInput(f"the cache in {folder} cannot be opened: {error.strerror or error}") from error
         # Nothing is ever written through the map, but torch takes no memory that must not be written to.
         self.map = mmap.mmap(self._data, self.capacity)
+        self.pixels = torch.frombuffer(self.map, dtype=torch.uint8)
+        """All data as one tensor (capacity,), to make views of."""
 
     def _prepare(self, count: int, capacity: int) -> None:
         alone = _try_lock(self._users)

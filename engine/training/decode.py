@@ -194,23 +194,29 @@ def resize(pixels: Pixels, geometry: Geometry, factor: int, out: torch.Tensor) -
     if min(box.strides) < 0:
         # A mirrored view: torch knows no negative strides.
         box = np.ascontiguousarray(box)
-    source = torch.from_numpy(box).permute(2, 0, 1)
-    size = [geometry.resized_height, geometry.resized_width]
-    if size == list(out.shape[1:]):
-        _resized(source, out)
+    place(torch.from_numpy(box).permute(2, 0, 1), geometry, out)
+
+
+def place(box: torch.Tensor, geometry: Geometry, out: torch.Tensor) -> None:
+    """Write the pixels of `geometry`'s box (3, h, w), resized and cut as it says, to `out` (3, size, size)."""
+    height, width = geometry.resized_height, geometry.resized_width
+    rows, columns = out.shape[1], out.shape[2]
+    if height == rows and width == columns:
+        _resize(box, height, width, out)
         return
-    whole = torch.empty((*size, 3), dtype=torch.uint8).permute(2, 0, 1)
-    _resized(source, whole)
-    height, width = out.shape[1:]
-    out.copy_(whole[:, geometry.kept_top : geometry.kept_top + height, geometry.kept_left : geometry.kept_left + width])
+    whole = torch.empty((height, width, 3), dtype=torch.uint8).permute(2, 0, 1)
+    _resize(box, height, width, whole)
+    top, left = geometry.kept_top, geometry.kept_left
+    out.copy_(whole[:, top : top + rows, left : left + columns])
 
 
-def _resized(source: torch.Tensor, out: torch.Tensor) -> None:
-    """Resize (3, h, w) to the size of `out`, into `out`."""
-    if source.shape == out.shape:
+def _resize(source: torch.Tensor, height: int, width: int, out: torch.Tensor) -> None:
+    """Resize (3, h, w) into `out` (3, height, width)."""
+    if source.shape[1] == height and source.shape[2] == width:
         out.copy_(source)
-        return
-    torch.ops.aten._upsample_bilinear2d_aa.out(source[None], out.shape[1:], False, None, None, out=out[None])
+    else:
+        size = [height, width]
+        torch.ops.aten._upsample_bilinear2d_aa.out(source[None], size, False, None, None, out=out[None])
 
 
 def _scaled(start: int, length: int, factor: int, limit: int) -> tuple[int, int]:

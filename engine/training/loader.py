@@ -154,7 +154,7 @@ class Loader:
             busy=min(1.0, tally.busy / (self._crew.workers * seconds)) if seconds > 0 else None,
             cpu_ratio=tally.cpu / worked if worked else None,
             run_delay=min(1.0, tally.run_delay / worked) if worked and tally.run_delay is not None else None,
-            read_share=tally.read / worked if worked else None,
+            read_share=tally.read / worked if worked and tally.read is not None else None,
             bytes_read=tally.bytes_read,
             disk_bytes=tally.disk_bytes,
             cache_hits=None if self._cache is None else tally.cached,

@@ -1,0 +1,112 @@
+"""Figures in words, the same on every screen and in plain lines. What is None is shown as `MISSING`, never as 0."""
+
+from __future__ import annotations
+
+import math
+
+from gputrain.engine import units
+
+MISSING = "–"
+
+
+def whole(value: float | None) -> str:
+    """A count with its thousands apart: ``12 204``."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{round(value):,}".replace(",", " ")
+
+
+def rate(value: float | None) -> str:
+    """A rate to about three digits: ``0.42``, ``3.7``, ``84.1``, ``1 184``."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value >= 99.95:
+        return whole(value)
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.1f}" if value >= 1 or value == 0 else f"{value:.2f}"
+
+
+def byte_rate(value: float | None) -> str:
+    """Bytes per second in decimal units, as disks and links are sold: ``212 MB/s``, ``1.1 GB/s``."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value >= 1e9:
+        return f"{value / 1e9:.1f} GB/s"
+    return f"{value / 1e6:.1f} MB/s" if value < 9.95e6 else f"{value / 1e6:.0f} MB/s"
+
+
+def size(value: float | None) -> str:
+    """Bytes of memory or of a file in binary units: ``1.4 GiB``, ``147 MiB``."""
+    return MISSING if value is None else units.size(value)
+
+
+def of_size(used: float | None, total: float | None) -> str:
+    """``7.4/24 GiB``: both in the unit of the second."""
+    if used is None or total is None or total <= 0:
+        return size(used)
+    unit, name = (units.GIB, "GiB") if total >= units.GIB else (units.MIB, "MiB")
+    return f"{_short(used / unit)}/{_short(total / unit)} {name}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 and not value.is_integer() else f"{value:.0f}"
+
+
+def share(value: float | None) -> str:
+    """A share in 0…1 as ``41 %``."""
+    return MISSING if value is None else f"{value * 100:.0f} %"
+
+
+def percent(value: float | None) -> str:
+    """A percentage in 0…100 as ``41 %``."""
+    return MISSING if value is None else f"{value:.0f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """``2 h 14 min``, ``3 min 20 s``, ``8 s``."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    return units.duration(max(0.0, seconds))
+
+
+def figure(value: float | None) -> str:
+    """A loss or a metric to four significant digits: ``0.6931``, ``2.303``, ``1.2e-05``."""
+    if value is None:
+        return MISSING
+    if not math.isfinite(value):
+        return str(value)
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.2g}"
+    digits = 4 if abs(value) < 1 else 3 - math.floor(math.log10(abs(value)))
+    return f"{value:.{max(0, digits)}f}"
+
+
+def metric(name: str, value: float | None) -> str:
+    """A validation metric: accuracies in percent, everything else as a plain figure."""
+    if value is not None and is_share(name):
+        return f"{value * 100:.1f} %"
+    return figure(value)
+
+
+def is_share(name: str) -> bool:
+    """Whether the metric called `name` is a share in 0…1, which people read in percent."""
+    return "accuracy" in name or name in ("auc", "f1")
+
+
+def watts(value: float | None) -> str:
+    """``212 W``."""
+    return MISSING if value is None else f"{value:.0f} W"
+
+
+def celsius(value: float | None) -> str:
+    """``71 °C``."""
+    return MISSING if value is None else f"{value:.0f} °C"
+
+
+def energy(joules: float | None) -> str:
+    """``1.24 kWh``; below a hundredth in ``Wh``."""
+    if joules is None:
+        return MISSING
+    hours = joules / 3600
+    return f"{hours / 1000:.2f} kWh" if hours >= 10 else f"{hours:.1f} Wh"

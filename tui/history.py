@@ -1,0 +1,108 @@
+"""Histories of bounded size: the recent points as they came, and the whole run downsampled.
+
+The whole run is kept in at most `CAPACITY` buckets; when they are full, neighbours are merged and each
+bucket holds twice as many points from then on. So a history of 10 million points costs as much memory as
+one of a thousand, and depends on the points alone, not on when it was looked at.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+CAPACITY = 512
+"""Buckets of the whole run: two for each column of dots of the widest usual chart."""
+RECENT = 900
+"""Points that are kept as they came; a quarter of an hour at one a second."""
+
+
+class Bucket(NamedTuple):
+    """Some neighbouring points: where they begin and end, and their smallest, mean and largest value."""
+
+    first: float
+    last: float
+    low: float
+    mean: float
+    high: float
+    count: int
+
+
+class Curve(NamedTuple):
+    """A history as it was at one moment; never changes."""
+
+    whole: tuple[Bucket, ...] = ()
+    recent: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def newest(self) -> float | None:
+        """The last value."""
+        return self.recent[-1][1] if self.recent else None
+
+    def since(self, start: float) -> tuple[Bucket, ...]:
+        """What is known from x = `start` on, as finely as it is known."""
+        if self.recent and (start >= self.recent[0][0] or len(self.whole) <= 1):
+            return tuple(Bucket(x, x, y, y, y, 1) for x, y in self.recent if x >= start)
+        return tuple(bucket for bucket in self.whole if bucket.last >= start)
+
+
+class History:
+    """Points (x, y) with x never falling, kept in bounded memory."""
+
+    def __init__(self, capacity: int = CAPACITY, recent: int = RECENT) -> None:
+        assert capacity % 2 == 0
+        self._capacity = capacity
+        self._recent: deque[tuple[float, float]] = deque(maxlen=recent)
+        self._buckets: list[Bucket] = []
+        self._width = 1
+        self._curve: Curve | None = Curve()
+
+    def add(self, x: float, y: float) -> None:
+        """Take one point."""
+        self._curve = None
+        self._recent.append((x, y))
+        point = Bucket(x, x, y, y, y, 1)
+        if self._buckets and self._buckets[-1].count < self._width:
+            self._buckets[-1] = _merge(self._buckets[-1], point)
+            return
+        if len(self._buckets) == self._capacity:
+            pairs = zip(self._buckets[::2], self._buckets[1::2], strict=True)
+            self._buckets = [_merge(first, second) for first, second in pairs]
+            self._width *= 2
+        self._buckets.append(point)
+
+    def curve(self) -> Curve:
+        """The history as it is now."""
+        if self._curve is None:
+            self._curve = Curve(tuple(self._buckets), tuple(self._recent))
+        return self._curve
+
+
+class Thinned:
+    """A history that gets at most one point per `step` of x: the weighted mean of what came in between."""
+
+    def __init__(self, step: float = 1.0) -> None:
+        self._history = History()
+        self._step = step
+        self._since: float | None = None
+        self._sum = 0.0
+        self._weight = 0.0
+
+    def add(self, x: float, y: float, weight: float = 1.0) -> None:
+        """Take a value that stands for `weight` (seconds, steps …) up to `x`."""
+        if weight <= 0:
+            return
+        self._sum += y * weight
+        self._weight += weight
+        if self._since is None or x - self._since >= self._step:
+            self._history.add(x, self._sum / self._weight)
+            self._since, self._sum, self._weight = x, 0.0, 0.0
+
+    def curve(self) -> Curve:
+        """The history up to its last whole step."""
+        return self._history.curve()
+
+
+def _merge(first: Bucket, second: Bucket) -> Bucket:
+    count = first.count + second.count
+    mean = first.mean + (second.mean - first.mean) * (second.count / count)
+    return Bucket(first.first, second.last, min(first.low, second.low), mean, max(first.high, second.high), count)

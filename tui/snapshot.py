@@ -1,0 +1,164 @@
+"""A run as it was at one moment: what every screen and every plain line is made from. Nothing here ever changes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from gputrain.engine.events import (
+    CheckpointSaved,
+    DataReady,
+    HardwareSample,
+    Hint,
+    LoaderStats,
+    ModelReady,
+    Phase,
+    RunEnded,
+    RunStarted,
+    Steps,
+    Validated,
+)
+from gputrain.tui.history import Curve
+
+EntryKind = Literal["log", "info", "good", "warning", "error"]
+
+
+class Entry(Struct, frozen=True):
+    """A line of the journal: what the trainer printed, and what happened."""
+
+    wall: float
+    kind: EntryKind
+    text: str
+    """One harmless line."""
+
+
+class PhaseState(Struct, frozen=True):
+    """What the run is busy with, and how far it is."""
+
+    phase: Phase = Phase.STARTING
+    detail: str = ""
+    fraction: float | None = None
+    """0…1; None where the end is not known."""
+    done: float | None = None
+    total: float | None = None
+    unit: str = ""
+    since: float = 0.0
+    """When it began, in run seconds."""
+    eta_seconds: float | None = None
+
+
+class Shares(Struct, frozen=True):
+    """Where the time of the newest steps went, each 0…1; together 1."""
+
+    data_wait: float
+    copy: float | None
+    """None where nothing is copied."""
+    compute: float
+    other: float
+
+
+class Totals(Struct, frozen=True):
+    """Sums over the whole run, in seconds unless a name says otherwise."""
+
+    steps: int = 0
+    images: float = 0.0
+    step_seconds: float = 0.0
+    data_wait: float = 0.0
+    first_batch_wait: float = 0.0
+    copy: float | None = None
+    compute: float = 0.0
+    other: float = 0.0
+    peak_vram: int | None = None
+    """Bytes: the most that any GPU held, or that the trainer allocated where no GPU could be read."""
+    joules: float | None = None
+    power_seconds: float = 0.0
+    """Time for which the power was known."""
+    throttled: dict[str, float] = {}
+    """Reason → seconds in which any GPU gave it."""
+    bad_images: int = 0
+    lost: int = 0
+    """Events that are missing from the record."""
+    dropped: int = 0
+    """Windows of steps that the trainer could not report."""
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """All that is known of a run."""
+
+    seq: int = 0
+    """Number of the newest event."""
+    wall: float = 0.0
+    elapsed: float = 0.0
+    """Seconds of the run up to the newest event; time in which no supervisor ran is left out."""
+    started: RunStarted | None = None
+    data: DataReady | None = None
+    model: ModelReady | None = None
+    phase: PhaseState = PhaseState()
+    steps: Steps | None = None
+    """The newest window of steps."""
+    loss: float | None = None
+    """The newest training loss that was reported."""
+    images_per_second: float | None = None
+    """Over the last `store.RATE_SECONDS` of steps."""
+    shares: Shares | None = None
+    """Over the same steps as `images_per_second`."""
+    eta_epoch: float | None = None
+    eta_run: float | None = None
+    loader: LoaderStats | None = None
+    hardware: HardwareSample | None = None
+    hints: tuple[Hint, ...] = ()
+    validations: tuple[Validated, ...] = ()
+    """The newest 1,000."""
+    best: Validated | None = None
+    checkpoints: tuple[CheckpointSaved, ...] = ()
+    """The newest 20."""
+    checkpoint_count: int = 0
+    journal: tuple[Entry, ...] = ()
+    """The newest 2,000 lines."""
+    journal_count: int = 0
+    curves: dict[str, Curve] = {}
+    """Histories over run seconds, by the keys of `gputrain.tui.metrics`."""
+    epoch_marks: tuple[float, ...] = ()
+    """Run seconds at which epochs ended; the newest 1,000."""
+    totals: Totals = Totals()
+    outcome: RunEnded | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The run's settings by name; empty before the first event."""
+        return self.started.settings if self.started else {}
+
+    @property
+    def epochs(self) -> int | None:
+        """Epochs that were asked for."""
+        value = self.settings.get("epochs")
+        return value if isinstance(value, int) else None
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        if self.steps is not None:
+            return self.steps.step
+        return self.model.start_step if self.model else 0
+
+    @property
+    def run_fraction(self) -> float | None:
+        """0…1 of all steps; None until their number is known."""
+        if self.model is None or self.model.total_steps <= 0:
+            return None
+        return min(1.0, self.step / self.model.total_steps)
+
+    @property
+    def epoch_fraction(self) -> float | None:
+        """0…1 of this epoch's steps."""
+        if self.steps is None or self.data is None or self.data.batches_per_epoch <= 0:
+            return None
+        return min(1.0, self.steps.epoch_step / self.data.batches_per_epoch)
+
+    @property
+    def queue_fill(self) -> float | None:
+        """0…1 of the queue between workers and loop."""
+        if self.steps is None or self.steps.queue_depth is None or not self.steps.queue_capacity:
+            return None
+        return min(1.0, self.steps.queue_depth / self.steps.queue_capacity)

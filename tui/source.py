@@ -1,0 +1,53 @@
+"""Where a dashboard gets its events from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from gputrain.engine.events import AnyCommand, AnyEvent
+
+
+class RunName(Protocol):
+    """Which run it is, and where it is kept."""
+
+    @property
+    def id(self) -> str:
+        """The run's name."""
+        ...
+
+    @property
+    def directory(self) -> Path:
+        """The run's directory."""
+        ...
+
+
+class RunSource(Protocol):
+    """The events of one run, from the first on. `gputrain.engine.launch.attach` makes the real one."""
+
+    @property
+    def run(self) -> RunName:
+        """The run that is read."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """A supervisor owns the run."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """The last event of the run was read."""
+        ...
+
+    def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
+        """The next events in order; waits up to `timeout` seconds for the first. Raises OSError."""
+        ...
+
+    def send(self, command: AnyCommand) -> None:
+        """Hand a command to the run; may be called beside `read`. Raises OSError if nobody takes it."""
+        ...
+
+    def close(self) -> None:
+        """Leave the run, which goes on."""
+        ...

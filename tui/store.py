@@ -1,0 +1,275 @@
+"""What is known of a run, learned event by event. Pure: no clock, no files, no screen.
+
+The same events give the same snapshot, however they were batched and however often it was asked for; so a
+replayed record shows what the live view showed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from gputrain.engine.events import (
+    AnyEvent,
+    CheckpointSaved,
+    CommandTaken,
+    DataReady,
+    EpochEnded,
+    HardwareSample,
+    HintsChanged,
+    LoaderStats,
+    LogLine,
+    ModelReady,
+    Notice,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    RunStarted,
+    Steps,
+    Validated,
+)
+from gputrain.tui import format as words
+from gputrain.tui.history import Thinned
+from gputrain.tui.snapshot import Entry, EntryKind, PhaseState, Shares, Snapshot
+from gputrain.tui.tally import Tally
+
+RATE_SECONDS = 10.0
+"""Length of the window of steps behind the shown rate and shares."""
+_ETA_SECONDS = 60.0
+"""Time constant of the step time behind the estimates."""
+_JOURNAL = 2000
+_VALIDATIONS = 1000
+
+
+class RunStore:
+    """Takes a run's events in order; `snapshot` tells what is known so far."""
+
+    def __init__(self) -> None:
+        self._now = Snapshot()
+        self._tally = Tally()
+        self._clock_offset: float | None = None
+        self._mono = 0.0
+        self._windows: deque[Steps] = deque()
+        self._step_seconds: float | None = None
+        self._curves: dict[str, Thinned] = {}
+        self._journal: deque[Entry] = deque(maxlen=_JOURNAL)
+        self._journal_count = 0
+        self._frozen_journal: tuple[Entry, ...] | None = ()
+        self._validations: deque[Validated] = deque(maxlen=_VALIDATIONS)
+        self._epoch_marks: deque[float] = deque(maxlen=_VALIDATIONS)
+
+    def apply(self, event: AnyEvent) -> None:
+        """Learn from one event."""
+        self._tally.see(event)
+        self._tick(event)
+        self._now = replace(self._now, seq=event.seq, wall=event.wall, elapsed=self._elapsed(event))
+        match event:
+            case Steps():
+                self._on_steps(event)
+            case HardwareSample():
+                self._on_hardware(event)
+            case PhaseChanged():
+                self._now = replace(self._now, phase=self._phase(event))
+            case LoaderStats():
+                self._on_loader(event)
+            case RunStarted() | DataReady() | ModelReady():
+                self._on_start(event)
+            case HintsChanged():
+                self._now = replace(self._now, hints=event.hints)
+            case EpochEnded() | Validated() | CheckpointSaved():
+                self._on_milestone(event)
+            case LogLine() | Notice() | CommandTaken():
+                self._on_words(event)
+            case RunEnded():
+                self._on_end(event)
+
+    def apply_all(self, events: Iterable[AnyEvent]) -> None:
+        """Learn from several events, in order."""
+        for event in events:
+            self.apply(event)
+
+    def snapshot(self) -> Snapshot:
+        """What is known now. Asking changes nothing."""
+        if self._frozen_journal is None:
+            self._frozen_journal = tuple(self._journal)
+        rate, shares = self._rate()
+        eta_epoch, eta_run = self._etas()
+        return replace(
+            self._now,
+            totals=self._tally.totals(),
+            images_per_second=rate,
+            shares=shares,
+            eta_epoch=eta_epoch,
+            eta_run=eta_run,
+            journal=self._frozen_journal,
+            journal_count=self._journal_count,
+            validations=tuple(self._validations),
+            epoch_marks=tuple(self._epoch_marks),
+            curves={key: thinned.curve() for key, thinned in self._curves.items()},
+        )
+
+    # Time: the monotonic clock begins anew with every boot, and stands still for nobody between two supervisors.
+
+    def _tick(self, event: AnyEvent) -> None:
+        if self._clock_offset is None or isinstance(event, RunStarted) or event.mono < self._mono:
+            self._clock_offset = self._now.elapsed - event.mono
+        self._mono = event.mono
+
+    def _elapsed(self, event: AnyEvent) -> float:
+        assert self._clock_offset is not None
+        return max(self._now.elapsed, event.mono + self._clock_offset)
+
+    def _on_start(self, event: RunStarted | DataReady | ModelReady) -> None:
+        match event:
+            case RunStarted():
+                self._now = replace(self._now, started=event, phase=PhaseState(since=self._now.elapsed), outcome=None)
+                self._say(event, "info", f"run {event.run_id} on {event.host or 'this host'}")
+            case DataReady():
+                self._now = replace(self._now, data=event)
+                counts = f"{words.whole(event.train_images)} training and {words.whole(event.val_images)} validation"
+                self._say(event, "info", f"data: {counts} images in {words.whole(event.class_count)} classes")
+            case ModelReady():
+                self._now = replace(self._now, model=event)
+                name = f"{event.model}, {words.whole(event.parameters)} parameters"
+                self._say(event, "info", f"model: {name}, {event.precision} on {event.device_name or event.device}")
+
+    def _phase(self, event: PhaseChanged) -> PhaseState:
+        before = self._now.phase
+        since = before.since if before.phase is event.phase else self._now.elapsed
+        fraction = None
+        if event.done is not None and event.total:
+            fraction = min(1.0, max(0.0, event.done / event.total))
+        eta = event.eta_seconds
+        spent = self._now.elapsed - since
+        if eta is None and fraction and spent > 0:
+            eta = spent * (1 - fraction) / fraction
+        return PhaseState(event.phase, event.detail, fraction, event.done, event.total, event.unit, since, eta)
+
+    # Figures of the steps.
+
+    def _on_steps(self, event: Steps) -> None:
+        self._now = replace(self._now, steps=event, loss=self._now.loss if event.loss is None else event.loss)
+        self._windows.append(event)
+        held = sum(window.window_seconds for window in self._windows)
+        while len(self._windows) > 1 and (
+            held - self._windows[0].window_seconds >= RATE_SECONDS or len(self._windows) > 200
+        ):
+            held -= self._windows.popleft().window_seconds
+        if event.window_steps > 0 and event.window_seconds > 0:
+            per_step = (event.window_seconds - event.other) / event.window_steps
+            weight = 1 - math.exp(-event.window_seconds / _ETA_SECONDS)
+            known = self._step_seconds
+            self._step_seconds = per_step if known is None else known + weight * (per_step - known)
+            self._add("images_per_second", event.images_per_second, event.window_seconds)
+            self._add("data_wait", event.data_wait / event.window_seconds, event.window_seconds)
+        self._add("loss", event.loss)
+        self._add("lr", event.lr)
+        self._add("queue", self._now.queue_fill)
+
+    def _add(self, key: str, value: float | None, weight: float = 1.0, step: float = 1.0) -> None:
+        if value is not None and math.isfinite(value):
+            if key not in self._curves:
+                self._curves[key] = Thinned(step)
+            self._curves[key].add(self._now.elapsed, value, weight)
+
+    def _rate(self) -> tuple[float | None, Shares | None]:
+        seconds = sum(window.window_seconds for window in self._windows)
+        if seconds <= 0:
+            return None, None
+        copies = [window.copy for window in self._windows if window.copy is not None]
+        parts = [
+            sum(window.data_wait for window in self._windows),
+            sum(copies),
+            sum(window.compute for window in self._windows),
+            sum(window.other for window in self._windows),
+        ]
+        # On a GPU copies overlap compute, so the parts may add up to more than the time that passed.
+        whole = max(seconds, sum(parts)) or 1.0
+        wait, copy, compute, other = (part / whole for part in parts)
+        images = sum(window.images_per_second * window.window_seconds for window in self._windows)
+        return images / seconds, Shares(wait, copy if copies else None, compute, 1 - wait - copy - compute)
+
+    def _etas(self) -> tuple[float | None, float | None]:
+        now = self._now
+        if now.steps is None or self._step_seconds is None or now.outcome is not None:
+            return None, None
+        per_step = self._step_seconds + self._tally.other_per_step
+        epoch = run = None
+        if now.data is not None and now.data.batches_per_epoch:
+            epoch = max(0, now.data.batches_per_epoch - now.steps.epoch_step) * per_step
+        if now.model is not None and now.model.total_steps:
+            run = max(0, now.model.total_steps - now.steps.step) * per_step
+        return epoch, run
+
+    # The machine.
+
+    def _on_hardware(self, event: HardwareSample) -> None:
+        self._now = replace(self._now, hardware=event)
+        self._add("cpu", event.cpu_percent)
+        if event.ram_total and event.ram_available is not None:
+            self._add("ram", (1 - event.ram_available / event.ram_total) * 100)
+        if event.disk is not None:
+            self._add("disk_read", event.disk.read_rate)
+            self._add("disk_write", event.disk.write_rate)
+        read = [gpu.utilization for gpu in event.gpus if gpu.utilization is not None]
+        if read:
+            self._add("gpu", sum(read) / len(read))
+        watts = [gpu.power for gpu in event.gpus if gpu.power is not None]
+        if watts:
+            self._add("power", sum(watts))
+
+    def _on_loader(self, event: LoaderStats) -> None:
+        self._now = replace(self._now, loader=event)
+        for example in event.bad_examples:
+            self._say(event, "warning", f"unreadable image: {example}")
+
+    # What happened.
+
+    def _on_milestone(self, event: EpochEnded | Validated | CheckpointSaved) -> None:
+        match event:
+            case EpochEnded():
+                self._epoch_marks.append(self._now.elapsed)
+                loss = f", loss {words.figure(event.train_loss)}" if event.train_loss is not None else ""
+                took = f"{words.duration(event.seconds)}, {words.rate(event.images_per_second)} img/s"
+                self._say(event, "info", f"epoch {event.epoch + 1}: {took}{loss}")
+            case Validated():
+                self._validations.append(event)
+                for name, value in event.metrics.items():
+                    self._add(f"val_{name}", value, step=0.0)
+                if event.best:
+                    self._now = replace(self._now, best=event)
+                values = ", ".join(f"{name} {words.metric(name, value)}" for name, value in event.metrics.items())
+                mark = " ★ best so far" if event.best else ""
+                self._say(event, "good" if event.best else "info", f"validation {event.epoch + 1}: {values}{mark}")
+            case CheckpointSaved():
+                kept = (*self._now.checkpoints, event)[-20:]
+                count = self._now.checkpoint_count + 1
+                self._now = replace(self._now, checkpoints=kept, checkpoint_count=count)
+                cost = f"{words.size(event.bytes)} in {event.seconds:.1f} s"
+                self._say(event, "info", f"checkpoint {event.file} at step {words.whole(event.step)}: {cost}")
+
+    def _on_words(self, event: LogLine | Notice | CommandTaken) -> None:
+        match event:
+            case LogLine():
+                if event.skipped:
+                    self._say(event, "info", f"{words.whole(event.skipped)} lines were left out: too many a second")
+                self._say(event, "log", event.text)
+            case Notice():
+                self._say(event, event.level, event.text)
+            case CommandTaken():
+                sender = f" by {event.sender}" if event.sender else ""
+                self._say(event, "info", f"asked{sender}: {event.command}: {event.answer}")
+
+    def _on_end(self, event: RunEnded) -> None:
+        phase = PhaseState(Phase.ENDED, since=self._now.elapsed)
+        self._now = replace(self._now, outcome=event, phase=phase, hints=())
+        self._say(event, "good" if event.outcome == "finished" else "error", f"{event.outcome}: {event.reason}")
+
+    def _say(self, event: AnyEvent, kind: EntryKind, text: str) -> None:
+        self._journal.append(Entry(event.wall, kind, text))
+        self._journal_count += 1
+        self._frozen_journal = None
+

@@ -94,6 +94,22 @@ def is_share(name: str) -> bool:
     return "accuracy" in name or name in ("auc", "f1")
 
 
+def tick(value: float | None) -> str:
+    """A tick of an axis: ``0``, ``0.25``, ``1 500``."""
+    if value is None:
+        return MISSING
+    return whole(value) if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def byte_tick(value: float | None) -> str:
+    """A tick of an axis of bytes per second: ``0``, ``20 MB/s``, ``1.5 GB/s``."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    return f"{value / 1e9:.3g} GB/s" if value >= 1e9 else f"{value / 1e6:.3g} MB/s"
+
+
 def watts(value: float | None) -> str:
     """``212 W``."""
     return MISSING if value is None else f"{value:.0f} W"

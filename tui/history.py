@@ -24,7 +24,7 @@ class Bucket(NamedTuple):
     low: float
     mean: float
     high: float
-    count: int
+    points: int
 
 
 class Curve(NamedTuple):
@@ -61,7 +61,7 @@ class History:
         self._curve = None
         self._recent.append((x, y))
         point = Bucket(x, x, y, y, y, 1)
-        if self._buckets and self._buckets[-1].count < self._width:
+        if self._buckets and self._buckets[-1].points < self._width:
             self._buckets[-1] = _merge(self._buckets[-1], point)
             return
         if len(self._buckets) == self._capacity:
@@ -103,6 +103,6 @@ class Thinned:
 
 
 def _merge(first: Bucket, second: Bucket) -> Bucket:
-    count = first.count + second.count
-    mean = first.mean + (second.mean - first.mean) * (second.count / count)
+    count = first.points + second.points
+    mean = first.mean + (second.mean - first.mean) * (second.points / count)
     return Bucket(first.first, second.last, min(first.low, second.low), mean, max(first.high, second.high), count)

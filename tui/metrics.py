@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gputrain.tui import format as words
+from gputrain.tui import readings
 from gputrain.tui.snapshot import Snapshot
 
 Level = Literal["plain", "good", "warn", "bad"]
@@ -58,68 +59,6 @@ class Metric(Struct, frozen=True, kw_only=True):
         return "good" if self.good is not None and self.good[0] <= value <= self.good[1] else "plain"
 
 
-def _wait(now: Snapshot) -> float | None:
-    return now.shares.data_wait if now.shares else None
-
-
-def _copy(now: Snapshot) -> float | None:
-    return now.shares.copy if now.shares else None
-
-
-def _compute(now: Snapshot) -> float | None:
-    return now.shares.compute if now.shares else None
-
-
-def _other(now: Snapshot) -> float | None:
-    return now.shares.other if now.shares else None
-
-
-def _gpu(now: Snapshot) -> float | None:
-    read = [g.utilization for g in now.hardware.gpus if g.utilization is not None] if now.hardware else []
-    return sum(read) / len(read) if read else None
-
-
-def _vram(now: Snapshot) -> float | None:
-    full = [
-        g.memory_used / g.memory_total * 100
-        for g in (now.hardware.gpus if now.hardware else ())
-        if g.memory_used is not None and g.memory_total
-    ]
-    return max(full, default=None)
-
-
-def _cpu(now: Snapshot) -> float | None:
-    return now.hardware.cpu_percent if now.hardware else None
-
-
-def _ram(now: Snapshot) -> float | None:
-    sample = now.hardware
-    if sample is None or not sample.ram_total or sample.ram_available is None:
-        return None
-    return (1 - sample.ram_available / sample.ram_total) * 100
-
-
-def _disk_read(now: Snapshot) -> float | None:
-    return now.hardware.disk.read_rate if now.hardware and now.hardware.disk else None
-
-
-def _disk_write(now: Snapshot) -> float | None:
-    return now.hardware.disk.write_rate if now.hardware and now.hardware.disk else None
-
-
-def _power(now: Snapshot) -> float | None:
-    read = [g.power for g in now.hardware.gpus if g.power is not None] if now.hardware else []
-    return sum(read) if read else None
-
-
-def _busy(now: Snapshot) -> float | None:
-    return now.loader.busy if now.loader else None
-
-
-def _lr(now: Snapshot) -> float | None:
-    return now.steps.lr if now.steps else None
-
-
 _METRICS = (
     Metric(
         key="images_per_second",
@@ -141,7 +80,7 @@ _METRICS = (
         help="Share of the step time in which the loop had no batch to train on.",
         source="timed in the training loop around the loader",
         advice="below 5 %; from 10 % on the workers or the disk hold the run back, from 20 % badly",
-        get=_wait,
+        get=readings.wait,
         show=words.share,
         low=0,
         high=1,
@@ -156,7 +95,7 @@ _METRICS = (
         help="Share of the step time spent copying batches to the GPU (H2D: host to device).",
         source="CUDA events around the copies; on the CPU nothing is copied",
         advice="below 10 %; pinned memory and non-blocking copies hide it behind compute",
-        get=_copy,
+        get=readings.copy,
         show=words.share,
         low=0,
         high=1,
@@ -171,7 +110,7 @@ _METRICS = (
         help="Share of the step time in forward, backward and update.",
         source="CUDA events on a GPU, the clock on the CPU",
         advice="above 90 %: the run is as fast as this device computes",
-        get=_compute,
+        get=readings.compute,
         show=words.share,
         low=0,
         high=1,
@@ -185,7 +124,7 @@ _METRICS = (
         help="Share of the step time in checkpoints, validation and logging.",
         source="the rest of the training loop's clock",
         advice="below 10 %",
-        get=_other,
+        get=readings.other,
         show=words.share,
         low=0,
         high=1,
@@ -213,7 +152,7 @@ _METRICS = (
         help="Share of the workers' time spent reading, decoding and augmenting. Below it they wait for a free slot.",
         source="timed inside each worker",
         advice="at 100 % with an empty queue, more workers help if cores are free",
-        get=_busy,
+        get=readings.busy,
         show=words.share,
         low=0,
         high=1,
@@ -235,7 +174,7 @@ _METRICS = (
         panel="run",
         help="Learning rate of the newest step, after warm-up, schedule and scaling with the batch.",
         source="the optimizer",
-        get=_lr,
+        get=readings.lr,
     ),
     Metric(
         key="gpu",
@@ -245,7 +184,7 @@ _METRICS = (
         help="Share of the time in which any kernel ran. A GPU that waits between tiny kernels can still read 100 %.",
         source="NVML utilization.gpu, one sample a second",
         advice="95–100 %; below 70 % something holds the GPU up",
-        get=_gpu,
+        get=readings.gpu,
         show=words.percent,
         low=0,
         high=100,
@@ -260,7 +199,7 @@ _METRICS = (
         help="Memory of the GPU that is taken, by this run and by all others.",
         source="NVML memory info",
         advice="below 90 %; far below: a bigger batch would fit",
-        get=_vram,
+        get=readings.vram,
         show=words.percent,
         low=0,
         high=100,
@@ -286,7 +225,7 @@ _METRICS = (
         panel="gpu",
         help="Electrical power of all GPUs. At the power cap the clock is held back, which is usual under full load.",
         source="NVML",
-        get=_power,
+        get=readings.power,
         show=words.watts,
         low=0,
     ),
@@ -308,7 +247,7 @@ _METRICS = (
         help="Use of the cores that this run may use: its affinity and its cgroup's quota, not the host's count.",
         source="/proc/stat and the cgroup",
         advice="60–80 %; above 95 % more workers cannot help",
-        get=_cpu,
+        get=readings.cpu,
         show=words.percent,
         low=0,
         high=100,
@@ -324,7 +263,7 @@ _METRICS = (
         "cgroup's limit.",
         source="MemAvailable in /proc/meminfo, and the cgroup",
         advice="40–60 %; above 90 % the kernel may end the run",
-        get=_ram,
+        get=readings.ram,
         show=words.percent,
         low=0,
         high=100,
@@ -339,7 +278,7 @@ _METRICS = (
         panel="disk",
         help="Read from all disks. Falls to nothing once the data is in the page cache.",
         source="/proc/diskstats",
-        get=_disk_read,
+        get=readings.disk_read,
         show=words.byte_rate,
         low=0,
     ),
@@ -350,7 +289,7 @@ _METRICS = (
         panel="disk",
         help="Written to all disks; checkpoints show as peaks.",
         source="/proc/diskstats",
-        get=_disk_write,
+        get=readings.disk_write,
         show=words.byte_rate,
         low=0,
     ),
@@ -389,9 +328,9 @@ NEUTRAL_THROTTLE = ("power cap",)
 """Reasons for a lowered clock that are settings, not trouble."""
 
 
-def shower(name: str) -> Show:
-    """How values of the validation metric called `name` are shown."""
-    return lambda value: words.metric(name, value)
+def tick(metric: Metric) -> Show:
+    """How a tick of the metric's axis is shown: with the unit of its values, without needless digits."""
+    return words.byte_tick if metric.show is words.byte_rate else metric.show
 
 
 def level(key: str, value: float | None) -> Level:

@@ -188,7 +188,7 @@ class RunStore:
         ]
         # On a GPU copies overlap compute, so the parts may add up to more than the time that passed.
         whole = max(seconds, sum(parts)) or 1.0
-        wait, copy, compute, other = (part / whole for part in parts)
+        wait, copy, compute = (part / whole for part in parts[:3])
         images = sum(window.images_per_second * window.window_seconds for window in self._windows)
         return images / seconds, Shares(wait, copy if copies else None, compute, 1 - wait - copy - compute)
 
@@ -272,4 +272,3 @@ class RunStore:
         self._journal.append(Entry(event.wall, kind, text))
         self._journal_count += 1
         self._frozen_journal = None
-

@@ -1,0 +1,335 @@
+"""A run that never was: plausible events, and a source that hands them out as a test wants."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gputrain.engine.events import (
+    AnyCommand,
+    AnyEvent,
+    CheckpointSaved,
+    DataReady,
+    DiskSample,
+    EpochEnded,
+    GpuSample,
+    HardwareSample,
+    Hint,
+    HintsChanged,
+    LoaderStats,
+    LogLine,
+    ModelReady,
+    Outcome,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    RunStarted,
+    Steps,
+    Validated,
+    stamp,
+)
+
+GIB = 1 << 30
+WALL = 1_790_000_000.0
+"""When scripted runs begin, by the wall clock."""
+SETTINGS = {
+    "recipe": "resnet50-imagefolder",
+    "profile": "rtx-3090-24gb",
+    "preset": "balanced",
+    "name": "",
+    "epochs": 50,
+    "batch_size": 256,
+    "num_workers": 8,
+    "prefetch_factor": 4,
+    "accumulation_steps": 1,
+    "cache": "none",
+    "val_split": "val",
+    "model": "resnet50",
+}
+HINT = Hint(
+    id="cpu_decode",
+    severity="warning",
+    title="CPU-bound decoding: the loop waits 27 % of each step for data",
+    evidence="8 workers on 8 cores, busy 96 %, on the CPU 91 % of that time; the disk is idle",
+    action="cache=disk keeps decoded images: 1 900–2 160 img/s, then GPU-bound",
+    changes={"cache": "disk"},
+)
+
+
+class Script:
+    """Numbers and times events as a supervisor would."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.mono = 100.0
+
+    def at(self, event: AnyEvent, later: float = 0.0) -> AnyEvent:
+        """The event, `later` seconds after the one before."""
+        self.seq += 1
+        self.mono += later
+        return stamp(event, self.seq, WALL + self.mono - 100.0, self.mono)
+
+
+def start(gpus: int = 1, settings: dict[str, object] | None = None) -> list[AnyEvent]:
+    """Everything before the first step, unstamped."""
+    return [
+        RunStarted(
+            run_id="20261120-213000-resnet50-imagefolder",
+            settings={**SETTINGS, **(settings or {})},
+            host="atlas",
+            pid=4321,
+            gpus=("NVIDIA GeForce RTX 3090",) * gpus,
+            usable_cores=16,
+        ),
+        PhaseChanged(phase=Phase.IMPORTING),
+        PhaseChanged(phase=Phase.SCANNING_DATA, done=640_000, total=1_281_167, unit="images"),
+        DataReady(
+            dataset="imagefolder",
+            path="/data/imagenet",
+            train_images=1_281_167,
+            val_images=50_000,
+            classes=("tench", "goldfish"),
+            class_count=1000,
+            batches_per_epoch=5004,
+            seconds=4.2,
+        ),
+        ModelReady(
+            model="resnet50",
+            parameters=25_557_032,
+            device="cuda:0" if gpus else "cpu",
+            device_name="NVIDIA GeForce RTX 3090" if gpus else "AMD Ryzen 9 5950X",
+            precision="fp16" if gpus else "bf16",
+            channels_last=True,
+            compiled=gpus > 0,
+            optimizer="sgd",
+            total_steps=250_200,
+            total_updates=250_200,
+        ),
+        PhaseChanged(phase=Phase.TRAINING),
+    ]
+
+
+def steps(number: int, gpu: bool = True, seconds: float = 0.1, rate: float | None = None) -> Steps:
+    """The `number`-th window of steps, from 0."""
+    done = (number + 1) * 2
+    speed = rate if rate is not None else 1184 + 60 * math.sin(number / 17) + 25 * math.sin(number / 3)
+    return Steps(
+        step=done,
+        epoch=done // 5004,
+        epoch_step=done % 5004,
+        images=done * 256,
+        window_steps=2,
+        window_seconds=seconds,
+        images_per_second=speed,
+        loss=6.9 * math.exp(-number / 900) + 0.6 + 0.08 * math.sin(number / 5),
+        lr=0.1,
+        data_wait=seconds * 0.27,
+        copy=seconds * 0.03 if gpu else None,
+        compute=seconds * (0.68 if gpu else 0.71),
+        other=seconds * 0.02,
+        queue_depth=7 + 3 * math.sin(number / 11),
+        queue_capacity=24,
+        vram_peak=17 * GIB if gpu else None,
+        bytes_copied=int(1.1e9 * seconds) if gpu else None,
+    )
+
+
+def loader(seconds: float = 1.0) -> LoaderStats:
+    """What the workers say."""
+    return LoaderStats(
+        workers=8,
+        kind="processes",
+        seconds=seconds,
+        samples=1184,
+        busy=0.96,
+        cpu_ratio=0.91,
+        run_delay=0.02,
+        read_share=0.05,
+        bytes_read=int(212e6 * seconds),
+        disk_bytes=int(31e6 * seconds),
+    )
+
+
+def gpu(index: int, number: int, name: str = "NVIDIA GeForce RTX 3090") -> GpuSample:
+    """One GPU that is well."""
+    return GpuSample(
+        index=index,
+        uuid=f"GPU-{index}",
+        name=name,
+        utilization=round(71 + 14 * math.sin(number / 6 + index)),
+        memory_used=int((17.2 + index * 0.3) * GIB),
+        memory_total=24 * GIB,
+        power=round(282 + 30 * math.sin(number / 5 + index)),
+        power_limit=350,
+        temperature=round(67 + 4 * math.sin(number / 40 + index)),
+        fan=45,
+        sm_clock=1695,
+        sm_clock_max=2100,
+        pcie_rx=1.1e9,
+        pcie_tx=12e6,
+        throttle=("power cap",) if number % 7 == 0 else (),
+    )
+
+
+def hardware(number: int, gpus: int = 1, lost: int | None = None) -> HardwareSample:
+    """The machine at second `number`."""
+    found = tuple(
+        GpuSample(index=i, name="NVIDIA GeForce RTX 3090", error="GPU is lost") if i == lost else gpu(i, number)
+        for i in range(gpus)
+    )
+    return HardwareSample(
+        interval=1.0,
+        cpu_percent=91 + 4 * math.sin(number / 7),
+        per_core=tuple(90 + 10 * math.sin(number + core * 1.7) for core in range(16)),
+        usable_cores=16,
+        host_cores=16,
+        load_1m=14.2,
+        cpu_frequency=4100,
+        run_cpu=14.1 + 0.4 * math.sin(number / 7),
+        foreign_cpu=0.3,
+        ram_total=64 * GIB,
+        ram_available=int((34 - 2 * math.sin(number / 50)) * GIB),
+        ram_used=27 * GIB,
+        ram_cached=21 * GIB,
+        swap_used=0,
+        run_rss=19 * GIB,
+        shm_used=2 * GIB,
+        shm_total=32 * GIB,
+        disk=DiskSample(
+            read_rate=31e6 + 5e6 * math.sin(number / 4),
+            write_rate=1.2e6,
+            read_iops=412,
+            write_iops=31,
+            device="nvme0n1",
+            device_read_rate=31e6,
+            device_busy=0.12,
+        ),
+        psi_cpu=0.08,
+        psi_io=0.01,
+        psi_memory=0.0,
+        gpus=found,
+        gpu_error="" if gpus else "no NVIDIA driver",
+    )
+
+
+def training(seconds: int, gpus: int = 1, first: int = 0, per_second: int = 10) -> Iterator[tuple[AnyEvent, float]]:
+    """Seconds of training as (event, seconds after the one before), from second `first` on."""
+    for second in range(first, first + seconds):
+        for part in range(per_second):
+            yield steps(second * per_second + part, gpu=gpus > 0, seconds=1 / per_second), 1 / per_second
+        yield loader(), 0.0
+        yield hardware(second, gpus), 0.0
+        if second == 3:
+            yield HintsChanged(hints=(HINT,)), 0.0
+        if second % 20 == 19:
+            epoch = second // 20
+            yield EpochEnded(epoch=epoch, step=second * 20, seconds=20, images_per_second=1184, train_loss=2.1), 0.0
+            yield validated(epoch), 0.0
+            yield checkpoint(epoch), 0.0
+        if second % 9 == 5:
+            yield LogLine(text=f"second {second}: the trainer prints a line"), 0.0
+
+
+def validated(epoch: int, best: bool = True) -> Validated:
+    """A validation that gets better with the epochs."""
+    return Validated(
+        epoch=epoch,
+        step=(epoch + 1) * 5004,
+        metrics={"loss": 2.4 / (epoch + 1) + 0.4, "accuracy": 0.76 * (1 - math.exp(-(epoch + 1) / 4))},
+        metric="accuracy",
+        best=best,
+        images=50_000,
+        seconds=21.0,
+    )
+
+
+def checkpoint(epoch: int) -> CheckpointSaved:
+    """A checkpoint after an epoch."""
+    name = f"epoch-{epoch:04d}.pt"
+    return CheckpointSaved(kind="last", file=name, step=(epoch + 1) * 5004, epoch=epoch, bytes=205_000_000, seconds=0.8)
+
+
+def finished() -> RunEnded:
+    """A good end."""
+    return RunEnded(outcome=Outcome.FINISHED, reason="all 50 epochs are done", exit_code=0, step=250_200)
+
+
+def whole_run(seconds: int = 30, gpus: int = 1) -> list[AnyEvent]:
+    """A stamped run from start to end."""
+    script = Script()
+    events = [script.at(event, 0.5) for event in start(gpus)]
+    events += [script.at(event, later) for event, later in training(seconds, gpus)]
+    return [*events, script.at(finished(), 0.1)]
+
+
+@dataclass
+class ScriptedRun:
+    """Name and place of a scripted run."""
+
+    id: str = "20261120-213000-resnet50-imagefolder"
+    directory: Path = Path("/runs/20261120-213000-resnet50-imagefolder")
+
+
+@dataclass
+class ScriptedSource:
+    """Hands out the events that were given to `feed`; records the commands that it was sent."""
+
+    run: ScriptedRun = field(default_factory=ScriptedRun)
+    live: bool = True
+    ended: bool = False
+    refuse: str = ""
+    """Why commands are refused; empty: they are taken."""
+    sent: list[AnyCommand] = field(default_factory=list)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._script = Script()
+        self._waiting: list[AnyEvent] = []
+        self._news = threading.Condition()
+
+    def feed(self, *events: AnyEvent) -> None:
+        """Let the next read see these events, numbered and timed half a second apart if they were not."""
+        with self._news:
+            for event in events:
+                self._waiting.append(event if event.seq else self._script.at(event, 0.5))
+            self._news.notify_all()
+
+    def feed_training(self, seconds: int, gpus: int = 1) -> None:
+        """Let the next read see a start and some seconds of training."""
+        events = [self._script.at(event, 0.5) for event in start(gpus)]
+        events += [self._script.at(event, later) for event, later in training(seconds, gpus)]
+        self.feed(*events)
+
+    def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
+        with self._news:
+            self._news.wait_for(lambda: bool(self._waiting), timeout)
+            taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
+        self.ended = self.ended or any(isinstance(event, RunEnded) for event in taken)
+        return taken
+
+    def send(self, command: AnyCommand) -> None:
+        if self.refuse:
+            raise OSError(self.refuse)
+        self.sent.append(command)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class LiveSource(ScriptedSource):
+    """Goes on in real time after `past` seconds of history: for looking at the screen and measuring its cost."""
+
+    def __init__(self, gpus: int = 1, past: int = 120) -> None:
+        super().__init__()
+        self.feed_training(past, gpus)
+        self._endless: Iterable[tuple[AnyEvent, float]] = training(10**6, gpus, first=past)
+        threading.Thread(target=self._go_on, daemon=True).start()
+
+    def _go_on(self) -> None:
+        for event, later in self._endless:
+            time.sleep(later)
+            self.feed(self._script.at(event, later))

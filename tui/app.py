@@ -1,0 +1,61 @@
+"""The Textual application: one screen on a run, or the launcher that starts one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from gputrain.tui.keys import KEYS
+from gputrain.tui.leaving import Leaving
+from gputrain.tui.messages import Left
+from gputrain.tui.screens.dashboard import DashboardScreen
+from gputrain.tui.source import RunSource
+from gputrain.tui.theme import NIGHT, TERMINAL, THEMES
+
+
+class GpuTrainApp(App[int]):
+    """Started on a run, or without one on the launcher. `run` returns the exit code; `leaving` tells more."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "gputrain-tui"
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self, source: RunSource | None = None) -> None:
+        # Textual turns colours into greys for NO_COLOR and still sends them; with the terminal's
+        # own colours it sends none at all.
+        colourless = "NO_COLOR" in os.environ
+        super().__init__(ansi_color=True if colourless else None)
+        self._source = source
+        self.leaving: Leaving | None = None
+        """How the person left a run; None if they left none."""
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = TERMINAL.name if colourless else NIGHT.name
+
+    def get_default_screen(self) -> Screen[Any]:
+        """The dashboard, or the launcher."""
+        if self._source is not None:
+            return DashboardScreen(self._source)
+        from gputrain.tui.screens.launcher import LauncherScreen  # profiles and plan are of no use to a dashboard
+
+        return LauncherScreen()
+
+    def on_left(self, message: Left) -> None:
+        """The person left the run."""
+        self.leaving = message.leaving
+        self.exit(message.leaving.exit_code)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The palette: the dashboard's keys by name, and Textual's own commands for themes and screenshots."""
+        if isinstance(screen, DashboardScreen):
+            for key in KEYS:
+                if not key.action.startswith("app."):
+                    yield SystemCommand(key.label.capitalize(), key.help, lambda a=key.action: screen.run_action(a))
+        for command in super().get_system_commands(screen):
+            if command.title in ("Theme", "Screenshot"):
+                yield command

@@ -1,0 +1,102 @@
+"""Where each panel stands in a window of a given size. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SMALLEST = (60, 15)
+"""Columns and rows below which nothing useful can be shown."""
+
+
+class Place(NamedTuple):
+    """A panel's cells."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+Row = tuple[int, Sequence[tuple[str, float]]]
+"""A height, and the panels of the row with their shares of the width."""
+
+
+def arrange(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str, Place]:
+    """Places of the panels by name; empty if the window is too small. `full` has the whole body to itself."""
+    if width < SMALLEST[0] or height < SMALLEST[1]:
+        return {}
+    body = height - 2
+    if full:
+        rows: list[Row] = [(body, [(full, 1.0)])]
+    elif width >= 150 and body >= 36:
+        rows = _large(body, gpus)
+    elif width >= 100 and body >= 28:
+        rows = _medium(body, gpus)
+    elif width >= 76 and body >= 20:
+        rows = _column(body, gpus)
+    else:
+        rows = [(body, [("compact", 1.0)])]
+    places = {"status": Place(0, 0, width, 1), "keys": Place(0, height - 1, width, 1)}
+    y = 1
+    for tall, panels in rows:
+        places.update(_row(panels, y, width, tall))
+        y += tall
+    return places
+
+
+def _row(panels: Sequence[tuple[str, float]], y: int, width: int, height: int) -> dict[str, Place]:
+    places = {}
+    x, taken = 0, 0.0
+    whole = sum(share for _, share in panels)
+    for name, share in panels:
+        taken += share
+        end = round(width * taken / whole)
+        places[name] = Place(x, y, end - x, height)
+        x = end
+    return places
+
+
+def _large(body: int, gpus: int) -> list[Row]:
+    machine = min(max(15, 2 + gpus + 5), body - 6 - 12 - 8)
+    if gpus == 2:
+        machine = min(16, body - 26)
+    left = body - 6 - machine
+    charts = max(12, round(left * 0.56))
+    gpu_share = 1.6 if gpus else 0.8
+    return [
+        (6, [("pipeline", 1)]),
+        (charts, [("hints", 1.2), ("throughput", 1), ("loss", 1), ("metric", 1)]),
+        (machine, [("gpu", gpu_share), ("cpu", 1), ("ram", 1), ("disk", 1)]),
+        (left - charts, [("log", 2.2), ("run", 1.4)]),
+    ]
+
+
+def _medium(body: int, gpus: int) -> list[Row]:
+    machine = max(6, 2 + (gpus if gpus > 1 else 4))
+    left = body - 6 - machine
+    hints = 7 if left >= 20 else 5
+    log = max(3, min(8, (left - hints) // 3))
+    gpu_share = 2.0 if gpus else 1.0
+    return [
+        (6, [("pipeline", 1)]),
+        (hints, [("hints", 1.2), ("run", 1)]),
+        (left - hints - log, [("throughput", 1), ("loss", 1), ("metric", 1)]),
+        (machine, [("gpu", gpu_share), ("cpu", 1), ("ram", 1), ("disk", 1)]),
+        (log, [("log", 1)]),
+    ]
+
+
+def _column(body: int, gpus: int) -> list[Row]:
+    machine = 2 + max(1, gpus) + 1
+    pipeline = 4 if body - machine >= 15 else 3
+    hints = 5 if body - machine - pipeline >= 11 else 4
+    rest = body - machine - pipeline - hints
+    rows: list[Row] = [(pipeline, [("pipeline", 1)]), (hints, [("hints", 1)])]
+    if rest >= 7:
+        rows += [(rest, [("throughput", 1), ("run", 1)]), (machine, [("machine", 1)])]
+    elif rest >= 3:
+        rows += [(rest, [("run", 1)]), (machine, [("machine", 1)])]
+    else:
+        rows.append((machine + rest, [("machine", 1)]))
+    return rows

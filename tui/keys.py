@@ -1,0 +1,33 @@
+"""The dashboard's keys, once: for the bindings, for the line at the bottom and for the help."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Key(Struct, frozen=True):
+    """One key and what it does."""
+
+    keys: str
+    """As Textual names them, comma-separated."""
+    shown: str
+    label: str
+    """One or two words."""
+    action: str
+    help: str
+
+
+KEYS = (
+    Key("q,f10", "q", "quit", "leave", "Leave. With a run going, asks whether to detach, stop or stay."),
+    Key("question_mark,f1,h", "?", "help", "explain", "This help: every key, every figure."),
+    Key("space", "space", "pause view", "pause_view", "Hold the view still; the run goes on. Again: catch up."),
+    Key("s", "s", "stop", "stop_run", "Stop the run; asks whether after a checkpoint or at once."),
+    Key("c", "c", "checkpoint", "checkpoint", "Write a checkpoint after the current step."),
+    Key("d", "d", "detach", "detach", "Leave the run alone and give the terminal back."),
+    Key("tab", "tab", "panel", "app.focus_next", "Go to the next panel; shift+tab to the one before."),
+    Key("f,enter", "f", "full", "full_screen", "Give the panel the whole screen; again or Escape: back."),
+    Key("plus,equals_sign", "+", "zoom in", "zoom(1)", "Charts over a shorter time: hour, 15, 5 minutes, one minute."),
+    Key("minus", "-", "zoom out", "zoom(-1)", "Charts over a longer time, up to the whole run."),
+    Key("slash", "/", "search", "search", "Show only log lines that hold a text; Escape ends it."),
+    Key("ctrl+p", "^p", "palette", "app.command_palette", "All commands and themes by name."),
+)

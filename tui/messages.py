@@ -1,0 +1,37 @@
+"""Messages of the dashboard."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+from gputrain.tui.leaving import Leaving
+from gputrain.tui.reader import Frame
+
+
+class FrameReady(Message):
+    """The reader has a newer frame. A frame is all that is known, so a newer one replaces one that still waits."""
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__()
+        self.frame = frame
+
+    def can_replace(self, message: Message) -> bool:
+        """Whether this message makes `message`, which still waits, superfluous."""
+        return isinstance(message, FrameReady)
+
+
+class CommandSent(Message):
+    """A command was handed to the run, or could not be."""
+
+    def __init__(self, text: str, failed: bool) -> None:
+        super().__init__()
+        self.text = text
+        self.failed = failed
+
+
+class Left(Message):
+    """The person left the dashboard of a run."""
+
+    def __init__(self, leaving: Leaving) -> None:
+        super().__init__()
+        self.leaving = leaving

@@ -1,0 +1,82 @@
+"""The thread that reads a run: it applies events to a store and hands out whole snapshots, seldom."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.source import RunSource
+from gputrain.tui.store import RunStore
+
+FRAME_SECONDS = 0.4
+"""Shortest time between two snapshots: numbers that change faster can't be read, and cost bytes to send."""
+_READ_SECONDS = 0.5
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """What the reader knows at one moment."""
+
+    now: Snapshot
+    live: bool
+    """A supervisor owns the run."""
+    caught_up: bool
+    """All that was recorded before was read."""
+    error: str = ""
+    """Why the run cannot be read any more."""
+
+
+class Reader:
+    """Reads `source` on a thread of its own until told to stop; nothing waits for it.
+
+    `on_frame` is called on that thread with each new frame.
+    """
+
+    def __init__(self, source: RunSource, on_frame: Callable[[Frame], None]) -> None:
+        self._source = source
+        self._on_frame = on_frame
+        self._stop = threading.Event()
+        self._store = RunStore()
+        self._caught_up = False
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more; returns at once."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except OSError as error:
+            self._post(error=f"the run cannot be read: {error}")
+        finally:
+            self._source.close()
+
+    def _read(self) -> None:
+        posted = 0.0
+        before: tuple[bool, bool] | None = None
+        fresh = True
+        while not self._stop.is_set():
+            # Short at first: a run that has written nothing yet shows its empty dashboard at once.
+            events = self._source.read(timeout=_READ_SECONDS if self._caught_up else 0.05)
+            self._store.apply_all(events)
+            self._caught_up = self._caught_up or not events or self._source.ended
+            fresh = fresh or bool(events)
+            state = (self._source.live, self._caught_up)
+            if (fresh or state != before) and (self._caught_up or time.monotonic() - posted >= FRAME_SECONDS):
+                fresh, before, posted = False, state, time.monotonic()
+                self._post()
+            if self._caught_up:
+                # Waiting here and not in `read` gathers several events into one frame.
+                self._stop.wait(FRAME_SECONDS)
+
+    def _post(self, error: str = "") -> None:
+        live = self._source.live and not error
+        self._on_frame(Frame(now=self._store.snapshot(), live=live, caught_up=self._caught_up, error=error))

@@ -1,0 +1,80 @@
+"""The present value of each figure in a snapshot; None where it could not be measured. Pure."""
+
+from __future__ import annotations
+
+from gputrain.tui.snapshot import Snapshot
+
+
+def wait(now: Snapshot) -> float | None:
+    """Share of the step time without a batch."""
+    return now.shares.data_wait if now.shares else None
+
+
+def copy(now: Snapshot) -> float | None:
+    """Share of the step time in copies to the GPU."""
+    return now.shares.copy if now.shares else None
+
+
+def compute(now: Snapshot) -> float | None:
+    """Share of the step time in forward, backward and update."""
+    return now.shares.compute if now.shares else None
+
+
+def other(now: Snapshot) -> float | None:
+    """Share of the step time in everything else."""
+    return now.shares.other if now.shares else None
+
+
+def gpu(now: Snapshot) -> float | None:
+    """Mean utilization of the GPUs that can be read, in percent."""
+    read = [g.utilization for g in now.hardware.gpus if g.utilization is not None] if now.hardware else []
+    return sum(read) / len(read) if read else None
+
+
+def vram(now: Snapshot) -> float | None:
+    """Fill of the fullest GPU, in percent."""
+    full = [
+        g.memory_used / g.memory_total * 100
+        for g in (now.hardware.gpus if now.hardware else ())
+        if g.memory_used is not None and g.memory_total
+    ]
+    return max(full, default=None)
+
+
+def cpu(now: Snapshot) -> float | None:
+    """Use of the usable cores, in percent."""
+    return now.hardware.cpu_percent if now.hardware else None
+
+
+def ram(now: Snapshot) -> float | None:
+    """Memory that is not available, in percent."""
+    sample = now.hardware
+    if sample is None or not sample.ram_total or sample.ram_available is None:
+        return None
+    return (1 - sample.ram_available / sample.ram_total) * 100
+
+
+def disk_read(now: Snapshot) -> float | None:
+    """Bytes per second from all disks."""
+    return now.hardware.disk.read_rate if now.hardware and now.hardware.disk else None
+
+
+def disk_write(now: Snapshot) -> float | None:
+    """Bytes per second to all disks."""
+    return now.hardware.disk.write_rate if now.hardware and now.hardware.disk else None
+
+
+def power(now: Snapshot) -> float | None:
+    """Watts of all GPUs."""
+    read = [g.power for g in now.hardware.gpus if g.power is not None] if now.hardware else []
+    return sum(read) if read else None
+
+
+def busy(now: Snapshot) -> float | None:
+    """Share of the workers' time spent on samples."""
+    return now.loader.busy if now.loader else None
+
+
+def lr(now: Snapshot) -> float | None:
+    """Learning rate of the newest step."""
+    return now.steps.lr if now.steps else None

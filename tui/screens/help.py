@@ -1,0 +1,58 @@
+"""Every key and every figure explained, from the tables that the screen itself is made from."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from gputrain.tui.keys import KEYS
+from gputrain.tui.metrics import METRICS
+
+
+def help_text() -> Text:
+    """The whole help."""
+    text = Text()
+    text.append("Keys\n", style="bold")
+    for key in KEYS:
+        text.append(f"  {key.shown:<7}", style="bold")
+        text.append(f"{key.help}\n")
+    text.append("  ↑ ↓ PgUp PgDn Home End  scroll the log; the mouse wheel does too, a double click is full screen\n")
+    text.append("\nHints\n", style="bold")
+    text.append("  What is wrong, how that is known, and → what to do. ● note, ▲ warning, ▲ critical.\n")
+    for panel, metrics in groupby(METRICS.values(), key=lambda metric: metric.panel):
+        text.append(f"\n{panel.capitalize()}\n", style="bold")
+        for metric in metrics:
+            unit = f" [{metric.unit}]" if metric.unit else ""
+            text.append(f"  {metric.title}{unit}  ", style="bold")
+            text.append(f"{metric.help}\n")
+            text.append(f"      from: {metric.source}\n", style="dim")
+            if metric.advice:
+                text.append(f"      good: {metric.advice}\n")
+    return text
+
+
+class HelpScreen(ModalScreen[None]):
+    """The help; any of the usual keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1,h,f10", "close", "close"),
+        Binding("ctrl+c", "close", show=False, priority=True),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """One scrollable text."""
+        with VerticalScroll(classes="dialog wide") as dialog:
+            dialog.border_title = "Help"
+            dialog.border_subtitle = "Escape closes"
+            yield Static(help_text())
+
+    def action_close(self) -> None:
+        """Back to the dashboard."""
+        self.dismiss(None)

@@ -1,0 +1,196 @@
+"""Colours by meaning, and the themes. A colour never says anything that no word or sign says too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+from rich.color import Color as RichColor
+from rich.style import Style
+from textual.theme import Theme
+
+Role = Literal[
+    "text",
+    "dim",
+    "bright",
+    "title",
+    "good",
+    "warn",
+    "bad",
+    "data",
+    "compute",
+    "copy",
+    "track",
+    "frame",
+    "focus",
+    "reverse",
+]
+
+NIGHT = Theme(
+    name="gputrain-night",
+    primary="#7aa2f7",
+    secondary="#7dcfff",
+    accent="#7aa2f7",
+    warning="#e0af68",
+    error="#f7768e",
+    success="#9ece6a",
+    foreground="#a9b1d6",
+    background="#16161e",
+    surface="#16161e",
+    panel="#1f2335",
+    dark=True,
+    variables={"line": "#343b58", "line-focus": "#7aa2f7"},
+)
+DAY = Theme(
+    name="gputrain-day",
+    primary="#2e5aa8",
+    secondary="#00708a",
+    accent="#2e5aa8",
+    warning="#8f5e15",
+    error="#b3283c",
+    success="#3d6b1f",
+    foreground="#343b58",
+    background="#f4f4f6",
+    surface="#f4f4f6",
+    panel="#e2e3e8",
+    dark=False,
+    variables={"line": "#b8bccb", "line-focus": "#2e5aa8"},
+)
+TERMINAL = Theme(
+    name="gputrain-terminal",
+    ansi=True,
+    primary="ansi_blue",
+    secondary="ansi_cyan",
+    accent="ansi_blue",
+    warning="ansi_yellow",
+    error="ansi_red",
+    success="ansi_green",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_default",
+    boost="ansi_default",
+    dark=True,
+    variables={
+        "line": "ansi_bright_black",
+        "line-focus": "ansi_blue",
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-background": "ansi_white",
+        "input-cursor-background": "ansi_white",
+        "input-cursor-foreground": "ansi_black",
+        "input-selection-background": "ansi_blue",
+        "input-selection-foreground": "ansi_black",
+        "screen-selection-background": "ansi_blue",
+        "screen-selection-foreground": "ansi_black",
+        "scrollbar": "ansi_bright_black",
+        "scrollbar-hover": "ansi_white",
+        "scrollbar-active": "ansi_white",
+        "scrollbar-background": "ansi_default",
+        "scrollbar-background-hover": "ansi_default",
+        "scrollbar-background-active": "ansi_default",
+        "border": "ansi_blue",
+        "border-blurred": "ansi_bright_black",
+    },
+)
+THEMES = (NIGHT, DAY, TERMINAL)
+"""The terminal's own sixteen colours are the cheapest to send, and the only ones that `NO_COLOR` can take away."""
+
+Palette = Mapping[Role, Style]
+
+_FOREGROUNDS: dict[str, dict[Role, str]] = {
+    NIGHT.name: {
+        "text": "#a9b1d6",
+        "dim": "#636b94",
+        "bright": "#d5daf0",
+        "title": "#7aa2f7",
+        "good": "#9ece6a",
+        "warn": "#e0af68",
+        "bad": "#f7768e",
+        "data": "#7dcfff",
+        "compute": "#9ece6a",
+        "copy": "#bb9af7",
+        "track": "#2a2f47",
+        "frame": "#3b4261",
+        "focus": "#7aa2f7",
+    },
+    DAY.name: {
+        "text": "#343b58",
+        "dim": "#767c93",
+        "bright": "#14161f",
+        "title": "#2e5aa8",
+        "good": "#3d6b1f",
+        "warn": "#8f5e15",
+        "bad": "#b3283c",
+        "data": "#00708a",
+        "compute": "#3d6b1f",
+        "copy": "#6f3fb0",
+        "track": "#cfd2dc",
+        "frame": "#b8bccb",
+        "focus": "#2e5aa8",
+    },
+    TERMINAL.name: {
+        "text": "default",
+        "dim": "bright_black",
+        "bright": "default",
+        "title": "blue",
+        "good": "green",
+        "warn": "yellow",
+        "bad": "red",
+        "data": "cyan",
+        "compute": "green",
+        "copy": "magenta",
+        "track": "bright_black",
+        "frame": "bright_black",
+        "focus": "blue",
+    },
+}
+_MONO: dict[Role, Style] = {
+    "text": Style(),
+    "dim": Style(dim=True),
+    "bright": Style(bold=True),
+    "title": Style(bold=True),
+    "good": Style(),
+    "warn": Style(bold=True),
+    "bad": Style(bold=True, reverse=True),
+    "data": Style(),
+    "compute": Style(),
+    "copy": Style(),
+    "track": Style(dim=True),
+    "frame": Style(dim=True),
+    "focus": Style(bold=True),
+    "reverse": Style(reverse=True),
+}
+
+
+def palette(theme: Theme, background: RichColor, mono: bool) -> Palette:
+    """The style of each role on `background`. `mono`: without any colour, for `NO_COLOR`."""
+    if mono:
+        return _MONO
+    # Other themes than ours, which the person may choose, lend their named colours.
+    own = _FOREGROUNDS.get(theme.name) or _from_theme(theme)
+    styles: dict[Role, Style] = {
+        role: Style(color=colour, bgcolor=background, bold=role in ("bright", "bad")) for role, colour in own.items()
+    }
+    styles["reverse"] = styles["title"] + Style(reverse=True)
+    return styles
+
+
+def _from_theme(theme: Theme) -> dict[Role, str]:
+    base = _FOREGROUNDS[NIGHT.name if theme.dark else DAY.name]
+    lent: dict[Role, str | None] = {"good": theme.success, "warn": theme.warning, "bad": theme.error}
+    # Textual's own names for colours (ansi_red) are none of Rich's.
+    return base | {role: colour for role, colour in lent.items() if colour and colour.startswith("#")}
+
+
+def wants_ascii(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the terminal can show only ASCII: its locale names another character set, or it is a bare console.
+
+    Without any locale the answer is no, as for Python itself: containers seldom set one.
+    """
+    if environment.get("TERM", "") in ("linux", "vt100", "vt220", "dumb"):
+        return True
+    for variable in ("LC_ALL", "LC_CTYPE", "LANG"):
+        if value := environment.get(variable):
+            return "utf-8" not in value.lower() and "utf8" not in value.lower()
+    return False

@@ -1,0 +1,156 @@
+"""The GPUs: a block for each while there is room, else a line for each; lost ones are named."""
+
+from __future__ import annotations
+
+from gputrain.engine.events import GpuSample
+from gputrain.engine.text import plain
+from gputrain.tui import format as words
+from gputrain.tui import metrics
+from gputrain.tui.lines import Line, Span, bar, fit, line, pad, right, spread, width
+from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.theme import Role
+from gputrain.tui.widgets.curves import trend
+from gputrain.tui.widgets.panel import Panel, View
+
+_BLOCK = 4
+"""Rows of a GPU's block."""
+
+
+def role(key: str, value: float | None) -> Role:
+    """The colour of a figure of the metric called `key`."""
+    level = metrics.level(key, value)
+    return "bright" if level == "plain" else level
+
+
+def throttle(gpu: GpuSample) -> Span | None:
+    """Why the clock is lowered, in words; None if nothing lowers it."""
+    if not gpu.throttle:
+        return None
+    neutral = all(reason in metrics.NEUTRAL_THROTTLE for reason in gpu.throttle)
+    return ", ".join(plain(reason, 40) for reason in gpu.throttle), "dim" if neutral else "bad"
+
+
+def vram_percent(gpu: GpuSample) -> float | None:
+    """Memory that is taken, 0…100."""
+    if gpu.memory_used is None or not gpu.memory_total:
+        return None
+    return gpu.memory_used / gpu.memory_total * 100
+
+
+def gpu_line(gpu: GpuSample, columns: int) -> Line:
+    """One GPU in one line."""
+    start: Line = ((f"{gpu.index} ", "title"),)
+    if gpu.error:
+        return (*start, (f"LOST: {plain(gpu.error, 80)}", "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
+    used, full = gpu.utilization, vram_percent(gpu)
+    lowered = throttle(gpu)
+    tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")]
+    tail += [(right(words.celsius(gpu.temperature), 6), role("temperature", gpu.temperature)), (" ", "text")]
+    if columns >= 72:
+        tail.append((pad(lowered[0] if lowered else "", 14), lowered[1] if lowered else "dim"))
+    elif lowered is not None and lowered[1] == "bad":
+        tail.append(("HOT", "bad"))
+    figures = [(right(words.percent(used), 6), role("gpu", used)), ("  ", "text")]
+    memory: Line = ((f" {right(words.of_size(gpu.memory_used, gpu.memory_total), 13)}", role("vram", full)),)
+    room = max(0, columns - width((*start, *figures, *memory, *tail)) - 2)
+    first = room // 2
+    return (
+        *start,
+        *bar(used / 100 if used is not None else None, first, "compute"),
+        *figures,
+        *bar(full / 100 if full is not None else None, room - first, "data"),
+        *memory,
+        ("  ", "text"),
+        *tail,
+    )
+
+
+def gpu_block(gpu: GpuSample, columns: int) -> list[Line]:
+    """One GPU in four rows: name, utilization, memory, the rest."""
+    name = line((f"{gpu.index} ", "title"), (plain(gpu.name, 60) or "GPU", "bright"))
+    if gpu.error:
+        return [name, line((f"  LOST: {plain(gpu.error, 120)}", "bad")), (), ()]
+    lowered = throttle(gpu)
+    state: Line = ((f"clock lowered by: {lowered[0]}", lowered[1]),) if lowered else ()
+    full = vram_percent(gpu)
+    return [
+        spread(name, state, columns),
+        _meter("util", gpu.utilization, words.percent(gpu.utilization), role("gpu", gpu.utilization), columns),
+        _meter("VRAM", full, words.of_size(gpu.memory_used, gpu.memory_total), role("vram", full), columns),
+        _rest(gpu, columns),
+    ]
+
+
+def _meter(label: str, percent: float | None, value: str, value_role: Role, columns: int) -> Line:
+    fraction = percent / 100 if percent is not None else None
+    drawn = bar(fraction, columns - 25, "compute" if label == "util" else "data")
+    return ((f"  {label} ▕", "dim"), *drawn, ("▏ ", "dim"), (right(value, 14), value_role))
+
+
+def _rest(gpu: GpuSample, columns: int) -> Line:
+    limit = f"/{gpu.power_limit:.0f}" if gpu.power_limit is not None else ""
+    spans: list[Span] = [("  ", "text")]
+    if gpu.power is not None:
+        spans.append((f"{gpu.power:.0f}{limit} W  ", "text"))
+    if gpu.temperature is not None:
+        spans.append((f"{words.celsius(gpu.temperature)}  ", role("temperature", gpu.temperature)))
+    if gpu.fan is not None:
+        spans.append((f"fan {words.percent(gpu.fan)}  ", "dim"))
+    if gpu.sm_clock is not None:
+        fastest = f"/{words.whole(gpu.sm_clock_max)}" if gpu.sm_clock_max else ""
+        spans.append((f"SM {words.whole(gpu.sm_clock)}{fastest} MHz  ", "dim"))
+    if gpu.pcie_rx is not None or gpu.pcie_tx is not None:
+        spans.append((f"PCIe ↓ {words.byte_rate(gpu.pcie_rx)} ↑ {words.byte_rate(gpu.pcie_tx)}", "dim"))
+    foreign = [process for process in gpu.processes if not process.ours]
+    if foreign:
+        who = plain(foreign[0].user or str(foreign[0].pid), 20)
+        spans.insert(1, (f"also used by {who}" + (f" +{len(foreign) - 1}  " if len(foreign) > 1 else "  "), "warn"))
+    while len(spans) > 1 and width(spans) > columns:
+        spans.pop()
+    return tuple(spans)
+
+
+def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
+    """All GPUs in the rows that there are, and their mean utilization over time below."""
+    sample = view.now.hardware
+    if sample is None:
+        return [line(("no sample of the machine yet", "dim"))]
+    if not sample.gpus:
+        return [line((absent(view.now), "text"))]
+    if len(sample.gpus) * _BLOCK <= rows:
+        drawn = [row for gpu in sample.gpus for row in gpu_block(gpu, columns)]
+    else:
+        shown = sample.gpus if len(sample.gpus) <= rows else sample.gpus[: rows - 1]
+        drawn = [fit(gpu_line(gpu, columns), columns) for gpu in shown]
+        if len(shown) < len(sample.gpus):
+            drawn.append(line((f"and {len(sample.gpus) - len(shown)} more: f shows all", "dim")))
+    return [*drawn, *trend(view, "gpu", columns, rows - len(drawn))]
+
+
+def absent(now: Snapshot) -> str:
+    """Why no GPU is shown, and what that means for the run."""
+    reason = plain(now.hardware.gpu_error, 120) if now.hardware else ""
+    training = "training on CPU" if now.model is None or now.model.device == "cpu" else "its figures cannot be read"
+    return f"{reason or 'no GPU'}: {training}"
+
+
+class GpuPanel(Panel):
+    """Utilization, memory, power and heat of each GPU."""
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The newest sample, and what the run computes on."""
+        return (now.hardware, now.model)
+
+    def title(self, view: View) -> str:
+        """The GPU's number, or how many there are."""
+        count = len(view.now.hardware.gpus) if view.now.hardware else 0
+        return "GPU" if count < 2 else f"{count} GPUs"
+
+    def note(self, view: View) -> str:
+        """What the device computes in."""
+        model = view.now.model
+        return model.precision if model is not None and model.device != "cpu" else ""
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The GPUs."""
+        return draw_gpus(view, columns, rows)

@@ -1,0 +1,82 @@
+"""The hints that hold now: what is wrong, how that is known, and what to do."""
+
+from __future__ import annotations
+
+from gputrain.engine.events import Hint
+from gputrain.engine.text import plain
+from gputrain.tui.lines import Line, line, wrap
+from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.theme import Role
+from gputrain.tui.widgets.panel import Panel, View
+
+_SIGNS: dict[str, tuple[str, Role]] = {
+    "critical": ("▲ critical: ", "bad"),
+    "warning": ("▲ ", "warn"),
+    "info": ("● ", "data"),
+}
+
+
+def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
+    """As many hints as fit, the most important first; how many did not is said."""
+    now = view.now
+    if view.gone:
+        return gone_lines(now, columns, rows)
+    if not now.hints:
+        return [line((_nothing(now), "dim"))]
+    drawn: list[Line] = []
+    for number, hint in enumerate(now.hints):
+        block = hint_lines(hint, columns, rows if number == 0 else 6)
+        gap = 1 if drawn and rows - len(drawn) > len(block) + 1 else 0
+        last = number == len(now.hints) - 1
+        if len(drawn) + gap + len(block) > rows - (0 if last else 1) and drawn:
+            drawn.append(line((f"and {len(now.hints) - number} more", "dim")))
+            return drawn[:rows]
+        drawn += [line("")] * gap + block
+    return drawn[:rows]
+
+
+def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
+    """One hint: title, action, evidence; evidence gives way where rows are few."""
+    sign, role = _SIGNS[hint.severity]
+    title = wrap(sign + plain(hint.title, 400), columns, 1 if rows < 4 else 2)
+    action = wrap("→ " + plain(hint.action, 600), columns - 2, max(1, min(3, rows - len(title))))
+    evidence = wrap(plain(hint.evidence, 600), columns - 2, max(0, min(3, rows - len(title) - len(action))) or 1)
+    block = [line((row, role)) for row in title]
+    if rows > len(title) + len(action):
+        block += [line((f"  {row}", "dim")) for row in evidence]
+    block += [line((f"  {row}" if number == 0 else f"    {row}", "text")) for number, row in enumerate(action)]
+    return block[:rows] if rows < len(block) else block
+
+
+def gone_lines(now: Snapshot, columns: int, rows: int) -> list[Line]:
+    """What a run that died without a word leaves."""
+    saved = now.checkpoints[-1] if now.checkpoints else None
+    left = f"the newest checkpoint is of step {saved.step}" if saved else "it had not written a checkpoint"
+    text = f"▲ the run's supervisor is gone: killed, or the machine went down. What was recorded is shown; {left}."
+    return [line((row, "bad")) for row in wrap(text, columns, rows)]
+
+
+def _nothing(now: Snapshot) -> str:
+    if now.outcome is not None:
+        return "the run has ended"
+    if now.steps is None:
+        return "hints come with the first steps"
+    return "nothing stands out"
+
+
+class HintsPanel(Panel):
+    """Symptom, evidence, action."""
+
+    TITLE = "Hints"
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The hints."""
+        return (now.hints, now.outcome, now.steps is None)
+
+    def note(self, view: View) -> str:
+        """How many there are."""
+        return str(len(view.now.hints)) if view.now.hints else ""
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The hints."""
+        return draw_hints(view, columns, rows)

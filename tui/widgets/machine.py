@@ -1,0 +1,183 @@
+"""The machine beside its GPUs: CPU, memory and disk, each with its history where there is room."""
+
+from __future__ import annotations
+
+from gputrain.engine.events import HardwareSample
+from gputrain.engine.text import plain
+from gputrain.tui import format as words
+from gputrain.tui import metrics, readings
+from gputrain.tui.lines import Line, Span, bar, line, right
+from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.theme import Role
+from gputrain.tui.widgets.curves import trend
+from gputrain.tui.widgets.gpus import role
+from gputrain.tui.widgets.panel import Panel, View
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_NOTHING: list[Line] = [line(("no sample of the machine yet", "dim"))]
+
+
+def meter(label: str, key: str, percent: float | None, value: str, columns: int) -> Line:
+    """A labelled bar with its value on the right, coloured by the metric's limits."""
+    shown: Role = role(key, percent)
+    fraction = percent / 100 if percent is not None else None
+    drawn = bar(fraction, columns - len(label) - 3 - 14, "data" if shown == "bright" else shown)
+    return ((f"{label} ▕", "dim"), *drawn, ("▏ ", "dim"), (right(value, 13), shown))
+
+
+def cores_strip(cores: tuple[float, ...], columns: int) -> Line:
+    """A block for each core, as high as it is busy; more cores than fit are shown by the busiest of neighbours."""
+    if not cores or columns < 8:
+        return ()
+    each = -(-len(cores) // columns)
+    busiest = [max(cores[i : i + each]) for i in range(0, len(cores), each)]
+    signs = [_BLOCKS[min(7, int(max(0.0, value) / 12.5))] for value in busiest]
+    wide = min(3, columns // len(signs))
+    return line((" ".join(sign * (wide - 1) for sign in signs) if wide > 1 else "".join(signs), "data"))
+
+
+def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
+    """Use of the usable cores: in all, each, ours and others'."""
+    sample = view.now.hardware
+    if sample is None:
+        return _NOTHING
+    drawn = [meter("use", "cpu", sample.cpu_percent, words.percent(sample.cpu_percent), columns)]
+    if sample.per_core:
+        drawn.append((("each ", "dim"), *cores_strip(sample.per_core, columns - 5)))
+    drawn.append(_owners(sample))
+    drawn.append(_load(sample))
+    if sample.throttled_share:
+        drawn.append(line((f"cgroup quota ran out in {words.share(sample.throttled_share)} of periods", "warn")))
+    return [*drawn[:rows], *trend(view, "cpu", columns, rows - len(drawn))]
+
+
+def _owners(sample: HardwareSample) -> Line:
+    busy = sample.foreign_cpu is not None and sample.foreign_cpu > 0.25 * max(1.0, sample.usable_cores)
+    return line(
+        ("this run ", "dim"),
+        f"{words.rate(sample.run_cpu)} cores",
+        ("  others ", "dim"),
+        (words.rate(sample.foreign_cpu), "warn" if busy else "text"),
+    )
+
+
+def _load(sample: HardwareSample) -> Line:
+    spans: list[Span] = [("load ", "dim"), (words.rate(sample.load_1m), "text")]
+    if sample.cpu_frequency is not None:
+        spans.append((f"  {sample.cpu_frequency / 1000:.1f} GHz", "dim"))
+    if sample.psi_cpu is not None:
+        spans += [("  pressure ", "dim"), (words.share(sample.psi_cpu), "text")]
+    return tuple(spans)
+
+
+class CpuPanel(Panel):
+    """The cores that the run may use."""
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The newest sample."""
+        return (now.hardware,)
+
+    def title(self, view: View) -> str:
+        """How many cores of how many."""
+        sample = view.now.hardware
+        if sample is None or not sample.usable_cores:
+            return "CPU"
+        usable = f"{sample.usable_cores:g}"
+        of = f" of {sample.host_cores}" if sample.host_cores and sample.host_cores != sample.usable_cores else ""
+        return f"CPU {usable}{of} {'core' if usable == '1' and not of else 'cores'}"
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """Meter, cores, owners, history."""
+        return draw_cpu(view, columns, rows)
+
+
+def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
+    """Memory that is taken, by whom, and what else lies in it."""
+    sample = view.now.hardware
+    if sample is None:
+        return _NOTHING
+    taken = None
+    if sample.ram_total is not None and sample.ram_available is not None:
+        taken = sample.ram_total - sample.ram_available
+    percent = taken / sample.ram_total * 100 if taken is not None and sample.ram_total else None
+    drawn = [
+        meter("used", "ram", percent, words.of_size(taken, sample.ram_total), columns),
+        line(("this run ", "dim"), words.size(sample.run_rss), ("  cached ", "dim"), words.size(sample.ram_cached)),
+        line(
+            ("shared memory ", "dim"),
+            words.of_size(sample.shm_used, sample.shm_total),
+            ("  swap ", "dim"),
+            (words.size(sample.swap_used), "warn" if (sample.swap_used or 0) > 1 << 30 else "text"),
+        ),
+    ]
+    if sample.psi_memory:
+        drawn.append(line(("pressure ", "dim"), (words.share(sample.psi_memory), "warn")))
+    return [*drawn[:rows], *trend(view, "ram", columns, rows - len(drawn))]
+
+
+class RamPanel(Panel):
+    """The memory that the run may use."""
+
+    TITLE = "RAM"
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The newest sample."""
+        return (now.hardware,)
+
+    def note(self, view: View) -> str:
+        """How much of it is taken."""
+        value = readings.ram(view.now)
+        return words.percent(value) if value is not None else ""
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """Meter, owners, history."""
+        return draw_ram(view, columns, rows)
+
+
+def draw_disk(view: View, columns: int, rows: int) -> list[Line]:
+    """Traffic of the disks, and how busy the data's one is."""
+    sample = view.now.hardware
+    if sample is None:
+        return _NOTHING
+    disk = sample.disk
+    if disk is None:
+        return [line(("disks cannot be read here", "dim"))]
+    drawn = [
+        line(
+            ("read  ", "dim"),
+            (right(words.byte_rate(disk.read_rate), 9), "bright"),
+            (f"  {right(words.whole(disk.read_iops), 6)} IO/s", "dim"),
+        ),
+        line(
+            ("write ", "dim"),
+            (right(words.byte_rate(disk.write_rate), 9), "bright"),
+            (f"  {right(words.whole(disk.write_iops), 6)} IO/s", "dim"),
+        ),
+    ]
+    if disk.device:
+        busy = metrics.level("device_busy", disk.device_busy)
+        spans: tuple[Span, ...] = (
+            (f"data on {plain(disk.device, 20)}: busy ", "dim"),
+            (words.share(disk.device_busy), "text" if busy == "plain" else busy),
+        )
+        drawn.append(spans)
+    if sample.psi_io is not None:
+        level = metrics.level("psi_io", sample.psi_io)
+        drawn.append(line(("pressure ", "dim"), (words.share(sample.psi_io), "text" if level == "plain" else level)))
+    if sample.net_rx is not None:
+        drawn.append(line((f"net ↓ {words.byte_rate(sample.net_rx)} ↑ {words.byte_rate(sample.net_tx)}", "dim")))
+    return [*drawn[:rows], *trend(view, "disk_read", columns, rows - len(drawn))]
+
+
+class DiskPanel(Panel):
+    """The disks."""
+
+    TITLE = "Disk"
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The newest sample."""
+        return (now.hardware,)
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """Rates, use, history."""
+        return draw_disk(view, columns, rows)

@@ -1,0 +1,166 @@
+"""The base of all panels: a bordered widget that redraws only the rows that changed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from gputrain.tui.lines import EMPTY, Line, cut, fit, to_ascii, width
+from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.theme import Palette, Role
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """What the panels show: a snapshot, and how the person looks at it."""
+
+    now: Snapshot = Snapshot()
+    live: bool = True
+    """A supervisor owns the run."""
+    caught_up: bool = False
+    """All of the record's past was read."""
+    paused: bool = False
+    zoom: int = 0
+    """Index into `chart.ZOOMS`."""
+    ascii: bool = False
+    search: str = ""
+    """Text that the journal is searched for."""
+    error: str = ""
+    """Why the run cannot be read any more."""
+
+    @property
+    def gone(self) -> bool:
+        """The run did not end, and nobody runs it."""
+        return self.caught_up and not self.live and self.now.outcome is None
+
+
+class Panel(Widget, can_focus=True):
+    """A panel with a frame and a title. Subclasses draw; `show` compares with the screen and sends the difference."""
+
+    TITLE: ClassVar[str] = ""
+    FRAME: ClassVar[bool] = True
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id)
+        self._lines: tuple[Line, ...] = ()
+        self._strips: dict[int, Strip] = {}
+        self._palette: Palette = {}
+        self._view = View()
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The panel's content, at most `rows` lines of any width."""
+        raise NotImplementedError
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """What the panel is drawn from; it is not drawn again while these are the same objects."""
+        return (now,)
+
+    def title(self, view: View) -> str:
+        """Text on the left of the upper edge."""
+        return self.TITLE
+
+    def note(self, view: View) -> str:
+        """Text on the right of the upper edge."""
+        return ""
+
+    def show(self, view: View) -> None:
+        """Show `view`: redraw the rows that it changes."""
+        before, self._view = self._view, view
+        everything = view.ascii != before.ascii
+        same = all(a is b for a, b in zip(self.parts(before.now), self.parts(view.now), strict=True))
+        if same and self._lines and replace(before, now=view.now) == view:
+            return
+        if not self.is_mounted or not self.size:
+            return
+        lines = self._framed(view) if self.FRAME else self._filled(view, *self.size)
+        if everything or len(lines) != len(self._lines):
+            self._lines = lines
+            self._strips.clear()
+            self.refresh()
+            return
+        regions = []
+        for row, (old, new) in enumerate(zip(self._lines, lines, strict=True)):
+            if old != new:
+                first, last = _difference(old, new)
+                regions.append(Region(first, row, last - first, 1))
+                self._strips.pop(row, None)
+        self._lines = lines
+        if regions:
+            self.refresh(*regions)
+
+    def _filled(self, view: View, columns: int, rows: int) -> tuple[Line, ...]:
+        drawn = [fit(line, columns) for line in self.draw(view, columns, rows)[:rows]]
+        return tuple(drawn) + (fit(EMPTY, columns),) * (rows - len(drawn))
+
+    def _framed(self, view: View) -> tuple[Line, ...]:
+        columns, rows = self.size
+        if columns < 6 or rows < 2:
+            return self._filled(view, columns, rows)
+        edge: Role = "focus" if self.has_focus else "frame"
+        # The mark says in monochrome too where the keys go.
+        title = f"{'▸' if self.has_focus else ' '}{cut(self.title(view), columns - 6)} "
+        note = cut(self.note(view), columns - 6 - cell_len(title))
+        note = f" {note} " if len(note) > 1 else ""
+        gap = columns - 3 - cell_len(title) - cell_len(note)
+        top: Line = (("╭─", edge), (title, "title"), ("─" * (gap - 1), edge), (note, "text"), ("─╮", edge))
+        body = [(("│ ", edge), *inner, (" │", edge)) for inner in self._filled(view, columns - 4, rows - 2)]
+        return (fit(top, columns), *body, (("╰" + "─" * (columns - 2) + "╯", edge),))
+
+    def restyle(self, palette: Palette) -> None:
+        """Use other colours."""
+        self._palette = palette
+        self._strips.clear()
+        self.refresh()
+
+    def redraw(self) -> None:
+        """Draw again what is shown, after something else than the view has changed."""
+        self._lines = ()
+        self.show(self._view)
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self.redraw()
+
+    def on_focus(self) -> None:
+        """Mark the frame."""
+        self.redraw()
+
+    def on_blur(self) -> None:
+        """Unmark the frame."""
+        self.redraw()
+
+    @property
+    def text(self) -> str:
+        """What the panel shows, as plain rows."""
+        return "\n".join("".join(text for text, _ in line).rstrip() for line in self._lines)
+
+    def render_line(self, y: int) -> Strip:
+        """One row, for Textual."""
+        strip = self._strips.get(y)
+        if strip is None:
+            spans = self._lines[y] if y < len(self._lines) else fit(EMPTY, self.size.width)
+            to_text = to_ascii if self._view.ascii else str
+            segments = [Segment(to_text(text), self._palette.get(role)) for text, role in spans]
+            strip = self._strips[y] = Strip(segments, width(spans))
+        return strip
+
+
+def _difference(old: Line, new: Line) -> tuple[int, int]:
+    """Cells from the first to behind the last one in which two lines of equal width may differ."""
+    first = 0
+    for before, after in zip(old, new, strict=False):
+        if before != after:
+            break
+        first += width((after,))
+    last = width(new)
+    for before, after in zip(reversed(old), reversed(new), strict=False):
+        if before != after:
+            break
+        last -= width((after,))
+    return first, max(last, first + 1)

@@ -1,0 +1,19 @@
+"""What is shown where nothing else fits."""
+
+from __future__ import annotations
+
+from gputrain.tui.arrangement import SMALLEST
+from gputrain.tui.lines import Line, fit, line, wrap
+from gputrain.tui.widgets.panel import Panel, View
+
+
+class TooSmallPanel(Panel, can_focus=False):
+    """Says how large the terminal must be, and that the run goes on."""
+
+    FRAME = False
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """One sentence, broken where it must be."""
+        needed = f"{SMALLEST[0]}×{SMALLEST[1]}"
+        text = f"terminal too small: needs {needed}, has {columns}×{rows}"
+        return [fit(line((row, "warn")), columns) for row in wrap(text, columns, rows)]

@@ -1,0 +1,210 @@
+"""This host, as far as a run may use it: cores, memory, GPUs. No torch; nothing here can hang."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import socket
+import threading
+from pathlib import Path
+
+from msgspec import Struct
+
+from gputrain.engine.monitor.cgroup import CGroup, Version, find_cgroup
+from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable, visible
+from gputrain.engine.text import plain
+
+SHM = Path("/dev") / "shm"
+NVML_SECONDS = 5.0
+"""How long NVML may take to tell what GPUs there are: it starts up to 2 s slower without persistence mode."""
+
+
+class GpuInfo(Struct, frozen=True, kw_only=True):
+    """A GPU, or a MIG instance of one, that this process may use."""
+
+    index: int
+    """NVML's number of the GPU (an instance has its parent's)."""
+    uuid: str
+    name: str
+    memory: int | None
+    """Bytes of its memory; None where the driver doesn't say (memory shared with the CPU)."""
+    capability: tuple[int, int] | None
+    """CUDA compute capability, (8, 6)."""
+    mig: bool = False
+    """A MIG instance: NVML gives no utilization for it."""
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """The host and the part of it that this process may use. Sizes are in bytes."""
+
+    hostname: str
+    usable_cores: float
+    """min(affinity, cpuset, cgroup quota); may be a fraction."""
+    host_cores: int
+    cpu_model: str
+    memory_total: int
+    """Memory of the host."""
+    memory_limit: int
+    """What this process may use: the host's, or the tightest cgroup limit above it."""
+    memory_available: int
+    """What can be had of it now without swapping."""
+    shm_total: int
+    """Size of ``/dev/shm``; 0 where there is none."""
+    gpus: tuple[GpuInfo, ...]
+    """In CUDA's order: the first is ``cuda:0``."""
+    gpu_error: str
+    """Why there is no GPU, or which one can't be read; empty if all is well."""
+    driver: str
+    """Version of the NVIDIA driver, or empty."""
+    cuda_driver: str = ""
+    """Newest CUDA version that the driver supports (``13.0``), or empty."""
+    cgroup: Version = "none"
+    boot_id: str = ""
+    """Changes with each boot: whether monotonic times and pids of a record still mean anything."""
+    container: str = ""
+    """``docker``, ``podman``, ``kubernetes``, ``wsl`` …, or empty."""
+
+
+class _Gpus(Struct, frozen=True):
+    gpus: tuple[GpuInfo, ...] = ()
+    error: str = ""
+    driver: str = ""
+    cuda: str = ""
+
+
+def inspect_machine() -> Machine:
+    """Look at this host. Takes some milliseconds, with GPUs as long as NVML's start, at most `NVML_SECONDS` more."""
+    cgroup = find_cgroup()
+    total, available = host_memory()
+    limited = cgroup.memory_now()
+    gpus = _ask_for_gpus(NVML_SECONDS)
+    return Machine(
+        hostname=plain(socket.gethostname(), 80),
+        usable_cores=usable_cores(cgroup),
+        host_cores=os.cpu_count() or 1,
+        cpu_model=_cpu_model(),
+        memory_total=total,
+        memory_limit=min(total, limited.limit) if limited else total,
+        memory_available=min(available, limited.available) if limited else available,
+        shm_total=shm()[0],
+        gpus=gpus.gpus,
+        gpu_error=gpus.error,
+        driver=gpus.driver,
+        cuda_driver=gpus.cuda,
+        cgroup=cgroup.version,
+        boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
+        container=_container(),
+    )
+
+
+def usable_cores(cgroup: CGroup) -> float:
+    """Cores that this process may keep busy: min(affinity, cpuset, quota)."""
+    limits = (float(len(os.sched_getaffinity(0))), cgroup.cpus() or math.inf, cgroup.quota() or math.inf)
+    return round(min(limits), 2)
+
+
+def host_memory() -> tuple[int, int]:
+    """The host's memory, and what programs could have of it without swapping (MemTotal, MemAvailable)."""
+    found: dict[str, int] = {}
+    for line in Path("/proc/meminfo").read_text().splitlines()[:8]:
+        name, _, rest = line.partition(":")
+        found[name] = int(rest.split()[0]) * 1024
+    # Kernels before 3.14 have no MemAvailable; then what is free is the cautious answer.
+    return found["MemTotal"], found.get("MemAvailable", found["MemFree"])
+
+
+def shm() -> tuple[int, int]:
+    """Size of ``/dev/shm`` and what is used of it; (0, 0) where there is none."""
+    try:
+        status = os.statvfs(SHM)
+    except OSError:
+        return 0, 0
+    return status.f_blocks * status.f_frsize, (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+def _ask_for_gpus(seconds: float) -> _Gpus:
+    answers: list[_Gpus] = []
+    thread = threading.Thread(target=lambda: answers.append(_gpus()), name="nvml", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    # A thread that hangs in the driver can't be ended; as a daemon it doesn't keep the process alive.
+    return answers[0] if answers else _Gpus(error=f"NVML gives no answer (waited {seconds:g} s)")
+
+
+def _gpus() -> _Gpus:
+    try:
+        nvml = Nvml()
+    except NvmlError as error:
+        return _Gpus(error=str(error))
+    try:
+        driver, cuda = nvml.driver()
+        found = nvml.devices()
+    except NvmlError as error:
+        return _Gpus(error=str(error))
+    finally:
+        nvml.close()
+    devices = [one for one in found if isinstance(one, Device)]
+    shown = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return _Gpus(
+        gpus=tuple(_info(device) for device in shown),
+        error=_problem(found, devices, shown),
+        driver=driver,
+        cuda=cuda,
+    )
+
+
+def _info(device: Device) -> GpuInfo:
+    return GpuInfo(
+        index=device.index,
+        uuid=device.uuid,
+        name=device.name,
+        memory=device.memory,
+        capability=device.capability,
+        mig=device.gpu_instance is not None,
+    )
+
+
+def _problem(found: list[Device | Unreadable], devices: list[Device], shown: list[Device]) -> str:
+    lost = "; ".join(f"GPU {one.index}: {one.reason}" for one in found if isinstance(one, Unreadable))
+    if shown or lost:
+        return lost
+    if not devices:
+        return "the NVIDIA driver finds no GPU"
+    if all(device.mig_mode and not device.instances for device in devices):
+        return "MIG is on, but no instance has been made"
+    hidden = plain(os.environ.get("CUDA_VISIBLE_DEVICES", ""), 60)
+    return f"CUDA_VISIBLE_DEVICES={hidden!r} hides all {len(devices)} GPUs"
+
+
+def _cpu_model() -> str:
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            # The first core's entry: reading all of them asks each core for its frequency.
+            head = file.read(4096)
+    except OSError:
+        head = ""
+    for line in head.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "Model", "cpu model"):
+            return plain(" ".join(value.split()), 80)
+    return platform.machine()
+
+
+def _container() -> str:
+    if "microsoft" in _first_line("/proc/sys/kernel/osrelease").lower():
+        return "wsl"
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return "kubernetes"
+    for mark, name in (("/.dockerenv", "docker"), ("/run/.containerenv", "podman")):
+        if Path(mark).exists():
+            return name
+    # systemd-nspawn, LXC and podman name themselves in a variable that is written small.
+    return plain(os.environ.get("container", ""), 40)  # noqa: SIM112
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from rich.console import RenderableType
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
@@ -15,6 +16,7 @@ from gputrain.tui.leaving import Leaving
 from gputrain.tui.messages import Left
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.source import RunSource
+from gputrain.tui.terminal import only_changes
 from gputrain.tui.theme import NIGHT, TERMINAL, THEMES
 
 
@@ -44,6 +46,9 @@ class GpuTrainApp(App[int]):
         from gputrain.tui.screens.launcher import LauncherScreen  # profiles and plan are of no use to a dashboard
 
         return LauncherScreen()
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        super()._display(screen, only_changes(renderable))
 
     def on_left(self, message: Left) -> None:
         """The person left the run."""

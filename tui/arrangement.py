@@ -63,12 +63,12 @@ def _large(body: int, gpus: int) -> list[Row]:
         machine = min(16, body - 26)
     left = body - 6 - machine
     charts = max(12, round(left * 0.56))
-    gpu_share = 1.6 if gpus else 0.8
+    gpu_share = 1.6 if gpus else 0.6
     return [
         (6, [("pipeline", 1)]),
         (charts, [("hints", 1.2), ("throughput", 1), ("loss", 1), ("metric", 1)]),
         (machine, [("gpu", gpu_share), ("cpu", 1), ("ram", 1), ("disk", 1)]),
-        (left - charts, [("log", 2.2), ("run", 1.4)]),
+        (left - charts, [("log", 1.2), ("run", 1)]),
     ]
 
 
@@ -77,7 +77,7 @@ def _medium(body: int, gpus: int) -> list[Row]:
     left = body - 6 - machine
     hints = 7 if left >= 20 else 5
     log = max(3, min(8, (left - hints) // 3))
-    gpu_share = 2.0 if gpus else 1.0
+    gpu_share = 1.6 if gpus else 1.0
     return [
         (6, [("pipeline", 1)]),
         (hints, [("hints", 1.2), ("run", 1)]),

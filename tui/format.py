@@ -38,7 +38,9 @@ def byte_rate(value: float | None) -> str:
 
 def size(value: float | None) -> str:
     """Bytes of memory or of a file in binary units: ``1.4 GiB``, ``147 MiB``."""
-    return MISSING if value is None else units.size(value)
+    if value is None:
+        return MISSING
+    return units.size(value) if value else "0 MiB"
 
 
 def of_size(used: float | None, total: float | None) -> str:

@@ -13,7 +13,6 @@ Line = tuple[Span, ...]
 """One row of a panel, from left to right. Texts are harmless and hold no line breaks."""
 
 EMPTY: Line = ()
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def line(*spans: Span | str) -> Line:
@@ -66,6 +65,18 @@ def spread(start: Line, end: Line, cells: int) -> Line:
     return fit((*fit(start, max(0, room - 1)), (" ", "text"), *end), cells) if room > 1 else fit(start, cells)
 
 
+def groups(cells: int, *wholes: Line) -> Line:
+    """As many of `wholes` as fit side by side, two cells apart; none is cut in the middle except the first."""
+    joined: list[Span] = []
+    for whole in wholes:
+        if not whole:
+            continue
+        if joined and width(joined) + 2 + width(whole) > cells:
+            break
+        joined += [("  ", "text"), *whole] if joined else whole
+    return tuple(joined)
+
+
 def wrap(text: str, cells: int, most: int) -> list[str]:
     """`text` in at most `most` rows of at most `cells` cells, broken between words; what is left over is cut."""
     rows: list[str] = []
@@ -85,16 +96,14 @@ def wrap(text: str, cells: int, most: int) -> list[str]:
 
 
 def bar(fraction: float | None, cells: int, role: Role) -> Line:
-    """A horizontal bar to an eighth of a cell; an unknown fraction is an empty track of dots."""
+    """A horizontal bar to half a cell; an unknown fraction is an empty track of dots."""
     if cells <= 0:
         return EMPTY
     if fraction is None:
         return (("·" * cells, "track"),)
-    eighths = round(min(1.0, max(0.0, fraction)) * cells * 8)
-    full, part = divmod(eighths, 8)
-    drawn = "█" * full + (_EIGHTHS[part] if part else "")
-    rest = cells - len(drawn)
-    return tuple(span for span in ((drawn, role), ("─" * rest, "track")) if span[0])
+    full, half = divmod(round(min(1.0, max(0.0, fraction)) * cells * 2), 2)
+    drawn = "━" * full + "╸" * half
+    return tuple(span for span in ((drawn, role), ("─" * (cells - len(drawn)), "track")) if span[0])
 
 
 def stacked(parts: Sequence[tuple[float, str, Role]], cells: int) -> Line:
@@ -112,12 +121,12 @@ def stacked(parts: Sequence[tuple[float, str, Role]], cells: int) -> Line:
 
 _ASCII = str.maketrans(
     {
-        **dict.fromkeys("█▓▉▊▋▌", "#"),
-        **dict.fromkeys("▒░▍▎▏", ":"),
+        **dict.fromkeys("█▓", "#"),
+        **dict.fromkeys("▒░", ":"),
         **dict.fromkeys("▁▂▃", "_"),
-        **dict.fromkeys("▄▅▆▇", "="),
-        **dict.fromkeys("─━–—−╌┄", "-"),
-        **dict.fromkeys("│┃╎┆", "|"),
+        **dict.fromkeys("▄▅▆▇━╸", "="),
+        **dict.fromkeys("─–—−╌┄", "-"),
+        **dict.fromkeys("│┃╎┆▕▏", "|"),
         **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╴╶╵╷", "+"),
         **dict.fromkeys("▶▸→", ">"),
         **dict.fromkeys("◀◂←", "<"),

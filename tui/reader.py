@@ -12,7 +12,7 @@ from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.source import RunSource
 from gputrain.tui.store import RunStore
 
-FRAME_SECONDS = 0.4
+FRAME_SECONDS = 0.5
 """Shortest time between two snapshots: numbers that change faster can't be read, and cost bytes to send."""
 _READ_SECONDS = 0.5
 

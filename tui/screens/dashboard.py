@@ -51,7 +51,7 @@ class DashboardScreen(Screen[None]):
         Binding("escape", "back", "back", show=False),
     ]
 
-    view: reactive[View] = reactive(View(), init=False)
+    view: reactive[View] = reactive(View(), init=False, repaint=False)
 
     def __init__(self, source: RunSource) -> None:
         super().__init__()

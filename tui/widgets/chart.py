@@ -75,7 +75,7 @@ def _y_axis(
     high = max(values) if plot.high is None else plot.high
     if high <= low:
         high = low + (abs(low) * 0.1 or 1.0)
-    step = nice_step((high - low) / max(1, min(rows // 2, 4)))
+    step = nice_step((high - low) / max(1, min(rows // 3, 4)))
     if plot.low is None:
         low = math.floor(low / step) * step
     if plot.high is None:

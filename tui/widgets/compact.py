@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gputrain.tui import format as words
-from gputrain.tui.lines import Line, line
+from gputrain.tui.lines import Line, groups, line
 from gputrain.tui.metrics import METRICS
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
@@ -11,7 +11,7 @@ from gputrain.tui.widgets.gpus import absent, gpu_line, role
 from gputrain.tui.widgets.hints import hint_lines
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.pipeline import bottleneck
-from gputrain.tui.widgets.status import progress_words
+from gputrain.tui.widgets.status import eta, progress_words
 
 
 def machine_lines(view: View, columns: int, rows: int) -> list[Line]:
@@ -45,9 +45,14 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
     )
     hint: list[Line] = [line(("no hint", "dim"))]
     if now.hints:
-        hint = hint_lines(now.hints[0], columns, 3 if rows >= 12 else 2)
+        gpus = len(now.hardware.gpus) if now.hardware else 0
+        hint = hint_lines(now.hints[0], columns, 3 if rows - gpus >= 8 else 2)
     machine = machine_lines(view, columns, rows - 2 - len(hint))
-    drawn = [line(progress_words(now)), speed, *machine]
+    left = eta(now)
+    progress = groups(
+        columns, line(progress_words(now)), line(f"ETA {words.duration(left)}") if left is not None else ()
+    )
+    drawn = [progress, speed, *machine]
     gap = rows - len(drawn) - len(hint)
     if gap > 1:
         drawn.append(line(""))

@@ -39,7 +39,7 @@ def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
     """One hint: title, action, evidence; evidence gives way where rows are few."""
     sign, role = _SIGNS[hint.severity]
     title = wrap(sign + plain(hint.title, 400), columns, 1 if rows < 4 else 2)
-    action = wrap("→ " + plain(hint.action, 600), columns - 2, max(1, min(3, rows - len(title))))
+    action = wrap("→ " + plain(hint.action, 600), columns - 4, max(1, min(3, rows - len(title))))
     evidence = wrap(plain(hint.evidence, 600), columns - 2, max(0, min(3, rows - len(title) - len(action))) or 1)
     block = [line((row, role)) for row in title]
     if rows > len(title) + len(action):

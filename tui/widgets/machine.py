@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from gputrain.engine.events import HardwareSample
 from gputrain.engine.text import plain
+from gputrain.engine.units import GIB
 from gputrain.tui import format as words
 from gputrain.tui import metrics, readings
-from gputrain.tui.lines import Line, Span, bar, line, right
+from gputrain.tui.lines import Line, bar, groups, line, pad, right
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
 from gputrain.tui.widgets.curves import trend
@@ -18,11 +19,14 @@ _NOTHING: list[Line] = [line(("no sample of the machine yet", "dim"))]
 
 
 def meter(label: str, key: str, percent: float | None, value: str, columns: int) -> Line:
-    """A labelled bar with its value on the right, coloured by the metric's limits."""
+    """A labelled bar with its value on the right, coloured by the metric's limits; narrow ones have no bar."""
     shown: Role = role(key, percent)
-    fraction = percent / 100 if percent is not None else None
-    drawn = bar(fraction, columns - len(label) - 3 - 14, "data" if shown == "bright" else shown)
-    return ((f"{label} ▕", "dim"), *drawn, ("▏ ", "dim"), (right(value, 13), shown))
+    field = 13 if columns >= 36 else 10
+    room = columns - len(label) - 4 - field
+    if room < 3:
+        return ((pad(label, columns - field), "dim"), (right(value, field), shown))
+    drawn = bar(percent / 100 if percent is not None else None, room, "data" if shown == "bright" else shown)
+    return ((f"{label} ▕", "dim"), *drawn, ("▏", "dim"), (right(value, field + 1), shown))
 
 
 def cores_strip(cores: tuple[float, ...], columns: int) -> Line:
@@ -43,31 +47,31 @@ def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
         return _NOTHING
     drawn = [meter("use", "cpu", sample.cpu_percent, words.percent(sample.cpu_percent), columns)]
     if sample.per_core:
-        drawn.append((("each ", "dim"), *cores_strip(sample.per_core, columns - 5)))
-    drawn.append(_owners(sample))
-    drawn.append(_load(sample))
+        drawn.append((("cores ", "dim"), *cores_strip(sample.per_core, columns - 6)))
+    drawn.append(_owners(sample, columns))
+    drawn.append(_load(sample, columns))
     if sample.throttled_share:
         drawn.append(line((f"cgroup quota ran out in {words.share(sample.throttled_share)} of periods", "warn")))
     return [*drawn[:rows], *trend(view, "cpu", columns, rows - len(drawn))]
 
 
-def _owners(sample: HardwareSample) -> Line:
+def _owners(sample: HardwareSample, columns: int) -> Line:
     busy = sample.foreign_cpu is not None and sample.foreign_cpu > 0.25 * max(1.0, sample.usable_cores)
-    return line(
-        ("this run ", "dim"),
-        f"{words.rate(sample.run_cpu)} cores",
-        ("  others ", "dim"),
-        (words.rate(sample.foreign_cpu), "warn" if busy else "text"),
+    return groups(
+        columns,
+        line(("this run ", "dim"), f"{words.rate(sample.run_cpu)} cores"),
+        line(("others ", "dim"), (words.rate(sample.foreign_cpu), "warn" if busy else "text")),
     )
 
 
-def _load(sample: HardwareSample) -> Line:
-    spans: list[Span] = [("load ", "dim"), (words.rate(sample.load_1m), "text")]
-    if sample.cpu_frequency is not None:
-        spans.append((f"  {sample.cpu_frequency / 1000:.1f} GHz", "dim"))
-    if sample.psi_cpu is not None:
-        spans += [("  pressure ", "dim"), (words.share(sample.psi_cpu), "text")]
-    return tuple(spans)
+def _load(sample: HardwareSample, columns: int) -> Line:
+    clock = f"{sample.cpu_frequency / 1000:.1f} GHz" if sample.cpu_frequency is not None else ""
+    return groups(
+        columns,
+        line(("load ", "dim"), words.rate(sample.load_1m)),
+        line((clock, "dim")) if clock else (),
+        line(("pressure ", "dim"), words.share(sample.psi_cpu)) if sample.psi_cpu is not None else (),
+    )
 
 
 class CpuPanel(Panel):
@@ -102,12 +106,15 @@ def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
     percent = taken / sample.ram_total * 100 if taken is not None and sample.ram_total else None
     drawn = [
         meter("used", "ram", percent, words.of_size(taken, sample.ram_total), columns),
-        line(("this run ", "dim"), words.size(sample.run_rss), ("  cached ", "dim"), words.size(sample.ram_cached)),
-        line(
-            ("shared memory ", "dim"),
-            words.of_size(sample.shm_used, sample.shm_total),
-            ("  swap ", "dim"),
-            (words.size(sample.swap_used), "warn" if (sample.swap_used or 0) > 1 << 30 else "text"),
+        groups(
+            columns,
+            line(("this run ", "dim"), words.size(sample.run_rss)),
+            line(("cached ", "dim"), words.size(sample.ram_cached)),
+        ),
+        groups(
+            columns,
+            line(("shm ", "dim"), words.of_size(sample.shm_used, sample.shm_total)),
+            line(("swap ", "dim"), (words.size(sample.swap_used), "warn" if (sample.swap_used or 0) > GIB else "text")),
         ),
     ]
     if sample.psi_memory:
@@ -143,30 +150,27 @@ def draw_disk(view: View, columns: int, rows: int) -> list[Line]:
     if disk is None:
         return [line(("disks cannot be read here", "dim"))]
     drawn = [
-        line(
-            ("read  ", "dim"),
-            (right(words.byte_rate(disk.read_rate), 9), "bright"),
-            (f"  {right(words.whole(disk.read_iops), 6)} IO/s", "dim"),
-        ),
-        line(
-            ("write ", "dim"),
-            (right(words.byte_rate(disk.write_rate), 9), "bright"),
-            (f"  {right(words.whole(disk.write_iops), 6)} IO/s", "dim"),
-        ),
+        _traffic("read ", disk.read_rate, disk.read_iops, columns),
+        _traffic("write", disk.write_rate, disk.write_iops, columns),
     ]
     if disk.device:
         busy = metrics.level("device_busy", disk.device_busy)
-        spans: tuple[Span, ...] = (
-            (f"data on {plain(disk.device, 20)}: busy ", "dim"),
-            (words.share(disk.device_busy), "text" if busy == "plain" else busy),
-        )
-        drawn.append(spans)
+        spans: Line = (("busy ", "dim"), (words.share(disk.device_busy), "text" if busy == "plain" else busy))
+        drawn.append(groups(columns, spans, line((f"data on {plain(disk.device, 20)}", "dim"))))
     if sample.psi_io is not None:
         level = metrics.level("psi_io", sample.psi_io)
         drawn.append(line(("pressure ", "dim"), (words.share(sample.psi_io), "text" if level == "plain" else level)))
     if sample.net_rx is not None:
         drawn.append(line((f"net ↓ {words.byte_rate(sample.net_rx)} ↑ {words.byte_rate(sample.net_tx)}", "dim")))
     return [*drawn[:rows], *trend(view, "disk_read", columns, rows - len(drawn))]
+
+
+def _traffic(label: str, speed: float | None, requests: float | None, columns: int) -> Line:
+    return groups(
+        columns,
+        line((f"{label} ", "dim"), (right(words.byte_rate(speed), 9), "bright")),
+        line((f"{right(words.whole(requests), 6)} IO/s", "dim")),
+    )
 
 
 class DiskPanel(Panel):

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.segment import Segment
+from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -15,6 +16,10 @@ from textual.widget import Widget
 from gputrain.tui.lines import EMPTY, Line, cut, fit, to_ascii, width
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Palette, Role
+
+
+_NEAR = 12
+"""Cells between two changes that are cheaper to send again than to jump over."""
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -87,8 +92,7 @@ class Panel(Widget, can_focus=True):
         regions = []
         for row, (old, new) in enumerate(zip(self._lines, lines, strict=True)):
             if old != new:
-                first, last = _difference(old, new)
-                regions.append(Region(first, row, last - first, 1))
+                regions += [Region(first, row, end - first, 1) for first, end in _differences(old, new)]
                 self._strips.pop(row, None)
         self._lines = lines
         if regions:
@@ -145,22 +149,45 @@ class Panel(Widget, can_focus=True):
         strip = self._strips.get(y)
         if strip is None:
             spans = self._lines[y] if y < len(self._lines) else fit(EMPTY, self.size.width)
-            to_text = to_ascii if self._view.ascii else str
-            segments = [Segment(to_text(text), self._palette.get(role)) for text, role in spans]
+            segments = _segments(spans, self._palette, self._view.ascii)
             strip = self._strips[y] = Strip(segments, width(spans))
         return strip
 
 
-def _difference(old: Line, new: Line) -> tuple[int, int]:
-    """Cells from the first to behind the last one in which two lines of equal width may differ."""
-    first = 0
-    for before, after in zip(old, new, strict=False):
-        if before != after:
-            break
-        first += width((after,))
-    last = width(new)
-    for before, after in zip(reversed(old), reversed(new), strict=False):
-        if before != after:
-            break
-        last -= width((after,))
-    return first, max(last, first + 1)
+def _differences(old: Line, new: Line) -> list[tuple[int, int]]:
+    """First and end cells of the stretches in which two lines of equal width differ."""
+    before, after = _cells(old), _cells(new)
+    cells = width(new)
+    if len(before) != cells or len(after) != cells:
+        # Characters of two cells (or none): where each of them stands is not worth the search.
+        return [(0, cells)]
+    found: list[tuple[int, int]] = []
+    for cell, (was, now) in enumerate(zip(before, after, strict=True)):
+        if was != now:
+            if found and cell - found[-1][1] < _NEAR:
+                found[-1] = (found[-1][0], cell + 1)
+            else:
+                found.append((cell, cell + 1))
+    return found
+
+
+def _cells(of: Line) -> list[tuple[str, Role]]:
+    return [(character, role) for text, role in of for character in text]
+
+
+def _segments(of: Line, palette: Palette, ascii_only: bool) -> list[Segment]:
+    """The line in as few segments as will do: each costs up to forty bytes. Blanks take their neighbour's colour."""
+    merged: list[tuple[str, Style | None]] = []
+    for text, role in of:
+        style = palette.get(role)
+        if merged and (style == merged[-1][1] or (text.isspace() and not _shows_blanks(merged[-1][1]))):
+            merged[-1] = (merged[-1][0] + text, merged[-1][1])
+        elif merged and merged[-1][0].isspace() and not _shows_blanks(style) and not _shows_blanks(merged[-1][1]):
+            merged[-1] = (merged[-1][0] + text, style)
+        else:
+            merged.append((text, style))
+    return [Segment(to_ascii(text) if ascii_only else text, style) for text, style in merged]
+
+
+def _shows_blanks(style: Style | None) -> bool:
+    return style is not None and bool(style.reverse or style.underline)

@@ -16,7 +16,6 @@ from gputrain.tui.widgets.panel import Panel, View
 StageName = Literal["disk", "workers", "queue", "copy", "compute", "other"]
 _WAIT = 0.10
 _READS = 0.5
-_ARROW = "──▶"
 
 
 class Stage(Struct, frozen=True):
@@ -115,8 +114,7 @@ def draw_pipeline(now: Snapshot, columns: int, rows: int) -> list[Line]:
     slow = bottleneck(now)
     if rows >= 4 and columns >= 76:
         return [*_picture(found, slow, columns), _step_time(now.shares, columns)]
-    lines = _one_line(found, slow, columns)
-    return [*lines, _step_time(now.shares, columns)][: max(rows, 1)] if rows > len(lines) else lines
+    return [_one_line(found, slow, columns), _step_time(now.shares, columns)][:rows]
 
 
 def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> list[Line]:
@@ -128,14 +126,14 @@ def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: in
     for number, stage in enumerate(found):
         marked = slow is not None and slow[0] == stage.name and stage.name != "compute"
         mark: Role = "bad" if marked else "bright"
-        titles.append((pad(("▶ " if marked else "") + stage.title, each), "bad" if marked else "title"))
+        titles.append((pad(stage.title, each), "bad" if marked else "title"))
         if stage.fill is not None:
             drawn = bar(stage.fill, min(12, each - len(stage.figure) - 3), "data")
             row: Line = (("▕", "frame"), *drawn, ("▏ ", "frame"), (stage.figure, mark))
             figures += fit(row, each)
         else:
             figures.append((pad(stage.figure, each), mark))
-        details.append((pad("◀ bottleneck" if marked else stage.detail, each), "bad" if marked else "dim"))
+        details.append((pad("▲ bottleneck" if marked else stage.detail, each), "bad" if marked else "dim"))
         if number < len(found) - 1:
             titles.append((" " * gap, "text"))
             figures.append(("─" * (gap - 3) + "▶  ", "dim"))
@@ -143,17 +141,16 @@ def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: in
     return [tuple(titles), tuple(figures), tuple(details)]
 
 
-def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> list[Line]:
-    verdict: Line = (("◀ bottleneck: ", "dim"), (slow[1], "good" if slow[0] == "compute" else "bad")) if slow else ()
+def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> Line:
     spans: list[Span] = []
     for number, stage in enumerate(found):
         if number:
-            spans.append((f" {_ARROW} " if columns >= 100 else " ▶ ", "dim"))
-        spans += [(f"{stage.title} " if stage.title != "GPU compute" else "", "title"), (stage.figure, "bright")]
-    joined = tuple(span for span in spans if span[0])
-    if width(joined) + width(verdict) + 2 <= columns:
-        return [(*joined, ("  ", "text"), *verdict)]
-    return [joined, verdict] if verdict else [joined]
+            spans.append((" ──▶ " if columns >= 100 else " ▶ ", "dim"))
+        marked = slow is not None and slow[0] == stage.name and stage.name != "compute"
+        if stage.title != "GPU compute":
+            spans.append((f"{stage.title} ", "title"))
+        spans.append((stage.figure, "bad" if marked else "bright"))
+    return tuple(spans)
 
 
 def _step_time(shares: Shares | None, columns: int) -> Line:

@@ -79,7 +79,7 @@ def draw_status(view: View, columns: int) -> Line:
     profile = " ".join(plain(str(now.settings.get(key) or ""), 40) for key in ("profile", "preset")).strip()
     # From what matters most to what is left out first where it is narrow.
     fields: list[Line] = [
-        line((f" {cut(name(now), 24)}", "title")),
+        line((f" {cut(name(now), max(12, min(28, columns // 5)))}", "title")),
         line((sign, role)),
         line(("view paused", "warn")) if view.paused else (),
         line(epoch_words(now)) if now.steps else (),

@@ -245,6 +245,21 @@ class GpuProcess(Struct, frozen=True, omit_defaults=True):
     name: str = ""
     user: str = ""
     ours: bool = False
+    hidden: bool = False
+    """It lives in another pid namespace (NVML tells the host's pids): whose it is can't be told from here."""
+
+
+class MigSample(Struct, frozen=True, omit_defaults=True):
+    """One MIG instance at one moment. NVML has no utilization for it."""
+
+    name: str
+    uuid: str = ""
+    gpu_instance: int | None = None
+    compute_instance: int | None = None
+    cuda_index: int | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    processes: tuple[GpuProcess, ...] = ()
 
 
 class GpuSample(Struct, frozen=True, omit_defaults=True):
@@ -278,6 +293,39 @@ class GpuSample(Struct, frozen=True, omit_defaults=True):
     throttle: tuple[str, ...] = ()
     """Reasons for a lowered clock, in words (``power cap``, ``hardware thermal``)."""
     processes: tuple[GpuProcess, ...] = ()
+    cuda_index: int | None = None
+    """Its number in CUDA (``cuda:0``) for this run's processes; None: CUDA_VISIBLE_DEVICES hides it."""
+    memory_clock_max: int | None = None
+    memory_temperature: float | None = None
+    encoder: float | None = None
+    """Percent of the last sampling period in which the video encoder was busy; so the decoder."""
+    decoder: float | None = None
+    ecc_corrected: int | None = None
+    """Memory errors that were corrected since the driver was loaded."""
+    ecc_uncorrected: int | None = None
+    nvlink_rx: float | None = None
+    nvlink_tx: float | None = None
+    sm_activity: float | None = None
+    """Share of the cycles in which the multiprocessors had work, 0…1 (GPM, Hopper and newer); so the next three."""
+    sm_occupancy: float | None = None
+    tensor_activity: float | None = None
+    dram_activity: float | None = None
+    mig: bool = False
+    """The GPU is divided into instances."""
+    instances: tuple[MigSample, ...] = ()
+
+
+class ProcessSample(Struct, frozen=True, omit_defaults=True):
+    """One process of the run at one moment."""
+
+    pid: int
+    name: str
+    cpu: float | None = None
+    """Cores that it used."""
+    rss: int | None = None
+    threads: int | None = None
+    state: str = ""
+    """One letter as in ps: R runs, S sleeps, D waits for a disk, Z has ended."""
 
 
 class DiskSample(Struct, frozen=True, omit_defaults=True):
@@ -292,6 +340,14 @@ class DiskSample(Struct, frozen=True, omit_defaults=True):
     device_read_rate: float | None = None
     device_busy: float | None = None
     """Share of the time in which the device had requests, 0…1."""
+    filesystem: str = ""
+    """Type of the data path's file system (``ext4``, ``overlay``, ``nfs4``)."""
+    device_write_rate: float | None = None
+    device_read_latency: float | None = None
+    """Seconds that a read took, queueing included; None without reads."""
+    device_write_latency: float | None = None
+    device_queue: float | None = None
+    """Requests that were in the device's queue on average."""
 
 
 class HardwareSample(Event, frozen=True, tag="hardware"):
@@ -334,7 +390,20 @@ class HardwareSample(Event, frozen=True, tag="hardware"):
     gpu_error: str = ""
     """Why there are no GPUs to show (``no NVIDIA driver``), else empty."""
     sample_cost: float | None = None
-    """Seconds that taking this sample took."""
+    """Seconds of CPU time that taking this sample cost."""
+    cpu_steal: float | None = None
+    """Cores that the hypervisor gave to other machines meanwhile."""
+    cpu_temperature: float | None = None
+    psi_memory_full: float | None = None
+    """Share of the last 10 s in which all tasks waited for memory, 0…1."""
+    run_pss: int | None = None
+    """Memory of the run's processes, shared pages divided among those who share them."""
+    run_read_rate: float | None = None
+    """Bytes per second that the run's processes read, from files, pipes and caches."""
+    run_cache_hit: float | None = None
+    """Share of them that no disk was needed for, 0…1; None while next to nothing is read."""
+    processes: tuple[ProcessSample, ...] = ()
+    """The run's own, those that use most CPU first; at most 32."""
 
 
 class Hint(Struct, frozen=True, omit_defaults=True):

@@ -112,6 +112,11 @@ def byte_tick(value: float | None) -> str:
     return f"{value / 1e9:.3g} GB/s" if value >= 1e9 else f"{value / 1e6:.3g} MB/s"
 
 
+def share_tick(value: float | None) -> str:
+    """A tick of an axis of shares: ``80 %``, ``67.5 %``."""
+    return MISSING if value is None else f"{value * 100:.4g} %"
+
+
 def watts(value: float | None) -> str:
     """``212 W``."""
     return MISSING if value is None else f"{value:.0f} W"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from rich.color import Color as RichColor
 from rich.style import Style
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 Role = Literal[
     "text",
@@ -57,41 +58,11 @@ DAY = Theme(
     dark=False,
     variables={"line": "#b8bccb", "line-focus": "#2e5aa8"},
 )
-TERMINAL = Theme(
+_ANSI = BUILTIN_THEMES["ansi-dark"]
+TERMINAL = replace(
+    _ANSI,
     name="gputrain-terminal",
-    ansi=True,
-    primary="ansi_blue",
-    secondary="ansi_cyan",
-    accent="ansi_blue",
-    warning="ansi_yellow",
-    error="ansi_red",
-    success="ansi_green",
-    foreground="ansi_default",
-    background="ansi_default",
-    surface="ansi_default",
-    panel="ansi_default",
-    boost="ansi_default",
-    dark=True,
-    variables={
-        "line": "ansi_bright_black",
-        "line-focus": "ansi_blue",
-        "block-cursor-foreground": "ansi_black",
-        "block-cursor-background": "ansi_white",
-        "input-cursor-background": "ansi_white",
-        "input-cursor-foreground": "ansi_black",
-        "input-selection-background": "ansi_blue",
-        "input-selection-foreground": "ansi_black",
-        "screen-selection-background": "ansi_blue",
-        "screen-selection-foreground": "ansi_black",
-        "scrollbar": "ansi_bright_black",
-        "scrollbar-hover": "ansi_white",
-        "scrollbar-active": "ansi_white",
-        "scrollbar-background": "ansi_default",
-        "scrollbar-background-hover": "ansi_default",
-        "scrollbar-background-active": "ansi_default",
-        "border": "ansi_blue",
-        "border-blurred": "ansi_bright_black",
-    },
+    variables={**_ANSI.variables, "line": "ansi_bright_black", "line-focus": "ansi_blue"},
 )
 THEMES = (NIGHT, DAY, TERMINAL)
 """The terminal's own sixteen colours are the cheapest to send, and the only ones that `NO_COLOR` can take away."""

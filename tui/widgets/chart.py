@@ -74,7 +74,7 @@ def _y_axis(
     low = min(values) if plot.low is None else plot.low
     high = max(values) if plot.high is None else plot.high
     if high <= low:
-        high = low + (abs(low) * 0.1 or 1.0)
+        low, high = (low - abs(low) * 0.1 if plot.low is None else low), high + (abs(high) * 0.1 or 1.0)
     step = nice_step((high - low) / max(1, min(rows // 3, 4)))
     if plot.low is None:
         low = math.floor(low / step) * step

@@ -66,7 +66,7 @@ class ThroughputPanel(Panel):
 
     def title(self, view: View) -> str:
         """With the span of the charts."""
-        return f"Throughput, {ZOOM_NAMES[view.zoom]}"
+        return f"Throughput, {ZOOM_NAMES[view.zoom]}" if view.zoom else "Throughput"
 
     def note(self, view: View) -> str:
         """The mean of the run."""
@@ -121,7 +121,7 @@ class MetricPanel(Panel):
         value = best.metrics.get(best.metric) if best else None
         if best is None or value is None:
             return ""
-        return f"★ {words.metric(best.metric, value)}, epoch {best.epoch + 1}"
+        return f"★ best {words.metric(best.metric, value)}"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """The chart."""
@@ -129,7 +129,7 @@ class MetricPanel(Panel):
         if not name:
             first = "the first one comes after an epoch" if view.now.settings.get("val_split", "val") else "none"
             return [*[fit((), columns)] * (rows // 2), fit((((first).center(columns), "dim"),), columns)]
-        show = words.share if words.is_share(name) else words.tick
+        show = words.share_tick if words.is_share(name) else words.tick
         marks = _marks(view.now, name, "◆")
         return _chart(view, f"val_{name}", None, None, show, "data", columns, rows, marks)
 

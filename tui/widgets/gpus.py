@@ -6,7 +6,7 @@ from gputrain.engine.events import GpuSample
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
 from gputrain.tui import metrics
-from gputrain.tui.lines import Line, Span, bar, fit, line, pad, right, spread, width
+from gputrain.tui.lines import Line, Span, bar, fit, line, pad, right, spread, width, wrap
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
 from gputrain.tui.widgets.curves import trend
@@ -44,7 +44,7 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
         return (*start, (f"LOST: {plain(gpu.error, 80)}", "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
     used, full = gpu.utilization, vram_percent(gpu)
     lowered = throttle(gpu)
-    tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")]
+    tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
     tail += [(right(words.celsius(gpu.temperature), 6), role("temperature", gpu.temperature)), (" ", "text")]
     if columns >= 72:
         tail.append((pad(lowered[0] if lowered else "", 14), lowered[1] if lowered else "dim"))
@@ -69,7 +69,7 @@ def gpu_block(gpu: GpuSample, columns: int) -> list[Line]:
     """One GPU in four rows: name, utilization, memory, the rest."""
     name = line((f"{gpu.index} ", "title"), (plain(gpu.name, 60) or "GPU", "bright"))
     if gpu.error:
-        return [name, line((f"  LOST: {plain(gpu.error, 120)}", "bad")), (), ()]
+        return [name, line((f"  LOST: {plain(gpu.error, 120)}", "bad"))]
     lowered = throttle(gpu)
     state: Line = ((f"clock lowered by: {lowered[0]}", lowered[1]),) if lowered else ()
     full = vram_percent(gpu)
@@ -116,7 +116,7 @@ def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
     if sample is None:
         return [line(("no sample of the machine yet", "dim"))]
     if not sample.gpus:
-        return [line((absent(view.now), "text"))]
+        return [line((row, "text")) for row in wrap(absent(view.now), columns, rows)]
     if len(sample.gpus) * _BLOCK <= rows:
         drawn = [row for gpu in sample.gpus for row in gpu_block(gpu, columns)]
     else:

@@ -17,7 +17,6 @@ from gputrain.tui.lines import EMPTY, Line, cut, fit, to_ascii, width
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Palette, Role
 
-
 _NEAR = 12
 """Cells between two changes that are cheaper to send again than to jump over."""
 
@@ -109,8 +108,9 @@ class Panel(Widget, can_focus=True):
         edge: Role = "focus" if self.has_focus else "frame"
         # The mark says in monochrome too where the keys go.
         title = f"{'▸' if self.has_focus else ' '}{cut(self.title(view), columns - 6)} "
-        note = cut(self.note(view), columns - 6 - cell_len(title))
-        note = f" {note} " if len(note) > 1 else ""
+        note = f" {self.note(view)} "
+        if note.isspace() or cell_len(note) > columns - 4 - cell_len(title):
+            note = ""
         gap = columns - 3 - cell_len(title) - cell_len(note)
         top: Line = (("╭─", edge), (title, "title"), ("─" * (gap - 1), edge), (note, "text"), ("─╮", edge))
         body = [(("│ ", edge), *inner, (" │", edge)) for inner in self._filled(view, columns - 4, rows - 2)]

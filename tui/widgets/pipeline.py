@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gputrain.tui import format as words
 from gputrain.tui import metrics, readings
-from gputrain.tui.lines import Line, Span, bar, fit, line, pad, stacked, width
+from gputrain.tui.lines import Line, Span, bar, fit, line, right, stacked, width
 from gputrain.tui.snapshot import Shares, Snapshot
 from gputrain.tui.theme import Role
 from gputrain.tui.widgets.panel import Panel, View
@@ -56,7 +56,9 @@ def stages(now: Snapshot) -> list[Stage]:
 
 
 def _on_cpu(now: Snapshot) -> bool:
-    return now.model is not None and now.model.device == "cpu"
+    if now.model is not None:
+        return now.model.device == "cpu"
+    return now.started is not None and not now.started.gpus
 
 
 def _disk(now: Snapshot) -> Stage:
@@ -88,7 +90,8 @@ def _queue(now: Snapshot) -> Stage:
     steps = now.steps
     if steps is None or steps.queue_depth is None or not steps.queue_capacity:
         return Stage("queue", "queue", words.MISSING)
-    return Stage("queue", "queue", f"{steps.queue_depth:.0f}/{steps.queue_capacity}", "batches", now.queue_fill)
+    depth, capacity = f"{steps.queue_depth:.0f}", f"{steps.queue_capacity}"
+    return Stage("queue", "queue", f"{right(depth, len(capacity))}/{capacity}", "batches", now.queue_fill)
 
 
 def _copy(now: Snapshot) -> Stage:
@@ -126,14 +129,14 @@ def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: in
     for number, stage in enumerate(found):
         marked = slow is not None and slow[0] == stage.name and stage.name != "compute"
         mark: Role = "bad" if marked else "bright"
-        titles.append((pad(stage.title, each), "bad" if marked else "title"))
+        titles += fit(line((stage.title, "bad" if marked else "title")), each)
         if stage.fill is not None:
-            drawn = bar(stage.fill, min(12, each - len(stage.figure) - 3), "data")
+            drawn = bar(stage.fill, min(12, each - len(stage.figure) - 5), "data")
             row: Line = (("▕", "frame"), *drawn, ("▏ ", "frame"), (stage.figure, mark))
             figures += fit(row, each)
         else:
-            figures.append((pad(stage.figure, each), mark))
-        details.append((pad("▲ bottleneck" if marked else stage.detail, each), "bad" if marked else "dim"))
+            figures += fit(line((stage.figure, mark)), each)
+        details += fit(line(("▲ bottleneck", "bad") if marked else (stage.detail, "dim")), each)
         if number < len(found) - 1:
             titles.append((" " * gap, "text"))
             figures.append(("─" * (gap - 3) + "▶  ", "dim"))

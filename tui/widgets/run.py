@@ -13,10 +13,9 @@ _TITLE_CELLS = 10
 
 def key_figures(now: Snapshot) -> list[tuple[str, str]]:
     """Titles and values, from most to least important; what is not known yet is left out."""
-    best = now.best
     found = [
         ("loss", words.figure(now.loss) if now.loss is not None else ""),
-        ("best", f"{best.metric} {words.metric(best.metric, best.metrics.get(best.metric))}" if best else ""),
+        ("best", _best(now)),
         ("elapsed", words.duration(now.elapsed)),
         ("epoch in", words.duration(now.eta_epoch) if now.eta_epoch is not None else ""),
         ("model", _model(now)),
@@ -30,6 +29,13 @@ def key_figures(now: Snapshot) -> list[tuple[str, str]]:
         ("run", now.started.run_id if now.started else ""),
     ]
     return [(title, plain(value, 200)) for title, value in found if value]
+
+
+def _best(now: Snapshot) -> str:
+    best = now.best
+    if best is None:
+        return ""
+    return f"{best.metric} {words.metric(best.metric, best.metrics.get(best.metric))} in epoch {best.epoch + 1}"
 
 
 def _model(now: Snapshot) -> str:

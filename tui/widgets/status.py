@@ -85,7 +85,7 @@ def draw_status(view: View, columns: int) -> Line:
         line(epoch_words(now)) if now.steps else (),
         percent,
         line((f"{right(words.rate(now.images_per_second), 6)} img/s", "bright")) if now.steps else (),
-        line(f"ETA {words.duration(left)}") if left is not None and now.outcome is None else (),
+        line(f"ETA {words.duration(left)}") if left is not None and now.outcome is None and not view.gone else (),
         line(progress_words(now)),
         line((profile, "dim")),
     ]

@@ -94,11 +94,12 @@ class Server:
         self.path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
-            self._server: Any = Manager(address=str(self.path), authkey=key).get_server()
+            server: Any = Manager(address=str(self.path), authkey=key).get_server()
         finally:
             os.umask(before)
         # Server.serve_forever would replace sys.stdout and end in sys.exit: it is meant for a process of its own.
-        self._closed = self._server.stop_event = threading.Event()
+        self._server = server
+        self._closed = server.stop_event = threading.Event()
         self._accepter = threading.Thread(target=self._accept, name="channel", daemon=True)
         self._accepter.start()
 
@@ -155,9 +156,10 @@ class Client:
 
         Manager.register("events")
         Manager.register("commands")
-        self._manager: Any = Manager(address=str(path), authkey=run.key.read_bytes())
-        self._manager.connect()
-        self._events = cast(_Events, self._manager.events())
+        manager: Any = Manager(address=str(path), authkey=run.key.read_bytes())
+        manager.connect()
+        self._manager = manager
+        self._events = cast(_Events, manager.events())
         self._commands: Any = None
 
     def get_many(self, cursor: int, limit: int, timeout: float) -> tuple[int, int, list[bytes]]:

@@ -92,7 +92,7 @@ class SharedMemory:
 
     def pin(self) -> None:
         """Page-lock the block for this process's GPU. Raises RuntimeError where CUDA refuses."""
-        runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        runtime: Any = torch.cuda.cudart()
         result = runtime.cudaHostRegister(self.tensor.data_ptr(), self.tensor.numel(), 0)
         if result.value != 0:
             raise RuntimeError(f"cudaHostRegister failed with {result}")
@@ -101,7 +101,7 @@ class SharedMemory:
     def close(self) -> None:
         """Unlock the block and close the descriptor; the memory goes when the last tensor on it does."""
         if self._pinned:
-            runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+            runtime: Any = torch.cuda.cudart()
             runtime.cudaHostUnregister(self.tensor.data_ptr())
             self._pinned = False
         if self.handle >= 0:

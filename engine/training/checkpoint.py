@@ -1,0 +1,155 @@
+"""Checkpoints: plain torch files that are complete or do not count.
+
+Each is written aside, fsynced and renamed; ``index.json``, replaced atomically after that, lists it with
+its SHA-256. A file that is not in the index, or does not match its sum, is passed over for the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from gputrain.engine.errors import BadInput
+from gputrain.engine.files import write_atomic
+from gputrain.engine.text import plain
+
+INDEX = "index.json"
+BEST = "best.pt"
+_CHUNK = 1 << 20
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A complete checkpoint."""
+
+    file: str
+    step: int
+    epoch: int
+    sha256: str
+    bytes: int
+
+
+class Checkpoints:
+    """The checkpoints of one run directory."""
+
+    def __init__(self, folder: Path, keep_last: int) -> None:
+        self._folder = folder
+        self._keep = keep_last
+        self._entries = read_index(folder)
+
+    def save(self, state: dict[str, Any], *, step: int, epoch: int, best: bool) -> Entry:
+        """Write the state of `step`, as ``best.pt`` too if it is the best, and remove what is too old.
+
+        Raises OSError, leaving what was there.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._folder / f"step-{step:08d}.pt"
+        entry = Entry(path.name, step, epoch, *_write(path, state))
+        self._entries = [e for e in self._entries if e.file != entry.file] + [entry]
+        if best:
+            _link(path, self._folder / BEST)
+            self._entries = [e for e in self._entries if e.file != BEST]
+            self._entries.insert(0, msgspec.structs.replace(entry, file=BEST))
+        steps = [e for e in self._entries if e.file != BEST]
+        old = steps[: -self._keep]
+        self._entries = [e for e in self._entries if e not in old]
+        write_atomic(self._folder / INDEX, msgspec.json.encode(self._entries))
+        for entry_ in old:
+            (self._folder / entry_.file).unlink(missing_ok=True)
+        return entry
+
+
+def read_index(folder: Path) -> list[Entry]:
+    """The complete checkpoints of a folder: the best, then the others from old to new."""
+    try:
+        return msgspec.json.decode((folder / INDEX).read_bytes(), type=list[Entry])
+    except (OSError, msgspec.DecodeError):
+        return []
+
+
+def _write(path: Path, state: dict[str, Any]) -> tuple[str, int]:
+    handle, name = tempfile.mkstemp(prefix=".saving-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        digest = _sha256(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return digest, size
+
+
+def _link(path: Path, target: Path) -> None:
+    """Make `target` the same file as `path`; a copy where the file system has no hard links."""
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:
+        shutil.copyfile(path, temporary)
+    temporary.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def load(source: str, passed_over: Callable[[str], None]) -> dict[str, Any]:
+    """The state in a checkpoint file, or in the newest good one of a folder or run directory.
+
+    `passed_over` is told of each damaged file that was skipped. Raises BadInput where there is none.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _load_newest(path / "checkpoints" if (path / "checkpoints").is_dir() else path, passed_over)
+    if not path.is_file():
+        raise BadInput(f"resume_from: {plain(source, 200)} does not exist")
+    entry = next((e for e in read_index(path.parent) if e.file == path.name), None)
+    if entry is not None and _sha256(path) != entry.sha256:
+        raise BadInput(f"resume_from: {path} is damaged: its content does not match its checksum")
+    return _read(path)
+
+
+def _load_newest(folder: Path, passed_over: Callable[[str], None]) -> dict[str, Any]:
+    entries = sorted(read_index(folder), key=lambda e: (e.step, e.file != BEST), reverse=True)
+    for entry in entries:
+        path = folder / entry.file
+        if path.is_file() and _sha256(path) == entry.sha256:
+            return _read(path)
+        passed_over(f"checkpoint {entry.file} (step {entry.step}) is damaged or gone; trying the one before")
+    raise BadInput(f"resume_from: {folder} has no complete checkpoint")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch.load raises whatever its unpickler meets in a foreign file
+        raise BadInput(f"resume_from: {path} is not a checkpoint: {plain(str(error), 200)}") from None
+    if not isinstance(state, dict) or "position" not in state:
+        raise BadInput(f"resume_from: {path} holds no training state; for weights alone use weights={path}")
+    return state

@@ -1,0 +1,94 @@
+"""What others ask of a running trainer: commands from the supervisor, signals, and the supervisor's own death."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Literal
+
+from gputrain.engine.events import Checkpoint, Pause, Phase, Resume, Stop, decode_command
+from gputrain.engine.training.reporter import Reporter
+
+_ORPHAN_CHECK_SECONDS = 1.0
+_PAUSE_POLL_SECONDS = 0.2
+
+
+class StopRequested(Exception):  # noqa: N818 - a request, not an error
+    """Raised where there is nothing to save yet: while data are drawn, scanned or a model is built."""
+
+
+class Control:
+    """Polled by the training loop between steps; everything else of it is set from outside."""
+
+    def __init__(self, inbox: Connection, reporter: Reporter) -> None:
+        self._inbox = inbox
+        self._reporter = reporter
+        self._orphan_checked = 0.0
+        self._signal: int | None = None
+        self.stop: Literal["", "checkpoint", "now"] = ""
+        self.reason = ""
+        """Why the run is to stop, in words."""
+        self.checkpoint = False
+        self.paused = False
+
+    def install_signals(self) -> None:
+        """SIGTERM and SIGINT ask for a stop after a checkpoint; the handler only leaves a mark."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._signal = number
+
+    def poll(self) -> None:
+        """Take in what has come."""
+        if self._signal is not None:
+            self._ask_stop("checkpoint", f"stopped by {signal.Signals(self._signal).name}")
+        try:
+            while self._inbox.poll():
+                self._take(self._inbox.recv_bytes())
+        except (EOFError, OSError):
+            self._ask_stop("checkpoint", "stopped: the supervisor is gone")
+        now = time.monotonic()
+        if now - self._orphan_checked > _ORPHAN_CHECK_SECONDS:
+            self._orphan_checked = now
+            if not self._reporter.supervised:
+                self._ask_stop("checkpoint", "stopped: the supervisor is gone")
+
+    def _take(self, raw: bytes) -> None:
+        match decode_command(raw):
+            case Stop(checkpoint=True):
+                self._ask_stop("checkpoint", "stopped on request, after a checkpoint")
+            case Stop():
+                self._ask_stop("now", "stopped on request, at once")
+            case Checkpoint():
+                self.checkpoint = True
+            case Pause():
+                self.paused = True
+            case Resume():
+                self.paused = False
+
+    def _ask_stop(self, how: Literal["checkpoint", "now"], reason: str) -> None:
+        if self.stop != "now":
+            self.stop = how
+            self.reason = self.reason or reason
+
+    def raise_if_stopped(self) -> None:
+        """For phases before the first step. Raises StopRequested."""
+        self.poll()
+        if self.stop:
+            raise StopRequested(self.reason)
+
+    def wait_while_paused(self, phase: Callable[[Phase], None]) -> None:
+        """Return once the run may go on, or is to stop."""
+        if not self.paused or self.stop:
+            return
+        phase(Phase.PAUSED)
+        while self._still_paused():
+            self._inbox.poll(_PAUSE_POLL_SECONDS)
+        phase(Phase.TRAINING)
+
+    def _still_paused(self) -> bool:
+        self.poll()
+        return self.paused and not self.stop

@@ -1,0 +1,113 @@
+"""Where a run computes, and in which arithmetic: decided once, and said."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
+
+Precision = Literal["fp32", "fp16", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Device and arithmetic of a run."""
+
+    device: torch.device
+    name: str
+    precision: Precision
+
+    @property
+    def is_gpu(self) -> bool:
+        """CUDA streams, events and pinned memory exist."""
+        return self.device.type == "cuda"
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """Type of the autocast region; None: no autocast."""
+        return {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+
+    def autocast(self) -> torch.autocast:
+        """The context of forward passes."""
+        dtype = self.autocast_dtype
+        return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def set_up(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
+    """Choose device and precision and set torch's global switches. Raises BadInput where ``device: cuda`` can't be."""
+    if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
+        compute = _gpu(config, notice)
+    else:
+        if config.device == "auto":
+            notice("warning", f"training on the CPU: {_why_no_gpu()}")
+        compute = Compute(torch.device("cpu"), _cpu_name(), _cpu_precision(config, notice))
+        # The loader's workers decode beside the step; the scheduler shares the cores between them, and
+        # fewer threads for the step left cores idle whenever the queue was full.
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
+    torch.backends.cudnn.benchmark = config.speed.cudnn_benchmark
+    torch.backends.cuda.matmul.allow_tf32 = config.speed.tf32
+    torch.backends.cudnn.allow_tf32 = config.speed.tf32
+    return compute
+
+
+def _gpu(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
+    if not torch.cuda.is_available():
+        raise BadInput(f"device: cuda cannot be used: {_why_no_gpu()}; device=cpu trains on the CPU")
+    device = torch.device("cuda", torch.cuda.current_device())
+    capability = torch.cuda.get_device_capability(device)
+    precision: Precision
+    if config.speed.precision == "auto":
+        precision = "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
+    else:
+        precision = config.speed.precision
+    if precision == "bf16" and capability < (8, 0):
+        precision = "fp16" if capability >= (7, 0) else "fp32"
+        notice(
+            "warning", f"bf16 needs compute capability 8.0, this GPU has {capability[0]}.{capability[1]}: {precision}"
+        )
+    return Compute(device, torch.cuda.get_device_name(device), precision)
+
+
+def _why_no_gpu() -> str:
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built for the CPU only; install a CUDA build of torch"
+    if not Path("/proc/driver/nvidia").exists():
+        return "no NVIDIA driver is loaded on this machine"
+    return f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds no usable GPU; the driver may be too old"
+
+
+def _cpu_precision(config: RunConfig, notice: Callable[[str, str], None]) -> Precision:
+    asked = config.speed.precision
+    if asked == "fp16":
+        notice("warning", "fp16 needs a GPU: bf16 used")
+        return "bf16"
+    if asked == "auto":
+        return "bf16" if _cpu_has_bf16() else "fp32"
+    return asked
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 natively; elsewhere bf16 is emulated and slower than fp32."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.machine()
+    named = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    return next(named, platform.machine())

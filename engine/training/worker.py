@@ -1,0 +1,59 @@
+"""The entry of a trainer process. Importing this module is cheap: torch comes when `run` is called."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from multiprocessing.queues import Queue
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import EXIT_FAILED, BadInput
+from gputrain.engine.events import Outcome, Phase, RunEnded
+from gputrain.engine.text import plain
+from gputrain.engine.training.control import Control, StopRequested
+from gputrain.engine.training.reporter import Reporter
+
+_TRACEBACK_CHARACTERS = 20_000
+
+
+def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connection) -> None:
+    """Train the run in `directory`; the last event in `outbox` says how it ended. Leaves with 0 or `EXIT_FAILED`."""
+    faulthandler.enable()
+    reporter = Reporter(outbox)
+    control = Control(inbox, reporter)
+    control.install_signals()
+    ended = _train(Path(directory), config_json, reporter, control)
+    reporter.send(ended)
+    reporter.close()
+    if ended.outcome is Outcome.FAILED:
+        sys.exit(EXIT_FAILED)
+
+
+def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Control) -> RunEnded:
+    try:
+        reporter.phase(Phase.IMPORTING)
+        from gputrain.engine.training.trainer import Trainer
+
+        config = msgspec.json.decode(config_json, type=RunConfig)
+        return Trainer(directory, config, reporter, control).train()
+    except StopRequested as request:
+        return RunEnded(outcome=Outcome.STOPPED, reason=str(request))
+    except BadInput as error:
+        return RunEnded(
+            outcome=Outcome.FAILED, reason=plain(str(error), 1000), error=f"BadInput: {plain(str(error), 1000)}"
+        )
+    except Exception as error:  # noqa: BLE001 - whatever ends a training is told to the person
+        traceback.print_exc()
+        text = plain(f"{type(error).__name__}: {error}", 1000)
+        trace = traceback.format_exc()[-_TRACEBACK_CHARACTERS:]
+        return RunEnded(
+            outcome=Outcome.FAILED,
+            reason=f"the trainer failed with {text}",
+            error=text,
+            traceback="\n".join(plain(line, 500) for line in trace.splitlines()),
+        )

@@ -1,0 +1,157 @@
+"""The command ``gputrain-tui``: its arguments, and which module serves each command.
+
+Textual, the profiles and the engine are imported by the command that needs them, so that ``--help``
+and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from gputrain.engine.errors import EXIT_BAD_INPUT, BadInput
+from gputrain.engine.text import plain
+
+_EPILOG = """\
+commands without a terminal print plain lines; --json prints JSON lines.
+
+exit codes: 0 finished · 1 failed · 2 bad input · 3 stopped before the end · 4 killed from outside
+
+first steps:
+  gputrain-tui                              choose a profile and a recipe, see the cost, start
+  gputrain-tui train --recipe demo          train on built-in images, no GPU and no data needed
+  gputrain-tui tail last                    come back to the newest run, from any terminal
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="gputrain-tui",
+        description="Launch an optimized PyTorch training run and see live what the machine does with it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_train(commands)
+    _add_runs(commands)
+    _add_tail(commands)
+    _add_stop(commands)
+    _add_lists(commands)
+    return top
+
+
+_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_train(commands: _Commands) -> None:
+    train = commands.add_parser("train", help="start a run and watch it", description="Start a run and watch it.")
+    train.add_argument("--recipe", help="what to train (see: gputrain-tui recipes); default: demo")
+    train.add_argument("--profile", help="hardware profile; default: the best for this machine")
+    train.add_argument("--preset", help="conservative, balanced or aggressive; default: the profile's own")
+    train.add_argument("--data", metavar="DIR", help="folder with the data, instead of the recipe's")
+    train.add_argument("--config", metavar="FILE", help="launch the run of this config.yaml again")
+    train.add_argument("--dry-run", action="store_true", help="show the plan and leave")
+    train.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
+    _add_output(train)
+    train.add_argument(
+        "overrides", nargs="*", metavar="setting=value", help="any setting (see: gputrain-tui settings): batch_size=64"
+    )
+
+
+def _add_runs(commands: _Commands) -> None:
+    runs = commands.add_parser("runs", help="list runs, the newest first", description="List runs, the newest first.")
+    runs.add_argument("--state", help="only runs in this state (running, finished, failed …)")
+    runs.add_argument("-n", "--lines", type=_count, metavar="N", help="at most N runs")
+    runs.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _add_tail(commands: _Commands) -> None:
+    tail = commands.add_parser(
+        "tail",
+        help="watch a run, live or over",
+        description="Watch a run from its first event on, live or over. The run does not notice.",
+    )
+    tail.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    tail.add_argument("-n", "--lines", type=_count, metavar="N", help="begin with the last N lines (plain and JSON)")
+    tail.add_argument("--no-follow", action="store_true", help="print what there is and leave")
+    _add_output(tail)
+
+
+def _add_stop(commands: _Commands) -> None:
+    stop = commands.add_parser(
+        "stop", help="end a run, after a checkpoint", description="End a run after a checkpoint, and wait until it has."
+    )
+    stop.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    stop.add_argument("--now", action="store_true", help="at once, without a checkpoint")
+    stop.add_argument("--no-wait", action="store_true", help="ask, and do not wait until it has ended")
+
+
+def _add_lists(commands: _Commands) -> None:
+    for name, what in (
+        ("profiles", "list hardware profiles, the best for this machine first"),
+        ("recipes", "list what can be trained"),
+        ("settings", "list every setting with its default"),
+    ):
+        lister = commands.add_parser(name, help=what, description=f"{what.capitalize()}.")
+        lister.add_argument("name", nargs="?", metavar="NAME", help="show one in full")
+        lister.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    output = command.add_mutually_exclusive_group()
+    output.add_argument("--plain", action="store_true", help="plain lines, also in a terminal")
+    output.add_argument("--json", action="store_true", help="JSON lines: the run's events, then a summary")
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number ≥ 1, got '{plain(text, 40)}'")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code."""
+    top = parser()
+    # argparse takes positional arguments in one place only; settings may stand between options.
+    options, rest = top.parse_known_args(arguments)
+    if options.command == "train":
+        options.overrides += [argument for argument in rest if not argument.startswith("-")]
+        rest = [argument for argument in rest if argument.startswith("-")]
+    if rest:
+        top.error(f"unrecognized arguments: {plain(' '.join(rest), 200)}")
+    try:
+        return _dispatch(options)
+    except BadInput as error:
+        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        # The reader of a pipe (head, say) has gone; Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    if options.version:
+        from gputrain.engine.version import VERSION
+
+        print(f"gputrain-tui {VERSION}")
+        return 0
+    name = {None: "launcher", "profiles": "lists", "recipes": "lists", "settings": "lists"}.get(
+        options.command, options.command
+    )
+    module = importlib.import_module(f"gputrain.tui.commands.{name}")
+    code: int = module.run(options)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

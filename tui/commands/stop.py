@@ -1,0 +1,51 @@
+"""``gputrain-tui stop RUN``: ask a run to end, and wait until it has."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+
+from gputrain.engine import launch, runs
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.events import RunEnded, Stop
+
+
+def sender() -> str:
+    """Who asks: user, host and process, for the record of the run."""
+    return f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()} pid {os.getpid()}"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns 0 if the run has ended (or was asked to, with ``--no-wait``), 1 if it can't be reached."""
+    target = runs.find(options.run)
+    status = target.status()
+    if status is None or status.state.over:
+        print(f"{target.id} is not running ({status.state if status else 'it never started'})")
+        return EXIT_FINISHED
+    attachment = launch.attach(target)
+    try:
+        attachment.send(Stop(checkpoint=not options.now, sender=sender()))
+        if options.no_wait:
+            print(f"{target.id} was asked to stop")
+            return EXIT_FINISHED
+        return _wait(attachment)
+    except launch.NotLiveError as error:
+        print(f"gputrain-tui: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        attachment.close()
+
+
+def _wait(attachment: launch.Attachment) -> int:
+    while True:
+        for event in attachment.read():
+            if isinstance(event, RunEnded):
+                last = event
+        if attachment.ended:
+            print(f"{attachment.run.id}: {last.outcome.value} at step {last.step}: {last.reason}")
+            return EXIT_FINISHED
+        if not attachment.live:
+            print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
+            return EXIT_FAILED

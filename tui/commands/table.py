@@ -1,0 +1,20 @@
+"""Columns of plain text for commands that print lists."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; in a terminal the last one is cut to its width. Cells must be harmless text."""
+    widths = [max(cell_len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for row in (header, *rows):
+        line = "  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        if limit is not None and cell_len(line) > limit:
+            line = set_cell_size(line, limit - 1) + "…"
+        print(line)

@@ -1,0 +1,139 @@
+"""Watching a run from a command: in the dashboard where there is a terminal, else as lines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gputrain.engine import launch
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, EXIT_KILLED, EXIT_STOPPED
+from gputrain.engine.events import Outcome, RunEnded, Stop
+from gputrain.engine.launch import Attachment, NotLiveError
+from gputrain.engine.runs import RunDir
+from gputrain.tui.commands.stop import sender
+from gputrain.tui.plain import JsonLines, PlainLines
+
+_BAD_INPUT_MARK = "BadInput: "
+
+
+def has_screen(options: argparse.Namespace) -> bool:
+    """Whether the dashboard can be shown and was not declined."""
+    return not options.plain and not options.json and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def watch(run: RunDir, options: argparse.Namespace, *, owner: bool) -> int:
+    """Watch `run` to its end, or until the person leaves. `owner`: this command started it.
+
+    Returns the exit code that the run's outcome has.
+    """
+    attachment = launch.attach(run)
+    try:
+        if has_screen(options):
+            return dashboard(attachment)
+        lines = JsonLines() if options.json else PlainLines()
+        return _follow(attachment, lines, options, owner=owner)
+    finally:
+        attachment.close()
+
+
+def dashboard(attachment: Attachment) -> int:
+    """Open the dashboard on a run; prints how it was left."""
+    from gputrain.tui.app import GpuTrainApp
+
+    app = GpuTrainApp(attachment)
+    code = app.run()
+    if app.leaving is not None:
+        print(app.leaving.farewell)
+    return code if code is not None else EXIT_FAILED
+
+
+def _follow(attachment: Attachment, lines: PlainLines | JsonLines, options: argparse.Namespace, *, owner: bool) -> int:
+    tail: deque[str] | None = deque(maxlen=options.lines) if getattr(options, "lines", None) else None
+    follow = not getattr(options, "no_follow", False)
+    with _interrupts(attachment, owner) as asked:
+        while True:
+            found = attachment.read()
+            for event in found:
+                for line in lines.take(event):
+                    if tail is not None:
+                        tail.append(line)
+                    else:
+                        print(line, flush=True)
+            if not found and tail is not None:
+                print("\n".join(tail), flush=True)
+                tail = None
+            if found:
+                continue
+            if asked.detached:
+                print(f"run {attachment.run.id} goes on; come back with: gputrain-tui tail {attachment.run.id}")
+                return EXIT_FINISHED
+            if attachment.ended or not follow or not attachment.live:
+                break
+    for line in lines.summary_lines(str(attachment.run.directory)):
+        print(line, flush=True)
+    ended = lines.store.snapshot().outcome
+    if ended is None and follow:
+        print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
+        return EXIT_KILLED
+    return exit_code(ended)
+
+
+def exit_code(ended: RunEnded | None) -> int:
+    """The exit code of a run's end; bad input that only the trainer could find has its own."""
+    if ended is None:
+        return EXIT_FINISHED
+    if ended.error.startswith(_BAD_INPUT_MARK):
+        from gputrain.engine.errors import EXIT_BAD_INPUT
+
+        return EXIT_BAD_INPUT
+    return {
+        Outcome.FINISHED: EXIT_FINISHED,
+        Outcome.STOPPED: EXIT_STOPPED,
+        Outcome.FAILED: EXIT_FAILED,
+        Outcome.KILLED: EXIT_KILLED,
+    }[ended.outcome]
+
+
+class _Asked:
+    """What interrupts have asked for so far."""
+
+    detached = False
+    stopped = False
+
+
+@contextmanager
+def _interrupts(attachment: Attachment, owner: bool) -> Iterator[_Asked]:
+    """Ctrl-C never ends a run in silence: who only watches leaves it; who started it stops it after a checkpoint.
+
+    A second Ctrl-C leaves at once. SIGTERM to the command that started the run, as a batch system sends it,
+    stops the run after a checkpoint, and the command waits for that.
+    """
+    asked = _Asked()
+
+    def on_signal(number: int, _frame: object) -> None:
+        if not owner or asked.stopped:
+            asked.detached = True
+            return
+        asked.stopped = True
+        _say("stopping after a checkpoint; Ctrl-C again leaves the run to itself")
+        try:
+            attachment.send(Stop(checkpoint=True, sender=f"{sender()} {signal.Signals(number).name}"))
+        except NotLiveError:
+            asked.detached = True
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    # Not print: it is not reentrant, and a signal may come while a line is being printed.
+    os.write(2, f"gputrain-tui: {text}\n".encode())

@@ -17,7 +17,7 @@ from gputrain.tui.messages import Left
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.terminal import only_changes
-from gputrain.tui.theme import NIGHT, TERMINAL, THEMES
+from gputrain.tui.theme import NIGHT, TERMINAL, THEMES, wants_ascii
 
 
 class GpuTrainApp(App[int]):
@@ -32,6 +32,7 @@ class GpuTrainApp(App[int]):
         # own colours it sends none at all.
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
+        self.set_class(wants_ascii(), "-ascii")
         self._source = source
         self.leaving: Leaving | None = None
         """How the person left a run; None if they left none."""

@@ -122,7 +122,8 @@ def stacked(parts: Sequence[tuple[float, str, Role]], cells: int) -> Line:
 _ASCII = str.maketrans(
     {
         **dict.fromkeys("█▓", "#"),
-        **dict.fromkeys("▒░", ":"),
+        "▒": ":",
+        "░": ".",
         **dict.fromkeys("▁▂▃", "_"),
         **dict.fromkeys("▄▅▆▇━╸", "="),
         **dict.fromkeys("─–—−╌┄", "-"),

@@ -154,11 +154,12 @@ def _from_theme(theme: Theme) -> dict[Role, str]:
     return base | {role: colour for role, colour in lent.items() if colour and colour.startswith("#")}
 
 
-def wants_ascii(environment: Mapping[str, str] = os.environ) -> bool:
+def wants_ascii(environment: Mapping[str, str] | None = None) -> bool:
     """Whether the terminal can show only ASCII: its locale names another character set, or it is a bare console.
 
     Without any locale the answer is no, as for Python itself: containers seldom set one.
     """
+    environment = os.environ if environment is None else environment
     if environment.get("TERM", "") in ("linux", "vt100", "vt220", "dumb"):
         return True
     for variable in ("LC_ALL", "LC_CTYPE", "LANG"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -57,7 +56,7 @@ class DashboardScreen(Screen[None]):
         super().__init__()
         self._source = source
         self._reader = Reader(source, self._post_frame)
-        self._newest = View(ascii=wants_ascii(os.environ))
+        self._newest = View(ascii=wants_ascii())
         self._full = ""
         self._gpus = 0
         self._told = False
@@ -134,7 +133,7 @@ class DashboardScreen(Screen[None]):
                 panel.show(view)
         if view.now.outcome is not None and view.caught_up and not self._told:
             self._told = True
-            self.app.push_screen(SummaryScreen(view.now, str(self._source.run.directory)), self._on_summary)
+            self.app.push_screen(SummaryScreen(view, self._source.run.directory), self._on_summary)
 
     def _change(self, **changes: object) -> None:
         self._newest = replace(self._newest, **changes)
@@ -198,7 +197,7 @@ class DashboardScreen(Screen[None]):
 
     def action_explain(self) -> None:
         """The help."""
-        self.app.push_screen(HelpScreen())
+        self.app.push_screen(HelpScreen(self.view.ascii))
 
     def action_back(self) -> None:
         """Out of a full-screen panel, else out of a search."""

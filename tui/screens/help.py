@@ -13,11 +13,20 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from gputrain.tui.keys import KEYS
+from gputrain.tui.lines import to_ascii
 from gputrain.tui.metrics import METRICS
 
 
-def help_text() -> Text:
+def help_text(ascii_only: bool = False) -> Text:
     """The whole help."""
+    text = _help()
+    if ascii_only:
+        # Replaced cell by cell, so the styles stay where they are.
+        text.plain = to_ascii(text.plain)
+    return text
+
+
+def _help() -> Text:
     text = Text()
     text.append("Keys\n", style="bold")
     for key in KEYS:
@@ -46,12 +55,16 @@ class HelpScreen(ModalScreen[None]):
         Binding("ctrl+c", "close", show=False, priority=True),
     ]
 
+    def __init__(self, ascii_only: bool = False) -> None:
+        super().__init__()
+        self._text = help_text(ascii_only)
+
     def compose(self) -> ComposeResult:
         """One scrollable text."""
         with VerticalScroll(classes="dialog wide") as dialog:
             dialog.border_title = "Help"
             dialog.border_subtitle = "Escape closes"
-            yield Static(help_text())
+            yield Static(self._text)
 
     def action_close(self) -> None:
         """Back to the dashboard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from rich.table import Table
@@ -13,8 +14,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from gputrain.engine.text import plain
-from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.lines import to_ascii
 from gputrain.tui.summary import summary, summary_rows
+from gputrain.tui.widgets.panel import View
 
 
 class SummaryScreen(ModalScreen[bool]):
@@ -26,10 +28,11 @@ class SummaryScreen(ModalScreen[bool]):
         Binding("escape", "close(False)", "look at the dashboard"),
     ]
 
-    def __init__(self, now: Snapshot, directory: str) -> None:
+    def __init__(self, view: View, directory: Path) -> None:
         super().__init__()
-        self._rows = summary_rows(summary(now), directory)
-        self._title = "The run has ended"
+        shown = to_ascii if view.ascii else str
+        rows = summary_rows(summary(view.now), str(directory))
+        self._rows = [(title, shown(plain(value, 2000))) for title, value in rows]
 
     def compose(self) -> ComposeResult:
         """Titles and values."""
@@ -37,10 +40,10 @@ class SummaryScreen(ModalScreen[bool]):
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         for title, value in self._rows:
-            table.add_row(title, Text(plain(value, 2000)))
+            table.add_row(title, Text(value))
         with VerticalScroll(classes="dialog wide fit") as dialog:
-            dialog.border_title = self._title
-            dialog.border_subtitle = "q quit · Escape: look at the curves"
+            dialog.border_title = "The run has ended"
+            dialog.border_subtitle = "q quits, Escape: look at the curves"
             yield Static(table)
 
     def action_close(self, leave: bool) -> None:

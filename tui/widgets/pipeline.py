@@ -172,7 +172,7 @@ def _step_time(shares: Shares | None, columns: int) -> Line:
             named += [(f"  {sign} ", role), (f"{title} ", "dim"), (words.share(share), "text")]
     room = columns - width(named) - 12
     if room < 6:
-        return tuple(named)[:-1] if width(named) > columns else tuple(named)
+        return ((f"{parts[0][2]} ", parts[0][3]), *named[1:])
     drawn = stacked([(share, sign, role) for _, share, sign, role in parts if share is not None], min(room, 60))
     return (("step time ▕", "dim"), *drawn, ("▏", "dim"), *named)
 

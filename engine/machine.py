@@ -16,8 +16,8 @@ from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable, vi
 from gputrain.engine.text import plain
 
 SHM = Path("/dev") / "shm"
-NVML_SECONDS = 5.0
-"""How long NVML may take to tell what GPUs there are: it starts up to 2 s slower without persistence mode."""
+NVML_SECONDS = 15.0
+"""How long NVML may take to tell what GPUs there are: without persistence mode it wakes them one by one."""
 
 
 class GpuInfo(Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class _Gpus(Struct, frozen=True):
 
 
 def inspect_machine() -> Machine:
-    """Look at this host. Takes some milliseconds, with GPUs as long as NVML's start, at most `NVML_SECONDS` more."""
+    """Look at this host. Takes some milliseconds, with GPUs as long as NVML's start, at most `NVML_SECONDS`."""
     cgroup = find_cgroup()
     total, available = host_memory()
     limited = cgroup.memory_now()

@@ -6,6 +6,7 @@ thread that others wait for; `gputrain.engine.monitor.gpu` and `gputrain.engine.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 from collections.abc import Callable
@@ -20,6 +21,7 @@ LIBRARY = "libnvidia-ml.so.1"
 NO_DRIVER = "no NVIDIA driver"
 """Why there is no GPU where the library is not installed."""
 
+_UNKNOWN = 999
 _FATAL = frozenset({1, 9, 15, 16})
 """Codes after which no figure of the GPU can be had; any other says only that this one can't."""
 _IN_WORDS = {
@@ -32,7 +34,7 @@ _IN_WORDS = {
     16: "it needs a reset",
     18: "the NVIDIA driver and its library have different versions; a reboot mends it",
     20: "out of memory in the driver",
-    999: "the driver reports an unknown error",
+    _UNKNOWN: "the driver reports an unknown error",
 }
 """Return codes of ``nvmlReturn_t`` (nvml.h) that say something to a person."""
 
@@ -85,7 +87,8 @@ class Nvml:
 
     def close(self) -> None:
         """Give the library up."""
-        self.optional(self.api.nvmlShutdown)
+        with contextlib.suppress(NvmlError):  # it was closed already: the driver is gone
+            self.must(self.api.nvmlShutdown)
 
     def must(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """The call's value. Raises NvmlError."""
@@ -93,6 +96,8 @@ class Nvml:
             return call(*arguments)
         except self.api.NVMLError as error:
             raise NvmlError(in_words(error.value), error.value) from None
+        except UnicodeDecodeError:
+            raise NvmlError("NVML answers with a text that is not UTF-8", _UNKNOWN) from None
 
     def optional(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """The call's value, None where this GPU or driver doesn't have it. Raises NvmlError for a GPU in trouble."""

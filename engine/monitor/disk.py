@@ -1,0 +1,170 @@
+"""Traffic of the disks, and which of them holds the data."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from msgspec import Struct
+
+from gputrain.engine.events import DiskSample
+from gputrain.engine.monitor.mounts import Mount, read_mounts
+from gputrain.engine.monitor.procfile import ProcFile
+from gputrain.engine.text import plain
+
+_SECTOR = 512
+"""Bytes of a sector in ``/proc/diskstats``, whatever the device's own are (Documentation/admin-guide/iostats.rst)."""
+
+
+class DataPlace(Struct, frozen=True):
+    """Where a path's data lies."""
+
+    device: str
+    """Name of the block device (``nvme0n1``), or of what stands for one (``server:/export``)."""
+    filesystem: str
+    block: bool
+    """Whether `device` is in ``/proc/diskstats``."""
+
+
+class Counters(Struct, frozen=True):
+    """One device's counts since boot; times are in milliseconds."""
+
+    reads: int
+    read_sectors: int
+    read_time: int
+    writes: int
+    write_sectors: int
+    write_time: int
+    busy_time: int
+    queue_time: int
+
+
+def find_place(path: Path, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> DataPlace | None:
+    """The device under `path`, or under the nearest folder above that exists. May hang on a dead network mount."""
+    path = Path(os.path.realpath(path))
+    for folder in (path, *path.parents):
+        try:
+            number = folder.stat().st_dev
+            break
+        except OSError:
+            continue
+    else:
+        return None
+    mount = _mount_of(folder, read_mounts(proc))
+    kind = plain(mount.kind, 20) if mount else ""
+    name = _block_name(number, sys)
+    if name is None and mount is not None and mount.source.startswith("/dev/"):
+        # btrfs, and others that number their volumes themselves.
+        try:
+            name = _block_name(Path(mount.source).stat().st_rdev, sys)
+        except OSError:
+            name = None  # the device is not to be seen in this container
+    if name is not None:
+        return DataPlace(name, kind, block=True)
+    source = plain(mount.source, 60) if mount and mount.source != "none" else ""
+    return DataPlace(source or kind, kind, block=False) if mount else None
+
+
+def _mount_of(folder: Path, mounts: list[Mount]) -> Mount | None:
+    """The mount that `folder` lies in: the longest point above it, the last of those mounted on one another."""
+    best: Mount | None = None
+    for mount in mounts:
+        if folder.is_relative_to(mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    return best
+
+
+def _block_name(number: int, sys: Path) -> str | None:
+    """The whole disk of a device number; None where there is no such block device."""
+    try:
+        entry = (sys / "dev" / "block" / f"{os.major(number)}:{os.minor(number)}").resolve(strict=True)
+    except OSError:
+        return None
+    return entry.parent.name if (entry / "partition").exists() else entry.name
+
+
+class Disks:
+    """Reads ``/proc/diskstats``."""
+
+    def __init__(self, data_path: Path | None, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
+        self._file = ProcFile(proc / "diskstats", 1 << 14)
+        self._sys = sys
+        self._whole: dict[str, bool] = {}
+        self._before: tuple[float, dict[str, Counters]] | None = None
+        self._place: DataPlace | None = None
+        if data_path is not None:
+            # On a thread, as the path may lie on a server that doesn't answer.
+            threading.Thread(target=self._find, args=(data_path, proc), name="data-path", daemon=True).start()
+
+    def read(self, now: float) -> DiskSample | None:
+        """Rates since the last call; None where the kernel tells nothing of disks."""
+        counters = _parse(self._file.read())
+        if not counters:
+            return None
+        place = self._place
+        named = DiskSample(device=place.device if place else "", filesystem=place.filesystem if place else "")
+        before, self._before = self._before, (now, counters)
+        if before is None or now <= before[0]:
+            return named
+        seconds = now - before[0]
+        changes = {
+            name: _less(counts, before[1][name])
+            for name, counts in counters.items()
+            if name in before[1] and (self._is_disk(name) or (place is not None and name == place.device))
+        }
+        total = [one for name, one in changes.items() if self._is_disk(name)]
+        device = changes.get(place.device) if place is not None and place.block else None
+        return _sample(named, total, device, seconds)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _find(self, path: Path, proc: Path) -> None:
+        self._place = find_place(path, proc, self._sys)
+
+    def _is_disk(self, name: str) -> bool:
+        """Whether traffic of `name` is counted on no other device: not a partition, mapping, array or loop."""
+        if name not in self._whole:
+            self._whole[name] = (self._sys / "block" / name / "device").exists()
+        return self._whole[name]
+
+
+def _parse(content: bytes) -> dict[str, Counters]:
+    found = {}
+    for line in content.splitlines():
+        fields = line.split()
+        if len(fields) < 14:
+            continue  # partitions before Linux 2.6.25 had fewer
+        reads, _, read, read_time, writes, _, written, write_time, _, busy, queue = (int(f) for f in fields[3:14])
+        name = fields[2].decode("utf-8", "replace")
+        found[name] = Counters(reads, read, read_time, writes, written, write_time, busy, queue)
+    return found
+
+
+def _less(now: Counters, before: Counters) -> Counters:
+    """What was added; counts that began anew (the device was replaced) give 0."""
+    return Counters(*(max(0, getattr(now, f) - getattr(before, f)) for f in Counters.__struct_fields__))
+
+
+def _sample(named: DiskSample, total: list[Counters], device: Counters | None, seconds: float) -> DiskSample:
+    shown = {
+        "read_rate": round(sum(one.read_sectors for one in total) * _SECTOR / seconds),
+        "write_rate": round(sum(one.write_sectors for one in total) * _SECTOR / seconds),
+        "read_iops": round(sum(one.reads for one in total) / seconds, 1),
+        "write_iops": round(sum(one.writes for one in total) / seconds, 1),
+    }
+    figures = shown if total else {}
+    if device is not None:
+        figures |= {
+            "device_read_rate": round(device.read_sectors * _SECTOR / seconds),
+            "device_write_rate": round(device.write_sectors * _SECTOR / seconds),
+            "device_busy": round(min(1.0, device.busy_time / 1000 / seconds), 4),
+            "device_queue": round(device.queue_time / 1000 / seconds, 3),
+        }
+        if device.reads:
+            figures["device_read_latency"] = round(device.read_time / device.reads / 1000, 6)
+        if device.writes:
+            figures["device_write_latency"] = round(device.write_time / device.writes / 1000, 6)
+    return DiskSample(device=named.device, filesystem=named.filesystem, **figures)

@@ -75,6 +75,9 @@ def _y_axis(
     high = max(values) if plot.high is None else plot.high
     if high <= low:
         low, high = (low - abs(low) * 0.1 if plot.low is None else low), high + (abs(high) * 0.1 or 1.0)
+    if plot.low is not None and plot.high is not None:
+        parts = 4 if rows >= 16 else 2 if rows >= 6 else 1
+        return low, high, [low + (high - low) * number / parts for number in range(parts + 1)]
     step = nice_step((high - low) / max(1, min(rows // 3, 4)))
     if plot.low is None:
         low = math.floor(low / step) * step

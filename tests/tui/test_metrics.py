@@ -1,0 +1,57 @@
+"""The table of metrics."""
+
+from __future__ import annotations
+
+import pytest
+import scripted
+
+from gputrain.tui.metrics import METRICS, level
+from gputrain.tui.screens.help import help_text
+from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.store import RunStore
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("gpu", 97, "good"),
+        ("gpu", 80, "plain"),
+        ("gpu", 69, "warn"),
+        ("cpu", 70, "good"),
+        ("cpu", 90, "plain"),
+        ("cpu", 96, "warn"),
+        ("ram", 50, "good"),
+        ("ram", 85, "warn"),
+        ("ram", 91, "bad"),
+        ("vram", 98, "bad"),
+        ("data_wait", 0.04, "plain"),
+        ("data_wait", 0.11, "warn"),
+        ("data_wait", 0.21, "bad"),
+        ("gpu", None, "plain"),
+    ],
+)
+def test_levels_follow_the_targets(key: str, value: float | None, expected: str) -> None:
+    assert level(key, value) == expected
+
+
+def test_every_metric_can_be_read_of_a_run_and_of_nothing() -> None:
+    store = RunStore()
+    store.apply_all(scripted.whole_run(3))
+    now = store.snapshot()
+    for metric in METRICS.values():
+        if metric.get is not None:
+            assert metric.get(Snapshot()) is None
+            assert isinstance(metric.get(now), int | float), metric.key
+
+
+def test_the_help_explains_every_metric() -> None:
+    text = help_text().plain
+    for metric in METRICS.values():
+        assert metric.title in text
+        assert metric.help in text
+        assert metric.source in text
+        assert metric.advice in text
+
+
+def test_the_help_can_be_shown_in_ascii() -> None:
+    assert help_text(ascii_only=True).plain.isascii()

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -15,7 +14,6 @@ from torch.nn import functional
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import (
-    CheckpointSaved,
     EpochEnded,
     ModelReady,
     Outcome,
@@ -29,10 +27,9 @@ from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.loader import Loader, make_loader
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.saving import Kind, Saver
 from gputrain.engine.training.validate import METRIC, validate
 from gputrain.engine.training.windows import Windows
-
-Kind = Literal["last", "best", "requested", "final"]
 
 
 class Trainer:
@@ -42,9 +39,8 @@ class Trainer:
         self._config = config
         self._reporter = reporter
         self._control = control
-        self._checkpoints = checkpoint.Checkpoints(directory / "checkpoints", config.checkpoint.keep_last)
+        self._saver = Saver(directory / "checkpoints", config.checkpoint.keep_last, reporter)
         self._position = Position()
-        self._saved_step = -1
 
     def train(self) -> RunEnded:
         """Train to the end, or to where the run is asked to stop. Raises BadInput, and whatever else goes wrong."""
@@ -116,7 +112,7 @@ class Trainer:
         )
         losses = self._windows.losses
         losses.epoch_sum, losses.epoch_steps = self._position.loss_sum, self._position.loss_steps
-        self._saved_step = self._position.step
+        self._saver.saved_step = self._position.step
         where = f"step {self._position.step} (epoch {self._position.epoch + 1})"
         self._reporter.notice("info", f"going on from {where} of {self._config.resume_from}")
 
@@ -293,40 +289,20 @@ class Trainer:
         )
         return best
 
-    # Checkpoints.
-
     def _save_within(self, kind: Kind) -> None:
         self._save(kind)
         self._reporter.phase(Phase.TRAINING)
         self._windows.skip()
 
     def _save(self, kind: Kind) -> None:
-        """Write a checkpoint, unless this very step has one. A full disk is told and the run goes on."""
-        where = self._position
-        if where.step == self._saved_step or where.step == 0:
-            return
-        self._reporter.phase(Phase.SAVING)
-        began = time.perf_counter()
-        losses = self._windows.losses
+        where, losses = self._position, self._windows.losses
         if where.batch:
             losses.take(wait=True)
         where.loss_sum, where.loss_steps = losses.epoch_sum, losses.epoch_steps
-        state = position.state_of(where, self._config, self._classes, self._network, self._optimizer, self._scaler)
-        try:
-            entry = self._checkpoints.save(state, step=where.step, epoch=where.epoch, best=kind == "best")
-        except OSError as error:
-            self._reporter.notice("error", f"no checkpoint at step {where.step}: {error.strerror or error}")
-            return
-        self._saved_step = where.step
-        self._reporter.send(
-            CheckpointSaved(
-                kind=kind,
-                file=entry.file,
-                step=where.step,
-                epoch=where.epoch,
-                bytes=entry.bytes,
-                seconds=time.perf_counter() - began,
-            )
+        self._saver.save(
+            kind,
+            where,
+            lambda: position.state_of(where, self._config, self._classes, self._network, self._optimizer, self._scaler),
         )
 
     def _scale(self) -> float | None:

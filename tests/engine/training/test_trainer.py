@@ -40,7 +40,7 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Resul
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:
-    state = checkpoint.load(str(directory), lambda text: pytest.fail(text))
+    state = checkpoint.load(str(directory), pytest.fail)
     model: dict[str, torch.Tensor] = state["model"]
     return model
 

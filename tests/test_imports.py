@@ -1,0 +1,37 @@
+"""What each process may load, checked in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level names of the modules in a fresh interpreter after `code`."""
+    script = f"{code}\nimport sys\nprint(' '.join({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_dashboard_has_no_torch() -> None:
+    names = loaded("import gputrain.tui.app, gputrain.tui.screens.launcher, gputrain.tui.commands.train")
+    assert "textual" in names
+    assert "torch" not in names
+    assert "torchvision" not in names
+
+
+def test_the_supervisor_has_neither_torch_nor_textual() -> None:
+    names = loaded("import gputrain.engine.supervisor")
+    assert not names & {"torch", "torchvision", "textual", "rich"}
+
+
+def test_help_loads_next_to_nothing() -> None:
+    names = loaded("import gputrain.tui.cli; gputrain.tui.cli.parser().format_help()")
+    assert not names & {"torch", "textual", "rich", "numpy", "psutil", "msgspec", "yaml", "pynvml"}
+
+
+@pytest.mark.parametrize("command", ["runs", "tail", "stop"])
+def test_commands_about_runs_load_no_torch(command: str) -> None:
+    assert "torch" not in loaded(f"import gputrain.tui.commands.{command}")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["fakes.nvml.fixtures"]
+
 
 @pytest.fixture(autouse=True)
 def private_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import datetime
+import datetime as dt
 import io
 import os
 from pathlib import Path
 
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import GpuSample, HardwareSample
+from gputrain.engine.events import DiskSample, GpuSample, HardwareSample
 from gputrain.engine.text import plain
 
 Value = float | int | str | None
@@ -23,7 +23,7 @@ def flat(sample: HardwareSample) -> dict[str, Value]:
     The names end in the unit. GPU columns are prefixed by the GPU's number (``gpu0_power_w``).
     """
     row: dict[str, Value] = {
-        "time_utc": datetime.datetime.fromtimestamp(sample.wall, datetime.UTC).isoformat(timespec="milliseconds"),
+        "time_utc": dt.datetime.fromtimestamp(sample.wall, dt.UTC).isoformat(timespec="milliseconds"),
         "time_unix_s": round(sample.wall, 3),
         "interval_s": sample.interval,
         "cpu_percent": sample.cpu_percent,
@@ -59,18 +59,18 @@ def flat(sample: HardwareSample) -> dict[str, Value]:
 
 
 def _disk(sample: HardwareSample) -> dict[str, Value]:
-    disk = sample.disk
+    disk = sample.disk or DiskSample()
     return {
-        "disk_read_bytes_per_s": disk and disk.read_rate,
-        "disk_write_bytes_per_s": disk and disk.write_rate,
-        "disk_read_per_s": disk and disk.read_iops,
-        "disk_write_per_s": disk and disk.write_iops,
-        "data_device": (disk and disk.device) or None,
-        "data_device_read_bytes_per_s": disk and disk.device_read_rate,
-        "data_device_write_bytes_per_s": disk and disk.device_write_rate,
-        "data_device_busy_share": disk and disk.device_busy,
-        "data_device_read_latency_s": disk and disk.device_read_latency,
-        "data_device_queue": disk and disk.device_queue,
+        "disk_read_bytes_per_s": disk.read_rate,
+        "disk_write_bytes_per_s": disk.write_rate,
+        "disk_read_per_s": disk.read_iops,
+        "disk_write_per_s": disk.write_iops,
+        "data_device": disk.device or None,
+        "data_device_read_bytes_per_s": disk.device_read_rate,
+        "data_device_write_bytes_per_s": disk.device_write_rate,
+        "data_device_busy_share": disk.device_busy,
+        "data_device_read_latency_s": disk.device_read_latency,
+        "data_device_queue": disk.device_queue,
     }
 
 

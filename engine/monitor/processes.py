@@ -232,11 +232,13 @@ class Owners:
         return GpuProcess(pid=process.pid, memory=process.memory, name=self._name(process.pid), user=user)
 
     def _name(self, pid: int) -> str:
+        """The command line; of paths only their ends, which are what tells commands apart."""
         try:
-            words = (self._proc / str(pid) / "cmdline").read_bytes()[:400].split(b"\0")
+            words = (self._proc / str(pid) / "cmdline").read_bytes()[:1000].split(b"\0")
         except OSError:
             return ""
-        return plain(b" ".join(words).decode("utf-8", "replace").strip(), 60)
+        short = [word.rpartition(b"/")[2] if word.startswith(b"/") else word for word in words]
+        return plain(b" ".join(short).decode("utf-8", "replace").strip(), 60)
 
     def _user(self, pid: int) -> str:
         try:

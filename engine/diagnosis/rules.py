@@ -14,11 +14,11 @@ from msgspec import Struct
 
 from gputrain.engine.diagnosis import memory, supply
 from gputrain.engine.diagnosis.advice import Advice, percent
-from gputrain.engine.diagnosis.signals import Signals, Window
+from gputrain.engine.diagnosis.signals import WINDOW_SECONDS, Signals, Window
 from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps
 
-EVALUATE_EVERY = 5.0
-"""Seconds between evaluations; a hint is raised, and cleared, by two in a row."""
+EVALUATE_EVERY = WINDOW_SECONDS
+"""Seconds between evaluations; a hint is raised, and cleared, by two in a row, whose windows share no event."""
 LITTLE_WAIT, MOSTLY_COMPUTE = 0.05, 0.90
 LOW_UTILIZATION = 70.0
 MUCH_COPY, MUCH_OTHER = 0.20, 0.10

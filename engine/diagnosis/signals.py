@@ -22,7 +22,7 @@ from gputrain.engine.events import (
     Steps,
 )
 
-WINDOW_SECONDS = 15.0
+WINDOW_SECONDS = 12.0
 WARM_UP_SECONDS, WARM_UP_STEPS = 5.0, 10
 """Until both have passed, the queue that was filled before the first step flatters every figure."""
 _LEAST_SECONDS = 4.0
@@ -155,7 +155,7 @@ class Window:
         oldest = self._now - WINDOW_SECONDS
         kept: deque[Any]
         for kept in (self._steps, self._loader, self._hardware):
-            while kept and kept[0].mono < oldest:
+            while kept and kept[0].mono <= oldest:
                 kept.popleft()
 
     def _of_loader(self) -> dict[str, Any]:

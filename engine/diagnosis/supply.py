@@ -140,8 +140,12 @@ def _oversubscribed(s: Signals) -> Advice:
 
 def _disk(s: Signals) -> Advice:
     pressure = "" if s.psi_io is None else f"tasks waited for I/O {percent(s.psi_io)} of the time"
-    action = "More workers help little: keep the data on a faster disk, or prepared images in RAM (cache=ram)."
-    if s.epoch == 0:
+    cached = s.setting("cache", "none") != "none"
+    way = "a faster disk would help" if cached else "keep the data on a faster disk, or prepared images in RAM"
+    action = f"More workers help little: {way}."
+    if s.epoch == 0 and cached:
+        action += " This is the first epoch, in which the cache is filled; later ones need the disk less."
+    elif s.epoch == 0:
         action += " This is the first epoch: if the data fits in memory, the next ones read it from there."
     return Advice(
         _severity(s),

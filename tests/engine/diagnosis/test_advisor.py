@@ -1,0 +1,223 @@
+"""From recorded events to hints: warm-up, the window, phases, and two in a row to raise and to clear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gputrain.engine.diagnosis.rules import Advisor
+from gputrain.engine.diagnosis.signals import Signals, Window
+from gputrain.engine.events import (
+    AnyEvent,
+    GpuSample,
+    HardwareSample,
+    LoaderStats,
+    ModelReady,
+    Phase,
+    PhaseChanged,
+    RunStarted,
+    Steps,
+)
+from gputrain.engine.units import GIB
+
+
+def started(device: str = "cuda:0") -> list[AnyEvent]:
+    return [
+        RunStarted(mono=1.0, run_id="r", settings={"num_workers": 2, "batch_size": 32}, usable_cores=16.0),
+        ModelReady(
+            mono=2.0,
+            model="m",
+            parameters=1,
+            device=device,
+            device_name="d",
+            precision="fp32",
+            channels_last=False,
+            compiled=False,
+            optimizer="sgd",
+            total_steps=1,
+            total_updates=1,
+        ),
+        PhaseChanged(mono=10.0, phase=Phase.TRAINING),
+    ]
+
+
+def second(at: float, wait: float = 0.4, utilization: float | None = 50.0, **more: Any) -> list[AnyEvent]:
+    """What a run tells in one second of training."""
+    gpus = (
+        GpuSample(index=0, cuda_index=1, utilization=100.0, memory_total=80 * GIB),
+        GpuSample(index=1, cuda_index=0, utilization=utilization, memory_total=80 * GIB),
+    )
+    return [
+        Steps(
+            mono=at,
+            step=1,
+            epoch=0,
+            epoch_step=1,
+            images=1,
+            window_steps=10,
+            window_seconds=1.0,
+            images_per_second=1.0,
+            loss=1.0,
+            lr=0.1,
+            data_wait=wait,
+            copy=0.01,
+            compute=1.0 - wait,
+            other=0.0,
+            vram_peak=20 * GIB,
+        ),
+        LoaderStats(
+            mono=at,
+            workers=2,
+            kind="threads",
+            seconds=1.0,
+            samples=10,
+            busy=0.95,
+            cpu_ratio=0.9,
+            run_delay=0.0,
+            read_share=0.1,
+            bytes_read=1000,
+            disk_bytes=500,
+        ),
+        HardwareSample(
+            mono=at,
+            interval=1.0,
+            cpu_percent=more.pop("cpu", 25.0),
+            usable_cores=16.0,
+            ram_total=100,
+            ram_available=60,
+            run_rss=30,
+            gpus=gpus,
+            **more,
+        ),
+    ]
+
+
+def fed(advisor: Advisor, first: int, last: int, **more: Any) -> tuple[str, ...]:
+    """Hints after the seconds `first` … `last`."""
+    for at in range(first, last + 1):
+        for event in second(float(at), **more):
+            advisor.feed(event)
+    return tuple(hint.id for hint in advisor.hints())
+
+
+@pytest.fixture
+def advisor() -> Advisor:
+    one = Advisor()
+    for event in started():
+        one.feed(event)
+    return one
+
+
+def signals_after(seconds: range, device: str = "cuda:0", **more: Any) -> Signals:
+    window = Window()
+    for event in started(device):
+        window.feed(event)
+    for at in seconds:
+        for event in second(float(at), **more):
+            window.feed(event)
+    found = window.signals()
+    assert found is not None
+    return found
+
+
+def test_signals_are_means_over_the_window() -> None:
+    found = signals_after(range(11, 30))
+    assert found.wait == pytest.approx(0.4)
+    assert found.compute == pytest.approx(0.6)
+    assert found.copy == pytest.approx(0.01)
+    assert (found.workers, found.on_gpu, found.usable_cores) == (2, True, 16.0)
+    assert found.busy == pytest.approx(0.95)
+    assert found.from_disk == pytest.approx(0.5)
+    assert found.cpu == pytest.approx(25.0)
+    assert found.idle_cores == pytest.approx(12.0)
+    assert found.ram_used == pytest.approx(0.4)
+    assert found.run_memory == 30
+    assert found.vram == pytest.approx(0.25)
+
+
+def test_the_gpu_is_the_one_that_cuda_names() -> None:
+    assert signals_after(range(11, 30)).utilization == pytest.approx(50.0)
+    assert signals_after(range(11, 30), device="cuda:1").utilization == pytest.approx(100.0)
+    assert signals_after(range(11, 30), device="cpu").utilization is None
+
+
+def test_what_was_not_measured_stays_unknown() -> None:
+    assert signals_after(range(11, 30), utilization=None).utilization is None
+    assert signals_after(range(11, 30), cpu=None).idle_cores is None
+
+
+def test_what_is_older_than_the_window_is_forgotten() -> None:
+    window = Window()
+    for event in started():
+        window.feed(event)
+    for at in range(11, 60):
+        for event in second(float(at), wait=0.9 if at < 40 else 0.1):
+            window.feed(event)
+    found = window.signals()
+    assert found is not None
+    assert found.wait == pytest.approx(0.1)
+
+
+def test_nothing_is_said_during_the_warm_up(advisor: Advisor) -> None:
+    assert fed(advisor, 11, 18) == ()
+
+
+def test_slow_steps_warm_up_by_their_number() -> None:
+    window = Window()
+    for event in started():
+        window.feed(event)
+    (step, *_) = second(20.0)
+    assert isinstance(step, Steps)
+    for at in range(20, 29):
+        window.feed(Steps(**{n: getattr(step, n) for n in step.__struct_fields__} | {"mono": at, "window_steps": 1}))
+    assert not window.warm
+    window.feed(Steps(**{n: getattr(step, n) for n in step.__struct_fields__} | {"mono": 29.0, "window_steps": 1}))
+    assert window.warm
+
+
+def test_two_evaluations_raise_a_hint_and_two_clear_it(advisor: Advisor) -> None:
+    # 5 s of warm-up and 4 s of steps lead to the first evaluation, at 18; the next are at 30, 42 and 54.
+    assert next(at for at in range(11, 60) if fed(advisor, at, at)) == 30
+    good = {"wait": 0.07, "utilization": 90.0}
+    assert next(at for at in range(31, 90) if fed(advisor, at, at, **good) == ()) == 54
+
+
+def test_a_short_stall_raises_nothing(advisor: Advisor) -> None:
+    good = {"wait": 0.07, "utilization": 90.0}
+    fed(advisor, 11, 60, **good)
+    assert fed(advisor, 61, 61, wait=1.0) == ()
+    assert all(fed(advisor, at, at, **good) == () for at in range(62, 100))
+
+
+def test_a_hint_does_not_grow_milder_while_it_is_shown(advisor: Advisor) -> None:
+    assert fed(advisor, 11, 60, wait=0.4) == ("few-workers",)
+    assert advisor.hints()[0].severity == "critical"
+    assert fed(advisor, 61, 120, wait=0.15) == ("few-workers",)
+    assert advisor.hints()[0].severity == "critical"
+    assert "15 % of the time" in advisor.hints()[0].evidence
+
+
+def test_validation_changes_no_hint_and_the_end_clears_all(advisor: Advisor) -> None:
+    assert fed(advisor, 11, 60) == ("few-workers",)
+    advisor.feed(PhaseChanged(mono=61.0, phase=Phase.VALIDATING))
+    assert fed(advisor, 62, 120, cpu=99.0) == ("few-workers",)
+    advisor.feed(PhaseChanged(mono=121.0, phase=Phase.ENDED))
+    assert advisor.hints() == ()
+
+
+def test_the_graver_hint_comes_first(advisor: Advisor) -> None:
+    assert fed(advisor, 11, 60, wait=0.15) == ("few-workers",)
+    for at in range(61, 100):
+        for event in second(float(at), wait=0.3):
+            advisor.feed(
+                event
+                if not isinstance(event, HardwareSample)
+                else HardwareSample(
+                    mono=at, interval=1.0, cpu_percent=25.0, usable_cores=16.0, ram_total=100, ram_available=7
+                )
+            )
+    assert [(hint.id, hint.severity) for hint in advisor.hints()] == [
+        ("few-workers", "critical"),
+        ("ram-pressure", "warning"),
+    ]

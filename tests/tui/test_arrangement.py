@@ -41,8 +41,16 @@ def test_below_the_smallest_size_there_is_no_arrangement(width: int, height: int
 @pytest.mark.parametrize(
     ("size", "gpus", "shown"),
     [
-        ((200, 50), 1, {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"}),
-        ((120, 35), 1, {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"}),
+        (
+            (200, 50),
+            1,
+            {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"},
+        ),
+        (
+            (120, 35),
+            1,
+            {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"},
+        ),
         ((80, 24), 1, {"pipeline", "hints", "throughput", "run", "machine"}),
         ((80, 24), 8, {"pipeline", "hints", "run", "machine"}),
         ((60, 15), 1, {"compact"}),

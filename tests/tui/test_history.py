@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def test_the_whole_run_keeps_count_extremes_and_mean(values: list[float]) -> Non
     assert mean == pytest.approx(sum(values) / len(values), abs=1e-3)
     assert whole[0].first == 0
     assert whole[-1].last == len(values) - 1
-    assert all(before.last < after.first for before, after in zip(whole, whole[1:], strict=False))
+    assert all(before.last < after.first for before, after in pairwise(whole))
 
 
 @given(Values, st.lists(st.integers(0, 600), max_size=5))
@@ -62,7 +64,11 @@ def test_the_recent_past_is_as_it_came_and_the_far_past_is_coarse() -> None:
     for x in range(16):
         history.add(float(x), float(x))
     curve = history.curve()
-    assert curve.since(13) == (Bucket(13, 13, 13, 13, 13, 1), Bucket(14, 14, 14, 14, 14, 1), Bucket(15, 15, 15, 15, 15, 1))
+    assert curve.since(13) == (
+        Bucket(13, 13, 13, 13, 13, 1),
+        Bucket(14, 14, 14, 14, 14, 1),
+        Bucket(15, 15, 15, 15, 15, 1),
+    )
     assert [bucket.points for bucket in curve.since(0)] == [4, 4, 4, 4]
     assert curve.newest == 15
 

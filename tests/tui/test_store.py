@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -253,7 +254,7 @@ def test_batches_and_looks_make_no_difference(cuts: list[int], looks: bool) -> N
         one_by_one.apply(event)
     in_batches = RunStore()
     edges = [0, *sorted(cuts), len(SOME_RUN)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         in_batches.apply_all(SOME_RUN[first:last])
         if looks:
             in_batches.snapshot()

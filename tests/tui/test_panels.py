@@ -1,0 +1,314 @@
+"""What the panels say, drawn without a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import scripted
+from msgspec.structs import replace
+
+from gputrain.engine.events import (
+    AnyEvent,
+    GpuProcess,
+    GpuSample,
+    HardwareSample,
+    Hint,
+    HintsChanged,
+    LoaderStats,
+    LogLine,
+    MigSample,
+    Outcome,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    Steps,
+)
+from gputrain.tui import lines
+from gputrain.tui.lines import Line
+from gputrain.tui.store import RunStore
+from gputrain.tui.widgets.compact import draw_compact
+from gputrain.tui.widgets.gpus import draw_gpus, gpu_line
+from gputrain.tui.widgets.hints import draw_hints
+from gputrain.tui.widgets.keybar import draw_keys
+from gputrain.tui.widgets.log import entry_line, matching
+from gputrain.tui.widgets.machine import cores_strip, draw_cpu, draw_disk, draw_ram
+from gputrain.tui.widgets.panel import View
+from gputrain.tui.widgets.pipeline import bottleneck, draw_pipeline
+from gputrain.tui.widgets.run import draw_run
+from gputrain.tui.widgets.status import draw_status
+
+
+def view(*events: AnyEvent, **changes: object) -> View:
+    script, store = scripted.Script(), RunStore()
+    for event in events:
+        store.apply(script.at(event, 0.5))
+    return View(now=store.snapshot(), caught_up=True, **changes)  # type: ignore[arg-type]
+
+
+def text(drawn: Sequence[Line]) -> str:
+    return "\n".join("".join(part for part, _ in line).rstrip() for line in drawn)
+
+
+def roles(drawn: Sequence[Line], part: str) -> set[str]:
+    return {role for line in drawn for shown, role in line if part in shown}
+
+
+def window(wait: float, copy: float | None, compute: float, other: float) -> Steps:
+    return replace(scripted.steps(0, seconds=1.0), data_wait=wait, copy=copy, compute=compute, other=other)
+
+
+def slow_disk() -> LoaderStats:
+    return replace(scripted.loader(), read_share=0.95)
+
+
+@pytest.mark.parametrize(
+    ("events", "stage"),
+    [
+        ((), None),
+        ((window(0.3, 0.0, 0.7, 0.0), scripted.loader()), "workers"),
+        ((window(0.3, 0.0, 0.7, 0.0),), "workers"),
+        ((window(0.3, 0.0, 0.7, 0.0), slow_disk()), "disk"),
+        ((window(0.02, 0.2, 0.78, 0.0),), "copy"),
+        ((window(0.02, 0.0, 0.7, 0.28),), "other"),
+        ((window(0.15, None, 0.5, 0.35),), "other"),
+        ((window(0.05, 0.05, 0.88, 0.02),), "compute"),
+    ],
+)
+def test_the_bottleneck_is_the_largest_wait(events: tuple[AnyEvent, ...], stage: str | None) -> None:
+    found = bottleneck(view(*events).now)
+    assert (found[0] if found else None) == stage
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(196, 4), (116, 4), (76, 4), (76, 2), (56, 2), (56, 1)])
+def test_the_pipeline_names_every_stage(columns: int, rows: int) -> None:
+    shown = view(*scripted.start(), scripted.steps(3), scripted.loader(), scripted.hardware(3))
+    drawn = draw_pipeline(shown.now, columns, rows)
+    assert len(drawn) <= rows
+    for stage in ("disk", "8 workers", "queue", "copy", "GPU"):
+        assert stage in text(drawn) or columns < 76
+    assert all(lines.width(line) <= columns for line in drawn) or columns < 76
+
+
+def test_on_the_cpu_nothing_is_copied() -> None:
+    shown = view(*scripted.start(gpus=0), scripted.steps(3, gpu=False), scripted.loader(), scripted.hardware(3, gpus=0))
+    drawn = text(draw_pipeline(shown.now, 116, 4))
+    assert "copy" not in drawn
+    assert "CPU compute" in drawn
+
+
+def test_one_gpu_is_a_block_with_all_its_figures() -> None:
+    drawn = text(draw_gpus(view(*scripted.start(), scripted.hardware(0)), 96, 6))
+    for figure in (
+        "NVIDIA GeForce RTX 3090",
+        "71 %",
+        "17/24 GiB",
+        "282/350 W",
+        "67 °C",
+        "SM 1 695/2 100 MHz",
+        "power cap",
+    ):
+        assert figure in drawn
+
+
+@pytest.mark.parametrize("columns", [36, 56, 76, 116])
+def test_eight_gpus_fold_to_a_line_each(columns: int) -> None:
+    drawn = draw_gpus(view(*scripted.start(8), scripted.hardware(1, gpus=8)), columns, 8)
+    assert len(drawn) == 8
+    for index, line in enumerate(drawn):
+        assert text([line]).startswith(f"{index} ")
+        assert " %" in text([line])
+        assert lines.width(line) == columns
+
+
+def test_gpus_that_have_no_row_are_counted() -> None:
+    assert "and 4 more" in text(draw_gpus(view(scripted.hardware(1, gpus=8)), 80, 5))
+
+
+def test_without_a_driver_the_run_is_on_the_cpu_and_that_is_said() -> None:
+    assert text(draw_gpus(view(*scripted.start(0), scripted.hardware(1, gpus=0)), 60, 9)) == (
+        "no NVIDIA driver: training on CPU"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ("lost: it has fallen off the bus", "LOST: it has fallen off the bus"),
+        ("no answer for 3 s", "NO FIGURES: no answer for 3 s"),
+    ],
+)
+@pytest.mark.parametrize("rows", [2, 12])
+def test_a_gpu_that_cannot_be_read_is_named_with_the_cause(error: str, shown: str, rows: int) -> None:
+    sample = HardwareSample(interval=1, gpus=(scripted.gpu(0, 1), GpuSample(index=1, name="RTX 3090", error=error)))
+    drawn = draw_gpus(view(sample), 96, rows)
+    assert shown in text(drawn)
+    assert "RTX 3090" in text(drawn)
+    assert roles(drawn, shown) == {"bad"}
+
+
+def test_a_figure_that_a_gpu_does_not_tell_is_missing_and_not_zero() -> None:
+    line = gpu_line(GpuSample(index=0, name="odd"), 80)
+    assert "0 %" not in text([line])
+    assert "–" in text([line])
+    assert "·····" in text([line])
+
+
+def test_mig_has_no_utilization_and_says_so() -> None:
+    gpu = GpuSample(index=0, name="A100", mig=True, instances=(MigSample(name="1g.5gb"), MigSample(name="2g.10gb")))
+    drawn = text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
+    assert "MIG 1g.5gb, 2g.10gb: NVML has no utilization for instances" in drawn
+    assert "MIG" in text([gpu_line(gpu, 80)])
+
+
+@pytest.mark.parametrize(
+    ("reason", "role"),
+    [("power cap", "dim"), ("software thermal", "warn"), ("hardware thermal", "bad"), ("power brake", "bad")],
+)
+def test_a_lowered_clock_is_as_bad_as_its_reason(reason: str, role: str) -> None:
+    gpu = replace(scripted.gpu(0, 1), throttle=(reason,))
+    drawn = draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6)
+    assert roles(drawn, reason) == {role}
+
+
+def test_somebody_else_on_the_gpu_is_named() -> None:
+    mine, foreign = GpuProcess(pid=1, ours=True), GpuProcess(pid=2, user="eve", memory=1)
+    gpu = replace(scripted.gpu(0, 1), processes=(mine, foreign))
+    assert "also used by eve" in text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
+
+
+def test_a_machine_without_sensors_shows_no_zero() -> None:
+    bare = view(HardwareSample(interval=1.0))
+    for draw in (draw_cpu, draw_ram, draw_disk):
+        drawn = text(draw(bare, 60, 8))
+        assert "0 %" not in drawn
+        assert "0 MiB" not in drawn
+
+
+@pytest.mark.parametrize("count", [1, 16, 64, 224])
+def test_the_cores_fit_whatever_their_number(count: int) -> None:
+    assert 1 <= lines.width(cores_strip((50.0,) * count, 40)) <= 40
+
+
+def test_one_busy_core_of_many_is_not_hidden() -> None:
+    drawn = text([cores_strip((0.0,) * 100 + (100.0,) + (0.0,) * 99, 40)])
+    assert drawn.count("█") == 1
+
+
+def test_a_hint_is_symptom_evidence_and_action() -> None:
+    drawn = text(draw_hints(view(HintsChanged(hints=(scripted.HINT,))), 100, 10))
+    assert "▲ CPU-bound decoding" in drawn
+    assert "8 workers on 8 cores" in drawn
+    assert "→ cache=disk keeps decoded images" in drawn
+
+
+@pytest.mark.parametrize("rows", range(2, 12))
+def test_hints_never_take_more_rows_than_there_are_and_say_what_is_missing(rows: int) -> None:
+    many = HintsChanged(hints=tuple(replace(scripted.HINT, id=str(number)) for number in range(6)))
+    drawn = draw_hints(view(many), 60, rows)
+    assert len(drawn) <= rows
+    assert "CPU-bound" in text(drawn)
+    assert "→" in text(drawn)
+    if rows > 3:
+        assert "more" in text(drawn)
+
+
+def test_before_the_first_step_hints_are_promised_and_then_absent() -> None:
+    assert text(draw_hints(view(*scripted.start()), 60, 5)) == "hints come with the first steps"
+    assert text(draw_hints(view(*scripted.start(), scripted.steps(0)), 60, 5)) == "nothing stands out"
+
+
+def test_a_run_without_supervisor_says_what_is_left() -> None:
+    gone = view(*scripted.start(), scripted.checkpoint(0), live=False)
+    assert "supervisor is gone" in text(draw_hints(gone, 60, 5))
+    assert "newest checkpoint is of step 5004" in text(draw_hints(gone, 60, 5)).replace("\n", " ")
+    assert "supervisor is gone" in text([draw_status(gone, 120)])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "word"),
+    [
+        (Outcome.FINISHED, "finished"),
+        (Outcome.STOPPED, "stopped"),
+        (Outcome.FAILED, "failed"),
+        (Outcome.KILLED, "killed"),
+    ],
+)
+def test_the_status_names_the_end(outcome: Outcome, word: str) -> None:
+    assert word in text([draw_status(view(*scripted.start(), RunEnded(outcome=outcome, reason="why")), 120)])
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.ENDED])
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_the_status_names_every_phase(phase: Phase, columns: int) -> None:
+    line = draw_status(view(scripted.start()[0], PhaseChanged(phase=phase)), columns)
+    assert phase.value in text([line])
+    assert lines.width(line) == columns
+
+
+def test_what_comes_before_the_first_step_has_progress_and_an_estimate() -> None:
+    first = PhaseChanged(phase=Phase.DRAWING_DATA, done=0, total=3000, unit="images")
+    line = draw_status(view(scripted.start()[0], first, replace(first, done=1020)), 120)
+    for part in ("drawing the demo images", "34 %", "1 020/3 000 images", "ETA 1 s"):
+        assert part in text([line])
+
+
+def test_the_status_holds_still_while_figures_change() -> None:
+    shown = [
+        text([draw_status(view(*scripted.start(), replace(scripted.steps(9), step=step, images_per_second=rate)), 160)])
+        for step, rate in ((8, 84.2), (12_204, 1184.0), (104_000, 951.0))
+    ]
+    for part in ("img/s", "/250 200", "rtx-3090"):
+        assert len({line.index(part) for line in shown}) == 1
+
+
+def test_key_figures_fit_their_columns() -> None:
+    shown = view(*scripted.start(), scripted.steps(1), scripted.validated(0))
+    for columns in (30, 80):
+        assert all(lines.width(line) <= columns for line in draw_run(shown.now, columns, 8))
+    assert "accuracy 16.8 % in epoch 1" in text(draw_run(shown.now, 80, 12))
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2, 8])
+def test_the_smallest_window_has_all_that_matters(gpus: int) -> None:
+    shown = view(
+        *scripted.start(gpus), scripted.steps(1), scripted.hardware(1, gpus), HintsChanged(hints=(scripted.HINT,))
+    )
+    drawn = draw_compact(shown, 60, 13)
+    assert len(drawn) <= 13
+    for index in range(gpus):
+        assert any(text([line]).startswith(f"{index} ") for line in drawn)
+    for part in ("img/s", "CPU 9", "▲ CPU-bound decoding", "→ cache=disk", "bottleneck: workers", "step 4"):
+        assert part in text(drawn).replace("step       4", "step 4")
+
+
+def test_the_log_shows_time_and_level_in_words() -> None:
+    entry = view(LogLine(text="plain line")).now.journal[0]
+    assert text([entry_line(entry)]).endswith("plain line")
+    assert "error: " in text([entry_line(replace(entry, kind="error"))])
+
+
+def test_a_search_is_of_any_case_and_only_what_holds_it_is_shown() -> None:
+    shown = view(LogLine(text="CUDA out of memory"), LogLine(text="fine"), search="cuda")
+    assert [entry.text for entry in matching(shown)] == ["CUDA out of memory"]
+
+
+def test_all_keys_are_shown_at_the_smallest_width() -> None:
+    assert text([draw_keys(60)]).split()[-1] == "^p"
+    assert "palette" in text([draw_keys(120)]) or "search" in text([draw_keys(160)])
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold]name[/] \u202e\x00日本"
+
+Draw = Callable[[View, int, int], list[Line]]
+
+
+@pytest.mark.parametrize("draw", [draw_gpus, draw_hints, draw_compact, draw_disk])
+def test_hostile_names_are_harmless(draw: Draw) -> None:
+    hint = Hint(id="x", severity="critical", title=HOSTILE, evidence=HOSTILE, action=HOSTILE)
+    gpu = GpuSample(index=0, name=HOSTILE, error="", throttle=(HOSTILE,), processes=(GpuProcess(pid=3, user=HOSTILE),))
+    sample = replace(scripted.hardware(1), gpus=(gpu, replace(gpu, index=1, error=HOSTILE)))
+    drawn = text(draw(view(*scripted.start(), sample, HintsChanged(hints=(hint,))), 100, 12))
+    assert "\x1b" not in drawn
+    assert "\u202e" not in drawn
+    assert "\x00" not in drawn

@@ -61,7 +61,7 @@ def start(run: RunDir) -> None:
     _started[:] = [p for p in _started if p.poll() is None]
     # A new session: no hang-up, no Ctrl-C of this terminal reaches it. -P keeps the current
     # folder off sys.path, where a user's engine.py or queue.py would be found before ours.
-    with run.supervisor_log.open("ab") as log:
+    with open(run.supervisor_log, "ab", opener=_private) as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory)],
             stdin=subprocess.DEVNULL,
@@ -80,6 +80,10 @@ def start(run: RunDir) -> None:
         time.sleep(0.01)
     said = _last_line(run.supervisor_log)
     raise RuntimeError(f"the run's supervisor did not start{': ' + said if said else ''} ({run.supervisor_log})")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _last_line(path: Path) -> str:

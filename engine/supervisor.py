@@ -62,6 +62,8 @@ STOP_NOW_SECONDS = 10.0
 
 def supervise(run: RunDir) -> int:
     """Own `run` from its start to its end. Returns an exit code for the process table; the record has the truth."""
+    # Whatever this run or its children write is its owner's alone.
+    os.umask(0o077)
     lock = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -235,8 +237,10 @@ class Supervisor:
             step=self._status.step,
         )
         self._write(PhaseChanged(phase=Phase.ENDED))
-        self._write(ended)
+        # Whoever reads the last event may look at the status next.
+        self._status.learn(ended)
         self._status.write()
+        self._write(ended)
         self._record.close()
         self._log.close()
         self._server.close()

@@ -72,7 +72,9 @@ class Feed:
         size = batch.images.nbytes
         if self._stream is None:
             # On the CPU nothing is moved; the loader's memory is read before the next batch is asked for.
-            return DeviceBatch(batch.images, batch.labels, flip, batch.number, None, 0)
+            # The loss keeps its labels for the backward pass, and autograd takes a write to another slot of the
+            # same ring for a write to them: they need memory of their own.
+            return DeviceBatch(batch.images, batch.labels.clone(), flip, batch.number, None, 0)
         device = self._compute.device
         with torch.cuda.stream(self._stream), clock.copying(self._stream):
             images = batch.images.to(device, non_blocking=self._async)

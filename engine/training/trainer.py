@@ -146,7 +146,6 @@ class Trainer:
             self._train_epoch()
             if self._position.batch:
                 # In mid-epoch: the run was asked to stop, or has done its max_steps.
-                self._windows.report(self._position, self._lr, self._scale(), force=True)
                 return
             self._end_epoch(time.perf_counter() - began, self._position.images - first_image)
 
@@ -173,6 +172,7 @@ class Trainer:
                     break
         finally:
             batches.close()
+        self._windows.report(where, self._lr, self._scale(), force=True)
         if where.batch >= len(self._train_loader):
             where.batch = 0
 
@@ -237,7 +237,6 @@ class Trainer:
 
     def _end_epoch(self, seconds: float, images: int) -> None:
         where = self._position
-        self._windows.report(where, self._lr, self._scale(), force=True)
         loss = self._windows.losses.take_epoch()
         self._reporter.send(
             EpochEnded(

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from gputrain.tui.keys import KEYS
 from gputrain.tui.leaving import Leaving
@@ -18,6 +19,13 @@ from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.terminal import only_changes
 from gputrain.tui.theme import NIGHT, TERMINAL, THEMES, wants_ascii
+
+
+class _AsciiScrollBar(ScrollBarRender):
+    """A scroll bar without the eighths of blocks at its ends."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
 
 
 class GpuTrainApp(App[int]):
@@ -33,6 +41,7 @@ class GpuTrainApp(App[int]):
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
         self.set_class(wants_ascii(), "-ascii")
+        ScrollBar.renderer = _AsciiScrollBar if wants_ascii() else ScrollBarRender
         self._source = source
         self.leaving: Leaving | None = None
         """How the person left a run; None if they left none."""

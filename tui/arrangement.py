@@ -31,7 +31,7 @@ def arrange(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str,
         rows: list[Row] = [(body, [(full, 1.0)])]
     elif width >= 150 and body >= 36:
         rows = _large(body, gpus)
-    elif width >= 100 and body >= 28:
+    elif width >= 100 and body >= max(28, 19 + _medium_machine(gpus)):
         rows = _medium(body, gpus)
     elif width >= 76 and body >= 20:
         rows = _column(body, gpus)
@@ -72,8 +72,12 @@ def _large(body: int, gpus: int) -> list[Row]:
     ]
 
 
+def _medium_machine(gpus: int) -> int:
+    return max(6, 2 + (gpus if gpus > 1 else 4))
+
+
 def _medium(body: int, gpus: int) -> list[Row]:
-    machine = max(6, 2 + (gpus if gpus > 1 else 4))
+    machine = _medium_machine(gpus)
     left = body - 6 - machine
     hints = 7 if left >= 20 else 5
     log = max(3, min(8, (left - hints) // 3))

@@ -6,7 +6,7 @@ say anything else. Target ranges of GPU, CPU and RAM are those of the guides tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from msgspec import Struct
@@ -324,8 +324,21 @@ _METRICS = (
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _METRICS}
 """All metrics by key, in the order of the help screen."""
 
-NEUTRAL_THROTTLE = ("power cap",)
-"""Reasons for a lowered clock that are settings, not trouble."""
+_THROTTLE: dict[str, Level] = {
+    "power cap": "plain",
+    "application clocks": "plain",
+    "sync boost": "plain",
+    "display clocks": "plain",
+    "hardware slowdown": "bad",
+    "hardware thermal": "bad",
+    "power brake": "bad",
+}
+_WORST: tuple[Level, ...] = ("bad", "warn", "plain")
+
+
+def throttle_level(reasons: Iterable[str]) -> Level:
+    """How bad it is that the clock is lowered for `reasons`: settings are neutral, heat by software is a warning."""
+    return min((_THROTTLE.get(reason, "warn") for reason in reasons), key=_WORST.index, default="plain")
 
 
 def tick(metric: Metric) -> Show:

@@ -41,7 +41,7 @@ NIGHT = Theme(
     surface="#16161e",
     panel="#1f2335",
     dark=True,
-    variables={"line": "#343b58", "line-focus": "#7aa2f7"},
+    variables={"border-blurred": "#343b58"},
 )
 DAY = Theme(
     name="gputrain-day",
@@ -56,14 +56,9 @@ DAY = Theme(
     surface="#f4f4f6",
     panel="#e2e3e8",
     dark=False,
-    variables={"line": "#b8bccb", "line-focus": "#2e5aa8"},
+    variables={"border-blurred": "#b8bccb"},
 )
-_ANSI = BUILTIN_THEMES["ansi-dark"]
-TERMINAL = replace(
-    _ANSI,
-    name="gputrain-terminal",
-    variables={**_ANSI.variables, "line": "ansi_bright_black", "line-focus": "ansi_blue"},
-)
+TERMINAL = replace(BUILTIN_THEMES["ansi-dark"], name="gputrain-terminal")
 THEMES = (NIGHT, DAY, TERMINAL)
 """The terminal's own sixteen colours are the cheapest to send, and the only ones that `NO_COLOR` can take away."""
 

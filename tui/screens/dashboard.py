@@ -44,6 +44,7 @@ from gputrain.tui.widgets.too_small import TooSmallPanel
 class DashboardScreen(Screen[None]):
     """Panels over one frame at a time. Events are read by a thread; this screen never waits for them."""
 
+    AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key.keys, key.action, key.label, tooltip=key.help) for key in KEYS if key.keys != "tab"),
         Binding("ctrl+c", "leave", "quit", show=False, priority=True),

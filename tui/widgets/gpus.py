@@ -26,8 +26,16 @@ def throttle(gpu: GpuSample) -> Span | None:
     """Why the clock is lowered, in words; None if nothing lowers it."""
     if not gpu.throttle:
         return None
-    neutral = all(reason in metrics.NEUTRAL_THROTTLE for reason in gpu.throttle)
-    return ", ".join(plain(reason, 40) for reason in gpu.throttle), "dim" if neutral else "bad"
+    level = metrics.throttle_level(gpu.throttle)
+    return ", ".join(plain(reason, 40) for reason in gpu.throttle), "dim" if level == "plain" else level
+
+
+def unreadable(gpu: GpuSample) -> str:
+    """What to say of a GPU that gives no figures; the word is the sign in monochrome too."""
+    why = plain(gpu.error, 120)
+    if "lost" not in why.lower():
+        return f"NO FIGURES: {why}"
+    return f"LOST: {why.removeprefix('lost: ')}"
 
 
 def vram_percent(gpu: GpuSample) -> float | None:
@@ -41,16 +49,18 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
     """One GPU in one line."""
     start: Line = ((f"{gpu.index} ", "title"),)
     if gpu.error:
-        return (*start, (f"LOST: {plain(gpu.error, 80)}", "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
+        return (*start, (unreadable(gpu), "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
     used, full = gpu.utilization, vram_percent(gpu)
     lowered = throttle(gpu)
     tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
     tail += [(right(words.celsius(gpu.temperature), 6), role("temperature", gpu.temperature)), (" ", "text")]
     if columns >= 72:
         tail.append((pad(lowered[0] if lowered else "", 14), lowered[1] if lowered else "dim"))
-    elif lowered is not None and lowered[1] == "bad":
-        tail.append(("HOT", "bad"))
-    figures = [(right(words.percent(used), 6), role("gpu", used)), ("  ", "text")]
+    elif lowered is not None and lowered[1] != "dim":
+        tail.append(("SLOWED", lowered[1]))
+    # NVML has no utilization for a GPU that is divided into instances.
+    told = "MIG" if gpu.mig and used is None else words.percent(used)
+    figures = [(right(told, 6), role("gpu", used)), ("  ", "text")]
     memory: Line = ((f" {right(words.of_size(gpu.memory_used, gpu.memory_total), 13)}", role("vram", full)),)
     room = max(0, columns - width((*start, *figures, *memory, *tail)) - 2)
     first = room // 2
@@ -69,16 +79,22 @@ def gpu_block(gpu: GpuSample, columns: int) -> list[Line]:
     """One GPU in four rows: name, utilization, memory, the rest."""
     name = line((f"{gpu.index} ", "title"), (plain(gpu.name, 60) or "GPU", "bright"))
     if gpu.error:
-        return [name, line((f"  LOST: {plain(gpu.error, 120)}", "bad"))]
+        return [name, line((f"  {unreadable(gpu)}", "bad"))]
     lowered = throttle(gpu)
     state: Line = ((f"clock lowered by: {lowered[0]}", lowered[1]),) if lowered else ()
     full = vram_percent(gpu)
+    used = _meter("util", gpu.utilization, words.percent(gpu.utilization), role("gpu", gpu.utilization), columns)
     return [
         spread(name, state, columns),
-        _meter("util", gpu.utilization, words.percent(gpu.utilization), role("gpu", gpu.utilization), columns),
+        _instances(gpu) if gpu.mig else used,
         _meter("VRAM", full, words.of_size(gpu.memory_used, gpu.memory_total), role("vram", full), columns),
         _rest(gpu, columns),
     ]
+
+
+def _instances(gpu: GpuSample) -> Line:
+    named = ", ".join(plain(instance.name, 40) for instance in gpu.instances) or "no instances"
+    return line(("  MIG ", "dim"), f"{named}: NVML has no utilization for instances")
 
 
 def _meter(label: str, percent: float | None, value: str, value_role: Role, columns: int) -> Line:
@@ -101,7 +117,7 @@ def _rest(gpu: GpuSample, columns: int) -> Line:
         spans.append((f"SM {words.whole(gpu.sm_clock)}{fastest} MHz  ", "dim"))
     if gpu.pcie_rx is not None or gpu.pcie_tx is not None:
         spans.append((f"PCIe ↓ {words.byte_rate(gpu.pcie_rx)} ↑ {words.byte_rate(gpu.pcie_tx)}", "dim"))
-    foreign = [process for process in gpu.processes if not process.ours]
+    foreign = [process for process in gpu.processes if not process.ours and not process.hidden]
     if foreign:
         who = plain(foreign[0].user or str(foreign[0].pid), 20)
         spans.insert(1, (f"also used by {who}" + (f" +{len(foreign) - 1}  " if len(foreign) > 1 else "  "), "warn"))

@@ -24,8 +24,9 @@ def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
     if not now.hints:
         return [line((_nothing(now), "dim"))]
     drawn: list[Line] = []
+    first = rows - 1 if len(now.hints) > 1 and rows > 3 else rows
     for number, hint in enumerate(now.hints):
-        block = hint_lines(hint, columns, rows if number == 0 else 6)
+        block = hint_lines(hint, columns, first if number == 0 else 6)
         gap = 1 if drawn and rows - len(drawn) > len(block) + 1 else 0
         last = number == len(now.hints) - 1
         if len(drawn) + gap + len(block) > rows - (0 if last else 1) and drawn:

@@ -131,13 +131,9 @@ class Panel(Widget, can_focus=True):
         """Draw for the new size."""
         self.redraw()
 
-    def on_focus(self) -> None:
-        """Mark the frame."""
-        self.redraw()
-
-    def on_blur(self) -> None:
-        """Unmark the frame."""
-        self.redraw()
+    def on_mount(self) -> None:
+        """The frame shows whether the keys go here."""
+        self.watch(self, "has_focus", self.redraw, init=False)
 
     @property
     def text(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gputrain.engine.events import Outcome, Phase
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
-from gputrain.tui.lines import Line, Span, bar, cut, fit, line, right, width
+from gputrain.tui.lines import Line, Span, bar, cut, fit, line, pad, right, width
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
 from gputrain.tui.widgets.panel import Panel, View
@@ -24,10 +24,10 @@ def state(view: View) -> Span:
     now = view.now
     if now.outcome is not None:
         return _OUTCOMES[now.outcome.outcome]
-    if not view.caught_up:
-        return f"○ reading the record, {words.whole(now.seq)} events", "text"
     if view.error:
         return f"■ {plain(view.error, 200)}", "bad"
+    if not view.caught_up:
+        return f"○ reading the record, {words.whole(now.seq)} events", "text"
     if not view.live:
         return f"■ {GONE}", "bad"
     if now.phase.phase in (Phase.PAUSED, Phase.STOPPING):
@@ -62,7 +62,8 @@ def epoch_words(now: Snapshot) -> str:
     """``epoch 3/50``, empty before the first step."""
     if now.steps is None:
         return ""
-    return f"epoch {now.steps.epoch + 1}" + (f"/{now.epochs}" if now.epochs else "")
+    epoch = str(now.steps.epoch + 1)
+    return f"epoch {right(epoch, len(str(now.epochs)))}/{now.epochs}" if now.epochs else f"epoch {epoch}"
 
 
 def name(now: Snapshot) -> str:
@@ -85,7 +86,9 @@ def draw_status(view: View, columns: int) -> Line:
         line(epoch_words(now)) if now.steps else (),
         percent,
         line((f"{right(words.rate(now.images_per_second), 6)} img/s", "bright")) if now.steps else (),
-        line(f"ETA {words.duration(left)}") if left is not None and now.outcome is None and not view.gone else (),
+        line(f"ETA {pad(words.duration(left), 11)}")
+        if left is not None and now.outcome is None and not view.gone
+        else (),
         line(progress_words(now)),
         line((profile, "dim")),
     ]
@@ -101,7 +104,7 @@ def draw_status(view: View, columns: int) -> Line:
     return fit(tuple(joined), columns)
 
 
-class StatusPanel(Panel):
+class StatusPanel(Panel, can_focus=False):
     """One line without a frame."""
 
     FRAME = False

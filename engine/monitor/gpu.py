@@ -61,6 +61,7 @@ class GpuReader:
         )
         # A divided GPU has no counters of its own.
         self._gpm = None if device.mig_mode else open_gpm(nvml, handle)
+        self._answered = False
         self._pcie: dict[str, float] = {}
         self._links: tuple[float, int, int] | None = None
 
@@ -79,9 +80,10 @@ class GpuReader:
         self._nvml.must(self._nvml.api.nvmlDeviceGetUUID, self._device.handle)  # a lost GPU fails here
         if pcie and self.blocks_for_pcie:
             self._pcie = self._measure_pcie()
+        vital = {**self._load(), **self._power_and_heat()}
+        self._check(vital)
         figures: dict[str, Any] = {
-            **self._load(),
-            **self._power_and_heat(),
+            **vital,
             **self._clocks(),
             **self._errors_and_links(),
             **self._pcie,
@@ -101,6 +103,13 @@ class GpuReader:
 
     def _figure(self, call: Any, *arguments: Any) -> Any:
         return self._nvml.optional(call, *arguments)
+
+    def _check(self, vital: dict[str, Any]) -> None:
+        """A GPU that hangs may fail call by call with unknown errors, which one by one would pass for absent."""
+        answers = any(vital[name] is not None for name in ("utilization", "memory_used", "power", "temperature"))
+        if self._answered and not answers:
+            raise NvmlError("none of its sensors answers any more", 999)
+        self._answered = self._answered or answers
 
     def _load(self) -> dict[str, Any]:
         api, handle = self._nvml.api, self._device.handle

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 
 import msgspec
 
@@ -19,7 +18,7 @@ OPEN_PATIENCE = 2.0
 """The same for the first sample, as the driver may have to wake the GPUs."""
 SILENT_AFTER = 2.0
 """Seconds without an answer after which a GPU is said to be silent and its last figures are dropped."""
-REOPEN_AFTER = 30.0
+REOPEN_AFTER = 60.0
 """Seconds between attempts to find a driver that is missing, or a GPU that was lost."""
 PCIE_EVERY = 5.0
 """Seconds between two measurements of a GPU's PCIe traffic, where one blocks for 20 ms; one GPU at a time."""
@@ -90,8 +89,9 @@ class _Worker:
 class GpuWatch:
     """Reads all GPUs on request; `read` and `close` are called on one thread and never hang."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, only: frozenset[int] | None = None) -> None:
+        """`only` has the numbers of the GPUs to read; None: all."""
+        self._only = only
         self._changed = threading.Condition()
         self._workers: list[_Worker] = []
         self._unreadable: list[GpuSample] = []
@@ -99,7 +99,7 @@ class GpuWatch:
         self._error = ""
         self._opening_since: float | None = None
         self._tried_at = float("-inf")
-        self._healthy_at = self._clock()
+        self._healthy_at = time.monotonic()
         self._first = True
 
     def read(self) -> tuple[tuple[GpuSample, ...], str]:
@@ -110,7 +110,7 @@ class GpuWatch:
                 lambda: self._opening_since is None, OPEN_PATIENCE if self._first else PATIENCE
             )
             self._first = False
-            now = self._clock()
+            now = time.monotonic()
             if not opened and self._opening_since is not None:
                 silent = now - self._opening_since
                 return (), f"NVML gives no answer for {silent:.0f} s" if silent >= SILENT_AFTER else _NOT_YET
@@ -119,7 +119,7 @@ class GpuWatch:
             for worker in idle:
                 worker.ask(now, pcie=worker is turn)
             self._changed.wait_for(lambda: all(w.asked_at is None for w in self._workers), PATIENCE)
-            samples = [worker.sample(self._clock()) for worker in self._workers] + self._unreadable
+            samples = [worker.sample(time.monotonic()) for worker in self._workers] + self._unreadable
         if not any(sample.error for sample in samples):
             self._healthy_at = now
         return tuple(sorted(samples, key=lambda sample: sample.index)), self._error
@@ -149,7 +149,7 @@ class GpuWatch:
         return min(due, key=lambda one: one.pcie_at, default=None)
 
     def _open_if_due(self) -> None:
-        now = self._clock()
+        now = time.monotonic()
         if self._opening_since is not None or now - self._tried_at < REOPEN_AFTER:
             return
         if self._nvml is not None:
@@ -169,12 +169,12 @@ class GpuWatch:
         nvml: Nvml | None = None
         try:
             nvml = Nvml()
-            readers, unreadable = _readers(nvml)
+            readers, unreadable = _readers(nvml, self._only)
         except NvmlError as failure:
             error = str(failure)
         if nvml is not None and not readers and not unreadable:
             nvml.close()
-            nvml, error = None, error or "the NVIDIA driver finds no GPU"
+            nvml, error = None, error or _no_gpu(self._only)
         with self._changed:
             self._nvml, self._error, self._unreadable = nvml, error, unreadable
             self._workers = [_Worker(reader, self._changed) for reader in readers]
@@ -182,19 +182,24 @@ class GpuWatch:
             self._changed.notify_all()
 
 
-def _readers(nvml: Nvml) -> tuple[list[GpuReader], list[GpuSample]]:
+def _readers(nvml: Nvml, only: frozenset[int] | None) -> tuple[list[GpuReader], list[GpuSample]]:
     found = nvml.devices()
     devices = [one for one in found if isinstance(one, Device)]
     shown = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
     cuda_index = {device.uuid: number for number, device in enumerate(shown)}
-    unreadable = [GpuSample(index=one.index, error=one.reason) for one in found if isinstance(one, Unreadable)]
+    wanted = [one for one in found if only is None or one.index in only]
+    unreadable = [GpuSample(index=one.index, error=one.reason) for one in wanted if isinstance(one, Unreadable)]
     readers = []
-    for device in devices:
+    for device in (one for one in wanted if isinstance(one, Device)):
         try:
             readers.append(GpuReader(nvml, device, cuda_index))
         except NvmlError as error:  # lost since it was counted
             unreadable.append(GpuSample(index=device.index, uuid=device.uuid, name=device.name, error=str(error)))
     return readers, unreadable
+
+
+def _no_gpu(only: frozenset[int] | None) -> str:
+    return "the NVIDIA driver finds no GPU" + (f" of number {', '.join(map(str, sorted(only)))}" if only else "")
 
 
 def _failed(static: GpuSample, error: str) -> GpuSample:

@@ -178,9 +178,16 @@ def visible(devices: list[Device], wanted: str | None) -> list[Device]:
     """The GPUs and instances that CUDA shows under ``CUDA_VISIBLE_DEVICES=wanted``, in CUDA's order.
 
     As in the CUDA programming guide: numbers or (beginnings of) UUIDs; the first entry that names none ends the
-    list; a GPU named twice leaves none. A divided GPU stands for its instances. Numbers are taken in the order of
-    the PCI bus, which for unlike GPUs is CUDA's own order only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``.
+    list; a GPU named twice leaves none. Numbers are taken in the order of the PCI bus, which for unlike GPUs is
+    CUDA's own order only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. A divided GPU stands for its instances, of which
+    a process sees the first alone, and then no other GPU (MIG user guide, "CUDA Device Enumeration").
     """
+    found = _named(devices, wanted)
+    instance = next((device for device in found if device.gpu_instance is not None), None)
+    return found if instance is None else [instance]
+
+
+def _named(devices: list[Device], wanted: str | None) -> list[Device]:
     if wanted is None:
         return [usable for device in devices for usable in (device.instances if device.mig_mode else (device,))]
     found: list[Device] = []

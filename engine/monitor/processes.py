@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _MOST_SCANNED = 8192
 """Entries of ``/proc`` that are looked at where the kernel has no list of children."""
 _NEXT_TO_NOTHING = 1 << 20
 """Bytes per second of reading below which a share of cache hits says nothing."""
+_PSS_SHARE = 0.001
+"""Share of a core that may go into reading proportional memory."""
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _HOST_NAMESPACE = "pid:[4026531836]"
@@ -106,6 +109,7 @@ class ProcessTree:
         self._followed: dict[int, _Process] = {}
         self._scanned_at: tuple[int | None, tuple[int, ...]] | None = None
         self._pss_turn = 0
+        self._pss_at = 0.0
 
     def read(self, seconds: float, forks: int | None) -> TreeFigures:
         """Figures over the last `seconds`; `forks` is the host's count of started processes, to know of new ones."""
@@ -136,10 +140,13 @@ class ProcessTree:
                 self._followed[pid] = _Process(pid, self._proc)
 
     def _update_one_pss(self) -> None:
-        """One process a sample, in turns: with many large ones it would cost too much."""
-        if self._followed:
-            self._pss_turn = (self._pss_turn + 1) % len(self._followed)
-            list(self._followed.values())[self._pss_turn].update_pss()
+        """One process a sample, in turns; after a large one, which takes 10 ms per GiB, a longer rest."""
+        if not self._followed or time.monotonic() < self._pss_at:
+            return
+        began = time.thread_time()
+        self._pss_turn = (self._pss_turn + 1) % len(self._followed)
+        list(self._followed.values())[self._pss_turn].update_pss()
+        self._pss_at = time.monotonic() + (time.thread_time() - began) / _PSS_SHARE
 
     def _sum(self, samples: list[ProcessSample], seconds: float) -> TreeFigures:
         if not samples:

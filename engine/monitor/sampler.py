@@ -24,10 +24,18 @@ class Sampler:
     own, and a sample takes those answers that came in time.
     """
 
-    def __init__(self, run_pids: Callable[[], Iterable[int]] = tuple, data_path: Path | None = None) -> None:
-        """`run_pids` gives the roots of the run's process tree, `data_path` is where its data lies."""
+    def __init__(
+        self,
+        run_pids: Callable[[], Iterable[int]] = tuple,
+        data_path: Path | None = None,
+        gpus: frozenset[int] | None = None,
+    ) -> None:
+        """`run_pids` gives the roots of the run's process tree, `data_path` is where its data lies.
+
+        `gpus` has NVML's numbers of the GPUs to read; None: all.
+        """
         cgroup = find_cgroup()
-        self._gpus = GpuWatch()
+        self._gpus = GpuWatch(gpus)
         self._cpu = Cpu(cgroup)
         self._clocks = Clocks()
         self._ram = Ram(cgroup)

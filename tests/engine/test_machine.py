@@ -101,15 +101,17 @@ def test_cuda_visible_devices_decides(nvml_stand_in: NvmlStandIn, wanted: str, i
         assert "hides all 3 GPUs" in machine.gpu_error
 
 
-def test_a_divided_gpu_stands_for_its_instances(nvml_stand_in: NvmlStandIn) -> None:
+def test_of_a_divided_gpu_a_process_sees_one_instance(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2)
-    nvml_stand_in.mig(0, instances=2)
+    nvml_stand_in.mig(1, instances=2)
     machine, _ = ask(nvml_stand_in.env)
-    assert [(gpu.index, gpu.mig) for gpu in machine.gpus] == [(0, True), (0, True), (1, False)]
-    assert machine.gpus[1].memory == 10 * GIB
-    assert machine.gpus[1].capability == (8, 6)
-    chosen, _ = ask({**nvml_stand_in.env, "CUDA_VISIBLE_DEVICES": machine.gpus[1].uuid})
-    assert [gpu.uuid for gpu in chosen.gpus] == [machine.gpus[1].uuid]
+    (first,) = machine.gpus
+    assert (first.index, first.mig, first.memory, first.capability) == (1, True, 10 * GIB, (8, 6))
+    whole, _ = ask({**nvml_stand_in.env, "CUDA_VISIBLE_DEVICES": "0"})
+    assert [(gpu.index, gpu.mig) for gpu in whole.gpus] == [(0, False)]
+    second = first.uuid.replace("0000-", "0001-")
+    chosen, _ = ask({**nvml_stand_in.env, "CUDA_VISIBLE_DEVICES": second})
+    assert [gpu.uuid for gpu in chosen.gpus] == [second]
 
 
 def test_a_divided_gpu_without_instances_is_said(nvml_stand_in: NvmlStandIn) -> None:

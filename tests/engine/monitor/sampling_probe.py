@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from gputrain.engine.events import encode
+from gputrain.engine.monitor import gpuwatch
 from gputrain.engine.monitor.sampler import Sampler
 
 if __name__ == "__main__":
-    sampler = Sampler()
+    gpuwatch.REOPEN_AFTER = float(os.environ.get("REOPEN_AFTER", gpuwatch.REOPEN_AFTER))
+    chosen = os.environ.get("ONLY_GPUS")
+    sampler = Sampler(gpus=frozenset(map(int, chosen.split(","))) if chosen else None)
     for _ in sys.stdin:
         print(encode(sampler.sample()).decode(), flush=True)
     sampler.close()

@@ -146,6 +146,45 @@ def test_a_lost_gpu_is_named_and_the_others_go_on_and_it_may_come_back(
     assert probe.until("s.gpus[1].error", "").gpus[1].utilization == 71.0
 
 
+def test_a_gpu_whose_sensors_all_fail_at_once_is_named(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+    nvml_stand_in.gpus(2)
+    probe.sample()
+    sensors = ("UtilizationRates", "MemoryInfo", "MemoryInfo_v2", "PowerUsage", "Temperature")
+    nvml_stand_in.set({f"gpu0.error.nvmlDeviceGet{sensor}": 999 for sensor in sensors})
+    sample = probe.until("s.gpus[0].error", "none of its sensors answers any more")
+    assert sample.gpus[1].error == ""
+    nvml_stand_in.set({f"gpu0.error.nvmlDeviceGet{sensor}": None for sensor in sensors[:1]})
+    assert probe.until("s.gpus[0].error", "").gpus[0].utilization == 71.0
+
+
+def test_a_driver_that_was_not_there_is_looked_for_again(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.set({"error.nvmlInitWithFlags": 9})
+    probe = Probe(nvml_stand_in, REOPEN_AFTER="0.1")
+    assert probe.sample().gpu_error == "the NVIDIA driver is not loaded"
+    nvml_stand_in.set({"error.nvmlInitWithFlags": None})
+    nvml_stand_in.gpus(1)
+    assert only(probe.until("len(s.gpus)", 1)).utilization == 71.0
+    assert probe.close() == 0
+
+
+def test_a_gpu_that_is_back_after_a_reset_is_found_anew(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.gpus(2)
+    nvml_stand_in.set({"gpu1.error": 15})
+    probe = Probe(nvml_stand_in, REOPEN_AFTER="0.1")
+    assert probe.sample().gpus[1].error.startswith("lost")
+    nvml_stand_in.set({"gpu1.error": None})
+    assert probe.until("s.gpus[1].error", "").gpus[1].name == RTX_3090["name"]
+    assert probe.close() == 0
+
+
+def test_chosen_gpus_only(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.gpus(3)
+    nvml_stand_in.set({"gpu2.error": 15})
+    probe = Probe(nvml_stand_in, ONLY_GPUS="1,2")
+    assert [(gpu.index, gpu.error == "") for gpu in probe.sample().gpus] == [(1, True), (2, False)]
+    assert probe.close() == 0
+
+
 def test_a_gpu_that_was_lost_before_is_named_by_its_number(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(2)
     nvml_stand_in.set({"gpu0.error": 15})
@@ -218,11 +257,11 @@ def test_a_divided_gpu_has_instances_and_no_utilization(nvml_stand_in: NvmlStand
     nvml_stand_in.mig(1, instances=2)
     nvml_stand_in.set({"gpu1.utilization": 0, "gpu1.mig1.processes": f"{probe.pid}:1048576"})
     first, second = probe.sample().gpus
-    assert (first.mig, first.instances, first.cuda_index) == (False, (), 0)
+    assert (first.mig, first.instances, first.cuda_index) == (False, (), None)
     assert second.mig
     assert second.utilization is None
     assert second.cuda_index is None
-    assert [one.cuda_index for one in second.instances] == [1, 2]
+    assert [one.cuda_index for one in second.instances] == [0, None]
     assert [one.memory_used for one in second.instances] == [1 * GIB, 2 * GIB]
     assert [one.gpu_instance for one in second.instances] == [7, 8]
     (process,) = second.instances[1].processes

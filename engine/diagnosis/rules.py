@@ -23,7 +23,7 @@ LITTLE_WAIT, MOSTLY_COMPUTE = 0.05, 0.90
 LOW_UTILIZATION = 70.0
 MUCH_COPY, MUCH_OTHER = 0.20, 0.10
 VRAM_ROOM = 0.60
-CPU_FULL = 95.0
+CPU_FULL, CROWDED = 95.0, 0.25
 
 
 class Target(Struct, frozen=True):
@@ -45,19 +45,30 @@ class Rule:
     judge: Callable[[Signals], Advice | None]
 
 
+def _cpu_contention(s: Signals) -> Advice | None:
+    if not _cpu_is_full(s) or not _is_crowded(s):
+        return None
+    return Advice(
+        "warning",
+        "Other programs take cores from the training",
+        f"others used {s.foreign_cpu or 0:.1f} of {s.usable_cores or 0:g} usable cores, CPU {s.cpu or 0:.0f} % busy",
+        "Move or renice the other programs: on the CPU each core that they use is one less to train with.",
+    )
+
+
 def _cpu_compute(s: Signals) -> Advice | None:
-    if s.on_gpu or s.cpu is None or s.cpu < CPU_FULL or s.wait >= supply.MUCH_WAIT:
+    if not _cpu_is_full(s) or _is_crowded(s):
         return None
     return Advice(
         "info",
         "Healthy: the CPU is the device, and it is fully used",
-        f"{s.cpu:.0f} % of {s.usable_cores or 0:g} usable cores busy, data wait {percent(s.wait)} of the time",
+        f"{s.cpu or 0:.0f} % of {s.usable_cores or 0:g} usable cores busy, data wait {percent(s.wait)} of the time",
         "Nothing is wrong: a smaller model or smaller images, more cores, or a GPU would train faster.",
     )
 
 
 def _compute_bound(s: Signals) -> Advice | None:
-    if s.wait >= LITTLE_WAIT or s.compute < MOSTLY_COMPUTE or _cpu_compute(s) is not None:
+    if s.wait >= LITTLE_WAIT or s.compute < MOSTLY_COMPUTE or _cpu_is_full(s):
         return None
     if s.on_gpu and s.utilization is not None and s.utilization < LOW_UTILIZATION:
         return None
@@ -118,6 +129,15 @@ def _small_work(s: Signals) -> Advice | None:
     )
 
 
+def _cpu_is_full(s: Signals) -> bool:
+    """The CPU trains, and no core is idle for want of data."""
+    return not s.on_gpu and s.cpu is not None and s.cpu >= CPU_FULL and s.wait < supply.MUCH_WAIT
+
+
+def _is_crowded(s: Signals) -> bool:
+    return supply.foreign_share(s) >= CROWDED
+
+
 def _underused(s: Signals) -> bool:
     return s.on_gpu and s.utilization is not None and s.utilization < LOW_UTILIZATION and s.wait < supply.MUCH_WAIT
 
@@ -132,6 +152,7 @@ RULES = (
     Rule("host-copy", _copy),
     Rule("host-bound", _outside),
     Rule("small-work", _small_work),
+    Rule("cpu-contention", _cpu_contention),
     Rule("cpu-compute", _cpu_compute),
     Rule("compute-bound", _compute_bound),
 )

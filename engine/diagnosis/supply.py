@@ -241,10 +241,11 @@ def _reads_slowly(s: Signals) -> bool:
 def _others_take_cores(s: Signals) -> bool:
     # Without the kernel's figure of waiting for a core, a full CPU stands for it.
     short = _delayed(s) or (s.run_delay is None and _is_full(s))
-    return short and _foreign_share(s) >= _FOREIGN
+    return short and foreign_share(s) >= _FOREIGN
 
 
-def _foreign_share(s: Signals) -> float:
+def foreign_share(s: Signals) -> float:
+    """Share of the usable cores that others keep busy; 0 while unknown, as nobody can be blamed then."""
     return (s.foreign_cpu or 0.0) / s.usable_cores if s.usable_cores else 0.0
 
 

@@ -50,7 +50,8 @@ def progress_words(now: Snapshot) -> str:
     phase = now.phase
     if phase.done is not None and phase.total:
         return f"{words.whole(phase.done)}/{words.whole(phase.total)} {phase.unit}".rstrip()
-    return plain(phase.detail, 60)
+    spent = f"for {words.duration(now.elapsed - phase.since)}" if now.outcome is None else ""
+    return f"{spent}  {plain(phase.detail, 60)}".strip()
 
 
 def eta(now: Snapshot) -> float | None:

@@ -20,6 +20,14 @@ class FrameReady(Message):
         return isinstance(message, FrameReady)
 
 
+class ReaderFailed(Message):
+    """The reader met an error in this program."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
 class CommandSent(Message):
     """A command was handed to the run, or could not be."""
 

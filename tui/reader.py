@@ -32,12 +32,16 @@ class Frame(Struct, frozen=True, kw_only=True):
 class Reader:
     """Reads `source` on a thread of its own until told to stop; nothing waits for it.
 
-    `on_frame` is called on that thread with each new frame.
+    `on_frame` is called on that thread with each new frame, `on_failure` with what must not happen: an error in
+    this program, for the application to raise where it is seen.
     """
 
-    def __init__(self, source: RunSource, on_frame: Callable[[Frame], None]) -> None:
+    def __init__(
+        self, source: RunSource, on_frame: Callable[[Frame], None], on_failure: Callable[[Exception], None]
+    ) -> None:
         self._source = source
         self._on_frame = on_frame
+        self._on_failure = on_failure
         self._stop = threading.Event()
         self._store = RunStore()
         self._caught_up = False
@@ -56,6 +60,8 @@ class Reader:
             self._read()
         except OSError as error:
             self._post(error=f"the run cannot be read: {error}")
+        except Exception as error:  # noqa: BLE001 - handed over to be raised on the application's thread
+            self._on_failure(error)
         finally:
             self._source.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.style import Style
@@ -91,6 +92,21 @@ async def test_a_source_that_never_answers_stops_no_key() -> None:
         assert not released.is_set()
     released.set()
     assert app.leaving.detached
+
+
+async def test_an_error_of_this_program_is_not_hidden() -> None:
+    class Wrong(ScriptedSource):
+        def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
+            raise ValueError("a bug")
+
+    async def until_it_ends() -> None:
+        app = GpuTrainApp(Wrong())
+        async with app.run_test() as pilot:
+            while app.is_running:
+                await pilot.pause(0.01)
+
+    with pytest.raises(ValueError, match="a bug"):
+        await until_it_ends()
 
 
 def test_the_locale_decides_about_ascii() -> None:

@@ -17,7 +17,7 @@ from gputrain.tui import commander
 from gputrain.tui.arrangement import Place, arrange
 from gputrain.tui.keys import KEYS
 from gputrain.tui.leaving import leaving
-from gputrain.tui.messages import CommandSent, FrameReady, Left
+from gputrain.tui.messages import CommandSent, FrameReady, Left, ReaderFailed
 from gputrain.tui.reader import Frame, Reader
 from gputrain.tui.screens.help import HelpScreen
 from gputrain.tui.screens.quit import Choice, QuitScreen
@@ -56,7 +56,7 @@ class DashboardScreen(Screen[None]):
     def __init__(self, source: RunSource) -> None:
         super().__init__()
         self._source = source
-        self._reader = Reader(source, self._post_frame)
+        self._reader = Reader(source, self._post_frame, self._post_failure)
         self._newest = View(ascii=wants_ascii())
         self._full = ""
         self._gpus = 0
@@ -102,6 +102,13 @@ class DashboardScreen(Screen[None]):
     def _post_frame(self, frame: Frame) -> None:
         # On the reader's thread; after the screen is gone nobody takes it, and nobody misses it.
         self.post_message(FrameReady(frame))
+
+    def _post_failure(self, error: Exception) -> None:
+        self.post_message(ReaderFailed(error))
+
+    def on_reader_failed(self, message: ReaderFailed) -> None:
+        """End with the error: a screen that stands still for ever would hide it. The run goes on."""
+        raise message.error
 
     def _restyle(self) -> None:
         background = self.styles.background.rich_color

@@ -198,7 +198,7 @@ def test_a_call_that_hangs_silences_its_gpu_only(nvml_stand_in: NvmlStandIn, pro
     probe.sample()
     nvml_stand_in.set({"gpu0.delay.nvmlDeviceGetTemperature": 4, "gpu1.utilization": 5})
     sample = probe.until("s.gpus[0].error != ''")
-    assert sample.gpus[0].error in ("no answer for 2 s", "no answer for 3 s")
+    assert sample.gpus[0].error.startswith("no answer for ")
     assert sample.gpus[0].utilization is None
     assert sample.gpus[0].name == RTX_3090["name"]
     assert sample.gpus[1].utilization == 5.0

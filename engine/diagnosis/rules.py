@@ -23,7 +23,7 @@ LITTLE_WAIT, MOSTLY_COMPUTE = 0.05, 0.90
 LOW_UTILIZATION = 70.0
 MUCH_COPY, MUCH_OTHER = 0.20, 0.10
 VRAM_ROOM = 0.60
-CPU_FULL, CROWDED = 95.0, 0.25
+CPU_FULL = 95.0
 
 
 class Target(Struct, frozen=True):
@@ -46,7 +46,7 @@ class Rule:
 
 
 def _cpu_contention(s: Signals) -> Advice | None:
-    if not _cpu_is_full(s) or not _is_crowded(s):
+    if not _cpu_is_full(s) or not supply.is_crowded(s):
         return None
     return Advice(
         "warning",
@@ -57,7 +57,7 @@ def _cpu_contention(s: Signals) -> Advice | None:
 
 
 def _cpu_compute(s: Signals) -> Advice | None:
-    if not _cpu_is_full(s) or _is_crowded(s):
+    if not _cpu_is_full(s) or supply.is_crowded(s):
         return None
     return Advice(
         "info",
@@ -68,7 +68,7 @@ def _cpu_compute(s: Signals) -> Advice | None:
 
 
 def _compute_bound(s: Signals) -> Advice | None:
-    if s.wait >= LITTLE_WAIT or s.compute < MOSTLY_COMPUTE or _cpu_is_full(s):
+    if s.wait >= LITTLE_WAIT or s.compute < MOSTLY_COMPUTE or supply.cause(s) is not None or _cpu_is_full(s):
         return None
     if s.on_gpu and s.utilization is not None and s.utilization < LOW_UTILIZATION:
         return None
@@ -130,16 +130,13 @@ def _small_work(s: Signals) -> Advice | None:
 
 
 def _cpu_is_full(s: Signals) -> bool:
-    """The CPU trains, and no core is idle for want of data."""
-    return not s.on_gpu and s.cpu is not None and s.cpu >= CPU_FULL and s.wait < supply.MUCH_WAIT
-
-
-def _is_crowded(s: Signals) -> bool:
-    return supply.foreign_share(s) >= CROWDED
+    """The CPU trains, no core is idle for want of data, and the workers leave room."""
+    return not s.on_gpu and s.cpu is not None and s.cpu >= CPU_FULL and supply.cause(s) is None
 
 
 def _underused(s: Signals) -> bool:
-    return s.on_gpu and s.utilization is not None and s.utilization < LOW_UTILIZATION and s.wait < supply.MUCH_WAIT
+    low = s.on_gpu and s.utilization is not None and s.utilization < LOW_UTILIZATION
+    return low and supply.cause(s) is None
 
 
 def _utilization(s: Signals) -> str:

@@ -21,7 +21,7 @@ _CPU_FULL = 95.0
 _BUSY, _SLACK = 0.90, 0.70
 _CACHED = 0.05
 """Share of the bytes from a disk below which the page cache served them."""
-_FREE_CORE, _FOREIGN = 0.5, 0.5
+_FREE_CORE, _FOREIGN, _CROWDED = 0.5, 0.5, 0.25
 _RAM_FOR_CACHE = 0.80
 """Share of used memory above which no cache in RAM is proposed."""
 
@@ -43,14 +43,16 @@ def judge_of(name: str) -> Callable[[Signals], Advice | None]:
 
 
 def cause(s: Signals) -> str | None:
-    """Name of what the loop waits for; None while it hardly waits."""
+    """Name of what the loop waits for; while it hardly waits, only too many workers count, else None."""
     if s.wait < MUCH_WAIT:
-        return None
+        return "oversubscribed" if _is_oversubscribed(s) and not is_crowded(s) else None
     return next(name for name, node in CAUSES.items() if node.holds(s))
 
 
-def _severity(s: Signals) -> Literal["warning", "critical"]:
-    return "critical" if s.wait >= CRITICAL_WAIT else "warning"
+def _severity(s: Signals) -> Literal["info", "warning", "critical"]:
+    if s.wait >= CRITICAL_WAIT:
+        return "critical"
+    return "warning" if s.wait >= MUCH_WAIT else "info"
 
 
 def _evidence(s: Signals, *more: str) -> str:
@@ -68,7 +70,11 @@ def _cpu(s: Signals) -> str:
 
 def _workers(s: Signals) -> str:
     busy = "" if s.busy is None else f" busy {percent(s.busy)} of the time"
-    return f"{s.workers} workers{busy}"
+    return f"{_count(s.workers)}{busy}"
+
+
+def _count(workers: int) -> str:
+    return "1 worker" if workers == 1 else f"{workers} workers"
 
 
 def _delay(s: Signals) -> str:
@@ -131,9 +137,8 @@ def _oversubscribed(s: Signals) -> Advice:
     return Advice(
         _severity(s),
         "More workers than cores",
-        _evidence(s, f"{s.workers} workers", _cpu(s), _delay(s)),
-        f"The workers take turns on the cores: num_workers={wanted} frees memory, and costs or gains little speed; "
-        "a cache or smaller images would save CPU time.",
+        _evidence(s, _count(s.workers), _cpu(s), _delay(s)),
+        f"The workers take turns on the cores: num_workers={wanted} frees memory, and costs or gains little speed.",
         {"num_workers": wanted},
     )
 
@@ -195,7 +200,7 @@ def _at_limit(s: Signals) -> Advice:
         _severity(s),
         "The data workers are the bottleneck",
         _evidence(s, _workers(s), _cpu(s)),
-        f"{s.workers} workers are what {s.usable_cores or 0:g} usable cores leave room for beside the trainer: "
+        f"{s.usable_cores or 0:g} usable cores leave no room for more of them beside the trainer: "
         "a cache or smaller images would save CPU time.",
         _cache(s),
     )
@@ -249,6 +254,15 @@ def foreign_share(s: Signals) -> float:
     return (s.foreign_cpu or 0.0) / s.usable_cores if s.usable_cores else 0.0
 
 
+def is_crowded(s: Signals) -> bool:
+    """Whether others use a part of the cores that is worth a word."""
+    return foreign_share(s) >= _CROWDED
+
+
+def _is_oversubscribed(s: Signals) -> bool:
+    return _delayed(s) and _is_full(s) and s.usable_cores is not None and s.workers > s.usable_cores
+
+
 def _has_idle_cores(s: Signals) -> bool:
     return s.idle_cores is not None and s.idle_cores >= _FREE_CORE
 
@@ -267,7 +281,7 @@ CAUSES = {
     "cpu-quota": _Cause(lambda s: _delayed(s) and (s.throttled or 0.0) >= _THROTTLED, _quota),
     "cpu-neighbour": _Cause(_others_take_cores, _neighbour),
     "oversubscribed": _Cause(
-        lambda s: _delayed(s) and _is_full(s) and s.usable_cores is not None and s.workers > s.usable_cores,
+        _is_oversubscribed,
         _oversubscribed,
     ),
     "disk": _Cause(_reads_slowly, _disk),

@@ -52,6 +52,20 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
         {"num_workers": 12},
     ),
     ("more workers than cores", FULL, {"workers": 8, "run_delay": 0.6}, "oversubscribed", {"num_workers": 3}),
+    (
+        "more workers than cores beside a busy GPU",
+        FULL,
+        {"workers": 8, "run_delay": 0.6, "wait": 0.01, "compute": 0.98, "utilization": 99.0},
+        "oversubscribed",
+        {"num_workers": 3},
+    ),
+    (
+        "more workers than cores, on which the CPU trains",
+        CPU,
+        {"workers": 8, "run_delay": 0.6, "wait": 0.01, "compute": 0.98, "cpu": 99.0},
+        "oversubscribed",
+        {"num_workers": 3},
+    ),
     ("as many workers as cores", FULL, {"workers": 4, "run_delay": 0.6}, "cpu-saturated", {"cache": "ram"}),
     ("quota", GPU, {"run_delay": 0.6, "throttled": 0.4}, "cpu-quota", {}),
     ("another program", FULL, {"run_delay": 0.6, "foreign_cpu": 3.0}, "cpu-neighbour", {}),
@@ -107,6 +121,12 @@ def test_one_rule_speaks_and_proposes(
 @pytest.mark.parametrize(("wait", "severity"), [(0.11, "warning"), (0.19, "warning"), (0.21, "critical")])
 def test_the_wait_decides_how_grave_it_is(wait: float, severity: str) -> None:
     assert judged(GPU, wait=wait)["few-workers"].severity == severity
+
+
+def test_surplus_workers_that_nobody_waits_for_are_no_warning() -> None:
+    for base in (FULL, CPU):
+        hint = judged(base, workers=8, run_delay=0.6, wait=0.01, cpu=99.0)["oversubscribed"]
+        assert hint.severity == "info"
 
 
 def test_between_little_and_much_nothing_is_said() -> None:

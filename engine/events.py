@@ -155,7 +155,8 @@ class Steps(Event, frozen=True, tag="steps"):
     compute: float
     """Seconds of forward, backward and update (CUDA events on a GPU, the clock on the CPU)."""
     other: float
-    """Seconds of the window that are none of the above: checkpoints, validation, logging."""
+    """Seconds of the window that are none of the above: logging, the loop itself. Checkpoints and validation have
+    phases of their own and are in no window."""
     first_batch_wait: float = 0.0
     """The part of data_wait that was for the first batch of an epoch."""
     grad_norm: float | None = None

@@ -42,6 +42,7 @@ from gputrain.engine.events import (
     decode,
     decode_command,
 )
+from gputrain.engine.files import cache_home
 from gputrain.engine.launch import PlanRecord
 from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.monitor.csvlog import CsvLog
@@ -267,7 +268,8 @@ class Supervisor:
 
     def _sample_thread(self, stop: threading.Event) -> None:
         interval = self._config.monitor.sample_seconds
-        data = Path(self._config.data.data_dir) if self._config.data.data_dir else None
+        # The built-in images lie in the cache; their disk is the one that is read.
+        data = Path(self._config.data.data_dir) if self._config.data.data_dir else cache_home()
         with contextlib.ExitStack() as stack:
             sampler = stack.enter_context(contextlib.closing(Sampler(run_pids=self._run_pids, data_path=data)))
             csv = None

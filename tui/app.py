@@ -31,7 +31,7 @@ class _AsciiScrollBar(ScrollBarRender):
 class GpuTrainApp(App[int]):
     """Started on a run, or without one on the launcher. `run` returns the exit code; `leaving` tells more."""
 
-    CSS_PATH: ClassVar[list[str]] = ["app.tcss", "launcher.tcss"]
+    CSS_PATH = "app.tcss"
     TITLE = "gputrain-tui"
     BINDINGS: ClassVar[list[BindingType]] = []
 

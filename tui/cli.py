@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from gputrain.engine.errors import EXIT_BAD_INPUT, BadInput
 from gputrain.engine.text import plain
@@ -45,7 +46,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+if TYPE_CHECKING:
+    # The class is generic in the stubs alone.
+    _Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _add_train(commands: _Commands) -> None:

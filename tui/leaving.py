@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, EXIT_KILLED, EXIT_STOPPED
-from gputrain.engine.events import Outcome, RunEnded
+from gputrain.engine.errors import EXIT_FINISHED
+from gputrain.tui.exitcodes import exit_code
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.widgets.panel import View
-
-_BAD_INPUT = "BadInput: "
-_CODES = {
-    Outcome.FINISHED: EXIT_FINISHED,
-    Outcome.STOPPED: EXIT_STOPPED,
-    Outcome.FAILED: EXIT_FAILED,
-    Outcome.KILLED: EXIT_KILLED,
-}
 
 
 class Leaving(Struct, frozen=True):
@@ -36,16 +28,6 @@ class Leaving(Struct, frozen=True):
         if self.now.outcome is None:
             return f"run {self.run_id}: its supervisor is gone without a word"
         return f"run {self.run_id} {self.now.outcome.outcome}: {self.now.outcome.reason}"
-
-
-def exit_code(ended: RunEnded | None) -> int:
-    """The exit code of a run's end; one without a word was killed. Bad input that only the trainer could find has
-    its own code."""
-    if ended is None:
-        return EXIT_KILLED
-    if ended.error.startswith(_BAD_INPUT):
-        return EXIT_BAD_INPUT
-    return _CODES[ended.outcome]
 
 
 def leaving(run_id: str, view: View, detached: bool) -> Leaving:

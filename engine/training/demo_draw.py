@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Plane = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.floating[Any]]
 
 _SEED = 20_250_101
 _SIZES = ((500, 375), (500, 333), (480, 360), (375, 500), (333, 500), (500, 400), (448, 448))
@@ -38,7 +39,8 @@ def _dots(u: Plane, v: Plane) -> Plane:
 
 
 def _waves(u: Plane, v: Plane) -> Plane:
-    return np.sin(u + 2.2 * np.sin(v * 0.6))
+    value: Plane = np.sin(u + 2.2 * np.sin(v * 0.6))
+    return value
 
 
 def _bricks(u: Plane, v: Plane) -> Plane:
@@ -50,18 +52,21 @@ def _bricks(u: Plane, v: Plane) -> Plane:
 
 
 def _rays(u: Plane, v: Plane) -> Plane:
-    return np.sin(12 * np.arctan2(v, u))
+    value: Plane = np.sin(12 * np.arctan2(v, u))
+    return value
 
 
 def _spiral(u: Plane, v: Plane) -> Plane:
-    return np.sin(np.hypot(u, v) * 0.8 + 3 * np.arctan2(v, u))
+    value: Plane = np.sin(np.hypot(u, v) * 0.8 + 3 * np.arctan2(v, u))
+    return value
 
 
 def _triangles(u: Plane, v: Plane) -> Plane:
     third = 2 * np.pi / 3
     u, v = u * np.float32(0.65), v * np.float32(0.65)
     planes = [np.sin(u * np.cos(k * third) + v * np.sin(k * third)) for k in range(3)]
-    return np.prod(np.sign(planes), axis=0).astype(np.float32)
+    value: Plane = np.prod(np.sign(planes), axis=0).astype(np.float32)
+    return value
 
 
 def _grid(u: Plane, v: Plane) -> Plane:
@@ -116,7 +121,8 @@ def _cover(name: str, width: int, height: int, rng: np.random.Generator) -> Plan
     # A slight warp, as of cloth or of a wall seen at an angle.
     warp = _clouds(width, height, 4, rng) * np.float32(rng.uniform(0.2, 0.9))
     value = PATTERNS[name](u + warp, v + warp)
-    return np.clip(value * 2.5 + 0.5, 0, 1).astype(np.float32)
+    cover: Plane = np.clip(value * 2.5 + 0.5, 0, 1).astype(np.float32)
+    return cover
 
 
 def _surface(width: int, height: int, rng: np.random.Generator) -> Plane:

@@ -78,7 +78,7 @@ class Windows:
             data_wait=clock.wait,
             copy=clock.copy,
             compute=clock.compute,
-            other=max(0.0, seconds - clock.wait - clock.compute),
+            other=max(0.0, seconds - clock.wait - (clock.copy or 0.0) - clock.compute),
             first_batch_wait=clock.first_wait,
             loss_scale=scale,
             queue_depth=self._depth / self._steps,

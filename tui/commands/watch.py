@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gputrain.engine import launch
-from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, EXIT_KILLED, EXIT_STOPPED
-from gputrain.engine.events import Outcome, RunEnded, Stop
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.events import Stop
 from gputrain.engine.launch import Attachment, NotLiveError
 from gputrain.engine.runs import RunDir
 from gputrain.tui.commands.stop import sender
+from gputrain.tui.exitcodes import exit_code
 from gputrain.tui.plain import JsonLines, PlainLines
-
-_BAD_INPUT_MARK = "BadInput: "
 
 
 def has_screen(options: argparse.Namespace) -> bool:
@@ -77,26 +76,11 @@ def _follow(attachment: Attachment, lines: PlainLines | JsonLines, options: argp
     for line in lines.summary_lines(str(attachment.run.directory)):
         print(line, flush=True)
     ended = lines.store.snapshot().outcome
-    if ended is None and follow:
-        print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
-        return EXIT_KILLED
-    return exit_code(ended)
-
-
-def exit_code(ended: RunEnded | None) -> int:
-    """The exit code of a run's end; bad input that only the trainer could find has its own."""
     if ended is None:
-        return EXIT_FINISHED
-    if ended.error.startswith(_BAD_INPUT_MARK):
-        from gputrain.engine.errors import EXIT_BAD_INPUT
-
-        return EXIT_BAD_INPUT
-    return {
-        Outcome.FINISHED: EXIT_FINISHED,
-        Outcome.STOPPED: EXIT_STOPPED,
-        Outcome.FAILED: EXIT_FAILED,
-        Outcome.KILLED: EXIT_KILLED,
-    }[ended.outcome]
+        if not follow:
+            return EXIT_FINISHED
+        print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
+    return exit_code(ended)
 
 
 class _Asked:

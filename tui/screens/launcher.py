@@ -38,7 +38,7 @@ class LauncherScreen(Screen[None]):
     """Menus on the left, the plan beside them; every choice plans anew."""
 
     AUTO_FOCUS = "#profiles"
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (110, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - as Textual declares it
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "start", "start", priority=True),
         Binding("tab", "app.focus_next", "next list", show=True),

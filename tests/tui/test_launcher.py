@@ -11,11 +11,16 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input, OptionList, Static
 
+from gputrain.engine import runs
 from gputrain.engine.config import RunConfig
+from gputrain.engine.events import Outcome, RunEnded, RunStarted
 from gputrain.engine.files import config_home
 from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.record import RecordWriter
 from gputrain.engine.runs import RunDir, RunInfo, State, Status
+from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.attach import AttachScreen
+from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher import LauncherScreen
 from gputrain.tui.screens.override import OverrideScreen
 
@@ -114,6 +119,32 @@ async def test_enter_starts_the_plan_and_a_failure_is_shown_as_it_is() -> None:
         await settle(pilot)
         assert [config.recipe for config in app.started] == ["demo"]
         assert "not started: the [bold]supervisor[/bold] did not start" in text(pilot, "#said")
+
+
+async def test_a_started_run_is_shown(private_homes: Path) -> None:
+    run = runs.create("demo")
+    writer = RecordWriter(run.events)
+    writer.append(RunStarted(run_id=run.id, settings={"epochs": 3}))
+    writer.append(RunEnded(outcome=Outcome.FINISHED, reason="all steps are done"))
+    writer.close()
+    app = GpuTrainApp()
+    async with app.run_test(size=(120, 35)) as pilot:
+        app.push_screen(LauncherScreen(machine, lambda config, origins, warnings: run, list))
+        await settle(pilot)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert any(isinstance(screen, DashboardScreen) for screen in app.screen_stack)
+
+
+async def test_the_first_screen_of_the_application_opens_a_run(private_homes: Path) -> None:
+    run = runs.create("demo")
+    RecordWriter(run.events).close()
+    app = GpuTrainApp()
+    async with app.run_test(size=(120, 35)) as pilot:
+        await settle(pilot)
+        launcher(pilot)._open(run)
+        await settle(pilot)
+        assert isinstance(app.screen, DashboardScreen)
 
 
 async def test_a_setting_is_checked_before_it_is_taken() -> None:

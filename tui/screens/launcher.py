@@ -219,7 +219,8 @@ class LauncherScreen(Screen[None]):
         self._say(f"not started: {why}", failed=True)
 
     def _open(self, run: RunDir) -> None:
-        self.app.switch_screen(DashboardScreen(launch.attach(run)))
+        # Pushed, not switched to: the application's first screen cannot be taken away.
+        self.app.push_screen(DashboardScreen(launch.attach(run)))
 
     def _say(self, text: str, *, failed: bool = False) -> None:
         self.query_one("#said", Static).update(Text(plain(text, 400), "bold red" if failed else ""))

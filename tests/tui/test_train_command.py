@@ -1,0 +1,107 @@
+"""``gputrain-tui train`` without a terminal: real runs to their end, as lines, with the exit code of their outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from gputrain.engine import record, runs
+from gputrain.tui.store import RunStore
+from gputrain.tui.summary import summary
+
+COMMAND = [sys.executable, "-m", "gputrain.tui.cli"]
+SMALL = ["image_size=32", "val_resize=32", "batch_size=4", "width=4", "model=simple_cnn", "precision=fp32"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("dark", "light"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(6):
+                pixels = rng.normal(80 if name == "dark" else 170, 30, (40, 40, 3)).clip(0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
+    return root
+
+
+def test_json_ends_with_the_summary_that_the_record_gives(images: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "train", "--data", str(images), "--json", "epochs=2", *SMALL], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0]["type"] == "run_started"
+    assert lines[-2]["type"] == "run_ended"
+    told = lines[-1]
+    assert told["type"] == "summary"
+    assert (told["outcome"], told["step"], told["epochs_done"]) == ("finished", 6, 2)
+    store = RunStore()
+    store.apply_all(record.read(runs.find("last").events))
+    replayed = msgspec.to_builtins(summary(store.snapshot()))
+    assert {key: told[key] for key in replayed} == json.loads(msgspec.json.encode(replayed))
+
+
+def test_its_configuration_launches_the_same_run_again(images: Path) -> None:
+    arguments = [*COMMAND, "train", "--data", str(images), "--plain", "epochs=1", *SMALL]
+    first = subprocess.run(arguments, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    config = runs.find("last").config
+    again = subprocess.run([*COMMAND, "train", "--plain", "--config", str(config)], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    one, two = (json.loads(info.run.events.read_text().splitlines()[0])["settings"] for info in runs.list_runs())
+    assert one == two
+    assert "finished: all steps are done" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda root: (root / "train" / "empty").mkdir(), "the class folder"),
+        (lambda root: [path.write_text("no picture") for path in root.rglob("*.jpg")], "can be read"),
+    ],
+)
+def test_data_that_only_the_trainer_can_judge(tmp_path: Path, prepare: object, message: str) -> None:
+    for name in ("a", "b"):
+        folder = tmp_path / "train" / name
+        folder.mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (40, 40)).save(folder / f"{number}.jpg")
+    assert callable(prepare)
+    prepare(tmp_path)
+    done = subprocess.run(
+        [*COMMAND, "train", "--data", str(tmp_path), "--plain", "val_split=", *SMALL], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_interrupt_stops_after_a_checkpoint(images: Path) -> None:
+    child = subprocess.Popen(
+        [*COMMAND, "train", "--data", str(images), "--json", "epochs=10000", *SMALL],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    for line in child.stdout:
+        if json.loads(line)["type"] == "steps":
+            break
+    os.kill(child.pid, signal.SIGINT)
+    said, errors = child.communicate()
+    assert child.returncode == 3
+    assert "stopping after a checkpoint" in errors
+    assert json.loads(said.splitlines()[-1])["outcome"] == "stopped"
+    assert list(runs.find("last").checkpoints.glob("step-*.pt"))

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
-from PIL import Image
+from fakes.images import dark_and_light
 
 from gputrain.engine import launch, record, settings
 from gputrain.engine.events import (
@@ -41,16 +40,7 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("dark", "light"):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(8):
-                pixels = rng.normal(80 if name == "dark" else 170, 30, (40, 40, 3)).clip(0, 255)
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
-    return root
+    return dark_and_light(tmp_path_factory.mktemp("images"), 8)
 
 
 def start(images: Path, **changes: Any) -> RunDir:

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
+from fakes.images import dark_and_light
 from PIL import Image
 
 from gputrain.engine import record, runs
@@ -24,16 +24,7 @@ SMALL = ["image_size=32", "val_resize=32", "batch_size=4", "width=4", "model=sim
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("dark", "light"):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(6):
-                pixels = rng.normal(80 if name == "dark" else 170, 30, (40, 40, 3)).clip(0, 255)
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
-    return root
+    return dark_and_light(tmp_path_factory.mktemp("images"), 6)
 
 
 def test_json_ends_with_the_summary_that_the_record_gives(images: Path) -> None:

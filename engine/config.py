@@ -44,6 +44,13 @@ class DataConfig(_Part, frozen=True):
     crop_min_scale: Annotated[
         float, Meta(gt=0, le=1, description="smallest share of the image's area that a random crop keeps")
     ] = 0.08
+    colour_jitter: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="largest change of brightness, contrast and saturation in training; 0: none"),
+    ] = 0.0
+    random_erasing: Annotated[
+        float, Meta(ge=0, le=1, description="share of training images in which a random rectangle is blanked")
+    ] = 0.0
     loader: Annotated[
         Literal["auto", "threads", "processes"],
         Meta(description="workers as threads over one shared batch, as processes, or whichever suits the data"),
@@ -105,8 +112,18 @@ class OptimConfig(_Part, frozen=True):
         float, Meta(ge=0, description="epochs in which the learning rate rises linearly to its peak")
     ] = 0.0
     label_smoothing: Annotated[float, Meta(ge=0, lt=1, description="share of the target spread over all classes")] = 0.0
+    mixup: Annotated[
+        float, Meta(ge=0, le=2, description="alpha of mixup: images and labels of a batch are blended; 0: not")
+    ] = 0.0
+    cutmix: Annotated[
+        float, Meta(ge=0, le=2, description="alpha of cutmix: a box comes from another image of the batch; 0: not")
+    ] = 0.0
     accumulation_steps: Annotated[int, Meta(ge=1, le=4096, description="batches whose gradients make one update")] = 1
     clip_grad_norm: Annotated[float, Meta(ge=0, description="largest gradient norm; 0: no clipping")] = 0.0
+    ema_decay: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="decay per update of an average of the weights, which is validated; 0: none"),
+    ] = 0.0
 
 
 class SpeedConfig(_Part, frozen=True):
@@ -132,6 +149,12 @@ class SpeedConfig(_Part, frozen=True):
         True
     )
     set_to_none: Annotated[bool, Meta(description="free gradients between updates instead of zeroing them")] = True
+    gradient_checkpointing: Annotated[
+        bool, Meta(description="recompute activations in the backward pass: less memory, about a third more time")
+    ] = False
+    oom_fallback: Annotated[
+        bool, Meta(description="compute batches in smaller parts when GPU memory runs out, instead of failing")
+    ] = True
 
 
 class CheckpointConfig(_Part, frozen=True):
@@ -143,6 +166,9 @@ class CheckpointConfig(_Part, frozen=True):
     checkpoint_steps: Annotated[int, Meta(ge=0, description="steps between checkpoints within an epoch; 0: none")] = 0
     keep_last: Annotated[int, Meta(ge=1, le=1000, description="newest checkpoints that are kept beside the best")] = 2
     validate_epochs: Annotated[int, Meta(ge=1, description="epochs between validations")] = 1
+    early_stop: Annotated[
+        int, Meta(ge=0, description="validations in a row without a better one after which the run ends; 0: never")
+    ] = 0
 
 
 class MonitorConfig(_Part, frozen=True):

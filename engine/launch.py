@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,9 +26,6 @@ from gputrain.engine.text import plain
 START_SECONDS = 15.0
 """How long a supervisor may take to own its run directory; it needs well under one on an idle machine."""
 _LIVENESS_SECONDS = 0.5
-
-# A finished child must be waited for; nobody does so while a dashboard stays open for days.
-_started: list[subprocess.Popen[bytes]] = []
 
 
 class NotLiveError(OSError):
@@ -58,7 +56,6 @@ def launch(config: RunConfig, origins: Mapping[str, str] | None = None, warnings
 
 def start(run: RunDir) -> None:
     """Start the supervisor of a prepared run directory. Raises RuntimeError if it does not come up."""
-    _started[:] = [p for p in _started if p.poll() is None]
     # A new session: no hang-up, no Ctrl-C of this terminal reaches it. -P keeps the current
     # folder off sys.path, where a user's engine.py or queue.py would be found before ours.
     with open(run.supervisor_log, "ab", opener=_private) as log:
@@ -70,7 +67,8 @@ def start(run: RunDir) -> None:
             start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-    _started.append(process)
+    # A finished child must be waited for; a dashboard that stays open for days would keep it as a zombie.
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if (status := run.status()) is not None and status.pid == process.pid:
@@ -104,6 +102,8 @@ class Attachment:
         self.run = run
         self.ended = False
         """The newest event says that the run is over."""
+        self.abandoned = False
+        """Nobody owns the run any more, and all of its record was read: nothing will follow."""
         self._reader = RecordReader(run.events)
         self._cursor = 0
         self._client: Client | None = None
@@ -128,9 +128,13 @@ class Attachment:
         if found:
             return found
         self._history = False
-        if self.live and not self.ended and self._connected():
+        live = self.live
+        if live and not self.ended and self._connected():
             return self._from_queue(timeout, limit)
-        return self._from_record(timeout, limit)
+        found = self._from_record(timeout if live else 0.0, limit)
+        # A supervisor writes its last word before it lets the run go: whoever looks at the record after that has it.
+        self.abandoned = not (live or found or self.ended)
+        return found
 
     def _connected(self) -> bool:
         if self._client is None:

@@ -18,6 +18,7 @@ import enum
 import fcntl
 import os
 import re
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ import msgspec
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.files import state_home, write_atomic
 from gputrain.engine.text import plain
+
+_OWN_SECONDS = 0.5
 
 
 class State(enum.StrEnum):
@@ -134,14 +137,21 @@ class RunDir:
 
     def status(self) -> Status | None:
         """What ``status.json`` says, with `State.DIED` for a run that nobody owns; None if there is none."""
+        status = self._written_status()
+        if status is None or status.state.over or self.is_live():
+            return status
+        # A supervisor writes its last word before it lets the run go, maybe just now.
+        status = self._written_status() or status
+        if status.state.over:
+            return status
+        reason = "the supervisor is gone without a word: killed, or the machine went down"
+        return msgspec.structs.replace(status, state=State.DIED, reason=reason)
+
+    def _written_status(self) -> Status | None:
         try:
-            status = msgspec.json.decode((self.directory / "status.json").read_bytes(), type=Status)
+            return msgspec.json.decode((self.directory / "status.json").read_bytes(), type=Status)
         except (OSError, msgspec.DecodeError):
             return None
-        if not status.state.over and not self.is_live():
-            reason = "the supervisor is gone without a word: killed, or the machine went down"
-            return msgspec.structs.replace(status, state=State.DIED, reason=reason)
-        return status
 
     def is_live(self) -> bool:
         """Whether a supervisor owns the run now, on whatever host shares the directory."""
@@ -150,12 +160,29 @@ class RunDir:
         except OSError:
             return False
         try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared: two who look at once do not take each other for an owner.
+            fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return True
         finally:
             os.close(handle)
         return False
+
+    def own(self) -> bool:
+        """Become the run's only supervisor, until this process ends; False if it has one. Raises OSError."""
+        handle = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + _OWN_SECONDS
+        while True:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                # Whoever looks whether the run is live holds the lock for a moment.
+                if time.monotonic() > deadline:
+                    os.close(handle)
+                    return False
+                time.sleep(0.01)
+            else:
+                return True
 
 
 def runs_home() -> Path:

@@ -8,7 +8,6 @@ It never imports torch and never forks.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import platform
 import queue
@@ -65,10 +64,7 @@ def supervise(run: RunDir) -> int:
     """Own `run` from its start to its end. Returns an exit code for the process table; the record has the truth."""
     # Whatever this run or its children write is its owner's alone.
     os.umask(0o077)
-    lock = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not run.own():
         print(f"{run.id} already has a supervisor", file=sys.stderr)
         return 1
     try:

@@ -75,7 +75,7 @@ class Reader:
             self._store.apply_all(events)
             self._caught_up = self._caught_up or not events or self._source.ended
             fresh = fresh or bool(events)
-            state = (self._source.live, self._caught_up)
+            state = (self._source.abandoned, self._caught_up)
             if (fresh or state != before) and (self._caught_up or time.monotonic() - posted >= FRAME_SECONDS):
                 fresh, before, posted = False, state, time.monotonic()
                 self._post()
@@ -84,5 +84,5 @@ class Reader:
                 self._stop.wait(FRAME_SECONDS)
 
     def _post(self, error: str = "") -> None:
-        live = self._source.live and not error
+        live = not (error or self._source.abandoned or self._source.ended)
         self._on_frame(Frame(now=self._store.snapshot(), live=live, caught_up=self._caught_up, error=error))

@@ -31,8 +31,8 @@ class RunSource(Protocol):
         ...
 
     @property
-    def live(self) -> bool:
-        """A supervisor owns the run."""
+    def abandoned(self) -> bool:
+        """Nobody owns the run any more, and it ended without a last event."""
         ...
 
     @property

@@ -20,8 +20,9 @@ _RATIO = (3 / 4, 4 / 3)
 _FLIP, _X, _Y, _FIRST_TRY = 0, 1, 2, 3
 DRAWS = _FIRST_TRY + 2 * TRIES
 """Random numbers of one sample: its flip, its place, and area and shape for each try."""
-_AUGMENT = 2
-"""Counter word that keeps this stream apart from the order's under the same (seed, epoch) key."""
+_AUGMENT, ON_DEVICE, MIXING = 2, 3, 4
+"""Counter words that keep these streams apart from each other, and from the order's, under the same (seed, epoch)
+key: crops and flips; what else changes single images on the device; how the images of a batch are mixed."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 Draws = list[float]
@@ -60,10 +61,12 @@ class View:
         return centre(width, height, self.resize, self.size)
 
 
-def uniforms(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Random numbers in [0, 1) for the samples at `indices`, shape (len(indices), DRAWS)."""
-    start = np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, _AUGMENT]).random_raw(1)[0]
-    position = indices.astype(np.uint64)[:, None] * np.uint64(DRAWS) + np.arange(1, DRAWS + 1, dtype=np.uint64)
+def uniforms(
+    seed: int, epoch: int, indices: npt.NDArray[np.int64], draws: int = DRAWS, stream: int = _AUGMENT
+) -> npt.NDArray[np.float64]:
+    """Random numbers in [0, 1) for the samples at `indices`, shape (len(indices), draws)."""
+    start = np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, stream]).random_raw(1)[0]
+    position = indices.astype(np.uint64)[:, None] * np.uint64(draws) + np.arange(1, draws + 1, dtype=np.uint64)
     bits = start + position * _GOLDEN
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

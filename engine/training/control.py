@@ -80,14 +80,14 @@ class Control:
         if self.stop:
             raise StopRequested(self.reason)
 
-    def wait_while_paused(self, phase: Callable[[Phase], None]) -> None:
-        """Return once the run may go on, or is to stop."""
+    def wait_while_paused(self, phase: Callable[[Phase], None], then: Phase) -> None:
+        """Return once the run may go on (with `then`), or is to stop."""
         if not self.paused or self.stop:
             return
         phase(Phase.PAUSED)
         while self._still_paused():
             self._inbox.poll(_PAUSE_POLL_SECONDS)
-        phase(Phase.TRAINING)
+        phase(then)
 
     def _still_paused(self) -> bool:
         self.poll()

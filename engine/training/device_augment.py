@@ -1,47 +1,87 @@
-"""What happens to a batch on its device: copied as uint8, flipped, normalised, in the model's memory format."""
+"""What happens to a batch on its device: copied as uint8, coloured, flipped, normalised, blanked, mixed.
+
+Random numbers are drawn on the host, for they belong to (seed, epoch, index); the device gets them as one small table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.training import mixing
 from gputrain.engine.training.augment import flips
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.device import Compute
+from gputrain.engine.training.mixing import Mix
 from gputrain.engine.training.timing import Clock
 
 # Mean and deviation of ImageNet's training images in 0…1, as torchvision's models expect them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+_GREY = (0.2989, 0.587, 0.114)
+"""Weights of red, green and blue in the grey of ITU-R BT.601, as torchvision's colour jitter has them."""
+_FLIP, _COLOURS, _BOX = slice(0, 1), slice(1, 4), slice(4, 8)
 
 
 @dataclass(slots=True)
 class DeviceBatch:
-    """A batch on the device; images uint8 (N, 3, H, W), labels int64 (N,), flip bool (N, 1, 1, 1) or None."""
+    """A batch on the device, as the loader made it."""
 
     images: torch.Tensor
+    """uint8, (N, 3, H, W)."""
     labels: torch.Tensor
-    flip: torch.Tensor | None
-    number: int
+    """int64, (N,)."""
+    changes: torch.Tensor | None
+    """float32, (N, 8): whether to flip, three factors of colour, the sides of the box to blank; None: leave as is."""
+    mix: Mix | None
+    indices: npt.NDArray[np.int64]
+    """(N,), on the host: which images these are."""
     copied: torch.cuda.Event | None
     bytes: int
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What the network sees."""
+
+    images: torch.Tensor
+    """Normalised float32, (N, 3, H, W), in the model's memory format."""
+    labels: torch.Tensor
+    """int64, (N,)."""
+    partners: torch.Tensor | None
+    """int64, (N,): labels of what was mixed in; None: nothing was."""
+    share: float
+    """Weight of `labels` against that of `partners`."""
+
+    def split(self, size: int) -> Iterator[Prepared]:
+        """Parts of at most `size` images."""
+        for start in range(0, len(self.labels), size):
+            part = slice(start, start + size)
+            partners = None if self.partners is None else self.partners[part]
+            yield Prepared(self.images[part], self.labels[part], partners, self.share)
 
 
 class Feed:
     """Moves batches to the device, the next one while the present one is computed on."""
 
     def __init__(self, config: RunConfig, compute: Compute, *, train: bool) -> None:
+        self._config = config
         self._compute = compute
-        self._seed = config.seed
-        self._flip = train and config.data.augment in ("flip", "crop_flip")
+        self._train = train
+        self._flips = train and config.data.augment in ("flip", "crop_flip")
+        self._colours = train and config.data.colour_jitter > 0
+        self._erases = train and config.data.random_erasing > 0
         self._async = config.data.non_blocking and config.data.pin_memory
         self._format = torch.channels_last if config.speed.channels_last else torch.contiguous_format
         self._stream = torch.cuda.Stream(compute.device) if compute.is_gpu else None
         self._mean = (torch.tensor(MEAN) * 255).view(1, 3, 1, 1).to(compute.device)
         self._scale = (1 / (torch.tensor(STD) * 255)).view(1, 3, 1, 1).to(compute.device)
+        self._grey = torch.tensor(_GREY).view(1, 3, 1, 1).to(compute.device)
 
     def batches(self, source: Iterator[Batch], clock: Clock) -> Generator[DeviceBatch, None, None]:
         """The batches of `source` on the device; waiting for them is charged to `clock`'s data wait."""
@@ -65,33 +105,87 @@ class Feed:
             yield ready
 
     def _move(self, batch: Batch, clock: Clock) -> DeviceBatch:
-        flip = None
-        if self._flip:
-            mask = flips(self._seed, batch.epoch, batch.indices.numpy())
-            flip = torch.from_numpy(mask).view(-1, 1, 1, 1)
-        size = batch.images.nbytes
+        # The loader's memory is written again for a later batch; on the CPU too the labels need memory of their own:
+        # the loss keeps them for the backward pass, and autograd takes a write to another slot of the same ring for
+        # a write to them.
+        indices = batch.indices.numpy().copy()
+        changes = self._changes(batch.epoch, indices)
+        mix = mixing.draw_mix(self._config, batch.epoch, batch.number) if self._train else None
         if self._stream is None:
-            # On the CPU nothing is moved; the loader's memory is read before the next batch is asked for.
-            # The loss keeps its labels for the backward pass, and autograd takes a write to another slot of the
-            # same ring for a write to them: they need memory of their own.
-            return DeviceBatch(batch.images, batch.labels.clone(), flip, batch.number, None, 0)
-        device = self._compute.device
+            return DeviceBatch(batch.images, batch.labels.clone(), changes, mix, indices, None, 0)
+        device, size = self._compute.device, batch.images.nbytes
         with torch.cuda.stream(self._stream), clock.copying(self._stream):
             images = batch.images.to(device, non_blocking=self._async)
             labels = batch.labels.to(device, non_blocking=self._async)
-            flip = None if flip is None else flip.to(device, non_blocking=self._async)
+            changes = None if changes is None else changes.to(device, non_blocking=self._async)
             copied = torch.cuda.Event()
             copied.record(self._stream)
-        return DeviceBatch(images, labels, flip, batch.number, copied, size)
+        return DeviceBatch(images, labels, changes, mix, indices, copied, size)
 
-    def prepare(self, batch: DeviceBatch) -> torch.Tensor:
-        """Normalised float32 images (N, 3, H, W) in the model's memory format, flipped where the batch says so."""
+    def _changes(self, epoch: int, indices: npt.NDArray[np.int64]) -> torch.Tensor | None:
+        if not (self._flips or self._colours or self._erases):
+            return None
+        table = np.zeros((len(indices), _BOX.stop), np.float32)
+        if self._flips:
+            table[:, _FLIP] = flips(self._config.seed, epoch, indices)[:, None]
+        if self._colours:
+            table[:, _COLOURS] = mixing.colours(self._config, epoch, indices)
+        if self._erases:
+            table[:, _BOX] = mixing.erased(self._config, epoch, indices)
+        return torch.from_numpy(table)
+
+    def prepare(self, batch: DeviceBatch) -> Prepared:
+        """The batch with all its changes, as the network takes it."""
         if batch.copied is not None:
             current = torch.cuda.current_stream(self._compute.device)
             current.wait_event(batch.copied)
-            for tensor in (batch.images, batch.labels):
-                tensor.record_stream(current)
-        images = batch.images.to(torch.float32).sub_(self._mean).mul_(self._scale)
-        if batch.flip is not None:
-            images = torch.where(batch.flip, images.flip(3), images)
-        return images.contiguous(memory_format=self._format)
+            for tensor in (batch.images, batch.labels, batch.changes):
+                if tensor is not None:
+                    tensor.record_stream(current)
+        images = batch.images.to(torch.float32)
+        if self._colours:
+            images = self._coloured(images, _of(batch, _COLOURS))
+        images = images.sub_(self._mean).mul_(self._scale)
+        if self._flips:
+            images = torch.where(_of(batch, _FLIP)[..., None] > 0.5, images.flip(3), images)
+        if self._erases:
+            images = _blanked(images, _of(batch, _BOX))
+        images, partners = _mixed(images, batch.labels, batch.mix)
+        share = 1.0 if batch.mix is None else batch.mix.share
+        return Prepared(images.contiguous(memory_format=self._format), batch.labels, partners, share)
+
+    def _coloured(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        """Images in 0…255 with changed brightness, contrast and saturation, in this order."""
+        brightness, contrast, saturation = factors[..., None].unbind(1)
+        images = (images * brightness[:, None]).clamp_(0, 255)
+        mean = (images * self._grey).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+        images = torch.lerp(mean, images, contrast[:, None]).clamp_(0, 255)
+        grey = (images * self._grey).sum(1, keepdim=True)
+        return torch.lerp(grey, images, saturation[:, None]).clamp_(0, 255)
+
+
+def _of(batch: DeviceBatch, columns: slice) -> torch.Tensor:
+    """Columns of the table of changes, (N, columns, 1)."""
+    assert batch.changes is not None
+    return batch.changes[:, columns, None]
+
+
+def _blanked(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Normalised images with 0, the mean colour, in their boxes (N, 4, 1): left, top, right, bottom."""
+    left, top, right, bottom = boxes.unbind(1)
+    x = torch.arange(images.shape[3], device=images.device)
+    y = torch.arange(images.shape[2], device=images.device)
+    across, down = (x >= left) & (x < right), (y >= top) & (y < bottom)
+    return images.masked_fill(down[:, None, :, None] & across[:, None, None, :], 0)
+
+
+def _mixed(images: torch.Tensor, labels: torch.Tensor, mix: Mix | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    if mix is None:
+        return images, None
+    others = images.roll(1, 0)
+    if mix.box is None:
+        images = torch.lerp(others, images, mix.share)
+    else:
+        left, top, right, bottom = mix.box
+        images[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+    return images, labels.roll(1, 0)

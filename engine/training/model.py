@@ -1,8 +1,7 @@
-"""Networks by name, with the run's number of classes, in the run's memory format, compiled where asked."""
+"""Networks by name, with the run's number of classes, in the run's memory format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ OWN = ("simple_cnn",)
 
 
 def build(config: RunConfig, classes: int, compute: Compute) -> nn.Module:
-    """The network on its device, in its memory format, not compiled. Raises BadInput for a name or weights."""
+    """The network on its device, in its memory format. Raises BadInput for a name or weights."""
     torch.manual_seed(config.seed)
     network = _network(config, classes)
     if config.model.weights and Path(config.model.weights).is_file():
@@ -77,7 +76,9 @@ def _load_weights(network: nn.Module, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch.load raises whatever its unpickler meets in a foreign file
         raise BadInput(f"weights: {path} is not a file of weights: {plain(str(error), 200)}") from None
-    state = state.get("model", state) if isinstance(state, dict) else state
+    if isinstance(state, dict):
+        # One of our own checkpoints: the average was validated, where there is one.
+        state = state.get("ema") or state.get("model", state)
     if not isinstance(state, dict):
         raise BadInput(f"weights: {path} holds a {type(state).__name__}, not weights by name")
     _take_over(network, state, str(path))
@@ -90,25 +91,6 @@ def _take_over(network: nn.Module, state: dict[str, Any], source: str) -> None:
     if len(fitting) < 0.5 * len(own):
         raise BadInput(f"weights: {source} fits {len(fitting)} of the model's {len(own)} tensors: another model's?")
     network.load_state_dict({**own, **fitting})
-
-
-def compiled(network: nn.Module, mode: str, failed: Callable[[str], None]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """`network` through torch.compile; if its first call fails, the plain network, and `failed` is told why."""
-    fast: Callable[[torch.Tensor], torch.Tensor] | None = torch.compile(network, mode=mode)
-    tried = False
-
-    def call(images: torch.Tensor) -> torch.Tensor:
-        nonlocal fast, tried
-        if fast is not None and not tried:
-            tried = True
-            try:
-                return fast(images)
-            except Exception as error:  # noqa: BLE001 - a compiler's failure can be of any type
-                failed(plain(f"{type(error).__name__}: {error}", 300))
-                fast = None
-        return network(images) if fast is None else fast(images)
-
-    return call
 
 
 def parameter_count(network: nn.Module) -> int:

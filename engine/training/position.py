@@ -10,6 +10,8 @@ import torch
 from gputrain.engine import settings
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
+from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.stepper import Stepper
 
 # With another value of these the order of samples, the shape of the weights or the course of the updates
 # would be another: the run would not be a continuation.
@@ -29,54 +31,48 @@ class Position:
     images: int = 0
     updates: int = 0
     best: float | None = None
+    worse: int = 0
+    """Validations in a row that were no better."""
     loss_sum: float = 0.0
     """Sum of the losses of this epoch's steps so far, for its mean."""
     loss_steps: int = 0
 
 
-def state_of(
-    position: Position,
-    config: RunConfig,
-    classes: tuple[str, ...],
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> dict[str, Any]:
+def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: Stepper) -> dict[str, Any]:
     """A checkpoint's content: tensors and plain values only, so that ``weights_only`` loading can read it."""
     return {
         "position": asdict(position),
         "settings": settings.flatten(config),
-        "classes": list(classes),
-        "model": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
+        "classes": list(images.classes),
+        "train_images": len(images),
+        "model": stepper.network.state_dict(),
+        "ema": stepper.ema.network.state_dict() if stepper.ema is not None else None,
+        "optimizer": stepper.optimizer.state_dict(),
+        "scaler": stepper.scaler.state_dict(),
+        "parts": stepper.parts,
         # Order and augmentation are functions of (seed, epoch, index); what is left is dropout.
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
-def restore(
-    state: dict[str, Any],
-    config: RunConfig,
-    classes: tuple[str, ...],
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> Position:
-    """Put a checkpoint's content back. Raises BadInput naming settings that can't change on the way."""
-    _check_same(state, config, classes)
-    network.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if scaler.is_enabled() and state["scaler"]:
-        scaler.load_state_dict(state["scaler"])
+def restore(state: dict[str, Any], config: RunConfig, images: ImageSet, stepper: Stepper) -> Position:
+    """Put a checkpoint's content back. Raises BadInput naming settings or data that can't change on the way."""
+    _check_same(state, config, images)
+    stepper.network.load_state_dict(state["model"])
+    if stepper.ema is not None:
+        stepper.ema.network.load_state_dict(state["ema"] or state["model"])
+    stepper.optimizer.load_state_dict(state["optimizer"])
+    if stepper.scaler.is_enabled() and state["scaler"]:
+        stepper.scaler.load_state_dict(state["scaler"])
+    stepper.parts = state["parts"]
     torch.set_rng_state(state["torch_rng"])
     if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     return Position(**state["position"])
 
 
-def _check_same(state: dict[str, Any], config: RunConfig, classes: tuple[str, ...]) -> None:
+def _check_same(state: dict[str, Any], config: RunConfig, images: ImageSet) -> None:
     now = settings.flatten(config)
     for name in FIXED:
         before = state["settings"].get(name, now[name])
@@ -85,5 +81,10 @@ def _check_same(state: dict[str, Any], config: RunConfig, classes: tuple[str, ..
                 f"resume_from: {name} was {before} and is {now[name]}; a run can't go on with another one: "
                 f"set {name}={before}, or take the weights alone: weights=FILE"
             )
-    if list(classes) != state["classes"]:
+    if list(images.classes) != state["classes"]:
         raise BadInput("resume_from: the data have other classes than the run that is to go on")
+    if len(images) != state["train_images"]:
+        raise BadInput(
+            f"resume_from: the data had {state['train_images']} training images and have {len(images)}; "
+            "to train on with them, take the weights alone: weights=FILE"
+        )

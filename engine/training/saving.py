@@ -1,7 +1,8 @@
-"""Saving as the training loop sees it: once a step, told to the person, and never the end of a run."""
+"""Saving as the training loop sees it: once a position, told to the person, and never the end of a run."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +22,13 @@ class Saver:
     def __init__(self, folder: Path, keep_last: int, reporter: Reporter) -> None:
         self._checkpoints = Checkpoints(folder, keep_last)
         self._reporter = reporter
+        self._saved: Position | None = None
         self.saved_step = 0
-        """The step of the newest checkpoint."""
+        """The step of the newest checkpoint, of this run or of the one that it goes on from."""
 
     def save(self, kind: Kind, where: Position, state: Callable[[], dict[str, Any]]) -> None:
-        """Write a checkpoint, unless this very step has one. A full disk is told, and the run goes on."""
-        if where.step == self.saved_step:
+        """Write a checkpoint, unless this very position has one. A full disk is told, and the run goes on."""
+        if where == self._saved:
             return
         self._reporter.phase(Phase.SAVING)
         began = time.perf_counter()
@@ -35,7 +37,7 @@ class Saver:
         except OSError as error:
             self._reporter.notice("error", f"no checkpoint at step {where.step}: {error.strerror or error}")
             return
-        self.saved_step = where.step
+        self._saved, self.saved_step = dataclasses.replace(where), where.step
         self._reporter.send(
             CheckpointSaved(
                 kind=kind,

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import math
 
-from gputrain.engine.config import OptimConfig
+from gputrain.engine.config import OptimConfig, RunConfig
 
 _ONE_CYCLE_RISE = 0.25
 """Share of a one-cycle schedule in which the rate rises (Smith, "Super-Convergence", 2018; fast.ai's default)."""
 _ONE_CYCLE_START = 25.0
 """The peak over the first rate of a one-cycle schedule (fast.ai's and torch's default)."""
+
+
+class Schedule:
+    """The course of a run: how many steps and updates it has, and the learning rate of each update."""
+
+    def __init__(self, config: RunConfig, batches_per_epoch: int) -> None:
+        optim, group = config.optim, config.optim.accumulation_steps
+        self.total_steps = batches_per_epoch * config.epochs
+        if config.max_steps:
+            self.total_steps = min(self.total_steps, config.max_steps)
+        # The last update of an epoch may have fewer batches than the others.
+        epochs, rest = divmod(self.total_steps, batches_per_epoch)
+        per_epoch = math.ceil(batches_per_epoch / group)
+        self.total_updates = epochs * per_epoch + math.ceil(rest / group)
+        self._optim = optim
+        self._warmup = round(optim.warmup_epochs * per_epoch)
+        self._peak = peak_lr(optim, config.data.batch_size * group)
+
+    def lr_at(self, update: int) -> float:
+        """The learning rate of update number `update`, from 0."""
+        return lr_at(update, self.total_updates, self._warmup, self._optim, self._peak)
 
 
 def peak_lr(optim: OptimConfig, total_batch: int) -> float:

@@ -1,7 +1,8 @@
 """Where the time of a window of steps goes: waiting for data, copying, computing, anything else.
 
-On a GPU copies and computation are timed by CUDA events, which cost no synchronisation: a window's
-figures are read once the device has passed them. On the CPU the clock serves.
+On a GPU copies and computation are timed by CUDA events, which cost no synchronisation: a window's figures are
+read once the device has passed them. The host queues work ahead of the device; it has waited in vain for a batch
+only in so far as the device had nothing to do meanwhile. On the CPU the clock serves.
 """
 
 from __future__ import annotations
@@ -10,10 +11,34 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from gputrain.engine.training.device import Compute
+
+_AHEAD = 8
+"""Pieces of work (a batch's forward and backward pass, an update) that may be queued on the device unfinished: enough
+for a host that is held up, few enough that the queue of finished batches is not drained into device memory."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """Work on the device between two events."""
+
+    kind: Literal["copy", "compute"]
+    begin: torch.cuda.Event
+    end: torch.cuda.Event
+    waited: float = 0.0
+    """Seconds that the host waited for data before it queued this."""
+    first: bool = False
+    """The wait was for the first batch of an epoch."""
+
+
+def new_event() -> torch.cuda.Event:
+    """A CUDA event that tells the time."""
+    return torch.cuda.Event(enable_timing=True)
 
 
 class Clock:
@@ -21,12 +46,20 @@ class Clock:
 
     def __init__(self, compute: Compute) -> None:
         self._gpu = compute.is_gpu
-        self._pending: deque[tuple[str, torch.cuda.Event, torch.cuda.Event]] = deque()
+        self._pending: deque[_Work] = deque()
         self._first_of_epoch = True
+        self.skip()
+
+    def skip(self) -> None:
+        """Begin a new window after something else than training, and forget what is still queued."""
+        self._pending.clear()
+        self._last: torch.cuda.Event | None = None
+        self._waited, self._waited_first = 0.0, False
+        self._ahead = 0.0
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new window."""
+        """Begin a new window right after the one before."""
         self.began = time.perf_counter()
         self.wait = self.compute = self.first_wait = 0.0
         self.copy = 0.0 if self._gpu else None
@@ -40,100 +73,76 @@ class Clock:
         """Time inside is spent on waiting for a batch."""
         began = time.perf_counter()
         yield
-        seconds = time.perf_counter() - began
+        self._waited += time.perf_counter() - began
+        self._waited_first |= self._first_of_epoch
+        self._first_of_epoch = False
+        if not self._gpu:
+            self._count_wait(*self._take_wait())
+
+    def _take_wait(self) -> tuple[float, bool]:
+        waited = self._waited, self._waited_first
+        self._waited, self._waited_first = 0.0, False
+        return waited
+
+    def _count_wait(self, seconds: float, first: bool) -> None:
         self.wait += seconds
-        if self._first_of_epoch:
+        if first:
             self.first_wait += seconds
-            self._first_of_epoch = False
 
     @contextlib.contextmanager
     def copying(self, stream: torch.cuda.Stream) -> Iterator[None]:
         """Work that is queued on `stream` inside is a copy."""
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = new_event(), new_event()
         begin.record(stream)
         yield
         end.record(stream)
-        self._pending.append(("copy", begin, end))
+        self._pending.append(_Work("copy", begin, end))
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
-        """Work inside is forward, backward or update."""
+        """Work inside is forward, backward or update; on a GPU it is not queued too far ahead."""
         if not self._gpu:
             began = time.perf_counter()
             yield
             self.compute += time.perf_counter() - began
             return
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        self._hold_back()
+        waited, first = self._take_wait()
+        begin, end = new_event(), new_event()
         begin.record()
         yield
         end.record()
-        self._pending.append(("compute", begin, end))
+        self._pending.append(_Work("compute", begin, end, waited, first))
+
+    def _hold_back(self) -> None:
+        queued = [work for work in self._pending if work.kind == "compute"]
+        if len(queued) >= _AHEAD:
+            queued[-_AHEAD].end.synchronize()
+            self.collect()
 
     def collect(self) -> None:
         """Take in what the device has finished, without waiting for it."""
-        while self._pending and self._pending[0][2].query():
-            kind, begin, end = self._pending.popleft()
-            seconds = begin.elapsed_time(end) / 1000
-            if kind == "copy":
+        while self._pending and self._pending[0].end.query():
+            work = self._pending.popleft()
+            seconds = work.begin.elapsed_time(work.end) / 1000
+            if work.kind == "copy":
                 self.copy = (self.copy or 0.0) + seconds
-            else:
-                self.compute += seconds
+                continue
+            self.compute += seconds
+            idle = work.waited if self._last is None else self._last.elapsed_time(work.begin) / 1000
+            self._count_wait(min(work.waited, idle), work.first)
+            self._last = work.end
 
     @property
     def seconds(self) -> float:
         """Age of the window."""
         return time.perf_counter() - self.began
 
+    def other(self, seconds: float) -> float:
+        """What of the window's `seconds` is none of the parts.
 
-class LossMeter:
-    """Means of the loss, fetched from the device without a synchronisation in each step."""
-
-    def __init__(self, compute: Compute) -> None:
-        self._gpu = compute.is_gpu
-        self._sum = torch.zeros((), device=compute.device, dtype=torch.float64)
-        self._steps = 0
-        self._host = torch.zeros((), dtype=torch.float64, pin_memory=self._gpu)
-        self._flight: tuple[torch.cuda.Event, int] | None = None
-        self.epoch_sum = 0.0
-        self.epoch_steps = 0
-
-    def add(self, loss: torch.Tensor) -> None:
-        """Count a step's mean loss."""
-        self._sum += loss.detach()
-        self._steps += 1
-
-    def take(self, *, wait: bool = False) -> float | None:
-        """Mean loss of steps since the last value; None if the device has not got there yet (never with `wait`)."""
-        if not self._gpu:
-            return self._settle(float(self._sum), self._reset())
-        if self._flight is None and self._steps:
-            self._host.copy_(self._sum, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
-            self._flight = (event, self._reset())
-        if self._flight is None or (not wait and not self._flight[0].query()):
-            return None
-        event, steps = self._flight
-        event.synchronize()
-        self._flight = None
-        return self._settle(float(self._host), steps)
-
-    def _reset(self) -> int:
-        steps, self._steps = self._steps, 0
-        self._sum = torch.zeros_like(self._sum)
-        return steps
-
-    def _settle(self, total: float, steps: int) -> float | None:
-        if not steps:
-            return None
-        self.epoch_sum += total
-        self.epoch_steps += steps
-        return total / steps
-
-    def take_epoch(self) -> float | None:
-        """Mean loss of the epoch's steps; waits for the device."""
-        while self._steps or self._flight is not None:
-            self.take(wait=True)
-        mean = self.epoch_sum / self.epoch_steps if self.epoch_steps else None
-        self.epoch_sum, self.epoch_steps = 0.0, 0
-        return mean
+        Work that is finished in a later window than the one it was queued in is weighed against both.
+        """
+        rest = seconds - self.wait - (self.copy or 0.0) - self.compute + self._ahead
+        self._ahead = min(0.0, rest)
+        return max(0.0, rest)

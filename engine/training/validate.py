@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 from torch.nn import functional
 
+from gputrain.engine.events import Phase
 from gputrain.engine.training.batches import BatchSource
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Feed
+from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.timing import Clock
 
 METRIC = "accuracy"
@@ -24,28 +24,28 @@ def validate(
     feed: Feed,
     compute: Compute,
     control: Control,
-    progress: Callable[[int, int], None],
+    reporter: Reporter,
+    part: int,
 ) -> tuple[dict[str, float], int] | None:
     """Loss, accuracy and (from six classes on) top-5 accuracy over all of `source`, and the number of images.
 
-    None if the run was asked to stop meanwhile. The model is left in training mode.
+    At most `part` images are computed at once. None if the run was asked to stop meanwhile.
     """
     sums = torch.zeros(3, dtype=torch.float64, device=compute.device)
     images = classes = 0
     network.eval()
-    try:
-        with torch.inference_mode():
-            for number, batch in enumerate(feed.batches(source.epoch(0), Clock(compute)), start=1):
+    with torch.inference_mode():
+        for number, batch in enumerate(feed.batches(source.epoch(0), Clock(compute)), start=1):
+            for prepared in feed.prepare(batch).split(part):
                 with compute.autocast():
-                    scores = network(feed.prepare(batch))
-                sums += _sums(scores.float(), batch.labels)
-                images, classes = images + len(batch.labels), scores.shape[1]
-                progress(number, len(source))
-                control.poll()
-                if control.stop:
-                    return None
-    finally:
-        network.train()
+                    scores = network(prepared.images)
+                sums += _sums(scores.float(), prepared.labels)
+            images, classes = images + len(batch.labels), scores.shape[1]
+            reporter.progress(number, len(source), "batches")
+            control.poll()
+            control.wait_while_paused(reporter.phase, Phase.VALIDATING)
+            if control.stop:
+                return None
     loss, top1, top5 = (sums / max(1, images)).tolist()
     metrics = {"loss": loss, "accuracy": top1}
     if classes > 5:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import torch
@@ -10,9 +9,12 @@ import torch
 from gputrain.engine.events import Steps
 from gputrain.engine.training.batches import BatchSource
 from gputrain.engine.training.device import Compute
+from gputrain.engine.training.device_augment import DeviceBatch
+from gputrain.engine.training.meter import Meter, Reading
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.timing import Clock, LossMeter
+from gputrain.engine.training.stepper import Stepper
+from gputrain.engine.training.timing import Clock
 
 WINDOW_SECONDS = 0.2
 """Shortest window: five events a second; ten already cost a fast step several percent."""
@@ -20,16 +22,12 @@ LOADER_SECONDS = 1.0
 _BAD_IMAGES_NAMED = 3
 
 
-class Diverged(RuntimeError):  # noqa: N818 - reads as what it is
-    """The loss is no longer a number."""
-
-
 class Windows:
     """Collects steps and reports them."""
 
-    def __init__(self, reporter: Reporter, source: BatchSource, compute: Compute) -> None:
+    def __init__(self, reporter: Reporter, source: BatchSource, compute: Compute, meter: Meter) -> None:
         self.clock = Clock(compute)
-        self.losses = LossMeter(compute)
+        self._meter = meter
         self._compute = compute
         self._reporter = reporter
         self._source = source
@@ -37,32 +35,33 @@ class Windows:
         self._depth = 0
         self._stats_taken = time.perf_counter()
 
-    def step_done(self, loss: torch.Tensor, images: int, copied: int) -> None:
+    def step_done(self, loss: torch.Tensor, step: int, batch: DeviceBatch) -> None:
         """Count a step; `loss` stays on the device."""
-        self.losses.add(loss)
+        self._meter.add(loss, step, batch.indices)
         self._steps += 1
-        self._images += images
-        self._bytes += copied
+        self._images += len(batch.labels)
+        self._bytes += batch.bytes
         self._depth += self._source.queue()[0]
 
-    def report(self, position: Position, lr: float, scale: float | None, *, force: bool = False) -> None:
-        """Send the window if it is old enough. Raises Diverged when its loss is no number."""
+    def undo(self, steps: int, images: int) -> None:
+        """Forget the last `steps`, of which nothing was reported: they are done again."""
+        self._meter.undo(steps)
+        self._steps -= steps
+        self._images -= images
+
+    def report(self, position: Position, lr: float, stepper: Stepper, *, force: bool = False) -> None:
+        """Send the window if it is old enough. Raises Diverged when a loss is no number."""
         seconds = self.clock.seconds
         if self._steps and (force or seconds >= WINDOW_SECONDS):
             self.clock.collect()
-            loss = self.losses.take()
-            self._reporter.steps(self._window(position, lr, scale, loss, seconds))
+            self._meter.note(stepper.grad_norm, stepper.loss_scale)
+            self._reporter.steps(self._window(position, lr, self._meter.take(), seconds))
             self._steps = self._images = self._bytes = self._depth = 0
             self.clock.restart()
-            if loss is not None and not math.isfinite(loss):
-                raise Diverged(
-                    f"the loss is {loss} at step {position.step}; lower lr, clip gradients (clip_grad_norm=1), "
-                    "or use precision=bf16 or fp32"
-                )
         if force or time.perf_counter() - self._stats_taken >= LOADER_SECONDS:
             self._report_loader()
 
-    def _window(self, position: Position, lr: float, scale: float | None, loss: float | None, seconds: float) -> Steps:
+    def _window(self, position: Position, lr: float, reading: Reading | None, seconds: float) -> Steps:
         clock = self.clock
         memory = torch.cuda.memory_stats(self._compute.device) if self._compute.is_gpu else {}
         return Steps(
@@ -73,14 +72,15 @@ class Windows:
             window_steps=self._steps,
             window_seconds=seconds,
             images_per_second=self._images / seconds,
-            loss=loss,
+            loss=reading.loss if reading else None,
             lr=lr,
             data_wait=clock.wait,
             copy=clock.copy,
             compute=clock.compute,
-            other=max(0.0, seconds - clock.wait - (clock.copy or 0.0) - clock.compute),
+            other=clock.other(seconds),
             first_batch_wait=clock.first_wait,
-            loss_scale=scale,
+            grad_norm=reading.grad_norm if reading else None,
+            loss_scale=reading.loss_scale if reading else None,
             queue_depth=self._depth / self._steps,
             queue_capacity=self._source.queue()[1],
             vram_allocated=memory.get("allocated_bytes.all.current"),
@@ -102,4 +102,4 @@ class Windows:
 
     def skip(self) -> None:
         """Forget the time that was just spent on something else than training (validation, a checkpoint, a pause)."""
-        self.clock.restart()
+        self.clock.skip()

@@ -35,17 +35,22 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
 
 
 def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Control) -> RunEnded:
+    trainer = None
     try:
         reporter.phase(Phase.IMPORTING)
         from gputrain.engine.training.trainer import Trainer
 
         config = msgspec.json.decode(config_json, type=RunConfig)
-        return Trainer(directory, config, reporter, control).train()
+        trainer = Trainer(directory, config, reporter, control)
+        return trainer.train()
     except StopRequested as request:
         return RunEnded(outcome=Outcome.STOPPED, reason=str(request))
     except BadInput as error:
         return RunEnded(
-            outcome=Outcome.FAILED, reason=plain(str(error), 1000), error=f"BadInput: {plain(str(error), 1000)}"
+            outcome=Outcome.FAILED,
+            reason=plain(str(error), 1000),
+            step=trainer.step if trainer is not None else 0,
+            error=f"BadInput: {plain(str(error), 1000)}",
         )
     except Exception as error:  # noqa: BLE001 - whatever ends a training is told to the person
         traceback.print_exc()
@@ -54,6 +59,7 @@ def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Con
         return RunEnded(
             outcome=Outcome.FAILED,
             reason=f"the trainer failed with {text}",
+            step=trainer.step if trainer is not None else 0,
             error=text,
             traceback="\n".join(plain(line, 500) for line in trace.splitlines()),
         )

@@ -279,7 +279,7 @@ class ScriptedSource:
     """Hands out the events that were given to `feed`; records the commands that it was sent."""
 
     run: ScriptedRun = field(default_factory=ScriptedRun)
-    live: bool = True
+    abandoned: bool = False
     ended: bool = False
     refuse: str = ""
     """Why commands are refused; empty: they are taken."""

@@ -373,7 +373,6 @@ async def test_the_end_brings_the_summary_which_stays_until_q(outcome: Outcome, 
     source = trained()
     async with opened(source) as pilot:
         source.feed(RunEnded(outcome=outcome, reason="out [of] memory", step=500))
-        source.live = False
         await until(pilot, lambda: "out [of] memory" in summary_text(pilot))
         for part in (outcome.value, "img/s mean", str(source.run.directory)):
             assert part in summary_text(pilot)
@@ -388,7 +387,7 @@ async def test_the_end_brings_the_summary_which_stays_until_q(outcome: Outcome, 
 async def test_a_supervisor_that_is_gone_is_said_and_can_be_left() -> None:
     source = trained()
     async with opened(source) as pilot:
-        source.live = False
+        source.abandoned = True
         await until(pilot, lambda: "supervisor is gone" in panel(pilot, "status"))
         assert "newest checkpoint" in panel(pilot, "hints")
         await pilot.press("q")

@@ -46,6 +46,6 @@ def _wait(attachment: launch.Attachment) -> int:
         if attachment.ended:
             print(f"{attachment.run.id}: {last.outcome.value} at step {last.step}: {last.reason}")
             return EXIT_FINISHED
-        if not attachment.live:
+        if attachment.abandoned:
             print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
             return EXIT_FAILED

@@ -71,7 +71,7 @@ def _follow(attachment: Attachment, lines: PlainLines | JsonLines, options: argp
             if asked.detached:
                 print(f"run {attachment.run.id} goes on; come back with: gputrain-tui tail {attachment.run.id}")
                 return EXIT_FINISHED
-            if attachment.ended or not follow or not attachment.live:
+            if attachment.ended or attachment.abandoned or not follow:
                 break
     for line in lines.summary_lines(str(attachment.run.directory)):
         print(line, flush=True)

@@ -1,0 +1,121 @@
+"""Forward pass, backward pass and update of one network, in the arithmetic and memory that its device has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.text import plain
+from gputrain.engine.training import optim
+from gputrain.engine.training.device import Compute
+from gputrain.engine.training.device_augment import Prepared
+from gputrain.engine.training.ema import Ema
+from gputrain.engine.training.recompute import recompute_blocks
+
+Notice = Callable[[str, str], None]
+
+
+class Stepper:
+    """The network with all that changes it."""
+
+    def __init__(self, network: nn.Module, config: RunConfig, compute: Compute, notice: Notice) -> None:
+        self.network = network
+        self.optimizer = optim.make_optimizer(network, config)
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
+        # The average is copied first: a block that is recomputed holds on to its own module.
+        self.ema = Ema(network, config.optim.ema_decay) if config.optim.ema_decay else None
+        if config.speed.gradient_checkpointing and not recompute_blocks(network):
+            notice("warning", f"gradient_checkpointing: {config.model.model} has no blocks to recompute: off")
+        self.parts = 1
+        """Into how many parts each batch is divided, for want of GPU memory."""
+        self.grad_norm: torch.Tensor | None = None
+        """The gradient's norm at the newest update, on the device; None without clipping."""
+        self._config = config
+        self._compute = compute
+        self._notice = notice
+        self._one = torch.ones((), device=compute.device)
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = network
+        self._untried = config.speed.compile
+        if config.speed.compile:
+            self._forward = torch.compile(network, mode=config.speed.compile_mode)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated: the average where there is one."""
+        return self.network if self.ema is None else self.ema.network
+
+    @property
+    def loss_scale(self) -> torch.Tensor | None:
+        """The present scale of the loss, on the device (reading it off the scaler would wait); None without one."""
+        return self.scaler.scale(self._one) if self.scaler.is_enabled() else None
+
+    def backward(self, batch: Prepared, share: float) -> torch.Tensor:
+        """Add the gradients of `share` times the batch's mean loss; returns that loss, on the device.
+
+        Raises torch.OutOfMemoryError.
+        """
+        if not self._untried:
+            return self._backward(batch, share)
+        try:
+            loss = self._backward(batch, share)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a compiler's failure can be of any type
+            why = plain(f"{type(error).__name__}: {error}".splitlines()[0], 300)
+        else:
+            self._untried = False
+            return loss
+        self._notice("warning", f"torch.compile failed, going on without it: {why}")
+        self._forward, self._untried = self.network, False
+        self.discard()
+        return self._backward(batch, share)
+
+    def _backward(self, batch: Prepared, share: float) -> torch.Tensor:
+        total = torch.zeros((), device=self._compute.device)
+        for part in batch.split(math.ceil(len(batch.labels) / self.parts)):
+            weight = len(part.labels) / len(batch.labels)
+            with self._compute.autocast():
+                loss = self._loss(self._forward(part.images), part) * weight
+            self.scaler.scale(loss * share).backward()
+            total += loss.detach()
+        return total
+
+    def _loss(self, scores: torch.Tensor, batch: Prepared) -> torch.Tensor:
+        smoothing = self._config.optim.label_smoothing
+        loss = functional.cross_entropy(scores, batch.labels, label_smoothing=smoothing)
+        if batch.partners is None:
+            return loss
+        other = functional.cross_entropy(scores, batch.partners, label_smoothing=smoothing)
+        return loss * batch.share + other * (1 - batch.share)
+
+    def update(self, lr: float, number: int) -> None:
+        """Update the weights from the gradients, as update `number` (from 1) of the run."""
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = lr
+        if self._config.optim.clip_grad_norm:
+            self.scaler.unscale_(self.optimizer)
+            self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optim.clip_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.discard()
+        if self.ema is not None:
+            self.ema.update(self.network, number)
+
+    def discard(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(set_to_none=self._config.speed.set_to_none)
+
+    def divide(self) -> bool:
+        """Use half the memory for a batch from now on; False if its parts are single images already."""
+        self.discard()
+        if self._compute.is_gpu:
+            torch.cuda.empty_cache()
+        if not self._config.speed.oom_fallback or self.parts >= self._config.data.batch_size:
+            return False
+        self.parts *= 2
+        return True

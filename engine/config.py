@@ -96,12 +96,15 @@ class ModelConfig(_Part, frozen=True):
 class OptimConfig(_Part, frozen=True):
     """How the weights are updated."""
 
-    optimizer: Annotated[Literal["sgd", "adamw"], Meta(description="the update rule")] = "sgd"
+    optimizer: Annotated[
+        Literal["sgd", "adam", "adamw", "rmsprop", "lamb"],
+        Meta(description="the update rule; lamb is meant for very large batches"),
+    ] = "sgd"
     lr: Annotated[float, Meta(gt=0, le=100, description="peak learning rate at lr_batch_size images per update")] = 0.1
     lr_batch_size: Annotated[
         int, Meta(ge=0, description="total batch that lr is meant for: lr is scaled linearly from it; 0: no scaling")
     ] = 256
-    momentum: Annotated[float, Meta(ge=0, lt=1, description="momentum of sgd, beta1 of adamw")] = 0.9
+    momentum: Annotated[float, Meta(ge=0, lt=1, description="momentum of sgd and rmsprop, beta1 of the others")] = 0.9
     weight_decay: Annotated[float, Meta(ge=0, le=10, description="decay of weights; norms and biases are left out")] = (
         5e-5
     )
@@ -145,6 +148,10 @@ class SpeedConfig(_Part, frozen=True):
     compile_mode: Annotated[
         Literal["default", "reduce-overhead", "max-autotune"], Meta(description="mode of torch.compile")
     ] = "default"
+    compile_scope: Annotated[
+        Literal["model", "blocks"],
+        Meta(description="compile the model as a whole, or each repeated block once: a much shorter start"),
+    ] = "model"
     fused_optimizer: Annotated[bool, Meta(description="update all weights in one kernel where the optimizer can")] = (
         True
     )

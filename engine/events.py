@@ -129,6 +129,10 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     torch_version: str = ""
     cuda_version: str = ""
     trainer_pid: int = 0
+    flops_per_image: float | None = None
+    """Operations of one image's forward and backward pass; None: they cannot be counted."""
+    peak_flops: float | None = None
+    """What the device computes at best in this precision, operations a second; None: not known, or a CPU."""
 
 
 class Steps(Event, frozen=True, tag="steps"):
@@ -157,6 +161,15 @@ class Steps(Event, frozen=True, tag="steps"):
     other: float
     """Seconds of the window that are none of the above: logging, the loop itself. Checkpoints and validation have
     phases of their own and are in no window."""
+    prepare: float | None = None
+    """The part of compute that was for changes of images on the device: normalising, mixing and the like."""
+    forward: float | None = None
+    backward: float | None = None
+    update: float | None = None
+    """These four make up compute; None in records of older versions."""
+    launch_gap: float | None = None
+    """Seconds of `other` in which a GPU had nothing to do though no batch was waited for: the host was too slow to
+    launch work. None on the CPU."""
     first_batch_wait: float = 0.0
     """The part of data_wait that was for the first batch of an epoch."""
     grad_norm: float | None = None

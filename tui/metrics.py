@@ -117,11 +117,26 @@ _METRICS = (
         good=(0.90, 1.0),
     ),
     Metric(
+        key="mfu",
+        title="MFU",
+        unit="%",
+        panel="pipeline",
+        help="Model FLOPs utilization: the operations of the forward and backward passes of the images per second, "
+        "over what the GPU's data sheet promises in this precision.",
+        source="matrix products and convolutions counted on the model; the data sheet's dense rate",
+        advice="20-45 % for convolutional networks, 40-60 % for transformers: utilization says busy, this says useful",
+        get=readings.mfu,
+        show=words.share,
+        low=0,
+        high=1,
+    ),
+    Metric(
         key="other",
         title="other",
         unit="%",
         panel="pipeline",
-        help="Share of the step time in checkpoints, validation and logging.",
+        help="Share of the step time in none of the above: the loop itself, logging, and on a GPU the gaps in which "
+        "it has nothing to do because the host launches work too slowly.",
         source="the rest of the training loop's clock",
         advice="below 10 %",
         get=readings.other,

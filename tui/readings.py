@@ -20,6 +20,14 @@ def compute(now: Snapshot) -> float | None:
     return now.shares.compute if now.shares else None
 
 
+def mfu(now: Snapshot) -> float | None:
+    """Model FLOPs utilization, 0…1: useful operations a second over what the device computes at best."""
+    model = now.model
+    if model is None or model.flops_per_image is None or model.peak_flops is None or now.images_per_second is None:
+        return None
+    return now.images_per_second * model.flops_per_image / model.peak_flops
+
+
 def other(now: Snapshot) -> float | None:
     """Share of the step time in everything else."""
     return now.shares.other if now.shares else None

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.training.lamb import Lamb
 
 
 def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
@@ -18,8 +19,16 @@ def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimiz
         {"params": decayed, "weight_decay": config.optim.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    fused = config.speed.fused_optimizer or None
-    if config.optim.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.optim.lr, betas=(config.optim.momentum, 0.999), fused=fused)
-    nesterov = config.optim.momentum > 0
-    return torch.optim.SGD(groups, lr=config.optim.lr, momentum=config.optim.momentum, nesterov=nesterov, fused=fused)
+    lr, momentum, fused = config.optim.lr, config.optim.momentum, config.speed.fused_optimizer or None
+    betas = (momentum, 0.999)
+    match config.optim.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused)
+        case "adam":
+            return torch.optim.Adam(groups, lr=lr, betas=betas, fused=fused)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=lr, momentum=momentum)
+        case "lamb":
+            return Lamb(groups, lr=lr, betas=betas)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)

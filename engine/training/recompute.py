@@ -12,30 +12,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from gputrain.engine.training.blocks import blocks_of
+
 
 def recompute_blocks(network: nn.Module) -> int:
     """Let each block of `network` be recomputed in the backward pass; returns how many there are.
 
-    Blocks are the parts of its sequences that consist of several layers themselves: the residual blocks of a ResNet,
-    the encoder layers of a transformer. Neither results nor running statistics change.
+    Neither results nor running statistics change.
     """
-    blocks = list(_blocks(network))
+    blocks = blocks_of(network)
     for block in blocks:
         block.forward = _recomputed(block, block.forward)
     return len(blocks)
-
-
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.children():
-        if isinstance(module, nn.Sequential) and any(True for _ in child.children()) and not _holds_blocks(child):
-            yield child
-        else:
-            yield from _blocks(child)
-
-
-def _holds_blocks(module: nn.Module) -> bool:
-    """A sequence of blocks, as a ResNet's layer1 is."""
-    return isinstance(module, nn.Sequential) and all(any(True for _ in part.children()) for part in module)
 
 
 def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:

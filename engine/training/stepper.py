@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.text import plain
-from gputrain.engine.training import optim
+from gputrain.engine.training import compiling, optim
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Prepared
 from gputrain.engine.training.ema import Ema
 from gputrain.engine.training.recompute import recompute_blocks
+from gputrain.engine.training.timing import Clock
 
 Notice = Callable[[str, str], None]
 
@@ -23,7 +24,7 @@ Notice = Callable[[str, str], None]
 class Stepper:
     """The network with all that changes it."""
 
-    def __init__(self, network: nn.Module, config: RunConfig, compute: Compute, notice: Notice) -> None:
+    def __init__(self, network: nn.Module, config: RunConfig, compute: Compute, clock: Clock, notice: Notice) -> None:
         self.network = network
         self.optimizer = optim.make_optimizer(network, config)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
@@ -36,13 +37,15 @@ class Stepper:
         self.grad_norm: torch.Tensor | None = None
         """The gradient's norm at the newest update, on the device; None without clipping."""
         self._config = config
+        self._clock = clock
         self._compute = compute
         self._notice = notice
         self._one = torch.ones((), device=compute.device)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = network
         self._untried = config.speed.compile
         if config.speed.compile:
-            self._forward = torch.compile(network, mode=config.speed.compile_mode)
+            self._forward = compiling.compiled(network, config.speed, notice)
+        self._graphs = compute.is_gpu and compiling.uses_cuda_graphs(config.speed)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -71,7 +74,7 @@ class Stepper:
             self._untried = False
             return loss
         self._notice("warning", f"torch.compile failed, going on without it: {why}")
-        self._forward, self._untried = self.network, False
+        self._forward, self._untried = compiling.undo(self.network), False
         self.discard()
         return self._backward(batch, share)
 
@@ -79,10 +82,14 @@ class Stepper:
         total = torch.zeros((), device=self._compute.device)
         for part in batch.split(math.ceil(len(batch.labels) / self.parts)):
             weight = len(part.labels) / len(batch.labels)
-            with self._compute.autocast():
+            if self._graphs:
+                # What the step before left in the graph's memory is no longer needed.
+                torch.compiler.cudagraph_mark_step_begin()
+            with self._clock.computing("forward"), self._compute.autocast():
                 loss = self._loss(self._forward(part.images), part) * weight
-            self.scaler.scale(loss * share).backward()
-            total += loss.detach()
+            with self._clock.computing("backward"):
+                self.scaler.scale(loss * share).backward()
+                total += loss.detach()
         return total
 
     def _loss(self, scores: torch.Tensor, batch: Prepared) -> torch.Tensor:
@@ -95,6 +102,12 @@ class Stepper:
 
     def update(self, lr: float, number: int) -> None:
         """Update the weights from the gradients, as update `number` (from 1) of the run."""
+        with self._clock.computing("update"):
+            self._update(lr)
+            if self.ema is not None:
+                self.ema.update(self.network, number)
+
+    def _update(self, lr: float) -> None:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = lr
         if self._config.optim.clip_grad_norm:
@@ -103,8 +116,6 @@ class Stepper:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.discard()
-        if self.ema is not None:
-            self.ema.update(self.network, number)
 
     def discard(self) -> None:
         """Forget the gradients."""

@@ -18,8 +18,12 @@ import torch
 
 from gputrain.engine.training.device import Compute
 
-_AHEAD = 8
-"""Pieces of work (a batch's forward and backward pass, an update) that may be queued on the device unfinished: enough
+Part = Literal["prepare", "forward", "backward", "update"]
+"""Changes of images on the device, the forward pass with its loss, the backward pass, the update of the weights."""
+PARTS: tuple[Part, ...] = ("prepare", "forward", "backward", "update")
+
+_AHEAD = 24
+"""Parts of steps that may be queued on the device unfinished: enough
 for a host that is held up, few enough that the queue of finished batches is not drained into device memory."""
 
 
@@ -27,7 +31,7 @@ for a host that is held up, few enough that the queue of finished batches is not
 class _Work:
     """Work on the device between two events."""
 
-    kind: Literal["copy", "compute"]
+    kind: Literal["copy"] | Part
     begin: torch.cuda.Event
     end: torch.cuda.Event
     waited: float = 0.0
@@ -61,8 +65,9 @@ class Clock:
     def restart(self) -> None:
         """Begin a new window right after the one before."""
         self.began = time.perf_counter()
-        self.wait = self.compute = self.first_wait = 0.0
-        self.copy = 0.0 if self._gpu else None
+        self.wait = self.first_wait = 0.0
+        self.parts: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
+        self.copy = self.gap = 0.0 if self._gpu else None
 
     def new_epoch(self) -> None:
         """The next wait is for the first batch of an epoch."""
@@ -98,13 +103,18 @@ class Clock:
         end.record(stream)
         self._pending.append(_Work("copy", begin, end))
 
+    @property
+    def compute(self) -> float:
+        """Seconds of all parts of steps."""
+        return sum(self.parts.values())
+
     @contextlib.contextmanager
-    def computing(self) -> Iterator[None]:
-        """Work inside is forward, backward or update; on a GPU it is not queued too far ahead."""
+    def computing(self, part: Part) -> Iterator[None]:
+        """Work inside is a part of a step; on a GPU it is not queued too far ahead."""
         if not self._gpu:
             began = time.perf_counter()
             yield
-            self.compute += time.perf_counter() - began
+            self.parts[part] += time.perf_counter() - began
             return
         self._hold_back()
         waited, first = self._take_wait()
@@ -112,10 +122,10 @@ class Clock:
         begin.record()
         yield
         end.record()
-        self._pending.append(_Work("compute", begin, end, waited, first))
+        self._pending.append(_Work(part, begin, end, waited, first))
 
     def _hold_back(self) -> None:
-        queued = [work for work in self._pending if work.kind == "compute"]
+        queued = [work for work in self._pending if work.kind != "copy"]
         if len(queued) >= _AHEAD:
             queued[-_AHEAD].end.synchronize()
             self.collect()
@@ -128,9 +138,10 @@ class Clock:
             if work.kind == "copy":
                 self.copy = (self.copy or 0.0) + seconds
                 continue
-            self.compute += seconds
+            self.parts[work.kind] += seconds
             idle = work.waited if self._last is None else self._last.elapsed_time(work.begin) / 1000
             self._count_wait(min(work.waited, idle), work.first)
+            self.gap = (self.gap or 0.0) + max(0.0, idle - work.waited)
             self._last = work.end
 
     @property

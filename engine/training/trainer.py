@@ -15,9 +15,11 @@ import torch
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Phase, RunEnded, Validated
+from gputrain.engine.peaks import peak_flops
 from gputrain.engine.training import checkpoint, data, device, model, position
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
+from gputrain.engine.training.flops import flops_per_image
 from gputrain.engine.training.loader import Loader, make_loader
 from gputrain.engine.training.meter import Diverged, Meter
 from gputrain.engine.training.position import Position
@@ -25,6 +27,7 @@ from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.saving import Kind, Saver
 from gputrain.engine.training.schedule import Schedule
 from gputrain.engine.training.stepper import Stepper
+from gputrain.engine.training.timing import Clock
 from gputrain.engine.training.validate import METRIC, validate
 from gputrain.engine.training.windows import Windows
 
@@ -67,7 +70,9 @@ class Trainer:
         self._images = images.train
         self._reporter.phase(Phase.BUILDING, config.model.model)
         network = model.build(config, len(images.train.classes), self._compute)
-        self._stepper = Stepper(network, config, self._compute, self._reporter.notice)
+        self._flops = flops_per_image(network, config.data.image_size)
+        self._clock = Clock(self._compute)
+        self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice)
         self._control.raise_if_stopped()
         pin = config.data.pin_memory and self._compute.is_gpu
         self._train_loader = loaders.enter_context(closing(make_loader(images.train, config, train=True, pin=pin)))
@@ -81,7 +86,7 @@ class Trainer:
         self._feed = Feed(config, self._compute, train=True)
         self._val_feed = Feed(config, self._compute, train=False)
         self._meter = Meter(self._compute, self._image_name)
-        self._windows = Windows(self._reporter, self._train_loader, self._compute, self._meter)
+        self._windows = Windows(self._reporter, self._train_loader, self._compute, self._clock, self._meter)
         if config.resume_from:
             self._resume()
         self._tell_model()
@@ -116,6 +121,8 @@ class Trainer:
                 torch_version=str(torch.__version__),
                 cuda_version=torch.version.cuda or "",
                 trainer_pid=os.getpid(),
+                flops_per_image=self._flops,
+                peak_flops=peak_flops(compute.name, compute.precision, tf32=self._config.speed.tf32),
             )
         )
 
@@ -139,7 +146,7 @@ class Trainer:
         """Train on what is left of the present epoch; leaves `position.batch` at 0 if that was all of it."""
         self._stepper.network.train()
         self._training = False
-        self._windows.clock.new_epoch()
+        self._clock.new_epoch()
         self._windows.skip()
         while self._train_batches():
             self._compute_in_smaller_parts()
@@ -150,7 +157,7 @@ class Trainer:
     def _train_batches(self) -> bool:
         """Train from the present batch on; True if memory ran out and the update is to be done again."""
         source = self._train_loader.epoch(self._position.epoch, self._position.batch)
-        batches = self._feed.batches(source, self._windows.clock)
+        batches = self._feed.batches(source, self._clock)
         try:
             for group in self._groups(batches):
                 if not self._update(group):
@@ -171,20 +178,19 @@ class Trainer:
     def _update(self, group: tuple[Iterator[DeviceBatch], int]) -> bool:
         """Do one update; False if the device's memory was too small for it, and all is as it was before."""
         batches, size = group
-        clock, before = self._windows.clock, dataclasses.replace(self._position)
+        before = dataclasses.replace(self._position)
         try:
             for batch in batches:
-                with clock.computing():
-                    loss = self._stepper.backward(self._feed.prepare(batch), 1 / size)
-                self._step_done(loss, batch)
+                with self._clock.computing("prepare"):
+                    prepared = self._feed.prepare(batch)
+                self._step_done(self._stepper.backward(prepared, 1 / size), batch)
         except torch.OutOfMemoryError:
             self._windows.undo(self.step - before.step, self._position.images - before.images)
             self._position = before
             return False
         self._lr = self._schedule.lr_at(self._position.updates)
         self._position.updates += 1
-        with clock.computing():
-            self._stepper.update(self._lr, self._position.updates)
+        self._stepper.update(self._lr, self._position.updates)
         return True
 
     def _step_done(self, loss: torch.Tensor, batch: DeviceBatch) -> None:

@@ -25,8 +25,8 @@ _BAD_IMAGES_NAMED = 3
 class Windows:
     """Collects steps and reports them."""
 
-    def __init__(self, reporter: Reporter, source: BatchSource, compute: Compute, meter: Meter) -> None:
-        self.clock = Clock(compute)
+    def __init__(self, reporter: Reporter, source: BatchSource, compute: Compute, clock: Clock, meter: Meter) -> None:
+        self._clock = clock
         self._meter = meter
         self._compute = compute
         self._reporter = reporter
@@ -51,18 +51,18 @@ class Windows:
 
     def report(self, position: Position, lr: float, stepper: Stepper, *, force: bool = False) -> None:
         """Send the window if it is old enough. Raises Diverged when a loss is no number."""
-        seconds = self.clock.seconds
+        seconds = self._clock.seconds
         if self._steps and (force or seconds >= WINDOW_SECONDS):
-            self.clock.collect()
+            self._clock.collect()
             self._meter.note(stepper.grad_norm, stepper.loss_scale)
             self._reporter.steps(self._window(position, lr, self._meter.take(), seconds))
             self._steps = self._images = self._bytes = self._depth = 0
-            self.clock.restart()
+            self._clock.restart()
         if force or time.perf_counter() - self._stats_taken >= LOADER_SECONDS:
             self._report_loader()
 
     def _window(self, position: Position, lr: float, reading: Reading | None, seconds: float) -> Steps:
-        clock = self.clock
+        clock = self._clock
         memory = torch.cuda.memory_stats(self._compute.device) if self._compute.is_gpu else {}
         return Steps(
             step=position.step,
@@ -78,6 +78,11 @@ class Windows:
             copy=clock.copy,
             compute=clock.compute,
             other=clock.other(seconds),
+            prepare=clock.parts["prepare"],
+            forward=clock.parts["forward"],
+            backward=clock.parts["backward"],
+            update=clock.parts["update"],
+            launch_gap=clock.gap,
             first_batch_wait=clock.first_wait,
             grad_norm=reading.grad_norm if reading else None,
             loss_scale=reading.loss_scale if reading else None,
@@ -102,4 +107,4 @@ class Windows:
 
     def skip(self) -> None:
         """Forget the time that was just spent on something else than training (validation, a checkpoint, a pause)."""
-        self.clock.skip()
+        self._clock.skip()

@@ -108,6 +108,8 @@ def start(gpus: int = 1, settings: dict[str, object] | None = None) -> list[AnyE
             optimizer="sgd",
             total_steps=250_200,
             total_updates=250_200,
+            flops_per_image=24.3e9,
+            peak_flops=71.2e12 if gpus else None,
         ),
         PhaseChanged(phase=Phase.TRAINING),
     ]

@@ -43,7 +43,7 @@ def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
     if (shares.copy or 0.0) >= max(_WAIT, shares.other):
         return "copy", "copy to the GPU"
     if shares.other >= _WAIT:
-        return "other", "checkpoints and validation"
+        return "other", "the host, launching work"
     return "compute", "none, compute-bound"
 
 
@@ -108,7 +108,11 @@ def _compute(now: Snapshot) -> Stage:
         return Stage("compute", "compute", words.MISSING)
     if _on_cpu(now):
         return Stage("compute", "CPU compute", share, now.model.precision)
-    return Stage("compute", "GPU compute", f"GPU {words.percent(readings.gpu(now))}", share)
+    busy = f"GPU {words.percent(readings.gpu(now))}"
+    useful = readings.mfu(now)
+    if useful is not None:
+        busy += f", MFU {words.share(useful)}"
+    return Stage("compute", "GPU compute", busy, share)
 
 
 def draw_pipeline(now: Snapshot, columns: int, rows: int) -> list[Line]:

@@ -72,7 +72,7 @@ def wait(clock: Clock, now: list[float], seconds: float) -> None:
 
 
 def compute(clock: Clock) -> None:
-    with clock.computing():
+    with clock.computing("forward"):
         pass
 
 
@@ -141,7 +141,7 @@ def test_on_the_cpu_the_clock_serves(now: list[float]) -> None:
     clock.new_epoch()
     wait(clock, now, 2.0)
     wait(clock, now, 1.0)
-    with clock.computing():
+    with clock.computing("forward"):
         now.append(now[-1] + 4.0)
     now.append(now[-1] + 0.5)
     assert (clock.wait, clock.first_wait, clock.compute, clock.copy) == (3.0, 2.0, 4.0, None)

@@ -1,0 +1,53 @@
+"""torch.compile: whole networks or their repeated blocks, with what was compiled kept for the next run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from gputrain.engine.config import SpeedConfig
+from gputrain.engine.files import cache_home
+from gputrain.engine.training.blocks import blocks_of
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+def keep_compiled() -> None:
+    """Let the compiler keep its results under the cache home, unless a person has named a folder for them.
+
+    Its own default lies in the folder of temporary files, which many machines empty at each start.
+    Must be called before the first compilation.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_home() / "compiled"))
+
+
+def compiled(network: nn.Module, speed: SpeedConfig, notice: Callable[[str, str], None]) -> Forward:
+    """`network` as its forward pass is to be called; nothing is compiled before the first call.
+
+    With ``compile_scope: blocks`` each repeated block is compiled in its place: equal blocks once, which
+    starts a deep network several times sooner and fuses nothing across their borders.
+    """
+    if speed.compile_scope == "blocks":
+        blocks = blocks_of(network)
+        if blocks:
+            for block in blocks:
+                block.compile(mode=speed.compile_mode)
+            return network
+        notice("info", "compile_scope: the model has no blocks that repeat: it is compiled as a whole")
+    return torch.compile(network, mode=speed.compile_mode)
+
+
+def undo(network: nn.Module) -> Forward:
+    """Back to the plain network, after a compilation that failed."""
+    for block in blocks_of(network):
+        # What Module.compile sets is all that it does; there is no public way back.
+        block._compiled_call_impl = None
+    return network
+
+
+def uses_cuda_graphs(speed: SpeedConfig) -> bool:
+    """Whether the mode of compilation replays steps as CUDA graphs, which must be told where a step begins."""
+    return speed.compile and speed.compile_mode in ("reduce-overhead", "max-autotune")

@@ -108,11 +108,9 @@ def _compute(now: Snapshot) -> Stage:
         return Stage("compute", "compute", words.MISSING)
     if _on_cpu(now):
         return Stage("compute", "CPU compute", share, now.model.precision)
-    busy = f"GPU {words.percent(readings.gpu(now))}"
     useful = readings.mfu(now)
-    if useful is not None:
-        busy += f", MFU {words.share(useful)}"
-    return Stage("compute", "GPU compute", busy, share)
+    detail = share if useful is None else f"{share}, MFU {words.share(useful)}"
+    return Stage("compute", "GPU compute", f"GPU {words.percent(readings.gpu(now))}", detail)
 
 
 def draw_pipeline(now: Snapshot, columns: int, rows: int) -> list[Line]:

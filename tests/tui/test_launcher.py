@@ -1,206 +1,430 @@
-"""The launcher, driven by its keys: what it offers, plans, refuses and starts."""
+"""The launcher by injected machines, run lists and starts: choices, the plan, settings, the start."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
-from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Button, Input, Static
 
-from gputrain.engine import runs
+import gputrain.tui.app
 from gputrain.engine.config import RunConfig
-from gputrain.engine.events import Outcome, RunEnded, RunStarted
+from gputrain.engine.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.files import config_home
 from gputrain.engine.machine import GpuInfo, Machine
-from gputrain.engine.record import RecordWriter
 from gputrain.engine.runs import RunDir, RunInfo, State, Status
+from gputrain.engine.units import GIB
+from gputrain.profiles import catalog
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.attach import AttachScreen
+from gputrain.tui.choosing import Choice, plan_for
+from gputrain.tui.lines import width
+from gputrain.tui.screens.attach import AttachScreen, run_words
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher import LauncherScreen
-from gputrain.tui.screens.override import OverrideScreen
+from gputrain.tui.screens.launcher_help import KEYS, LauncherHelpScreen
+from gputrain.tui.screens.override import OverrideScreen, matching
+from gputrain.tui.widgets.menu import Menu, PresetRow
+from gputrain.tui.widgets.planview import PlanView, plan_lines
 
-GIB = 1 << 30
+CARD = GpuInfo(index=0, uuid="GPU-1", name="NVIDIA GeForce RTX 3090", memory=24 * GIB, capability=(8, 6))
+BENCH = Machine(
+    hostname="bench",
+    usable_cores=16.0,
+    host_cores=16,
+    cpu_model="Some CPU",
+    memory_total=64 * GIB,
+    memory_limit=62 * GIB,
+    memory_available=50 * GIB,
+    shm_total=31 * GIB,
+    gpus=(CARD,),
+    gpu_error="",
+    driver="580.1",
+)
+SERVER = msgspec.structs.replace(BENCH, gpus=(), gpu_error="no NVIDIA driver")
+
+Condition = Callable[[], bool]
 
 
-def machine(gpu: str = "") -> Machine:
-    memory = (23 if gpu == "NVIDIA A10G" else 24) * GIB
-    gpus = (GpuInfo(index=0, uuid="GPU-0", name=gpu, memory=memory, capability=(8, 6), mig=False),) if gpu else ()
-    return Machine(
-        hostname="here",
-        usable_cores=16.0,
-        host_cores=16,
-        cpu_model="a CPU",
-        memory_total=64 * GIB,
-        memory_limit=64 * GIB,
-        memory_available=60 * GIB,
-        shm_total=32 * GIB,
-        gpus=gpus,
-        gpu_error="" if gpus else "no NVIDIA driver",
-        driver="",
-    )
+class Starts:
+    """Stands in for `launch`: keeps what it was asked to start."""
+
+    def __init__(self, run: RunDir, fails: BaseException | None = None) -> None:
+        self.run = run
+        self.fails = fails
+        self.asked: list[tuple[RunConfig, Mapping[str, str] | None, Sequence[str]]] = []
+
+    def __call__(
+        self, config: RunConfig, origins: Mapping[str, str] | None = None, warnings: Sequence[str] = ()
+    ) -> RunDir:
+        self.asked.append((config, origins, warnings))
+        if self.fails is not None:
+            raise self.fails
+        return self.run
 
 
-class Bench(App[int]):
-    """An application with nothing but the launcher; starting fails with what would have been started."""
+class Opened(GpuTrainApp):
+    """The application with a launcher of the test's making."""
 
-    CSS_PATH = str(Path(__file__).parents[2] / "tui" / "app.tcss")
+    CSS_PATH = str(Path(gputrain.tui.app.__file__).with_name("app.tcss"))
 
-    def __init__(self, gpu: str = "", live: Sequence[RunInfo] = ()) -> None:
+    def __init__(self, launcher: LauncherScreen) -> None:
         super().__init__()
-        self.started: list[RunConfig] = []
-        self._gpu, self._live = gpu, list(live)
+        self.launcher = launcher
 
     def get_default_screen(self) -> Screen[None]:
-        return LauncherScreen(lambda: machine(self._gpu), self.launch, lambda: self._live)
-
-    def launch(self, config: RunConfig, origins: dict[str, str], warnings: Sequence[str]) -> RunDir:
-        self.started.append(config)
-        raise RuntimeError("the [bold]supervisor[/bold] did not start")
+        return self.launcher
 
 
-async def settle(pilot: Pilot[int]) -> None:
-    await pilot.app.workers.wait_for_complete()
+async def until(pilot: Pilot[int], condition: Condition) -> None:
+    """Let the application work until `condition` holds; the test's own time-out is the limit."""
+    while not condition():
+        await pilot.pause(0.01)
+
+
+@pytest.fixture
+def starts(tmp_path: Path) -> Starts:
+    directory = tmp_path / "state" / "runs" / "a-run"
+    directory.mkdir(parents=True)
+    return Starts(RunDir(directory))
+
+
+@asynccontextmanager
+async def opened(
+    starts: Starts,
+    machine: Machine = BENCH,
+    size: tuple[int, int] = (120, 35),
+    going: Sequence[RunInfo] = (),
+) -> AsyncIterator[Pilot[int]]:
+    app = Opened(LauncherScreen(lambda: machine, starts, lambda: list(going)))
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        yield pilot
+
+
+async def settled(pilot: Pilot[int]) -> None:
+    """Wait for the plan of what is chosen now."""
+    await until(pilot, lambda: "looking" not in said(pilot) and "planning" not in said(pilot) and bool(said(pilot)))
     await pilot.pause()
+
+
+async def press(pilot: Pilot[int], *keys: str) -> None:
+    await pilot.press(*keys)
+    await pilot.pause()
+    if isinstance(pilot.app.screen, LauncherScreen):
+        await settled(pilot)
 
 
 def launcher(pilot: Pilot[int]) -> LauncherScreen:
     return next(screen for screen in pilot.app.screen_stack if isinstance(screen, LauncherScreen))
 
 
-def text(pilot: Pilot[int], selector: str) -> str:
-    return str(launcher(pilot).query_one(selector, Static).render())
+def said(pilot: Pilot[int]) -> str:
+    """The line beside the start button."""
+    return str(launcher(pilot).query_one("#verdict", Static).render())
 
 
-@pytest.mark.parametrize("size", [(200, 50), (120, 35), (80, 24)])
-async def test_the_detected_profile_is_on_top_and_marked(size: tuple[int, int]) -> None:
-    async with Bench("NVIDIA GeForce RTX 3090").run_test(size=size) as pilot:
-        await settle(pilot)
-        first = launcher(pilot).query_one("#profiles", OptionList).get_option_at_index(0)
-        assert str(first.prompt).startswith("● rtx-3090-24gb")
-        plan = launcher(pilot).plan
-        assert plan is not None
-        assert (plan.config.profile, plan.config.recipe) == ("rtx-3090-24gb", "demo")
-        assert "batch_size" in text(pilot, "#plan-text")
+def plan_text(pilot: Pilot[int]) -> str:
+    return launcher(pilot).query_one("#plan", PlanView).text
 
 
-async def test_without_a_gpu_the_cpu_is_first() -> None:
-    async with Bench().run_test(size=(120, 35)) as pilot:
-        await settle(pilot)
-        plan = launcher(pilot).plan
-        assert plan is not None
-        assert plan.config.profile == "cpu"
+def row(pilot: Pilot[int], setting: str) -> str:
+    """The plan's row of a setting, its blanks made one; empty if there is none."""
+    plan = launcher(pilot)._plan
+    assert plan is not None
+    # At this width settings and figures stand in one column, and no name is cut.
+    lines = (" ".join("".join(text for text, _ in spans).split()) for spans in plan_lines(plan, 112))
+    return next((text for text in lines if text.startswith(f"{setting} ")), "")
 
 
-async def test_a_preset_and_a_recipe_change_the_plan() -> None:
-    async with Bench("NVIDIA A10G").run_test(size=(120, 35)) as pilot:
-        await settle(pilot)
-        screen = launcher(pilot)
-        before = screen.plan
-        await pilot.press("p")
+def menu(pilot: Pilot[int], name: str) -> Menu:
+    return launcher(pilot).query_one(f"#{name}", Menu)
+
+
+def shown(pilot: Pilot[int]) -> str:
+    """All that is on the screen."""
+    return "\n".join(strip.text for strip in pilot.app.screen._compositor.render_strips())
+
+
+def start_button(pilot: Pilot[int]) -> Button:
+    return launcher(pilot).query_one("#start", Button)
+
+
+async def test_the_detected_profile_is_on_top_and_marked_with_its_reason(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        rows = menu(pilot, "profiles")
+        assert rows.option_count == len(catalog.profile_names())
+        first = str(rows.get_option_at_index(0).prompt)
+        assert "● detected" in first
+        assert "RTX 3090" in first
+        assert "NVML says NVIDIA GeForce RTX 3090, 24 GiB" in first
+        others = [str(rows.get_option_at_index(i).prompt) for i in range(1, rows.option_count)]
+        assert not any("detected" in other for other in others)
+        assert rows.chosen == catalog.best(BENCH) == "rtx-3090-24gb"
+        assert row(pilot, "profile") == "profile rtx-3090-24gb this machine"
+
+
+async def test_without_a_gpu_the_cpu_is_detected(starts: Starts) -> None:
+    async with opened(starts, SERVER) as pilot:
+        assert menu(pilot, "profiles").chosen == "cpu"
+        assert "no NVIDIA driver" in shown(pilot)
+
+
+async def test_arrows_change_the_profile_and_the_plan_says_who_chose_it(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        await press(pilot, "down")
+        name = menu(pilot, "profiles").chosen
+        assert name == catalog.rank(BENCH)[1].name
+        assert row(pilot, "profile") == f"profile {name} you"
+
+
+async def test_the_preset_goes_round_by_key_and_by_click(starts: Starts) -> None:
+    async with opened(starts, size=(200, 50)) as pilot:
+        assert row(pilot, "prefetch_factor").startswith("prefetch_factor 4 preset balanced")
+        await press(pilot, "p", "p")
+        assert row(pilot, "preset") == "preset accumulated you"
+        assert row(pilot, "prefetch_factor").startswith("prefetch_factor 3 preset accumulated")
+        await press(pilot, "right")
+        assert row(pilot, "preset") == "preset conservative you"
+        await press(pilot, "left")
+        assert row(pilot, "preset") == "preset accumulated you"
+        spans = launcher(pilot).query_one(PresetRow).spans(60)
+        before = sum(width([(text, "text")]) for text, name in spans[:2])
+        await pilot.click(PresetRow, offset=(before + 4, 1))
+        await settled(pilot)
+        assert row(pilot, "preset") == "preset aggressive you"
+
+
+def test_where_names_do_not_fit_the_preset_row_counts() -> None:
+    presets = PresetRow(id="presets")
+    presets._names, presets._chosen = ("conservative", "balanced", "aggressive"), "aggressive"
+    assert "".join(text for text, _ in presets.spans(30)) == " ◂ ● aggressive  3 of 3 ▸ "
+    assert presets.spans(30)[0][1] == "balanced"
+    assert presets.spans(30)[-1][1] == "conservative"
+
+
+async def test_a_recipe_without_its_data_is_refused_in_words(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        assert not start_button(pilot).disabled
+        menu(pilot, "recipes").focus()
+        await press(pilot, "down")
+        assert menu(pilot, "recipes").chosen == "imagenet-resnet50"
+        assert row(pilot, "model").startswith("model resnet50 recipe imagenet-resnet50")
+        assert "VRAM" in plan_text(pilot)
+        assert "activations" in plan_text(pilot)
+        assert said(pilot).startswith("■ cannot start: data_dir: the folder with the images is missing")
+        assert start_button(pilot).disabled
+        await press(pilot, "enter")
+        assert starts.asked == []
+
+
+async def test_a_data_folder_mends_it(starts: Starts, tmp_path: Path) -> None:
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    async with opened(starts) as pilot:
+        menu(pilot, "recipes").focus()
+        await press(pilot, "end")
+        data = launcher(pilot).query_one("#data", Input)
+        data.value = str(tmp_path / "missing")
         await pilot.pause()
-        assert screen.plan is not None
-        assert before is not None
-        assert screen.plan.config.preset != before.config.preset
-        screen.query_one("#recipes", OptionList).highlighted = 1
+        await settled(pilot)
+        assert "is not there" in said(pilot)
+        data.focus()
+        data.value = str(tmp_path / "images")
         await pilot.pause()
-        assert screen.plan.config.recipe == "imagenet-resnet50"
-
-
-async def test_enter_starts_the_plan_and_a_failure_is_shown_as_it_is() -> None:
-    app = Bench()
-    async with app.run_test(size=(120, 35)) as pilot:
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
-        assert [config.recipe for config in app.started] == ["demo"]
-        assert "not started: the [bold]supervisor[/bold] did not start" in text(pilot, "#said")
-
-
-async def test_a_started_run_is_shown(private_homes: Path) -> None:
-    run = runs.create("demo")
-    writer = RecordWriter(run.events)
-    writer.append(RunStarted(run_id=run.id, settings={"epochs": 3}))
-    writer.append(RunEnded(outcome=Outcome.FINISHED, reason="all steps are done"))
-    writer.close()
-    app = GpuTrainApp()
-    async with app.run_test(size=(120, 35)) as pilot:
-        app.push_screen(LauncherScreen(machine, lambda config, origins, warnings: run, list))
-        await settle(pilot)
-        await pilot.press("enter")
-        await settle(pilot)
-        assert any(isinstance(screen, DashboardScreen) for screen in app.screen_stack)
-
-
-async def test_the_first_screen_of_the_application_opens_a_run(private_homes: Path) -> None:
-    run = runs.create("demo")
-    RecordWriter(run.events).close()
-    app = GpuTrainApp()
-    async with app.run_test(size=(120, 35)) as pilot:
-        await settle(pilot)
-        launcher(pilot)._open(run)
-        await settle(pilot)
-        assert isinstance(app.screen, DashboardScreen)
-
-
-async def test_a_setting_is_checked_before_it_is_taken() -> None:
-    app = Bench()
-    async with app.run_test(size=(120, 35)) as pilot:
-        await settle(pilot)
-        await pilot.press("e")
-        assert isinstance(app.screen, OverrideScreen)
-        app.screen.query_one(Input).value = "epochs=0"
-        await pilot.press("enter")
-        assert "epochs must be ≥ 1, got 0" in str(app.screen.query_one("#about", Static).render())
-        app.screen.query_one(Input).value = "epochs=7"
+        await settled(pilot)
+        assert not start_button(pilot).disabled
+        # In the field Enter takes the folder; only the next one starts.
         await pilot.press("enter")
         await pilot.pause()
-        plan = launcher(pilot).plan
-        assert plan is not None
-        assert plan.config.epochs == 7
-        assert plan.origins["epochs"] == "you"
-        await pilot.press("r")
-        await pilot.pause()
-        plan = launcher(pilot).plan
-        assert plan is not None
-        assert plan.config.epochs != 7
+        assert starts.asked == []
+        assert pilot.app.focused is launcher(pilot).query_one("#plan")
 
 
-async def test_what_cannot_run_does_not_start() -> None:
-    app = Bench()
-    async with app.run_test(size=(120, 35)) as pilot:
-        await settle(pilot)
-        launcher(pilot).query_one("#data", Input).value = "/nowhere/at/all"
-        await pilot.pause()
-        assert "cannot run" in text(pilot, "#plan-text")
+async def test_enter_starts_the_plan_and_opens_its_dashboard(starts: Starts) -> None:
+    async with opened(starts) as pilot:
         await pilot.press("enter")
-        await settle(pilot)
-        assert app.started == []
-        assert "cannot start" in text(pilot, "#said")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DashboardScreen))
+        (config, origins, warnings), *more = starts.asked
+        plan = plan_for(BENCH, Choice("demo"))
+        assert more == []
+        assert (config, origins, tuple(warnings)) == (plan.config, plan.origins, (*plan.adjustments, *plan.warnings))
 
 
-async def test_live_runs_are_offered_first(private_homes: Path) -> None:
+@pytest.mark.parametrize("fault", [BadInput("/runs: no space left"), RuntimeError("it did not come up")])
+async def test_a_failed_start_is_shown_and_can_be_tried_again(starts: Starts, fault: Exception) -> None:
+    starts.fails = fault
+    async with opened(starts) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: str(fault) in said(pilot))
+        assert not start_button(pilot).disabled
+        starts.fails = None
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DashboardScreen))
+
+
+async def test_a_good_value_is_taken_and_taken_back(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        before = row(pilot, "batch_size")
+        await press(pilot, "e", *"batch", "enter")
+        value = pilot.app.screen.query_one("#value", Input)
+        assert (value.has_focus, value.value) == (True, "64")
+        await press(pilot, *"48", "enter")
+        assert row(pilot, "batch_size") == "batch_size 48 you"
+        await press(pilot, "r")
+        assert row(pilot, "batch_size") == before
+
+
+async def test_a_bad_value_is_refused_in_the_dialog_and_nothing_is_lost(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        await press(pilot, "e", *"batch_size", "enter", "0", "enter")
+        dialog = pilot.app.screen
+        assert isinstance(dialog, OverrideScreen)
+        assert "batch_size must be ≥ 1, got 0" in shown(pilot)
+        assert dialog.query_one("#value", Input).value == "0"
+        await press(pilot, "backspace", *"16", "enter")
+        assert row(pilot, "batch_size") == "batch_size 16 you"
+
+
+async def test_the_filter_moves_by_arrows_and_escape_goes_back_step_by_step(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        await press(pilot, "e", *"cache", "down", "enter")
+        dialog = pilot.app.screen
+        assert str(dialog.query_one("#about", Static).render()).startswith("cache_form: ")
+        await press(pilot, "escape")
+        assert dialog.query_one("#filter", Input).has_focus
+        await press(pilot, "escape")
+        assert pilot.app.screen is launcher(pilot)
+
+
+def test_settings_are_found_by_name_and_by_what_they_are_for() -> None:
+    assert [setting.name for setting in matching("cache gib")] == ["cache_gib"]
+    assert "compile" in [setting.name for setting in matching("torch.compile")]
+    assert matching("no such thing") == []
+    assert not {"recipe", "profile", "preset"} & {setting.name for setting in matching("")}
+
+
+def going_run(tmp_path: Path) -> RunInfo:
+    directory = tmp_path / "state" / "runs" / "going"
+    directory.mkdir(parents=True)
     status = Status(
-        state=State.RUNNING, started=1.0, heartbeat=2.0, pid=1, pid_started=0.0, boot_id="", epoch=2, epochs=9, step=40
+        state=State.RUNNING, started=0.0, heartbeat=0.0, pid=1, pid_started=0.0, boot_id="", phase="training", epochs=9
     )
-    app = Bench(live=[RunInfo(RunDir(private_homes / "20260101-000000-demo"), status)])
+    return RunInfo(RunDir(directory), status)
+
+
+async def test_a_going_run_is_offered_and_enter_attaches(starts: Starts, tmp_path: Path) -> None:
+    async with opened(starts, going=[going_run(tmp_path)]) as pilot:
+        await until(pilot, lambda: isinstance(pilot.app.screen, AttachScreen))
+        assert "● going" in shown(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, DashboardScreen))
+        assert starts.asked == []
+
+
+async def test_escape_goes_on_to_the_launcher(starts: Starts, tmp_path: Path) -> None:
+    async with opened(starts, going=[going_run(tmp_path)]) as pilot:
+        await until(pilot, lambda: isinstance(pilot.app.screen, AttachScreen))
+        await press(pilot, "escape")
+        assert pilot.app.screen is launcher(pilot)
+
+
+def test_a_run_in_one_line(tmp_path: Path) -> None:
+    assert run_words(going_run(tmp_path), now=200.0) == "● going  training  epoch 1/9  for 3 min 20 s"
+
+
+async def test_the_first_picture_does_not_wait_for_the_machine(starts: Starts) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow() -> Machine:
+        asked.set()
+        answer.wait(30)
+        return BENCH
+
+    app = Opened(LauncherScreen(slow, starts, list))
     async with app.run_test(size=(120, 35)) as pilot:
-        await settle(pilot)
-        assert isinstance(app.screen, AttachScreen)
-        await pilot.press("escape")
-        assert isinstance(app.screen, LauncherScreen)
+        await until(pilot, lambda: asked.is_set() and menu(pilot, "recipes").option_count > 0)
+        assert "looking at this machine" in shown(pilot)
+        assert start_button(pilot).disabled
+        answer.set()
+        await settled(pilot)
+        assert "looking at this machine" not in shown(pilot)
+        assert not start_button(pilot).disabled
 
 
-async def test_a_hostile_title_is_shown_harmlessly() -> None:
-    folder = config_home() / "recipes"
+async def test_a_machine_that_cannot_be_read_is_said(starts: Starts) -> None:
+    def broken() -> Machine:
+        raise OSError("no /proc here")
+
+    app = Opened(LauncherScreen(broken, starts, list))
+    async with app.run_test(size=(120, 35)) as pilot:
+        await until(pilot, lambda: "no /proc here" in said(pilot))
+        assert start_button(pilot).disabled
+
+
+async def test_hostile_titles_and_broken_files_do_no_harm(starts: Starts) -> None:
+    folder = config_home() / "profiles"
     folder.mkdir(parents=True)
-    (folder / "evil.yaml").write_text('title: "[red]\\e[31mboo[/red]"\nsettings:\n  epochs: 3\n')
-    async with Bench().run_test(size=(120, 35)) as pilot:
-        await settle(pilot)
-        menu = launcher(pilot).query_one("#recipes", OptionList)
-        prompts = [str(menu.get_option_at_index(i).prompt) for i in range(menu.option_count)]
-        assert all("\x1b" not in prompt for prompt in prompts)
+    hostile = (folder.parent / "profiles" / "evil.yaml", folder / "broken.yaml")
+    known = Path(catalog.load_profile("rtx-3090-24gb").path).read_text().splitlines()
+    known[0] = r'title: "[bold red]evil\e]0;owned\a[/] [@click=app.quit]x[/]"'
+    hostile[0].write_text("\n".join(known))
+    hostile[1].write_text("title: [")
+    async with opened(starts, size=(200, 50)) as pilot:
+        rows = menu(pilot, "profiles")
+        first = str(rows.get_option_at_index(0).prompt)
+        assert "[bold red]evil[/] [@click=app.quit]x[/] (yours)" in first
+        assert "\x1b" not in shown(pilot)
+        last = str(rows.get_option_at_index(rows.option_count - 1).prompt)
+        assert last.startswith("■ broken")
+        await press(pilot, "end")
+        assert start_button(pilot).disabled
+        assert "broken.yaml" in said(pilot)
+
+
+@pytest.mark.parametrize("size", [(200, 50), (120, 35), (80, 24), (60, 15)])
+async def test_each_size_shows_menus_plan_and_all_keys(starts: Starts, size: tuple[int, int]) -> None:
+    async with opened(starts, size=size) as pilot:
+        screen = shown(pilot)
+        for part in ("● detected", "Built-in demo", "● balanced", "Plan", "● ready: Enter starts", "enter start"):
+            assert part in screen, part
+        last = screen.splitlines()[-1]
+        assert all(f"{key.shown} {key.label}" in last for key in KEYS)
+        assert ("Settings and where" in screen) == (size[0] >= 100)
+
+
+@pytest.mark.parametrize("size", [(59, 20), (80, 14), (30, 5)])
+async def test_below_that_it_says_what_it_needs(starts: Starts, size: tuple[int, int]) -> None:
+    async with opened(starts, size=size) as pilot:
+        assert "terminal too small" in shown(pilot)
+        assert "Profile" not in shown(pilot)
+
+
+@pytest.mark.parametrize("columns", [24, 56, 80, 116, 200])
+def test_no_line_of_the_plan_is_wider_than_its_place(columns: int, tmp_path: Path) -> None:
+    plan = plan_for(BENCH, Choice("imagenet-resnet50", data=str(tmp_path), overrides=(("num_workers", 64),)))
+    assert plan.refuses
+    assert plan.warnings
+    assert max(width(spans) for spans in plan_lines(plan, columns)) <= max(columns, 44)
+
+
+async def test_help_opens_and_closes_and_q_leaves(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, LauncherHelpScreen)
+        assert all(key.help in " ".join(str(pilot.app.screen._text).split()) for key in KEYS)
+        await press(pilot, "escape", "q")
+    assert pilot.app.return_value == EXIT_FINISHED
+    assert starts.asked == []
+
+
+async def test_in_ascii_nothing_else_is_drawn(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    async with opened(starts, size=(200, 50)) as pilot:
+        assert "* detected" in shown(pilot)
+        assert shown(pilot).isascii()

@@ -1,7 +1,8 @@
-"""The offer, at the start, to go back to a run that goes on."""
+"""The offer to attach to a run that goes on, before another one is planned."""
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from rich.text import Text
@@ -9,42 +10,63 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from gputrain.engine.runs import RunDir, RunInfo
 from gputrain.engine.text import plain
+from gputrain.tui import format as words
+from gputrain.tui.lines import to_ascii
 
 
-class AttachScreen(ModalScreen[RunDir | None]):
-    """Returns the run to go to; None for a new one."""
+def run_words(found: RunInfo, now: float) -> str:
+    """A run in one line; `now` in seconds since 1970."""
+    status = found.status
+    if status is None:
+        return plain(found.run.id, 60)
+    parts = [
+        f"● {plain(found.run.id, 60)}",
+        plain(status.phase or status.state.value, 30),
+        f"epoch {status.epoch + 1}/{status.epochs}" if status.epochs else "",
+        f"{words.rate(status.images_per_second)} img/s" if status.images_per_second is not None else "",
+        f"for {words.duration(now - status.started)}",
+    ]
+    return "  ".join(part for part in parts if part)
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,n", "fresh", "a new run")]
 
-    def __init__(self, live: list[RunInfo]) -> None:
+class AttachScreen(ModalScreen[RunDir]):
+    """Lists running runs. Returns the one to attach to, or None to go on to the launcher."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,n,q", "close", "launcher"),
+        Binding("ctrl+c", "close", show=False, priority=True),
+    ]
+
+    def __init__(self, found: list[RunInfo], ascii_only: bool) -> None:
         super().__init__()
-        self._live = live
+        self._found = found
+        self._ascii = ascii_only
 
     def compose(self) -> ComposeResult:
-        """The live runs, the newest first, and a new one."""
-        with Vertical(classes="dialog") as dialog:
-            dialog.border_title = (
-                "A run is going on" if len(self._live) == 1 else f"{len(self._live)} runs are going on"
+        """The runs, the newest first."""
+        now = time.time()
+        lines = [run_words(found, now) for found in self._found]
+        with Vertical(classes="dialog wide") as dialog:
+            dialog.border_title = "A run is going" if len(lines) == 1 else f"{len(lines)} runs are going"
+            dialog.border_subtitle = "Enter attaches, Escape: on to the launcher"
+            yield Static("Attach to it, or start another one beside it?", markup=False)
+            yield OptionList(
+                *(Option(Text(to_ascii(text) if self._ascii else text, no_wrap=True)) for text in lines), markup=False
             )
-            options = [Option(Text(f"Watch {_line(info)}"), id=str(n)) for n, info in enumerate(self._live)]
-            yield OptionList(*options, Option(Text("Start a new run"), id="new"), id="live-runs")
+
+    def on_mount(self) -> None:
+        """The newest run is the likeliest."""
+        self.query_one(OptionList).highlighted = 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """An answer was taken."""
-        number = event.option.id or "new"
-        self.dismiss(None if number == "new" else self._live[int(number)].run)
+        """A run was taken with Enter or a click."""
+        self.dismiss(self._found[event.option_index].run)
 
-    def action_fresh(self) -> None:
-        """Go on to the launcher."""
+    def action_close(self) -> None:
+        """On to the launcher."""
         self.dismiss(None)
-
-
-def _line(info: RunInfo) -> str:
-    status = info.status
-    where = f"epoch {status.epoch + 1}/{status.epochs}, step {status.step}" if status is not None else ""
-    return f"{plain(info.run.id, 50)}  {status.state if status else ''}  {where}"

@@ -1,245 +1,326 @@
-"""The first screen: what to run, with which profile, and what that will take, before anything starts."""
+"""The first screen: profile, preset, recipe and data on one side, the plan that follows on the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import threading
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Container, Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer, Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Button, Footer, Input, Static
 
-from gputrain.engine import launch, runs
-from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput
+from gputrain.engine import launch
+from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.plan import Plan
 from gputrain.engine.runs import RunDir, RunInfo
 from gputrain.engine.text import plain
-from gputrain.profiles import catalog
 from gputrain.profiles.catalog import Entry, Match
-from gputrain.profiles.choose import choose
-from gputrain.tui.planview import plan_text
+from gputrain.tui.arrangement import SMALLEST
+from gputrain.tui.choosing import (
+    FAULTS,
+    Choice,
+    Found,
+    Going,
+    Launch,
+    Launched,
+    Planned,
+    going_runs,
+    look_around,
+    planned,
+    said,
+)
+from gputrain.tui.launcherlines import LOOKING, machine_line, profile_lines, recipe_line
+from gputrain.tui.lines import Line, Span, line
 from gputrain.tui.screens.attach import AttachScreen
 from gputrain.tui.screens.dashboard import DashboardScreen
+from gputrain.tui.screens.launcher_help import KEYS, LauncherHelpScreen
 from gputrain.tui.screens.override import OverrideScreen
+from gputrain.tui.theme import Palette, palette, wants_ascii
+from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
+from gputrain.tui.widgets.planview import PlanView
 
-Launch = Callable[[RunConfig, dict[str, str], Sequence[str]], RunDir]
-_FIRST_RECIPE = "demo"
+_PLANNING: Span = ("planning…", "dim")
+FIRST_RECIPE = "demo"
+"""Chosen at first: it runs everywhere, without data."""
 
 
 class LauncherScreen(Screen[None]):
-    """Menus on the left, the plan beside them; every choice plans anew."""
+    """Nothing here waits: the machine, the plans and the start are looked after by threads."""
 
     AUTO_FOCUS = "#profiles"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - as Textual declares it
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
+        (0, "-too-narrow"),
+        (SMALLEST[0], "-narrow"),
+        (100, "-medium"),
+        (150, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
+        (0, "-too-short"),
+        (SMALLEST[1], "-short"),
+        (22, "-tall"),
+    ]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "start", "start", priority=True),
-        Binding("tab", "app.focus_next", "next list", show=True),
-        Binding("p", "next_preset", "preset"),
-        Binding("e", "edit", "change a setting"),
-        Binding("r", "reset", "undo changes"),
-        Binding("q,f10", "leave", "quit"),
+        *(Binding(key.keys, key.action, key.label, key_display=key.shown, tooltip=key.help) for key in KEYS),
+        Binding("left", "preset(-1)", "preset before", show=False),
         Binding("ctrl+c", "leave", "quit", show=False, priority=True),
     ]
 
     def __init__(
         self,
-        look: Callable[[], Machine] = inspect_machine,
+        inspect: Callable[[], Machine] = inspect_machine,
         start: Launch = launch.launch,
-        listed: Callable[[], list[RunInfo]] = runs.list_runs,
+        going: Callable[[], list[RunInfo]] = going_runs,
     ) -> None:
         super().__init__()
-        self._look, self._launch, self._listed = look, start, listed
+        self._inspect, self._start_run, self._list_going = inspect, start, going
+        self._ascii = wants_ascii()
+        self._palette: Palette = {}
         self._machine: Machine | None = None
-        self._matches: list[Match] = []
+        self._profiles: tuple[Match, ...] = ()
         self._recipes: tuple[Entry, ...] = ()
-        self._preset = ""
-        self._own: dict[str, Any] = {}
+        self._presets: dict[str, str] = {}
+        self._overrides: dict[str, Any] = {}
+        self._asked: Choice | None = None
+        self._plan: Plan | None = None
+        self._error = ""
         self._starting = False
-        self.plan: Plan | None = None
-        """What Enter would start; None while nothing can be planned."""
+        self._opened = False
 
     def compose(self) -> ComposeResult:
-        """Profiles, preset, recipes and data on the left, the plan on the right."""
-        with Horizontal(id="launcher"):
-            with Vertical(id="menus"):
-                profiles = OptionList(id="profiles")
-                profiles.border_title = "Hardware profile"
-                yield profiles
-                preset = Static(id="preset")
-                preset.border_title = "Preset"
-                yield preset
-                recipes = OptionList(id="recipes")
-                recipes.border_title = "Recipe"
-                yield recipes
-                data = Input(placeholder="the recipe's own; or a folder with train/ and val/", compact=True, id="data")
-                data.border_title = "Data"
-                yield data
-            with VerticalScroll(id="plan") as scroll:
-                scroll.border_title = "Plan"
-                yield Static("looking at this machine …", id="plan-text")
-        yield Static(id="said")
-        yield Footer(show_command_palette=False)
+        """Choices, the plan, the start; the style sheet places them by the window's size."""
+        yield Static(id="head", markup=False)
+        with Container(id="body"):
+            with Container(id="choices"):
+                yield Menu("Profile", id="profiles")
+                with Container(id="side"):
+                    yield Menu("Recipe", id="recipes")
+                    yield PresetRow(id="presets")
+                    data = Input(placeholder="the recipe's own", id="data")
+                    data.border_title = "Data folder"
+                    yield data
+            with Container(id="result"):
+                yield PlanView(id="plan")
+                with Horizontal(id="go"):
+                    yield Button("Start", id="start", variant="success", compact=True, disabled=True)
+                    yield Static(id="verdict", markup=False)
+        yield Static(id="too_small", markup=False)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Look at the machine and for live runs, both on a thread."""
-        self._inspect()
-        self._find_live()
+        """Colours and a first picture, then look around."""
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
+        self._restyle()
+        self._in_background(lambda: look_around(self._inspect, self.post_message))
+        self._in_background(lambda: self.post_message(Going(self._list_going())))
 
-    @work(thread=True, group="machine")
-    def _inspect(self) -> None:
-        machine = self._look()
-        ranked, recipes = catalog.rank(machine), catalog.recipe_entries()
-        self.app.call_from_thread(self._fill, machine, ranked, recipes)
+    def _in_background(self, work: Callable[[], object]) -> None:
+        # A daemon: whoever leaves need not wait for a driver or a network drive that hangs.
+        threading.Thread(target=work, name="launcher", daemon=True).start()
 
-    def _fill(self, machine: Machine, ranked: list[Match], recipes: tuple[Entry, ...]) -> None:
-        self._machine = machine
-        # Profiles of other cards are of use only where there is such a card; they stay reachable below.
-        self._matches = [match for match in ranked if not match.error]
-        self._recipes = tuple(entry for entry in recipes if not entry.error)
-        profiles, menu = self.query_one("#profiles", OptionList), self.query_one("#recipes", OptionList)
-        profiles.add_options(Option(_profile_line(match)) for match in self._matches)
-        menu.add_options(Option(_recipe_line(entry)) for entry in self._recipes)
-        profiles.highlighted = 0
-        menu.highlighted = next((i for i, e in enumerate(self._recipes) if e.name == _FIRST_RECIPE), 0)
-        faults = [m.error for m in ranked if m.error] + [e.error for e in recipes if e.error]
-        if faults:
-            self._say(f"left out: {faults[0]}", failed=True)
+    def on_resize(self) -> None:
+        """Say it if the window is too small."""
+        columns, rows = self.app.size
+        needed = f"{SMALLEST[0]}×{SMALLEST[1]}"
+        text = line((f"terminal too small: needs {needed}, has {columns}×{rows}", "warn"))
+        self.query_one("#too_small", Static).update(self._text(text))
+
+    # What was found.
+
+    def on_found(self, message: Found) -> None:
+        """Fill the lists."""
+        self._recipes, self._error = message.recipes, message.error
+        if message.machine is not None:
+            self._machine, self._profiles = message.machine, message.profiles
+        self._fill()
+
+    def on_going(self, message: Going) -> None:
+        """Offer to attach, before anything else is decided."""
+        if message.found and not (self._starting or self._opened):
+            self.app.push_screen(AttachScreen(message.found, self._ascii), self._on_attach)
+
+    def _on_attach(self, run: RunDir | None) -> None:
+        if run is not None:
+            self._open(run)
+
+    def _fill(self) -> None:
+        profiles, recipes = self.query_one("#profiles", Menu), self.query_one("#recipes", Menu)
+        names = [entry.name for entry in self._recipes]
+        recipe = recipes.chosen or (FIRST_RECIPE if FIRST_RECIPE in names else next(iter(names), ""))
+        recipes.fill([(entry.name, self._text(recipe_line(entry))) for entry in self._recipes], recipe)
+        profile = profiles.chosen or next((match.name for match in self._profiles), "")
+        profiles.fill([(match.name, self._text(*profile_lines(match))) for match in self._profiles], profile)
         self._replan()
 
-    @work(thread=True, group="runs")
-    def _find_live(self) -> None:
-        live = [info for info in self._listed() if info.status is not None and not info.status.state.over]
-        if live:
-            self.app.call_from_thread(self._offer, live)
-
-    def _offer(self, live: list[RunInfo]) -> None:
-        self.app.push_screen(AttachScreen(live), lambda run: self._open(run) if run is not None else None)
-
-    # Choices.
-
-    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """The cursor is the choice."""
-        if event.option_list.id == "profiles":
-            self._preset = ""
+    def on_menu_chosen(self, message: Menu.Chosen) -> None:
+        """Another profile or recipe."""
         self._replan()
 
-    def on_input_changed(self) -> None:
-        """The data folder was typed."""
+    def on_preset_row_picked(self, message: PresetRow.Picked) -> None:
+        """A preset was clicked."""
+        self._take_preset(message.name)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Another data folder."""
         self._replan()
 
-    def action_next_preset(self) -> None:
-        """The profile's next preset."""
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """The folder is taken; the next Enter starts."""
+        self.query_one("#plan", PlanView).focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """The same as the key."""
+        self.action_start()
+
+    # From the choice to the plan.
+
+    def _match(self) -> Match | None:
+        name = self.query_one("#profiles", Menu).chosen
+        return next((match for match in self._profiles if match.name == name), None)
+
+    def _preset(self, match: Match) -> str:
+        return self._presets.get(match.name, match.default_preset)
+
+    def _choice(self) -> Choice | None:
+        """What is chosen now; None until there is a recipe and a profile."""
+        match, recipe = self._match(), self.query_one("#recipes", Menu).chosen
+        if match is None or not recipe:
+            return None
+        return Choice(
+            recipe=recipe,
+            # Left to the machine unless somebody chose otherwise, so that the origins say so.
+            profile="" if match is self._profiles[0] else match.name,
+            preset=self._presets.get(match.name, ""),
+            data=self.query_one("#data", Input).value.strip(),
+            overrides=tuple(self._overrides.items()),
+        )
+
+    def _replan(self) -> None:
+        choice, machine = self._choice(), self._machine
+        if choice is not None and machine is not None and choice != self._asked:
+            self._asked, self._plan, self._error = choice, None, ""
+            self._in_background(lambda: self.post_message(planned(machine, choice)))
+        self._show()
+
+    def on_planned(self, message: Planned) -> None:
+        """Show the plan, unless something else was chosen meanwhile."""
+        if message.choice == self._asked:
+            self._plan, self._error = message.plan, message.error
+            self._show()
+
+    # Showing.
+
+    def _restyle(self) -> None:
+        background = self.styles.background.rich_color
+        self._palette = palette(self.app.current_theme, background, mono=self.app.no_color)
+        self._fill()
+
+    def _text(self, *lines: Line) -> Text:
+        return as_text(lines, self._palette, self._ascii)
+
+    def _show(self) -> None:
         match = self._match()
-        if match is not None and match.presets:
-            now = match.presets.index(self._preset or match.default_preset)
-            self._preset = match.presets[(now + 1) % len(match.presets)]
+        self.query_one("#head", Static).update(self._text(machine_line(self._machine)))
+        presets = match.presets if match else ()
+        chosen = self._preset(match) if match else ""
+        self.query_one("#presets", PresetRow).show(presets, chosen, self._palette, self._ascii)
+        waiting: Span = (self._error, "bad") if self._error else _PLANNING if self._machine else LOOKING
+        self.query_one("#plan", PlanView).show(self._plan, waiting, self._palette, self._ascii)
+        self.query_one("#verdict", Static).update(self._text(line(self._verdict())))
+        self.query_one("#start", Button).disabled = not self._ready()
+        changed = f"{len(self._overrides)} changed by you" if self._overrides else ""
+        self.query_one("#plan").border_subtitle = changed
+
+    def _verdict(self) -> Span:
+        if self._starting:
+            return "○ starting…", "data"
+        if self._error:
+            return f"■ {self._error}", "bad"
+        if self._plan is None:
+            return _PLANNING if self._machine else LOOKING
+        if self._plan.refuses:
+            return f"■ cannot start: {plain(self._plan.refuses[0], 600)}", "bad"
+        warnings = len(self._plan.warnings)
+        said_so = f"with {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "ready"
+        return f"● {said_so}: Enter starts", "warn" if warnings else "good"
+
+    def _ready(self) -> bool:
+        return self._plan is not None and not self._plan.refuses and not self._starting
+
+    # Keys.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While a run is being started nothing else is decided."""
+        return not (self._starting and action in ("start", "preset", "edit", "reset", "explain", "leave"))
+
+    def action_preset(self, step: int) -> None:
+        """Another preset, around the end."""
+        if (match := self._match()) is not None and match.presets:
+            at = match.presets.index(self._preset(match))
+            self._take_preset(match.presets[(at + step) % len(match.presets)])
+
+    def _take_preset(self, name: str) -> None:
+        if (match := self._match()) is not None:
+            self._presets[match.name] = name
             self._replan()
 
     def action_edit(self) -> None:
-        """Ask for a setting and its value."""
+        """Change a setting."""
+        if self._plan is not None:
+            rows = {row.setting: row for row in self._plan.rows}
+            self.app.push_screen(OverrideScreen(rows, self._ascii), self._on_override)
 
-        def take(answer: tuple[str, Any] | None) -> None:
-            if answer is not None:
-                self._own[answer[0]] = answer[1]
-                self._replan()
-
-        self.app.push_screen(OverrideScreen(), take)
-
-    def action_reset(self) -> None:
-        """Undo what was changed by hand."""
-        self._own.clear()
-        self.query_one("#data", Input).value = ""
+    def _on_override(self, changed: tuple[str, Any] | None) -> None:
+        if changed is None:
+            return
+        name, value = changed
+        if name == "data_dir":
+            self.query_one("#data", Input).value = value
+        else:
+            self._overrides[name] = value
         self._replan()
 
-    def _match(self) -> Match | None:
-        chosen = self.query_one("#profiles", OptionList).highlighted
-        return self._matches[chosen] if chosen is not None and self._matches else None
+    def action_reset(self) -> None:
+        """Take back what was changed."""
+        self._overrides.clear()
+        self._replan()
 
-    def _recipe(self) -> str:
-        chosen = self.query_one("#recipes", OptionList).highlighted
-        return self._recipes[chosen].name if chosen is not None and self._recipes else _FIRST_RECIPE
-
-    def _replan(self) -> None:
-        match = self._match()
-        if self._machine is None or match is None:
-            return
-        presets = [(f" {n} ", "reverse" if n == (self._preset or match.default_preset) else "") for n in match.presets]
-        self.query_one("#preset", Static).update(Text.assemble(*presets))
-        shown = self.query_one("#plan-text", Static)
-        folder = self.query_one("#data", Input).value.strip()
-        own = dict(self._own) | ({"dataset": "imagefolder"} if folder else {})
-        try:
-            self.plan = choose(
-                self._machine,
-                recipe=self._recipe(),
-                # The best for this machine is the machine's choice, not the person's.
-                profile=None if match is self._matches[0] else match.name,
-                preset=self._preset or None,
-                overrides=own,
-                data_dir=str(Path(folder).expanduser()) if folder else None,
-            )
-        except BadInput as error:
-            self.plan = None
-            shown.update(Text(f"✖ {plain(str(error), 400)}", "bold red"))
-            return
-        shown.update(plan_text(self.plan, self.query_one("#plan").size.width))
-
-    # Starting.
-
-    def action_start(self) -> None:
-        """Launch the plan, unless it cannot run."""
-        if self.plan is None or self._starting:
-            return
-        if self.plan.refuses:
-            self._say(f"cannot start: {self.plan.refuses[0]}", failed=True)
-            return
-        self._starting = True
-        self._say("starting …")
-        self._start(self.plan)
-
-    @work(thread=True, group="start")
-    def _start(self, plan: Plan) -> None:
-        try:
-            run = self._launch(plan.config, plan.origins, (*plan.adjustments, *plan.warnings))
-        except (BadInput, RuntimeError, OSError) as error:
-            self.app.call_from_thread(self._not_started, str(error))
-            return
-        self.app.call_from_thread(self._open, run)
-
-    def _not_started(self, why: str) -> None:
-        self._starting = False
-        self._say(f"not started: {why}", failed=True)
-
-    def _open(self, run: RunDir) -> None:
-        # Pushed, not switched to: the application's first screen cannot be taken away.
-        self.app.push_screen(DashboardScreen(launch.attach(run)))
-
-    def _say(self, text: str, *, failed: bool = False) -> None:
-        self.query_one("#said", Static).update(Text(plain(text, 400), "bold red" if failed else ""))
+    def action_explain(self) -> None:
+        """The help."""
+        self.app.push_screen(LauncherHelpScreen(self._ascii))
 
     def action_leave(self) -> None:
-        """Leave without starting anything."""
-        self.app.exit(0)
+        """Leave; nothing was started."""
+        self.app.exit(EXIT_FINISHED)
 
+    def action_start(self) -> None:
+        """Start the run of the plan."""
+        plan = self._plan
+        if plan is None or not self._ready():
+            return
+        self._starting, self._error = True, ""
+        self._show()
+        self._in_background(lambda: self.post_message(self._launched(plan)))
 
-def _profile_line(match: Match) -> Text:
-    mark = "● " if match.detected else "  "
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(mark + plain(match.name, 40), "bold" if match.detected else "")
-    line.append(f"  {'detected: ' if match.detected else ''}{plain(match.reason, 120)}", "dim")
-    return line
+    def _launched(self, plan: Plan) -> Launched:
+        try:
+            return Launched(self._start_run(plan.config, plan.origins, (*plan.adjustments, *plan.warnings)), "")
+        except FAULTS as error:
+            return Launched(None, said(error))
 
+    def on_launched(self, message: Launched) -> None:
+        """On to the dashboard, or say what is wrong."""
+        self._starting, self._error = False, message.error
+        if message.run is not None:
+            self._open(message.run)
+        else:
+            self._show()
 
-def _recipe_line(entry: Entry) -> Text:
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(plain(entry.name, 40))
-    line.append(f"  {plain(entry.title, 120)}", "dim")
-    return line
+    def _open(self, run: RunDir) -> None:
+        # Pushed: Textual cannot switch away from an application's first screen.
+        self._opened = True
+        self.app.push_screen(DashboardScreen(launch.attach(run)))

@@ -1,0 +1,77 @@
+"""The launcher's keys, once: for its bindings, the line at the bottom and the help."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from gputrain.tui.keys import Key
+from gputrain.tui.lines import to_ascii
+
+KEYS = (
+    Key("enter", "enter", "start", "start", "Start the run of the plan. In the data field: take the folder."),
+    Key("tab", "tab", "next", "app.focus_next", "Go to the next list or field; shift+tab to the one before."),
+    Key("p,right", "p", "preset", "preset(1)", "The next preset; ← goes to the one before."),
+    Key("e", "e", "edit", "edit", "Change a setting; it then wins over recipe, profile and preset."),
+    Key("r", "r", "reset", "reset", "Take back all changed settings; the data folder stays."),
+    Key("question_mark,f1", "?", "help", "explain", "This help."),
+    Key("q,f10", "q", "quit", "leave", "Leave without starting anything."),
+)
+
+_SIGNS = (
+    ("● detected", "the profile is for this machine: its GPU's name, memory and generation fit"),
+    ("■ refused", "the plan cannot run as it is; the text says what to change"),
+    ("▲ warning", "it can run, but something will be slow, tight or other than asked for"),
+    ("◆ adjusted", "a file asked for what this machine cannot do; something else is used"),
+)
+
+_ORIGINS = (
+    "Settings come from several places. Later ones win: defaults, the recipe, the profile, this machine, the preset, "
+    "what the recipe requires, and you. Only settings that are not left at their default are listed."
+)
+
+
+def help_text(ascii_only: bool) -> Text:
+    """The whole help."""
+    text = Text()
+    text.append("Keys\n", style="bold")
+    text.append("  ↑ ↓      ", style="bold").append("Choose in a list, or scroll the plan.\n")
+    for key in KEYS:
+        text.append(f"  {key.shown:<9}", style="bold").append(f"{key.help}\n")
+    text.append("\nSigns\n", style="bold")
+    for sign, meaning in _SIGNS:
+        text.append(f"  {sign:<12}", style="bold").append(f"{meaning}\n")
+    text.append("\nThe plan\n", style="bold").append(_ORIGINS)
+    if ascii_only:
+        text.plain = to_ascii(text.plain)
+    return text
+
+
+class LauncherHelpScreen(ModalScreen[None]):
+    """The help; any of the usual keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1,f10,enter", "close", "close"),
+        Binding("ctrl+c", "close", show=False, priority=True),
+    ]
+
+    def __init__(self, ascii_only: bool) -> None:
+        super().__init__()
+        self._text = help_text(ascii_only)
+
+    def compose(self) -> ComposeResult:
+        """One scrollable text."""
+        with VerticalScroll(classes="dialog wide") as dialog:
+            dialog.border_title = "Help"
+            dialog.border_subtitle = "Escape closes"
+            yield Static(self._text)
+
+    def action_close(self) -> None:
+        """Back to the launcher."""
+        self.dismiss(None)

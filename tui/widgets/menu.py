@@ -1,0 +1,143 @@
+"""Lists and the row of presets in which the launcher's choices are made: what is highlighted is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.events import Click
+from textual.message import Message
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from gputrain.tui.lines import Line, to_ascii
+from gputrain.tui.theme import Palette
+
+
+def as_text(lines: Iterable[Line], palette: Palette, ascii_only: bool) -> Text:
+    """`lines` for widgets of Textual, in the foreground colours of `palette`: the background is the widget's."""
+    text = Text(no_wrap=True, overflow="ellipsis", end="")
+    for number, spans in enumerate(lines):
+        text.append("\n" if number else "")
+        for part, role in spans:
+            style = palette.get(role, Style())
+            ink = Style(color=style.color, bold=style.bold, dim=style.dim, reverse=style.reverse)
+            text.append(to_ascii(part) if ascii_only else part, ink)
+    return text
+
+
+class Menu(OptionList, inherit_bindings=False):
+    """A list whose highlighted row is the choice. Enter is left to the screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "cursor_up", "up", show=False),
+        Binding("down,j", "cursor_down", "down", show=False),
+        Binding("home", "first", "first", show=False),
+        Binding("end", "last", "last", show=False),
+        Binding("pageup", "page_up", "page up", show=False),
+        Binding("pagedown", "page_down", "page down", show=False),
+    ]
+
+    class Chosen(Message):
+        """Another row was chosen."""
+
+        def __init__(self, menu: Menu, name: str) -> None:
+            super().__init__()
+            self.menu = menu
+            self.name = name
+
+    def __init__(self, title: str, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id, markup=False)
+        self.border_title = title
+        self._names: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> str:
+        """Name of the chosen row; empty while there is none."""
+        return self._names[self.highlighted] if self._names and self.highlighted is not None else ""
+
+    def fill(self, rows: Sequence[tuple[str, Text]], choose: str) -> None:
+        """Show `rows` (name and text) and choose the one called `choose`."""
+        self._names = ()
+        self.clear_options()
+        self.add_options([Option(text) for _, text in rows])
+        self._names = tuple(name for name, _ in rows)
+        if choose in self._names:
+            self.highlighted = self._names.index(choose)
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """Tell the screen; the list is filled by the screen itself, so a message may be late."""
+        event.stop()
+        if self.chosen and event.option_index == self.highlighted:
+            self.post_message(self.Chosen(self, self.chosen))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click has highlighted the row; there is nothing else to do."""
+        event.stop()
+
+
+class PresetRow(Static):
+    """The presets of a profile in one row. A click chooses; keys are the screen's."""
+
+    class Picked(Message):
+        """A preset was clicked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id, markup=False)
+        self.border_title = "Preset"
+        self._names: tuple[str, ...] = ()
+        self._chosen = ""
+        self._palette: Palette = {}
+        self._ascii = False
+
+    def show(self, names: tuple[str, ...], chosen: str, palette: Palette, ascii_only: bool) -> None:
+        """Show `names` with one of them chosen."""
+        self._names, self._chosen, self._palette, self._ascii = names, chosen, palette, ascii_only
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Other words may fit."""
+        self._draw()
+
+    def spans(self, columns: int) -> list[tuple[str, str]]:
+        """Texts from left to right, each with the preset that a click on it chooses.
+
+        Where not all names fit, only the chosen one is shown, between arrows to its neighbours.
+        """
+        if not self._names:
+            return []
+        every = [(f" ● {name} " if name == self._chosen else f"   {name} ", name) for name in self._names]
+        if sum(cell_len(text) for text, _ in every) <= columns:
+            return every
+        at = self._names.index(self._chosen)
+        before, after = self._names[at - 1], self._names[(at + 1) % len(self._names)]
+        return [
+            (" ◂ ", before),
+            (f"● {self._chosen}", self._chosen),
+            (f"  {at + 1} of {len(self._names)}", self._chosen),
+            (" ▸ ", after),
+        ]
+
+    def _draw(self) -> None:
+        drawn: Line = tuple(
+            (text, "bright" if name == self._chosen else "text") for text, name in self.spans(self.content_size.width)
+        )
+        self.update(as_text([drawn], self._palette, self._ascii))
+
+    def on_click(self, event: Click) -> None:
+        """Choose the preset at the pointer."""
+        inside = event.get_content_offset(self)
+        end = 0
+        for text, name in self.spans(self.content_size.width):
+            end += cell_len(text)
+            if inside is not None and inside.x < end:
+                self.post_message(self.Picked(name))
+                return

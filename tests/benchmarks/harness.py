@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,28 +28,16 @@ TURN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What every contender gets."""
-
-    data: Path
-    """Folder with ``train/<class>/*.jpg``."""
-    scratch: Path
-    """A place for files of their own."""
-    workers: int
-    batch_size: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to load images."""
+    """One way to do the work that is compared."""
 
     key: str
     name: str
     quality: str
-    """How pixels are made, as far as it matters: antialiased or not, from which size."""
-    make: Callable[[Setting], Pass]
-    """Called in the contender's own process; ImportError says that it is not installed."""
+    """How it is done, as far as it matters."""
+    make: Callable[[Any], Pass]
+    """Gets the setting, which must be picklable. Called in the contender's own process; ImportError says that it is
+    not installed."""
 
 
 @dataclass(slots=True)
@@ -79,7 +66,7 @@ class Result:
 class _Runner:
     """A contender's process."""
 
-    def __init__(self, contender: Contender, setting: Setting) -> None:
+    def __init__(self, contender: Contender, setting: object) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, contender, setting))
@@ -103,7 +90,7 @@ class _Runner:
             self.process.kill()
 
 
-def _serve(pipe: Connection, contender: Contender, setting: Setting) -> None:
+def _serve(pipe: Connection, contender: Contender, setting: object) -> None:
     try:
         one_pass = contender.make(setting)
         one_pass()  # warm: compilers, caches and workers are not what is compared
@@ -135,7 +122,7 @@ def _cpu_seconds() -> float:
     return total
 
 
-def compare(contenders: Sequence[Contender], setting: Setting, rounds: int) -> list[Result]:
+def compare(contenders: Sequence[Contender], setting: object, rounds: int) -> list[Result]:
     """Let `contenders` take turns, `rounds` times, after a pass each to warm up."""
     results = [Result(contender) for contender in contenders]
     runners: list[_Runner] = []
@@ -161,14 +148,18 @@ def _take(result: Result, turn: tuple[int, float, float] | str, *, count: bool) 
         result.cpu.append(images / cpu)
 
 
-def ratio(results: dict[str, Result], ours: str, theirs: str) -> tuple[float | None, str]:
-    """Our images per CPU-second over theirs, and the reason if there is none."""
+def ratio(results: dict[str, Result], ours: str, theirs: str, *, wall: bool = False) -> tuple[float | None, str]:
+    """Our images per CPU-second (or with `wall` per second) over theirs, and the reason if there is none.
+
+    The median of the ratios round by round: what else the machine does in a round slows both.
+    """
     if ours not in results or theirs not in results:
         return None, "not run"
-    first, second = results[ours].per_cpu_second, results[theirs].per_cpu_second
-    if first is None or second is None:
-        return None, results[ours].reason or results[theirs].reason
-    return first / second, ""
+    first, second = results[ours], results[theirs]
+    if first.reason or second.reason:
+        return None, first.reason or second.reason
+    pairs = zip(first.wall, second.wall, strict=True) if wall else zip(first.cpu, second.cpu, strict=True)
+    return statistics.median(one / other for one, other in pairs), ""
 
 
 def versions(packages: Sequence[str]) -> dict[str, str | None]:

@@ -15,8 +15,8 @@ from pathlib import Path
 import harness
 import photos
 import simplejpeg
-from harness import Contender, Pass, Result, Setting
-from loader_peers import PEERS
+from harness import Contender, Pass, Result
+from loader_peers import PEERS, Setting
 
 from gputrain.engine import settings
 from gputrain.engine.training.images import scan

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import random
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,20 @@ def _drain(loader: Any) -> int:
     return sum(len(labels) for _, labels in loader)
 
 
-def _folder_loader(setting: harness.Setting, transform: Any, loader: Any = None) -> Any:
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every way to load images gets."""
+
+    data: Path
+    """Folder with ``train/<class>/*.jpg``."""
+    scratch: Path
+    """A place for files of their own."""
+    workers: int
+    batch_size: int
+    size: int
+
+
+def _folder_loader(setting: Setting, transform: Any, loader: Any = None) -> Any:
     from torchvision.datasets import ImageFolder
 
     options = {} if loader is None else {"loader": loader}
@@ -35,7 +49,7 @@ def _folder_loader(setting: harness.Setting, transform: Any, loader: Any = None)
     )
 
 
-def torchvision_reference(setting: harness.Setting) -> harness.Pass:
+def torchvision_reference(setting: Setting) -> harness.Pass:
     """torchvision's references/classification: Pillow, antialiased, float32, normalised."""
     from torchvision import transforms
 
@@ -56,7 +70,7 @@ def _read_tensor(path: str) -> torch.Tensor:
     return decoded
 
 
-def torchvision_uint8(setting: harness.Setting) -> harness.Pass:
+def torchvision_uint8(setting: Setting) -> harness.Pass:
     """torchvision's own JPEG decoder and tensors of uint8."""
     from torchvision.transforms import v2
 
@@ -65,7 +79,7 @@ def torchvision_uint8(setting: harness.Setting) -> harness.Pass:
     return lambda: _drain(loader)
 
 
-def _dali(setting: harness.Setting, *, antialias: bool) -> harness.Pass:
+def _dali(setting: Setting, *, antialias: bool) -> harness.Pass:
     dali = import_module("nvidia.dali")
     fn, types = import_module("nvidia.dali.fn"), import_module("nvidia.dali.types")
 
@@ -96,17 +110,17 @@ def _dali(setting: harness.Setting, *, antialias: bool) -> harness.Pass:
     return one_pass
 
 
-def dali_cpu(setting: harness.Setting) -> harness.Pass:
+def dali_cpu(setting: Setting) -> harness.Pass:
     """DALI on the CPU with an antialiased resize: the same quality as ours."""
     return _dali(setting, antialias=True)
 
 
-def dali_cpu_fast(setting: harness.Setting) -> harness.Pass:
+def dali_cpu_fast(setting: Setting) -> harness.Pass:
     """DALI on the CPU, fast settings."""
     return _dali(setting, antialias=False)
 
 
-def _ffcv(setting: harness.Setting, mode: str, max_resolution: int | None) -> harness.Pass:
+def _ffcv(setting: Setting, mode: str, max_resolution: int | None) -> harness.Pass:
     fields, writer = import_module("ffcv.fields"), import_module("ffcv.writer")
     loaders, transforms = import_module("ffcv.loader"), import_module("ffcv.transforms")
     rgb, basics = import_module("ffcv.fields.rgb_image"), import_module("ffcv.fields.basics")
@@ -132,17 +146,17 @@ def _ffcv(setting: harness.Setting, mode: str, max_resolution: int | None) -> ha
     return lambda: _drain(loader)
 
 
-def ffcv_jpeg(setting: harness.Setting) -> harness.Pass:
+def ffcv_jpeg(setting: Setting) -> harness.Pass:
     """FFCV, JPEGs at full size."""
     return _ffcv(setting, "jpg", None)
 
 
-def ffcv_raw(setting: harness.Setting) -> harness.Pass:
+def ffcv_raw(setting: Setting) -> harness.Pass:
     """FFCV, decoded images with a longer side of at most 341 pixels: about a short side of 256."""
     return _ffcv(setting, "raw", 341)
 
 
-def webdataset(setting: harness.Setting) -> harness.Pass:
+def webdataset(setting: Setting) -> harness.Pass:
     """webdataset with Pillow: tar files, antialiased, uint8."""
     package = import_module("webdataset")
     from torchvision import transforms
@@ -160,7 +174,7 @@ def webdataset(setting: harness.Setting) -> harness.Pass:
     return lambda: _drain(loader)
 
 
-def spdl(setting: harness.Setting) -> harness.Pass:
+def spdl(setting: Setting) -> harness.Pass:
     """SPDL's pipeline of threads around Pillow's decoder and torch's antialiased resize."""
     package = import_module("spdl.pipeline")
     from torchvision.transforms import RandomResizedCrop, functional

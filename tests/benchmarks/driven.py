@@ -1,0 +1,173 @@
+"""A real `Trainer` that is let go one turn at a time, from the thread that measures."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from harness import Pass
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.events import LoaderStats, Outcome
+from gputrain.engine.training import trainer
+from gputrain.engine.training.batches import Batch, BatchSource
+from gputrain.engine.training.control import Control
+from gputrain.engine.training.loader import make_loader
+from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.trainer import Trainer
+
+
+class Gate:
+    """Lets the trainer's thread through turn by turn."""
+
+    def __init__(self) -> None:
+        self._go = threading.Semaphore(0)
+        self._reached = threading.Semaphore(0)
+        self.failure: BaseException | str = ""
+
+    def wait(self) -> None:
+        """Called by the trainer's thread between two turns: all that was asked of the device is done."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._reached.release()
+        self._go.acquire()
+
+    def fail(self, why: BaseException | str) -> None:
+        """The trainer has ended; nobody waits for it any more."""
+        self.failure = why
+        self._reached.release()
+
+    def start(self) -> None:
+        """Wait until the trainer is at the gate for the first time. Raises RuntimeError if it never gets there."""
+        self._reached.acquire()
+        self._check()
+
+    def turn(self) -> None:
+        """Let it do one turn, and wait for that. Raises RuntimeError if it ended instead."""
+        self._go.release()
+        self._reached.acquire()
+        self._check()
+
+    def _check(self) -> None:
+        if self.failure:
+            raise RuntimeError(f"the trainer ended: {self.failure}")
+
+
+class Resident:
+    """A loader that costs nothing: one batch in memory, again and again; a turn is a number of steps."""
+
+    def __init__(self, gate: Gate, config: RunConfig, classes: int, steps: int) -> None:
+        size, count = config.data.image_size, config.data.batch_size
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+        labels = torch.randint(0, classes, (count,), generator=generator)
+        if config.data.pin_memory and torch.cuda.is_available():
+            images, labels = images.pin_memory(), labels.pin_memory()
+        self._batch = (images, labels, torch.arange(count))
+        self._gate, self._turn = gate, steps
+        self.note = ""
+
+    def __len__(self) -> int:
+        return 1_000_000
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        for number in range(start, len(self)):
+            if number % self._turn == 0:
+                self._gate.wait()
+            yield Batch(*self._batch, epoch, number)
+
+    def queue(self) -> tuple[int, int]:
+        return 1, 1
+
+    def take_stats(self) -> LoaderStats:
+        return LoaderStats(
+            workers=0,
+            kind="inline",
+            seconds=0.0,
+            samples=0,
+            busy=None,
+            cpu_ratio=None,
+            run_delay=None,
+            read_share=None,
+            bytes_read=None,
+            disk_bytes=None,
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class ByEpochs:
+    """The real loader; a turn is an epoch, and nothing is loaded between two of them."""
+
+    def __init__(self, gate: Gate, inner: BatchSource) -> None:
+        self._gate, self._inner = gate, inner
+        self.note = ""
+        self.queue, self.take_stats, self.close = inner.queue, inner.take_stats, inner.close
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        self._gate.wait()
+        yield from self._inner.epoch(epoch, start)
+
+
+def driven(config: RunConfig, steps: int | None, patches: Sequence[tuple[object, str, Any]] = ()) -> Pass:
+    """A pass of the real training loop: `steps` steps on a resident batch, or with None an epoch of real data.
+
+    `patches` (object, attribute, value) replace parts of the program.
+    """
+    gate = Gate()
+    folder = tempfile.mkdtemp(prefix="gputrain-bench-run-")
+    context = multiprocessing.get_context("spawn")
+    outbox, (inbox, _hold) = context.Queue(10_000), context.Pipe(duplex=False)
+    threading.Thread(target=_drain, args=(outbox,), daemon=True).start()
+
+    def make(images: object, run: RunConfig, *, train: bool, pin: bool) -> Resident | ByEpochs:
+        if steps is not None:
+            return Resident(gate, run, len(images.classes), steps)  # type: ignore[attr-defined]
+        return ByEpochs(gate, make_loader(images, run, train=train, pin=pin))  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            reporter = Reporter(outbox)
+            ended = Trainer(Path(folder), config, reporter, Control(inbox, reporter)).train()
+            gate.fail(ended.reason if ended.outcome is not Outcome.FINISHED else "all steps are done")
+        except BaseException as error:  # noqa: BLE001 - told to the thread that waits
+            gate.fail(error)
+
+    # The patches stay for the life of this process, which is a contender's own.
+    for place, name, value in ((trainer, "make_loader", make), *patches):
+        mock.patch.object(place, name, value).start()
+    threading.Thread(target=run, daemon=True).start()
+    gate.start()
+    images = config.data.batch_size * steps if steps is not None else _images(config)
+
+    def one_pass() -> int:
+        gate.turn()
+        _ = _hold
+        return images
+
+    return one_pass
+
+
+def _drain(outbox: Queue[bytes]) -> None:
+    """Read what the trainer reports, as a supervisor does."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            outbox.get()
+
+
+def _images(config: RunConfig) -> int:
+    """Images of an epoch: whole batches."""
+    count = len(list(Path(config.data.data_dir).glob("train/*/*.jpg")))
+    return count // config.data.batch_size * config.data.batch_size

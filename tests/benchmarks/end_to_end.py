@@ -1,0 +1,240 @@
+"""From JPEG files to trained epochs, against the slower of loader and step alone:
+``python tests/benchmarks/end_to_end.py [--json]``.
+
+On a GPU the step is a real one. Without one, an accelerator is stood in for by a step that takes time and no CPU, as
+fast as the loader alone (where any hitch of either shows most), a quarter slower, and a quarter faster; beside that
+the real step on the CPU, whose limit is another one: loader and step share the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import harness
+import photos
+import torch
+from driven import driven
+from harness import Contender, Pass, Result
+from torch import nn
+
+from gputrain.engine import settings
+from gputrain.engine.config import RunConfig
+from gputrain.engine.training import model
+from gputrain.engine.training.device_augment import DeviceBatch, Feed, Prepared
+from gputrain.engine.training.images import scan
+from gputrain.engine.training.loader import make_loader
+
+PACKAGES = ("gputrain-tui", "torch", "torchvision", "simplejpeg")
+SPEEDS = {"equal": 1.0, "slower": 1.25, "faster": 0.8}
+"""Seconds of the stand-in's step over those of the loader's batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every contender gets."""
+
+    data: Path
+    cache: Path
+    workers: int
+    device: str
+    batch_seconds: float = 0.0
+    """Seconds in which the loader alone makes a batch."""
+
+
+def _config(setting: Setting, **values: object) -> RunConfig:
+    os.environ["GPUTRAIN_CACHE"] = str(setting.cache)
+    gpu = setting.device == "cuda"
+    return settings.build(
+        {
+            "device": setting.device,
+            "dataset": "imagefolder",
+            "data_dir": str(setting.data),
+            "val_split": "",
+            "model": "resnet50" if gpu else "simple_cnn",
+            "batch_size": 256 if gpu else 32,
+            "image_size": 224,
+            "num_workers": setting.workers,
+            "loader": "threads",
+            "cache": "ram" if gpu else "none",
+            "precision": "bf16" if gpu else "fp32",
+            "compile": gpu,
+            "epochs": 100_000,
+            "checkpoint_epochs": 0,
+            "lr": 1e-4,
+            **values,
+        }
+    )
+
+
+def loader(setting: Setting) -> Pass:
+    """The loader alone: a pass is an epoch."""
+    config = _config(setting)
+    source = make_loader(scan(str(setting.data), "train"), config, train=True, pin=setting.device == "cuda")
+    epochs = iter(range(1_000_000))
+    return lambda: sum(len(batch.images) for batch in source.epoch(next(epochs)))
+
+
+def step(setting: Setting) -> Pass:
+    """The real step alone, on a resident batch."""
+    return driven(_config(setting), 10)
+
+
+def whole(setting: Setting) -> Pass:
+    """The trainer with the real step and real data: a pass is an epoch."""
+    return driven(_config(setting), None)
+
+
+class _Accelerator(nn.Module):
+    """Takes time and no CPU, as work on another device does for the host that waits for it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self.scores = nn.Parameter(torch.zeros(1, 1000))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(self._seconds)
+        return self.scores.expand(len(images), -1)
+
+
+def _prepare(_feed: Feed, batch: DeviceBatch) -> Prepared:
+    """The device's part of augmentation is in the step's time."""
+    return Prepared(batch.images, batch.labels, None, 1.0)
+
+
+def _stand_in(setting: Setting, speed: str, steps: int | None) -> Pass:
+    seconds = setting.batch_seconds * SPEEDS[speed]
+    patches = ((model, "build", lambda *_: _Accelerator(seconds)), (Feed, "prepare", _prepare))
+    return driven(_config(setting), steps, patches)
+
+
+def equal(setting: Setting) -> Pass:
+    """An accelerator as fast as the loader."""
+    return _stand_in(setting, "equal", None)
+
+
+def slower(setting: Setting) -> Pass:
+    """An accelerator that is slower: the step is the limit."""
+    return _stand_in(setting, "slower", None)
+
+
+def faster(setting: Setting) -> Pass:
+    """An accelerator that is faster: the loader is the limit."""
+    return _stand_in(setting, "faster", None)
+
+
+def equal_alone(setting: Setting) -> Pass:
+    """The stand-in's steps without data loading."""
+    return _stand_in(setting, "equal", 10)
+
+
+def slower_alone(setting: Setting) -> Pass:
+    """The slower one's."""
+    return _stand_in(setting, "slower", 10)
+
+
+def faster_alone(setting: Setting) -> Pass:
+    """The faster one's."""
+    return _stand_in(setting, "faster", 10)
+
+
+REAL = (
+    Contender("loader", "loader alone", "", loader),
+    Contender("step", "real step alone", "", step),
+    Contender("whole", "real step, real data", "", whole),
+)
+STAND_INS = (
+    Contender("equal_alone", "stand-in as fast as the loader, alone", "", equal_alone),
+    Contender("equal", "… with real data", "", equal),
+    Contender("slower_alone", "stand-in a quarter slower, alone", "", slower_alone),
+    Contender("slower", "… with real data", "", slower),
+    Contender("faster_alone", "stand-in a fifth faster, alone", "", faster_alone),
+    Contender("faster", "… with real data", "", faster),
+)
+
+
+def _limited(results: dict[str, Result], whole_key: str, step_key: str) -> tuple[float | None, str]:
+    """Whole over the slower of loader and step, the median over rounds."""
+    three = [results[key] for key in (whole_key, "loader", step_key) if key in results]
+    reason = next((one.reason for one in three if one.reason), "" if len(three) == 3 else "not run")
+    if reason:
+        return None, reason
+    rounds = zip(*(one.wall for one in three), strict=True)
+    return statistics.median(both / min(load, steps) for both, load, steps in rounds), ""
+
+
+def _shared(results: dict[str, Result]) -> tuple[float | None, str]:
+    """Whole over what loader and step could do one after the other on the same cores."""
+    three = [results[key] for key in ("whole", "loader", "step") if key in results]
+    reason = next((one.reason for one in three if one.reason), "" if len(three) == 3 else "not run")
+    if reason:
+        return None, reason
+    rounds = zip(*(one.wall for one in three), strict=True)
+    return statistics.median(both * (1 / load + 1 / steps) for both, load, steps in rounds), ""
+
+
+def _ratios(results: dict[str, Result], device: str) -> dict[str, tuple[float | None, str]]:
+    if device == "cuda":
+        return {"end_to_end_vs_limit": _limited(results, "whole", "step")}
+    speeds = {speed: _limited(results, speed, f"{speed}_alone") for speed in SPEEDS}
+    measured = [value for value, _ in speeds.values() if value is not None]
+    worst = (min(measured), "") if len(measured) == len(speeds) else (None, next(why for _, why in speeds.values()))
+    return {
+        "end_to_end_vs_limit": worst,
+        **{f"stand_in_{speed}_vs_limit": found for speed, found in speeds.items()},
+        "cpu_vs_shared_cores": _shared(results),
+    }
+
+
+def _table(results: dict[str, Result]) -> str:
+    lines = [f"{'':44} {'img/s':>9}"]
+    for result in results.values():
+        rate = result.per_second
+        lines.append(f"{result.contender.name:44} {f'{rate:9,.1f}' if rate is not None else result.reason}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run all contenders and print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--folder", type=Path, help="keep the drawn images here")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as temporary:
+        folder = options.folder or Path(temporary)
+        setting = Setting(photos.draw(folder / "photos", options.images), folder, options.workers, options.device)
+        chosen = list(REAL)
+        if options.device == "cpu":
+            alone = harness.compare(REAL[:1], setting, 1)[0].per_second
+            assert alone is not None
+            setting = replace(setting, batch_seconds=_config(setting).data.batch_size / alone)
+            chosen += STAND_INS
+        results = {result.contender.key: result for result in harness.compare(chosen, setting, options.rounds)}
+    found = _ratios(results, options.device)
+    versions = harness.versions(PACKAGES)
+    if options.json:
+        figures = {
+            key: {"images_per_second": result.per_second, "reason": result.reason} for key, result in results.items()
+        }
+        reasons = {name: reason for name, (_, reason) in found.items() if reason}
+        extra = {"reasons": reasons, "versions": versions}
+        print(harness.report(figures, {name: value for name, (value, _) in found.items()}, extra))
+        return
+    print(_table(results))
+    for name, (value, reason) in found.items():
+        print(f"{name}: {value:.3f}" if value is not None else f"{name}: none ({reason})")
+    print(", ".join(f"{name} {version or '–'}" for name, version in versions.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -184,7 +184,7 @@ def _ratios(results: dict[str, Result], device: str) -> dict[str, tuple[float | 
         return {"end_to_end_vs_limit": _limited(results, "whole", "step")}
     speeds = {speed: _limited(results, speed, f"{speed}_alone") for speed in SPEEDS}
     measured = [value for value, _ in speeds.values() if value is not None]
-    worst = (min(measured), "") if len(measured) == len(speeds) else (None, next(why for _, why in speeds.values()))
+    worst = (min(measured), "") if len(measured) == len(speeds) else (None, "not all were run")
     return {
         "end_to_end_vs_limit": worst,
         **{f"stand_in_{speed}_vs_limit": found for speed, found in speeds.items()},
@@ -209,6 +209,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--folder", type=Path, help="keep the drawn images here")
+    parser.add_argument("--only", nargs="*", default=[], help="keys of the contenders to run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as temporary:
         folder = options.folder or Path(temporary)
@@ -219,6 +220,7 @@ def main() -> None:
             assert alone is not None
             setting = replace(setting, batch_seconds=_config(setting).data.batch_size / alone)
             chosen += STAND_INS
+        chosen = [c for c in chosen if not options.only or c.key in options.only]
         results = {result.contender.key: result for result in harness.compare(chosen, setting, options.rounds)}
     found = _ratios(results, options.device)
     versions = harness.versions(PACKAGES)

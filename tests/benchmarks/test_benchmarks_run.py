@@ -1,0 +1,52 @@
+"""Each benchmark runs, small, and answers with the figures and ratios that it promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.images import dark_and_light
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.slow
+
+
+def answer(*arguments: str) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_step() -> None:
+    keys = ("bare", "ours")
+    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
+    found = answer(str(HERE / "step.py"), "--json", *small, "--only", *keys)
+    for key in keys:
+        assert found["figures"][key]["images_per_second"] > 0, found
+    assert found["ratios"]["loop_vs_bare"] > 0
+    assert found["ratios"]["loop_vs_timm"] is None
+    assert found["reasons"]["loop_vs_timm"] == "not run"
+
+
+def test_end_to_end(tmp_path: Path) -> None:
+    small = ("--images", "96", "--rounds", "1", "--workers", "1", "--folder", str(tmp_path))
+    found = answer(str(HERE / "end_to_end.py"), "--json", *small, "--only", "loader", "equal", "equal_alone")
+    assert found["figures"]["equal"]["images_per_second"] > 0
+    assert found["ratios"]["stand_in_equal_vs_limit"] > 0
+    # What was not run has a reason instead of a figure.
+    assert found["ratios"]["end_to_end_vs_limit"] is None
+    assert found["reasons"]["end_to_end_vs_limit"]
+
+
+def test_convergence(tmp_path: Path) -> None:
+    images = dark_and_light(tmp_path, 6)
+    small = ["dataset=imagefolder", f"data_dir={images}", "epochs=1", "image_size=32", "val_resize=36"]
+    sizes = ["batch_size=4", "width=4", "accumulation_steps=1"]
+    found = answer(str(HERE / "convergence.py"), "--json", "--seeds", "2", "--only", "demo", "--", *small, *sizes)
+    assert len(found["figures"]["demo_standard"]["accuracy"]) == 2
+    assert found["ratios"]["demo_optimized_vs_standard"] > 0

@@ -1,27 +1,16 @@
-"""torch.compile: whole networks or their repeated blocks, with what was compiled kept for the next run."""
+"""torch.compile: whole networks or their repeated blocks."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from gputrain.engine.config import SpeedConfig
-from gputrain.engine.files import cache_home
 from gputrain.engine.training.blocks import blocks_of
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
-
-
-def keep_compiled() -> None:
-    """Let the compiler keep its results under the cache home, unless a person has named a folder for them.
-
-    Its own default lies in the folder of temporary files, which many machines empty at each start.
-    Must be called before the first compilation.
-    """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_home() / "compiled"))
 
 
 def compiled(network: nn.Module, speed: SpeedConfig, notice: Callable[[str, str], None]) -> Forward:
@@ -33,6 +22,9 @@ def compiled(network: nn.Module, speed: SpeedConfig, notice: Callable[[str, str]
     if speed.compile_scope == "blocks":
         blocks = blocks_of(network)
         if blocks:
+            # Blocks of one class share their code; each shape of them is a compilation of its own.
+            limit = torch._dynamo.config.recompile_limit
+            torch._dynamo.config.recompile_limit = max(limit, 2 * len(blocks))
             for block in blocks:
                 block.compile(mode=speed.compile_mode)
             return network

@@ -13,7 +13,6 @@ import torch
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.training import compiling
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
@@ -53,7 +52,6 @@ def set_up(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
         # The loader's workers decode beside the step; the scheduler shares the cores between them, and
         # fewer threads for the step left cores idle whenever the queue was full.
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
-    compiling.keep_compiled()
     torch.backends.cudnn.benchmark = config.speed.cudnn_benchmark
     torch.backends.cuda.matmul.allow_tf32 = config.speed.tf32
     torch.backends.cudnn.allow_tf32 = config.speed.tf32

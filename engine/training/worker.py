@@ -15,6 +15,7 @@ from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.events import Outcome, Phase, RunEnded
 from gputrain.engine.text import plain
+from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
 from gputrain.engine.training.reporter import Reporter
 
@@ -38,6 +39,7 @@ def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Con
     trainer = None
     try:
         reporter.phase(Phase.IMPORTING)
+        keep_compiled()
         from gputrain.engine.training.trainer import Trainer
 
         config = msgspec.json.decode(config_json, type=RunConfig)

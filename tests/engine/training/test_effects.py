@@ -154,29 +154,6 @@ def test_a_window_tells_the_parts_of_its_steps(tmp_path: Path) -> None:
         assert window.launch_gap is None
 
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-
-
-@gpu
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_no_step_waits_for_the_device(precision: device.Precision) -> None:
-    run = config(precision=precision, device="cuda", clip_grad_norm=1.0, ema_decay=0.9, mixup=0.2, random_erasing=0.3)
-    compute = device.set_up(run, lambda _level, text: pytest.fail(text))
-    made = stepper(run, compute)
-    batch = prepared(run, compute)
-    for number in range(1, 4):
-        made.backward(batch, 1.0)
-        made.update(0.1, number)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for number in range(4, 8):
-            made.backward(batch, 1.0)
-            made.update(0.1, number)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
 def test_simple_cnn_takes_any_size() -> None:
     network = SimpleCNN(3, 8)
     assert network(torch.randn(2, 3, 40, 56)).shape == (2, 3)

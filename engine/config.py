@@ -183,6 +183,10 @@ class MonitorConfig(_Part, frozen=True):
 
     sample_seconds: Annotated[float, Meta(ge=0.2, le=3600, description="seconds between two hardware samples")] = 1.0
     resources_csv: Annotated[bool, Meta(description="write the samples to resources.csv in the run directory")] = False
+    loggers: Annotated[
+        Literal["none", "tensorboard", "wandb", "tensorboard+wandb"],
+        Meta(description="other tools that get the figures of the run, each by a process that the run never waits for"),
+    ] = "none"
 
 
 class RunConfig(_Part, frozen=True):

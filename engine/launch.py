@@ -19,6 +19,7 @@ from gputrain.engine.configfile import write_config
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, decode, encode_command
 from gputrain.engine.files import write_atomic
+from gputrain.engine.loggers import choice
 from gputrain.engine.record import RecordReader
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
@@ -42,8 +43,10 @@ class PlanRecord(msgspec.Struct, frozen=True):
 def launch(config: RunConfig, origins: Mapping[str, str] | None = None, warnings: Sequence[str] = ()) -> RunDir:
     """Start a run in a session of its own and return once its supervisor owns it.
 
-    Raises BadInput if the run directory can't be written, RuntimeError if the supervisor does not come up.
+    Raises BadInput if the run directory can't be written or the package of a logger is missing, RuntimeError if the
+    supervisor does not come up.
     """
+    choice.require(choice.chosen(config.monitor.loggers))
     run = runs.create(config.name or config.recipe or "run")
     try:
         write_config(run.config, config, dict(origins or {}))

@@ -43,6 +43,8 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.files import cache_home
 from gputrain.engine.launch import PlanRecord
+from gputrain.engine.loggers import choice
+from gputrain.engine.loggers.watch import Loggers
 from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.monitor.csvlog import CsvLog
 from gputrain.engine.monitor.sampler import Sampler
@@ -91,6 +93,7 @@ class Supervisor:
         self._advisor = Advisor()
         self._hints: tuple[str, ...] = ()
         self._trainer: TrainerProcess | None = None
+        self._loggers: Loggers | None = None
         self._said: RunEnded | None = None
         self._exited = False
         self._stop_now_deadline = float("inf")
@@ -113,6 +116,7 @@ class Supervisor:
         self._status.write()
         machine = inspect_machine()
         self._announce(machine)
+        self._start_loggers()
         sampler = self._start_sampler()
         try:
             self._trainer = TrainerProcess(self._run, self._config, on_event=self._on_event_thread)
@@ -141,6 +145,8 @@ class Supervisor:
             self._polled = now
         self._record.flush()
         self._status.write_if_due()
+        for notice in self._loggers.check() if self._loggers is not None else ():
+            self._write(notice)
         if now > self._stop_now_deadline and self._trainer is not None:
             self._stop_now_deadline = float("inf")
             self._trainer.kill()
@@ -167,6 +173,12 @@ class Supervisor:
         for warning in plan.warnings:
             self._write(Notice(level="warning", text=warning, source="plan"))
         self._write(PhaseChanged(phase=Phase.STARTING))
+
+    def _start_loggers(self) -> None:
+        try:
+            self._loggers = Loggers(self._run, choice.chosen(self._config.monitor.loggers))
+        except OSError as error:
+            self._write(Notice(level="warning", text=f"no logger can be started: {error}", source="supervisor"))
 
     def _write(self, event: AnyEvent) -> None:
         """Record, broadcast, learn from."""
@@ -241,6 +253,8 @@ class Supervisor:
         self._record.close()
         self._log.close()
         self._server.close()
+        if self._loggers is not None:
+            self._loggers.leave()
 
     # Other threads: they only put work into the inbox.
 

@@ -24,6 +24,8 @@ QUEUE_EVENTS = 4096
 _PR_SET_CHILD_SUBREAPER = 36
 _DRAIN_SECONDS = 1.0
 _REAP_SECONDS = 3.0
+_OWN = ("resource_tracker", "gputrain.engine.loggers")
+"""Children of the supervisor's own: one removes shared memory that leaked, the others finish by themselves."""
 
 
 class TrainerProcess:
@@ -126,13 +128,19 @@ def _adopt_orphans() -> None:
 
 def _end_orphans() -> None:
     """End what the trainer left behind: workers hold GPU memory and shared memory for as long as they live."""
-    me = psutil.Process()
-    # The resource tracker stays: it is the supervisor's own, and it removes shared memory that leaked.
-    orphans = [p for p in me.children(recursive=True) if "resource_tracker" not in " ".join(_command(p))]
+    left = [p for p in psutil.Process().children() if not any(word in " ".join(_command(p)) for word in _OWN)]
+    orphans = [*left, *(child for parent in left for child in _children(parent))]
     for orphan in orphans:
         with contextlib.suppress(psutil.Error):
             orphan.kill()
     psutil.wait_procs(orphans, timeout=_REAP_SECONDS)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     _add_tail(commands)
     _add_stop(commands)
+    _add_log(commands)
     _add_lists(commands)
     return top
 
@@ -92,6 +93,18 @@ def _add_stop(commands: _Commands) -> None:
     stop.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, or: last")
     stop.add_argument("--now", action="store_true", help="at once, without a checkpoint")
     stop.add_argument("--no-wait", action="store_true", help="ask, and do not wait until it has ended")
+
+
+def _add_log(commands: _Commands) -> None:
+    log = commands.add_parser(
+        "log",
+        help="write a run to TensorBoard or W&B",
+        description="Write a run to TensorBoard or W&B, from its first event on; a live one until it ends.",
+    )
+    log.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    log.add_argument("--to", required=True, metavar="LOGGER", help="tensorboard or wandb")
+    log.add_argument("--dir", metavar="DIR", help="folder for the files; default: one in the run directory")
+    log.add_argument("--json", action="store_true", help="JSON lines: the progress, then where the result is")
 
 
 def _add_lists(commands: _Commands) -> None:

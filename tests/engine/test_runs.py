@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from fakes.locks import hold_lock
 
 from gputrain.engine import runs
 from gputrain.engine.errors import BadInput
@@ -19,20 +18,6 @@ from gputrain.engine.runs import RunDir, State, Status
 def status(state: State) -> Status:
     now = time.time()
     return Status(state=state, started=now, heartbeat=now, pid=os.getpid(), pid_started=0.0, boot_id="")
-
-
-def hold_lock(run: RunDir) -> subprocess.Popen[str]:
-    """A process that holds the run's lock until its standard input closes."""
-    code = (
-        "import fcntl, os, sys; f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT);"
-        "fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(run.lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "held\n"
-    return child
 
 
 def test_directories_are_private_and_never_shared(private_homes: Path) -> None:

@@ -1,0 +1,77 @@
+"""``python -P -m gputrain.engine.loggers RUN_DIR NAME FOLDER``: one logger, a process of its own that may fail alone.
+
+Its standard output has a line of JSON every second or so: how far it is, and at last where the result is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.loggers import choice
+from gputrain.engine.loggers.follow import Sink, follow
+from gputrain.engine.runs import RunDir
+from gputrain.engine.text import plain
+
+_TELL_SECONDS = 1.0
+_NICENESS = 10
+_SINKS = {"tensorboard": ("tensorboardsink", "TensorBoardSink"), "wandb": ("wandbsink", "WandbSink")}
+
+
+class _Teller:
+    """Says how far the logger is, at most once a second, for as long as somebody listens."""
+
+    def __init__(self) -> None:
+        self._told = 0.0
+        self._heard = True
+
+    def alive(self, count: int) -> None:
+        """`count` events were taken."""
+        if time.monotonic() - self._told >= _TELL_SECONDS:
+            self._told = time.monotonic()
+            self.say({"type": "progress", "events": count})
+
+    def say(self, words: dict[str, object]) -> None:
+        """One line of JSON. Goes on in silence once the supervisor, who listened, is gone."""
+        if not self._heard:
+            return
+        try:
+            os.write(1, json.dumps(words).encode() + b"\n")
+        except BrokenPipeError:
+            self._heard = False
+
+
+def main(directory: str, name: str, folder: str) -> int:
+    """Log the run in `directory`; returns an exit code of `gputrain.engine.errors`."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.nice(_NICENESS)  # training comes first
+    os.umask(0o077)
+    run, teller = RunDir(Path(directory)), _Teller()
+    try:
+        choice.require([choice.check_name(name)])
+        count_and_hint = _log(run, name, Path(folder), teller)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        print(f"{name}: {plain(str(error), 300)}", file=sys.stderr)
+        return EXIT_FAILED
+    count, hint = count_and_hint
+    teller.say({"type": "logged", "logger": name, "events": count, "folder": folder, "see": hint})
+    return EXIT_FINISHED
+
+
+def _log(run: RunDir, name: str, folder: Path, teller: _Teller) -> tuple[int, str]:
+    module, kind = _SINKS[name]
+    sink: Sink = getattr(importlib.import_module(f"gputrain.engine.loggers.{module}"), kind)(folder, run.id)
+    return follow(run, sink, teller.alive), sink.hint
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,22 @@
+"""Somebody who owns a run, as a supervisor does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from gputrain.engine.runs import RunDir
+
+
+def hold_lock(run: RunDir) -> subprocess.Popen[str]:
+    """A process that holds the run's lock until its standard input closes."""
+    code = (
+        "import fcntl, os, sys; f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT);"
+        "fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    return child

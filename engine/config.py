@@ -77,8 +77,9 @@ class DataConfig(_Part, frozen=True):
     pin_memory: Annotated[bool, Meta(description="page-locked host batches, for faster copies to a GPU")] = True
     non_blocking: Annotated[bool, Meta(description="copy to the GPU while the previous step still runs")] = True
     max_bad_images: Annotated[
-        int, Meta(ge=0, description="unreadable images to skip with a note before the run fails")
-    ] = 100
+        float,
+        Meta(ge=0, description="unreadable images to replace by others before the run fails; below 1: share of all"),
+    ] = 100.0
 
 
 class ModelConfig(_Part, frozen=True):

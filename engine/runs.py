@@ -8,6 +8,7 @@ A run directory is private (0700) and holds::
     status.json    the newest `Status`, for lists
     lock           held by the supervisor for as long as it lives
     checkpoints/   weights and training state
+    bad_images.csv which images could not be read, and why; only where there were some
     trainer.log    what the trainer printed; supervisor.log: the same of the supervisor
 """
 

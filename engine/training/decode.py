@@ -14,6 +14,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -164,15 +165,22 @@ def _with_pillow(data: bytes, path: str) -> Pixels:
 def _as_rgb(image: Image.Image) -> Pixels:
     """8-bit RGB of any mode. Transparency is dropped, as by torchvision's loader; more than 8 bits are scaled down."""
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.uint16) >> 8
-        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+        return _repeated(np.asarray(image).astype(np.uint16) >> 8)
     if image.mode == "I":
         wide = np.asarray(image)
-        grey = wide >> 8 if wide.max(initial=0) > 255 else wide
-        return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        return _repeated(wide >> 8 if wide.max(initial=0) > 255 else wide)
+    if image.mode == "F":
+        real = np.nan_to_num(np.asarray(image))
+        # Floating-point files hold light from 0 to 1; some writers put 0…255 into them.
+        return _repeated(real * 255 if real.max(initial=0) <= 1 else real)
     image.info.pop("transparency", None)
     # A copy: torch takes no memory that must not be written to.
     return np.array(image.convert("RGB"))
+
+
+def _repeated(grey: npt.NDArray[Any]) -> Pixels:
+    """Three equal channels of 8 bits."""
+    return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:

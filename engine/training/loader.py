@@ -7,13 +7,13 @@ once. Nothing is pickled, collated, converted or copied on the way; flips, colou
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import LoaderStats
 from gputrain.engine.text import plain
-from gputrain.engine.training import order, ring
+from gputrain.engine.training import badimages, order, ring
 from gputrain.engine.training.accounting import Tally
 from gputrain.engine.training.augment import View
 from gputrain.engine.training.batches import Batch
@@ -30,8 +30,13 @@ MAX_THREADS = 8
 _EXAMPLES = 10
 """Bad images that are named in one report."""
 
+OnBad = Callable[[list[tuple[str, str]]], None]
+"""Called with path and reason of bad images when they are met for the first time."""
 
-def make_loader(images: ImageSet, config: RunConfig, *, train: bool, pin: bool) -> Loader:
+
+def make_loader(
+    images: ImageSet, config: RunConfig, *, train: bool, pin: bool, on_bad: OnBad = lambda found: None
+) -> Loader:
     """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
 
     With `pin` they lie in page-locked memory. Raises BadInput where there is no room for the ring or the cache.
@@ -40,12 +45,11 @@ def make_loader(images: ImageSet, config: RunConfig, *, train: bool, pin: bool) 
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = min(batch_size, len(images))
     cache = open_cache(images, config)
-    maker = SampleMaker(
-        images, cache or FileSource(images), view(config, train=train), config.seed, data.max_bad_images
-    )
+    max_bad = badimages.limit_of(data.max_bad_images, len(images))
+    maker = SampleMaker(images, cache or FileSource(images), view(config, train=train), config.seed, max_bad)
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
     shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size, data.image_size)
-    return Loader(images, _crew(maker, shape, config, pin=pin), config, shape, cache, train=train)
+    return Loader(maker, _crew(maker, shape, config, pin=pin), shape, cache, on_bad, train=train)
 
 
 def view(config: RunConfig, *, train: bool) -> View:
@@ -77,21 +81,22 @@ class Loader:
 
     def __init__(
         self,
-        images: ImageSet,
+        maker: SampleMaker,
         crew: Crew,
-        config: RunConfig,
         shape: RingShape,
         cache: CachedSource | None,
+        on_bad: OnBad,
         *,
         train: bool,
     ) -> None:
         self.note = cache.note if cache else ""
         """What the cache will keep, in a sentence for a person; empty without one."""
-        self._images = images
+        self._images = maker.images
         self._cache = cache
         self._crew = crew
-        self._seed = config.seed
-        self._max_bad = config.data.max_bad_images
+        self._seed = maker.seed
+        self._max_bad = maker.max_bad
+        self._on_bad = on_bad
         self._batch_size = shape.batch_size
         self._train = train
         self._tally = Tally()
@@ -178,8 +183,10 @@ class Loader:
     def _account(self, filled: Filled) -> None:
         """Add up a batch's figures. Raises what went wrong with it."""
         self._tally.add(filled.tally)
-        for index, why in filled.bad:
-            self._bad.setdefault(index, why)
+        new = {index: why for index, why in filled.bad if index not in self._bad}
+        if new:
+            self._bad |= new
+            self._on_bad([(self._images.path(index), why) for index, why in new.items()])
         if filled.error is not None:
             raise filled.error
         if filled.overrun or len(self._bad) > self._max_bad:
@@ -187,7 +194,7 @@ class Loader:
 
     def _too_many(self) -> str:
         index, why = next(iter(self._bad.items()))
-        first = f"the first is {self._describe(index, why)}. Repair or remove them"
+        first = f"the first is {self._describe(index, why)}. Repair or remove them ({badimages.LIST} has them all)"
         if len(self._bad) == len(self._images):
             return f"none of the {len(self._images)} images can be read; {first}"
         limit = f"more than max_bad_images ({self._max_bad})"

@@ -93,8 +93,8 @@ class SampleMaker:
     ) -> list[tuple[int, str]]:
         """Make the samples at `indices` in `slot`; returns the bad images met, as (index, why).
 
-        In the place of a bad image stands the next good one of the data set, under its own index and label. Returns
-        early, the batch unfinished, when `cancelled`. Raises TooManyBadImages.
+        In the place of a bad image stands a good one, under its own index and label. Returns early, the batch
+        unfinished, when `cancelled`. Raises TooManyBadImages.
         """
         bad: dict[int, str] = {}
         chosen: list[int] = []
@@ -112,7 +112,13 @@ class SampleMaker:
     def _make(
         self, index: int, draws: augment.Draws, out: torch.Tensor, epoch: int, meter: Meter, bad: dict[int, str]
     ) -> int:
-        """Make the sample at `index`, or the next good one; returns the index it has in the end."""
+        """Make the sample at `index`, or another one if it is bad; returns the index it has in the end.
+
+        That is the first good one from a place on that is drawn from (seed, epoch, index): the samples of a folder
+        that has vanished are replaced by many and not by the one behind it.
+        """
+        count = len(self.images)
+        following: int | None = None
         while True:
             if index not in bad:
                 try:
@@ -120,9 +126,13 @@ class SampleMaker:
                     return index
                 except BadImage as error:
                     bad[index] = error.why
-                    if len(bad) > self.max_bad or len(bad) == len(self.images):
+                    if len(bad) > self.max_bad or len(bad) == count:
                         raise TooManyBadImages(list(bad.items())) from None
-            index = (index + 1) % len(self.images)
+            if following is None:
+                following = int(
+                    augment.uniforms(self.seed, epoch, np.array([index]), 1, augment.REPLACING)[0, 0] * count
+                )
+            index, following = following % count, following + 1
             draws = augment.uniforms(self.seed, epoch, np.array([index]))[0].tolist()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -17,9 +18,11 @@ from gputrain.engine.config import RunConfig
 from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Phase, RunEnded, Validated
 from gputrain.engine.peaks import peak_flops
 from gputrain.engine.training import checkpoint, data, device, model, position
+from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.flops import flops_per_image
+from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.loader import Loader, make_loader
 from gputrain.engine.training.meter import Diverged, Meter
 from gputrain.engine.training.position import Position
@@ -39,6 +42,7 @@ class Trainer:
         self._config = config
         self._reporter = reporter
         self._control = control
+        self._bad_images = BadImages(directory, reporter)
         self._saver = Saver(directory / "checkpoints", config.checkpoint.keep_last, reporter)
         self._position = Position()
         self._lr = 0.0
@@ -75,10 +79,10 @@ class Trainer:
         self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice)
         self._control.raise_if_stopped()
         pin = config.data.pin_memory and self._compute.is_gpu
-        self._train_loader = loaders.enter_context(closing(make_loader(images.train, config, train=True, pin=pin)))
+        self._train_loader = loaders.enter_context(closing(self._loader(images.train, pin, train=True)))
         self._val_loader = None
         if images.val is not None:
-            self._val_loader = loaders.enter_context(closing(make_loader(images.val, config, train=False, pin=pin)))
+            self._val_loader = loaders.enter_context(closing(self._loader(images.val, pin, train=False)))
         for loader in filter(None, (self._train_loader, self._val_loader)):
             if loader.note:
                 self._reporter.notice("info", loader.note)
@@ -86,10 +90,16 @@ class Trainer:
         self._feed = Feed(config, self._compute, train=True)
         self._val_feed = Feed(config, self._compute, train=False)
         self._meter = Meter(self._compute, self._image_name)
-        self._windows = Windows(self._reporter, self._train_loader, self._compute, self._clock, self._meter)
+        self._windows = Windows(
+            self._reporter, self._train_loader, self._compute, self._clock, self._meter, self._bad_images
+        )
         if config.resume_from:
             self._resume()
         self._tell_model()
+
+    def _loader(self, images: ImageSet, pin: bool, *, train: bool) -> Loader:
+        listed = functools.partial(self._bad_images.add, "training" if train else "validation")
+        return make_loader(images, self._config, train=train, pin=pin, on_bad=listed)
 
     def _image_name(self, index: int) -> str:
         """An image as its owner knows it: ``class/file``."""
@@ -269,6 +279,7 @@ class Trainer:
         found = validate(
             self._stepper.evaluated, loader, self._val_feed, self._compute, self._control, self._reporter, part
         )
+        self._bad_images.tell(loader.take_stats(), "validation")
         if found is None:
             return False
         metrics, images = found

@@ -7,6 +7,7 @@ import time
 import torch
 
 from gputrain.engine.events import Steps
+from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.batches import BatchSource
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import DeviceBatch
@@ -19,18 +20,26 @@ from gputrain.engine.training.timing import Clock
 WINDOW_SECONDS = 0.2
 """Shortest window: five events a second; ten already cost a fast step several percent."""
 LOADER_SECONDS = 1.0
-_BAD_IMAGES_NAMED = 3
 
 
 class Windows:
     """Collects steps and reports them."""
 
-    def __init__(self, reporter: Reporter, source: BatchSource, compute: Compute, clock: Clock, meter: Meter) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        source: BatchSource,
+        compute: Compute,
+        clock: Clock,
+        meter: Meter,
+        bad_images: BadImages,
+    ) -> None:
         self._clock = clock
         self._meter = meter
         self._compute = compute
         self._reporter = reporter
         self._source = source
+        self._bad_images = bad_images
         self._steps = self._images = self._bytes = 0
         self._depth = 0
         self._stats_taken = time.perf_counter()
@@ -99,11 +108,7 @@ class Windows:
         self._stats_taken = time.perf_counter()
         stats = self._source.take_stats()
         self._reporter.send(stats)
-        if stats.bad_images:
-            named = "; ".join(stats.bad_examples[:_BAD_IMAGES_NAMED])
-            more = stats.bad_images - min(stats.bad_images, _BAD_IMAGES_NAMED)
-            text = f"{stats.bad_images} unreadable images were replaced by others: {named}"
-            self._reporter.notice("warning", text + (f" and {more} more" if more else ""))
+        self._bad_images.tell(stats, "training")
 
     def skip(self) -> None:
         """Forget the time that was just spent on something else than training (validation, a checkpoint, a pause)."""

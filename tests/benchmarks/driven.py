@@ -132,10 +132,10 @@ def driven(config: RunConfig, steps: int | None, patches: Sequence[tuple[object,
     outbox, (inbox, _hold) = context.Queue(10_000), context.Pipe(duplex=False)
     threading.Thread(target=_drain, args=(outbox,), daemon=True).start()
 
-    def make(images: object, run: RunConfig, *, train: bool, pin: bool) -> Resident | ByEpochs:
+    def make(images: object, run: RunConfig, *, train: bool, pin: bool, **others: Any) -> Resident | ByEpochs:
         if steps is not None:
             return Resident(gate, run, len(images.classes), steps)  # type: ignore[attr-defined]
-        return ByEpochs(gate, make_loader(images, run, train=train, pin=pin))  # type: ignore[arg-type]
+        return ByEpochs(gate, make_loader(images, run, train=train, pin=pin, **others))  # type: ignore[arg-type]
 
     def run() -> None:
         try:

@@ -177,12 +177,15 @@ def damaged(tmp_path: Path) -> ImageSet:
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("threads", 0), ("threads", 3), ("processes", 2)])
-def test_bad_images_are_replaced_by_the_next_good_one(damaged: ImageSet, kind: str, workers: int) -> None:
+def test_bad_images_are_replaced_from_a_place_of_their_own_on(damaged: ImageSet, kind: str, workers: int) -> None:
     source = make(damaged, loader=kind, num_workers=workers, batch_size=2)
     seen = copied(source.epoch(0))
     indices = list(itertools.chain.from_iterable(batch[1] for batch in seen))
     labels = list(itertools.chain.from_iterable(batch[2] for batch in seen))
-    replaced = {0: 1, 3: 5, 4: 5, 9: 1}
+    starts = augment.uniforms(5, 0, np.arange(10), 1, augment.REPLACING)[:, 0] * 10
+    good = [1, 2, 5, 6, 7, 8]
+    replaced = {bad: next(i for i in [*range(int(starts[bad]), 10), *good] if i in good) for bad in (0, 3, 4, 9)}
+    assert len(set(replaced.values())) > 1
     assert indices == [replaced.get(index, index) for index in order.permutation(5, 0, 10).tolist()]
     assert labels == indices
     stats = source.take_stats()

@@ -14,7 +14,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from gputrain.engine.text import plain
+
 FORMAT_VERSION = 1
+_MAX_TRACEBACK = 100_000
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -525,12 +528,33 @@ def encode(event: Event) -> bytes:
 
 
 def decode(line: bytes) -> AnyEvent | None:
-    """The event of a line; None for a torn line, or a type that a later version added."""
+    """The event of a line; None for a torn line, or a type that a later version added.
+
+    Texts come out harmless (`gputrain.engine.text.plain`), whoever wrote them.
+    """
     try:
         event: AnyEvent = _event_decoder.decode(line)
-        return event
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        # JSON shows whether a text can hold anything but printable ASCII: then it has an escape or other bytes.
+        if line.isascii() and b"\\" not in line and b"\x7f" not in line:
+            return event
+        harmless: AnyEvent = msgspec.convert(_harmless(msgspec.to_builtins(event)), AnyEvent)
+        return harmless
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
+
+
+def _harmless(value: Any, name: str = "") -> Any:
+    match value:
+        case str() if name == "traceback":
+            return "\n".join(map(plain, value[:_MAX_TRACEBACK].split("\n")))
+        case str():
+            return plain(value)
+        case dict():
+            return {_harmless(key): _harmless(inner, str(key)) for key, inner in value.items()}
+        case list() | tuple():
+            return [_harmless(inner) for inner in value]
+        case _:
+            return value
 
 
 def stamp(event: AnyEvent, seq: int, wall: float, mono: float) -> AnyEvent:

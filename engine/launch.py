@@ -107,12 +107,19 @@ class Attachment:
         """The newest event says that the run is over."""
         self.abandoned = False
         """Nobody owns the run any more, and all of its record was read: nothing will follow."""
+        self.trouble = ""
+        """Always empty: what is on this machine can be read (see `gputrain.engine.remote.attachment`)."""
         self._reader = RecordReader(run.events)
         self._cursor = 0
         self._client: Client | None = None
         self._history = True
         self._checked = 0.0
         self._live = False
+
+    @property
+    def caught_up(self) -> bool:
+        """All that had been recorded before was read."""
+        return not self._history
 
     @property
     def live(self) -> bool:

@@ -94,14 +94,37 @@ def _last_seq(path: Path, tail: bytes) -> int:
     return max((event.seq for event in read(path)), default=0)
 
 
+class LineCutter:
+    """Cuts the bytes of a record into events; `offset` is the place in the record of the next byte."""
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+        self._rest = b""
+        self._skipping = False
+
+    def cut(self, chunk: bytes) -> Iterator[tuple[int, AnyEvent]]:
+        """The events whose lines are complete with `chunk`, each with the place of its line. Take them all."""
+        begin = self.offset - len(self._rest)
+        self.offset += len(chunk)
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        self._rest = rest
+        for line in lines:
+            event = None if self._skipping or not line else events.decode(line)
+            self._skipping = False
+            if event is not None:
+                yield begin, event
+            begin += len(line) + 1
+        if len(rest) > MAX_LINE_BYTES:
+            self._rest, self._skipping = b"", True
+
+
 class RecordReader:
     """Follows a record that may still grow: `poll` returns what has come since the last call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: int | None = None
-        self._rest = b""
-        self._skipping = False
+        self._lines = LineCutter()
 
     def poll(self, limit: int = 5000) -> list[AnyEvent]:
         """Up to about `limit` new events, in order; empty at the end of the file, or while there is none.
@@ -118,19 +141,8 @@ class RecordReader:
             chunk = os.read(self._file, min(_READ_BYTES, 512 * limit))
             if not chunk:
                 break
-            found.extend(self._events(chunk))
+            found.extend(event for _, event in self._lines.cut(chunk))
         return found
-
-    def _events(self, chunk: bytes) -> Iterator[AnyEvent]:
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            event = None if self._skipping or not line else events.decode(line)
-            self._skipping = False
-            if event is not None:
-                yield event
-        if len(rest) > MAX_LINE_BYTES:
-            rest, self._skipping = b"", True
-        self._rest = rest
 
     def close(self) -> None:
         """Release the file; idempotent."""

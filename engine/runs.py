@@ -242,16 +242,24 @@ def find(name: str) -> RunDir:
         return run
     home = runs_home()
     ids = sorted((entry.name for entry in os.scandir(home) if entry.is_dir()), reverse=True) if home.is_dir() else []
+    return RunDir(home / choose(name, ids, str(home), "gputrain-tui runs"))
+
+
+def choose(name: str, ids: list[str], place: str, see: str) -> str:
+    """The one of `ids`, the newest first, that `name` means. `place` and `see`: where they are, what lists them.
+
+    Raises BadInput with the nearest name.
+    """
     if not ids:
-        raise BadInput(f"there are no runs yet in {home}; start one with: gputrain-tui train --recipe demo")
+        raise BadInput(f"there are no runs yet in {plain(place)}; start one with: gputrain-tui train --recipe demo")
     if name == "last":
-        return RunDir(home / ids[0])
+        return ids[0]
     exact = [i for i in ids if i == name]
     near = exact or [i for i in ids if name and (i.startswith(name) or i.endswith(name))]
     if len(near) == 1:
-        return RunDir(home / near[0])
+        return near[0]
     if near:
         raise BadInput(
             f"'{plain(name, 80)}' fits {len(near)} runs: {', '.join(near[:4])}{' …' if len(near) > 4 else ''}"
         )
-    raise BadInput(f"no run is called '{plain(name, 80)}'{did_you_mean(name, ids)}; see: gputrain-tui runs")
+    raise BadInput(f"no run is called '{plain(name, 80)}'{did_you_mean(name, ids)}; see: {see}")

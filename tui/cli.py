@@ -69,6 +69,7 @@ def _add_train(commands: _Commands) -> None:
 
 def _add_runs(commands: _Commands) -> None:
     runs = commands.add_parser("runs", help="list runs, the newest first", description="List runs, the newest first.")
+    runs.add_argument("host", nargs="?", metavar="HOST:", help="the runs on another machine, through ssh")
     runs.add_argument("--state", help="only runs in this state (running, finished, failed …)")
     runs.add_argument("-n", "--lines", type=_count, metavar="N", help="at most N runs")
     runs.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -80,7 +81,11 @@ def _add_tail(commands: _Commands) -> None:
         help="watch a run, live or over",
         description="Watch a run from its first event on, live or over. The run does not notice.",
     )
-    tail.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    tail.add_argument(
+        "run",
+        metavar="RUN",
+        help="a run's name, part of it, its directory, or: last; HOST:RUN is one on another machine, through ssh",
+    )
     tail.add_argument("-n", "--lines", type=_count, metavar="N", help="begin with the last N lines (plain and JSON)")
     tail.add_argument("--no-follow", action="store_true", help="print what there is and leave")
     _add_output(tail)

@@ -27,6 +27,8 @@ class Frame(Struct, frozen=True, kw_only=True):
     """All that was recorded before was read."""
     error: str = ""
     """Why the run cannot be read any more."""
+    trouble: str = ""
+    """Why it cannot be read for now."""
 
 
 class Reader:
@@ -67,15 +69,15 @@ class Reader:
 
     def _read(self) -> None:
         posted = 0.0
-        before: tuple[bool, bool] | None = None
+        before: tuple[bool, bool, str] | None = None
         fresh = True
         while not self._stop.is_set():
             # Short at first: a run that has written nothing yet shows its empty dashboard at once.
             events = self._source.read(timeout=_READ_SECONDS if self._caught_up else 0.05)
             self._store.apply_all(events)
-            self._caught_up = self._caught_up or not events or self._source.ended
+            self._caught_up = self._caught_up or (not events and self._source.caught_up) or self._source.ended
             fresh = fresh or bool(events)
-            state = (self._source.abandoned, self._caught_up)
+            state = (self._source.abandoned, self._caught_up, self._source.trouble)
             if (fresh or state != before) and (self._caught_up or time.monotonic() - posted >= FRAME_SECONDS):
                 fresh, before, posted = False, state, time.monotonic()
                 self._post()
@@ -85,4 +87,12 @@ class Reader:
 
     def _post(self, error: str = "") -> None:
         live = not (error or self._source.abandoned or self._source.ended)
-        self._on_frame(Frame(now=self._store.snapshot(), live=live, caught_up=self._caught_up, error=error))
+        self._on_frame(
+            Frame(
+                now=self._store.snapshot(),
+                live=live,
+                caught_up=self._caught_up,
+                error=error,
+                trouble=self._source.trouble,
+            )
+        )

@@ -40,6 +40,16 @@ class RunSource(Protocol):
         """The last event of the run was read."""
         ...
 
+    @property
+    def caught_up(self) -> bool:
+        """All that had been recorded before was read."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can come now, though the run may go on; empty otherwise."""
+        ...
+
     def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
         """The next events in order; waits up to `timeout` seconds for the first. Raises OSError."""
         ...

@@ -283,6 +283,8 @@ class ScriptedSource:
     run: ScriptedRun = field(default_factory=ScriptedRun)
     abandoned: bool = False
     ended: bool = False
+    caught_up: bool = True
+    trouble: str = ""
     refuse: str = ""
     """Why commands are refused; empty: they are taken."""
     sent: list[AnyCommand] = field(default_factory=list)

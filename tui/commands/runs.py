@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 import msgspec
 
 from gputrain.engine import runs
-from gputrain.engine.errors import EXIT_FINISHED, BadInput, did_you_mean
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput, did_you_mean
+from gputrain.engine.remote.listing import list_runs
+from gputrain.engine.remote.name import parse
 from gputrain.engine.runs import RunInfo, State
 from gputrain.engine.text import plain
 from gputrain.tui.commands.table import print_table
@@ -16,8 +19,12 @@ from gputrain.tui.format import duration
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the runs."""
-    found = runs.list_runs()
+    """Print the runs; returns 1 if another machine's cannot be had."""
+    try:
+        found = _on_host(options.host) if options.host else runs.list_runs()
+    except OSError as error:
+        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
+        return EXIT_FAILED
     if options.state:
         if options.state not in list(State):
             raise BadInput(
@@ -35,6 +42,13 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_FINISHED
     print_table(("run", "state", "epoch", "step", "img/s", "best", "took", "why"), [_row(info) for info in found])
     return EXIT_FINISHED
+
+
+def _on_host(text: str) -> list[RunInfo]:
+    name = parse(text)
+    if name is None or name.run:
+        raise BadInput(f"'{plain(text, 80)}': the runs on another machine are those of HOST: (with the colon)")
+    return list_runs(name)
 
 
 def _row(info: RunInfo) -> tuple[str, ...]:

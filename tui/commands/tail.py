@@ -1,13 +1,24 @@
-"""``gputrain-tui tail RUN``: watch a run from its first event on, live or over."""
+"""``gputrain-tui tail RUN``: watch a run from its first event on, live or over, here or on another machine."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 
-from gputrain.engine import runs
+from gputrain.engine import launch, runs
+from gputrain.engine.errors import EXIT_FAILED
+from gputrain.engine.remote import attachment, name
+from gputrain.engine.text import plain
 from gputrain.tui.commands.watch import watch
 
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code of the run's outcome; 0 if it goes on."""
-    return watch(runs.find(options.run), options, owner=False)
+    remote = name.parse(options.run)
+    if remote is None:
+        return watch(launch.attach(runs.find(options.run)), options, owner=False)
+    try:
+        return watch(attachment.attach(remote), options, owner=False)
+    except OSError as error:
+        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
+        return EXIT_FAILED

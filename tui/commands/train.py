@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.detach:
         print(started.id)
         return EXIT_FINISHED
-    return watch(started, options, owner=True)
+    return watch(launch.attach(started), options, owner=True)
 
 
 def _plan(options: argparse.Namespace) -> Plan:

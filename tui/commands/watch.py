@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gputrain.engine import launch
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.events import Stop
-from gputrain.engine.launch import Attachment, NotLiveError
-from gputrain.engine.runs import RunDir
+from gputrain.engine.launch import NotLiveError
+from gputrain.engine.text import plain
 from gputrain.tui.commands.stop import sender
 from gputrain.tui.exitcodes import exit_code
 from gputrain.tui.plain import JsonLines, PlainLines
+from gputrain.tui.source import RunSource
 
 
 def has_screen(options: argparse.Namespace) -> bool:
@@ -25,12 +25,11 @@ def has_screen(options: argparse.Namespace) -> bool:
     return not options.plain and not options.json and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def watch(run: RunDir, options: argparse.Namespace, *, owner: bool) -> int:
-    """Watch `run` to its end, or until the person leaves. `owner`: this command started it.
+def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) -> int:
+    """Watch a run to its end, or until the person leaves. `owner`: this command started it.
 
-    Returns the exit code that the run's outcome has.
+    Returns the exit code that the run's outcome has. Closes `attachment`. Raises OSError if it can't be read.
     """
-    attachment = launch.attach(run)
     try:
         if has_screen(options):
             return dashboard(attachment)
@@ -40,7 +39,7 @@ def watch(run: RunDir, options: argparse.Namespace, *, owner: bool) -> int:
         attachment.close()
 
 
-def dashboard(attachment: Attachment) -> int:
+def dashboard(attachment: RunSource) -> int:
     """Open the dashboard on a run; prints how it was left."""
     from gputrain.tui.app import GpuTrainApp
 
@@ -51,9 +50,10 @@ def dashboard(attachment: Attachment) -> int:
     return code if code is not None else EXIT_FAILED
 
 
-def _follow(attachment: Attachment, lines: PlainLines | JsonLines, options: argparse.Namespace, *, owner: bool) -> int:
+def _follow(attachment: RunSource, lines: PlainLines | JsonLines, options: argparse.Namespace, *, owner: bool) -> int:
     tail: deque[str] | None = deque(maxlen=options.lines) if getattr(options, "lines", None) else None
     follow = not getattr(options, "no_follow", False)
+    trouble = ""
     with _interrupts(attachment, owner) as asked:
         while True:
             found = attachment.read()
@@ -63,16 +63,19 @@ def _follow(attachment: Attachment, lines: PlainLines | JsonLines, options: argp
                         tail.append(line)
                     else:
                         print(line, flush=True)
-            if not found and tail is not None:
-                print("\n".join(tail), flush=True)
-                tail = None
             if found:
                 continue
+            if attachment.caught_up and tail is not None:
+                print("\n".join(tail), flush=True)
+                tail = None
             if asked.detached:
                 print(f"run {attachment.run.id} goes on; come back with: gputrain-tui tail {attachment.run.id}")
                 return EXIT_FINISHED
-            if attachment.ended or attachment.abandoned or not follow:
+            if attachment.ended or attachment.abandoned or (not follow and attachment.caught_up):
                 break
+            if attachment.trouble != trouble:
+                trouble = attachment.trouble
+                _say(f"no connection, trying again: {plain(trouble, 300)}" if trouble else "connected again")
     for line in lines.summary_lines(str(attachment.run.directory)):
         print(line, flush=True)
     ended = lines.store.snapshot().outcome
@@ -91,7 +94,7 @@ class _Asked:
 
 
 @contextmanager
-def _interrupts(attachment: Attachment, owner: bool) -> Iterator[_Asked]:
+def _interrupts(attachment: RunSource, owner: bool) -> Iterator[_Asked]:
     """Ctrl-C never ends a run in silence: who only watches leaves it; who started it stops it after a checkpoint.
 
     A second Ctrl-C leaves at once. SIGTERM to the command that started the run, as a batch system sends it,

@@ -125,7 +125,12 @@ class DashboardScreen(Screen[None]):
         """Take the frame; a held view stays as it is."""
         frame = message.frame
         self._newest = replace(
-            self._newest, now=frame.now, live=frame.live, caught_up=frame.caught_up, error=frame.error
+            self._newest,
+            now=frame.now,
+            live=frame.live,
+            caught_up=frame.caught_up,
+            error=frame.error,
+            trouble=frame.trouble,
         )
         if not self._newest.paused:
             self.view = self._newest

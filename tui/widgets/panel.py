@@ -37,6 +37,8 @@ class View(Struct, frozen=True, kw_only=True):
     """Text that the journal is searched for."""
     error: str = ""
     """Why the run cannot be read any more."""
+    trouble: str = ""
+    """Why it cannot be read for now."""
 
     @property
     def gone(self) -> bool:

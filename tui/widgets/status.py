@@ -26,6 +26,8 @@ def state(view: View) -> Span:
         return _OUTCOMES[now.outcome.outcome]
     if view.error:
         return f"■ {plain(view.error, 200)}", "bad"
+    if view.trouble:
+        return f"○ no connection, trying again: {plain(view.trouble, 120)}", "warn"
     if not view.caught_up:
         return f"○ reading the record, {words.whole(now.seq)} events", "text"
     if not view.live:

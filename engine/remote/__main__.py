@@ -1,0 +1,38 @@
+"""``python -P -m gputrain.engine.remote RUN_DIR COMMAND``: hand a command to a run of this machine.
+
+Started over ssh, with the supervisor's own Python, by `gputrain.engine.remote.attachment`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine import launch
+from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.events import decode_command
+from gputrain.engine.runs import RunDir
+from gputrain.engine.text import plain
+
+
+def main(directory: str, command: str) -> int:
+    """Returns an exit code; why it failed is printed."""
+    try:
+        asked = decode_command(command.encode())
+    except msgspec.DecodeError as error:
+        print(f"this version does not know the command: {plain(str(error), 200)}")
+        return EXIT_BAD_INPUT
+    with contextlib.closing(launch.attach(RunDir(Path(directory)))) as attachment:
+        try:
+            attachment.send(asked)
+        except launch.NotLiveError as error:
+            print(error)
+            return EXIT_FAILED
+    return EXIT_FINISHED
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

@@ -1,0 +1,239 @@
+"""A run on another machine as one reader sees it: each event exactly once, through any number of cut connections."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from gputrain.engine import runs
+from gputrain.engine.errors import BadInput
+from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, encode_command
+from gputrain.engine.launch import NotLiveError
+from gputrain.engine.record import LineCutter
+from gputrain.engine.remote import shell
+from gputrain.engine.remote.facts import read_status
+from gputrain.engine.remote.link import Frame, Link, LinkLostError
+from gputrain.engine.remote.name import RemoteName
+from gputrain.engine.text import plain
+
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 30.0
+_SLICE_SECONDS = 0.2
+_MAX_ANSWER = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRun:
+    """A run on another machine, found."""
+
+    name: RemoteName
+    path: str
+    """Its directory there."""
+
+    @property
+    def id(self) -> str:
+        """What ``gputrain-tui tail`` takes to come back."""
+        return f"{self.name.host}:{self.path.rstrip('/').rpartition('/')[2] if not self.by_path else self.path}"
+
+    @property
+    def by_path(self) -> bool:
+        """The run was named by its directory, which may be anywhere."""
+        return "/" in self.name.run
+
+    @property
+    def directory(self) -> Path:
+        """Host and directory, to be shown."""
+        return Path(f"{self.name.host}:{self.path}")
+
+
+class RemoteAttachment:
+    """Reads a run over ssh. Made by `attach`. Not thread-safe, except that `send` may be called beside `read`.
+
+    A cut connection is made again, after 1 s, 2 s, 4 s … 30 s, for as long as the caller reads. It goes on with
+    the last line that came whole: if that is not the event it was, the record is read again from its beginning,
+    and known numbers are passed over.
+    """
+
+    def __init__(self, run: RemoteRun, link: Link) -> None:
+        """`link` is a shell there that waits for work; it is owned from now on."""
+        self.run = run
+        self.ended = False
+        """The newest event says that the run is over."""
+        self.caught_up = False
+        """All that had been recorded was read once."""
+        self.trouble = ""
+        """Why there is no connection now; empty while there is one."""
+        self._link: Link | None = link
+        self._lines = LineCutter()
+        self._waiting: deque[AnyEvent] = deque()
+        self._cursor = 0
+        self._last = (0, 0)
+        """Place and number of the newest whole line."""
+        self._check: int | None = None
+        self._status = b""
+        self._died = self._over = False
+        self._retry_at = 0.0
+        self._retry_seconds = FIRST_RETRY_SECONDS
+        link.send(shell.follow(run.path, 0))
+
+    @property
+    def abandoned(self) -> bool:
+        """Nobody owns the run any more, and all of its record was read: nothing will follow."""
+        return self._over and not self._waiting and not self.ended
+
+    def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
+        """The next events in order; waits up to `timeout` seconds for the first one.
+
+        Returns none while there is no connection. Raises OSError if the run directory is gone.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._waiting and not self.abandoned and (left := deadline - time.monotonic()) > 0:
+            self._pump(min(left, _SLICE_SECONDS))
+        found = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        if found:
+            self._cursor = found[-1].seq
+            self.ended = isinstance(found[-1], RunEnded)
+        return found
+
+    def _pump(self, timeout: float) -> None:
+        if self._link is None and not self._connect(timeout):
+            return
+        assert self._link is not None
+        try:
+            for letter, payload in self._link.frames(timeout):
+                self._take(letter, payload)
+        except LinkLostError as error:
+            self._lose(str(error))
+
+    def _connect(self, timeout: float) -> bool:
+        wait = self._retry_at - time.monotonic()
+        if wait > 0:
+            time.sleep(min(wait, timeout))
+            return False
+        self._link = Link(self.run.name, asking=False)
+        # From the last whole line on: its number proves that it is still the same record.
+        place, number = self._last
+        self._check = number or None
+        self._lines = LineCutter(place)
+        self._link.send(shell.follow(self.run.path, place))
+        return True
+
+    def _lose(self, why: str) -> None:
+        assert self._link is not None
+        self._link.close()
+        self._link = None
+        self.trouble = why
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(LAST_RETRY_SECONDS, 2 * self._retry_seconds)
+
+    def _take(self, letter: str, payload: bytes) -> None:
+        self.trouble, self._retry_seconds = "", FIRST_RETRY_SECONDS
+        match letter:
+            case "D":
+                self._take_record(payload)
+            case "S":
+                self._status = payload
+            case "P":
+                status = read_status(self._status, payload)
+                self._died = status is not None and status.state is runs.State.DIED
+            case "T":
+                at_end = _number(payload) <= self._lines.offset
+                self.caught_up = self.caught_up or at_end
+                # The record was read to its end after its supervisor was found gone.
+                self._over = at_end and self._died
+            case "X":
+                raise OSError(f"{self.run.id}: {_words(payload)}")
+            case _:
+                pass
+
+    def _take_record(self, data: bytes) -> None:
+        for place, event in self._lines.cut(data):
+            expected, self._check = self._check, None
+            if expected is not None and event.seq != expected:
+                self._last = (0, 0)
+                raise LinkLostError("the record is another one than before; it is read from its beginning")
+            newest = self._waiting[-1].seq if self._waiting else self._cursor
+            self._last = (place, event.seq)
+            if event.seq > newest:
+                self._waiting.append(event)
+
+    def send(self, command: AnyCommand) -> None:
+        """Have the package that runs there hand a command to the supervisor. Raises NotLiveError."""
+        try:
+            with Link(self.run.name, asking=False) as link:
+                link.send(shell.send(self.run.path, encode_command(command).decode()))
+                wait_for(link, "T")
+        except LinkLostError as error:
+            raise NotLiveError(f"{self.run.id} cannot be reached: {error}") from error
+        except BadInput as error:
+            raise NotLiveError(f"{self.run.id}: {error}") from error
+
+    def close(self) -> None:
+        """Leave the run, which goes on."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+
+def attach(name: RemoteName) -> RemoteAttachment:
+    """Connect and begin to read a run. ssh may ask for a password on the terminal.
+
+    Raises BadInput where there is no such run, LinkLostError where the host cannot be reached.
+    """
+    with contextlib.ExitStack() as stack:
+        link = stack.enter_context(Link(name, asking=True))
+        run = RemoteRun(name, _find(link, name))
+        attachment = RemoteAttachment(run, link)
+        stack.pop_all()
+    return attachment
+
+
+def _find(link: Link, name: RemoteName) -> str:
+    if "/" in name.run:
+        link.send(shell.resolve(name.run))
+        return _path(wait_for(link, "H")["H"], name.host)
+    link.send(shell.names())
+    frames = wait_for(link, "I")
+    home = _path(frames["H"], name.host)
+    ids = sorted(filter(None, frames["I"].decode("utf-8", "replace").split("\n")), reverse=True)
+    return f"{home}/{runs.choose(name.run or 'last', ids, f'{name.host}:{home}', f'gputrain-tui runs {name.host}:')}"
+
+
+def _path(raw: bytes, host: str) -> str:
+    path = raw.decode("utf-8", "surrogateescape")
+    if not path.startswith("/") or not path.isprintable():
+        raise BadInput(f"{plain(host, 80)}: the folder of its runs has an impossible name")
+    return path
+
+
+def wait_for(link: Link, letter: str) -> dict[str, bytes]:
+    """The newest frame of each letter up to the first of `letter`. Raises as `wait_for_all`."""
+    return dict(wait_for_all(link, letter))
+
+
+def wait_for_all(link: Link, letter: str) -> list[Frame]:
+    """All frames up to the first of `letter`. Raises BadInput for the other end's refusal, LinkLostError."""
+    found: list[Frame] = []
+    size = 0
+    while True:
+        fresh = link.frames(_SLICE_SECONDS)
+        for got, payload in fresh:
+            size += len(payload)
+            if got == "X":
+                raise BadInput(_words(payload))
+        found += fresh
+        if any(got == letter for got, _ in fresh):
+            return found
+        if size > _MAX_ANSWER:
+            raise LinkLostError("the answer does not come to its end")
+
+
+def _words(payload: bytes) -> str:
+    return plain(payload.decode("utf-8", "replace"), 300)
+
+
+def _number(payload: bytes) -> int:
+    return int(payload) if payload.isdigit() and len(payload) < 20 else 0

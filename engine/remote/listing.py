@@ -1,0 +1,39 @@
+"""The runs of another machine, for lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gputrain.engine.remote import shell
+from gputrain.engine.remote.attachment import wait_for_all
+from gputrain.engine.remote.facts import read_status
+from gputrain.engine.remote.link import Link
+from gputrain.engine.remote.name import RemoteName
+from gputrain.engine.runs import RunDir, RunInfo
+
+
+def list_runs(name: RemoteName) -> list[RunInfo]:
+    """All runs of the user on a host, the newest first; their directories read ``HOST:PATH``.
+
+    Raises LinkLostError where the host cannot be reached.
+    """
+    with Link(name, asking=True) as link:
+        link.send(shell.listing())
+        frames = wait_for_all(link, "T")
+    home = run = ""
+    status = b""
+    found = []
+    for letter, payload in frames:
+        text = payload.decode("utf-8", "replace")
+        match letter:
+            case "H":
+                home = text
+            case "R":
+                run = text
+            case "S":
+                status = payload
+            case "P" if run and "/" not in run:
+                found.append(RunInfo(RunDir(Path(f"{name.host}:{home}") / run), read_status(status, payload)))
+            case _:
+                pass
+    return found

@@ -1,0 +1,235 @@
+"""Runs on "another machine": a real sshd on loopback, a real ssh, connections that are really cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fakes.images import dark_and_light
+from fakes.sshd import Sshd, needs_sshd, sshd
+
+from gputrain.engine import launch, record, runs, settings
+from gputrain.engine.errors import BadInput
+from gputrain.engine.events import AnyEvent, CommandTaken, Notice, Outcome, RunEnded, RunStarted, Steps, Stop
+from gputrain.engine.launch import NotLiveError
+from gputrain.engine.record import RecordWriter
+from gputrain.engine.remote import attachment
+from gputrain.engine.remote.attachment import RemoteAttachment
+from gputrain.engine.remote.link import LinkLostError
+from gputrain.engine.remote.listing import list_runs
+from gputrain.engine.remote.name import RemoteName
+from gputrain.engine.runs import RunDir, State, Status
+
+pytestmark = needs_sshd()
+PATIENCE = 60.0
+COMMAND = [sys.executable, "-m", "gputrain.tui.cli"]
+
+
+@pytest.fixture
+def box(private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """A machine whose runs are this test's own; this side has none."""
+    passed = {name: os.environ[name] for name in ("GPUTRAIN_HOME", "PYTHONPATH") if name in os.environ}
+    with sshd(private_homes / "sshd", passed) as server:
+        monkeypatch.setenv("GPUTRAIN_SSH", server.ssh)
+        yield server
+
+
+def until(remote: RemoteAttachment, wanted: Callable[[list[AnyEvent]], bool]) -> list[AnyEvent]:
+    deadline = time.monotonic() + PATIENCE
+    found: list[AnyEvent] = []
+    while not wanted(found):
+        assert time.monotonic() < deadline, (remote.trouble, found[-1:])
+        found += remote.read()
+    return found
+
+
+def written(run: RunDir, count: int) -> RecordWriter:
+    writer = RecordWriter(run.events)
+    for number in range(count):
+        writer.append(Notice(level="info", text=f"event {number}"))
+    return writer
+
+
+def status_of(run: RunDir, state: State, heartbeat: float) -> None:
+    run.write_status(Status(state=state, started=heartbeat, heartbeat=heartbeat, pid=1, pid_started=1.0, boot_id="x"))
+
+
+def test_cut_again_and_again_nothing_is_missed_or_repeated(box: Sshd) -> None:
+    run = runs.create("cut")
+    status_of(run, State.RUNNING, time.time())
+    writer = written(run, 2000)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.002):
+            writer.append(Notice(level="info", text="x" * 300))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    remote = attachment.attach(RemoteName("box", "cut"))
+    found = until(remote, lambda found: len(found) >= 2000)
+    for _ in range(3):
+        assert box.cut() >= 1
+        found += until(remote, lambda _: bool(remote.trouble))
+        found += until(remote, lambda fresh: len(fresh) > 100)
+    stop.set()
+    thread.join()
+    writer.append(RunEnded(outcome=Outcome.FINISHED, reason="all steps are done"))
+    writer.close()
+    found += until(remote, lambda _: remote.ended)
+    remote.close()
+    assert found == list(record.read(run.events))
+    assert [event.seq for event in found] == list(range(1, len(found) + 1))
+
+
+def test_a_host_that_is_away_for_a_while(box: Sshd) -> None:
+    run = runs.create("away")
+    status_of(run, State.RUNNING, time.time())
+    writer = written(run, 10)
+    remote = attachment.attach(RemoteName("box", run.id))
+    found = until(remote, lambda found: len(found) == 10)
+    box.stop()
+    until(remote, lambda _: "refused" in remote.trouble)
+    writer.append(Notice(level="info", text="written meanwhile"))
+    box.start()
+    found += until(remote, lambda found: len(found) == 1)
+    assert remote.trouble == ""
+    assert [event.seq for event in found] == list(range(1, 12))
+    remote.close()
+
+
+def test_a_record_that_was_replaced_meanwhile_is_read_again(box: Sshd) -> None:
+    run = runs.create("replaced")
+    status_of(run, State.RUNNING, time.time())
+    written(run, 10).close()
+    remote = attachment.attach(RemoteName("box", run.id))
+    until(remote, lambda found: len(found) == 10)
+    run.events.unlink()
+    (run.directory / "events.jsonl").write_bytes(b"{}\n" * 3)
+    written(run, 300).close()
+    box.cut()
+    found = until(remote, lambda found: bool(found) and found[-1].seq == 300)
+    assert [event.seq for event in found] == list(range(11, 301))
+    remote.close()
+
+
+def test_a_supervisor_that_died_there(box: Sshd) -> None:
+    run = runs.create("died")
+    status_of(run, State.RUNNING, time.time() - 3600)
+    written(run, 5).close()
+    remote = attachment.attach(RemoteName("box", "last"))
+    found = until(remote, lambda _: remote.abandoned)
+    assert len(found) == 5
+    (info,) = list_runs(RemoteName("box", ""))
+    assert info.run.id == run.id
+    assert info.status is not None
+    assert info.status.state is State.DIED
+    remote.close()
+
+
+def test_what_cannot_be_reached_or_found_is_said(box: Sshd) -> None:
+    with pytest.raises(BadInput, match="there are no runs yet"):
+        attachment.attach(RemoteName("box", "last"))
+    run = runs.create("demo")
+    run.events.touch()
+    with pytest.raises(BadInput, match=f"did you mean '{run.id}'"):
+        attachment.attach(RemoteName("box", f"{run.id}x"))
+    with pytest.raises(BadInput, match="not a run directory"):
+        attachment.attach(RemoteName("box", "/nowhere/at all; touch pwned"))
+    with pytest.raises(BadInput, match="no run is called"):
+        attachment.attach(RemoteName("box", ".."))
+    remote = attachment.attach(RemoteName("box", str(run.directory)))
+    assert remote.run.id == f"box:{run.directory}"
+    assert remote.read() == []
+    with pytest.raises(NotLiveError, match="cannot be seen from a login there"):
+        remote.send(Stop())
+    remote.close()
+    box.stop()
+    with pytest.raises(LinkLostError, match="refused"):
+        attachment.attach(RemoteName("box", "last"))
+    box.start()
+
+
+def test_no_name_is_a_command(box: Sshd, private_homes: Path) -> None:
+    for name in ("a b", "$(touch pwned)", "'; touch pwned; '", "-n", "~/x", "a\\b", "*", "`touch pwned`"):
+        odd = private_homes / "odd" / name
+        odd.mkdir(parents=True)
+        written(RunDir(odd), 3).close()
+        remote = attachment.attach(RemoteName("box", str(odd)))
+        assert len(until(remote, lambda found: len(found) == 3)) == 3
+        remote.close()
+    assert not list(private_homes.rglob("pwned"))
+    assert not (Path.home() / "pwned").exists()
+
+
+def test_a_login_that_talks_and_one_that_has_nothing(box: Sshd, private_homes: Path) -> None:
+    """What the user's own start-up files print comes before the record; the other end needs only a POSIX shell."""
+    run = runs.create("talk")
+    written(run, 3).close()
+    config = box.folder / "sshd_config"
+    talk = private_homes / "talk.sh"
+    talk.write_text(
+        '#!/bin/sh\nprintf "Welcome!\\nD 5\\nhelloE\\n"\nPATH=/usr/bin:/bin exec sh -c "$SSH_ORIGINAL_COMMAND"\n'
+    )
+    talk.chmod(0o700)
+    box.stop()
+    config.write_text(config.read_text() + f"ForceCommand {talk}\n")
+    box.start()
+    remote = attachment.attach(RemoteName("box", "talk"))
+    assert [event.seq for event in until(remote, lambda found: len(found) == 3)] == [1, 2, 3]
+    remote.close()
+
+
+def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) -> None:
+    """The whole way, by the command line, with the connection cut in mid-run."""
+    values = {
+        "device": "cpu",
+        "dataset": "imagefolder",
+        "data_dir": str(dark_and_light(tmp_path / "images", 8)),
+        "image_size": 32,
+        "val_resize": 32,
+        "batch_size": 4,
+        "num_workers": 1,
+        "loader": "threads",
+        "width": 4,
+        "epochs": 100_000,
+        "precision": "fp32",
+        "val_split": "",
+        "checkpoint_epochs": 0,
+        "sample_seconds": 0.2,
+        "recipe": "test",
+    }
+    run = launch.launch(settings.build(values))
+    command = [*COMMAND, "tail", "box:last", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        for line in tail.stdout:
+            if '"type":"steps"' in line:
+                break
+        box.cut()
+        assert "no connection, trying again" in tail.stderr.readline()
+        remote = attachment.attach(RemoteName("box", run.id[-8:]))
+        found = until(remote, lambda found: any(isinstance(event, Steps) for event in found))
+        assert isinstance(found[0], RunStarted)
+        listed = subprocess.run([*COMMAND, "runs", "box:", "--json"], capture_output=True, text=True)
+        assert json.loads(listed.stdout)["state"] == "running", listed
+        remote.send(Stop(sender="afar"))
+        found += until(remote, lambda _: remote.ended)
+        remote.close()
+        lines = tail.stdout.read().splitlines()
+        assert tail.wait() == 3
+    taken = next(event for event in found if isinstance(event, CommandTaken))
+    assert taken.sender == "afar"
+    assert json.loads(lines[-1])["type"] == "summary"
+    whole = list(record.read(run.events))
+    assert found == whole
+    first = json.loads(lines[0])["seq"]
+    assert [json.loads(line)["seq"] for line in lines[:-1]] == list(range(first, len(whole) + 1))

@@ -1,9 +1,9 @@
-"""The Textual application: one screen on a run, or the launcher that starts one."""
+"""The Textual application: one screen on a run, the launcher that starts one, or the monitor."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from rich.console import RenderableType
@@ -12,10 +12,9 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from gputrain.tui.keys import KEYS
 from gputrain.tui.leaving import Leaving
 from gputrain.tui.messages import Left
-from gputrain.tui.screens.dashboard import DashboardScreen
+from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.terminal import only_changes
 from gputrain.tui.theme import NIGHT, TERMINAL, THEMES, wants_ascii
@@ -29,20 +28,23 @@ class _AsciiScrollBar(ScrollBarRender):
 
 
 class GpuTrainApp(App[int]):
-    """Started on a run, or without one on the launcher. `run` returns the exit code; `leaving` tells more."""
+    """Started on a run, on a screen of `first`'s making, or on the launcher.
+
+    `run` returns the exit code; `leaving` tells more.
+    """
 
     CSS_PATH = "app.tcss"
     TITLE = "gputrain-tui"
     BINDINGS: ClassVar[list[BindingType]] = []
 
-    def __init__(self, source: RunSource | None = None) -> None:
+    def __init__(self, source: RunSource | None = None, first: Callable[[], Screen[Any]] | None = None) -> None:
         # Textual turns colours into greys for NO_COLOR and still sends them; with the terminal's
         # own colours it sends none at all.
         colourless = "NO_COLOR" in os.environ
         super().__init__(ansi_color=True if colourless else None)
         self.set_class(wants_ascii(), "-ascii")
         ScrollBar.renderer = _AsciiScrollBar if wants_ascii() else ScrollBarRender
-        self._source = source
+        self._source, self._first = source, first
         self.leaving: Leaving | None = None
         """How the person left a run; None if they left none."""
         for theme in THEMES:
@@ -50,8 +52,12 @@ class GpuTrainApp(App[int]):
         self.theme = TERMINAL.name if colourless else NIGHT.name
 
     def get_default_screen(self) -> Screen[Any]:
-        """The dashboard, or the launcher."""
+        """The dashboard, the screen that was asked for, or the launcher."""
+        if self._first is not None:
+            return self._first()
         if self._source is not None:
+            from gputrain.tui.screens.dashboard import DashboardScreen  # its dialogs are of no use to the monitor
+
             return DashboardScreen(self._source)
         from gputrain.tui.screens.launcher import LauncherScreen  # profiles and plan are of no use to a dashboard
 
@@ -67,8 +73,8 @@ class GpuTrainApp(App[int]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: the dashboard's keys by name, and Textual's own commands for themes and screenshots."""
-        if isinstance(screen, DashboardScreen):
-            for key in KEYS:
+        if isinstance(screen, BoardScreen):
+            for key in screen.KEYS:
                 if not key.action.startswith("app."):
                     yield SystemCommand(key.label.capitalize(), key.help, lambda a=key.action: screen.run_action(a))
         for command in super().get_system_commands(screen):

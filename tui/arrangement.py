@@ -37,6 +37,11 @@ def arrange(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str,
         rows = _column(body, gpus)
     else:
         rows = [(body, [("compact", 1.0)])]
+    return stack(rows, width, height)
+
+
+def stack(rows: Sequence[Row], width: int, height: int) -> dict[str, Place]:
+    """`rows` between the status line and the line of keys; their heights must add up to `height` less two."""
     places = {"status": Place(0, 0, width, 1), "keys": Place(0, height - 1, width, 1)}
     y = 1
     for tall, panels in rows:

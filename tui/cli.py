@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from gputrain.engine.errors import EXIT_BAD_INPUT, BadInput
 from gputrain.engine.text import plain
 
+SHORTEST, LONGEST = 0.2, 3600.0
+"""Seconds between two samples of the monitor."""
+
 _EPILOG = """\
 commands without a terminal print plain lines; --json prints JSON lines.
 
@@ -25,6 +28,7 @@ first steps:
   gputrain-tui                              choose a profile and a recipe, see the cost, start
   gputrain-tui train --recipe demo          train on built-in images, no GPU and no data needed
   gputrain-tui tail last                    come back to the newest run, from any terminal
+  gputrain-tui monitor                      this machine without a run
 """
 
 
@@ -39,11 +43,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="store_true", help="print the version and leave")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_train(commands)
-    _add_check(commands)
     _add_runs(commands)
     _add_tail(commands)
     _add_stop(commands)
     _add_log(commands)
+    _add_monitor(commands)
     _add_lists(commands)
     return top
 
@@ -55,35 +59,17 @@ if TYPE_CHECKING:
 
 def _add_train(commands: _Commands) -> None:
     train = commands.add_parser("train", help="start a run and watch it", description="Start a run and watch it.")
-    _add_choice(train)
+    train.add_argument("--recipe", help="what to train (see: gputrain-tui recipes); default: demo")
+    train.add_argument("--profile", help="hardware profile; default: the best for this machine")
+    train.add_argument("--preset", help="conservative, balanced or aggressive; default: the profile's own")
+    train.add_argument("--data", metavar="DIR", help="folder with the data, instead of the recipe's")
+    train.add_argument("--config", metavar="FILE", help="launch the run of this config.yaml again")
     train.add_argument("--dry-run", action="store_true", help="show the plan and leave")
     train.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     _add_output(train)
-
-
-def _add_choice(command: argparse.ArgumentParser) -> None:
-    """What to run, on what, with which settings."""
-    command.add_argument("--recipe", help="what to train (see: gputrain-tui recipes); default: demo")
-    command.add_argument("--profile", help="hardware profile; default: the best for this machine")
-    command.add_argument("--preset", help="conservative, balanced or aggressive; default: the profile's own")
-    command.add_argument("--data", metavar="DIR", help="folder with the data, instead of the recipe's")
-    command.add_argument("--config", metavar="FILE", help="the settings of this config.yaml, as a run wrote it")
-    command.add_argument(
+    train.add_argument(
         "overrides", nargs="*", metavar="setting=value", help="any setting (see: gputrain-tui settings): batch_size=64"
     )
-
-
-def _add_check(commands: _Commands) -> None:
-    check = commands.add_parser(
-        "check",
-        help="whether a run would work here, and what would hold it back",
-        description="Look at driver, torch, GPUs, CPU, memory, disk and limits, and test the speed (some seconds). "
-        "Nothing is changed: advice is shown as commands.",
-        epilog="exit codes: 0 a run would work · 1 it would not, and the lines marked problem say why",
-    )
-    _add_choice(check)
-    check.add_argument("--no-speed", action="store_true", help="leave out the speed test, which imports torch")
-    check.add_argument("--json", action="store_true", help="everything as one JSON object")
 
 
 def _add_runs(commands: _Commands) -> None:
@@ -131,6 +117,21 @@ def _add_log(commands: _Commands) -> None:
     log.add_argument("--json", action="store_true", help="JSON lines: the progress, then where the result is")
 
 
+def _add_monitor(commands: _Commands) -> None:
+    what = "Watch this machine without a run: GPUs, processes, CPU, RAM, disks."
+    monitor = commands.add_parser("monitor", help="watch this machine without a run", description=what)
+    monitor.add_argument("--log", metavar="FILE.csv", help="append each sample to FILE.csv")
+    monitor.add_argument("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between samples (1)")
+    monitor.add_argument("--gpu", type=int, action="append", metavar="I", help="only GPU I; may be given again")
+    monitor.add_argument(
+        "--pid", type=int, metavar="PID", help="mark the processes of PID, and leave when it has ended"
+    )
+    monitor.add_argument("-n", "--lines", type=_count, metavar="N", help="leave after N samples (plain and JSON)")
+    output = monitor.add_mutually_exclusive_group()
+    output.add_argument("--plain", action="store_true", help="CSV rows, also in a terminal")
+    output.add_argument("--json", action="store_true", help="JSON lines: a sample each")
+
+
 def _add_lists(commands: _Commands) -> None:
     for name, what in (
         ("profiles", "list hardware profiles, the best for this machine first"),
@@ -158,12 +159,22 @@ def _count(text: str) -> int:
     return value
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not SHORTEST <= value <= LONGEST:
+        raise argparse.ArgumentTypeError(f"must be {SHORTEST:g} to {LONGEST:g} seconds, got '{plain(text, 40)}'")
+    return value
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
     top = parser()
     # argparse takes positional arguments in one place only; settings may stand between options.
     options, rest = top.parse_known_args(arguments)
-    if "overrides" in options:
+    if options.command == "train":
         options.overrides += [argument for argument in rest if not argument.startswith("-")]
         rest = [argument for argument in rest if argument.startswith("-")]
     if rest:

@@ -1,4 +1,4 @@
-"""The dashboard's keys, once: for the bindings, for the line at the bottom and for the help."""
+"""The keys of dashboard and monitor, once: for the bindings, for the line at the bottom and for the help."""
 
 from __future__ import annotations
 
@@ -31,3 +31,11 @@ KEYS = (
     Key("slash", "/", "search", "search", "Show only log lines that hold a text; Escape ends it."),
     Key("ctrl+p", "^p", "palette", "app.command_palette", "All commands and themes by name."),
 )
+
+_LOOKING = ("explain", "pause_view", "app.focus_next", "full_screen", "zoom(1)", "zoom(-1)", "app.command_palette")
+
+MONITOR_KEYS = (
+    Key("q,f10", "q", "quit", "leave", "Leave; a log that was asked for ends with it."),
+    *(key for key in KEYS if key.action in _LOOKING),
+)
+"""Without a run there is nothing to stop, save, leave or search."""

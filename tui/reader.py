@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from gputrain.tui.snapshot import Snapshot
-from gputrain.tui.source import RunSource
+from gputrain.tui.source import EventSource
 from gputrain.tui.store import RunStore
 
 FRAME_SECONDS = 0.5
@@ -39,7 +39,7 @@ class Reader:
     """
 
     def __init__(
-        self, source: RunSource, on_frame: Callable[[Frame], None], on_failure: Callable[[Exception], None]
+        self, source: EventSource, on_frame: Callable[[Frame], None], on_failure: Callable[[Exception], None]
     ) -> None:
         self._source = source
         self._on_frame = on_frame
@@ -61,7 +61,7 @@ class Reader:
         try:
             self._read()
         except OSError as error:
-            self._post(error=f"the run cannot be read: {error}")
+            self._post(error=f"it cannot be read: {error}")
         except Exception as error:  # noqa: BLE001 - handed over to be raised on the application's thread
             self._on_failure(error)
         finally:

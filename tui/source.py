@@ -22,22 +22,17 @@ class RunName(Protocol):
         ...
 
 
-class RunSource(Protocol):
-    """The events of one run, from the first on. `gputrain.engine.launch.attach` makes the real one."""
-
-    @property
-    def run(self) -> RunName:
-        """The run that is read."""
-        ...
+class EventSource(Protocol):
+    """Events in order: of a run, or of this machine's sampler alone."""
 
     @property
     def abandoned(self) -> bool:
-        """Nobody owns the run any more, and it ended without a last event."""
+        """What is read ended without a last event: nobody owns the run any more, the process is gone."""
         ...
 
     @property
     def ended(self) -> bool:
-        """The last event of the run was read."""
+        """The last event was read."""
         ...
 
     @property
@@ -47,17 +42,26 @@ class RunSource(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why nothing can come now, though the run may go on; empty otherwise."""
+        """Why nothing can come now, though more may come later; empty otherwise."""
         ...
 
     def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
         """The next events in order; waits up to `timeout` seconds for the first. Raises OSError."""
         ...
 
-    def send(self, command: AnyCommand) -> None:
-        """Hand a command to the run; may be called beside `read`. Raises OSError if nobody takes it."""
+    def close(self) -> None:
+        """Read no more; a run goes on."""
         ...
 
-    def close(self) -> None:
-        """Leave the run, which goes on."""
+
+class RunSource(EventSource, Protocol):
+    """The events of one run, from the first on. `gputrain.engine.launch.attach` makes the real one."""
+
+    @property
+    def run(self) -> RunName:
+        """The run that is read."""
+        ...
+
+    def send(self, command: AnyCommand) -> None:
+        """Hand a command to the run; may be called beside `read`. Raises OSError if nobody takes it."""
         ...

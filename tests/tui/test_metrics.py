@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import scripted
 
+from gputrain.tui.keys import KEYS, MONITOR_KEYS
 from gputrain.tui.metrics import METRICS, level
 from gputrain.tui.screens.help import help_text
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
+
+PANELS = {metric.panel for metric in METRICS.values()}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def test_every_metric_can_be_read_of_a_run_and_of_nothing() -> None:
 
 
 def test_the_help_explains_every_metric() -> None:
-    text = help_text().plain
+    text = help_text(KEYS, PANELS, ascii_only=False).plain
     for metric in METRICS.values():
         assert metric.title in text
         assert metric.help in text
@@ -54,4 +57,12 @@ def test_the_help_explains_every_metric() -> None:
 
 
 def test_the_help_can_be_shown_in_ascii() -> None:
-    assert help_text(ascii_only=True).plain.isascii()
+    assert help_text(KEYS, PANELS, ascii_only=True).plain.isascii()
+
+
+def test_the_monitor_s_help_explains_what_it_shows_and_no_more() -> None:
+    text = help_text(MONITOR_KEYS, {"gpu", "cpu", "ram", "disk"}, ascii_only=False).plain
+    for metric in METRICS.values():
+        assert (metric.help in text) == (metric.panel in {"gpu", "cpu", "ram", "disk"}), metric.key
+    assert all(key.help in text for key in MONITOR_KEYS)
+    assert "Stop the run" not in text

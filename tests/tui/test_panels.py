@@ -25,6 +25,7 @@ from gputrain.engine.events import (
     Steps,
 )
 from gputrain.tui import lines
+from gputrain.tui.keys import KEYS, MONITOR_KEYS
 from gputrain.tui.lines import Line
 from gputrain.tui.store import RunStore
 from gputrain.tui.widgets.compact import draw_compact
@@ -294,8 +295,9 @@ def test_a_search_is_of_any_case_and_only_what_holds_it_is_shown() -> None:
 
 
 def test_all_keys_are_shown_at_the_smallest_width() -> None:
-    assert text([draw_keys(60)]).split()[-1] == "^p"
-    assert "palette" in text([draw_keys(120)]) or "search" in text([draw_keys(160)])
+    for keys in (KEYS, MONITOR_KEYS):
+        assert text([draw_keys(keys, 60)]).split()[-1] == "^p"
+    assert "palette" in text([draw_keys(KEYS, 120)]) or "search" in text([draw_keys(KEYS, 160)])
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold]name[/] \u202e\x00日本"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import ClassVar
 
@@ -12,30 +13,34 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from gputrain.tui.keys import KEYS
+from gputrain.tui.keys import Key
 from gputrain.tui.lines import to_ascii
 from gputrain.tui.metrics import METRICS
 
 
-def help_text(ascii_only: bool = False) -> Text:
-    """The whole help."""
-    text = _help()
+def help_text(keys: Sequence[Key], panels: Collection[str], ascii_only: bool) -> Text:
+    """The help on `keys`, and on the figures of `panels` and of the curves."""
+    text = _help(keys, panels)
     if ascii_only:
         # Replaced cell by cell, so the styles stay where they are.
         text.plain = to_ascii(text.plain)
     return text
 
 
-def _help() -> Text:
+def _help(keys: Sequence[Key], panels: Collection[str]) -> Text:
     text = Text()
     text.append("Keys\n", style="bold")
-    for key in KEYS:
+    for key in keys:
         text.append(f"  {key.shown:<7}", style="bold")
         text.append(f"{key.help}\n")
-    text.append("  ↑ ↓ PgUp PgDn Home End  scroll the log; the mouse wheel does too, a double click is full screen\n")
-    text.append("\nHints\n", style="bold")
-    text.append("  What is wrong, how that is known, and → what to do. ● note, ▲ warning, ▲ critical.\n")
-    for panel, metrics in groupby(METRICS.values(), key=lambda metric: metric.panel):
+    text.append("  The mouse: a click chooses a panel or presses a key below, a double click is full screen.\n")
+    if "log" in panels:
+        text.append("  ↑ ↓ PgUp PgDn Home End  scroll the log; the mouse wheel does too.\n")
+    if "hints" in panels:
+        text.append("\nHints\n", style="bold")
+        text.append("  What is wrong, how that is known, and → what to do. ● note, ▲ warning, ▲ critical.\n")
+    explained = [metric for metric in METRICS.values() if metric.panel in panels]
+    for panel, metrics in groupby(explained, key=lambda metric: metric.panel):
         text.append(f"\n{panel.capitalize()}\n", style="bold")
         for metric in metrics:
             unit = f" [{metric.unit}]" if metric.unit else ""
@@ -55,9 +60,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("ctrl+c", "close", show=False, priority=True),
     ]
 
-    def __init__(self, ascii_only: bool = False) -> None:
+    def __init__(self, keys: Sequence[Key], panels: Collection[str], ascii_only: bool) -> None:
         super().__init__()
-        self._text = help_text(ascii_only)
+        self._text = help_text(keys, panels, ascii_only)
 
     def compose(self) -> ComposeResult:
         """One scrollable text."""

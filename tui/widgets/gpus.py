@@ -146,6 +146,8 @@ def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
 def absent(now: Snapshot) -> str:
     """Why no GPU is shown, and what that means for the run."""
     reason = plain(now.hardware.gpu_error, 120) if now.hardware else ""
+    if now.started is None and now.model is None:
+        return reason or "no GPU"
     training = "training on CPU" if now.model is None or now.model.device == "cpu" else "its figures cannot be read"
     return f"{reason or 'no GPU'}: {training}"
 

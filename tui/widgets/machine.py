@@ -48,18 +48,20 @@ def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
     drawn = [meter("use", "cpu", sample.cpu_percent, words.percent(sample.cpu_percent), columns)]
     if sample.per_core:
         drawn.append((("cores ", "dim"), *cores_strip(sample.per_core, columns - 6)))
-    drawn.append(_owners(sample, columns))
+    drawn.append(_owners(view, sample, columns))
     drawn.append(_load(sample, columns))
     if sample.throttled_share:
         drawn.append(line((f"cgroup quota ran out in {words.share(sample.throttled_share)} of periods", "warn")))
     return [*drawn[:rows], *trend(view, "cpu", columns, rows - len(drawn))]
 
 
-def _owners(sample: HardwareSample, columns: int) -> Line:
+def _owners(view: View, sample: HardwareSample, columns: int) -> Line:
+    if not view.subject:
+        return groups(columns, line(("busy ", "dim"), f"{words.rate(sample.foreign_cpu)} cores"))
     busy = sample.foreign_cpu is not None and sample.foreign_cpu > 0.25 * max(1.0, sample.usable_cores)
     return groups(
         columns,
-        line(("this run ", "dim"), f"{words.rate(sample.run_cpu)} cores"),
+        line((f"{plain(view.subject, 24)} ", "dim"), f"{words.rate(sample.run_cpu)} cores"),
         line(("others ", "dim"), (words.rate(sample.foreign_cpu), "warn" if busy else "text")),
     )
 
@@ -108,7 +110,7 @@ def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
         meter("used", "ram", percent, words.of_size(taken, sample.ram_total), columns),
         groups(
             columns,
-            line(("this run ", "dim"), words.size(sample.run_rss)),
+            line((f"{plain(view.subject, 24)} ", "dim"), words.size(sample.run_rss)) if view.subject else (),
             line(("cached ", "dim"), words.size(sample.ram_cached)),
         ),
         groups(

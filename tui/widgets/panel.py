@@ -39,6 +39,8 @@ class View(Struct, frozen=True, kw_only=True):
     """Why the run cannot be read any more."""
     trouble: str = ""
     """Why it cannot be read for now."""
+    subject: str = "this run"
+    """Whose processes figures of processes mean; empty: nobody's, the machine is looked at."""
 
     @property
     def gone(self) -> bool:

@@ -1,0 +1,110 @@
+"""``gputrain-tui monitor``: this machine's panels without a run, or its samples as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.events import HardwareSample, Notice
+from gputrain.engine.monitor.csvlog import CsvLog, flat
+from gputrain.engine.text import plain
+from gputrain.tui.commands.watch import has_screen
+from gputrain.tui.monitoring import MonitorSource, watched
+
+
+def run(options: argparse.Namespace) -> int:
+    """Monitor until the person leaves, a signal comes, the samples asked for are taken or the process has ended."""
+    process = watched(options.pid) if options.pid is not None else None
+    log = CsvLog(Path(options.log)) if options.log else None
+    gpus = frozenset(options.gpu) if options.gpu else None
+    source = MonitorSource(options.interval, gpus, process, log)
+    try:
+        if has_screen(options):
+            about = f"every {options.interval:g} s" + (f", to {plain(options.log, 80)}" if options.log else "")
+            return _screen(source, process.title if process else "", about)
+        return _lines(source, options)
+    finally:
+        source.close()
+
+
+def _screen(source: MonitorSource, subject: str, about: str) -> int:
+    from gputrain.tui.app import GpuTrainApp
+    from gputrain.tui.screens.monitor import MonitorScreen
+
+    code = GpuTrainApp(first=lambda: MonitorScreen(source, subject, about)).run()
+    return code if code is not None else EXIT_FAILED
+
+
+def _lines(source: MonitorSource, options: argparse.Namespace) -> int:
+    """Rows to stdout; silent where only a log was asked for."""
+    show = _printer(options)
+    left = options.lines
+    first = True
+    with _until_signal() as stop:
+        while not (stop.is_set() or source.abandoned or left == 0):
+            for event in source.read(timeout=0.2):
+                if isinstance(event, Notice):
+                    print(f"gputrain-tui: {plain(event.text, 500)}", file=sys.stderr)
+                    return EXIT_FAILED
+                if not isinstance(event, HardwareSample):
+                    continue
+                if first:
+                    # Its rates are not known yet; what is wrong with the GPUs that were asked for is.
+                    first = False
+                    _check_gpus(event, options.gpu)
+                elif left is None or left > 0:
+                    show(event)
+                    left = left - 1 if left is not None else None
+    return EXIT_FINISHED
+
+
+def _check_gpus(sample: HardwareSample, asked: list[int] | None) -> None:
+    missing = sorted(set(asked or ()) - {gpu.index for gpu in sample.gpus})
+    if missing:
+        why = sample.gpu_error or f"the driver has no GPU {missing[0]}"
+        raise BadInput(f"--gpu {missing[0]}: {plain(why, 200)}; see: gputrain-tui monitor -n 1")
+
+
+def _printer(options: argparse.Namespace) -> Callable[[HardwareSample], None]:
+    if options.json:
+        return lambda sample: print(msgspec.json.encode(flat(sample)).decode(), flush=True)
+    if options.log and not options.plain:
+        return lambda _sample: None
+    columns: list[str] = []
+
+    def show(sample: HardwareSample) -> None:
+        row = flat(sample)
+        if not columns:
+            columns.extend(row)
+            print(_csv(columns), flush=True)
+        print(_csv(["" if row.get(name) is None else str(row[name]) for name in columns]), flush=True)
+
+    return show
+
+
+def _csv(cells: list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
+
+
+@contextmanager
+def _until_signal() -> Iterator[threading.Event]:
+    """Set by Ctrl-C, and by the SIGTERM with which batch systems end a job: both are an ordinary end."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,92 @@
+"""Processes: those that hold memory of a GPU, whoever's they are, and the run's own."""
+
+from __future__ import annotations
+
+from gputrain.engine.events import GpuProcess, HardwareSample, ProcessSample
+from gputrain.engine.text import plain
+from gputrain.tui import format as words
+from gputrain.tui.lines import Line, cut, line, pad, right
+from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.widgets.panel import Panel, View
+
+_STATES = {"D": "waits for a disk", "Z": "has ended", "T": "is stopped"}
+"""Letters of ps that mean trouble, in words."""
+
+
+def gpu_process_lines(where: str, processes: tuple[GpuProcess, ...], columns: int) -> list[Line]:
+    """A line for each process on a GPU: where, memory, whose, pid, command. Foreign ones stand out by a word."""
+    drawn: list[Line] = []
+    for process in sorted(processes, key=lambda one: -(one.memory or 0)):
+        owner = "ours" if process.ours else "hidden" if process.hidden else plain(process.user, 12) or "?"
+        name = "in another container or namespace" if process.hidden else plain(process.name, 200) or "?"
+        room = max(0, columns - len(where) - 32)
+        drawn.append(
+            line(
+                (f"{where} ", "title"),
+                (right(words.size(process.memory), 9), "bright"),
+                (f" {pad(owner, 12)}", "good" if process.ours else "warn"),
+                (f" {right(str(process.pid), 7)} ", "dim"),
+                cut(name, room),
+            )
+        )
+    return drawn
+
+
+def on_gpus(sample: HardwareSample, columns: int) -> list[Line]:
+    """All processes on all GPUs and MIG instances."""
+    drawn: list[Line] = []
+    for gpu in sample.gpus:
+        drawn += gpu_process_lines(f"{gpu.index}", gpu.processes, columns)
+        for number, instance in enumerate(gpu.instances):
+            drawn += gpu_process_lines(f"{gpu.index}.{number}", instance.processes, columns)
+    return drawn
+
+
+def own_line(process: ProcessSample, columns: int) -> Line:
+    """One of the run's own processes."""
+    state = _STATES.get(process.state, "")
+    return line(
+        (f"{right(str(process.pid), 7)} ", "dim"),
+        (right(words.rate(process.cpu), 5), "bright"),
+        (" cores ", "dim"),
+        (right(words.size(process.rss), 9), "bright"),
+        (right(f"{process.threads} thr ", 9) if process.threads is not None and columns >= 48 else "  ", "dim"),
+        cut(plain(process.name, 40), max(0, columns - 40)),
+        (f" {state}" if state else "", "warn"),
+    )
+
+
+def draw_processes(view: View, columns: int, rows: int) -> list[Line]:
+    """The run's own first, those that use most CPU on top, then those on the GPUs; what does not fit is counted."""
+    sample = view.now.hardware
+    if sample is None:
+        return [line(("no sample of the machine yet", "dim"))]
+    drawn = [own_line(process, columns) for process in sample.processes]
+    on_any = on_gpus(sample, columns)
+    if drawn and on_any:
+        drawn.append(line(("on GPUs", "title")))
+    drawn += on_any
+    if not drawn:
+        return [line(("no process holds memory of a GPU" if sample.gpus else "no process of a run here", "dim"))]
+    if len(drawn) > rows:
+        hidden = len(drawn) - rows + 1
+        drawn = [*drawn[: rows - 1], line((f"and {hidden} more: f shows all", "dim"))]
+    return drawn
+
+
+class ProcessesPanel(Panel):
+    """Who uses the cores and the GPUs."""
+
+    TITLE = "Processes"
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The newest sample."""
+        return (now.hardware,)
+
+    def title(self, view: View) -> str:
+        """Whose they are."""
+        return f"Processes of {plain(view.subject, 40)}" if view.subject else "Processes on GPUs"
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The lists."""
+        return draw_processes(view, columns, rows)

@@ -48,6 +48,14 @@ class DataConfig(_Part, frozen=True):
         float,
         Meta(ge=0, lt=1, description="largest change of brightness, contrast and saturation in training; 0: none"),
     ] = 0.0
+    auto_augment: Annotated[
+        Literal["none", "randaugment", "trivialaugment"],
+        Meta(description="random changes of shape and colour to each training image, by one of two published rules"),
+    ] = "none"
+    randaugment_ops: Annotated[int, Meta(ge=1, le=16, description="changes to each image by randaugment")] = 2
+    randaugment_magnitude: Annotated[
+        int, Meta(ge=0, le=30, description="strength of the changes by randaugment, 0 to 30")
+    ] = 9
     random_erasing: Annotated[
         float, Meta(ge=0, le=1, description="share of training images in which a random rectangle is blanked")
     ] = 0.0

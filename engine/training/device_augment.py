@@ -1,4 +1,4 @@
-"""What happens to a batch on its device: copied as uint8, coloured, flipped, normalised, blanked, mixed.
+"""What happens to a batch on its device: copied as uint8, augmented, coloured, flipped, normalised, blanked, mixed.
 
 Random numbers are drawn on the host, for they belong to (seed, epoch, index); the device gets them as one small table.
 """
@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 
 from gputrain.engine.config import RunConfig
-from gputrain.engine.training import mixing
+from gputrain.engine.training import autoaugment, mixing
 from gputrain.engine.training.augment import flips
+from gputrain.engine.training.autoaugment import Choices
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.mixing import Mix
@@ -38,6 +39,8 @@ class DeviceBatch:
     """int64, (N,)."""
     changes: torch.Tensor | None
     """float32, (N, 8): whether to flip, three factors of colour, the sides of the box to blank; None: leave as is."""
+    auto: Choices | None
+    """RandAugment's or TrivialAugment's."""
     mix: Mix | None
     indices: npt.NDArray[np.int64]
     """(N,), on the host: which images these are."""
@@ -110,17 +113,21 @@ class Feed:
         # a write to them.
         indices = batch.indices.numpy().copy()
         changes = self._changes(batch.epoch, indices)
-        mix = mixing.draw_mix(self._config, batch.epoch, batch.number) if self._train else None
+        mix = auto = None
+        if self._train:
+            mix = mixing.draw_mix(self._config, batch.epoch, batch.number)
+            auto = autoaugment.draw(self._config, batch.epoch, indices, batch.images.shape[3])
         if self._stream is None:
-            return DeviceBatch(batch.images, batch.labels.clone(), changes, mix, indices, None, 0)
+            return DeviceBatch(batch.images, batch.labels.clone(), changes, auto, mix, indices, None, 0)
         device, size = self._compute.device, batch.images.nbytes
         with torch.cuda.stream(self._stream), clock.copying(self._stream):
             images = batch.images.to(device, non_blocking=self._async)
             labels = batch.labels.to(device, non_blocking=self._async)
             changes = None if changes is None else changes.to(device, non_blocking=self._async)
+            auto = None if auto is None else auto.to(device, non_blocking=self._async)
             copied = torch.cuda.Event()
             copied.record(self._stream)
-        return DeviceBatch(images, labels, changes, mix, indices, copied, size)
+        return DeviceBatch(images, labels, changes, auto, mix, indices, copied, size)
 
     def _changes(self, epoch: int, indices: npt.NDArray[np.int64]) -> torch.Tensor | None:
         if not (self._flips or self._colours or self._erases):
@@ -139,10 +146,12 @@ class Feed:
         if batch.copied is not None:
             current = torch.cuda.current_stream(self._compute.device)
             current.wait_event(batch.copied)
-            for tensor in (batch.images, batch.labels, batch.changes):
+            chosen = () if batch.auto is None else (batch.auto.rows, batch.auto.values)
+            for tensor in (batch.images, batch.labels, batch.changes, *chosen):
                 if tensor is not None:
                     tensor.record_stream(current)
-        images = batch.images.to(torch.float32)
+        images = batch.images if batch.auto is None else autoaugment.apply(batch.images, batch.auto)
+        images = images.to(torch.float32)
         if self._colours:
             images = self._coloured(images, _of(batch, _COLOURS))
         images = images.sub_(self._mean).mul_(self._scale)

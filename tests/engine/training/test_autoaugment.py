@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from gputrain.engine import settings
 from gputrain.engine.config import RunConfig
-from gputrain.engine.training import autoaugment
+from gputrain.engine.training import augment, autoaugment, autoaugment_kernels
 from gputrain.engine.training.autoaugment import BINS, OPERATIONS
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.device import Compute
@@ -170,7 +170,7 @@ def test_an_image_gets_what_was_drawn_for_it(policy: str) -> None:
     indices = [*range(48)]
     found = made(indices, policy)
     rounds = 2 if policy == "randaugment" else 1
-    draws = autoaugment.augment.uniforms(11, 3, np.array(indices), 3 * rounds, autoaugment.augment.AUTO)
+    draws = augment.uniforms(11, 3, np.array(indices), 3 * rounds, augment.AUTO)
     tables = autoaugment.magnitudes(policy, SIDE)
     seen: Counter[str] = Counter()
     for at, image in enumerate(images(48)):
@@ -204,7 +204,7 @@ def test_each_operation_is_as_likely_as_any_other() -> None:
     chosen = autoaugment.draw(config(), 0, np.arange(14_000), SIDE)
     assert chosen is not None
     counts = {part.kernel: part.stop - part.start for part in chosen.parts[0]}
-    assert set(counts) == set(autoaugment.autoaugment_kernels.KERNELS)
+    assert set(counts) == set(autoaugment_kernels.KERNELS)
     # Six standard deviations of a thousand are 183, of five thousand 340.
     assert all(abs(count - (5000 if kernel == "affine" else 1000)) < 345 for kernel, count in counts.items())
     assert sorted(chosen.rows[0].tolist()) == [*range(14_000)]
@@ -254,7 +254,7 @@ def test_nothing_waits_for_the_device() -> None:
     """Tensors without data: whatever asks for a value or for a size that depends on one, as .item() does, raises."""
     chosen = autoaugment.draw(config("randaugment"), 0, np.arange(400), SIDE)
     assert chosen is not None
-    assert {part.kernel for part in chosen.parts[0]} == set(autoaugment.autoaugment_kernels.KERNELS)
+    assert {part.kernel for part in chosen.parts[0]} == set(autoaugment_kernels.KERNELS)
     meta = torch.device("meta")
     found = autoaugment.apply(images(400, 8).to(meta), chosen.to(meta, non_blocking=True))
     assert (found.shape, found.dtype) == ((400, 3, 8, 8), torch.uint8)

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.torchfit import machine_fault
 
 WORKER_SHARE = 0.75
 """Share of the usable cores that data workers should leave to others at most (seed 003: 12 of 16)."""
@@ -66,8 +67,9 @@ class Draft:
 
 
 def pick_gpu(machine: Machine, device: str) -> GpuInfo | None:
-    """The GPU that a run would use: the first one, unless the CPU was asked for."""
-    return machine.gpus[0] if machine.gpus and device != "cpu" else None
+    """The GPU that a run would use: the first one, unless the CPU was asked for or torch cannot use it."""
+    usable = machine.gpus and device != "cpu" and machine_fault(machine) is None
+    return machine.gpus[0] if usable else None
 
 
 def adjust(draft: Draft) -> None:
@@ -83,7 +85,7 @@ def worker_limit(machine: Machine, share: float) -> int:
 
 def _device(draft: Draft) -> None:
     asked = draft.values["device"]
-    missing = draft.machine.gpu_error or "no NVIDIA GPU"
+    missing = why_no_gpu(draft.machine)
     if draft.gpu is not None:
         count = len(draft.machine.gpus)
         draft.notes["device"] = draft.gpu.name + (f", one of {count} GPUs" if count > 1 else "")
@@ -94,6 +96,14 @@ def _device(draft: Draft) -> None:
         draft.warnings.append(f"device: training on the CPU, since there is no GPU to use ({missing})")
     else:
         draft.notes["device"] = draft.machine.cpu_model
+
+
+def why_no_gpu(machine: Machine) -> str:
+    """Why nothing can be trained on a GPU here, with what mends it."""
+    fault = machine_fault(machine)
+    if fault is None:
+        return machine.gpu_error or "no NVIDIA GPU"
+    return f"{fault.reason}; {fault.remedy}" + (f": {fault.command}" if fault.command else "")
 
 
 def _precision(draft: Draft) -> None:

@@ -223,17 +223,28 @@ def _is_half(values: Mapping[str, Any]) -> bool:
 def _model_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
     """What does not depend on the batch."""
     weights = cost.parameters * 4
-    states = {"adamw": 2, "sgd": 1 if values["momentum"] else 0}[values["optimizer"]]
+    states = _optimizer_states(values)
     parts = [
         Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"),
         Part("weights", weights, "float32"),
         Part("gradients", weights, "float32"),
-        Part("optimizer", weights * states, f"{values['optimizer']}: {states} × the weights"),
+        Part(
+            "optimizer",
+            weights * states,
+            f"{values['optimizer']}{' and EMA' if values['ema_decay'] else ''}: {states} × the weights",
+        ),
         Part("workspaces", WORKSPACE_BYTES, "allowance for cuDNN"),
     ]
     if _is_half(values):
         parts.append(Part("half-precision weights", cost.parameters * 2, "autocast's copies"))
     return parts
+
+
+def _optimizer_states(values: Mapping[str, Any]) -> int:
+    """Values that the optimizer keeps for each weight (and the average of the weights, which is one more)."""
+    momentum = 1 if values["momentum"] else 0
+    states = {"sgd": momentum, "rmsprop": 1 + momentum, "adam": 2, "adamw": 2, "lamb": 2}[values["optimizer"]]
+    return states + (1 if values["ema_decay"] else 0)
 
 
 def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:

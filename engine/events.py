@@ -175,6 +175,8 @@ class Steps(Event, frozen=True, tag="steps"):
     launch work. None on the CPU."""
     first_batch_wait: float = 0.0
     """The part of data_wait that was for the first batch of an epoch."""
+    wait_squares: float | None = None
+    """Sum of the squares of the steps' waits (s²): how uneven they were; None in records of older versions."""
     grad_norm: float | None = None
     loss_scale: float | None = None
     queue_depth: float | None = None
@@ -211,6 +213,11 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     """Bytes that came from a disk and not from the page cache (``/proc/self/io``)."""
     cache_hits: int | None = None
     """Samples whose image was in the cache; None without a cache."""
+    lock_share: float | None = None
+    """Share of the looks at the workers that found one waiting for a lock, 0…1; None where nobody may look."""
+    slowest: float | None = None
+    """Seconds that the slowest sample took; None without samples."""
+    slowest_image: str = ""
     bad_images: int = 0
     """Unreadable files that were met for the first time and replaced."""
     bad_examples: tuple[str, ...] = ()
@@ -423,6 +430,18 @@ class HardwareSample(Event, frozen=True, tag="hardware"):
     """The run's own, those that use most CPU first; at most 32."""
 
 
+class Prediction(Struct, frozen=True, omit_defaults=True):
+    """What a change is expected to bring."""
+
+    low: float | None = None
+    """Images per second, at least and at most; None where that can't be known."""
+    high: float | None = None
+    limiter: str = ""
+    """What would hold the run back then."""
+    void: str = ""
+    """Why nothing is promised; empty with a range."""
+
+
 class Hint(Struct, frozen=True, omit_defaults=True):
     """A symptom, its evidence and what to do about it."""
 
@@ -434,6 +453,14 @@ class Hint(Struct, frozen=True, omit_defaults=True):
     action: str
     changes: dict[str, Any] = {}
     """Settings that would put the action into effect."""
+    share: float = 0.0
+    """Share of the time that it costs, 0…1; 0 where that has no number."""
+    prediction: Prediction | None = None
+    """With `changes`; None without them."""
+    disproof: str = ""
+    """What would show that this is not the cause."""
+    path: tuple[str, ...] = ()
+    """How the cause was found: what was asked of the signals on the way, a sentence each."""
 
 
 class HintsChanged(Event, frozen=True, tag="hints"):

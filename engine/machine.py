@@ -14,6 +14,7 @@ from msgspec import Struct
 from gputrain.engine.monitor.cgroup import CGroup, Version, find_cgroup
 from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable, visible
 from gputrain.engine.text import plain
+from gputrain.engine.torchbuild import TorchBuild, read_torch_build
 
 SHM = Path("/dev") / "shm"
 NVML_SECONDS = 15.0
@@ -64,6 +65,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """Changes with each boot: whether monotonic times and pids of a record still mean anything."""
     container: str = ""
     """``docker``, ``podman``, ``kubernetes``, ``wsl`` …, or empty."""
+    torch: TorchBuild | None = None
+    """The installed torch; None where there is none, or nobody looked."""
 
 
 class _Gpus(Struct, frozen=True):
@@ -95,6 +98,7 @@ def inspect_machine() -> Machine:
         cgroup=cgroup.version,
         boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
         container=_container(),
+        torch=read_torch_build(),
     )
 
 

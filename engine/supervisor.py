@@ -24,7 +24,7 @@ from gputrain.engine import endings
 from gputrain.engine.channel import Server
 from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
-from gputrain.engine.diagnosis.rules import Advisor
+from gputrain.engine.diagnosis.advisor import Advisor
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import (
     AnyCommand,

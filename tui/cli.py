@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="store_true", help="print the version and leave")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_train(commands)
+    _add_check(commands)
     _add_runs(commands)
     _add_tail(commands)
     _add_stop(commands)
@@ -59,17 +60,35 @@ if TYPE_CHECKING:
 
 def _add_train(commands: _Commands) -> None:
     train = commands.add_parser("train", help="start a run and watch it", description="Start a run and watch it.")
-    train.add_argument("--recipe", help="what to train (see: gputrain-tui recipes); default: demo")
-    train.add_argument("--profile", help="hardware profile; default: the best for this machine")
-    train.add_argument("--preset", help="conservative, balanced or aggressive; default: the profile's own")
-    train.add_argument("--data", metavar="DIR", help="folder with the data, instead of the recipe's")
-    train.add_argument("--config", metavar="FILE", help="launch the run of this config.yaml again")
+    _add_choice(train)
     train.add_argument("--dry-run", action="store_true", help="show the plan and leave")
     train.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     _add_output(train)
-    train.add_argument(
+
+
+def _add_choice(command: argparse.ArgumentParser) -> None:
+    """What to run, on what, with which settings."""
+    command.add_argument("--recipe", help="what to train (see: gputrain-tui recipes); default: demo")
+    command.add_argument("--profile", help="hardware profile; default: the best for this machine")
+    command.add_argument("--preset", help="conservative, balanced or aggressive; default: the profile's own")
+    command.add_argument("--data", metavar="DIR", help="folder with the data, instead of the recipe's")
+    command.add_argument("--config", metavar="FILE", help="the settings of this config.yaml, as a run wrote it")
+    command.add_argument(
         "overrides", nargs="*", metavar="setting=value", help="any setting (see: gputrain-tui settings): batch_size=64"
     )
+
+
+def _add_check(commands: _Commands) -> None:
+    check = commands.add_parser(
+        "check",
+        help="whether a run would work here, and what would hold it back",
+        description="Look at driver, torch, GPUs, CPU, memory, disk and limits, and test the speed (some seconds). "
+        "Nothing is changed: advice is shown as commands.",
+        epilog="exit codes: 0 a run would work · 1 it would not, and the lines marked problem say why",
+    )
+    _add_choice(check)
+    check.add_argument("--no-speed", action="store_true", help="leave out the speed test, which imports torch")
+    check.add_argument("--json", action="store_true", help="everything as one JSON object")
 
 
 def _add_runs(commands: _Commands) -> None:
@@ -174,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     top = parser()
     # argparse takes positional arguments in one place only; settings may stand between options.
     options, rest = top.parse_known_args(arguments)
-    if options.command == "train":
+    if "overrides" in options:
         options.overrides += [argument for argument in rest if not argument.startswith("-")]
         rest = [argument for argument in rest if argument.startswith("-")]
     if rest:

@@ -1,36 +1,26 @@
-"""Whether the RAM that the run may use is nearly gone."""
+"""Whether the memory that the run may use is nearly gone: RAM, shared memory, the GPU's."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from gputrain.engine.diagnosis.advice import Advice, percent
 from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.units import size
+from gputrain.engine.diagnosis.tree import Cause, Fix, Severity, Test
 
 RAM_FULL, RAM_CRITICAL = 0.90, 0.97
-_FEW = 0.30
+SHM_FULL = 0.90
+VRAM_FULL = 0.90
+FEW = 0.30
 """Share of the used memory below which the run is not the one that could give it back."""
 
 
-def ram_pressure(s: Signals) -> Advice | None:
-    """By what is available under the limit: memory that caches hold is not counted as used."""
-    if s.ram_used is None or s.ram_total is None or s.ram_used <= RAM_FULL:
+def _part_of_run(s: Signals) -> float | None:
+    if s.run_memory is None or not s.ram_used or not s.ram_total:
         return None
-    used = s.ram_used * s.ram_total
-    evidence = f"{percent(s.ram_used)} of {size(s.ram_total)} cannot be had without swapping"
-    if s.run_memory is not None:
-        evidence += f"; the run's processes hold {size(s.run_memory)}"
-    if s.setting("cache", "none") == "ram":
-        evidence += "; the cache of images (cache=ram) is part of it"
-    severity: Literal["warning", "critical"] = "critical" if s.ram_used > RAM_CRITICAL else "warning"
-    if s.run_memory is not None and s.run_memory < _FEW * used:
-        return Advice(severity, "RAM is nearly used up, mostly by others", evidence, "End or move the other programs.")
-    changes = _less_memory(s)
-    return Advice(severity, "RAM is nearly used up", evidence, _action(s, changes), changes)
+    return s.run_memory / (s.ram_used * s.ram_total)
 
 
-def _less_memory(s: Signals) -> dict[str, Any]:
+def less_memory(s: Signals) -> dict[str, Any]:
     """The mildest change that frees memory: fewer batches ahead, then fewer workers, then smaller batches."""
     prefetch, batch = s.setting("prefetch_factor", 1), s.setting("batch_size", 1)
     if s.workers and prefetch > 1:
@@ -40,11 +30,85 @@ def _less_memory(s: Signals) -> dict[str, Any]:
     return {"batch_size": batch // 2} if batch > 1 else {}
 
 
-def _action(s: Signals, changes: dict[str, Any]) -> str:
+def _less_ram(s: Signals) -> Fix:
+    part = _part_of_run(s)
+    if part is not None and part < FEW:
+        return Fix("Mostly others use it: end or move the other programs.")
+    changes = less_memory(s)
+    cached = " The cache of images (cache=ram) is part of it." if s.setting("cache", "none") == "ram" else ""
     if "prefetch_factor" in changes:
-        return f"Keep fewer batches ready: prefetch_factor={changes['prefetch_factor']}."
+        return Fix(f"Keep fewer batches ready: prefetch_factor={changes['prefetch_factor']}.{cached}", changes)
     if "num_workers" in changes:
-        return f"Use fewer than {s.workers} workers: each holds batches, and as a process its own memory."
+        return Fix(f"Use fewer than {s.workers} workers: each holds batches and memory of its own.{cached}", changes)
     if "batch_size" in changes:
-        return "Use smaller batches."
-    return "The run is as small as its settings can make it: free memory elsewhere."
+        return Fix(f"Use smaller batches.{cached}", changes)
+    return Fix(f"The run is as small as its settings can make it: free memory elsewhere.{cached}")
+
+
+def _less_shm(s: Signals) -> Fix:
+    return Fix("Enlarge /dev/shm (docker run --shm-size), or keep fewer batches ready.", less_memory(s))
+
+
+def _less_vram(s: Signals) -> Fix:
+    batch = s.setting("batch_size", 1)
+    if s.precision == "fp32":
+        return Fix("Half precision needs about half: precision=auto.", {"precision": "auto"})
+    if not s.setting("gradient_checkpointing", False):
+        return Fix(
+            "Recompute activations (gradient_checkpointing=true), or use smaller batches.",
+            {"gradient_checkpointing": True},
+        )
+    return Fix("Use smaller batches.", {"batch_size": batch // 2} if batch > 1 else {})
+
+
+_RUN = Test(lambda s: s.run_memory, "the run's processes hold {}", unit="bytes")
+_TOTAL = Test(lambda s: s.ram_total, "there are {}", unit="bytes")
+
+
+def _ram(severity: Severity, least: float, below: float | None) -> Cause:
+    """RAM by what is available under the limit: memory that caches hold is not counted as used."""
+    used = Test(lambda s: s.ram_used, "{} of the RAM cannot be had without swapping", least=least, below=below)
+    return Cause(
+        "ram-pressure",
+        "RAM is nearly used up",
+        (used,),
+        _less_ram,
+        "free memory that grows when others end",
+        lambda s: s.psi_memory_full or 0.0,
+        (_TOTAL, _RUN, Test(lambda s: s.psi_memory_full, "all tasks waited for memory {} of the time")),
+        severity,
+    )
+
+
+PRESSURE = (
+    _ram("critical", RAM_CRITICAL, None),
+    _ram("warning", RAM_FULL + 1e-9, RAM_CRITICAL),
+    Cause(
+        "shm-full",
+        "The shared memory file system is nearly full",
+        (Test(lambda s: s.shm_used, "{} of /dev/shm is used", least=SHM_FULL),),
+        _less_shm,
+        "the same size without this run",
+        lambda s: 0.0,
+        severity="warning",
+    ),
+    Cause(
+        "vram-pressure",
+        "The GPU's memory is nearly used up, and is freed and taken again",
+        (
+            Test(lambda s: s.vram, "{} of its memory used at the peak", least=VRAM_FULL),
+            Test(
+                lambda s: s.alloc_retries,
+                "the allocator had to free memory {} times",
+                least=1,
+                unit="count",
+            ),
+        ),
+        _less_vram,
+        "no retries with a smaller batch",
+        lambda s: 0.0,
+        (Test(lambda s: s.vram_reserved, "{} as much is held as is needed", unit="times"),),
+        "warning",
+    ),
+)
+"""Each for itself."""

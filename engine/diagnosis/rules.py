@@ -1,29 +1,20 @@
-"""From signals to hints: a tree of causes, each with its evidence, and steadiness over time. Pure.
+"""From signals to hints: the whole tree, asked once for a window. Pure.
 
-Why no simple thresholds: low GPU utilization has a dozen causes, and more workers help against one of them. A
-rule here says what it saw, and advises only what can help; a signal that is missing is said.
+Why no simple thresholds: low GPU utilization has a dozen causes, and more workers help against one of them. What is
+found here comes with what was asked on the way; a signal that is missing is said.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterable
 
-import msgspec
 from msgspec import Struct
 
-from gputrain.engine.diagnosis import memory, supply
-from gputrain.engine.diagnosis.advice import Advice, percent
-from gputrain.engine.diagnosis.signals import WINDOW_SECONDS, Signals, Window
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps
-
-EVALUATE_EVERY = WINDOW_SECONDS
-"""Seconds between evaluations; a hint is raised, and cleared, by two in a row, whose windows share no event."""
-LITTLE_WAIT, MOSTLY_COMPUTE = 0.05, 0.90
-LOW_UTILIZATION = 70.0
-MUCH_COPY, MUCH_OTHER = 0.20, 0.10
-VRAM_ROOM = 0.60
-CPU_FULL = 95.0
+from gputrain.engine.diagnosis import device, memory, supply
+from gputrain.engine.diagnosis.predict import predict
+from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.diagnosis.tree import MUCH, Cause, walk
+from gputrain.engine.events import Hint
 
 
 class Target(Struct, frozen=True):
@@ -36,189 +27,94 @@ class Target(Struct, frozen=True):
 
 TARGETS = (Target("GPU", 95, 100), Target("CPU", 60, 80), Target("RAM", 40, 60))
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rule:
-    """One thing that can be said of a run."""
-
-    id: str
-    judge: Callable[[Signals], Advice | None]
-
-
-def _cpu_contention(s: Signals) -> Advice | None:
-    if not _cpu_is_full(s) or not supply.is_crowded(s):
-        return None
-    return Advice(
-        "warning",
-        "Other programs take cores from the training",
-        f"others used {s.foreign_cpu or 0:.1f} of {s.usable_cores or 0:g} usable cores, CPU {s.cpu or 0:.0f} % busy",
-        "Move or renice the other programs: on the CPU each core that they use is one less to train with.",
-    )
-
-
-def _cpu_compute(s: Signals) -> Advice | None:
-    if not _cpu_is_full(s) or supply.is_crowded(s):
-        return None
-    return Advice(
-        "info",
-        "Healthy: the CPU is the device, and it is fully used",
-        f"{s.cpu or 0:.0f} % of {s.usable_cores or 0:g} usable cores busy, data wait {percent(s.wait)} of the time",
-        "Nothing is wrong: a smaller model or smaller images, more cores, or a GPU would train faster.",
-    )
-
-
-def _compute_bound(s: Signals) -> Advice | None:
-    if s.wait >= LITTLE_WAIT or s.compute < MOSTLY_COMPUTE or supply.cause(s) is not None or _cpu_is_full(s):
-        return None
-    if s.on_gpu and s.utilization is not None and s.utilization < LOW_UTILIZATION:
-        return None
-    precision = s.setting("precision", "auto")
-    offer = " Precision bf16 or fp16 may make the steps shorter." if s.on_gpu and precision == "fp32" else ""
-    return Advice(
-        "info",
-        "Healthy: compute-bound",
-        f"computing {percent(s.compute)} of the time, data wait {percent(s.wait)}{_utilization(s)}",
-        f"The data keeps up: more workers would gain nothing.{offer}",
-    )
-
-
-def _outside(s: Signals) -> Advice | None:
-    if not _underused(s) or s.other < MUCH_OTHER or (s.copy or 0.0) >= MUCH_COPY:
-        return None
-    return Advice(
-        "warning",
-        "The GPU waits for the host between steps",
-        f"{percent(s.other)} of the time was neither waiting for data nor computing{_utilization(s)}",
-        "Python, the launching of kernels or logging holds the steps up: compile the model, or use bigger batches.",
-        {} if s.setting("compile", False) else {"compile": True},
-    )
-
-
-def _copy(s: Signals) -> Advice | None:
-    if not _underused(s) or s.copy is None or s.copy < MUCH_COPY:
-        return None
-    changes = {name: True for name in ("pin_memory", "non_blocking") if not s.setting(name, True)}
-    return Advice(
-        "warning",
-        "Copies to the GPU take much of the time",
-        f"host-to-device copies {percent(s.copy)} of the time{_utilization(s)}",
-        "Page-locked, asynchronous copies overlap with computing."
-        if changes
-        else "The copies are asynchronous already: check the PCIe generation and width of the GPU's slot.",
-        changes,
-    )
-
-
-def _small_work(s: Signals) -> Advice | None:
-    if not _underused(s) or s.other >= MUCH_OTHER or (s.copy or 0.0) >= MUCH_COPY:
-        return None
-    batch, compiled = s.setting("batch_size", None), s.setting("compile", False)
-    changes = {} if compiled else {"compile": True}
-    room = ""
-    if batch and s.vram is not None and s.vram < VRAM_ROOM:
-        changes = {"batch_size": 2 * batch, **changes}
-        room = f"; {percent(s.vram)} of its memory used at the peak"
-    known = f" of {batch}" if batch else ""
-    return Advice(
-        "warning",
-        "The GPU has too little work at a time",
-        f"data wait only {percent(s.wait)}{_utilization(s)}{room}",
-        f"Batches{known} leave it idle between kernels, and more workers cannot help: use bigger batches"
-        + (" (the best learning rate changes with them)." if compiled else ", or compile the model."),
-        dict(changes),
-    )
-
-
-def _cpu_is_full(s: Signals) -> bool:
-    """The CPU trains, no core is idle for want of data, and the workers leave room."""
-    return not s.on_gpu and s.cpu is not None and s.cpu >= CPU_FULL and supply.cause(s) is None
-
-
-def _underused(s: Signals) -> bool:
-    low = s.on_gpu and s.utilization is not None and s.utilization < LOW_UTILIZATION
-    return low and supply.cause(s) is None
-
-
-def _utilization(s: Signals) -> str:
-    return "" if s.utilization is None else f", GPU utilization {s.utilization:.0f} %"
-
-
-RULES = (
-    Rule("ram-pressure", memory.ram_pressure),
-    *(Rule(name, supply.judge_of(name)) for name in supply.CAUSES),
-    Rule("host-copy", _copy),
-    Rule("host-bound", _outside),
-    Rule("small-work", _small_work),
-    Rule("cpu-contention", _cpu_contention),
-    Rule("cpu-compute", _cpu_compute),
-    Rule("compute-bound", _compute_bound),
+CAUSES: tuple[Cause, ...] = (
+    *memory.PRESSURE,
+    *(cause for family in supply.FAMILIES for cause in family),
+    supply.UNEXPLAINED,
+    *device.STALLS,
+    *device.DEVICE,
+    device.CONTENTION,
+    *device.HEALTHY,
+    device.NEIGHBOUR,
 )
-"""The most important first, among those of one severity."""
+"""All that can be said, the most important first among those of one severity."""
 
-_WEIGHT = {"critical": 0, "warning": 1, "info": 2}
+_RANK = {"critical": 0, "warning": 1, "info": 2}
+_PLACE = {cause.id: place for place, cause in reversed(list(enumerate(CAUSES)))}
+_REMARKS = {"gpu-neighbour", "oversubscribed"}
+"""What may be told of a run that is healthy."""
+
+_MISSING_NAMED = 3
 
 
 def evaluate(signals: Signals) -> dict[str, Hint]:
-    """What holds by one window: rule → hint, in the rules' order."""
-    found = {}
-    for rule in RULES:
-        advice = rule.judge(signals)
-        if advice is not None:
-            found[rule.id] = Hint(
-                id=rule.id,
-                severity=advice.severity,
-                title=advice.title,
-                evidence=advice.evidence,
-                action=advice.action,
-                changes=advice.changes,
-            )
-    return found
+    """What holds by one window: cause → hint, the most important first."""
+    found = {hint.id: hint for hint in (*_supply(signals), *_beside(signals))}
+    if found.keys() <= _REMARKS and not supply.UNEXPLAINED.holds(signals):
+        walked = walk(device.HEALTHY, signals)
+        if walked.found is not None:
+            healthy = hint_of(walked.found, signals, walked.path)
+            found[healthy.id] = healthy
+    return {hint.id: hint for hint in ranked(found.values())}
 
 
-class Advisor:
-    """Hints of a run as its events come; a clock of its own it has not."""
-
-    def __init__(self) -> None:
-        self._window = Window()
-        self._evaluated: float | None = None
-        self._before: dict[str, Hint] = {}
-        self._shown: dict[str, Hint] = {}
-
-    def feed(self, event: AnyEvent) -> None:
-        """Learn from one recorded event (its `mono` is the time)."""
-        self._window.feed(event)
-        if isinstance(event, PhaseChanged) and event.phase is Phase.ENDED:
-            self._before, self._shown = {}, {}
-        due = self._evaluated is None or event.mono - self._evaluated >= EVALUATE_EVERY
-        if due and isinstance(event, Steps | HardwareSample):
-            self._evaluate(event.mono)
-
-    def hints(self) -> tuple[Hint, ...]:
-        """What holds now, the most important first."""
-        return tuple(sorted(self._shown.values(), key=lambda hint: (_WEIGHT[hint.severity], _ORDER[hint.id])))
-
-    def _evaluate(self, now: float) -> None:
-        signals = self._window.signals()
-        if signals is None:
-            return
-        self._evaluated = now
-        holds = evaluate(signals)
-        # Two in a row raise a hint, and one that is shown goes only when two in a row lack it.
-        shown = {}
-        for rule in RULES:
-            hint, last, old = holds.get(rule.id), self._before.get(rule.id), self._shown.get(rule.id)
-            if hint is not None and (last is not None or old is not None):
-                shown[rule.id] = _steady(hint, old)
-            elif hint is None and last is not None and old is not None:
-                shown[rule.id] = old
-        self._before, self._shown = holds, shown
+def ranked(hints: Iterable[Hint]) -> list[Hint]:
+    """The gravest first, then what costs most, then the tree's order."""
+    return sorted(hints, key=lambda hint: (_RANK[hint.severity], -round(hint.share, 1), _PLACE[hint.id]))
 
 
-_ORDER = {rule.id: number for number, rule in enumerate(RULES)}
+def _supply(s: Signals) -> list[Hint]:
+    """Why the loop waits for data: a cause of each family that holds, the likeliest first."""
+    if not supply.UNEXPLAINED.holds(s):
+        return [hint_of(supply.UNNOTICED, s, (supply.UNNOTICED.step(s),))] if supply.UNNOTICED.holds(s) else []
+    hints: list[Hint] = []
+    path: list[str] = []
+    unknown: list[Cause] = []
+    explained: set[str] = set()
+    for family in supply.FAMILIES:
+        walked = walk((cause for cause in family if cause.id not in explained), s)
+        path += walked.path
+        if walked.found is None:
+            unknown += walked.open
+            continue
+        hints.append(hint_of(walked.found, s, path, [*unknown, *walked.open]))
+        explained |= supply.EXPLAINS.get(walked.found.id, frozenset())
+    return hints or [hint_of(supply.UNEXPLAINED, s, path, unknown)]
 
 
-def _steady(hint: Hint, old: Hint | None) -> Hint:
-    """`hint`, not milder than it was: around a threshold it would change with every window."""
-    if old is not None and _WEIGHT[old.severity] < _WEIGHT[hint.severity]:
-        return msgspec.structs.replace(hint, severity=old.severity)
-    return hint
+def _beside(s: Signals) -> list[Hint]:
+    """What holds whether or not data are waited for."""
+    hints: dict[str, Hint] = {}
+    for cause in (*memory.PRESSURE, *device.STALLS, device.CONTENTION, device.NEIGHBOUR):
+        if cause.holds(s):
+            hints.setdefault(cause.id, hint_of(cause, s, (cause.step(s),)))
+    if s.wait >= MUCH:
+        # Neighbours of a waiting loop have a cause of their own above.
+        hints.pop(device.CONTENTION.id, None)
+    walked = walk(device.DEVICE, s)
+    if walked.found is not None:
+        hints[walked.found.id] = hint_of(walked.found, s, walked.path, walked.open)
+    return list(hints.values())
+
+
+def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cause] = ()) -> Hint:
+    """What to tell of a cause that holds; `unknown` are those that could not be ruled out before it."""
+    fix = cause.fix(s)
+    evidence = cause.evidence(s)
+    passed = list(unknown)
+    if passed:
+        missing = list(dict.fromkeys(text for one in passed for text in one.missing(s)))
+        more = f" and {len(missing) - _MISSING_NAMED} more" if len(missing) > _MISSING_NAMED else ""
+        evidence.append(f"not measured here: {', '.join(missing[:_MISSING_NAMED])}{more}")
+    return Hint(
+        id=cause.id,
+        severity=cause.grave(s),
+        title=cause.title,
+        evidence=", ".join(evidence),
+        action=fix.action,
+        changes=fix.changes,
+        share=round(cause.costs(s) or 0.0, 4),
+        prediction=predict(s, fix.changes),
+        disproof=cause.disproof,
+        path=tuple(path),
+    )

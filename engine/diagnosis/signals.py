@@ -1,32 +1,15 @@
-"""Signals of a run: what the newest window of its events says, in means and shares. Pure; time is the events'."""
+"""Signals of a run: what a window of its events says, in means and shares, and what follows from them. Pure."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from gputrain.engine.events import (
-    AnyEvent,
-    GpuSample,
-    HardwareSample,
-    LoaderStats,
-    ModelReady,
-    Phase,
-    PhaseChanged,
-    RunStarted,
-    Steps,
-)
-
-WINDOW_SECONDS = 12.0
-WARM_UP_SECONDS, WARM_UP_STEPS = 5.0, 10
-"""Until both have passed, the queue that was filled before the first step flatters every figure."""
-_LEAST_SECONDS = 4.0
-"""Time spent on steps below which a window says nothing."""
+FULL_CPU = 92.0
+"""Percent of the usable cores from which on no worker finds an idle one."""
+_SAME_CORE = 0.05
 
 
 class Signals(Struct, frozen=True, kw_only=True):
@@ -40,32 +23,78 @@ class Signals(Struct, frozen=True, kw_only=True):
     copy: float | None = None
     """Host-to-device copies; they may run beside the computing."""
     other: float = 0.0
+    launch_gap: float | None = None
+    """The part of `other` in which the GPU had nothing to do."""
+    wait_cv: float | None = None
+    """Standard deviation over mean of the steps' waits."""
+    step_seconds: float | None = None
+    """Mean length of a step, waiting included."""
+    rate: float | None = None
+    """Images per second."""
+    saving: float = 0.0
+    """Share of the wall time that checkpoints took; so the next for validation."""
+    validating: float = 0.0
     epoch: int = 0
     settings: Mapping[str, Any] = {}
     on_gpu: bool = False
+    precision: str = ""
     workers: int = 0
+    kind: str = ""
+    """How the workers work: ``processes``, ``threads`` or ``inline``."""
+    sample_rate: float | None = None
+    """Samples per second that the workers made."""
     busy: float | None = None
-    """Share of the workers' time spent on samples; so the next three, of their working time."""
+    """Share of the workers' time spent on samples; so the next four, of their working time."""
+    cpu_ratio: float | None = None
     run_delay: float | None = None
     read_share: float | None = None
+    lock_share: float | None = None
     from_disk: float | None = None
     """Share of the bytes read that came from a disk and not from the page cache."""
+    data_bytes: int | None = None
+    """Bytes of the files of one epoch, by those that were read."""
+    slowest: float | None = None
+    """Seconds of the slowest sample, and its file."""
+    slowest_image: str = ""
     usable_cores: float | None = None
+    host_cores: int | None = None
+    affinity: int | None = None
+    """Cores that the affinity mask allows."""
     cpu: float | None = None
     """Percent of the usable cores."""
+    run_cpu: float | None = None
+    """Cores that the run used, and that others did."""
     foreign_cpu: float | None = None
-    """Cores that others used."""
     throttled: float | None = None
     psi_io: float | None = None
+    psi_memory_full: float | None = None
     ram_used: float | None = None
     """Share of the memory that the run may use."""
     ram_total: int | None = None
     run_memory: int | None = None
     """Bytes of the run's processes."""
+    shm_used: float | None = None
+    """Share of the memory file system that is used."""
     utilization: float | None = None
     """Percent of the run's GPU; None for a MIG instance and on the CPU."""
+    sm_activity: float | None = None
+    tensor_activity: float | None = None
     vram: float | None = None
     """Share of the GPU's memory at the peak."""
+    vram_reserved: float | None = None
+    """Memory that the allocator holds, over what the tensors need."""
+    alloc_retries: int | None = None
+    """Times that memory had to be freed first, in the window."""
+    clock: float | None = None
+    """Clock of the GPU over its highest."""
+    slowed_by: tuple[str, ...] = ()
+    """Reasons for a lowered clock that held in half of the window or more."""
+    gpu_neighbours: tuple[str, ...] = ()
+    """Other programs on the run's GPU."""
+
+    def setting(self, name: str, default: Any) -> Any:
+        """The run's setting, `default` where the record lacks it."""
+        return self.settings.get(name, default)
 
     @property
     def idle_cores(self) -> float | None:
@@ -74,147 +103,95 @@ class Signals(Struct, frozen=True, kw_only=True):
             return None
         return max(0.0, self.usable_cores * (1 - self.cpu / 100))
 
-    def setting(self, name: str, default: Any) -> Any:
-        """The run's setting, `default` where the record lacks it."""
-        return self.settings.get(name, default)
-
-
-class Window:
-    """Keeps the newest events of training and makes signals of them."""
-
-    def __init__(self) -> None:
-        self._settings: dict[str, Any] = {}
-        self._usable_cores: float | None = None
-        self._device = ""
-        self._training = False
-        self._began: float | None = None
-        self._warm_steps = 0
-        self._now = 0.0
-        self._steps: deque[Steps] = deque()
-        self._loader: deque[LoaderStats] = deque()
-        self._hardware: deque[HardwareSample] = deque()
-
-    def feed(self, event: AnyEvent) -> None:
-        """Learn from one event; those outside training change no signal."""
-        self._now = max(self._now, event.mono)
-        match event:
-            case RunStarted():
-                self._settings, self._usable_cores = event.settings, event.usable_cores or None
-            case ModelReady():
-                self._device = event.device
-            case PhaseChanged():
-                self._training = event.phase is Phase.TRAINING
-                if self._training and self._began is None:
-                    self._began = event.mono
-            case Steps() if self._training:
-                self._take_steps(event)
-            case LoaderStats() if self._training and self.warm:
-                self._loader.append(event)
-            case HardwareSample() if self._training and self.warm:
-                self._hardware.append(event)
-        self._forget()
+    @property
+    def foreign_share(self) -> float | None:
+        """Share of the usable cores that others keep busy."""
+        if self.foreign_cpu is None or not self.usable_cores:
+            return None
+        return self.foreign_cpu / self.usable_cores
 
     @property
-    def warm(self) -> bool:
-        """Whether the start of the training has passed."""
-        return (
-            self._began is not None and self._now - self._began >= WARM_UP_SECONDS and self._warm_steps >= WARM_UP_STEPS
-        )
+    def starved(self) -> float | None:
+        """Share of the workers' time in which they wanted a core; where the kernel doesn't tell, a full CPU is all."""
+        if self.run_delay is not None or self.cpu is None:
+            return self.run_delay
+        return 1.0 if self.cpu >= FULL_CPU else None
 
-    def signals(self) -> Signals | None:
-        """The signals now; None outside training, and while there is too little to judge by."""
-        seconds = sum(one.window_seconds for one in self._steps)
-        if not self._training or seconds < _LEAST_SECONDS:
+    @property
+    def affinity_share(self) -> float | None:
+        """Share of the host's cores that the run may use by its affinity."""
+        if not self.affinity or not self.host_cores:
             return None
-        newest = self._steps[-1]
-        copies = [one.copy for one in self._steps if one.copy is not None]
-        signals = Signals(
-            wait=sum(one.data_wait for one in self._steps) / seconds,
-            first_wait=sum(one.first_batch_wait for one in self._steps) / seconds,
-            compute=sum(one.compute for one in self._steps) / seconds,
-            copy=sum(copies) / seconds if copies else None,
-            other=sum(one.other for one in self._steps) / seconds,
-            epoch=newest.epoch,
-            settings=self._settings,
-            on_gpu=self._device.startswith("cuda"),
-            workers=self._settings.get("num_workers", 0),
-            usable_cores=self._usable_cores,
-        )
-        peaks = [one.vram_peak for one in self._steps if one.vram_peak is not None]
-        return msgspec.structs.replace(
-            signals, **self._of_loader(), **self._of_host(), **self._of_gpu(max(peaks, default=None))
-        )
+        return self.affinity / self.host_cores
 
-    def _take_steps(self, event: Steps) -> None:
-        if self.warm:
-            self._steps.append(event)
-        else:
-            self._warm_steps += event.window_steps
+    @property
+    def workers_per_core(self) -> float | None:
+        """Workers over usable cores."""
+        return self.workers / self.usable_cores if self.usable_cores else None
 
-    def _forget(self) -> None:
-        oldest = self._now - WINDOW_SECONDS
-        kept: deque[Any]
-        for kept in (self._steps, self._loader, self._hardware):
-            while kept and kept[0].mono <= oldest:
-                kept.popleft()
+    @property
+    def first_part(self) -> float:
+        """The part of the waiting that was for the first batch of an epoch."""
+        return self.first_wait / self.wait if self.wait > 0 else 0.0
 
-    def _of_loader(self) -> dict[str, Any]:
-        if not self._loader:
-            return {}
-        worked = [(one, (one.busy if one.busy is not None else 1.0) * one.seconds) for one in self._loader]
-        read = sum(one.bytes_read for one in self._loader if one.bytes_read is not None)
-        disk = [one.disk_bytes for one in self._loader if one.disk_bytes is not None]
-        return {
-            "workers": self._loader[-1].workers,
-            "busy": _mean((one.busy, one.seconds) for one in self._loader),
-            "run_delay": _mean((one.run_delay, weight) for one, weight in worked),
-            "read_share": _mean((one.read_share, weight) for one, weight in worked),
-            "from_disk": min(1.0, sum(disk) / read) if disk and read else None,
-        }
-
-    def _of_host(self) -> dict[str, Any]:
-        if not self._hardware:
-            return {}
-        newest = self._hardware[-1]
-        used = None
-        if newest.ram_total and newest.ram_available is not None:
-            used = 1 - newest.ram_available / newest.ram_total
-        return {
-            "usable_cores": newest.usable_cores or self._usable_cores,
-            "cpu": self._host_mean("cpu_percent"),
-            "foreign_cpu": self._host_mean("foreign_cpu"),
-            "throttled": self._host_mean("throttled_share"),
-            "psi_io": self._host_mean("psi_io"),
-            "ram_used": used,
-            "ram_total": newest.ram_total,
-            "run_memory": newest.run_pss if newest.run_pss is not None else newest.run_rss,
-        }
-
-    def _host_mean(self, name: str) -> float | None:
-        return _mean((getattr(one, name), one.interval) for one in self._hardware)
-
-    def _of_gpu(self, peak: int | None) -> dict[str, Any]:
-        found = [(gpu, one.interval) for one in self._hardware if (gpu := self._own_gpu(one)) is not None]
-        if not found:
-            return {}
-        total = found[-1][0].memory_total
-        return {
-            "utilization": _mean((gpu.utilization, seconds) for gpu, seconds in found),
-            "vram": peak / total if peak is not None and total else None,
-        }
-
-    def _own_gpu(self, sample: HardwareSample) -> GpuSample | None:
-        """The GPU that the run's device names; CUDA counts only those that it shows."""
-        number = self._device.partition(":")[2]
-        if not self._device.startswith("cuda"):
+    @property
+    def read_wait(self) -> float | None:
+        """Share of the workers' time in which reading was waiting, not copying from memory."""
+        if self.read_share is None:
             return None
-        wanted = int(number) if number.isdigit() else 0
-        return next((gpu for gpu in sample.gpus if gpu.cuda_index == wanted and not gpu.error), None)
+        if self.cpu_ratio is None:
+            # Nobody knows what the reading was then: memory is told by the disk's own count.
+            return 0.0 if self.from_disk is not None and self.from_disk < _SAME_CORE else self.read_share
+        return max(0.0, min(self.read_share, 1 - self.cpu_ratio - (self.run_delay or 0.0)))
 
+    @property
+    def locked(self) -> float | None:
+        """Share of the workers' time in which they waited for a lock; an idle thread waits for one by design."""
+        if self.lock_share is None or self.busy is None:
+            return None
+        idle = 1 - self.busy if self.kind == "threads" else 0.0
+        return max(0.0, self.lock_share - idle)
 
-def _mean(values: Iterable[tuple[float | None, float]]) -> float | None:
-    """Mean of values with their weights, of those that were measured; None without any."""
-    known = [(value, weight) for value, weight in values if value is not None and weight > 0]
-    if not known:
-        return None
-    return math.fsum(value * weight for value, weight in known) / math.fsum(weight for _, weight in known)
+    @property
+    def slowness(self) -> float | None:
+        """The slowest sample over the mean one."""
+        per_sample = self.seconds_per_sample
+        return self.slowest / per_sample if self.slowest is not None and per_sample else None
+
+    @property
+    def seconds_per_sample(self) -> float | None:
+        """Wall time that a worker spends on a sample."""
+        if self.busy is None or not self.sample_rate:
+            return None
+        return max(1, self.workers) * self.busy / self.sample_rate
+
+    @property
+    def device_rate(self) -> float | None:
+        """Images per second that the device would take if none was waited for."""
+        return None if self.rate is None else self.rate / max(0.01, 1 - self.wait)
+
+    @property
+    def exposed_copy(self) -> float | None:
+        """Share of the time in which a copy was under way and nothing was computed."""
+        return None if self.copy is None else max(0.0, min(self.copy, 1 - self.wait - self.compute))
+
+    @property
+    def gap(self) -> float:
+        """Share of the time in which the device had nothing to do though no batch was missing."""
+        return self.other if self.launch_gap is None else self.launch_gap
+
+    @property
+    def own_work(self) -> float | None:
+        """Share of the workers' time that none of waiting for a core, reading and locks explains."""
+        if self.busy is None:
+            return None
+        return max(0.0, 1 - (self.starved or 0.0) - (self.read_wait or 0.0) - (self.locked or 0.0))
+
+    @property
+    def free_cores(self) -> float | None:
+        """Cores that workers can have: usable ones less what others and the run's other processes use."""
+        if self.usable_cores is None or self.run_cpu is None or self.cpu_ratio is None or self.busy is None:
+            return None
+        by_workers = max(1, self.workers) * self.busy * self.cpu_ratio
+        beside = max(0.0, self.run_cpu - by_workers)
+        return max(0.0, self.usable_cores - beside - (self.foreign_cpu or 0.0))

@@ -1,294 +1,212 @@
-"""Why the training loop waits for data: one cause at a time, the first of a tree whose signals fit.
+"""Why the training loop waits for data: families of causes, in the order in which they must be ruled out.
 
-Thresholds are proposals that were tried on two-core machines with a simulated accelerator, not yet on GPUs.
+Of one family only one cause is right, the first that holds. The order and the bounds come from faults that were
+injected on two-core machines with a simulated accelerator (docs/diagnosis.md); no bound was tuned on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from gputrain.engine.diagnosis import supply_fixes as fixes
+from gputrain.engine.diagnosis.predict import more_workers
+from gputrain.engine.diagnosis.signals import FULL_CPU, Signals
+from gputrain.engine.diagnosis.tree import LITTLE, Cause, Test
 
-from msgspec import Struct
+CROWDED = 0.25
+"""Share of the usable cores from which others are named."""
+DELAYED, THROTTLED, READING, LOCKED = 0.25, 0.05, 0.40, 0.30
+BUSY, SLACK = 0.85, 0.75
+CACHED, COLD = 0.05, 0.30
+"""Shares of the bytes read that came from a disk: below the first the page cache served them."""
+_SLOW = 4.0
+_IDLE_CORE = 0.4
 
-from gputrain.engine.diagnosis.advice import Advice, most_workers, percent
-from gputrain.engine.diagnosis.signals import Signals
+WAIT = Test(lambda s: s.wait, "the loop waited for data {} of the time", least=LITTLE)
+_UTILIZATION = Test(lambda s: s.utilization, "GPU utilization {}", unit="percent")
+_CPU = Test(lambda s: s.cpu, "CPU {} busy", unit="percent")
+_WORKERS = Test(lambda s: s.workers, "{} workers", unit="count")
+_SHOWN = (_UTILIZATION, _CPU, _WORKERS)
 
-MUCH_WAIT, CRITICAL_WAIT = 0.10, 0.20
-"""Shares of the time; a wait below the first is nobody's bottleneck."""
-_AT_EPOCH_START = 0.5
-_DELAYED, _THROTTLED, _READING = 0.25, 0.05, 0.50
-_CPU_FULL = 95.0
-_BUSY, _SLACK = 0.90, 0.70
-_CACHED = 0.05
-"""Share of the bytes from a disk below which the page cache served them."""
-_FREE_CORE, _FOREIGN, _CROWDED = 0.5, 0.5, 0.25
-_RAM_FOR_CACHE = 0.80
-"""Share of used memory above which no cache in RAM is proposed."""
-
-
-class _Cause(Struct, frozen=True):
-    """A node of the tree: when it is the cause, and what to say then."""
-
-    holds: Callable[[Signals], bool]
-    advise: Callable[[Signals], Advice]
-
-
-def judge_of(name: str) -> Callable[[Signals], Advice | None]:
-    """The rule that speaks when `name` is the cause."""
-
-    def judge(s: Signals) -> Advice | None:
-        return CAUSES[name].advise(s) if cause(s) == name else None
-
-    return judge
+_STARVED = Test(lambda s: s.starved, "workers wanted a core and had none {} of their time", least=DELAYED)
+_WAS_BUSY = Test(lambda s: s.busy, "the workers were busy {} of the time", least=BUSY)
+_READS = Test(lambda s: s.read_wait, "workers waited for files {} of their time", least=READING)
+_FROM_DISK = Test(lambda s: s.from_disk, "{} of the bytes came from the disk")
+_FULL = Test(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent")
 
 
-def cause(s: Signals) -> str | None:
-    """Name of what the loop waits for; while it hardly waits, only too many workers count, else None."""
-    if s.wait < MUCH_WAIT:
-        return "oversubscribed" if _is_oversubscribed(s) and not is_crowded(s) else None
-    return next(name for name, node in CAUSES.items() if node.holds(s))
+def _cost(s: Signals) -> float:
+    return s.wait
 
 
-def _severity(s: Signals) -> Literal["info", "warning", "critical"]:
-    if s.wait >= CRITICAL_WAIT:
-        return "critical"
-    return "warning" if s.wait >= MUCH_WAIT else "info"
+def _cause(name: str, title: str, *tests: Test, fix: fixes.Maker, disproof: str, more: tuple[Test, ...] = ()) -> Cause:
+    return Cause(name, title, (WAIT, *tests), fix, disproof, _cost, (*more, *_SHOWN))
 
 
-def _evidence(s: Signals, *more: str) -> str:
-    seen = [f"the loop waited for data {percent(s.wait)} of the time"]
-    if s.utilization is not None:
-        seen.append(f"GPU utilization {s.utilization:.0f} %")
-    return ", ".join([*seen, *(part for part in more if part)])
-
-
-def _cpu(s: Signals) -> str:
-    if s.cpu is None or s.usable_cores is None:
-        return "CPU use unknown"
-    return f"CPU {s.cpu:.0f} % of {s.usable_cores:g} usable cores"
-
-
-def _workers(s: Signals) -> str:
-    busy = "" if s.busy is None else f" busy {percent(s.busy)} of the time"
-    return f"{_count(s.workers)}{busy}"
-
-
-def _count(workers: int) -> str:
-    return "1 worker" if workers == 1 else f"{workers} workers"
-
-
-def _delay(s: Signals) -> str:
-    return "" if s.run_delay is None else f"workers wanted a core and had none {percent(s.run_delay)} of their time"
-
-
-def _is_full(s: Signals) -> bool:
-    return s.cpu is not None and s.cpu >= _CPU_FULL
-
-
-def _delayed(s: Signals) -> bool:
-    return s.run_delay is not None and s.run_delay >= _DELAYED
-
-
-def _restarts(s: Signals) -> Advice:
-    changes = {} if s.setting("persistent_workers", True) else {"persistent_workers": True}
-    return Advice(
-        _severity(s),
+START = (
+    _cause(
+        "epoch-start",
         "The loop waits at the start of each epoch",
-        _evidence(s, f"{percent(s.first_wait / s.wait)} of it for the first batch of an epoch"),
-        "Keep the workers alive between epochs: persistent_workers=true."
-        if changes
-        else "The queue is empty when an epoch begins; within the epoch the data keeps up.",
-        changes,
-    )
-
-
-def _none(s: Signals) -> Advice:
-    limit = most_workers(s)
-    wanted = 1 if limit is None else min(2, limit)
-    return Advice(
-        _severity(s),
-        "Images are prepared by the training process itself",
-        _evidence(s, "num_workers is 0"),
-        f"Let workers prepare them while the device computes: num_workers={wanted}.",
-        {"num_workers": wanted},
-    )
-
-
-def _quota(s: Signals) -> Advice:
-    return Advice(
-        _severity(s),
-        "The cgroup's CPU quota holds the workers back",
-        _evidence(s, f"the quota ran out in {percent(s.throttled or 0.0)} of its periods", _delay(s)),
-        "Raise the container's CPU quota, or make the images cheaper to prepare; more workers cannot help.",
-    )
-
-
-def _neighbour(s: Signals) -> Advice:
-    return Advice(
-        _severity(s),
-        "Other programs take the cores",
-        _evidence(s, f"others used {s.foreign_cpu or 0:.1f} of {s.usable_cores or 0:g} usable cores", _delay(s)),
-        "Move or renice the other programs; more workers would only share what is left.",
-    )
-
-
-def _oversubscribed(s: Signals) -> Advice:
-    wanted = most_workers(s)
-    return Advice(
-        _severity(s),
-        "More workers than cores",
-        _evidence(s, _count(s.workers), _cpu(s), _delay(s)),
-        f"The workers take turns on the cores: num_workers={wanted} frees memory, and costs or gains little speed.",
-        {"num_workers": wanted},
-    )
-
-
-def _disk(s: Signals) -> Advice:
-    pressure = "" if s.psi_io is None else f"tasks waited for I/O {percent(s.psi_io)} of the time"
-    cached = s.setting("cache", "none") != "none"
-    way = "a faster disk would help" if cached else "keep the data on a faster disk, or prepared images in RAM"
-    action = f"More workers help little: {way}."
-    if s.epoch == 0 and cached:
-        action += " This is the first epoch, in which the cache is filled; later ones need the disk less."
-    elif s.epoch == 0:
-        action += " This is the first epoch: if the data fits in memory, the next ones read it from there."
-    return Advice(
-        _severity(s),
-        "Reading the files holds the training up",
-        _evidence(s, f"workers spent {percent(s.read_share or 0.0)} of their time reading", pressure),
-        action,
-        _cache(s),
-    )
-
-
-def _cache(s: Signals) -> dict[str, Any]:
-    """A cache in RAM takes only what is free (cache_gib); one on disk would be read from the same disk."""
-    room = s.ram_used is None or s.ram_used < _RAM_FOR_CACHE
-    return {"cache": "ram"} if room and s.setting("cache", "none") == "none" else {}
-
-
-def _saturated(s: Signals) -> Advice:
-    cached = s.setting("cache", "none") != "none"
-    if not cached:
-        way = "keep prepared images in a cache, or use smaller images"
-    elif s.epoch == 0:
-        way = "the cache is being filled in this first epoch; later ones need less CPU"
-    else:
-        way = "use smaller images, or images that were made smaller beforehand"
-    if s.on_gpu:
-        title, why = "Preparing images saturates the CPU", "All cores are busy, so more workers cannot help"
-    else:
-        title = "Training and preparing images share the CPU"
-        why = "On the CPU both need the same cores, so more workers take them from the training"
-    return Advice(_severity(s), title, _evidence(s, _cpu(s), _workers(s)), f"{why}: {way}.", _cache(s))
-
-
-def _too_few(s: Signals) -> Advice:
-    limit, idle = most_workers(s) or 1, s.idle_cores or 0.0
-    wanted = min(limit, s.workers + max(1, int(idle)))
-    return Advice(
-        _severity(s),
-        "Too few data workers",
-        _evidence(s, _workers(s), f"{idle:.1f} of {s.usable_cores or 0:g} usable cores idle"),
-        f"The workers are busy and cores are idle: num_workers={wanted}.",
-        {"num_workers": wanted},
-    )
-
-
-def _at_limit(s: Signals) -> Advice:
-    return Advice(
-        _severity(s),
-        "The data workers are the bottleneck",
-        _evidence(s, _workers(s), _cpu(s)),
-        f"{s.usable_cores or 0:g} usable cores leave no room for more of them beside the trainer: "
-        "a cache or smaller images would save CPU time.",
-        _cache(s),
-    )
-
-
-def _slow_samples(s: Signals) -> Advice:
-    prefetch = s.setting("prefetch_factor", 2)
-    return Advice(
-        _severity(s),
-        "Workers idle while the loop waits",
-        _evidence(s, _workers(s)),
-        "Some batches take much longer than others, and the rest wait behind them: keep more batches ready "
-        f"(prefetch_factor={2 * prefetch}).",
-        {"prefetch_factor": 2 * prefetch},
-    )
-
-
-def _unexplained(s: Signals) -> Advice:
-    unknown = [
-        words
-        for words, value in (
-            ("the workers' use of their time", s.busy),
-            ("CPU use", s.cpu),
-            ("the workers' waiting for a core", s.run_delay),
-            ("the time spent reading", s.read_share),
-        )
-        if value is None
-    ]
-    missing = f"not measured here: {', '.join(unknown)}" if unknown else ""
-    return Advice(
-        _severity(s),
-        "The loop waits for data",
-        _evidence(s, _workers(s), _cpu(s), missing),
-        "What was measured fits no single cause: compare num_workers values with a short run of each.",
-    )
-
-
-def _reads_slowly(s: Signals) -> bool:
-    reading = s.read_share is not None and s.read_share >= _READING
-    return reading and (s.from_disk is None or s.from_disk >= _CACHED)
-
-
-def _others_take_cores(s: Signals) -> bool:
-    # Without the kernel's figure of waiting for a core, a full CPU stands for it.
-    short = _delayed(s) or (s.run_delay is None and _is_full(s))
-    return short and foreign_share(s) >= _FOREIGN
-
-
-def foreign_share(s: Signals) -> float:
-    """Share of the usable cores that others keep busy; 0 while unknown, as nobody can be blamed then."""
-    return (s.foreign_cpu or 0.0) / s.usable_cores if s.usable_cores else 0.0
-
-
-def is_crowded(s: Signals) -> bool:
-    """Whether others use a part of the cores that is worth a word."""
-    return foreign_share(s) >= _CROWDED
-
-
-def _is_oversubscribed(s: Signals) -> bool:
-    return _delayed(s) and _is_full(s) and s.usable_cores is not None and s.workers > s.usable_cores
-
-
-def _has_idle_cores(s: Signals) -> bool:
-    return s.idle_cores is not None and s.idle_cores >= _FREE_CORE
-
-
-def _all_busy(s: Signals) -> bool:
-    return s.busy is not None and s.busy >= _BUSY
-
-
-def _may_add(s: Signals) -> bool:
-    return s.workers < (most_workers(s) or 0) and _all_busy(s) and _has_idle_cores(s)
-
-
-CAUSES = {
-    "epoch-start": _Cause(lambda s: s.first_wait >= _AT_EPOCH_START * s.wait, _restarts),
-    "no-workers": _Cause(lambda s: s.workers == 0 and not _is_full(s), _none),
-    "cpu-quota": _Cause(lambda s: _delayed(s) and (s.throttled or 0.0) >= _THROTTLED, _quota),
-    "cpu-neighbour": _Cause(_others_take_cores, _neighbour),
-    "oversubscribed": _Cause(
-        _is_oversubscribed,
-        _oversubscribed,
+        Test(lambda s: s.first_part, "{} of that for the first batch of an epoch", least=0.5),
+        fix=fixes.epoch_start,
+        disproof="waits within the epochs would show that the workers are too slow, not their start",
     ),
-    "disk": _Cause(_reads_slowly, _disk),
-    "cpu-saturated": _Cause(_is_full, _saturated),
-    "few-workers": _Cause(_may_add, _too_few),
-    "workers-at-limit": _Cause(_all_busy, _at_limit),
-    "slow-samples": _Cause(lambda s: s.busy is not None and s.busy < _SLACK and s.workers > 1, _slow_samples),
-    "data-wait": _Cause(lambda _: True, _unexplained),
+    _cause(
+        "no-workers",
+        "Images are prepared by the training process itself",
+        Test(lambda s: s.workers, "num_workers is {}", below=1, unit="count"),
+        Test(lambda s: s.cpu, "CPU {} busy", below=FULL_CPU, unit="percent"),
+        fix=fixes.no_workers,
+        disproof="the same rate with one worker",
+    ),
+)
+CORES = (
+    _cause(
+        "cpu-quota",
+        "The cgroup's CPU quota holds the workers back",
+        Test(lambda s: s.throttled, "the quota ran out in {} of its periods", least=THROTTLED),
+        _STARVED,
+        fix=fixes.quota,
+        disproof="the same rate with a higher quota",
+    ),
+    _cause(
+        "cpu-affinity",
+        "The run may use a part of the cores only",
+        _STARVED,
+        Test(lambda s: s.affinity_share, "its affinity allows {} of the cores", below=1.0),
+        Test(lambda s: s.foreign_share, "others used {} of them", below=0.5),
+        fix=fixes.affinity,
+        disproof="the same rate with all cores",
+    ),
+    _cause(
+        "cpu-neighbour",
+        "Other programs take the cores",
+        _STARVED,
+        Test(lambda s: s.foreign_share, "others used {} of the usable cores", least=CROWDED),
+        fix=fixes.neighbour,
+        disproof="the same rate when they have ended",
+    ),
+    _cause(
+        "oversubscribed",
+        "More workers than cores",
+        _STARVED,
+        Test(lambda s: s.workers_per_core, "{} as many workers as usable cores", least=1.01, unit="times"),
+        fix=fixes.oversubscribed,
+        disproof="a much lower rate with fewer workers",
+    ),
+    _cause(
+        "cpu-saturated",
+        "Preparing images needs all cores",
+        _FULL,
+        Test(lambda s: s.cpu_ratio, "the workers computed {} of their time", least=0.2),
+        fix=fixes.saturated,
+        disproof="a higher rate with more workers",
+        more=(_WAS_BUSY,),
+    ),
+)
+READING_FILES = (
+    _cause(
+        "cold-cache",
+        "The files are read for the first time",
+        _READS,
+        Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
+        Test(lambda s: s.epoch, "epoch {} (the first is 0)", below=1, unit="count"),
+        Test(fixes.fits, "what is free in RAM is {}enough for the files", least=1.0, unit="yes"),
+        fix=fixes.cold,
+        disproof="as many bytes from the disk in the second epoch",
+    ),
+    _cause(
+        "cache-thrash",
+        "The files do not stay in memory",
+        _READS,
+        Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
+        Test(lambda s: s.epoch, "epoch {} (the first is 0)", least=1, unit="count"),
+        fix=fixes.thrash,
+        disproof="a faster epoch as soon as more RAM is free",
+    ),
+    _cause(
+        "disk",
+        "Reading the files holds the training up",
+        _READS,
+        fix=fixes.disk,
+        disproof="the same rate with the files in memory",
+        more=(_FROM_DISK, Test(lambda s: s.psi_io, "tasks waited for I/O {} of the time")),
+    ),
+)
+LOCKS = (
+    _cause(
+        "lock",
+        "The workers wait for each other",
+        Test(lambda s: s.locked, "workers waited for a lock {} of their time", least=LOCKED),
+        fix=fixes.lock,
+        disproof="a rate that grows with the number of workers",
+    ),
+)
+SPREAD = (
+    _cause(
+        "slow-samples",
+        "Some samples take much longer, and the others wait behind them",
+        Test(lambda s: s.busy, "the workers were busy {} of the time", below=SLACK),
+        Test(lambda s: s.workers, "{} workers", least=2, unit="count"),
+        Test(lambda s: s.slowness, "the slowest sample took {} as long as the mean one", least=_SLOW, unit="times"),
+        fix=fixes.slow_samples,
+        disproof="the same rate with a longer queue, or after the named files are gone",
+        more=(Test(lambda s: s.wait_cv, "the waits varied by {} their mean", unit="times"),),
+    ),
+)
+NUMBER = (
+    _cause(
+        "few-workers",
+        "Too few data workers",
+        _WAS_BUSY,
+        Test(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
+        Test(lambda s: s.idle_cores, "{} cores were idle", least=_IDLE_CORE, unit="cores"),
+        Test(more_workers, "{} more workers would be of use", least=1, unit="count"),
+        fix=fixes.few_workers,
+        disproof="the same rate with more of them: then they wait for something in common",
+    ),
+    _cause(
+        "workers-at-limit",
+        "The data workers are the bottleneck",
+        _WAS_BUSY,
+        Test(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
+        fix=fixes.at_limit,
+        disproof="a higher rate with more workers",
+    ),
+)
+FAMILIES = (START, CORES, READING_FILES, LOCKS, SPREAD, NUMBER)
+"""In the order of the tree."""
+_NUMBER = frozenset({"few-workers", "workers-at-limit"})
+EXPLAINS: dict[str, frozenset[str]] = {
+    "epoch-start": frozenset({"slow-samples"}),
+    "no-workers": frozenset({"slow-samples"}) | _NUMBER,
+    "cpu-quota": _NUMBER,
+    "cpu-affinity": _NUMBER,
+    "cpu-neighbour": frozenset({"workers-at-limit"}),
+    "oversubscribed": _NUMBER,
+    "cpu-saturated": _NUMBER,
+    "lock": frozenset({"slow-samples"}) | _NUMBER,
 }
-"""In the order of the tree: what must be ruled out comes first; the last always fits."""
+"""Causes that need not be asked any more when one was found: it would make them hold too."""
+
+UNEXPLAINED = _cause(
+    "data-wait",
+    "The loop waits for data, and no cause is certain",
+    fix=fixes.unexplained,
+    disproof="a run with other num_workers that is as fast",
+    more=(Test(lambda s: s.busy, "the workers were busy {} of the time"),),
+)
+UNNOTICED = Cause(
+    "oversubscribed",
+    "More workers than cores",
+    (
+        Test(lambda s: s.wait, "the loop waited for data {} of the time", below=LITTLE),
+        _STARVED,
+        _FULL,
+        Test(lambda s: s.workers_per_core, "{} as many workers as usable cores", least=1.01, unit="times"),
+        Test(lambda s: s.foreign_share, "others used {} of the usable cores", below=CROWDED),
+    ),
+    fixes.oversubscribed,
+    "a lower rate with fewer workers",
+    lambda s: 0.0,
+    severity="info",
+)
+"""Nobody waits for them, but they take memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,6 +30,11 @@ class Tally:
     disk_bytes: int | None = 0
     cached: int = 0
     """Samples whose image came from the cache."""
+    slowest: float = 0.0
+    """Wall time of the slowest sample, and its index."""
+    slowest_index: int = -1
+    thread: int = 0
+    """Kernel's number of the thread that made the newest batch; 0: none yet."""
 
     def add(self, other: Tally) -> None:
         """Add `other`; what one of both could not measure stays unmeasured."""
@@ -40,6 +46,8 @@ class Tally:
         self.bytes_read += other.bytes_read
         self.cached += other.cached
         self.disk_bytes = _sum(self.disk_bytes, other.disk_bytes)
+        if other.slowest > self.slowest:
+            self.slowest, self.slowest_index = other.slowest, other.slowest_index
 
 
 def _sum(first: _T | None, second: _T | None) -> _T | None:
@@ -55,7 +63,8 @@ class Meter:
     def __init__(self) -> None:
         self._schedstat = _open(_SCHEDSTAT)
         self._io = _open(_IO)
-        self._wall = self._cpu = 0.0
+        self._thread = threading.get_native_id()
+        self._wall = self._cpu = self._sample_began = 0.0
         self._delay: tuple[int, int] | None = None
         self._disk: int | None = None
         self._tally = Tally()
@@ -65,6 +74,14 @@ class Meter:
         self._tally = Tally()
         self._delay, self._disk = self._run_delay(), self._disk_bytes()
         self._cpu, self._wall = time.thread_time(), time.perf_counter()
+        self._sample_began = self._wall
+
+    def made(self, index: int) -> None:
+        """The sample of image `index` is made."""
+        now = time.perf_counter()
+        if now - self._sample_began > self._tally.slowest:
+            self._tally.slowest, self._tally.slowest_index = now - self._sample_began, index
+        self._sample_began = now
 
     def read(self, seconds: float, size: int) -> None:
         """A file of `size` bytes was read in `seconds`."""
@@ -83,7 +100,7 @@ class Meter:
     def end(self, samples: int) -> Tally:
         """The batch of `samples` is done: its figures."""
         tally = self._tally
-        tally.samples = samples
+        tally.samples, tally.thread = samples, self._thread
         tally.busy = time.perf_counter() - self._wall
         tally.cpu = time.thread_time() - self._cpu
         delay, disk = self._run_delay(), self._disk_bytes()

@@ -12,16 +12,19 @@ from gputrain.engine.training import demo, images, order
 from gputrain.engine.training.control import Control, StopRequested
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.tasks.classification import Classification
+from gputrain.engine.training.tasks.task import Task
 
 _CLASSES_TOLD = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Training and validation images of one data set."""
+    """Training and validation images of one data set, and what is learned from them."""
 
     train: ImageSet
     val: ImageSet | None
+    task: Task
 
 
 def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
@@ -41,7 +44,9 @@ def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
     if config.data.val_split:
         val = images.scan(folder, config.data.val_split, setting="val_split", classes=train.classes, progress=found)
     _tell(config, reporter, folder, train, val, time.perf_counter() - began)
-    return Data(train, val)
+    task = Classification(len(train.classes), config.optim.label_smoothing)
+    task.check(config)
+    return Data(train, val, task)
 
 
 def _draw(reporter: Reporter, control: Control) -> str:

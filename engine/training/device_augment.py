@@ -19,6 +19,7 @@ from gputrain.engine.training.autoaugment import Choices
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.mixing import Mix
+from gputrain.engine.training.tasks.task import Task
 from gputrain.engine.training.timing import Clock
 
 # Mean and deviation of ImageNet's training images in 0…1, as torchvision's models expect them.
@@ -54,26 +55,28 @@ class Prepared:
 
     images: torch.Tensor
     """Normalised float32, (N, 3, H, W), in the model's memory format."""
-    labels: torch.Tensor
-    """int64, (N,)."""
+    targets: torch.Tensor
+    """What the task makes of the labels, (N, …)."""
     partners: torch.Tensor | None
-    """int64, (N,): labels of what was mixed in; None: nothing was."""
+    """Like `targets`, of what was mixed in; None: nothing was."""
     share: float
-    """Weight of `labels` against that of `partners`."""
+    """Weight of `targets` against that of `partners`."""
 
     def split(self, size: int) -> Iterator[Prepared]:
         """Parts of at most `size` images."""
-        for start in range(0, len(self.labels), size):
+        for start in range(0, len(self.targets), size):
             part = slice(start, start + size)
             partners = None if self.partners is None else self.partners[part]
-            yield Prepared(self.images[part], self.labels[part], partners, self.share)
+            yield Prepared(self.images[part], self.targets[part], partners, self.share)
 
 
 class Feed:
     """Moves batches to the device, the next one while the present one is computed on."""
 
-    def __init__(self, config: RunConfig, compute: Compute, *, train: bool) -> None:
+    def __init__(self, config: RunConfig, compute: Compute, *, train: bool, task: Task | None = None) -> None:
+        """Without a `task` the labels are the targets."""
         self._config = config
+        self._task = task
         self._compute = compute
         self._train = train
         self._flips = train and config.data.augment in ("flip", "crop_flip")
@@ -159,9 +162,15 @@ class Feed:
             images = torch.where(_of(batch, _FLIP)[..., None] > 0.5, images.flip(3), images)
         if self._erases:
             images = _blanked(images, _of(batch, _BOX))
-        images, partners = _mixed(images, batch.labels, batch.mix)
+        targets = self._targets(batch)
+        images, partners = _mixed(images, targets, batch.mix)
         share = 1.0 if batch.mix is None else batch.mix.share
-        return Prepared(images.contiguous(memory_format=self._format), batch.labels, partners, share)
+        return Prepared(images.contiguous(memory_format=self._format), targets, partners, share)
+
+    def _targets(self, batch: DeviceBatch) -> torch.Tensor:
+        if self._task is None:
+            return batch.labels
+        return self._task.targets(batch.labels, _of(batch, _FLIP)[:, 0, 0] > 0.5 if self._flips else None)
 
     def _coloured(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
         """Images in 0…255 with changed brightness, contrast and saturation, in this order."""
@@ -188,7 +197,7 @@ def _blanked(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     return images.masked_fill(down[:, None, :, None] & across[:, None, None, :], 0)
 
 
-def _mixed(images: torch.Tensor, labels: torch.Tensor, mix: Mix | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _mixed(images: torch.Tensor, targets: torch.Tensor, mix: Mix | None) -> tuple[torch.Tensor, torch.Tensor | None]:
     if mix is None:
         return images, None
     others = images.roll(1, 0)
@@ -197,4 +206,4 @@ def _mixed(images: torch.Tensor, labels: torch.Tensor, mix: Mix | None) -> tuple
     else:
         left, top, right, bottom = mix.box
         images[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
-    return images, labels.roll(1, 0)
+    return images, targets.roll(1, 0)

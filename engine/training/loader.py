@@ -22,6 +22,7 @@ from gputrain.engine.training.crew import Crew, Filled
 from gputrain.engine.training.crew_processes import ProcessCrew
 from gputrain.engine.training.crew_threads import InlineCrew, ThreadCrew
 from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.locks import LockWatch
 from gputrain.engine.training.ring import RingShape
 from gputrain.engine.training.samples import FileSource, SampleMaker
 
@@ -100,6 +101,7 @@ class Loader:
         self._batch_size = shape.batch_size
         self._train = train
         self._tally = Tally()
+        self._locks = LockWatch()
         self._since = time.perf_counter()
         self._bad: dict[int, str] = {}
         self._reported_bad = 0
@@ -141,6 +143,7 @@ class Loader:
 
     def queue(self) -> tuple[int, int]:
         """See `BatchSource`."""
+        self._locks.look()
         return self._crew.queue()
 
     def take_stats(self) -> LoaderStats:
@@ -163,6 +166,9 @@ class Loader:
             bytes_read=tally.bytes_read,
             disk_bytes=tally.disk_bytes,
             cache_hits=None if self._cache is None else tally.cached,
+            lock_share=self._locks.take(),
+            slowest=tally.slowest if tally.samples else None,
+            slowest_image=plain(self._images.path(tally.slowest_index), 300) if tally.slowest_index >= 0 else "",
             bad_images=len(new),
             bad_examples=tuple(self._describe(index, why) for index, why in new[:_EXAMPLES]),
         )
@@ -171,6 +177,7 @@ class Loader:
         """See `BatchSource`."""
         self._end_epoch()
         self._crew.close()
+        self._locks.close()
         if self._cache is not None:
             self._cache.close()
         self._closed = True
@@ -183,6 +190,8 @@ class Loader:
     def _account(self, filled: Filled) -> None:
         """Add up a batch's figures. Raises what went wrong with it."""
         self._tally.add(filled.tally)
+        if self._crew.kind != "inline":
+            self._locks.watch(filled.tally.thread)
         new = {index: why for index, why in filled.bad if index not in self._bad}
         if new:
             self._bad |= new

@@ -14,14 +14,15 @@ from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.simple_cnn import SimpleCNN
+from gputrain.engine.training.tasks.task import Task
 
 OWN = ("simple_cnn",)
 
 
-def build(config: RunConfig, classes: int, compute: Compute) -> nn.Module:
+def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
     """The network on its device, in its memory format. Raises BadInput for a name or weights."""
     torch.manual_seed(config.seed)
-    network = _network(config, classes)
+    network = _network(config, task.outputs)
     if config.model.weights and Path(config.model.weights).is_file():
         _load_weights(network, Path(config.model.weights))
     memory_format = torch.channels_last if config.speed.channels_last else torch.contiguous_format

@@ -103,6 +103,7 @@ class SampleMaker:
             if cancelled():
                 break
             chosen.append(self._make(index, draws, slot.pixels[position], epoch, meter, bad))
+            meter.made(index)
         count = len(chosen)
         at = np.asarray(chosen, dtype=np.int64)
         slot.indices[:count] = torch.from_numpy(at)

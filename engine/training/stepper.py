@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.text import plain
@@ -16,6 +15,7 @@ from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Prepared
 from gputrain.engine.training.ema import Ema
 from gputrain.engine.training.recompute import recompute_blocks
+from gputrain.engine.training.tasks.task import Loss
 from gputrain.engine.training.timing import Clock
 
 Notice = Callable[[str, str], None]
@@ -24,7 +24,9 @@ Notice = Callable[[str, str], None]
 class Stepper:
     """The network with all that changes it."""
 
-    def __init__(self, network: nn.Module, config: RunConfig, compute: Compute, clock: Clock, notice: Notice) -> None:
+    def __init__(
+        self, network: nn.Module, config: RunConfig, compute: Compute, clock: Clock, notice: Notice, loss: Loss
+    ) -> None:
         self.network = network
         self.optimizer = optim.make_optimizer(network, config)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
@@ -40,6 +42,7 @@ class Stepper:
         self._clock = clock
         self._compute = compute
         self._notice = notice
+        self._criterion = loss
         self._one = torch.ones((), device=compute.device)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = network
         self._untried = config.speed.compile
@@ -80,8 +83,8 @@ class Stepper:
 
     def _backward(self, batch: Prepared, share: float) -> torch.Tensor:
         total = torch.zeros((), device=self._compute.device)
-        for part in batch.split(math.ceil(len(batch.labels) / self.parts)):
-            weight = len(part.labels) / len(batch.labels)
+        for part in batch.split(math.ceil(len(batch.targets) / self.parts)):
+            weight = len(part.targets) / len(batch.targets)
             if self._graphs:
                 # What the step before left in the graph's memory is no longer needed.
                 torch.compiler.cudagraph_mark_step_begin()
@@ -92,13 +95,11 @@ class Stepper:
                 total += loss.detach()
         return total
 
-    def _loss(self, scores: torch.Tensor, batch: Prepared) -> torch.Tensor:
-        smoothing = self._config.optim.label_smoothing
-        loss = functional.cross_entropy(scores, batch.labels, label_smoothing=smoothing)
+    def _loss(self, outputs: torch.Tensor, batch: Prepared) -> torch.Tensor:
+        loss = self._criterion(outputs, batch.targets)
         if batch.partners is None:
             return loss
-        other = functional.cross_entropy(scores, batch.partners, label_smoothing=smoothing)
-        return loss * batch.share + other * (1 - batch.share)
+        return loss * batch.share + self._criterion(outputs, batch.partners) * (1 - batch.share)
 
     def update(self, lr: float, number: int) -> None:
         """Update the weights from the gradients, as update `number` (from 1) of the run."""

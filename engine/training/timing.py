@@ -65,7 +65,7 @@ class Clock:
     def restart(self) -> None:
         """Begin a new window right after the one before."""
         self.began = time.perf_counter()
-        self.wait = self.first_wait = 0.0
+        self.wait = self.first_wait = self.wait_squares = 0.0
         self.parts: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
         self.copy = self.gap = 0.0 if self._gpu else None
 
@@ -91,6 +91,7 @@ class Clock:
 
     def _count_wait(self, seconds: float, first: bool) -> None:
         self.wait += seconds
+        self.wait_squares += seconds * seconds
         if first:
             self.first_wait += seconds
 

@@ -30,8 +30,9 @@ from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.saving import Kind, Saver
 from gputrain.engine.training.schedule import Schedule
 from gputrain.engine.training.stepper import Stepper
+from gputrain.engine.training.tasks.task import is_better
 from gputrain.engine.training.timing import Clock
-from gputrain.engine.training.validate import METRIC, validate
+from gputrain.engine.training.validate import validate
 from gputrain.engine.training.windows import Windows
 
 
@@ -71,12 +72,12 @@ class Trainer:
         config = self._config
         self._compute = device.set_up(config, self._reporter.notice)
         images = data.prepare(config, self._reporter, self._control)
-        self._images = images.train
+        self._images, self._task = images.train, images.task
         self._reporter.phase(Phase.BUILDING, config.model.model)
-        network = model.build(config, len(images.train.classes), self._compute)
+        network = model.build(config, images.task, self._compute)
         self._flops = flops_per_image(network, config.data.image_size)
         self._clock = Clock(self._compute)
-        self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice)
+        self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice, self._task.loss)
         self._control.raise_if_stopped()
         pin = config.data.pin_memory and self._compute.is_gpu
         self._train_loader = loaders.enter_context(closing(self._loader(images.train, pin, train=True)))
@@ -87,8 +88,8 @@ class Trainer:
             if loader.note:
                 self._reporter.notice("info", loader.note)
         self._schedule = Schedule(config, len(self._train_loader))
-        self._feed = Feed(config, self._compute, train=True)
-        self._val_feed = Feed(config, self._compute, train=False)
+        self._feed = Feed(config, self._compute, train=True, task=self._task)
+        self._val_feed = Feed(config, self._compute, train=False, task=self._task)
         self._meter = Meter(self._compute, self._image_name)
         self._windows = Windows(
             self._reporter, self._train_loader, self._compute, self._clock, self._meter, self._bad_images
@@ -266,7 +267,8 @@ class Trainer:
         if self._val_loader is not None and (last or where.epoch % settings.validate_epochs == 0):
             best = self._validate(where.epoch - 1, self._val_loader)
         if settings.early_stop and where.worse >= settings.early_stop:
-            self._early = f"ended early: {where.worse} validations in a row were no better than {where.best:.2%}"
+            best_yet = f"{self._task.metric} {where.best:.4g}"
+            self._early = f"ended early: {where.worse} validations in a row were no better than {best_yet}"
         every = settings.checkpoint_epochs
         if best or (every and where.epoch % every == 0 and not self._control.stop):
             self._save("best" if best else "last")
@@ -277,7 +279,14 @@ class Trainer:
         began = time.perf_counter()
         part = self._part_size(self._config.data.val_batch_size or self._config.data.batch_size)
         found = validate(
-            self._stepper.evaluated, loader, self._val_feed, self._compute, self._control, self._reporter, part
+            self._stepper.evaluated,
+            loader,
+            self._val_feed,
+            self._compute,
+            self._control,
+            self._reporter,
+            part,
+            self._task.scores(),
         )
         self._bad_images.tell(loader.take_stats(), "validation")
         if found is None:
@@ -288,14 +297,15 @@ class Trainer:
             raise Diverged(
                 f"the validation loss is {metrics['loss']} after step {self.step}; lower lr, or clip gradients"
             )
-        best = where.best is None or metrics[METRIC] > where.best
-        where.best, where.worse = (metrics[METRIC], 0) if best else (where.best, where.worse + 1)
+        judged = metrics[self._task.metric]
+        best = is_better(self._task, judged, where.best)
+        where.best, where.worse = (judged, 0) if best else (where.best, where.worse + 1)
         self._reporter.send(
             Validated(
                 epoch=epoch,
                 step=where.step,
                 metrics=metrics,
-                metric=METRIC,
+                metric=self._task.metric,
                 best=best,
                 images=images,
                 seconds=time.perf_counter() - began,

@@ -93,6 +93,7 @@ class Windows:
             update=clock.parts["update"],
             launch_gap=clock.gap,
             first_batch_wait=clock.first_wait,
+            wait_squares=clock.wait_squares,
             grad_norm=reading.grad_norm if reading else None,
             loss_scale=reading.loss_scale if reading else None,
             queue_depth=self._depth / self._steps,

@@ -108,6 +108,11 @@ def test_gpu_memory_of_the_seeds_run_is_in_the_range_it_measured() -> None:
         ({"batch_size": 128}, "activations", 0.5),
         ({"optimizer": "adamw"}, "optimizer", 2.0),
         ({"momentum": 0.0}, "optimizer", 0.0),
+        ({"optimizer": "adam"}, "optimizer", 2.0),
+        ({"optimizer": "lamb"}, "optimizer", 2.0),
+        ({"optimizer": "rmsprop"}, "optimizer", 2.0),
+        ({"optimizer": "rmsprop", "momentum": 0.0}, "optimizer", 1.0),
+        ({"ema_decay": 0.999}, "optimizer", 2.0),
     ],
 )
 def test_each_part_of_gpu_memory_follows_its_setting(changes: dict[str, Any], name: str, factor: float) -> None:

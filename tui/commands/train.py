@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from gputrain.engine import launch, settings
-from gputrain.engine.adjust import Layer
-from gputrain.engine.configfile import read_config
+from gputrain.engine import launch
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.machine import inspect_machine
-from gputrain.engine.plan import Plan, make_plan
-from gputrain.profiles.choose import choose
+from gputrain.engine.plan import Plan
 from gputrain.tui.commands.table import print_table
 from gputrain.tui.commands.watch import watch
-
-DEFAULT_RECIPE = "demo"
+from gputrain.tui.planning import plan_of
 
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code of the run's outcome."""
-    plan = _plan(options)
+    plan = plan_of(options, inspect_machine())
     if options.dry_run:
         return _show(plan, options.json)
     if plan.refuses:
@@ -41,31 +35,6 @@ def run(options: argparse.Namespace) -> int:
         print(started.id)
         return EXIT_FINISHED
     return watch(launch.attach(started), options, owner=True)
-
-
-def _plan(options: argparse.Namespace) -> Plan:
-    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
-    if options.data:
-        overrides["data_dir"] = str(Path(options.data).expanduser().resolve())
-        overrides.setdefault("dataset", "imagefolder")
-    machine = inspect_machine()
-    if not options.config:
-        return choose(
-            machine,
-            recipe=options.recipe or DEFAULT_RECIPE,
-            profile=options.profile,
-            preset=options.preset,
-            overrides=overrides,
-        )
-    if options.recipe or options.profile or options.preset:
-        raise BadInput("--config holds all settings of a run: leave out --recipe, --profile and --preset")
-    config = settings.flatten(read_config(Path(options.config)))
-    return make_plan([Layer(_file_name(options.config), config), Layer("you", overrides, own=True)], machine)
-
-
-def _file_name(path: str) -> str:
-    """A file as the origin of settings."""
-    return Path(path).name
 
 
 def _show(plan: Plan, as_json: bool) -> int:

@@ -53,7 +53,7 @@ def test_without_changes_images_are_normalised() -> None:
     found = prepared([4, 9, 2])
     torch.testing.assert_close(found.images, normal(batch([4, 9, 2]).images), atol=1e-5, rtol=1e-5)
     assert found.images.is_contiguous(memory_format=torch.channels_last)
-    assert found.labels.tolist() == [4, 4, 2]
+    assert found.targets.tolist() == [4, 4, 2]
     assert found.partners is None
 
 
@@ -141,7 +141,7 @@ def test_with_both_each_batch_has_one() -> None:
 def test_parts_hold_all_of_a_batch() -> None:
     found = prepared([1, 2, 3, 4, 5], mixup=1.0)
     parts = list(found.split(2))
-    assert [len(part.labels) for part in parts] == [2, 2, 1]
+    assert [len(part.targets) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([part.images for part in parts]), found.images)
     assert torch.equal(torch.cat([part.partners for part in parts if part.partners is not None]), found.partners)  # type: ignore[arg-type]
     assert {part.share for part in parts} == {found.share}

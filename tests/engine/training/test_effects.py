@@ -20,6 +20,7 @@ from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Feed, Prepared
 from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.stepper import Stepper
+from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.timing import Clock
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
@@ -41,8 +42,10 @@ def prepared(run: RunConfig, compute: Compute = CPU) -> Prepared:
 
 
 def stepper(run: RunConfig, compute: Compute = CPU) -> Stepper:
-    network = model.build(run, 3, compute)
-    return Stepper(network, run, compute, Clock(compute), lambda _level, text: pytest.fail(text))
+    network = model.build(run, Classification(3), compute)
+    return Stepper(
+        network, run, compute, Clock(compute), lambda _level, text: pytest.fail(text), Classification(3).loss
+    )
 
 
 def seen_by_convolutions(network: nn.Module) -> list[torch.Tensor]:
@@ -129,7 +132,7 @@ def test_weight_decay_leaves_norms_and_biases_out() -> None:
 @pytest.mark.parametrize("name", RECIPE_MODELS)
 def test_the_recipes_models_compile_without_a_graph_break(name: str) -> None:
     compute = Compute(torch.device("cpu"), "a CPU", "bf16")
-    network = model.build(config(model=name), 3, compute)
+    network = model.build(config(model=name), Classification(3), compute)
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         with compute.autocast():

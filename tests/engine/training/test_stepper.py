@@ -23,6 +23,7 @@ from gputrain.engine.training.ema import Ema
 from gputrain.engine.training.recompute import recompute_blocks
 from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.stepper import Stepper
+from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.timing import Clock
 from gputrain.engine.training.windows import Windows
 
@@ -60,7 +61,7 @@ def gradients(network: nn.Module) -> list[torch.Tensor]:
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_parts_of_a_batch_give_the_gradients_of_the_whole(parts: int) -> None:
     network = network_without_batch_statistics()
-    stepper = Stepper(network, config(), CPU, Clock(CPU), quiet)
+    stepper = Stepper(network, config(), CPU, Clock(CPU), quiet, nn.functional.cross_entropy)
     loss = stepper.backward(batch(), 0.5)
     whole = gradients(network)
     stepper.discard()
@@ -73,7 +74,7 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(parts: int) -> None:
 
 def test_accumulated_batches_give_the_gradients_of_one() -> None:
     network = network_without_batch_statistics()
-    stepper = Stepper(network, config(), CPU, Clock(CPU), quiet)
+    stepper = Stepper(network, config(), CPU, Clock(CPU), quiet, nn.functional.cross_entropy)
     stepper.backward(batch(), 1.0)
     whole = gradients(network)
     stepper.discard()
@@ -85,10 +86,10 @@ def test_accumulated_batches_give_the_gradients_of_one() -> None:
 
 def test_mixed_labels_weigh_as_their_pixels_do() -> None:
     network = network_without_batch_statistics()
-    stepper = Stepper(network, config(label_smoothing=0.1), CPU, Clock(CPU), quiet)
+    stepper = Stepper(network, config(), CPU, Clock(CPU), quiet, Classification(3, 0.1).loss)
     mixed = batch()
-    mixed.partners, mixed.share = mixed.labels.roll(1), 0.7
-    targets = 0.7 * nn.functional.one_hot(mixed.labels, 3) + 0.3 * nn.functional.one_hot(mixed.partners, 3)
+    mixed.partners, mixed.share = mixed.targets.roll(1), 0.7
+    targets = 0.7 * nn.functional.one_hot(mixed.targets, 3) + 0.3 * nn.functional.one_hot(mixed.partners, 3)
     expected = nn.functional.cross_entropy(network(mixed.images), targets.float(), label_smoothing=0.1)
     torch.testing.assert_close(stepper.backward(mixed, 1.0), expected.detach())
 
@@ -96,7 +97,12 @@ def test_mixed_labels_weigh_as_their_pixels_do() -> None:
 def test_a_clipped_gradient_has_the_norm_that_was_asked_for_and_the_true_one_is_told() -> None:
     network = network_without_batch_statistics()
     stepper = Stepper(
-        network, config(clip_grad_norm=1e-3, optimizer="sgd", momentum=0.0, weight_decay=0.0), CPU, Clock(CPU), quiet
+        network,
+        config(clip_grad_norm=1e-3, optimizer="sgd", momentum=0.0, weight_decay=0.0),
+        CPU,
+        Clock(CPU),
+        quiet,
+        nn.functional.cross_entropy,
     )
     before = [p.detach().clone() for p in network.parameters()]
     stepper.backward(batch(), 1.0)
@@ -172,12 +178,20 @@ def test_a_model_without_blocks_says_so() -> None:
         CPU,
         Clock(CPU),
         lambda _, text: told.append(text),
+        nn.functional.cross_entropy,
     )
     assert told == ["gradient_checkpointing: alexnet has no blocks to recompute: off"]
 
 
 def test_an_average_of_a_recomputed_network_is_its_own() -> None:
-    stepper = Stepper(SimpleCNN(3, 4), config(ema_decay=0.9, gradient_checkpointing=True), CPU, Clock(CPU), quiet)
+    stepper = Stepper(
+        SimpleCNN(3, 4),
+        config(ema_decay=0.9, gradient_checkpointing=True),
+        CPU,
+        Clock(CPU),
+        quiet,
+        nn.functional.cross_entropy,
+    )
     with torch.no_grad():
         for parameter in stepper.network.parameters():
             parameter.zero_()

@@ -216,6 +216,7 @@ Return nvmlDeviceGetHandleByIndex_v2(Uint index, Device **device) {
 UINT_GETTER(nvmlDeviceGetPowerUsage, "power")                       /* mW */
 UINT_GETTER(nvmlDeviceGetEnforcedPowerLimit, "power_limit")         /* mW */
 UINT_GETTER(nvmlDeviceGetPowerManagementLimit, "power_limit")       /* mW */
+UINT_GETTER(nvmlDeviceGetPowerManagementDefaultLimit, "power_limit_default")
 UINT_GETTER(nvmlDeviceGetFanSpeed, "fan")                           /* % */
 UINT_GETTER(nvmlDeviceGetCurrPcieLinkGeneration, "pcie_generation")
 UINT_GETTER(nvmlDeviceGetCurrPcieLinkWidth, "pcie_width")
@@ -228,6 +229,12 @@ UINT_GETTER(nvmlDeviceGetPersistenceMode, "persistence")
 UINT_GETTER(nvmlDeviceGetPerformanceState, "performance_state")
 UINT_GETTER(nvmlDeviceGetComputeMode, "compute_mode")
 UINT_GETTER(nvmlDeviceGetMinorNumber, "minor")
+
+Return nvmlDeviceGetPowerManagementLimitConstraints(Device *device, Uint *lowest, Uint *highest) {
+    BEGIN(device);
+    *lowest = 0;
+    return unsigned_figure(device, "power_limit_max", highest);
+}
 
 Return nvmlDeviceGetIndex(Device *device, Uint *index) {
     BEGIN(device);

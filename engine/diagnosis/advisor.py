@@ -1,0 +1,62 @@
+"""Hints over time: raised and cleared by two windows in a row, so that none comes and goes with a moment. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gputrain.engine.diagnosis.rules import evaluate, ranked
+from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
+from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps
+
+EVALUATE_EVERY = WINDOW_SECONDS
+"""Seconds between evaluations; a hint is raised, and cleared, by two in a row, whose windows share no event."""
+_RANK = {"critical": 0, "warning": 1, "info": 2}
+
+
+class Advisor:
+    """Hints of a run as its events come; a clock of its own it has not."""
+
+    def __init__(self) -> None:
+        self._window = Window()
+        self._evaluated: float | None = None
+        self._before: dict[str, Hint] = {}
+        self._shown: dict[str, Hint] = {}
+        self.signals: Signals | None = None
+        """The signals of the newest evaluation."""
+
+    def feed(self, event: AnyEvent) -> None:
+        """Learn from one recorded event (its `mono` is the time)."""
+        self._window.feed(event)
+        if isinstance(event, PhaseChanged) and event.phase is Phase.ENDED:
+            self._before, self._shown = {}, {}
+        due = self._evaluated is None or event.mono - self._evaluated >= EVALUATE_EVERY
+        if due and isinstance(event, Steps | HardwareSample):
+            self._evaluate(event.mono)
+
+    def hints(self) -> tuple[Hint, ...]:
+        """What holds now, the most important first."""
+        return tuple(ranked(self._shown.values()))
+
+    def _evaluate(self, now: float) -> None:
+        signals = self._window.signals()
+        if signals is None:
+            return
+        self._evaluated, self.signals = now, signals
+        holds = evaluate(signals)
+        shown = {}
+        # Two in a row raise a hint, and one that is shown goes only when two in a row lack it.
+        for name in {**holds, **self._shown}:
+            hint, last, old = holds.get(name), self._before.get(name), self._shown.get(name)
+            if hint is not None and (last is not None or old is not None):
+                shown[name] = _steady(hint, old)
+            elif hint is None and last is not None and old is not None:
+                shown[name] = old
+        self._before, self._shown = holds, shown
+
+
+def _steady(hint: Hint, old: Hint | None) -> Hint:
+    """`hint`, not milder than it was: around a threshold it would change with every window."""
+    if old is not None and _RANK[old.severity] < _RANK[hint.severity]:
+        return msgspec.structs.replace(hint, severity=old.severity)
+    return hint

@@ -1,0 +1,102 @@
+"""What helps when something else than data holds a run back. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.diagnosis.tree import Fix
+
+VRAM_ROOM = 0.60
+"""Share of the GPU's memory at the peak up to which a batch twice as large is proposed."""
+
+
+def _room(s: Signals) -> bool:
+    return s.vram is not None and s.vram < VRAM_ROOM and bool(s.setting("batch_size", 0))
+
+
+def saving(s: Signals) -> Fix:
+    """Fewer checkpoints."""
+    steps, epochs = s.setting("checkpoint_steps", 0), s.setting("checkpoint_epochs", 1)
+    changes: dict[str, Any] = {"checkpoint_steps": 4 * steps} if steps else {"checkpoint_epochs": max(2, 4 * epochs)}
+    (name, value), *_ = changes.items()
+    return Fix(f"Save more rarely: {name}={value}.", changes)
+
+
+def validating(s: Signals) -> Fix:
+    """Fewer validations."""
+    every = 2 * s.setting("validate_epochs", 1)
+    return Fix(f"Validate more rarely: validate_epochs={every}; or on fewer images.", {"validate_epochs": every})
+
+
+def copy(s: Signals) -> Fix:
+    """Copies beside the computing."""
+    changes = {name: True for name in ("pin_memory", "non_blocking") if not s.setting(name, True)}
+    if changes:
+        return Fix("Page-locked, asynchronous copies overlap with computing.", changes)
+    return Fix("The copies are asynchronous already: check the PCIe generation and width of the GPU's slot.")
+
+
+def less_launching(s: Signals) -> Fix:
+    """More work in each kernel, or fewer launches."""
+    compiled = s.setting("compile", False)
+    if _room(s):
+        batch = 2 * s.setting("batch_size", 1)
+        return Fix(
+            f"Kernels are too short for the host to keep up with: bigger batches (batch_size={batch}; the best "
+            "learning rate changes with them)" + ("." if compiled else ", or compile the model."),
+            {"batch_size": batch} if compiled else {"batch_size": batch, "compile": True},
+        )
+    return Fix(
+        "Kernels are too short for the host to keep up with: use bigger batches"
+        + (" or compile_mode=reduce-overhead." if compiled else ", or compile the model."),
+        {"compile_mode": "reduce-overhead"} if compiled else {"compile": True},
+    )
+
+
+def host(s: Signals) -> Fix:
+    """Less for the host to do in a step."""
+    return Fix(
+        "Python, logging or a value that is fetched in each step (.item(), print of a loss) holds the steps up: "
+        "fetch it every few steps, or compile the model.",
+        {} if s.setting("compile", False) else {"compile": True},
+    )
+
+
+def inefficient(s: Signals) -> Fix:
+    """More work at a time."""
+    changes: dict[str, Any] = {"batch_size": 2 * s.setting("batch_size", 1)} if _room(s) else {}
+    changes |= {name: True for name in ("channels_last", "compile") if not s.setting(name, False)}
+    return Fix("Kernels run, but fill a part of the GPU: bigger batches, channels_last, fused kernels.", changes)
+
+
+def precision(s: Signals) -> Fix:
+    """Formats that tensor cores have."""
+    return Fix("bf16 (or fp16) or TF32 uses the tensor cores: precision=auto, tf32=true.", {"precision": "auto"})
+
+
+def cooling(s: Signals) -> Fix:
+    """Nothing that a setting could do; so the next two."""
+    return Fix("Check cooling, the power limit and the power supply: nvidia-smi -q -d PERFORMANCE tells more.")
+
+
+def neighbour(s: Signals) -> Fix:
+    """A GPU for each."""
+    return Fix("Move them to another GPU, or this run.")
+
+
+def contention(s: Signals) -> Fix:
+    """The cores back."""
+    return Fix("Move or renice the other programs: on the CPU each core that they use is one less to train with.")
+
+
+def compute_bound(s: Signals) -> Fix:
+    """Nothing is wrong; so the next."""
+    tensor = s.on_gpu and s.precision == "fp32"
+    offer = " Precision bf16 or fp16 may make the steps shorter." if tensor else ""
+    return Fix(f"The data keeps up: more workers would gain nothing.{offer}")
+
+
+def cpu_bound(s: Signals) -> Fix:
+    """A faster machine."""
+    return Fix("Nothing is wrong: a smaller model or smaller images, more cores, or a GPU would train faster.")

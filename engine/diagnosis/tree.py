@@ -1,0 +1,153 @@
+"""What a tree of causes is made of: questions to the signals, and causes that hold when all of theirs are answered yes.
+
+All of it is data, so that the same table decides, tells the evidence in words, and shows a person what was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.units import size
+
+Unit = Literal["share", "percent", "cores", "count", "times", "seconds", "bytes", "yes"]
+Severity = Literal["info", "warning", "critical"]
+
+LITTLE, MUCH, GRAVE = 0.05, 0.10, 0.20
+"""Shares of the time from which a loss is worth a word, a warning, an alarm (as in TensorFlow's and TraceML's)."""
+
+
+class Test(Struct, frozen=True):
+    """A question: is a figure within its bounds? Nobody knows where it was not measured."""
+
+    __test__ = False  # pytest takes it for a test otherwise
+
+    figure: Callable[[Signals], float | None]
+    words: str
+    """A sentence part with ``{}`` in the figure's place."""
+    least: float | None = None
+    below: float | None = None
+    unit: Unit = "share"
+
+    def answer(self, s: Signals) -> bool | None:
+        """Whether the figure is within the bounds; None: it was not measured."""
+        value = self.figure(s)
+        if value is None:
+            return None
+        return (self.least is None or value >= self.least) and (self.below is None or value < self.below)
+
+    def told(self, s: Signals) -> str:
+        """The figure in words."""
+        return self.words.format(amount(self.figure(s), self.unit))
+
+    def asked(self, s: Signals) -> str:
+        """The figure in words beside what it is held against."""
+        bounds = [f"≥ {amount(self.least, self.unit)}"] if self.least is not None else []
+        bounds += [f"< {amount(self.below, self.unit)}"] if self.below is not None else []
+        return self.told(s) + (f" (asked: {', '.join(bounds)})" if bounds and self.unit != "yes" else "")
+
+
+def amount(value: float | None, unit: Unit) -> str:
+    """A figure for a person: ``23 %``, ``1.5``, ``unknown``."""
+    if value is None:
+        return "unknown"
+    match unit:
+        case "share":
+            return f"{100 * value:.0f} %"
+        case "percent":
+            return f"{value:.0f} %"
+        case "count":
+            return f"{value:.0f}"
+        case "times":
+            return f"{value:.1f}×"
+        case "seconds":
+            return f"{value:.1f} s" if value >= 1 else f"{1000 * value:.0f} ms"
+        case "bytes":
+            return size(int(value))
+        case "yes":
+            return "" if value else "not "
+    return f"{value:.1f}"
+
+
+class Fix(Struct, frozen=True):
+    """What to do."""
+
+    action: str
+    changes: dict[str, Any] = {}
+    """Settings that would put it into effect."""
+
+
+class Cause(Struct, frozen=True):
+    """One thing that may hold a run back. The title has no figures, so that it changes only with its meaning."""
+
+    id: str
+    title: str
+    tests: tuple[Test, ...]
+    fix: Callable[[Signals], Fix]
+    disproof: str
+    """What would show that it is something else."""
+    costs: Callable[[Signals], float | None]
+    """Share of the time that it costs."""
+    more: tuple[Test, ...] = ()
+    """Figures that are told with it, but decide nothing."""
+    severity: Severity | None = None
+    """None: by what it costs."""
+
+    def holds(self, s: Signals) -> bool | None:
+        """Whether it is a cause; None: it would be if what was not measured said so."""
+        answers = [test.answer(s) for test in self.tests]
+        if False in answers:
+            return False
+        return None if None in answers else True
+
+    def grave(self, s: Signals) -> Severity:
+        """How grave it is."""
+        if self.severity is not None:
+            return self.severity
+        cost = self.costs(s) or 0.0
+        return "critical" if cost >= GRAVE else "warning" if cost >= MUCH else "info"
+
+    def evidence(self, s: Signals) -> list[str]:
+        """The figures that speak for it, in words."""
+        known = (test for test in (*self.tests, *self.more) if test.figure(s) is not None and test.unit != "yes")
+        return list(dict.fromkeys(test.told(s) for test in known))
+
+    def missing(self, s: Signals) -> list[str]:
+        """The figures that nobody measured, in words."""
+        return [test.words.format("…") for test in self.tests if test.answer(s) is None]
+
+    def step(self, s: Signals) -> str:
+        """What was asked about it, and the answer: a line of the path."""
+        holds = self.holds(s)
+        if holds:
+            return f"✓ {self.title}: {'; '.join(test.asked(s) for test in self.tests)}"
+        if holds is None:
+            return f"? {self.title}: not measured: {'; '.join(self.missing(s))}"
+        failed = next(test for test in self.tests if test.answer(s) is False)
+        return f"✗ {self.title}: {failed.asked(s)}"
+
+
+class Walk(Struct, frozen=True):
+    """What was found on the way through causes of which one at a time is right."""
+
+    found: Cause | None
+    path: tuple[str, ...]
+    open: tuple[Cause, ...]
+    """Causes that were passed because their figures were not measured."""
+
+
+def walk(causes: Iterable[Cause], s: Signals) -> Walk:
+    """The first of `causes` that holds."""
+    path: list[str] = []
+    unknown: list[Cause] = []
+    for cause in causes:
+        holds = cause.holds(s)
+        path.append(cause.step(s))
+        if holds:
+            return Walk(cause, tuple(path), tuple(unknown))
+        if holds is None:
+            unknown.append(cause)
+    return Walk(None, tuple(path), tuple(unknown))

@@ -1,0 +1,256 @@
+"""From events to signals: keeps the newest events of training and makes means and shares of them. Pure.
+
+Time is the events' own; what is kept is what came within the window before the newest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.events import (
+    AnyEvent,
+    DataReady,
+    GpuSample,
+    HardwareSample,
+    LoaderStats,
+    ModelReady,
+    Phase,
+    PhaseChanged,
+    RunStarted,
+    Steps,
+)
+
+WINDOW_SECONDS = 12.0
+_STALLS_KEPT = 8
+"""Checkpoints and validations are rare: their share is of the newest complete cycles, from end to end."""
+WARM_UP_SECONDS, WARM_UP_STEPS = 5.0, 10
+"""Until both have passed, the queue that was filled before the first step flatters every figure."""
+_LEAST_SECONDS = 4.0
+"""Time spent on steps below which a window says nothing."""
+_STALLS = (Phase.SAVING, Phase.VALIDATING)
+_AT_WORK = (Phase.TRAINING, Phase.WARMING_UP, *_STALLS)
+
+
+class Window:
+    """Keeps the newest events of training and makes signals of them."""
+
+    def __init__(self, seconds: float = WINDOW_SECONDS, warm_up: float = WARM_UP_SECONDS) -> None:
+        self._seconds, self._warm_up = seconds, warm_up
+        self._settings: dict[str, Any] = {}
+        self._usable_cores: float | None = None
+        self._images = 0
+        self._device = self._precision = ""
+        self._phase = Phase.STARTING
+        self._phase_began = 0.0
+        self._began: float | None = None
+        self._warm_steps = 0
+        self._now = 0.0
+        self._stalls: dict[Phase, deque[tuple[float, float]]] = {phase: deque(maxlen=_STALLS_KEPT) for phase in _STALLS}
+        self._steps: deque[Steps] = deque()
+        self._loader: deque[LoaderStats] = deque()
+        self._hardware: deque[HardwareSample] = deque()
+
+    def feed(self, event: AnyEvent) -> None:
+        """Learn from one event; those outside training change no signal."""
+        self._now = max(self._now, event.mono)
+        training = self._phase is Phase.TRAINING
+        match event:
+            case RunStarted():
+                self._settings, self._usable_cores = dict(event.settings), event.usable_cores or None
+            case DataReady():
+                self._images = event.train_images
+            case ModelReady():
+                self._device, self._precision = event.device, event.precision
+            case PhaseChanged():
+                self._enter(event.phase)
+            case Steps() if training:
+                self._take_steps(event)
+            case LoaderStats() if training and self.warm:
+                self._loader.append(event)
+            case HardwareSample() if training and self.warm:
+                self._hardware.append(event)
+        self._forget()
+
+    @property
+    def warm(self) -> bool:
+        """Whether the start of the training has passed."""
+        return (
+            self._began is not None and self._now - self._began >= self._warm_up and self._warm_steps >= WARM_UP_STEPS
+        )
+
+    def signals(self) -> Signals | None:
+        """The signals now; None outside training, and while there is too little to judge by."""
+        seconds = sum(one.window_seconds for one in self._steps)
+        if self._phase not in _AT_WORK or seconds < _LEAST_SECONDS:
+            return None
+        parts = (self._of_steps(seconds), self._of_phases(), self._of_loader(), self._of_host(), self._of_gpu())
+        signals = Signals(
+            wait=sum(one.data_wait for one in self._steps) / seconds,
+            compute=sum(one.compute for one in self._steps) / seconds,
+            settings=self._settings,
+            on_gpu=self._device.startswith("cuda"),
+            precision=self._precision,
+            workers=self._settings.get("num_workers", 0),
+            usable_cores=self._usable_cores,
+        )
+        for part in parts:
+            signals = msgspec.structs.replace(signals, **part)
+        return signals
+
+    def _enter(self, phase: Phase) -> None:
+        if phase is self._phase:
+            return
+        if self._phase in _STALLS and self.warm:
+            self._stalls[self._phase].append((self._phase_began, self._now))
+        self._phase, self._phase_began = phase, self._now
+        if phase is Phase.TRAINING and self._began is None:
+            self._began = self._now
+
+    def _take_steps(self, event: Steps) -> None:
+        if self.warm:
+            self._steps.append(event)
+        else:
+            self._warm_steps += event.window_steps
+
+    def _forget(self) -> None:
+        oldest = self._now - self._seconds
+        kept: deque[Any]
+        for kept in (self._steps, self._loader, self._hardware):
+            while kept and kept[0].mono <= oldest:
+                kept.popleft()
+
+    def _of_steps(self, seconds: float) -> dict[str, Any]:
+        newest, steps = self._steps[-1], sum(one.window_steps for one in self._steps)
+        gaps = [one.launch_gap for one in self._steps if one.launch_gap is not None]
+        copies = [one.copy for one in self._steps if one.copy is not None]
+        retries = [one.alloc_retries for one in self._steps if one.alloc_retries is not None]
+        held = [
+            one.vram_reserved / one.vram_allocated for one in self._steps if one.vram_reserved and one.vram_allocated
+        ]
+        return {
+            "first_wait": sum(one.first_batch_wait for one in self._steps) / seconds,
+            "copy": sum(copies) / seconds if copies else None,
+            "other": sum(one.other for one in self._steps) / seconds,
+            "launch_gap": sum(gaps) / seconds if gaps else None,
+            "wait_cv": self._wait_cv(steps),
+            "step_seconds": seconds / steps if steps else None,
+            "rate": sum(one.images_per_second * one.window_seconds for one in self._steps) / seconds,
+            "epoch": newest.epoch,
+            "alloc_retries": retries[-1] - retries[0] if retries else None,
+            "vram_reserved": min(held) if held else None,
+        }
+
+    def _wait_cv(self, steps: int) -> float | None:
+        squares = [one.wait_squares for one in self._steps if one.wait_squares is not None]
+        total = math.fsum(one.data_wait for one in self._steps)
+        if len(squares) < len(self._steps) or total <= 0 or steps < 1:
+            return None
+        mean = total / steps
+        return math.sqrt(max(0.0, math.fsum(squares) / steps - mean * mean)) / mean
+
+    def _of_phases(self) -> dict[str, Any]:
+        """Shares of the wall time in which the run did something else than train."""
+        return {"saving": self._stalled(Phase.SAVING), "validating": self._stalled(Phase.VALIDATING)}
+
+    def _stalled(self, phase: Phase) -> float:
+        """Share of the time from the end of the first stall to that of the last; 0 before there are two."""
+        stalls = self._stalls[phase]
+        if len(stalls) < 2:
+            return 0.0
+        span = stalls[-1][1] - stalls[0][1]
+        since = self._now - stalls[-1][1]
+        if since > span / (len(stalls) - 1):
+            # They have become rarer.
+            span += since
+        return sum(end - start for start, end in list(stalls)[1:]) / span if span > 0 else 0.0
+
+    def _of_loader(self) -> dict[str, Any]:
+        if not self._loader:
+            return {}
+        newest = self._loader[-1]
+        worked = [(one, (one.busy if one.busy is not None else 1.0) * one.seconds) for one in self._loader]
+        read = sum(one.bytes_read for one in self._loader if one.bytes_read is not None)
+        disk = [one.disk_bytes for one in self._loader if one.disk_bytes is not None]
+        slowest = max(self._loader, key=lambda one: one.slowest or 0.0)
+        seconds, samples = sum(one.seconds for one in self._loader), sum(one.samples for one in self._loader)
+        return {
+            # Without workers the loop itself is counted as one.
+            "workers": 0 if newest.kind == "inline" else newest.workers,
+            "kind": newest.kind,
+            "sample_rate": samples / seconds if seconds > 0 else None,
+            "busy": mean((one.busy, one.seconds) for one in self._loader),
+            "cpu_ratio": mean((one.cpu_ratio, weight) for one, weight in worked),
+            "run_delay": mean((one.run_delay, weight) for one, weight in worked),
+            "read_share": mean((one.read_share, weight) for one, weight in worked),
+            "lock_share": mean((one.lock_share, one.seconds) for one in self._loader),
+            "data_bytes": round(read / samples * self._images) if read and samples and self._images else None,
+            "from_disk": min(1.0, sum(disk) / read) if disk and read else None,
+            "slowest": slowest.slowest,
+            "slowest_image": slowest.slowest_image,
+        }
+
+    def _of_host(self) -> dict[str, Any]:
+        if not self._hardware:
+            return {}
+        newest = self._hardware[-1]
+        used = None
+        if newest.ram_total and newest.ram_available is not None:
+            used = 1 - newest.ram_available / newest.ram_total
+        shm = newest.shm_used / newest.shm_total if newest.shm_total and newest.shm_used is not None else None
+        return {
+            "usable_cores": newest.usable_cores or self._usable_cores,
+            "host_cores": newest.host_cores or None,
+            "affinity": len(newest.per_core) or None,
+            **{name: self._host_mean(name) for name in ("run_cpu", "foreign_cpu", "psi_io", "psi_memory_full")},
+            "cpu": self._host_mean("cpu_percent"),
+            "throttled": self._host_mean("throttled_share"),
+            "ram_used": used,
+            "ram_total": newest.ram_total,
+            "run_memory": newest.run_pss if newest.run_pss is not None else newest.run_rss,
+            "shm_used": shm,
+        }
+
+    def _host_mean(self, name: str) -> float | None:
+        return mean((getattr(one, name), one.interval) for one in self._hardware)
+
+    def _of_gpu(self) -> dict[str, Any]:
+        found = [(gpu, one.interval) for one in self._hardware if (gpu := self._own_gpu(one)) is not None]
+        if not found:
+            return {}
+        newest = found[-1][0]
+        peaks = [one.vram_peak for one in self._steps if one.vram_peak is not None]
+        reasons = Counter(reason for gpu, _ in found for reason in gpu.throttle)
+        clocks = [
+            (gpu.sm_clock / gpu.sm_clock_max, seconds) for gpu, seconds in found if gpu.sm_clock and gpu.sm_clock_max
+        ]
+        return {
+            "utilization": mean((gpu.utilization, seconds) for gpu, seconds in found),
+            "sm_activity": mean((gpu.sm_activity, seconds) for gpu, seconds in found),
+            "tensor_activity": mean((gpu.tensor_activity, seconds) for gpu, seconds in found),
+            "clock": mean(clocks),
+            "slowed_by": tuple(sorted(reason for reason, count in reasons.items() if 2 * count >= len(found))),
+            "gpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.processes if not one.ours),
+            "vram": max(peaks) / newest.memory_total if peaks and newest.memory_total else None,
+        }
+
+    def _own_gpu(self, sample: HardwareSample) -> GpuSample | None:
+        """The GPU that the run's device names; CUDA counts only those that it shows."""
+        number = self._device.partition(":")[2]
+        if not self._device.startswith("cuda"):
+            return None
+        wanted = int(number) if number.isdigit() else 0
+        return next((gpu for gpu in sample.gpus if gpu.cuda_index == wanted and not gpu.error), None)
+
+
+def mean(values: Iterable[tuple[float | None, float]]) -> float | None:
+    """Mean of values with their weights, of those that were measured; None without any."""
+    known = [(value, weight) for value, weight in values if value is not None and weight > 0]
+    if not known:
+        return None
+    return math.fsum(value * weight for value, weight in known) / math.fsum(weight for _, weight in known)

@@ -1,0 +1,63 @@
+"""One class for each image: cross-entropy, accuracy, and top-5 accuracy where that says something."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.training.tasks.task import Scores
+
+_TOP = 5
+
+
+class Classification:
+    """See `Task`. The targets are the labels: classes from 0, which a flip does not change."""
+
+    metric = "accuracy"
+    higher_is_better = True
+    group = 1
+
+    def __init__(self, classes: int, label_smoothing: float = 0.0) -> None:
+        self.outputs = classes
+        self._smoothing = label_smoothing
+
+    def check(self, config: RunConfig) -> None:
+        """See `Task`: every augmentation keeps the class, and labels can be mixed."""
+
+    def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
+        """See `Task`."""
+        return labels
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """See `Task`: cross-entropy, with the share of `label_smoothing` spread over all classes."""
+        return functional.cross_entropy(outputs, targets, label_smoothing=self._smoothing)
+
+    def scores(self) -> Scores:
+        """See `Task`."""
+        return ClassScores()
+
+
+class ClassScores:
+    """See `Scores`: ``loss`` (without smoothing), ``accuracy`` and, from six classes on, ``accuracy_top5``."""
+
+    def __init__(self) -> None:
+        self._sums: torch.Tensor | None = None
+        self._count = self._classes = 0
+
+    def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """See `Scores`."""
+        loss = functional.cross_entropy(outputs, targets, reduction="sum")
+        best = outputs.topk(min(_TOP, outputs.shape[1]), dim=1).indices == targets[:, None]
+        sums = torch.stack((loss, best[:, 0].sum(), best.sum())).double()
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._count, self._classes = self._count + len(targets), outputs.shape[1]
+
+    def metrics(self) -> dict[str, float]:
+        """See `Scores`."""
+        assert self._sums is not None, "nothing was validated"
+        loss, top1, top5 = (self._sums / self._count).tolist()
+        metrics = {"loss": loss, "accuracy": top1}
+        if self._classes > _TOP:
+            metrics["accuracy_top5"] = top5
+        return metrics

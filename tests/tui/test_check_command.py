@@ -1,0 +1,84 @@
+"""``gputrain-tui check``: what it prints, its JSON and its exit code, with and without a GPU and a torch for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.nvml import NvmlStandIn
+
+COMMAND = [sys.executable, "-m", "gputrain.tui.cli", "check"]
+
+
+def check(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], env={**os.environ, **env}, capture_output=True, text=True)
+
+
+@pytest.fixture
+def cpu_only_torch(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the CPU-only wheel of torch is installed."""
+    for package, version in (("torch", "2.15.0+cpu"), ("torchvision", "0.30.0+cpu")):
+        folder = tmp_path / "site" / package
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+        (folder / "version.py").write_text(f"__version__ = '{version}'\ncuda = None\n")
+    return {"PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")))}
+
+
+def test_a_machine_without_a_gpu_works_and_says_that_it_trains_on_the_cpu() -> None:
+    done = check("--no-speed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a run would train on the CPU" in done.stdout
+    assert "recommended        batch_size 64, num_workers" in done.stdout
+    assert done.stdout.rstrip().endswith("a run would work here: 0 problems, 0 warnings")
+
+
+def test_a_gpu_that_is_asked_for_and_missing_fails_with_the_reason() -> None:
+    done = check("--no-speed", "device=cuda")
+    assert done.returncode == 1
+    assert "problem: device: cuda needs a GPU, and here: no NVIDIA driver" in done.stdout
+
+
+def test_everything_as_json() -> None:
+    done = check("--no-speed", "--json", "--recipe", "demo")
+    told = json.loads(done.stdout)
+    assert told["works"] is True
+    assert told["recommended"]["batch_size"] == "64"
+    assert told["examined"]["machine"]["torch"]["version"]
+    assert told["examined"]["speed"] is None
+    assert {line["topic"] for line in told["lines"]} >= {"software", "gpu", "cpu", "memory", "disk", "limits", "run"}
+
+
+def test_the_cpu_only_wheel_is_named_as_the_cause(nvml_stand_in: NvmlStandIn, cpu_only_torch: dict[str, str]) -> None:
+    nvml_stand_in.gpus(1)
+    env = {**nvml_stand_in.env, **cpu_only_torch}
+    line = "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/cu130"
+    done = check("--no-speed", **env)
+    assert done.returncode == 1
+    cause = "torch 2.15.0+cpu is built for the CPU only, though there is NVIDIA GeForce RTX 3090"
+    assert f"problem: {cause}" in done.stdout
+    assert f"  {line}" in done.stdout
+    for asked, kind in (("cuda", "refused: device: cuda needs a GPU, and here"), ("auto", "warning: device: training")):
+        arguments = ["train", "--dry-run", "--plain", f"device={asked}"]
+        plan = subprocess.run(
+            [*COMMAND[:-1], *arguments], env={**os.environ, **env}, capture_output=True, text=True
+        ).stdout
+        assert kind in plan
+        assert cause in plan
+        assert line in plan
+
+
+def test_a_torch_that_cannot_be_imported_is_a_problem(cpu_only_torch: dict[str, str]) -> None:
+    done = check(**cpu_only_torch)
+    assert done.returncode == 1
+    assert "problem: the speed test ended with exit code 1" in done.stdout
+
+
+def test_bad_input_is_a_problem_too() -> None:
+    done = check("--no-speed", "--recipe", "demos")
+    assert done.returncode == 1
+    assert "problem: unknown recipe 'demos'; did you mean 'demo'?" in done.stdout

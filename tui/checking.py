@@ -1,0 +1,73 @@
+"""The system check together with the plan of what is to run: for the command and the screen. No screen here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from gputrain.engine.check.examine import Examined, Tell, examine
+from gputrain.engine.check.report import Line, works
+from gputrain.engine.errors import BadInput
+from gputrain.engine.files import cache_home
+from gputrain.engine.machine import Machine
+from gputrain.engine.plan import Plan
+
+_TOLD = ("images per update", "RAM", "VRAM", "time")
+"""The plan's facts that belong to a check."""
+_RECOMMENDED = ("batch_size", "num_workers", "prefetch_factor", "precision")
+
+
+class Checked(Struct, frozen=True):
+    """The outcome of a check."""
+
+    works: bool
+    """Whether a run of the chosen recipe would work here."""
+    recommended: dict[str, str]
+    """Settings that the plan would use, by name."""
+    lines: tuple[Line, ...]
+    examined: Examined
+
+
+def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell: Tell) -> Checked:
+    """Check `machine` for the plan that `make_plan` gives. `tell` hears the findings as they come."""
+    lines: list[Line] = []
+
+    def say(found: list[Line]) -> None:
+        lines.extend(found)
+        tell(found)
+
+    try:
+        plan: Plan | None = make_plan()
+        last = _run_lines(plan) if plan else []
+    except BadInput as error:
+        plan, last = None, [Line("run", "plan", str(error), "problem")]
+    device = plan.config.device if plan else "auto"
+    examined = examine(machine, data=_data_path(plan), device=device, speed=speed, tell=say)
+    say(last)
+    rows = {row.setting: row.value for row in plan.rows} if plan else {}
+    recommended = {name: rows[name] for name in _RECOMMENDED if name in rows}
+    return Checked(works(lines), recommended, tuple(lines), examined)
+
+
+def _data_path(plan: Plan | None) -> Path:
+    """Where the images lie, or would be drawn and cached."""
+    folder = plan.config.data.data_dir if plan else ""
+    return Path(folder) if folder else cache_home()
+
+
+def _run_lines(plan: Plan) -> list[Line]:
+    """What the plan says of the run."""
+    rows = {row.setting: row for row in plan.rows}
+    config = plan.config
+    recommended = ", ".join(f"{name} {rows[name].value}" for name in _RECOMMENDED)
+    lines = [
+        Line("run", "chosen", f"recipe {config.recipe or 'none'}, profile {config.profile}, preset {config.preset}"),
+        Line("run", "device", rows["device"].note or rows["device"].value),
+        Line("run", "recommended", recommended),
+        *(Line("run", name, text) for name, text in plan.facts if name in _TOLD),
+    ]
+    lines += [Line("run", "adjusted", text, "note") for text in plan.adjustments]
+    lines += [Line("run", "plan", text, "warning") for text in plan.warnings]
+    return lines + [Line("run", "plan", text, "problem") for text in plan.refuses]

@@ -1,0 +1,40 @@
+"""The plan that a command line asks for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gputrain.engine import settings
+from gputrain.engine.adjust import Layer
+from gputrain.engine.configfile import read_config
+from gputrain.engine.errors import BadInput
+from gputrain.engine.machine import Machine
+from gputrain.engine.plan import Plan, make_plan
+from gputrain.profiles.choose import choose
+
+DEFAULT_RECIPE = "demo"
+
+
+def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
+    """The plan of a command's ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings.
+
+    Raises BadInput.
+    """
+    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
+    if options.data:
+        overrides["data_dir"] = str(Path(options.data).expanduser().resolve())
+        overrides.setdefault("dataset", "imagefolder")
+    if not options.config:
+        return choose(
+            machine,
+            recipe=options.recipe or DEFAULT_RECIPE,
+            profile=options.profile,
+            preset=options.preset,
+            overrides=overrides,
+        )
+    if options.recipe or options.profile or options.preset:
+        raise BadInput("--config holds all settings of a run: leave out --recipe, --profile and --preset")
+    config = settings.flatten(read_config(Path(options.config)))
+    return make_plan([Layer(Path(options.config).name, config), Layer("you", overrides, own=True)], machine)

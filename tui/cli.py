@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     _add_tail(commands)
     _add_stop(commands)
+    _add_diagnose(commands)
     _add_log(commands)
     _add_monitor(commands)
     _add_lists(commands)
@@ -149,6 +150,18 @@ def _add_monitor(commands: _Commands) -> None:
     output = monitor.add_mutually_exclusive_group()
     output.add_argument("--plain", action="store_true", help="CSV rows, also in a terminal")
     output.add_argument("--json", action="store_true", help="JSON lines: a sample each")
+
+
+def _add_diagnose(commands: _Commands) -> None:
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="say what holds a run back, and what to change",
+        description="Say what holds a run back, running or over: the cause, its evidence, what to change, the rate to "
+        "expect of that, and what would show that it is something else.",
+    )
+    diagnose.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, HOST:RUN, or: last")
+    diagnose.add_argument("--why", action="store_true", help="show what was asked on the way to each cause")
+    diagnose.add_argument("--json", action="store_true", help="one JSON object, with the signals")
 
 
 def _add_lists(commands: _Commands) -> None:

@@ -15,6 +15,8 @@ _SAME_CORE = 0.05
 class Signals(Struct, frozen=True, kw_only=True):
     """One window. Shares are 0…1 of the time spent on steps; None is what nobody could measure."""
 
+    seconds: float = 0.0
+    """Time on steps in the window."""
     wait: float
     """Share in which the loop waited for a batch."""
     first_wait: float = 0.0

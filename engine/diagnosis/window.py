@@ -91,6 +91,7 @@ class Window:
             return None
         parts = (self._of_steps(seconds), self._of_phases(), self._of_loader(), self._of_host(), self._of_gpu())
         signals = Signals(
+            seconds=seconds,
             wait=sum(one.data_wait for one in self._steps) / seconds,
             compute=sum(one.compute for one in self._steps) / seconds,
             settings=self._settings,

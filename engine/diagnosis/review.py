@@ -1,0 +1,95 @@
+"""The verdict on a recorded run, over or not: each window judged, and in how many each cause held. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gputrain.engine.diagnosis.rules import evaluate, ranked
+from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
+from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, RunStarted, Steps
+
+_OFTEN = 0.25
+"""Share of the windows from which a cause is a part of the verdict on the whole; a newest one is in any case."""
+
+
+class Finding(Struct, frozen=True):
+    """A cause, as it was seen last, and how often it held."""
+
+    hint: Hint
+    windows: int
+
+
+class Review(Struct, frozen=True):
+    """What a record says about what held the run back."""
+
+    run_id: str
+    ended: bool
+    windows: int
+    """How many were judged, of up to 12 s each."""
+    seconds: float
+    """Time on steps in them."""
+    findings: tuple[Finding, ...]
+    """The most important first."""
+    signals: Signals | None
+    """Those of the newest window."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; figures that nobody measured are null."""
+        named: dict[str, Any] = msgspec.to_builtins(self)
+        named["findings"] = [
+            {
+                **msgspec.to_builtins(one.hint),
+                "windows": one.windows,
+                "prediction": msgspec.to_builtins(one.hint.prediction),
+            }
+            for one in self.findings
+        ]
+        return named
+
+
+def review(events: Iterable[AnyEvent]) -> Review:
+    """Judge all windows of a record, one after the other; the last may be shorter."""
+    window = Window()
+    name, ended, due = "", False, None
+    last: Signals | None = None
+    judged: list[tuple[Signals, dict[str, Hint]]] = []
+    for event in events:
+        match event:
+            case RunStarted():
+                name = event.run_id
+            case PhaseChanged(phase=Phase.STOPPING | Phase.ENDED):
+                # What came before the end is judged as it stands.
+                last, ended = last or window.signals(), ended or event.phase is Phase.ENDED
+        window.feed(event)
+        if isinstance(event, Steps | HardwareSample) and (due is None or event.mono >= due):
+            signals = window.signals()
+            if signals is not None:
+                judged.append((signals, evaluate(signals)))
+                due = event.mono + WINDOW_SECONDS
+    last = last or window.signals()
+    if last is not None and (not judged or last != judged[-1][0]):
+        judged.append((last, evaluate(last)))
+    return _summed(name, ended, judged)
+
+
+def _summed(name: str, ended: bool, judged: list[tuple[Signals, dict[str, Hint]]]) -> Review:
+    newest = judged[-1][1] if judged else {}
+    seen: dict[str, Finding] = {}
+    for _, hints in judged:
+        for cause, hint in hints.items():
+            before = seen[cause].windows if cause in seen else 0
+            seen[cause] = Finding(hint, before + 1)
+    kept = {
+        cause: one
+        for cause, one in seen.items()
+        if one.windows >= _OFTEN * len(judged) or (not ended and cause in newest)
+    }
+    order = {hint.id: place for place, hint in enumerate(ranked(one.hint for one in kept.values()))}
+    findings = sorted(kept.values(), key=lambda one: order[one.hint.id])
+    seconds = sum(signals.seconds for signals, _ in judged)
+    return Review(name, ended, len(judged), round(seconds, 1), tuple(findings), judged[-1][0] if judged else None)

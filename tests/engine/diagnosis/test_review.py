@@ -1,0 +1,58 @@
+"""The verdict on a whole record: windows that share no event, rare causes left out, the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from made_events import second, started
+
+from gputrain.engine.diagnosis.review import review
+from gputrain.engine.events import AnyEvent, Phase, PhaseChanged
+
+
+def events(waits: dict[range, float], *more: AnyEvent) -> Iterator[AnyEvent]:
+    yield from started()
+    for seconds, wait in waits.items():
+        for at in seconds:
+            yield from second(float(at), wait=wait, utilization=97.0 if wait < 0.1 else 50.0)
+    yield from more
+
+
+def test_a_cause_that_held_throughout_is_the_verdict() -> None:
+    found = review(events({range(11, 60): 0.4}, PhaseChanged(mono=60.0, phase=Phase.ENDED)))
+    assert (found.run_id, found.ended, found.windows) == ("r", True, 5)
+    assert [(one.hint.id, one.windows) for one in found.findings] == [("few-workers", 5)]
+
+
+def test_what_was_rare_is_left_out_once_the_run_is_over_and_told_while_it_is_news() -> None:
+    waits = {range(11, 150): 0.01, range(150, 165): 0.4}
+    over = review(events(waits, PhaseChanged(mono=165.0, phase=Phase.ENDED)))
+    assert [one.hint.id for one in over.findings] == ["compute-bound"]
+    running = review(events(waits))
+    assert [one.hint.id for one in running.findings] == ["few-workers", "compute-bound"]
+    assert not running.ended
+
+
+def test_a_stop_does_not_hide_the_last_window() -> None:
+    stopped = (PhaseChanged(mono=20.0, phase=Phase.STOPPING), PhaseChanged(mono=20.5, phase=Phase.ENDED))
+    found = review(events({range(11, 20): 0.4}, *stopped))
+    assert found.ended
+    assert [one.hint.id for one in found.findings] == ["few-workers"]
+
+
+def test_a_short_run_is_not_judged() -> None:
+    found = review(events({range(11, 16): 0.4}))
+    assert (found.windows, found.findings, found.signals) == (0, (), None)
+    assert review([]).windows == 0
+
+
+def test_as_json_it_has_the_hint_the_count_and_the_signals() -> None:
+    told = json.loads(json.dumps(review(events({range(11, 60): 0.4})).as_json()))
+    (finding,) = told["findings"]
+    assert finding["id"] == "few-workers"
+    assert finding["windows"] == 5
+    assert finding["prediction"]["high"] > 0
+    assert told["signals"]["wait"] == pytest.approx(0.4)
+    assert told["signals"]["sm_activity"] is None

@@ -1,0 +1,80 @@
+"""``gputrain-tui diagnose RUN``: what held a run back, judged from its record, running or over."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+
+from gputrain.engine import record, runs
+from gputrain.engine.diagnosis.review import Finding, Review, review
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.events import AnyEvent, Prediction
+from gputrain.engine.remote import attachment, name
+from gputrain.engine.text import plain
+from gputrain.engine.units import duration
+from gputrain.tui.format import rate
+
+_SIGNS = {"critical": "▲ critical", "warning": "▲ warning", "info": "● info"}
+_TOO_SHORT = "too short to judge: the queue is filled for 5 s, and 4 s of steps are needed after that"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the verdict."""
+    try:
+        found = review(_events(options.run))
+    except OSError as error:
+        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
+        return EXIT_FAILED
+    if options.json:
+        print(json.dumps(found.as_json()))
+        return EXIT_FINISHED
+    for line in verdict_lines(found, why=options.why):
+        print(line)
+    return EXIT_FINISHED
+
+
+def _events(run_name: str) -> Iterator[AnyEvent]:
+    """What has been recorded so far."""
+    remote = name.parse(run_name)
+    if remote is None:
+        yield from record.read(runs.find(run_name).events)
+        return
+    source = attachment.attach(remote)
+    try:
+        while not (source.caught_up or source.ended or source.abandoned):
+            yield from source.read()
+    finally:
+        source.close()
+
+
+def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
+    """The verdict in words."""
+    state = "over" if found.ended else "not over"
+    judged = f"{duration(found.seconds)} of steps judged in {found.windows} windows" if found.windows else _TOO_SHORT
+    yield f"{plain(found.run_id, 100)}: {state}, {judged}"
+    if found.windows and not found.findings:
+        yield "nothing stands out"
+    for one in found.findings:
+        yield from _finding_lines(one, found.windows, why=why)
+
+
+def _finding_lines(one: Finding, windows: int, *, why: bool) -> Iterator[str]:
+    hint = one.hint
+    yield ""
+    yield f"{_SIGNS[hint.severity]}: {plain(hint.title, 400)}  (in {one.windows} of {windows} windows)"
+    yield f"  {plain(hint.evidence, 1000)}"
+    yield f"  → {plain(hint.action, 1000)}"
+    if hint.prediction is not None:
+        yield f"  expected: {promise(hint.prediction)}"
+    yield f"  it would be something else if you saw: {plain(hint.disproof, 400)}"
+    if why:
+        yield from (f"    {plain(line, 400)}" for line in hint.path)
+
+
+def promise(prediction: Prediction) -> str:
+    """What a change is expected to bring, in words: ``1 090–1 240 img/s, then the device limits``."""
+    if prediction.high is None:
+        return f"no figure: {plain(prediction.void, 200)}"
+    return f"{rate(prediction.low)}–{rate(prediction.high)} img/s, then {plain(prediction.limiter, 60)} limits"

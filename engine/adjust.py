@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gputrain.engine import progressive
 from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.torchfit import machine_fault
 
@@ -180,9 +181,40 @@ def _val_resize(draft: Draft) -> None:
         draft.refusals.append(f"val_resize: {resize} is smaller than the crop of image_size {side}; at least {side}")
 
 
+def _progressive(draft: Draft) -> None:
+    start, size = draft.values["progressive_start"], draft.values["image_size"]
+    if not start:
+        return
+    if start >= size:
+        draft.refusals.append(
+            f"progressive_start: {start} is not smaller than image_size ({size}); 0 trains at one size"
+        )
+        return
+    found = progressive.growth(draft.values)
+    draft.notes["progressive_start"] = progressive.sentence(found, draft.values["epochs"])
+    if draft.values["progressive_epochs"] > draft.values["epochs"]:
+        draft.warnings.append(
+            f"progressive_epochs: the run ends at {found.at(draft.values['epochs'] - 1)} pixels, before image_size "
+            f"({size}), at which validation is; progressive_epochs={draft.values['epochs']} or fewer reach it"
+        )
+    if draft.values["compile"]:
+        draft.warnings.append(
+            f"compile: each of the {len(found.stages())} image sizes is compiled when it is first met"
+        )
+
+
 def _data_dir(draft: Draft) -> None:
     if draft.values["dataset"] == "imagefolder" and not draft.values["data_dir"]:
         draft.refusals.append("data_dir: the folder with the images is missing; name it with --data DIR")
 
 
-_RULES: tuple[Callable[[Draft], None], ...] = (_device, _precision, _tf32, _gpu_only, _workers, _val_resize, _data_dir)
+_RULES: tuple[Callable[[Draft], None], ...] = (
+    _device,
+    _precision,
+    _tf32,
+    _gpu_only,
+    _workers,
+    _val_resize,
+    _progressive,
+    _data_dir,
+)

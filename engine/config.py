@@ -34,6 +34,12 @@ class DataConfig(_Part, frozen=True):
     image_size: Annotated[
         int, Meta(ge=8, le=4096, description="side of the square crop that the model sees, in pixels")
     ] = 224
+    progressive_start: Annotated[
+        int, Meta(ge=0, le=4096, description="side of training images in the first epoch, growing to image_size; 0: no")
+    ] = 0
+    progressive_epochs: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="epochs in which training images grow; 0: three quarters of all")
+    ] = 0
     val_resize: Annotated[
         int, Meta(ge=8, le=8192, description="short side that validation images are resized to before the centre crop")
     ] = 256

@@ -136,6 +136,8 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     """Operations of one image's forward and backward pass; None: they cannot be counted."""
     peak_flops: float | None = None
     """What the device computes at best in this precision, operations a second; None: not known, or a CPU."""
+    image_size: int | None = None
+    """Side of the images that `flops_per_image` is for."""
 
 
 class Steps(Event, frozen=True, tag="steps"):
@@ -187,6 +189,8 @@ class Steps(Event, frozen=True, tag="steps"):
     vram_peak: int | None = None
     alloc_retries: int | None = None
     bytes_copied: int | None = None
+    image_size: int | None = None
+    """Side of the images of this window; None in records of older versions."""
     dropped: int = 0
     """Windows that were not reported because the queue to the supervisor was full."""
 

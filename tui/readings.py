@@ -25,7 +25,10 @@ def mfu(now: Snapshot) -> float | None:
     model = now.model
     if model is None or model.flops_per_image is None or model.peak_flops is None or now.images_per_second is None:
         return None
-    return now.images_per_second * model.flops_per_image / model.peak_flops
+    size = now.steps.image_size if now.steps else None
+    # Under progressive resizing: a convolution's operations are as many as the pixels.
+    pixels = (size / model.image_size) ** 2 if size and model.image_size else 1.0
+    return now.images_per_second * model.flops_per_image * pixels / model.peak_flops
 
 
 def other(now: Snapshot) -> float | None:

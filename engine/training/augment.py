@@ -7,6 +7,7 @@ samples before it matter, and the numbers of an entire batch are drawn at once.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -54,6 +55,12 @@ class View:
     """Short side of the image before its centre is cut out; unused for ``random``."""
     min_scale: float = 1.0
     """Smallest share of the image's area that a random box keeps."""
+
+    def sized(self, size: int) -> View:
+        """The same view in another size of image."""
+        if size == self.size:
+            return self
+        return dataclasses.replace(self, size=size, resize=round(self.resize * size / self.size))
 
     def geometry(self, draws: Draws, width: int, height: int) -> Geometry:
         """The part of an image of `width` × `height` that a sample with these `draws` shows."""

@@ -115,11 +115,12 @@ class Feed:
         # the loss keeps them for the backward pass, and autograd takes a write to another slot of the same ring for
         # a write to them.
         indices = batch.indices.numpy().copy()
-        changes = self._changes(batch.epoch, indices)
+        side = batch.images.shape[3]
+        changes = self._changes(batch.epoch, indices, side)
         mix = auto = None
         if self._train:
-            mix = mixing.draw_mix(self._config, batch.epoch, batch.number)
-            auto = autoaugment.draw(self._config, batch.epoch, indices, batch.images.shape[3])
+            mix = mixing.draw_mix(self._config, batch.epoch, batch.number, side)
+            auto = autoaugment.draw(self._config, batch.epoch, indices, side)
         if self._stream is None:
             return DeviceBatch(batch.images, batch.labels.clone(), changes, auto, mix, indices, None, 0)
         device, size = self._compute.device, batch.images.nbytes
@@ -132,7 +133,7 @@ class Feed:
             copied.record(self._stream)
         return DeviceBatch(images, labels, changes, auto, mix, indices, copied, size)
 
-    def _changes(self, epoch: int, indices: npt.NDArray[np.int64]) -> torch.Tensor | None:
+    def _changes(self, epoch: int, indices: npt.NDArray[np.int64], side: int) -> torch.Tensor | None:
         if not (self._flips or self._colours or self._erases):
             return None
         table = np.zeros((len(indices), _BOX.stop), np.float32)
@@ -141,7 +142,7 @@ class Feed:
         if self._colours:
             table[:, _COLOURS] = mixing.colours(self._config, epoch, indices)
         if self._erases:
-            table[:, _BOX] = mixing.erased(self._config, epoch, indices)
+            table[:, _BOX] = mixing.erased(self._config, epoch, indices, side)
         return torch.from_numpy(table)
 
     def prepare(self, batch: DeviceBatch) -> Prepared:

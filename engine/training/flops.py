@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, counted on a copy of the network that holds no numbers."""
+"""A network tried on a copy of it that holds no numbers: the operations of a step, and what images it takes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import copy
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from gputrain.engine import progressive, settings
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
+from gputrain.engine.progressive import Growth
 
 
 def flops_per_image(network: nn.Module, image_size: int) -> float | None:
@@ -23,9 +28,24 @@ def flops_per_image(network: nn.Module, image_size: int) -> float | None:
         stand_in = _without_numbers(network).train()
         with FlopCounterMode(display=False) as counter:
             stand_in(images).sum().backward()
-    except (RuntimeError, NotImplementedError, TypeError, AttributeError, ValueError):
+    except (RuntimeError, NotImplementedError, TypeError, AttributeError, ValueError, AssertionError):
         return None
     return float(counter.get_total_flops()) / 2
+
+
+def checked_growth(network: nn.Module, config: RunConfig, flops: float | None) -> Growth:
+    """How the training images grow; `flops` are the network's for images of full size, None if it can't be tried.
+
+    Raises BadInput for a network that does not take images of the first size.
+    """
+    growth = progressive.growth(settings.flatten(config))
+    small = growth.at(0)
+    if small != growth.size and flops is not None and flops_per_image(network, small) is None:
+        raise BadInput(
+            f"progressive_start: {config.model.model} does not take images of {small} × {small}; "
+            "progressive_start=0 trains at image_size alone"
+        )
+    return growth
 
 
 def _without_numbers(network: nn.Module) -> nn.Module:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from gputrain.engine import progressive, settings
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import LoaderStats
+from gputrain.engine.progressive import Growth
 from gputrain.engine.text import plain
 from gputrain.engine.training import badimages, order, ring
 from gputrain.engine.training.accounting import Tally
@@ -47,7 +49,8 @@ def make_loader(
     batch_size = min(batch_size, len(images))
     cache = open_cache(images, config)
     max_bad = badimages.limit_of(data.max_bad_images, len(images))
-    maker = SampleMaker(images, cache or FileSource(images), view(config, train=train), config.seed, max_bad)
+    growth = progressive.growth(settings.flatten(config)) if train else Growth(data.image_size, data.image_size, 0)
+    maker = SampleMaker(images, cache or FileSource(images), view(config, train=train), growth, config.seed, max_bad)
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
     shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size, data.image_size)
     return Loader(maker, _crew(maker, shape, config, pin=pin), shape, cache, on_bad, train=train)
@@ -93,6 +96,7 @@ class Loader:
         self.note = cache.note if cache else ""
         """What the cache will keep, in a sentence for a person; empty without one."""
         self._images = maker.images
+        self._growth = maker.growth
         self._cache = cache
         self._crew = crew
         self._seed = maker.seed
@@ -215,7 +219,7 @@ class Loader:
     def _batch(self, filled: Filled, epoch: int) -> Batch:
         slot, count = self._crew.slot(filled.slot), filled.count
         return Batch(
-            images=slot.pixels[:count],
+            images=slot.sized(self._growth.at(epoch))[:count],
             labels=slot.labels[:count],
             indices=slot.indices[:count],
             epoch=epoch,

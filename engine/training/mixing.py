@@ -32,8 +32,11 @@ class Mix:
     """Left, top, right and bottom of the part that the partner's pixels replace; None: they are blended."""
 
 
-def draw_mix(config: RunConfig, epoch: int, number: int) -> Mix | None:
-    """The mixing of batch `number`: mixup (Zhang et al. 2018), cutmix (Yun et al. 2019) or, with both on, either."""
+def draw_mix(config: RunConfig, epoch: int, number: int, side: int) -> Mix | None:
+    """The mixing of batch `number`, of images `side` pixels wide and high.
+
+    Mixup (Zhang et al. 2018), cutmix (Yun et al. 2019) or, with both on, either.
+    """
     mixup, cutmix = config.optim.mixup, config.optim.cutmix
     if not mixup and not cutmix:
         return None
@@ -41,7 +44,6 @@ def draw_mix(config: RunConfig, epoch: int, number: int) -> Mix | None:
     draws = augment.uniforms(config.seed, epoch, at, _FIRST_TRY + 2 * _TRIES, augment.MIXING)[0].tolist()
     if mixup and not (cutmix and draws[_KIND] < 0.5):
         return Mix(beta(mixup, draws[_FIRST_TRY:]), None)
-    side = config.data.image_size
     half = 0.5 * side * math.sqrt(1 - beta(cutmix, draws[_FIRST_TRY:]))
     x, y = draws[_X] * side, draws[_Y] * side
     left, right = round(max(0.0, x - half)), round(min(float(side), x + half))
@@ -68,10 +70,12 @@ def colours(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Fl
     return 1 + config.data.colour_jitter * (2 * draws - 1)
 
 
-def erased(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
-    """Left, top, right and bottom of the part that is blanked in the images at `indices`, shape (n, 4); 0 for none."""
+def erased(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], side: int) -> Floats:
+    """Left, top, right and bottom of the part that is blanked in the images at `indices`, shape (n, 4); 0 for none.
+
+    The images are `side` pixels wide and high.
+    """
     chosen, area, ratio, x, y = _on_device(config, epoch, indices)[:, _COLOURS:].T
-    side = config.data.image_size
     low, high = np.log(_ERASED_RATIO)
     shape = np.exp(low + (high - low) * ratio)
     pixels = (_ERASED_AREA[0] + (_ERASED_AREA[1] - _ERASED_AREA[0]) * area) * side**2

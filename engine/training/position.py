@@ -17,7 +17,7 @@ from gputrain.engine.training.stepper import Stepper
 # would be another: the run would not be a continuation.
 FIXED = (
     "dataset", "train_split", "image_size", "augment", "crop_min_scale", "batch_size", "model", "width", "optimizer",
-    "accumulation_steps", "seed",
+    "accumulation_steps", "seed", "progressive_start", "progressive_epochs",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from gputrain.engine.progressive import Growth
 from gputrain.engine.training import augment, decode
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.augment import View
@@ -77,6 +78,14 @@ class Slot:
     indices: torch.Tensor
     """int64 (batch_size,)."""
 
+    def sized(self, size: int) -> torch.Tensor:
+        """The place of the pixels of smaller images: uint8 (batch_size, 3, size, size), channels_last."""
+        count, channels, height, width = self.pixels.shape
+        if size == width:
+            return self.pixels
+        flat = self.pixels.permute(0, 2, 3, 1).view(count * height * width * channels)
+        return flat[: count * size * size * channels].view(count, size, size, channels).permute(0, 3, 1, 2)
+
 
 @dataclass(frozen=True, slots=True)
 class SampleMaker:
@@ -85,8 +94,14 @@ class SampleMaker:
     images: ImageSet
     source: Source
     view: View
+    """For images of full size."""
+    growth: Growth
     seed: int
     max_bad: int
+
+    def view_in(self, epoch: int) -> View:
+        """The view in an epoch."""
+        return self.view.sized(self.growth.at(epoch))
 
     def fill(
         self, slot: Slot, epoch: int, indices: Indices, meter: Meter, cancelled: Callable[[], bool]
@@ -99,10 +114,11 @@ class SampleMaker:
         bad: dict[int, str] = {}
         chosen: list[int] = []
         rows = augment.uniforms(self.seed, epoch, indices).tolist()
+        pixels = slot.sized(self.growth.at(epoch))
         for position, (index, draws) in enumerate(zip(indices.tolist(), rows, strict=True)):
             if cancelled():
                 break
-            chosen.append(self._make(index, draws, slot.pixels[position], epoch, meter, bad))
+            chosen.append(self._make(index, draws, pixels[position], epoch, meter, bad))
             meter.made(index)
         count = len(chosen)
         at = np.asarray(chosen, dtype=np.int64)
@@ -118,12 +134,12 @@ class SampleMaker:
         That is the first good one from a place on that is drawn from (seed, epoch, index): the samples of a folder
         that has vanished are replaced by many and not by the one behind it.
         """
-        count = len(self.images)
+        count, view = len(self.images), self.view_in(epoch)
         following: int | None = None
         while True:
             if index not in bad:
                 try:
-                    self.source.render(index, functools.partial(self.view.geometry, draws), out, meter)
+                    self.source.render(index, functools.partial(view.geometry, draws), out, meter)
                     return index
                 except BadImage as error:
                     bad[index] = error.why

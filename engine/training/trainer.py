@@ -17,11 +17,10 @@ import torch
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Phase, RunEnded, Validated
 from gputrain.engine.peaks import peak_flops
-from gputrain.engine.training import checkpoint, data, device, model, position
+from gputrain.engine.training import checkpoint, data, device, flops, model, position
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
-from gputrain.engine.training.flops import flops_per_image
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.loader import Loader, make_loader
 from gputrain.engine.training.meter import Diverged, Meter
@@ -75,7 +74,8 @@ class Trainer:
         self._images, self._task = images.train, images.task
         self._reporter.phase(Phase.BUILDING, config.model.model)
         network = model.build(config, images.task, self._compute)
-        self._flops = flops_per_image(network, config.data.image_size)
+        self._flops = flops.flops_per_image(network, config.data.image_size)
+        self._growth = flops.checked_growth(network, config, self._flops)
         self._clock = Clock(self._compute)
         self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice, self._task.loss)
         self._control.raise_if_stopped()
@@ -133,6 +133,7 @@ class Trainer:
                 cuda_version=torch.version.cuda or "",
                 trainer_pid=os.getpid(),
                 flops_per_image=self._flops,
+                image_size=self._config.data.image_size,
                 peak_flops=peak_flops(compute.name, compute.precision, tf32=self._config.speed.tf32),
             )
         )
@@ -156,6 +157,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         """Train on what is left of the present epoch; leaves `position.batch` at 0 if that was all of it."""
         self._stepper.network.train()
+        self._windows.new_epoch(self._growth, self._position.epoch)
         self._training = False
         self._clock.new_epoch()
         self._windows.skip()

@@ -7,6 +7,7 @@ import time
 import torch
 
 from gputrain.engine.events import Steps
+from gputrain.engine.progressive import Growth
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.batches import BatchSource
 from gputrain.engine.training.device import Compute
@@ -42,7 +43,15 @@ class Windows:
         self._bad_images = bad_images
         self._steps = self._images = self._bytes = 0
         self._depth = 0
+        self._image_size: int | None = None
         self._stats_taken = time.perf_counter()
+
+    def new_epoch(self, growth: Growth, epoch: int) -> None:
+        """An epoch begins or goes on; says how large its images are if they grow and these are the first so large."""
+        size = growth.at(epoch)
+        if growth.start != growth.size and size != self._image_size:
+            self._reporter.notice("info", f"training images are {size} × {size} from epoch {epoch + 1} on")
+        self._image_size = size
 
     def step_done(self, loss: torch.Tensor, step: int, batch: DeviceBatch) -> None:
         """Count a step; `loss` stays on the device."""
@@ -103,6 +112,7 @@ class Windows:
             vram_peak=memory.get("allocated_bytes.all.peak"),
             alloc_retries=memory.get("num_alloc_retries"),
             bytes_copied=self._bytes if self._compute.is_gpu else None,
+            image_size=self._image_size,
         )
 
     def _report_loader(self) -> None:

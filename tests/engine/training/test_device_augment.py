@@ -87,7 +87,7 @@ def test_colours_are_torchvisions() -> None:
 
 def test_half_of_the_images_are_blanked_in_a_rectangle_and_nowhere_else() -> None:
     indices = [*range(400)]
-    boxes = mixing.erased(config(random_erasing=0.5), 3, np.array(indices))
+    boxes = mixing.erased(config(random_erasing=0.5), 3, np.array(indices), SIDE)
     found, before = prepared(indices, random_erasing=0.5).images, normal(batch(indices).images)
     shares = []
     for image, original, (left, top, right, bottom) in zip(found, before, boxes.astype(int), strict=True):
@@ -133,7 +133,7 @@ def test_cutmix_counts_the_pixels() -> None:
 
 
 def test_with_both_each_batch_has_one() -> None:
-    kinds = [mixing.draw_mix(config(mixup=0.2, cutmix=1.0), 0, number) for number in range(200)]
+    kinds = [mixing.draw_mix(config(mixup=0.2, cutmix=1.0), 0, number, SIDE) for number in range(200)]
     blended = sum(mix is not None and mix.box is None for mix in kinds)
     assert 60 < blended < 140
 

@@ -1,0 +1,68 @@
+"""Progressive resizing: training images that grow from epoch to epoch. Pure functions.
+
+Early epochs on small images cost a fraction and teach nearly as much (Howard 2018, fast.ai's DAWNBench entry; Tan and
+Le 2021, arXiv:2104.00298; FFCV's ImageNet recipe goes from 160 to 192 pixels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SHARE = 0.75
+"""Share of the epochs in which images grow when `progressive_epochs` does not say: the rest is at full size, as
+validation is."""
+_STEP, _SMALL_STEP, _SMALL = 32, 8, 128
+"""Sizes are multiples of 32 pixels, the stride of most networks, and each is a shape of its own to tune or compile;
+below 128 pixels of 8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The side of the training images by epoch."""
+
+    start: int
+    """Side in the first epoch."""
+    size: int
+    """Side from epoch `epochs` on."""
+    epochs: int
+
+    def at(self, epoch: int) -> int:
+        """The side in `epoch` (from 0)."""
+        if epoch >= self.epochs:
+            return self.size
+        if epoch == 0:
+            return self.start
+        step = _STEP if self.size >= _SMALL else _SMALL_STEP
+        exact = self.start + (self.size - self.start) * epoch / self.epochs
+        return max(self.start, min(self.size, round(exact / step) * step))
+
+    def stages(self) -> tuple[tuple[int, int], ...]:
+        """Each size with the first epoch (from 0) that has it."""
+        stages = [(0, self.at(0))]
+        for epoch in range(1, self.epochs + 1):
+            if self.at(epoch) != stages[-1][1]:
+                stages.append((epoch, self.at(epoch)))
+        return tuple(stages)
+
+    def cost(self, epochs: int) -> float:
+        """Pixels of a run of `epochs` against one at full size, 0…1; about what a convolutional network computes."""
+        whole = max(0, epochs - self.epochs)
+        growing = sum((self.at(epoch) / self.size) ** 2 for epoch in range(min(epochs, self.epochs)))
+        return (growing + whole) / epochs
+
+
+def growth(values: Mapping[str, Any]) -> Growth:
+    """The growth that the settings (by name) ask for; images of one size have one of no epochs."""
+    size, start = values["image_size"], values["progressive_start"]
+    if not start or start >= size:
+        return Growth(size, size, 0)
+    return Growth(start, size, values["progressive_epochs"] or max(1, round(_SHARE * values["epochs"])))
+
+
+def sentence(found: Growth, epochs: int) -> str:
+    """The sizes of a run of `epochs`, for a person."""
+    stages = [(first, side) for first, side in found.stages() if first < epochs]
+    sizes = ", ".join(f"{side} from epoch {first + 1}" for first, side in stages)
+    return f"{sizes}; {found.cost(epochs):.0%} of the pixels of a run at {found.size}"

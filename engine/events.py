@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from gputrain.engine.foretold import Forecast
 from gputrain.engine.text import plain
 
 FORMAT_VERSION = 1
@@ -79,6 +80,8 @@ class RunStarted(Event, frozen=True, tag="run_started"):
     """Names of the GPUs that the run may use."""
     usable_cores: float = 0.0
     memory_limit: int = 0
+    forecast: Forecast | None = None
+    """What the plan foretold from a calibration; None without one."""
 
 
 class PhaseChanged(Event, frozen=True, tag="phase"):

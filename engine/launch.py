@@ -19,6 +19,7 @@ from gputrain.engine.configfile import write_config
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, decode, encode_command
 from gputrain.engine.files import write_atomic
+from gputrain.engine.foretold import Forecast
 from gputrain.engine.loggers import choice
 from gputrain.engine.record import RecordReader
 from gputrain.engine.runs import RunDir
@@ -38,9 +39,15 @@ class PlanRecord(msgspec.Struct, frozen=True):
 
     origins: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
+    forecast: Forecast | None = None
 
 
-def launch(config: RunConfig, origins: Mapping[str, str] | None = None, warnings: Sequence[str] = ()) -> RunDir:
+def launch(
+    config: RunConfig,
+    origins: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
+    forecast: Forecast | None = None,
+) -> RunDir:
     """Start a run in a session of its own and return once its supervisor owns it.
 
     Raises BadInput if the run directory can't be written or the package of a logger is missing, RuntimeError if the
@@ -50,7 +57,7 @@ def launch(config: RunConfig, origins: Mapping[str, str] | None = None, warnings
     run = runs.create(config.name or config.recipe or "run")
     try:
         write_config(run.config, config, dict(origins or {}))
-        write_atomic(run.plan, msgspec.json.encode(PlanRecord(dict(origins or {}), tuple(warnings))))
+        write_atomic(run.plan, msgspec.json.encode(PlanRecord(dict(origins or {}), tuple(warnings), forecast)))
     except OSError as error:
         raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
     start(run)

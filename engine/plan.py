@@ -10,10 +10,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine import adjust, budget, settings
+from gputrain.engine import adjust, budget, calibration, settings
 from gputrain.engine.adjust import Draft, Layer
-from gputrain.engine.budget import DataFacts, Eta, RamBudget, Rate, ScaleRow, Updates, VramBudget
+from gputrain.engine.budget import DataFacts, Eta, Part, RamBudget, Rate, ScaleRow, Updates, VramBudget
+from gputrain.engine.calibration import Calibration
 from gputrain.engine.config import RunConfig
+from gputrain.engine.forecast import forecast, largest_batch, memory_of
+from gputrain.engine.foretold import LIMITERS, Forecast
 from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.settings import Setting
 from gputrain.engine.units import duration, size
@@ -59,6 +62,8 @@ class Plan(Struct, frozen=True):
     """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
     scaling: tuple[ScaleRow, ...]
     """The same settings on 1, 2, 4 and 8 GPUs."""
+    forecast: Forecast | None = None
+    """None without a calibration that holds for these settings."""
 
 
 def make_plan(
@@ -68,8 +73,12 @@ def make_plan(
     rate: Rate | None = None,
     warnings: Iterable[str] = (),
     refusals: Iterable[str] = (),
+    calibrations: Sequence[Calibration] = (),
 ) -> Plan:
-    """The plan for `layers`, the last of which wins, on `machine`. Raises BadInput for a value out of bounds."""
+    """The plan for `layers`, the last of which wins, on `machine`. Raises BadInput for a value out of bounds.
+
+    Of `calibrations` (all of the recipe on this machine) the newest that holds for the settings serves.
+    """
     given: dict[str, Layer] = {}
     values = settings.flatten(RunConfig())
     for layer in layers:
@@ -81,9 +90,14 @@ def make_plan(
     draft.warnings.extend(warnings)
     draft.refusals.extend(refusals)
     adjust.adjust(draft)
+    made = calibration.choose(calibrations, values)
+    foretold = _forecast(draft, made) if made else None
+    if made:
+        facts = facts or DataFacts(made.train_images, made.val_images, made.file_bytes)
     ram = _ram(draft, facts)
-    vram = _vram(draft) if draft.gpu else None
-    updates, eta = budget.updates(values, 1, facts), budget.eta(values, facts, rate)
+    vram = _vram(draft, made) if draft.gpu else None
+    updates = budget.updates(values, 1, facts)
+    eta = _eta(foretold) if foretold else budget.eta(values, facts, rate)
     rows = tuple(_row(setting, draft) for setting in settings.table().values())
     return Plan(
         config=settings.build(values),
@@ -96,9 +110,43 @@ def make_plan(
         adjustments=tuple(draft.adjustments),
         warnings=tuple(draft.warnings),
         refuses=tuple(draft.refusals),
-        facts=_facts(draft, ram, vram, updates, eta),
+        facts=(*_facts(draft, ram, vram, updates, eta), *_speed(foretold, calibrations, values)),
         scaling=budget.scale_table(values),
+        forecast=foretold,
     )
+
+
+def _forecast(draft: Draft, made: Calibration) -> Forecast:
+    available = draft.machine.memory_available
+    memory = draft.gpu.memory if draft.gpu else available
+    return forecast(made, draft.values, memory=memory, ram_available=available)
+
+
+def _eta(foretold: Forecast) -> Eta:
+    fast, slow = foretold.rate / foretold.high, foretold.rate / foretold.low
+    epoch, total = foretold.epoch_seconds, foretold.total_seconds
+    return Eta(epoch * fast, epoch * slow, total * fast, total * slow, "calibrated on this machine")
+
+
+def _speed(
+    foretold: Forecast | None, calibrations: Sequence[Calibration], values: Mapping[str, Any]
+) -> tuple[tuple[str, str], ...]:
+    """What calibrations say of the speed; nothing where there are none."""
+    if foretold is not None:
+        parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
+        if foretold.disk is not None:
+            parts += f", disk {foretold.disk:.0f}"
+        limit = f"limited by {LIMITERS[foretold.limiter]} (alone: {parts})"
+        facts = [("speed", f"{foretold.low:.0f} to {foretold.high:.0f} img/s, {limit}")]
+        if foretold.largest_batch is not None:
+            facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
+        return tuple(facts)
+    if not calibrations:
+        return ()
+    newest = max(calibrations, key=lambda one: one.made)
+    changes = [f"{n} {shown(a)} → {shown(b)}" for n, (a, b) in calibration.difference(newest, values).items()]
+    more = " …" if len(changes) > 3 else ""
+    return (("speed", f"unknown: calibrated with other settings ({', '.join(changes[:3])}{more})"),)
 
 
 def shown(value: object) -> str:
@@ -143,15 +191,20 @@ def _check_shm(draft: Draft, ram: RamBudget) -> None:
     )
 
 
-def _vram(draft: Draft) -> VramBudget:
+def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
     assert draft.gpu is not None
     vram = budget.vram_budget(draft.values, limit=draft.gpu.memory)
+    measured = memory_of(made, draft.values["batch_size"]) if made else None
+    if made is not None and measured is not None:
+        part = Part("measured", measured, f"at batches of {' and '.join(str(s.batch_size) for s in made.steps)}")
+        vram = VramBudget((part,), measured, draft.gpu.memory, "calibrated on this machine")
     if vram.total is None or vram.limit is None:
         return vram
     limit = vram.limit
     if vram.total > COMFORT * limit:
         what = f"VRAM {size(vram.total)} of {size(limit)}"
-        fitting = budget.largest_batch(draft.values, limit, COMFORT) or 0
+        tabulated = budget.largest_batch(draft.values, limit, COMFORT)
+        fitting = (largest_batch(made, limit, COMFORT) if made else tabulated) or 0
         _note(draft, what, vram.total > limit, _smaller_batch(draft.values["batch_size"], fitting))
     return vram
 

@@ -168,6 +168,7 @@ class Supervisor:
                 gpus=tuple(gpu.name for gpu in machine.gpus),
                 usable_cores=machine.usable_cores,
                 memory_limit=machine.memory_limit,
+                forecast=plan.forecast,
             )
         )
         for warning in plan.warnings:

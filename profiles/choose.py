@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gputrain.engine import settings
+from gputrain.engine import calibrationstore, settings
 from gputrain.engine.adjust import Layer, pick_gpu, worker_limit
 from gputrain.engine.budget import DataFacts, Rate
 from gputrain.engine.errors import BadInput
@@ -55,7 +55,8 @@ def choose(
     layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
     wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in y.values.items()}}
     known = rate or _reference_rate(chosen_profile, chosen_preset, wanted, machine)
-    return make_plan(layers, machine, facts, known, refusals=_missing_data(wanted))
+    made = calibrationstore.load(machine, chosen_recipe.name)
+    return make_plan(layers, machine, facts, known, refusals=_missing_data(wanted), calibrations=made)
 
 
 def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[Layer]:

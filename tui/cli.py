@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_train(commands)
     _add_check(commands)
+    _add_calibrate(commands)
     _add_runs(commands)
     _add_tail(commands)
     _add_stop(commands)
@@ -90,6 +91,21 @@ def _add_check(commands: _Commands) -> None:
     _add_choice(check)
     check.add_argument("--no-speed", action="store_true", help="leave out the speed test, which imports torch")
     check.add_argument("--json", action="store_true", help="everything as one JSON object")
+
+
+def _add_calibrate(commands: _Commands) -> None:
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="measure a recipe here, so that plans can foretell its speed",
+        description="Measure the workers, the step, both together and the memory at two batch sizes on this machine. "
+        "The result is kept; plans of the recipe then tell images per second, what limits them, times, and the "
+        "largest batch that fits.",
+    )
+    _add_choice(calibrate)
+    calibrate.add_argument(
+        "--seconds", type=_measuring_seconds, default=40.0, metavar="S", help="how long (5 to 600; default 40)"
+    )
+    calibrate.add_argument("--json", action="store_true", help="the measurements as one JSON object")
 
 
 def _add_runs(commands: _Commands) -> None:
@@ -179,6 +195,16 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     output = command.add_mutually_exclusive_group()
     output.add_argument("--plain", action="store_true", help="plain lines, also in a terminal")
     output.add_argument("--json", action="store_true", help="JSON lines: the run's events, then a summary")
+
+
+def _measuring_seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 5 <= value <= 600:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 5 to 600, got '{plain(text, 40)}'")
+    return value
 
 
 def _count(text: str) -> int:

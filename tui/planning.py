@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gputrain.engine import settings
+from gputrain.engine import calibrationstore, settings
 from gputrain.engine.adjust import Layer
 from gputrain.engine.configfile import read_config
 from gputrain.engine.errors import BadInput
@@ -24,7 +24,7 @@ def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
     """
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     if options.data:
-        overrides["data_dir"] = str(Path(options.data).expanduser().resolve())
+        overrides["data_dir"] = str(Path(options.data).expanduser().absolute())
         overrides.setdefault("dataset", "imagefolder")
     if not options.config:
         return choose(
@@ -37,4 +37,5 @@ def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
     if options.recipe or options.profile or options.preset:
         raise BadInput("--config holds all settings of a run: leave out --recipe, --profile and --preset")
     config = settings.flatten(read_config(Path(options.config)))
-    return make_plan([Layer(Path(options.config).name, config), Layer("you", overrides, own=True)], machine)
+    layers = [Layer(Path(options.config).name, config), Layer("you", overrides, own=True)]
+    return make_plan(layers, machine, calibrations=calibrationstore.load(machine, str(config["recipe"])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from gputrain.engine.events import Outcome
+from gputrain.engine.foretold import LIMITERS, Forecast
 from gputrain.tui import format as words
 from gputrain.tui.snapshot import Snapshot
 
@@ -30,6 +31,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Trained on by this run, without what it resumed from."""
     images_per_second: float | None
     """Mean over all steps."""
+    forecast: Forecast | None
+    """What the plan foretold from a calibration; None without one."""
     data_wait_share: float | None
     first_batch_share: float | None
     """The part of `data_wait_share` that was for the first batches of epochs."""
@@ -74,6 +77,7 @@ def summary(now: Snapshot) -> Summary:
         seconds=now.elapsed,
         images=round(totals.images),
         images_per_second=totals.images / totals.step_seconds if totals.step_seconds > 0 else None,
+        forecast=now.started.forecast if now.started else None,
         data_wait_share=share(totals.data_wait if totals.steps else None),
         first_batch_share=share(totals.first_batch_wait if totals.steps else None),
         copy_share=share(totals.copy),
@@ -115,6 +119,8 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
         ("throttled", _throttled(result)),
         ("checkpoints", words.whole(result.checkpoints)),
     ]
+    if result.forecast is not None:
+        rows.insert(5, ("predicted", _predicted(result.forecast, result.images_per_second)))
     if result.error:
         rows.insert(2, ("error", result.error))
     if result.bad_images:
@@ -123,6 +129,16 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
         lost = f"{words.whole(result.lost_events)} events, {words.whole(result.dropped_windows)} step windows"
         rows.append(("not recorded", lost))
     return [*rows, ("run directory", directory)]
+
+
+def _predicted(foretold: Forecast, came: float | None) -> str:
+    text = f"{words.rate(foretold.low)} to {words.rate(foretold.high)} img/s, limited by {LIMITERS[foretold.limiter]}"
+    if came is None:
+        return f"{text}; no step was done"
+    off = came / foretold.rate - 1
+    if foretold.low <= came <= foretold.high:
+        return f"{text}: it came so ({off:+.0%} of the middle)"
+    return f"{text}: it came to {abs(off):.0%} {'more' if off > 0 else 'less'} than the middle"
 
 
 def _best(result: Summary) -> str:

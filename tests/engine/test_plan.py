@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes.calibrations import MADE, VALUES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -312,3 +313,33 @@ def test_any_plan_can_be_made_and_planned_again_without_another_change(
 
 def _section(plan: Plan, section: str) -> object:
     return getattr(plan.config, section) if section else plan.config
+
+
+def test_a_calibration_gives_speed_limiter_times_and_a_batch_that_fits() -> None:
+    layer = Layer("recipe demo", {**VALUES, "precision": "fp32", "tf32": True})
+    plan = make_plan([layer], gpu(cores=8.0), calibrations=[MADE])
+    assert plan.forecast is not None
+    assert plan.forecast.rate == pytest.approx(380)
+    said = dict(plan.facts)
+    assert said["speed"] == "353 to 407 img/s, limited by the workers (alone: workers 400, step 1000)"
+    assert said["largest batch"] == "337 fit, by measurement"
+    assert said["images per update"] == "64; 100 batches an epoch"
+    assert said["time"] == "17 s to 19 s an epoch, 2 min 47 s to 3 min 12 s in all (calibrated on this machine)"
+    assert said["VRAM"] == "5.0 GiB of 24 GiB"
+    assert plan.vram is not None
+    assert [part.name for part in plan.vram.parts] == ["measured"]
+
+
+def test_measured_memory_refuses_a_batch_that_the_table_does_not_know() -> None:
+    layer = Layer("recipe demo", {**VALUES, "batch_size": 512})
+    plan = make_plan([layer], gpu(cores=8.0), calibrations=[MADE])
+    assert any("VRAM 33 GiB of 24 GiB: batch_size 512 → 288" in text for text in plan.refuses), plan.refuses
+
+
+def test_a_calibration_with_other_settings_is_not_used_and_says_why() -> None:
+    layer = Layer("recipe demo", {**VALUES, "model": "resnet18", "image_size": 64})
+    plan = make_plan([layer], gpu(cores=8.0), calibrations=[MADE])
+    assert plan.forecast is None
+    said = dict(plan.facts)["speed"]
+    assert said.startswith("unknown: calibrated with other settings (")
+    assert "image_size 224 → 64" in said

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 import scripted
 
-from gputrain.engine.events import Outcome, RunEnded
+from gputrain.engine.events import Outcome, RunEnded, RunStarted
+from gputrain.engine.foretold import Forecast
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
 from gputrain.tui.summary import Summary, summary, summary_rows
@@ -61,3 +62,41 @@ def test_an_error_and_losses_have_rows_of_their_own() -> None:
     rows = dict(summary_rows(summary(store.snapshot()), "/runs/a"))
     assert rows["error"] == "ValueError: no"
     assert rows["not recorded"] == "5 events, 0 step windows"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (1100.0, 1300.0, "1 100 to 1 300 img/s, limited by the disk: it came so (-1% of the middle)"),
+        (500.0, 684.0, "500 to 684 img/s, limited by the disk: it came to 101% more than the middle"),
+        (2268.0, 2468.0, "2 268 to 2 468 img/s, limited by the disk: it came to 50% less than the middle"),
+    ],
+)
+def test_what_was_foretold_is_compared_with_what_came(low: float, high: float, said: str) -> None:
+    foretold = Forecast(
+        low=low,
+        high=high,
+        limiter="disk",
+        supply=1.0,
+        step=1.0,
+        disk=1.0,
+        epoch_seconds=1.0,
+        total_seconds=1.0,
+        largest_batch=None,
+        measured=0.0,
+    )
+    result = msgspec.structs.replace(of_run(), forecast=foretold)
+    assert dict(summary_rows(result, "/runs/a"))["predicted"] == said
+    assert "predicted" not in dict(summary_rows(of_run(), "/runs/a"))
+
+
+def test_the_record_hands_on_what_was_foretold() -> None:
+    foretold = msgspec.json.decode(
+        b'{"low":1,"high":2,"limiter":"step","supply":3,"step":4,"disk":null,"epoch_seconds":5,"total_seconds":6,'
+        b'"largest_batch":7,"measured":8}',
+        type=Forecast,
+    )
+    script, store = scripted.Script(), RunStore()
+    started = next(event for event in scripted.start() if isinstance(event, RunStarted))
+    store.apply(script.at(msgspec.structs.replace(started, forecast=foretold)))
+    assert summary(store.snapshot()).forecast == foretold

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         for warning in (*plan.adjustments, *plan.warnings):
             print(f"plan: {warning}", file=sys.stderr)
     try:
-        started = launch.launch(plan.config, plan.origins, (*plan.adjustments, *plan.warnings))
+        started = launch.launch(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast)
     except RuntimeError as error:
         print(f"gputrain-tui: {error}", file=sys.stderr)
         return EXIT_FAILED

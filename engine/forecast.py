@@ -1,0 +1,122 @@
+"""What a calibration foretells of a run: images per second, what limits them, times, the largest batch. Pure.
+
+The workers and the step are a pipeline: the slower one decides. On the CPU both want the same cores, so that a third
+limit is the cores' time for an image, decoding and computing together. What the three leave out (waits at the start of
+epochs, memory bandwidth, the interpreter) is in the factor between the rate that was measured with both at work and
+the rate that the limits give for that measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gputrain.engine.calibration import Calibration
+from gputrain.engine.foretold import Forecast, Limiter
+
+_LEAST_SPREAD = 0.07
+"""Half-width of the forecast's range at least: runs of the same settings differ by about so much."""
+_FITS_RAM = 0.8
+"""Share of the available memory up to which files stay in the page cache after the first epoch."""
+_VRAM_SHARE = 0.92
+"""Share of a GPU's memory that a batch may take: what the context and fragmentation need is outside."""
+
+
+def forecast(made: Calibration, values: Mapping[str, Any], *, memory: int | None, ram_available: int) -> Forecast:
+    """The forecast for the settings `values`, which `made` holds for.
+
+    `memory`: bytes of the device that trains (the GPU's, or what the process may use); `ram_available`: bytes of host
+    memory that can be had.
+    """
+    rates = _limits(made, values["num_workers"], values["batch_size"])
+    before = _limits(made, made.num_workers, made.batch_size)
+    factor = made.together / min(before.values())
+    if made.num_workers and not values["num_workers"]:
+        factor = 1.0  # nothing overlaps: the two times simply add up
+    disk = _disk(made, values, ram_available)
+    if disk is not None:
+        rates["disk"] = disk / factor
+    limiter = min(rates, key=lambda name: rates[name])
+    rate = rates[limiter] * factor
+    spread = max(_LEAST_SPREAD, made.spread / made.together)
+    low, high = rate * (1 - spread), rate * (1 + spread)
+    batch = min(values["batch_size"], made.train_images)
+    images = made.train_images // batch * batch
+    validating = made.val_images / made.validation / values["validate_epochs"] if made.validation else 0.0
+    epoch = images / rate + validating
+    share = 1.0
+    if values["max_steps"]:
+        share = min(1.0, values["max_steps"] * batch / (images * values["epochs"]))
+    return Forecast(
+        low=low,
+        high=high,
+        limiter=limiter,
+        supply=rates.get("workers", made.supply),
+        step=_step_rate(made, values["batch_size"]),
+        disk=disk,
+        epoch_seconds=epoch,
+        total_seconds=epoch * values["epochs"] * share,
+        largest_batch=largest_batch(made, memory),
+        measured=made.made,
+    )
+
+
+def _limits(made: Calibration, workers: int, batch_size: int) -> dict[Limiter, float]:
+    """The rate of each part of the pipeline, if it were the only one."""
+    step = _step_rate(made, batch_size)
+    calibrated = max(1.0, min(made.num_workers, made.usable_cores))
+    if not workers:
+        alone = made.supply / calibrated
+        return {"step": 1 / (1 / step + 1 / alone)}
+    rates: dict[Limiter, float] = {
+        "step": step,
+        "workers": made.supply * min(workers, made.usable_cores) / calibrated,
+    }
+    if made.decode_per_core:
+        # A core's time for one image: decoded by a worker, and computed or launched by the trainer.
+        computing = made.steps[-1].cpu_seconds / made.steps[-1].batch_size
+        rates["cores"] = made.usable_cores / (1 / made.decode_per_core + computing)
+    return rates
+
+
+def _step_rate(made: Calibration, batch_size: int) -> float:
+    """Images per second of the step alone: its time grows linearly with the batch."""
+    last = made.steps[-1]
+    if len(made.steps) == 1 or batch_size == last.batch_size:
+        return last.batch_size / last.seconds
+    first = made.steps[0]
+    each = (last.seconds - first.seconds) / (last.batch_size - first.batch_size)
+    fixed = last.seconds - each * last.batch_size
+    if each <= 0 or fixed < 0:
+        # Noise: the time is not linear as measured, and proportional is the cautious answer.
+        return last.batch_size / last.seconds
+    return batch_size / (fixed + each * batch_size)
+
+
+def _disk(made: Calibration, values: Mapping[str, Any], ram_available: int) -> float | None:
+    """Images per second from the disk, for data that the page cache can't hold."""
+    if not made.disk_rate or not made.file_bytes or values["cache"] != "none":
+        return None
+    if made.file_bytes <= _FITS_RAM * ram_available:
+        return None
+    return made.disk_rate / (made.file_bytes / made.train_images)
+
+
+def memory_of(made: Calibration, batch_size: int) -> int | None:
+    """Bytes that training with `batch_size` takes at most; None where they were not measured at two batch sizes."""
+    if len(made.steps) < 2:
+        return None
+    first, last = made.steps[0], made.steps[-1]
+    if first.peak_bytes is None or last.peak_bytes is None or last.peak_bytes <= first.peak_bytes:
+        return None
+    each = (last.peak_bytes - first.peak_bytes) / (last.batch_size - first.batch_size)
+    return max(0, round(last.peak_bytes + each * (batch_size - last.batch_size)))
+
+
+def largest_batch(made: Calibration, memory: int | None, share: float = _VRAM_SHARE) -> int | None:
+    """The largest batch_size that stays within `share` of `memory` bytes; None where it is not known."""
+    at_none = memory_of(made, 0)
+    at_thousand = memory_of(made, 1000)
+    if memory is None or at_none is None or at_thousand is None or at_thousand <= at_none:
+        return None
+    return max(0, int((memory * share - at_none) / ((at_thousand - at_none) / 1000)))

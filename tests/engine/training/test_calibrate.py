@@ -1,0 +1,62 @@
+"""A real, short calibration in its child process, and children that fail."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from fakes.images import dark_and_light
+
+from gputrain.engine import calibrationstore, settings
+from gputrain.engine.calibrating import calibrate
+from gputrain.engine.calibration import signature
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
+from gputrain.engine.forecast import forecast
+from gputrain.engine.machine import inspect_machine
+from gputrain.engine.settings import flatten
+
+SMALL = {"image_size": 32, "val_resize": 32, "batch_size": 4, "width": 4, "precision": "fp32", "num_workers": 1}
+
+
+def config(data: Path, **changes: object) -> RunConfig:
+    return settings.build({"dataset": "imagefolder", "data_dir": str(data), **SMALL, **changes})
+
+
+def test_all_parts_are_measured_on_real_images(tmp_path: Path) -> None:
+    data = dark_and_light(tmp_path, 6)
+    machine, wanted, told = inspect_machine(), config(data, accumulation_steps=2), list[str]()
+    made = calibrate(wanted, machine, seconds=2.0, tell=told.append)
+    assert (made.train_images, made.val_images) == (12, 12)
+    assert [step.batch_size for step in made.steps] == [2, 4]
+    assert all(step.seconds > 0 and step.cpu_seconds > 0 for step in made.steps)
+    assert all(step.peak_bytes is not None and step.peak_bytes > 1 << 26 for step in made.steps)
+    assert made.decode_per_core is not None
+    assert made.validation is not None
+    assert made.disk_rate is not None
+    assert min(made.supply, made.decode_per_core, made.together, made.validation, made.disk_rate) > 0
+    assert made.together <= 1.5 * made.supply
+    sizes = [file.stat().st_size for file in data.glob("train/*/*")]
+    assert made.file_bytes == pytest.approx(sum(sizes), rel=0.2)
+    assert made.settings == signature(flatten(wanted))
+    assert made.machine == calibrationstore.machine_key(machine)
+    assert {"reading files", "measuring the workers", "measuring the step", "measuring validation"} <= set(told)
+    foretold = forecast(made, flatten(wanted), memory=None, ram_available=machine.memory_available)
+    assert foretold.rate == pytest.approx(made.together)
+
+
+def test_data_that_cannot_be_used_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    with pytest.raises(BadInput, match="train"):
+        calibrate(config(tmp_path), inspect_machine(), seconds=1.0, tell=lambda _text: None)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [("raise OSError('no libcudart')", "no libcudart"), ("import os; os._exit(7)", "exit code 7")]
+)
+def test_a_child_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
+    (tmp_path / "torch.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    with pytest.raises(RuntimeError, match=words):
+        calibrate(settings.build({}), inspect_machine(), seconds=1.0, tell=lambda _text: None)

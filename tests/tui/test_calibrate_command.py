@@ -1,0 +1,55 @@
+"""``gputrain-tui calibrate``: a plan that cannot run is refused, and a kept measurement is in the next plan."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.images import dark_and_light
+
+from gputrain.tui import cli
+
+COMMAND = [sys.executable, "-m", "gputrain.tui.cli"]
+SMALL = ["image_size=32", "val_resize=32", "batch_size=4", "width=4", "model=simple_cnn", "precision=fp32"]
+
+
+@pytest.mark.slow
+def test_a_measurement_is_in_the_next_plan_and_in_the_runs_summary(tmp_path: Path) -> None:
+    data = dark_and_light(tmp_path, 6)
+    arguments = ["--data", str(data), *SMALL]
+    done = subprocess.run([*COMMAND, "calibrate", "--seconds", "5", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "calibrate: measuring the step" in done.stderr
+    assert "img/s, limited by" in done.stdout
+    run = subprocess.run([*COMMAND, "train", "--json", "epochs=1", *arguments], capture_output=True, text=True)
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    foretold = lines[0]["forecast"]
+    assert 0 < foretold["low"] < foretold["high"]
+    assert lines[-1]["forecast"] == foretold
+    assert f"{foretold['low']:.0f} to {foretold['high']:.0f} img/s" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "resnet50-imagefolder"], "data_dir: the folder with the images is missing"),
+        (["device=cuda"], "device: cuda needs a GPU"),
+        (["--recipe", "demos"], "did you mean 'demo'"),
+    ],
+)
+def test_what_cannot_run_is_not_measured(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert cli.main(["calibrate", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["2", "1e9", "nan", "soon"])
+def test_the_time_has_bounds(capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        cli.main(["calibrate", "--seconds", seconds])
+    assert error.value.code == 2
+    assert "must be a number of seconds from 5 to 600" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""``gputrain-tui calibrate``: measure a recipe on this machine, so that plans can foretell its speed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import msgspec
+
+from gputrain.engine import calibrationstore
+from gputrain.engine.calibrating import calibrate
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.machine import inspect_machine
+from gputrain.engine.text import plain
+from gputrain.tui.planning import plan_of
+
+_TOLD = ("device", "speed", "largest batch", "time")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns 0 when the measurement is kept, 1 if it could not be taken."""
+    machine = inspect_machine()
+    plan = plan_of(options, machine)
+    if plan.refuses:
+        raise BadInput("; ".join(plan.refuses))
+    try:
+        made = calibrate(plan.config, machine, seconds=options.seconds, tell=_tell)
+    except RuntimeError as error:
+        print(f"gputrain-tui: {plain(str(error), 600)}", file=sys.stderr)
+        return EXIT_FAILED
+    path = calibrationstore.save(made)
+    if options.json:
+        print(msgspec.json.encode(made).decode())
+        return EXIT_FINISHED
+    for name, text in plan_of(options, machine).facts:
+        if name in _TOLD:
+            print(f"{name:<14} {text}")
+    print(f"kept in {path}")
+    return EXIT_FINISHED
+
+
+def _tell(text: str) -> None:
+    print(f"calibrate: {plain(text, 200)}", file=sys.stderr, flush=True)

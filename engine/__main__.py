@@ -1,4 +1,4 @@
-"""``python -P -m gputrain.engine RUN_DIR``: the supervisor of one run. Started by `gputrain.engine.launch`."""
+"""``python -P -m gputrain.engine RUN_DIR [--resume]``: the supervisor of a run. Started by `gputrain.engine.launch`."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from gputrain.engine.runs import RunDir
 from gputrain.engine.supervisor import supervise
 
 if __name__ == "__main__":
-    sys.exit(supervise(RunDir(Path(sys.argv[1]))))
+    sys.exit(supervise(RunDir(Path(sys.argv[1])), resume="--resume" in sys.argv[2:]))

@@ -55,22 +55,38 @@ def launch(
     """
     choice.require(choice.chosen(config.monitor.loggers))
     run = runs.create(config.name or config.recipe or "run")
-    try:
-        write_config(run.config, config, dict(origins or {}))
-        write_atomic(run.plan, msgspec.json.encode(PlanRecord(dict(origins or {}), tuple(warnings), forecast)))
-    except OSError as error:
-        raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
+    write_settings(run, config, PlanRecord(dict(origins or {}), tuple(warnings), forecast))
     start(run)
     return run
 
 
-def start(run: RunDir) -> None:
-    """Start the supervisor of a prepared run directory. Raises RuntimeError if it does not come up."""
+def write_settings(run: RunDir, config: RunConfig, plan: PlanRecord) -> None:
+    """Write what the supervisor of `run` starts from. Raises BadInput if it can't be written."""
+    try:
+        write_config(run.config, config, plan.origins)
+        write_atomic(run.plan, msgspec.json.encode(plan))
+    except OSError as error:
+        raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
+
+
+def read_plan(run: RunDir) -> PlanRecord:
+    """The plan beside a run's settings; an empty one for a directory that was written by hand."""
+    try:
+        return msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
+    except (OSError, msgspec.DecodeError):
+        return PlanRecord()
+
+
+def start(run: RunDir, *, resume: bool = False) -> None:
+    """Start the supervisor of a prepared run directory; `resume`: it goes on from its newest good checkpoint.
+
+    Raises RuntimeError if it does not come up.
+    """
     # A new session: no hang-up, no Ctrl-C of this terminal reaches it. -P keeps the current
     # folder off sys.path, where a user's engine.py or queue.py would be found before ours.
     with open(run.supervisor_log, "ab", opener=_private) as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory)],
+            [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory), *(["--resume"] if resume else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -138,17 +138,20 @@ class RunDir:
 
     def status(self) -> Status | None:
         """What ``status.json`` says, with `State.DIED` for a run that nobody owns; None if there is none."""
-        status = self._written_status()
+        status = self.written_status()
         if status is None or status.state.over or self.is_live():
             return status
         # A supervisor writes its last word before it lets the run go, maybe just now.
-        status = self._written_status() or status
+        status = self.written_status() or status
         if status.state.over:
             return status
         reason = "the supervisor is gone without a word: killed, or the machine went down"
         return msgspec.structs.replace(status, state=State.DIED, reason=reason)
 
-    def _written_status(self) -> Status | None:
+    def written_status(self) -> Status | None:
+        """What ``status.json`` says, true or not. The supervisor must look no further: by a look at its own lock it
+        would lose it.
+        """
         try:
             return msgspec.json.decode((self.directory / "status.json").read_bytes(), type=Status)
         except (OSError, msgspec.DecodeError):

@@ -38,6 +38,7 @@ class StatusFile:
         self._run = run
         self._written = 0.0
         now = time.time()
+        before = run.written_status()
         self._status = Status(
             state=State.STARTING,
             started=now,
@@ -49,6 +50,9 @@ class StatusFile:
             recipe=config.recipe,
             profile=config.profile,
             epochs=config.epochs,
+            # Where a run goes on, its best is still its best.
+            metric=before.metric if before else "",
+            best=before.best if before else None,
             socket=socket,
         )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from gputrain.engine import endings
+from gputrain.engine import endings, settings
 from gputrain.engine.channel import Server
 from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
@@ -42,7 +42,7 @@ from gputrain.engine.events import (
     decode_command,
 )
 from gputrain.engine.files import cache_home
-from gputrain.engine.launch import PlanRecord
+from gputrain.engine.launch import read_plan
 from gputrain.engine.loggers import choice
 from gputrain.engine.loggers.watch import Loggers
 from gputrain.engine.machine import Machine, inspect_machine
@@ -50,7 +50,6 @@ from gputrain.engine.monitor.csvlog import CsvLog
 from gputrain.engine.monitor.sampler import Sampler
 from gputrain.engine.record import RecordWriter
 from gputrain.engine.runs import RunDir
-from gputrain.engine.settings import flatten
 from gputrain.engine.statusfile import StatusFile
 from gputrain.engine.text import plain
 from gputrain.engine.trainerlog import TrainerLog
@@ -62,8 +61,11 @@ STOP_NOW_SECONDS = 10.0
 """How long a trainer may take to end on "stop now" before it is killed."""
 
 
-def supervise(run: RunDir) -> int:
-    """Own `run` from its start to its end. Returns an exit code for the process table; the record has the truth."""
+def supervise(run: RunDir, *, resume: bool = False) -> int:
+    """Own `run` from its start to its end; `resume`: go on from its newest good checkpoint.
+
+    Returns an exit code for the process table; the record has the truth.
+    """
     # Whatever this run or its children write is its owner's alone.
     os.umask(0o077)
     if not run.own():
@@ -74,6 +76,8 @@ def supervise(run: RunDir) -> int:
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
+    if resume:
+        config = settings.replace(config, resume_from=str(run.directory))
     supervisor = Supervisor(run, config)
     supervisor.install_signals()
     return supervisor.main()
@@ -154,11 +158,11 @@ class Supervisor:
     # What happened, in the order of a run.
 
     def _announce(self, machine: Machine) -> None:
-        plan = _read_plan(self._run)
+        plan = read_plan(self._run)
         self._write(
             RunStarted(
                 run_id=self._run.id,
-                settings=flatten(self._config),
+                settings=settings.flatten(self._config),
                 origins=plan.origins,
                 host=machine.hostname,
                 pid=os.getpid(),
@@ -295,11 +299,3 @@ class Supervisor:
 
     def _run_pids(self) -> tuple[int, ...]:
         return (os.getpid(),)
-
-
-def _read_plan(run: RunDir) -> PlanRecord:
-    try:
-        return msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
-    except (OSError, msgspec.DecodeError):
-        # A run directory that was written by hand has no plan; its settings have no origins then.
-        return PlanRecord()

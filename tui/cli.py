@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _add_calibrate(commands)
     _add_runs(commands)
     _add_tail(commands)
+    _add_resume(commands)
     _add_stop(commands)
     _add_diagnose(commands)
     _add_log(commands)
@@ -130,6 +131,25 @@ def _add_tail(commands: _Commands) -> None:
     tail.add_argument("-n", "--lines", type=_count, metavar="N", help="begin with the last N lines (plain and JSON)")
     tail.add_argument("--no-follow", action="store_true", help="print what there is and leave")
     _add_output(tail)
+
+
+def _add_resume(commands: _Commands) -> None:
+    resume = commands.add_parser(
+        "resume",
+        help="go on where a run stopped",
+        description=(
+            "Go on where a run stopped: from its last checkpoint in its own record, from an earlier one as a new run."
+        ),
+    )
+    resume.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    resume.add_argument(
+        "--from", dest="wanted", default="last", metavar="WHERE", help="last (default), best, or a checkpoint's step"
+    )
+    resume.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
+    _add_output(resume)
+    resume.add_argument(
+        "overrides", nargs="*", metavar="setting=value", help="settings that may change on the way: num_workers=8"
+    )
 
 
 def _add_stop(commands: _Commands) -> None:

@@ -6,7 +6,6 @@ its SHA-256. A file that is not in the index, or does not match its sum, is pass
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,23 +16,10 @@ from typing import Any
 import msgspec
 import torch
 
+from gputrain.engine import checkpoints
+from gputrain.engine.checkpoints import BEST, Entry, is_whole, read_index
 from gputrain.engine.errors import BadInput
-from gputrain.engine.files import write_atomic
 from gputrain.engine.text import plain
-
-INDEX = "index.json"
-BEST = "best.pt"
-_CHUNK = 1 << 20
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A complete checkpoint."""
-
-    file: str
-    step: int
-    epoch: int
-    sha256: str
-    bytes: int
 
 
 class Checkpoints:
@@ -43,6 +29,10 @@ class Checkpoints:
         self._folder = folder
         self._keep = keep_last
         self._entries = read_index(folder)
+
+    def go_on_from(self, step: int) -> None:
+        """Forget what is listed beyond `step`: it is damaged, and its steps are done again."""
+        self._entries = [entry for entry in self._entries if entry.step <= step]
 
     def save(self, state: dict[str, Any], *, step: int, epoch: int, best: bool) -> Entry:
         """Write the state of `step`, as ``best.pt`` too if it is the best, and remove what is too old.
@@ -60,18 +50,10 @@ class Checkpoints:
         steps = [e for e in self._entries if e.file != BEST]
         old = steps[: -self._keep]
         self._entries = [e for e in self._entries if e not in old]
-        write_atomic(self._folder / INDEX, msgspec.json.encode(self._entries))
+        checkpoints.write_index(self._folder, self._entries)
         for entry_ in old:
             (self._folder / entry_.file).unlink(missing_ok=True)
         return entry
-
-
-def read_index(folder: Path) -> list[Entry]:
-    """The complete checkpoints of a folder: the best, then the others from old to new."""
-    try:
-        return msgspec.json.decode((folder / INDEX).read_bytes(), type=list[Entry])
-    except (OSError, msgspec.DecodeError):
-        return []
 
 
 def _write(path: Path, state: dict[str, Any]) -> tuple[str, int]:
@@ -83,7 +65,7 @@ def _write(path: Path, state: dict[str, Any]) -> tuple[str, int]:
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
-        digest = _sha256(temporary)
+        digest = checkpoints.sha256(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -111,14 +93,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def load(source: str, passed_over: Callable[[str], None]) -> dict[str, Any]:
     """The state in a checkpoint file, or in the newest good one of a folder or run directory.
 
@@ -130,17 +104,15 @@ def load(source: str, passed_over: Callable[[str], None]) -> dict[str, Any]:
     if not path.is_file():
         raise BadInput(f"resume_from: {plain(source, 200)} does not exist")
     entry = next((e for e in read_index(path.parent) if e.file == path.name), None)
-    if entry is not None and _sha256(path) != entry.sha256:
+    if entry is not None and not is_whole(path.parent, entry):
         raise BadInput(f"resume_from: {path} is damaged: its content does not match its checksum")
     return _read(path)
 
 
 def _load_newest(folder: Path, passed_over: Callable[[str], None]) -> dict[str, Any]:
-    entries = sorted(read_index(folder), key=lambda e: (e.step, e.file != BEST), reverse=True)
-    for entry in entries:
-        path = folder / entry.file
-        if path.is_file() and _sha256(path) == entry.sha256:
-            return _read(path)
+    for entry in checkpoints.newest_first(read_index(folder)):
+        if is_whole(folder, entry):
+            return _read(folder / entry.file)
         passed_over(f"checkpoint {entry.file} (step {entry.step}) is damaged or gone; trying the one before")
     raise BadInput(f"resume_from: {folder} has no complete checkpoint")
 

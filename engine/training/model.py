@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from gputrain.engine import settings
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
@@ -22,6 +23,9 @@ OWN = ("simple_cnn",)
 def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
     """The network on its device, in its memory format. Raises BadInput for a name or weights."""
     torch.manual_seed(config.seed)
+    if config.resume_from:
+        # A checkpoint brings its own weights; those that the run once started from may be gone.
+        config = settings.replace(config, weights="")
     network = _network(config, task.outputs)
     if config.model.weights and Path(config.model.weights).is_file():
         _load_weights(network, Path(config.model.weights))

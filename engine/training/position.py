@@ -8,17 +8,11 @@ from typing import Any
 import torch
 
 from gputrain.engine import settings
+from gputrain.engine.changes import check_changes
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.stepper import Stepper
-
-# With another value of these the order of samples, the shape of the weights or the course of the updates
-# would be another: the run would not be a continuation.
-FIXED = (
-    "dataset", "train_split", "image_size", "augment", "crop_min_scale", "batch_size", "model", "width", "optimizer",
-    "accumulation_steps", "seed", "progressive_start", "progressive_epochs",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -36,6 +30,8 @@ class Position:
     loss_sum: float = 0.0
     """Sum of the losses of this epoch's steps so far, for its mean."""
     loss_steps: int = 0
+    unvalidated: bool = False
+    """The epoch before this one is to be validated still."""
 
 
 def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: Stepper) -> dict[str, Any]:
@@ -56,13 +52,12 @@ def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: S
     }
 
 
-def restore(state: dict[str, Any], config: RunConfig, images: ImageSet, stepper: Stepper) -> Position:
-    """Put a checkpoint's content back. Raises BadInput naming settings or data that can't change on the way."""
-    _check_same(state, config, images)
+def restore(state: dict[str, Any], stepper: Stepper) -> Position:
+    """Put a checkpoint's content back, which `check` has passed."""
     stepper.network.load_state_dict(state["model"])
     if stepper.ema is not None:
         stepper.ema.network.load_state_dict(state["ema"] or state["model"])
-    stepper.optimizer.load_state_dict(state["optimizer"])
+    _restore_optimizer(stepper.optimizer, state["optimizer"])
     if stepper.scaler.is_enabled() and state["scaler"]:
         stepper.scaler.load_state_dict(state["scaler"])
     stepper.parts = state["parts"]
@@ -72,15 +67,23 @@ def restore(state: dict[str, Any], config: RunConfig, images: ImageSet, stepper:
     return Position(**state["position"])
 
 
-def _check_same(state: dict[str, Any], config: RunConfig, images: ImageSet) -> None:
-    now = settings.flatten(config)
-    for name in FIXED:
-        before = state["settings"].get(name, now[name])
-        if before != now[name]:
-            raise BadInput(
-                f"resume_from: {name} was {before} and is {now[name]}; a run can't go on with another one: "
-                f"set {name}={before}, or take the weights alone: weights=FILE"
-            )
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load its averages, and keep its settings (decay, momentum, kernels), which may have been changed."""
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, own, strict=True):
+        group.update(values)
+
+
+def check(state: dict[str, Any], config: RunConfig, images: ImageSet) -> list[str]:
+    """What settings that differ from the checkpoint's do to the run, a sentence each.
+
+    Raises BadInput naming settings or data that can't change on the way.
+    """
+    try:
+        told = check_changes(state["settings"], settings.flatten(config))
+    except BadInput as error:
+        raise BadInput(f"resume_from: {error}") from None
     if list(images.classes) != state["classes"]:
         raise BadInput("resume_from: the data have other classes than the run that is to go on")
     if len(images) != state["train_images"]:
@@ -88,3 +91,4 @@ def _check_same(state: dict[str, Any], config: RunConfig, images: ImageSet) -> N
             f"resume_from: the data had {state['train_images']} training images and have {len(images)}; "
             "to train on with them, take the weights alone: weights=FILE"
         )
+    return told

@@ -26,6 +26,11 @@ class Saver:
         self.saved_step = 0
         """The step of the newest checkpoint, of this run or of the one that it goes on from."""
 
+    def go_on_from(self, step: int) -> None:
+        """The run goes on from the checkpoint of `step`."""
+        self._checkpoints.go_on_from(step)
+        self.saved_step = step
+
     def save(self, kind: Kind, where: Position, state: Callable[[], dict[str, Any]]) -> None:
         """Write a checkpoint, unless this very position has one. A full disk is told, and the run goes on."""
         if where == self._saved:

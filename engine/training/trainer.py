@@ -108,9 +108,11 @@ class Trainer:
 
     def _resume(self) -> None:
         state = checkpoint.load(self._config.resume_from, lambda text: self._reporter.notice("warning", text))
-        self._position = position.restore(state, self._config, self._images, self._stepper)
+        for text in position.check(state, self._config, self._images):
+            self._reporter.notice("warning", text)
+        self._position = position.restore(state, self._stepper)
         self._meter.epoch_sum, self._meter.epoch_steps = self._position.loss_sum, self._position.loss_steps
-        self._saver.saved_step = self.step
+        self._saver.go_on_from(self.step)
         where = f"step {self.step} (epoch {self._position.epoch + 1})"
         self._reporter.notice("info", f"going on from {where} of {self._config.resume_from}")
 
@@ -141,6 +143,8 @@ class Trainer:
     # The loop.
 
     def _train_epochs(self) -> None:
+        if self._position.unvalidated:
+            self._close_epoch()
         while not self._done():
             compiles = self._config.speed.compile and self.step == 0
             self._reporter.phase(Phase.COMPILING if compiles else Phase.WARMING_UP)
@@ -263,10 +267,16 @@ class Trainer:
             )
         )
         where.epoch += 1
-        settings = self._config.checkpoint
         last = where.step >= self._schedule.total_steps
+        every = self._config.checkpoint.validate_epochs
+        where.unvalidated = self._val_loader is not None and (last or where.epoch % every == 0)
+        self._close_epoch()
+
+    def _close_epoch(self) -> None:
+        """Try the model if that is due, and save it; after a stop in the midst of it, again where the run goes on."""
+        where, settings = self._position, self._config.checkpoint
         best = False
-        if self._val_loader is not None and (last or where.epoch % settings.validate_epochs == 0):
+        if self._val_loader is not None and where.unvalidated:
             best = self._validate(where.epoch - 1, self._val_loader)
         if settings.early_stop and where.worse >= settings.early_stop:
             best_yet = f"{self._task.metric} {where.best:.4g}"
@@ -295,6 +305,7 @@ class Trainer:
             return False
         metrics, images = found
         where = self._position
+        where.unvalidated = False
         if not math.isfinite(metrics["loss"]):
             raise Diverged(
                 f"the validation loss is {metrics['loss']} after step {self.step}; lower lr, or clip gradients"

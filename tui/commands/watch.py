@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections import deque
@@ -57,13 +56,14 @@ def _follow(attachment: RunSource, lines: PlainLines | JsonLines, options: argpa
     with _interrupts(attachment, owner) as asked:
         while True:
             found = attachment.read()
+            asked.obey()
             for event in found:
                 for line in lines.take(event):
                     if tail is not None:
                         tail.append(line)
                     else:
                         print(line, flush=True)
-            if found:
+            if found and not asked.detached:
                 continue
             if attachment.caught_up and tail is not None:
                 print("\n".join(tail), flush=True)
@@ -87,10 +87,39 @@ def _follow(attachment: RunSource, lines: PlainLines | JsonLines, options: argpa
 
 
 class _Asked:
-    """What interrupts have asked for so far."""
+    """What interrupts ask for. They only leave a mark: a handler may come while a message is half sent or printed."""
 
-    detached = False
-    stopped = False
+    def __init__(self, attachment: RunSource, owner: bool) -> None:
+        self._attachment = attachment
+        self._owner = owner
+        self._signals: deque[int] = deque()
+        self._stopped = False
+        self.detached = False
+        """This command is to leave the run to itself."""
+
+    def note(self, number: int, _frame: object) -> None:
+        """A signal has come."""
+        self._signals.append(number)
+        if len(self._signals) > 1:
+            # Nothing followed the first one: the next one ends this command where it is stuck.
+            signal.signal(number, signal.SIG_DFL)
+
+    def obey(self) -> None:
+        """Do what was asked since the last time."""
+        while self._signals:
+            if not self._owner or self._stopped:
+                self.detached = True
+                self._signals.clear()
+                return
+            self._stop(signal.Signals(self._signals.popleft()).name)
+
+    def _stop(self, name: str) -> None:
+        self._stopped = True
+        _say("stopping after a checkpoint; Ctrl-C again leaves the run to itself")
+        try:
+            self._attachment.send(Stop(checkpoint=True, sender=f"{sender()} {name}"))
+        except NotLiveError:
+            self.detached = True
 
 
 @contextmanager
@@ -100,20 +129,8 @@ def _interrupts(attachment: RunSource, owner: bool) -> Iterator[_Asked]:
     A second Ctrl-C leaves at once. SIGTERM to the command that started the run, as a batch system sends it,
     stops the run after a checkpoint, and the command waits for that.
     """
-    asked = _Asked()
-
-    def on_signal(number: int, _frame: object) -> None:
-        if not owner or asked.stopped:
-            asked.detached = True
-            return
-        asked.stopped = True
-        _say("stopping after a checkpoint; Ctrl-C again leaves the run to itself")
-        try:
-            attachment.send(Stop(checkpoint=True, sender=f"{sender()} {signal.Signals(number).name}"))
-        except NotLiveError:
-            asked.detached = True
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked = _Asked(attachment, owner)
+    before = {number: signal.signal(number, asked.note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
     finally:
@@ -122,5 +139,4 @@ def _interrupts(attachment: RunSource, owner: bool) -> Iterator[_Asked]:
 
 
 def _say(text: str) -> None:
-    # Not print: it is not reentrant, and a signal may come while a line is being printed.
-    os.write(2, f"gputrain-tui: {text}\n".encode())
+    print(f"gputrain-tui: {text}", file=sys.stderr, flush=True)

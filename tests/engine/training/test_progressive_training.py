@@ -11,10 +11,10 @@ import torch
 from pictures import folder
 from training_tools import draw_images, small_config, train
 
-from gputrain.engine import settings
+from gputrain.engine import checkpoints, settings
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Steps
-from gputrain.engine.training import augment, cache, checkpoint, decode
+from gputrain.engine.training import augment, cache, decode
 from gputrain.engine.training.images import ImageSet, scan
 from gputrain.engine.training.loader import make_loader
 
@@ -126,8 +126,8 @@ def test_a_run_tells_its_sizes_and_goes_on_with_them(drawn: Path, tmp_path: Path
 
     (later,) = [
         entry
-        for entry in checkpoint.read_index(tmp_path / "whole" / "checkpoints")
-        if entry.step == 6 and entry.file != checkpoint.BEST
+        for entry in checkpoints.read_index(tmp_path / "whole" / "checkpoints")
+        if entry.step == 6 and entry.file != checkpoints.BEST
     ]
     file = tmp_path / "whole" / "checkpoints" / later.file
     again = train(tmp_path / "again", small_config(drawn, resume_from=str(file), **settings_))

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision import models
 from training_tools import Result, draw_images, small_config, train
 
-from gputrain.engine import settings
+from gputrain.engine import checkpoints, settings
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Outcome, Steps, Validated
@@ -326,5 +326,5 @@ def test_other_training_images_are_refused(images: Path, tmp_path: Path) -> None
 def test_the_best_is_kept_where_a_step_has_a_checkpoint_already(images: Path, tmp_path: Path) -> None:
     """An epoch whose last step is due for a checkpoint, before the validation that makes it the best."""
     train(tmp_path, small_config(images, epochs=1, checkpoint_steps=6))
-    best = checkpoint.load(str(tmp_path / "checkpoints" / checkpoint.BEST), pytest.fail)
+    best = checkpoint.load(str(tmp_path / "checkpoints" / checkpoints.BEST), pytest.fail)
     assert best["position"]["best"] is not None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from training_tools import draw_images, small_config, train
 
+from gputrain.engine import checkpoints
 from gputrain.engine.training import checkpoint, timing
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.meter import Diverged, Meter
@@ -206,6 +207,6 @@ def test_the_trainer_stops_where_the_loss_is_no_number(tmp_path: Path) -> None:
         Diverged, match=r"the loss is (nan|inf) at step \d+, on (across|down|spots)/|the validation loss"
     ):
         train(run, small_config(images, epochs=30, lr=100.0, weight_decay=10.0, schedule="constant"))
-    for entry in checkpoint.read_index(run / "checkpoints"):
+    for entry in checkpoints.read_index(run / "checkpoints"):
         state = checkpoint.load(str(run / "checkpoints" / entry.file), pytest.fail)
         assert all(torch.isfinite(v).all() for v in state["model"].values())

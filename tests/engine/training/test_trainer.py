@@ -9,6 +9,7 @@ import pytest
 import torch
 from training_tools import CLASSES, Result, draw_images, small_config, train
 
+from gputrain.engine import checkpoints
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import (
     CheckpointSaved,
@@ -68,7 +69,7 @@ def test_a_run_tells_all_of_its_life(whole: tuple[Result, Path]) -> None:
     assert [event.epoch for event in result.of(EpochEnded)] == [0, 1, 2, 3]
     assert sum(event.samples for event in result.of(LoaderStats)) >= 24 * 6
     assert len(result.of(Validated)) == 4
-    assert (directory / "checkpoints" / checkpoint.BEST).exists()
+    assert (directory / "checkpoints" / checkpoints.BEST).exists()
     assert len(list((directory / "checkpoints").glob("step-*.pt"))) == 2
     assert result.of(CheckpointSaved)[-1].step == 24
 
@@ -134,9 +135,11 @@ def stop_after(directory: Path, config: object, step: int) -> None:
     """Train, and keep only the checkpoint of `step`, as after a crash some time later."""
     train(directory, config)  # type: ignore[arg-type]
     folder = directory / "checkpoints"
-    entries = [entry for entry in checkpoint.read_index(folder) if entry.step == step and entry.file != checkpoint.BEST]
+    entries = [
+        entry for entry in checkpoints.read_index(folder) if entry.step == step and entry.file != checkpoints.BEST
+    ]
     if not entries:
-        pytest.fail(f"no checkpoint at step {step}: {checkpoint.read_index(folder)}")
+        pytest.fail(f"no checkpoint at step {step}: {checkpoints.read_index(folder)}")
     for path in folder.glob("*.pt"):
         if path.name != entries[0].file:
             path.unlink()
@@ -153,7 +156,7 @@ def test_a_damaged_checkpoint_is_passed_over(whole: tuple[Result, Path], images:
     shutil.copytree(whole[1] / "checkpoints", tmp_path / "checkpoints")
     newest = tmp_path / "checkpoints" / "step-00000024.pt"
     newest.write_bytes(newest.read_bytes()[:-100])
-    (tmp_path / "checkpoints" / checkpoint.BEST).unlink()
+    (tmp_path / "checkpoints" / checkpoints.BEST).unlink()
     told: list[str] = []
     state = checkpoint.load(str(tmp_path), told.append)
     assert state["position"]["step"] == 18
@@ -161,7 +164,7 @@ def test_a_damaged_checkpoint_is_passed_over(whole: tuple[Result, Path], images:
 
 
 def test_settings_that_cannot_change_are_named(whole: tuple[Result, Path], images: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="batch_size was 6 and is 4"):
+    with pytest.raises(BadInput, match="batch_size: was 6 and is 4"):
         train(tmp_path, small_config(images, batch_size=4, resume_from=str(whole[1])))
 
 

@@ -79,8 +79,25 @@ class Result:
         return [(event.step, event.loss) for event in self.of(Steps)]
 
 
-def train(directory: Path, config: RunConfig, commands: tuple[AnyCommand, ...] = ()) -> Result:
-    """Run a trainer to its end in this process; `commands` lie in its inbox from the start."""
+class _StopsAt(Control):
+    """Is asked to stop after a checkpoint once the trainer has done some step."""
+
+    trainer: Trainer
+    stop_at: int | None = None
+
+    def poll(self) -> None:
+        super().poll()
+        if self.stop_at is not None and self.trainer.step >= self.stop_at:
+            self.stop, self.reason = "checkpoint", "stopped on request"
+
+
+def train(
+    directory: Path, config: RunConfig, commands: tuple[AnyCommand, ...] = (), stop_at: int | None = None
+) -> Result:
+    """Run a trainer to its end in this process, or until it has done step `stop_at`.
+
+    `commands` lie in its inbox from the start.
+    """
     context = multiprocessing.get_context("spawn")
     outbox = context.Queue()
     theirs, ours = context.Pipe(duplex=False)
@@ -88,7 +105,10 @@ def train(directory: Path, config: RunConfig, commands: tuple[AnyCommand, ...] =
         ours.send_bytes(events.encode_command(command))
     with collecting(outbox) as found:
         reporter = Reporter(outbox)
-        ended = Trainer(directory, config, reporter, Control(theirs, reporter)).train()
+        control = _StopsAt(theirs, reporter)
+        control.trainer = Trainer(directory, config, reporter, control)
+        control.stop_at = stop_at
+        ended = control.trainer.train()
     ours.close()
     theirs.close()
     return Result(ended, found)

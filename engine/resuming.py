@@ -1,0 +1,72 @@
+"""Going on with a run: from which checkpoint, with which changed settings, and in which directory.
+
+From its last checkpoint a run goes on where it is, in its own record. From an earlier one it becomes a new run, so
+that nothing of the first is overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from gputrain.engine import checkpoints, launch, settings
+from gputrain.engine.adjust import Layer
+from gputrain.engine.changes import check_changes
+from gputrain.engine.configfile import read_config
+from gputrain.engine.errors import BadInput
+from gputrain.engine.launch import PlanRecord, read_plan
+from gputrain.engine.machine import Machine
+from gputrain.engine.plan import Plan, make_plan
+from gputrain.engine.runs import RunDir, State
+
+LAST = "last"
+_EXTENDS = ("epochs", "max_steps", "early_stop")
+"""What makes a finished run longer."""
+
+
+def plan_again(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> Plan:
+    """The plan of `run` on this machine, with `overrides`; settings keep their origins.
+
+    Raises BadInput where its configuration can't be read.
+    """
+    config = settings.flatten(read_config(run.config))
+    plan = make_plan([Layer(run.config.name, config), Layer("you", dict(overrides), own=True)], machine)
+    now = settings.flatten(plan.config)
+    kept = {n: origin for n, origin in read_plan(run).origins.items() if n in now and now[n] == config[n]}
+    return msgspec.structs.replace(plan, origins={**plan.origins, **kept})
+
+
+def resume(run: RunDir, plan: Plan, wanted: str = LAST) -> tuple[RunDir, list[str]]:
+    """Go on with `run` under `plan` (`plan_again`), from the checkpoint `wanted` (``last``, ``best`` or a step).
+
+    Returns the run that goes on, which is a new one unless `wanted` is the last step, and what the changed settings do
+    to it. Raises BadInput, RuntimeError if the supervisor does not come up.
+    """
+    before = read_config(run.config)
+    told = check_changes(settings.flatten(before), settings.flatten(plan.config))
+    entry = _check_can_go_on(run, settings.changed(before, plan.config), wanted)
+    if plan.refuses:
+        raise BadInput("; ".join(plan.refuses))
+    # What the changes do is told in the record by the trainer, which compares with the checkpoint itself.
+    warnings = (*plan.adjustments, *plan.warnings)
+    if wanted != LAST and entry.step != checkpoints.find(run.checkpoints, LAST).step:
+        config = settings.replace(plan.config, resume_from=str(run.checkpoints / entry.file))
+        return launch.launch(config, plan.origins, warnings, plan.forecast), told
+    launch.write_settings(run, plan.config, PlanRecord(plan.origins, warnings, plan.forecast))
+    launch.start(run, resume=True)
+    return run, told
+
+
+def _check_can_go_on(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoints.Entry:
+    if run.is_live():
+        raise BadInput(f"{run.id} is still running; watch it with: gputrain-tui tail {run.id}")
+    status = run.status()
+    finished = status is not None and status.state is State.FINISHED
+    if wanted == LAST and finished and not any(name in _EXTENDS for name in changed):
+        raise BadInput(f"{run.id} is finished: {status.reason if status else ''}; to train on, ask for more epochs=N")
+    try:
+        return checkpoints.find(run.checkpoints, wanted)
+    except BadInput as error:
+        raise BadInput(f"{run.id}: {error}; to begin again: gputrain-tui train --config {run.config}") from None

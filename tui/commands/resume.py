@@ -1,0 +1,33 @@
+"""``gputrain-tui resume RUN``: go on where a run stopped, and watch it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from gputrain.engine import launch, resuming, runs, settings
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.machine import inspect_machine
+from gputrain.tui.commands.watch import watch
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns the exit code of the run's outcome."""
+    target = runs.find(options.run)
+    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
+    plan = resuming.plan_again(target, overrides, inspect_machine())
+    try:
+        goes_on, told = resuming.resume(target, plan, options.wanted)
+    except RuntimeError as error:
+        print(f"gputrain-tui: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    if not options.json:
+        for text in (*told, *plan.adjustments, *plan.warnings):
+            print(f"resume: {text}", file=sys.stderr)
+    if goes_on != target:
+        print(f"resume: {target.id} stays as it is; {goes_on.id} goes on from its {options.wanted}", file=sys.stderr)
+    if options.detach:
+        print(goes_on.id)
+        return EXIT_FINISHED
+    return watch(launch.attach(goes_on), options, owner=True)

@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_check(commands)
     _add_calibrate(commands)
+    _add_bench(commands)
     _add_runs(commands)
     _add_tail(commands)
     _add_resume(commands)
@@ -107,6 +108,20 @@ def _add_calibrate(commands: _Commands) -> None:
         "--seconds", type=_measuring_seconds, default=40.0, metavar="S", help="how long (5 to 600; default 40)"
     )
     calibrate.add_argument("--json", action="store_true", help="the measurements as one JSON object")
+
+
+def _add_bench(commands: _Commands) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="how much faster the optimized settings are here than standard ones",
+        description="Train a recipe for some steps with standard settings (float32, no workers, no tuning) and with "
+        "the plan's, and compare images per second, GPU utilization and peak memory. Nothing is kept.",
+    )
+    _add_choice(bench)
+    bench.add_argument("--ladder", action="store_true", help="also each optimization on top of those before it")
+    bench.add_argument("--steps", type=_count, default=40, metavar="N", help="steps after the warm-up (40)")
+    bench.add_argument("--markdown", metavar="FILE", help="write the table there too, as Markdown")
+    bench.add_argument("--json", action="store_true", help="the result as one JSON object")
 
 
 def _add_runs(commands: _Commands) -> None:

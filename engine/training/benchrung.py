@@ -1,0 +1,72 @@
+"""The process that times one configuration, as asked by `gputrain.engine.benching`: ``python -m`` this module."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from gputrain.engine.benching import CACHED_AT_MOST, BenchOrder, Speed
+from gputrain.engine.childwork import Tell
+from gputrain.engine.machine import inspect_machine
+from gputrain.engine.monitor.utilization import UtilizationWatch
+from gputrain.engine.training.childentry import serve
+from gputrain.engine.training.control import Control
+from gputrain.engine.training.reporter import Reporter
+
+if TYPE_CHECKING:
+    from gputrain.engine.training.runparts import RunParts
+
+
+def _work(order: BenchOrder, reporter: Reporter, control: Control, tell: Tell) -> Speed:
+    from gputrain.engine.training.runparts import RunParts
+
+    with contextlib.ExitStack() as loaders:
+        return _measure(order, RunParts(order.config, reporter, control, loaders, tell))
+
+
+def _measure(order: BenchOrder, parts: RunParts) -> Speed:
+    from gputrain.engine.training import peakmemory
+
+    note = _fill_cache(parts)
+    parts.say("warming up")
+    peakmemory.reset_peak(parts.compute)
+    batches = parts.endless(start=1)
+    for _ in range(order.warm_up):
+        parts.do(next(batches))
+    parts.settle()
+    parts.say("measuring")
+    parts.clock.skip()
+    with contextlib.ExitStack() as watching:
+        gpus = inspect_machine().gpus if parts.compute.is_gpu else ()
+        watch = watching.enter_context(UtilizationWatch(gpus[0].index)) if gpus else None
+        timing = parts.timed(lambda: parts.do(next(batches)), calls=order.steps)
+    waited = parts.clock.wait
+    batches.close()
+    return Speed(
+        images_per_second=timing.rate,
+        spread=timing.spread,
+        steps=order.steps,
+        wait_share=min(1.0, waited / timing.seconds),
+        gpu_percent=watch.mean if watch is not None else None,
+        peak_bytes=peakmemory.peak(parts.compute),
+        precision=parts.compute.precision,
+        note=note,
+    )
+
+
+def _fill_cache(parts: RunParts) -> str:
+    """One epoch of reading alone, so that what is measured comes from the cache; a note where that is too much."""
+    if parts.config.data.cache == "none":
+        return ""
+    count = len(parts.data.train)
+    if count > CACHED_AT_MOST:
+        return f"measured while the cache fills: {count} images are too many to read first"
+    parts.say("filling the cache")
+    for number, _ in enumerate(parts.train_loader.epoch(0)):
+        if number % 50 == 0:
+            parts.say(f"filling the cache {number / len(parts.train_loader):.0%}")
+    return parts.train_loader.note
+
+
+if __name__ == "__main__":
+    serve(BenchOrder, _work)

@@ -1,0 +1,72 @@
+"""The frame of processes that measure: an order from standard input, replies as JSON lines on standard output."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.queues import Queue
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gputrain.engine.childwork import Done, Failed, Progress, Reply, Tell
+from gputrain.engine.errors import BadInput
+from gputrain.engine.events import Notice, PhaseChanged, decode
+from gputrain.engine.text import plain
+from gputrain.engine.training.compilecache import keep_compiled
+from gputrain.engine.training.control import Control, StopRequested
+from gputrain.engine.training.reporter import Reporter
+
+Order = TypeVar("Order", bound=Struct)
+Work = Callable[[Order, Reporter, Control, Tell], Struct]
+"""Does the work of an order; may import torch, which nothing before it does. Returns the result."""
+
+_printing = threading.Lock()
+"""Two threads print; their lines must not mix."""
+
+
+def serve(order_type: type[Order], work: Work[Order]) -> None:
+    """Do `work` on the order that standard input holds."""
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=order_type)
+    context = multiprocessing.get_context("spawn")
+    outbox: Queue[bytes] = context.Queue()
+    inbox, other_end = context.Pipe(duplex=False)
+    reporter = Reporter(outbox)
+    control = Control(inbox, reporter)
+    control.install_signals()
+    threading.Thread(target=_pass_on, args=(outbox,), name="progress", daemon=True).start()
+    try:
+        _say(Progress("importing torch"))
+        keep_compiled()
+        result = work(order, reporter, control, lambda text: _say(Progress(text)))
+        _say(Done(msgspec.Raw(msgspec.json.encode(result))))
+    except StopRequested as request:
+        _say(Failed(str(request), False))
+    except BadInput as error:
+        _say(Failed(plain(str(error), 1000), True))
+    except Exception as error:  # noqa: BLE001 - whatever ends the work is told to the person
+        traceback.print_exc()
+        _say(Failed(plain(f"{type(error).__name__}: {error}", 600), False))
+    other_end.close()
+    outbox.put(b"")
+    reporter.close()
+
+
+def _pass_on(outbox: Queue[bytes]) -> None:
+    """Print what the engine's parts report of phases, as progress."""
+    while (raw := outbox.get()) != b"":
+        match decode(raw):
+            case PhaseChanged(phase=phase, done=done, total=total):
+                share = f" {done / total:.0%}" if done is not None and total else ""
+                _say(Progress(phase.value + share))
+            case Notice(text=text):
+                _say(Progress(text))
+
+
+def _say(reply: Reply) -> None:
+    with _printing:
+        print(msgspec.json.encode(reply).decode(), flush=True)

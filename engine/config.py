@@ -23,8 +23,8 @@ class DataConfig(_Part, frozen=True):
     """What is read, and how it reaches the device."""
 
     dataset: Annotated[
-        Literal["demo", "imagefolder"],
-        Meta(description="the reader: a folder of class folders, or the built-in data set that is drawn once"),
+        Literal["demo", "imagefolder", "cifar10"],
+        Meta(description="the layout of the data: demo is drawn once, imagefolder has one folder for each class"),
     ] = "demo"
     data_dir: Annotated[
         str, Meta(description="folder that holds the data; empty: the built-in data set's own folder in the cache")
@@ -100,10 +100,15 @@ class ModelConfig(_Part, frozen=True):
     """The network."""
 
     model: Annotated[
-        str, Meta(min_length=1, description="simple_cnn, or a classification model of torchvision by name (resnet50)")
+        str,
+        Meta(
+            min_length=1,
+            description="simple_cnn, a classification model of torchvision by name (resnet50), or timm/NAME",
+        ),
     ] = "simple_cnn"
     weights: Annotated[
-        str, Meta(description="file of weights to start from, or torchvision's name for its own; empty: random")
+        str,
+        Meta(description="file of weights to start from, or the name of torchvision's own (DEFAULT); empty: random"),
     ] = ""
     width: Annotated[int, Meta(ge=4, le=1024, description="channels of simple_cnn's first stage")] = 32
 

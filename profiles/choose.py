@@ -45,6 +45,9 @@ def choose(
     chosen_profile = catalog.load_profile(name)
     chosen_preset = chosen_profile.preset(preset)
     own = {**({"data_dir": data_dir} if data_dir else {}), **(overrides or {})}
+    if data_dir and chosen_recipe.settings.get("dataset", "demo") == "demo":
+        # A folder of one's own is read, whatever the recipe draws.
+        own.setdefault("dataset", "imagefolder")
     layers = [
         Layer("you", {"recipe": chosen_recipe.name}),
         Layer("you" if profile else "this machine", {"profile": chosen_profile.name}),
@@ -81,21 +84,29 @@ def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(values)
     for name in _PATHS:
         if (path := found.get(name)) and isinstance(path, str):
-            try:
-                found[name] = str(Path(path).expanduser().absolute())
-            except RuntimeError:
-                raise BadInput(f"{name}: there is no home directory for '{path}'") from None
+            found[name] = str(_from_home(name, path).absolute())
+    weights = found.get("weights")
+    # Weights may also be a name.
+    if isinstance(weights, str) and weights and _from_home("weights", weights).is_file():
+        found["weights"] = str(_from_home("weights", weights).absolute())
     return found
+
+
+def _from_home(name: str, path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise BadInput(f"{name}: there is no home directory for '{path}'") from None
 
 
 def _missing_data(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Why the data folder cannot be read, as far as a glance tells."""
-    if values["dataset"] != "imagefolder" or not values["data_dir"]:
+    if values["dataset"] == "demo" or not values["data_dir"]:
         return ()
     folder = Path(values["data_dir"])
     if not folder.is_dir():
         return (f"data_dir: {folder} is {'not a folder' if folder.exists() else 'not there'}",)
-    if not (folder / values["train_split"]).is_dir():
+    if values["dataset"] == "imagefolder" and not (folder / values["train_split"]).is_dir():
         return (f"train_split: {folder} has no folder '{values['train_split']}'",)
     return ()
 

@@ -115,16 +115,12 @@ def going_runs() -> list[RunInfo]:
 
 def plan_for(machine: Machine, choice: Choice) -> Plan:
     """The plan of `choice`. Raises BadInput or OSError."""
-    overrides = dict(choice.overrides)
-    if choice.data:
-        # As with --data on the command line: a folder of one's own is read, whatever the recipe reads.
-        overrides.setdefault("dataset", "imagefolder")
     return choose(
         machine,
         recipe=choice.recipe,
         profile=choice.profile or None,
         preset=choice.preset or None,
-        overrides=overrides,
+        overrides=dict(choice.overrides),
         data_dir=choice.data or None,
     )
 

@@ -23,9 +23,7 @@ def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
     Raises BadInput.
     """
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
-    if options.data:
-        overrides["data_dir"] = str(Path(options.data).expanduser().absolute())
-        overrides.setdefault("dataset", "imagefolder")
+    data_dir = str(Path(options.data).expanduser().absolute()) if options.data else None
     if not options.config:
         return choose(
             machine,
@@ -33,9 +31,13 @@ def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
             profile=options.profile,
             preset=options.preset,
             overrides=overrides,
+            data_dir=data_dir,
         )
     if options.recipe or options.profile or options.preset:
         raise BadInput("--config holds all settings of a run: leave out --recipe, --profile and --preset")
     config = settings.flatten(read_config(Path(options.config)))
+    if data_dir:
+        layout = {"dataset": "imagefolder"} if config["dataset"] == "demo" else {}
+        overrides = {"data_dir": data_dir, **layout, **overrides}
     layers = [Layer(Path(options.config).name, config), Layer("you", overrides, own=True)]
     return make_plan(layers, machine, calibrations=calibrationstore.load(machine, str(config["recipe"])))

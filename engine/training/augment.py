@@ -68,6 +68,19 @@ class View:
             return Geometry(*random_box(draws, width, height, self.min_scale), self.size, self.size, 0, 0)
         return centre(width, height, self.resize, self.size)
 
+    def within(self, box: list[float], draws: Draws, width: int, height: int) -> Geometry:
+        """The same of the part of the image in `box`: left, top, right and bottom as shares of its sides."""
+        left, right = _stretch(box[0], box[2], width)
+        top, bottom = _stretch(box[1], box[3], height)
+        part = self.geometry(draws, right - left, bottom - top)
+        return part._replace(left=part.left + left, top=part.top + top)
+
+
+def _stretch(start: float, end: float, length: int) -> tuple[int, int]:
+    """From share to share of a side, in pixels; at least one."""
+    first = min(max(0, round(start * length)), length - 1)
+    return first, max(first + 1, min(length, round(end * length)))
+
 
 def uniforms(
     seed: int, epoch: int, indices: npt.NDArray[np.int64], draws: int = DRAWS, stream: int = _AUGMENT

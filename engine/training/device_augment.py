@@ -54,7 +54,7 @@ class Prepared:
     """What the network sees."""
 
     images: torch.Tensor
-    """Normalised float32, (N, 3, H, W), in the model's memory format."""
+    """Normalised float32, (N, 3, H, W), in the model's memory format; (N, group, 3, H, W) for samples of several."""
     targets: torch.Tensor
     """What the task makes of the labels, (N, …)."""
     partners: torch.Tensor | None
@@ -77,6 +77,7 @@ class Feed:
         """Without a `task` the labels are the targets."""
         self._config = config
         self._task = task
+        self._group = 1 if task is None else task.group
         self._compute = compute
         self._train = train
         self._flips = train and config.data.augment in ("flip", "crop_flip")
@@ -116,11 +117,13 @@ class Feed:
         # a write to them.
         indices = batch.indices.numpy().copy()
         side = batch.images.shape[3]
-        changes = self._changes(batch.epoch, indices, side)
+        # All images of a sample are changed alike.
+        samples = indices // self._group
+        changes = self._changes(batch.epoch, samples, side)
         mix = auto = None
         if self._train:
             mix = mixing.draw_mix(self._config, batch.epoch, batch.number, side)
-            auto = autoaugment.draw(self._config, batch.epoch, indices, side)
+            auto = autoaugment.draw(self._config, batch.epoch, samples, side)
         if self._stream is None:
             return DeviceBatch(batch.images, batch.labels.clone(), changes, auto, mix, indices, None, 0)
         device, size = self._compute.device, batch.images.nbytes
@@ -166,7 +169,10 @@ class Feed:
         targets = self._targets(batch)
         images, partners = _mixed(images, targets, batch.mix)
         share = 1.0 if batch.mix is None else batch.mix.share
-        return Prepared(images.contiguous(memory_format=self._format), targets, partners, share)
+        images = images.contiguous(memory_format=self._format)
+        if self._group > 1:
+            images = images.unflatten(0, (-1, self._group))
+        return Prepared(images, targets, partners, share)
 
     def _targets(self, batch: DeviceBatch) -> torch.Tensor:
         if self._task is None:

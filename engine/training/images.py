@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
@@ -36,6 +37,12 @@ class ImageSet:
     labels: npt.NDArray[np.int64]
     """(N,): the class of each image."""
     classes: tuple[str, ...]
+    group: int = 1
+    """Images of one sample: each `group` of them in a row are one."""
+    boxes: npt.NDArray[np.float32] | None = None
+    """(N, 4): left, top, right and bottom of what is used of each image, as shares of its sides; None: all of it."""
+    pixels: torch.Tensor | None = None
+    """uint8 (N, H, W, 3), where the images are in memory and not in files of their own."""
 
     def __len__(self) -> int:
         return len(self.ends)

@@ -26,7 +26,7 @@ from gputrain.engine.training.crew_threads import InlineCrew, ThreadCrew
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.locks import LockWatch
 from gputrain.engine.training.ring import RingShape
-from gputrain.engine.training.samples import FileSource, SampleMaker
+from gputrain.engine.training.samples import SampleMaker, source_of
 
 MAX_THREADS = 8
 """Workers up to which ``loader: auto`` takes threads: each image needs 10–40 µs of the interpreter's lock."""
@@ -46,13 +46,13 @@ def make_loader(
     """
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
-    batch_size = min(batch_size, len(images))
-    cache = open_cache(images, config)
+    batch_size = min(batch_size, len(images) // images.group)
+    cache = open_cache(images, config) if images.pixels is None else None
     max_bad = badimages.limit_of(data.max_bad_images, len(images))
     growth = progressive.growth(settings.flatten(config)) if train else Growth(data.image_size, data.image_size, 0)
-    maker = SampleMaker(images, cache or FileSource(images), view(config, train=train), growth, config.seed, max_bad)
+    maker = SampleMaker(images, cache or source_of(images), view(config, train=train), growth, config.seed, max_bad)
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
-    shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size, data.image_size)
+    shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
     return Loader(maker, _crew(maker, shape, config, pin=pin), shape, cache, on_bad, train=train)
 
 
@@ -102,7 +102,7 @@ class Loader:
         self._seed = maker.seed
         self._max_bad = maker.max_bad
         self._on_bad = on_bad
-        self._batch_size = shape.batch_size
+        self._batch_size = shape.batch_size // maker.images.group
         self._train = train
         self._tally = Tally()
         self._locks = LockWatch()
@@ -114,7 +114,8 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return order.batch_count(len(self._images), self._batch_size, drop_last=self._train)
+        samples = len(self._images) // self._images.group
+        return order.batch_count(samples, self._batch_size, drop_last=self._train)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on; see `BatchSource`.
@@ -128,12 +129,13 @@ class Loader:
 
     def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         batches = order.batches(
-            len(self._images),
+            len(self._images) // self._images.group,
             self._batch_size,
             seed=self._seed,
             epoch=epoch,
             shuffle=self._train,
             drop_last=self._train,
+            group=self._images.group,
         )
         run = self._crew.run(epoch, batches, start)
         try:

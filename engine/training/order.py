@@ -18,7 +18,7 @@ _ORDER = 1
 
 
 def permutation(seed: int, epoch: int, count: int) -> Indices:
-    """The order of `count` images in an epoch, shape (count,).
+    """The order of `count` samples in an epoch, shape (count,).
 
     Sorted random keys instead of ``Generator.permutation``: numpy keeps the stream of a bit generator stable between
     its versions, but not what a Generator makes of it, and a resumed run must find the same order.
@@ -33,27 +33,35 @@ class Batches:
     """The batches of one epoch by number."""
 
     order: Indices
-    """(count,): image indices in the order of the epoch."""
+    """(count,): sample indices in the order of the epoch."""
     batch_size: int
     drop_last: bool
     """Leave out a last batch that is smaller than the others."""
+    group: int = 1
+    """Images of one sample, which stay together."""
 
     def __len__(self) -> int:
         return batch_count(len(self.order), self.batch_size, drop_last=self.drop_last)
 
     def indices(self, number: int) -> Indices:
-        """Image indices of batch `number` (from 0), shape (n,) with n ≤ batch_size."""
+        """Image indices of batch `number` (from 0), shape (n × group,) with n ≤ batch_size."""
         if not 0 <= number < len(self):
             raise IndexError(f"batch {number} of {len(self)}")
-        return self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        samples = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        if self.group == 1:
+            return samples
+        images: Indices = (samples[:, None] * self.group + np.arange(self.group)).reshape(-1)
+        return images
 
 
 def batch_count(count: int, batch_size: int, *, drop_last: bool) -> int:
-    """Batches of an epoch over `count` images."""
+    """Batches of an epoch over `count` samples."""
     return count // batch_size if drop_last else -(-count // batch_size)
 
 
-def batches(count: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool, drop_last: bool) -> Batches:
-    """The batches of an epoch over `count` images."""
+def batches(
+    count: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool, drop_last: bool, group: int = 1
+) -> Batches:
+    """The batches of an epoch over `count` samples of `group` images each."""
     order = permutation(seed, epoch, count) if shuffle else np.arange(count, dtype=np.int64)
-    return Batches(order, batch_size, drop_last)
+    return Batches(order, batch_size, drop_last, group)

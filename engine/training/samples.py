@@ -68,6 +68,24 @@ class FileSource:
 
 
 @dataclass(frozen=True, slots=True)
+class MemorySource:
+    """Images whose pixels are in memory."""
+
+    pixels: torch.Tensor
+    """uint8 (N, H, W, 3)."""
+
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+        """See `Source`."""
+        pixels = self.pixels[index].numpy()
+        decode.resize(pixels, choose(pixels.shape[1], pixels.shape[0]), 1, out)
+
+
+def source_of(images: ImageSet) -> Source:
+    """Where the pixels of `images` are without a cache."""
+    return FileSource(images) if images.pixels is None else MemorySource(images.pixels)
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """The places of one batch in host memory."""
 
@@ -106,20 +124,24 @@ class SampleMaker:
     def fill(
         self, slot: Slot, epoch: int, indices: Indices, meter: Meter, cancelled: Callable[[], bool]
     ) -> list[tuple[int, str]]:
-        """Make the samples at `indices` in `slot`; returns the bad images met, as (index, why).
+        """Make the images at `indices`, whole samples, in `slot`; returns the bad images met, as (index, why).
 
-        In the place of a bad image stands a good one, under its own index and label. Returns early, the batch
-        unfinished, when `cancelled`. Raises TooManyBadImages.
+        In the place of a sample with a bad image stands a good one, under its own indices and labels. Returns early,
+        the batch unfinished, when `cancelled`. Raises TooManyBadImages.
         """
         bad: dict[int, str] = {}
         chosen: list[int] = []
-        rows = augment.uniforms(self.seed, epoch, indices).tolist()
+        group = self.images.group
+        samples = indices[::group] // group
+        rows = augment.uniforms(self.seed, epoch, samples).tolist()
         pixels = slot.sized(self.growth.at(epoch))
-        for position, (index, draws) in enumerate(zip(indices.tolist(), rows, strict=True)):
+        for position, (sample, draws) in enumerate(zip(samples.tolist(), rows, strict=True)):
             if cancelled():
                 break
-            chosen.append(self._make(index, draws, pixels[position], epoch, meter, bad))
-            meter.made(index)
+            places = pixels[position * group : (position + 1) * group]
+            made = self._make(sample, draws, places, epoch, meter, bad)
+            chosen.extend(range(made * group, (made + 1) * group))
+            meter.made(made * group)
         count = len(chosen)
         at = np.asarray(chosen, dtype=np.int64)
         slot.indices[:count] = torch.from_numpy(at)
@@ -127,30 +149,40 @@ class SampleMaker:
         return list(bad.items())
 
     def _make(
-        self, index: int, draws: augment.Draws, out: torch.Tensor, epoch: int, meter: Meter, bad: dict[int, str]
+        self, sample: int, draws: augment.Draws, out: torch.Tensor, epoch: int, meter: Meter, bad: dict[int, str]
     ) -> int:
-        """Make the sample at `index`, or another one if it is bad; returns the index it has in the end.
+        """Make `sample` in `out` (group, 3, size, size), or another one if it is bad; returns which it is in the end.
 
         That is the first good one from a place on that is drawn from (seed, epoch, index): the samples of a folder
         that has vanished are replaced by many and not by the one behind it.
         """
-        count, view = len(self.images), self.view_in(epoch)
+        group = self.images.group
+        count, view = len(self.images) // group, self.view_in(epoch)
         following: int | None = None
         while True:
-            if index not in bad:
+            first = sample * group
+            if not any(index in bad for index in range(first, first + group)):
+                index = first
                 try:
-                    self.source.render(index, functools.partial(view.geometry, draws), out, meter)
-                    return index
+                    for index, place in enumerate(out, first):
+                        self.source.render(index, self._choice(view, index, draws), place, meter)
+                    return sample
                 except BadImage as error:
                     bad[index] = error.why
-                    if len(bad) > self.max_bad or len(bad) == count:
+                    if len(bad) > self.max_bad or len({index // group for index in bad}) == count:
                         raise TooManyBadImages(list(bad.items())) from None
             if following is None:
                 following = int(
-                    augment.uniforms(self.seed, epoch, np.array([index]), 1, augment.REPLACING)[0, 0] * count
+                    augment.uniforms(self.seed, epoch, np.array([sample]), 1, augment.REPLACING)[0, 0] * count
                 )
-            index, following = following % count, following + 1
-            draws = augment.uniforms(self.seed, epoch, np.array([index]))[0].tolist()
+            sample, following = following % count, following + 1
+            draws = augment.uniforms(self.seed, epoch, np.array([sample]))[0].tolist()
+
+    def _choice(self, view: View, index: int, draws: augment.Draws) -> Choose:
+        """What of image `index` is shown."""
+        if self.images.boxes is None:
+            return functools.partial(view.geometry, draws)
+        return functools.partial(view.within, self.images.boxes[index].tolist(), draws)
 
 
 def read_file(path: str, meter: Meter) -> bytes:

@@ -169,6 +169,23 @@ def test_missing_data_is_refused_before_the_start(images: Path) -> None:
     assert "--data DIR" in choose(CPU, recipe="resnet50-imagefolder").refuses[0]
 
 
+def test_a_folder_of_ones_own_is_read_as_its_recipe_reads(images: Path) -> None:
+    for recipe, dataset in (("demo", "imagefolder"), ("simple-cnn", "imagefolder"), ("cifar10", "cifar10")):
+        assert choose(CPU, recipe=recipe, data_dir=str(images)).config.data.dataset == dataset
+    plan = choose(CPU, recipe="demo", data_dir=str(images), overrides={"dataset": "cifar10"})
+    assert plan.config.data.dataset == "cifar10"
+
+
+def test_a_file_of_weights_is_found_from_everywhere_and_a_name_stays(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images)
+    (images / "mine.pth").touch()
+    for given, expected in (("mine.pth", str(images / "mine.pth")), ("DEFAULT", "DEFAULT")):
+        plan = choose(CPU, recipe="simple-cnn", data_dir=str(images), overrides={"weights": given})
+        assert plan.config.model.weights == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

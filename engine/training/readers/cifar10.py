@@ -1,0 +1,115 @@
+"""CIFAR-10 (Krizhevsky 2009) from the files that torchvision downloads: ``cifar-10-batches-py``."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
+from gputrain.engine.text import plain
+from gputrain.engine.training.images import ImageSet, image_set
+from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.tasks.classification import Classification
+
+FOLDER = "cifar-10-batches-py"
+TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
+TEST = ("test_batch",)
+META = "batches.meta"
+_SIDE = 32
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+
+
+def _latin1(text: str, _codec: str) -> bytes:
+    """How Python 3 writes bytes where Python 2 can read them."""
+    return text.encode("latin1")
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
+}
+"""What the files may name: arrays of numpy. Any other name could run code."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """The object called `name` if it is one of those that an array needs."""
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which the data set has no use for")
+        return _ALLOWED[module, name]
+
+
+def read(config: RunConfig, found: Found) -> Data:
+    """See `Reader`. `data_dir` is the folder with the batches, or the one that holds it; all images go to memory."""
+    folder = _folder(config.data.data_dir)
+    names = _load(folder / META).get("label_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadInput(f"{plain(str(folder / META), 300)}: has no label_names; unpack the data set anew")
+    train = _images(folder, TRAIN, names)
+    found(len(train))
+    val = _images(folder, TEST, names) if config.data.val_split else None
+    return Data(train, val, Classification(len(names), config.optim.label_smoothing))
+
+
+def _folder(data_dir: str) -> Path:
+    home = Path(data_dir).expanduser()
+    for folder in (home / FOLDER, home):
+        if (folder / META).is_file():
+            return folder
+    raise BadInput(
+        f"data_dir: {plain(str(home), 300)} has no {FOLDER} with {META} in it; "
+        "unpack cifar-10-python.tar.gz there, or let torchvision.datasets.CIFAR10(data_dir, download=True) do it"
+    )
+
+
+def _images(folder: Path, files: Sequence[str], classes: list[str]) -> ImageSet:
+    pixels: list[npt.NDArray[np.uint8]] = []
+    labels: list[int] = []
+    names: list[str] = []
+    for file in files:
+        data, own = _batch(folder / file, len(classes))
+        pixels.append(data.reshape(-1, 3, _SIDE, _SIDE))
+        labels += own
+        names += [f"{file}/{number}" for number in range(len(own))]
+    together = torch.from_numpy(np.concatenate(pixels)).permute(0, 2, 3, 1).contiguous()
+    return dataclasses.replace(image_set(folder, names, labels, classes), pixels=together)
+
+
+def _batch(path: Path, classes: int) -> tuple[npt.NDArray[np.uint8], list[int]]:
+    """Pixels (n, 3072) and n labels. Raises BadInput for other content."""
+    content = _load(path)
+    data, labels = content.get("data"), content.get("labels")
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:
+        why = f"its data are not images of {_SIDE} × {_SIDE}"
+    elif not isinstance(labels, list) or len(labels) != len(data):
+        why = "it has not one label for each image"
+    elif not all(isinstance(label, int) and 0 <= label < classes for label in labels):
+        why = f"not all of its labels are numbers from 0 to {classes - 1}"
+    else:
+        return data, labels
+    raise BadInput(f"{plain(str(path), 300)}: {why}; unpack the data set anew")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = _Unpickler(file, encoding="latin1").load()
+    except FileNotFoundError:
+        raise BadInput(f"{plain(str(path), 300)} is missing; unpack the data set anew") from None
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
+        why = plain(str(error), 200)
+        raise BadInput(f"{plain(str(path), 300)}: cannot be read ({why}); unpack the data set anew") from None
+    if not isinstance(content, dict):
+        raise BadInput(f"{plain(str(path), 300)}: holds a {type(content).__name__}; unpack the data set anew")
+    return content

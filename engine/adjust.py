@@ -53,6 +53,8 @@ class Draft:
     adjustments: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    estimated: list[str] = field(default_factory=list)
+    """Those of the refusals that rest on an estimate."""
 
     def change(self, name: str, value: object, why: str) -> None:
         """Use `value` instead. A default is changed without a word outside its row."""

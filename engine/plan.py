@@ -58,6 +58,8 @@ class Plan(Struct, frozen=True):
     warnings: tuple[str, ...]
     refuses: tuple[str, ...]
     """Why this cannot run; empty when it can."""
+    forceable: tuple[str, ...]
+    """Those of `refuses` that rest on an estimate of memory, so that a person may overrule them."""
     facts: tuple[tuple[str, str], ...]
     """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
     scaling: tuple[ScaleRow, ...]
@@ -110,6 +112,7 @@ def make_plan(
         adjustments=tuple(draft.adjustments),
         warnings=tuple(draft.warnings),
         refuses=tuple(draft.refusals),
+        forceable=tuple(draft.estimated),
         facts=(*_facts(draft, ram, vram, updates, eta), *_speed(foretold, calibrations, values)),
         scaling=budget.scale_table(values),
         forecast=foretold,
@@ -205,7 +208,9 @@ def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
         what = f"VRAM {size(vram.total)} of {size(limit)}"
         tabulated = budget.largest_batch(draft.values, limit, COMFORT)
         fitting = (largest_batch(made, limit, COMFORT) if made else tabulated) or 0
-        _note(draft, what, vram.total > limit, _smaller_batch(draft.values["batch_size"], fitting))
+        # What recomputed blocks save depends on the model: the figure is then the most that it can be.
+        refuse = vram.total > limit and not draft.values["gradient_checkpointing"]
+        _note(draft, what, refuse, _smaller_batch(draft.values["batch_size"], fitting))
     return vram
 
 
@@ -242,7 +247,10 @@ def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, 
 
 
 def _note(draft: Draft, what: str, refuse: bool, advice: str) -> None:
-    (draft.refusals if refuse else draft.warnings).append(f"{what}: {advice}")
+    text = f"{what}: {advice}"
+    (draft.refusals if refuse else draft.warnings).append(text)
+    if refuse:
+        draft.estimated.append(text)
 
 
 def _facts(

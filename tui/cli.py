@@ -66,6 +66,7 @@ def _add_train(commands: _Commands) -> None:
     train = commands.add_parser("train", help="start a run and watch it", description="Start a run and watch it.")
     _add_choice(train)
     train.add_argument("--dry-run", action="store_true", help="show the plan and leave")
+    train.add_argument("--force", action="store_true", help="start although the plan says that memory will not suffice")
     train.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     _add_output(train)
 
@@ -216,14 +217,22 @@ def _add_diagnose(commands: _Commands) -> None:
 
 
 def _add_lists(commands: _Commands) -> None:
-    for name, what in (
-        ("profiles", "list hardware profiles, the best for this machine first"),
-        ("recipes", "list what can be trained"),
-        ("settings", "list every setting with its default"),
-    ):
-        lister = commands.add_parser(name, help=what, description=f"{what.capitalize()}.")
-        lister.add_argument("name", nargs="?", metavar="NAME", help="show one in full")
-        lister.add_argument("--json", action="store_true", help="one JSON object a line")
+    what = "list hardware profiles, the best for this machine first; show or make one"
+    profiles = commands.add_parser("profiles", help=what, description=f"{what.capitalize()}.")
+    profiles.add_argument(
+        "what",
+        nargs="*",
+        metavar="[show | new] NAME",
+        help="show NAME in full; or write a commented starting file for this machine into your own profiles",
+    )
+    what = "list what can be trained, or show one recipe in full"
+    recipes = commands.add_parser("recipes", help=what, description=f"{what.capitalize()}.")
+    recipes.add_argument("what", nargs="*", metavar="[show] NAME", help="show NAME in full")
+    what = "list every setting with its default"
+    lister = commands.add_parser("settings", help=what, description=f"{what.capitalize()}.")
+    lister.add_argument("name", nargs="?", metavar="NAME", help="show this one alone")
+    for command in (profiles, recipes, lister):
+        command.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:

@@ -343,3 +343,13 @@ def test_a_calibration_with_other_settings_is_not_used_and_says_why() -> None:
     said = dict(plan.facts)["speed"]
     assert said.startswith("unknown: calibrated with other settings (")
     assert "image_size 224 → 64" in said
+
+
+def test_estimates_of_memory_can_be_overruled_and_facts_cannot() -> None:
+    values = {"model": "resnet50", "batch_size": 4096, "dataset": "imagefolder"}
+    plan = plan_of(gpu(), own=True, **values)
+    assert [text.split()[0] for text in plan.refuses] == ["data_dir:", "VRAM"]
+    assert plan.forceable == plan.refuses[1:]
+    again = plan_of(gpu(), own=True, **values, gradient_checkpointing=True)
+    assert again.forceable == ()
+    assert any(text.startswith("VRAM") for text in again.warnings)

@@ -96,3 +96,15 @@ def test_an_interrupt_stops_after_a_checkpoint(images: Path) -> None:
     assert "stopping after a checkpoint" in errors
     assert json.loads(said.splitlines()[-1])["outcome"] == "stopped"
     assert list(runs.find("last").checkpoints.glob("step-*.pt"))
+
+
+def test_force_starts_what_an_estimate_refuses_and_says_so(images: Path) -> None:
+    # The estimate is for whole batches; the loader makes none that is larger than the data set.
+    large = ["batch_size=65536", "prefetch_factor=256", "num_workers=2", "max_steps=1"]
+    arguments = [*COMMAND, "train", "--data", str(images), "--plain", *SMALL, *large]
+    refused = subprocess.run(arguments, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "--force starts all the same" in refused.stderr
+    forced = subprocess.run([*arguments, "--force"], capture_output=True, text=True)
+    assert forced.returncode == 0, forced.stderr
+    assert "plan: RAM" in forced.stderr

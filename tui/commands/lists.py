@@ -1,4 +1,4 @@
-"""``gputrain-tui profiles | recipes | settings``: what there is to choose from."""
+"""``gputrain-tui profiles | recipes | settings``: what there is to choose from, and a first profile of one's own."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from typing import Any
 import msgspec
 
 from gputrain.engine import settings
-from gputrain.engine.errors import EXIT_FINISHED
+from gputrain.engine.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.settings import Setting
 from gputrain.engine.text import plain
 from gputrain.profiles import catalog
+from gputrain.profiles.schema import HardwareProfile
+from gputrain.profiles.starter import new_profile
 from gputrain.tui.commands.table import print_table
+from gputrain.tui.listing import preset_table, profile_head, profile_tail, recipe_lines
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the list that the command names, or one of its entries in full."""
+    """Print the list that the command names, or one of its entries in full, or write a new profile."""
     return {"profiles": _profiles, "recipes": _recipes, "settings": _settings}[options.command](options)
 
 
 def _profiles(options: argparse.Namespace) -> int:
-    if options.name:
-        return _show(msgspec.to_builtins(catalog.load_profile(options.name)), options.json)
+    action, name = _asked(options.what, ("show", "new"))
+    if action == "new":
+        return _new_profile(name)
+    if name:
+        return _show_profile(catalog.load_profile(name), options.json)
     ranked = catalog.rank(inspect_machine())
     if options.json:
         return _lines([msgspec.to_builtins(match) for match in ranked])
@@ -35,9 +41,39 @@ def _profiles(options: argparse.Namespace) -> int:
     return EXIT_FINISHED
 
 
+def _asked(what: list[str], actions: tuple[str, ...]) -> tuple[str, str]:
+    """``[]``, ``[NAME]`` or ``[ACTION, NAME]`` as action and name. Raises BadInput."""
+    action, names = (what[0], what[1:]) if what and what[0] in actions else ("show", what)
+    if len(names) > 1 or (what and not names):
+        raise BadInput(f"expected one NAME, or {' or '.join(f'{action} NAME' for action in actions)}")
+    return action, names[0] if names else ""
+
+
+def _new_profile(name: str) -> int:
+    path = new_profile(name, inspect_machine())
+    print(f"{path} is a start, with this machine's values and what each means.")
+    print(f"Change it, then: gputrain-tui train --profile {path.stem}")
+    return EXIT_FINISHED
+
+
+def _show_profile(profile: HardwareProfile, as_json: bool) -> int:
+    if as_json:
+        return _lines([msgspec.to_builtins(profile)])
+    print("\n".join(profile_head(profile)), end="\n\n")
+    print_table(*preset_table(profile))
+    if tail := "\n".join(profile_tail(profile)):
+        print(f"\n{tail}")
+    return EXIT_FINISHED
+
+
 def _recipes(options: argparse.Namespace) -> int:
-    if options.name:
-        return _show(msgspec.to_builtins(catalog.load_recipe(options.name)), options.json)
+    _, name = _asked(options.what, ("show",))
+    if name:
+        recipe = catalog.load_recipe(name)
+        if options.json:
+            return _lines([msgspec.to_builtins(recipe)])
+        print("\n".join(recipe_lines(recipe)))
+        return EXIT_FINISHED
     entries = catalog.recipe_entries()
     if options.json:
         return _lines([{"name": e.name, "title": e.title, "file": str(e.path), "error": e.error} for e in entries])
@@ -75,11 +111,4 @@ def _shown(value: object) -> str:
 def _lines(objects: Sequence[object]) -> int:
     for item in objects:
         print(msgspec.json.encode(item).decode())
-    return EXIT_FINISHED
-
-
-def _show(values: dict[str, Any], as_json: bool) -> int:
-    if as_json:
-        return _lines([values])
-    print(msgspec.yaml.encode(values).decode(), end="")
     return EXIT_FINISHED

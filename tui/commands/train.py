@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from gputrain.engine import launch
+from gputrain.engine import launch, units
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.plan import Plan
@@ -21,13 +21,12 @@ def run(options: argparse.Namespace) -> int:
     plan = plan_of(options, inspect_machine())
     if options.dry_run:
         return _show(plan, options.json)
-    if plan.refuses:
-        raise BadInput("; ".join(plan.refuses))
+    warnings = (*plan.adjustments, *plan.warnings, *_overruled(plan, force=options.force))
     if not options.json:
-        for warning in (*plan.adjustments, *plan.warnings):
+        for warning in warnings:
             print(f"plan: {warning}", file=sys.stderr)
     try:
-        started = launch.launch(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast)
+        started = launch.launch(plan.config, plan.origins, warnings, plan.forecast)
     except RuntimeError as error:
         print(f"gputrain-tui: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -35,6 +34,15 @@ def run(options: argparse.Namespace) -> int:
         print(started.id)
         return EXIT_FINISHED
     return watch(launch.attach(started), options, owner=True)
+
+
+def _overruled(plan: Plan, *, force: bool) -> tuple[str, ...]:
+    """The refusals that ``--force`` turns into warnings. Raises BadInput for the others, and without it for all."""
+    stays = [text for text in plan.refuses if not force or text not in plan.forceable]
+    if not stays:
+        return plan.refuses
+    hint = "" if force or len(plan.forceable) < len(plan.refuses) else " (--force starts all the same)"
+    raise BadInput("; ".join(stays) + hint)
 
 
 def _show(plan: Plan, as_json: bool) -> int:
@@ -45,8 +53,30 @@ def _show(plan: Plan, as_json: bool) -> int:
     print_table(("setting", "value", "from", ""), rows)
     print()
     for name, text in plan.facts:
-        print(f"{name:<16} {text}")
+        print(f"{name:<21} {text}")
+    for title, budget in (("RAM by part", plan.ram), ("VRAM by part", plan.vram)):
+        if budget is not None:
+            print()
+            parts = [(part.name, units.size(part.bytes), part.note) for part in budget.parts]
+            print_table((title, "takes", ""), parts)
+    print()
+    print_table(("GPUs", "images per update", "workers", "RAM buffer", "as float32", "learning rate"), _scaling(plan))
     for kind, texts in (("adjusted", plan.adjustments), ("warning", plan.warnings), ("refused", plan.refuses)):
         for text in texts:
             print(f"{kind}: {text}")
     return EXIT_FINISHED
+
+
+def _scaling(plan: Plan) -> list[tuple[str, ...]]:
+    """The same settings per GPU on several GPUs."""
+    return [
+        (
+            str(row.gpus),
+            str(row.total_batch),
+            str(row.total_workers),
+            units.size(row.buffer),
+            units.size(row.buffer_float32),
+            f"{row.scaled_lr:g}",
+        )
+        for row in plan.scaling
+    ]

@@ -9,21 +9,22 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gputrain.engine import runs
-from gputrain.engine.channel import Client
 from gputrain.engine.config import RunConfig
-from gputrain.engine.configfile import write_config
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, decode, encode_command
 from gputrain.engine.files import write_atomic
 from gputrain.engine.foretold import Forecast
-from gputrain.engine.loggers import choice
 from gputrain.engine.record import RecordReader
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
+
+if TYPE_CHECKING:
+    from gputrain.engine.channel import Client
 
 START_SECONDS = 15.0
 """How long a supervisor may take to own its run directory; it needs well under one on an idle machine."""
@@ -53,6 +54,8 @@ def launch(
     Raises BadInput if the run directory can't be written or the package of a logger is missing, RuntimeError if the
     supervisor does not come up.
     """
+    from gputrain.engine.loggers import choice  # of no use to a dashboard that attaches and is to open at once
+
     choice.require(choice.chosen(config.monitor.loggers))
     run = runs.create(config.name or config.recipe or "run")
     write_settings(run, config, PlanRecord(dict(origins or {}), tuple(warnings), forecast))
@@ -62,6 +65,8 @@ def launch(
 
 def write_settings(run: RunDir, config: RunConfig, plan: PlanRecord) -> None:
     """Write what the supervisor of `run` starts from. Raises BadInput if it can't be written."""
+    from gputrain.engine.configfile import write_config
+
     try:
         write_config(run.config, config, plan.origins)
         write_atomic(run.plan, msgspec.json.encode(plan))
@@ -171,6 +176,9 @@ class Attachment:
 
     def _connected(self) -> bool:
         if self._client is None:
+            # Loads multiprocessing: after the record was read, and never for a run that is over.
+            from gputrain.engine.channel import Client
+
             status = self.run.status()
             if status is None or not status.socket:
                 return False
@@ -215,6 +223,8 @@ class Attachment:
         status = self.run.status()
         if status is None or status.state.over or not status.socket:
             raise NotLiveError(f"{self.run.id} is not running")
+        from gputrain.engine.channel import Client
+
         try:
             Client(self.run, Path(status.socket)).send(encode_command(command))
         except (OSError, EOFError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import RenderableType
@@ -14,6 +15,7 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from gputrain.tui.leaving import Leaving
 from gputrain.tui.messages import Left
+from gputrain.tui.reader import FRAME_SECONDS, FRUGAL_SECONDS
 from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.terminal import only_changes
@@ -33,15 +35,25 @@ class GpuTrainApp(App[int]):
     `run` returns the exit code; `leaving` tells more.
     """
 
-    CSS_PATH = "app.tcss"
     TITLE = "gputrain-tui"
     BINDINGS: ClassVar[list[BindingType]] = []
 
-    def __init__(self, source: RunSource | None = None, first: Callable[[], Screen[Any]] | None = None) -> None:
+    def __init__(
+        self,
+        source: RunSource | None = None,
+        first: Callable[[], Screen[Any]] | None = None,
+        frugal: bool = False,
+    ) -> None:
+        """`frugal`: send few bytes to the terminal, by its own colours and views that change seldom."""
         # Textual turns colours into greys for NO_COLOR and still sends them; with the terminal's
         # own colours it sends none at all.
         colourless = "NO_COLOR" in os.environ
-        super().__init__(ansi_color=True if colourless else None)
+        # The launcher's styles would take a tenth of a dashboard's start.
+        names = ["app.tcss"] if source is not None or first is not None else ["app.tcss", "launcher.tcss"]
+        super().__init__(
+            css_path=[Path(__file__).with_name(name) for name in names],
+            ansi_color=True if colourless or frugal else None,
+        )
         self.set_class(wants_ascii(), "-ascii")
         ScrollBar.renderer = _AsciiScrollBar if wants_ascii() else ScrollBarRender
         self._source, self._first = source, first
@@ -49,7 +61,8 @@ class GpuTrainApp(App[int]):
         """How the person left a run; None if they left none."""
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = TERMINAL.name if colourless else NIGHT.name
+        self._frame_seconds = FRUGAL_SECONDS if frugal else FRAME_SECONDS
+        self.theme = TERMINAL.name if colourless or frugal else NIGHT.name
 
     def get_default_screen(self) -> Screen[Any]:
         """The dashboard, the screen that was asked for, or the launcher."""
@@ -58,7 +71,7 @@ class GpuTrainApp(App[int]):
         if self._source is not None:
             from gputrain.tui.screens.dashboard import DashboardScreen  # its dialogs are of no use to the monitor
 
-            return DashboardScreen(self._source)
+            return DashboardScreen(self._source, self._frame_seconds)
         from gputrain.tui.screens.launcher import LauncherScreen  # profiles and plan are of no use to a dashboard
 
         return LauncherScreen()

@@ -199,6 +199,7 @@ def _add_monitor(commands: _Commands) -> None:
         "--pid", type=int, metavar="PID", help="mark the processes of PID, and leave when it has ended"
     )
     monitor.add_argument("-n", "--lines", type=_count, metavar="N", help="leave after N samples (plain and JSON)")
+    _add_low_bandwidth(monitor)
     output = monitor.add_mutually_exclusive_group()
     output.add_argument("--plain", action="store_true", help="CSV rows, also in a terminal")
     output.add_argument("--json", action="store_true", help="JSON lines: a sample each")
@@ -236,6 +237,7 @@ def _add_lists(commands: _Commands) -> None:
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
+    _add_low_bandwidth(command)
     output = command.add_mutually_exclusive_group()
     output.add_argument("--plain", action="store_true", help="plain lines, also in a terminal")
     output.add_argument("--json", action="store_true", help="JSON lines: the run's events, then a summary")
@@ -249,6 +251,11 @@ def _measuring_seconds(text: str) -> float:
     if not 5 <= value <= 600:
         raise argparse.ArgumentTypeError(f"must be a number of seconds from 5 to 600, got '{plain(text, 40)}'")
     return value
+
+
+def _add_low_bandwidth(command: argparse.ArgumentParser) -> None:
+    what = "for slow lines: the terminal's own colours, new figures every two seconds"
+    command.add_argument("--low-bandwidth", action="store_true", help=what)
 
 
 def _count(text: str) -> int:

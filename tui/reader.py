@@ -14,6 +14,8 @@ from gputrain.tui.store import RunStore
 
 FRAME_SECONDS = 0.5
 """Shortest time between two snapshots: numbers that change faster can't be read, and cost bytes to send."""
+FRUGAL_SECONDS = 2.0
+"""The same for ``--low-bandwidth``."""
 _READ_SECONDS = 0.5
 
 
@@ -39,9 +41,14 @@ class Reader:
     """
 
     def __init__(
-        self, source: EventSource, on_frame: Callable[[Frame], None], on_failure: Callable[[Exception], None]
+        self,
+        source: EventSource,
+        on_frame: Callable[[Frame], None],
+        on_failure: Callable[[Exception], None],
+        frame_seconds: float = FRAME_SECONDS,
     ) -> None:
         self._source = source
+        self._frame_seconds = frame_seconds
         self._on_frame = on_frame
         self._on_failure = on_failure
         self._stop = threading.Event()
@@ -78,12 +85,12 @@ class Reader:
             self._caught_up = self._caught_up or (not events and self._source.caught_up) or self._source.ended
             fresh = fresh or bool(events)
             state = (self._source.abandoned, self._caught_up, self._source.trouble)
-            if (fresh or state != before) and (self._caught_up or time.monotonic() - posted >= FRAME_SECONDS):
+            if (fresh or state != before) and (self._caught_up or time.monotonic() - posted >= self._frame_seconds):
                 fresh, before, posted = False, state, time.monotonic()
                 self._post()
             if self._caught_up:
                 # Waiting here and not in `read` gathers several events into one frame.
-                self._stop.wait(FRAME_SECONDS)
+                self._stop.wait(self._frame_seconds)
 
     def _post(self, error: str = "") -> None:
         live = not (error or self._source.abandoned or self._source.ended)

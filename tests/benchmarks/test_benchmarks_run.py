@@ -50,3 +50,16 @@ def test_convergence(tmp_path: Path) -> None:
     found = answer(str(HERE / "convergence.py"), "--json", "--seeds", "2", "--only", "demo", "--", *small, *sizes)
     assert len(found["figures"]["demo_standard"]["accuracy"]) == 2
     assert found["ratios"]["demo_optimized_vs_standard"] > 0
+
+
+def test_dashboard() -> None:
+    small = ("--seconds", "3", "--settle", "1", "--past", "60", "--gpus", "8", "--rounds", "1")
+    found = answer(str(HERE / "dashboard.py"), "--json", *small, "--peers", "bare_textual", "nvtop")
+    for key in ("first_paint_ms", "bytes_per_s", "bytes_per_s_low_bandwidth", "rss_mib"):
+        assert found["figures"][key] > 0, key
+    for key in ("cpu_percent_8gpu", "supervisor_cpu_percent", "training_slowdown_percent"):
+        assert isinstance(found["figures"][key], float), key
+    assert found["figures"]["programs"]["dashboard_8gpu"]["first_figure_ms"] > 0
+    assert found["ratios"]["dashboard_bytes_vs_bare_textual"] > 0
+    assert found["ratios"]["dashboard_cpu_vs_nvitop"] is None
+    assert found["reasons"]["dashboard_cpu_vs_nvitop"] == "not run"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import scripted
+from rich.color import Color, ColorType
 from scripted import ScriptedSource
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -67,8 +68,10 @@ def summary_text(pilot: Pilot[int]) -> str:
 
 
 @asynccontextmanager
-async def opened(source: RunSource, size: tuple[int, int] = (120, 35)) -> AsyncIterator[Pilot[int]]:
-    app = GpuTrainApp(source)
+async def opened(
+    source: RunSource, size: tuple[int, int] = (120, 35), frugal: bool = False
+) -> AsyncIterator[Pilot[int]]:
+    app = GpuTrainApp(source, frugal=frugal)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: dashboard(pilot).view.caught_up)
         await pilot.pause()
@@ -446,19 +449,30 @@ async def test_hostile_text_is_shown_harmlessly() -> None:
         assert "\x1b" not in summary_text(pilot)
 
 
+def colours(pilot: Pilot[int]) -> set[Color]:
+    """All that the screen is painted with."""
+    return {
+        colour
+        for strip in pilot.app.screen._compositor.render_strips()
+        for segment in strip
+        if segment.style
+        for colour in (segment.style.color, segment.style.bgcolor)
+        if colour is not None
+    }
+
+
 async def test_no_color_sends_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with opened(trained()) as pilot:
-        strips = pilot.app.screen._compositor.render_strips()
-        colours = {
-            colour.name
-            for strip in strips
-            for segment in strip
-            if segment.style
-            for colour in (segment.style.color, segment.style.bgcolor)
-            if colour is not None
-        }
-        assert colours <= {"default"}
+        assert {colour.name for colour in colours(pilot)} <= {"default"}
+        assert "bottleneck: workers" in panel(pilot, "pipeline")
+
+
+async def test_over_a_slow_line_the_terminal_s_own_colours_do() -> None:
+    async with opened(trained()) as pilot:
+        assert any(colour.type is ColorType.TRUECOLOR for colour in colours(pilot))
+    async with opened(trained(), frugal=True) as pilot:
+        assert all(colour.type is not ColorType.TRUECOLOR for colour in colours(pilot))
         assert "bottleneck: workers" in panel(pilot, "pipeline")
 
 

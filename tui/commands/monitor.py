@@ -18,7 +18,7 @@ from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.events import HardwareSample, Notice
 from gputrain.engine.monitor.csvlog import CsvLog, flat
 from gputrain.engine.text import plain
-from gputrain.tui.commands.watch import has_screen
+from gputrain.tui.commands.output import has_screen
 from gputrain.tui.monitoring import MonitorSource, watched
 
 
@@ -31,17 +31,19 @@ def run(options: argparse.Namespace) -> int:
     try:
         if has_screen(options):
             about = f"every {options.interval:g} s" + (f", to {plain(options.log, 80)}" if options.log else "")
-            return _screen(source, process.title if process else "", about)
+            return _screen(source, process.title if process else "", about, options.low_bandwidth)
         return _lines(source, options)
     finally:
         source.close()
 
 
-def _screen(source: MonitorSource, subject: str, about: str) -> int:
+def _screen(source: MonitorSource, subject: str, about: str, frugal: bool) -> int:
     from gputrain.tui.app import GpuTrainApp
+    from gputrain.tui.reader import FRAME_SECONDS, FRUGAL_SECONDS
     from gputrain.tui.screens.monitor import MonitorScreen
 
-    code = GpuTrainApp(first=lambda: MonitorScreen(source, subject, about)).run()
+    seconds = FRUGAL_SECONDS if frugal else FRAME_SECONDS
+    code = GpuTrainApp(first=lambda: MonitorScreen(source, subject, about, seconds), frugal=frugal).run()
     return code if code is not None else EXIT_FAILED
 
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 import sys
 
 from gputrain.engine import launch, runs
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.events import RunEnded, Stop
-
-
-def sender() -> str:
-    """Who asks: user, host and process, for the record of the run."""
-    return f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()} pid {os.getpid()}"
+from gputrain.tui.commander import sender
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import sys
 
 from gputrain.engine import launch, runs
 from gputrain.engine.errors import EXIT_FAILED
-from gputrain.engine.remote import attachment, name
+from gputrain.engine.remote import name
 from gputrain.engine.text import plain
 from gputrain.tui.commands.watch import watch
 
@@ -17,6 +17,8 @@ def run(options: argparse.Namespace) -> int:
     remote = name.parse(options.run)
     if remote is None:
         return watch(launch.attach(runs.find(options.run)), options, owner=False)
+    from gputrain.engine.remote import attachment  # most runs are here
+
     try:
         return watch(attachment.attach(remote), options, owner=False)
     except OSError as error:

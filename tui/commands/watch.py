@@ -8,20 +8,19 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.events import Stop
 from gputrain.engine.launch import NotLiveError
 from gputrain.engine.text import plain
-from gputrain.tui.commands.stop import sender
+from gputrain.tui.commander import sender
+from gputrain.tui.commands.output import has_screen
 from gputrain.tui.exitcodes import exit_code
-from gputrain.tui.plain import JsonLines, PlainLines
 from gputrain.tui.source import RunSource
 
-
-def has_screen(options: argparse.Namespace) -> bool:
-    """Whether the dashboard can be shown and was not declined."""
-    return not options.plain and not options.json and sys.stdin.isatty() and sys.stdout.isatty()
+if TYPE_CHECKING:
+    from gputrain.tui.plain import JsonLines, PlainLines
 
 
 def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) -> int:
@@ -31,18 +30,20 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
     """
     try:
         if has_screen(options):
-            return dashboard(attachment)
+            return dashboard(attachment, frugal=options.low_bandwidth)
+        from gputrain.tui.plain import JsonLines, PlainLines  # not needed for a dashboard, which is to open at once
+
         lines = JsonLines() if options.json else PlainLines()
         return _follow(attachment, lines, options, owner=owner)
     finally:
         attachment.close()
 
 
-def dashboard(attachment: RunSource) -> int:
-    """Open the dashboard on a run; prints how it was left."""
+def dashboard(attachment: RunSource, frugal: bool) -> int:
+    """Open the dashboard on a run; prints how it was left. `frugal`: for a slow line."""
     from gputrain.tui.app import GpuTrainApp
 
-    app = GpuTrainApp(attachment)
+    app = GpuTrainApp(attachment, frugal=frugal)
     code = app.run()
     if app.leaving is not None:
         print(app.leaving.farewell)

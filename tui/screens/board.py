@@ -16,7 +16,6 @@ from gputrain.tui.arrangement import Place
 from gputrain.tui.keys import Key
 from gputrain.tui.messages import FrameReady, ReaderFailed
 from gputrain.tui.reader import Frame, Reader
-from gputrain.tui.screens.help import HelpScreen
 from gputrain.tui.source import EventSource
 from gputrain.tui.theme import palette, wants_ascii
 from gputrain.tui.widgets.chart import ZOOMS
@@ -47,10 +46,11 @@ class BoardScreen(Screen[None]):
 
     view: reactive[View] = reactive(View(), init=False, repaint=False)
 
-    def __init__(self, source: EventSource, subject: str) -> None:
-        """`subject`: whose processes the figures mean, as in `View.subject`."""
+    def __init__(self, source: EventSource, subject: str, frame_seconds: float) -> None:
+        """`subject`: whose processes the figures mean, as in `View.subject`; `frame_seconds`: least time between two
+        views."""
         super().__init__()
-        self._reader = Reader(source, self._post_frame, self._post_failure)
+        self._reader = Reader(source, self._post_frame, self._post_failure, frame_seconds)
         self._newest = View(ascii=wants_ascii(), subject=subject)
         self._full = ""
         self._gpus = 0
@@ -73,10 +73,10 @@ class BoardScreen(Screen[None]):
         return places or {"too_small": Place(0, 0, width, height)}
 
     def on_mount(self) -> None:
-        """Colours, then begin to read."""
+        """Colours; read as soon as the empty panels are seen: a long record would hold them up."""
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
         self._restyle()
-        self._reader.start()
+        self.call_after_refresh(self._reader.start)
 
     def on_unmount(self, _event: Unmount) -> None:
         """The reader must not outlive the screen."""
@@ -168,6 +168,8 @@ class BoardScreen(Screen[None]):
 
     def action_explain(self) -> None:
         """The help."""
+        from gputrain.tui.screens.help import HelpScreen  # of no use to the first paint
+
         panels = {panel.id for panel in self._shown() if panel.id}
         self.app.push_screen(HelpScreen(self.KEYS, panels, self.view.ascii))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
@@ -13,10 +13,8 @@ from gputrain.tui.arrangement import Place, arrange
 from gputrain.tui.keys import KEYS, Key
 from gputrain.tui.leaving import leaving
 from gputrain.tui.messages import CommandSent, Left
+from gputrain.tui.reader import FRAME_SECONDS
 from gputrain.tui.screens.board import BoardScreen, bindings
-from gputrain.tui.screens.quit import Choice, QuitScreen
-from gputrain.tui.screens.search import SearchScreen
-from gputrain.tui.screens.summary import SummaryScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.widgets.compact import CompactPanel, MachinePanel
 from gputrain.tui.widgets.curves import LossPanel, MetricPanel, ThroughputPanel
@@ -29,15 +27,19 @@ from gputrain.tui.widgets.pipeline import PipelinePanel
 from gputrain.tui.widgets.run import RunPanel
 from gputrain.tui.widgets.status import StatusPanel
 
+if TYPE_CHECKING:
+    from gputrain.tui.screens.quit import Choice
+
 
 class DashboardScreen(BoardScreen):
-    """A run: its panels, and the commands to it."""
+    """A run: its panels, and the commands to it. Its dialogs are imported when they are asked for: the first paint
+    does not wait for them."""
 
     KEYS: ClassVar[tuple[Key, ...]] = KEYS
     BINDINGS: ClassVar[list[BindingType]] = bindings(KEYS)
 
-    def __init__(self, source: RunSource) -> None:
-        super().__init__(source, "this run")
+    def __init__(self, source: RunSource, frame_seconds: float = FRAME_SECONDS) -> None:
+        super().__init__(source, "this run", frame_seconds)
         self._source = source
         self._told = False
 
@@ -69,6 +71,8 @@ class DashboardScreen(BoardScreen):
         super().watch_view(view)
         if view.now.outcome is not None and view.caught_up and not self._told:
             self._told = True
+            from gputrain.tui.screens.summary import SummaryScreen
+
             self.app.push_screen(SummaryScreen(view, self._source.run.directory), self._on_summary)
 
     # Keys.
@@ -76,14 +80,14 @@ class DashboardScreen(BoardScreen):
     def action_leave(self) -> None:
         """Leave; with a run going, ask how."""
         if self._going():
-            self.app.push_screen(QuitScreen(self._source.run.id, stopping=False), self._on_choice)
+            self._ask(stopping=False)
         else:
             self._leave(detached=False)
 
     def action_stop_run(self) -> None:
         """Ask how to stop."""
         if self._going():
-            self.app.push_screen(QuitScreen(self._source.run.id, stopping=True), self._on_choice)
+            self._ask(stopping=True)
         else:
             self.notify("the run is over", markup=False)
 
@@ -97,6 +101,8 @@ class DashboardScreen(BoardScreen):
 
     def action_search(self) -> None:
         """Ask for a text that log lines must hold."""
+        from gputrain.tui.screens.search import SearchScreen
+
         self.app.push_screen(SearchScreen(self._newest.search), self._on_search)
 
     def action_back(self) -> None:
@@ -110,6 +116,11 @@ class DashboardScreen(BoardScreen):
 
     def _going(self) -> bool:
         return self._newest.now.outcome is None and not self._newest.gone
+
+    def _ask(self, stopping: bool) -> None:
+        from gputrain.tui.screens.quit import QuitScreen
+
+        self.app.push_screen(QuitScreen(self._source.run.id, stopping=stopping), self._on_choice)
 
     def _on_choice(self, choice: Choice | None) -> None:
         if choice == "detach":

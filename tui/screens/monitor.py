@@ -11,6 +11,7 @@ from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.tui.arrangement import Place
 from gputrain.tui.keys import MONITOR_KEYS, Key
 from gputrain.tui.monitorplaces import arrange_monitor
+from gputrain.tui.reader import FRAME_SECONDS
 from gputrain.tui.screens.board import BoardScreen, bindings
 from gputrain.tui.source import EventSource
 from gputrain.tui.widgets.compact import MachinePanel
@@ -27,9 +28,9 @@ class MonitorScreen(BoardScreen):
     KEYS: ClassVar[tuple[Key, ...]] = MONITOR_KEYS
     BINDINGS: ClassVar[list[BindingType]] = bindings(MONITOR_KEYS)
 
-    def __init__(self, source: EventSource, subject: str, about: str) -> None:
+    def __init__(self, source: EventSource, subject: str, about: str, frame_seconds: float = FRAME_SECONDS) -> None:
         """`subject`: the watched process, empty without one; `about`: interval and log, for the status line."""
-        super().__init__(source, subject)
+        super().__init__(source, subject, frame_seconds)
         self._about = about
 
     def panels(self) -> Iterable[Panel]:

@@ -49,7 +49,8 @@ class Tiles(Widget):
         places = self._arrange(*self.size)
         for child in self.children:
             child.display = child.id in places
-        self.refresh(layout=True)
+            # Asked of a child: Textual keeps a widget's own arrangement until something within it changes.
+            child.refresh(layout=True)
 
     def on_resize(self) -> None:
         """Hide and show what the new size asks for."""

@@ -23,7 +23,7 @@ class DataConfig(_Part, frozen=True):
     """What is read, and how it reaches the device."""
 
     dataset: Annotated[
-        Literal["demo", "imagefolder", "cifar10"],
+        Literal["demo", "imagefolder", "cifar10", "300wlp", "biwi"],
         Meta(description="the layout of the data: demo is drawn once, imagefolder has one folder for each class"),
     ] = "demo"
     data_dir: Annotated[
@@ -31,6 +31,10 @@ class DataConfig(_Part, frozen=True):
     ] = ""
     train_split: Annotated[str, Meta(min_length=1, description="sub-folder of data_dir to train on")] = "train"
     val_split: Annotated[str, Meta(description="sub-folder of data_dir to validate on; empty: no validation")] = "val"
+    val_share: Annotated[
+        float,
+        Meta(ge=0, le=0.9, description="share of the subjects kept for validation where faces have no val_split"),
+    ] = 0.0
     image_size: Annotated[
         int, Meta(ge=8, le=4096, description="side of the square crop that the model sees, in pixels")
     ] = 224

@@ -84,6 +84,11 @@ def figure(value: float | None) -> str:
     return f"{value:.{max(0, digits)}f}"
 
 
+def in_classes(count: int) -> str:
+    """`` in 10 classes``; nothing for data without classes."""
+    return f" in {whole(count)} classes" if count else ""
+
+
 def metric(name: str, value: float | None) -> str:
     """A validation metric: accuracies in percent, everything else as a plain figure."""
     if value is not None and is_share(name):

@@ -61,7 +61,7 @@ class PlainLines:
                 images = (
                     f"{words.whole(event.train_images)} training and {words.whole(event.val_images)} validation images"
                 )
-                yield f"{images} in {event.class_count} classes: {event.path}"
+                yield f"{images}{words.in_classes(event.class_count)}: {event.path}"
             case ModelReady():
                 size = f"{words.whole(event.parameters)} parameters"
                 yield f"{event.model}, {size}, {event.precision} on {event.device_name}"

@@ -130,7 +130,7 @@ class RunStore:
             case DataReady():
                 self._now = replace(self._now, data=event)
                 counts = f"{words.whole(event.train_images)} training and {words.whole(event.val_images)} validation"
-                self._say(event, "info", f"data: {counts} images in {words.whole(event.class_count)} classes")
+                self._say(event, "info", f"data: {counts} images{words.in_classes(event.class_count)}")
             case ModelReady():
                 self._now = replace(self._now, model=event)
                 name = f"{event.model}, {words.whole(event.parameters)} parameters"

@@ -11,7 +11,7 @@ from gputrain.engine.events import DataReady, Phase
 from gputrain.engine.text import plain
 from gputrain.engine.training import demo, order
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.readers import cifar10, class_folders
+from gputrain.engine.training.readers import biwi, cifar10, class_folders, lp300w
 from gputrain.engine.training.readers.reader import Data, Reader
 from gputrain.engine.training.reporter import Reporter
 
@@ -20,6 +20,8 @@ _READERS: dict[str, Reader] = {
     "demo": class_folders.read,
     "imagefolder": class_folders.read,
     "cifar10": cifar10.read,
+    "300wlp": lp300w.read,
+    "biwi": biwi.read,
 }
 
 
@@ -37,6 +39,8 @@ def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
 
     data = _READERS[config.data.dataset](config, found)
     data.task.check(config)
+    for note in data.notes:
+        reporter.notice("info", note)
     if data.train.pixels is not None and config.data.cache != "none":
         reporter.notice("info", f"cache={config.data.cache}: not needed, all images are in memory")
     _tell(config, reporter, data, time.perf_counter() - began)

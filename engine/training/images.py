@@ -84,7 +84,7 @@ def scan(
     labels are theirs, so that a class that is missing from a validation split doesn't shift the others. `progress` is
     called with the number of images found so far. Raises BadInput naming the setting, the folder and the remedy.
     """
-    folder = _split_folder(data_dir, split, setting)
+    folder = split_folder(data_dir, split, setting)
     found = _subfolders(folder)
     if not found:
         raise BadInput(
@@ -123,7 +123,8 @@ def scan(
     )
 
 
-def _split_folder(data_dir: str, split: str, setting: str) -> Path:
+def split_folder(data_dir: str, split: str, setting: str) -> Path:
+    """The folder of a split, ``data_dir/split``. Raises BadInput naming `setting`, the folder and the remedy."""
     if not data_dir:
         raise BadInput("data_dir is not set; name the folder that holds the images: data_dir=/data/imagenet")
     home = Path(data_dir).expanduser()

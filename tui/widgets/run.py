@@ -72,7 +72,8 @@ def _data(now: Snapshot) -> str:
     data = now.data
     if data is None:
         return ""
-    return f"{words.whole(data.train_images)} + {words.whole(data.val_images)} images, {data.class_count} classes"
+    counts = f"{words.whole(data.train_images)} + {words.whole(data.val_images)} images"
+    return counts + (f", {data.class_count} classes" if data.class_count else "")
 
 
 def _saved(now: Snapshot) -> str:

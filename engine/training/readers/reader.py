@@ -17,6 +17,8 @@ class Data:
     train: ImageSet
     val: ImageSet | None
     task: Task
+    notes: tuple[str, ...] = ()
+    """What a person should know of what was found, a sentence each."""
 
 
 Found = Callable[[int], None]

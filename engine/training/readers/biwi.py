@@ -1,0 +1,129 @@
+"""The BIWI Kinect Head Pose Database (Fanelli et al. 2013): sequences of frames, each with a matrix of rotation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
+from gputrain.engine.text import plain
+from gputrain.engine.training import images
+from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, split
+from gputrain.engine.training.readers.reader import Data, Found
+
+Matrix = npt.NDArray[np.float64]
+
+_PICTURE, _POSE = "_rgb.png", "_pose.txt"
+_CALIBRATION = "rgb.cal"
+_HALF = 125.0
+"""Millimetres from the centre of a head to each side of its box: hair and chin are inside."""
+
+
+def read(config: RunConfig, found: Found) -> Data:
+    """See `Reader`. ``data_dir/<split>`` holds the sequences: ``01/frame_00003_rgb.png`` and ``…_pose.txt``.
+
+    Without a `val_split`, `val_share` of the sequences is kept out.
+    """
+    data = config.data
+    train = _faces(images.split_folder(data.data_dir, data.train_split, "train_split"), found)
+    val = None
+    if data.val_split:
+        val = _faces(images.split_folder(data.data_dir, data.val_split, "val_split"), found)
+    return split(config, train, val)
+
+
+def angles(rotation: Matrix) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees of a head's rotation in the camera's frame, as Ruiz et al. 2018 take them.
+
+    The rotation is Rx(-pitch) · Ry(yaw) · Rz(roll).
+    """
+    yaw = math.atan2(rotation[0, 2], math.hypot(rotation[1, 2], rotation[2, 2]))
+    pitch = math.atan2(rotation[1, 2], rotation[2, 2])
+    roll = -math.atan2(rotation[0, 1], rotation[0, 0])
+    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """The colour camera of a sequence."""
+
+    matrix: Matrix
+    """(3, 3): from its frame to pixels."""
+    rotation: Matrix
+    """(3, 3): from the depth camera's frame, in which heads are annotated, to its own."""
+    shift: Matrix
+    """(3,): the same, in millimetres."""
+    width: int
+    height: int
+
+    def box(self, centre: Matrix) -> tuple[float, float, float, float]:
+        """The square around a head at `centre` (millimetres, depth camera's frame), as shares of the picture."""
+        x, y, z = (self.rotation @ centre + self.shift).tolist()
+        if z <= 0:
+            return WHOLE
+        u, v, _ = (self.matrix @ np.array([x / z, y / z, 1.0])).tolist()
+        across, down = self.matrix[0, 0] * _HALF / z, self.matrix[1, 1] * _HALF / z
+        sides = ((u - across) / self.width, (v - down) / self.height)
+        ends = ((u + across) / self.width, (v + down) / self.height)
+        if ends[0] <= 0 or ends[1] <= 0 or sides[0] >= 1 or sides[1] >= 1:
+            return WHOLE
+        return max(0.0, sides[0]), max(0.0, sides[1]), min(1.0, ends[0]), min(1.0, ends[1])
+
+
+def _faces(folder: Path, found: Found) -> Faces:
+    sequences = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    faces: list[Face] = []
+    left_out = 0
+    for sequence in sequences:
+        pictures = sorted(sequence.glob(f"*{_PICTURE}"))
+        camera = _camera(sequence / _CALIBRATION) if pictures else None
+        for picture in pictures:
+            face = _face(sequence.name, picture, camera)
+            if face is None:
+                left_out += 1
+            else:
+                faces.append(face)
+        found(len(faces) + left_out)
+    if not faces and not left_out:
+        raise BadInput(
+            f"{plain(str(folder), 300)}: has no sequences of BIWI (folders such as 01 with frame_00003{_PICTURE}); "
+            "name the folder that holds them: train_split=."
+        )
+    return Faces(folder, faces, left_out)
+
+
+def _face(sequence: str, picture: Path, camera: Camera | None) -> Face | None:
+    """The face of a frame; None if its annotation is missing or of no use."""
+    numbers = _numbers(picture.with_name(picture.name.removesuffix(_PICTURE) + _POSE))
+    if numbers is None or len(numbers) < 12:
+        return None
+    box = WHOLE if camera is None else camera.box(numbers[9:12])
+    return Face(f"{sequence}/{picture.name}", sequence, angles(numbers[:9].reshape(3, 3)), box)
+
+
+def _camera(path: Path) -> Camera | None:
+    """A sequence's colour camera; None without its calibration: then pictures are used whole.
+
+    The file holds the camera's matrix, four coefficients of distortion, rotation, shift and the picture's size.
+    """
+    numbers = _numbers(path)
+    if numbers is None or len(numbers) < 27:
+        return None
+    width, height = int(numbers[25]), int(numbers[26])
+    if width < 1 or height < 1:
+        return None
+    return Camera(numbers[:9].reshape(3, 3), numbers[13:22].reshape(3, 3), numbers[22:25], width, height)
+
+
+def _numbers(path: Path) -> Matrix | None:
+    """All numbers of a text file; None if it can't be read as such."""
+    try:
+        found = np.array([float(word) for word in path.read_text().split()])
+    except (OSError, ValueError):
+        return None
+    return found if np.isfinite(found).all() else None

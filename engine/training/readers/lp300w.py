@@ -1,0 +1,111 @@
+"""300W-LP and AFLW2000-3D (Zhu et al. 2016, arXiv:1511.07212): a ``.mat`` beside each picture."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.training import decode, images
+from gputrain.engine.training.readers import matfile
+from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, split
+from gputrain.engine.training.readers.reader import Data, Found
+
+_MARGIN = 0.2
+"""What the box of the landmarks grows by, and its multiples for each side: the forehead has no landmarks (the crop of
+Ruiz et al. 2018, arXiv:1710.00925)."""
+_SIDES, _ABOVE, _BELOW = 0.6, 2.0, 0.6
+_EVERY = 1000
+_RENDERING = re.compile(r"_\d+$")
+
+
+def read(config: RunConfig, found: Found) -> Data:
+    """See `Reader`. ``data_dir/<split>`` holds folders of pictures (``AFW/AFW_1051618982_1_0.jpg`` and ``.mat``).
+
+    Without a `val_split`, `val_share` of the photographs is kept out, with all their renderings.
+    """
+    data = config.data
+    train = _faces(images.split_folder(data.data_dir, data.train_split, "train_split"), found)
+    val = None
+    if data.val_split:
+        val = _faces(images.split_folder(data.data_dir, data.val_split, "val_split"), found)
+    return split(config, train, val)
+
+
+def _faces(folder: Path, found: Found) -> Faces:
+    faces: list[Face] = []
+    left_out = 0
+    for name in _pictures(folder):
+        face = _face(folder, name)
+        if face is None:
+            left_out += 1
+        else:
+            faces.append(face)
+        if (len(faces) + left_out) % _EVERY == 0:
+            found(len(faces) + left_out)
+    found(len(faces) + left_out)
+    return Faces(folder, faces, left_out)
+
+
+def _pictures(folder: Path) -> list[str]:
+    """Paths of all pictures under `folder`, sorted."""
+    names = []
+    for home, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inner = os.path.relpath(home, folder)
+        names += [
+            os.path.normpath(f"{inner}/{file}")
+            for file in files
+            if file.lower().endswith((".jpg", ".jpeg", ".png")) and not file.startswith(".")
+        ]
+    return sorted(names)
+
+
+def _face(folder: Path, name: str) -> Face | None:
+    """The face of a picture; None if its annotation is missing or of no use."""
+    picture = folder / name
+    try:
+        content = matfile.read(picture.with_suffix(".mat"), ("Pose_Para", "pt2d"))
+    except (OSError, matfile.BadMatFile):
+        return None
+    pose = content.get("Pose_Para")
+    if pose is None or pose.size < 3 or not np.isfinite(pose.flat[:3]).all():
+        return None
+    pitch, yaw, roll = (math.degrees(float(angle)) for angle in pose.flat[:3])
+    return Face(name, _subject(name), (yaw, pitch, roll), _box(picture, content.get("pt2d")))
+
+
+def _subject(name: str) -> str:
+    """The photograph that a rendering comes from: ``AFW_Flip/AFW_1_2.jpg`` and ``AFW/AFW_1_0.jpg`` have the same."""
+    path = Path(name)
+    return f"{path.parent.name.removesuffix('_Flip')}/{_RENDERING.sub('', path.stem)}"
+
+
+def _box(picture: Path, points: npt.NDArray[np.float64] | None) -> tuple[float, float, float, float]:
+    """The face around its landmarks (2, n), as shares of the picture; the whole picture where there are none."""
+    try:
+        with Image.open(picture) as opened:
+            width, height = opened.size
+    except decode.PILLOW_ERRORS:
+        # The loader meets it again, and says what is wrong.
+        return WHOLE
+    if points is None or points.ndim != 2 or points.shape[0] != 2:
+        return WHOLE
+    # Landmarks that can't be seen are at -1.
+    seen = points[:, (points > 0).all(axis=0)]
+    if seen.shape[1] < 2:
+        return WHOLE
+    (left, top), (right, bottom) = seen.min(axis=1).tolist(), seen.max(axis=1).tolist()
+    across, down = _MARGIN * (right - left), _MARGIN * (bottom - top)
+    return (
+        max(0.0, (left - _SIDES * across) / width),
+        max(0.0, (top - _ABOVE * down) / height),
+        min(1.0, (right + _SIDES * across) / width),
+        min(1.0, (bottom + _BELOW * down) / height),
+    )

@@ -1,0 +1,97 @@
+"""Numeric arrays from MATLAB's MAT-files of level 5, which is what annotations of data sets come as.
+
+Written from MathWorks' "MAT-File Format" (level 5): a header of 128 bytes, then elements of a tag and data, each padded
+to eight bytes; a variable is an element of elements, and may be compressed by zlib. Only the variables that are asked
+for are unpacked.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_HEADER = 128
+_MATRIX, _COMPRESSED = 14, 15
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+"""Types of data by their number."""
+_NUMERIC_CLASSES = range(6, 16)
+"""Classes of arrays that hold numbers: double to uint64."""
+_START = 256
+"""Bytes of a compressed variable in which its name lies."""
+
+
+class BadMatFile(ValueError):  # noqa: N818 - reads as what it is
+    """A file that is no MAT-file of level 5, or is damaged."""
+
+
+def read(path: Path, names: Collection[str]) -> dict[str, npt.NDArray[Any]]:
+    """The real numeric arrays called `names` that the file has, by name. Raises BadMatFile or OSError."""
+    data = path.read_bytes()
+    if len(data) < _HEADER or data[126:128] not in (b"IM", b"MI"):
+        raise BadMatFile("not a MAT-file of level 5 (save it with -v7 or older)")
+    order = "<" if data[126:128] == b"IM" else ">"
+    found: dict[str, npt.NDArray[Any]] = {}
+    try:
+        for kind, content in _elements(data[_HEADER:], order):
+            variable = _unpacked(content, names, order) if kind == _COMPRESSED else content if kind == _MATRIX else b""
+            if variable:
+                _take(variable, names, order, found)
+    except (struct.error, zlib.error, ValueError, KeyError, StopIteration) as error:
+        raise BadMatFile(f"damaged: {error}") from None
+    return found
+
+
+def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """Type and data of each element."""
+    at = 0
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, at)
+        if kind >> 16:
+            # The small form: size, type and up to four bytes of data in eight.
+            yield kind & 0xFFFF, data[at + 4 : at + 4 + (kind >> 16)]
+            at += 8
+            continue
+        if at + 8 + size > len(data):
+            raise ValueError("it ends in the middle of an element")
+        yield kind, data[at + 8 : at + 8 + size]
+        at += 8 + size + (0 if kind == _COMPRESSED else -size % 8)
+
+
+def _unpacked(packed: bytes, names: Collection[str], order: str) -> bytes:
+    """A compressed variable without its tag, or nothing if its name is none of `names`."""
+    start = zlib.decompressobj().decompress(packed, _START)
+    if _name(start[8:], order) not in names:
+        return b""
+    return zlib.decompress(packed)[8:]
+
+
+def _name(start: bytes, order: str) -> str:
+    """The name of the variable that begins with `start`."""
+    at = 0
+    for position in range(3):
+        kind, size = struct.unpack_from(f"{order}II", start, at)
+        small = kind >> 16
+        if position == 2:
+            name = start[at + 4 : at + 4 + small] if small else start[at + 8 : at + 8 + size]
+            return name.decode("latin1")
+        at += 8 if small else 8 + size + -size % 8
+    raise ValueError("a variable without a name")
+
+
+def _take(variable: bytes, names: Collection[str], order: str, found: dict[str, npt.NDArray[Any]]) -> None:
+    """Put the variable among those `found` if it is a real numeric array and one of `names`."""
+    parts = _elements(variable, order)
+    flags = struct.unpack(f"{order}II", next(parts)[1])[0]
+    shape = np.frombuffer(next(parts)[1], f"{order}i4")
+    name = next(parts)[1].decode("latin1")
+    if name not in names or flags & 0xFF not in _NUMERIC_CLASSES or flags & 0x800:
+        return
+    kind, content = next(parts)
+    numbers = np.frombuffer(content, order + _NUMBERS[kind])
+    found[name] = numbers.reshape(tuple(shape.tolist()), order="F")

@@ -79,7 +79,7 @@ class RawForm:
         meter.mapped(entry.length)
         geometry = choose(entry.width, entry.height)
         start = entry.offset + 3 * (geometry.top * entry.width + geometry.left)
-        shape, strides = (3, geometry.height, geometry.width), (1, 3 * entry.width, 3)
+        shape, strides = (1, 3, geometry.height, geometry.width), (1, 1, 3 * entry.width, 3)
         decode.place(torch.as_strided(store.pixels, shape, strides, start), geometry, out)
 
 

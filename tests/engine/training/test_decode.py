@@ -62,6 +62,18 @@ def test_a_crop_equals_the_reference(kind: str, place: tuple[int, int, int, int]
     assert difference.mean() < 0.1
 
 
+@given(width=st.integers(1, 96), height=st.integers(1, 96))
+@settings(deadline=None, max_examples=60)
+def test_what_is_enlarged_is_as_antialiased(width: int, height: int) -> None:
+    """The kernel without antialiasing, where there is nothing to smooth, gives the same bytes as the one with it."""
+    pixels = np.asarray(picture(width, height)).copy()
+    out = torch.zeros((1, 3, 96, 96), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    decode.resize(pixels, box(0, 0, width, height, 96), 1, out[0])
+    whole = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.interpolate(whole, size=(96, 96), mode="bilinear", antialias=True)
+    assert torch.equal(out, expected)
+
+
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_scaled_decoding_stays_near_the_reference(factor: int) -> None:
     data = encoded(picture(1024, 896))

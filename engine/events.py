@@ -221,7 +221,7 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     cache_hits: int | None = None
     """Samples whose image was in the cache; None without a cache."""
     lock_share: float | None = None
-    """Share of the looks at the workers that found one waiting for a lock, 0…1; None where nobody may look."""
+    """Share of the looks at working workers that found one waiting for a lock, 0…1; None where nobody may look."""
     slowest: float | None = None
     """Seconds that the slowest sample took; None without samples."""
     slowest_image: str = ""

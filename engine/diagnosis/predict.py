@@ -141,5 +141,5 @@ def _with_prefetch(s: Signals, rate: float) -> tuple[float, float, str] | None:
     if found is None:
         return None
     high, limiter = found.rate(s.workers)
-    # How much a doubled queue evens out depends on how rare the slow ones are.
-    return rate + 0.3 * max(0.0, high - rate), high, _WORDS[limiter]
+    # How much a longer queue evens out depends on how rare the slow ones are.
+    return rate + max(0.0, high - rate) / 3, high, _WORDS[limiter]

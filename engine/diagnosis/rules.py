@@ -50,7 +50,7 @@ _MISSING_NAMED = 3
 def evaluate(signals: Signals) -> dict[str, Hint]:
     """What holds by one window: cause → hint, the most important first."""
     found = {hint.id: hint for hint in (*_supply(signals), *_beside(signals))}
-    if found.keys() <= _REMARKS and not supply.UNEXPLAINED.holds(signals):
+    if found.keys() <= _REMARKS:
         walked = walk(device.HEALTHY, signals)
         if walked.found is not None:
             healthy = hint_of(walked.found, signals, walked.path)
@@ -65,7 +65,7 @@ def ranked(hints: Iterable[Hint]) -> list[Hint]:
 
 def _supply(s: Signals) -> list[Hint]:
     """Why the loop waits for data: a cause of each family that holds, the likeliest first."""
-    if not supply.UNEXPLAINED.holds(s):
+    if not supply.WAIT.answer(s):
         return [hint_of(supply.UNNOTICED, s, (supply.UNNOTICED.step(s),))] if supply.UNNOTICED.holds(s) else []
     hints: list[Hint] = []
     path: list[str] = []
@@ -79,7 +79,9 @@ def _supply(s: Signals) -> list[Hint]:
             continue
         hints.append(hint_of(walked.found, s, path, [*unknown, *walked.open]))
         explained |= supply.EXPLAINS.get(walked.found.id, frozenset())
-    return hints or [hint_of(supply.UNEXPLAINED, s, path, unknown)]
+    if not hints and supply.UNEXPLAINED.holds(s):
+        hints.append(hint_of(supply.UNEXPLAINED, s, path, unknown))
+    return hints
 
 
 def _beside(s: Signals) -> list[Hint]:

@@ -147,14 +147,6 @@ class Signals(Struct, frozen=True, kw_only=True):
         return max(0.0, min(self.read_share, 1 - self.cpu_ratio - (self.run_delay or 0.0)))
 
     @property
-    def locked(self) -> float | None:
-        """Share of the workers' time in which they waited for a lock; an idle thread waits for one by design."""
-        if self.lock_share is None or self.busy is None:
-            return None
-        idle = 1 - self.busy if self.kind == "threads" else 0.0
-        return max(0.0, self.lock_share - idle)
-
-    @property
     def slowness(self) -> float | None:
         """The slowest sample over the mean one."""
         per_sample = self.seconds_per_sample
@@ -187,7 +179,7 @@ class Signals(Struct, frozen=True, kw_only=True):
         """Share of the workers' time that none of waiting for a core, reading and locks explains."""
         if self.busy is None:
             return None
-        return max(0.0, 1 - (self.starved or 0.0) - (self.read_wait or 0.0) - (self.locked or 0.0))
+        return max(0.0, 1 - (self.starved or 0.0) - (self.read_wait or 0.0) - (self.lock_share or 0.0))
 
     @property
     def free_cores(self) -> float | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from gputrain.engine.diagnosis import supply_fixes as fixes
 from gputrain.engine.diagnosis.predict import more_workers
 from gputrain.engine.diagnosis.signals import FULL_CPU, Signals
-from gputrain.engine.diagnosis.tree import LITTLE, Cause, Test
+from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Test
 
 CROWDED = 0.25
 """Share of the usable cores from which others are named."""
 DELAYED, THROTTLED, READING, LOCKED = 0.25, 0.05, 0.40, 0.30
-BUSY, SLACK = 0.85, 0.75
+BUSY, SLACK, AT_WORK = 0.85, 0.75, 0.60
+UNEVEN = 1.5
+"""Standard deviation of the waits over their mean: a few long ones."""
 CACHED, COLD = 0.05, 0.30
 """Shares of the bytes read that came from a disk: below the first the page cache served them."""
 _SLOW = 4.0
@@ -97,9 +99,9 @@ CORES = (
         "Preparing images needs all cores",
         _FULL,
         Test(lambda s: s.cpu_ratio, "the workers computed {} of their time", least=0.2),
+        Test(lambda s: s.busy, "the workers were busy {} of the time", least=AT_WORK),
         fix=fixes.saturated,
         disproof="a higher rate with more workers",
-        more=(_WAS_BUSY,),
     ),
 )
 READING_FILES = (
@@ -135,7 +137,7 @@ LOCKS = (
     _cause(
         "lock",
         "The workers wait for each other",
-        Test(lambda s: s.locked, "workers waited for a lock {} of their time", least=LOCKED),
+        Test(lambda s: s.lock_share, "workers waited for a lock {} of their time", least=LOCKED),
         fix=fixes.lock,
         disproof="a rate that grows with the number of workers",
     ),
@@ -147,9 +149,9 @@ SPREAD = (
         Test(lambda s: s.busy, "the workers were busy {} of the time", below=SLACK),
         Test(lambda s: s.workers, "{} workers", least=2, unit="count"),
         Test(lambda s: s.slowness, "the slowest sample took {} as long as the mean one", least=_SLOW, unit="times"),
+        Test(lambda s: s.wait_cv, "the waits varied by {} their mean", least=UNEVEN, unit="times"),
         fix=fixes.slow_samples,
         disproof="the same rate with a longer queue, or after the named files are gone",
-        more=(Test(lambda s: s.wait_cv, "the waits varied by {} their mean", unit="times"),),
     ),
 )
 NUMBER = (
@@ -174,26 +176,29 @@ NUMBER = (
 )
 FAMILIES = (START, CORES, READING_FILES, LOCKS, SPREAD, NUMBER)
 """In the order of the tree."""
-_NUMBER = frozenset({"few-workers", "workers-at-limit"})
+_WAIT_BEHIND = frozenset({"slow-samples", "few-workers", "workers-at-limit"})
 EXPLAINS: dict[str, frozenset[str]] = {
     "epoch-start": frozenset({"slow-samples"}),
-    "no-workers": frozenset({"slow-samples"}) | _NUMBER,
-    "cpu-quota": _NUMBER,
-    "cpu-affinity": _NUMBER,
-    "cpu-neighbour": frozenset({"workers-at-limit"}),
-    "oversubscribed": _NUMBER,
-    "cpu-saturated": _NUMBER,
-    "lock": frozenset({"slow-samples"}) | _NUMBER,
+    "no-workers": _WAIT_BEHIND,
+    "cpu-quota": _WAIT_BEHIND,
+    "cpu-affinity": _WAIT_BEHIND,
+    "cpu-neighbour": _WAIT_BEHIND - {"few-workers"},
+    "oversubscribed": _WAIT_BEHIND | {"lock"},
+    "cpu-saturated": _WAIT_BEHIND,
+    "lock": _WAIT_BEHIND,
 }
 """Causes that need not be asked any more when one was found: it would make them hold too."""
 
-UNEXPLAINED = _cause(
+UNEXPLAINED = Cause(
     "data-wait",
     "The loop waits for data, and no cause is certain",
-    fix=fixes.unexplained,
-    disproof="a run with other num_workers that is as fast",
-    more=(Test(lambda s: s.busy, "the workers were busy {} of the time"),),
+    (Test(lambda s: s.wait, "the loop waited for data {} of the time", least=MUCH),),
+    fixes.unexplained,
+    "a run with other num_workers that is as fast",
+    _cost,
+    (Test(lambda s: s.busy, "the workers were busy {} of the time"), *_SHOWN),
 )
+"""What is left of a wait that is more than the handing over of batches."""
 UNNOTICED = Cause(
     "oversubscribed",
     "More workers than cores",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ Maker = Callable[[Signals], Fix]
 
 WORKER_SHARE = 0.75
 """Share of the usable cores for workers; the rest is for the trainer (seed 003: 12 of 16)."""
+_MOST_PREFETCH = 32
+"""Batches for each worker that are proposed at most, unless there are more already."""
 _RAM_FOR_CACHE = 0.80
 """Share of used memory above which no cache in RAM is proposed."""
 
@@ -128,12 +131,22 @@ def lock(s: Signals) -> Fix:
 
 def slow_samples(s: Signals) -> Fix:
     """A longer queue."""
-    prefetch = 2 * s.setting("prefetch_factor", 2)
+    prefetch = _prefetch_over(s)
     named = f" The slowest was {s.slowest_image} ({amount(s.slowest, 'seconds')})." if s.slowest_image else ""
     return Fix(
         f"Keep more batches ready: prefetch_factor={prefetch}; or repair the slow files.{named}",
         {"prefetch_factor": prefetch},
     )
+
+
+def _prefetch_over(s: Signals) -> int:
+    """Batches a worker that last as long as the slowest sample takes; twice as many as now where that is unknown."""
+    now = s.setting("prefetch_factor", 2)
+    batch, workers = s.setting("batch_size", None), max(1, s.workers)
+    if s.slowest is None or s.device_rate is None or not batch:
+        return int(2 * now)
+    needed = math.ceil(s.slowest * s.device_rate / batch / workers) + 1
+    return int(max(now + 1, min(max(2 * now, needed), max(_MOST_PREFETCH, 2 * now))))
 
 
 def few_workers(s: Signals) -> Fix:

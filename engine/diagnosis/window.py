@@ -31,7 +31,7 @@ _STALLS_KEPT = 8
 """Checkpoints and validations are rare: their share is of the newest complete cycles, from end to end."""
 WARM_UP_SECONDS, WARM_UP_STEPS = 5.0, 10
 """Until both have passed, the queue that was filled before the first step flatters every figure."""
-_LEAST_SECONDS = 4.0
+LEAST_SECONDS = 4.0
 """Time spent on steps below which a window says nothing."""
 _STALLS = (Phase.SAVING, Phase.VALIDATING)
 _AT_WORK = (Phase.TRAINING, Phase.WARMING_UP, *_STALLS)
@@ -40,8 +40,11 @@ _AT_WORK = (Phase.TRAINING, Phase.WARMING_UP, *_STALLS)
 class Window:
     """Keeps the newest events of training and makes signals of them."""
 
-    def __init__(self, seconds: float = WINDOW_SECONDS, warm_up: float = WARM_UP_SECONDS) -> None:
-        self._seconds, self._warm_up = seconds, warm_up
+    def __init__(
+        self, seconds: float = WINDOW_SECONDS, warm_up: float = WARM_UP_SECONDS, least: float = LEAST_SECONDS
+    ) -> None:
+        """`least`: seconds spent on steps below which a window says nothing."""
+        self._seconds, self._warm_up, self._least = seconds, warm_up, least
         self._settings: dict[str, Any] = {}
         self._usable_cores: float | None = None
         self._images = 0
@@ -87,7 +90,7 @@ class Window:
     def signals(self) -> Signals | None:
         """The signals now; None outside training, and while there is too little to judge by."""
         seconds = sum(one.window_seconds for one in self._steps)
-        if self._phase not in _AT_WORK or seconds < _LEAST_SECONDS:
+        if self._phase not in _AT_WORK or seconds < self._least:
             return None
         parts = (self._of_steps(seconds), self._of_phases(), self._of_loader(), self._of_host(), self._of_gpu())
         signals = Signals(

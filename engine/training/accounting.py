@@ -11,6 +11,9 @@ from typing import TypeVar
 _SCHEDSTAT = "/proc/thread-self/schedstat"
 _IO = "/proc/thread-self/io"
 
+WORKING: set[int] = set()
+"""Threads of this process (the kernel's numbers) that are making a batch now, and do not wait for one to make."""
+
 _T = TypeVar("_T", int, float)
 
 
@@ -71,6 +74,7 @@ class Meter:
 
     def begin(self) -> None:
         """A batch begins."""
+        WORKING.add(self._thread)
         self._tally = Tally()
         self._delay, self._disk = self._run_delay(), self._disk_bytes()
         self._cpu, self._wall = time.thread_time(), time.perf_counter()
@@ -99,6 +103,7 @@ class Meter:
 
     def end(self, samples: int) -> Tally:
         """The batch of `samples` is done: its figures."""
+        WORKING.discard(self._thread)
         tally = self._tally
         tally.samples, tally.thread = samples, self._thread
         tally.busy = time.perf_counter() - self._wall

@@ -105,7 +105,7 @@ class Loader:
         self._batch_size = shape.batch_size // maker.images.group
         self._train = train
         self._tally = Tally()
-        self._locks = LockWatch()
+        self._locks = LockWatch(threads=crew.kind == "threads")
         self._since = time.perf_counter()
         self._bad: dict[int, str] = {}
         self._reported_bad = 0

@@ -11,6 +11,8 @@ import os
 import platform
 import time
 
+from gputrain.engine.training.accounting import WORKING
+
 _FUTEX = {"x86_64": b"202", "aarch64": b"98", "ppc64le": b"221", "riscv64": b"98"}.get(platform.machine())
 LOOK_SECONDS = 0.05
 _MOST = 16
@@ -18,9 +20,11 @@ _MOST = 16
 
 
 class LockWatch:
-    """Counts looks at the workers that it was told of."""
+    """Counts looks at the workers that it was told of, while they work."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, threads: bool) -> None:
+        """`threads`: the workers are threads of this process, which wait for a lock too when there is nothing to do."""
+        self._threads = threads
         self._files: dict[int, int] = {}
         self._gone: set[int] = set()
         self._looked = 0.0
@@ -43,6 +47,8 @@ class LockWatch:
             return
         self._looked = now
         for thread, handle in list(self._files.items()):
+            if self._threads and thread not in WORKING:
+                continue
             try:
                 doing = os.pread(handle, 32, 0)
             except OSError:
@@ -54,7 +60,7 @@ class LockWatch:
             self._locked += doing.split(b" ", 1)[0] == _FUTEX
 
     def take(self) -> float | None:
-        """Share of the looks since the last call that found a worker waiting for a lock; None without a look."""
+        """Share of the looks since the last call that found a working worker waiting for a lock; None: no look."""
         looks, locked = self._looks, self._locked
         self._looks = self._locked = 0
         return locked / looks if looks else None

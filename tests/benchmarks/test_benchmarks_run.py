@@ -63,3 +63,21 @@ def test_dashboard() -> None:
     assert found["ratios"]["dashboard_bytes_vs_bare_textual"] > 0
     assert found["ratios"]["dashboard_cpu_vs_nvitop"] is None
     assert found["reasons"]["dashboard_cpu_vs_nvitop"] == "not run"
+
+
+def test_diagnosis(tmp_path: Path) -> None:
+    traces = tmp_path / "traces.jsonl"
+    small = ("--runs", "1", "--quiet", "0", "--folder", str(tmp_path), "--traces", str(traces))
+    found = answer(str(HERE / "diagnosis.py"), "--json", *small, "--only", "checkpoints")
+    figures = found["figures"]
+    assert figures["top1_strong"]["count"] == 1
+    assert figures["top1_mild"]["count"] == 1
+    assert figures["pairs_first"]["value"] is None
+    low, high = figures["top1_strong"]["interval"]
+    assert 0 <= low < high <= 1
+    assert set(found["matrix"]) >= {"single: checkpoints (strong)", "single: checkpoints (mild)"}
+    verdicts = [json.loads(line) for line in traces.read_text().splitlines()]
+    # Whatever else this machine does meanwhile, a stall of a third of the time is seen.
+    strong = next(one for one in verdicts if (one["group"], one["strength"]) == ("single", "strong"))
+    assert "checkpoints" in strong["said"]
+    assert strong["signals"]["saving"] > 0.2

@@ -42,6 +42,7 @@ GPU: dict[str, Any] = {
     "ram_used": 0.4,
     "ram_total": 64 * GIB,
     "slowest": 0.005,
+    "wait_cv": 2.0,
     "wait": 0.4,
     "compute": 0.58,
 }
@@ -79,15 +80,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("no workers", GPU, {"workers": 0, "kind": "inline", "lock_share": None}, "no-workers", {"num_workers": 2}),
     ("a full CPU is no reason for workers", FULL, {"workers": 0}, "cpu-saturated", {"cache": "ram"}),
     ("the first batch of each epoch", GPU, {"first_wait": 0.3, "busy": 0.5}, "epoch-start", {}),
-    ("slow samples block others", GPU, {"busy": 0.3, "slowest": 0.5}, "slow-samples", {"prefetch_factor": 4}),
+    ("slow samples block others", GPU, {"busy": 0.3, "slowest": 0.5}, "slow-samples", {"prefetch_factor": 8}),
     ("one at a time", GPU, {"lock_share": 0.7, "cpu_ratio": 0.2}, "lock", {"loader": "processes"}),
-    (
-        "idle threads wait for a lock",
-        GPU,
-        {"lock_share": 0.5, "busy": 0.5, "slowest": 0.5},
-        "slow-samples",
-        {"prefetch_factor": 4},
-    ),
     ("nothing fits", GPU, {"busy": 0.8}, "data-wait", {}),
     ("nothing is known", GPU, dict.fromkeys(("busy", "cpu", "run_delay", "read_share", "cpu_ratio")), "data-wait", {}),
     ("saving", FED, {"saving": 0.3}, "checkpoints", {"checkpoint_epochs": 4}),
@@ -140,6 +134,18 @@ def test_each_cause_has_a_case() -> None:
 )
 def test_the_wait_decides_how_grave_it_is(wait: float, severity: str) -> None:
     assert judged(GPU, wait=wait)["few-workers"].severity == severity
+
+
+def test_a_small_wait_without_a_cause_is_no_alarm() -> None:
+    assert judged(GPU, wait=0.07, busy=0.3, wait_cv=0.4) == {}
+
+
+def test_the_queue_that_is_proposed_lasts_as_long_as_the_slowest_sample() -> None:
+    slow: dict[str, Any] = {"busy": 0.3, "rate": 100.0, "wait": 0.5}
+    # 200 images/s are 6.25 batches/s: 2 s are 12.5 batches, for 4 workers 4 each, and one to spare.
+    assert judged(GPU, slowest=2.0, **slow)["slow-samples"].changes == {"prefetch_factor": 5}
+    assert judged(GPU, slowest=90.0, **slow)["slow-samples"].changes == {"prefetch_factor": 32}
+    assert judged(GPU, {"prefetch_factor": 40}, slowest=90.0, **slow)["slow-samples"].changes == {"prefetch_factor": 80}
 
 
 def test_two_causes_are_both_named_the_costlier_first() -> None:
@@ -196,7 +202,7 @@ def test_at_ninety_percent_ram_is_not_scarce_yet() -> None:
 
 
 def test_a_missing_signal_is_said_and_nothing_is_guessed() -> None:
-    hint = judged(GPU, busy=None, run_delay=None)["data-wait"]
+    hint = judged(GPU, busy=None, run_delay=None, lock_share=None)["data-wait"]
     assert "not measured here: workers waited for a lock … of their time" in hint.evidence
     named = judged(READING, epoch=1, run_delay=None, throttled=None)["disk"]
     assert "not measured here: the quota ran out in … of its periods" in named.evidence

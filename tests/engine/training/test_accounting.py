@@ -26,7 +26,7 @@ def test_a_thread_that_waits_for_a_lock_is_seen() -> None:
         with lock:
             pass
 
-    watch = LockWatch()
+    watch = LockWatch(threads=False)
     with lock:
         thread = threading.Thread(target=wait)
         thread.start()
@@ -46,7 +46,7 @@ def test_a_thread_that_waits_for_a_lock_is_seen() -> None:
 
 
 def test_who_is_not_watched_is_unknown() -> None:
-    watch = LockWatch()
+    watch = LockWatch(threads=True)
     watch.look()
     assert watch.take() is None
 

@@ -16,11 +16,13 @@ from pictures import encoded, folder, picture
 
 from gputrain.engine import settings
 from gputrain.engine.errors import BadInput
-from gputrain.engine.training import augment, crew, loader, order
+from gputrain.engine.training import augment, crew, loader, order, samples
+from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.batches import Batch, BatchSource
 from gputrain.engine.training.crew_processes import ProcessCrew
 from gputrain.engine.training.images import ImageSet, image_set, scan
 from gputrain.engine.training.loader import Loader, make_loader
+from gputrain.engine.training.samples import read_file
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +265,26 @@ def test_auto_takes_threads_until_one_interpreter_is_too_few(images: ImageSet) -
     many = make(images, loader="auto", num_workers=loader.MAX_THREADS + 1)
     assert many.take_stats().kind == "processes"
     many.close()
+
+
+def test_each_worker_computes_on_one_thread_and_the_loop_on_its_own(
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+
+    def noted(path: str, meter: Meter) -> bytes:
+        seen.add((threading.current_thread().name, torch.get_num_threads()))
+        return read_file(path, meter)
+
+    monkeypatch.setattr(samples, "read_file", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        source = make(images, num_workers=2)
+        batches = source.epoch(0)
+        next(batches)
+        assert torch.get_num_threads() == 2
+        source.close()
+    finally:
+        torch.set_num_threads(before)
+    assert {count for name, count in seen if name.startswith("loader-")} == {1}

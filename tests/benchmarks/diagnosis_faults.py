@@ -1,0 +1,310 @@
+"""The faults that are injected: how each is set up so that a given share of the time is lost to it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from diagnosis_setup import MachineFault, SampleFault, Setup
+
+Strength = Literal["strong", "mild"]
+
+LOST: dict[Strength, tuple[float, float]] = {"strong": (0.30, 0.55), "mild": (0.08, 0.15)}
+"""Share of the time that a fault is to cost, at least and at most."""
+LOST_BESIDE: dict[Strength, tuple[float, float]] = {"strong": (0.25, 0.45), "mild": (0.12, 0.18)}
+"""The same for what is not waiting for data, of which less than 10 % is nobody's bottleneck."""
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What was measured on this machine before."""
+
+    sample: float
+    """CPU-seconds of a sample."""
+    restart: float
+    """Seconds until new worker processes deliver."""
+    file_bytes: float
+    images: int
+    cores: int
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The randomness of one trace."""
+
+    folder: str
+    seed: int
+    lost: float
+    """Share of the time to lose."""
+    lost_beside: float
+    dice: random.Random
+
+
+def draw(folder: str, seed: int, strength: Strength) -> Draw:
+    """The randomness of trace `seed`."""
+    dice = random.Random(seed)
+    return Draw(folder, seed, dice.uniform(*LOST[strength]), dice.uniform(*LOST_BESIDE[strength]), dice)
+
+
+def healthy(costs: Costs, by: Draw, load: float = 0.5, batch: int = BATCH) -> Setup:
+    """A device that uses `load` of what the cores could deliver."""
+    rate = load * costs.cores / costs.sample
+    workers = {"num_workers": costs.cores, "batch_size": batch}
+    return Setup(by.folder, by.seed, workers, step=batch / rate * by.dice.uniform(1.0, 1.3))
+
+
+def _starved(costs: Costs, by: Draw, capacity: float, workers: int, **settings: object) -> Setup:
+    """A device that takes `capacity` samples a second and more."""
+    step = BATCH / capacity * (1 - by.lost)
+    return Setup(by.folder, by.seed, {"num_workers": workers, "batch_size": BATCH, **settings}, step=step)
+
+
+def few_workers(costs: Costs, by: Draw) -> Setup:
+    """One worker; in half of the traces its samples wait for something that is no file."""
+    sleep = by.dice.choice((0.0, 2 * costs.sample))
+    setup = _starved(costs, by, 1 / (costs.sample + sleep), 1)
+    return replace(setup, sample=SampleFault(sleep=sleep))
+
+
+def no_workers(costs: Costs, by: Draw) -> Setup:
+    """The loop makes its batches itself."""
+    step = BATCH * costs.sample * (1 - by.lost) / by.lost
+    return Setup(by.folder, by.seed, {"num_workers": 0, "batch_size": BATCH}, step=step)
+
+
+def epoch_start(costs: Costs, by: Draw) -> Setup:
+    """Worker processes that end with each epoch, and short epochs."""
+    setup = healthy(costs, by, load=0.4)
+    length = costs.restart / by.lost
+    own = {**setup.settings, "loader": "processes", "persistent_workers": False}
+    return replace(setup, settings=own, epoch_seconds=length, seconds=1.5 + max(3.0, 2.5 * length))
+
+
+def quota(costs: Costs, by: Draw) -> Setup:
+    """A cgroup that grants less than the samples need."""
+    cores = 0.5 * costs.cores
+    setup = _starved(costs, by, cores / costs.sample, costs.cores)
+    return replace(setup, machine=MachineFault(quota=cores))
+
+
+def affinity(costs: Costs, by: Draw) -> Setup:
+    """Half of the cores."""
+    cores = max(1, costs.cores // 2)
+    setup = _starved(costs, by, cores / costs.sample, costs.cores)
+    return replace(setup, machine=MachineFault(cores=cores))
+
+
+def neighbour(costs: Costs, by: Draw) -> Setup:
+    """Other programs that compute."""
+    burners = by.dice.choice((1, 2)) * costs.cores
+    left = costs.cores * costs.cores / (costs.cores + burners)
+    setup = _starved(costs, by, left / costs.sample, costs.cores)
+    return replace(setup, machine=MachineFault(burners=burners))
+
+
+def oversubscribed(costs: Costs, by: Draw) -> Setup:
+    """Four workers a core."""
+    return _starved(costs, by, costs.cores / costs.sample, 4 * costs.cores, prefetch_factor=2)
+
+
+def saturated(costs: Costs, by: Draw) -> Setup:
+    """As many workers as cores, and a device that is faster than both."""
+    return _starved(costs, by, costs.cores / costs.sample, costs.cores)
+
+
+def slow_samples(costs: Costs, by: Draw) -> Setup:
+    """A few samples that take long, and a short queue."""
+    workers = max(2, costs.cores)
+    setup = healthy(costs, by, load=0.35)
+    rate = BATCH / setup.step
+    ready = (workers + 1) * setup.step
+    slow = ready + (0.4 if by.lost > 0.2 else 0.15)
+    # Each slow sample costs what the queue does not hide of it.
+    often = by.lost / (1 - by.lost) / (slow - ready)
+    count = max(1, round(often / rate * costs.images))
+    indices = tuple(by.dice.sample(range(costs.images), count))
+    own = {**setup.settings, "num_workers": workers, "prefetch_factor": 1}
+    return replace(setup, settings=own, sample=SampleFault(slow=indices, slow_seconds=slow), seconds=6.0)
+
+
+def disk(costs: Costs, by: Draw) -> Setup:
+    """Files that take long to read, as over a network."""
+    read = by.dice.uniform(5, 10) * costs.sample
+    setup = _starved(costs, by, costs.cores / (costs.sample + read), costs.cores)
+    return replace(setup, sample=SampleFault(read=read), first_epoch=1)
+
+
+def _throttled(costs: Costs, by: Draw) -> Setup:
+    rate = 0.3 * costs.cores / costs.sample
+    setup = _starved(costs, by, rate, costs.cores, prefetch_factor=2)
+    machine = MachineFault(read_bps=int(rate * costs.file_bytes))
+    return replace(setup, sample=SampleFault(uncached=True), machine=machine)
+
+
+def cold(costs: Costs, by: Draw) -> Setup:
+    """The first epoch, from a slow disk."""
+    return _throttled(costs, by)
+
+
+def thrash(costs: Costs, by: Draw) -> Setup:
+    """A later one, whose files are no longer in memory."""
+    return replace(_throttled(costs, by), first_epoch=2)
+
+
+def lock(costs: Costs, by: Draw) -> Setup:
+    """Workers of which one at a time gets on."""
+    held = 4 * costs.sample
+    setup = _starved(costs, by, 1 / held, 2 * costs.cores)
+    return replace(setup, sample=SampleFault(locked=held))
+
+
+def _stalled(how: str, costs: Costs, by: Draw) -> Setup:
+    every = 0.7
+    stall = every * by.lost_beside / (1 - by.lost_beside)
+    return replace(healthy(costs, by), stall=(how, every, stall), seconds=5.5)
+
+
+def checkpoints(costs: Costs, by: Draw) -> Setup:
+    """A checkpoint each second."""
+    return _stalled("saves", costs, by)
+
+
+def validation(costs: Costs, by: Draw) -> Setup:
+    """A validation each second."""
+    return _stalled("validates", costs, by)
+
+
+def launch(costs: Costs, by: Draw) -> Setup:
+    """Tiny batches, and a host that is slower than the device."""
+    setup = healthy(costs, by, load=0.25, batch=4)
+    whole = min(0.025, setup.step)
+    return replace(setup, step=whole * (1 - by.lost_beside), gap=whole * by.lost_beside)
+
+
+def host(costs: Costs, by: Draw) -> Setup:
+    """Long steps that the host holds up."""
+    setup = healthy(costs, by)
+    whole = max(0.06, setup.step)
+    return replace(setup, step=whole * (1 - by.lost_beside), gap=whole * by.lost_beside)
+
+
+def copying(costs: Costs, by: Draw) -> Setup:
+    """Copies that nothing overlaps."""
+    setup = healthy(costs, by)
+    own = {**setup.settings, "pin_memory": False}
+    return replace(setup, settings=own, step=setup.step * (1 - by.lost_beside), copy=setup.step * by.lost_beside)
+
+
+def ram(costs: Costs, by: Draw) -> Setup:
+    """A cgroup whose memory the run nearly fills."""
+    return replace(healthy(costs, by), machine=MachineFault(ram_share=by.dice.uniform(0.93, 0.96)))
+
+
+def well(costs: Costs, by: Draw) -> Setup:
+    """Nothing is wrong."""
+    return healthy(costs, by, load=by.dice.choice((0.2, 0.35, 0.5)))
+
+
+def crowded(costs: Costs, by: Draw) -> Setup:
+    """Nothing is wrong, though another program computes beside."""
+    return replace(healthy(costs, by, load=0.25), machine=MachineFault(burners=1))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault, and the hints that name it."""
+
+    make: Callable[[Costs, Draw], Setup]
+    causes: frozenset[str]
+
+
+def _fault(make: Callable[[Costs, Draw], Setup], *causes: str) -> Fault:
+    return Fault(make, frozenset(causes))
+
+
+FAULTS = {
+    "few-workers": _fault(few_workers, "few-workers"),
+    "no-workers": _fault(no_workers, "no-workers"),
+    "epoch-start": _fault(epoch_start, "epoch-start"),
+    "cpu-quota": _fault(quota, "cpu-quota"),
+    "cpu-affinity": _fault(affinity, "cpu-affinity"),
+    "cpu-neighbour": _fault(neighbour, "cpu-neighbour"),
+    "oversubscribed": _fault(oversubscribed, "oversubscribed"),
+    "cpu-saturated": _fault(saturated, "cpu-saturated", "workers-at-limit"),
+    "slow-samples": _fault(slow_samples, "slow-samples"),
+    "disk": _fault(disk, "disk"),
+    "cold-cache": _fault(cold, "cold-cache"),
+    "cache-thrash": _fault(thrash, "cache-thrash"),
+    "lock": _fault(lock, "lock"),
+    "checkpoints": _fault(checkpoints, "checkpoints"),
+    "validation": _fault(validation, "validation"),
+    "launch-bound": _fault(launch, "launch-bound"),
+    "host-bound": _fault(host, "host-bound"),
+    "host-copy": _fault(copying, "host-copy"),
+    "ram-pressure": _fault(ram, "ram-pressure"),
+}
+HEALTHY = {
+    "healthy": _fault(well, "compute-bound"),
+    "healthy, co-tenant": _fault(crowded, "compute-bound"),
+}
+
+
+def _pair(first: str, second: str) -> Fault:
+    """Both faults: the loader's from the first, what else is lost from the second."""
+
+    def make(costs: Costs, by: Draw) -> Setup:
+        base, beside = FAULTS[first].make(costs, by), FAULTS[second].make(costs, by)
+        lost = beside.copy + beside.gap
+        share = lost / (lost + beside.step)
+        return replace(
+            base,
+            settings={**base.settings, **({"pin_memory": False} if beside.copy else {})},
+            copy=base.step * share if beside.copy else 0.0,
+            gap=base.step * share if beside.gap else 0.0,
+            step=base.step * (1 - share),
+            stall=beside.stall,
+            seconds=max(base.seconds, beside.seconds),
+        )
+
+    return Fault(make, FAULTS[first].causes | FAULTS[second].causes)
+
+
+PAIRS = {
+    f"{first} + {second}": _pair(first, second)
+    for first, second in (
+        ("few-workers", "checkpoints"),
+        ("no-workers", "host-copy"),
+        ("disk", "validation"),
+        ("lock", "checkpoints"),
+        ("cpu-saturated", "host-copy"),
+        ("slow-samples", "validation"),
+        ("cpu-affinity", "checkpoints"),
+    )
+}
+
+
+def _real(sample: Callable[[Costs, Draw], SampleFault], **settings: object) -> Callable[[Costs, Draw], Setup]:
+    def make(costs: Costs, by: Draw) -> Setup:
+        return Setup(by.folder, by.seed, {"num_workers": 1, **settings}, sample=sample(costs, by), seconds=8.0)
+
+    return make
+
+
+def _fine(costs: Costs, by: Draw) -> SampleFault:
+    return SampleFault()
+
+
+REAL = {
+    "healthy": _fault(_real(_fine, width=48), "cpu-compute", "compute-bound"),
+    "no-workers": _fault(
+        _real(lambda costs, by: SampleFault(read=by.dice.uniform(2, 4) * costs.sample), num_workers=0), "no-workers"
+    ),
+    "disk": _fault(_real(lambda costs, by: SampleFault(read=by.dice.uniform(0.02, 0.04))), "disk", "cold-cache"),
+    "lock": _fault(_real(lambda costs, by: SampleFault(locked=0.02), num_workers=4), "lock"),
+    "checkpoints": _fault(_real(_fine, checkpoint_steps=5, optimizer="adam", width=64), "checkpoints"),
+    "validation": _fault(_real(_fine, val_split="train", max_steps=0, width=32), "validation"),
+}
+"""With the real trainer on the CPU."""

@@ -1,0 +1,212 @@
+"""The simulated device: it takes time and no CPU, and its events are those that a GPU's would be.
+
+Utilization is the share of the time in which it worked. All else (workers, cores, disks, memory, control groups) is
+measured on this machine.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from typing import Any
+from unittest import mock
+
+from diagnosis_setup import Setup
+from diagnosis_tape import SAMPLE_SECONDS, Tape, config_of, faulty, watch
+
+from gputrain.engine import settings
+from gputrain.engine.events import DataReady, ModelReady, Phase, PhaseChanged, RunStarted, Steps
+from gputrain.engine.machine import usable_cores
+from gputrain.engine.monitor.cgroup import find_cgroup
+from gputrain.engine.training import images, loader, order
+from gputrain.engine.training.order import Indices
+
+_WINDOW_SECONDS = 0.2
+
+
+class Device:
+    """The simulated device and the loop around it."""
+
+    def __init__(self, setup: Setup, tape: Tape) -> None:
+        self._setup, self._tape = setup, tape
+        self._worked = self._worked_before = 0.0
+        self._asked = time.perf_counter()
+        self._steps = self._images = 0
+        self._stats = time.perf_counter()
+        self.epoch = setup.first_epoch
+        self._reset()
+
+    def _reset(self) -> None:
+        self._began = time.perf_counter()
+        self._wait = self._first = self._squares = self._copy = self._compute = self._gap = 0.0
+        self._count = self._window_images = 0
+
+    def busy(self) -> float:
+        """Share of the time since the last call in which it worked."""
+        now = time.perf_counter()
+        share = (self._worked - self._worked_before) / (now - self._asked)
+        self._worked_before, self._asked = self._worked, now
+        return min(1.0, share)
+
+    def step(self, waited: float, count: int, *, first: bool) -> None:
+        """Work on a batch that was waited for."""
+        self._wait += waited
+        self._squares += waited * waited
+        self._first += waited if first else 0.0
+        self._copy += _sleep(self._setup.copy)
+        self._gap += _sleep(self._setup.gap)
+        self._compute += _sleep(self._setup.step)
+        self._worked = self._worked + self._setup.copy + self._setup.step
+        self._count += 1
+        self._window_images += count
+        self._steps += 1
+        self._images += count
+
+    def report(self, source: loader.Loader) -> None:
+        """Tell the window if it is old enough."""
+        seconds = time.perf_counter() - self._began
+        if self._count and seconds >= _WINDOW_SECONDS:
+            self._tape.put(self._window(seconds))
+            self._reset()
+        if time.perf_counter() - self._stats >= 2 * SAMPLE_SECONDS:
+            self._stats = time.perf_counter()
+            self._tape.put(source.take_stats())
+
+    def _window(self, seconds: float) -> Steps:
+        other = max(0.0, seconds - self._wait - self._copy - self._compute)
+        return Steps(
+            step=self._steps,
+            epoch=self.epoch,
+            epoch_step=self._steps,
+            images=self._images,
+            window_steps=self._count,
+            window_seconds=seconds,
+            images_per_second=self._window_images / seconds,
+            loss=None,
+            lr=0.1,
+            data_wait=self._wait,
+            copy=self._copy,
+            compute=self._compute,
+            other=other,
+            launch_gap=other,
+            first_batch_wait=self._first,
+            wait_squares=self._squares,
+        )
+
+    def stall(self, phase: Phase, seconds: float) -> None:
+        """Do something else than train."""
+        self._tape.put(PhaseChanged(phase=phase))
+        _write_or_wait(phase, seconds)
+        self._tape.put(PhaseChanged(phase=Phase.TRAINING))
+        self._reset()
+
+
+def _sleep(seconds: float) -> float:
+    """Sleep; returns how long it took."""
+    began = time.perf_counter()
+    if seconds:
+        time.sleep(seconds)
+    return time.perf_counter() - began
+
+
+def _write_or_wait(phase: Phase, seconds: float) -> None:
+    """Write to the disk as a checkpoint does, or wait as for a device that validates."""
+    until = time.perf_counter() + seconds
+    with tempfile.TemporaryFile() as file:
+        while phase is Phase.SAVING and time.perf_counter() < until - 0.05:
+            file.seek(0)
+            file.write(bytes(1 << 20))
+            file.flush()
+            time.sleep(0.02)
+    time.sleep(max(0.0, until - time.perf_counter()))
+
+
+def simulate(setup: Setup, tape: Tape) -> None:
+    """The loop of a simulated device, for `setup.seconds`."""
+    config = config_of(setup)
+    found = images.scan(setup.folder, "train")
+    with faulty(setup):
+        source = loader.make_loader(found, config, train=True, pin=False)
+    tape.put(RunStarted(run_id="trace", settings=settings.flatten(config), usable_cores=usable_cores(find_cgroup())))
+    tape.put(_data_ready(len(found), len(source)))
+    tape.put(_model_ready())
+    tape.put(PhaseChanged(phase=Phase.TRAINING))
+    device, stop = Device(setup, tape), threading.Event()
+    watcher = threading.Thread(target=watch, args=(tape, setup, device.busy, stop))
+    watcher.start()
+    try:
+        _loop(setup, source, device)
+    finally:
+        stop.set()
+        watcher.join()
+        source.close()
+
+
+def _loop(setup: Setup, source: loader.Loader, device: Device) -> None:
+    now = time.perf_counter()
+    end, stalled = now + setup.seconds, now
+    with mock.patch.object(order, "batches", _endless):
+        while time.perf_counter() < end:
+            asked, epoch_end = time.perf_counter(), time.perf_counter() + (setup.epoch_seconds or setup.seconds)
+            first = True
+            for batch in source.epoch(device.epoch):
+                device.step(time.perf_counter() - asked, len(batch.labels), first=first)
+                source.queue()
+                device.report(source)
+                first = False
+                now = time.perf_counter()
+                if setup.stall is not None and now - stalled >= setup.stall[1]:
+                    phase = Phase.SAVING if setup.stall[0] == "saves" else Phase.VALIDATING
+                    device.stall(phase, setup.stall[2])
+                    stalled = time.perf_counter()
+                if now >= min(end, epoch_end):
+                    break
+                asked = time.perf_counter()
+            device.epoch += 1 if setup.epoch_seconds else 0
+
+
+class _Endless(order.Batches):
+    """Batches of an epoch that goes on until it is left: its images again and again."""
+
+    def __len__(self) -> int:
+        return 1_000_000
+
+    def indices(self, number: int) -> Indices:
+        return super().indices(number % super().__len__())
+
+
+_finite = order.batches
+
+
+def _endless(count: int, batch_size: int, **how: Any) -> order.Batches:
+    made = _finite(count, batch_size, **how)
+    return _Endless(made.order, made.batch_size, made.drop_last, made.group)
+
+
+def _data_ready(count: int, batches: int) -> DataReady:
+    return DataReady(
+        dataset="imagefolder",
+        path="",
+        train_images=count,
+        val_images=0,
+        classes=(),
+        class_count=1,
+        batches_per_epoch=batches,
+        seconds=0.0,
+    )
+
+
+def _model_ready() -> ModelReady:
+    return ModelReady(
+        model="simulated",
+        parameters=0,
+        device="cuda:0",
+        device_name="simulated",
+        precision="bf16",
+        channels_last=True,
+        compiled=True,
+        optimizer="sgd",
+        total_steps=1,
+        total_updates=1,
+    )

@@ -1,0 +1,80 @@
+"""What both kinds of traces share: the tape of events, the configuration, the faulty files, the machine's samples."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import msgspec
+from diagnosis_setup import FaultySource, Setup
+
+from gputrain.engine import events, settings
+from gputrain.engine.config import RunConfig
+from gputrain.engine.events import AnyEvent, GpuSample
+from gputrain.engine.monitor.sampler import Sampler
+from gputrain.engine.training import loader
+
+SAMPLE_SECONDS = 0.5
+BASE: dict[str, Any] = {
+    "dataset": "imagefolder",
+    "val_split": "",
+    "image_size": 64,
+    "val_resize": 64,
+    "augment": "flip",
+    "batch_size": 16,
+    "num_workers": 2,
+    "prefetch_factor": 4,
+    "loader": "threads",
+    "model": "simple_cnn",
+    "width": 16,
+    "precision": "fp32",
+    "checkpoint_epochs": 0,
+    "epochs": 100_000,
+    "lr": 0.001,
+}
+
+
+@dataclass
+class Tape:
+    """The events of a trace, timed as a supervisor times them."""
+
+    events: list[AnyEvent] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, event: AnyEvent) -> None:
+        """Record an event that happened now."""
+        with self._lock:
+            self.events.append(events.stamp(event, len(self.events) + 1, time.time(), time.monotonic()))
+
+
+def config_of(setup: Setup) -> RunConfig:
+    """The run's configuration."""
+    device = {} if setup.step else {"device": "cpu"}
+    return settings.build({**BASE, "data_dir": setup.folder, "seed": setup.seed, **device, **setup.settings})
+
+
+def faulty(setup: Setup) -> Any:
+    """Put the faulty files in the place of the loader's."""
+    return mock.patch.object(loader, "source_of", lambda found: FaultySource(found, setup.sample))
+
+
+def watch(tape: Tape, setup: Setup, busy: Callable[[], float | None], stop: threading.Event) -> None:
+    """Sample the machine until `stop`; `busy` tells the simulated device's utilization since the last call."""
+    pids = (multiprocessing.current_process().pid or 0,)
+    sampler = Sampler(run_pids=lambda: pids, data_path=Path(setup.folder))
+    try:
+        sampler.sample()
+        while not stop.wait(SAMPLE_SECONDS):
+            sample, used = sampler.sample(), busy()
+            if used is not None:
+                gpu = GpuSample(index=0, cuda_index=0, name="simulated", utilization=100 * used)
+                sample = msgspec.structs.replace(sample, gpus=(gpu,))
+            tape.put(sample)
+    finally:
+        sampler.close()

@@ -1,0 +1,113 @@
+"""One trace: the real loader with a fault in it, before a simulated device or the real trainer on the CPU."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import tempfile
+import threading
+import time
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import diagnosis_setup
+import msgspec
+from diagnosis_setup import Setup, Unavailable
+from diagnosis_simulated import simulate
+from diagnosis_tape import Tape, config_of, faulty, watch
+
+from gputrain.engine import events, settings
+from gputrain.engine.events import AnyEvent, Phase, PhaseChanged, RunStarted
+from gputrain.engine.machine import usable_cores
+from gputrain.engine.monitor.cgroup import find_cgroup
+from gputrain.engine.training.control import Control
+from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.trainer import Trainer
+
+_LIMIT_SECONDS = 120.0
+
+
+def record(setup: Setup) -> list[AnyEvent]:
+    """The events of a trace, made in a process of its own. Raises Unavailable, RuntimeError."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, setup))
+    with diagnosis_setup.burning(setup.machine.burners):
+        process.start()
+        theirs.close()
+        answer = _answer(ours, process)
+    if isinstance(answer, Unavailable):
+        raise answer
+    if isinstance(answer, str):
+        raise RuntimeError(answer)
+    found: list[AnyEvent] = msgspec.json.decode(answer, type=list[AnyEvent])
+    return found
+
+
+def _answer(ours: Connection, process: BaseProcess) -> Any:
+    """What the trace's process sends; it has ended then."""
+    try:
+        if not ours.poll(_LIMIT_SECONDS):
+            raise RuntimeError("the trace took too long")
+        return ours.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"the trace's process left with exit code {process.exitcode}") from None
+    finally:
+        process.join(5)
+        if process.is_alive():
+            process.kill()
+
+
+def _serve(pipe: Connection, setup: Setup) -> None:
+    try:
+        tape = Tape()
+        with diagnosis_setup.injected(setup.machine):
+            (simulate if setup.step else _train)(setup, tape)
+        pipe.send(msgspec.json.encode(tape.events))
+    except Unavailable as error:
+        pipe.send(error)
+    except Exception as error:  # noqa: BLE001 - told to the process that asked
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def _train(setup: Setup, tape: Tape) -> None:
+    """The real trainer on the CPU, for `setup.seconds` of training."""
+    config, stop = config_of(setup), threading.Event()
+    context = multiprocessing.get_context("spawn")
+    outbox, (inbox, _hold) = context.Queue(10_000), context.Pipe(duplex=False)
+    reporter = Reporter(outbox)
+    control = Control(inbox, reporter)
+    tape.put(RunStarted(run_id="trace", settings=settings.flatten(config), usable_cores=usable_cores(find_cgroup())))
+    watcher = threading.Thread(target=watch, args=(tape, setup, lambda: None, stop))
+
+    def listen() -> None:
+        until = float("inf")
+        while not stop.is_set():
+            try:
+                event = events.decode(outbox.get(timeout=0.1))
+            except queue.Empty:
+                event = None
+            if event is not None:
+                tape.put(event)
+            if isinstance(event, PhaseChanged) and event.phase is Phase.TRAINING and until == float("inf"):
+                until = time.monotonic() + setup.seconds
+                watcher.start()
+            if time.monotonic() > until:
+                control.stop, control.reason = "now", "the trace is long enough"
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    try:
+        with tempfile.TemporaryDirectory(prefix="gputrain-bench-run-") as folder, faulty(setup):
+            Trainer(Path(folder), config, reporter, control).train()
+    finally:
+        stop.set()
+        listener.join()
+        if watcher.ident is not None:
+            watcher.join()
+        outbox.cancel_join_thread()
+        _hold.close()

@@ -196,6 +196,9 @@ class CheckpointConfig(_Part, frozen=True):
     ] = 1
     checkpoint_steps: Annotated[int, Meta(ge=0, description="steps between checkpoints within an epoch; 0: none")] = 0
     keep_last: Annotated[int, Meta(ge=1, le=1000, description="newest checkpoints that are kept beside the best")] = 2
+    async_checkpoints: Annotated[
+        bool, Meta(description="write checkpoints beside the training, from a copy in memory; false: hold it meanwhile")
+    ] = True
     validate_epochs: Annotated[int, Meta(ge=1, description="epochs between validations")] = 1
     early_stop: Annotated[
         int, Meta(ge=0, description="validations in a row without a better one after which the run ends; 0: never")

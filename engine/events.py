@@ -266,6 +266,9 @@ class CheckpointSaved(Event, frozen=True, tag="checkpoint"):
     epoch: int
     bytes: int
     seconds: float
+    """From its begin until it was complete on disk."""
+    held: float | None = None
+    """The part of them in which training stood still; None in records of older versions."""
 
 
 class GpuProcess(Struct, frozen=True, omit_defaults=True):

@@ -6,6 +6,7 @@ its SHA-256. A file that is not in the index, or does not match its sum, is pass
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -20,6 +21,12 @@ from gputrain.engine import checkpoints
 from gputrain.engine.checkpoints import BEST, Entry, is_whole, read_index
 from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain
+from gputrain.engine.training.snapshot import size_of
+from gputrain.engine.units import size
+
+_UNFINISHED = ".saving-"
+_SLACK_BYTES = 16 << 20
+"""Room that a checkpoint needs beside its tensors, and that a run needs for its record afterwards."""
 
 
 class Checkpoints:
@@ -29,6 +36,9 @@ class Checkpoints:
         self._folder = folder
         self._keep = keep_last
         self._entries = read_index(folder)
+        # What a killed trainer of this run left half written.
+        for unfinished in folder.glob(f"{_UNFINISHED}*"):
+            unfinished.unlink(missing_ok=True)
 
     def go_on_from(self, step: int) -> None:
         """Forget what is listed beyond `step`: it is damaged, and its steps are done again."""
@@ -40,43 +50,60 @@ class Checkpoints:
         Raises OSError, leaving what was there.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        _check_room(self._folder, size_of(state))
         path = self._folder / f"step-{step:08d}.pt"
         entry = Entry(path.name, step, epoch, *_write(path, state))
-        self._entries = [e for e in self._entries if e.file != entry.file] + [entry]
+        entries = [e for e in self._entries if e.file != entry.file] + [entry]
         if best:
             _link(path, self._folder / BEST)
-            self._entries = [e for e in self._entries if e.file != BEST]
-            self._entries.insert(0, msgspec.structs.replace(entry, file=BEST))
-        steps = [e for e in self._entries if e.file != BEST]
-        old = steps[: -self._keep]
-        self._entries = [e for e in self._entries if e not in old]
-        checkpoints.write_index(self._folder, self._entries)
-        for entry_ in old:
-            (self._folder / entry_.file).unlink(missing_ok=True)
+            entries = [e for e in entries if e.file != BEST]
+            entries.insert(0, msgspec.structs.replace(entry, file=BEST))
+        # What is on disk now is listed before anything else is taken away.
+        checkpoints.write_index(self._folder, entries)
+        self._entries = entries
+        self._remove_old()
         return entry
+
+    def _remove_old(self) -> None:
+        steps = [entry for entry in self._entries if entry.file != BEST]
+        old = steps[: -self._keep]
+        if old:
+            self._entries = [entry for entry in self._entries if entry not in old]
+            checkpoints.write_index(self._folder, self._entries)
+            for entry in old:
+                (self._folder / entry.file).unlink(missing_ok=True)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    """Raises OSError before anything is written, if the disk cannot take it all."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + _SLACK_BYTES:
+        raise OSError(errno.ENOSPC, f"it needs {size(needed + _SLACK_BYTES)} and the disk has {size(free)} left")
 
 
 def _write(path: Path, state: dict[str, Any]) -> tuple[str, int]:
-    handle, name = tempfile.mkstemp(prefix=".saving-", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w+b") as file:
+        with os.fdopen(handle, "wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-            size = file.tell()
+            length = file.tell()
         digest = checkpoints.sha256(temporary)
         temporary.replace(path)
-    except BaseException:
+    except RuntimeError as error:
+        # So does torch's own writer call what the system said.
+        raise OSError(errno.EIO, f"it could not be written: {plain(str(error), 200)}") from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
     _sync_folder(path.parent)
-    return digest, size
+    return digest, length
 
 
 def _link(path: Path, target: Path) -> None:
     """Make `target` the same file as `path`; a copy where the file system has no hard links."""
-    temporary = target.with_name(f".{target.name}.new")
+    temporary = target.with_name(f"{_UNFINISHED}{target.name}")
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from gputrain.engine.config import CheckpointConfig
 from gputrain.engine.events import CheckpointSaved, Phase
 from gputrain.engine.training.checkpoint import Checkpoints
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.snapshot import Snapshot
 
 Kind = Literal["last", "best", "requested", "final"]
+_NICENESS = 5
+"""Of the thread that writes: on a machine without a core to spare, the training comes first."""
 
 
 class Saver:
-    """Writes the checkpoints of a run."""
+    """Writes the checkpoints of a run, in the background where that is set. One is written at a time."""
 
-    def __init__(self, folder: Path, keep_last: int, reporter: Reporter) -> None:
-        self._checkpoints = Checkpoints(folder, keep_last)
+    def __init__(self, folder: Path, config: CheckpointConfig, reporter: Reporter) -> None:
+        self._checkpoints = Checkpoints(folder, config.keep_last)
         self._reporter = reporter
+        self._snapshot = Snapshot() if config.async_checkpoints else None
+        self._writer: threading.Thread | None = None
         self._saved: Position | None = None
         self.saved_step = 0
-        """The step of the newest checkpoint, of this run or of the one that it goes on from."""
+        """The step of the newest checkpoint, or try at one, of this run or of the one that it goes on from."""
 
     def go_on_from(self, step: int) -> None:
         """The run goes on from the checkpoint of `step`."""
@@ -32,17 +40,44 @@ class Saver:
         self.saved_step = step
 
     def save(self, kind: Kind, where: Position, state: Callable[[], dict[str, Any]]) -> None:
-        """Write a checkpoint, unless this very position has one. A full disk is told, and the run goes on."""
+        """Write a checkpoint, unless this very position has one. A full disk is told, and the run goes on.
+
+        Returns once the state is copied; after a ``final`` one, and where it is not set otherwise, once it is on disk.
+        """
+        began = time.perf_counter()
+        self._reporter.phase(Phase.SAVING)
+        # The one before, if it is still under way: its memory is about to be used again.
+        self.finish()
         if where == self._saved:
             return
-        self._reporter.phase(Phase.SAVING)
-        began = time.perf_counter()
+        self.saved_step = where.step
+        where = dataclasses.replace(where)
+        if self._snapshot is None or kind == "final":
+            self._write(kind, where, state(), began, None)
+            return
+        copy = self._snapshot.take(state())
+        held = time.perf_counter() - began
+        self._writer = threading.Thread(target=self._write, args=(kind, where, copy, began, held), name="checkpoint")
+        self._writer.start()
+
+    def finish(self) -> None:
+        """Wait until the checkpoint that is under way is on disk."""
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+
+    def _write(self, kind: Kind, where: Position, state: dict[str, Any], began: float, held: float | None) -> None:
+        """Write and tell. `held`: seconds that training stood still; None: on its own thread, for all of it."""
         try:
-            entry = self._checkpoints.save(state(), step=where.step, epoch=where.epoch, best=kind == "best")
+            if held is not None and self._snapshot is not None:
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+                self._snapshot.wait()
+            entry = self._checkpoints.save(state, step=where.step, epoch=where.epoch, best=kind == "best")
         except OSError as error:
             self._reporter.notice("error", f"no checkpoint at step {where.step}: {error.strerror or error}")
             return
-        self._saved, self.saved_step = dataclasses.replace(where), where.step
+        self._saved = where
+        seconds = time.perf_counter() - began
         self._reporter.send(
             CheckpointSaved(
                 kind=kind,
@@ -50,6 +85,7 @@ class Saver:
                 step=where.step,
                 epoch=where.epoch,
                 bytes=entry.bytes,
-                seconds=time.perf_counter() - began,
+                seconds=seconds,
+                held=seconds if held is None else held,
             )
         )

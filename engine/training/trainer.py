@@ -43,7 +43,7 @@ class Trainer:
         self._reporter = reporter
         self._control = control
         self._bad_images = BadImages(directory, reporter)
-        self._saver = Saver(directory / "checkpoints", config.checkpoint.keep_last, reporter)
+        self._saver = Saver(directory / "checkpoints", config.checkpoint, reporter)
         self._position = Position()
         self._lr = 0.0
         self._early = ""
@@ -57,6 +57,8 @@ class Trainer:
     def train(self) -> RunEnded:
         """Train to the end, or to where the run is asked to stop. Raises BadInput, and whatever else goes wrong."""
         with contextlib.ExitStack() as loaders:
+            # Whatever ends the run, a checkpoint that is under way gets to the disk.
+            loaders.callback(self._saver.finish)
             self._build(loaders)
             self._train_epochs()
             if self._control.stop != "now":

@@ -33,6 +33,15 @@ def test_step() -> None:
     assert found["reasons"]["loop_vs_timm"] == "not run"
 
 
+def test_checkpoint() -> None:
+    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "3", "--model", "mobilenet_v3_small")
+    found = answer(str(HERE / "checkpoint.py"), "--json", *small)
+    assert found["figures"]["none"]["images_per_second"] > 0, found
+    assert found["figures"]["checkpoint_bytes"] > 2_500_000 * 8
+    assert found["ratios"]["async_vs_none"] > 0
+    assert found["ratios"]["held_vs_none"] > 0
+
+
 def test_end_to_end(tmp_path: Path) -> None:
     small = ("--images", "96", "--rounds", "1", "--workers", "1", "--folder", str(tmp_path))
     found = answer(str(HERE / "end_to_end.py"), "--json", *small, "--only", "loader", "equal", "equal_alone")

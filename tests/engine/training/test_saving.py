@@ -1,0 +1,158 @@
+"""Checkpoints beside the training: the state of their step, whatever the next steps do; and disks that refuse."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_tools import Result, draw_images, small_config, train
+
+from gputrain.engine import checkpoints
+from gputrain.engine.events import CheckpointSaved, Notice, Outcome
+from gputrain.engine.training import checkpoint
+from gputrain.engine.training.checkpoint import Checkpoints
+from gputrain.engine.training.control import Control
+from gputrain.engine.training.snapshot import Snapshot, size_of
+
+PATIENCE = 60.0
+RUN: dict[str, Any] = {"epochs": 2, "checkpoint_steps": 3, "keep_last": 50, "momentum": 0.9, "ema_decay": 0.9}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On a busy machine two threads that wait for each other take many times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "set_num_threads", lambda count: None)
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def held(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """A run that is held while its checkpoints are written."""
+    directory = tmp_path_factory.mktemp("held")
+    return train(directory, small_config(images, **RUN, async_checkpoints=False)), directory
+
+
+def states(directory: Path) -> dict[str, dict[str, Any]]:
+    """Every checkpoint of a run by its file's name."""
+    folder = directory / "checkpoints"
+    return {e.file: checkpoint.load(str(folder / e.file), pytest.fail) for e in checkpoints.read_index(folder)}
+
+
+def same(first: Any, second: Any) -> bool:
+    """Equal to the bit, all the way down."""
+    match first:
+        case torch.Tensor():
+            return torch.equal(first, second)
+        case dict():
+            return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+        case list() | tuple():
+            return len(first) == len(second) and all(map(same, first, second))
+        case _:
+            return bool(first == second)
+
+
+def test_a_checkpoint_is_of_its_step_though_training_goes_on_meanwhile(
+    held: tuple[Result, Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is not written before two more steps were done."""
+    write, poll, ahead = checkpoint._write, Control.poll, threading.Event()
+    polls: list[None] = []
+
+    def late(path: Path, state: dict[str, Any]) -> tuple[str, int]:
+        assert ahead.wait(PATIENCE)
+        return write(path, state)
+
+    def counted(control: Control) -> None:
+        poll(control)
+        if (tmp_path / "checkpoints").exists():
+            polls.append(None)
+        if len(polls) > 2:
+            ahead.set()
+
+    monkeypatch.setattr(checkpoint, "_write", late)
+    monkeypatch.setattr(Control, "poll", counted)
+    result = train(tmp_path, small_config(images, **RUN))
+    assert result.ended.outcome is Outcome.FINISHED
+    saved = result.of(CheckpointSaved)
+    assert [event.step for event in saved] == [event.step for event in held[0].of(CheckpointSaved)]
+    assert saved[0].held is not None
+    assert saved[0].held < saved[0].seconds
+    ours, theirs = states(tmp_path), states(held[1])
+    assert ours.keys() == theirs.keys()
+    for name, state in ours.items():
+        state["settings"] = theirs[name]["settings"]
+        assert same(state, theirs[name]), name
+
+
+def test_a_copy_keeps_its_values_and_its_memory() -> None:
+    weight = torch.arange(24.0).reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last)
+    state = {"model": {"w": weight}, "optimizer": [(weight, 3)], "name": "x"}
+    snapshot = Snapshot()
+    first = snapshot.take(state)
+    before = weight.clone()
+    weight.add_(1)
+    assert torch.equal(first["model"]["w"], before)
+    assert first["model"]["w"].stride() == weight.stride()
+    assert first["optimizer"][0][1] == 3
+    second = snapshot.take(state)
+    assert second["model"]["w"].data_ptr() == first["model"]["w"].data_ptr()
+    assert torch.equal(second["model"]["w"], weight)
+    assert size_of(state) == 2 * 24 * 4
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=5 << 20))
+    result = train(tmp_path, small_config(images, **RUN))
+    assert result.ended.outcome is Outcome.FINISHED
+    told = [event.text for event in result.of(Notice) if event.level == "error"]
+    assert told[0].startswith("no checkpoint at step 3: it needs 16 MiB and the disk has 5.0 MiB left")
+    # Only where one was due: in each epoch, at its end and at the run's.
+    assert [int(text.split(":")[0].rpartition(" ")[2]) for text in told] == [3, 6, 6, 9, 12, 12, 12]
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
+    """Files may not grow beyond a limit: the system's own refusal, in the middle of a file."""
+    folder = tmp_path / "checkpoints"
+    kept = Checkpoints(folder, 2)
+    small = {"position": {}, "model": {"w": torch.zeros(10)}}
+    kept.save(small, step=1, epoch=0, best=True)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large|could not be written"):
+            kept.save({"position": {}, "model": {"w": torch.zeros(1 << 18)}}, step=2, epoch=0, best=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "index.json", "step-00000001.pt"]
+    assert [entry.step for entry in checkpoints.read_index(folder)] == [1, 1]
+    assert checkpoint.load(str(folder), pytest.fail)["position"] == {}
+    kept.save(small, step=3, epoch=0, best=False)
+    assert [entry.step for entry in checkpoints.read_index(folder)] == [1, 1, 3]
+
+
+def test_what_a_killed_trainer_left_half_written_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".saving-abc").write_bytes(b"half a check")
+    Checkpoints(tmp_path, 2)
+    assert list(tmp_path.iterdir()) == []

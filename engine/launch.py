@@ -19,6 +19,7 @@ from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, decode, encode_command
 from gputrain.engine.files import write_atomic
 from gputrain.engine.foretold import Forecast
+from gputrain.engine.outline import outline
 from gputrain.engine.record import RecordReader
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
@@ -129,14 +130,18 @@ class Attachment:
     Made by `attach`. Not thread-safe, except that `send` may be called beside `read`.
     """
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir, outlined: bool) -> None:
         self.run = run
+        self.sparse_until = 0
+        """Number of the event before which some are left out, the record being long; 0: none is."""
         self.ended = False
         """The newest event says that the run is over."""
         self.abandoned = False
         """Nobody owns the run any more, and all of its record was read: nothing will follow."""
         self.trouble = ""
         """Always empty: what is on this machine can be read (see `gputrain.engine.remote.attachment`)."""
+        self._outline: list[AnyEvent] | None = None if outlined else []
+        """What is still to be handed out of it; None: it was not read yet."""
         self._reader = RecordReader(run.events)
         self._cursor = 0
         self._client: Client | None = None
@@ -162,6 +167,11 @@ class Attachment:
         From the record until its end is reached, then from the supervisor's queue, and from the record
         again if that fails or has moved on. Raises OSError if the record can't be read.
         """
+        if self._outline is None:
+            self._read_outline()
+        if self._outline:
+            first, self._outline = self._outline[:limit], self._outline[limit:]
+            return self._fresh(first)
         found = self._fresh(self._reader.poll(limit)) if self._history or self._client is None else []
         if found:
             return found
@@ -173,6 +183,12 @@ class Attachment:
         # A supervisor writes its last word before it lets the run go: whoever looks at the record after that has it.
         self.abandoned = not (live or found or self.ended)
         return found
+
+    def _read_outline(self) -> None:
+        self._outline = []
+        if (found := outline(self.run.events)) is not None:
+            self._outline, self.sparse_until = found.events, found.until
+            self._reader = RecordReader(self.run.events, found.offset)
 
     def _connected(self) -> bool:
         if self._client is None:
@@ -236,6 +252,9 @@ class Attachment:
         self._client = None
 
 
-def attach(run: RunDir) -> Attachment:
-    """Begin to read a run, live or over."""
-    return Attachment(run)
+def attach(run: RunDir, outlined: bool = False) -> Attachment:
+    """Begin to read a run, live or over. `outlined`: of a very long record its outline will do, then all that follows.
+
+    Raises OSError if the record can't be read.
+    """
+    return Attachment(run, outlined)

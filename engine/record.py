@@ -14,6 +14,7 @@ from typing import Self
 
 from gputrain.engine import events
 from gputrain.engine.events import AnyEvent
+from gputrain.engine.milestones import Milestones
 
 _TAIL_BYTES = 1 << 16
 _READ_BYTES = 1 << 20
@@ -30,6 +31,7 @@ class RecordWriter:
         tail = _tail(self._file)
         self._torn = bool(tail) and not tail.endswith(b"\n")
         self.seq = _last_seq(path, tail)
+        self._milestones = Milestones(path, fresh=not tail)
         self._backlog: deque[bytes] = deque(maxlen=_BACKLOG)
         self.lost = 0
         """Events that could not be written at all, the disk being full for too long."""
@@ -46,6 +48,7 @@ class RecordWriter:
             self.lost += 1
         self._backlog.append(line)
         self.flush()
+        self._milestones.note(event, line)
         return event, line
 
     def flush(self) -> bool:
@@ -75,6 +78,7 @@ class RecordWriter:
         self.flush()
         os.fsync(self._file)
         os.close(self._file)
+        self._milestones.close()
 
 
 def _tail(file: int) -> bytes:
@@ -121,10 +125,11 @@ class LineCutter:
 class RecordReader:
     """Follows a record that may still grow: `poll` returns what has come since the last call."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        """`offset`: where in the record to begin, the first byte of a line."""
         self._path = path
         self._file: int | None = None
-        self._lines = LineCutter()
+        self._lines = LineCutter(offset)
 
     def poll(self, limit: int = 5000) -> list[AnyEvent]:
         """Up to about `limit` new events, in order; empty at the end of the file, or while there is none.
@@ -136,6 +141,7 @@ class RecordReader:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return []
+            os.lseek(self._file, self._lines.offset, os.SEEK_SET)
         found: list[AnyEvent] = []
         while len(found) < limit:
             chunk = os.read(self._file, min(_READ_BYTES, 512 * limit))

@@ -73,6 +73,7 @@ class MonitorSource:
         """The watched process has ended."""
         self.ended = False
         self.caught_up = True
+        self.sparse_until = 0
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._thread.start()

@@ -81,7 +81,7 @@ class Reader:
         while not self._stop.is_set():
             # Short at first: a run that has written nothing yet shows its empty dashboard at once.
             events = self._source.read(timeout=_READ_SECONDS if self._caught_up else 0.05)
-            self._store.apply_all(events)
+            self._store.apply_all(events, self._source.sparse_until)
             self._caught_up = self._caught_up or (not events and self._source.caught_up) or self._source.ended
             fresh = fresh or bool(events)
             state = (self._source.abandoned, self._caught_up, self._source.trouble)

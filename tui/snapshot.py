@@ -61,6 +61,8 @@ class Shares(Struct, frozen=True):
 class Totals(Struct, frozen=True):
     """Sums over the whole run, in seconds unless a name says otherwise."""
 
+    estimated: bool = False
+    """The record is long and was read in part: the sums are estimates."""
     steps: int = 0
     images: float = 0.0
     step_seconds: float = 0.0

@@ -41,6 +41,11 @@ class EventSource(Protocol):
         ...
 
     @property
+    def sparse_until(self) -> int:
+        """Number of the event before which some are left out, the record being long; 0: none is."""
+        ...
+
+    @property
     def trouble(self) -> str:
         """Why nothing can come now, though more may come later; empty otherwise."""
         ...

@@ -61,9 +61,9 @@ class RunStore:
         self._validations: deque[Validated] = deque(maxlen=_VALIDATIONS)
         self._epoch_marks: deque[float] = deque(maxlen=_VALIDATIONS)
 
-    def apply(self, event: AnyEvent) -> None:
-        """Learn from one event."""
-        self._tally.see(event)
+    def apply(self, event: AnyEvent, *, sparse: bool = False) -> None:
+        """Learn from one event. `sparse`: some before it were left out, which it stands for."""
+        self._tally.see(event, sparse=sparse)
         self._tick(event)
         self._now = replace(self._now, seq=event.seq, wall=event.wall, elapsed=self._elapsed(event))
         match event:
@@ -86,10 +86,10 @@ class RunStore:
             case RunEnded():
                 self._on_end(event)
 
-    def apply_all(self, events: Iterable[AnyEvent]) -> None:
-        """Learn from several events, in order."""
+    def apply_all(self, events: Iterable[AnyEvent], sparse_until: int = 0) -> None:
+        """Learn from several events, in order; of those up to number `sparse_until` some were left out."""
         for event in events:
-            self.apply(event)
+            self.apply(event, sparse=event.seq <= sparse_until)
 
     def snapshot(self) -> Snapshot:
         """What is known now. Asking changes nothing."""

@@ -46,6 +46,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Reason → seconds."""
     checkpoints: int
     bad_images: int
+    estimated: bool
+    """The record is long and was read in part: sums over the run are estimates."""
     lost_events: int
     dropped_windows: int
     error: str
@@ -89,6 +91,7 @@ def summary(now: Snapshot) -> Summary:
         throttled=totals.throttled,
         checkpoints=now.checkpoint_count,
         bad_images=totals.bad_images,
+        estimated=totals.estimated,
         lost_events=totals.lost,
         dropped_windows=totals.dropped,
         error=ended.error if ended else "",
@@ -128,6 +131,8 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     if result.lost_events or result.dropped_windows:
         lost = f"{words.whole(result.lost_events)} events, {words.whole(result.dropped_windows)} step windows"
         rows.append(("not recorded", lost))
+    if result.estimated:
+        rows.append(("estimated", "sums over the run, from parts of its long record; tail --plain reads it whole"))
     return [*rows, ("run directory", directory)]
 
 

@@ -1,4 +1,8 @@
-"""Sums and maxima over a whole run, for its summary. Pure."""
+"""Sums and maxima over a whole run, for its summary. Pure.
+
+Of a long record only parts may have been read: then a window of steps stands for all steps since the one before it,
+and a sample of the machine for all the time, so that sums are estimates of the same thing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,10 @@ class Tally:
 
     def __init__(self) -> None:
         self._seq = 0
-        self._steps = 0
+        self._estimated = False
+        self._step = 0
+        self._sampled: float | None = None
+        self._steps = 0.0
         self._images = 0.0
         self._seconds = self._wait = self._first_wait = self._compute = self._other = 0.0
         self._copy: float | None = None
@@ -30,37 +37,50 @@ class Tally:
         """Mean seconds of a step that went into checkpoints, validation and logging."""
         return self._other / self._steps if self._steps else 0.0
 
-    def see(self, event: AnyEvent) -> None:
-        """Count one event."""
+    def see(self, event: AnyEvent, *, sparse: bool = False) -> None:
+        """Count one event. `sparse`: it stands for those before it that were left out."""
+        self._estimated = self._estimated or sparse
         # Events that were never recorded (scripted ones, say) have no number and leave no gaps.
-        if event.seq > self._seq + 1 and self._seq:
+        if event.seq > self._seq + 1 and self._seq and not sparse:
             self._lost += event.seq - self._seq - 1
         self._seq = max(self._seq, event.seq)
         match event:
             case Steps():
-                self._see_steps(event)
+                self._see_steps(event, self._stands_for(event) if sparse else 1.0)
             case HardwareSample():
-                self._see_hardware(event)
+                self._see_hardware(event, self._sample_seconds(event, sparse))
             case LoaderStats():
                 self._bad_images += event.bad_images
             case _:
                 pass
 
-    def _see_steps(self, event: Steps) -> None:
-        self._steps += event.window_steps
-        self._images += event.images_per_second * event.window_seconds
-        self._seconds += event.window_seconds
-        self._wait += event.data_wait
-        self._first_wait += event.first_batch_wait
-        self._compute += event.compute
-        self._other += event.other
+    def _stands_for(self, event: Steps) -> float:
+        """How many windows like this one were done since the newest known step."""
+        return max(1.0, (event.step - self._step) / event.window_steps) if self._step and event.window_steps else 1.0
+
+    def _sample_seconds(self, event: HardwareSample, sparse: bool) -> float:
+        """For how long the sample stands."""
+        seconds = min(max(event.interval, 0.0), _MAX_GAP)
+        before, self._sampled = self._sampled, event.mono
+        if sparse and before is not None and event.mono > before:
+            return max(seconds, event.mono - before)
+        return seconds
+
+    def _see_steps(self, event: Steps, weight: float) -> None:
+        self._step = event.step
+        self._steps += event.window_steps * weight
+        self._images += event.images_per_second * event.window_seconds * weight
+        self._seconds += event.window_seconds * weight
+        self._wait += event.data_wait * weight
+        self._first_wait += event.first_batch_wait * weight
+        self._compute += event.compute * weight
+        self._other += event.other * weight
         self._dropped += event.dropped
         if event.copy is not None:
-            self._copy = (self._copy or 0.0) + event.copy
+            self._copy = (self._copy or 0.0) + event.copy * weight
         self._allocated = _larger(self._allocated, event.vram_peak)
 
-    def _see_hardware(self, event: HardwareSample) -> None:
-        seconds = min(max(event.interval, 0.0), _MAX_GAP)
+    def _see_hardware(self, event: HardwareSample, seconds: float) -> None:
         for gpu in event.gpus:
             self._held = _larger(self._held, gpu.memory_used)
         for reason in {reason for gpu in event.gpus for reason in gpu.throttle}:
@@ -73,7 +93,8 @@ class Tally:
     def totals(self) -> Totals:
         """The sums so far."""
         return Totals(
-            steps=self._steps,
+            estimated=self._estimated,
+            steps=round(self._steps),
             images=self._images,
             step_seconds=self._seconds,
             data_wait=self._wait,

@@ -64,6 +64,8 @@ class RemoteAttachment:
         """The newest event says that the run is over."""
         self.caught_up = False
         """All that had been recorded was read once."""
+        self.sparse_until = 0
+        """None is left out (see `gputrain.engine.launch.Attachment`)."""
         self.trouble = ""
         """Why there is no connection now; empty while there is one."""
         self._link: Link | None = link

@@ -90,3 +90,11 @@ def test_diagnosis(tmp_path: Path) -> None:
     strong = next(one for one in verdicts if (one["group"], one["strength"]) == ("single", "strong"))
     assert "checkpoints" in strong["said"]
     assert strong["signals"]["saving"] > 0.2
+
+
+def test_long_record() -> None:
+    found = answer(str(HERE / "long_record.py"), "--json", "--events", "160000")["figures"]
+    assert found["newest_event"] >= 160_000
+    assert found["events_read"] < 60_000
+    assert found["open_seconds"] > 0
+    assert found["dashboard_first_figure_ms"] > 0

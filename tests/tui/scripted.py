@@ -285,6 +285,7 @@ class ScriptedSource:
     ended: bool = False
     caught_up: bool = True
     trouble: str = ""
+    sparse_until: int = 0
     refuse: str = ""
     """Why commands are refused; empty: they are taken."""
     sent: list[AnyCommand] = field(default_factory=list)

@@ -9,6 +9,7 @@ from typing import Any
 from gputrain.engine import launch, resuming, runs, settings
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.machine import inspect_machine
+from gputrain.tui.commands.output import has_screen
 from gputrain.tui.commands.watch import watch
 
 
@@ -30,4 +31,4 @@ def run(options: argparse.Namespace) -> int:
     if options.detach:
         print(goes_on.id)
         return EXIT_FINISHED
-    return watch(launch.attach(goes_on), options, owner=True)
+    return watch(launch.attach(goes_on, outlined=has_screen(options)), options, owner=True)

@@ -9,6 +9,7 @@ from gputrain.engine import launch, runs
 from gputrain.engine.errors import EXIT_FAILED
 from gputrain.engine.remote import name
 from gputrain.engine.text import plain
+from gputrain.tui.commands.output import has_screen
 from gputrain.tui.commands.watch import watch
 
 
@@ -16,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
     """Returns the exit code of the run's outcome; 0 if it goes on."""
     remote = name.parse(options.run)
     if remote is None:
-        return watch(launch.attach(runs.find(options.run)), options, owner=False)
+        return watch(launch.attach(runs.find(options.run), outlined=has_screen(options)), options, owner=False)
     from gputrain.engine.remote import attachment  # most runs are here
 
     try:

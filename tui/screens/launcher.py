@@ -323,4 +323,4 @@ class LauncherScreen(Screen[None]):
     def _open(self, run: RunDir) -> None:
         # Pushed: Textual cannot switch away from an application's first screen.
         self._opened = True
-        self.app.push_screen(DashboardScreen(launch.attach(run)))
+        self.app.push_screen(DashboardScreen(launch.attach(run, outlined=True)))

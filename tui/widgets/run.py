@@ -26,6 +26,7 @@ def key_figures(now: Snapshot) -> list[tuple[str, str]]:
         ("data", _data(now)),
         ("saved", _saved(now)),
         ("trouble", _trouble(now)),
+        ("read", "in part, the record being long: sums are estimates" if now.totals.estimated else ""),
         ("run", now.started.run_id if now.started else ""),
     ]
     return [(title, plain(value, 200)) for title, value in found if value]

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gputrain.engine.calibration import Calibration, signature
 from gputrain.engine.calibrationstore import machine_key
 from gputrain.engine.check.storage import measure_storage
-from gputrain.engine.childwork import Tell, ask
+from gputrain.engine.childwork import Started, Tell, ask
 from gputrain.engine.config import RunConfig
 from gputrain.engine.machine import Machine
 from gputrain.engine.settings import flatten
@@ -29,8 +29,15 @@ class Order(Struct, frozen=True):
     disk_rate: float | None
 
 
-def calibrate(config: RunConfig, machine: Machine, *, seconds: float = SECONDS, tell: Tell) -> Calibration:
-    """Measure `config` on this machine for about `seconds`; `tell` hears what is being done.
+def calibrate(
+    config: RunConfig,
+    machine: Machine,
+    *,
+    seconds: float = SECONDS,
+    tell: Tell,
+    started: Started = lambda _end: None,
+) -> Calibration:
+    """Measure `config` on this machine for about `seconds`; `tell` hears what is being done, `started` how to end it.
 
     Raises BadInput where the data or the settings cannot be used, RuntimeError where measuring fails.
     """
@@ -40,4 +47,4 @@ def calibrate(config: RunConfig, machine: Machine, *, seconds: float = SECONDS, 
         disk_rate = measure_storage(Path(config.data.data_dir)).read_rate
     settings = signature(flatten(config))
     order = Order(config, seconds, machine_key(machine), machine.usable_cores, settings, disk_rate)
-    return ask("gputrain.engine.training.calibrate", order, Calibration, tell)
+    return ask("gputrain.engine.training.calibrate", order, Calibration, tell, started)

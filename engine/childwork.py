@@ -24,6 +24,8 @@ _SAID_LINES = 20
 
 Tell = Callable[[str], None]
 """Hears what is being done now."""
+Started = Callable[[Callable[[], None]], None]
+"""Hears, once the child runs, how to end it early."""
 Result = TypeVar("Result")
 
 
@@ -50,7 +52,7 @@ class Done(Struct, frozen=True, tag="done"):
 Reply = Progress | Failed | Done
 
 
-def ask(module: str, order: Struct, result: type[Result], tell: Tell) -> Result:
+def ask(module: str, order: Struct, result: type[Result], tell: Tell, started: Started = lambda _end: None) -> Result:
     """What ``python -m module`` makes of `order`, which it gets as JSON on its standard input.
 
     Raises BadInput where the data or the settings cannot be used, RuntimeError where the work fails.
@@ -61,6 +63,7 @@ def ask(module: str, order: Struct, result: type[Result], tell: Tell) -> Result:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    started(child.terminate)
     try:
         return _converse(child, msgspec.json.encode(order), result, tell)
     finally:

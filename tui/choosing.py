@@ -8,9 +8,14 @@ from typing import Any, Protocol
 from msgspec import Struct
 from textual.message import Message
 
-from gputrain.engine import runs
+from gputrain.engine import calibrationstore, runs
+from gputrain.engine.calibrating import calibrate
+from gputrain.engine.calibration import Calibration
+from gputrain.engine.check.examine import Tell as CheckTell
+from gputrain.engine.childwork import Started, Tell
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
+from gputrain.engine.foretold import Forecast
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan
 from gputrain.engine.runs import RunDir, RunInfo
@@ -18,6 +23,7 @@ from gputrain.engine.text import plain
 from gputrain.profiles import catalog
 from gputrain.profiles.catalog import Entry, Match
 from gputrain.profiles.choose import choose
+from gputrain.tui.checking import Checked, check
 
 FAULTS = (BadInput, OSError, RuntimeError)
 """What a look at files, folders and processes may raise; each is shown, none ends the launcher."""
@@ -41,7 +47,11 @@ class Launch(Protocol):
     """Starts a run, as `gputrain.engine.launch.launch` does."""
 
     def __call__(
-        self, config: RunConfig, origins: Mapping[str, str] | None = None, warnings: Sequence[str] = ()
+        self,
+        config: RunConfig,
+        origins: Mapping[str, str] | None = None,
+        warnings: Sequence[str] = (),
+        forecast: Forecast | None = None,
     ) -> RunDir:
         """Return once the run is owned. Raises BadInput or RuntimeError."""
         ...
@@ -123,6 +133,18 @@ def plan_for(machine: Machine, choice: Choice) -> Plan:
         overrides=dict(choice.overrides),
         data_dir=choice.data or None,
     )
+
+
+def checked(machine: Machine, choice: Choice, tell: CheckTell) -> Checked:
+    """Check the machine for `choice`."""
+    return check(machine, lambda: plan_for(machine, choice), speed=True, tell=tell)
+
+
+def measured(plan: Plan, machine: Machine, tell: Tell, started: Started) -> Calibration:
+    """Calibrate the configuration of `plan` and keep the result. Raises BadInput or RuntimeError."""
+    made = calibrate(plan.config, machine, tell=tell, started=started)
+    calibrationstore.save(made)
+    return made
 
 
 def planned(machine: Machine, choice: Choice) -> Planned:

@@ -17,6 +17,7 @@ import gputrain.tui.app
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.files import config_home
+from gputrain.engine.foretold import Forecast
 from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.runs import RunDir, RunInfo, State, Status
 from gputrain.engine.units import GIB
@@ -58,10 +59,16 @@ class Starts:
         self.run = run
         self.fails = fails
         self.asked: list[tuple[RunConfig, Mapping[str, str] | None, Sequence[str]]] = []
+        self.forecast: Forecast | None = None
 
     def __call__(
-        self, config: RunConfig, origins: Mapping[str, str] | None = None, warnings: Sequence[str] = ()
+        self,
+        config: RunConfig,
+        origins: Mapping[str, str] | None = None,
+        warnings: Sequence[str] = (),
+        forecast: Forecast | None = None,
     ) -> RunDir:
+        self.forecast = forecast
         self.asked.append((config, origins, warnings))
         if self.fails is not None:
             raise self.fails
@@ -212,8 +219,8 @@ async def test_a_recipe_without_its_data_is_refused_in_words(starts: Starts) -> 
     async with opened(starts) as pilot:
         assert not start_button(pilot).disabled
         menu(pilot, "recipes").focus()
-        await press(pilot, "down")
-        assert menu(pilot, "recipes").chosen == "imagenet-resnet50"
+        while menu(pilot, "recipes").chosen != "imagenet-resnet50":
+            await press(pilot, "down")
         assert row(pilot, "model").startswith("model resnet50 recipe imagenet-resnet50")
         assert "VRAM" in plan_text(pilot)
         assert "activations" in plan_text(pilot)
@@ -393,7 +400,8 @@ async def test_each_size_shows_menus_plan_and_all_keys(starts: Starts, size: tup
         for part in ("● detected", "Built-in demo", "● balanced", "Plan", "● ready: Enter starts", "enter start"):
             assert part in screen, part
         last = screen.splitlines()[-1]
-        assert all(f"{key.shown} {key.label}" in last for key in KEYS)
+        fitting = KEYS if size[0] >= 80 else KEYS[:-2]
+        assert all(f"{key.shown} {key.label}" in last for key in fitting)
         assert ("Settings and where" in screen) == (size[0] >= 100)
 
 

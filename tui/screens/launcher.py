@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -29,14 +30,18 @@ from gputrain.tui.choosing import (
     Launch,
     Launched,
     Planned,
+    checked,
     going_runs,
     look_around,
+    measured,
     planned,
     said,
 )
 from gputrain.tui.launcherlines import LOOKING, machine_line, profile_lines, recipe_line
 from gputrain.tui.lines import Line, Span, line
 from gputrain.tui.screens.attach import AttachScreen
+from gputrain.tui.screens.calibrate import CalibrateScreen
+from gputrain.tui.screens.check import CheckScreen
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher_help import KEYS, LauncherHelpScreen
 from gputrain.tui.screens.override import OverrideScreen
@@ -45,6 +50,7 @@ from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
 from gputrain.tui.widgets.planview import PlanView
 
 _PLANNING: Span = ("planning…", "dim")
+_DECISIONS = frozenset({"start", "preset", "edit", "reset", "explain", "check", "calibrate", "leave"})
 FIRST_RECIPE = "demo"
 """Chosen at first: it runs everywhere, without data."""
 
@@ -255,7 +261,7 @@ class LauncherScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While a run is being started nothing else is decided."""
-        return not (self._starting and action in ("start", "preset", "edit", "reset", "explain", "leave"))
+        return not (self._starting and action in _DECISIONS)
 
     def action_preset(self, step: int) -> None:
         """Another preset, around the end."""
@@ -293,6 +299,24 @@ class LauncherScreen(Screen[None]):
         """The help."""
         self.app.push_screen(LauncherHelpScreen(self._ascii))
 
+    def action_check(self) -> None:
+        """Check the machine for what is chosen."""
+        choice, machine = self._choice(), self._machine
+        if choice is not None and machine is not None:
+            self.app.push_screen(CheckScreen(partial(checked, machine, choice), self._palette, self._ascii))
+
+    def action_calibrate(self) -> None:
+        """Measure what is chosen."""
+        plan, machine = self._plan, self._machine
+        if plan is not None and machine is not None and self._ready():
+            screen = CalibrateScreen(partial(measured, plan, machine), self._palette, self._ascii)
+            self.app.push_screen(screen, self._on_calibrated)
+
+    def _on_calibrated(self, made: bool | None) -> None:
+        if made:
+            self._asked = None
+            self._replan()
+
     def action_leave(self) -> None:
         """Leave; nothing was started."""
         self.app.exit(EXIT_FINISHED)
@@ -308,7 +332,8 @@ class LauncherScreen(Screen[None]):
 
     def _launched(self, plan: Plan) -> Launched:
         try:
-            return Launched(self._start_run(plan.config, plan.origins, (*plan.adjustments, *plan.warnings)), "")
+            warnings = (*plan.adjustments, *plan.warnings)
+            return Launched(self._start_run(plan.config, plan.origins, warnings, plan.forecast), "")
         except FAULTS as error:
             return Launched(None, said(error))
 

@@ -22,6 +22,9 @@ KEYS = (
     Key("r", "r", "reset", "reset", "Take back all changed settings; the data folder stays."),
     Key("question_mark,f1", "?", "help", "explain", "This help."),
     Key("q,f10", "q", "quit", "leave", "Leave without starting anything."),
+    # Last, as the line at the bottom is cut at 60 columns; this help has them at any size.
+    Key("c", "c", "check", "check", "Check driver, torch, GPUs, CPU, memory and disk, and test the speed."),
+    Key("m", "m", "calibrate", "calibrate", "Measure the recipe here; the plan then foretells its speed."),
 )
 
 _SIGNS = (

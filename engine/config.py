@@ -199,6 +199,9 @@ class CheckpointConfig(_Part, frozen=True):
     async_checkpoints: Annotated[
         bool, Meta(description="write checkpoints beside the training, from a copy in memory; false: hold it meanwhile")
     ] = True
+    auto_resume: Annotated[
+        bool, Meta(description="after a crash go on from the newest checkpoint, a few times, with growing waits")
+    ] = False
     validate_epochs: Annotated[int, Meta(ge=1, description="epochs between validations")] = 1
     early_stop: Annotated[
         int, Meta(ge=0, description="validations in a row without a better one after which the run ends; 0: never")

@@ -507,6 +507,8 @@ class RunEnded(Event, frozen=True, tag="run_ended"):
     error: str = ""
     """The exception as ``Type: message``, for a failed run."""
     traceback: str = ""
+    preempted: bool = False
+    """Stopped because a batch system wants the machine: it is to be resumed."""
 
 
 AnyEvent = (
@@ -538,6 +540,8 @@ class Stop(Command, frozen=True, tag="stop"):
     """End the run: after a checkpoint, or at once."""
 
     checkpoint: bool = True
+    preempt: bool = False
+    """A batch system asks, not a person: the run is to be resumed."""
 
 
 class Checkpoint(Command, frozen=True, tag="checkpoint"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gputrain.engine import runs
+from gputrain.engine import preemption, runs
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, decode, encode_command
@@ -90,7 +90,7 @@ def start(run: RunDir, *, resume: bool = False) -> None:
     """
     # A new session: no hang-up, no Ctrl-C of this terminal reaches it. -P keeps the current
     # folder off sys.path, where a user's engine.py or queue.py would be found before ours.
-    with open(run.supervisor_log, "ab", opener=_private) as log:
+    with open(run.supervisor_log, "ab", opener=_private) as log, preemption.held_back():
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory), *(["--resume"] if resume else [])],
             stdin=subprocess.DEVNULL,

@@ -46,12 +46,14 @@ def resume(run: RunDir, plan: Plan, wanted: str = LAST) -> tuple[RunDir, list[st
     """
     before = read_config(run.config)
     told = check_changes(settings.flatten(before), settings.flatten(plan.config))
-    entry = _check_can_go_on(run, settings.changed(before, plan.config), wanted)
+    entry = _find(run, settings.changed(before, plan.config), wanted)
     if plan.refuses:
         raise BadInput("; ".join(plan.refuses))
     # What the changes do is told in the record by the trainer, which compares with the checkpoint itself.
     warnings = (*plan.adjustments, *plan.warnings)
-    if wanted != LAST and entry.step != checkpoints.find(run.checkpoints, LAST).step:
+    if entry is None:
+        told.append("there is no checkpoint yet: the run begins again")
+    elif wanted != LAST and entry.step != checkpoints.find(run.checkpoints, LAST).step:
         config = settings.replace(plan.config, resume_from=str(run.checkpoints / entry.file))
         return launch.launch(config, plan.origins, warnings, plan.forecast), told
     launch.write_settings(run, plan.config, PlanRecord(plan.origins, warnings, plan.forecast))
@@ -59,14 +61,17 @@ def resume(run: RunDir, plan: Plan, wanted: str = LAST) -> tuple[RunDir, list[st
     return run, told
 
 
-def _check_can_go_on(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoints.Entry:
+def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoints.Entry | None:
+    """The checkpoint to go on from; None: the run never got to its first one. Raises BadInput."""
     if run.is_live():
         raise BadInput(f"{run.id} is still running; watch it with: gputrain-tui tail {run.id}")
     status = run.status()
     finished = status is not None and status.state is State.FINISHED
     if wanted == LAST and finished and not any(name in _EXTENDS for name in changed):
         raise BadInput(f"{run.id} is finished: {status.reason if status else ''}; to train on, ask for more epochs=N")
+    if wanted == LAST and not checkpoints.read_index(run.checkpoints):
+        return None
     try:
         return checkpoints.find(run.checkpoints, wanted)
     except BadInput as error:
-        raise BadInput(f"{run.id}: {error}; to begin again: gputrain-tui train --config {run.config}") from None
+        raise BadInput(f"{run.id}: {error}") from None

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import msgspec
 
-from gputrain.engine import endings, settings
+from gputrain.engine import endings, preemption, settings
 from gputrain.engine.channel import Server
+from gputrain.engine.checkpoints import read_index
 from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
 from gputrain.engine.diagnosis.advisor import Advisor
@@ -48,7 +49,9 @@ from gputrain.engine.loggers.watch import Loggers
 from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.monitor.csvlog import CsvLog
 from gputrain.engine.monitor.sampler import Sampler
+from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.record import RecordWriter
+from gputrain.engine.retries import TRIES, Retries
 from gputrain.engine.runs import RunDir
 from gputrain.engine.statusfile import StatusFile
 from gputrain.engine.text import plain
@@ -77,10 +80,17 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         print(error, file=sys.stderr)
         return 2
     if resume:
-        config = settings.replace(config, resume_from=str(run.directory))
+        config = _going_on(run, config)
     supervisor = Supervisor(run, config)
     supervisor.install_signals()
     return supervisor.main()
+
+
+def _going_on(run: RunDir, config: RunConfig) -> RunConfig:
+    """`config` from the run's own newest checkpoint on; where it has none yet, as it began."""
+    if not read_index(run.checkpoints):
+        return config
+    return settings.replace(config, resume_from=str(run.directory))
 
 
 class Supervisor:
@@ -100,19 +110,23 @@ class Supervisor:
         self._loggers: Loggers | None = None
         self._said: RunEnded | None = None
         self._exited = False
+        self._stop_asked = False
+        self._retries = Retries()
         self._stop_now_deadline = float("inf")
         self._polled = time.monotonic()
 
     def install_signals(self) -> None:
         """A hang-up is none of this run's business; the others ask it to stop after a checkpoint."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             signal.signal(number, self._on_signal)
+        preemption.received()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         # SimpleQueue.put is reentrant, which is what a signal handler needs.
         sender = signal.Signals(number).name
-        self._inbox.put(lambda: self._take_command(Stop(checkpoint=True, sender=sender)))
+        preempt = number in PREEMPTING
+        self._inbox.put(lambda: self._take_command(Stop(checkpoint=True, preempt=preempt, sender=sender)))
 
     def main(self) -> int:
         """Run to the end."""
@@ -123,19 +137,41 @@ class Supervisor:
         self._start_loggers()
         sampler = self._start_sampler()
         try:
-            self._trainer = TrainerProcess(self._run, self._config, on_event=self._on_event_thread)
-            self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
-            self._loop()
+            self._train_once(self._config)
+            ended = self._outcome(oom_before)
+            while self._config.checkpoint.auto_resume and self._starts_again(ended):
+                oom_before = endings.oom_kills()
+                self._train_once(_going_on(self._run, self._config))
+                ended = self._outcome(oom_before)
         finally:
             sampler.set()
-        self._end(oom_before)
+        self._end(ended)
         return 0
 
-    def _loop(self) -> None:
-        while not self._exited:
+    def _train_once(self, config: RunConfig) -> None:
+        """One life of a trainer, from its start to its end."""
+        self._said, self._exited, self._stop_now_deadline = None, False, float("inf")
+        self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
+        self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
+        self._loop(lambda: self._exited)
+
+    def _starts_again(self, ended: RunEnded) -> bool:
+        """After a crash: wait, and say whether the trainer is to be started again."""
+        wait = None if self._stop_asked else self._retries.after(ended)
+        if wait is None:
+            return False
+        text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
+        self._write(Notice(level="error", text=text, source="supervisor"))
+        self._write(PhaseChanged(phase=Phase.STARTING))
+        due = time.monotonic() + wait
+        self._loop(lambda: self._stop_asked or time.monotonic() >= due)
+        return not self._stop_asked
+
+    def _loop(self, done: Callable[[], bool]) -> None:
+        while not done():
             try:
                 self._inbox.get(timeout=TICK_SECONDS)()
-                while not self._exited:
+                while not done():
                     self._inbox.get_nowait()()
             except queue.Empty:
                 pass
@@ -225,6 +261,7 @@ class Supervisor:
         elif not self._trainer.send(command):
             answer = "the trainer is gone"
         if isinstance(command, Stop):
+            self._stop_asked = True
             name = "stop after a checkpoint" if command.checkpoint else "stop now"
             self._status.stopping()
             self._write(PhaseChanged(phase=Phase.STOPPING))
@@ -239,17 +276,20 @@ class Supervisor:
             self._take_event(raw)
         self._exited = True
 
-    def _end(self, oom_before: int) -> None:
+    def _outcome(self, oom_before: int) -> RunEnded:
+        """How the trainer ended; `oom_before`: the kernel's OOM kills when it was started."""
         assert self._trainer is not None
         for line in self._log.poll(TICK_SECONDS):
             self._write(line)
-        ended = endings.describe(
+        return endings.describe(
             self._said,
             self._trainer.exit_code,
             stop_now=self._trainer.killed_by_us,
             oom_killed=endings.oom_kills() > oom_before,
             step=self._status.step,
         )
+
+    def _end(self, ended: RunEnded) -> None:
         self._write(PhaseChanged(phase=Phase.ENDED))
         # Whoever reads the last event may look at the status next.
         self._status.learn(ended)

@@ -15,6 +15,7 @@ from multiprocessing.queues import Queue
 import msgspec
 import psutil
 
+from gputrain.engine import preemption
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import AnyCommand, encode_command
 from gputrain.engine.runs import RunDir
@@ -43,7 +44,7 @@ class TrainerProcess:
             args=(str(run.directory), msgspec.json.encode(config), self._outbox, theirs),
             name="trainer",
         )
-        with _standard_streams_to(run):
+        with _standard_streams_to(run), preemption.held_back():
             self._process.start()
         theirs.close()
         # Without this end, a message that a killed trainer left half written reads as an end of file.

@@ -23,6 +23,7 @@ _EPILOG = """\
 commands without a terminal print plain lines; --json prints JSON lines.
 
 exit codes: 0 finished · 1 failed · 2 bad input · 3 stopped before the end · 4 killed from outside
+            75 made to go by a batch system: resume it
 
 first steps:
   gputrain-tui                              choose a profile and a recipe, see the cost, start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, EXIT_KILLED, EXIT_STOPPED
+from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, EXIT_KILLED, EXIT_PREEMPTED, EXIT_STOPPED
 from gputrain.engine.events import Outcome, RunEnded
 
 _BAD_INPUT = "BadInput: "
@@ -23,4 +23,4 @@ def exit_code(ended: RunEnded | None) -> int:
         return EXIT_KILLED
     if ended.error.startswith(_BAD_INPUT):
         return EXIT_BAD_INPUT
-    return _CODES[ended.outcome]
+    return EXIT_PREEMPTED if ended.preempted else _CODES[ended.outcome]

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Literal
 
-from gputrain.engine.events import Checkpoint, Pause, Phase, Resume, Stop, decode_command
+from gputrain.engine import preemption
+from gputrain.engine.events import Checkpoint, Outcome, Pause, Phase, Resume, RunEnded, Stop, decode_command
+from gputrain.engine.preemption import PREEMPTING, STOPPING
+from gputrain.engine.text import plain
 from gputrain.engine.training.reporter import Reporter
 
 _ORPHAN_CHECK_SECONDS = 1.0
@@ -30,13 +33,16 @@ class Control:
         self.stop: Literal["", "checkpoint", "now"] = ""
         self.reason = ""
         """Why the run is to stop, in words."""
+        self.preempted = False
+        """A batch system asked for it: the run is to be resumed."""
         self.checkpoint = False
         self.paused = False
 
     def install_signals(self) -> None:
-        """SIGTERM and SIGINT ask for a stop after a checkpoint; the handler only leaves a mark."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """`STOPPING` ask for a stop after a checkpoint; the handler only leaves a mark."""
+        for number in STOPPING:
             signal.signal(number, self._on_signal)
+        preemption.received()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._signal = number
@@ -44,6 +50,7 @@ class Control:
     def poll(self) -> None:
         """Take in what has come."""
         if self._signal is not None:
+            self.preempted |= self._signal in PREEMPTING
             self._ask_stop("checkpoint", f"stopped by {signal.Signals(self._signal).name}")
         try:
             while self._inbox.poll():
@@ -58,6 +65,9 @@ class Control:
 
     def _take(self, raw: bytes) -> None:
         match decode_command(raw):
+            case Stop(preempt=True, sender=sender):
+                self.preempted = True
+                self._ask_stop("checkpoint", f"stopped by {plain(sender, 120)}, after a checkpoint")
             case Stop(checkpoint=True):
                 self._ask_stop("checkpoint", "stopped on request, after a checkpoint")
             case Stop():
@@ -73,6 +83,10 @@ class Control:
         if self.stop != "now":
             self.stop = how
             self.reason = self.reason or reason
+
+    def ended(self, step: int) -> RunEnded:
+        """The end of a run that was asked to stop."""
+        return RunEnded(outcome=Outcome.STOPPED, reason=self.reason, step=step, preempted=self.preempted)
 
     def raise_if_stopped(self) -> None:
         """For phases before the first step. Raises StopRequested."""

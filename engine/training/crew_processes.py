@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import connection, reduction
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
+from gputrain.engine import preemption
 from gputrain.engine.training import ring, worker_process
 from gputrain.engine.training.crew import Filled, WorkerFailed
 from gputrain.engine.training.order import Batches
@@ -92,6 +94,11 @@ class ProcessCrew:
         # holds CUDA or the trainer's threads, which must not be forked.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker_process.__name__])
+        # A batch system signals all processes of a job: the trainer decides what it means, and needs its workers.
+        with preemption.held_back():
+            self._start_workers(context)
+
+    def _start_workers(self, context: ForkServerContext) -> None:
         for number in range(self.workers):
             ours, theirs = context.Pipe(duplex=True)
             process = context.Process(

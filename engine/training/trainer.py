@@ -64,7 +64,7 @@ class Trainer:
             if self._control.stop != "now":
                 self._save("final")
         if self._control.stop:
-            return RunEnded(outcome=Outcome.STOPPED, reason=self._control.reason, step=self.step)
+            return self._control.ended(self.step)
         return RunEnded(outcome=Outcome.FINISHED, reason=self._early or "all steps are done", step=self.step)
 
     # What is made before the first step.

@@ -45,8 +45,8 @@ def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Con
         config = msgspec.json.decode(config_json, type=RunConfig)
         trainer = Trainer(directory, config, reporter, control)
         return trainer.train()
-    except StopRequested as request:
-        return RunEnded(outcome=Outcome.STOPPED, reason=str(request))
+    except StopRequested:
+        return control.ended(0)
     except BadInput as error:
         return RunEnded(
             outcome=Outcome.FAILED,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.events import Stop
 from gputrain.engine.launch import NotLiveError
+from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.text import plain
 from gputrain.tui.commander import sender
 from gputrain.tui.commands.output import has_screen
@@ -112,13 +113,14 @@ class _Asked:
                 self.detached = True
                 self._signals.clear()
                 return
-            self._stop(signal.Signals(self._signals.popleft()).name)
+            self._stop(self._signals.popleft())
 
-    def _stop(self, name: str) -> None:
+    def _stop(self, number: int) -> None:
         self._stopped = True
         _say("stopping after a checkpoint; Ctrl-C again leaves the run to itself")
         try:
-            self._attachment.send(Stop(checkpoint=True, sender=f"{sender()} {name}"))
+            name = f"{sender()} {signal.Signals(number).name}"
+            self._attachment.send(Stop(checkpoint=True, preempt=number in PREEMPTING, sender=name))
         except NotLiveError:
             self.detached = True
 
@@ -127,11 +129,11 @@ class _Asked:
 def _interrupts(attachment: RunSource, owner: bool) -> Iterator[_Asked]:
     """Ctrl-C never ends a run in silence: who only watches leaves it; who started it stops it after a checkpoint.
 
-    A second Ctrl-C leaves at once. SIGTERM to the command that started the run, as a batch system sends it,
-    stops the run after a checkpoint, and the command waits for that.
+    A second Ctrl-C leaves at once. SIGTERM or SIGUSR1 to the command that started the run, as a batch system sends
+    them, stops the run after a checkpoint, and the command waits for that.
     """
     asked = _Asked(attachment, owner)
-    before = {number: signal.signal(number, asked.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, asked.note) for number in STOPPING}
     try:
         yield asked
     finally:

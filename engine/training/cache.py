@@ -24,7 +24,7 @@ import torch
 from gputrain.engine import files
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.training import cache_budget, decode
+from gputrain.engine.training import cache_budget, crew, decode
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.cache_budget import Place
 from gputrain.engine.training.cache_forms import Form, JpegForm, RawForm
@@ -181,7 +181,10 @@ def build_cache(images: ImageSet, config: RunConfig, progress: Callable[[int, in
     wanted = source.wanted()
     bad: list[str] = []
     try:
-        with ThreadPoolExecutor(max(1, config.data.num_workers), thread_name_prefix="cache") as pool:
+        with (
+            crew.single_threaded(),
+            ThreadPoolExecutor(max(1, config.data.num_workers), thread_name_prefix="cache") as pool,
+        ):
             chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
             done = 0
             try:

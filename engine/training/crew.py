@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
+
+import torch
 
 from gputrain.engine.training.accounting import Meter, Tally
 from gputrain.engine.training.order import Batches, Indices
@@ -61,6 +64,21 @@ class Work:
     number: int
     slot: int
     indices: Indices
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """Torch computes on this thread alone, and on each that begins meanwhile, in those for good.
+
+    The operations on one image are too small to be shared: a helper thread that is waited for costs more than it does,
+    twenty times as much where other programs want the cores.
+    """
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def fill(maker: SampleMaker, slot: Slot, work: Work, meter: Meter, cancelled: Callable[[], bool]) -> Filled:

@@ -30,7 +30,9 @@ class InlineCrew:
         try:
             for number in range(start, len(batches)):
                 work = Work(epoch, number, 0, batches.indices(number))
-                yield crew.fill(self._maker, self._slots[0], work, meter, lambda: False)
+                with crew.single_threaded():
+                    filled = crew.fill(self._maker, self._slots[0], work, meter, lambda: False)
+                yield filled
         finally:
             meter.close()
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from gputrain.engine.errors import BadInput
 from gputrain.engine.training import cache, cache_budget
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.cache import CachedSource, build_cache, open_cache
-from gputrain.engine.training.cache_forms import RawForm
+from gputrain.engine.training.cache_forms import Kept, RawForm
 from gputrain.engine.training.cache_store import Store
 from gputrain.engine.training.images import ImageSet, scan
 from gputrain.engine.training.loader import Loader, make_loader
@@ -123,6 +124,26 @@ def test_building_ahead_goes_on_where_it_ended(images: ImageSet) -> None:
     epoch(loader)
     assert loader.take_stats().cache_hits == 12
     loader.close()
+
+
+def test_building_computes_on_one_thread_a_worker(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = set()
+    original = RawForm.make
+
+    def make(self: RawForm, data: bytes, path: str) -> Kept:
+        if threading.current_thread().name.startswith("cache"):
+            counts.add(torch.get_num_threads())
+        return original(self, data, path)
+
+    monkeypatch.setattr(RawForm, "make", make)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        build_cache(images, config(), lambda done, total: None)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert counts == {1}
 
 
 def test_building_names_bad_images(images: ImageSet) -> None:

@@ -267,8 +267,9 @@ def test_auto_takes_threads_until_one_interpreter_is_too_few(images: ImageSet) -
     many.close()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 def test_each_worker_computes_on_one_thread_and_the_loop_on_its_own(
-    images: ImageSet, monkeypatch: pytest.MonkeyPatch
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     seen = set()
 
@@ -280,11 +281,11 @@ def test_each_worker_computes_on_one_thread_and_the_loop_on_its_own(
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        source = make(images, num_workers=2)
+        source = make(images, num_workers=workers)
         batches = source.epoch(0)
         next(batches)
         assert torch.get_num_threads() == 2
         source.close()
     finally:
         torch.set_num_threads(before)
-    assert {count for name, count in seen if name.startswith("loader-")} == {1}
+    assert {count for name, count in seen if name.startswith("loader-") == bool(workers)} == {1}

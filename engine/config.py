@@ -212,6 +212,10 @@ class MonitorConfig(_Part, frozen=True):
     """What is recorded about the machine."""
 
     sample_seconds: Annotated[float, Meta(ge=0.2, le=3600, description="seconds between two hardware samples")] = 1.0
+    autotune: Annotated[
+        bool,
+        Meta(description="try hints that leave the losses as they are (workers, prefetch …), and keep those that help"),
+    ] = False
     resources_csv: Annotated[bool, Meta(description="write the samples to resources.csv in the run directory")] = False
     loggers: Annotated[
         Literal["none", "tensorboard", "wandb", "tensorboard+wandb"],

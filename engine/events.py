@@ -479,6 +479,31 @@ class HintsChanged(Event, frozen=True, tag="hints"):
     hints: tuple[Hint, ...]
 
 
+class Tuned(Event, frozen=True, tag="tuned"):
+    """The running training has changed how its data are loaded, or what became of such a change."""
+
+    verdict: Literal["trying", "kept", "reverted", "refused"]
+    changes: dict[str, Any]
+    """What was asked for, by name of the setting."""
+    was: dict[str, Any] = {}
+    """The values before."""
+    step: int = 0
+    before: float | None = None
+    """Images per second before and after; None before they are measured."""
+    after: float | None = None
+    promised: Prediction | None = None
+    sender: str = ""
+    text: str = ""
+    """Why it was refused."""
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """The settings that hold from here on, of those that were asked for; empty if none changed."""
+        if self.verdict == "refused":
+            return {}
+        return self.was if self.verdict == "reverted" else self.changes
+
+
 class LogLine(Event, frozen=True, tag="log"):
     """A line that the trainer printed, made harmless and cut to 2,000 characters."""
 
@@ -524,6 +549,7 @@ AnyEvent = (
     | CheckpointSaved
     | HardwareSample
     | HintsChanged
+    | Tuned
     | LogLine
     | CommandTaken
     | RunEnded
@@ -556,7 +582,23 @@ class Resume(Command, frozen=True, tag="resume"):
     """Go on after `Pause`."""
 
 
-AnyCommand = Stop | Checkpoint | Pause | Resume
+EXACT_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "loader", "pin_memory", "non_blocking")
+"""Settings that a running training can change with the same losses bit for bit."""
+LIVE_SETTINGS = (*EXACT_SETTINGS, "cache")
+"""Settings that it can change between two batches; a cached image has been resized once more."""
+
+
+class Tune(Command, frozen=True, tag="tune"):
+    """Try other settings for loading data, measure, and keep or take them back."""
+
+    changes: dict[str, Any]
+    """`LIVE_SETTINGS` only."""
+    aim: Literal["speed", "memory"] = "speed"
+    """What it is for: one for memory is kept if the training is not slower."""
+    promised: Prediction | None = None
+
+
+AnyCommand = Stop | Checkpoint | Pause | Resume | Tune
 
 _encoder = msgspec.json.Encoder()
 _event_decoder = msgspec.json.Decoder(AnyEvent)

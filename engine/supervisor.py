@@ -26,6 +26,7 @@ from gputrain.engine.checkpoints import read_index
 from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
 from gputrain.engine.diagnosis.advisor import Advisor
+from gputrain.engine.diagnosis.autotune import Autotune
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import (
     AnyCommand,
@@ -105,6 +106,8 @@ class Supervisor:
         self._status = StatusFile(run, config, str(self._server.path))
         self._log = TrainerLog(run.trainer_log)
         self._advisor = Advisor()
+        self._autotune = Autotune()
+        self._phase = Phase.STARTING
         self._hints: tuple[str, ...] = ()
         self._trainer: TrainerProcess | None = None
         self._loggers: Loggers | None = None
@@ -227,6 +230,9 @@ class Supervisor:
         self._server.broadcast.put(event.seq, line)
         self._status.learn(event)
         self._advisor.feed(event)
+        self._autotune.feed(event)
+        if isinstance(event, PhaseChanged):
+            self._phase = event.phase
 
     def _advise(self) -> None:
         hints = self._advisor.hints()
@@ -234,6 +240,10 @@ class Supervisor:
         if shown != self._hints:
             self._hints = shown
             self._write(HintsChanged(hints=hints))
+        if self._config.monitor.autotune and self._phase is Phase.TRAINING:
+            tune = self._autotune.next(hints)
+            if tune is not None:
+                self._take_command(tune)
 
     def _take_event(self, raw: bytes) -> None:
         event = decode(raw)

@@ -22,10 +22,12 @@ from gputrain.engine.events import (
     RunEnded,
     RunStarted,
     Steps,
+    Tuned,
     Validated,
 )
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
+from gputrain.tui.advice import verdict
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
 from gputrain.tui.summary import summary, summary_rows
@@ -82,6 +84,8 @@ class PlainLines:
                 yield f"{event.level}: {event.text}" if event.level != "info" else event.text
             case HintsChanged():
                 yield from self._new_hints(event)
+            case Tuned():
+                yield verdict(event)
             case CommandTaken():
                 yield f"command from {event.sender or 'somebody'}: {event.command} ({event.answer})"
             case RunEnded():

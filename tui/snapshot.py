@@ -17,6 +17,7 @@ from gputrain.engine.events import (
     RunEnded,
     RunStarted,
     Steps,
+    Tuned,
     Validated,
 )
 from gputrain.tui.history import Curve
@@ -110,6 +111,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     loader: LoaderStats | None = None
     hardware: HardwareSample | None = None
     hints: tuple[Hint, ...] = ()
+    tuned: Tuned | None = None
+    """The newest change of the running training, and what became of it."""
     validations: tuple[Validated, ...] = ()
     """The newest 1,000."""
     best: Validated | None = None

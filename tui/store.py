@@ -29,9 +29,11 @@ from gputrain.engine.events import (
     RunEnded,
     RunStarted,
     Steps,
+    Tuned,
     Validated,
 )
 from gputrain.tui import format as words
+from gputrain.tui.advice import verdict
 from gputrain.tui.history import Thinned
 from gputrain.tui.snapshot import Entry, EntryKind, PhaseState, Shares, Snapshot
 from gputrain.tui.tally import Tally
@@ -79,6 +81,9 @@ class RunStore:
                 self._on_start(event)
             case HintsChanged():
                 self._now = replace(self._now, hints=event.hints)
+            case Tuned():
+                self._now = replace(self._now, tuned=event)
+                self._say(event, "good" if event.verdict == "kept" else "info", verdict(event))
             case EpochEnded() | Validated() | CheckpointSaved():
                 self._on_milestone(event)
             case LogLine() | Notice() | CommandTaken():

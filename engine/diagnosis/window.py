@@ -24,6 +24,7 @@ from gputrain.engine.events import (
     PhaseChanged,
     RunStarted,
     Steps,
+    Tuned,
 )
 
 WINDOW_SECONDS = 12.0
@@ -72,6 +73,10 @@ class Window:
                 self._device, self._precision = event.device, event.precision
             case PhaseChanged():
                 self._enter(event.phase)
+            case Tuned() if event.now:
+                self._settings.update(event.now)
+                if event.verdict != "kept":
+                    self._start_over()
             case Steps() if training:
                 self._take_steps(event)
             case LoaderStats() if training and self.warm:
@@ -115,6 +120,12 @@ class Window:
         self._phase, self._phase_began = phase, self._now
         if phase is Phase.TRAINING and self._began is None:
             self._began = self._now
+
+    def _start_over(self) -> None:
+        """Data are loaded otherwise: what was seen before says nothing any more, and the queue is filled anew."""
+        self._began, self._warm_steps = self._now, 0
+        for kept in (self._steps, self._loader, self._hardware):
+            kept.clear()
 
     def _take_steps(self, event: Steps) -> None:
         if self.warm:

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Literal
 
 from gputrain.engine import preemption
-from gputrain.engine.events import Checkpoint, Outcome, Pause, Phase, Resume, RunEnded, Stop, decode_command
+from gputrain.engine.events import Checkpoint, Outcome, Pause, Phase, Resume, RunEnded, Stop, Tune, decode_command
 from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.text import plain
 from gputrain.engine.training.reporter import Reporter
@@ -37,6 +37,8 @@ class Control:
         """A batch system asked for it: the run is to be resumed."""
         self.checkpoint = False
         self.paused = False
+        self.tune: Tune | None = None
+        """The newest wish for other settings."""
 
     def install_signals(self) -> None:
         """`STOPPING` ask for a stop after a checkpoint; the handler only leaves a mark."""
@@ -78,6 +80,8 @@ class Control:
                 self.paused = True
             case Resume():
                 self.paused = False
+            case Tune() as wish:
+                self.tune = wish
 
     def _ask_stop(self, how: Literal["checkpoint", "now"], reason: str) -> None:
         if self.stop != "now":

@@ -8,13 +8,14 @@ import functools
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import torch
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Phase, RunEnded, Validated
 from gputrain.engine.peaks import peak_flops
 from gputrain.engine.training import checkpoint, data, device, flops, model, position
@@ -31,6 +32,7 @@ from gputrain.engine.training.schedule import Schedule
 from gputrain.engine.training.stepper import Stepper
 from gputrain.engine.training.tasks.task import is_better
 from gputrain.engine.training.timing import Clock
+from gputrain.engine.training.tuning import Tuner
 from gputrain.engine.training.validate import validate
 from gputrain.engine.training.windows import Windows
 
@@ -41,6 +43,7 @@ class Trainer:
     def __init__(self, directory: Path, config: RunConfig, reporter: Reporter, control: Control) -> None:
         self._config = config
         self._reporter = reporter
+        self._tuner = Tuner(reporter)
         self._control = control
         self._bad_images = BadImages(directory, reporter)
         self._saver = Saver(directory / "checkpoints", config.checkpoint, reporter)
@@ -81,11 +84,11 @@ class Trainer:
         self._clock = Clock(self._compute)
         self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice, self._task.loss)
         self._control.raise_if_stopped()
-        pin = config.data.pin_memory and self._compute.is_gpu
-        self._train_loader = loaders.enter_context(closing(self._loader(images.train, pin, train=True)))
+        self._loaders = loaders
+        self._train_loader = loaders.enter_context(closing(self._loader(images.train, config, train=True)))
         self._val_loader = None
         if images.val is not None:
-            self._val_loader = loaders.enter_context(closing(self._loader(images.val, pin, train=False)))
+            self._val_loader = loaders.enter_context(closing(self._loader(images.val, config, train=False)))
         for loader in filter(None, (self._train_loader, self._val_loader)):
             if loader.note:
                 self._reporter.notice("info", loader.note)
@@ -100,9 +103,10 @@ class Trainer:
             self._resume()
         self._tell_model()
 
-    def _loader(self, images: ImageSet, pin: bool, *, train: bool) -> Loader:
+    def _loader(self, images: ImageSet, config: RunConfig, *, train: bool) -> Loader:
+        pin = config.data.pin_memory and self._compute.is_gpu
         listed = functools.partial(self._bad_images.add, "training" if train else "validation")
-        return make_loader(images, self._config, train=train, pin=pin, on_bad=listed)
+        return make_loader(images, config, train=train, pin=pin, on_bad=listed)
 
     def _image_name(self, index: int) -> str:
         """An image as its owner knows it: ``class/file``."""
@@ -166,27 +170,29 @@ class Trainer:
         self._windows.new_epoch(self._growth, self._position.epoch)
         self._training = False
         self._clock.new_epoch()
-        self._windows.skip()
-        while self._train_batches():
-            self._compute_in_smaller_parts()
+        self._skip()
+        while (then := self._train_batches()) is not None:
+            then()
         self._windows.report(self._position, self._lr, self._stepper, force=True)
         if self._position.batch >= len(self._train_loader):
             self._position.batch = 0
 
-    def _train_batches(self) -> bool:
-        """Train from the present batch on; True if memory ran out and the update is to be done again."""
+    def _train_batches(self) -> Callable[[], None] | None:
+        """Train from the present batch on; what to do before going on with the next, or None at the end."""
         source = self._train_loader.epoch(self._position.epoch, self._position.batch)
         batches = self._feed.batches(source, self._clock)
         try:
             for group in self._groups(batches):
                 if not self._update(group):
-                    return True
+                    return self._compute_in_smaller_parts
                 self._between_updates()
                 if self._done():
                     break
+                if self._tuner.pending:
+                    return self._retune
         finally:
             batches.close()
-        return False
+        return None
 
     def _groups(self, batches: Iterator[DeviceBatch]) -> Iterator[tuple[Iterator[DeviceBatch], int]]:
         """The batches of each update, and how many they are: the last group of an epoch may be smaller."""
@@ -218,6 +224,25 @@ class Trainer:
         self._position.images += len(batch.labels)
         self._windows.step_done(loss, self.step, batch)
 
+    def _retune(self) -> None:
+        """Go on with another loader, at the batch after the last; what it delivers is the same."""
+        before = self._config
+        try:
+            config = self._tuner.wanted(before)
+            loader = self._loader(self._images, config, train=True)
+        except BadInput as error:
+            self._tuner.failed(error, self.step)
+            return
+        if self._compute.is_gpu:
+            # Copies out of the old loader's page-locked memory.
+            torch.cuda.synchronize(self._compute.device)
+        self._train_loader.close()
+        self._config, self._train_loader = config, self._loaders.enter_context(closing(loader))
+        self._feed = Feed(config, self._compute, train=True, task=self._task)
+        self._windows.change_source(loader)
+        self._skip()
+        self._tuner.changed(before, config, self.step, -(-len(loader) // config.optim.accumulation_steps))
+
     def _compute_in_smaller_parts(self) -> None:
         """After memory ran out, and what failed has been let go. Raises RuntimeError if nothing is left to divide."""
         if not self._stepper.divide():
@@ -243,7 +268,11 @@ class Trainer:
             self._training = True
             self._reporter.phase(Phase.TRAINING)
         self._windows.report(self._position, self._lr, self._stepper)
+        self._tuner.update_done(self._position.images, self.step)
         self._control.poll()
+        if self._control.tune is not None:
+            self._tuner.ask(self._control.tune, self._config, self.step)
+            self._control.tune = None
         if self._control.checkpoint:
             self._control.checkpoint = False
             self._save_within("requested")
@@ -251,7 +280,7 @@ class Trainer:
             self._save_within("last")
         if self._control.paused:
             self._control.wait_while_paused(self._reporter.phase, Phase.TRAINING)
-            self._windows.skip()
+            self._skip()
 
     def _checkpoint_due(self) -> bool:
         every = self._config.checkpoint.checkpoint_steps
@@ -328,10 +357,15 @@ class Trainer:
         )
         return best
 
+    def _skip(self) -> None:
+        """The time that was just spent was not for training."""
+        self._windows.skip()
+        self._tuner.skip()
+
     def _save_within(self, kind: Kind) -> None:
         self._save(kind)
         self._reporter.phase(Phase.TRAINING)
-        self._windows.skip()
+        self._skip()
 
     def _save(self, kind: Kind) -> None:
         where = self._position

@@ -121,6 +121,10 @@ class Windows:
         self._reporter.send(stats)
         self._bad_images.tell(stats, "training")
 
+    def change_source(self, source: BatchSource) -> None:
+        """Go on with another loader."""
+        self._source = source
+
     def skip(self) -> None:
         """Forget the time that was just spent on something else than training (validation, a checkpoint, a pause)."""
         self._clock.skip()

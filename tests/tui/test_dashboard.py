@@ -24,9 +24,12 @@ from gputrain.engine.events import (
     Outcome,
     Phase,
     PhaseChanged,
+    Prediction,
     RunEnded,
     RunStarted,
     Stop,
+    Tune,
+    Tuned,
 )
 from gputrain.engine.record import RecordWriter
 from gputrain.tui.app import GpuTrainApp
@@ -36,6 +39,7 @@ from gputrain.tui.screens.help import HelpScreen
 from gputrain.tui.screens.quit import QuitScreen
 from gputrain.tui.screens.search import SearchScreen
 from gputrain.tui.screens.summary import SummaryScreen
+from gputrain.tui.screens.why import WhyScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.widgets.panel import Panel
 
@@ -222,6 +226,68 @@ async def test_c_asks_for_a_checkpoint() -> None:
         assert isinstance(source.sent[0], Checkpoint)
 
 
+LIVE = Hint(
+    id="few-workers",
+    severity="warning",
+    title="Too few data workers",
+    evidence="the workers were busy 97 % of the time",
+    action="The workers are busy and cores are idle: num_workers=12.",
+    changes={"num_workers": 12},
+    share=0.27,
+    prediction=Prediction(low=1090.0, high=1240.0, limiter="the device"),
+    disproof="the same rate with more of them",
+    path=("✗ Other programs take the cores: 0 %", "✓ Too few data workers: 97 %"),
+)
+LATER = Hint(
+    id="small-work",
+    severity="warning",
+    title="The GPU has too little work at a time",
+    evidence="GPU utilization 40 %",
+    action="Use bigger batches.",
+    changes={"batch_size": 512},
+)
+
+
+async def test_a_tries_what_the_first_hint_advises_and_its_fate_is_shown() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        source.feed(HintsChanged(hints=(LATER, LIVE)))
+        await until(pilot, lambda: len(dashboard(pilot)._newest.now.hints) == 2)
+        await pilot.press("a")
+        await until(pilot, lambda: bool(source.sent))
+        (command,) = source.sent
+        assert isinstance(command, Tune)
+        assert (command.changes, command.promised) == ({"num_workers": 12}, LIVE.prediction)
+        source.feed(
+            Tuned(verdict="kept", changes={"num_workers": 12}, was={"num_workers": 8}, before=900.0, after=1200.0)
+        )
+        await until(pilot, lambda: "kept num_workers=12: 900 → 1 200 img/s (+33 %)" in panel(pilot, "hints"))
+
+
+async def test_a_says_what_is_for_the_next_run() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        source.feed(HintsChanged(hints=(LATER,)))
+        await until(pilot, lambda: dashboard(pilot)._newest.now.hints == (LATER,))
+        await pilot.press("a")
+        await until(pilot, lambda: any("batch_size=512" in one.message for one in pilot.app._notifications))
+        assert source.sent == []
+
+
+async def test_i_tells_why_and_closes() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        source.feed(HintsChanged(hints=(LIVE,)))
+        await until(pilot, lambda: dashboard(pilot)._newest.now.hints == (LIVE,))
+        await pilot.press("i")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WhyScreen))
+        told = "\n".join(strip.text for strip in pilot.app.screen._compositor.render_strips())
+        for words in ("97 % of the time", "1 090–1 240 img/s", "num_workers=12", "✗ Other programs", "wrong if"):
+            assert words in told
+        await pilot.press("i")
+        await until(pilot, lambda: pilot.app.screen is dashboard(pilot))
+
+
 async def test_a_command_that_nobody_takes_is_said() -> None:
     source = trained()
     source.refuse = "it is not [running]"
@@ -327,7 +393,7 @@ async def test_the_palette_has_the_keys_by_name() -> None:
 
 
 def test_every_key_of_the_footer_is_pressed_above() -> None:
-    pressed = {"q", "?", "space", "s", "c", "d", "tab", "f", "+", "-", "/", "^p"}
+    pressed = {"q", "?", "space", "s", "c", "a", "i", "d", "tab", "f", "+", "-", "/", "^p"}
     assert {key.shown for key in KEYS} == pressed
 
 

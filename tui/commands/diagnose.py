@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from gputrain.engine import record, runs
 from gputrain.engine.diagnosis.review import Finding, Review, review
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.events import AnyEvent, Prediction
+from gputrain.engine.events import AnyEvent
 from gputrain.engine.remote import attachment, name
 from gputrain.engine.text import plain
 from gputrain.engine.units import duration
-from gputrain.tui.format import rate
+from gputrain.tui.advice import promise
 
 _SIGNS = {"critical": "▲ critical", "warning": "▲ warning", "info": "● info"}
 _TOO_SHORT = "too short to judge: the queue is filled for 5 s, and 4 s of steps are needed after that"
@@ -71,10 +71,3 @@ def _finding_lines(one: Finding, windows: int, *, why: bool) -> Iterator[str]:
     yield f"  it would be something else if you saw: {plain(hint.disproof, 400)}"
     if why:
         yield from (f"    {plain(line, 400)}" for line in hint.path)
-
-
-def promise(prediction: Prediction) -> str:
-    """What a change is expected to bring, in words: ``1 090–1 240 img/s, then the device limits``."""
-    if prediction.high is None:
-        return f"no figure: {plain(prediction.void, 200)}"
-    return f"{rate(prediction.low)}–{rate(prediction.high)} img/s, then {plain(prediction.limiter, 60)} limits"

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
+from gputrain.engine.diagnosis.autotune import tune_of
 from gputrain.engine.events import AnyCommand, Checkpoint, Stop
 from gputrain.tui import commander
+from gputrain.tui.advice import for_next_run, settings_words
 from gputrain.tui.arrangement import Place, arrange
 from gputrain.tui.keys import KEYS, Key
 from gputrain.tui.leaving import leaving
@@ -98,6 +100,25 @@ class DashboardScreen(BoardScreen):
     def action_checkpoint(self) -> None:
         """Ask for a checkpoint."""
         self._send(Checkpoint(sender=commander.sender()), "checkpoint")
+
+    def action_apply(self) -> None:
+        """Try what the first hint advises; what a running training can't change is told for the next one."""
+        if not self._going():
+            self.notify("the run is over", markup=False)
+            return
+        for hint in self._newest.now.hints:
+            tune = tune_of(hint, commander.sender())
+            if tune is not None:
+                self._send(tune, f"try {settings_words(tune.changes)}")
+                return
+        later = next((hint.changes for hint in self._newest.now.hints if hint.changes), None)
+        self.notify(for_next_run(later) if later else "no hint has a setting to change", markup=False)
+
+    def action_why(self) -> None:
+        """Show how the hints were found."""
+        from gputrain.tui.screens.why import WhyScreen
+
+        self.app.push_screen(WhyScreen(self._newest.now.hints, self._newest.ascii))
 
     def action_search(self) -> None:
         """Ask for a text that log lines must hold."""

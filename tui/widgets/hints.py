@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gputrain.engine.events import Hint
 from gputrain.engine.text import plain
+from gputrain.tui.advice import promise, verdict
 from gputrain.tui.lines import Line, line, wrap
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
@@ -21,10 +22,10 @@ def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
     now = view.now
     if view.gone:
         return gone_lines(now, columns, rows)
+    drawn = _tuned_lines(now, columns) if rows > 3 else []
     if not now.hints:
-        return [line((_nothing(now), "dim"))]
-    drawn: list[Line] = []
-    first = rows - 1 if len(now.hints) > 1 and rows > 3 else rows
+        return [*drawn, line((_nothing(now), "dim"))]
+    first = rows - len(drawn) - 1 if len(now.hints) > 1 and rows > 3 else rows - len(drawn)
     for number, hint in enumerate(now.hints):
         block = hint_lines(hint, columns, first if number == 0 else 6)
         gap = 1 if drawn and rows - len(drawn) > len(block) + 1 else 0
@@ -36,6 +37,14 @@ def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
     return drawn[:rows]
 
 
+def _tuned_lines(now: Snapshot, columns: int) -> list[Line]:
+    """What became of the newest change of the running training."""
+    if now.tuned is None or now.outcome is not None:
+        return []
+    role: Role = "good" if now.tuned.verdict == "kept" else "data"
+    return [line((row, role)) for row in wrap(verdict(now.tuned), columns, 2)]
+
+
 def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
     """One hint: title, action, evidence; evidence gives way where rows are few."""
     sign, role = _SIGNS[hint.severity]
@@ -43,6 +52,8 @@ def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
     action = wrap("→ " + plain(hint.action, 600), columns - 4, max(1, min(3, rows - len(title))))
     evidence = wrap(plain(hint.evidence, 600), columns - 2, max(0, min(3, rows - len(title) - len(action))) or 1)
     block = [line((row, role)) for row in title]
+    if hint.prediction is not None and rows > len(title) + len(action) + len(evidence):
+        action += wrap(f"expected: {promise(hint.prediction)}", columns - 4, 1)
     if rows > len(title) + len(action):
         block += [line((f"  {row}", "dim")) for row in evidence]
     block += [line((f"  {row}" if number == 0 else f"    {row}", "text")) for number, row in enumerate(action)]
@@ -72,7 +83,7 @@ class HintsPanel(Panel):
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The hints."""
-        return (now.hints, now.outcome, now.steps is None)
+        return (now.hints, now.tuned, now.outcome, now.steps is None)
 
     def note(self, view: View) -> str:
         """How many there are."""

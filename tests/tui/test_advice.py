@@ -1,0 +1,58 @@
+"""Advice and verdicts in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from gputrain.engine.events import Hint, Prediction, Tuned
+from gputrain.tui.advice import for_next_run, promise, settings_words, verdict
+from gputrain.tui.screens.why import why_text
+
+RANGE = Prediction(low=1090.0, high=1240.0, limiter="the device")
+ASKED = {"num_workers": 8, "persistent_workers": True}
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (
+            Tuned(verdict="trying", changes=ASKED, was={"num_workers": 4, "persistent_workers": False}, promised=RANGE),
+            (
+                "trying num_workers=8 persistent_workers=true (was num_workers=4 persistent_workers=false); "
+                "promised: 1 090–1 240 img/s, then the device limits"
+            ),
+        ),
+        (
+            Tuned(verdict="kept", changes={"num_workers": 8}, was={"num_workers": 4}, before=900.0, after=1200.0),
+            "kept num_workers=8: 900 → 1 200 img/s (+33 %)",
+        ),
+        (
+            Tuned(verdict="reverted", changes={"num_workers": 8}, was={"num_workers": 4}, before=900.0, after=891.0),
+            "back to num_workers=4: with num_workers=8 900 → 891 img/s (-1 %)",
+        ),
+        (Tuned(verdict="refused", changes={"num_workers": 8}, text="no room"), "num_workers=8 not changed: no room"),
+    ],
+)
+def test_what_became_of_a_change(event: Tuned, words: str) -> None:
+    assert verdict(event) == words
+
+
+def test_a_promise_or_why_there_is_none() -> None:
+    assert promise(RANGE) == "1 090–1 240 img/s, then the device limits"
+    assert promise(Prediction(void="the cache is still being filled")) == "no figure: the cache is still being filled"
+
+
+def test_what_a_running_training_can_not_take_is_for_the_next() -> None:
+    assert "lr is scaled" in for_next_run({"batch_size": 64})
+    assert for_next_run({"compile": True}).endswith(": compile=true")
+    assert "\x1b" not in settings_words({"cache": "\x1b[31m"})
+
+
+def test_the_reasons_in_a_poor_terminal_and_without_hints() -> None:
+    hint = Hint(
+        id="x", severity="info", title="t", evidence="e", action="a.", path=("✓ held", "✗ did not", "? unknown")
+    )
+    text = why_text([hint, hint], ascii_only=True).plain
+    assert text.isascii()
+    assert text.count("e") > 2
+    assert "Nothing stands out" in why_text([], ascii_only=False).plain

@@ -1,0 +1,77 @@
+"""Why the hints say what they say: the evidence, what was asked on the way, what would disprove it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from gputrain.engine.events import Hint
+from gputrain.engine.text import plain
+from gputrain.tui.advice import promise, settings_words
+from gputrain.tui.lines import to_ascii
+
+_STYLES = {"✓": "bold", "?": "italic", "✗": "dim"}
+
+
+def why_text(hints: Sequence[Hint], ascii_only: bool) -> Text:
+    """All hints with how they were found."""
+    text = Text()
+    for number, hint in enumerate(hints):
+        text.append("\n\n" if number else "")
+        _add(text, hint)
+    if not hints:
+        text.append("Nothing stands out now. Hints come with two windows of 12 s in a row that show the same cause.")
+    if ascii_only:
+        # Replaced cell by cell, so the styles stay where they are.
+        text.plain = to_ascii(text.plain)
+    return text
+
+
+def _add(text: Text, hint: Hint) -> None:
+    cost = f", about {100 * hint.share:.0f} % of the time" if hint.share else ""
+    text.append(f"{plain(hint.title, 400)}", style="bold")
+    text.append(f"  {hint.severity}{cost}\n", style="dim")
+    text.append(f"seen      {plain(hint.evidence, 1000)}\n")
+    text.append(f"do        {plain(hint.action, 1000)}\n")
+    if hint.changes:
+        text.append(f"settings  {settings_words(hint.changes)}\n")
+    if hint.prediction is not None:
+        text.append(f"expected  {promise(hint.prediction)}\n")
+    if hint.disproof:
+        text.append(f"wrong if  {plain(hint.disproof, 400)}\n")
+    if hint.path:
+        text.append("asked, in this order (✓ held, ✗ did not, ? not measured)\n", style="dim")
+    for step in hint.path:
+        shown = plain(step, 400)
+        text.append(f"  {shown}\n", style=_STYLES.get(shown[:1], ""))
+
+
+class WhyScreen(ModalScreen[None]):
+    """The reasons over the dashboard; any of the usual keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,i,f10,enter", "close", "close"),
+        Binding("ctrl+c", "close", show=False, priority=True),
+    ]
+
+    def __init__(self, hints: Sequence[Hint], ascii_only: bool) -> None:
+        super().__init__()
+        self._text = why_text(hints, ascii_only)
+
+    def compose(self) -> ComposeResult:
+        """One scrollable text."""
+        with VerticalScroll(classes="dialog wide") as dialog:
+            dialog.border_title = "Why"
+            dialog.border_subtitle = "Escape closes"
+            yield Static(self._text)
+
+    def action_close(self) -> None:
+        """Close."""
+        self.dismiss()

@@ -206,7 +206,7 @@ def _progressive(draft: Draft) -> None:
 
 
 def _data_dir(draft: Draft) -> None:
-    if draft.values["dataset"] != "demo" and not draft.values["data_dir"]:
+    if draft.values["dataset"] not in ("demo", "custom") and not draft.values["data_dir"]:
         draft.refusals.append("data_dir: the folder with the images is missing; name it with --data DIR")
 
 

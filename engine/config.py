@@ -23,11 +23,19 @@ class DataConfig(_Part, frozen=True):
     """What is read, and how it reaches the device."""
 
     dataset: Annotated[
-        Literal["demo", "imagefolder", "cifar10", "300wlp", "biwi"],
+        Literal["demo", "imagefolder", "cifar10", "300wlp", "biwi", "custom"],
         Meta(description="the layout of the data: demo is drawn once, imagefolder has one folder for each class"),
     ] = "demo"
     data_dir: Annotated[
         str, Meta(description="folder that holds the data; empty: the built-in data set's own folder in the cache")
+    ] = ""
+    custom: Annotated[
+        str,
+        Meta(description="package.module:function that gets data_dir and gives the data sets of dataset=custom"),
+    ] = ""
+    code_dir: Annotated[
+        str,
+        Meta(description="folder that custom data sets and models are imported from; empty: where the run is started"),
     ] = ""
     train_split: Annotated[str, Meta(min_length=1, description="sub-folder of data_dir to train on")] = "train"
     val_split: Annotated[str, Meta(description="sub-folder of data_dir to validate on; empty: no validation")] = "val"
@@ -107,7 +115,7 @@ class ModelConfig(_Part, frozen=True):
         str,
         Meta(
             min_length=1,
-            description="simple_cnn, a classification model of torchvision by name (resnet50), or timm/NAME",
+            description="simple_cnn, torchvision's models by name (resnet50), timm/NAME, or package.module:function",
         ),
     ] = "simple_cnn"
     weights: Annotated[

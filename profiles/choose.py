@@ -20,7 +20,7 @@ from gputrain.engine.units import GIB
 from gputrain.profiles import catalog
 from gputrain.profiles.schema import HardwareProfile, Preset, Recipe, derived_batch
 
-_PATHS = ("data_dir", "resume_from")
+_PATHS = ("data_dir", "resume_from", "code_dir")
 
 
 def choose(
@@ -55,6 +55,8 @@ def choose(
         *_file_layers(chosen_recipe, chosen_profile, chosen_preset, machine),
         Layer("you", {settings.find(key).name: value for key, value in own.items()}, own=True),
     ]
+    if (own.get("custom") or ":" in str(own.get("model"))) and not own.get("code_dir"):
+        layers.append(Layer("where you are", {"code_dir": "."}))
     layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
     wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in y.values.items()}}
     known = rate or _reference_rate(chosen_profile, chosen_preset, wanted, machine)
@@ -101,7 +103,7 @@ def _from_home(name: str, path: str) -> Path:
 
 def _missing_data(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Why the data folder cannot be read, as far as a glance tells."""
-    if values["dataset"] == "demo" or not values["data_dir"]:
+    if values["dataset"] in ("demo", "custom") or not values["data_dir"]:
         return ()
     folder = Path(values["data_dir"])
     if not folder.is_dir():

@@ -116,7 +116,7 @@ class Feed:
         # the loss keeps them for the backward pass, and autograd takes a write to another slot of the same ring for
         # a write to them.
         indices = batch.indices.numpy().copy()
-        side = batch.images.shape[3]
+        side = batch.images.shape[-1]
         # All images of a sample are changed alike.
         samples = indices // self._group
         changes = self._changes(batch.epoch, samples, side)
@@ -158,10 +158,13 @@ class Feed:
                 if tensor is not None:
                     tensor.record_stream(current)
         images = batch.images if batch.auto is None else autoaugment.apply(batch.images, batch.auto)
+        # A data set of one's own may have normalised its images itself.
+        raw = not images.is_floating_point()
         images = images.to(torch.float32)
         if self._colours:
             images = self._coloured(images, _of(batch, _COLOURS))
-        images = images.sub_(self._mean).mul_(self._scale)
+        if raw:
+            images = images.sub_(self._mean).mul_(self._scale)
         if self._flips:
             images = torch.where(_of(batch, _FLIP)[..., None] > 0.5, images.flip(3), images)
         if self._erases:
@@ -169,7 +172,8 @@ class Feed:
         targets = self._targets(batch)
         images, partners = _mixed(images, targets, batch.mix)
         share = 1.0 if batch.mix is None else batch.mix.share
-        images = images.contiguous(memory_format=self._format)
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=self._format)
         if self._group > 1:
             images = images.unflatten(0, (-1, self._group))
         return Prepared(images, targets, partners, share)

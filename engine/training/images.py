@@ -13,6 +13,7 @@ import torch
 
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
+from gputrain.engine.training.userset import UserSet
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 """What counts as an image: torchvision's list, and GIF (its first frame)."""
@@ -41,6 +42,8 @@ class ImageSet:
     """Images of one sample: each `group` of them in a row are one."""
     boxes: npt.NDArray[np.float32] | None = None
     """(N, 4): left, top, right and bottom of what is used of each image, as shares of its sides; None: all of it."""
+    own: UserSet | None = None
+    """A person's own data set, which takes the place of files."""
     pixels: torch.Tensor | None = None
     """uint8 (N, H, W, 3), where the images are in memory and not in files of their own."""
 

@@ -27,6 +27,7 @@ from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.locks import LockWatch
 from gputrain.engine.training.ring import RingShape
 from gputrain.engine.training.samples import SampleMaker, source_of
+from gputrain.engine.training.userloader import UserLoader
 
 MAX_THREADS = 8
 """Workers up to which ``loader: auto`` takes threads: each image needs 10–40 µs of the interpreter's lock."""
@@ -39,11 +40,13 @@ OnBad = Callable[[list[tuple[str, str]]], None]
 
 def make_loader(
     images: ImageSet, config: RunConfig, *, train: bool, pin: bool, on_bad: OnBad = lambda found: None
-) -> Loader:
+) -> AnyLoader:
     """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
 
     With `pin` they lie in page-locked memory. Raises BadInput where there is no room for the ring or the cache.
     """
+    if images.own is not None:
+        return UserLoader(images.own, config, train=train, pin=pin)
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = min(batch_size, len(images) // images.group)
@@ -227,6 +230,10 @@ class Loader:
             epoch=epoch,
             number=filled.number,
         )
+
+
+AnyLoader = Loader | UserLoader
+"""Batches with what they are made by, in a `note`."""
 
 
 def _close(iterator: Iterator[object]) -> None:

@@ -14,7 +14,7 @@ from gputrain.engine.calibration import Calibration, StepCost
 from gputrain.engine.training import peakmemory
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
-from gputrain.engine.training.loader import Loader
+from gputrain.engine.training.loader import AnyLoader
 from gputrain.engine.training.runparts import RunParts, Timing
 
 _SUPPLY, _STEP, _TOGETHER, _VALIDATION = 0.25, 0.15, 0.4, 0.05
@@ -127,7 +127,7 @@ def _validation(parts: RunParts, seconds: float) -> float:
         return parts.timed(work, seconds=seconds).rate
 
 
-def _again(loader: Loader) -> Generator[Iterator[Batch], None, None]:
+def _again(loader: AnyLoader) -> Generator[Iterator[Batch], None, None]:
     while True:
         yield loader.epoch(0)
 

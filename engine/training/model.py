@@ -12,7 +12,7 @@ from torchvision import models
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
-from gputrain.engine.training import timm_models, weights
+from gputrain.engine.training import timm_models, usercode, weights
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.tasks.task import Task
@@ -37,6 +37,8 @@ def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
 
 def _network(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     name = config.model.model
+    if usercode.is_spec(name):
+        return _own(config, outputs, named_weights)
     if name.startswith(timm_models.PREFIX):
         return timm_models.build(name.removeprefix(timm_models.PREFIX), outputs, named_weights)
     if name == "simple_cnn":
@@ -52,6 +54,18 @@ def _network(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     network = _torchvisions(name, outputs)
     if named_weights:
         weights.take_over(network, weights.torchvisions(name, named_weights), named_weights)
+    return network
+
+
+def _own(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
+    """What a person's own function makes."""
+    spec, folder = config.model.model, config.data.code_dir
+    if named_weights:
+        raise BadInput(f"weights: no file '{plain(named_weights, 200)}', and {plain(spec, 100)} has no weights by name")
+    function = usercode.load(spec, folder, "model")
+    network = usercode.call(function, outputs, setting="model", spec=spec, folder=folder)
+    if not isinstance(network, nn.Module):
+        raise BadInput(f"model: {plain(spec, 100)} gave a {plain(type(network).__name__, 60)}, not a torch.nn.Module")
     return network
 
 

@@ -21,7 +21,7 @@ from gputrain.engine.config import RunConfig
 from gputrain.engine.training import data, device, model
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
-from gputrain.engine.training.loader import Loader, make_loader
+from gputrain.engine.training.loader import AnyLoader, make_loader
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.stepper import Stepper
 from gputrain.engine.training.timing import Clock
@@ -78,7 +78,7 @@ class RunParts:
         self.train_loader = self.loader(train=True)
         self._steps_done = 0
 
-    def loader(self, *, train: bool) -> Loader:
+    def loader(self, *, train: bool) -> AnyLoader:
         """A loader of the training or validation images."""
         images = self.data.train if train else self.data.val
         assert images is not None

@@ -23,7 +23,7 @@ from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.images import ImageSet
-from gputrain.engine.training.loader import Loader, make_loader
+from gputrain.engine.training.loader import AnyLoader, make_loader
 from gputrain.engine.training.meter import Diverged, Meter
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
@@ -89,8 +89,8 @@ class Trainer:
         self._val_loader = None
         if images.val is not None:
             self._val_loader = loaders.enter_context(closing(self._loader(images.val, config, train=False)))
-        for loader in filter(None, (self._train_loader, self._val_loader)):
-            if loader.note:
+        for loader in (self._train_loader, self._val_loader):
+            if loader is not None and loader.note:
                 self._reporter.notice("info", loader.note)
         self._schedule = Schedule(config, len(self._train_loader))
         self._feed = Feed(config, self._compute, train=True, task=self._task)
@@ -103,7 +103,7 @@ class Trainer:
             self._resume()
         self._tell_model()
 
-    def _loader(self, images: ImageSet, config: RunConfig, *, train: bool) -> Loader:
+    def _loader(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
         pin = config.data.pin_memory and self._compute.is_gpu
         listed = functools.partial(self._bad_images.add, "training" if train else "validation")
         return make_loader(images, config, train=train, pin=pin, on_bad=listed)
@@ -316,7 +316,7 @@ class Trainer:
         if best or (every and where.epoch % every == 0 and not self._control.stop):
             self._save("best" if best else "last")
 
-    def _validate(self, epoch: int, loader: Loader) -> bool:
+    def _validate(self, epoch: int, loader: AnyLoader) -> bool:
         """Try the model; returns whether it was never better."""
         self._reporter.phase(Phase.VALIDATING)
         began = time.perf_counter()

@@ -176,6 +176,17 @@ def test_a_folder_of_ones_own_is_read_as_its_recipe_reads(images: Path) -> None:
     assert plan.config.data.dataset == "cifar10"
 
 
+def test_ones_own_code_is_found_from_everywhere(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(images)
+    for own in ({"custom": "mine:make"}, {"model": "nets:build"}):
+        plan = choose(CPU, recipe="custom", overrides={"custom": "mine:make", **own})
+        assert plan.config.data.code_dir == str(images)
+    assert choose(CPU, recipe="simple-cnn", data_dir=str(images)).config.data.code_dir == ""
+    plan = choose(CPU, recipe="custom", overrides={"custom": "mine:make", "code_dir": "train"})
+    assert plan.config.data.code_dir == str(images / "train")
+    assert not plan.refuses
+
+
 def test_a_file_of_weights_is_found_from_everywhere_and_a_name_stays(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

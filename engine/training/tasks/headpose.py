@@ -7,8 +7,7 @@ import numpy.typing as npt
 import torch
 
 from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput
-from gputrain.engine.training.tasks.task import Scores
+from gputrain.engine.training.tasks.task import Scores, refuse
 
 ANGLES = ("yaw", "pitch", "roll")
 """The network's outputs, in degrees."""
@@ -33,11 +32,8 @@ class HeadPose:
 
     def check(self, config: RunConfig) -> None:
         """See `Task`: what blends labels, or turns images, would make the angles wrong."""
-        refused = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "auto_augment": "none"}
-        for name, off in refused.items():
-            section = config.data if name == "auto_augment" else config.optim
-            if getattr(section, name) != off:
-                raise BadInput(f"{name}: does not go with the angles of heads; set {name}={off}")
+        off: dict[str, float | str] = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "auto_augment": "none"}
+        refuse(config, off, "does not go with the angles of heads")
 
     def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
         """See `Task`: (N, 3) degrees; in a mirrored picture yaw and roll have the other sign."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
 
+from gputrain.engine import settings
 from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(outputs, targets) of a batch → its mean loss, a scalar on their device."""
@@ -62,3 +64,12 @@ def is_better(task: Task, value: float, best: float | None) -> bool:
     if best is None:
         return True
     return value > best if task.higher_is_better else value < best
+
+
+def refuse(config: RunConfig, off: Mapping[str, float | str], why: str) -> None:
+    """Raises BadInput for the first of the settings in `off` that has another value than there."""
+    values = settings.flatten(config)
+    for name, wanted in off.items():
+        if values[name] != wanted:
+            value = f"{wanted:g}" if isinstance(wanted, float) else wanted
+            raise BadInput(f"{name}: {why}; set {name}={value}")

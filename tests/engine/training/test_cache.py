@@ -27,7 +27,7 @@ from gputrain.engine.training.cache import CachedSource, build_cache, open_cache
 from gputrain.engine.training.cache_forms import Kept, RawForm
 from gputrain.engine.training.cache_store import Store
 from gputrain.engine.training.images import ImageSet, scan
-from gputrain.engine.training.loader import Loader, make_loader
+from gputrain.engine.training.loader import AnyLoader, make_loader
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def config(**changes: Any) -> RunConfig:
     return settings.build(values | {"loader": "threads"} | changes)
 
 
-def epoch(loader: Loader, number: int = 0) -> list[tuple[list[int], bytes]]:
+def epoch(loader: AnyLoader, number: int = 0) -> list[tuple[list[int], bytes]]:
     def content(batch: Batch) -> bytes:
         return bytes(batch.images.contiguous().numpy().tobytes())
 

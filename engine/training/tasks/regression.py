@@ -1,0 +1,56 @@
+"""Numbers for each image: the mean squared error is learned, the mean absolute error judges."""
+
+from __future__ import annotations
+
+import torch
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.training.tasks.task import Scores, refuse
+
+
+class Regression:
+    """See `Task`. The labels are the numbers themselves, (N,) or (N, outputs)."""
+
+    metric = "mae"
+    higher_is_better = False
+    group = 1
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
+
+    def check(self, config: RunConfig) -> None:
+        """See `Task`."""
+        refuse(config, {"label_smoothing": 0.0}, "is for classes")
+
+    def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
+        """See `Task`."""
+        return labels
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """See `Task`: the mean squared error."""
+        return (outputs.float().view_as(targets) - targets).square().mean()
+
+    def scores(self) -> Scores:
+        """See `Task`."""
+        return Errors()
+
+
+class Errors:
+    """See `Scores`: ``loss``, the mean squared error, and ``mae``, the mean absolute one."""
+
+    def __init__(self) -> None:
+        self._sums: torch.Tensor | None = None
+        self._count = 0
+
+    def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """See `Scores`."""
+        errors = (outputs.view_as(targets) - targets).double()
+        sums = torch.stack((errors.square().sum(), errors.abs().sum()))
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._count += targets.numel()
+
+    def metrics(self) -> dict[str, float]:
+        """See `Scores`."""
+        assert self._sums is not None, "nothing was validated"
+        squared, absolute = (self._sums / self._count).tolist()
+        return {"loss": squared, "mae": absolute}

@@ -1,0 +1,113 @@
+"""One sample of a person's own torch Dataset: made, checked, and the same for any number of workers."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gputrain.engine.text import plain
+from gputrain.engine.training import augment, usercode
+
+_RANDOM_BITS = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class UserSet:
+    """A map-style data set: ``len(dataset)`` and ``dataset[index]``, which gives (image, target)."""
+
+    dataset: Any
+    sampler: Iterable[int] | None
+    """Indices of an epoch in order; None: all of them, shuffled in training. With ``set_epoch`` it is told which."""
+    folder: str
+    """Where the person's code lies; empty: where the run was started."""
+
+
+class BadSample(Exception):  # noqa: N818 - reads as what it is
+    """What a person's data set gave instead of a sample, or why it gave none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A sample."""
+
+    image: torch.Tensor
+    """uint8 (3, H, W), still to be normalised; or float32 of any shape, used as it is."""
+    target: torch.Tensor
+    """int64 or float32."""
+    index: int
+    wall: float
+    """Seconds that it took."""
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes samples; what `torch.utils.data` takes for the data set."""
+
+    own: UserSet
+    seed: int
+
+    def __getitem__(self, key: tuple[int, int]) -> Made | str:
+        """The sample of (epoch, index), or why there is none."""
+        epoch, index = key
+        try:
+            return make(self.own, self.seed, epoch, index)
+        except BadSample as error:
+            return str(error)
+
+
+def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
+    """A sample with the generators of Python, numpy and torch seeded from (seed, epoch, index). Raises BadSample.
+
+    So it depends on neither the worker nor what was made before. torch's generator is put back: dropout draws from it.
+    """
+    number = int(augment.uniforms(seed, epoch, np.array([index]), 1)[0, 0] * _RANDOM_BITS)
+    kept = torch.get_rng_state()
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+    wall, cpu = time.perf_counter(), time.thread_time()
+    try:
+        sample = own.dataset[index]
+    except Exception as error:
+        where = usercode.described(error, Path(own.folder or ".").expanduser().absolute())
+        raise BadSample(f"sample {index} failed {where}") from error
+    finally:
+        torch.set_rng_state(kept)
+    if not isinstance(sample, tuple | list) or len(sample) != 2:
+        raise BadSample(f"sample {index} is {_kind(sample)}; a data set gives (image, target)")
+    image, target = _image(sample[0], index), _target(sample[1], index)
+    return Made(image, target, index, time.perf_counter() - wall, time.thread_time() - cpu)
+
+
+def _image(value: Any, index: int) -> torch.Tensor:
+    if isinstance(value, Image.Image):
+        value = np.array(value.convert("RGB")).transpose(2, 0, 1)
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if not isinstance(value, torch.Tensor):
+        raise BadSample(f"the image of sample {index} is {_kind(value)}; give a tensor, an array or a PIL image")
+    if value.dtype == torch.uint8 and value.ndim == 3 and value.shape[0] == 3:
+        return value
+    return value.to(torch.float32)
+
+
+def _target(value: Any, index: int) -> torch.Tensor:
+    if isinstance(value, bool | int | float | np.generic | np.ndarray):
+        value = torch.as_tensor(value)
+    if not isinstance(value, torch.Tensor):
+        raise BadSample(f"the target of sample {index} is {_kind(value)}; give a number, an array or a tensor")
+    return value.to(torch.float32 if value.is_floating_point() else torch.int64)
+
+
+def _kind(value: Any) -> str:
+    length = f" of {len(value)}" if isinstance(value, tuple | list | dict | str) else ""
+    return plain(f"a {type(value).__name__}{length}", 100)

@@ -226,15 +226,20 @@ class RunInfo:
 def list_runs() -> list[RunInfo]:
     """All runs of this user, the newest first."""
     try:
-        names = [entry.path for entry in os.scandir(runs_home()) if entry.is_dir()]
+        names = [entry.path for entry in os.scandir(runs_home()) if _is_run(entry)]
     except OSError:
         return []
     runs = (RunDir(Path(name)) for name in sorted(names, reverse=True))
     return [RunInfo(run, run.status()) for run in runs]
 
 
+def _is_run(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.is_dir()
+
+
 def find(name: str) -> RunDir:
-    """The run called `name`: an id, the unambiguous start or end of one, ``last``, or a run directory's path.
+    """The run called `name`: an id, a name that was given (of several runs, the newest), the unambiguous start or end
+    of an id, ``last``, or a run directory's path.
 
     Raises BadInput with the nearest name.
     """
@@ -244,8 +249,28 @@ def find(name: str) -> RunDir:
             raise BadInput(f"{plain(name, 200)}: not a run directory (no events.jsonl in it)")
         return run
     home = runs_home()
-    ids = sorted((entry.name for entry in os.scandir(home) if entry.is_dir()), reverse=True) if home.is_dir() else []
+    ids = sorted((entry.name for entry in os.scandir(home) if _is_run(entry)), reverse=True) if home.is_dir() else []
+    if name != "last" and name not in ids:
+        for run in (RunDir(home / one) for one in ids):
+            if name and given_name(run) == name:
+                return run
     return RunDir(home / choose(name, ids, str(home), "gputrain-tui runs"))
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+def given_name(run: RunDir) -> str:
+    """The name that a person gave to `run`, by its marks or its settings; empty if none."""
+    for file in ("marks.json", "status.json"):
+        try:
+            if name := msgspec.json.decode((run.directory / file).read_bytes(), type=_Named).name:
+                return name
+        except (OSError, msgspec.DecodeError):
+            # Not there, or not whole: then it says nothing.
+            continue
+    return ""
 
 
 def choose(name: str, ids: list[str], place: str, see: str) -> str:

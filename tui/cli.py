@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     _add_calibrate(commands)
     _add_bench(commands)
     _add_runs(commands)
+    _add_keeping(commands)
     _add_tail(commands)
     _add_resume(commands)
     _add_stop(commands)
@@ -56,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     _add_monitor(commands)
     _add_lists(commands)
     return top
+
+
+_RUN = "a run's name, part of it, its directory, or: last"
 
 
 if TYPE_CHECKING:
@@ -130,8 +134,47 @@ def _add_runs(commands: _Commands) -> None:
     runs = commands.add_parser("runs", help="list runs, the newest first", description="List runs, the newest first.")
     runs.add_argument("host", nargs="?", metavar="HOST:", help="the runs on another machine, through ssh")
     runs.add_argument("--state", help="only runs in this state (running, finished, failed …)")
+    runs.add_argument("--find", metavar="WORDS", help="only runs with these words in id, name, tags, note or recipe")
+    runs.add_argument("--tag", action="append", default=[], help="only runs with this tag (several: with all of them)")
+    runs.add_argument(
+        "--sort", default="newest", metavar="KEY", help="newest, name, state, recipe, steps, speed, best, took"
+    )
     runs.add_argument("-n", "--lines", type=_count, metavar="N", help="at most N runs")
     runs.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _add_keeping(commands: _Commands) -> None:
+    mark = commands.add_parser(
+        "mark", help="give a run a name, tags or a note", description="Give a run a name, tags or a note."
+    )
+    mark.add_argument("run", metavar="RUN", help=_RUN)
+    mark.add_argument("--name", help="a name, by which it can be found from now on; empty: none")
+    mark.add_argument("--tag", action="append", default=[], help="add a tag; prune leaves runs tagged keep alone")
+    mark.add_argument("--untag", action="append", default=[], metavar="TAG", help="take a tag away")
+    mark.add_argument("--note", help="a sentence about it; empty: none")
+    what = "start a new run with another one's settings"
+    clone = commands.add_parser("clone", help=what, description=f"{what.capitalize()}, some of them changed.")
+    clone.add_argument("run", metavar="RUN", help=_RUN)
+    clone.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
+    _add_output(clone)
+    clone.add_argument("overrides", nargs="*", metavar="setting=value", help="settings that are to be others")
+    delete = commands.add_parser(
+        "delete",
+        help="remove runs with all their files",
+        description="Remove runs with all their files; never live ones.",
+    )
+    delete.add_argument("run", metavar="RUN", nargs="+", help=_RUN)
+    prune = commands.add_parser(
+        "prune",
+        help="remove runs that are old or take too much room",
+        description="Remove runs that are old or take too much room; never live ones, nor those tagged keep.",
+    )
+    prune.add_argument("--older", metavar="AGE", help="runs that ended longer ago: 30d, 12h, 2w")
+    prune.add_argument("--total", metavar="SIZE", help="the oldest runs beyond this size of all: 50G, 500M")
+    prune.add_argument("--keep", type=_count, metavar="N", help="leave the newest N alone")
+    prune.add_argument("--dry-run", action="store_true", help="show what would go")
+    for command in (delete, prune):
+        command.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _add_tail(commands: _Commands) -> None:

@@ -107,3 +107,15 @@ def test_from_an_earlier_step_it_becomes_a_run_of_its_own(stopped: RunDir) -> No
     assert f"{new.id} goes on from its {first.step}" in done.stderr
     (model,) = [event for event in record.read(new.events) if isinstance(event, ModelReady)]
     assert model.start_step == first.step
+
+
+def test_a_clone_begins_anew_with_other_settings(stopped: RunDir) -> None:
+    done = call("clone", stopped.id, "--plain", "max_steps=1", "num_workers=0")
+    assert done.returncode == 0, done.stderr
+    new = runs.list_runs()[0].run
+    assert new != stopped
+    started, *_ = record.read(new.events)
+    assert isinstance(started, RunStarted)
+    assert (started.settings["max_steps"], started.settings["resume_from"]) == (1, "")
+    assert started.settings["checkpoint_steps"] == 1
+    assert (started.origins["max_steps"], started.origins["checkpoint_steps"]) == ("you", "you")

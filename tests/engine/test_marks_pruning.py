@@ -1,0 +1,122 @@
+"""What a person notes about runs, and which runs go when room is made."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from fakes.locks import hold_lock
+
+from gputrain.engine import pruning, runs
+from gputrain.engine.errors import BadInput
+from gputrain.engine.marks import mark, read_marks
+from gputrain.engine.runs import RunDir, State, Status
+
+DAY = 86400.0
+
+
+def make(label: str, days: float = 0.0, mib: int = 1, state: State = State.FINISHED) -> RunDir:
+    run = runs.create(label)
+    run.config.write_text("epochs: 1\n")
+    (run.checkpoints / "step-1.pt").write_bytes(os.urandom(mib << 20))
+    (run.checkpoints / "best.pt").hardlink_to(run.checkpoints / "step-1.pt")
+    ended = time.time() - days * DAY
+    boot = Status(
+        state=state, started=ended - 60, heartbeat=ended, ended=ended, pid=1, pid_started=0, boot_id="", name=label
+    )
+    run.write_status(boot)
+    return run
+
+
+def test_marks_are_kept_and_found(private_homes: Path) -> None:
+    first, second = make("a"), make("b")
+    assert read_marks(first).tags == ()
+    mark(first, name="my baseline", note="lr too high", add=["lr", "keep"])
+    marks = mark(first, add=["v2"], remove=["lr"])
+    assert (marks.name, marks.tags, marks.note) == ("my baseline", ("keep", "v2"), "lr too high")
+    assert runs.find("my baseline") == first
+    mark(second, name="my baseline")
+    # Of several of a name, the newest.
+    assert runs.find("my baseline") == max(first, second, key=lambda run: run.id)
+    assert mark(second, name="").name == ""
+    assert runs.find("my baseline") == first
+
+
+def test_a_name_in_the_settings_finds_the_newest_run(private_homes: Path) -> None:
+    older, newer = make("job"), make("job")
+    assert runs.find("job") == newer
+    assert runs.find(older.id) == older
+
+
+@pytest.mark.parametrize("tag", ["", "two words", "-x", "a" * 41, "\x1b[31m"])
+def test_tags_that_would_break_lists_are_refused(private_homes: Path, tag: str) -> None:
+    with pytest.raises(BadInput, match="a tag has up to 40"):
+        mark(make("a"), add=[tag])
+
+
+def test_marks_that_somebody_broke_are_no_marks(private_homes: Path) -> None:
+    run = make("a")
+    (run.directory / "marks.json").write_text('{"name": 3')
+    assert read_marks(run).name == ""
+    (run.directory / "marks.json").write_text('{"name": "\\u001b[31mred"}')
+    assert read_marks(run).name == "red"
+
+
+def test_a_run_is_deleted_whole_unless_it_is_live(private_homes: Path) -> None:
+    run, live = make("a"), make("b")
+    child = hold_lock(live)
+    try:
+        with pytest.raises(BadInput, match="is running; stop it first: gputrain-tui stop"):
+            pruning.delete(live)
+        assert live.is_live()
+    finally:
+        child.communicate()
+    assert live.config.exists()
+    pruning.delete(run)
+    assert [info.run for info in runs.list_runs()] == [live]
+    assert [path.name for path in runs.runs_home().iterdir()] == [live.id]
+
+
+def test_only_run_directories_are_deleted(private_homes: Path) -> None:
+    precious = private_homes / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("")
+    with pytest.raises(BadInput, match="not a run directory"):
+        pruning.delete(RunDir(precious))
+    assert (precious / "thesis.tex").exists()
+
+
+def test_pruning_by_age_leaves_kept_live_and_newest_runs(private_homes: Path) -> None:
+    old, kept, live, new = make("old", 40), make("kept", 40), make("live", 40, state=State.RUNNING), make("new", 1)
+    mark(kept, add=["keep"])
+    child = hold_lock(live)
+    try:
+        chosen = pruning.choose(runs.list_runs(), now=time.time(), older=30 * DAY, total=None)
+        assert [one.info.run for one in chosen] == [old]
+        assert pruning.choose(runs.list_runs(), now=time.time(), older=30 * DAY, total=None, keep=4) == []
+        assert new not in [one.info.run for one in chosen]
+    finally:
+        child.communicate()
+
+
+def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(private_homes: Path) -> None:
+    for label in ("a", "b", "c", "d"):
+        make(label, mib=2)
+    newest_first = [info.run for info in runs.list_runs()]
+    # Two hard links to one checkpoint take its room once.
+    assert 2 << 20 <= pruning.size_of(newest_first[0]) < 3 << 20
+    chosen = pruning.choose(runs.list_runs(), now=time.time(), older=None, total=5 << 20)
+    assert [one.info.run for one in chosen] == newest_first[2:]
+    assert {one.why for one in chosen} == {"beyond the size"}
+
+
+def test_ages_and_sizes_are_read_or_refused() -> None:
+    assert (pruning.age("30d"), pruning.age("1.5h"), pruning.age("2w")) == (30 * DAY, 5400.0, 14 * DAY)
+    assert (pruning.amount("50G"), pruning.amount("500 MiB"), pruning.amount("1.5t")) == (50 << 30, 500 << 20, 3 << 39)
+    for wrong in ("", "30", "d", "-3d", "3y"):
+        with pytest.raises(BadInput, match="an age is"):
+            pruning.age(wrong)
+    with pytest.raises(BadInput, match="a size is"):
+        pruning.amount("50 bananas")

@@ -80,6 +80,8 @@ class Totals(Struct, frozen=True):
     throttled: dict[str, float] = {}
     """Reason → seconds in which any GPU gave it."""
     bad_images: int = 0
+    image_sizes: tuple[int, int] | None = None
+    """Side of the first and of the newest training images."""
     lost: int = 0
     """Events that are missing from the record."""
     dropped: int = 0

@@ -46,6 +46,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Reason → seconds."""
     checkpoints: int
     bad_images: int
+    image_sizes: tuple[int, int] | None
+    """Side of the first and of the last training images."""
     estimated: bool
     """The record is long and was read in part: sums over the run are estimates."""
     lost_events: int
@@ -91,6 +93,7 @@ def summary(now: Snapshot) -> Summary:
         throttled=totals.throttled,
         checkpoints=now.checkpoint_count,
         bad_images=totals.bad_images,
+        image_sizes=totals.image_sizes,
         estimated=totals.estimated,
         lost_events=totals.lost,
         dropped_windows=totals.dropped,
@@ -127,7 +130,10 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     if result.error:
         rows.insert(2, ("error", result.error))
     if result.bad_images:
-        rows.append(("bad images", f"{words.whole(result.bad_images)} unreadable, replaced"))
+        found = f"{words.whole(result.bad_images)} unreadable, replaced; named in bad_images.csv"
+        rows.append(("bad images", found))
+    if result.image_sizes is not None and result.image_sizes[0] != result.image_sizes[1]:
+        rows.append(("image size", "training images grew from {} to {} pixels".format(*result.image_sizes)))
     if result.lost_events or result.dropped_windows:
         lost = f"{words.whole(result.lost_events)} events, {words.whole(result.dropped_windows)} step windows"
         rows.append(("not recorded", lost))

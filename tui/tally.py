@@ -31,6 +31,7 @@ class Tally:
         self._power_seconds = 0.0
         self._throttled: dict[str, float] = {}
         self._bad_images = self._lost = self._dropped = 0
+        self._sizes: tuple[int, int] | None = None
 
     @property
     def other_per_step(self) -> float:
@@ -76,6 +77,8 @@ class Tally:
         self._compute += event.compute * weight
         self._other += event.other * weight
         self._dropped += event.dropped
+        if event.image_size is not None:
+            self._sizes = (self._sizes[0] if self._sizes else event.image_size, event.image_size)
         if event.copy is not None:
             self._copy = (self._copy or 0.0) + event.copy * weight
         self._allocated = _larger(self._allocated, event.vram_peak)
@@ -107,6 +110,7 @@ class Tally:
             power_seconds=self._power_seconds,
             throttled=dict(sorted(self._throttled.items())),
             bad_images=self._bad_images,
+            image_sizes=self._sizes,
             lost=self._lost,
             dropped=self._dropped,
         )

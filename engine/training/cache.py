@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import stat
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ FORMAT = 1
 """Version of the files; another one is another cache."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's memory file system; our folder in it is private
 _PLAN = "plan.json"
+_DAMAGE = (ValueError, LookupError, struct.error)
+"""What tiles that are no tiles raise."""
 
 
 class CachedSource:
@@ -74,9 +77,14 @@ class CachedSource:
         store = self._store or self.store
         entry = store.get(index)
         if entry is not None:
-            meter.hit()
-            self._form.show_stored(store, entry, choose, out, meter)
-            return
+            try:
+                self._form.show_stored(store, entry, choose, out, meter)
+            except _DAMAGE:
+                # Bytes that rotted on the disk: the same form is made of the file once more, each time.
+                pass
+            else:
+                meter.hit()
+                return
         path = self._images.path(index)
         data = read_file(path, meter)
         if not self._kept[index]:

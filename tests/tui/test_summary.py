@@ -6,8 +6,9 @@ import msgspec
 import pytest
 import scripted
 
-from gputrain.engine.events import Outcome, RunEnded, RunStarted
+from gputrain.engine.events import ModelReady, Outcome, RunEnded, RunStarted, Steps
 from gputrain.engine.foretold import Forecast
+from gputrain.tui import readings
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
 from gputrain.tui.summary import Summary, summary, summary_rows
@@ -100,3 +101,31 @@ def test_the_record_hands_on_what_was_foretold() -> None:
     started = next(event for event in scripted.start() if isinstance(event, RunStarted))
     store.apply(script.at(msgspec.structs.replace(started, forecast=foretold)))
     assert summary(store.snapshot()).forecast == foretold
+
+
+def test_growing_images_have_a_row_and_their_own_share_of_the_operations() -> None:
+    store, sizes = RunStore(), [128, 160, 224]
+    for event in scripted.whole_run(60, 1):
+        if isinstance(event, ModelReady):
+            event = msgspec.structs.replace(event, image_size=224)  # noqa: PLW2901
+        elif isinstance(event, Steps) and sizes:
+            event = msgspec.structs.replace(event, image_size=sizes.pop(0))  # noqa: PLW2901
+            store.apply(event)
+            now = store.snapshot()
+            assert now.model is not None
+            assert now.steps is not None
+            if now.model.flops_per_image and now.model.peak_flops and now.images_per_second:
+                full = now.images_per_second * now.model.flops_per_image / now.model.peak_flops
+                assert readings.mfu(now) == pytest.approx(full * (now.steps.image_size / 224) ** 2)  # type: ignore[operator]
+            continue
+        store.apply(event)
+    assert not sizes
+    result = summary(store.snapshot())
+    assert result.image_sizes == (128, 224)
+    assert dict(summary_rows(result, "/runs/a"))["image size"] == "training images grew from 128 to 224 pixels"
+    assert "image size" not in dict(summary_rows(of_run(), "/runs/a"))
+
+
+def test_bad_images_are_counted_and_the_list_is_named() -> None:
+    result = msgspec.structs.replace(of_run(), bad_images=3)
+    assert dict(summary_rows(result, "/runs/a"))["bad images"] == "3 unreadable, replaced; named in bad_images.csv"

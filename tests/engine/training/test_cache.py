@@ -126,6 +126,26 @@ def test_building_ahead_goes_on_where_it_ended(images: ImageSet) -> None:
     loader.close()
 
 
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_tiles_that_rotted_are_made_again(images: ImageSet, kind: str) -> None:
+    """Damage anywhere in a kept image: its header, its table of offsets, its pieces."""
+    loader = make_loader(images, config(cache_form="jpeg", loader=kind), train=True, pin=False)
+    expected = epoch(loader)
+    assert epoch(loader) == expected
+    assert loader.take_stats().cache_hits == 12
+    store = opened(images, config(cache_form="jpeg")).store
+    for index, at in ((0, 0), (3, 20), (5, 100), (7, 3)):
+        entry = store.get(index)
+        assert entry is not None
+        with (store.folder / "data").open("r+b") as file:
+            file.seek(entry.offset + at)
+            file.write(b"\xff" * 90)
+    store.close()
+    assert epoch(loader) == expected
+    assert loader.take_stats().cache_hits == 8
+    loader.close()
+
+
 def test_building_computes_on_one_thread_a_worker(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = set()
     original = RawForm.make

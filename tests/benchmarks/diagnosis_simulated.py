@@ -143,7 +143,7 @@ def simulate(setup: Setup, tape: Tape) -> None:
         source.close()
 
 
-def _loop(setup: Setup, source: loader.Loader, device: Device) -> None:
+def _loop(setup: Setup, source: loader.AnyLoader, device: Device) -> None:
     now = time.perf_counter()
     end, stalled = now + setup.seconds, now
     with mock.patch.object(order, "batches", _endless):

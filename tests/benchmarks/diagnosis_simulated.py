@@ -63,7 +63,7 @@ class Device:
         self._steps += 1
         self._images += count
 
-    def report(self, source: loader.Loader) -> None:
+    def report(self, source: loader.AnyLoader) -> None:
         """Tell the window if it is old enough."""
         seconds = time.perf_counter() - self._began
         if self._count and seconds >= _WINDOW_SECONDS:

@@ -98,3 +98,11 @@ def test_long_record() -> None:
     assert found["events_read"] < 60_000
     assert found["open_seconds"] > 0
     assert found["dashboard_first_figure_ms"] > 0
+
+
+def test_accounting(tmp_path: Path) -> None:
+    small = ("--images", "96", "--rounds", "1", "--workers", "1", "--folder", str(tmp_path))
+    found = answer(str(HERE / "accounting.py"), "--json", *small)
+    # By CPU time of the calls alone, which a busy machine hardly changes.
+    assert 0 < found["figures"]["accounting_share"] < 0.005
+    assert found["ratios"]["accounted_vs_bare_per_cpu_second"] > 0

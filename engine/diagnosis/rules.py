@@ -13,7 +13,7 @@ from msgspec import Struct
 from gputrain.engine.diagnosis import device, memory, supply
 from gputrain.engine.diagnosis.predict import predict
 from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.diagnosis.tree import MUCH, Cause, walk
+from gputrain.engine.diagnosis.tree import Cause, walk
 from gputrain.engine.events import Hint
 
 
@@ -50,6 +50,9 @@ _MISSING_NAMED = 3
 def evaluate(signals: Signals) -> dict[str, Hint]:
     """What holds by one window: cause → hint, the most important first."""
     found = {hint.id: hint for hint in (*_supply(signals), *_beside(signals))}
+    if "cpu-neighbour" in found:
+        # The same neighbours, told by what they cost the workers.
+        found.pop(device.CONTENTION.id, None)
     if found.keys() <= _REMARKS:
         walked = walk(device.HEALTHY, signals)
         if walked.found is not None:
@@ -90,9 +93,6 @@ def _beside(s: Signals) -> list[Hint]:
     for cause in (*memory.PRESSURE, *device.STALLS, device.CONTENTION, device.NEIGHBOUR):
         if cause.holds(s):
             hints.setdefault(cause.id, hint_of(cause, s, (cause.step(s),)))
-    if s.wait >= MUCH:
-        # Neighbours of a waiting loop have a cause of their own above.
-        hints.pop(device.CONTENTION.id, None)
     walked = walk(device.DEVICE, s)
     if walked.found is not None:
         hints[walked.found.id] = hint_of(walked.found, s, walked.path, walked.open)

@@ -224,12 +224,18 @@ class Window:
             "affinity": len(newest.per_core) or None,
             **{name: self._host_mean(name) for name in ("run_cpu", "foreign_cpu", "psi_io", "psi_memory_full")},
             "cpu": self._host_mean("cpu_percent"),
-            "throttled": self._host_mean("throttled_share"),
+            "throttled": self._throttled(newest),
             "ram_used": used,
             "ram_total": newest.ram_total,
             "run_memory": newest.run_pss if newest.run_pss is not None else newest.run_rss,
             "shm_used": shm,
         }
+
+    def _throttled(self, newest: HardwareSample) -> float | None:
+        """Share of the periods in which the quota ran out; 0 without a quota: all cores of the affinity are usable."""
+        found = self._host_mean("throttled_share")
+        unlimited = bool(newest.per_core) and newest.usable_cores >= len(newest.per_core)
+        return 0.0 if found is None and unlimited else found
 
     def _host_mean(self, name: str) -> float | None:
         return mean((getattr(one, name), one.interval) for one in self._hardware)

@@ -93,6 +93,7 @@ class Trainer:
             if loader is not None and loader.note:
                 self._reporter.notice("info", loader.note)
         self._schedule = Schedule(config, len(self._train_loader))
+        self._tuner.epoch_updates = -(-len(self._train_loader) // config.optim.accumulation_steps)
         self._feed = Feed(config, self._compute, train=True, task=self._task)
         self._val_feed = Feed(config, self._compute, train=False, task=self._task)
         self._meter = Meter(self._compute, self._image_name)
@@ -241,7 +242,7 @@ class Trainer:
         self._feed = Feed(config, self._compute, train=True, task=self._task)
         self._windows.change_source(loader)
         self._skip()
-        self._tuner.changed(before, config, self.step, -(-len(loader) // config.optim.accumulation_steps))
+        self._tuner.changed(before, config, self.step)
 
     def _compute_in_smaller_parts(self) -> None:
         """After memory ran out, and what failed has been let go. Raises RuntimeError if nothing is left to divide."""

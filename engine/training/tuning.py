@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ LEAST_GAIN, MOST_LOSS = 0.03, 0.03
 """Share of the rate that a change for speed must gain, and that one for memory may cost."""
 _ERRORS = 2.0
 """Standard errors that a gain must exceed."""
-_KEPT = 200
+_NEWEST, _KEPT = 200, 5000
+"""Updates that a rate is of where there are more, and that are remembered."""
 _SPARE = 2
 
 
@@ -45,17 +47,17 @@ class Pace:
     updates: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_KEPT))
     """Seconds and images of each."""
 
-    @property
-    def enough(self) -> bool:
-        """Whether a rate can be taken from them."""
-        return len(self.updates) >= LEAST_UPDATES and math.fsum(one for one, _ in self.updates) >= LEAST_SECONDS
+    def enough(self, least: int) -> bool:
+        """Whether a rate can be taken from them; of `least` updates at least."""
+        return len(self.updates) >= least and math.fsum(one for one, _ in self.updates) >= LEAST_SECONDS
 
-    def rate(self) -> Rate:
-        """The rate."""
-        count = len(self.updates)
-        seconds, images = math.fsum(one for one, _ in self.updates), sum(number for _, number in self.updates)
+    def rate(self, least: int) -> Rate:
+        """The rate of the newest, of `least` at least."""
+        newest = list(self.updates)[-max(least, _NEWEST) :]
+        count = len(newest)
+        seconds, images = math.fsum(one for one, _ in newest), sum(number for _, number in newest)
         mean = seconds / count
-        spread = math.sqrt(math.fsum((one - mean) ** 2 for one, _ in self.updates) / max(1, count - 1))
+        spread = math.sqrt(math.fsum((one - mean) ** 2 for one, _ in newest) / max(1, count - 1))
         value = images / seconds
         return Rate(value, value * spread / mean / math.sqrt(count), count)
 
@@ -88,6 +90,8 @@ class Tuner:
         self._pace = Pace()
         self._last: float | None = None
         self._images = 0
+        self.epoch_updates = 1
+        """Updates of an epoch."""
         self._asked: Tune | None = None
         self._trial: _Trial | None = None
         self.pending: dict[str, Any] = {}
@@ -95,7 +99,11 @@ class Tuner:
 
     def skip(self) -> None:
         """The time since the last update was spent on something else (a checkpoint, a pause)."""
-        self._last = None
+        self._last = time.perf_counter()
+
+    def _least(self, changes: Mapping[str, Any]) -> int:
+        """Updates to compare; workers that outlive an epoch show it only over some epochs."""
+        return max(LEAST_UPDATES, 2 * self.epoch_updates) if "persistent_workers" in changes else LEAST_UPDATES
 
     def ask(self, tune: Tune, config: RunConfig, step: int) -> None:
         """A change is asked for; refused with a reason where it can't be made or judged now."""
@@ -114,7 +122,11 @@ class Tuner:
         now = settings.flatten(config)
         if all(now[name] == value for name, value in tune.changes.items()):
             return "that is how it is already"
-        return "" if self._pace.enough else "too few steps so far to compare with; ask again in a moment"
+        return (
+            ""
+            if self._pace.enough(self._least(tune.changes))
+            else "too few steps so far to compare with; ask again in a moment"
+        )
 
     def wanted(self, config: RunConfig) -> RunConfig:
         """The configuration with what is pending. Raises BadInput."""
@@ -126,15 +138,15 @@ class Tuner:
         self._asked, self._trial, self.pending = None, None, {}
         self._tell("refused", tune, {}, step, text=str(error))
 
-    def changed(self, before: RunConfig, config: RunConfig, step: int, epoch_updates: int) -> None:
-        """What was pending is in effect. A cache is judged when it has been filled for an epoch of `epoch_updates`."""
-        filling = epoch_updates if "cache" in self.pending else 0
+    def changed(self, before: RunConfig, config: RunConfig, step: int) -> None:
+        """What was pending is in effect. A cache is judged when it has been filled for an epoch."""
+        filling = self.epoch_updates if "cache" in self.pending else 0
         was = {name: settings.flatten(before)[name] for name in self.pending}
         self.pending = {}
         if self._asked is not None:
             data = config.data
             settle = data.num_workers * data.prefetch_factor + _SPARE + filling
-            self._trial, self._asked = _Trial(self._asked, was, self._pace.rate(), settle), None
+            self._trial, self._asked = _Trial(self._asked, was, self._pace.rate(self._least(was)), settle), None
             self._tell("trying", self._trial.tune, was, step)
         self._pace = Pace()
         self.skip()
@@ -152,11 +164,11 @@ class Tuner:
             trial.settle -= 1
             return
         self._pace.updates.append((seconds, images))
-        if trial is not None and self._pace.enough:
+        if trial is not None and self._pace.enough(self._least(trial.was)):
             self._judge(trial, step)
 
     def _judge(self, trial: _Trial, step: int) -> None:
-        after = self._pace.rate()
+        after = self._pace.rate(self._least(trial.was))
         self._trial = None
         keep = worth_keeping(trial.before, after, trial.tune.aim)
         if not keep:

@@ -63,6 +63,12 @@ def test_signals_are_means_over_the_window() -> None:
     assert found.vram == pytest.approx(0.25)
 
 
+def test_without_a_quota_none_has_run_out() -> None:
+    assert signals_after(range(11, 30), per_core=(1.0,) * 16).throttled == 0.0
+    assert signals_after(range(11, 30), per_core=(1.0,) * 32).throttled is None, "a quota of 16 that tells nothing"
+    assert signals_after(range(11, 30), per_core=(1.0,) * 32, throttled_share=0.2).throttled == pytest.approx(0.2)
+
+
 def test_the_gpu_is_the_one_that_cuda_names() -> None:
     assert signals_after(range(11, 30)).utilization == pytest.approx(50.0)
     assert signals_after(range(11, 30), device="cuda:1").utilization == pytest.approx(100.0)

@@ -162,6 +162,12 @@ def test_surplus_workers_that_nobody_waits_for_are_a_remark() -> None:
     assert found["oversubscribed"].changes == {"num_workers": 3}
 
 
+def test_neighbours_of_a_training_on_the_cpu_are_named_once() -> None:
+    base = {**CPU, "cpu": 99.0, "foreign_cpu": 2.0, "run_delay": 0.6, "cpu_ratio": 0.3, "busy": 0.9}
+    assert list(judged(base, wait=0.08)) == ["cpu-neighbour"]
+    assert list(judged(base, wait=0.01)) == ["cpu-contention"]
+
+
 def test_plain_float32_is_named_unless_tf32_is_on() -> None:
     found = judged(FED, {"tf32": False}, precision="fp32")
     assert found["no-tensor-cores"].changes == {"precision": "auto"}

@@ -115,12 +115,12 @@ def test_a_change_is_kept_for_what_it_brings(
 
 def test_a_rate_has_the_error_of_its_mean() -> None:
     even = Pace(deque([(0.1, 10)] * 50))
-    assert even.rate().value == pytest.approx(100)
-    assert even.rate().error == pytest.approx(0, abs=1e-9)
+    assert even.rate(20).value == pytest.approx(100)
+    assert even.rate(20).error == pytest.approx(0, abs=1e-9)
     uneven = Pace(deque([(0.05, 10), (0.15, 10)] * 25))
-    assert uneven.rate().value == pytest.approx(100)
+    assert uneven.rate(20).value == pytest.approx(100)
     # Standard deviation 0.0505 s, over √50, of a mean of 0.1 s.
-    assert uneven.rate().error == pytest.approx(7.14, abs=0.01)
+    assert uneven.rate(20).error == pytest.approx(7.14, abs=0.01)
 
 
 class _Told(Reporter):
@@ -162,7 +162,7 @@ def test_one_change_at_a_time_and_the_promise_is_told_with_the_verdict() -> None
     tuner.ask(Tune(changes={"num_workers": 4}, promised=promised), config, 7)
     tuner.ask(Tune(changes={"num_workers": 6}), config, 7)
     assert told[0].text == "another change is being tried"
-    tuner.changed(config, tuner.wanted(config), 7, 100)
+    tuner.changed(config, tuner.wanted(config), 7)
     assert (told[1].verdict, told[1].promised) == ("trying", promised)
     # 4 workers × 2 batches and two more are left out, though they came at once.
     for _ in range(10):
@@ -179,13 +179,29 @@ def test_a_cache_is_judged_when_it_is_full() -> None:
     tuner, told = tuner_after(30)
     config = settings.build({"num_workers": 1, "prefetch_factor": 1})
     tuner.ask(Tune(changes={"cache": "ram"}), config, 7)
-    tuner.changed(config, tuner.wanted(config), 7, 40)
+    tuner.epoch_updates = 40
+    tuner.changed(config, tuner.wanted(config), 7)
     # An epoch of 40 updates that fills it, 1 batch that was ready, and two more.
     for _ in range(43):
         tuner._count(2.0, 10, 8)
     for _ in range(20):
         tuner._count(0.25, 10, 9)
     assert [event.verdict for event in told] == ["trying", "kept"]
+
+
+def test_workers_that_stay_are_judged_over_whole_epochs() -> None:
+    tuner, told = tuner_after(30)
+    tuner.epoch_updates = 40
+    config = settings.build({"num_workers": 1, "prefetch_factor": 1, "persistent_workers": False})
+    tuner.ask(Tune(changes={"persistent_workers": True}), config, 7)
+    assert told[-1].verdict == "refused", "30 updates are less than two epochs of 40"
+    tuner._pace.updates.extend([(1.0, 10)] * 80)
+    tuner.ask(Tune(changes={"persistent_workers": True}), config, 7)
+    tuner.changed(config, tuner.wanted(config), 7)
+    for update in range(3 + 80):
+        assert told[-1].verdict == "trying", update
+        tuner._count(0.25, 10, 8)
+    assert told[-1].verdict == "kept"
 
 
 def test_commands_and_verdicts_cross_the_border() -> None:

@@ -10,7 +10,7 @@ from gputrain.engine.plan import shown
 
 FIXED = frozenset((
     "dataset", "train_split", "image_size", "augment", "crop_min_scale", "batch_size", "model", "width", "optimizer",
-    "accumulation_steps", "seed", "progressive_start", "progressive_epochs",
+    "accumulation_steps", "seed", "progressive_start", "progressive_epochs", "custom", "val_share",
 ))  # fmt: skip
 """With another value of these the order of samples, the shape of the weights or the count of the updates would be
 another: the run would not be a continuation."""
@@ -23,7 +23,7 @@ FREE = frozenset((
     "recipe", "profile", "preset", "name", "resume_from", "data_dir", "loader", "num_workers", "prefetch_factor",
     "persistent_workers", "pin_memory", "non_blocking", "max_bad_images", "cache_gib", "val_batch_size", "set_to_none",
     "oom_fallback", "checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints", "auto_resume",
-    "sample_seconds", "resources_csv", "loggers", "weights",
+    "sample_seconds", "resources_csv", "loggers", "weights", "code_dir", "autotune",
 ))  # fmt: skip
 """The training stays the same bit for bit. (Data that moved are checked by their classes and their number.)"""
 

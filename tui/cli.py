@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_runs(commands)
     _add_keeping(commands)
+    _add_compare(commands)
     _add_tail(commands)
     _add_resume(commands)
     _add_stop(commands)
@@ -141,6 +142,18 @@ def _add_runs(commands: _Commands) -> None:
     )
     runs.add_argument("-n", "--lines", type=_count, metavar="N", help="at most N runs")
     runs.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _add_compare(commands: _Commands) -> None:
+    what = "show runs beside each other"
+    about = "settings that differ, figures, what held each back, and a curve"
+    compare = commands.add_parser("compare", help=what, description=f"{what.capitalize()}: {about}.")
+    compare.add_argument("run", metavar="RUN", nargs="+", help=_RUN)
+    compare.add_argument("--metric", default="loss", help="the curve: loss (default), val_accuracy, val_loss …")
+    compare.add_argument(
+        "--over", default="step", choices=("step", "seconds", "images"), help="along what; default: step"
+    )
+    compare.add_argument("--json", action="store_true", help="one JSON object, with all curves")
 
 
 def _add_keeping(commands: _Commands) -> None:

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gputrain.engine.errors import EXIT_BAD_INPUT, BadInput
 from gputrain.engine.text import plain
-
-SHORTEST, LONGEST = 0.2, 3600.0
-"""Seconds between two samples of the monitor."""
+from gputrain.tui.argumenttypes import count
+from gputrain.tui.viewcommands import add_low_bandwidth, add_view_commands
 
 _EPILOG = """\
 commands without a terminal print plain lines; --json prints JSON lines.
@@ -55,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _add_stop(commands)
     _add_diagnose(commands)
     _add_log(commands)
-    _add_monitor(commands)
+    add_view_commands(commands)
     _add_lists(commands)
     return top
 
@@ -126,7 +125,7 @@ def _add_bench(commands: _Commands) -> None:
     )
     _add_choice(bench)
     bench.add_argument("--ladder", action="store_true", help="also each optimization on top of those before it")
-    bench.add_argument("--steps", type=_count, default=40, metavar="N", help="steps after the warm-up (40)")
+    bench.add_argument("--steps", type=count, default=40, metavar="N", help="steps after the warm-up (40)")
     bench.add_argument("--markdown", metavar="FILE", help="write the table there too, as Markdown")
     bench.add_argument("--json", action="store_true", help="the result as one JSON object")
 
@@ -140,7 +139,7 @@ def _add_runs(commands: _Commands) -> None:
     runs.add_argument(
         "--sort", default="newest", metavar="KEY", help="newest, name, state, recipe, steps, speed, best, took"
     )
-    runs.add_argument("-n", "--lines", type=_count, metavar="N", help="at most N runs")
+    runs.add_argument("-n", "--lines", type=count, metavar="N", help="at most N runs")
     runs.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
@@ -184,7 +183,7 @@ def _add_keeping(commands: _Commands) -> None:
     )
     prune.add_argument("--older", metavar="AGE", help="runs that ended longer ago: 30d, 12h, 2w")
     prune.add_argument("--total", metavar="SIZE", help="the oldest runs beyond this size of all: 50G, 500M")
-    prune.add_argument("--keep", type=_count, metavar="N", help="leave the newest N alone")
+    prune.add_argument("--keep", type=count, metavar="N", help="leave the newest N alone")
     prune.add_argument("--dry-run", action="store_true", help="show what would go")
     for command in (delete, prune):
         command.add_argument("--yes", action="store_true", help="do not ask")
@@ -201,7 +200,7 @@ def _add_tail(commands: _Commands) -> None:
         metavar="RUN",
         help="a run's name, part of it, its directory, or: last; HOST:RUN is one on another machine, through ssh",
     )
-    tail.add_argument("-n", "--lines", type=_count, metavar="N", help="begin with the last N lines (plain and JSON)")
+    tail.add_argument("-n", "--lines", type=count, metavar="N", help="begin with the last N lines (plain and JSON)")
     tail.add_argument("--no-follow", action="store_true", help="print what there is and leave")
     _add_output(tail)
 
@@ -246,22 +245,6 @@ def _add_log(commands: _Commands) -> None:
     log.add_argument("--json", action="store_true", help="JSON lines: the progress, then where the result is")
 
 
-def _add_monitor(commands: _Commands) -> None:
-    what = "Watch this machine without a run: GPUs, processes, CPU, RAM, disks."
-    monitor = commands.add_parser("monitor", help="watch this machine without a run", description=what)
-    monitor.add_argument("--log", metavar="FILE.csv", help="append each sample to FILE.csv")
-    monitor.add_argument("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between samples (1)")
-    monitor.add_argument("--gpu", type=int, action="append", metavar="I", help="only GPU I; may be given again")
-    monitor.add_argument(
-        "--pid", type=int, metavar="PID", help="mark the processes of PID, and leave when it has ended"
-    )
-    monitor.add_argument("-n", "--lines", type=_count, metavar="N", help="leave after N samples (plain and JSON)")
-    _add_low_bandwidth(monitor)
-    output = monitor.add_mutually_exclusive_group()
-    output.add_argument("--plain", action="store_true", help="CSV rows, also in a terminal")
-    output.add_argument("--json", action="store_true", help="JSON lines: a sample each")
-
-
 def _add_diagnose(commands: _Commands) -> None:
     diagnose = commands.add_parser(
         "diagnose",
@@ -294,7 +277,7 @@ def _add_lists(commands: _Commands) -> None:
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
-    _add_low_bandwidth(command)
+    add_low_bandwidth(command)
     output = command.add_mutually_exclusive_group()
     output.add_argument("--plain", action="store_true", help="plain lines, also in a terminal")
     output.add_argument("--json", action="store_true", help="JSON lines: the run's events, then a summary")
@@ -307,31 +290,6 @@ def _measuring_seconds(text: str) -> float:
         value = 0.0
     if not 5 <= value <= 600:
         raise argparse.ArgumentTypeError(f"must be a number of seconds from 5 to 600, got '{plain(text, 40)}'")
-    return value
-
-
-def _add_low_bandwidth(command: argparse.ArgumentParser) -> None:
-    what = "for slow lines: the terminal's own colours, new figures every two seconds"
-    command.add_argument("--low-bandwidth", action="store_true", help=what)
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number ≥ 1, got '{plain(text, 40)}'")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not SHORTEST <= value <= LONGEST:
-        raise argparse.ArgumentTypeError(f"must be {SHORTEST:g} to {LONGEST:g} seconds, got '{plain(text, 40)}'")
     return value
 
 

@@ -31,13 +31,15 @@ KEYS = (
     Key("plus,equals_sign", "+", "zoom in", "zoom(1)", "Charts over a shorter time: hour, 15, 5 minutes, one minute."),
     Key("minus", "-", "zoom out", "zoom(-1)", "Charts over a longer time, up to the whole run."),
     Key("slash", "/", "search", "search", "Show only log lines that hold a text; Escape ends it."),
+    Key("e", "e", "export", "export_view", "Write this view as a picture (SVG) into the current folder."),
+    Key("E", "E", "curves", "export_curves", "Write the curves as CSV, and as SVG if matplotlib is installed."),
     Key("ctrl+p", "^p", "palette", "app.command_palette", "All commands and themes by name."),
 )
 
-_LOOKING = ("explain", "pause_view", "app.focus_next", "full_screen", "zoom(1)", "zoom(-1)", "app.command_palette")
+_ONLY_FOR_RUNS = ("leave", "stop_run", "checkpoint", "apply", "why", "detach", "search")
 
 MONITOR_KEYS = (
     Key("q,f10", "q", "quit", "leave", "Leave; a log that was asked for ends with it."),
-    *(key for key in KEYS if key.action in _LOOKING),
+    *(key for key in KEYS if key.action not in _ONLY_FOR_RUNS),
 )
 """Without a run there is nothing to stop, save, leave or search."""

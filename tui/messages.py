@@ -43,3 +43,12 @@ class Left(Message):
     def __init__(self, leaving: Leaving) -> None:
         super().__init__()
         self.leaving = leaving
+
+
+class Exported(Message):
+    """Files were written, or not."""
+
+    def __init__(self, text: str, failed: bool) -> None:
+        super().__init__()
+        self.text = text
+        self.failed = failed

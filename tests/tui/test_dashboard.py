@@ -10,6 +10,7 @@ import pytest
 import scripted
 from rich.color import Color, ColorType
 from scripted import ScriptedSource
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -33,7 +34,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.record import RecordWriter
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.keys import KEYS
+from gputrain.tui.keys import KEYS, Key
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.help import HelpScreen
 from gputrain.tui.screens.quit import QuitScreen
@@ -392,9 +393,38 @@ async def test_the_palette_has_the_keys_by_name() -> None:
         assert {"Quit", "Stop", "Checkpoint", "Detach", "Help", "Theme"} <= names
 
 
-def test_every_key_of_the_footer_is_pressed_above() -> None:
-    pressed = {"q", "?", "space", "s", "c", "a", "i", "d", "tab", "f", "+", "-", "/", "^p"}
-    assert {key.shown for key in KEYS} == pressed
+EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
+    "q": ("q", lambda pilot, _: isinstance(pilot.app.screen, QuitScreen)),
+    "?": ("question_mark", lambda pilot, _: isinstance(pilot.app.screen, HelpScreen)),
+    "space": ("space", lambda pilot, _: "view paused" in panel(pilot, "status")),
+    "s": ("s", lambda pilot, _: isinstance(pilot.app.screen, QuitScreen)),
+    "c": ("c", lambda _, source: any(isinstance(command, Checkpoint) for command in source.sent)),
+    "a": ("a", lambda pilot, _: any("batch_size=512" in one.message for one in pilot.app._notifications)),
+    "i": ("i", lambda pilot, _: isinstance(pilot.app.screen, WhyScreen)),
+    "d": ("d", lambda _, source: source.closed.is_set()),
+    "tab": ("tab", lambda pilot, _: "▸Pipeline" in panel(pilot, "pipeline")),
+    "f": ("tab,f", lambda pilot, _: bool(panel(pilot, "pipeline")) and not panel(pilot, "loss")),
+    "+": ("plus", lambda pilot, _: dashboard(pilot).view.zoom == 1),
+    "-": ("plus,plus,minus", lambda pilot, _: dashboard(pilot).view.zoom == 1),
+    "/": ("slash", lambda pilot, _: isinstance(pilot.app.screen, SearchScreen)),
+    "e": ("e", lambda *_: len(list(Path.cwd().glob("*-view-*.svg"))) == 1),
+    "E": ("E", lambda *_: len(list(Path.cwd().glob("*-curves-*.csv"))) == 1),
+    "^p": ("ctrl+p", lambda pilot, _: isinstance(pilot.app.screen, CommandPalette)),
+}
+"""What to press for each key of the line at the bottom, and what must follow."""
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.shown)
+async def test_every_key_of_the_footer_works(key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pressed, effect = EFFECTS[key.shown]
+    source = trained()
+    source.feed(HintsChanged(hints=(LATER,)))
+    async with opened(source, (200, 50)) as pilot:
+        assert f"{key.shown} {key.label}" in panel(pilot, "keys")
+        assert not effect(pilot, source)
+        await pilot.press(*pressed.split(","))
+        await until(pilot, lambda: effect(pilot, source))
 
 
 async def test_a_click_on_the_footer_does_what_the_key_does() -> None:

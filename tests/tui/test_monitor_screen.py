@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -104,7 +105,8 @@ async def test_a_lost_gpu_is_named() -> None:
         assert "NVIDIA GeForce RTX 3090" in panel(pilot, "gpu")
 
 
-async def test_every_key_of_the_line_does_what_it_says() -> None:
+async def test_every_key_of_the_line_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     done: set[str] = set()
     async with opened(source(machine()), (120, 35)) as pilot:
         assert all(f"{key.shown} {key.label}" in panel(pilot, "keys") for key in MONITOR_KEYS)
@@ -133,6 +135,10 @@ async def test_every_key_of_the_line_does_what_it_says() -> None:
         assert screen(pilot).view.zoom == 1
         await press("-", "minus")
         assert screen(pilot).view.zoom == 0
+        await press("e", "e")
+        await until(pilot, lambda: any(tmp_path.glob("monitor-view-*.svg")))
+        await press("E", "E")
+        await until(pilot, lambda: any(tmp_path.glob("monitor-curves-*.csv")))
         await press("^p", "ctrl+p")
         assert isinstance(front(pilot), CommandPalette)
         await pilot.press("escape")

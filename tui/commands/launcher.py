@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from gputrain.engine.errors import EXIT_FAILED, BadInput
+from gputrain.tui.commands.output import on_screen
 
 
 def run(_options: argparse.Namespace) -> int:
     """Open the launcher; returns the exit code of the run that it started, 0 if none."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not on_screen():
         raise BadInput(
             "the launcher needs a terminal; without one: gputrain-tui train --recipe demo, gputrain-tui runs, "
             "gputrain-tui tail last (see gputrain-tui --help)"

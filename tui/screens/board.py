@@ -14,7 +14,7 @@ from textual.screen import Screen
 
 from gputrain.tui.arrangement import Place
 from gputrain.tui.keys import Key
-from gputrain.tui.messages import FrameReady, ReaderFailed
+from gputrain.tui.messages import Exported, FrameReady, ReaderFailed
 from gputrain.tui.reader import Frame, Reader
 from gputrain.tui.source import EventSource
 from gputrain.tui.theme import palette, wants_ascii
@@ -172,6 +172,26 @@ class BoardScreen(Screen[None]):
 
         panels = {panel.id for panel in self._shown() if panel.id}
         self.app.push_screen(HelpScreen(self.KEYS, panels, self.view.ascii))
+
+    def action_export_view(self) -> None:
+        """The screen as a picture."""
+        from gputrain.tui import exporting  # of no use to the first paint
+
+        exporting.save_view(self.app.export_screenshot(), self.view.now, self._exported)
+
+    def action_export_curves(self) -> None:
+        """The curves as files."""
+        from gputrain.tui import exporting
+
+        exporting.save_curves(self.view.now, self._exported)
+
+    def _exported(self, text: str, failed: bool) -> None:
+        # On the thread that wrote.
+        self.post_message(Exported(text, failed))
+
+    def on_exported(self, message: Exported) -> None:
+        """Say where it is."""
+        self.notify(message.text, severity="error" if message.failed else "information", markup=False)
 
     def action_back(self) -> None:
         """Out of a full-screen panel."""

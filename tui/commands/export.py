@@ -1,0 +1,61 @@
+"""``gputrain-tui export RUN FILE``: a run's curves as CSV or picture, or its dashboard as SVG."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from gputrain.engine import launch, runs
+from gputrain.engine.errors import EXIT_FINISHED, BadInput
+from gputrain.engine.files import write_atomic
+from gputrain.engine.runs import RunDir
+from gputrain.tui.export import write_curves
+from gputrain.tui.snapshot import Snapshot
+from gputrain.tui.store import RunStore
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the file, and print its name. Raises BadInput if it can't be written."""
+    target, path = runs.find(options.run), Path(options.file)
+    if options.view is None:
+        write_curves(_read(target), path)
+    else:
+        if path.suffix.lower() != ".svg":
+            raise BadInput(f"{path}: a view is an .svg file")
+        picture = asyncio.run(_view(target, options.view))
+        try:
+            write_atomic(path, picture.encode(), 0o644)
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
+    print(path)
+    return EXIT_FINISHED
+
+
+def _read(target: RunDir) -> Snapshot:
+    attachment, store = launch.attach(target, outlined=True), RunStore()
+    try:
+        while not attachment.caught_up:
+            store.apply_all(attachment.read(timeout=0), attachment.sparse_until)
+    finally:
+        attachment.close()
+    return store.snapshot()
+
+
+async def _view(target: RunDir, size: tuple[int, int]) -> str:
+    """The dashboard as it would be seen now in a terminal of `size`."""
+    from gputrain.tui.app import GpuTrainApp
+    from gputrain.tui.screens.dashboard import DashboardScreen
+
+    app = GpuTrainApp(launch.attach(target, outlined=True))
+    async with app.run_test(size=size) as pilot:
+        screen = app.screen_stack[0]
+        assert isinstance(screen, DashboardScreen)
+        while not screen.view.caught_up:
+            await pilot.pause(0.02)
+        # The summary of a run that is over would lie upon the panels.
+        while app.screen is not screen:
+            app.pop_screen()
+            await pilot.pause()
+        await pilot.pause()
+        return app.export_screenshot(title=f"gputrain-tui {target.id}")

@@ -1,0 +1,51 @@
+"""``gputrain-tui serve [RUN]``: the dashboard or the launcher in a browser."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import socket
+import sys
+
+from gputrain.engine import runs
+from gputrain.engine.errors import EXIT_FINISHED, BadInput
+from gputrain.engine.text import plain
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    command = ["tail", runs.find(options.run).id] if options.run else []
+    _check_address(options.host, options.port)
+    try:
+        from gputrain.tui.served import KeyedServer
+    except ImportError:
+        raise BadInput("serving needs textual-serve: pip install 'gputrain-tui[serve]'") from None
+    if not _is_loopback(options.host):
+        print(
+            f"gputrain-tui: {plain(options.host, 80)} can be reached from other machines, and nothing is encrypted: "
+            "whoever sees the link or the traffic can start and stop runs; safer: ssh -L "
+            f"{options.port}:127.0.0.1:{options.port}",
+            file=sys.stderr,
+        )
+    KeyedServer(command, options.host, options.port).serve()
+    return EXIT_FINISHED
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raises BadInput if nothing can listen there."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"--host {plain(host, 80)} --port {port}: {what}; name others") from None

@@ -1,0 +1,59 @@
+"""Arguments of the commands that show something without changing any run: monitor, export, serve."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, TypeAlias
+
+from gputrain.tui.argumenttypes import count, port, seconds, size
+
+if TYPE_CHECKING:
+    # The class is generic in the stubs alone.
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_view_commands(commands: Commands) -> None:
+    """All of them."""
+    _add_monitor(commands)
+    _add_export(commands)
+    _add_serve(commands)
+
+
+def add_low_bandwidth(command: argparse.ArgumentParser) -> None:
+    """``--low-bandwidth``, for commands that open a dashboard."""
+    what = "for slow lines: the terminal's own colours, new figures every two seconds"
+    command.add_argument("--low-bandwidth", action="store_true", help=what)
+
+
+def _add_monitor(commands: Commands) -> None:
+    what = "Watch this machine without a run: GPUs, processes, CPU, RAM, disks."
+    monitor = commands.add_parser("monitor", help="watch this machine without a run", description=what)
+    monitor.add_argument("--log", metavar="FILE.csv", help="append each sample to FILE.csv")
+    monitor.add_argument("--interval", type=seconds, default=1.0, metavar="S", help="seconds between samples (1)")
+    monitor.add_argument("--gpu", type=int, action="append", metavar="I", help="only GPU I; may be given again")
+    monitor.add_argument(
+        "--pid", type=int, metavar="PID", help="mark the processes of PID, and leave when it has ended"
+    )
+    monitor.add_argument("-n", "--lines", type=count, metavar="N", help="leave after N samples (plain and JSON)")
+    add_low_bandwidth(monitor)
+    output = monitor.add_mutually_exclusive_group()
+    output.add_argument("--plain", action="store_true", help="CSV rows, also in a terminal")
+    output.add_argument("--json", action="store_true", help="JSON lines: a sample each")
+
+
+def _add_export(commands: Commands) -> None:
+    what = "Write a run's curves to FILE (.csv; .png, .svg and .pdf with matplotlib), or its dashboard as a picture."
+    export = commands.add_parser("export", help="write a run's curves or dashboard to a file", description=what)
+    export.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    export.add_argument("file", metavar="FILE", help="its ending says what is written")
+    export.add_argument(
+        "--view", type=size, nargs="?", const=(200, 50), metavar="SIZE", help="the dashboard as .svg (200x50)"
+    )
+
+
+def _add_serve(commands: Commands) -> None:
+    what = "Show a run's dashboard in a browser, or the launcher where no run is named. Each visitor gets a view."
+    serve = commands.add_parser("serve", help="the same screens in a browser", description=what)
+    serve.add_argument("run", nargs="?", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=port, default=8700, metavar="PORT", help="port to listen on (8700)")

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     _add_keeping(commands)
     _add_compare(commands)
+    _add_cache(commands)
     _add_tail(commands)
     _add_resume(commands)
     _add_stop(commands)
@@ -153,6 +154,23 @@ def _add_compare(commands: _Commands) -> None:
         "--over", default="step", choices=("step", "seconds", "images"), help="along what; default: step"
     )
     compare.add_argument("--json", action="store_true", help="one JSON object, with all curves")
+
+
+def _add_cache(commands: _Commands) -> None:
+    what = "build, list or clear caches of prepared images"
+    cache = commands.add_parser("cache", help=what, description=f"{what.capitalize()}.")
+    parts = cache.add_subparsers(dest="what", metavar="build|list|clear", required=True)
+    build = parts.add_parser(
+        "build", help="prepare a recipe's images ahead", description="Prepare a recipe's images ahead."
+    )
+    _add_choice(build)
+    build.add_argument("--json", action="store_true", help="the result as one JSON object")
+    lister = parts.add_parser("list", help="list the caches on disk", description="List the caches on disk.")
+    lister.add_argument("--json", action="store_true", help="one JSON object a line")
+    clear = parts.add_parser("clear", help="remove caches", description="Remove caches; never one that a run has open.")
+    clear.add_argument("cache", metavar="CACHE", nargs="*", help="a cache's id, or its beginning")
+    clear.add_argument("--all", action="store_true", help="all that no run has open")
+    clear.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _add_keeping(commands: _Commands) -> None:

@@ -130,9 +130,14 @@ class ScaleRow(Struct, frozen=True):
 
 def batch_bytes(values: Mapping[str, Any], bytes_per_value: int) -> int:
     """Bytes of one batch of RGB images: batch × 3 × side² × `bytes_per_value` (1: uint8, 4: float32)."""
-    images: int = values["batch_size"]
+    images: int = values["batch_size"] * images_per_sample(values)
     side: int = values["image_size"]
     return images * 3 * side * side * bytes_per_value
+
+
+def images_per_sample(values: Mapping[str, Any]) -> int:
+    """Images of one sample: a clip is taken to have both streams."""
+    return 2 * int(values["clip_frames"]) if values["dataset"] == "clips" else 1
 
 
 def buffered_batches(values: Mapping[str, Any]) -> int:
@@ -250,9 +255,10 @@ def _optimizer_states(values: Mapping[str, Any]) -> int:
 def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
     """What grows with the batch."""
     half = _is_half(values)
-    activations = cost.activations(values["batch_size"], values["image_size"], half)
+    images = values["batch_size"] * images_per_sample(values)
+    activations = cost.activations(images, values["image_size"], half)
     parts = [
-        Part("activations", activations, f"{values['batch_size']} images in {values['precision']}"),
+        Part("activations", activations, f"{images} images in {values['precision']}"),
         Part("backward pass", int(activations * BACKWARD_SHARE), f"allowance: {BACKWARD_SHARE:.0%} of the activations"),
         Part(
             "batches", 2 * batch_bytes(values, 1) + batch_bytes(values, 2 if half else 4), "two as uint8, one as input"

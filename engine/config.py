@@ -23,7 +23,7 @@ class DataConfig(_Part, frozen=True):
     """What is read, and how it reaches the device."""
 
     dataset: Annotated[
-        Literal["demo", "imagefolder", "cifar10", "300wlp", "biwi", "custom"],
+        Literal["demo", "imagefolder", "cifar10", "300wlp", "biwi", "clips", "custom"],
         Meta(description="the layout of the data: demo is drawn once, imagefolder has one folder for each class"),
     ] = "demo"
     data_dir: Annotated[
@@ -52,6 +52,9 @@ class DataConfig(_Part, frozen=True):
     progressive_epochs: Annotated[
         int, Meta(ge=0, le=1_000_000, description="epochs in which training images grow; 0: three quarters of all")
     ] = 0
+    clip_frames: Annotated[
+        int, Meta(ge=1, le=256, description="frames of each stream of a clip, evenly spaced, that make one sample")
+    ] = 8
     val_resize: Annotated[
         int, Meta(ge=8, le=8192, description="short side that validation images are resized to before the centre crop")
     ] = 256

@@ -11,7 +11,7 @@ from gputrain.engine.events import DataReady, Phase
 from gputrain.engine.text import plain
 from gputrain.engine.training import demo, order
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.readers import biwi, cifar10, class_folders, custom, lp300w
+from gputrain.engine.training.readers import biwi, cifar10, class_folders, clips, custom, lp300w
 from gputrain.engine.training.readers.reader import Data, Reader
 from gputrain.engine.training.reporter import Reporter
 
@@ -22,6 +22,7 @@ _READERS: dict[str, Reader] = {
     "cifar10": cifar10.read,
     "300wlp": lp300w.read,
     "biwi": biwi.read,
+    "clips": clips.read,
     "custom": custom.read,
 }
 

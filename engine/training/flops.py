@@ -14,8 +14,10 @@ from gputrain.engine.errors import BadInput
 from gputrain.engine.progressive import Growth
 
 
-def flops_per_image(network: nn.Module, image_size: int) -> float | None:
+def flops_per_image(network: nn.Module, image_size: int, group: int = 1) -> float | None:
     """Operations (a multiply-add counts as two) of the forward and backward pass of one image of `image_size`².
+
+    Of a network that takes `group` images as one sample it is the share of one of them.
 
     Counted by torch's own counter on the meta device: matrix products and convolutions, which is what the field
     counts; nothing is computed. What gradient checkpointing computes again is no useful work and not in it (the
@@ -24,23 +26,24 @@ def flops_per_image(network: nn.Module, image_size: int) -> float | None:
     """
     try:
         # The average of a batch norm needs two images.
-        images = torch.empty(2, 3, image_size, image_size, device="meta")
+        samples = (2,) if group == 1 else (2, group)
+        images = torch.empty(*samples, 3, image_size, image_size, device="meta")
         stand_in = _without_numbers(network).train()
         with FlopCounterMode(display=False) as counter:
             stand_in(images).sum().backward()
     except (RuntimeError, TypeError, AttributeError, ValueError, AssertionError, LookupError, ArithmeticError):
         return None
-    return float(counter.get_total_flops()) / 2
+    return float(counter.get_total_flops()) / (2 * group)
 
 
-def checked_growth(network: nn.Module, config: RunConfig, flops: float | None) -> Growth:
+def checked_growth(network: nn.Module, config: RunConfig, flops: float | None, group: int = 1) -> Growth:
     """How the training images grow; `flops` are the network's for images of full size, None if it can't be tried.
 
     Raises BadInput for a network that does not take images of the first size.
     """
     growth = progressive.growth(settings.flatten(config))
     small = growth.at(0)
-    if small != growth.size and flops is not None and flops_per_image(network, small) is None:
+    if small != growth.size and flops is not None and flops_per_image(network, small, group) is None:
         raise BadInput(
             f"progressive_start: {config.model.model} does not take images of {small} × {small}; "
             "progressive_start=0 trains at image_size alone"

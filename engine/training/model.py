@@ -27,7 +27,7 @@ def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
     source = "" if config.resume_from else config.model.weights
     file = Path(source).expanduser() if source else None
     from_file = file is not None and file.is_file()
-    network = _network(config, task.outputs, "" if from_file else source)
+    network = task.network(lambda outputs: _network(config, outputs, "" if from_file else source))
     if file is not None and from_file:
         weights.load_file(network, file)
     memory_format = torch.channels_last if config.speed.channels_last else torch.contiguous_format

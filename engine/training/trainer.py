@@ -79,8 +79,8 @@ class Trainer:
         self._images, self._task = images.train, images.task
         self._reporter.phase(Phase.BUILDING, config.model.model)
         network = model.build(config, images.task, self._compute)
-        self._flops = flops.flops_per_image(network, config.data.image_size)
-        self._growth = flops.checked_growth(network, config, self._flops)
+        self._flops = flops.flops_per_image(network, config.data.image_size, images.task.group)
+        self._growth = flops.checked_growth(network, config, self._flops, images.task.group)
         self._clock = Clock(self._compute)
         self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice, self._task.loss)
         self._control.raise_if_stopped()

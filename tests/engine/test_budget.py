@@ -31,6 +31,16 @@ def test_a_batch_has_the_size_that_the_seed_computes() -> None:
     assert found.batch_bytes * 4 == found.batch_bytes_float32
 
 
+def test_a_clip_counts_with_all_of_its_frames() -> None:
+    clip, image = (ram(seed_003(dataset=name, clip_frames=8, batch_size=16)) for name in ("clips", "imagefolder"))
+    assert clip.batch_bytes == 16 * image.batch_bytes
+    found, plain = (
+        budget.vram_budget(seed_003(dataset=name, batch_size=16), limit=24 * GIB) for name in ("clips", "imagefolder")
+    )
+    parts = [{part.name: part.bytes for part in made.parts}["activations"] for made in (found, plain)]
+    assert parts[0] == pytest.approx(16 * parts[1], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("workers", "prefetch", "batches", "gigabytes"),
     [(32, 8, 256, 59), (16, 4, 64, 15), (12, 3, 36, 8), (8, 4, 32, 7), (8, 2, 16, 3.7), (16, 3, 48, 11)],

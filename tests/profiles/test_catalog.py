@@ -52,9 +52,15 @@ def own(private_homes: Path) -> Path:
 def test_the_seeds_machines_and_the_recipes_exist() -> None:
     assert {"rtx-3060-12gb", "rtx-3090-24gb", "rtx-4500-ada-24gb", "a10g-23gb", "cpu"} <= set(catalog.profile_names())
     recipes = {"demo", "resnet50-imagefolder", "imagenet-resnet50", "efficientnet-imagefolder", "simple-cnn"}
-    assert {*recipes, "mobilenet-v2", "cifar10", "headpose-300wlp", "headpose-biwi", "custom"} <= set(
-        catalog.recipe_names()
-    )
+    assert {
+        *recipes,
+        "mobilenet-v2",
+        "cifar10",
+        "headpose-300wlp",
+        "headpose-biwi",
+        "custom",
+        "deepfake-convlstm",
+    } <= set(catalog.recipe_names())
     assert not [e for e in (*catalog.profile_entries(), *catalog.recipe_entries()) if e.error]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import nn
 from torch.nn import functional
 
 from gputrain.engine.config import RunConfig
@@ -24,6 +27,10 @@ class Classification:
 
     def check(self, config: RunConfig) -> None:
         """See `Task`: every augmentation keeps the class, and labels can be mixed."""
+
+    def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
+        """See `Task`."""
+        return make(self.outputs)
 
     def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
         """See `Task`."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.training.tasks.task import Scores, refuse
@@ -34,6 +37,10 @@ class HeadPose:
         """See `Task`: what blends labels, or turns images, would make the angles wrong."""
         off: dict[str, float | str] = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "auto_augment": "none"}
         refuse(config, off, "does not go with the angles of heads")
+
+    def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
+        """See `Task`."""
+        return make(self.outputs)
 
     def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
         """See `Task`: (N, 3) degrees; in a mirrored picture yaw and roll have the other sign."""

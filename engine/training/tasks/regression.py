@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import nn
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.training.tasks.task import Scores, refuse
@@ -21,6 +24,10 @@ class Regression:
     def check(self, config: RunConfig) -> None:
         """See `Task`."""
         refuse(config, {"label_smoothing": 0.0}, "is for classes")
+
+    def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
+        """See `Task`."""
+        return make(self.outputs)
 
     def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
         """See `Task`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from gputrain.engine import settings
 from gputrain.engine.config import RunConfig
@@ -41,6 +42,10 @@ class Task(Protocol):
 
     def check(self, config: RunConfig) -> None:
         """Raises BadInput for settings that the task has no meaning for."""
+        ...
+
+    def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
+        """The network, around that which the settings name: `make` gives it with so many outputs. Raises BadInput."""
         ...
 
     def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:

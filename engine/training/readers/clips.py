@@ -1,0 +1,129 @@
+"""Clips of faces as folders of frames, in one or two qualities: ``train/fake/<clip>/{high,low}/0001.jpg``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
+from gputrain.engine.text import plain
+from gputrain.engine.training import images
+from gputrain.engine.training.images import EXTENSIONS, ImageSet, image_set
+from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.tasks.clips import CLASSES, ClipClassification
+
+STREAMS = ("high", "low")
+"""Folders of a clip that is there in two qualities, each seen by an encoder of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """The frames of one clip, by stream."""
+
+    name: str
+    streams: tuple[tuple[str, ...], ...]
+    """Paths under the split's folder, in their order."""
+
+
+def read(config: RunConfig, found: Found) -> Data:
+    """See `Reader`. ``data_dir/<split>`` has two class folders, each with a folder for each clip.
+
+    A clip holds its frames, or ``high`` and ``low`` with the frames of each quality; all clips are alike in that.
+    ``clip_frames`` of them, evenly spaced, are one sample.
+    """
+    data = config.data
+    train, classes, streams = _split(config, data.train_split, "train_split", found)
+    val = None
+    if data.val_split:
+        val, others, its_streams = _split(config, data.val_split, "val_split", found)
+        if others != classes or its_streams != streams:
+            raise BadInput(
+                f"val_split: has {_said(others, its_streams)}, where the training clips have {_said(classes, streams)}"
+            )
+    return Data(train, val, ClipClassification(streams, data.clip_frames, config.optim.label_smoothing))
+
+
+def _said(classes: tuple[str, ...], streams: int) -> str:
+    return f"the classes {plain(', '.join(classes), 100)} in {streams} {'streams' if streams > 1 else 'stream'}"
+
+
+def _split(config: RunConfig, split: str, setting: str, found: Found) -> tuple[ImageSet, tuple[str, ...], int]:
+    """The clips of a split as images, its classes, and the number of streams."""
+    folder = images.split_folder(config.data.data_dir, split, setting)
+    classes = tuple(_folders(folder))
+    if len(classes) != CLASSES:
+        raise BadInput(
+            f"{setting}: {_shown(folder)} has {len(classes)} class folders, where two are needed (real and fake), "
+            "each with a folder for each clip"
+        )
+    names: list[str] = []
+    labels: list[int] = []
+    first: _Clip | None = None
+    for label, name in enumerate(classes):
+        clips = [_clip(folder, f"{name}/{clip}") for clip in _folders(folder / name)]
+        if not clips:
+            raise BadInput(f"{setting}: {_shown(folder / name)} has no folders of clips")
+        for clip in clips:
+            first = first or clip
+            _check_alike(setting, folder, clip, first)
+            chosen = [frame for stream in clip.streams for frame in _spaced(stream, config.data.clip_frames)]
+            names += chosen
+            labels += [label] * len(chosen)
+        found(len(names))
+    assert first is not None
+    streams = len(first.streams)
+    found_images = image_set(folder, names, labels, classes)
+    return dataclasses.replace(found_images, group=streams * config.data.clip_frames), classes, streams
+
+
+def _clip(folder: Path, name: str) -> _Clip:
+    inner = _folders(folder / name)
+    if set(STREAMS) <= set(inner):
+        return _Clip(name, tuple(_frames(folder, f"{name}/{stream}") for stream in STREAMS))
+    return _Clip(name, (_frames(folder, name),))
+
+
+def _frames(folder: Path, name: str) -> tuple[str, ...]:
+    with os.scandir(folder / name) as entries:
+        files = sorted(
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
+        )
+    return tuple(f"{name}/{file}" for file in files)
+
+
+def _check_alike(setting: str, folder: Path, clip: _Clip, first: _Clip) -> None:
+    if len(clip.streams) != len(first.streams):
+        raise BadInput(
+            f"{setting}: {_shown(folder / clip.name)} has {len(clip.streams)} of the streams {', '.join(STREAMS)}, "
+            f"{_shown(folder / first.name)} has {len(first.streams)}; all clips must be alike"
+        )
+    for frames in clip.streams:
+        if not frames:
+            raise BadInput(
+                f"{setting}: the clip {_shown(folder / clip.name)} has no frames ({', '.join(EXTENSIONS[:3])} …) in "
+                f"it, or in {' or '.join(STREAMS)}; remove it"
+            )
+
+
+def _spaced(frames: tuple[str, ...], count: int) -> list[str]:
+    """`count` of the frames, evenly spaced from the first to the last; of fewer some are repeated."""
+    places = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    return [frames[place] for place in places.tolist()]
+
+
+def _folders(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise BadInput(f"{_shown(folder)}: cannot be listed: {error.strerror or error}") from None
+
+
+def _shown(path: Path) -> str:
+    return plain(str(path), 300)

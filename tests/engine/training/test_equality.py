@@ -193,15 +193,15 @@ def test_a_wrong_rate_is_no_rounding(run: Run, reference: dict[str, Losses]) -> 
 def without_batch_norms(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch norm sees batches, not updates; the same network with norms over single images."""
 
-    def network(config: Any, outputs: int) -> nn.Module:
-        made = SimpleCNN(outputs, config.model.width)
+    def network(outputs: int, width: int) -> nn.Module:
+        made = SimpleCNN(outputs, width)
         for sequence in (made.stem, *made.stages):
             for at, layer in enumerate(sequence):
                 if isinstance(layer, nn.BatchNorm2d):
                     sequence[at] = nn.GroupNorm(1, layer.num_features)
         return made
 
-    monkeypatch.setattr(model, "_network", network)
+    monkeypatch.setattr(model, "SimpleCNN", network)
 
 
 @pytest.mark.parametrize("steps", [2, 3])

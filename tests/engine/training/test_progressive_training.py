@@ -134,7 +134,7 @@ def test_a_run_tells_its_sizes_and_goes_on_with_them(drawn: Path, tmp_path: Path
     assert [event.text for event in again.of(Notice) if "training images" in event.text] == told[1:]
     assert [event.train_loss for event in again.of(EpochEnded)] == [e.train_loss for e in result.of(EpochEnded)][1:]
 
-    with pytest.raises(BadInput, match="progressive_start was 16 and is 24"):
+    with pytest.raises(BadInput, match="progressive_start: was 16 and is 24"):
         train(tmp_path / "other", small_config(drawn, resume_from=str(file), **settings_ | {"progressive_start": 24}))
 
 

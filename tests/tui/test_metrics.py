@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import scripted
 
+from gputrain.tui.figures import FIGURES
 from gputrain.tui.keys import KEYS, MONITOR_KEYS
 from gputrain.tui.metrics import METRICS, level
 from gputrain.tui.screens.help import help_text
@@ -54,6 +55,15 @@ def test_the_help_explains_every_metric() -> None:
         assert metric.help in text
         assert metric.source in text
         assert metric.advice in text
+
+
+def test_the_help_explains_the_smaller_figures_too() -> None:
+    text = help_text(KEYS, PANELS | {"processes"}, ascii_only=False).plain
+    for figure in FIGURES:
+        assert f"  {figure.title}  {figure.help}\n      from: {figure.source}\n" in text
+        assert figure.advice in text
+    shown = help_text(KEYS, PANELS, ascii_only=False).plain
+    assert "MIG instance of GPU 1" not in shown
 
 
 def test_the_help_can_be_shown_in_ascii() -> None:

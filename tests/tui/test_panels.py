@@ -314,3 +314,13 @@ def test_hostile_names_are_harmless(draw: Draw) -> None:
     assert "\x1b" not in drawn
     assert "\u202e" not in drawn
     assert "\x00" not in drawn
+
+
+@pytest.mark.parametrize("columns", [40, 48, 72, 109, 110, 149, 150, 196])
+def test_a_gpu_s_line_is_as_wide_as_the_panel_and_tells_more_where_there_is_room(columns: int) -> None:
+    sample = scripted.gpu(0, 1)
+    for gpu in (sample, replace(sample, throttle=("hardware thermal",)), GpuSample(index=0, name="bare")):
+        assert lines.width(gpu_line(gpu, columns)) <= columns
+    shown = text([gpu_line(sample, columns)])
+    assert ("1 695 MHz" in shown) == (columns >= 110)
+    assert ("PCIe" in shown) == ("fan 45 %" in shown) == ("GeForce RTX 3090" in shown) == (columns >= 150)

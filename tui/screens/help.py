@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import groupby
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,6 +12,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from gputrain.tui.figures import FIGURES
 from gputrain.tui.keys import Key
 from gputrain.tui.lines import to_ascii
 from gputrain.tui.metrics import METRICS
@@ -39,17 +39,26 @@ def _help(keys: Sequence[Key], panels: Collection[str]) -> Text:
     if "hints" in panels:
         text.append("\nHints\n", style="bold")
         text.append("  What is wrong, how that is known, and → what to do. ● note, ▲ warning, ▲ critical.\n")
-    explained = [metric for metric in METRICS.values() if metric.panel in panels]
-    for panel, metrics in groupby(explained, key=lambda metric: metric.panel):
+    for panel, figures in _figures(panels).items():
         text.append(f"\n{panel.capitalize()}\n", style="bold")
-        for metric in metrics:
-            unit = f" [{metric.unit}]" if metric.unit else ""
-            text.append(f"  {metric.title}{unit}  ", style="bold")
-            text.append(f"{metric.help}\n")
-            text.append(f"      from: {metric.source}\n", style="dim")
-            if metric.advice:
-                text.append(f"      good: {metric.advice}\n")
+        for title, what, source, advice in figures:
+            text.append(f"  {title}  ", style="bold")
+            text.append(f"{what}\n")
+            text.append(f"      from: {source}\n", style="dim")
+            if advice:
+                text.append(f"      good: {advice}\n")
     return text
+
+
+def _figures(panels: Collection[str]) -> dict[str, list[tuple[str, str, str, str]]]:
+    """What is shown in each of `panels`: title, meaning, source, what is good."""
+    found: dict[str, list[tuple[str, str, str, str]]] = {}
+    for metric in METRICS.values():
+        title = f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
+        found.setdefault(metric.panel, []).append((title, metric.help, metric.source, metric.advice))
+    for figure in FIGURES:
+        found.setdefault(figure.panel, []).append(figure[1:])
+    return {panel: figures for panel, figures in found.items() if panel in panels}
 
 
 class HelpScreen(ModalScreen[None]):

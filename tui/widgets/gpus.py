@@ -52,12 +52,15 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
         return (*start, (unreadable(gpu), "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
     used, full = gpu.utilization, vram_percent(gpu)
     lowered = throttle(gpu)
+    start = (*start, (pad(plain(gpu.name, 60), 24) + " ", "dim")) if columns >= 150 else start
     tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
     tail += [(right(words.celsius(gpu.temperature), 6), role("temperature", gpu.temperature)), (" ", "text")]
     if columns >= 72:
         tail.append((pad(lowered[0] if lowered else "", 14), lowered[1] if lowered else "dim"))
     elif lowered is not None and lowered[1] != "dim":
         tail.append(("SLOWED", lowered[1]))
+    if columns >= 110:
+        tail += _rates(gpu, columns >= 150)
     # NVML has no utilization for a GPU that is divided into instances.
     told = "MIG" if gpu.mig and used is None else words.percent(used)
     figures = [(right(told, 6), role("gpu", used)), ("  ", "text")]
@@ -73,6 +76,20 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
         ("  ", "text"),
         *tail,
     )
+
+
+def _rates(gpu: GpuSample, wide: bool) -> list[Span]:
+    """Clock and, where there is room, fan and PCIe traffic, each in cells of its own."""
+    clock = f"{words.whole(gpu.sm_clock)} MHz" if gpu.sm_clock is not None else ""
+    spans: list[Span] = [(right(clock, 10), "dim")]
+    if wide:
+        fan = f"fan {words.percent(gpu.fan)}" if gpu.fan is not None else ""
+        known = gpu.pcie_rx is not None or gpu.pcie_tx is not None
+        bus = (
+            f"PCIe ↓{right(words.byte_rate(gpu.pcie_rx), 9)} ↑{right(words.byte_rate(gpu.pcie_tx), 9)}" if known else ""
+        )
+        spans += [("  ", "text"), (pad(fan, 10), "dim"), (pad(bus, 26), "dim")]
+    return spans
 
 
 def gpu_block(gpu: GpuSample, columns: int) -> list[Line]:

@@ -51,7 +51,8 @@ def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
     drawn.append(_owners(view, sample, columns))
     drawn.append(_load(sample, columns))
     if sample.throttled_share:
-        drawn.append(line((f"cgroup quota ran out in {words.share(sample.throttled_share)} of periods", "warn")))
+        part = line((f"throttled {words.share(sample.throttled_share)}", "warn"))
+        drawn.append(groups(columns, part, line(("of the cgroup's periods", "dim"))))
     return [*drawn[:rows], *trend(view, "cpu", columns, rows - len(drawn))]
 
 
@@ -106,11 +107,12 @@ def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
     if sample.ram_total is not None and sample.ram_available is not None:
         taken = sample.ram_total - sample.ram_available
     percent = taken / sample.ram_total * 100 if taken is not None and sample.ram_total else None
+    own = sample.run_pss if sample.run_pss is not None else sample.run_rss
     drawn = [
         meter("used", "ram", percent, words.of_size(taken, sample.ram_total), columns),
         groups(
             columns,
-            line((f"{plain(view.subject, 24)} ", "dim"), words.size(sample.run_rss)) if view.subject else (),
+            line((f"{plain(view.subject, 24)} ", "dim"), words.size(own)) if view.subject else (),
             line(("cached ", "dim"), words.size(sample.ram_cached)),
         ),
         groups(

@@ -138,12 +138,19 @@ def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: in
             figures += fit(row, each)
         else:
             figures += fit(line((stage.figure, mark)), each)
-        details += fit(line(("▲ bottleneck", "bad") if marked else (stage.detail, "dim")), each)
+        details += fit(line(("▲ bottleneck", "bad") if marked else (_whole(stage.detail, each), "dim")), each)
         if number < len(found) - 1:
             titles.append((" " * gap, "text"))
             figures.append(("─" * (gap - 3) + "▶  ", "dim"))
             details.append((" " * gap, "text"))
     return [tuple(titles), tuple(figures), tuple(details)]
+
+
+def _whole(detail: str, columns: int) -> str:
+    """`detail` without those of its last parts that would be cut off."""
+    while len(detail) > columns and ", " in detail:
+        detail = detail.rpartition(", ")[0]
+    return detail
 
 
 def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> Line:

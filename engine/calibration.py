@@ -68,6 +68,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """Images per second while validating; None without validation images."""
     seconds: float
     """How long measuring took."""
+    others: float | None = None
+    """Cores that other programs kept busy meanwhile; None: not known."""
     version: int = VERSION
 
 

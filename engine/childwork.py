@@ -1,6 +1,6 @@
-"""Work that needs torch, done by a child process: an order in, progress and one result out, as JSON.
+"""Work that needs torch, done by a child process: an order in, progress and one result out, as JSON lines.
 
-The child imports torch so that this process need not, and is ended whatever happens here.
+The child imports torch so that this process need not, and ends with this one, however that ends.
 """
 
 from __future__ import annotations
@@ -79,8 +79,9 @@ def _converse(child: subprocess.Popen[bytes], order: bytes, result: type[Result]
     listener = threading.Thread(target=lambda: said.extend(errors), name="child-errors", daemon=True)
     listener.start()
     with contextlib.suppress(BrokenPipeError):  # it has died already, and is asked why below
-        child.stdin.write(order)
-        child.stdin.close()
+        # Left open: the child ends when it is closed, which the kernel does too if this process is killed.
+        child.stdin.write(order + b"\n")
+        child.stdin.flush()
     for line in child.stdout:
         match _reply(line):
             case Progress(text):

@@ -16,6 +16,8 @@ from gputrain.engine.foretold import Forecast, Limiter
 
 _LEAST_SPREAD = 0.07
 """Half-width of the forecast's range at least: runs of the same settings differ by about so much."""
+_MOST_SPREAD = 0.9
+"""The same at most: a measurement that varied more says only that little is known."""
 _FITS_RAM = 0.8
 """Share of the available memory up to which files stay in the page cache after the first epoch."""
 _VRAM_SHARE = 0.92
@@ -38,7 +40,7 @@ def forecast(made: Calibration, values: Mapping[str, Any], *, memory: int | None
         rates["disk"] = disk / factor
     limiter = min(rates, key=lambda name: rates[name])
     rate = rates[limiter] * factor
-    spread = max(_LEAST_SPREAD, made.spread / made.together)
+    spread = min(_MOST_SPREAD, max(_LEAST_SPREAD, made.spread / made.together))
     low, high = rate * (1 - spread), rate * (1 + spread)
     batch = min(values["batch_size"], made.train_images)
     images = made.train_images // batch * batch

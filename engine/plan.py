@@ -25,6 +25,8 @@ DEFAULT = "default"
 """Origin of a setting that nobody set."""
 THIS_MACHINE = "this machine"
 """Origin of a setting that was adjusted."""
+CROWDED = 0.2
+"""Cores that others used during a calibration, over the usable ones, from which its plans say so."""
 COMFORT = 0.8
 """Share of a memory above which the plan warns, and to which its advice leads."""
 
@@ -113,7 +115,7 @@ def make_plan(
         warnings=tuple(draft.warnings),
         refuses=tuple(draft.refusals),
         forceable=tuple(draft.estimated),
-        facts=(*_facts(draft, ram, vram, updates, eta), *_speed(foretold, calibrations, values)),
+        facts=(*_facts(draft, ram, vram, updates, eta), *_speed(foretold, made, calibrations, values)),
         scaling=budget.scale_table(values),
         forecast=foretold,
     )
@@ -132,15 +134,21 @@ def _eta(foretold: Forecast) -> Eta:
 
 
 def _speed(
-    foretold: Forecast | None, calibrations: Sequence[Calibration], values: Mapping[str, Any]
+    foretold: Forecast | None,
+    made: Calibration | None,
+    calibrations: Sequence[Calibration],
+    values: Mapping[str, Any],
 ) -> tuple[tuple[str, str], ...]:
     """What calibrations say of the speed; nothing where there are none."""
-    if foretold is not None:
+    if foretold is not None and made is not None:
         parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
         if foretold.disk is not None:
             parts += f", disk {foretold.disk:.0f}"
         limit = f"limited by {LIMITERS[foretold.limiter]} (alone: {parts})"
         facts = [("speed", f"{foretold.low:.0f} to {foretold.high:.0f} img/s, {limit}")]
+        if made.others is not None and made.others > CROWDED * made.usable_cores:
+            text = f"while other programs used {made.others:.1f} cores: calibrate again without them"
+            facts.append(("measured", text))
         if foretold.largest_batch is not None:
             facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
         return tuple(facts)

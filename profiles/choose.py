@@ -14,6 +14,7 @@ from gputrain.engine import calibrationstore, settings
 from gputrain.engine.adjust import Layer, pick_gpu, worker_limit
 from gputrain.engine.budget import DataFacts, Rate
 from gputrain.engine.errors import BadInput
+from gputrain.engine.imagefiles import count_images
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan, make_plan
 from gputrain.engine.units import GIB
@@ -59,9 +60,12 @@ def choose(
         layers.append(Layer("where you are", {"code_dir": "."}))
     layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
     wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in y.values.items()}}
+    missing = _missing_data(wanted)
+    if facts is None and wanted["dataset"] == "imagefolder" and wanted["data_dir"] and not missing:
+        facts = count_images(Path(wanted["data_dir"]), wanted["train_split"], wanted["val_split"])
     known = rate or _reference_rate(chosen_profile, chosen_preset, wanted, machine)
     made = calibrationstore.load(machine, chosen_recipe.name)
-    return make_plan(layers, machine, facts, known, refusals=_missing_data(wanted), calibrations=made)
+    return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
 
 
 def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[Layer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gputrain.engine.files import cache_home
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan
 
-_TOLD = ("images per update", "RAM", "VRAM", "time")
+_TOLD = ("images per update", "RAM", "VRAM", "speed", "largest batch", "time")
 """The plan's facts that belong to a check."""
 _RECOMMENDED = ("batch_size", "num_workers", "prefetch_factor", "precision")
 
@@ -70,4 +71,8 @@ def _run_lines(plan: Plan) -> list[Line]:
     ]
     lines += [Line("run", "adjusted", text, "note") for text in plan.adjustments]
     lines += [Line("run", "plan", text, "warning") for text in plan.warnings]
+    if plan.forecast is None and not plan.refuses:
+        data = f" --data {shlex.quote(config.data.data_dir)}" if config.data.data_dir else ""
+        command = f"gputrain-tui calibrate --recipe {shlex.quote(config.recipe or 'demo')}{data}"
+        lines.append(Line("run", "forecast", "none: no calibration holds for these settings", "note", (command,)))
     return lines + [Line("run", "plan", text, "problem") for text in plan.refuses]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.queues import Queue
@@ -14,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gputrain.engine.childwork import Done, Failed, Progress, Reply, Tell
-from gputrain.engine.errors import BadInput
+from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.events import Notice, PhaseChanged, decode
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
@@ -25,13 +28,16 @@ Order = TypeVar("Order", bound=Struct)
 Work = Callable[[Order, Reporter, Control, Tell], Struct]
 """Does the work of an order; may import torch, which nothing before it does. Returns the result."""
 
+_GRACE = 5.0
+
 _printing = threading.Lock()
 """Two threads print; their lines must not mix."""
 
 
 def serve(order_type: type[Order], work: Work[Order]) -> None:
     """Do `work` on the order that standard input holds."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=order_type)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=order_type)
+    threading.Thread(target=_end_with_asker, name="asker", daemon=True).start()
     context = multiprocessing.get_context("spawn")
     outbox: Queue[bytes] = context.Queue()
     inbox, other_end = context.Pipe(duplex=False)
@@ -54,6 +60,15 @@ def serve(order_type: type[Order], work: Work[Order]) -> None:
     other_end.close()
     outbox.put(b"")
     reporter.close()
+
+
+def _end_with_asker() -> None:
+    """Standard input ends when whoever asked is gone or wants no answer any more."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    # The signal leaves a mark, which is looked at between two steps: some take long.
+    time.sleep(_GRACE)
+    os._exit(EXIT_FAILED)
 
 
 def _pass_on(outbox: Queue[bytes]) -> None:

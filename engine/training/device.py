@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ import torch
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
+from gputrain.engine.machine import usable_cores
+from gputrain.engine.monitor.cgroup import find_cgroup
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
@@ -51,7 +53,7 @@ def set_up(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
         compute = Compute(torch.device("cpu"), _cpu_name(), _cpu_precision(config, notice))
         # The loader's workers decode beside the step; the scheduler shares the cores between them, and
         # fewer threads for the step left cores idle whenever the queue was full.
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
+        torch.set_num_threads(max(1, math.ceil(usable_cores(find_cgroup()))))
     torch.backends.cudnn.benchmark = config.speed.cudnn_benchmark
     torch.backends.cuda.matmul.allow_tf32 = config.speed.tf32
     torch.backends.cudnn.allow_tf32 = config.speed.tf32

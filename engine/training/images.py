@@ -12,11 +12,10 @@ import numpy.typing as npt
 import torch
 
 from gputrain.engine.errors import BadInput, did_you_mean
+from gputrain.engine.imagefiles import EXTENSIONS
 from gputrain.engine.text import plain
 from gputrain.engine.training.userset import UserSet
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
-"""What counts as an image: torchvision's list, and GIF (its first frame)."""
 PROGRESS_EVERY = 10_000
 """Images between two calls of a scan's `progress`."""
 

@@ -15,6 +15,7 @@ from gputrain.engine.training import peakmemory
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.loader import AnyLoader
+from gputrain.engine.training.others import OthersWatch
 from gputrain.engine.training.runparts import RunParts, Timing
 
 _SUPPLY, _STEP, _TOGETHER, _VALIDATION = 0.25, 0.15, 0.4, 0.05
@@ -24,7 +25,7 @@ _WARM_UP = 3
 
 def measure(order: Order, parts: RunParts) -> Calibration:
     """All measurements of `parts`. Raises BadInput, StopRequested, RuntimeError."""
-    began, seconds = time.perf_counter(), order.seconds
+    began, seconds, others = time.perf_counter(), order.seconds, OthersWatch()
     supply, decode_rate, file_bytes = _supply(parts, _SUPPLY * seconds)
     steps = _steps(parts, _STEP * seconds)
     together = _together(parts, _TOGETHER * seconds)
@@ -52,6 +53,7 @@ def measure(order: Order, parts: RunParts) -> Calibration:
         spread=together.spread,
         validation=validation,
         seconds=time.perf_counter() - began,
+        others=others.cores(),
     )
 
 

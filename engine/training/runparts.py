@@ -100,7 +100,11 @@ class RunParts:
                 batches.close()
 
     def do(self, batch: DeviceBatch) -> int:
-        """One step of the training loop, without a change of the weights; returns the number of images."""
+        """One step of the training loop, without a change of the weights; returns the number of images.
+
+        Raises StopRequested.
+        """
+        self._control.raise_if_stopped()
         every = self.config.optim.accumulation_steps
         with self.clock.computing("prepare"):
             prepared = self.feed.prepare(batch)

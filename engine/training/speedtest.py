@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def _torchvision_error() -> str:
 def _matmuls(device: str) -> Iterator[tuple[str, float]]:
     """Operations per second of a square matrix product in each precision that the device has."""
     if device == "cpu":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0))))
+        torch.set_num_threads(max(1, math.ceil(inspect_machine().usable_cores)))
         yield "fp32", _matmul("cpu", torch.float32, _CPU_SIDE)
         yield "bf16", _matmul("cpu", torch.bfloat16, _CPU_SIDE)
         return

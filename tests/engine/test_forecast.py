@@ -30,6 +30,11 @@ def test_a_measurement_that_varied_much_gives_a_wide_range() -> None:
     assert [foretold.low, foretold.high] == pytest.approx([285, 475])
 
 
+def test_the_range_stays_above_nothing_however_much_the_measurement_varied() -> None:
+    foretold = of(made(spread=1000.0))
+    assert [foretold.low, foretold.high] == pytest.approx([38, 722])
+
+
 @pytest.mark.parametrize(
     ("workers", "limiter", "rate"),
     [

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import msgspec
 import pytest
-from fakes.calibrations import MADE, VALUES
+from fakes.calibrations import MADE, VALUES, made
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -300,6 +301,8 @@ MACHINES = st.builds(
 ) | st.just(CPU)
 
 
+# No example is slow by itself; a busy machine makes any of them so.
+@hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @given(st.fixed_dictionaries({}, optional=SIZES), MACHINES, st.booleans())
 def test_any_plan_can_be_made_and_planned_again_without_another_change(
     values: dict[str, Any], machine: Machine, own: bool
@@ -328,6 +331,14 @@ def test_a_calibration_gives_speed_limiter_times_and_a_batch_that_fits() -> None
     assert said["VRAM"] == "5.0 GiB of 24 GiB"
     assert plan.vram is not None
     assert [part.name for part in plan.vram.parts] == ["measured"]
+
+
+@pytest.mark.parametrize(("others", "told"), [(None, False), (1.5, False), (2.0, True)])
+def test_a_calibration_beside_other_programs_is_told(others: float | None, told: bool) -> None:
+    layer = Layer("recipe demo", VALUES)
+    facts = dict(make_plan([layer], gpu(cores=8.0), calibrations=[made(others=others)]).facts)
+    text = "while other programs used 2.0 cores: calibrate again without them"
+    assert facts.get("measured") == (text if told else None)
 
 
 def test_measured_memory_refuses_a_batch_that_the_table_does_not_know() -> None:

@@ -14,7 +14,7 @@ from gputrain.engine.machine import inspect_machine
 from gputrain.engine.text import plain
 from gputrain.tui.planning import plan_of
 
-_TOLD = ("device", "speed", "largest batch", "time")
+_TOLD = ("device", "speed", "measured", "largest batch", "time")
 
 
 def run(options: argparse.Namespace) -> int:

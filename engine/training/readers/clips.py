@@ -11,9 +11,10 @@ import numpy as np
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
+from gputrain.engine.imagefiles import EXTENSIONS
 from gputrain.engine.text import plain
 from gputrain.engine.training import images
-from gputrain.engine.training.images import EXTENSIONS, ImageSet, image_set
+from gputrain.engine.training.images import ImageSet, image_set
 from gputrain.engine.training.readers.reader import Data, Found
 from gputrain.engine.training.tasks.clips import CLASSES, ClipClassification
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from fakes.images import dark_and_light
 
@@ -39,6 +43,8 @@ def test_all_parts_are_measured_on_real_images(tmp_path: Path) -> None:
     assert made.together <= 1.5 * made.supply
     sizes = [file.stat().st_size for file in data.glob("train/*/*")]
     assert made.file_bytes == pytest.approx(sum(sizes), rel=0.2)
+    assert made.others is not None
+    assert made.others >= 0
     assert made.settings == signature(flatten(wanted))
     assert made.machine == calibrationstore.machine_key(machine)
     assert {"reading files", "measuring the workers", "measuring the step", "measuring validation"} <= set(told)
@@ -50,6 +56,28 @@ def test_data_that_cannot_be_used_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(BadInput, match="train"):
         calibrate(config(tmp_path), inspect_machine(), seconds=1.0, tell=lambda _text: None)
+
+
+def test_a_child_ends_with_who_asked_it(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\nimport time; time.sleep(100)"
+    )
+    code = (
+        "from gputrain.engine import settings; from gputrain.engine.calibrating import calibrate;"
+        "from gputrain.engine.machine import inspect_machine;"
+        "calibrate(settings.build({}), inspect_machine(), seconds=1.0, tell=lambda text: print(text, flush=True))"
+    )
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE
+    ) as asker:
+        pid = tmp_path / "pid"
+        while not (pid.exists() and pid.read_text()):
+            assert asker.poll() is None
+            time.sleep(0.02)
+        child = psutil.Process(int(pid.read_text()))
+        asker.kill()
+    child.wait(60)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,7 @@ DEVICE = (
             _ON_GPU,
             Test(lambda s: s.wait, "data wait {} of the time", below=LITTLE),
             Test(lambda s: s.utilization, "GPU utilization {}", below=LOW_UTILIZATION, unit="percent"),
+            Test(lambda s: s.saving + s.validating, "saving and validating took {} of the time", below=MUCH),
         ),
         fixes.less_launching,
         "the same time per image with a batch twice as large",

@@ -13,13 +13,14 @@ from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Test
 
 CROWDED = 0.25
 """Share of the usable cores from which others are named."""
-DELAYED, THROTTLED, READING, LOCKED = 0.25, 0.05, 0.40, 0.30
+DELAYED, THROTTLED, READING, LOCKED = 0.25, 0.05, 0.30, 0.30
 BUSY, SLACK, AT_WORK = 0.85, 0.75, 0.60
 UNEVEN = 1.5
 """Standard deviation of the waits over their mean: a few long ones."""
 CACHED, COLD = 0.05, 0.30
 """Shares of the bytes read that came from a disk: below the first the page cache served them."""
 _SLOW = 4.0
+_SERVED = 0.15
 _IDLE_CORE = 0.4
 
 WAIT = Test(lambda s: s.wait, "the loop waited for data {} of the time", least=LITTLE)
@@ -161,6 +162,7 @@ NUMBER = (
         _WAS_BUSY,
         Test(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
         Test(lambda s: s.idle_cores, "{} cores were idle", least=_IDLE_CORE, unit="cores"),
+        Test(lambda s: s.starved or 0.0, "they wanted a core and had none {} of their time", below=_SERVED),
         Test(more_workers, "{} more workers would be of use", least=1, unit="count"),
         fix=fixes.few_workers,
         disproof="the same rate with more of them: then they wait for something in common",
@@ -189,10 +191,20 @@ EXPLAINS: dict[str, frozenset[str]] = {
 }
 """Causes that need not be asked any more when one was found: it would make them hold too."""
 
+
+def _is_handing_over(s: Signals) -> float:
+    """1 if the workers rest and every step waits about as long: the loop's own thread gets no core at once."""
+    rests = s.busy is not None and s.busy < 0.5
+    return float(rests and s.wait_cv is not None and s.wait_cv < 1.0)
+
+
 UNEXPLAINED = Cause(
     "data-wait",
     "The loop waits for data, and no cause is certain",
-    (Test(lambda s: s.wait, "the loop waited for data {} of the time", least=MUCH),),
+    (
+        Test(lambda s: s.wait, "the loop waited for data {} of the time", least=MUCH),
+        Test(_is_handing_over, "batches were {}ready, and the loop was late to take them", below=1, unit="yes"),
+    ),
     fixes.unexplained,
     "a run with other num_workers that is as fast",
     _cost,

@@ -97,7 +97,7 @@ class Window:
         seconds = sum(one.window_seconds for one in self._steps)
         if self._phase not in _AT_WORK or seconds < self._least:
             return None
-        parts = (self._of_steps(seconds), self._of_phases(), self._of_loader(), self._of_host(), self._of_gpu())
+        parts = (self._of_steps(seconds), self._of_phases(), self._of_loader(seconds), self._of_host(), self._of_gpu())
         signals = Signals(
             seconds=seconds,
             wait=sum(one.data_wait for one in self._steps) / seconds,
@@ -185,7 +185,8 @@ class Window:
             span += since
         return sum(end - start for start, end in list(stalls)[1:]) / span if span > 0 else 0.0
 
-    def _of_loader(self) -> dict[str, Any]:
+    def _of_loader(self, training: float) -> dict[str, Any]:
+        """`training`: seconds of the window's steps. While the loop does something else the workers soon rest."""
         if not self._loader:
             return {}
         newest = self._loader[-1]
@@ -194,12 +195,15 @@ class Window:
         disk = [one.disk_bytes for one in self._loader if one.disk_bytes is not None]
         slowest = max(self._loader, key=lambda one: one.slowest or 0.0)
         seconds, samples = sum(one.seconds for one in self._loader), sum(one.samples for one in self._loader)
+        busy = mean((one.busy, one.seconds) for one in self._loader)
+        if seconds > training and busy is not None:
+            busy, seconds = min(1.0, busy * seconds / training), training
         return {
             # Without workers the loop itself is counted as one.
             "workers": 0 if newest.kind == "inline" else newest.workers,
             "kind": newest.kind,
             "sample_rate": samples / seconds if seconds > 0 else None,
-            "busy": mean((one.busy, one.seconds) for one in self._loader),
+            "busy": busy,
             "cpu_ratio": mean((one.cpu_ratio, weight) for one, weight in worked),
             "run_delay": mean((one.run_delay, weight) for one, weight in worked),
             "read_share": mean((one.read_share, weight) for one, weight in worked),

@@ -138,7 +138,7 @@ def disk(costs: Costs, by: Draw) -> Setup:
 
 
 def _throttled(costs: Costs, by: Draw) -> Setup:
-    rate = 0.3 * costs.cores / costs.sample
+    rate = 0.12 * costs.cores / costs.sample
     setup = _starved(costs, by, rate, costs.cores, prefetch_factor=2)
     machine = MachineFault(read_bps=int(rate * costs.file_bytes))
     return replace(setup, sample=SampleFault(uncached=True), machine=machine)
@@ -261,7 +261,8 @@ def _pair(first: str, second: str) -> Fault:
         share = lost / (lost + beside.step)
         return replace(
             base,
-            settings={**base.settings, **({"pin_memory": False} if beside.copy else {})},
+            # A long queue would fill while the loop stalls, and hide the other fault.
+            settings={**base.settings, **({"prefetch_factor": 1} if beside.stall else {"pin_memory": False})},
             copy=base.step * share if beside.copy else 0.0,
             gap=base.step * share if beside.gap else 0.0,
             step=base.step * (1 - share),
@@ -304,7 +305,6 @@ REAL = {
     ),
     "disk": _fault(_real(lambda costs, by: SampleFault(read=by.dice.uniform(0.02, 0.04))), "disk", "cold-cache"),
     "lock": _fault(_real(lambda costs, by: SampleFault(locked=0.02), num_workers=4), "lock"),
-    "checkpoints": _fault(_real(_fine, checkpoint_steps=5, optimizer="adam", width=64), "checkpoints"),
     "validation": _fault(_real(_fine, val_split="train", max_steps=0, width=32), "validation"),
 }
 """With the real trainer on the CPU."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from made_events import second, started
 
@@ -12,6 +13,7 @@ from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import Window
 from gputrain.engine.events import (
     HardwareSample,
+    LoaderStats,
     Phase,
     PhaseChanged,
     Steps,
@@ -67,6 +69,24 @@ def test_without_a_quota_none_has_run_out() -> None:
     assert signals_after(range(11, 30), per_core=(1.0,) * 16).throttled == 0.0
     assert signals_after(range(11, 30), per_core=(1.0,) * 32).throttled is None, "a quota of 16 that tells nothing"
     assert signals_after(range(11, 30), per_core=(1.0,) * 32, throttled_share=0.2).throttled == pytest.approx(0.2)
+
+
+def test_workers_that_rest_while_the_run_saves_are_not_idle() -> None:
+    window = Window()
+    for event in started():
+        window.feed(event)
+    for at in range(11, 30, 2):
+        # One second of steps, then one of saving, in which the loader's clock goes on.
+        for event in second(float(at)):
+            whole = isinstance(event, LoaderStats)
+            window.feed(msgspec.structs.replace(event, seconds=2.0, busy=0.5) if whole else event)
+        window.feed(PhaseChanged(mono=at + 0.1, phase=Phase.SAVING))
+        window.feed(PhaseChanged(mono=at + 1.1, phase=Phase.TRAINING))
+    found = window.signals()
+    assert found is not None
+    assert found.busy == pytest.approx(1.0)
+    assert found.saving == pytest.approx(0.5)
+    assert found.sample_rate == pytest.approx(20)
 
 
 def test_the_gpu_is_the_one_that_cuda_names() -> None:

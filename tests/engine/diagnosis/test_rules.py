@@ -136,8 +136,21 @@ def test_the_wait_decides_how_grave_it_is(wait: float, severity: str) -> None:
     assert judged(GPU, wait=wait)["few-workers"].severity == severity
 
 
+def test_workers_that_wait_for_cores_do_not_call_for_more() -> None:
+    assert list(judged(GPU, run_delay=0.2, cpu_ratio=0.75)) == ["workers-at-limit"]
+
+
 def test_a_small_wait_without_a_cause_is_no_alarm() -> None:
     assert judged(GPU, wait=0.07, busy=0.3, wait_cv=0.4) == {}
+
+
+def test_batches_that_are_ready_are_no_wait_for_data() -> None:
+    assert judged(GPU, wait=0.14, busy=0.2, wait_cv=0.6) == {}
+    assert list(judged(GPU, wait=0.14, busy=0.8, wait_cv=0.6)) == ["data-wait"]
+
+
+def test_a_gpu_that_rests_while_the_run_saves_has_not_too_little_work() -> None:
+    assert list(judged(FED, utilization=60.0, saving=0.3)) == ["checkpoints"]
 
 
 def test_the_queue_that_is_proposed_lasts_as_long_as_the_slowest_sample() -> None:

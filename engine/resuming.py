@@ -61,6 +61,13 @@ def resume(run: RunDir, plan: Plan, wanted: str = LAST) -> tuple[RunDir, list[st
     return run, told
 
 
+def begin(plan: Plan) -> RunDir:
+    """Start a new run under `plan`. Raises BadInput, RuntimeError if the supervisor does not come up."""
+    if plan.refuses:
+        raise BadInput("; ".join(plan.refuses))
+    return launch.launch(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast)
+
+
 def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoints.Entry | None:
     """The checkpoint to go on from; None: the run never got to its first one. Raises BadInput."""
     if run.is_live():

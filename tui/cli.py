@@ -141,6 +141,7 @@ def _add_runs(commands: _Commands) -> None:
         "--sort", default="newest", metavar="KEY", help="newest, name, state, recipe, steps, speed, best, took"
     )
     runs.add_argument("-n", "--lines", type=count, metavar="N", help="at most N runs")
+    runs.add_argument("--screen", action="store_true", help="a screen to look through them and act on them")
     runs.add_argument("--json", action="store_true", help="one JSON object a line")
 
 

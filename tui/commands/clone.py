@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from gputrain.engine import launch, resuming, runs, settings
-from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.machine import inspect_machine
 from gputrain.tui.commands.watch import watch
 
@@ -18,14 +18,11 @@ def run(options: argparse.Namespace) -> int:
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     # From the beginning: to go on from a checkpoint there is resume.
     plan = resuming.plan_again(source, {"resume_from": "", **overrides}, inspect_machine())
-    if plan.refuses:
-        raise BadInput("; ".join(plan.refuses))
-    warnings = (*plan.adjustments, *plan.warnings)
     if not options.json:
-        for warning in warnings:
+        for warning in (*plan.adjustments, *plan.warnings):
             print(f"plan: {warning}", file=sys.stderr)
     try:
-        started = launch.launch(plan.config, plan.origins, warnings, plan.forecast)
+        started = resuming.begin(plan)
     except RuntimeError as error:
         print(f"gputrain-tui: {error}", file=sys.stderr)
         return EXIT_FAILED

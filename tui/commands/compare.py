@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -10,8 +11,8 @@ import msgspec
 from gputrain.engine import runs
 from gputrain.engine.errors import EXIT_FINISHED, BadInput, did_you_mean
 from gputrain.tui import comparing
-from gputrain.tui.commands.table import print_table
-from gputrain.tui.comparing import AXES, Compared
+from gputrain.tui.commands.table import table_lines
+from gputrain.tui.comparing import AXES, Axis, Compared
 
 ROWS = 10
 
@@ -29,14 +30,20 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(msgspec.json.encode(_as_json(compared)).decode())
         return EXIT_FINISHED
+    for line in comparison(compared, metric, options.over):
+        print(line)
+    return EXIT_FINISHED
+
+
+def comparison(compared: list[Compared], metric: str = "loss", axis: Axis = "step") -> Iterator[str]:
+    """The comparison as lines: settings that differ, figures, a curve."""
     labels = [one.label for one in compared]
     different = comparing.differences(compared)
-    print_table(("setting", *labels), different) if different else print("the settings are the same")
-    print()
-    print_table(("", *labels), comparing.figures(compared))
-    print()
-    print_table((f"{metric} by {options.over}", *labels), comparing.side_by_side(compared, metric, options.over, ROWS))
-    return EXIT_FINISHED
+    yield from table_lines(("setting", *labels), different) if different else ["the settings are the same"]
+    yield ""
+    yield from table_lines(("", *labels), comparing.figures(compared))
+    yield ""
+    yield from table_lines((f"{metric} by {axis}", *labels), comparing.side_by_side(compared, metric, axis, ROWS))
 
 
 def _metric(wanted: str, compared: list[Compared]) -> str:

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from gputrain.engine import runs
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput, did_you_mean
-from gputrain.engine.marks import Marks, read_marks
+from gputrain.engine.marks import read_marks
 from gputrain.engine.remote.listing import list_runs
 from gputrain.engine.remote.name import parse
-from gputrain.engine.runs import RunInfo, State, Status
+from gputrain.engine.runs import RunInfo, State
 from gputrain.engine.text import plain
 from gputrain.tui.commands.table import print_table
-from gputrain.tui.format import duration
+from gputrain.tui.runlist import HEADER, ORDERS, Row, cells, ordered, wanted
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the runs; returns 1 if another machine's cannot be had."""
+    if options.screen:
+        return _screen(options)
     try:
         found = _on_host(options.host) if options.host else runs.list_runs()
     except OSError as error:
         print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
         return EXIT_FAILED
-    rows = _sorted(_wanted([Row(info, read_marks(info.run)) for info in found], options), options.sort)
+    rows = _chosen([Row(info, read_marks(info.run)) for info in found], options)
     rows = rows[: options.lines]
     if options.json:
         for row in rows:
@@ -38,71 +37,34 @@ def run(options: argparse.Namespace) -> int:
     if not rows:
         print("no such runs" if found else "no runs yet; start one with: gputrain-tui train --recipe demo")
         return EXIT_FINISHED
-    print_table(HEADER, [_cells(row) for row in rows])
+    print_table(HEADER, [cells(row) for row in rows])
     return EXIT_FINISHED
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A run in the list, with what a person noted about it."""
+def _screen(options: argparse.Namespace) -> int:
+    if options.host or options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise BadInput("--screen needs a terminal, and is for the runs of this machine; leave it out for a list")
+    from gputrain.tui.app import GpuTrainApp
+    from gputrain.tui.screens.runs import RunsScreen
 
-    info: RunInfo
-    marks: Marks
-
-    @property
-    def name(self) -> str:
-        """The name that a person gave it; empty if none."""
-        return self.marks.name or (plain(self.info.status.name, 80) if self.info.status else "")
-
-    @property
-    def words(self) -> str:
-        """All text by which it can be found."""
-        status = self.info.status
-        recipe = f"{status.recipe} {status.profile}" if status else ""
-        return f"{self.info.run.id} {self.name} {' '.join(self.marks.tags)} {self.marks.note} {recipe}".lower()
+    app = GpuTrainApp(first=RunsScreen)
+    code = app.run()
+    if app.leaving is not None:
+        print(app.leaving.farewell)
+    return code if code is not None else EXIT_FAILED
 
 
-def _wanted(rows: list[Row], options: argparse.Namespace) -> list[Row]:
-    if options.state:
-        if options.state not in list(State):
-            raise BadInput(
-                f"--state must be one of {', '.join(State)}, got '{options.state}'{did_you_mean(options.state, State)}"
-            )
-        rows = [row for row in rows if row.info.status is not None and row.info.status.state == options.state]
-    for tag in options.tag:
-        rows = [row for row in rows if tag in row.marks.tags]
-    if options.find:
-        rows = [row for row in rows if all(word in row.words for word in options.find.lower().split())]
-    return rows
-
-
-_Key = Callable[[Status], float | str]
-_KEYS: dict[str, _Key] = {
-    "state": lambda status: status.state.value,
-    "recipe": lambda status: status.recipe,
-    "steps": lambda status: -status.step,
-    "speed": lambda status: -(status.images_per_second or 0.0),
-    "best": lambda status: -(status.best or 0.0),
-    "took": lambda status: -(_ended(status) - status.started),
-}
-
-
-def _sorted(rows: list[Row], key: str) -> list[Row]:
-    """`rows`, the newest first, by `key`; those that have no status come last."""
-    if key == "newest":
-        return rows
-    if key == "name":
-        return sorted(rows, key=lambda row: (not row.name, row.name.lower()))
-    if key not in _KEYS:
-        known = ("newest", "name", *_KEYS)
-        raise BadInput(f"--sort must be one of {', '.join(known)}, got '{plain(key, 40)}'{did_you_mean(key, known)}")
-    known_rows = [row for row in rows if row.info.status is not None]
-    return sorted(known_rows, key=lambda row: _KEYS[key](_status(row))) + [r for r in rows if r.info.status is None]
-
-
-def _status(row: Row) -> Status:
-    assert row.info.status is not None
-    return row.info.status
+def _chosen(rows: list[Row], options: argparse.Namespace) -> list[Row]:
+    if options.state and options.state not in list(State):
+        raise BadInput(
+            f"--state must be one of {', '.join(State)}, got '{options.state}'{did_you_mean(options.state, State)}"
+        )
+    if options.sort not in ORDERS:
+        raise BadInput(
+            f"--sort must be one of {', '.join(ORDERS)}, got '{plain(options.sort, 40)}'"
+            f"{did_you_mean(options.sort, ORDERS)}"
+        )
+    return ordered(wanted(rows, options.find or "", options.state or "", options.tag), options.sort)
 
 
 def _as_json(row: Row) -> dict[str, Any]:
@@ -116,29 +78,3 @@ def _on_host(text: str) -> list[RunInfo]:
     if name is None or name.run:
         raise BadInput(f"'{plain(text, 80)}': the runs on another machine are those of HOST: (with the colon)")
     return list_runs(name)
-
-
-HEADER = ("run", "name", "state", "epoch", "step", "img/s", "best", "took", "tags", "note or reason")
-
-
-def _ended(status: Status) -> float:
-    return status.ended or (status.heartbeat if status.state.over else time.time())
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    status, tags = row.info.status, " ".join(row.marks.tags)
-    run_id, name = plain(row.info.run.id, 60), "" if row.name in row.info.run.id else row.name
-    if status is None:
-        return (run_id, name, "unknown", "", "", "", "", "", tags, row.marks.note or "its status cannot be read")
-    return (
-        run_id,
-        name,
-        status.state.value,
-        f"{min(status.epoch + 1, status.epochs)}/{status.epochs}",
-        f"{status.step}/{status.total_steps}" if status.total_steps else str(status.step),
-        f"{status.images_per_second:.0f}" if status.images_per_second else "",
-        plain(f"{status.metric} {status.best:.4g}", 30) if status.best is not None else "",
-        duration(_ended(status) - status.started),
-        tags,
-        row.marks.note or (plain(status.reason, 120) if status.state is not State.FINISHED else ""),
-    )

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns; in a terminal the last one is cut to its width. Cells must be harmless text."""
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], limit: int | None = None) -> Iterator[str]:
+    """Aligned columns, each line cut to `limit` cells. Cells must be harmless text."""
     widths = [max(cell_len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in (header, *rows):
         line = "  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         if limit is not None and cell_len(line) > limit:
             line = set_cell_size(line, limit - 1) + "…"
+        yield line
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; in a terminal the last one is cut to its width. Cells must be harmless text."""
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in table_lines(header, rows, limit):
         print(line)

@@ -1,0 +1,82 @@
+"""The runs screen's dialogs: a line to type, a question, a text to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+
+class PromptScreen(ModalScreen[str | None]):
+    """Returns the line that was typed; None on Escape."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c", "cancel", "cancel", priority=True)]
+
+    def __init__(self, title: str, value: str = "", placeholder: str = "") -> None:
+        super().__init__()
+        self._title, self._value, self._placeholder = title, value, placeholder
+
+    def compose(self) -> ComposeResult:
+        """One input."""
+        with Vertical(classes="dialog wide") as dialog:
+            dialog.border_title = Text(self._title).markup
+            dialog.border_subtitle = "Enter takes it, Escape changes nothing"
+            yield Input(self._value, placeholder=self._placeholder, compact=True)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take the line."""
+        self.dismiss(event.value)
+
+    def action_cancel(self) -> None:
+        """Change nothing."""
+        self.dismiss(None)
+
+
+class ConfirmScreen(ModalScreen[bool]):
+    """A question that only the key y answers with yes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "yes"),
+        Binding("n,escape,q,enter,ctrl+c", "answer(False)", "no", priority=True),
+    ]
+
+    def __init__(self, question: str) -> None:
+        super().__init__()
+        self._question = question
+
+    def compose(self) -> ComposeResult:
+        """The question."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_subtitle = "y: yes · any of n, Enter, Escape: no"
+            yield Static(self._question, markup=False)
+
+    def action_answer(self, yes: bool) -> None:
+        """Close with the answer."""
+        self.dismiss(yes)
+
+
+class TextScreen(ModalScreen[None]):
+    """Lines to read; scrolls."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter,f10,ctrl+c", "close", "close", priority=True)]
+
+    def __init__(self, title: str, lines: Sequence[str]) -> None:
+        super().__init__()
+        self._title, self._lines = title, lines
+
+    def compose(self) -> ComposeResult:
+        """The text."""
+        with VerticalScroll(classes="dialog wide") as dialog:
+            dialog.border_title = Text(self._title).markup
+            dialog.border_subtitle = "Escape closes"
+            yield Static("\n".join(self._lines), markup=False)
+
+    def action_close(self) -> None:
+        """Back to the list."""
+        self.dismiss(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class UserLoader:
         )
         self._since = time.perf_counter()
         self._samples, self._wall, self._cpu = 0, 0.0, 0.0
+        self._running: Generator[Batch, None, None] | None = None
 
     def __len__(self) -> int:
         """See `BatchSource`."""
@@ -58,6 +59,11 @@ class UserLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See `BatchSource`. Raises BadInput with the place in the person's code that failed."""
+        self._end_epoch()
+        self._running = self._epoch(epoch, start)
+        return self._running
+
+    def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         indices = self._order(epoch)
         batches = order.Batches(indices, self._batch_size, self._train)
         self._keys[:] = [[(epoch, index) for index in batches.indices(at).tolist()] for at in range(start, len(self))]
@@ -113,9 +119,14 @@ class UserLoader:
 
     def close(self) -> None:
         """See `BatchSource`. The workers end with the loader's iterator."""
-        self._keys.clear()
+        self._end_epoch()
         # What keeps persistent workers is the loader's reference to its iterator.
         self._loader._iterator = None
+
+    def _end_epoch(self) -> None:
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
 
 class _Current:

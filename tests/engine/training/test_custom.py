@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from training_tools import CLASSES, draw_images, small_config, train
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import DataReady, LoaderStats, ModelReady, Validated
 from gputrain.engine.training import checkpoint
+from gputrain.engine.training.loader import make_loader
+from gputrain.engine.training.readers import custom
 
 DATA = '''
 import os
@@ -253,6 +256,19 @@ def test_a_sampler_chooses_what_is_learned(code: Path, images: Path, tmp_path: P
     assert result.of(ModelReady)[0].total_steps == 3 * 2
     bias = weights(tmp_path)["head.bias"]
     assert bias.argmax() == 0
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_workers_end_with_their_loader_in_mid_epoch(code: Path, images: Path, persistent: bool) -> None:
+    values = own(code, custom="mydata:both", num_workers=2, persistent_workers=persistent)
+    config = small_config(images, **values)
+    loader = make_loader(custom.read(config, lambda _: None).train, config, train=True, pin=False)
+    first = next(loader.epoch(0))
+    again = next(loader.epoch(0))
+    assert torch.equal(first.images, again.images)
+    assert len(multiprocessing.active_children()) == 2
+    loader.close()
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(

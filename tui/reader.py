@@ -12,8 +12,8 @@ from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.source import EventSource
 from gputrain.tui.store import RunStore
 
-FRAME_SECONDS = 0.5
-"""Shortest time between two snapshots: numbers that change faster can't be read, and cost bytes to send."""
+FRAME_SECONDS = 1.0
+"""Shortest time between two snapshots: the machine is sampled once a second, and what changes faster can't be read."""
 FRUGAL_SECONDS = 2.0
 """The same for ``--low-bandwidth``."""
 _READ_SECONDS = 0.5

@@ -77,6 +77,7 @@ async def opened(
     source: RunSource, size: tuple[int, int] = (120, 35), frugal: bool = False
 ) -> AsyncIterator[Pilot[int]]:
     app = GpuTrainApp(source, frugal=frugal)
+    app._frame_seconds = 0.1  # tests need not wait for eyes
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: dashboard(pilot).view.caught_up)
         await pilot.pause()

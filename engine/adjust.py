@@ -192,6 +192,9 @@ def _progressive(draft: Draft) -> None:
             f"progressive_start: {start} is not smaller than image_size ({size}); 0 trains at one size"
         )
         return
+    if draft.values["dataset"] == "custom":
+        draft.refusals.append(f"progressive_start: {progressive.OWN}")
+        return
     found = progressive.growth(draft.values)
     draft.notes["progressive_start"] = progressive.sentence(found, draft.values["epochs"])
     if draft.values["progressive_epochs"] > draft.values["epochs"]:

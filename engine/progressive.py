@@ -13,6 +13,7 @@ from typing import Any
 _SHARE = 0.75
 """Share of the epochs in which images grow when `progressive_epochs` does not say: the rest is at full size, as
 validation is."""
+OWN = "a data set of one's own makes its images itself, in one size; progressive_start=0"
 _STEP, _SMALL_STEP, _SMALL = 32, 8, 128
 """Sizes are multiples of 32 pixels, the stride of most networks, and each is a shape of its own to tune or compile;
 below 128 pixels of 8."""

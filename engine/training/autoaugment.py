@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from gputrain.engine.config import DataConfig, RunConfig
+from gputrain.engine.errors import BadInput
 from gputrain.engine.training import augment, autoaugment_kernels
 
 Floats = npt.NDArray[np.float64]
@@ -58,18 +59,17 @@ class Choices:
         return Choices(rows, values, self.parts)
 
 
-def magnitudes(policy: str, size: int) -> dict[str, Floats]:
-    """The magnitudes of each operation that has some, (BINS,), for images of `size` × `size`; before the sign."""
+def magnitudes(policy: str, height: int, width: int) -> dict[str, Floats]:
+    """The magnitudes of each operation that has some, (BINS,), for images of `height` × `width`; before the sign."""
     wide = policy == "trivialaugment"
-    shift = np.trunc(_steps(0, 32 if wide else _RANDAUGMENT_SHIFT * size))
     blend = _steps(0, 0.99 if wide else 0.9)
     shear = _steps(0, 0.99 if wide else 0.3)
     bits = np.round(8 - np.arange(BINS) / ((BINS - 1) / (6 if wide else 4)))
     return {
         "shear_x": shear,
         "shear_y": shear,
-        "translate_x": shift,
-        "translate_y": shift,
+        "translate_x": np.trunc(_steps(0, 32 if wide else _RANDAUGMENT_SHIFT * width)),
+        "translate_y": np.trunc(_steps(0, 32 if wide else _RANDAUGMENT_SHIFT * height)),
         "rotate": _steps(0, 135 if wide else 30),
         **dict.fromkeys(_BLENDS, blend),
         "posterize": bits,
@@ -82,15 +82,25 @@ def _steps(first: float, last: float) -> Floats:
     return torch.linspace(first, last, BINS).double().numpy()
 
 
-def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], size: int) -> Choices | None:
-    """The choices for the images at `indices`, which are `size` × `size`; None where the settings want none."""
+def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], images: torch.Tensor) -> Choices | None:
+    """The choices for `images`, which are those at `indices`; None where the settings want none.
+
+    Raises BadInput for images of one's own that are no uint8 (N, 3, H, W).
+    """
     data = config.data
     if data.auto_augment == "none":
         return None
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        shape = ", ".join(str(side) for side in images.shape[1:])
+        raise BadInput(
+            f"auto_augment: {data.auto_augment} changes uint8 images of 3 colours, and the data set gives "
+            f"{str(images.dtype).removeprefix('torch.')} of ({shape}); return uint8, or set auto_augment=none"
+        )
+    height, width = images.shape[2:]
     rounds = data.randaugment_ops if data.auto_augment == "randaugment" else 1
     draws = augment.uniforms(config.seed, epoch, indices, rounds * _DRAWS, augment.AUTO)
     draws = draws.reshape(len(indices), rounds, _DRAWS)
-    tables = [_round(data, draws[:, number], size) for number in range(rounds)]
+    tables = [_round(data, draws[:, number], height, width) for number in range(rounds)]
     return Choices(
         torch.from_numpy(np.stack([rows for rows, _, _ in tables])),
         torch.from_numpy(np.stack([values for _, values, _ in tables]).astype(np.float32)),
@@ -98,7 +108,9 @@ def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], size: in
     )
 
 
-def _round(data: DataConfig, draws: Floats, size: int) -> tuple[npt.NDArray[np.int64], Floats, tuple[Part, ...]]:
+def _round(
+    data: DataConfig, draws: Floats, height: int, width: int
+) -> tuple[npt.NDArray[np.int64], Floats, tuple[Part, ...]]:
     """Rows, values and parts of one round."""
     operation = (draws[:, _OPERATION] * len(OPERATIONS)).astype(int)
     step = (draws[:, _BIN] * BINS).astype(int)
@@ -109,14 +121,14 @@ def _round(data: DataConfig, draws: Floats, size: int) -> tuple[npt.NDArray[np.i
     rows = np.argsort(operation, kind="stable")
     values = np.zeros((len(draws), 6))
     parts: list[Part] = []
-    known = magnitudes(data.auto_augment, size)
+    known = magnitudes(data.auto_augment, height, width)
     for number, name in enumerate(OPERATIONS):
         start, stop = np.searchsorted(operation[rows], (number, number + 1)).tolist()
         if start == stop or name == "identity":
             continue
         here = rows[start:stop]
         if name in known:
-            values[start:stop] = _values(name, known[name][step[here]], sign[here], size)
+            values[start:stop] = _values(name, known[name][step[here]], sign[here], height, width)
         kernel = "affine" if name in _AFFINE else name
         if parts and parts[-1].kernel == kernel:
             start = parts.pop().start
@@ -124,24 +136,27 @@ def _round(data: DataConfig, draws: Floats, size: int) -> tuple[npt.NDArray[np.i
     return rows.astype(np.int64), values, tuple(parts)
 
 
-def _values(name: str, magnitude: Floats, sign: Floats, size: int) -> Floats:
+def _values(name: str, magnitude: Floats, sign: Floats, height: int, width: int) -> Floats:
     """What the kernel of operation `name` needs, (n, 6): a matrix, or a number, one minus it, and zeros."""
     if name in _AFFINE:
-        return _matrices(name, sign * magnitude, size / 2)
+        return _matrices(name, sign * magnitude, height / 2, width / 2)
     values = np.zeros((len(magnitude), 6))
     values[:, 0] = 1 + sign * magnitude if name in _BLENDS else magnitude
     values[:, 1] = 1 - values[:, 0]
     return values
 
 
-def _matrices(name: str, by: Floats, half: float) -> Floats:
-    """From a place in the result to the place in the image that it shows, in pixels from the centre: rows of 2 × 3."""
+def _matrices(name: str, by: Floats, up: float, left: float) -> Floats:
+    """From a place in the result to the place in the image that it shows, in pixels from the centre: rows of 2 × 3.
+
+    The centre is `up` from the upper edge and `left` from the left one.
+    """
     one, none = np.ones_like(by), np.zeros_like(by)
     match name:
         case "shear_x":  # the upper edge stays
-            rows = (one, by, by * half, none, one, none)
+            rows = (one, by, by * up, none, one, none)
         case "shear_y":  # the left edge stays
-            rows = (one, none, none, by, one, by * half)
+            rows = (one, none, none, by, one, by * left)
         case "translate_x":
             rows = (one, none, -by, none, one, none)
         case "translate_y":

@@ -123,7 +123,7 @@ class Feed:
         mix = auto = None
         if self._train:
             mix = mixing.draw_mix(self._config, batch.epoch, batch.number, side)
-            auto = autoaugment.draw(self._config, batch.epoch, samples, side)
+            auto = autoaugment.draw(self._config, batch.epoch, samples, batch.images)
         if self._stream is None:
             return DeviceBatch(batch.images, batch.labels.clone(), changes, auto, mix, indices, None, 0)
         device, size = self._compute.device, batch.images.nbytes

@@ -43,6 +43,8 @@ def checked_growth(network: nn.Module, config: RunConfig, flops: float | None, g
     """
     growth = progressive.growth(settings.flatten(config))
     small = growth.at(0)
+    if small != growth.size and config.data.dataset == "custom":
+        raise BadInput(f"progressive_start: {progressive.OWN}")
     if small != growth.size and flops is not None and flops_per_image(network, small, group) is None:
         raise BadInput(
             f"progressive_start: {config.model.model} does not take images of {small} × {small}; "

@@ -97,6 +97,8 @@ def test_the_plan_refuses_and_warns() -> None:
     assert plan_of(progressive_start=224).refuses == (
         "progressive_start: 224 is not smaller than image_size (224); 0 trains at one size",
     )
+    (refused,) = [text for text in plan_of(progressive_start=128, dataset="custom").refuses if "progressive" in text]
+    assert refused.startswith("progressive_start: a data set of one's own makes its images itself")
     warnings = plan_of(progressive_start=128, progressive_epochs=20, compile=True).warnings
     assert any("the run ends at 192 pixels, before image_size (224)" in text for text in warnings)
     assert any("compile: each of the 4 image sizes is compiled" in text for text in warnings)

@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from gputrain.engine import settings
 from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
 from gputrain.engine.training import augment, autoaugment, autoaugment_kernels
 from gputrain.engine.training.autoaugment import BINS, OPERATIONS
 from gputrain.engine.training.batches import Batch
@@ -24,6 +25,7 @@ from gputrain.engine.training.timing import Clock
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 SIDE = 40
+BLANK = torch.zeros((1, 3, SIDE, SIDE), dtype=torch.uint8)
 POLICIES = ("randaugment", "trivialaugment")
 THEIRS: dict[str, Any] = {"randaugment": RandAugment(), "trivialaugment": TrivialAugmentWide()}
 NAMES = {
@@ -86,7 +88,7 @@ def by_us(batch: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
     count = len(batch)
     known = np.full(count, abs(magnitude))
     sign = np.full(count, -1.0 if magnitude < 0 else 1.0)
-    values = autoaugment._values(name, known, sign, batch.shape[3])
+    values = autoaugment._values(name, known, sign, *batch.shape[2:])
     kernel = "affine" if name in autoaugment._AFFINE else name
     parts = () if name == "identity" else (autoaugment.Part(kernel, 0, count),)
     rows = torch.arange(count)[None]
@@ -97,7 +99,7 @@ def by_us(batch: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
 def test_operations_and_magnitudes_are_torchvisions() -> None:
     assert {NAMES[name] for name in OPERATIONS} == set(THEIRS["randaugment"]._AUGMENTATION_SPACE)
     for policy in POLICIES:
-        ours = autoaugment.magnitudes(policy, 224)
+        ours = autoaugment.magnitudes(policy, 224, 224)
         for name in OPERATIONS:
             make, _ = THEIRS[policy]._AUGMENTATION_SPACE[NAMES[name]]
             theirs = make(BINS, 224, 224)
@@ -115,7 +117,7 @@ def test_each_operation_equals_torchvisions(name: str, policy: str) -> None:
     """At each magnitude and sign: the same bytes, or for sums that are rounded in another order at most 1 beside."""
     batch = images(8)
     before = batch.clone()
-    steps = autoaugment.magnitudes(policy, SIDE).get(name, np.zeros(1))
+    steps = autoaugment.magnitudes(policy, SIDE, SIDE).get(name, np.zeros(1))
     signs = (1, -1) if name in (*autoaugment._AFFINE, *autoaugment._BLENDS) else (1,)
     for step in steps[::3].tolist():
         for sign in signs:
@@ -171,7 +173,7 @@ def test_an_image_gets_what_was_drawn_for_it(policy: str) -> None:
     found = made(indices, policy)
     rounds = 2 if policy == "randaugment" else 1
     draws = augment.uniforms(11, 3, np.array(indices), 3 * rounds, augment.AUTO)
-    tables = autoaugment.magnitudes(policy, SIDE)
+    tables = autoaugment.magnitudes(policy, SIDE, SIDE)
     seen: Counter[str] = Counter()
     for at, image in enumerate(images(48)):
         expected = image
@@ -201,19 +203,19 @@ def test_an_images_changes_belong_to_it_alone(policy: str) -> None:
 
 
 def test_each_operation_is_as_likely_as_any_other() -> None:
-    chosen = autoaugment.draw(config(), 0, np.arange(14_000), SIDE)
+    chosen = autoaugment.draw(config(), 0, np.arange(14_000), BLANK)
     assert chosen is not None
     counts = {part.kernel: part.stop - part.start for part in chosen.parts[0]}
     assert set(counts) == set(autoaugment_kernels.KERNELS)
     # Six standard deviations of a thousand are 183, of five thousand 340.
     assert all(abs(count - (5000 if kernel == "affine" else 1000)) < 345 for kernel, count in counts.items())
     assert sorted(chosen.rows[0].tolist()) == [*range(14_000)]
-    assert autoaugment.draw(config("none"), 0, np.arange(4), SIDE) is None
+    assert autoaugment.draw(config("none"), 0, np.arange(4), BLANK) is None
 
 
 def test_an_epoch_and_a_round_draw_their_own() -> None:
     def operations(epoch: int, **changes: Any) -> list[list[int]]:
-        chosen = autoaugment.draw(config("randaugment", **changes), epoch, np.arange(64), SIDE)
+        chosen = autoaugment.draw(config("randaugment", **changes), epoch, np.arange(64), BLANK)
         assert chosen is not None
         return chosen.rows.tolist()
 
@@ -236,8 +238,8 @@ def test_strength_zero_changes_no_shape() -> None:
 
 def test_images_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """RandAugment's shifts follow the size of the batch, which grows under progressive resizing."""
-    small = autoaugment.magnitudes("randaugment", 100)["translate_x"][30]
-    assert (small, autoaugment.magnitudes("randaugment", 331)["translate_x"][30]) == (45, 150)
+    small = autoaugment.magnitudes("randaugment", 8, 100)["translate_x"][30]
+    assert (small, autoaugment.magnitudes("randaugment", 331, 8)["translate_y"][30]) == (45, 150)
     assert made([*range(6)], "randaugment", size=24).shape[2:] == (24, 24)
 
 
@@ -252,7 +254,7 @@ def test_validation_images_stay_as_they_are() -> None:
 
 def test_nothing_waits_for_the_device() -> None:
     """Tensors without data: whatever asks for a value or for a size that depends on one, as .item() does, raises."""
-    chosen = autoaugment.draw(config("randaugment"), 0, np.arange(400), SIDE)
+    chosen = autoaugment.draw(config("randaugment"), 0, np.arange(400), BLANK)
     assert chosen is not None
     assert {part.kernel for part in chosen.parts[0]} == set(autoaugment_kernels.KERNELS)
     meta = torch.device("meta")
@@ -260,3 +262,22 @@ def test_nothing_waits_for_the_device() -> None:
     assert (found.shape, found.dtype) == ((400, 3, 8, 8), torch.uint8)
     with pytest.raises((RuntimeError, NotImplementedError)):
         found.amax().item()
+
+
+@pytest.mark.parametrize("name", autoaugment._AFFINE)
+def test_wide_and_high_images(name: str) -> None:
+    """As data sets of one's own give them: shears keep the edge, turns the centre, of these sides too."""
+    for height, width in ((24, 41), (50, 17)):
+        batch = torch.from_numpy(np.array(picture(width, height))).permute(2, 0, 1)[None]
+        steps = autoaugment.magnitudes("randaugment", height, width)[name]
+        theirs = THEIRS["randaugment"]._AUGMENTATION_SPACE[NAMES[name]][0](BINS, height, width)
+        assert int(steps[-1]) == int(theirs[-1])
+        found, expected = by_us(batch, name, float(steps[20])), by_torchvision(batch, name, float(steps[20]))
+        assert (found.int() - expected.int()).abs().max() <= 1
+
+
+def test_images_that_it_cannot_change_are_named() -> None:
+    with pytest.raises(BadInput, match=r"auto_augment: .* gives float32 of \(3, 40, 40\); return uint8"):
+        autoaugment.draw(config(), 0, np.arange(1), BLANK.float())
+    with pytest.raises(BadInput, match=r"gives uint8 of \(1, 40, 40\)"):
+        autoaugment.draw(config(), 0, np.arange(1), BLANK[:, :1])

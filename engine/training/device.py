@@ -11,10 +11,12 @@ from typing import Literal
 
 import torch
 
+from gputrain.engine.adjust import why_no_gpu
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.machine import usable_cores
+from gputrain.engine.machine import Machine, inspect_machine, usable_cores
 from gputrain.engine.monitor.cgroup import find_cgroup
+from gputrain.engine.torchfit import machine_fault
 
 Precision = Literal["fp32", "fp16", "bf16"]
 
@@ -49,7 +51,9 @@ def set_up(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
         compute = _gpu(config, notice)
     else:
         if config.device == "auto":
-            notice("warning", f"training on the CPU: {_why_no_gpu()}")
+            machine = inspect_machine()
+            # With a GPU at hand it is hardly meant: said as loud as can be.
+            notice("error" if machine.gpus else "warning", f"training on the CPU: {_why_no_gpu(machine)}")
         compute = Compute(torch.device("cpu"), _cpu_name(), _cpu_precision(config, notice))
         # The loader's workers decode beside the step; the scheduler shares the cores between them, and
         # fewer threads for the step left cores idle whenever the queue was full.
@@ -62,7 +66,7 @@ def set_up(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
 
 def _gpu(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
     if not torch.cuda.is_available():
-        raise BadInput(f"device: cuda cannot be used: {_why_no_gpu()}; device=cpu trains on the CPU")
+        raise BadInput(f"device: cuda cannot be used: {_why_no_gpu(inspect_machine())}; device=cpu trains on the CPU")
     device = torch.device("cuda", torch.cuda.current_device())
     capability = torch.cuda.get_device_capability(device)
     precision: Precision
@@ -78,11 +82,9 @@ def _gpu(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
     return Compute(device, torch.cuda.get_device_name(device), precision)
 
 
-def _why_no_gpu() -> str:
-    if torch.version.cuda is None:
-        return f"torch {torch.__version__} is built for the CPU only; install a CUDA build of torch"
-    if not Path("/proc/driver/nvidia").exists():
-        return "no NVIDIA driver is loaded on this machine"
+def _why_no_gpu(machine: Machine) -> str:
+    if not machine.gpus or machine_fault(machine) is not None:
+        return why_no_gpu(machine)
     return f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds no usable GPU; the driver may be too old"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
     try:
         sample = own.dataset[index]
     except Exception as error:
+        # The whole of it is in the log; what is raised names the line.
+        traceback.print_exception(error)
         where = usercode.described(error, Path(own.folder or ".").expanduser().absolute())
         raise BadSample(f"sample {index} failed {where}") from error
     finally:

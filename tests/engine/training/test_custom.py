@@ -313,7 +313,9 @@ def test_workers_end_with_their_loader_in_mid_epoch(code: Path, images: Path, pe
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(
-    changes: dict[str, Any], message: str, code: Path, images: Path, tmp_path: Path
+    changes: dict[str, Any], message: str, code: Path, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(BadInput, match=message):
         train(tmp_path, small_config(images, **own(code, num_workers=1, **{"epochs": 1} | changes)))
+    # The whole of an error of theirs is in the log, which is what the trainer's output goes to.
+    assert ("Traceback" in capfd.readouterr().err) == ("failed at" in message)

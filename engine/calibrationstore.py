@@ -41,7 +41,7 @@ def load(machine: Machine, recipe: str) -> list[Calibration]:
     for path in sorted((_folder() / machine_key(machine)).glob(f"{_file_name(recipe)}-*.json")):
         try:
             one = msgspec.json.decode(path.read_bytes(), type=Calibration)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeError):
             continue
         if one.version == VERSION and one.recipe == recipe:
             found.append(one)

@@ -156,6 +156,10 @@ class Client:
 
         Manager.register("events")
         Manager.register("commands")
+        # A manager keeps one connection per thread and address, for ever. A run that was started again has the same
+        # address, where nobody answers on the old one.
+        base: Any = managers.BaseProxy
+        base._address_to_local.pop(str(path), None)
         manager: Any = Manager(address=str(path), authkey=run.key.read_bytes())
         manager.connect()
         self._manager = manager

@@ -34,7 +34,7 @@ def read_index(folder: Path) -> list[Entry]:
     """The complete checkpoints of a folder: the best, then the others from old to new."""
     try:
         entries = msgspec.json.decode((folder / INDEX).read_bytes(), type=list[Entry])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeError):
         return []
     # Whoever wrote the index, it names files of this folder alone.
     return [entry for entry in entries if entry.file == Path(entry.file).name]

@@ -228,6 +228,10 @@ class MonitorConfig(_Part, frozen=True):
         Meta(description="try hints that leave the losses as they are (workers, prefetch …), and keep those that help"),
     ] = False
     resources_csv: Annotated[bool, Meta(description="write the samples to resources.csv in the run directory")] = False
+    hang_seconds: Annotated[
+        float,
+        Meta(ge=0, description="seconds without a sign of life from the trainer that are told as a hang; 0: never"),
+    ] = 300.0
     loggers: Annotated[
         Literal["none", "tensorboard", "wandb", "tensorboard+wandb"],
         Meta(description="other tools that get the figures of the run, each by a process that the run never waits for"),

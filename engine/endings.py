@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from pathlib import Path
 
@@ -66,6 +67,18 @@ def describe(said: RunEnded | None, exit_code: int | None, *, stop_now: bool, oo
         exit_code=exit_code,
         step=step,
     )
+
+
+def not_started(error: OSError) -> RunEnded:
+    """The last event of a run whose trainer process could not even be made."""
+    reason = f"the trainer cannot be started: {error.strerror or error}"
+    if error.errno == errno.ENOSPC:
+        reason += "; /dev/shm is full, and a few KB of it are needed (in a container: --shm-size)"
+    elif error.errno in (errno.EMFILE, errno.ENFILE):
+        reason += "; raise the limit: ulimit -n 4096"
+    elif error.errno in (errno.EAGAIN, errno.ENOMEM):
+        reason += "; too little memory, or too many processes (ulimit -u)"
+    return RunEnded(outcome=Outcome.FAILED, reason=reason, error=f"{type(error).__name__}: {error}")
 
 
 def _killed(number: int, oom_killed: bool) -> str:

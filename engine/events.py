@@ -9,6 +9,7 @@ measured are None, never 0.
 from __future__ import annotations
 
 import enum
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +20,9 @@ from gputrain.engine.text import plain
 
 FORMAT_VERSION = 1
 _MAX_TRACEBACK = 100_000
+_LARGEST = 1e100
+_SUSPICIOUS = re.compile(rb"\\|\x7f|\d[eE]\+?\d\d\d|\d{80}")
+"""What a line has that holds an escape, a control character or a number beyond `_LARGEST`."""
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -610,19 +614,23 @@ def encode(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
+class _NoFigureError(ValueError):
+    """A number that nothing measures, and that overflows in sums."""
+
+
 def decode(line: bytes) -> AnyEvent | None:
-    """The event of a line; None for a torn line, or a type that a later version added.
+    """The event of a line; None for a torn line, a type that a later version added, or figures beyond 1e100.
 
     Texts come out harmless (`gputrain.engine.text.plain`), whoever wrote them.
     """
     try:
         event: AnyEvent = _event_decoder.decode(line)
         # JSON shows whether a text can hold anything but printable ASCII: then it has an escape or other bytes.
-        if line.isascii() and b"\\" not in line and b"\x7f" not in line:
+        if line.isascii() and not _SUSPICIOUS.search(line):
             return event
         harmless: AnyEvent = msgspec.convert(_harmless(msgspec.to_builtins(event)), AnyEvent)
         return harmless
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError, _NoFigureError):
         return None
 
 
@@ -632,6 +640,8 @@ def _harmless(value: Any, name: str = "") -> Any:
             return "\n".join(map(plain, value[:_MAX_TRACEBACK].split("\n")))
         case str():
             return plain(value)
+        case float() if abs(value) > _LARGEST:
+            raise _NoFigureError
         case dict():
             return {_harmless(key): _harmless(inner, str(key)) for key, inner in value.items()}
         case list() | tuple():

@@ -79,7 +79,7 @@ def read_plan(run: RunDir) -> PlanRecord:
     """The plan beside a run's settings; an empty one for a directory that was written by hand."""
     try:
         return msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeError):
         return PlanRecord()
 
 
@@ -178,6 +178,8 @@ class Attachment:
         self._history = False
         live = self.live
         if live and not self.ended and self._connected():
+            # It may have been without an owner before, and was started again.
+            self.abandoned = False
             return self._from_queue(timeout, limit)
         found = self._from_record(timeout if live else 0.0, limit)
         # A supervisor writes its last word before it lets the run go: whoever looks at the record after that has it.

@@ -30,7 +30,7 @@ def read_marks(run: RunDir) -> Marks:
     """The marks of `run`; empty ones where there are none, or they cannot be read."""
     try:
         found = msgspec.json.decode((run.directory / "marks.json").read_bytes(), type=Marks)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeError):
         return Marks()
     return Marks(plain(found.name, LONGEST_NAME), tuple(plain(t, 40) for t in found.tags), plain(found.note, 1000))
 

@@ -154,7 +154,7 @@ class RunDir:
         """
         try:
             return msgspec.json.decode((self.directory / "status.json").read_bytes(), type=Status)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeError):
             return None
 
     def is_live(self) -> bool:
@@ -267,7 +267,7 @@ def given_name(run: RunDir) -> str:
         try:
             if name := msgspec.json.decode((run.directory / file).read_bytes(), type=_Named).name:
                 return name
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeError):
             # Not there, or not whole: then it says nothing.
             continue
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -110,7 +111,9 @@ class StatusFile:
         try:
             self._run.write_status(self._status)
         except OSError as error:
-            print(f"status.json cannot be written: {error}", flush=True)
+            # The supervisor's log may lie on the same full disk.
+            with contextlib.suppress(OSError):
+                print(f"status.json cannot be written: {error}", flush=True)
 
 
 def boot_id() -> str:

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
 from gputrain.engine.diagnosis.advisor import Advisor
 from gputrain.engine.diagnosis.autotune import Autotune
-from gputrain.engine.errors import BadInput
+from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.events import (
     AnyCommand,
     AnyEvent,
@@ -59,8 +60,11 @@ from gputrain.engine.text import plain
 from gputrain.engine.trainerlog import TrainerLog
 from gputrain.engine.trainerprocess import TrainerProcess
 from gputrain.engine.version import VERSION
+from gputrain.engine.watchdog import Watchdog
 
 TICK_SECONDS = 0.5
+LINGER_SECONDS = 600.0
+"""How long a run that is over waits for room on a full disk."""
 STOP_NOW_SECONDS = 10.0
 """How long a trainer may take to end on "stop now" before it is killed."""
 
@@ -84,7 +88,13 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         config = _going_on(run, config)
     supervisor = Supervisor(run, config)
     supervisor.install_signals()
-    return supervisor.main()
+    try:
+        return supervisor.main()
+    except Exception:  # noqa: BLE001 - an error in this program
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        # A regular exit would wait for the trainer, for ever. It sees that its supervisor is gone, saves and ends.
+        os._exit(EXIT_FAILED)
 
 
 def _going_on(run: RunDir, config: RunConfig) -> RunConfig:
@@ -109,12 +119,14 @@ class Supervisor:
         self._autotune = Autotune()
         self._phase = Phase.STARTING
         self._hints: tuple[str, ...] = ()
+        self._told: set[str] = set()
         self._trainer: TrainerProcess | None = None
         self._loggers: Loggers | None = None
         self._said: RunEnded | None = None
         self._exited = False
         self._stop_asked = False
         self._retries = Retries()
+        self._watchdog = Watchdog(config.monitor.hang_seconds)
         self._stop_now_deadline = float("inf")
         self._polled = time.monotonic()
 
@@ -154,9 +166,15 @@ class Supervisor:
     def _train_once(self, config: RunConfig) -> None:
         """One life of a trainer, from its start to its end."""
         self._said, self._exited, self._stop_now_deadline = None, False, float("inf")
-        self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
+        try:
+            self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
+        except OSError as error:
+            self._trainer, self._said = None, endings.not_started(error)
+            return
         self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
         self._loop(lambda: self._exited)
+        # It is gone, and no longer watched; another one is watched anew.
+        self._watchdog = Watchdog(self._config.monitor.hang_seconds)
 
     def _starts_again(self, ended: RunEnded) -> bool:
         """After a crash: wait, and say whether the trainer is to be started again."""
@@ -190,6 +208,8 @@ class Supervisor:
         self._status.write_if_due()
         for notice in self._loggers.check() if self._loggers is not None else ():
             self._write(notice)
+        if told := self._watchdog.check(now):
+            self._write(Notice(level="warning", text=told, source="supervisor"))
         if now > self._stop_now_deadline and self._trainer is not None:
             self._stop_now_deadline = float("inf")
             self._trainer.kill()
@@ -255,13 +275,23 @@ class Supervisor:
             # Only the end of the process is the end of the run.
             self._said = event
         else:
+            if told := self._watchdog.hear(event, time.monotonic()):
+                self._write(Notice(level="info", text=told, source="supervisor"))
             self._write(event)
 
     def _take_sample(self, sample: HardwareSample, csv: CsvLog | None) -> None:
         self._write(sample)
         if csv is not None:
-            csv.append(sample)
+            try:
+                csv.append(sample)
+            except OSError as error:
+                self._tell_once(f"resources.csv cannot be written: {error.strerror}; the record has the samples too")
         self._advise()
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._write(Notice(level="warning", text=text, source="supervisor"))
 
     def _take_command(self, command: AnyCommand) -> None:
         name = type(command).__name__.lower()
@@ -288,13 +318,13 @@ class Supervisor:
 
     def _outcome(self, oom_before: int) -> RunEnded:
         """How the trainer ended; `oom_before`: the kernel's OOM kills when it was started."""
-        assert self._trainer is not None
+        trainer = self._trainer
         for line in self._log.poll(TICK_SECONDS):
             self._write(line)
         return endings.describe(
             self._said,
-            self._trainer.exit_code,
-            stop_now=self._trainer.killed_by_us,
+            trainer.exit_code if trainer is not None else None,
+            stop_now=trainer is not None and trainer.killed_by_us,
             oom_killed=endings.oom_kills() > oom_before,
             step=self._status.step,
         )
@@ -305,11 +335,21 @@ class Supervisor:
         self._status.learn(ended)
         self._status.write()
         self._write(ended)
-        self._record.close()
+        self._wait_for_room()
+        # What was written is as durable as this disk can make it.
+        with contextlib.suppress(OSError):
+            self._record.close()
         self._log.close()
         self._server.close()
         if self._loggers is not None:
             self._loggers.leave()
+
+    def _wait_for_room(self) -> None:
+        """The last events wait for a full disk to have room again; dashboards have them already."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        while not self._record.flush() and time.monotonic() < deadline:
+            time.sleep(TICK_SECONDS)
+        self._status.write()
 
     # Other threads: they only put work into the inbox.
 
@@ -319,7 +359,7 @@ class Supervisor:
     def _on_command_thread(self, raw: bytes) -> None:
         try:
             command = decode_command(raw)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeError) as error:
             text = f"a command was not understood: {plain(str(error), 200)}"
             self._inbox.put(lambda: self._write(Notice(level="warning", text=text, source="supervisor")))
             return

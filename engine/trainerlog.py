@@ -42,6 +42,10 @@ class TrainerLog:
                 self._cut = True
             if self._cut:
                 self._rest = b""
+        if self._skipped and not found:
+            # Nothing follows for now that could say it.
+            found.append(LogLine(text="…", skipped=self._skipped))
+            self._skipped = 0
         return found
 
     def _take(self, line: bytes, found: list[LogLine], allowed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 from gputrain.engine import units
 
@@ -138,3 +139,11 @@ def energy(joules: float | None) -> str:
         return MISSING
     hours = joules / 3600
     return f"{hours / 1000:.2f} kWh" if hours >= 10 else f"{hours:.1f} Wh"
+
+
+def clock(wall: float) -> str:
+    """The local time of day of `wall` (seconds since 1970); dashes for what is no time of this calendar."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(wall))
+    except (OverflowError, OSError, ValueError):
+        return "--:--:--"

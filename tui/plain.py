@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import msgspec
@@ -49,8 +48,7 @@ class PlainLines:
         """The lines that `event` is worth."""
         self.store.apply(event)
         for text in self._text(event):
-            stamp = time.strftime("%H:%M:%S", time.localtime(event.wall))
-            yield f"{stamp} {plain(text, 1000)}"
+            yield f"{words.clock(event.wall)} {plain(text, 1000)}"
 
     def _text(self, event: AnyEvent) -> Iterator[str]:
         match event:

@@ -22,7 +22,7 @@ def main(directory: str, command: str) -> int:
     """Returns an exit code; why it failed is printed."""
     try:
         asked = decode_command(command.encode())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         print(f"this version does not know the command: {plain(str(error), 200)}")
         return EXIT_BAD_INPUT
     with contextlib.closing(launch.attach(RunDir(Path(directory)))) as attachment:

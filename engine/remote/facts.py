@@ -19,7 +19,7 @@ def read_status(status: bytes, place: bytes) -> Status | None:
     """
     try:
         found = msgspec.json.decode(status, type=Status)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError):
         return None
     if found.state.over:
         return found

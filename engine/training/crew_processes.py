@@ -5,9 +5,10 @@ For data sets whose samples keep the interpreter's lock, and for more workers th
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import connection, reduction
 from multiprocessing.connection import Connection
@@ -22,6 +23,9 @@ from gputrain.engine.training.ring import RingShape, SharedMemory
 from gputrain.engine.training.samples import SampleMaker, Slot
 from gputrain.engine.training.worker_process import Control, Task
 
+MAX_DEATHS = 10
+"""Workers that may be killed in an epoch; more are no accident."""
+_DEATH_SECONDS = 1.0
 _END_SECONDS = 5.0
 """What a worker that was told to end gets before it is terminated."""
 
@@ -30,8 +34,8 @@ _END_SECONDS = 5.0
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    tasks: set[int] = field(default_factory=set)
-    """Batches that it was given and has not returned."""
+    tasks: dict[int, Task] = field(default_factory=dict)
+    """Batches that it was given and has not returned, by number; it is at work on the first."""
 
 
 class ProcessCrew:
@@ -40,12 +44,22 @@ class ProcessCrew:
     kind = "processes"
 
     def __init__(
-        self, maker: SampleMaker, shape: RingShape, workers: int, prefetch: int, *, persistent: bool, pin: bool
+        self,
+        maker: SampleMaker,
+        shape: RingShape,
+        workers: int,
+        prefetch: int,
+        on_death: Callable[[str], None],
+        *,
+        persistent: bool,
+        pin: bool,
     ) -> None:
+        """`on_death` is told of a worker that was killed and replaced, in words."""
         self.workers = workers
         self._maker = maker
         self._shape = shape
         self._prefetch = prefetch
+        self._on_death = on_death
         self._persistent = persistent
         self._memory = SharedMemory(shape.total_bytes + Control.BYTES)
         if pin:
@@ -54,10 +68,13 @@ class ProcessCrew:
         self._control = Control(self._memory.tensor)
         self._crew: list[_Worker] = []
         self._done: dict[int, Filled] = {}
+        self._deaths: list[int] = []
+        """Batches of the present run that a worker was at when it was killed; −1 for one that had none."""
 
     def run(self, epoch: int, batches: Batches, start: int) -> Iterator[Filled]:
-        """See `Crew`. Raises WorkerFailed when a worker process dies."""
+        """See `Crew`. Raises WorkerFailed when a worker process dies, and another one in its place would too."""
         self._hire()
+        self._deaths.clear()
         run = self._control.begin()
         todo = iter(range(start, len(batches)))
         free = list(range(self._shape.slots))
@@ -88,34 +105,36 @@ class ProcessCrew:
         self._memory.close()
 
     def _hire(self) -> None:
-        if self._crew:
-            return
+        if not self._crew:
+            self._crew = [self._start(number) for number in range(self.workers)]
+
+    def _start(self, number: int) -> _Worker:
         # A server that has imported torch once and forks from there: workers start in milliseconds, and it never
         # holds CUDA or the trainer's threads, which must not be forked.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker_process.__name__])
         # A batch system signals all processes of a job: the trainer decides what it means, and needs its workers.
         with preemption.held_back():
-            self._start_workers(context)
+            return self._start_in(context, number)
 
-    def _start_workers(self, context: ForkServerContext) -> None:
-        for number in range(self.workers):
-            ours, theirs = context.Pipe(duplex=True)
-            process = context.Process(
-                target=worker_process.serve,
-                args=(theirs, self._maker, self._shape),
-                name=f"loader-{number}",
-                daemon=True,
-            )
-            process.start()
-            theirs.close()
-            assert process.pid is not None
-            self._crew.append(_Worker(process, ours))
-            try:
-                reduction.send_handle(ours, self._memory.handle, process.pid)
-            except OSError:
-                self._raise_if_dead()
-                raise
+    def _start_in(self, context: ForkServerContext, number: int) -> _Worker:
+        ours, theirs = context.Pipe(duplex=True)
+        process = context.Process(
+            target=worker_process.serve,
+            args=(theirs, self._maker, self._shape),
+            name=f"loader-{number}",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        assert process.pid is not None
+        worker = _Worker(process, ours)
+        try:
+            reduction.send_handle(ours, self._memory.handle, process.pid)
+        except OSError:
+            worker.process.join(_DEATH_SECONDS)
+            raise WorkerFailed(_obituary(worker)) from None
+        return worker
 
     def _hand_out(self, run: int, epoch: int, batches: Batches, todo: Iterator[int], free: list[int]) -> None:
         """Give batches to the workers with the fewest, as long as there are slots."""
@@ -126,12 +145,13 @@ class ProcessCrew:
             slot = free.pop()
             indices = batches.indices(number)
             self._slots[slot].indices.numpy()[: len(indices)] = indices
-            try:
-                worker.pipe.send(Task(run, epoch, number, slot, len(indices)))
-            except OSError:
-                self._raise_if_dead()
-                raise
-            worker.tasks.add(number)
+            self._give(worker, Task(run, epoch, number, slot, len(indices)))
+
+    def _give(self, worker: _Worker, task: Task) -> None:
+        worker.tasks[task.number] = task
+        # A worker that is gone is found, with all that it left, when its answers are read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            worker.pipe.send(task)
 
     def _receive(self, timeout: float | None) -> None:
         """Take what the workers have sent, waiting for `timeout` seconds (None: until something comes)."""
@@ -139,26 +159,43 @@ class ProcessCrew:
         sentinels = [worker.process.sentinel for worker in self._crew]
         ready = connection.wait([*by_pipe, *sentinels], timeout)
         for one in ready:
-            worker = by_pipe.get(one) if isinstance(one, Connection) else None
-            if worker is None:
-                continue
-            try:
-                filled: Filled = worker.pipe.recv()
-            except (EOFError, OSError):
-                self._raise_if_dead(worker)
-                raise
-            worker.tasks.discard(filled.number)
-            self._done[filled.number] = filled
-        if any(one in sentinels for one in ready):
-            self._raise_if_dead()
+            if isinstance(one, Connection) and not self._take(by_pipe[one]):
+                self._replace(by_pipe[one])
+        for worker in tuple(self._crew):
+            if worker.process.exitcode is not None:
+                self._replace(worker)
 
-    def _raise_if_dead(self, suspect: _Worker | None = None) -> None:
-        if suspect is not None:
-            suspect.process.join(1.0)
-        for worker in self._crew:
-            code = worker.process.exitcode
-            if code is not None:
-                raise WorkerFailed(_obituary(worker.process.name, worker.process.pid, code))
+    def _take(self, worker: _Worker) -> bool:
+        """Take one answer; False if the worker is gone."""
+        try:
+            filled: Filled = worker.pipe.recv()
+        except (EOFError, OSError):
+            return False
+        worker.tasks.pop(filled.number, None)
+        self._done[filled.number] = filled
+        return True
+
+    def _replace(self, worker: _Worker) -> None:
+        """Put another worker in the place of one that was killed, to do what that one left: the batches are the same.
+
+        Raises WorkerFailed for what another one cannot mend: a worker that left by itself, a batch that has killed
+        one before, and too many deaths.
+        """
+        worker.process.join(_DEATH_SECONDS)
+        while worker.pipe.poll() and self._take(worker):
+            pass
+        code = worker.process.exitcode
+        at_work = next(iter(worker.tasks), None)
+        if code is None or code >= 0 or len(self._deaths) >= MAX_DEATHS or at_work in self._deaths:
+            raise WorkerFailed(_obituary(worker))
+        self._deaths.append(at_work if at_work is not None else -1)
+        self._on_death(f"{_death(worker)}; another one makes its {len(worker.tasks)} batches")
+        worker.pipe.close()
+        place = self._crew.index(worker)
+        fresh = self._start(place)
+        self._crew[place] = fresh
+        for task in worker.tasks.values():
+            self._give(fresh, task)
 
     def _settle(self) -> None:
         """Stop the present batches and wait for their workers; after a death, end them all."""
@@ -187,10 +224,22 @@ class ProcessCrew:
         self._done.clear()
 
 
-def _obituary(name: str, pid: int | None, code: int) -> str:
-    who = f"data worker {name} (pid {pid})"
+def _death(worker: _Worker) -> str:
+    code = worker.process.exitcode
+    who = f"data worker {worker.process.name} (pid {worker.process.pid})"
+    if code is None:
+        return f"{who} hung up"
+    if code >= 0:
+        return f"{who} left with exit code {code}"
+    return f"{who} was ended by {signal.Signals(-code).name}"
+
+
+def _obituary(worker: _Worker) -> str:
+    code = worker.process.exitcode
     if code == -signal.SIGKILL:
-        return f"{who} was killed: most likely out of memory; lower num_workers, prefetch_factor or batch_size"
-    if code < 0:
-        return f"{who} was ended by {signal.Signals(-code).name}; loader=threads does without processes"
-    return f"{who} left with exit code {code}; its last words are in trainer.log. loader=threads does without processes"
+        remedy = "most likely out of memory: lower num_workers, prefetch_factor or batch_size"
+    elif code is not None and code >= 0:
+        remedy = "its last words are in trainer.log. loader=threads does without processes"
+    else:
+        remedy = "loader=threads does without processes"
+    return f"{_death(worker)}; {remedy}"

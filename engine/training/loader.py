@@ -39,11 +39,18 @@ OnBad = Callable[[list[tuple[str, str]]], None]
 
 
 def make_loader(
-    images: ImageSet, config: RunConfig, *, train: bool, pin: bool, on_bad: OnBad = lambda found: None
+    images: ImageSet,
+    config: RunConfig,
+    *,
+    train: bool,
+    pin: bool,
+    on_bad: OnBad = lambda found: None,
+    on_death: Callable[[str], None] = lambda text: None,
 ) -> AnyLoader:
     """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
 
-    With `pin` they lie in page-locked memory. Raises BadInput where there is no room for the ring or the cache.
+    With `pin` they lie in page-locked memory; `on_death` is told of data workers that were killed.
+    Raises BadInput where there is no room for the ring or the cache.
     """
     if images.own is not None:
         return UserLoader(images.own, config, train=train, pin=pin)
@@ -56,7 +63,7 @@ def make_loader(
     maker = SampleMaker(images, cache or source_of(images), view(config, train=train), growth, config.seed, max_bad)
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
     shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
-    return Loader(maker, _crew(maker, shape, config, pin=pin), shape, cache, on_bad, train=train)
+    return Loader(maker, _crew(maker, shape, config, on_death, pin=pin), shape, cache, on_bad, train=train)
 
 
 def view(config: RunConfig, *, train: bool) -> View:
@@ -67,7 +74,9 @@ def view(config: RunConfig, *, train: bool) -> View:
     return View("centre", data.image_size, data.val_resize)
 
 
-def _crew(maker: SampleMaker, shape: RingShape, config: RunConfig, *, pin: bool) -> Crew:
+def _crew(
+    maker: SampleMaker, shape: RingShape, config: RunConfig, on_death: Callable[[str], None], *, pin: bool
+) -> Crew:
     workers = config.data.num_workers
     kind = config.data.loader
     if workers and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS)):
@@ -76,6 +85,7 @@ def _crew(maker: SampleMaker, shape: RingShape, config: RunConfig, *, pin: bool)
             shape,
             workers,
             config.data.prefetch_factor,
+            on_death,
             persistent=config.data.persistent_workers,
             pin=pin,
         )

@@ -107,7 +107,8 @@ class Trainer:
     def _loader(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
         pin = config.data.pin_memory and self._compute.is_gpu
         listed = functools.partial(self._bad_images.add, "training" if train else "validation")
-        return make_loader(images, config, train=train, pin=pin, on_bad=listed)
+        died = functools.partial(self._reporter.notice, "warning")
+        return make_loader(images, config, train=train, pin=pin, on_bad=listed, on_death=died)
 
     def _image_name(self, index: int) -> str:
         """An image as its owner knows it: ``class/file``."""

@@ -18,6 +18,7 @@ from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
 from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.watchdog import STACKS_SIGNAL
 
 _TRACEBACK_CHARACTERS = 20_000
 
@@ -25,6 +26,7 @@ _TRACEBACK_CHARACTERS = 20_000
 def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connection) -> None:
     """Train the run in `directory`; the last event in `outbox` says how it ended. Leaves with 0 or `EXIT_FAILED`."""
     faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL, all_threads=True)
     reporter = Reporter(outbox)
     control = Control(inbox, reporter)
     control.install_signals()

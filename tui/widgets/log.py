@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.events import MouseScrollDown, MouseScrollUp
 
 from gputrain.engine.text import plain
+from gputrain.tui import format as words
 from gputrain.tui.lines import Line, line
 from gputrain.tui.snapshot import Entry, Snapshot
 from gputrain.tui.theme import Role
@@ -28,7 +28,7 @@ def matching(view: View) -> tuple[Entry, ...]:
 
 def entry_line(entry: Entry) -> Line:
     """One line of the journal with its local time."""
-    clock = time.strftime("%H:%M:%S", time.localtime(entry.wall))
+    clock = words.clock(entry.wall)
     return line((f"{clock} ", "dim"), (_WORDS.get(entry.kind, "") + plain(entry.text, 1000), _ROLES[entry.kind]))
 
 

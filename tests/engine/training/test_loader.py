@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pictures import encoded, folder, picture
 
 from gputrain.engine import settings
 from gputrain.engine.errors import BadInput
-from gputrain.engine.training import augment, crew, loader, order, samples
+from gputrain.engine.training import augment, crew, crew_processes, loader, order, samples
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.batches import Batch, BatchSource
 from gputrain.engine.training.crew_processes import ProcessCrew
@@ -30,9 +29,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return scan(str(folder(tmp_path_factory.mktemp("data"), classes=3, per_class=9)), "train")
 
 
-def make(images: ImageSet, *, train: bool = True, **changes: Any) -> BatchSource:
+def make(
+    images: ImageSet, *, train: bool = True, on_death: Callable[[str], None] = lambda _: None, **changes: Any
+) -> BatchSource:
     values = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 2, "loader": "threads", "seed": 5}
-    return make_loader(images, settings.build(values | changes), train=train, pin=False)
+    return make_loader(images, settings.build(values | changes), train=train, pin=False, on_death=on_death)
 
 
 def copied(batches: Iterator[Batch]) -> list[tuple[int, list[int], list[int], bytes]]:
@@ -142,13 +143,34 @@ def test_processes_end_with_the_epoch_unless_persistent(images: ImageSet) -> Non
     source.close()
 
 
-def test_a_killed_worker_is_an_error_and_not_a_hang(images: ImageSet) -> None:
+def killed(process: psutil.Process) -> None:
+    process.kill()
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_is_replaced_and_changes_no_batch(images: ImageSet, expected: Any) -> None:
+    said: list[str] = []
+    source = make(images, loader="processes", on_death=said.append)
+    running = source.epoch(3)
+    found = copied(itertools.islice(running, 1))
+    killed(workers_of(source)[0])
+    found += copied(running)
+    assert found == expected
+    assert len(said) == 1
+    assert "was ended by SIGKILL; another one makes its" in said[0]
+    assert copied(source.epoch(3)) == expected
+    source.close()
+
+
+def test_too_many_killed_workers_are_an_error_and_not_a_hang(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_processes, "MAX_DEATHS", 0)
     source = make(images, loader="processes", prefetch_factor=1)
     running = source.epoch(0)
     next(running)
     at_work = workers_of(source)
-    os.kill(at_work[0].pid, signal.SIGKILL)
-    with pytest.raises(crew.WorkerFailed, match="was killed: most likely out of memory; lower num_workers"):
+    killed(at_work[0])
+    with pytest.raises(crew.WorkerFailed, match="SIGKILL; most likely out of memory: lower num_workers"):
         list(running)
     assert not any(process.is_running() for process in at_work)
     assert len(copied(source.epoch(0))) == 6  # with new workers

@@ -1,0 +1,71 @@
+"""The fault matrix: every fault that is tried, in an order in which one run can serve several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import killing
+import limits
+import output
+import ownership
+import pytest
+import training
+from faultlab import Finding, Lab
+
+
+def _always() -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault."""
+
+    provoke: Callable[[Lab], Finding]
+    unavailable: Callable[[], str] = _always
+    """Why it cannot be tried on this machine; empty if it can."""
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+    in_suite: bool = True
+    """Whether the tests try it too; if not, the benchmark alone."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return self.provoke.__name__
+
+    @property
+    def what(self) -> str:
+        """What happens, and what has to come of it."""
+        return (self.provoke.__doc__ or "").strip()
+
+
+SLOW = (pytest.mark.slow,)
+
+FAULTS = (
+    Fault(killing.dashboard),
+    Fault(output.long_line),
+    Fault(output.many_lines),
+    Fault(limits.disk_full_on_log),
+    Fault(limits.disk_full_on_checkpoint),
+    Fault(limits.few_descriptors),
+    Fault(ownership.two_launches),
+    Fault(ownership.stale_socket),
+    Fault(killing.supervisor),
+    Fault(killing.trainer),
+    Fault(killing.trainer_while_saving, in_suite=False),
+    Fault(killing.data_worker),
+    Fault(training.hang, marks=SLOW),
+    Fault(training.frozen, marks=SLOW),
+    Fault(training.nan_stops, marks=SLOW),
+    Fault(training.bad_files, marks=SLOW),
+    Fault(limits.small_disk_full, limits.cannot_mount, SLOW),
+    Fault(limits.few_descriptors_at_start, in_suite=False),
+    Fault(limits.little_shared_memory, limits.cannot_unshare, in_suite=False),
+    Fault(limits.shared_memory_full, limits.cannot_unshare),
+    Fault(limits.read_only_home, limits.cannot_drop_root),
+    Fault(ownership.reused_pid),
+    Fault(ownership.clock_backwards),
+    Fault(ownership.torn_record),
+    Fault(ownership.damaged_files),
+)

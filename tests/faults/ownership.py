@@ -1,0 +1,159 @@
+"""Who owns a run, and when things happened: stale sockets, pids that were given to others, clocks that jump."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import psutil
+from faultlab import PATIENCE, Finding, Lab, gone, let_go, lost
+
+from gputrain.engine import launch, record, runs
+from gputrain.engine.events import Notice, Outcome, RunEnded, Steps
+from gputrain.engine.record import RecordWriter
+from gputrain.engine.runs import RunDir, State, Status
+from gputrain.tui.plain import PlainLines
+from gputrain.tui.store import RunStore
+
+
+def two_launches(lab: Lab) -> Finding:
+    """A second supervisor for a run that has one: it refuses, and the run does not notice."""
+    live = lab.running()
+    command = [sys.executable, "-P", "-m", "gputrain.engine", str(live.run.directory)]
+    others = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [other.communicate(timeout=PATIENCE)[1] for other in others]
+    live.steps_on()
+    refused = all(other.returncode == 1 for other in others) and all("already has a supervisor" in s for s in said)
+    return Finding(refused and live.supervisor not in {other.pid for other in others}, lost(live.run), said[0].strip())
+
+
+def stale_socket(lab: Lab) -> Finding:
+    """A killed supervisor leaves its socket: nobody hangs on it, and the run can be started in the same place."""
+    live = lab.running()
+    os.kill(live.supervisor, signal.SIGKILL)
+    gone(live.trainer)
+    let_go(live.run)
+    dead = live.run.status()
+    left = dead is not None and Path(dead.socket).is_socket()
+    reader = launch.attach(live.run)
+    while reader.read():
+        pass
+    died = reader.abandoned
+    reader.close()
+    before = live.newest
+    launch.start(live.run)
+    live.until(Steps, since=before + 1)
+    status = live.run.status()
+    assert status is not None
+    live.trainer = next(event.trainer_pid for event in reversed(live.events) if hasattr(event, "trainer_pid"))
+    return Finding(left and died and not status.state.over, lost(live.run), "the socket of the dead one was replaced")
+
+
+def reused_pid(lab: Lab) -> Finding:
+    """The supervisor's pid belongs to somebody else by now: the run is not taken for a live one, nobody is killed."""
+    run = runs.create("reused")
+    with subprocess.Popen(["sleep", "600"]) as stranger:
+        now = time.time()
+        run.write_status(
+            Status(
+                state=State.RUNNING,
+                started=now - 5,
+                heartbeat=now,
+                pid=stranger.pid,
+                pid_started=psutil.Process(stranger.pid).create_time(),
+                boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            )
+        )
+        run.events.touch()
+        status = run.status()
+        done = subprocess.run(
+            [sys.executable, "-m", "gputrain.tui.cli", "stop", str(run.directory), "--now"],
+            capture_output=True,
+            text=True,
+        )
+        alive = stranger.poll() is None
+        stranger.kill()
+    assert status is not None
+    return Finding(status.state is State.DIED and alive and "is not running" in done.stdout, 0, done.stdout.strip())
+
+
+def clock_backwards(lab: Lab) -> Finding:
+    """The wall clock jumps back by hours between events: numbers, order and durations do not care."""
+    run = runs.create("clock")
+    writer = RecordWriter(run.events)
+    wall, mono = 1.7e9, 100.0
+    shown = PlainLines()
+    store = RunStore()
+    lines = 0
+    for number in range(200):
+        wall += lab.random.choice((1.0, -36_000.0, 3_600.0))
+        mono += 1.0
+        with mock.patch("time.time", return_value=wall), mock.patch("time.monotonic", return_value=mono):
+            event, _ = writer.append(_window(number + 1))
+        store.apply(event)
+        lines += len(list(shown.take(event)))
+    with mock.patch("time.time", return_value=wall), mock.patch("time.monotonic", return_value=mono):
+        event, _ = writer.append(RunEnded(outcome=Outcome.FINISHED, reason="all steps are done", step=200))
+    writer.close()
+    store.apply(event)
+    now = store.snapshot()
+    again = [found.seq for found in record.read(run.events)]
+    fine = again == list(range(1, 202)) and now.elapsed == 199.0 and now.step == 200 and lines > 0
+    return Finding(fine, lost(run), f"elapsed {now.elapsed:.0f} s")
+
+
+def _window(step: int) -> Steps:
+    return Steps(
+        step=step,
+        epoch=0,
+        epoch_step=step,
+        images=4 * step,
+        window_steps=1,
+        window_seconds=1.0,
+        images_per_second=4.0,
+        loss=1.0,
+        lr=0.1,
+        data_wait=0.1,
+        copy=None,
+        compute=0.8,
+        other=0.1,
+    )
+
+
+def torn_record(lab: Lab) -> Finding:
+    """The machine went down within a write: the torn line is passed over, and numbering goes on."""
+    run = runs.create("torn")
+    writer = RecordWriter(run.events)
+    for number in range(20):
+        writer.append(Notice(level="info", text=f"event {number}"))
+    writer.close()
+    whole = run.events.read_bytes()
+    last = whole[:-1].rfind(b"\n") + 1
+    kept = lab.random.randint(last, len(whole) - 1)
+    run.events.write_bytes(whole[:kept])
+    again = RecordWriter(run.events)
+    again.append(Notice(level="info", text="after the crash"))
+    again.close()
+    numbers = [event.seq for event in record.read(run.events)]
+    # The line that was within the write is the only one that may be gone, and its number is used again.
+    return Finding(
+        numbers == list(range(1, numbers[-1] + 1)), 20 - min(20, numbers[-1]), "the torn line is passed over"
+    )
+
+
+def damaged_files(lab: Lab) -> Finding:
+    """Status, plan, index and key with bytes of anything: lists and readers say so and go on."""
+    run: RunDir = runs.create("damaged")
+    for name in ("status.json", "plan.json", "checkpoints/index.json", "channel.key", "events.jsonl"):
+        (run.directory / name).write_bytes(lab.random.randbytes(lab.random.randint(0, 500)))
+    commands = (["runs"], ["tail", str(run.directory), "--no-follow", "--plain"], ["stop", str(run.directory)])
+    said = ""
+    for command in commands:
+        done = subprocess.run([sys.executable, "-m", "gputrain.tui.cli", *command], capture_output=True, text=True)
+        said += done.stdout + done.stderr
+    return Finding("Traceback" not in said, 0, said.strip().splitlines()[-1] if said.strip() else "")

@@ -1,0 +1,115 @@
+"""What goes wrong inside a training: a step that never ends, a loss that is no number, files that are no images."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from faultlab import Finding, Lab, Live, bad_checkpoints, end, ending, let_go, lost
+from killing import WORKERS, data_workers
+from PIL import Image
+
+from gputrain.engine.events import LoaderStats, LogLine, Notice, Outcome, RunEnded, Steps, Stop
+from gputrain.engine.runs import RunDir
+
+
+def hang(lab: Lab) -> Finding:
+    """The loop waits for a data worker that stands still: told, with the stack of every thread, and let go on."""
+    live = lab.running(**WORKERS)
+    since = live.newest + 1
+    workers = data_workers(live.trainer)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    told = live.until(Notice, lambda notice: f"{workers[0]} is stopped" in notice.text, since=since)
+    live.until(LogLine, lambda line: "most recent call first" in line.text, since=since)
+    for worker in workers:
+        os.kill(worker, signal.SIGCONT)
+    live.until(Notice, lambda notice: "the trainer goes on" in notice.text, since=told.seq)
+    live.steps_on()
+    return Finding(True, lost(live.run), told.text)
+
+
+def frozen(lab: Lab) -> Finding:
+    """SIGSTOP to the trainer: told as what it is, and after SIGCONT it trains on."""
+    live = lab.running(**WORKERS)
+    since = live.newest + 1
+    os.kill(live.trainer, signal.SIGSTOP)
+    told = live.until(Notice, lambda notice: f"{live.trainer} is stopped" in notice.text, since=since)
+    os.kill(live.trainer, signal.SIGCONT)
+    live.steps_on()
+    return Finding("no sign of life" in told.text, lost(live.run), told.text)
+
+
+def nan_stops(lab: Lab) -> Finding:
+    """A loss that is no number ends the run, with the step and its images; the checkpoint before it stays."""
+    before = lab.launch(max_steps=4)
+    _ended(before)
+    poisoned = lab.folder / "poisoned.pt"
+    _poison(before.run.checkpoints / "step-00000004.pt", poisoned)
+    live = lab.launch(resume_from=str(poisoned), max_steps=40)
+    ended = _ended(live)
+    named = ended.outcome is Outcome.FAILED and "the loss is nan at step" in ended.reason and ".jpg" in ended.reason
+    return Finding(named, lost(live.run) + bad_checkpoints(before.run), ended.reason)
+
+
+def _ended(live: Live) -> RunEnded:
+    try:
+        ended = ending(live)
+        let_go(live.run)
+    finally:
+        end(live)
+    return ended
+
+
+def _poison(checkpoint: Path, poisoned: Path) -> None:
+    """A copy of a checkpoint with weights that are no numbers."""
+    import torch
+
+    state = torch.load(checkpoint, weights_only=True)
+    next(iter(state["model"].values())).fill_(float("nan"))
+    torch.save(state, poisoned)
+
+
+def bad_files(lab: Lab) -> Finding:
+    """Truncated, empty, foreign and vanishing files: replaced, counted and listed; every other sample is used."""
+    images = _own_images(lab)
+    folder = images / "train" / "light"
+    whole = (folder / "0.jpg").read_bytes()
+    (folder / "0.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "1.jpg").write_bytes(b"")
+    (folder / "2.jpg").write_bytes(lab.random.randbytes(2000))
+    Image.new("CMYK", (40, 40)).save(folder / "3.jpg")
+    live = lab.launch(data_dir=str(images))
+    try:
+        live.until(Steps)
+        gone_file = images / "train" / "dark" / "5.jpg"
+        gone_file.unlink()
+        told = live.until(Notice, lambda notice: "5.jpg" in notice.text)
+        live.steps_on()
+        live.attachment.send(Stop(sender="fault"))
+        ended = ending(live)
+        let_go(live.run)
+    finally:
+        end(live)
+    counted = sum(event.bad_images for event in live.events if isinstance(event, LoaderStats))
+    listed = _listed(live.run)
+    expected = {"0.jpg", "1.jpg", "2.jpg", "5.jpg"}
+    stopped = ended.outcome is Outcome.STOPPED
+    return Finding(
+        stopped and listed == expected,
+        lost(live.run) + abs(counted - len(expected)),
+        told.text,
+    )
+
+
+def _listed(run: RunDir) -> set[str]:
+    lines = (run.directory / "bad_images.csv").read_text().splitlines()[1:]
+    return {Path(line.split(",")[1]).name for line in lines}
+
+
+def _own_images(lab: Lab) -> Path:
+    folder = lab.folder / f"images-{lab.random.getrandbits(32):x}"
+    shutil.copytree(lab.images, folder)
+    return folder

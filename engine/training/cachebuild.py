@@ -22,7 +22,7 @@ def _work(order: BuildOrder, reporter: Reporter, control: Control, tell: Tell) -
     for split, name in ((images.train, "training"), (images.val, "validation")):
         if split is None:
             continue
-        if not isinstance(split, ImageSet) or split.pixels is not None:
+        if not isinstance(split, ImageSet) or split.pixels is not None or split.own is not None:
             raise BadInput("these data are not read from image files: there is nothing to cache")
 
         def progress(done: int, total: int, name: str = name) -> None:

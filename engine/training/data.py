@@ -43,8 +43,11 @@ def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
     data.task.check(config)
     for note in data.notes:
         reporter.notice("info", note)
-    if data.train.pixels is not None and config.data.cache != "none":
-        reporter.notice("info", f"cache={config.data.cache}: not needed, all images are in memory")
+    if config.data.cache != "none":
+        if data.train.pixels is not None:
+            reporter.notice("info", f"cache={config.data.cache}: not needed, all images are in memory")
+        elif data.train.own is not None:
+            reporter.notice("warning", f"cache={config.data.cache}: not used for a data set of one's own")
     _tell(config, reporter, data, time.perf_counter() - began)
     return data
 

@@ -17,7 +17,7 @@ from torch import nn
 from training_tools import CLASSES, draw_images, small_config, train
 
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import DataReady, LoaderStats, ModelReady, Validated
+from gputrain.engine.events import DataReady, LoaderStats, ModelReady, Notice, Validated
 from gputrain.engine.training import checkpoint
 from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.readers import custom
@@ -195,9 +195,9 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 
 def test_a_data_set_and_a_model_of_ones_own_tell_their_true_metrics(code: Path, images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    result, metrics = one_epoch(
-        run, "custom", data_dir=str(images), batch_size=6, custom="mydata:both", model="nets:Small", code_dir=str(code)
-    )
+    values = own(code, custom="mydata:both", model="nets:Small", cache="ram")
+    result, metrics = one_epoch(run, "custom", data_dir=str(images), **values)
+    assert any("cache=ram: not used" in notice.text for notice in result.of(Notice))
     (data,) = result.of(DataReady)
     assert (data.train_images, data.val_images, data.classes) == (36, 18, CLASSES)
     (model,) = result.of(ModelReady)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gputrain.engine.logout import ends_runs
 from gputrain.engine.monitor.cgroup import CGroup, Version, find_cgroup
 from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable, visible
 from gputrain.engine.text import plain
@@ -65,6 +66,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """Changes with each boot: whether monotonic times and pids of a record still mean anything."""
     container: str = ""
     """``docker``, ``podman``, ``kubernetes``, ``wsl`` …, or empty."""
+    logout: str = ""
+    """Why a run would end when its user logs out, and the remedy; empty if it would not."""
     torch: TorchBuild | None = None
     """The installed torch; None where there is none, or nobody looked."""
 
@@ -98,6 +101,7 @@ def inspect_machine() -> Machine:
         cgroup=cgroup.version,
         boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
         container=_container(),
+        logout=ends_runs(Path("/"), os.getuid()),
         torch=read_torch_build(),
     )
 

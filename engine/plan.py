@@ -92,6 +92,8 @@ def make_plan(
             given[setting.name] = layer
     draft = Draft(values, given, machine, adjust.pick_gpu(machine, values["device"]))
     draft.warnings.extend(warnings)
+    if machine.logout:
+        draft.warnings.append(machine.logout)
     draft.refusals.extend(refusals)
     adjust.adjust(draft)
     made = calibration.choose(calibrations, values)

@@ -14,7 +14,15 @@ _MAY_DIFFER = frozenset(
     {
         *("batch_size", "val_batch_size", "num_workers", "prefetch_factor", "persistent_workers", "pin_memory"),
         *("non_blocking", "max_bad_images", "cache_gib", "weights", "fused_optimizer", "set_to_none", "oom_fallback"),
-        *("clip_grad_norm", "ema_decay", "label_smoothing", "colour_jitter", "random_erasing", "crop_min_scale"),
+        *(
+            "val_split",
+            "clip_grad_norm",
+            "ema_decay",
+            "label_smoothing",
+            "colour_jitter",
+            "random_erasing",
+            "crop_min_scale",
+        ),
     }
 )
 """Settings that a calibration holds for in any value: the forecast follows them, or they hardly cost time."""

@@ -44,7 +44,8 @@ def forecast(made: Calibration, values: Mapping[str, Any], *, memory: int | None
     low, high = rate * (1 - spread), rate * (1 + spread)
     batch = min(values["batch_size"], made.train_images)
     images = made.train_images // batch * batch
-    validating = made.val_images / made.validation / values["validate_epochs"] if made.validation else 0.0
+    validates = made.validation if values["val_split"] else None
+    validating = made.val_images / validates / values["validate_epochs"] if validates else 0.0
     epoch = images / rate + validating
     share = 1.0
     if values["max_steps"]:

@@ -32,7 +32,7 @@ MACHINE = Machine(
 HERE = made(machine=calibrationstore.machine_key(MACHINE))
 
 
-@pytest.mark.parametrize("name", ["batch_size", "num_workers", "prefetch_factor", "lr", "epochs", "seed"])
+@pytest.mark.parametrize("name", ["batch_size", "num_workers", "prefetch_factor", "lr", "epochs", "seed", "val_split"])
 def test_what_the_forecast_follows_or_costs_no_time_may_differ(name: str) -> None:
     assert difference(MADE, {**VALUES, name: 3}) == {}
 

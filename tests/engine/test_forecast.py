@@ -88,6 +88,7 @@ def test_times_count_validation_and_stop_at_max_steps() -> None:
     assert foretold.epoch_seconds == pytest.approx(6400 / 380 + 1)
     assert foretold.total_seconds == pytest.approx(10 * foretold.epoch_seconds)
     assert of(validate_epochs=2).epoch_seconds == pytest.approx(6400 / 380 + 0.5)
+    assert of(val_split="").epoch_seconds == pytest.approx(6400 / 380)
     assert of(made(validation=None)).epoch_seconds == pytest.approx(6400 / 380)
     assert of(max_steps=50).total_seconds == pytest.approx(foretold.epoch_seconds / 2)
     assert of(batch_size=10_000).epoch_seconds > 0

@@ -60,12 +60,16 @@ class KeyedServer(Server):
         return await handler(request)
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say where it is."""
-        print(f"serving on {self.link}", flush=True)
-        print("Ctrl-C ends it; runs go on.", flush=True)
+        """Nothing is said before anybody listens."""
 
-    def initialize_logging(self) -> None:
-        """Nothing beside the link is printed."""
+    def serve(self, debug: bool = False) -> None:
+        """Serve until Ctrl-C or SIGTERM; the link is printed as soon as it can be opened."""
+        self.debug = debug
+        web.run_app(self._make_app(), host=self.host, port=self.port, print=self._tell, access_log=None)
+
+    def _tell(self, _text: str) -> None:
+        # aiohttp calls this once it listens.
+        print(f"serving on {self.link}\nCtrl-C ends it; runs go on.", flush=True)
 
 
 def _shown(host: str) -> str:

@@ -47,6 +47,11 @@ def stale_socket(lab: Lab) -> Finding:
     reader.close()
     before = live.newest
     launch.start(live.run)
+    deadline = time.monotonic() + PATIENCE
+    while live.attachment.abandoned:
+        # Who watches looks for an owner twice a second.
+        live.events += live.attachment.read()
+        assert time.monotonic() < deadline, "the new owner is not seen"
     live.until(Steps, since=before + 1)
     status = live.run.status()
     assert status is not None

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 from fakes.images import dark_and_light
 from fakes.sshd import Sshd, needs_sshd, sshd
@@ -233,3 +234,26 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
     assert found == whole
     first = json.loads(lines[0])["seq"]
     assert [json.loads(line)["seq"] for line in lines[:-1]] == list(range(first, len(whole) + 1))
+
+
+def test_the_dashboard_of_a_run_afar(box: Sshd) -> None:
+    run = runs.create("demo")
+    writer = written(run, 50)
+    status_of(run, State.RUNNING, time.time() + 3600)
+    screen = pexpect.spawn(
+        sys.executable,
+        ["-m", "gputrain.tui.cli", "tail", "box:last"],
+        dimensions=(40, 140),
+        timeout=PATIENCE,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    screen.expect("event 4")
+    box.stop()
+    screen.expect("no connection")
+    box.start()
+    writer.append(Notice(level="info", text="after the cut"))
+    screen.expect("after the cut")
+    screen.send("d")
+    screen.expect("come back with: gputrain-tui tail box:")
+    screen.close()
+    writer.close()

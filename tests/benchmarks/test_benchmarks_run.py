@@ -12,7 +12,7 @@ import pytest
 from fakes.images import dark_and_light
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def answer(*arguments: str) -> dict[str, Any]:

@@ -182,6 +182,9 @@ class Attachment:
             self.abandoned = False
             return self._from_queue(timeout, limit)
         found = self._from_record(timeout if live else 0.0, limit)
+        if found and not live:
+            # Somebody may have begun to own it since the last look.
+            self._checked = 0.0
         # A supervisor writes its last word before it lets the run go: whoever looks at the record after that has it.
         self.abandoned = not (live or found or self.ended)
         return found

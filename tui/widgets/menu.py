@@ -68,6 +68,15 @@ class Menu(OptionList, inherit_bindings=False):
         self._names = tuple(name for name, _ in rows)
         if choose in self._names:
             self.highlighted = self._names.index(choose)
+        self._show_choice()
+
+    def on_resize(self) -> None:
+        """A smaller list still shows what is chosen."""
+        self._show_choice()
+
+    def _show_choice(self) -> None:
+        # Where a row lies is known once the rows are laid out in the size that the list has now.
+        self.call_after_refresh(self.scroll_to_highlight)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Tell the screen; the list is filled by the screen itself, so a message may be late."""

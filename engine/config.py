@@ -185,7 +185,7 @@ class SpeedConfig(_Part, frozen=True):
     ] = "default"
     compile_scope: Annotated[
         Literal["model", "blocks"],
-        Meta(description="compile the model as a whole, or each repeated block once: a shorter start where all are alike"),
+        Meta(description="compile the model as a whole, or each repeated block once: sooner where they are alike"),
     ] = "model"
     fused_optimizer: Annotated[bool, Meta(description="update all weights in one kernel where the optimizer can")] = (
         True

@@ -19,6 +19,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "fault", [pytest.param(fault, id=fault.name, marks=fault.marks) for fault in FAULTS if fault.in_suite]
 )

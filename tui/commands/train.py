@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 import msgspec
 
 from gputrain.engine import launch, units
-from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.plan import Plan
+from gputrain.tui.commands.begin import begin
 from gputrain.tui.commands.table import print_table
-from gputrain.tui.commands.watch import watch
 from gputrain.tui.planning import plan_of
 
 
@@ -22,18 +21,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _show(plan, options.json)
     warnings = (*plan.adjustments, *plan.warnings, *_overruled(plan, force=options.force))
-    if not options.json:
-        for warning in warnings:
-            print(f"plan: {warning}", file=sys.stderr)
-    try:
-        started = launch.launch(plan.config, plan.origins, warnings, plan.forecast)
-    except RuntimeError as error:
-        print(f"gputrain-tui: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    if options.detach:
-        print(started.id)
-        return EXIT_FINISHED
-    return watch(launch.attach(started), options, owner=True)
+    return begin(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
 
 
 def _overruled(plan: Plan, *, force: bool) -> tuple[str, ...]:

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain
-from gputrain.engine.training import images
-from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, split
+from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import Data, Found
 
 Matrix = npt.NDArray[np.float64]
@@ -29,12 +28,7 @@ def read(config: RunConfig, found: Found) -> Data:
 
     Without a `val_split`, `val_share` of the sequences is kept out.
     """
-    data = config.data
-    train = _faces(images.split_folder(data.data_dir, data.train_split, "train_split"), found)
-    val = None
-    if data.val_split:
-        val = _faces(images.split_folder(data.data_dir, data.val_split, "val_split"), found)
-    return split(config, train, val)
+    return read_splits(config, found, _faces)
 
 
 def angles(rotation: Matrix) -> tuple[float, float, float]:

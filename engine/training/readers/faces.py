@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import numpy as np
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain
-from gputrain.engine.training.images import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Data
+from gputrain.engine.training.images import ImageSet, image_set, split_folder
+from gputrain.engine.training.readers.reader import Data, Found
 from gputrain.engine.training.tasks.headpose import LIMIT, HeadPose
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -44,7 +44,17 @@ class Faces:
     """Pictures without a usable annotation."""
 
 
-def split(config: RunConfig, train: Faces, val: Faces | None) -> Data:
+def read_splits(config: RunConfig, found: Found, faces_in: Callable[[Path, Found], Faces]) -> Data:
+    """The faces that `faces_in` finds in the folders of both splits. Raises BadInput where none is left."""
+    data = config.data
+    train = faces_in(split_folder(data.data_dir, data.train_split, "train_split"), found)
+    val = None
+    if data.val_split:
+        val = faces_in(split_folder(data.data_dir, data.val_split, "val_split"), found)
+    return _split(config, train, val)
+
+
+def _split(config: RunConfig, train: Faces, val: Faces | None) -> Data:
     """The data of faces to train on, and of `val` or of a share of the subjects. Raises BadInput where none is left."""
     share = config.data.val_share
     learned, tried = _near(train), _near(val) if val is not None else []

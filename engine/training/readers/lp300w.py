@@ -12,9 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from gputrain.engine.config import RunConfig
-from gputrain.engine.training import decode, images
+from gputrain.engine.training import decode
 from gputrain.engine.training.readers import matfile
-from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, split
+from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import Data, Found
 
 _MARGIN = 0.2
@@ -30,12 +30,7 @@ def read(config: RunConfig, found: Found) -> Data:
 
     Without a `val_split`, `val_share` of the photographs is kept out, with all their renderings.
     """
-    data = config.data
-    train = _faces(images.split_folder(data.data_dir, data.train_split, "train_split"), found)
-    val = None
-    if data.val_split:
-        val = _faces(images.split_folder(data.data_dir, data.val_split, "val_split"), found)
-    return split(config, train, val)
+    return read_splits(config, found, _faces)
 
 
 def _faces(folder: Path, found: Found) -> Faces:

@@ -1,0 +1,31 @@
+"""What the commands that start a new run have in common: its warnings, its start, and watching it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+
+from gputrain.engine import launch
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.runs import RunDir
+from gputrain.tui.commands.watch import watch
+
+
+def begin(start: Callable[[], RunDir], warnings: Iterable[str], options: argparse.Namespace) -> int:
+    """Say `warnings`, `start` the run and watch it, or with ``--detach`` print its name.
+
+    Returns the exit code of the run's outcome.
+    """
+    if not options.json:
+        for warning in warnings:
+            print(f"plan: {warning}", file=sys.stderr)
+    try:
+        started = start()
+    except RuntimeError as error:
+        print(f"gputrain-tui: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    if options.detach:
+        print(started.id)
+        return EXIT_FINISHED
+    return watch(launch.attach(started), options, owner=True)

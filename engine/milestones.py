@@ -15,12 +15,14 @@ from gputrain.engine.events import (
     DataReady,
     EpochEnded,
     HintsChanged,
+    LoaderStats,
     ModelReady,
     Notice,
     Phase,
     PhaseChanged,
     RunEnded,
     RunStarted,
+    Tuned,
     Validated,
 )
 
@@ -32,11 +34,12 @@ MILESTONES = (
     Validated,
     CheckpointSaved,
     HintsChanged,
+    Tuned,
     Notice,
     CommandTaken,
     RunEnded,
 )
-"""And the first `PhaseChanged` of each phase."""
+"""And the first `PhaseChanged` of each phase, and the `LoaderStats` that met unreadable images."""
 
 
 def beside(record: Path) -> Path:
@@ -64,19 +67,23 @@ class Milestones:
 
     def note(self, event: AnyEvent, line: bytes) -> None:
         """Write `line` of `event` if it is a milestone."""
-        if isinstance(event, PhaseChanged):
-            known, self._phase = self._phase is event.phase, event.phase
-            if known:
-                return
-        elif not isinstance(event, MILESTONES):
-            return
-        if self._file is None:
+        if not self._is_one(event) or self._file is None:
             return
         try:
             if os.write(self._file, line + b"\n") <= len(line):
                 self._give_up()
         except OSError:
             self._give_up()
+
+    def _is_one(self, event: AnyEvent) -> bool:
+        match event:
+            case PhaseChanged():
+                known, self._phase = self._phase is event.phase, event.phase
+                return not known
+            case LoaderStats():
+                return event.bad_images > 0
+            case _:
+                return isinstance(event, MILESTONES)
 
     def _give_up(self) -> None:
         self.close()

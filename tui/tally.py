@@ -30,7 +30,8 @@ class Tally:
         self._joules: float | None = None
         self._power_seconds = 0.0
         self._throttled: dict[str, float] = {}
-        self._bad_images = self._lost = self._dropped = 0
+        self._bad_images = self._lost = 0
+        self._dropped = 0.0
         self._sizes: tuple[int, int] | None = None
 
     @property
@@ -76,7 +77,7 @@ class Tally:
         self._first_wait += event.first_batch_wait * weight
         self._compute += event.compute * weight
         self._other += event.other * weight
-        self._dropped += event.dropped
+        self._dropped += event.dropped * weight
         if event.image_size is not None:
             self._sizes = (self._sizes[0] if self._sizes else event.image_size, event.image_size)
         if event.copy is not None:
@@ -112,7 +113,7 @@ class Tally:
             bad_images=self._bad_images,
             image_sizes=self._sizes,
             lost=self._lost,
-            dropped=self._dropped,
+            dropped=round(self._dropped),
         )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import scripted
+from msgspec.structs import replace
 
 from gputrain.engine import launch, milestones, outline, runs
-from gputrain.engine.events import AnyEvent, Steps, Validated, encode
+from gputrain.engine.events import AnyEvent, Steps, Tuned, Validated, encode
 from gputrain.engine.launch import Attachment
 from gputrain.engine.milestones import Milestones
 from gputrain.engine.outline import Outline
@@ -21,11 +22,16 @@ from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
 
 
-def record_of(seconds: int, gpus: int = 1) -> RunDir:
+def record_of(seconds: int) -> RunDir:
     """A finished run of so many seconds, 12 events each, written as a supervisor writes."""
-    run = runs.create(f"long-{seconds}")
+    return recorded(f"long-{seconds}", scripted.whole_run(seconds))
+
+
+def recorded(name: str, events: list[AnyEvent]) -> RunDir:
+    """A run with these events, written as a supervisor writes."""
+    run = runs.create(name)
     writer = RecordWriter(run.events)
-    for event in scripted.whole_run(seconds, gpus):
+    for event in events:
         # As scripted: the writer would stamp all of them with this moment.
         line = encode(event)
         writer._milestones.note(event, line)
@@ -81,6 +87,24 @@ def test_the_outline_shows_the_run_that_the_whole_record_shows() -> None:
     curve, exact = brief.curves["images_per_second"].whole, whole.curves["images_per_second"].whole
     assert curve[0].first == pytest.approx(exact[0].first, abs=10)
     assert curve[-1].last == pytest.approx(exact[-1].last, abs=2)
+
+
+@pytest.mark.usefixtures("small")
+def test_rare_events_between_the_parts_are_seen_too() -> None:
+    script = scripted.Script()
+    events = [script.at(event) for event in scripted.start()]
+    for second in range(0, 1500, 100):
+        events += [script.at(event, later) for event, later in scripted.training(100, first=second)]
+        changes = {"num_workers": second // 100 + 1}
+        events.append(script.at(Tuned(verdict="kept", changes=changes, was={"num_workers": 0}, before=900, after=1100)))
+        events.append(script.at(replace(scripted.loader(), bad_images=2, bad_examples=(f"{second}.jpg: cut off",))))
+    run = recorded("rare", [*events, script.at(scripted.finished())])
+    brief, whole = (opened(run, outlined=outlined)[0] for outlined in (True, False))
+    assert brief.tuned == whole.tuned
+    assert brief.totals.bad_images == whole.totals.bad_images == 30
+    told = [[entry for entry in now.journal if entry.kind != "log"] for now in (brief, whole)]
+    assert told[0] == told[1]
+    assert sum("unreadable image" in entry.text for entry in told[0]) == 15
 
 
 @pytest.mark.usefixtures("small")

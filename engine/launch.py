@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gputrain.engine import preemption, runs
+from gputrain.engine.commands import AnyCommand, encode_command
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, decode, encode_command
+from gputrain.engine.events import AnyEvent, RunEnded, decode
 from gputrain.engine.files import write_atomic
 from gputrain.engine.foretold import Forecast
 from gputrain.engine.outline import outline

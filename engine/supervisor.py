@@ -24,13 +24,13 @@ import msgspec
 from gputrain.engine import endings, preemption, settings
 from gputrain.engine.channel import Server
 from gputrain.engine.checkpoints import read_index
+from gputrain.engine.commands import AnyCommand, Stop, decode_command
 from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
 from gputrain.engine.diagnosis.advisor import Advisor
 from gputrain.engine.diagnosis.autotune import Autotune
 from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.events import (
-    AnyCommand,
     AnyEvent,
     CommandTaken,
     HardwareSample,
@@ -40,9 +40,7 @@ from gputrain.engine.events import (
     PhaseChanged,
     RunEnded,
     RunStarted,
-    Stop,
     decode,
-    decode_command,
 )
 from gputrain.engine.files import cache_home
 from gputrain.engine.launch import read_plan

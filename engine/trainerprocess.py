@@ -16,8 +16,8 @@ import msgspec
 import psutil
 
 from gputrain.engine import preemption
+from gputrain.engine.commands import AnyCommand, encode_command
 from gputrain.engine.config import RunConfig
-from gputrain.engine.events import AnyCommand, encode_command
 from gputrain.engine.runs import RunDir
 from gputrain.engine.training import worker
 

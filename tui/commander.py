@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from gputrain.engine.events import AnyCommand
+from gputrain.engine.commands import AnyCommand
 from gputrain.engine.text import plain
 from gputrain.tui.source import RunSource
 

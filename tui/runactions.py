@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gputrain.engine import launch, pruning, resuming, settings
-from gputrain.engine.events import Stop
+from gputrain.engine.commands import Stop
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.marks import mark, read_marks
 from gputrain.engine.runs import RunDir

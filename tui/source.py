@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from gputrain.engine.events import AnyCommand, AnyEvent
+from gputrain.engine.commands import AnyCommand
+from gputrain.engine.events import AnyEvent
 
 
 class RunName(Protocol):

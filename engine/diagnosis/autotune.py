@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from gputrain.engine.events import EXACT_SETTINGS, LIVE_SETTINGS, AnyEvent, Hint, Tune, Tuned
+from gputrain.engine.commands import EXACT_SETTINGS, LIVE_SETTINGS, Tune
+from gputrain.engine.events import AnyEvent, Hint, Tuned
 
 SENDER = "autotune"
 _FOR_MEMORY = frozenset({"ram-pressure", "shm-full", "oversubscribed"})

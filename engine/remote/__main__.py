@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from gputrain.engine import launch
+from gputrain.engine.commands import decode_command
 from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.events import decode_command
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 

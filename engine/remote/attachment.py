@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gputrain.engine import runs
+from gputrain.engine.commands import AnyCommand, encode_command
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, encode_command
+from gputrain.engine.events import AnyEvent, RunEnded
 from gputrain.engine.launch import NotLiveError
 from gputrain.engine.record import LineCutter
 from gputrain.engine.remote import shell

@@ -9,7 +9,8 @@ from multiprocessing.connection import Connection
 from typing import Literal
 
 from gputrain.engine import preemption
-from gputrain.engine.events import Checkpoint, Outcome, Pause, Phase, Resume, RunEnded, Stop, Tune, decode_command
+from gputrain.engine.commands import Checkpoint, Pause, Resume, Stop, Tune, decode_command
+from gputrain.engine.events import Outcome, Phase, RunEnded
 from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.text import plain
 from gputrain.engine.training.reporter import Reporter

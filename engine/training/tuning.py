@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gputrain.engine import settings
+from gputrain.engine.commands import LIVE_SETTINGS, Tune
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import LIVE_SETTINGS, Tune, Tuned
+from gputrain.engine.events import Tuned
 from gputrain.engine.training.reporter import Reporter
 
 LEAST_UPDATES, LEAST_SECONDS = 20, 4.0

@@ -19,7 +19,8 @@ import psutil
 from terminals import PATIENCE, Terminal
 
 from gputrain.engine import launch, settings
-from gputrain.engine.events import AnyEvent, Steps, Stop
+from gputrain.engine.commands import Stop
+from gputrain.engine.events import AnyEvent, Steps
 from gputrain.engine.record import RecordReader
 from gputrain.engine.runs import RunDir
 

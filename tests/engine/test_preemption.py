@@ -18,7 +18,8 @@ import pytest
 from fakes.images import dark_and_light
 
 from gputrain.engine import checkpoints, launch, record, runs, settings
-from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded, Stop
+from gputrain.engine.commands import Stop
+from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded
 from gputrain.engine.launch import Attachment
 
 PATIENCE = 90.0

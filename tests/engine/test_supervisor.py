@@ -14,23 +14,20 @@ import pytest
 from fakes.images import dark_and_light
 
 from gputrain.engine import launch, record, settings
+from gputrain.engine.commands import Checkpoint, Pause, Resume, Stop
 from gputrain.engine.events import (
     AnyEvent,
-    Checkpoint,
     CheckpointSaved,
     CommandTaken,
     HardwareSample,
     LogLine,
     ModelReady,
     Outcome,
-    Pause,
     Phase,
     PhaseChanged,
-    Resume,
     RunEnded,
     RunStarted,
     Steps,
-    Stop,
 )
 from gputrain.engine.launch import Attachment
 from gputrain.engine.runs import RunDir, State

@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 from faultlab import Finding, Lab, ending, gone, last_step, let_go, lost, newest_checkpoint
 
-from gputrain.engine.events import Checkpoint, CheckpointSaved, Notice, Outcome
+from gputrain.engine.commands import Checkpoint
+from gputrain.engine.events import CheckpointSaved, Notice, Outcome
 from gputrain.engine.runs import State
 
 WORKERS: dict[str, Any] = {"loader": "processes", "num_workers": 2, "hang_seconds": 3.0}

@@ -15,18 +15,8 @@ from pathlib import Path
 from faultlab import PATIENCE, Finding, Lab, end, ending, let_go, lost, newest_checkpoint, soft_limit
 
 from gputrain.engine import launch
-from gputrain.engine.events import (
-    AnyEvent,
-    Checkpoint,
-    CheckpointSaved,
-    HardwareSample,
-    Notice,
-    Outcome,
-    RunEnded,
-    Steps,
-    Stop,
-    decode,
-)
+from gputrain.engine.commands import Checkpoint, Stop
+from gputrain.engine.events import AnyEvent, CheckpointSaved, HardwareSample, Notice, Outcome, RunEnded, Steps, decode
 from gputrain.engine.launch import Attachment
 
 

@@ -11,7 +11,8 @@ from faultlab import Finding, Lab, Live, bad_checkpoints, end, ending, let_go, l
 from killing import WORKERS, data_workers
 from PIL import Image
 
-from gputrain.engine.events import LoaderStats, LogLine, Notice, Outcome, RunEnded, Steps, Stop
+from gputrain.engine.commands import Stop
+from gputrain.engine.events import LoaderStats, LogLine, Notice, Outcome, RunEnded, Steps
 from gputrain.engine.runs import RunDir
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from gputrain.engine import launch, runs
 from gputrain.engine.channel import Client, Server
-from gputrain.engine.events import Stop, encode_command
+from gputrain.engine.commands import Stop, encode_command
 from gputrain.engine.runs import RunDir
 
 NOBODY = 65534

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gputrain.engine.commands import AnyCommand
 from gputrain.engine.events import (
-    AnyCommand,
     AnyEvent,
     CheckpointSaved,
     DataReady,

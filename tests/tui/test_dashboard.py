@@ -15,10 +15,10 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from gputrain.engine import launch, runs
+from gputrain.engine.commands import Checkpoint, Stop, Tune
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, EXIT_KILLED
 from gputrain.engine.events import (
     AnyEvent,
-    Checkpoint,
     Hint,
     HintsChanged,
     LogLine,
@@ -28,8 +28,6 @@ from gputrain.engine.events import (
     Prediction,
     RunEnded,
     RunStarted,
-    Stop,
-    Tune,
     Tuned,
 )
 from gputrain.engine.record import RecordWriter

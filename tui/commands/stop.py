@@ -6,8 +6,9 @@ import argparse
 import sys
 
 from gputrain.engine import launch, runs
+from gputrain.engine.commands import Stop
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.events import RunEnded, Stop
+from gputrain.engine.events import RunEnded
 from gputrain.tui.commander import sender
 
 

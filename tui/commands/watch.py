@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from gputrain.engine.commands import Stop
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.events import Stop
 from gputrain.engine.launch import NotLiveError
 from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.text import plain

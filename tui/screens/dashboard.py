@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
+from gputrain.engine.commands import AnyCommand, Checkpoint, Stop
 from gputrain.engine.diagnosis.autotune import tune_of
-from gputrain.engine.events import AnyCommand, Checkpoint, Stop
 from gputrain.tui import commander
 from gputrain.tui.advice import for_next_run, settings_words
 from gputrain.tui.arrangement import Place, arrange

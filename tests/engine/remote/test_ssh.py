@@ -17,8 +17,9 @@ from fakes.images import dark_and_light
 from fakes.sshd import Sshd, needs_sshd, sshd
 
 from gputrain.engine import launch, record, runs, settings
+from gputrain.engine.commands import Stop
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import AnyEvent, CommandTaken, Notice, Outcome, RunEnded, RunStarted, Steps, Stop
+from gputrain.engine.events import AnyEvent, CommandTaken, Notice, Outcome, RunEnded, RunStarted, Steps
 from gputrain.engine.launch import NotLiveError
 from gputrain.engine.record import RecordWriter
 from gputrain.engine.remote import attachment

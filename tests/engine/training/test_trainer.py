@@ -10,6 +10,7 @@ import torch
 from training_tools import CLASSES, Result, draw_images, small_config, train
 
 from gputrain.engine import checkpoints
+from gputrain.engine.commands import Stop
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import (
     CheckpointSaved,
@@ -22,7 +23,6 @@ from gputrain.engine.events import (
     Phase,
     PhaseChanged,
     Steps,
-    Stop,
     Validated,
 )
 from gputrain.engine.training import checkpoint

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import pytest
 from training_tools import Result, draw_images, small_config, train
 
-from gputrain.engine import events, settings
-from gputrain.engine.events import AnyEvent, Prediction, Tune, Tuned
+from gputrain.engine import commands, events, settings
+from gputrain.engine.commands import Tune
+from gputrain.engine.events import AnyEvent, Prediction, Tuned
 from gputrain.engine.training import tuning
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.tuning import Pace, Rate, Tuner, worth_keeping
@@ -206,6 +207,6 @@ def test_workers_that_stay_are_judged_over_whole_epochs() -> None:
 
 def test_commands_and_verdicts_cross_the_border() -> None:
     command = Tune(changes={"num_workers": 4}, aim="memory", promised=Prediction(void="unknown"))
-    assert events.decode_command(events.encode_command(command)) == command
+    assert commands.decode_command(commands.encode_command(command)) == command
     event = Tuned(verdict="kept", changes={"num_workers": 4}, was={"num_workers": 2}, before=1.0, after=2.0)
     assert events.decode(events.encode(event)) == event

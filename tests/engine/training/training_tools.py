@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 from gputrain.engine import events, settings
+from gputrain.engine.commands import AnyCommand, encode_command
 from gputrain.engine.config import RunConfig
-from gputrain.engine.events import AnyCommand, AnyEvent, RunEnded, Steps
+from gputrain.engine.events import AnyEvent, RunEnded, Steps
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.trainer import Trainer
@@ -102,7 +103,7 @@ def train(
     outbox = context.Queue()
     theirs, ours = context.Pipe(duplex=False)
     for command in commands:
-        ours.send_bytes(events.encode_command(command))
+        ours.send_bytes(encode_command(command))
     with collecting(outbox) as found:
         reporter = Reporter(outbox)
         control = _StopsAt(theirs, reporter)

@@ -1,0 +1,69 @@
+"""The commands to a run, one JSON object each: what crosses the process border against the stream of its events."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gputrain.engine.events import Prediction
+
+
+class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """A request to a run; `sender` says who asks (user, host and terminal)."""
+
+    sender: str = ""
+
+
+class Stop(Command, frozen=True, tag="stop"):
+    """End the run: after a checkpoint, or at once."""
+
+    checkpoint: bool = True
+    preempt: bool = False
+    """A batch system asks, not a person: the run is to be resumed."""
+
+
+class Checkpoint(Command, frozen=True, tag="checkpoint"):
+    """Write a checkpoint after the current step."""
+
+
+class Pause(Command, frozen=True, tag="pause"):
+    """Stop stepping, keep everything in memory."""
+
+
+class Resume(Command, frozen=True, tag="resume"):
+    """Go on after `Pause`."""
+
+
+EXACT_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "loader", "pin_memory", "non_blocking")
+"""Settings that a running training can change with the same losses bit for bit."""
+LIVE_SETTINGS = (*EXACT_SETTINGS, "cache")
+"""Settings that it can change between two batches; a cached image has been resized once more."""
+
+
+class Tune(Command, frozen=True, tag="tune"):
+    """Try other settings for loading data, measure, and keep or take them back."""
+
+    changes: dict[str, Any]
+    """`LIVE_SETTINGS` only."""
+    aim: Literal["speed", "memory"] = "speed"
+    """What it is for: one for memory is kept if the training is not slower."""
+    promised: Prediction | None = None
+
+
+AnyCommand = Stop | Checkpoint | Pause | Resume | Tune
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyCommand)
+
+
+def encode_command(command: AnyCommand) -> bytes:
+    """A command as JSON."""
+    return _encoder.encode(command)
+
+
+def decode_command(raw: bytes) -> AnyCommand:
+    """The command in `raw`. Raises msgspec.DecodeError."""
+    command: AnyCommand = _decoder.decode(raw)
+    return command

@@ -183,6 +183,12 @@ def _val_resize(draft: Draft) -> None:
         draft.refusals.append(f"val_resize: {resize} is smaller than the crop of image_size {side}; at least {side}")
 
 
+def _cache_resolution(draft: Draft) -> None:
+    asked, least = draft.values["cache_resolution"], max(draft.values["val_resize"], draft.values["image_size"])
+    if 0 < asked < least:
+        draft.change("cache_resolution", least, f"{asked} → {least}: the model sees images of {least} pixels")
+
+
 def _progressive(draft: Draft) -> None:
     start, size = draft.values["progressive_start"], draft.values["image_size"]
     if not start:
@@ -220,6 +226,7 @@ _RULES: tuple[Callable[[Draft], None], ...] = (
     _gpu_only,
     _workers,
     _val_resize,
+    _cache_resolution,
     _progressive,
     _data_dir,
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gputrain.engine import cacheresolution
 from gputrain.engine.modelcosts import ModelCost, cost_of
 from gputrain.engine.units import GIB, MIB, size
 
@@ -205,9 +206,9 @@ def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | No
     """Bytes of all images as the cache keeps them."""
     if facts is None or values["cache_form"] == "jpeg":
         return facts.file_bytes if facts else None
-    # Decoded images with the short side of validation, at the 4:3 of most photographs.
-    short: int = values["val_resize"]
-    return facts.train_images * 3 * short * short * 4 // 3
+    # Decoded images, at the 4:3 of most photographs.
+    train, val = (cacheresolution.resolution(values, train=train) for train in (True, False))
+    return (facts.train_images * train**2 + facts.val_images * val**2) * 3 * 4 // 3
 
 
 def vram_budget(values: Mapping[str, Any], *, limit: int | None) -> VramBudget:

@@ -91,6 +91,12 @@ class DataConfig(_Part, frozen=True):
         Literal["raw", "jpeg"],
         Meta(description="what the cache keeps: decoded pixels, or JPEG tiles of the full image"),
     ] = "raw"
+    cache_resolution: Annotated[
+        int,
+        Meta(
+            ge=0, le=16384, description="short side of the images in a raw cache in pixels; 0: by image_size and crops"
+        ),
+    ] = 0
     cache_gib: Annotated[
         float, Meta(ge=0, le=1e6, description="largest size of a cache in GiB; 0: what is free, less a reserve")
     ] = 0.0

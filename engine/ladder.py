@@ -29,7 +29,7 @@ STANDARD: Mapping[str, Any] = {
 
 _WORKERS = ("num_workers", "prefetch_factor", "persistent_workers", "loader", "pin_memory", "non_blocking")
 _COMPILE = ("compile", "compile_mode", "compile_scope")
-_CACHE = ("cache", "cache_form", "cache_gib")
+_CACHE = ("cache", "cache_form", "cache_resolution", "cache_gib")
 
 
 class Rung(Struct, frozen=True):

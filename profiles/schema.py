@@ -26,7 +26,8 @@ from gputrain.engine.units import GIB
 
 HARDWARE_SETTINGS = frozenset(
     {
-        *("device", "loader", "cache", "cache_form", "cache_gib", "batch_size", "val_batch_size", "accumulation_steps"),
+        *("device", "loader", "cache", "cache_form", "cache_resolution", "cache_gib"),
+        *("batch_size", "val_batch_size", "accumulation_steps"),
         *("num_workers", "prefetch_factor", "persistent_workers", "pin_memory", "non_blocking"),
     }
 )

@@ -29,7 +29,7 @@ def _work(order: BuildOrder, reporter: Reporter, control: Control, tell: Tell) -
             control.raise_if_stopped()
             tell(f"{name} images: {done} of {total}")
 
-        built.append(build_cache(split, order.config, progress))
+        built.append(build_cache(split, order.config, progress, train=split is images.train))
     return BuiltCaches(
         folders=tuple(str(one.folder) for one in built),
         images=sum(one.images for one in built),

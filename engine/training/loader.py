@@ -57,7 +57,7 @@ def make_loader(
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = min(batch_size, len(images) // images.group)
-    cache = open_cache(images, config) if images.pixels is None else None
+    cache = open_cache(images, config, train=train) if images.pixels is None else None
     max_bad = badimages.limit_of(data.max_bad_images, len(images))
     growth = progressive.growth(settings.flatten(config)) if train else Growth(data.image_size, data.image_size, 0)
     maker = SampleMaker(images, cache or source_of(images), view(config, train=train), growth, config.seed, max_bad)

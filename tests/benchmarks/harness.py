@@ -122,13 +122,23 @@ def _cpu_seconds() -> float:
     return total
 
 
-def compare(contenders: Sequence[Contender], setting: object, rounds: int) -> list[Result]:
-    """Let `contenders` take turns, `rounds` times, after a pass each to warm up."""
+def compare(contenders: Sequence[Contender], setting: object, rounds: int, lives: int = 1) -> list[Result]:
+    """Let `contenders` take turns, `rounds` times, after a pass each to warm up.
+
+    All of that `lives` times, each with new processes: where its memory happens to lie makes a process faster or slower
+    by some percent for all of its life.
+    """
     results = [Result(contender) for contender in contenders]
+    for _ in range(lives):
+        _live(results, setting, rounds)
+    return results
+
+
+def _live(results: list[Result], setting: object, rounds: int) -> None:
     runners: list[_Runner] = []
-    for contender, result in zip(contenders, results, strict=True):
+    for result in results:
         # The first turn waits for the warm pass, so that no two of them ever work at once.
-        runners.append(_Runner(contender, setting))
+        runners.append(_Runner(result.contender, setting))
         _take(result, runners[-1].turn(), count=False)
     for _ in range(rounds):
         for result, runner in zip(results, runners, strict=True):
@@ -136,7 +146,6 @@ def compare(contenders: Sequence[Contender], setting: object, rounds: int) -> li
                 _take(result, runner.turn(), count=True)
     for runner in runners:
         runner.end()
-    return results
 
 
 def _take(result: Result, turn: tuple[int, float, float] | str, *, count: bool) -> None:

@@ -79,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lives", type=int, default=3, help="times that every loop's process is made anew")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--model", help="of torchvision; resnet50 on a GPU, resnet18 on a CPU unless named")
     parser.add_argument("--batch-size", type=int)
@@ -91,7 +92,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as temporary:
         setting = _setting(options, _folder(Path(temporary)))
         chosen = [c for c in CONTENDERS if not options.only or c.key in options.only]
-        results = {result.contender.key: result for result in harness.compare(chosen, setting, options.rounds)}
+        results = {
+            result.contender.key: result for result in harness.compare(chosen, setting, options.rounds, options.lives)
+        }
     wall = setting.device == "cuda"
     pairs = {name: harness.ratio(results, *keys, wall=wall) for name, keys in RATIOS.items()}
     ratios = {name: value for name, (value, _) in pairs.items()}

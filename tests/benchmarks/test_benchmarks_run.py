@@ -24,7 +24,7 @@ def answer(*arguments: str) -> dict[str, Any]:
 
 def test_step() -> None:
     keys = ("bare", "ours")
-    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
+    small = ("--rounds", "1", "--lives", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
     found = answer(str(HERE / "step.py"), "--json", *small, "--only", *keys)
     for key in keys:
         assert found["figures"][key]["images_per_second"] > 0, found

@@ -162,10 +162,10 @@ def test_only_worker_processes_cost_a_torch_each(loader: str, workers: int, proc
 
 
 def test_a_cache_in_memory_is_counted_when_the_data_is_known() -> None:
-    facts = DataFacts(1000, file_bytes=110_000_000)
+    facts = DataFacts(1000, val_images=50, file_bytes=110_000_000)
     raw = {part.name: part.bytes for part in ram(seed_003(cache="ram"), facts=facts).parts}
     jpeg = {part.name: part.bytes for part in ram(seed_003(cache="ram", cache_form="jpeg"), facts=facts).parts}
-    assert raw["image cache"] == 1000 * 3 * 256 * 256 * 4 // 3
+    assert raw["image cache"] == (1000 * 305 * 305 + 50 * 256 * 256) * 4
     assert jpeg["image cache"] == 110_000_000
     assert "image cache" not in {part.name for part in ram(seed_003(cache="ram")).parts}
     assert "image cache" not in {part.name for part in ram(seed_003(), facts=facts).parts}
@@ -178,7 +178,7 @@ def test_a_cache_that_is_too_large_keeps_a_part_of_the_images() -> None:
 
     assert part().bytes == pytest.approx(0.6 * 50 * GIB, rel=1e-6)
     assert part(cache_gib=10).bytes == pytest.approx(10 * GIB, rel=1e-6)
-    assert part(cache_gib=10).note == "3% of the images, form raw"
+    assert part(cache_gib=10).note == "2% of the images, form raw"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import itertools
 import json
@@ -19,9 +20,11 @@ import torch
 from pictures import encoded, folder, picture
 
 from gputrain.engine import settings
+from gputrain.engine.cacheresolution import resolution
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.training import cache, cache_budget
+from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.cache import CachedSource, build_cache, open_cache
 from gputrain.engine.training.cache_forms import Kept, RawForm
@@ -57,7 +60,7 @@ def epoch(loader: AnyLoader, number: int = 0) -> list[tuple[list[int], bytes]]:
 
 
 def opened(images: ImageSet, settings_: RunConfig) -> CachedSource:
-    source = open_cache(images, settings_)
+    source = open_cache(images, settings_, train=True)
     assert source is not None
     return source
 
@@ -101,6 +104,21 @@ def test_jpeg_tiles_give_the_files_pixels(images: ImageSet) -> None:
     tiled.close()
 
 
+@pytest.mark.parametrize(("changes", "part", "side"), [({}, 1.0, 43), ({"augment": "none"}, 0.625, 64)])
+def test_what_is_cut_from_kept_images_keeps_its_pixels(
+    images: ImageSet, changes: dict[str, Any], part: float, side: int
+) -> None:
+    """The mean crop of a picture, and a face that is a part of it, are no smaller than the model sees them."""
+    margin = (1 - part) / 2
+    boxes = np.array([[margin, margin, 1 - margin, 1 - margin]] * len(images), dtype=np.float32)
+    source = opened(dataclasses.replace(images, boxes=boxes), config(crop_min_scale=0.12, **changes))
+    source.prepare(0, Meter())
+    entry = source.store.get(0)
+    assert entry is not None
+    assert min(entry.width, entry.height) == side
+    source.close()
+
+
 def test_validation_from_raw_is_the_files(images: ImageSet) -> None:
     raw = make_loader(images, config(), train=False, pin=False)
     plain = make_loader(images, config(cache="none"), train=False, pin=False)
@@ -113,12 +131,12 @@ def test_building_ahead_goes_on_where_it_ended(images: ImageSet) -> None:
     source = opened(images, config())
     source.close()
     seen: list[tuple[int, int]] = []
-    built = build_cache(images, config(), lambda done, total: seen.append((done, total)))
+    built = build_cache(images, config(), lambda done, total: seen.append((done, total)), train=True)
     assert seen[-1] == (12, 12)
     assert (built.images, built.bad) == (12, ())
     assert built.note.startswith("cache=disk: all 12 images")
     before = (built.folder / "data").stat().st_mtime_ns
-    assert build_cache(images, config(), lambda done, total: None) == built
+    assert build_cache(images, config(), lambda done, total: None, train=True) == built
     assert (built.folder / "data").stat().st_mtime_ns == before
     loader = make_loader(images, config(), train=True, pin=False)
     epoch(loader)
@@ -159,7 +177,7 @@ def test_building_computes_on_one_thread_a_worker(images: ImageSet, monkeypatch:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        build_cache(images, config(), lambda done, total: None)
+        build_cache(images, config(), lambda done, total: None, train=True)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -168,14 +186,14 @@ def test_building_computes_on_one_thread_a_worker(images: ImageSet, monkeypatch:
 
 def test_building_names_bad_images(images: ImageSet) -> None:
     Path(images.path(3)).write_bytes(b"")
-    built = build_cache(images, config(cache_form="jpeg"), lambda done, total: None)
+    built = build_cache(images, config(cache_form="jpeg"), lambda done, total: None, train=True)
     assert built.images == 11
     assert built.bad == (f"{images.path(3)}: the file is empty",)
 
 
 @pytest.mark.parametrize("change", ["content", "settings", "form", "name"])
 def test_a_change_makes_another_cache(images: ImageSet, tmp_path: Path, change: str) -> None:
-    before = build_cache(images, config(), lambda done, total: None)
+    before = build_cache(images, config(), lambda done, total: None, train=True)
     after = config()
     if change == "content":
         Path(images.path(0)).write_bytes(encoded(picture(80, 70, 99)))
@@ -186,11 +204,11 @@ def test_a_change_makes_another_cache(images: ImageSet, tmp_path: Path, change: 
     else:
         Path(images.path(0)).rename(Path(images.path(0)).with_name("0001.jpg"))
         images = scan(str(tmp_path / "data"), "train")
-    assert build_cache(images, after, lambda done, total: None).folder != before.folder
+    assert build_cache(images, after, lambda done, total: None, train=True).folder != before.folder
 
 
 def test_a_small_budget_keeps_a_fixed_part(images: ImageSet) -> None:
-    whole = cache_budget.mean_size(images, RawForm(40)) * len(images)
+    whole = cache_budget.mean_size(images, RawForm(resolution(settings.flatten(config()), train=True))) * len(images)
     small = config(cache_gib=whole / 2 / cache_budget.GIB)
     loader = make_loader(images, small, train=True, pin=False)
     assert "of 12 images" in loader.note
@@ -391,7 +409,7 @@ from gputrain.engine.training.cache import build_cache
 from gputrain.engine.training.images import scan
 images = scan(sys.argv[1], "train")
 values = dict(image_size=32, val_resize=40, num_workers=1, cache="disk")
-build_cache(images, settings.build(values), lambda done, total: print(done, flush=True))
+build_cache(images, settings.build(values), lambda done, total: print(done, flush=True), train=True)
 """
 
 

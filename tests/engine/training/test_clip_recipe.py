@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from recipe_tools import MEAN, STD, loaded, one_epoch
+from tiny_clips import SIDE, draw
 from torch import nn
 from torchvision import models
 from training_tools import small_config, train
@@ -28,7 +29,6 @@ from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.tasks.clips import ClipClassification, auc
 from gputrain.engine.training.timing import Clock
 
-SIDE = 32
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 FRAMES = 3
 SMALL: dict[str, Any] = {
@@ -39,23 +39,6 @@ SMALL: dict[str, Any] = {
     "width": 8,
     "clip_frames": FRAMES,
 }
-
-
-def draw(home: Path, *, streams: tuple[str, ...] = ("high", "low"), clips_each: int = 5) -> Path:
-    """``home/{train,val}/{fake,real}/<clip>/<stream>/<frame>.png``: clips of 2 to 6 frames, each of its own colour."""
-    rng = np.random.default_rng(9)
-    for split in ("train", "val"):
-        for name in ("fake", "real"):
-            for number in range(clips_each):
-                count = 2 + number
-                for stream in streams:
-                    folder = home / split / name / f"{name}{number}" / stream
-                    folder.mkdir(parents=True)
-                    for frame in range(count):
-                        colour = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8)
-                        picture = Image.fromarray(colour).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-                        picture.save(folder / f"{frame:04d}.png")
-    return home
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ _MAY_DIFFER = frozenset(
             "val_split",
             "clip_grad_norm",
             "ema_decay",
+            "nonfinite_loss",
             "label_smoothing",
             "colour_jitter",
             "random_erasing",

@@ -164,6 +164,10 @@ class OptimConfig(_Part, frozen=True):
     ] = 0.0
     accumulation_steps: Annotated[int, Meta(ge=1, le=4096, description="batches whose gradients make one update")] = 1
     clip_grad_norm: Annotated[float, Meta(ge=0, description="largest gradient norm; 0: no clipping")] = 0.0
+    nonfinite_loss: Annotated[
+        Literal["stop", "skip"],
+        Meta(description="a loss that is no number ends the run, or its update is passed over and told"),
+    ] = "stop"
     ema_decay: Annotated[
         float,
         Meta(ge=0, lt=1, description="decay per update of an average of the weights, which is validated; 0: none"),

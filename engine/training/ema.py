@@ -22,10 +22,13 @@ class Ema:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._decay = decay
 
-    def update(self, network: nn.Module, updates: int) -> None:
-        """Take in the weights after update number `updates` (from 1)."""
+    def update(self, network: nn.Module, updates: int, skip: torch.Tensor | None = None) -> None:
+        """Take in the weights after update number `updates` (from 1); unless `skip`, a bool on the device, is true."""
         average = get_ema_multi_avg_fn(min(self._decay, (1 + updates) / (10 + updates)))
         mine, theirs = _floats(self.network), _floats(network)
+        if skip is not None:
+            # An average of a figure and itself is that figure, to the bit.
+            theirs = [torch.where(skip, own, other) for own, other in zip(mine, theirs, strict=True)]
         average(mine, theirs, 0)
         with torch.no_grad():
             for own, other in zip(self.network.buffers(), network.buffers(), strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,7 @@ import numpy.typing as npt
 import torch
 
 from gputrain.engine.training.device import Compute
-
-_IMAGES_NAMED = 3
-
-
-class Diverged(RuntimeError):  # noqa: N818 - reads as what it is
-    """The loss is no longer a number."""
+from gputrain.engine.training.skips import DoneStep, Skips
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +25,44 @@ class _Step:
 
 
 @dataclass(frozen=True, slots=True)
+class _Update:
+    """An update that may have been skipped; only the device knows yet."""
+
+    skipped: torch.Tensor
+    last: int
+    """Number of its last step."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """Figures that have come from the device."""
 
-    loss: float
-    """Mean of the steps since the reading before."""
+    loss: float | None
+    """Mean of the steps since the reading before; None if no loss of theirs is a number."""
     grad_norm: float | None
     loss_scale: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """Figures on their way to the host: the losses of `steps`, then the `extras`."""
+    """Figures on their way to the host: the losses of `steps`, whether `updates` were skipped, the `extras`."""
 
     values: torch.Tensor
     arrived: torch.cuda.Event | None
     steps: Sequence[_Step]
+    updates: Sequence[_Update]
     extras: Sequence[str]
 
 
 class Meter:
     """Losses of steps, with the newest gradient norm and loss scale beside them."""
 
-    def __init__(self, compute: Compute, name: Callable[[int], str]) -> None:
-        """`name` tells a person which image an index stands for."""
+    def __init__(self, compute: Compute, skips: Skips) -> None:
+        """`skips` judges the losses that are no numbers."""
         self._gpu = compute.is_gpu
-        self._name = name
+        self._skips = skips
         self._steps: list[_Step] = []
+        self._updates: list[_Update] = []
         self._extras: dict[str, torch.Tensor] = {}
         self._flight: _Flight | None = None
         self.epoch_sum = 0.0
@@ -71,6 +77,11 @@ class Meter:
         """Forget the last `steps`, none of which was fetched: they are done again."""
         if steps:
             del self._steps[-steps:]
+
+    def update_done(self, skipped: torch.Tensor | None) -> None:
+        """The steps since the update before made one; `skipped` stays on the device."""
+        if skipped is not None:
+            self._updates.append(_Update(skipped, self._steps[-1].number))
 
     def note(self, grad_norm: torch.Tensor | None, loss_scale: torch.Tensor | None) -> None:
         """Keep the figures of an update, to be fetched with the next losses."""
@@ -95,26 +106,41 @@ class Meter:
         return self._settle(flight)
 
     def _send(self) -> _Flight:
-        steps, extras, self._steps = self._steps, self._extras, []
-        values = torch.stack([step.loss.detach().float() for step in steps] + [v.float() for v in extras.values()])
+        steps, updates, extras = self._steps, self._updates, self._extras
+        self._steps, self._updates = [], []
+        sent = [step.loss.detach() for step in steps] + [update.skipped for update in updates] + [*extras.values()]
+        values = torch.stack([value.float() for value in sent])
         if not self._gpu:
-            return _Flight(values, None, steps, tuple(extras))
+            return _Flight(values, None, steps, updates, tuple(extras))
         host = torch.empty(len(values), pin_memory=True)
         host.copy_(values, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        return _Flight(host, arrived, steps, tuple(extras))
+        return _Flight(host, arrived, steps, updates, tuple(extras))
 
     def _settle(self, flight: _Flight) -> Reading:
         values: list[float] = flight.values.tolist()
         losses = values[: len(flight.steps)]
-        for step, loss in zip(flight.steps, losses, strict=True):
-            if not math.isfinite(loss):
-                raise Diverged(self._diverged(step, loss))
+        extras = dict(zip(flight.extras, values[len(losses) + len(flight.updates) :], strict=True))
+        found = [DoneStep(s.number, loss, s.indices) for s, loss in zip(flight.steps, losses, strict=True)]
+        skipped = values[len(losses) : len(losses) + len(flight.updates)]
+        self._judge(flight.updates, [bool(value) for value in skipped], found)
+        good = [loss for loss in losses if math.isfinite(loss)]
+        for loss in good:
             self.epoch_sum += loss
-            self.epoch_steps += 1
-        extras = dict(zip(flight.extras, values[len(losses) :], strict=True))
-        return Reading(sum(losses) / len(losses), extras.get("grad_norm"), extras.get("loss_scale"))
+        self.epoch_steps += len(good)
+        mean = sum(good) / len(good) if good else None
+        return Reading(mean, extras.get("grad_norm"), extras.get("loss_scale"))
+
+    def _judge(self, updates: Sequence[_Update], skipped: Sequence[bool], steps: list[DoneStep]) -> None:
+        """Raises Diverged at a loss that is no number; where such updates are skipped, at too many of them."""
+        if not updates:
+            self._skips.check(steps)
+        begin = 0
+        for update, was_skipped in zip(updates, skipped, strict=True):
+            end = next((i for i in range(begin, len(steps)) if steps[i].number > update.last), len(steps))
+            self._skips.update(steps[begin:end], skipped=was_skipped)
+            begin = end
 
     def fetch_all(self) -> None:
         """Wait for all losses that are still on the device. Raises Diverged."""
@@ -127,11 +153,3 @@ class Meter:
         mean = self.epoch_sum / self.epoch_steps if self.epoch_steps else None
         self.epoch_sum, self.epoch_steps = 0.0, 0
         return mean
-
-    def _diverged(self, step: _Step, loss: float) -> str:
-        named = ", ".join(self._name(int(index)) for index in step.indices[:_IMAGES_NAMED])
-        more = f" and {len(step.indices) - _IMAGES_NAMED} more" if len(step.indices) > _IMAGES_NAMED else ""
-        return (
-            f"the loss is {loss} at step {step.number}, on {named}{more}; "
-            "lower lr, clip gradients (clip_grad_norm=1), or use precision=bf16 or fp32"
-        )

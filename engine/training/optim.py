@@ -31,4 +31,17 @@ def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimiz
         case "lamb":
             return Lamb(groups, lr=lr, betas=betas)
         case "sgd":
-            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
+            sgd = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
+            return _with_momentum(sgd) if momentum else sgd
+
+
+def _with_momentum(sgd: torch.optim.SGD) -> torch.optim.SGD:
+    """Begin with a momentum of 0, which makes the same first update.
+
+    torch (2.15) otherwise makes it, uninitialised, in the first update, and leaves it so where the fused kernel skips
+    that one for infinite gradients, as fp16's search for a loss scale does.
+    """
+    for group in sgd.param_groups:
+        for weight in group["params"]:
+            sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+    return sgd

@@ -30,6 +30,9 @@ class Position:
     loss_sum: float = 0.0
     """Sum of the losses of this epoch's steps so far, for its mean."""
     loss_steps: int = 0
+    skips: int = 0
+    """Updates that were skipped because their loss was no number, and how many of them were the last ones."""
+    skips_in_a_row: int = 0
     unvalidated: bool = False
     """The epoch before this one is to be validated still."""
 

@@ -14,6 +14,7 @@ from gputrain.engine.training import compiling, optim
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Prepared
 from gputrain.engine.training.ema import Ema
+from gputrain.engine.training.guard import Guard, seed
 from gputrain.engine.training.recompute import recompute_blocks
 from gputrain.engine.training.tasks.task import Loss
 from gputrain.engine.training.timing import Clock
@@ -38,6 +39,11 @@ class Stepper:
         """Into how many parts each batch is divided, for want of GPU memory."""
         self.grad_norm: torch.Tensor | None = None
         """The gradient's norm at the newest update, on the device; None without clipping."""
+        self.skipped: torch.Tensor | None = None
+        """Whether the newest update was skipped, on the device; None where none ever is."""
+        self._guard = Guard(network, self.optimizer) if config.optim.nonfinite_loss == "skip" else None
+        if self._guard is not None and self._guard.waits and compute.is_gpu:
+            notice("info", "nonfinite_loss=skip: without a fused optimizer each update waits for the GPU")
         self._config = config
         self._clock = clock
         self._compute = compute
@@ -83,6 +89,8 @@ class Stepper:
 
     def _backward(self, batch: Prepared, share: float) -> torch.Tensor:
         total = torch.zeros((), device=self._compute.device)
+        if self._guard is not None:
+            self._guard.begin()
         for part in batch.split(math.ceil(len(batch.targets) / self.parts)):
             weight = len(part.targets) / len(batch.targets)
             if self._graphs:
@@ -91,7 +99,8 @@ class Stepper:
             with self._clock.computing("forward"), self._compute.autocast():
                 loss = self._loss(self._forward(part.images), part) * weight
             with self._clock.computing("backward"):
-                self.scaler.scale(loss * share).backward()
+                scaled = self.scaler.scale(loss * share)
+                scaled.backward(None if self._guard is None else seed(scaled))
                 total += loss.detach()
         return total
 
@@ -104,22 +113,30 @@ class Stepper:
     def update(self, lr: float, number: int) -> None:
         """Update the weights from the gradients, as update `number` (from 1) of the run."""
         with self._clock.computing("update"):
-            self._update(lr)
+            for parameters in self.optimizer.param_groups:
+                parameters["lr"] = lr
+            self._update()
             if self.ema is not None:
-                self.ema.update(self.network, number)
+                self.ema.update(self.network, number, self.skipped)
+            self.discard()
 
-    def _update(self, lr: float) -> None:
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = lr
-        if self._config.optim.clip_grad_norm:
+    def _update(self) -> None:
+        if self._config.optim.clip_grad_norm or self._guard is not None:
             self.scaler.unscale_(self.optimizer)
+        if self._config.optim.clip_grad_norm:
             self.grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._config.optim.clip_grad_norm)
-        self.scaler.step(self.optimizer)
+        if self._guard is None:
+            self.scaler.step(self.optimizer)
+        else:
+            # In fp16 too: the scaler, which found the same when it unscaled, only has to lower its scale.
+            self.skipped = self._guard.judge(self.grad_norm)
+            self._guard.update(self.skipped)
         self.scaler.update()
-        self.discard()
 
     def discard(self) -> None:
         """Forget the gradients."""
+        if self._guard is not None:
+            self._guard.forget()
         self.optimizer.zero_grad(set_to_none=self._config.speed.set_to_none)
 
     def divide(self) -> bool:

@@ -24,11 +24,12 @@ from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.loader import AnyLoader, make_loader
-from gputrain.engine.training.meter import Diverged, Meter
+from gputrain.engine.training.meter import Meter
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.saving import Kind, Saver
 from gputrain.engine.training.schedule import Schedule
+from gputrain.engine.training.skips import Diverged, Skips
 from gputrain.engine.training.stepper import Stepper
 from gputrain.engine.training.tasks.task import is_better
 from gputrain.engine.training.timing import Clock
@@ -68,7 +69,9 @@ class Trainer:
                 self._save("final")
         if self._control.stop:
             return self._control.ended(self.step)
-        return RunEnded(outcome=Outcome.FINISHED, reason=self._early or "all steps are done", step=self.step)
+        skipped = f"; {self._skips.total} updates were skipped" if self._skips.total else ""
+        reason = (self._early or "all steps are done") + skipped
+        return RunEnded(outcome=Outcome.FINISHED, reason=reason, step=self.step)
 
     # What is made before the first step.
 
@@ -96,7 +99,9 @@ class Trainer:
         self._tuner.epoch_updates = -(-len(self._train_loader) // config.optim.accumulation_steps)
         self._feed = Feed(config, self._compute, train=True, task=self._task)
         self._val_feed = Feed(config, self._compute, train=False, task=self._task)
-        self._meter = Meter(self._compute, self._image_name)
+        scaled = self._stepper.scaler.is_enabled()
+        self._skips = Skips(self._reporter.notice, self._image_name, scaled=scaled)
+        self._meter = Meter(self._compute, self._skips)
         self._windows = Windows(
             self._reporter, self._train_loader, self._compute, self._clock, self._meter, self._bad_images
         )
@@ -120,6 +125,7 @@ class Trainer:
             self._reporter.notice("warning", text)
         self._position = position.restore(state, self._stepper)
         self._meter.epoch_sum, self._meter.epoch_steps = self._position.loss_sum, self._position.loss_steps
+        self._skips.total, self._skips.in_a_row = self._position.skips, self._position.skips_in_a_row
         self._saver.go_on_from(self.step)
         where = f"step {self.step} (epoch {self._position.epoch + 1})"
         self._reporter.notice("info", f"going on from {where} of {self._config.resume_from}")
@@ -218,6 +224,7 @@ class Trainer:
         self._lr = self._schedule.lr_at(self._position.updates)
         self._position.updates += 1
         self._stepper.update(self._lr, self._position.updates)
+        self._windows.update_done(self._stepper.skipped)
         return True
 
     def _step_done(self, loss: torch.Tensor, batch: DeviceBatch) -> None:
@@ -373,4 +380,5 @@ class Trainer:
         where = self._position
         self._meter.fetch_all()
         where.loss_sum, where.loss_steps = self._meter.epoch_sum, self._meter.epoch_steps
+        where.skips, where.skips_in_a_row = self._skips.total, self._skips.in_a_row
         self._saver.save(kind, where, lambda: position.state_of(where, self._config, self._images, self._stepper))

@@ -61,6 +61,10 @@ class Windows:
         self._bytes += batch.bytes
         self._depth += self._source.queue()[0]
 
+    def update_done(self, skipped: torch.Tensor | None) -> None:
+        """The steps since the update before made one; whether it was `skipped` stays on the device."""
+        self._meter.update_done(skipped)
+
     def undo(self, steps: int, images: int) -> None:
         """Forget the last `steps`, of which nothing was reported: they are done again."""
         self._meter.undo(steps)

@@ -43,9 +43,11 @@ def on_gpu(images: Path, folder: Path, **changes: object) -> Result:
     return train(folder, small_config(images, **NOT_SLOWED | changes))
 
 
+@pytest.mark.parametrize("nonfinite_loss", ["stop", "skip"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_no_step_waits_for_the_device(precision: device.Precision) -> None:
-    run = config(precision=precision, device="cuda", clip_grad_norm=1.0, ema_decay=0.9, mixup=0.2, random_erasing=0.3)
+def test_no_step_waits_for_the_device(precision: device.Precision, nonfinite_loss: str) -> None:
+    changes = {"clip_grad_norm": 1.0, "ema_decay": 0.9, "mixup": 0.2, "random_erasing": 0.3}
+    run = config(precision=precision, device="cuda", nonfinite_loss=nonfinite_loss, **changes)
     compute = device.set_up(run, lambda _level, text: pytest.fail(text))
     made = stepper(run, compute)
     batch = prepared(run, compute)

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import traceback
 from pathlib import Path
 
+from gputrain.engine.configfile import read_config
+from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.runs import RunDir
-from gputrain.engine.supervisor import supervise
+from gputrain.engine.supervisor import Supervisor, going_on
+
+
+def supervise(run: RunDir, *, resume: bool = False) -> int:
+    """Own `run` from its start to its end; `resume`: go on from its newest good checkpoint.
+
+    Returns an exit code for the process table; the record has the truth.
+    """
+    # Whatever this run or its children write is its owner's alone.
+    os.umask(0o077)
+    if not run.own():
+        print(f"{run.id} already has a supervisor", file=sys.stderr)
+        return 1
+    try:
+        config = read_config(run.config)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    if resume:
+        config = going_on(run, config)
+    supervisor = Supervisor(run, config)
+    supervisor.install_signals()
+    try:
+        return supervisor.main()
+    except Exception:  # noqa: BLE001 - an error in this program
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        # A regular exit would wait for the trainer, for ever. It sees that its supervisor is gone, saves and ends.
+        os._exit(EXIT_FAILED)
+
 
 if __name__ == "__main__":
     sys.exit(supervise(RunDir(Path(sys.argv[1])), resume="--resume" in sys.argv[2:]))

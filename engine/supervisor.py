@@ -1,4 +1,4 @@
-"""The process that owns one run: starts the trainer, writes the record, serves dashboards, names the end.
+"""The owner of one run: starts the trainer, writes the record, serves dashboards, names the end.
 
 One thread, the main one, does everything that changes state; the others (queue from the trainer,
 hardware sampler, commands from dashboards, watch over the trainer) only put items into its inbox.
@@ -8,16 +8,8 @@ It never imports torch and never forks.
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
-import queue
 import signal
-import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
@@ -26,10 +18,8 @@ from gputrain.engine.channel import Server
 from gputrain.engine.checkpoints import read_index
 from gputrain.engine.commands import AnyCommand, Stop, decode_command
 from gputrain.engine.config import RunConfig
-from gputrain.engine.configfile import read_config
 from gputrain.engine.diagnosis.advisor import Advisor
 from gputrain.engine.diagnosis.autotune import Autotune
-from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.events import (
     AnyEvent,
     CommandTaken,
@@ -39,63 +29,31 @@ from gputrain.engine.events import (
     Phase,
     PhaseChanged,
     RunEnded,
-    RunStarted,
     decode,
 )
-from gputrain.engine.files import cache_home
-from gputrain.engine.launch import read_plan
+from gputrain.engine.inbox import TICK_SECONDS, Inbox
 from gputrain.engine.loggers import choice
 from gputrain.engine.loggers.watch import Loggers
-from gputrain.engine.machine import Machine, inspect_machine
-from gputrain.engine.monitor.csvlog import CsvLog
-from gputrain.engine.monitor.sampler import Sampler
+from gputrain.engine.machine import inspect_machine
+from gputrain.engine.opening import opening
 from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.record import RecordWriter
 from gputrain.engine.retries import TRIES, Retries
 from gputrain.engine.runs import RunDir
+from gputrain.engine.sampling import Sampling
 from gputrain.engine.statusfile import StatusFile
 from gputrain.engine.text import plain
 from gputrain.engine.trainerlog import TrainerLog
 from gputrain.engine.trainerprocess import TrainerProcess
-from gputrain.engine.version import VERSION
 from gputrain.engine.watchdog import Watchdog
 
-TICK_SECONDS = 0.5
 LINGER_SECONDS = 600.0
 """How long a run that is over waits for room on a full disk."""
 STOP_NOW_SECONDS = 10.0
 """How long a trainer may take to end on "stop now" before it is killed."""
 
 
-def supervise(run: RunDir, *, resume: bool = False) -> int:
-    """Own `run` from its start to its end; `resume`: go on from its newest good checkpoint.
-
-    Returns an exit code for the process table; the record has the truth.
-    """
-    # Whatever this run or its children write is its owner's alone.
-    os.umask(0o077)
-    if not run.own():
-        print(f"{run.id} already has a supervisor", file=sys.stderr)
-        return 1
-    try:
-        config = read_config(run.config)
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        return 2
-    if resume:
-        config = _going_on(run, config)
-    supervisor = Supervisor(run, config)
-    supervisor.install_signals()
-    try:
-        return supervisor.main()
-    except Exception:  # noqa: BLE001 - an error in this program
-        with contextlib.suppress(OSError):
-            traceback.print_exc()
-        # A regular exit would wait for the trainer, for ever. It sees that its supervisor is gone, saves and ends.
-        os._exit(EXIT_FAILED)
-
-
-def _going_on(run: RunDir, config: RunConfig) -> RunConfig:
+def going_on(run: RunDir, config: RunConfig) -> RunConfig:
     """`config` from the run's own newest checkpoint on; where it has none yet, as it began."""
     if not read_index(run.checkpoints):
         return config
@@ -108,16 +66,16 @@ class Supervisor:
     def __init__(self, run: RunDir, config: RunConfig) -> None:
         self._run = run
         self._config = config
-        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._record = RecordWriter(run.events)
         self._server = Server(run, self._on_command_thread)
         self._status = StatusFile(run, config, str(self._server.path))
         self._log = TrainerLog(run.trainer_log)
+        self._sampling = Sampling(run.directory, config)
         self._advisor = Advisor()
         self._autotune = Autotune()
         self._phase = Phase.STARTING
         self._hints: tuple[str, ...] = ()
-        self._told: set[str] = set()
         self._trainer: TrainerProcess | None = None
         self._loggers: Loggers | None = None
         self._said: RunEnded | None = None
@@ -136,7 +94,6 @@ class Supervisor:
         preemption.received()
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        # SimpleQueue.put is reentrant, which is what a signal handler needs.
         sender = signal.Signals(number).name
         preempt = number in PREEMPTING
         self._inbox.put(lambda: self._take_command(Stop(checkpoint=True, preempt=preempt, sender=sender)))
@@ -145,19 +102,19 @@ class Supervisor:
         """Run to the end."""
         oom_before = endings.oom_kills()
         self._status.write()
-        machine = inspect_machine()
-        self._announce(machine)
+        for event in opening(self._run, self._config, inspect_machine()):
+            self._write(event)
         self._start_loggers()
-        sampler = self._start_sampler()
+        self._sampling.start(lambda sample: self._inbox.put(lambda: self._take_sample(sample)))
         try:
             self._train_once(self._config)
             ended = self._outcome(oom_before)
             while self._config.checkpoint.auto_resume and self._starts_again(ended):
                 oom_before = endings.oom_kills()
-                self._train_once(_going_on(self._run, self._config))
+                self._train_once(going_on(self._run, self._config))
                 ended = self._outcome(oom_before)
         finally:
-            sampler.set()
+            self._sampling.stop()
         self._end(ended)
         return 0
 
@@ -170,7 +127,7 @@ class Supervisor:
             self._trainer, self._said = None, endings.not_started(error)
             return
         self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
-        self._loop(lambda: self._exited)
+        self._inbox.do(lambda: self._exited, self._tick)
         # It is gone, and no longer watched; another one is watched anew.
         self._watchdog = Watchdog(self._config.monitor.hang_seconds)
 
@@ -183,18 +140,8 @@ class Supervisor:
         self._write(Notice(level="error", text=text, source="supervisor"))
         self._write(PhaseChanged(phase=Phase.STARTING))
         due = time.monotonic() + wait
-        self._loop(lambda: self._stop_asked or time.monotonic() >= due)
+        self._inbox.do(lambda: self._stop_asked or time.monotonic() >= due, self._tick)
         return not self._stop_asked
-
-    def _loop(self, done: Callable[[], bool]) -> None:
-        while not done():
-            try:
-                self._inbox.get(timeout=TICK_SECONDS)()
-                while not done():
-                    self._inbox.get_nowait()()
-            except queue.Empty:
-                pass
-            self._tick()
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -213,28 +160,6 @@ class Supervisor:
             self._trainer.kill()
 
     # What happened, in the order of a run.
-
-    def _announce(self, machine: Machine) -> None:
-        plan = read_plan(self._run)
-        self._write(
-            RunStarted(
-                run_id=self._run.id,
-                settings=settings.flatten(self._config),
-                origins=plan.origins,
-                host=machine.hostname,
-                pid=os.getpid(),
-                boot_id=machine.boot_id,
-                python=platform.python_version(),
-                version=VERSION,
-                gpus=tuple(gpu.name for gpu in machine.gpus),
-                usable_cores=machine.usable_cores,
-                memory_limit=machine.memory_limit,
-                forecast=plan.forecast,
-            )
-        )
-        for warning in plan.warnings:
-            self._write(Notice(level="warning", text=warning, source="plan"))
-        self._write(PhaseChanged(phase=Phase.STARTING))
 
     def _start_loggers(self) -> None:
         try:
@@ -277,19 +202,11 @@ class Supervisor:
                 self._write(Notice(level="info", text=told, source="supervisor"))
             self._write(event)
 
-    def _take_sample(self, sample: HardwareSample, csv: CsvLog | None) -> None:
+    def _take_sample(self, sample: HardwareSample) -> None:
         self._write(sample)
-        if csv is not None:
-            try:
-                csv.append(sample)
-            except OSError as error:
-                self._tell_once(f"resources.csv cannot be written: {error.strerror}; the record has the samples too")
+        if told := self._sampling.add_to_table(sample):
+            self._write(Notice(level="warning", text=told, source="supervisor"))
         self._advise()
-
-    def _tell_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self._write(Notice(level="warning", text=text, source="supervisor"))
 
     def _take_command(self, command: AnyCommand) -> None:
         name = type(command).__name__.lower()
@@ -362,28 +279,3 @@ class Supervisor:
             self._inbox.put(lambda: self._write(Notice(level="warning", text=text, source="supervisor")))
             return
         self._inbox.put(lambda: self._take_command(command))
-
-    def _start_sampler(self) -> threading.Event:
-        """Begin to sample the hardware; setting the returned event ends it."""
-        stop = threading.Event()
-        threading.Thread(target=self._sample_thread, args=(stop,), name="sampler", daemon=True).start()
-        return stop
-
-    def _sample_thread(self, stop: threading.Event) -> None:
-        interval = self._config.monitor.sample_seconds
-        # The built-in images lie in the cache; their disk is the one that is read.
-        data = Path(self._config.data.data_dir) if self._config.data.data_dir else cache_home()
-        with contextlib.ExitStack() as stack:
-            sampler = stack.enter_context(contextlib.closing(Sampler(run_pids=self._run_pids, data_path=data)))
-            csv = None
-            if self._config.monitor.resources_csv:
-                csv = stack.enter_context(contextlib.closing(CsvLog(self._run.directory / "resources.csv")))
-            due = time.monotonic()
-            while not stop.is_set():
-                sample = sampler.sample()
-                self._inbox.put(lambda sample=sample: self._take_sample(sample, csv))  # type: ignore[misc]
-                due = max(due + interval, time.monotonic())
-                stop.wait(due - time.monotonic())
-
-    def _run_pids(self) -> tuple[int, ...]:
-        return (os.getpid(),)

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from gputrain.engine.text import plain
 
-SHORTEST, LONGEST = 0.2, 3600.0
+_Number = TypeVar("_Number", int, float)
+
+
+def _within(kind: Callable[[str], _Number], low: _Number, high: _Number, what: str) -> Callable[[str], _Number]:
+    """A type for argparse: a number from `low` to `high`, which is `what` it asks for otherwise."""
+
+    def checked(text: str) -> _Number:
+        with contextlib.suppress(ValueError):
+            if low <= (value := kind(text)) <= high:
+                return value
+        raise argparse.ArgumentTypeError(f"must be {what}, got '{plain(text, 40)}'")
+
+    return checked
+
+
+count = _within(int, 1, sys.maxsize, "a whole number ≥ 1")
+sample_seconds = _within(float, 0.2, 3600.0, "0.2 to 3600 seconds")
 """Seconds between two samples of the monitor."""
-
-
-def count(text: str) -> int:
-    """A whole number from 1 on."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number ≥ 1, got '{plain(text, 40)}'")
-    return value
-
-
-def seconds(text: str) -> float:
-    """Seconds between two samples."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not SHORTEST <= value <= LONGEST:
-        raise argparse.ArgumentTypeError(f"must be {SHORTEST:g} to {LONGEST:g} seconds, got '{plain(text, 40)}'")
-    return value
-
-
-def port(text: str) -> int:
-    """A TCP port that any user may take."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1024 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"must be a port from 1024 to 65535, got '{plain(text, 40)}'")
-    return value
+measuring_seconds = _within(float, 5.0, 600.0, "a number of seconds from 5 to 600")
+"""Seconds that a calibration may take."""
+port = _within(int, 1024, 65535, "a port from 1024 to 65535")
+"""A TCP port that any user may take."""
 
 
 def size(text: str) -> tuple[int, int]:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, TypeAlias
-
-from gputrain.tui.argumenttypes import count, port, seconds, size
-
-if TYPE_CHECKING:
-    # The class is generic in the stubs alone.
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+from gputrain.tui.argumenttypes import count, port, sample_seconds, size
+from gputrain.tui.sharedarguments import RUN, Commands, add_low_bandwidth
 
 
 def add_view_commands(commands: Commands) -> None:
@@ -19,17 +13,13 @@ def add_view_commands(commands: Commands) -> None:
     _add_serve(commands)
 
 
-def add_low_bandwidth(command: argparse.ArgumentParser) -> None:
-    """``--low-bandwidth``, for commands that open a dashboard."""
-    what = "for slow lines: the terminal's own colours, new figures every two seconds"
-    command.add_argument("--low-bandwidth", action="store_true", help=what)
-
-
 def _add_monitor(commands: Commands) -> None:
     what = "Watch this machine without a run: GPUs, processes, CPU, RAM, disks."
     monitor = commands.add_parser("monitor", help="watch this machine without a run", description=what)
     monitor.add_argument("--log", metavar="FILE.csv", help="append each sample to FILE.csv")
-    monitor.add_argument("--interval", type=seconds, default=1.0, metavar="S", help="seconds between samples (1)")
+    monitor.add_argument(
+        "--interval", type=sample_seconds, default=1.0, metavar="S", help="seconds between samples (1)"
+    )
     monitor.add_argument("--gpu", type=int, action="append", metavar="I", help="only GPU I; may be given again")
     monitor.add_argument(
         "--pid", type=int, metavar="PID", help="mark the processes of PID, and leave when it has ended"
@@ -44,7 +34,7 @@ def _add_monitor(commands: Commands) -> None:
 def _add_export(commands: Commands) -> None:
     what = "Write a run's curves to FILE (.csv; .png, .svg and .pdf with matplotlib), or its dashboard as a picture."
     export = commands.add_parser("export", help="write a run's curves or dashboard to a file", description=what)
-    export.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    export.add_argument("run", metavar="RUN", help=RUN)
     export.add_argument("file", metavar="FILE", help="its ending says what is written")
     export.add_argument(
         "--view", type=size, nargs="?", const=(200, 50), metavar="SIZE", help="the dashboard as .svg (200x50)"
@@ -54,6 +44,6 @@ def _add_export(commands: Commands) -> None:
 def _add_serve(commands: Commands) -> None:
     what = "Show a run's dashboard in a browser, or the launcher where no run is named. Each visitor gets a view."
     serve = commands.add_parser("serve", help="the same screens in a browser", description=what)
-    serve.add_argument("run", nargs="?", metavar="RUN", help="a run's name, part of it, its directory, or: last")
+    serve.add_argument("run", nargs="?", metavar="RUN", help=RUN)
     serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=port, default=8700, metavar="PORT", help="port to listen on (8700)")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gputrain.tui import format as words
-from gputrain.tui import metrics
 from gputrain.tui.history import Curve
 from gputrain.tui.lines import Line, fit
+from gputrain.tui.metric import Show
+from gputrain.tui.metrics import METRICS
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
 from gputrain.tui.widgets.chart import ZOOM_NAMES, ZOOMS, Plot, draw, x_range
@@ -19,10 +20,10 @@ def trend(view: View, key: str, columns: int, rows: int, role: Role = "data") ->
     """The history of the metric called `key` in the rows that are left; nothing where they are too few."""
     if rows < _TREND_ROWS:
         return []
-    metric = metrics.METRICS[key]
+    metric = METRICS[key]
     return [
         fit((), columns),
-        *_chart(view, key, metric.low, metric.high, metrics.tick(metric), role, columns, rows - 1),
+        *_chart(view, key, metric.low, metric.high, metric.tick, role, columns, rows - 1),
     ]
 
 
@@ -31,7 +32,7 @@ def _chart(
     key: str,
     low: float | None,
     high: float | None,
-    label: metrics.Show,
+    label: Show,
     role: Role,
     columns: int,
     rows: int,

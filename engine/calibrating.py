@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from gputrain.engine.calibration import Calibration, signature
@@ -37,8 +38,9 @@ def calibrate(
     tell: Tell,
     started: Started = lambda _end: None,
 ) -> Calibration:
-    """Measure `config` on this machine for about `seconds`; `tell` hears what is being done, `started` how to end it.
+    """Measure `config` on this machine for about `seconds`, without its cache, whose effect the forecast knows.
 
+    `tell` hears what is being done, `started` how to end it.
     Raises BadInput where the data or the settings cannot be used, RuntimeError where measuring fails.
     """
     disk_rate = None
@@ -46,5 +48,6 @@ def calibrate(
         tell("reading files")
         disk_rate = measure_storage(Path(config.data.data_dir)).read_rate
     settings = signature(flatten(config))
-    order = Order(config, seconds, machine_key(machine), machine.usable_cores, settings, disk_rate)
+    uncached = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, cache="none"))
+    order = Order(uncached, seconds, machine_key(machine), machine.usable_cores, settings, disk_rate)
     return ask("gputrain.engine.training.calibrate", order, Calibration, tell, started)

@@ -9,11 +9,12 @@ from msgspec import Struct
 
 from gputrain.engine import settings
 
-VERSION = 1
+VERSION = 2
 _MAY_DIFFER = frozenset(
     {
         *("batch_size", "val_batch_size", "num_workers", "prefetch_factor", "persistent_workers", "pin_memory"),
-        *("non_blocking", "max_bad_images", "cache_gib", "weights", "fused_optimizer", "set_to_none", "oom_fallback"),
+        *("cache", "cache_form", "cache_gib"),
+        *("non_blocking", "max_bad_images", "weights", "fused_optimizer", "set_to_none", "oom_fallback"),
         *(
             "val_split",
             "clip_grad_norm",
@@ -39,6 +40,16 @@ class StepCost(Struct, frozen=True):
     """Time of all cores; on a GPU that of launching."""
     peak_bytes: int | None
     """Most memory that was in use: the GPU's, or on the CPU the process's own; None: the kernel does not tell."""
+
+
+class CachedCost(Struct, frozen=True):
+    """What images cost that lie prepared in a form, or (``none``) in their files."""
+
+    form: str
+    """``none``, ``raw`` or ``jpeg``."""
+    per_core: float
+    """Images that one core decodes and augments in a second of its own time, the files in memory."""
+    bytes_per_image: float
 
 
 class Calibration(Struct, frozen=True, kw_only=True):
@@ -77,6 +88,8 @@ class Calibration(Struct, frozen=True, kw_only=True):
     """Images per second while validating; None without validation images."""
     seconds: float
     """How long measuring took."""
+    cached: tuple[CachedCost, ...] = ()
+    """Empty for data that aren't image files."""
     others: float | None = None
     """Cores that other programs kept busy meanwhile; None: not known."""
     version: int = VERSION

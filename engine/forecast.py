@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gputrain.engine import cacheeffect
+from gputrain.engine.cacheeffect import Effect
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.foretold import Forecast, Limiter
 
@@ -18,8 +20,6 @@ _LEAST_SPREAD = 0.07
 """Half-width of the forecast's range at least: runs of the same settings differ by about so much."""
 _MOST_SPREAD = 0.9
 """The same at most: a measurement that varied more says only that little is known."""
-_FITS_RAM = 0.8
-"""Share of the available memory up to which files stay in the page cache after the first epoch."""
 _VRAM_SHARE = 0.92
 """Share of a GPU's memory that a batch may take: what the context and fragmentation need is outside."""
 
@@ -30,55 +30,71 @@ def forecast(made: Calibration, values: Mapping[str, Any], *, memory: int | None
     `memory`: bytes of the device that trains (the GPU's, or what the process may use); `ram_available`: bytes of host
     memory that can be had.
     """
-    rates = _limits(made, values["num_workers"], values["batch_size"])
-    before = _limits(made, made.num_workers, made.batch_size)
-    factor = made.together / min(before.values())
-    if made.num_workers and not values["num_workers"]:
-        factor = 1.0  # nothing overlaps: the two times simply add up
-    disk = _disk(made, values, ram_available)
-    if disk is not None:
-        rates["disk"] = disk / factor
-    limiter = min(rates, key=lambda name: rates[name])
-    rate = rates[limiter] * factor
+    rate, limiter, rates = _rate(made, values, cacheeffect.effect(made, values, ram_available))
     spread = min(_MOST_SPREAD, max(_LEAST_SPREAD, made.spread / made.together))
     low, high = rate * (1 - spread), rate * (1 + spread)
-    batch = min(values["batch_size"], made.train_images)
-    images = made.train_images // batch * batch
-    validates = made.validation if values["val_split"] else None
-    validating = made.val_images / validates / values["validate_epochs"] if validates else 0.0
-    epoch = images / rate + validating
-    share = 1.0
-    if values["max_steps"]:
-        share = min(1.0, values["max_steps"] * batch / (images * values["epochs"]))
+    first = rate
+    if values["cache"] != "none":
+        # The epoch that fills the cache.
+        first = min(rate, _rate(made, values, cacheeffect.Effect(1.0, 0, 0))[0])
+    epoch, total = _times(made, values, rate, first)
     return Forecast(
         low=low,
         high=high,
         limiter=limiter,
         supply=rates.get("workers", made.supply),
         step=_step_rate(made, values["batch_size"]),
-        disk=disk,
+        disk=rates.get("disk"),
         epoch_seconds=epoch,
-        total_seconds=epoch * values["epochs"] * share,
+        total_seconds=total,
         largest_batch=largest_batch(made, memory),
         measured=made.made,
     )
 
 
-def _limits(made: Calibration, workers: int, batch_size: int) -> dict[Limiter, float]:
-    """The rate of each part of the pipeline, if it were the only one."""
+def _rate(made: Calibration, values: Mapping[str, Any], effect: Effect) -> tuple[float, Limiter, dict[Limiter, float]]:
+    """Images per second, what limits them, and the rate of each part if it were the only one."""
+    rates = _limits(made, values["num_workers"], values["batch_size"], effect.gain)
+    before = _limits(made, made.num_workers, made.batch_size, 1.0)
+    factor = made.together / min(before.values())
+    if made.num_workers and not values["num_workers"]:
+        factor = 1.0  # nothing overlaps: the two times simply add up
+    reached = {name: rate * factor for name, rate in rates.items()}
+    if made.disk_rate and effect.disk_bytes:
+        reached["disk"] = rates["disk"] = made.disk_rate / (effect.disk_bytes / made.train_images)
+    limiter = min(reached, key=lambda name: reached[name])
+    return reached[limiter], limiter, rates
+
+
+def _times(made: Calibration, values: Mapping[str, Any], rate: float, first: float) -> tuple[float, float]:
+    """Seconds of an epoch with its validation, and of the run, whose first epoch goes at the rate `first`."""
+    batch = min(values["batch_size"], made.train_images)
+    images = made.train_images // batch * batch
+    validates = made.validation if values["val_split"] else None
+    validating = made.val_images / validates / values["validate_epochs"] if validates else 0.0
+    total = images * values["epochs"]
+    if values["max_steps"]:
+        total = min(total, values["max_steps"] * batch)
+    filling = min(images, total)
+    training = filling / first + (total - filling) / rate
+    return images / rate + validating, training + validating * total / images
+
+
+def _limits(made: Calibration, workers: int, batch_size: int, gain: float) -> dict[Limiter, float]:
+    """The rate of each part of the pipeline, if it were the only one, with workers `gain` times as fast as measured."""
     step = _step_rate(made, batch_size)
     calibrated = max(1.0, min(made.num_workers, made.usable_cores))
     if not workers:
-        alone = made.supply / calibrated
+        alone = made.supply * gain / calibrated
         return {"step": 1 / (1 / step + 1 / alone)}
     rates: dict[Limiter, float] = {
         "step": step,
-        "workers": made.supply * min(workers, made.usable_cores) / calibrated,
+        "workers": made.supply * gain * min(workers, made.usable_cores) / calibrated,
     }
     if made.decode_per_core:
         # A core's time for one image: decoded by a worker, and computed or launched by the trainer.
         computing = made.steps[-1].cpu_seconds / made.steps[-1].batch_size
-        rates["cores"] = made.usable_cores / (1 / made.decode_per_core + computing)
+        rates["cores"] = made.usable_cores / (1 / (made.decode_per_core * gain) + computing)
     return rates
 
 
@@ -94,15 +110,6 @@ def _step_rate(made: Calibration, batch_size: int) -> float:
         # Noise: the time is not linear as measured, and proportional is the cautious answer.
         return last.batch_size / last.seconds
     return batch_size / (fixed + each * batch_size)
-
-
-def _disk(made: Calibration, values: Mapping[str, Any], ram_available: int) -> float | None:
-    """Images per second from the disk, for data that the page cache can't hold."""
-    if not made.disk_rate or not made.file_bytes or values["cache"] != "none":
-        return None
-    if made.file_bytes <= _FITS_RAM * ram_available:
-        return None
-    return made.disk_rate / (made.file_bytes / made.train_images)
 
 
 def memory_of(made: Calibration, batch_size: int) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine import adjust, budget, calibration, settings
+from gputrain.engine import adjust, budget, cacheoffer, calibration, settings
 from gputrain.engine.adjust import Draft, Layer
 from gputrain.engine.budget import DataFacts, Eta, Part, RamBudget, Rate, ScaleRow, Updates, VramBudget
 from gputrain.engine.calibration import Calibration
@@ -117,7 +117,7 @@ def make_plan(
         warnings=tuple(draft.warnings),
         refuses=tuple(draft.refusals),
         forceable=tuple(draft.estimated),
-        facts=(*_facts(draft, ram, vram, updates, eta), *_speed(foretold, made, calibrations, values)),
+        facts=(*_facts(draft, ram, vram, updates, eta), *_speed(foretold, made, calibrations, draft)),
         scaling=budget.scale_table(values),
         forecast=foretold,
     )
@@ -139,7 +139,7 @@ def _speed(
     foretold: Forecast | None,
     made: Calibration | None,
     calibrations: Sequence[Calibration],
-    values: Mapping[str, Any],
+    draft: Draft,
 ) -> tuple[tuple[str, str], ...]:
     """What calibrations say of the speed; nothing where there are none."""
     if foretold is not None and made is not None:
@@ -153,11 +153,13 @@ def _speed(
             facts.append(("measured", text))
         if foretold.largest_batch is not None:
             facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
+        if offered := cacheoffer.offer(made, draft.values, draft.machine.memory_available):
+            facts.append(("faster with", offered))
         return tuple(facts)
     if not calibrations:
         return ()
     newest = max(calibrations, key=lambda one: one.made)
-    changes = [f"{n} {shown(a)} → {shown(b)}" for n, (a, b) in calibration.difference(newest, values).items()]
+    changes = [f"{n} {shown(a)} → {shown(b)}" for n, (a, b) in calibration.difference(newest, draft.values).items()]
     more = " …" if len(changes) > 3 else ""
     return (("speed", f"unknown: calibrated with other settings ({', '.join(changes[:3])}{more})"),)
 

@@ -144,7 +144,7 @@ def open_cache(images: ImageSet, config: RunConfig, *, train: bool) -> CachedSou
     data = config.data
     if data.cache == "none":
         return None
-    form: Form = JpegForm() if data.cache_form == "jpeg" else RawForm(_resolution(images, config, train=train))
+    form = form_of(data.cache_form, images, config, train=train)
     home = files.cache_home() / "images" if data.cache == "disk" else _memory_home()
     folder = home / content_key(images, form)
     if data.cache == "ram":
@@ -153,6 +153,11 @@ def open_cache(images: ImageSet, config: RunConfig, *, train: bool) -> CachedSou
     source = CachedSource(images, form, data.cache, folder, plan)
     _ = source.store
     return source
+
+
+def form_of(name: str, images: ImageSet, config: RunConfig, *, train: bool) -> Form:
+    """The form of that name for the images of a split."""
+    return JpegForm() if name == "jpeg" else RawForm(_resolution(images, config, train=train))
 
 
 def _resolution(images: ImageSet, config: RunConfig, *, train: bool) -> int:

@@ -15,10 +15,11 @@ from gputrain.engine.training import peakmemory
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.loader import AnyLoader
+from gputrain.engine.training.measuringcache import cached_costs
 from gputrain.engine.training.others import OthersWatch
 from gputrain.engine.training.runparts import RunParts, Timing
 
-_SUPPLY, _STEP, _TOGETHER, _VALIDATION = 0.25, 0.15, 0.4, 0.05
+_SUPPLY, _STEP, _TOGETHER, _VALIDATION, _CACHED = 0.2, 0.15, 0.4, 0.05, 0.05
 """Shares of the measuring time; a step is measured at two batch sizes."""
 _WARM_UP = 3
 
@@ -30,6 +31,8 @@ def measure(order: Order, parts: RunParts) -> Calibration:
     steps = _steps(parts, _STEP * seconds)
     together = _together(parts, _TOGETHER * seconds)
     validation = _validation(parts, _VALIDATION * seconds) if parts.data.val is not None else None
+    parts.say("measuring what a cache would save")
+    cached = cached_costs(parts.data.train, parts.config, _CACHED * seconds)
     settings, train, val = parts.config.data, parts.data.train, parts.data.val
     return Calibration(
         recipe=parts.config.recipe,
@@ -53,6 +56,7 @@ def measure(order: Order, parts: RunParts) -> Calibration:
         spread=together.spread,
         validation=validation,
         seconds=time.perf_counter() - began,
+        cached=cached,
         others=others.cores(),
     )
 

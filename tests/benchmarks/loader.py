@@ -42,7 +42,7 @@ RATIOS = {
 }
 
 
-def _ours(setting: Setting, **values: str) -> Pass:
+def _ours(setting: Setting, **values: str | int) -> Pass:
     images = scan(str(setting.data), "train")
     config = settings.build(
         {

@@ -75,7 +75,9 @@ def test_the_same_settings_replace_and_others_are_kept_beside() -> None:
 def test_damaged_files_and_later_versions_are_left_out() -> None:
     path = calibrationstore.save(HERE)
     path.with_name("demo-torn.json").write_bytes(path.read_bytes()[:100])
-    path.with_name("demo-later.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(HERE, version=2)))
+    path.with_name("demo-later.json").write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(HERE, version=calibration.VERSION + 1))
+    )
     assert calibrationstore.load(MACHINE, "demo") == [HERE]
 
 

@@ -79,8 +79,27 @@ def test_a_disk_limits_what_does_not_stay_in_memory() -> None:
     assert foretold.limiter == "disk"
     assert foretold.rate == pytest.approx(200, rel=1e-3)
     assert of().disk is None
-    assert of(large, cache="disk").limiter == "workers"
+    # A cache on the disk is read from there: 250 kB of each raw image.
+    assert of(large, cache="disk").limiter == "disk"
+    assert of(large, cache="disk").rate == pytest.approx(80, rel=1e-3)
     assert of(made(file_bytes=20 * GIB, disk_rate=None)).limiter == "workers"
+
+
+def test_workers_make_more_of_cached_images() -> None:
+    # Ten times what they make of files: the step is the limit, at 0.95 as both were together.
+    foretold = of(cache="ram")
+    assert foretold.limiter == "step"
+    assert [foretold.rate, foretold.supply] == pytest.approx([950, 4000])
+    assert of(cache="disk", cache_form="jpeg").rate == pytest.approx(570)
+    # The first epoch fills the cache at the old pace.
+    assert foretold.total_seconds == pytest.approx(6400 / 380 + 9 * 6400 / 950 + 10)
+    assert of(made(cached=()), cache="ram").rate == pytest.approx(380)
+
+
+def test_a_cache_of_a_part_of_the_images_saves_that_part() -> None:
+    # 1.6 GB are all of them: with half, an image takes 0.5 / 10 + 0.5 of the time.
+    half = of(cache="ram", cache_gib=0.8e9 / GIB)
+    assert half.supply == pytest.approx(400 / 0.55)
 
 
 def test_times_count_validation_and_stop_at_max_steps() -> None:

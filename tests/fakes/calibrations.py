@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gputrain.engine import settings
-from gputrain.engine.calibration import Calibration, StepCost, signature
+from gputrain.engine.calibration import CachedCost, Calibration, StepCost, signature
 
 GIB = 1 << 30
 VALUES: dict[str, Any] = {
@@ -41,6 +41,11 @@ MADE = Calibration(
     spread=10.0,
     validation=640.0,
     seconds=40.0,
+    cached=(
+        CachedCost("none", 200.0, 100_000),
+        CachedCost("raw", 2000.0, 250_000),
+        CachedCost("jpeg", 300.0, 110_000),
+    ),
 )
 """Two workers deliver 400 images per second, the step takes 1000; both together 380."""
 

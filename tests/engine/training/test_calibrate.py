@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fakes.images import dark_and_light
+from fakes.images import SIDE, dark_and_light
 
 from gputrain.engine import calibrationstore, settings
 from gputrain.engine.calibrating import calibrate
@@ -30,7 +30,7 @@ def config(data: Path, **changes: object) -> RunConfig:
 
 def test_all_parts_are_measured_on_real_images(tmp_path: Path) -> None:
     data = dark_and_light(tmp_path, 6)
-    machine, wanted, told = inspect_machine(), config(data, accumulation_steps=2), list[str]()
+    machine, wanted, told = inspect_machine(), config(data, accumulation_steps=2, cache="ram"), list[str]()
     made = calibrate(wanted, machine, seconds=2.0, tell=told.append)
     assert (made.train_images, made.val_images) == (12, 12)
     assert [step.batch_size for step in made.steps] == [2, 4]
@@ -45,10 +45,16 @@ def test_all_parts_are_measured_on_real_images(tmp_path: Path) -> None:
     assert made.file_bytes == pytest.approx(sum(sizes), rel=0.2)
     assert made.others is not None
     assert made.others >= 0
+    assert [cost.form for cost in made.cached] == ["none", "raw", "jpeg"]
+    assert all(cost.per_core > 0 for cost in made.cached)
+    plain, raw, _ = (cost.bytes_per_image for cost in made.cached)
+    assert plain == pytest.approx(sum(sizes) / len(sizes))
+    assert raw == 3 * SIDE**2  # smaller than the 43 pixels that crops would need
     assert made.settings == signature(flatten(wanted))
     assert made.machine == calibrationstore.machine_key(machine)
     assert {"reading files", "measuring the workers", "measuring the step", "measuring validation"} <= set(told)
-    foretold = forecast(made, flatten(wanted), memory=None, ram_available=machine.memory_available)
+    values = flatten(wanted) | {"cache": "none"}
+    foretold = forecast(made, values, memory=None, ram_available=machine.memory_available)
     assert foretold.rate == pytest.approx(made.together)
 
 

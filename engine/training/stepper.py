@@ -91,7 +91,7 @@ class Stepper:
         total = torch.zeros((), device=self._compute.device)
         if self._guard is not None:
             self._guard.begin()
-        for part in batch.split(math.ceil(len(batch.targets) / self.parts)):
+        for part in batch.split(self.part_size(len(batch.targets))):
             weight = len(part.targets) / len(batch.targets)
             if self._graphs:
                 # What the step before left in the graph's memory is no longer needed.
@@ -139,12 +139,29 @@ class Stepper:
             self._guard.forget()
         self.optimizer.zero_grad(set_to_none=self._config.speed.set_to_none)
 
-    def divide(self) -> bool:
-        """Use half the memory for a batch from now on; False if its parts are single images already."""
+    def part_size(self, batch_size: int) -> int:
+        """Samples of a part of a batch of so many."""
+        return math.ceil(batch_size / self.parts)
+
+    def divide(self, step: int) -> None:
+        """Use half the memory for a batch from now on, memory having run out in the step after `step`.
+
+        To be called when whatever failed has been let go. Raises RuntimeError if nothing is left to divide.
+        """
         self.discard()
         if self._compute.is_gpu:
             torch.cuda.empty_cache()
         if not self._config.speed.oom_fallback or self.parts >= self._config.data.batch_size:
-            return False
+            raise RuntimeError(
+                f"the GPU's memory is too small for {self._in_words()}; a smaller batch_size, model or image_size, or "
+                "gradient_checkpointing=true, need less"
+            )
         self.parts *= 2
-        return True
+        self._notice(
+            "warning",
+            f"GPU memory ran out at step {step + 1}: each batch is computed in {self._in_words()} from now on; "
+            "an update still sees as many",
+        )
+
+    def _in_words(self) -> str:
+        return f"{self.parts} parts of {self.part_size(self._config.data.batch_size)} images"

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import torch
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import EpochEnded, ModelReady, Outcome, Phase, RunEnded, Validated
-from gputrain.engine.peaks import peak_flops
+from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded
 from gputrain.engine.training import checkpoint, data, device, flops, model, position
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.images import ImageSet
-from gputrain.engine.training.loader import AnyLoader, make_loader
 from gputrain.engine.training.meter import Meter
+from gputrain.engine.training.modelready import model_ready
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.runloaders import RunLoaders
 from gputrain.engine.training.saving import Kind, Saver
 from gputrain.engine.training.schedule import Schedule
-from gputrain.engine.training.skips import Diverged, Skips
+from gputrain.engine.training.skips import Skips
 from gputrain.engine.training.stepper import Stepper
-from gputrain.engine.training.tasks.task import is_better
 from gputrain.engine.training.timing import Clock
 from gputrain.engine.training.tuning import Tuner
-from gputrain.engine.training.validate import validate
+from gputrain.engine.training.validate import Validation
 from gputrain.engine.training.windows import Windows
 
 
@@ -82,23 +77,17 @@ class Trainer:
         self._images, self._task = images.train, images.task
         self._reporter.phase(Phase.BUILDING, config.model.model)
         network = model.build(config, images.task, self._compute)
-        self._flops = flops.flops_per_image(network, config.data.image_size, images.task.group)
-        self._growth = flops.checked_growth(network, config, self._flops, images.task.group)
+        each = flops.flops_per_image(network, config.data.image_size, images.task.group)
+        self._growth = flops.checked_growth(network, config, each, images.task.group)
         self._clock = Clock(self._compute)
         self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice, self._task.loss)
         self._control.raise_if_stopped()
-        self._loaders = loaders
-        self._train_loader = loaders.enter_context(closing(self._loader(images.train, config, train=True)))
-        self._val_loader = None
-        if images.val is not None:
-            self._val_loader = loaders.enter_context(closing(self._loader(images.val, config, train=False)))
-        for loader in (self._train_loader, self._val_loader):
-            if loader is not None and loader.note:
-                self._reporter.notice("info", loader.note)
+        self._loaders = RunLoaders(loaders, self._compute, self._reporter, self._bad_images)
+        self._train_loader = self._loaders.first(images.train, config, train=True)
+        self._validation = self._prepared_validation(images.val) if images.val is not None else None
         self._schedule = Schedule(config, len(self._train_loader))
         self._tuner.epoch_updates = -(-len(self._train_loader) // config.optim.accumulation_steps)
         self._feed = Feed(config, self._compute, train=True, task=self._task)
-        self._val_feed = Feed(config, self._compute, train=False, task=self._task)
         scaled = self._stepper.scaler.is_enabled()
         self._skips = Skips(self._reporter.notice, self._image_name, scaled=scaled)
         self._meter = Meter(self._compute, self._skips)
@@ -107,13 +96,19 @@ class Trainer:
         )
         if config.resume_from:
             self._resume()
-        self._tell_model()
+        self._reporter.send(model_ready(config, self._compute, self._stepper, self._schedule, each, self.step))
 
-    def _loader(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
-        pin = config.data.pin_memory and self._compute.is_gpu
-        listed = functools.partial(self._bad_images.add, "training" if train else "validation")
-        died = functools.partial(self._reporter.notice, "warning")
-        return make_loader(images, config, train=train, pin=pin, on_bad=listed, on_death=died)
+    def _prepared_validation(self, images: ImageSet) -> Validation:
+        return Validation(
+            loader=self._loaders.first(images, self._config, train=False),
+            feed=Feed(self._config, self._compute, train=False, task=self._task),
+            compute=self._compute,
+            task=self._task,
+            control=self._control,
+            reporter=self._reporter,
+            bad_images=self._bad_images,
+            batch_size=self._config.data.val_batch_size or self._config.data.batch_size,
+        )
 
     def _image_name(self, index: int) -> str:
         """An image as its owner knows it: ``class/file``."""
@@ -129,30 +124,6 @@ class Trainer:
         self._saver.go_on_from(self.step)
         where = f"step {self.step} (epoch {self._position.epoch + 1})"
         self._reporter.notice("info", f"going on from {where} of {self._config.resume_from}")
-
-    def _tell_model(self) -> None:
-        compute = self._compute
-        self._reporter.send(
-            ModelReady(
-                model=self._config.model.model,
-                parameters=model.parameter_count(self._stepper.network),
-                device=str(compute.device),
-                device_name=compute.name,
-                precision=compute.precision,
-                channels_last=self._config.speed.channels_last,
-                compiled=self._config.speed.compile,
-                optimizer=self._config.optim.optimizer,
-                total_steps=self._schedule.total_steps,
-                total_updates=self._schedule.total_updates,
-                start_step=self.step,
-                torch_version=str(torch.__version__),
-                cuda_version=torch.version.cuda or "",
-                trainer_pid=os.getpid(),
-                flops_per_image=self._flops,
-                image_size=self._config.data.image_size,
-                peak_flops=peak_flops(compute.name, compute.precision, tf32=self._config.speed.tf32),
-            )
-        )
 
     # The loop.
 
@@ -192,7 +163,7 @@ class Trainer:
         try:
             for group in self._groups(batches):
                 if not self._update(group):
-                    return self._compute_in_smaller_parts
+                    return lambda: self._stepper.divide(self.step)
                 self._between_updates()
                 if self._done():
                     break
@@ -238,7 +209,7 @@ class Trainer:
         before = self._config
         try:
             config = self._tuner.wanted(before)
-            loader = self._loader(self._images, config, train=True)
+            loader = self._loaders.make(self._images, config, train=True)
         except BadInput as error:
             self._tuner.failed(error, self.step)
             return
@@ -246,30 +217,11 @@ class Trainer:
             # Copies out of the old loader's page-locked memory.
             torch.cuda.synchronize(self._compute.device)
         self._train_loader.close()
-        self._config, self._train_loader = config, self._loaders.enter_context(closing(loader))
+        self._config, self._train_loader = config, loader
         self._feed = Feed(config, self._compute, train=True, task=self._task)
         self._windows.change_source(loader)
         self._skip()
         self._tuner.changed(before, config, self.step)
-
-    def _compute_in_smaller_parts(self) -> None:
-        """After memory ran out, and what failed has been let go. Raises RuntimeError if nothing is left to divide."""
-        if not self._stepper.divide():
-            raise RuntimeError(
-                f"the GPU's memory is too small for {self._parts()}; a smaller batch_size, model or image_size, or "
-                "gradient_checkpointing=true, need less"
-            )
-        self._reporter.notice(
-            "warning",
-            f"GPU memory ran out at step {self.step + 1}: each batch is computed in {self._parts()} from now on; "
-            "an update still sees as many",
-        )
-
-    def _parts(self) -> str:
-        return f"{self._stepper.parts} parts of {self._part_size(self._config.data.batch_size)} images"
-
-    def _part_size(self, batch_size: int) -> int:
-        return -(-batch_size // self._stepper.parts)
 
     def _between_updates(self) -> None:
         if not self._training:
@@ -309,62 +261,21 @@ class Trainer:
         where.epoch += 1
         last = where.step >= self._schedule.total_steps
         every = self._config.checkpoint.validate_epochs
-        where.unvalidated = self._val_loader is not None and (last or where.epoch % every == 0)
+        where.unvalidated = self._validation is not None and (last or where.epoch % every == 0)
         self._close_epoch()
 
     def _close_epoch(self) -> None:
         """Try the model if that is due, and save it; after a stop in the midst of it, again where the run goes on."""
         where, settings = self._position, self._config.checkpoint
         best = False
-        if self._val_loader is not None and where.unvalidated:
-            best = self._validate(where.epoch - 1, self._val_loader)
+        if self._validation is not None and where.unvalidated:
+            best = self._validation.judge(self._stepper, where)
         if settings.early_stop and where.worse >= settings.early_stop:
             best_yet = f"{self._task.metric} {where.best:.4g}"
             self._early = f"ended early: {where.worse} validations in a row were no better than {best_yet}"
         every = settings.checkpoint_epochs
         if best or (every and where.epoch % every == 0 and not self._control.stop):
             self._save("best" if best else "last")
-
-    def _validate(self, epoch: int, loader: AnyLoader) -> bool:
-        """Try the model; returns whether it was never better."""
-        self._reporter.phase(Phase.VALIDATING)
-        began = time.perf_counter()
-        part = self._part_size(self._config.data.val_batch_size or self._config.data.batch_size)
-        found = validate(
-            self._stepper.evaluated,
-            loader,
-            self._val_feed,
-            self._compute,
-            self._control,
-            self._reporter,
-            part,
-            self._task.scores(),
-        )
-        self._bad_images.tell(loader.take_stats(), "validation")
-        if found is None:
-            return False
-        metrics, images = found
-        where = self._position
-        where.unvalidated = False
-        if not math.isfinite(metrics["loss"]):
-            raise Diverged(
-                f"the validation loss is {metrics['loss']} after step {self.step}; lower lr, or clip gradients"
-            )
-        judged = metrics[self._task.metric]
-        best = is_better(self._task, judged, where.best)
-        where.best, where.worse = (judged, 0) if best else (where.best, where.worse + 1)
-        self._reporter.send(
-            Validated(
-                epoch=epoch,
-                step=where.step,
-                metrics=metrics,
-                metric=self._task.metric,
-                best=best,
-                images=images,
-                seconds=time.perf_counter() - began,
-            )
-        )
-        return best
 
     def _skip(self) -> None:
         """The time that was just spent was not for training."""

@@ -2,45 +2,89 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import math
+import time
+from dataclasses import dataclass
 
-from gputrain.engine.events import Phase
-from gputrain.engine.training.batches import BatchSource
+import torch
+
+from gputrain.engine.events import Phase, Validated
+from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Feed
+from gputrain.engine.training.loader import AnyLoader
+from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.tasks.task import Scores
+from gputrain.engine.training.skips import Diverged
+from gputrain.engine.training.stepper import Stepper
+from gputrain.engine.training.tasks.task import Task, is_better
 from gputrain.engine.training.timing import Clock
 
 
-def validate(
-    network: nn.Module,
-    source: BatchSource,
-    feed: Feed,
-    compute: Compute,
-    control: Control,
-    reporter: Reporter,
-    part: int,
-    scores: Scores,
-) -> tuple[dict[str, float], int] | None:
-    """The metrics of the (empty) `scores` over all of `source`, and the number of images.
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Tries the model on the validation images of a run, as often as it is asked to."""
 
-    At most `part` samples are computed at once. None if the run was asked to stop meanwhile.
-    """
-    images = 0
-    network.eval()
-    with torch.inference_mode():
-        for number, batch in enumerate(feed.batches(source.epoch(0), Clock(compute)), start=1):
-            for prepared in feed.prepare(batch).split(part):
-                with compute.autocast():
-                    outputs = network(prepared.images)
-                scores.add(outputs.float(), prepared.targets)
-            images += len(batch.labels)
-            reporter.progress(number, len(source), "batches")
-            control.poll()
-            control.wait_while_paused(reporter.phase, Phase.VALIDATING)
-            if control.stop:
-                return None
-    return scores.metrics(), images
+    loader: AnyLoader
+    feed: Feed
+    compute: Compute
+    task: Task
+    control: Control
+    reporter: Reporter
+    bad_images: BadImages
+    batch_size: int
+
+    def judge(self, stepper: Stepper, where: Position) -> bool:
+        """Try the model after the epoch that has just ended; returns whether it was never better.
+
+        Where the run is asked to stop meanwhile, `where` stays as it is. Raises Diverged.
+        """
+        self.reporter.phase(Phase.VALIDATING)
+        began = time.perf_counter()
+        found = self._metrics(stepper, stepper.part_size(self.batch_size))
+        self.bad_images.tell(self.loader.take_stats(), "validation")
+        if found is None:
+            return False
+        metrics, images = found
+        where.unvalidated = False
+        if not math.isfinite(metrics["loss"]):
+            raise Diverged(
+                f"the validation loss is {metrics['loss']} after step {where.step}; lower lr, or clip gradients"
+            )
+        judged = metrics[self.task.metric]
+        best = is_better(self.task, judged, where.best)
+        where.best, where.worse = (judged, 0) if best else (where.best, where.worse + 1)
+        self.reporter.send(
+            Validated(
+                epoch=where.epoch - 1,
+                step=where.step,
+                metrics=metrics,
+                metric=self.task.metric,
+                best=best,
+                images=images,
+                seconds=time.perf_counter() - began,
+            )
+        )
+        return best
+
+    def _metrics(self, stepper: Stepper, part: int) -> tuple[dict[str, float], int] | None:
+        """The metrics over all images, and their number; None if the run was asked to stop meanwhile.
+
+        At most `part` samples are computed at once.
+        """
+        images, scores, network = 0, self.task.scores(), stepper.evaluated
+        network.eval()
+        with torch.inference_mode():
+            for number, batch in enumerate(self.feed.batches(self.loader.epoch(0), Clock(self.compute)), start=1):
+                for prepared in self.feed.prepare(batch).split(part):
+                    with self.compute.autocast():
+                        outputs = network(prepared.images)
+                    scores.add(outputs.float(), prepared.targets)
+                images += len(batch.labels)
+                self.reporter.progress(number, len(self.loader), "batches")
+                self.control.poll()
+                self.control.wait_while_paused(self.reporter.phase, Phase.VALIDATING)
+                if self.control.stop:
+                    return None
+        return scores.metrics(), images

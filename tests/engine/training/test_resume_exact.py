@@ -17,7 +17,7 @@ from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Steps, Validated
 from gputrain.engine.training import checkpoint, model, windows
 from gputrain.engine.training.simple_cnn import SimpleCNN
-from gputrain.engine.training.validate import validate
+from gputrain.engine.training.validate import Validation
 
 # Every random thing there is: order, crops, flips, colours, blanks, mixing of both kinds; and dropout, see `Dropping`.
 EVERYTHING: dict[str, Any] = {
@@ -119,13 +119,14 @@ def test_a_validation_that_was_cut_off_is_done_when_the_run_goes_on(
 ) -> None:
     """The stop comes when the first validation has begun; an early stop would otherwise count one too few."""
 
-    def stop_first(*arguments: Any) -> Any:
-        control = arguments[4]
-        control.stop, control.reason = "checkpoint", "stopped on request"
-        return validate(*arguments)
+    judge = Validation.judge
+
+    def stop_first(validation: Validation, *arguments: Any) -> bool:
+        validation.control.stop, validation.control.reason = "checkpoint", "stopped on request"
+        return judge(validation, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gputrain.engine.training.trainer.validate", stop_first)
+        patch.setattr(Validation, "judge", stop_first)
         first = train(tmp_path, small_config(images, **EVERYTHING))
     assert (first.ended.step, first.of(Validated)) == (6, [])
     second = train(tmp_path, small_config(images, **EVERYTHING, resume_from=str(tmp_path)))

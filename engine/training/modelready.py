@@ -1,0 +1,40 @@
+"""What is told of a model that is ready to be trained."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.events import ModelReady
+from gputrain.engine.peaks import peak_flops
+from gputrain.engine.training import model
+from gputrain.engine.training.device import Compute
+from gputrain.engine.training.schedule import Schedule
+from gputrain.engine.training.stepper import Stepper
+
+
+def model_ready(
+    config: RunConfig, compute: Compute, stepper: Stepper, schedule: Schedule, flops: float | None, start_step: int
+) -> ModelReady:
+    """The event. `flops` of one image as the settings have it, `start_step` steps done before."""
+    return ModelReady(
+        model=config.model.model,
+        parameters=model.parameter_count(stepper.network),
+        device=str(compute.device),
+        device_name=compute.name,
+        precision=compute.precision,
+        channels_last=config.speed.channels_last,
+        compiled=config.speed.compile,
+        optimizer=config.optim.optimizer,
+        total_steps=schedule.total_steps,
+        total_updates=schedule.total_updates,
+        start_step=start_step,
+        torch_version=str(torch.__version__),
+        cuda_version=torch.version.cuda or "",
+        trainer_pid=os.getpid(),
+        flops_per_image=flops,
+        image_size=config.data.image_size,
+        peak_flops=peak_flops(compute.name, compute.precision, tf32=config.speed.tf32),
+    )

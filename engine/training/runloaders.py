@@ -1,0 +1,44 @@
+"""The loaders of a run: for training, which may change on the way, and for validation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.training.badimages import BadImages
+from gputrain.engine.training.device import Compute
+from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.loader import AnyLoader, make_loader
+from gputrain.engine.training.reporter import Reporter
+
+
+class RunLoaders:
+    """Makes them; all that are left are closed with `stack`, in which closing twice does no harm."""
+
+    def __init__(
+        self, stack: contextlib.ExitStack, compute: Compute, reporter: Reporter, bad_images: BadImages
+    ) -> None:
+        self._stack = stack
+        self._compute = compute
+        self._reporter = reporter
+        self._bad_images = bad_images
+
+    def first(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
+        """`make`, and tell what is special about it."""
+        loader = self.make(images, config, train=train)
+        if loader.note:
+            self._reporter.notice("info", loader.note)
+        return loader
+
+    def make(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
+        """A loader of `images`. Raises BadInput."""
+        loader = make_loader(
+            images,
+            config,
+            train=train,
+            pin=config.data.pin_memory and self._compute.is_gpu,
+            on_bad=functools.partial(self._bad_images.add, "training" if train else "validation"),
+            on_death=functools.partial(self._reporter.notice, "warning"),
+        )
+        return self._stack.enter_context(contextlib.closing(loader))

@@ -9,6 +9,11 @@ SMALLEST = (60, 15)
 """Columns and rows below which nothing useful can be shown."""
 
 
+def too_small(columns: int, rows: int) -> str:
+    """What is said in such a window."""
+    return f"terminal too small: needs {SMALLEST[0]}×{SMALLEST[1]}, has {columns}×{rows}"
+
+
 class Place(NamedTuple):
     """A panel's cells."""
 

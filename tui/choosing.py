@@ -153,3 +153,11 @@ def planned(machine: Machine, choice: Choice) -> Planned:
         return Planned(choice, plan_for(machine, choice), "")
     except FAULTS as error:
         return Planned(choice, None, said(error))
+
+
+def launched(plan: Plan, start: Launch) -> Launched:
+    """Start the run of `plan`; its error in words."""
+    try:
+        return Launched(start(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast), "")
+    except FAULTS as error:
+        return Launched(None, said(error))

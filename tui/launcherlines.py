@@ -1,8 +1,9 @@
-"""The launcher's machine, profiles and recipes as lines. Pure."""
+"""The launcher's machine, profiles, recipes and verdict as lines. Pure."""
 
 from __future__ import annotations
 
 from gputrain.engine.machine import Machine
+from gputrain.engine.plan import Plan
 from gputrain.engine.text import plain
 from gputrain.engine.units import size
 from gputrain.profiles.catalog import Entry, Match
@@ -10,6 +11,8 @@ from gputrain.tui.lines import Line, Span, line
 
 LOOKING: Span = ("looking at this machine…", "dim")
 """Said until the machine is known."""
+_PLANNING: Span = ("planning…", "dim")
+STARTING: Span = ("○ starting…", "data")
 
 
 def machine_line(machine: Machine | None) -> Line:
@@ -44,3 +47,21 @@ def recipe_line(entry: Entry) -> Line:
     if entry.error:
         return line(("■ ", "bad"), f"{plain(entry.name, 60)}: ", (plain(entry.error, 300), "bad"))
     return line(f"{plain(entry.title, 120)}{' (yours)' if entry.own else ''}")
+
+
+def waiting_for(machine: Machine | None) -> Span:
+    """Said while there is no plan."""
+    return _PLANNING if machine is not None else LOOKING
+
+
+def verdict(plan: Plan | None, error: str, machine: Machine | None) -> Span:
+    """Whether the plan can start."""
+    if error:
+        return f"■ {error}", "bad"
+    if plan is None:
+        return waiting_for(machine)
+    if plan.refuses:
+        return f"■ cannot start: {plain(plan.refuses[0], 600)}", "bad"
+    warnings = len(plan.warnings)
+    said = f"with {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "ready"
+    return f"● {said}: Enter starts", "warn" if warnings else "good"

@@ -28,15 +28,6 @@ class ReaderFailed(Message):
         self.error = error
 
 
-class CommandSent(Message):
-    """A command was handed to the run, or could not be."""
-
-    def __init__(self, text: str, failed: bool) -> None:
-        super().__init__()
-        self.text = text
-        self.failed = failed
-
-
 class Left(Message):
     """The person left the dashboard of a run."""
 
@@ -45,8 +36,8 @@ class Left(Message):
         self.leaving = leaving
 
 
-class Exported(Message):
-    """Files were written, or not."""
+class Done(Message):
+    """Something was done on a thread, or `failed`: a command was handed to the run, files were written."""
 
     def __init__(self, text: str, failed: bool) -> None:
         super().__init__()

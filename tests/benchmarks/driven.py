@@ -17,7 +17,7 @@ from harness import Pass
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import LoaderStats, Outcome
-from gputrain.engine.training import trainer
+from gputrain.engine.training import runloaders
 from gputrain.engine.training.batches import Batch, BatchSource
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.loader import make_loader
@@ -146,7 +146,7 @@ def driven(config: RunConfig, steps: int | None, patches: Sequence[tuple[object,
             gate.fail(error)
 
     # The patches stay for the life of this process, which is a contender's own.
-    for place, name, value in ((trainer, "make_loader", make), *patches):
+    for place, name, value in ((runloaders, "make_loader", make), *patches):
         mock.patch.object(place, name, value).start()
     threading.Thread(target=run, daemon=True).start()
     gate.start()

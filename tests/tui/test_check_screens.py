@@ -165,7 +165,7 @@ async def test_closing_ends_a_measurement_and_keeps_nothing(starts: Starts, monk
 
 async def test_what_cannot_start_is_not_measured(starts: Starts) -> None:
     async with opened(starts, SERVER) as pilot:
-        launcher(pilot)._overrides["device"] = "cuda"
+        launcher(pilot)._selection.overrides["device"] = "cuda"
         launcher(pilot)._replan()
         await settled(pilot)
         await press(pilot, "m")

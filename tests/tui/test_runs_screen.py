@@ -17,7 +17,8 @@ from gputrain.engine.runs import RunDir, State, Status
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.runs import RunsScreen
-from gputrain.tui.screens.runs_dialogs import ConfirmScreen, TextScreen
+from gputrain.tui.screens.runs_dialogs import ConfirmScreen
+from gputrain.tui.screens.text import TextScreen
 
 WHEN = 1_700_000_000.0
 

@@ -14,7 +14,7 @@ from textual.screen import Screen
 
 from gputrain.tui.arrangement import Place
 from gputrain.tui.keys import Key
-from gputrain.tui.messages import Exported, FrameReady, ReaderFailed
+from gputrain.tui.messages import Done, FrameReady, ReaderFailed
 from gputrain.tui.reader import Frame, Reader
 from gputrain.tui.source import EventSource
 from gputrain.tui.theme import palette, wants_ascii
@@ -187,10 +187,10 @@ class BoardScreen(Screen[None]):
 
     def _exported(self, text: str, failed: bool) -> None:
         # On the thread that wrote.
-        self.post_message(Exported(text, failed))
+        self.post_message(Done(text, failed))
 
-    def on_exported(self, message: Exported) -> None:
-        """Say where it is."""
+    def on_done(self, message: Done) -> None:
+        """Say it."""
         self.notify(message.text, severity="error" if message.failed else "information", markup=False)
 
     def action_back(self) -> None:

@@ -14,7 +14,7 @@ from gputrain.tui.advice import for_next_run, settings_words
 from gputrain.tui.arrangement import Place, arrange
 from gputrain.tui.keys import KEYS, Key
 from gputrain.tui.leaving import leaving
-from gputrain.tui.messages import CommandSent, Left
+from gputrain.tui.messages import Done, Left
 from gputrain.tui.reader import FRAME_SECONDS
 from gputrain.tui.screens.board import BoardScreen, bindings
 from gputrain.tui.source import RunSource
@@ -159,15 +159,12 @@ class DashboardScreen(BoardScreen):
             self._leave(detached=False)
 
     def _send(self, command: AnyCommand, name: str) -> None:
+        # What becomes of it is told by the run's own answer, which comes with its events.
         def done(why: str) -> None:
             text = f"{name} was not taken: {why}" if why else f"asked for: {name}"
-            self.post_message(CommandSent(text, failed=bool(why)))
+            self.post_message(Done(text, failed=bool(why)))
 
         commander.send(self._source, command, done)
-
-    def on_command_sent(self, message: CommandSent) -> None:
-        """Say what became of a command; the run's own answer comes with its events."""
-        self.notify(message.text, severity="error" if message.failed else "information", markup=False)
 
     def _leave(self, detached: bool) -> None:
         self._reader.stop()

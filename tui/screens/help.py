@@ -6,16 +6,13 @@ from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from gputrain.tui.figures import FIGURES
 from gputrain.tui.keys import Key
 from gputrain.tui.lines import to_ascii
 from gputrain.tui.metrics import METRICS
+from gputrain.tui.screens.text import TextScreen
 
 
 def help_text(keys: Sequence[Key], panels: Collection[str], ascii_only: bool) -> Text:
@@ -61,25 +58,10 @@ def _figures(panels: Collection[str]) -> dict[str, list[tuple[str, str, str, str
     return {panel: figures for panel, figures in found.items() if panel in panels}
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(TextScreen):
     """The help; any of the usual keys closes it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,f1,h,f10", "close", "close"),
-        Binding("ctrl+c", "close", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1,h", "close", "close")]
 
     def __init__(self, keys: Sequence[Key], panels: Collection[str], ascii_only: bool) -> None:
-        super().__init__()
-        self._text = help_text(keys, panels, ascii_only)
-
-    def compose(self) -> ComposeResult:
-        """One scrollable text."""
-        with VerticalScroll(classes="dialog wide") as dialog:
-            dialog.border_title = "Help"
-            dialog.border_subtitle = "Escape closes"
-            yield Static(self._text)
-
-    def action_close(self) -> None:
-        """Back to the dashboard."""
-        self.dismiss(None)
+        super().__init__("Help", help_text(keys, panels, ascii_only))

@@ -19,11 +19,9 @@ from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.plan import Plan
 from gputrain.engine.runs import RunDir, RunInfo
-from gputrain.engine.text import plain
-from gputrain.profiles.catalog import Entry, Match
-from gputrain.tui.arrangement import SMALLEST
+from gputrain.profiles.catalog import Match
+from gputrain.tui.arrangement import SMALLEST, too_small
 from gputrain.tui.choosing import (
-    FAULTS,
     Choice,
     Found,
     Going,
@@ -32,12 +30,12 @@ from gputrain.tui.choosing import (
     Planned,
     checked,
     going_runs,
+    launched,
     look_around,
     measured,
     planned,
-    said,
 )
-from gputrain.tui.launcherlines import LOOKING, machine_line, profile_lines, recipe_line
+from gputrain.tui.launcherlines import STARTING, machine_line, profile_lines, recipe_line, verdict, waiting_for
 from gputrain.tui.lines import Line, Span, line
 from gputrain.tui.screens.attach import AttachScreen
 from gputrain.tui.screens.calibrate import CalibrateScreen
@@ -45,14 +43,13 @@ from gputrain.tui.screens.check import CheckScreen
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher_help import KEYS, LauncherHelpScreen
 from gputrain.tui.screens.override import OverrideScreen
+from gputrain.tui.selection import Selection
 from gputrain.tui.theme import Palette, palette, wants_ascii
+from gputrain.tui.widgets.choices import Choices
 from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
 from gputrain.tui.widgets.planview import PlanView
 
-_PLANNING: Span = ("planning…", "dim")
 _DECISIONS = frozenset({"start", "preset", "edit", "reset", "explain", "check", "calibrate", "leave"})
-FIRST_RECIPE = "demo"
-"""Chosen at first: it runs everywhere, without data."""
 
 
 class LauncherScreen(Screen[None]):
@@ -86,11 +83,7 @@ class LauncherScreen(Screen[None]):
         self._inspect, self._start_run, self._list_going = inspect, start, going
         self._ascii = wants_ascii()
         self._palette: Palette = {}
-        self._machine: Machine | None = None
-        self._profiles: tuple[Match, ...] = ()
-        self._recipes: tuple[Entry, ...] = ()
-        self._presets: dict[str, str] = {}
-        self._overrides: dict[str, Any] = {}
+        self._selection = Selection()
         self._asked: Choice | None = None
         self._plan: Plan | None = None
         self._error = ""
@@ -101,14 +94,7 @@ class LauncherScreen(Screen[None]):
         """Choices, the plan, the start; the style sheet places them by the window's size."""
         yield Static(id="head", markup=False)
         with Container(id="body"):
-            with Container(id="choices"):
-                yield Menu("Profile", id="profiles")
-                with Container(id="side"):
-                    yield Menu("Recipe", id="recipes")
-                    yield PresetRow(id="presets")
-                    data = Input(placeholder="the recipe's own", id="data")
-                    data.border_title = "Data folder"
-                    yield data
+            yield Choices(id="choices")
             with Container(id="result"):
                 yield PlanView(id="plan")
                 with Horizontal(id="go"):
@@ -130,36 +116,28 @@ class LauncherScreen(Screen[None]):
 
     def on_resize(self) -> None:
         """Say it if the window is too small."""
-        columns, rows = self.app.size
-        needed = f"{SMALLEST[0]}×{SMALLEST[1]}"
-        text = line((f"terminal too small: needs {needed}, has {columns}×{rows}", "warn"))
-        self.query_one("#too_small", Static).update(self._text(text))
+        self.query_one("#too_small", Static).update(self._text(line((too_small(*self.app.size), "warn"))))
 
     # What was found.
 
     def on_found(self, message: Found) -> None:
         """Fill the lists."""
-        self._recipes, self._error = message.recipes, message.error
+        self._selection.recipes, self._error = message.recipes, message.error
         if message.machine is not None:
-            self._machine, self._profiles = message.machine, message.profiles
+            self._selection.machine, self._selection.profiles = message.machine, message.profiles
         self._fill()
 
     def on_going(self, message: Going) -> None:
         """Offer to attach, before anything else is decided."""
         if message.found and not (self._starting or self._opened):
-            self.app.push_screen(AttachScreen(message.found, self._ascii), self._on_attach)
-
-    def _on_attach(self, run: RunDir | None) -> None:
-        if run is not None:
-            self._open(run)
+            self.app.push_screen(AttachScreen(message.found, self._ascii), self._open)
 
     def _fill(self) -> None:
-        profiles, recipes = self.query_one("#profiles", Menu), self.query_one("#recipes", Menu)
-        names = [entry.name for entry in self._recipes]
-        recipe = recipes.chosen or (FIRST_RECIPE if FIRST_RECIPE in names else next(iter(names), ""))
-        recipes.fill([(entry.name, self._text(recipe_line(entry))) for entry in self._recipes], recipe)
-        profile = profiles.chosen or next((match.name for match in self._profiles), "")
-        profiles.fill([(match.name, self._text(*profile_lines(match))) for match in self._profiles], profile)
+        selection = self._selection
+        profiles = [(match.name, self._text(*profile_lines(match))) for match in selection.profiles]
+        self._choices.fill_profiles(profiles, selection.first_profile)
+        recipes = [(entry.name, self._text(recipe_line(entry))) for entry in selection.recipes]
+        self._choices.fill_recipes(recipes, selection.first_recipe)
         self._replan()
 
     def on_menu_chosen(self, message: Menu.Chosen) -> None:
@@ -184,29 +162,18 @@ class LauncherScreen(Screen[None]):
 
     # From the choice to the plan.
 
-    def _match(self) -> Match | None:
-        name = self.query_one("#profiles", Menu).chosen
-        return next((match for match in self._profiles if match.name == name), None)
+    @property
+    def _choices(self) -> Choices:
+        return self.query_one(Choices)
 
-    def _preset(self, match: Match) -> str:
-        return self._presets.get(match.name, match.default_preset)
+    def _match(self) -> Match | None:
+        return self._selection.profile(self._choices.profile)
 
     def _choice(self) -> Choice | None:
-        """What is chosen now; None until there is a recipe and a profile."""
-        match, recipe = self._match(), self.query_one("#recipes", Menu).chosen
-        if match is None or not recipe:
-            return None
-        return Choice(
-            recipe=recipe,
-            # Left to the machine unless somebody chose otherwise, so that the origins say so.
-            profile="" if match is self._profiles[0] else match.name,
-            preset=self._presets.get(match.name, ""),
-            data=self.query_one("#data", Input).value.strip(),
-            overrides=tuple(self._overrides.items()),
-        )
+        return self._selection.choice(self._choices.profile, self._choices.recipe, self._choices.data)
 
     def _replan(self) -> None:
-        choice, machine = self._choice(), self._machine
+        choice, machine = self._choice(), self._selection.machine
         if choice is not None and machine is not None and choice != self._asked:
             self._asked, self._plan, self._error = choice, None, ""
             self._in_background(lambda: self.post_message(planned(machine, choice)))
@@ -229,30 +196,18 @@ class LauncherScreen(Screen[None]):
         return as_text(lines, self._palette, self._ascii)
 
     def _show(self) -> None:
-        match = self._match()
-        self.query_one("#head", Static).update(self._text(machine_line(self._machine)))
+        match, machine = self._match(), self._selection.machine
+        self.query_one("#head", Static).update(self._text(machine_line(machine)))
         presets = match.presets if match else ()
-        chosen = self._preset(match) if match else ""
-        self.query_one("#presets", PresetRow).show(presets, chosen, self._palette, self._ascii)
-        waiting: Span = (self._error, "bad") if self._error else _PLANNING if self._machine else LOOKING
+        chosen = self._selection.preset(match) if match else ""
+        self._choices.presets.show(presets, chosen, self._palette, self._ascii)
+        waiting: Span = (self._error, "bad") if self._error else waiting_for(machine)
         self.query_one("#plan", PlanView).show(self._plan, waiting, self._palette, self._ascii)
-        self.query_one("#verdict", Static).update(self._text(line(self._verdict())))
+        told = STARTING if self._starting else verdict(self._plan, self._error, machine)
+        self.query_one("#verdict", Static).update(self._text(line(told)))
         self.query_one("#start", Button).disabled = not self._ready()
-        changed = f"{len(self._overrides)} changed by you" if self._overrides else ""
-        self.query_one("#plan").border_subtitle = changed
-
-    def _verdict(self) -> Span:
-        if self._starting:
-            return "○ starting…", "data"
-        if self._error:
-            return f"■ {self._error}", "bad"
-        if self._plan is None:
-            return _PLANNING if self._machine else LOOKING
-        if self._plan.refuses:
-            return f"■ cannot start: {plain(self._plan.refuses[0], 600)}", "bad"
-        warnings = len(self._plan.warnings)
-        said_so = f"with {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "ready"
-        return f"● {said_so}: Enter starts", "warn" if warnings else "good"
+        overrides = self._selection.overrides
+        self.query_one("#plan").border_subtitle = f"{len(overrides)} changed by you" if overrides else ""
 
     def _ready(self) -> bool:
         return self._plan is not None and not self._plan.refuses and not self._starting
@@ -266,12 +221,11 @@ class LauncherScreen(Screen[None]):
     def action_preset(self, step: int) -> None:
         """Another preset, around the end."""
         if (match := self._match()) is not None and match.presets:
-            at = match.presets.index(self._preset(match))
-            self._take_preset(match.presets[(at + step) % len(match.presets)])
+            self._take_preset(self._selection.preset_beside(match, step))
 
     def _take_preset(self, name: str) -> None:
         if (match := self._match()) is not None:
-            self._presets[match.name] = name
+            self._selection.take_preset(match, name)
             self._replan()
 
     def action_edit(self) -> None:
@@ -285,14 +239,14 @@ class LauncherScreen(Screen[None]):
             return
         name, value = changed
         if name == "data_dir":
-            self.query_one("#data", Input).value = value
+            self._choices.data = value
         else:
-            self._overrides[name] = value
+            self._selection.overrides[name] = value
         self._replan()
 
     def action_reset(self) -> None:
         """Take back what was changed."""
-        self._overrides.clear()
+        self._selection.overrides.clear()
         self._replan()
 
     def action_explain(self) -> None:
@@ -301,13 +255,13 @@ class LauncherScreen(Screen[None]):
 
     def action_check(self) -> None:
         """Check the machine for what is chosen."""
-        choice, machine = self._choice(), self._machine
+        choice, machine = self._choice(), self._selection.machine
         if choice is not None and machine is not None:
             self.app.push_screen(CheckScreen(partial(checked, machine, choice), self._palette, self._ascii))
 
     def action_calibrate(self) -> None:
         """Measure what is chosen."""
-        plan, machine = self._plan, self._machine
+        plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
             screen = CalibrateScreen(partial(measured, plan, machine), self._palette, self._ascii)
             self.app.push_screen(screen, self._on_calibrated)
@@ -328,24 +282,17 @@ class LauncherScreen(Screen[None]):
             return
         self._starting, self._error = True, ""
         self._show()
-        self._in_background(lambda: self.post_message(self._launched(plan)))
-
-    def _launched(self, plan: Plan) -> Launched:
-        try:
-            warnings = (*plan.adjustments, *plan.warnings)
-            return Launched(self._start_run(plan.config, plan.origins, warnings, plan.forecast), "")
-        except FAULTS as error:
-            return Launched(None, said(error))
+        self._in_background(lambda: self.post_message(launched(plan, self._start_run)))
 
     def on_launched(self, message: Launched) -> None:
         """On to the dashboard, or say what is wrong."""
         self._starting, self._error = False, message.error
-        if message.run is not None:
-            self._open(message.run)
-        else:
-            self._show()
+        self._show()
+        self._open(message.run)
 
-    def _open(self, run: RunDir) -> None:
-        # Pushed: Textual cannot switch away from an application's first screen.
+    def _open(self, run: RunDir | None) -> None:
+        if run is None:
+            return
         self._opened = True
+        # Pushed: Textual cannot switch away from an application's first screen.
         self.app.push_screen(DashboardScreen(launch.attach(run, outlined=True)))

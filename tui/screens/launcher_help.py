@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from gputrain.tui.keys import Key
 from gputrain.tui.lines import to_ascii
+from gputrain.tui.screens.text import TextScreen
 
 KEYS = (
     Key("enter", "enter", "start", "start", "Start the run of the plan. In the data field: take the folder."),
@@ -56,25 +53,10 @@ def help_text(ascii_only: bool) -> Text:
     return text
 
 
-class LauncherHelpScreen(ModalScreen[None]):
+class LauncherHelpScreen(TextScreen):
     """The help; any of the usual keys closes it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,f1,f10,enter", "close", "close"),
-        Binding("ctrl+c", "close", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1", "close", "close")]
 
     def __init__(self, ascii_only: bool) -> None:
-        super().__init__()
-        self._text = help_text(ascii_only)
-
-    def compose(self) -> ComposeResult:
-        """One scrollable text."""
-        with VerticalScroll(classes="dialog wide") as dialog:
-            dialog.border_title = "Help"
-            dialog.border_subtitle = "Escape closes"
-            yield Static(self._text)
-
-    def action_close(self) -> None:
-        """Back to the launcher."""
-        self.dismiss(None)
+        super().__init__("Help", help_text(ascii_only))

@@ -23,7 +23,8 @@ from gputrain.tui import runactions
 from gputrain.tui.choosing import FAULTS, said
 from gputrain.tui.lines import to_ascii
 from gputrain.tui.runlist import HEADER, ORDERS, Row, cells, ordered, wanted
-from gputrain.tui.screens.runs_dialogs import ConfirmScreen, PromptScreen, TextScreen
+from gputrain.tui.screens.runs_dialogs import ConfirmScreen, PromptScreen
+from gputrain.tui.screens.text import TextScreen
 from gputrain.tui.theme import wants_ascii
 
 REFRESH_SECONDS = 2.0
@@ -150,7 +151,7 @@ class RunsScreen(Screen[None]):
         """Say it, and look again."""
         self._say(message.text, failed=message.failed)
         if message.lines is not None:
-            self.app.push_screen(TextScreen("Comparison", [self._plain(line) for line in message.lines]))
+            self.app.push_screen(TextScreen("Comparison", Text(self._plain("\n".join(message.lines)))))
         self._look()
 
     def _say(self, text: str, *, failed: bool = False) -> None:

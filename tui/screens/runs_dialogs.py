@@ -1,14 +1,13 @@
-"""The runs screen's dialogs: a line to type, a question, a text to read."""
+"""The runs screen's dialogs: a line to type, and a question."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -59,24 +58,3 @@ class ConfirmScreen(ModalScreen[bool]):
     def action_answer(self, yes: bool) -> None:
         """Close with the answer."""
         self.dismiss(yes)
-
-
-class TextScreen(ModalScreen[None]):
-    """Lines to read; scrolls."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter,f10,ctrl+c", "close", "close", priority=True)]
-
-    def __init__(self, title: str, lines: Sequence[str]) -> None:
-        super().__init__()
-        self._title, self._lines = title, lines
-
-    def compose(self) -> ComposeResult:
-        """The text."""
-        with VerticalScroll(classes="dialog wide") as dialog:
-            dialog.border_title = Text(self._title).markup
-            dialog.border_subtitle = "Escape closes"
-            yield Static("\n".join(self._lines), markup=False)
-
-    def action_close(self) -> None:
-        """Back to the list."""
-        self.dismiss(None)

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from gputrain.engine.events import Hint
 from gputrain.engine.text import plain
 from gputrain.tui.advice import promise, settings_words
 from gputrain.tui.lines import to_ascii
+from gputrain.tui.screens.text import TextScreen
 
 _STYLES = {"✓": "bold", "?": "italic", "✗": "dim"}
 
@@ -53,25 +50,10 @@ def _add(text: Text, hint: Hint) -> None:
         text.append(f"  {shown}\n", style=_STYLES.get(shown[:1], ""))
 
 
-class WhyScreen(ModalScreen[None]):
+class WhyScreen(TextScreen):
     """The reasons over the dashboard; any of the usual keys closes it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,i,f10,enter", "close", "close"),
-        Binding("ctrl+c", "close", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("i", "close", "close")]
 
     def __init__(self, hints: Sequence[Hint], ascii_only: bool) -> None:
-        super().__init__()
-        self._text = why_text(hints, ascii_only)
-
-    def compose(self) -> ComposeResult:
-        """One scrollable text."""
-        with VerticalScroll(classes="dialog wide") as dialog:
-            dialog.border_title = "Why"
-            dialog.border_subtitle = "Escape closes"
-            yield Static(self._text)
-
-    def action_close(self) -> None:
-        """Close."""
-        self.dismiss()
+        super().__init__("Why", why_text(hints, ascii_only))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gputrain.tui.arrangement import SMALLEST
+from gputrain.tui.arrangement import too_small
 from gputrain.tui.lines import Line, fit, line, wrap
 from gputrain.tui.widgets.panel import Panel, View
 
@@ -14,6 +14,4 @@ class TooSmallPanel(Panel, can_focus=False):
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """One sentence, broken where it must be."""
-        needed = f"{SMALLEST[0]}×{SMALLEST[1]}"
-        text = f"terminal too small: needs {needed}, has {columns}×{rows}"
-        return [fit(line((row, "warn")), columns) for row in wrap(text, columns, rows)]
+        return [fit(line((row, "warn")), columns) for row in wrap(too_small(columns, rows), columns, rows)]

@@ -1,6 +1,6 @@
-"""What a run will take, before it starts: host memory, GPU memory, updates, time. Pure functions.
+"""The memory that a run will take, on the host and on a GPU, before it starts. Pure functions.
 
-Sizes are in bytes, times in seconds. The figures of seed 003 (ResNet-50 on an A10G with 16 cores and
+Sizes are in bytes. The figures of seed 003 (ResNet-50 on an A10G with 16 cores and
 62 GB) are reproduced by `tests/engine/test_budget.py`.
 """
 
@@ -60,15 +60,6 @@ class DataFacts(Struct, frozen=True):
     """Bytes of all image files together."""
 
 
-class Rate(Struct, frozen=True):
-    """A training speed: measured here, or by somebody on such a machine."""
-
-    low: float
-    """Images per second."""
-    high: float
-    source: str
-
-
 class RamBudget(Struct, frozen=True):
     """Host memory of one run."""
 
@@ -95,38 +86,6 @@ class VramBudget(Struct, frozen=True):
     limit: int | None
     """The GPU's memory, None when NVML does not tell it."""
     source: str
-
-
-class Updates(Struct, frozen=True):
-    """How often the weights change, and by how much."""
-
-    total_batch: int
-    """Images per update: batch_size × accumulation_steps × GPUs."""
-    scaled_lr: float
-    """Peak learning rate after scaling to the total batch."""
-    steps_per_epoch: int | None
-    """Batches per epoch on each GPU; None when the data has not been counted."""
-
-
-class Eta(Struct, frozen=True):
-    """How long it will take: from the fastest to the slowest of the rate's range."""
-
-    epoch_low: float
-    epoch_high: float
-    total_low: float
-    total_high: float
-    source: str
-
-
-class ScaleRow(Struct, frozen=True):
-    """A row of the table over numbers of GPUs; settings are per GPU, these are sums."""
-
-    gpus: int
-    total_batch: int
-    total_workers: int
-    buffer: int
-    buffer_float32: int
-    scaled_lr: float
 
 
 def batch_bytes(values: Mapping[str, Any], bytes_per_value: int) -> int:
@@ -280,37 +239,3 @@ def largest_batch(values: Mapping[str, Any], limit: int, share: float = 1.0) -> 
     # One image's share of the rest is found from many, where rounding to whole bytes does not matter.
     each = sum(part.bytes for part in _batch_parts({**values, "batch_size": 1000}, cost)) / 1000
     return max(0, int((limit * share - fixed) / each))
-
-
-def updates(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | None = None) -> Updates:
-    """Images per update, the learning rate scaled linearly to them, and batches per epoch."""
-    per_step: int = values["batch_size"] * gpus
-    total = per_step * values["accumulation_steps"]
-    reference: int = values["lr_batch_size"]
-    lr: float = values["lr"] * total / reference if reference else values["lr"]
-    steps = max(1, facts.train_images // per_step) if facts else None
-    return Updates(total, lr, steps)
-
-
-def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -> Eta | None:
-    """Time per epoch and in all, without validation; None when the data or the speed is not known."""
-    if facts is None or rate is None or not facts.train_images:
-        return None
-    steps = updates(values, 1, facts).steps_per_epoch or 1
-    images = steps * values["batch_size"]
-    share = min(1.0, values["max_steps"] / (steps * values["epochs"])) if values["max_steps"] else 1.0
-    low, high = images / rate.high, images / rate.low
-    epochs = values["epochs"] * share
-    return Eta(low, high, low * epochs, high * epochs, rate.source)
-
-
-def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
-    """What the same settings per GPU add up to on several GPUs."""
-    uint8 = batch_bytes(values, 1) * buffered_batches(values)
-    float32 = batch_bytes(values, 4) * buffered_batches(values) * FLOAT32_OVERHEAD
-    rows = []
-    for gpus in counts:
-        sums = updates(values, gpus)
-        workers = values["num_workers"] * gpus
-        rows.append(ScaleRow(gpus, sums.total_batch, workers, uint8 * gpus, int(float32 * gpus), sums.scaled_lr))
-    return tuple(rows)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputrain.engine.errors import BadInput
-from gputrain.engine.plan import shown
+from gputrain.engine.settings import shown
 
 FIXED = frozenset((
     "dataset", "train_split", "image_size", "augment", "crop_min_scale", "batch_size", "model", "width", "optimizer",

@@ -10,23 +10,23 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine import adjust, budget, cacheoffer, calibration, settings
+from gputrain.engine import adjust, budget, calibration, pace, settings
 from gputrain.engine.adjust import Draft, Layer
-from gputrain.engine.budget import DataFacts, Eta, Part, RamBudget, Rate, ScaleRow, Updates, VramBudget
+from gputrain.engine.budget import DataFacts, Part, RamBudget, VramBudget
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.config import RunConfig
 from gputrain.engine.forecast import forecast, largest_batch, memory_of
-from gputrain.engine.foretold import LIMITERS, Forecast
-from gputrain.engine.machine import GpuInfo, Machine
-from gputrain.engine.settings import Setting
-from gputrain.engine.units import duration, size
+from gputrain.engine.foretold import Forecast
+from gputrain.engine.machine import Machine
+from gputrain.engine.pace import Eta, Rate, ScaleRow, Updates
+from gputrain.engine.planfacts import facts_of, speed_of
+from gputrain.engine.settings import Setting, shown
+from gputrain.engine.units import size
 
 DEFAULT = "default"
 """Origin of a setting that nobody set."""
 THIS_MACHINE = "this machine"
 """Origin of a setting that was adjusted."""
-CROWDED = 0.2
-"""Cores that others used during a calibration, over the usable ones, from which its plans say so."""
 COMFORT = 0.8
 """Share of a memory above which the plan warns, and to which its advice leads."""
 
@@ -102,8 +102,8 @@ def make_plan(
         facts = facts or DataFacts(made.train_images, made.val_images, made.file_bytes)
     ram = _ram(draft, facts)
     vram = _vram(draft, made) if draft.gpu else None
-    updates = budget.updates(values, 1, facts)
-    eta = _eta(foretold) if foretold else budget.eta(values, facts, rate)
+    updates = pace.updates(values, 1, facts)
+    eta = _eta(foretold) if foretold else pace.eta(values, facts, rate)
     rows = tuple(_row(setting, draft) for setting in settings.table().values())
     return Plan(
         config=settings.build(values),
@@ -117,8 +117,8 @@ def make_plan(
         warnings=tuple(draft.warnings),
         refuses=tuple(draft.refusals),
         forceable=tuple(draft.estimated),
-        facts=(*_facts(draft, ram, vram, updates, eta), *_speed(foretold, made, calibrations, draft)),
-        scaling=budget.scale_table(values),
+        facts=(*facts_of(draft, ram, vram, updates, eta), *speed_of(foretold, made, calibrations, draft)),
+        scaling=pace.scale_table(values),
         forecast=foretold,
     )
 
@@ -133,42 +133,6 @@ def _eta(foretold: Forecast) -> Eta:
     fast, slow = foretold.rate / foretold.high, foretold.rate / foretold.low
     epoch, total = foretold.epoch_seconds, foretold.total_seconds
     return Eta(epoch * fast, epoch * slow, total * fast, total * slow, "calibrated on this machine")
-
-
-def _speed(
-    foretold: Forecast | None,
-    made: Calibration | None,
-    calibrations: Sequence[Calibration],
-    draft: Draft,
-) -> tuple[tuple[str, str], ...]:
-    """What calibrations say of the speed; nothing where there are none."""
-    if foretold is not None and made is not None:
-        parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
-        if foretold.disk is not None:
-            parts += f", disk {foretold.disk:.0f}"
-        limit = f"limited by {LIMITERS[foretold.limiter]} (alone: {parts})"
-        facts = [("speed", f"{foretold.low:.0f} to {foretold.high:.0f} img/s, {limit}")]
-        if made.others is not None and made.others > CROWDED * made.usable_cores:
-            text = f"while other programs used {made.others:.1f} cores: calibrate again without them"
-            facts.append(("measured", text))
-        if foretold.largest_batch is not None:
-            facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
-        if offered := cacheoffer.offer(made, draft.values, draft.machine.memory_available):
-            facts.append(("faster with", offered))
-        return tuple(facts)
-    if not calibrations:
-        return ()
-    newest = max(calibrations, key=lambda one: one.made)
-    changes = [f"{n} {shown(a)} → {shown(b)}" for n, (a, b) in calibration.difference(newest, draft.values).items()]
-    more = " …" if len(changes) > 3 else ""
-    return (("speed", f"unknown: calibrated with other settings ({', '.join(changes[:3])}{more})"),)
-
-
-def shown(value: object) -> str:
-    """A setting's value as a person would write it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _row(setting: Setting, draft: Draft) -> PlanRow:
@@ -263,44 +227,3 @@ def _note(draft: Draft, what: str, refuse: bool, advice: str) -> None:
     (draft.refusals if refuse else draft.warnings).append(text)
     if refuse:
         draft.estimated.append(text)
-
-
-def _facts(
-    draft: Draft, ram: RamBudget, vram: VramBudget | None, updates: Updates, eta: Eta | None
-) -> tuple[tuple[str, str], ...]:
-    values = draft.values
-    parts = f"{values['batch_size']} × {values['accumulation_steps']}" if values["accumulation_steps"] > 1 else ""
-    lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
-    steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
-    facts = [
-        ("device", _device(draft.gpu, draft.machine)),
-        ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
-        ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
-        ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} (uint8)"),
-        ("RAM buffer as float32", f"{size(ram.buffer_float32)} in a plain DataLoader"),
-        ("RAM", f"{size(ram.total)} of {size(ram.limit)}"),
-    ]
-    if vram is not None:
-        limit = f" of {size(vram.limit)}" if vram.limit else ""
-        facts.append(("VRAM", f"{size(vram.total)}{limit}" if vram.total else f"unknown: {vram.source}"))
-    facts.append(("time", _time(eta, updates)))
-    return tuple(facts)
-
-
-def _device(gpu: GpuInfo | None, machine: Machine) -> str:
-    if gpu is None:
-        return f"CPU, {machine.usable_cores:g} usable cores"
-    return f"{gpu.name}, {size(gpu.memory)}" if gpu.memory else gpu.name
-
-
-def _time(eta: Eta | None, updates: Updates) -> str:
-    if eta is None:
-        missing = "the data has not been counted" if updates.steps_per_epoch is None else "no speed was measured"
-        return f"unknown: {missing}"
-    epoch, total = _between(eta.epoch_low, eta.epoch_high), _between(eta.total_low, eta.total_high)
-    return f"{epoch} an epoch, {total} in all ({eta.source})"
-
-
-def _between(low: float, high: float) -> str:
-    first, second = duration(low), duration(high)
-    return first if first == second else f"{first} to {second}"

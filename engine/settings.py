@@ -219,3 +219,10 @@ def changed(before: RunConfig, after: RunConfig, ignore: Iterable[str] = ()) -> 
     """Settings that differ, as name → (before, after)."""
     first, second = flatten(before), flatten(after)
     return {n: (first[n], second[n]) for n in first if first[n] != second[n] and n not in set(ignore)}
+
+
+def shown(value: object) -> str:
+    """A setting's value as a person would write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,10 +12,11 @@ from typing import Any
 
 from gputrain.engine import calibrationstore, settings
 from gputrain.engine.adjust import Layer, pick_gpu, worker_limit
-from gputrain.engine.budget import DataFacts, Rate
+from gputrain.engine.budget import DataFacts
 from gputrain.engine.errors import BadInput
 from gputrain.engine.imagefiles import count_images
 from gputrain.engine.machine import Machine
+from gputrain.engine.pace import Rate
 from gputrain.engine.plan import Plan, make_plan
 from gputrain.engine.units import GIB
 from gputrain.profiles import catalog

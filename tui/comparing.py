@@ -11,8 +11,8 @@ from gputrain.engine import record, runs, settings
 from gputrain.engine.configfile import read_config
 from gputrain.engine.diagnosis.review import review
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps, Validated
-from gputrain.engine.plan import shown
 from gputrain.engine.runs import RunDir
+from gputrain.engine.settings import shown
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
 from gputrain.tui.store import RunStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gputrain.engine.plan import shown
+from gputrain.engine.settings import shown
 from gputrain.engine.text import plain
 from gputrain.profiles.schema import HardwareProfile, Recipe, Reference
 

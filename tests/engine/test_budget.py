@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from gputrain.engine import budget, settings
-from gputrain.engine.budget import DataFacts, Rate
+from gputrain.engine import budget, pace, settings
+from gputrain.engine.budget import DataFacts
+from gputrain.engine.pace import Rate
 from gputrain.engine.units import GIB, MIB, duration, size
 
 IMAGENET = DataFacts(train_images=1_281_167, val_images=50_000)
@@ -62,7 +63,7 @@ def test_the_seeds_total_of_about_13_gb_is_met_by_its_own_way_of_buffering() -> 
     [(1, 256, 12, 8, 0.5), (2, 512, 24, 16, 1.0), (4, 1024, 48, 32, 2.0), (8, 2048, 96, 64, 4.0)],
 )
 def test_the_seeds_multi_gpu_table(gpus: int, total_batch: int, workers: int, gigabytes: float, lr: float) -> None:
-    row = next(row for row in budget.scale_table(seed_003()) if row.gpus == gpus)
+    row = next(row for row in pace.scale_table(seed_003()) if row.gpus == gpus)
     assert (row.total_batch, row.total_workers) == (total_batch, workers)
     assert row.scaled_lr == pytest.approx(lr)
     # The seed multiplies its rounded 8 GB; one GPU takes 8.28.
@@ -72,20 +73,20 @@ def test_the_seeds_multi_gpu_table(gpus: int, total_batch: int, workers: int, gi
 
 @pytest.mark.parametrize(("batch", "lr"), [(128, 0.25), (192, 0.375), (256, 0.5), (320, 0.625), (384, 0.75)])
 def test_the_learning_rate_follows_the_batch(batch: int, lr: float) -> None:
-    assert budget.updates(seed_003(batch_size=batch)).scaled_lr == pytest.approx(lr)
+    assert pace.updates(seed_003(batch_size=batch)).scaled_lr == pytest.approx(lr)
 
 
 def test_accumulation_and_gpus_count_towards_the_update() -> None:
-    found = budget.updates(seed_003(batch_size=64, accumulation_steps=2), gpus=4)
+    found = pace.updates(seed_003(batch_size=64, accumulation_steps=2), gpus=4)
     assert found.total_batch == 512
     assert found.scaled_lr == pytest.approx(1.0)
-    assert budget.updates(seed_003(batch_size=64, lr_batch_size=0)).scaled_lr == 0.5
+    assert pace.updates(seed_003(batch_size=64, lr_batch_size=0)).scaled_lr == 0.5
 
 
 def test_the_seeds_times() -> None:
     values = seed_003()
-    assert budget.updates(values, 1, IMAGENET).steps_per_epoch == 5004
-    found = budget.eta(values, IMAGENET, Rate(0.8 * 256, 1.5 * 256, "seed 003"))
+    assert pace.updates(values, 1, IMAGENET).steps_per_epoch == 5004
+    found = pace.eta(values, IMAGENET, Rate(0.8 * 256, 1.5 * 256, "seed 003"))
     assert found is not None
     assert [found.epoch_low / 60, found.epoch_high / 60] == pytest.approx([55, 105], abs=1)
     assert [found.total_low / 86400, found.total_high / 86400] == pytest.approx([4, 7], abs=0.5)
@@ -93,9 +94,9 @@ def test_the_seeds_times() -> None:
 
 def test_time_is_unknown_without_a_count_or_a_speed_and_cut_by_max_steps() -> None:
     rate = Rate(100, 200, "measured")
-    assert budget.eta(seed_003(), None, rate) is None
-    assert budget.eta(seed_003(), IMAGENET, None) is None
-    found = budget.eta(seed_003(max_steps=100), IMAGENET, rate)
+    assert pace.eta(seed_003(), None, rate) is None
+    assert pace.eta(seed_003(), IMAGENET, None) is None
+    found = pace.eta(seed_003(max_steps=100), IMAGENET, rate)
     assert found is not None
     assert found.total_high == pytest.approx(100 * 256 / 100)
 

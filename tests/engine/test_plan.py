@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputrain.engine.adjust import Layer
-from gputrain.engine.budget import DataFacts, Rate
+from gputrain.engine.budget import DataFacts
 from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.pace import Rate
 from gputrain.engine.plan import DEFAULT, THIS_MACHINE, Plan, make_plan
 from gputrain.engine.settings import table
 from gputrain.engine.units import GIB, MIB

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gputrain.engine.budget import DataFacts, Rate
+from gputrain.engine.budget import DataFacts
 from gputrain.engine.configfile import read_config, write_config
 from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.pace import Rate
 from gputrain.engine.plan import Plan
 from gputrain.engine.units import GIB
 from gputrain.profiles.choose import choose

@@ -17,7 +17,8 @@ from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.files import write_atomic
 from gputrain.engine.ladder import Rung, ladder
 from gputrain.engine.machine import Machine, inspect_machine
-from gputrain.engine.plan import Plan, shown
+from gputrain.engine.plan import Plan
+from gputrain.engine.settings import shown
 from gputrain.engine.text import plain
 from gputrain.tui.benchtable import HEADER, Bench, Row, cells, markdown, title
 from gputrain.tui.commands.table import print_table

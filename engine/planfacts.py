@@ -1,0 +1,89 @@
+"""The figures of a plan in words: device, batch, learning rate, memory, time and speed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gputrain.engine import cacheoffer, calibration
+from gputrain.engine.adjust import Draft
+from gputrain.engine.budget import RamBudget, VramBudget
+from gputrain.engine.calibration import Calibration
+from gputrain.engine.foretold import LIMITERS, Forecast
+from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.pace import Eta, Updates
+from gputrain.engine.settings import shown
+from gputrain.engine.units import duration, size
+
+CROWDED = 0.2
+"""Cores that others used during a calibration, over the usable ones, from which its plans say so."""
+
+
+def facts_of(
+    draft: Draft, ram: RamBudget, vram: VramBudget | None, updates: Updates, eta: Eta | None
+) -> tuple[tuple[str, str], ...]:
+    """Name and text of what follows from the settings alone."""
+    values = draft.values
+    parts = f"{values['batch_size']} × {values['accumulation_steps']}" if values["accumulation_steps"] > 1 else ""
+    lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
+    steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
+    facts = [
+        ("device", _device(draft.gpu, draft.machine)),
+        ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
+        ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
+        ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} (uint8)"),
+        ("RAM buffer as float32", f"{size(ram.buffer_float32)} in a plain DataLoader"),
+        ("RAM", f"{size(ram.total)} of {size(ram.limit)}"),
+    ]
+    if vram is not None:
+        limit = f" of {size(vram.limit)}" if vram.limit else ""
+        facts.append(("VRAM", f"{size(vram.total)}{limit}" if vram.total else f"unknown: {vram.source}"))
+    facts.append(("time", _time(eta, updates)))
+    return tuple(facts)
+
+
+def _device(gpu: GpuInfo | None, machine: Machine) -> str:
+    if gpu is None:
+        return f"CPU, {machine.usable_cores:g} usable cores"
+    return f"{gpu.name}, {size(gpu.memory)}" if gpu.memory else gpu.name
+
+
+def _time(eta: Eta | None, updates: Updates) -> str:
+    if eta is None:
+        missing = "the data has not been counted" if updates.steps_per_epoch is None else "no speed was measured"
+        return f"unknown: {missing}"
+    epoch, total = _between(eta.epoch_low, eta.epoch_high), _between(eta.total_low, eta.total_high)
+    return f"{epoch} an epoch, {total} in all ({eta.source})"
+
+
+def _between(low: float, high: float) -> str:
+    first, second = duration(low), duration(high)
+    return first if first == second else f"{first} to {second}"
+
+
+def speed_of(
+    foretold: Forecast | None,
+    made: Calibration | None,
+    calibrations: Sequence[Calibration],
+    draft: Draft,
+) -> tuple[tuple[str, str], ...]:
+    """What calibrations say of the speed; nothing where there are none."""
+    if foretold is not None and made is not None:
+        parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
+        if foretold.disk is not None:
+            parts += f", disk {foretold.disk:.0f}"
+        limit = f"limited by {LIMITERS[foretold.limiter]} (alone: {parts})"
+        facts = [("speed", f"{foretold.low:.0f} to {foretold.high:.0f} img/s, {limit}")]
+        if made.others is not None and made.others > CROWDED * made.usable_cores:
+            text = f"while other programs used {made.others:.1f} cores: calibrate again without them"
+            facts.append(("measured", text))
+        if foretold.largest_batch is not None:
+            facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
+        if offered := cacheoffer.offer(made, draft.values, draft.machine.memory_available):
+            facts.append(("faster with", offered))
+        return tuple(facts)
+    if not calibrations:
+        return ()
+    newest = max(calibrations, key=lambda one: one.made)
+    changes = [f"{n} {shown(a)} → {shown(b)}" for n, (a, b) in calibration.difference(newest, draft.values).items()]
+    more = " …" if len(changes) > 3 else ""
+    return (("speed", f"unknown: calibrated with other settings ({', '.join(changes[:3])}{more})"),)

@@ -197,7 +197,9 @@ class Window:
         seconds, samples = sum(one.seconds for one in self._loader), sum(one.samples for one in self._loader)
         busy = mean((one.busy, one.seconds) for one in self._loader)
         if seconds > training and busy is not None:
-            busy, seconds = min(1.0, busy * seconds / training), training
+            working = busy * seconds
+            seconds = max(training, working)
+            busy = working / seconds
         return {
             # Without workers the loop itself is counted as one.
             "workers": 0 if newest.kind == "inline" else newest.workers,

@@ -53,6 +53,11 @@ class _Process:
         self._io = ProcFile(proc / str(pid) / "io", 512)
         self._rollup = proc / str(pid) / "smaps_rollup"
         self._ticks: int | None = None
+        self._reaped: int | None = None
+        self.reaped = 0
+        """Clock ticks of children that ended since the last call."""
+        self.counted = 0
+        """Clock ticks that were told so far, its children's included: its parent inherits them when it ends."""
         self._read: tuple[int, int] | None = None
         self.pss: int | None = None
         self.cpu: float | None = None
@@ -68,7 +73,10 @@ class _Process:
         fields = tail.split()
         ticks = int(fields[11]) + int(fields[12])
         self.cpu = (ticks - self._ticks) * _TICK / seconds if self._ticks is not None and seconds > 0 else None
-        self._ticks = ticks
+        reaped = int(fields[13]) + int(fields[14])
+        self.reaped = 0 if self._reaped is None else reaped - self._reaped
+        self.counted += self.reaped + (0 if self._ticks is None else ticks - self._ticks)
+        self._ticks, self._reaped = ticks, reaped
         self._update_reads()
         return ProcessSample(
             pid=self.pid,
@@ -108,12 +116,15 @@ class ProcessTree:
         self._proc = proc
         self._followed: dict[int, _Process] = {}
         self._scanned_at: tuple[int | None, tuple[int, ...]] | None = None
+        self._left = 0
+        """Clock ticks that were told of processes that have ended since the last reading."""
         self._pss_turn = 0
         self._pss_at = 0.0
 
     def read(self, seconds: float, forks: int | None) -> TreeFigures:
         """Figures over the last `seconds`; `forks` is the host's count of started processes, to know of new ones."""
         roots = tuple(self._roots())
+        self._left = 0
         if forks is None or (forks, roots) != self._scanned_at:
             self._follow(_descendants(roots, self._proc))
             self._scanned_at = (forks, roots)
@@ -121,7 +132,7 @@ class ProcessTree:
         for process in list(self._followed.values()):
             sample = process.update(seconds)
             if sample is None:
-                self._followed.pop(process.pid).close()
+                self._leave(process.pid)
             else:
                 samples.append(sample)
         self._update_one_pss()
@@ -134,10 +145,15 @@ class ProcessTree:
     def _follow(self, pids: Iterable[int]) -> None:
         wanted = set(pids)
         for pid in [pid for pid in self._followed if pid not in wanted]:
-            self._followed.pop(pid).close()
+            self._leave(pid)
         for pid in wanted - self._followed.keys():
             if len(self._followed) < MOST_FOLLOWED:
                 self._followed[pid] = _Process(pid, self._proc)
+
+    def _leave(self, pid: int) -> None:
+        process = self._followed.pop(pid)
+        self._left += process.counted
+        process.close()
 
     def _update_one_pss(self) -> None:
         """One process a sample, in turns; after a large one, which takes 10 ms per GiB, a longer rest."""
@@ -156,8 +172,11 @@ class ProcessTree:
         read, from_disk = self._reads()
         busiest = sorted(samples, key=lambda sample: (-(sample.cpu or 0.0), sample.pid))
         enough = read is not None and seconds > 0 and read / seconds >= _NEXT_TO_NOTHING
+        # Workers of a short life are seen in what their parents inherit.
+        reaped = max(0, sum(process.reaped for process in self._followed.values()) - self._left)
+        ended = reaped * _TICK / seconds if seconds > 0 else 0.0
         return TreeFigures(
-            cpu=round(sum(cpu), 3) if cpu else None,
+            cpu=round(sum(cpu) + ended, 3) if cpu else None,
             rss=sum(sample.rss or 0 for sample in samples),
             # A sum in which one is missing would look like less memory than is used.
             pss=sum(one for one in pss if one is not None) if None not in pss else None,

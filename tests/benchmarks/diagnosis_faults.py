@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from diagnosis_setup import MachineFault, SampleFault, Setup
+from diagnosis_setup import AHEAD, MachineFault, SampleFault, Setup
 
 Strength = Literal["strong", "mild"]
 
@@ -16,6 +16,8 @@ LOST: dict[Strength, tuple[float, float]] = {"strong": (0.30, 0.55), "mild": (0.
 LOST_BESIDE: dict[Strength, tuple[float, float]] = {"strong": (0.25, 0.45), "mild": (0.12, 0.18)}
 """The same for what is not waiting for data, of which less than 10 % is nobody's bottleneck."""
 BATCH = 16
+_START = 0.3
+"""Seconds that worker processes need longer to begin where that is the fault."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,17 @@ def few_workers(costs: Costs, by: Draw) -> Setup:
 
 
 def no_workers(costs: Costs, by: Draw) -> Setup:
-    """The loop makes its batches itself."""
-    step = BATCH * costs.sample * (1 - by.lost) / by.lost
-    return Setup(by.folder, by.seed, {"num_workers": 0, "batch_size": BATCH}, step=step)
+    """The loop makes its batches itself, and is slower than the device."""
+    return _starved(costs, by, 1 / costs.sample, 0)
 
 
 def epoch_start(costs: Costs, by: Draw) -> Setup:
-    """Worker processes that end with each epoch, and short epochs."""
+    """Worker processes that end with each epoch, are slow to begin, and short epochs."""
     setup = healthy(costs, by, load=0.4)
-    length = costs.restart / by.lost
+    length = (costs.restart + _START - AHEAD * setup.step) / by.lost
     own = {**setup.settings, "loader": "processes", "persistent_workers": False}
-    return replace(setup, settings=own, epoch_seconds=length, seconds=1.5 + max(3.0, 2.5 * length))
+    sample = SampleFault(start=_START)
+    return replace(setup, settings=own, sample=sample, epoch_seconds=length, seconds=1.5 + max(3.0, 2.5 * length))
 
 
 def quota(costs: Costs, by: Draw) -> Setup:
@@ -120,7 +122,7 @@ def slow_samples(costs: Costs, by: Draw) -> Setup:
     workers = max(2, costs.cores)
     setup = healthy(costs, by, load=0.35)
     rate = BATCH / setup.step
-    ready = (workers + 1) * setup.step
+    ready = (workers + 1 + AHEAD) * setup.step
     slow = ready + (0.4 if by.lost > 0.2 else 0.15)
     # Each slow sample costs what the queue does not hide of it.
     often = by.lost / (1 - by.lost) / (slow - ready)
@@ -181,14 +183,14 @@ def launch(costs: Costs, by: Draw) -> Setup:
     """Tiny batches, and a host that is slower than the device."""
     setup = healthy(costs, by, load=0.25, batch=4)
     whole = min(0.025, setup.step)
-    return replace(setup, step=whole * (1 - by.lost_beside), gap=whole * by.lost_beside)
+    return replace(setup, step=whole * (1 - by.lost_beside), host=whole)
 
 
 def host(costs: Costs, by: Draw) -> Setup:
     """Long steps that the host holds up."""
     setup = healthy(costs, by)
     whole = max(0.06, setup.step)
-    return replace(setup, step=whole * (1 - by.lost_beside), gap=whole * by.lost_beside)
+    return replace(setup, step=whole * (1 - by.lost_beside), host=whole)
 
 
 def copying(costs: Costs, by: Draw) -> Setup:
@@ -257,14 +259,12 @@ def _pair(first: str, second: str) -> Fault:
 
     def make(costs: Costs, by: Draw) -> Setup:
         base, beside = FAULTS[first].make(costs, by), FAULTS[second].make(costs, by)
-        lost = beside.copy + beside.gap
-        share = lost / (lost + beside.step)
+        share = beside.copy / (beside.copy + beside.step)
         return replace(
             base,
             # A long queue would fill while the loop stalls, and hide the other fault.
             settings={**base.settings, **({"prefetch_factor": 1} if beside.stall else {"pin_memory": False})},
-            copy=base.step * share if beside.copy else 0.0,
-            gap=base.step * share if beside.gap else 0.0,
+            copy=base.step * share,
             step=base.step * (1 - share),
             stall=beside.stall,
             seconds=max(base.seconds, beside.seconds),

@@ -12,8 +12,8 @@ from diagnosis_setup import Setup
 
 from gputrain.engine.diagnosis.rules import evaluate
 from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.diagnosis.window import Window
-from gputrain.engine.events import AnyEvent, Hint, Steps
+from gputrain.engine.diagnosis.window import Window, mean
+from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Steps
 
 WARM_UP = 1.0
 """Seconds of a trace until which the queue that was filled before flatters the figures."""
@@ -37,7 +37,9 @@ class Outcome:
     hints: tuple[Hint, ...] = ()
     unavailable: str = ""
     others: float = 0.0
-    """Cores that others used before the trace."""
+    """Cores that programs used beside the trace that nobody injected."""
+    again: int = 0
+    """How often it was recorded again because of such programs."""
     before: float | None = None
     after: float | None = None
     promised: float | None = None
@@ -101,6 +103,7 @@ class Outcome:
             "seed": self.seed,
             "said": [hint.id for hint in self.hints],
             "others": self.others,
+            "again": self.again,
             "before": self.before,
             "after": self.after,
             "promised": self.promised,
@@ -124,6 +127,12 @@ def rate_of(events: Iterable[AnyEvent], setup: Setup) -> float:
     kept = [one for one in steps if one.mono - steps[0].mono >= WARM_UP]
     images = sum(one.images_per_second * one.window_seconds for one in kept)
     return images / sum(one.window_seconds for one in kept) if kept else 0.0
+
+
+def foreign_cores(events: Iterable[AnyEvent]) -> float:
+    """Cores that programs outside the run used during a trace."""
+    samples = [event for event in events if isinstance(event, HardwareSample)]
+    return mean((one.foreign_cpu, one.interval) for one in samples) or 0.0
 
 
 def folk(s: Signals) -> str:

@@ -22,7 +22,11 @@ from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.samples import read_file
 
 _lock = threading.Lock()
+_started = threading.Event()
+"""Set once this process has made a sample."""
 CGROUPS = Path("/sys/fs/cgroup")
+AHEAD = 6
+"""Steps that are queued on the device unfinished at most, as by the trainer's clock."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class SampleFault:
     slow: tuple[int, ...] = ()
     """Indices of samples that take `slow_seconds` longer."""
     slow_seconds: float = 0.0
+    start: float = 0.0
+    """Seconds that a worker process needs longer to begin (to open an archive, say)."""
     uncached: bool = False
     """Each file is dropped from the page cache before it is read."""
 
@@ -52,6 +58,9 @@ class FaultySource:
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
         """As `FileSource`, with the faults."""
         fault, path = self.fault, self.images.path(index)
+        if fault.start and not _started.is_set():
+            time.sleep(fault.start)
+        _started.set()
         if fault.uncached:
             _drop(path)
         if fault.read:
@@ -104,8 +113,8 @@ class Setup:
     step: float = 0.0
     """Seconds that the simulated device computes on a batch; 0: the real trainer on the CPU."""
     copy: float = 0.0
-    gap: float = 0.0
-    """Seconds of a step in which the host is busy and the device idle."""
+    host: float = 0.0
+    """Seconds that the host needs to launch a step; the device is idle where they are more than its own."""
     stall: tuple[str, float, float] | None = None
     """Every so many seconds the loop ``saves`` or ``validates`` for so long: (which, every, seconds)."""
     sample: SampleFault = SampleFault()

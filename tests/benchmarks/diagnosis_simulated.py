@@ -9,10 +9,11 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
+from collections import deque
 from typing import Any
 from unittest import mock
 
-from diagnosis_setup import Setup
+from diagnosis_setup import AHEAD, Setup
 from diagnosis_tape import SAMPLE_SECONDS, Tape, config_of, faulty, watch
 
 from gputrain.engine import settings
@@ -26,12 +27,19 @@ _WINDOW_SECONDS = 0.2
 
 
 class Device:
-    """The simulated device and the loop around it."""
+    """The simulated device and the loop around it.
+
+    As a GPU it works by itself: the host queues batches, a few ahead, and is behind only where the device has nothing
+    to do. The shares are those that the trainer's clock (engine/training/timing.py) makes of CUDA events.
+    """
 
     def __init__(self, setup: Setup, tape: Tape) -> None:
         self._setup, self._tape = setup, tape
-        self._worked = self._worked_before = 0.0
+        self._queued = self._worked_before = 0.0
         self._asked = time.perf_counter()
+        self._free: float | None = None
+        """When all that is queued is done; None while nothing was queued since the training began or went on."""
+        self._ends: deque[float] = deque()
         self._steps = self._images = 0
         self._stats = time.perf_counter()
         self.epoch = setup.first_epoch
@@ -45,19 +53,30 @@ class Device:
     def busy(self) -> float:
         """Share of the time since the last call in which it worked."""
         now = time.perf_counter()
-        share = (self._worked - self._worked_before) / (now - self._asked)
-        self._worked_before, self._asked = self._worked, now
-        return min(1.0, share)
+        worked = self._queued - max(0.0, (self._free or now) - now)
+        share = (worked - self._worked_before) / (now - self._asked)
+        self._worked_before, self._asked = worked, now
+        return max(0.0, min(1.0, share))
 
     def step(self, waited: float, count: int, *, first: bool) -> None:
-        """Work on a batch that was waited for."""
-        self._wait += waited
-        self._squares += waited * waited
-        self._first += waited if first else 0.0
-        self._copy += _sleep(self._setup.copy)
-        self._gap += _sleep(self._setup.gap)
-        self._compute += _sleep(self._setup.step)
-        self._worked = self._worked + self._setup.copy + self._setup.step
+        """Queue the work on a batch that was waited for; returns when not too much is queued."""
+        work = self._setup.copy + self._setup.step
+        time.sleep(self._setup.host)
+        now = time.perf_counter()
+        begin = now if self._free is None else max(now, self._free)
+        idle = waited if self._free is None else begin - self._free
+        in_vain = min(waited, idle)
+        self._wait += in_vain
+        self._squares += in_vain * in_vain
+        self._first += in_vain if first else 0.0
+        self._gap += idle - in_vain
+        self._copy += self._setup.copy
+        self._compute += self._setup.step
+        self._queued += work
+        self._free = begin + work
+        self._ends.append(self._free)
+        if len(self._ends) > AHEAD:
+            time.sleep(max(0.0, self._ends.popleft() - now))
         self._count += 1
         self._window_images += count
         self._steps += 1
@@ -74,7 +93,6 @@ class Device:
             self._tape.put(source.take_stats())
 
     def _window(self, seconds: float) -> Steps:
-        other = max(0.0, seconds - self._wait - self._copy - self._compute)
         return Steps(
             step=self._steps,
             epoch=self.epoch,
@@ -88,26 +106,23 @@ class Device:
             data_wait=self._wait,
             copy=self._copy,
             compute=self._compute,
-            other=other,
-            launch_gap=other,
+            other=self._gap,
+            launch_gap=self._gap,
             first_batch_wait=self._first,
             wait_squares=self._squares,
         )
 
     def stall(self, phase: Phase, seconds: float) -> None:
-        """Do something else than train."""
+        """Do something else than train, when what is queued is done."""
+        time.sleep(max(0.0, (self._free or 0.0) - time.perf_counter()))
+        if self._count:
+            self._tape.put(self._window(time.perf_counter() - self._began))
+        self._free = None
+        self._ends.clear()
         self._tape.put(PhaseChanged(phase=phase))
         _write_or_wait(phase, seconds)
         self._tape.put(PhaseChanged(phase=Phase.TRAINING))
         self._reset()
-
-
-def _sleep(seconds: float) -> float:
-    """Sleep; returns how long it took."""
-    began = time.perf_counter()
-    if seconds:
-        time.sleep(seconds)
-    return time.perf_counter() - began
 
 
 def _write_or_wait(phase: Phase, seconds: float) -> None:
@@ -128,6 +143,10 @@ def simulate(setup: Setup, tape: Tape) -> None:
     found = images.scan(setup.folder, "train")
     with faulty(setup):
         source = loader.make_loader(found, config, train=True, pin=False)
+    if config.data.loader == "processes":
+        # The server that they are forked from starts once, which is no part of the fault.
+        next(source.epoch(setup.first_epoch))
+        source.take_stats()
     tape.put(RunStarted(run_id="trace", settings=settings.flatten(config), usable_cores=usable_cores(find_cgroup())))
     tape.put(_data_ready(len(found), len(source)))
     tape.put(_model_ready())

@@ -7,6 +7,7 @@ import queue
 import tempfile
 import threading
 import time
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -22,6 +23,8 @@ from gputrain.engine import events, settings
 from gputrain.engine.events import AnyEvent, Phase, PhaseChanged, RunStarted
 from gputrain.engine.machine import usable_cores
 from gputrain.engine.monitor.cgroup import find_cgroup
+from gputrain.engine.monitor.sampler import Sampler
+from gputrain.engine.training import worker_process
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.trainer import Trainer
@@ -29,10 +32,17 @@ from gputrain.engine.training.trainer import Trainer
 _LIMIT_SECONDS = 120.0
 
 
+def prepare() -> None:
+    """Start the server that processes are forked from, with all they need, before a loader starts one with less."""
+    context = multiprocessing.get_context("forkserver")
+    # It finds modules that are installed only.
+    context.set_forkserver_preload([worker_process.__name__, Trainer.__module__, Sampler.__module__, "PIL.Image"])
+    forkserver.ensure_running()
+
+
 def record(setup: Setup) -> list[AnyEvent]:
     """The events of a trace, made in a process of its own. Raises Unavailable, RuntimeError."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, setup))
     with diagnosis_setup.burning(setup.machine.burners):
@@ -65,6 +75,8 @@ def _answer(ours: Connection, process: BaseProcess) -> Any:
 def _serve(pipe: Connection, setup: Setup) -> None:
     try:
         tape = Tape()
+        if setup.settings.get("loader") == "processes":
+            prepare()
         with diagnosis_setup.injected(setup.machine):
             (simulate if setup.step else _train)(setup, tape)
         pipe.send(msgspec.json.encode(tape.events))

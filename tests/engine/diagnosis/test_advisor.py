@@ -136,6 +136,23 @@ def test_two_evaluations_raise_a_hint_and_two_clear_it(advisor: Advisor) -> None
     assert next(at for at in range(31, 90) if fed(advisor, at, at, **good) == HEALTHY) == 54
 
 
+def test_samples_made_while_the_loop_stalled_do_not_make_the_workers_faster() -> None:
+    """A worker that works through a stall of a second after each second of steps."""
+    window = Window(warm_up=1.0)
+    for event in started():
+        window.feed(event)
+    for at in range(11, 25):
+        steps, workers, machine = second(float(at))
+        longer = msgspec.structs.replace(workers, workers=2, seconds=2.0, samples=40, busy=1.0)
+        for event in (steps, longer, machine):
+            window.feed(event)
+    found = window.signals()
+    assert found is not None
+    assert found.busy == pytest.approx(1.0)
+    # 20 samples a second by two workers, whether or not somebody waits for them.
+    assert found.seconds_per_sample == pytest.approx(0.1)
+
+
 def test_a_short_stall_raises_nothing(advisor: Advisor) -> None:
     good = {"wait": 0.03, "utilization": 97.0}
     fed(advisor, 11, 60, **good)

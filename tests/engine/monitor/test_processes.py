@@ -34,6 +34,8 @@ thread.start()
 for line in sys.stdin:
     if line.startswith("work"):
         sum(range(20_000_000))
+    if line.startswith("child"):
+        subprocess.run([sys.executable, "-c", "sum(range(20_000_000))"])
     if line.startswith("read"):
         data = open(sys.argv[1], "rb").read()
     if line.startswith("end"):
@@ -119,6 +121,49 @@ def test_cpu_and_reading_between_two_readings(family: Family) -> None:
     # The file was just written: it comes from the page cache.
     assert after.cache_hit is None or after.cache_hit > 0.9
     tree.close()
+
+
+def test_a_child_that_came_and_went_between_two_readings_is_counted_once(family: Family) -> None:
+    tree = ProcessTree(lambda: (family.root.pid,))
+    tree.read(0.0, None)
+    used = psutil.Process(family.root.pid).cpu_times()
+    family.do("child")
+    inherited = psutil.Process(family.root.pid).cpu_times()
+    child = inherited.children_user + inherited.children_system - used.children_user - used.children_system
+    assert child > 0.05
+    figures = tree.read(1.0, None)
+    assert len(figures.pids) == 3
+    assert figures.cpu == pytest.approx(child, abs=0.05)
+    assert tree.read(1.0, None).cpu == pytest.approx(0, abs=0.05)
+    tree.close()
+
+
+def test_what_an_ended_child_was_seen_to_use_is_not_counted_again() -> None:
+    """The child computes while it is followed; then its parent inherits its time."""
+    code = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'print(sum(range(20_000_000)), flush=True); input()'],\n"
+        "                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "print(child.pid, flush=True); input()\n"
+        "child.stdout.readline(); print(flush=True); input()\n"
+        "child.communicate(); print(flush=True); input()\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, bufsize=1) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        tree = ProcessTree(lambda: (parent.pid,))
+        tree.read(0.0, None)
+        told = 0.0
+        for _ in range(2):
+            parent.stdin.write("\n")
+            parent.stdout.readline()
+            told += tree.read(1.0, None).cpu or 0.0
+        used = psutil.Process(parent.pid).cpu_times()
+        assert told == pytest.approx(used.children_user + used.children_system, abs=0.15)
+        tree.close()
+        parent.stdin.write("\n")
 
 
 def test_memory_shared_among_processes_is_divided(family: Family) -> None:

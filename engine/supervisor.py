@@ -35,6 +35,7 @@ from gputrain.engine.inbox import TICK_SECONDS, Inbox
 from gputrain.engine.loggers import choice
 from gputrain.engine.loggers.watch import Loggers
 from gputrain.engine.machine import inspect_machine
+from gputrain.engine.monitor.gpuhealth import GpuHealth
 from gputrain.engine.opening import opening
 from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.record import RecordWriter
@@ -76,6 +77,7 @@ class Supervisor:
         self._autotune = Autotune()
         self._phase = Phase.STARTING
         self._hints: tuple[str, ...] = ()
+        self._gpu_health = GpuHealth()
         self._trainer: TrainerProcess | None = None
         self._loggers: Loggers | None = None
         self._said: RunEnded | None = None
@@ -204,6 +206,8 @@ class Supervisor:
 
     def _take_sample(self, sample: HardwareSample) -> None:
         self._write(sample)
+        for level, text in self._gpu_health.take(sample):
+            self._write(Notice(level=level, text=plain(text, 300), source="monitor"))
         if told := self._sampling.add_to_table(sample):
             self._write(Notice(level="warning", text=told, source="supervisor"))
         self._advise()

@@ -93,6 +93,8 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     """Unreadable files that were met for the first time and replaced."""
     bad_examples: tuple[str, ...] = ()
     """Path and reason of the first of them."""
+    cache_repaired: int = 0
+    """Images that were damaged in the cache and were made again from their files."""
 
 
 class EpochEnded(Event, frozen=True, tag="epoch_ended"):

@@ -23,7 +23,7 @@ REOPEN_AFTER = 60.0
 PCIE_EVERY = 5.0
 """Seconds between two measurements of a GPU's PCIe traffic, where one blocks for 20 ms; one GPU at a time."""
 
-_NOT_YET = "NVML has not answered yet"
+NOT_YET = "NVML has not answered yet"
 
 
 class _Worker:
@@ -65,7 +65,7 @@ class _Worker:
         silent = now - self.asked_at if self.asked_at is not None else 0.0
         if silent >= SILENT_AFTER:
             return _failed(self.reader.static, f"no answer for {silent:.0f} s")
-        return self.latest or _failed(self.reader.static, _NOT_YET)
+        return self.latest or _failed(self.reader.static, NOT_YET)
 
     def _run(self) -> None:
         while True:
@@ -113,7 +113,7 @@ class GpuWatch:
             now = time.monotonic()
             if not opened and self._opening_since is not None:
                 silent = now - self._opening_since
-                return (), f"NVML gives no answer for {silent:.0f} s" if silent >= SILENT_AFTER else _NOT_YET
+                return (), f"NVML gives no answer for {silent:.0f} s" if silent >= SILENT_AFTER else NOT_YET
             idle = [worker for worker in self._workers if worker.asked_at is None]
             turn = self._pcie_turn(idle, now)
             for worker in idle:

@@ -18,6 +18,7 @@ from gputrain.engine.remote import shell
 from gputrain.engine.remote.facts import read_status
 from gputrain.engine.remote.link import Frame, Link, LinkLostError
 from gputrain.engine.remote.name import RemoteName
+from gputrain.engine.remote.outlining import RemoteOutline
 from gputrain.engine.text import plain
 
 FIRST_RETRY_SECONDS = 1.0
@@ -55,10 +56,10 @@ class RemoteAttachment:
 
     A cut connection is made again, after 1 s, 2 s, 4 s … 30 s, for as long as the caller reads. It goes on with
     the last line that came whole: if that is not the event it was, the record is read again from its beginning,
-    and known numbers are passed over.
+    and known numbers are passed over. Of a long record that is wanted `outlined` so much comes as is shown.
     """
 
-    def __init__(self, run: RemoteRun, link: Link) -> None:
+    def __init__(self, run: RemoteRun, link: Link, *, outlined: bool) -> None:
         """`link` is a shell there that waits for work; it is owned from now on."""
         self.run = run
         self.ended = False
@@ -66,9 +67,12 @@ class RemoteAttachment:
         self.caught_up = False
         """All that had been recorded was read once."""
         self.sparse_until = 0
-        """None is left out (see `gputrain.engine.launch.Attachment`)."""
+        """See `gputrain.engine.launch.Attachment`."""
         self.trouble = ""
         """Why there is no connection now; empty while there is one."""
+        self._outlined = outlined
+        self._outline: RemoteOutline | None = None
+        """What has come of it; None: nothing, or it was handed out."""
         self._link: Link | None = link
         self._lines = LineCutter()
         self._waiting: deque[AnyEvent] = deque()
@@ -80,7 +84,7 @@ class RemoteAttachment:
         self._died = self._over = False
         self._retry_at = 0.0
         self._retry_seconds = FIRST_RETRY_SECONDS
-        link.send(shell.follow(run.path, 0))
+        link.send(shell.follow(run.path, 0, outlined=outlined))
 
     @property
     def abandoned(self) -> bool:
@@ -120,8 +124,10 @@ class RemoteAttachment:
         # From the last whole line on: its number proves that it is still the same record.
         place, number = self._last
         self._check = number or None
-        self._lines = LineCutter(place)
-        self._link.send(shell.follow(self.run.path, place))
+        self._lines, self._outline = LineCutter(place), None
+        # Once something was read, whatever follows it is wanted.
+        outlined = self._outlined and not self._cursor and not self._waiting
+        self._link.send(shell.follow(self.run.path, place, outlined=outlined))
         return True
 
     def _lose(self, why: str) -> None:
@@ -137,6 +143,11 @@ class RemoteAttachment:
         match letter:
             case "D":
                 self._take_record(payload)
+            case "O":
+                self._outline = self._outline or RemoteOutline()
+                self._outline.add(payload)
+            case "B":
+                self._lines = LineCutter(_number(payload))
             case "S":
                 self._status = payload
             case "P":
@@ -158,6 +169,9 @@ class RemoteAttachment:
             if expected is not None and event.seq != expected:
                 self._last = (0, 0)
                 raise LinkLostError("the record is another one than before; it is read from its beginning")
+            if self._outline is not None:
+                self._waiting.extend(self._outline.before(event.seq))
+                self._outline, self.sparse_until = None, event.seq
             newest = self._waiting[-1].seq if self._waiting else self._cursor
             self._last = (place, event.seq)
             if event.seq > newest:
@@ -181,15 +195,16 @@ class RemoteAttachment:
             self._link = None
 
 
-def attach(name: RemoteName) -> RemoteAttachment:
+def attach(name: RemoteName, *, outlined: bool = False) -> RemoteAttachment:
     """Connect and begin to read a run. ssh may ask for a password on the terminal.
 
-    Raises BadInput where there is no such run, LinkLostError where the host cannot be reached.
+    `outlined`: of a long record its outline will do, then all that follows. Raises BadInput where there is no such run,
+    LinkLostError where the host cannot be reached.
     """
     with contextlib.ExitStack() as stack:
         link = stack.enter_context(Link(name, asking=True))
         run = RemoteRun(name, _find(link, name))
-        attachment = RemoteAttachment(run, link)
+        attachment = RemoteAttachment(run, link, outlined=outlined)
         stack.pop_all()
     return attachment
 

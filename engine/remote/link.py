@@ -24,7 +24,7 @@ MAX_FRAME = 16 << 20
 _MAX_PREAMBLE = 1 << 20
 _READ_BYTES = 1 << 18
 _STDERR_BYTES = 4096
-_LETTERS = b"HIRSPDTX"
+_LETTERS = b"HIRSPOBDTX"
 _OPTIONS = ("-T", "-x", "-oClearAllForwardings=yes", "-oPermitLocalCommand=no", "-oRemoteCommand=none")
 """As scp: no terminal, none of the forwardings and commands that the user's configuration may have for logins."""
 
@@ -88,7 +88,7 @@ class Frames:
             raise ValueError("what comes is no record")
         begin = len(head) + 1
         end = begin + int(digits)
-        trailer = b"E\n" if letter == b"D" else b""
+        trailer = b"E\n" if letter in (b"D", b"O") else b""
         if len(self._rest) < end + len(trailer):
             return None
         if not self._rest.startswith(trailer, end):

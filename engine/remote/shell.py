@@ -12,7 +12,9 @@ I      names of the run directories, one a line
 R      name of the run that the next S and P are about
 S      its ``status.json``
 P      the host's time in seconds, its boot id, and ``/proc/PID/stat`` of the supervisor, each on a line
-D      bytes of the record; followed by ``E`` and a line break if they are all there
+O      a piece of a long record or of its milestones; followed by ``E`` and a line break if it is all there
+B      the place in the record from which on all of it follows
+D      bytes of the record; followed like O
 T      size of the record: everything before it was sent up to this point
 X      why it cannot be done; nothing follows
 =====  ==========================================================================================
@@ -21,6 +23,8 @@ X      why it cannot be done; nothing follows
 from __future__ import annotations
 
 import shlex
+
+from gputrain.engine.remote import outlining
 
 COMMAND = ("exec", "/bin/sh", "-s")
 """The remote command; the words are safe in every shell."""
@@ -65,9 +69,33 @@ ls -1rp "$home" | sed -n 's:/$::p' | while IFS= read -r name; do put R "$name"; 
 put T 0
 """
 
-_FOLLOW = """
+_BEGIN = """
 cd %(directory)s || { put X "the run directory is gone"; exit; }
 sent=%(offset)d; pass=0
+"""
+
+_OUTLINE = """
+size=0; [ -e events.jsonl ] && size=$(($(wc -c < events.jsonl)))
+if [ "$size" -ge %(long)d ] && [ -e milestones.jsonl ]; then
+  sent=$((size - %(end)d)); kept=$(($(wc -c < milestones.jsonl)))
+  if [ "$kept" -gt %(milestones)d ]; then
+    printf 'O %%d\n' $((%(milestones)d / 8)); head -c $((%(milestones)d / 8)) milestones.jsonl; printf 'E\n'
+    printf 'O %%d\n' %(milestones)d
+    tail -c +$((kept - %(milestones)d + 1)) milestones.jsonl | head -c %(milestones)d; printf 'E\n'
+  else
+    printf 'O %%d\n' "$kept"; head -c "$kept" milestones.jsonl; printf 'E\n'
+  fi
+  blocks=$((sent / %(part)d)); part=0
+  while [ "$part" -lt %(parts)d ]; do
+    printf 'O %%d\n' %(part)d
+    dd if=events.jsonl bs=%(part)d skip=$((blocks * part / %(parts)d)) count=1; printf 'E\n'
+    part=$((part + 1))
+  done
+  put B "$sent"
+fi
+"""
+
+_FOLLOW = """
 while :; do
   [ $((pass %% %(passes)d)) -eq 0 ] && facts .
   size=0; [ -e events.jsonl ] && size=$(($(wc -c < events.jsonl)))
@@ -118,15 +146,23 @@ def listing() -> bytes:
     return _LIST.encode()
 
 
-def follow(directory: str, offset: int) -> bytes:
-    """Answers S, P, D and T without end, about once a second; D from byte `offset` on."""
+def follow(directory: str, offset: int, *, outlined: bool = False) -> bytes:
+    """Answers S, P, D and T without end, about once a second; D from byte `offset` on.
+
+    `outlined`: of a long record first O and B, and D from the place that B tells.
+    """
     values = {
         "directory": shlex.quote(directory),
         "offset": offset,
         "passes": _PASSES_PER_STATUS,
         "chunk": CHUNK_BYTES,
+        "long": outlining.LONG_BYTES,
+        "end": outlining.END_BYTES,
+        "milestones": outlining.MILESTONE_BYTES,
+        "parts": outlining.PARTS,
+        "part": outlining.PART_BYTES,
     }
-    return (_FOLLOW % values).encode()
+    return ((_BEGIN + (_OUTLINE if outlined else "") + _FOLLOW) % values).encode()
 
 
 def send(directory: str, command: str) -> bytes:

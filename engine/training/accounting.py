@@ -33,6 +33,8 @@ class Tally:
     disk_bytes: int | None = 0
     cached: int = 0
     """Samples whose image came from the cache."""
+    repaired: int = 0
+    """Images that were damaged in the cache and were made again."""
     slowest: float = 0.0
     """Wall time of the slowest sample, and its index."""
     slowest_index: int = -1
@@ -48,6 +50,7 @@ class Tally:
         self.read = _sum(self.read, other.read)
         self.bytes_read += other.bytes_read
         self.cached += other.cached
+        self.repaired += other.repaired
         self.disk_bytes = _sum(self.disk_bytes, other.disk_bytes)
         if other.slowest > self.slowest:
             self.slowest, self.slowest_index = other.slowest, other.slowest_index
@@ -100,6 +103,10 @@ class Meter:
     def hit(self) -> None:
         """An image was found in the cache."""
         self._tally.cached += 1
+
+    def repaired(self) -> None:
+        """An image was damaged in the cache, and is made again."""
+        self._tally.repaired += 1
 
     def end(self, samples: int) -> Tally:
         """The batch of `samples` is done: its figures."""

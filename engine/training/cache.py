@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import stat
 import struct
 import threading
@@ -29,12 +30,12 @@ from gputrain.engine.training import cache_budget, crew, decode
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.cache_budget import Place
 from gputrain.engine.training.cache_forms import Form, JpegForm, RawForm
-from gputrain.engine.training.cache_store import Store, remove_unused
+from gputrain.engine.training.cache_store import Entry, Store, remove_unused
 from gputrain.engine.training.decode import BadImage, Choose
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.samples import read_file
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files; another one is another cache."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's memory file system; our folder in it is private
 _PLAN = "plan.json"
@@ -54,6 +55,7 @@ class CachedSource:
         self._folder = folder
         self._capacity = plan.capacity
         self._kept = cache_budget.subset(len(images), plan.share)
+        self._run = 1 + secrets.randbits(62)
         self._store: Store | None = None
         self._opening = threading.Lock()
 
@@ -69,7 +71,7 @@ class CachedSource:
         """The cache's files, opened with the first use in a process. Raises BadInput."""
         with self._opening:
             if self._store is None:
-                self._store = Store(self._folder, len(self._images), self._capacity)
+                self._store = Store(self._folder, len(self._images), self._capacity, self._run)
             return self._store
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
@@ -77,14 +79,12 @@ class CachedSource:
         store = self._store or self.store
         entry = store.get(index)
         if entry is not None:
-            try:
-                self._form.show_stored(store, entry, choose, out, meter)
-            except _DAMAGE:
-                # Bytes that rotted on the disk: the same form is made of the file once more, each time.
-                pass
-            else:
+            if self._show(store, index, entry, choose, out, meter):
                 meter.hit()
                 return
+            # Bytes that rotted on the disk: the same form is made of the file once more.
+            if store.drop(index, entry):
+                meter.repaired()
         path = self._images.path(index)
         data = read_file(path, meter)
         if not self._kept[index]:
@@ -93,6 +93,16 @@ class CachedSource:
         kept = self._form.make(data, path)
         store.put(index, kept.content, kept.width, kept.height)
         self._form.show(kept, choose, out)
+
+    def _show(self, store: Store, index: int, entry: Entry, choose: Choose, out: torch.Tensor, meter: Meter) -> bool:
+        """Make the sample of what is kept; False if that is damaged."""
+        if not entry.checked and not store.is_whole(index, entry):
+            return False
+        try:
+            self._form.show_stored(store, entry, choose, out, meter)
+        except _DAMAGE:
+            return False
+        return True
 
     def prepare(self, index: int, meter: Meter) -> None:
         """Keep an image, unless it is there or none of those to be kept. Raises BadImage."""

@@ -2,7 +2,8 @@
 
 A writer claims an image under a lock, writes its bytes, and marks it last. So a crash of any process leaves claims that
 the next run takes back, and never half an image. What was marked but not yet synchronised could be lost with the
-machine's power: such entries count only until the next boot, by the kernel's boot id.
+machine's power: such entries count only until the next boot, by the kernel's boot id. What a disk damages is found by a
+sum over the bytes of each image, looked at once a run.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from gputrain.engine import files
 from gputrain.engine.errors import BadInput
 
 _EMPTY, _CLAIMED, _WRITTEN, _DURABLE = range(4)
-_STATE, _OFFSET, _LENGTH, _SIZE = range(4)
+_STATE, _OFFSET, _LENGTH, _SIZE, _SUM, _CHECKED = range(6)
+_COLUMNS = 6
 _END = 1
 """Column of the table's first row that holds the end of the data."""
 _ALIGN = 64
@@ -34,23 +36,28 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Entry(NamedTuple):
-    """Where an image lies in the data, and its width and height."""
+    """Where an image lies in the data, its width and height, and the sum over its bytes."""
 
     offset: int
     length: int
     width: int
     height: int
+    sum: int
+    checked: bool
+    """This run has looked at the sum, or written the bytes."""
 
 
 class Store:
     """The open files of one cache. Each process opens its own; threads share one."""
 
-    def __init__(self, folder: Path, count: int, capacity: int) -> None:
+    def __init__(self, folder: Path, count: int, capacity: int, run: int = 1) -> None:
         """Open or make the cache of `count` images in `folder`, of `capacity` bytes of data at most.
 
-        Raises BadInput where the folder cannot be written to.
+        `run` is a number that all processes of a run share, and no other run. Raises BadInput where the folder cannot
+        be written to.
         """
         self.folder = folder
+        self._run = run
         self._guard = threading.Lock()
         self.full = False
         """Whether the disk ran out of room, against what was found free before."""
@@ -71,11 +78,11 @@ class Store:
 
     def _prepare(self, count: int, capacity: int) -> None:
         alone = _try_lock(self._users)
-        size = (count + 1) * 4 * 8
+        size = (count + 1) * _COLUMNS * 8
         if os.fstat(self._table).st_size != size:
             os.ftruncate(self._table, size)
         table = mmap.mmap(self._table, size)
-        self._rows: npt.NDArray[np.int64] = np.frombuffer(table, dtype=np.int64).reshape(count + 1, 4)
+        self._rows: npt.NDArray[np.int64] = np.frombuffer(table, dtype=np.int64).reshape(count + 1, _COLUMNS)
         present = os.fstat(self._data).st_size
         self.capacity = max(capacity, present, mmap.PAGESIZE)
         if present < self.capacity:
@@ -96,11 +103,27 @@ class Store:
 
     def get(self, index: int) -> Entry | None:
         """Where an image is; None while it isn't there."""
-        state, offset, length, size = self._rows[index + 1].tolist()
+        state, offset, length, size, total, run = self._rows[index + 1].tolist()
         # A run with a larger budget may have written behind the end of this one's map.
-        if state < _WRITTEN or offset + length > self.capacity:
+        if state < _WRITTEN or offset < 0 or length < 1 or offset + length > self.capacity:
             return None
-        return Entry(offset, length, size >> 32, size & 0xFFFFFFFF)
+        return Entry(offset, length, size >> 32, size & 0xFFFFFFFF, total, run == self._run)
+
+    def is_whole(self, index: int, entry: Entry) -> bool:
+        """Whether the bytes of an image that this run has not yet looked at are those that were written."""
+        if _sum(memoryview(self.map)[entry.offset : entry.offset + entry.length]) != entry.sum:
+            return False
+        self._rows[index + 1, _CHECKED] = self._run
+        return True
+
+    def drop(self, index: int, entry: Entry) -> bool:
+        """Forget an image that is damaged; False if somebody else has done so, and perhaps made it again."""
+        row = self._rows[index + 1]
+        with self._locked():
+            if row[_STATE] < _WRITTEN or (row[_CHECKED] == self._run) != entry.checked:
+                return False
+            row[_STATE] = _EMPTY
+            return True
 
     def put(self, index: int, content: bytes | memoryview, width: int, height: int) -> bool:
         """Keep the bytes of an image of `width` × `height`, unless another writer has it or there is no room."""
@@ -118,6 +141,7 @@ class Store:
             self.full = True
             return False
         row[_SIZE] = width << 32 | height
+        row[_SUM], row[_CHECKED] = _sum(memoryview(content)), self._run
         row[_STATE] = _WRITTEN
         return True
 
@@ -208,6 +232,13 @@ def _write_at(handle: int, content: bytes | memoryview, offset: int) -> None:
     while rest:
         written = os.pwrite(handle, rest, offset)
         rest, offset = rest[written:], offset + written
+
+
+def _sum(content: memoryview) -> int:
+    """The sum of the bytes as 64-bit numbers: any damage but an exchange of these changes it."""
+    words = len(content) // 8
+    total = int(np.frombuffer(content, np.int64, words).sum()) + int.from_bytes(content[8 * words :], "little")
+    return (total + 2**63) % 2**64 - 2**63
 
 
 def _boot_id() -> bytes:

@@ -185,6 +185,7 @@ class Loader:
             bytes_read=tally.bytes_read,
             disk_bytes=tally.disk_bytes,
             cache_hits=None if self._cache is None else tally.cached,
+            cache_repaired=tally.repaired,
             lock_share=self._locks.take(),
             slowest=tally.slowest if tally.samples else None,
             slowest_image=plain(self._images.path(tally.slowest_index), 300) if tally.slowest_index >= 0 else "",

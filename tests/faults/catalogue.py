@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import gpus
+import kernel
 import killing
 import limits
 import output
+import owncode
 import ownership
 import pytest
 import training
@@ -58,7 +61,13 @@ FAULTS = (
     Fault(training.hang, marks=SLOW),
     Fault(training.frozen, marks=SLOW),
     Fault(training.nan_stops, marks=SLOW),
+    Fault(training.nan_skipped, marks=SLOW),
     Fault(training.bad_files, marks=SLOW),
+    Fault(owncode.dataset_raises_in_process, marks=SLOW),
+    Fault(owncode.dataset_raises_in_trainer, in_suite=False),
+    Fault(gpus.nvml_lost, gpus.cannot_compile, SLOW),
+    Fault(gpus.memory_runs_out, marks=SLOW),
+    Fault(kernel.out_of_memory, kernel.cannot_limit_memory, SLOW),
     Fault(limits.small_disk_full, limits.cannot_mount, SLOW),
     Fault(limits.few_descriptors_at_start, in_suite=False),
     Fault(limits.little_shared_memory, limits.cannot_unshare, in_suite=False),

@@ -15,6 +15,25 @@ from gputrain.engine.commands import Stop
 from gputrain.engine.events import LoaderStats, LogLine, Notice, Outcome, RunEnded, Steps
 from gputrain.engine.runs import RunDir
 
+NAN_DATA = """
+import torch
+from torch.utils.data import Dataset
+
+
+class Pictures(Dataset):
+    classes = 2
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return torch.full((3, 32, 32), float("nan") if index == {bad} else index / 40), index % 2
+
+
+def make(data_dir):
+    return Pictures()
+"""
+
 
 def hang(lab: Lab) -> Finding:
     """The loop waits for a data worker that stands still: told, with the stack of every thread, and let go on."""
@@ -53,6 +72,29 @@ def nan_stops(lab: Lab) -> Finding:
     ended = _ended(live)
     named = ended.outcome is Outcome.FAILED and "the loss is nan at step" in ended.reason and ".jpg" in ended.reason
     return Finding(named, lost(live.run) + bad_checkpoints(before.run), ended.reason)
+
+
+def nan_skipped(lab: Lab) -> Finding:
+    """With nonfinite_loss=skip a sample that is no number costs its update and nothing else, and is named."""
+    code = lab.folder / "code"
+    code.mkdir(exist_ok=True)
+    bad = lab.random.randrange(40)
+    (code / f"nan_data_{bad}.py").write_text(NAN_DATA.format(bad=bad))
+    own = {"dataset": "custom", "custom": f"nan_data_{bad}:make", "code_dir": str(code), "augment": "none"}
+    live = lab.launch(**own, nonfinite_loss="skip", epochs=3)
+    ended = _ended(live)
+    told = [event.text for event in live.events if isinstance(event, Notice) and "was skipped" in event.text]
+    named = all(str(bad) in text.partition("(samples ")[2].rstrip(")").split(", ") for text in told)
+    fine = ended.outcome is Outcome.FINISHED and len(told) == 3 and named and ended.step == 30
+    return Finding(fine, lost(live.run) + _no_numbers(live.run), told[-1] if told else ended.reason)
+
+
+def _no_numbers(run: RunDir) -> int:
+    """Figures in the newest checkpoint that are none."""
+    import torch
+
+    state = torch.load(run.checkpoints / "step-00000030.pt", weights_only=True)
+    return sum(int((~value.isfinite()).sum()) for value in state["model"].values())
 
 
 def _ended(live: Live) -> RunEnded:

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from gputrain.engine.remote import attachment  # most runs are here
 
     try:
-        return watch(attachment.attach(remote), options, owner=False)
+        return watch(attachment.attach(remote, outlined=has_screen(options)), options, owner=False)
     except OSError as error:
         print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
         return EXIT_FAILED

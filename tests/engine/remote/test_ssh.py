@@ -19,12 +19,12 @@ from fakes.sshd import Sshd, needs_sshd, sshd
 from gputrain.engine import launch, record, runs, settings
 from gputrain.engine.commands import Stop
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import AnyEvent, CommandTaken, Notice, Outcome, RunEnded, RunStarted, Steps
+from gputrain.engine.events import AnyEvent, CommandTaken, LogLine, Notice, Outcome, RunEnded, RunStarted, Steps
 from gputrain.engine.launch import NotLiveError
 from gputrain.engine.record import RecordWriter
-from gputrain.engine.remote import attachment
+from gputrain.engine.remote import attachment, outlining
 from gputrain.engine.remote.attachment import RemoteAttachment
-from gputrain.engine.remote.link import LinkLostError
+from gputrain.engine.remote.link import Frame, Frames, LinkLostError
 from gputrain.engine.remote.listing import list_runs
 from gputrain.engine.remote.name import RemoteName
 from gputrain.engine.runs import RunDir, State, Status
@@ -119,6 +119,75 @@ def test_a_record_that_was_replaced_meanwhile_is_read_again(box: Sshd) -> None:
     box.cut()
     found = until(remote, lambda found: bool(found) and found[-1].seq == 300)
     assert [event.seq for event in found] == list(range(11, 301))
+    remote.close()
+
+
+@pytest.fixture
+def long_run(box: Sshd, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """A record of some megabytes, which counts as long here."""
+    for name, value in {"LONG_BYTES": 1 << 20, "END_BYTES": 1 << 16, "PARTS": 20, "MILESTONE_BYTES": 1 << 14}.items():
+        monkeypatch.setattr(outlining, name, value)
+    run = runs.create("long")
+    status_of(run, State.RUNNING, time.time() + 3600)
+    writer = RecordWriter(run.events)
+    for number in range(20_000):
+        if number % 100 == 0:
+            writer.append(Notice(level="info", text=f"milestone {number}"))
+        writer.append(LogLine(text=f"line {number} {'x' * 100}"))
+    writer.close()
+    return run
+
+
+def test_of_a_long_record_comes_what_is_shown(long_run: RunDir, box: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    take = Frames.take
+
+    def counted(self: Frames, data: bytes) -> list[Frame]:
+        taken.append(len(data))
+        return take(self, data)
+
+    monkeypatch.setattr(Frames, "take", counted)
+    remote = attachment.attach(RemoteName("box", "last"), outlined=True)
+    found = until(remote, lambda _: remote.caught_up)
+    size = long_run.events.stat().st_size
+    assert sum(taken) < (1 << 16) + 20 * outlining.PART_BYTES + (1 << 14) * 2 + 20_000 < size / 5
+    numbers = [event.seq for event in found]
+    assert numbers == sorted(set(numbers))
+    whole = {event.seq: event for event in record.read(long_run.events)}
+    assert all(whole[event.seq] == event for event in found)
+    assert numbers[-1] == max(whole)
+    assert {event for event in found if event.seq >= remote.sparse_until} == {
+        event for event in whole.values() if event.seq >= remote.sparse_until
+    }
+    # Some of all parts: of the first lines, of those between, and the oldest and newest milestones.
+    assert {number * 20 // len(whole) for number in numbers} == set(range(20)) | {20}
+    kept = [event.text for event in found if isinstance(event, Notice)]
+    assert kept[0] == "milestone 0"
+    assert len(kept) > 100
+    box.cut()
+    writer = RecordWriter(long_run.events)
+    writer.append(Notice(level="info", text="after the cut"))
+    writer.close()
+    assert [event.text for event in until(remote, bool) if isinstance(event, Notice)] == ["after the cut"]
+    remote.close()
+
+
+def test_a_cut_within_the_outline_begins_it_again(long_run: RunDir, box: Sshd) -> None:
+    remote = attachment.attach(RemoteName("box", "last"), outlined=True)
+    remote._take("O", (long_run.events.read_bytes()[:5000]))
+    box.cut()
+    found = until(remote, lambda _: remote.caught_up)
+    numbers = [event.seq for event in found]
+    assert numbers == sorted(set(numbers))
+    assert 0 < remote.sparse_until <= numbers[-1] == 20_200
+    remote.close()
+
+
+def test_a_long_record_without_milestones_comes_whole(long_run: RunDir, box: Sshd) -> None:
+    (long_run.directory / "milestones.jsonl").unlink()
+    remote = attachment.attach(RemoteName("box", "last"), outlined=True)
+    assert len(until(remote, lambda _: remote.caught_up)) == 20_200
+    assert remote.sparse_until == 0
     remote.close()
 
 

@@ -160,8 +160,62 @@ def test_tiles_that_rotted_are_made_again(images: ImageSet, kind: str) -> None:
             file.write(b"\xff" * 90)
     store.close()
     assert epoch(loader) == expected
-    assert loader.take_stats().cache_hits == 8
+    stats = loader.take_stats()
+    assert (stats.cache_hits, stats.cache_repaired) == (8, 4)
+    assert epoch(loader) == expected
+    assert loader.take_stats().cache_hits == 12
     loader.close()
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+@pytest.mark.parametrize("form", ["raw", "jpeg"])
+def test_a_flipped_bit_is_found_and_mended(images: ImageSet, form: str, kind: str) -> None:
+    """Which no decoder would notice: in the next run the image is made again, once, and counted."""
+    settings_ = config(cache_form=form, loader=kind, crop_min_scale=0.08)
+    first = make_loader(images, settings_, train=True, pin=False)
+    expected = epoch(first)
+    assert epoch(first) == expected
+    store = opened(images, settings_).store
+    for index in (0, 7):
+        entry = store.get(index)
+        assert entry is not None
+        with (store.folder / "data").open("r+b") as file:
+            file.seek(entry.offset + entry.length - 5)
+            (byte,) = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 16]))
+    store.close()
+    first.close()
+    for hits, repaired in ((10, 2), (12, 0)):
+        again = make_loader(images, settings_, train=True, pin=False)
+        assert epoch(again) == expected
+        stats = again.take_stats()
+        assert (stats.cache_hits, stats.cache_repaired) == (hits, repaired)
+        assert epoch(again) == expected
+        assert again.take_stats().cache_hits == 12
+        again.close()
+
+
+def test_of_two_that_find_damage_one_mends_it(place: Path) -> None:
+    writer = Store(place, 3, 1000, run=1)
+    writer.put(1, b"some bytes, 8 at a time", 1, 1)
+    writer.close()
+    one, other = Store(place, 3, 1000, run=2), Store(place, 3, 1000, run=2)
+    entry = one.get(1)
+    assert entry is not None
+    assert not entry.checked
+    with (place / "data").open("r+b") as file:
+        file.seek(entry.offset + 22)
+        file.write(b"X")
+    assert not one.is_whole(1, entry)
+    assert not other.is_whole(1, entry)
+    assert one.drop(1, entry)
+    assert one.put(1, b"some bytes, 8 at a time", 1, 1)
+    assert not other.drop(1, entry), "it is mended already"
+    mended = other.get(1)
+    assert mended is not None
+    assert mended.checked
+    assert (mended.offset, other.is_whole(1, mended)) == (entry.offset, True)
 
 
 def test_building_computes_on_one_thread_a_worker(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,25 +6,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from fakes.machines import NO_GPU, with_gpu
 
 from gputrain.engine.errors import BadInput
-from gputrain.engine.machine import GpuInfo, Machine
-from gputrain.engine.units import GIB
 from gputrain.profiles import catalog
 
-CPU = Machine(
-    hostname="here",
-    usable_cores=6.0,
-    host_cores=64,
-    cpu_model="Some CPU",
-    memory_total=64 * GIB,
-    memory_limit=62 * GIB,
-    memory_available=59 * GIB,
-    shm_total=31 * GIB,
-    gpus=(),
-    gpu_error="no NVIDIA driver",
-    driver="",
-)
+CPU = msgspec.structs.replace(NO_GPU, usable_cores=6.0)
 
 OWN = """\
 title: Mine
@@ -33,12 +20,6 @@ match:
 presets:
   balanced: {batch_size: 7}
 """
-
-
-def with_gpu(name: str, gib: float | None, capability: tuple[int, int] | None) -> Machine:
-    memory = None if gib is None else int(gib * GIB)
-    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, capability=capability, mig=False)
-    return msgspec.structs.replace(CPU, gpus=(card,), gpu_error="", driver="580.1")
 
 
 @pytest.fixture
@@ -191,7 +172,7 @@ def test_the_reasons_in_words() -> None:
     assert reasons["a10g-23gb"] == "NVML says NVIDIA A10G, 22 GiB"
     assert reasons["rtx-3090-24gb"].startswith("for another card of the same size and generation")
     assert reasons["rtx-3060-12gb"].startswith("for another card (")
-    assert reasons["cpu"] == "leaves the GPU alone; 6 usable cores"
+    assert reasons["cpu"] == "leaves the GPU alone; 16 usable cores"
 
 
 def test_without_a_driver_the_cpu_is_first_and_says_why() -> None:

@@ -7,36 +7,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes.machines import NO_GPU, with_gpu
 
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.configfile import read_config, write_config
 from gputrain.engine.errors import BadInput
-from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.pace import Rate
 from gputrain.engine.plan import Plan
 from gputrain.engine.units import GIB
 from gputrain.profiles.choose import choose
 
-CPU = Machine(
-    hostname="here",
-    usable_cores=2.0,
-    host_cores=64,
-    cpu_model="Some CPU",
-    memory_total=24 * GIB,
-    memory_limit=24 * GIB,
-    memory_available=22 * GIB,
-    shm_total=12 * GIB,
-    gpus=(),
-    gpu_error="no NVIDIA driver",
-    driver="",
+CPU = msgspec.structs.replace(
+    NO_GPU, usable_cores=2.0, memory_total=24 * GIB, memory_limit=24 * GIB, memory_available=22 * GIB
 )
-
-
-def with_gpu(name: str, gib: float, capability: tuple[int, int], cores: float = 16.0) -> Machine:
-    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=int(gib * GIB), capability=capability, mig=False)
-    return msgspec.structs.replace(
-        CPU, gpus=(card,), gpu_error="", usable_cores=cores, memory_limit=62 * GIB, memory_available=59 * GIB
-    )
 
 
 A10G = with_gpu("NVIDIA A10G", 22.5, (8, 6))

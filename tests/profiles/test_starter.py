@@ -7,40 +7,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from fakes.machines import NO_GPU, with_gpu
 
 from gputrain.engine import yamlfile
 from gputrain.engine.errors import BadInput
-from gputrain.engine.machine import GpuInfo, Machine
-from gputrain.engine.units import GIB
+from gputrain.engine.machine import Machine
 from gputrain.profiles import catalog
 from gputrain.profiles.choose import choose
 from gputrain.profiles.reading import parse_profile
 from gputrain.profiles.starter import new_profile, starter_profile
 
-CPU = Machine(
-    hostname="here",
-    usable_cores=8.0,
-    host_cores=64,
-    cpu_model="Some CPU",
-    memory_total=64 * GIB,
-    memory_limit=62 * GIB,
-    memory_available=59 * GIB,
-    shm_total=31 * GIB,
-    gpus=(),
-    gpu_error="no NVIDIA driver",
-    driver="",
-)
-
-
-def with_gpu(name: str, gib: float | None, capability: tuple[int, int] | None) -> Machine:
-    memory = None if gib is None else int(gib * GIB)
-    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, capability=capability, mig=False)
-    return msgspec.structs.replace(CPU, gpus=(card,), gpu_error="", driver="580.1")
+CPU = msgspec.structs.replace(NO_GPU, usable_cores=8.0)
 
 
 MACHINES = [
     CPU,
-    with_gpu("NVIDIA A10G", 22.5, (8, 6)),
+    with_gpu("NVIDIA A10G", 22.5, (8, 6), cores=8.0),
     with_gpu("NVIDIA Future: [1] #2", 55.5, (13, 0)),
     with_gpu("Evil\x1b[31m\nGPU", 8.0, (8, 6)),
     with_gpu("NVIDIA Bare", None, None),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import scripted
 from msgspec.structs import replace
-from scripted import ScriptedSource
+from scriptedsource import ScriptedSource
 
 from gputrain.engine.events import AnyEvent, GpuProcess
 from gputrain.tui.app import GpuTrainApp

@@ -1,15 +1,10 @@
-"""A run that never was: plausible events, and a source that hands them out as a test wants."""
+"""A run that never was: plausible events."""
 
 from __future__ import annotations
 
 import math
-import threading
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 
-from gputrain.engine.commands import AnyCommand
 from gputrain.engine.events import (
     AnyEvent,
     CheckpointSaved,
@@ -266,75 +261,3 @@ def whole_run(seconds: int = 30, gpus: int = 1) -> list[AnyEvent]:
     events = [script.at(event, 0.5) for event in start(gpus)]
     events += [script.at(event, later) for event, later in training(seconds, gpus)]
     return [*events, script.at(finished(), 0.1)]
-
-
-@dataclass
-class ScriptedRun:
-    """Name and place of a scripted run."""
-
-    id: str = "20261120-213000-resnet50-imagefolder"
-    directory: Path = Path("/runs/20261120-213000-resnet50-imagefolder")
-
-
-@dataclass
-class ScriptedSource:
-    """Hands out the events that were given to `feed`; records the commands that it was sent."""
-
-    run: ScriptedRun = field(default_factory=ScriptedRun)
-    abandoned: bool = False
-    ended: bool = False
-    caught_up: bool = True
-    trouble: str = ""
-    sparse_until: int = 0
-    refuse: str = ""
-    """Why commands are refused; empty: they are taken."""
-    sent: list[AnyCommand] = field(default_factory=list)
-    closed: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self._script = Script()
-        self._waiting: list[AnyEvent] = []
-        self._news = threading.Condition()
-
-    def feed(self, *events: AnyEvent) -> None:
-        """Let the next read see these events, numbered and timed half a second apart if they were not."""
-        with self._news:
-            for event in events:
-                self._waiting.append(event if event.seq else self._script.at(event, 0.5))
-            self._news.notify_all()
-
-    def feed_training(self, seconds: int, gpus: int = 1) -> None:
-        """Let the next read see a start and some seconds of training."""
-        events = [self._script.at(event, 0.5) for event in start(gpus)]
-        events += [self._script.at(event, later) for event, later in training(seconds, gpus)]
-        self.feed(*events)
-
-    def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
-        with self._news:
-            self._news.wait_for(lambda: bool(self._waiting), timeout)
-            taken, self._waiting = self._waiting[:limit], self._waiting[limit:]
-        self.ended = self.ended or any(isinstance(event, RunEnded) for event in taken)
-        return taken
-
-    def send(self, command: AnyCommand) -> None:
-        if self.refuse:
-            raise OSError(self.refuse)
-        self.sent.append(command)
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-class LiveSource(ScriptedSource):
-    """Goes on in real time after `past` seconds of history: for looking at the screen and measuring its cost."""
-
-    def __init__(self, gpus: int = 1, past: int = 120) -> None:
-        super().__init__()
-        self.feed_training(past, gpus)
-        self._endless: Iterable[tuple[AnyEvent, float]] = training(10**6, gpus, first=past)
-        threading.Thread(target=self._go_on, daemon=True).start()
-
-    def _go_on(self) -> None:
-        for event, later in self._endless:
-            time.sleep(later)
-            self.feed(self._script.at(event, later))

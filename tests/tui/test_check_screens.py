@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from fakes.calibrations import MADE
-from test_launcher import BENCH, SERVER, Starts, launcher, opened, plan_text, press, settled, shown, until
+from launching import BENCH, SERVER, Starts, launcher, opened, plan_text, press, settled, shown
+from piloting import until
 from textual.pilot import Pilot
 
 from gputrain.engine import calibrationstore
@@ -19,7 +20,6 @@ from gputrain.engine.check import report
 from gputrain.engine.check.examine import Examined, Tell
 from gputrain.engine.check.host import read_host
 from gputrain.engine.childwork import Started
-from gputrain.engine.runs import RunDir
 from gputrain.engine.settings import flatten
 from gputrain.tui import choosing
 from gputrain.tui.checking import Checked
@@ -43,9 +43,7 @@ def outcome(works: bool = False) -> Checked:
 
 @pytest.fixture
 def starts(tmp_path: Path) -> Starts:
-    directory = tmp_path / "state" / "runs" / "a-run"
-    directory.mkdir(parents=True)
-    return Starts(RunDir(directory))
+    return Starts(tmp_path)
 
 
 def text_of(lines: list[tuple[tuple[str, str], ...]]) -> str:

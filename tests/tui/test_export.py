@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 import scripted
-from scripted import ScriptedSource
-from textual.pilot import Pilot
+from piloting import until
+from scriptedsource import ScriptedSource
 
 from gputrain.engine import runs
 from gputrain.engine.events import AnyEvent
@@ -114,11 +113,6 @@ def test_without_matplotlib_or_figures_it_says_so(tmp_path: Path, monkeypatch: p
     with pytest.raises(BadInput, match=r"pip install 'gputrain-tui\[plot\]'"):
         write_curves(snapshot(scripted.whole_run(3)), tmp_path / "curves.png")
     assert list(tmp_path.iterdir()) == []
-
-
-async def until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
-    while not condition():
-        await pilot.pause(0.01)
 
 
 async def test_keys_write_into_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import psutil
 import pytest
 import scripted
 from msgspec.structs import replace
-from scripted import ScriptedSource
+from piloting import until
+from scriptedsource import ScriptedSource
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.screen import Screen
@@ -25,11 +26,6 @@ from gputrain.tui.screens.help import HelpScreen
 from gputrain.tui.screens.monitor import MonitorScreen
 from gputrain.tui.source import EventSource
 from gputrain.tui.widgets.panel import Panel
-
-
-async def until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
-    while not condition():
-        await pilot.pause(0.01)
 
 
 def screen(pilot: Pilot[int]) -> MonitorScreen:

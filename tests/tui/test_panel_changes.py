@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.style import Style
-from scripted import ScriptedSource
+from scriptedsource import ScriptedSource
 
 from gputrain.engine.events import AnyEvent
 from gputrain.tui.app import GpuTrainApp

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from piloting import until
 from scripted import whole_run
-from textual.pilot import Pilot
 from textual.widgets import DataTable, Static
 
 from gputrain.engine import events, runs, settings
@@ -37,14 +36,6 @@ def make(label: str, step: int, **changes: object) -> RunDir:
 @pytest.fixture
 def three(private_homes: Path) -> list[RunDir]:
     return [make("first", 10, lr=0.1), make("second", 30, lr=0.2), make("third", 20, lr=0.3)]
-
-
-async def until(pilot: Pilot[int], holds: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if holds():
-            return
-        await pilot.pause(0.02)
-    pytest.fail("it did not happen")
 
 
 def shown(app: GpuTrainApp) -> list[str]:

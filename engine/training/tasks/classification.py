@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.training.tasks.means import Means
 from gputrain.engine.training.tasks.task import Scores
 
 _TOP = 5
@@ -49,21 +50,19 @@ class ClassScores:
     """See `Scores`: ``loss`` (without smoothing), ``accuracy`` and, from six classes on, ``accuracy_top5``."""
 
     def __init__(self) -> None:
-        self._sums: torch.Tensor | None = None
-        self._count = self._classes = 0
+        self._means = Means()
+        self._classes = 0
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """See `Scores`."""
         loss = functional.cross_entropy(outputs, targets, reduction="sum")
         best = outputs.topk(min(_TOP, outputs.shape[1]), dim=1).indices == targets[:, None]
-        sums = torch.stack((loss, best[:, 0].sum(), best.sum())).double()
-        self._sums = sums if self._sums is None else self._sums + sums
-        self._count, self._classes = self._count + len(targets), outputs.shape[1]
+        self._means.add(torch.stack((loss, best[:, 0].sum(), best.sum())).double(), len(targets))
+        self._classes = outputs.shape[1]
 
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
-        assert self._sums is not None, "nothing was validated"
-        loss, top1, top5 = (self._sums / self._count).tolist()
+        loss, top1, top5 = self._means.take()
         metrics = {"loss": loss, "accuracy": top1}
         if self._classes > _TOP:
             metrics["accuracy_top5"] = top5

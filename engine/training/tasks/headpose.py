@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.training.tasks.means import Means
 from gputrain.engine.training.tasks.task import Scores, refuse
 
 ANGLES = ("yaw", "pitch", "roll")
@@ -64,19 +65,15 @@ class AngleErrors:
     """See `Scores`: ``mae`` in degrees over all angles, which is the loss too, and ``mae_yaw``, ``mae_pitch`` …"""
 
     def __init__(self) -> None:
-        self._sums: torch.Tensor | None = None
-        self._count = 0
+        self._errors = Means()
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """See `Scores`."""
-        sums = (outputs - targets).abs().double().sum(0)
-        self._sums = sums if self._sums is None else self._sums + sums
-        self._count += len(targets)
+        self._errors.add((outputs - targets).abs().double().sum(0), len(targets))
 
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
-        assert self._sums is not None, "nothing was validated"
-        errors = (self._sums / self._count).tolist()
+        errors = self._errors.take()
         mean = sum(errors) / len(errors)
         each = {f"mae_{name}": error for name, error in zip(ANGLES, errors, strict=True)}
         return {"loss": mean, "mae": mean, **each}

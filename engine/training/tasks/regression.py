@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.training.tasks.means import Means
 from gputrain.engine.training.tasks.task import Scores, refuse
 
 
@@ -46,18 +47,14 @@ class Errors:
     """See `Scores`: ``loss``, the mean squared error, and ``mae``, the mean absolute one."""
 
     def __init__(self) -> None:
-        self._sums: torch.Tensor | None = None
-        self._count = 0
+        self._errors = Means()
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """See `Scores`."""
         errors = (outputs.view_as(targets) - targets).double()
-        sums = torch.stack((errors.square().sum(), errors.abs().sum()))
-        self._sums = sums if self._sums is None else self._sums + sums
-        self._count += targets.numel()
+        self._errors.add(torch.stack((errors.square().sum(), errors.abs().sum())), targets.numel())
 
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
-        assert self._sums is not None, "nothing was validated"
-        squared, absolute = (self._sums / self._count).tolist()
+        squared, absolute = self._errors.take()
         return {"loss": squared, "mae": absolute}

@@ -1,22 +1,17 @@
-"""One update: what averages, recomputing, dividing and a failed compilation may and may not change."""
+"""One update: what parts, averages and recomputing may and may not change."""
 
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torchvision import models
-from training_tools import Result, draw_images, small_config, train
 
-from gputrain.engine import checkpoints, settings
+from gputrain.engine import settings
 from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput
-from gputrain.engine.events import EpochEnded, ModelReady, Notice, Outcome, Steps, Validated
-from gputrain.engine.training import checkpoint, trainer
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Prepared
 from gputrain.engine.training.ema import Ema
@@ -25,14 +20,8 @@ from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.stepper import Stepper
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.timing import Clock
-from gputrain.engine.training.windows import Windows
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_images(tmp_path_factory.mktemp("images"))
 
 
 def config(**changes: Any) -> RunConfig:
@@ -196,135 +185,3 @@ def test_an_average_of_a_recomputed_network_is_its_own() -> None:
         for parameter in stepper.network.parameters():
             parameter.zero_()
         assert float(stepper.evaluated(batch().images).std()) > 0
-
-
-class Small(SimpleCNN):
-    """A network on a device with room for a few images, as a GPU that is too small."""
-
-    room = 2
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled() and len(images) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super().forward(images)
-
-
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_too_little_memory_divides_the_batches_and_loses_nothing(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulation: int
-) -> None:
-    changes = {"epochs": 2, "accumulation_steps": accumulation, "lr": 1e-4}
-    whole = train(tmp_path, small_config(images, **changes))
-    monkeypatch.setattr("gputrain.engine.training.model.SimpleCNN", Small)
-    seen = spy_on_images(monkeypatch)
-    result = train(tmp_path, small_config(images, **changes))
-    assert result.ended.outcome is Outcome.FINISHED
-    told = [event.text for event in result.of(Notice)]
-    assert [text.split(":")[1].split(";")[0].strip() for text in told] == [
-        "each batch is computed in 2 parts of 3 images from now on",
-        "each batch is computed in 4 parts of 2 images from now on",
-    ]
-    steps = result.of(Steps)
-    assert sum(event.window_steps for event in steps) == steps[-1].step == 12
-    assert steps[-1].images == 72
-    for epoch in (0, 1):
-        assert sorted(seen[epoch * 36 : epoch * 36 + 36]) == list(range(36)), "each image once an epoch"
-    # Batch norm sees smaller batches: the same within its noise.
-    losses = [event.train_loss for run in (whole, result) for event in run.of(EpochEnded)]
-    assert losses[:2] == pytest.approx(losses[2:], rel=0.15)
-
-
-def spy_on_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The images of steps that counted, in their order."""
-    seen: list[int] = []
-    done = trainer.Trainer._step_done
-
-    def step_done(self: trainer.Trainer, loss: torch.Tensor, device_batch: Any) -> None:
-        seen.extend(device_batch.indices.tolist())
-        done(self, loss, device_batch)
-
-    again = Windows.undo
-
-    def undo(self: Windows, steps: int, count: int) -> None:
-        if count:
-            del seen[-count:]
-        again(self, steps, count)
-
-    monkeypatch.setattr(trainer.Trainer, "_step_done", step_done)
-    monkeypatch.setattr(Windows, "undo", undo)
-    return seen
-
-
-def test_memory_for_not_even_one_image_ends_the_run(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Small, "room", 0)
-    monkeypatch.setattr("gputrain.engine.training.model.SimpleCNN", Small)
-    with pytest.raises(RuntimeError, match=r"too small for 8 parts of 1 images; a smaller batch_size"):
-        train(tmp_path, small_config(images))
-    with pytest.raises(RuntimeError, match=r"too small for 1 parts of 6 images"):
-        train(tmp_path, small_config(images, oom_fallback=False))
-
-
-def test_a_failed_compilation_is_told_and_the_run_goes_on(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nonexistent/c++"))
-    # A width that no other test has: torch keeps what it has compiled.
-    plain = train(tmp_path, small_config(images, epochs=1, width=20))
-    result = train(tmp_path, small_config(images, epochs=1, width=20, compile=True))
-    assert result.ended.outcome is Outcome.FINISHED
-    assert any(event.text.startswith("torch.compile failed, going on without it") for event in result.of(Notice))
-    assert result.of(ModelReady)[0].compiled
-    assert result.of(EpochEnded)[0].train_loss == plain.of(EpochEnded)[0].train_loss
-
-
-def weights(directory: Path, key: str = "model") -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = checkpoint.load(str(directory), pytest.fail)[key]
-    return state
-
-
-EVERYTHING = {
-    "epochs": 3, "ema_decay": 0.9, "mixup": 0.4, "cutmix": 1.0, "random_erasing": 0.5, "colour_jitter": 0.3,
-    "label_smoothing": 0.1, "clip_grad_norm": 1.0, "schedule": "one_cycle", "optimizer": "adamw", "lr": 0.002,
-    "gradient_checkpointing": True, "warmup_epochs": 0.5,
-}  # fmt: skip
-
-
-def test_going_on_is_exact_with_everything_on(images: Path, tmp_path: Path) -> None:
-    whole, first, second = (tmp_path / name for name in ("whole", "first", "second"))
-    for folder in (whole, first, second):
-        folder.mkdir()
-    result: Result = train(whole, small_config(images, **EVERYTHING))
-    train(first, small_config(images, **EVERYTHING, checkpoint_steps=8, keep_last=9))
-    part = first / "checkpoints" / "step-00000008.pt"
-    rest = train(second, small_config(images, **EVERYTHING, num_workers=0, resume_from=str(part)))
-    for key in ("model", "ema"):
-        mine, theirs = weights(second, key), weights(whole, key)
-        assert all(torch.equal(mine[name], theirs[name]) for name in theirs), key
-    assert rest.of(EpochEnded)[-1].train_loss == result.of(EpochEnded)[-1].train_loss
-    assert rest.of(Validated)[-1].metrics == result.of(Validated)[-1].metrics
-
-
-def test_a_run_that_is_no_longer_getting_better_ends_early(images: Path, tmp_path: Path) -> None:
-    result = train(tmp_path, small_config(images, epochs=30, lr=1e-9, early_stop=2))
-    assert result.ended.outcome is Outcome.FINISHED
-    assert "2 validations in a row" in result.ended.reason
-    assert len(result.of(Validated)) == 3
-    assert weights(tmp_path)
-
-
-def test_other_training_images_are_refused(images: Path, tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    first.mkdir()
-    train(first, small_config(images, epochs=1))
-    more = draw_images(tmp_path / "more", per_class=13)
-    with pytest.raises(BadInput, match="had 36 training images and have 39"):
-        train(tmp_path, small_config(more, resume_from=str(first)))
-
-
-def test_the_best_is_kept_where_a_step_has_a_checkpoint_already(images: Path, tmp_path: Path) -> None:
-    """An epoch whose last step is due for a checkpoint, before the validation that makes it the best."""
-    train(tmp_path, small_config(images, epochs=1, checkpoint_steps=6))
-    best = checkpoint.load(str(tmp_path / "checkpoints" / checkpoints.BEST), pytest.fail)
-    assert best["position"]["best"] is not None

@@ -1,0 +1,24 @@
+"""Means over a validation whose sums stay on the device until its end."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Means:
+    """Of K figures at a time."""
+
+    def __init__(self) -> None:
+        self._sums: torch.Tensor | None = None
+        self._count = 0
+
+    def add(self, sums: torch.Tensor, count: int) -> None:
+        """Take in a batch: (K,) sums over `count` values each. Waits for nothing."""
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._count += count
+
+    def take(self) -> list[float]:
+        """The K means so far; the device is waited for."""
+        assert self._sums is not None, "nothing was validated"
+        found: list[float] = (self._sums / self._count).tolist()
+        return found

@@ -1,0 +1,29 @@
+"""Machines that are nowhere: one without a GPU, and the same with one."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.units import GIB
+
+NO_GPU = Machine(
+    hostname="here",
+    usable_cores=8.0,
+    host_cores=64,
+    cpu_model="Some CPU",
+    memory_total=64 * GIB,
+    memory_limit=62 * GIB,
+    memory_available=59 * GIB,
+    shm_total=31 * GIB,
+    gpus=(),
+    gpu_error="no NVIDIA driver",
+    driver="",
+)
+
+
+def with_gpu(name: str, gib: float | None, capability: tuple[int, int] | None, cores: float = 16.0) -> Machine:
+    """The machine with so many usable cores, and one GPU of so much memory (None: it does not tell)."""
+    memory = None if gib is None else int(gib * GIB)
+    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, capability=capability, mig=False)
+    return replace(NO_GPU, usable_cores=cores, gpus=(card,), gpu_error="", driver="580.1")

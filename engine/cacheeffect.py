@@ -24,8 +24,6 @@ class Effect:
 
     gain: float
     """Images that a worker makes, over those that it makes from files."""
-    kept_bytes: int
-    """Of the cache, in memory or on the disk."""
     disk_bytes: int
     """Read from the disk in an epoch; 0: all stays in memory."""
 
@@ -34,7 +32,7 @@ def effect(made: Calibration, values: Mapping[str, Any], ram_available: int) -> 
     """The effect of the cache that `values` ask for. Data that aren't image files have none, and no costs of any."""
     plain, cached = cost_of(made, "none"), cost_of(made, values["cache_form"])
     if values["cache"] == "none" or plain is None or cached is None:
-        return Effect(1.0, 0, _beyond(made.file_bytes, ram_available))
+        return Effect(1.0, _beyond(made.file_bytes, ram_available))
     needed = round(cached.bytes_per_image * made.train_images)
     in_memory = values["cache"] == "ram"
     allowed = ram_available * CACHE_SHARE if in_memory else float(needed)
@@ -45,8 +43,8 @@ def effect(made: Calibration, values: Mapping[str, Any], ram_available: int) -> 
     time = share * plain.per_core / cached.per_core + 1 - share
     kept, files = round(share * needed), round((1 - share) * made.file_bytes)
     if in_memory:
-        return Effect(1 / time, kept, _beyond(files, ram_available - kept))
-    return Effect(1 / time, kept, _beyond(files + kept, ram_available))
+        return Effect(1 / time, _beyond(files, ram_available - kept))
+    return Effect(1 / time, _beyond(files + kept, ram_available))
 
 
 def cost_of(made: Calibration, form: str) -> CachedCost | None:

@@ -36,7 +36,7 @@ def forecast(made: Calibration, values: Mapping[str, Any], *, memory: int | None
     first = rate
     if values["cache"] != "none":
         # The epoch that fills the cache.
-        first = min(rate, _rate(made, values, cacheeffect.Effect(1.0, 0, 0))[0])
+        first = min(rate, _rate(made, values, cacheeffect.Effect(1.0, 0))[0])
     epoch, total = _times(made, values, rate, first)
     return Forecast(
         low=low,

@@ -56,16 +56,6 @@ class Match(Struct, frozen=True):
     error: str = ""
 
 
-def profile_names() -> tuple[str, ...]:
-    """Names of all hardware profiles, in alphabetical order."""
-    return tuple(_files("profile"))
-
-
-def recipe_names() -> tuple[str, ...]:
-    """Names of all recipes, in alphabetical order."""
-    return tuple(_files("recipe"))
-
-
 def load_profile(name: str) -> HardwareProfile:
     """The profile called `name`. Raises BadInput with the nearest name, or with what is wrong in its file."""
     return _read_profile(*_version(_find("profile", name)))

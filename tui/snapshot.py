@@ -126,8 +126,6 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     journal_count: int = 0
     curves: dict[str, Curve] = {}
     """Histories over run seconds, by the keys of `gputrain.tui.metrics`."""
-    epoch_marks: tuple[float, ...] = ()
-    """Run seconds at which epochs ended; the newest 1,000."""
     totals: Totals = Totals()
     outcome: RunEnded | None = None
 
@@ -155,13 +153,6 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         if self.model is None or self.model.total_steps <= 0:
             return None
         return min(1.0, self.step / self.model.total_steps)
-
-    @property
-    def epoch_fraction(self) -> float | None:
-        """0…1 of this epoch's steps."""
-        if self.steps is None or self.data is None or self.data.batches_per_epoch <= 0:
-            return None
-        return min(1.0, self.steps.epoch_step / self.data.batches_per_epoch)
 
     @property
     def queue_fill(self) -> float | None:

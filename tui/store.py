@@ -61,7 +61,6 @@ class RunStore:
         self._journal_count = 0
         self._frozen_journal: tuple[Entry, ...] | None = ()
         self._validations: deque[Validated] = deque(maxlen=_VALIDATIONS)
-        self._epoch_marks: deque[float] = deque(maxlen=_VALIDATIONS)
 
     def apply(self, event: AnyEvent, *, sparse: bool = False) -> None:
         """Learn from one event. `sparse`: some before it were left out, which it stands for."""
@@ -112,7 +111,6 @@ class RunStore:
             journal=self._frozen_journal,
             journal_count=self._journal_count,
             validations=tuple(self._validations),
-            epoch_marks=tuple(self._epoch_marks),
             curves={key: thinned.curve() for key, thinned in self._curves.items()},
         )
 
@@ -236,7 +234,6 @@ class RunStore:
     def _on_milestone(self, event: EpochEnded | Validated | CheckpointSaved) -> None:
         match event:
             case EpochEnded():
-                self._epoch_marks.append(self._now.elapsed)
                 loss = f", loss {words.figure(event.train_loss)}" if event.train_loss is not None else ""
                 took = f"{words.duration(event.seconds)}, {words.rate(event.images_per_second)} img/s"
                 self._say(event, "info", f"epoch {event.epoch + 1}: {took}{loss}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gputrain.engine.diagnosis import device_fixes as fixes
 from gputrain.engine.diagnosis.predict import FOREIGN_CORES
-from gputrain.engine.diagnosis.signals import FULL_CPU, Signals
+from gputrain.engine.diagnosis.signals import FULL_CPU
 from gputrain.engine.diagnosis.supply import CROWDED
 from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Test
 
@@ -16,7 +16,7 @@ LOW_UTILIZATION, HIGH_UTILIZATION = 70.0, 80.0
 MOSTLY_COMPUTE, MUCH_COMPUTE = 0.85, 0.70
 SHORT_STEP = 0.03
 """Seconds of a step below which its gaps are of launching; longer ones are held up by something else."""
-LOW_ACTIVITY, NO_TENSORS = 0.5, 0.05
+LOW_ACTIVITY = 0.5
 LOW_CLOCK = 0.85
 _THERMAL = ("software thermal", "hardware thermal", "hardware slowdown", "power brake", "power cap")
 
@@ -27,14 +27,6 @@ _ON_GPU = Test(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit
 _BATCH = Test(lambda s: s.setting("batch_size", None), "batches of {}", unit="count")
 _GAP = Test(lambda s: s.gap, "the GPU had nothing to do, with data there, {} of the time", least=MUCH)
 _DATA_THERE = Test(lambda s: s.wait, "data wait {} of the time", below=MUCH)
-
-
-def _is_slowed(s: Signals) -> float:
-    return float(any(reason in _THERMAL for reason in s.slowed_by))
-
-
-def _is_plain_float(s: Signals) -> float:
-    return float(s.precision == "fp32" and not s.setting("tf32", False))
 
 
 STALLS = (

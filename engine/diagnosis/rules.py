@@ -8,24 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec import Struct
-
 from gputrain.engine.diagnosis import device, memory, supply
 from gputrain.engine.diagnosis.predict import predict
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Cause, walk
 from gputrain.engine.events import Hint
-
-
-class Target(Struct, frozen=True):
-    """The range in which a figure of a well-used machine lies, in percent."""
-
-    name: str
-    low: float
-    high: float
-
-
-TARGETS = (Target("GPU", 95, 100), Target("CPU", 60, 80), Target("RAM", 40, 60))
 
 CAUSES: tuple[Cause, ...] = (
     *memory.PRESSURE,

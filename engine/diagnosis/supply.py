@@ -17,7 +17,7 @@ DELAYED, THROTTLED, READING, LOCKED = 0.25, 0.05, 0.30, 0.30
 BUSY, SLACK, AT_WORK = 0.85, 0.75, 0.60
 UNEVEN = 1.5
 """Standard deviation of the waits over their mean: a few long ones."""
-CACHED, COLD = 0.05, 0.30
+COLD = 0.30
 """Shares of the bytes read that came from a disk: below the first the page cache served them."""
 _SLOW = 4.0
 _SERVED = 0.15

@@ -105,7 +105,6 @@ class EpochEnded(Event, frozen=True, tag="epoch_ended"):
     seconds: float
     images_per_second: float
     train_loss: float | None
-    train_accuracy: float | None = None
 
 
 class Validated(Event, frozen=True, tag="validated"):

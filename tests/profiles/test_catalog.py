@@ -22,6 +22,14 @@ presets:
 """
 
 
+def profile_names() -> set[str]:
+    return {entry.name for entry in catalog.profile_entries()}
+
+
+def recipe_names() -> set[str]:
+    return {entry.name for entry in catalog.recipe_entries()}
+
+
 @pytest.fixture
 def own(private_homes: Path) -> Path:
     """The person's folder of profiles."""
@@ -31,7 +39,7 @@ def own(private_homes: Path) -> Path:
 
 
 def test_the_seeds_machines_and_the_recipes_exist() -> None:
-    assert {"rtx-3060-12gb", "rtx-3090-24gb", "rtx-4500-ada-24gb", "a10g-23gb", "cpu"} <= set(catalog.profile_names())
+    assert {"rtx-3060-12gb", "rtx-3090-24gb", "rtx-4500-ada-24gb", "a10g-23gb", "cpu"} <= profile_names()
     recipes = {"demo", "resnet50-imagefolder", "imagenet-resnet50", "efficientnet-imagefolder", "simple-cnn"}
     assert {
         *recipes,
@@ -41,7 +49,7 @@ def test_the_seeds_machines_and_the_recipes_exist() -> None:
         "headpose-biwi",
         "custom",
         "deepfake-convlstm",
-    } <= set(catalog.recipe_names())
+    } <= recipe_names()
     assert not [e for e in (*catalog.profile_entries(), *catalog.recipe_entries()) if e.error]
 
 
@@ -72,7 +80,7 @@ def test_an_own_recipe_is_found(private_homes: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("title: Mine\nsettings: {epochs: 3}\n")
     assert catalog.load_recipe("mine").settings == {"epochs": 3}
-    assert "mine" in catalog.recipe_names()
+    assert "mine" in recipe_names()
 
 
 def test_an_edited_file_is_read_again(own: Path) -> None:
@@ -90,7 +98,7 @@ def test_a_broken_file_is_listed_with_its_fault_and_hides_nothing(own: Path) -> 
     assert ranked[0].name == "cpu"
     assert ranked[-1].name == "mine"
     assert "mine.yaml:3: batch_size must be ≥ 1, got 0" in ranked[-1].error
-    assert "notes" not in catalog.profile_names()
+    assert "notes" not in profile_names()
     with pytest.raises(BadInput, match="batch_size must be ≥ 1"):
         catalog.load_profile("mine")
 
@@ -164,7 +172,7 @@ def test_each_card_gets_its_profile(
     assert ranked[0].name == expected == catalog.best(machine)
     assert [m.name for m in ranked if m.detected] == [expected]
     assert ranked[0].reason.startswith(f"NVML says {name}, ")
-    assert sorted(m.name for m in ranked) == sorted(catalog.profile_names())
+    assert sorted(m.name for m in ranked) == sorted(profile_names())
 
 
 def test_the_reasons_in_words() -> None:
@@ -195,7 +203,7 @@ def test_a_name_from_the_driver_is_made_harmless() -> None:
 
 
 def test_profiles_and_recipes_can_be_printed_as_json() -> None:
-    for name in catalog.profile_names():
+    for name in profile_names():
         assert msgspec.json.decode(msgspec.json.encode(catalog.load_profile(name)))["name"] == name
-    for name in catalog.recipe_names():
+    for name in recipe_names():
         assert msgspec.json.decode(msgspec.json.encode(catalog.load_recipe(name)))["name"] == name

@@ -49,7 +49,7 @@ def starts(tmp_path: Path) -> Starts:
 async def test_the_detected_profile_is_on_top_and_marked_with_its_reason(starts: Starts) -> None:
     async with opened(starts) as pilot:
         rows = menu(pilot, "profiles")
-        assert rows.option_count == len(catalog.profile_names())
+        assert rows.option_count == len(catalog.profile_entries())
         first = str(rows.get_option_at_index(0).prompt)
         assert "● detected" in first
         assert "RTX 3090" in first

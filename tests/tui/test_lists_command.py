@@ -64,7 +64,7 @@ def test_bad_words_are_refused(capsys: pytest.CaptureFixture[str], arguments: li
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", catalog.recipe_names())
+@pytest.mark.parametrize("name", [entry.name for entry in catalog.recipe_entries()])
 def test_a_recipe_is_shown_with_all_its_settings(capsys: pytest.CaptureFixture[str], name: str) -> None:
     lines = said(capsys, "recipes", "show", name)
     recipe = catalog.load_recipe(name)

@@ -38,6 +38,10 @@ def test_levels_follow_the_targets(key: str, value: float | None, expected: str)
     assert level(key, value) == expected
 
 
+def test_the_targets_are_the_known_ranges() -> None:
+    assert [METRICS[key].good for key in ("gpu", "cpu", "ram")] == [(95, 100), (60, 80), (40, 60)]
+
+
 def test_every_metric_can_be_read_of_a_run_and_of_nothing() -> None:
     store = RunStore()
     store.apply_all(scripted.whole_run(3))

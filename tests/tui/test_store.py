@@ -64,7 +64,7 @@ def window(**changes: object) -> Steps:
 def test_an_empty_store_knows_nothing() -> None:
     now = RunStore().snapshot()
     assert now == Snapshot()
-    assert (now.epochs, now.step, now.run_fraction, now.epoch_fraction, now.queue_fill) == (None, 0, None, None, None)
+    assert (now.epochs, now.step, now.run_fraction, now.queue_fill) == (None, 0, None, None)
 
 
 def test_settings_model_and_data_are_known() -> None:
@@ -79,7 +79,6 @@ def test_settings_model_and_data_are_known() -> None:
 def test_progress_is_shares_of_steps() -> None:
     now = after(*scripted.start(), window(step=25_020, epoch=5, epoch_step=2502))
     assert now.run_fraction == pytest.approx(0.1)
-    assert now.epoch_fraction == pytest.approx(0.5)
 
 
 def test_the_rate_is_of_the_last_seconds_and_not_of_the_last_event() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import scripted
+from drawing import text, view
 from msgspec.structs import replace
 
 from gputrain.engine.events import (
@@ -17,7 +18,6 @@ from gputrain.engine.events import (
     HintsChanged,
     LoaderStats,
     LogLine,
-    MigSample,
     Outcome,
     Phase,
     PhaseChanged,
@@ -27,9 +27,8 @@ from gputrain.engine.events import (
 from gputrain.tui import lines
 from gputrain.tui.keys import KEYS, MONITOR_KEYS
 from gputrain.tui.lines import Line
-from gputrain.tui.store import RunStore
 from gputrain.tui.widgets.compact import draw_compact
-from gputrain.tui.widgets.gpus import draw_gpus, gpu_line
+from gputrain.tui.widgets.gpus import draw_gpus
 from gputrain.tui.widgets.hints import draw_hints
 from gputrain.tui.widgets.keybar import draw_keys
 from gputrain.tui.widgets.log import entry_line, matching
@@ -38,21 +37,6 @@ from gputrain.tui.widgets.panel import View
 from gputrain.tui.widgets.pipeline import bottleneck, draw_pipeline
 from gputrain.tui.widgets.run import draw_run
 from gputrain.tui.widgets.status import draw_status
-
-
-def view(*events: AnyEvent, **changes: object) -> View:
-    script, store = scripted.Script(), RunStore()
-    for event in events:
-        store.apply(script.at(event, 0.5))
-    return View(now=store.snapshot(), caught_up=True, **changes)  # type: ignore[arg-type]
-
-
-def text(drawn: Sequence[Line]) -> str:
-    return "\n".join("".join(part for part, _ in line).rstrip() for line in drawn)
-
-
-def roles(drawn: Sequence[Line], part: str) -> set[str]:
-    return {role for line in drawn for shown, role in line if part in shown}
 
 
 def window(wait: float, copy: float | None, compute: float, other: float) -> Steps:
@@ -96,86 +80,6 @@ def test_on_the_cpu_nothing_is_copied() -> None:
     drawn = text(draw_pipeline(shown.now, 116, 4))
     assert "copy" not in drawn
     assert "CPU compute" in drawn
-
-
-def test_one_gpu_is_a_block_with_all_its_figures() -> None:
-    drawn = text(draw_gpus(view(*scripted.start(), scripted.hardware(0)), 96, 6))
-    for figure in (
-        "NVIDIA GeForce RTX 3090",
-        "71 %",
-        "17/24 GiB",
-        "282/350 W",
-        "67 °C",
-        "SM 1 695/2 100 MHz",
-        "power cap",
-    ):
-        assert figure in drawn
-
-
-@pytest.mark.parametrize("columns", [36, 56, 76, 116])
-def test_eight_gpus_fold_to_a_line_each(columns: int) -> None:
-    drawn = draw_gpus(view(*scripted.start(8), scripted.hardware(1, gpus=8)), columns, 8)
-    assert len(drawn) == 8
-    for index, line in enumerate(drawn):
-        assert text([line]).startswith(f"{index} ")
-        assert " %" in text([line])
-        assert lines.width(line) == columns
-
-
-def test_gpus_that_have_no_row_are_counted() -> None:
-    assert "and 4 more" in text(draw_gpus(view(scripted.hardware(1, gpus=8)), 80, 5))
-
-
-def test_without_a_driver_the_run_is_on_the_cpu_and_that_is_said() -> None:
-    assert text(draw_gpus(view(*scripted.start(0), scripted.hardware(1, gpus=0)), 60, 9)) == (
-        "no NVIDIA driver: training on CPU"
-    )
-
-
-@pytest.mark.parametrize(
-    ("error", "shown"),
-    [
-        ("lost: it has fallen off the bus", "LOST: it has fallen off the bus"),
-        ("no answer for 3 s", "NO FIGURES: no answer for 3 s"),
-    ],
-)
-@pytest.mark.parametrize("rows", [2, 12])
-def test_a_gpu_that_cannot_be_read_is_named_with_the_cause(error: str, shown: str, rows: int) -> None:
-    sample = HardwareSample(interval=1, gpus=(scripted.gpu(0, 1), GpuSample(index=1, name="RTX 3090", error=error)))
-    drawn = draw_gpus(view(sample), 96, rows)
-    assert shown in text(drawn)
-    assert "RTX 3090" in text(drawn)
-    assert roles(drawn, shown) == {"bad"}
-
-
-def test_a_figure_that_a_gpu_does_not_tell_is_missing_and_not_zero() -> None:
-    line = gpu_line(GpuSample(index=0, name="odd"), 80)
-    assert "0 %" not in text([line])
-    assert "–" in text([line])
-    assert "·····" in text([line])
-
-
-def test_mig_has_no_utilization_and_says_so() -> None:
-    gpu = GpuSample(index=0, name="A100", mig=True, instances=(MigSample(name="1g.5gb"), MigSample(name="2g.10gb")))
-    drawn = text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
-    assert "MIG 1g.5gb, 2g.10gb: NVML has no utilization for instances" in drawn
-    assert "MIG" in text([gpu_line(gpu, 80)])
-
-
-@pytest.mark.parametrize(
-    ("reason", "role"),
-    [("power cap", "dim"), ("software thermal", "warn"), ("hardware thermal", "bad"), ("power brake", "bad")],
-)
-def test_a_lowered_clock_is_as_bad_as_its_reason(reason: str, role: str) -> None:
-    gpu = replace(scripted.gpu(0, 1), throttle=(reason,))
-    drawn = draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6)
-    assert roles(drawn, reason) == {role}
-
-
-def test_somebody_else_on_the_gpu_is_named() -> None:
-    mine, foreign = GpuProcess(pid=1, ours=True), GpuProcess(pid=2, user="eve", memory=1)
-    gpu = replace(scripted.gpu(0, 1), processes=(mine, foreign))
-    assert "also used by eve" in text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
 
 
 def test_a_machine_without_sensors_shows_no_zero() -> None:
@@ -301,7 +205,6 @@ def test_all_keys_are_shown_at_the_smallest_width() -> None:
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold]name[/] \u202e\x00日本"
-
 Draw = Callable[[View, int, int], list[Line]]
 
 
@@ -314,13 +217,3 @@ def test_hostile_names_are_harmless(draw: Draw) -> None:
     assert "\x1b" not in drawn
     assert "\u202e" not in drawn
     assert "\x00" not in drawn
-
-
-@pytest.mark.parametrize("columns", [40, 48, 72, 109, 110, 149, 150, 196])
-def test_a_gpu_s_line_is_as_wide_as_the_panel_and_tells_more_where_there_is_room(columns: int) -> None:
-    sample = scripted.gpu(0, 1)
-    for gpu in (sample, replace(sample, throttle=("hardware thermal",)), GpuSample(index=0, name="bare")):
-        assert lines.width(gpu_line(gpu, columns)) <= columns
-    shown = text([gpu_line(sample, columns)])
-    assert ("1 695 MHz" in shown) == (columns >= 110)
-    assert ("PCIe" in shown) == ("fan 45 %" in shown) == ("GeForce RTX 3090" in shown) == (columns >= 150)

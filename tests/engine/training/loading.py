@@ -1,0 +1,27 @@
+"""Loaders as the tests want them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gputrain.engine import settings
+from gputrain.engine.training.batches import Batch, BatchSource
+from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.loader import make_loader
+
+
+def make(
+    images: ImageSet, *, train: bool = True, on_death: Callable[[str], None] = lambda _: None, **changes: Any
+) -> BatchSource:
+    values = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 2, "loader": "threads", "seed": 5}
+    return make_loader(images, settings.build(values | changes), train=train, pin=False, on_death=on_death)
+
+
+def copied(batches: Iterator[Batch]) -> list[tuple[int, list[int], list[int], bytes]]:
+    return [(b.number, b.indices.tolist(), b.labels.tolist(), b.images.contiguous().numpy().tobytes()) for b in batches]
+
+
+def without_workers(images: ImageSet) -> list[tuple[int, list[int], list[int], bytes]]:
+    """Epoch 3."""
+    return copied(make(images, num_workers=0).epoch(3))

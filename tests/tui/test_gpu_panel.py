@@ -1,0 +1,102 @@
+"""The GPU panel, drawn: blocks, lines, what is missing, and who else is there."""
+
+from __future__ import annotations
+
+import pytest
+import scripted
+from drawing import roles, text, view
+from msgspec.structs import replace
+
+from gputrain.engine.events import GpuProcess, GpuSample, HardwareSample, MigSample
+from gputrain.tui import lines
+from gputrain.tui.widgets.gpus import draw_gpus, gpu_line
+
+
+def test_one_gpu_is_a_block_with_all_its_figures() -> None:
+    drawn = text(draw_gpus(view(*scripted.start(), scripted.hardware(0)), 96, 6))
+    for figure in (
+        "NVIDIA GeForce RTX 3090",
+        "71 %",
+        "17/24 GiB",
+        "282/350 W",
+        "67 °C",
+        "SM 1 695/2 100 MHz",
+        "power cap",
+    ):
+        assert figure in drawn
+
+
+@pytest.mark.parametrize("columns", [36, 56, 76, 116])
+def test_eight_gpus_fold_to_a_line_each(columns: int) -> None:
+    drawn = draw_gpus(view(*scripted.start(8), scripted.hardware(1, gpus=8)), columns, 8)
+    assert len(drawn) == 8
+    for index, line in enumerate(drawn):
+        assert text([line]).startswith(f"{index} ")
+        assert " %" in text([line])
+        assert lines.width(line) == columns
+
+
+def test_gpus_that_have_no_row_are_counted() -> None:
+    assert "and 4 more" in text(draw_gpus(view(scripted.hardware(1, gpus=8)), 80, 5))
+
+
+def test_without_a_driver_the_run_is_on_the_cpu_and_that_is_said() -> None:
+    assert text(draw_gpus(view(*scripted.start(0), scripted.hardware(1, gpus=0)), 60, 9)) == (
+        "no NVIDIA driver: training on CPU"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ("lost: it has fallen off the bus", "LOST: it has fallen off the bus"),
+        ("no answer for 3 s", "NO FIGURES: no answer for 3 s"),
+    ],
+)
+@pytest.mark.parametrize("rows", [2, 12])
+def test_a_gpu_that_cannot_be_read_is_named_with_the_cause(error: str, shown: str, rows: int) -> None:
+    sample = HardwareSample(interval=1, gpus=(scripted.gpu(0, 1), GpuSample(index=1, name="RTX 3090", error=error)))
+    drawn = draw_gpus(view(sample), 96, rows)
+    assert shown in text(drawn)
+    assert "RTX 3090" in text(drawn)
+    assert roles(drawn, shown) == {"bad"}
+
+
+def test_a_figure_that_a_gpu_does_not_tell_is_missing_and_not_zero() -> None:
+    line = gpu_line(GpuSample(index=0, name="odd"), 80)
+    assert "0 %" not in text([line])
+    assert "–" in text([line])
+    assert "·····" in text([line])
+
+
+def test_mig_has_no_utilization_and_says_so() -> None:
+    gpu = GpuSample(index=0, name="A100", mig=True, instances=(MigSample(name="1g.5gb"), MigSample(name="2g.10gb")))
+    drawn = text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
+    assert "MIG 1g.5gb, 2g.10gb: NVML has no utilization for instances" in drawn
+    assert "MIG" in text([gpu_line(gpu, 80)])
+
+
+@pytest.mark.parametrize(
+    ("reason", "role"),
+    [("power cap", "dim"), ("software thermal", "warn"), ("hardware thermal", "bad"), ("power brake", "bad")],
+)
+def test_a_lowered_clock_is_as_bad_as_its_reason(reason: str, role: str) -> None:
+    gpu = replace(scripted.gpu(0, 1), throttle=(reason,))
+    drawn = draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6)
+    assert roles(drawn, reason) == {role}
+
+
+def test_somebody_else_on_the_gpu_is_named() -> None:
+    mine, foreign = GpuProcess(pid=1, ours=True), GpuProcess(pid=2, user="eve", memory=1)
+    gpu = replace(scripted.gpu(0, 1), processes=(mine, foreign))
+    assert "also used by eve" in text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
+
+
+@pytest.mark.parametrize("columns", [40, 48, 72, 109, 110, 149, 150, 196])
+def test_a_gpu_s_line_is_as_wide_as_the_panel_and_tells_more_where_there_is_room(columns: int) -> None:
+    sample = scripted.gpu(0, 1)
+    for gpu in (sample, replace(sample, throttle=("hardware thermal",)), GpuSample(index=0, name="bare")):
+        assert lines.width(gpu_line(gpu, columns)) <= columns
+    shown = text([gpu_line(sample, columns)])
+    assert ("1 695 MHz" in shown) == (columns >= 110)
+    assert ("PCIe" in shown) == ("fan 45 %" in shown) == ("GeForce RTX 3090" in shown) == (columns >= 150)

@@ -77,11 +77,11 @@ class Trial:
 
 TRIALS = (
     Trial("demo", None, "drawn by itself", ("epochs=1",)),
-    Trial("resnet50-imagefolder", _folders, "class folders of photographs"),
-    Trial("efficientnet-imagefolder", _folders, "class folders of photographs"),
-    Trial("imagenet-resnet50", _folders, "class folders of photographs"),
-    Trial("mobilenet-v2", _folders, "class folders of photographs"),
-    Trial("simple-cnn", _folders, "class folders of photographs"),
+    Trial("resnet50-imagefolder", _folders, "class folders of JPEG images"),
+    Trial("efficientnet-imagefolder", _folders, "class folders of JPEG images"),
+    Trial("imagenet-resnet50", _folders, "class folders of JPEG images"),
+    Trial("mobilenet-v2", _folders, "class folders of JPEG images"),
+    Trial("simple-cnn", _folders, "class folders of JPEG images"),
     Trial("cifar10", _cifar, "cifar-10-batches-py"),
     Trial("headpose-300wlp", tiny_faces.lp300w, "300W_LP and AFLW2000, .mat beside each picture"),
     Trial("headpose-biwi", tiny_faces.biwi, "01 … 04, frame_*_rgb.png and _pose.txt"),

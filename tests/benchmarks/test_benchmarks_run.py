@@ -106,3 +106,12 @@ def test_accounting(tmp_path: Path) -> None:
     # By CPU time of the calls alone, which a busy machine hardly changes.
     assert 0 < found["figures"]["accounting_share"] < 0.005
     assert found["ratios"]["accounted_vs_bare_per_cpu_second"] > 0
+
+
+def test_recipes() -> None:
+    found = answer(str(HERE / "recipes.py"), "--json", "--only", "simple-cnn", "custom")["figures"]
+    assert {name: one["summary"]["outcome"] for name, one in found.items()} == {
+        "simple-cnn": "finished",
+        "custom": "finished",
+    }
+    assert found["custom"]["command"].startswith("gputrain-tui train --recipe custom --data DATA epochs=1")

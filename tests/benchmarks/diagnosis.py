@@ -25,7 +25,8 @@ import harness
 import photos
 import psutil
 from diagnosis_calibrate import calibrate
-from diagnosis_faults import FAULTS, HEALTHY, PAIRS, REAL, Costs, Draw, Fault, Strength, draw
+from diagnosis_catalogue import FAULTS, HEALTHY, PAIRS, REAL, Fault
+from diagnosis_faults import Costs, Draw, Strength, draw
 from diagnosis_score import Outcome, figures, foreign_cores, judge, matrix, rate_of, table
 from diagnosis_setup import Setup, Unavailable
 from diagnosis_trace import prepare, record

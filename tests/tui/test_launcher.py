@@ -37,6 +37,7 @@ from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher import LauncherScreen
 from gputrain.tui.screens.launcher_help import KEYS, LauncherHelpScreen
 from gputrain.tui.screens.override import OverrideScreen, matching
+from gputrain.tui.screens.runs import RunsScreen
 from gputrain.tui.widgets.menu import PresetRow
 from gputrain.tui.widgets.planview import plan_lines
 
@@ -284,7 +285,7 @@ async def test_each_size_shows_menus_plan_and_all_keys(starts: Starts, size: tup
         for part in ("● detected", "Built-in demo", "● balanced", "Plan", "● ready: Enter starts", "enter start"):
             assert part in screen, part
         last = screen.splitlines()[-1]
-        fitting = KEYS if size[0] >= 80 else KEYS[:-2]
+        fitting = KEYS if size[0] >= 100 else KEYS[:-1] if size[0] >= 80 else KEYS[:-3]
         assert all(f"{key.shown} {key.label}" in last for key in fitting)
         assert ("Settings and where" in screen) == (size[0] >= 100)
 
@@ -320,3 +321,15 @@ async def test_in_ascii_nothing_else_is_drawn(starts: Starts, monkeypatch: pytes
     async with opened(starts, size=(200, 50)) as pilot:
         assert "* detected" in shown(pilot)
         assert shown(pilot).isascii()
+
+
+async def test_the_list_of_runs_is_a_key_away_and_comes_back(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        assert "l" in {key.shown for key in KEYS}
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LauncherScreen))
+        await pilot.press("l", "q")
+        await until(pilot, lambda: isinstance(pilot.app.screen, LauncherScreen))
+        assert pilot.app.return_code is None

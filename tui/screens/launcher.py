@@ -49,7 +49,7 @@ from gputrain.tui.widgets.choices import Choices
 from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
 from gputrain.tui.widgets.planview import PlanView
 
-_DECISIONS = frozenset({"start", "preset", "edit", "reset", "explain", "check", "calibrate", "leave"})
+_DECISIONS = frozenset({"start", "preset", "edit", "reset", "explain", "check", "calibrate", "runs", "leave"})
 
 
 class LauncherScreen(Screen[None]):
@@ -258,6 +258,12 @@ class LauncherScreen(Screen[None]):
         choice, machine = self._choice(), self._selection.machine
         if choice is not None and machine is not None:
             self.app.push_screen(CheckScreen(partial(checked, machine, choice), self._palette, self._ascii))
+
+    def action_runs(self) -> None:
+        """All runs; q there comes back."""
+        from gputrain.tui.screens.runs import RunsScreen  # the first screen is to be there at once
+
+        self.app.push_screen(RunsScreen())
 
     def action_calibrate(self) -> None:
         """Measure what is chosen."""

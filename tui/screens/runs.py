@@ -48,7 +48,7 @@ class RunsScreen(Screen[None]):
         Binding("t", "mark('tags')", "tags"),
         Binding("e", "mark('note')", "note"),
         Binding("d,delete", "delete", "delete", key_display="d"),
-        Binding("q,f10,ctrl+c", "leave", "quit", key_display="q", priority=False),
+        Binding("q,escape,f10,ctrl+c", "leave", "quit", key_display="q", priority=False),
     ]
 
     class Listed(Message):
@@ -252,5 +252,8 @@ class RunsScreen(Screen[None]):
         self.app.push_screen(ConfirmScreen(f"Delete {what} with all files?"), take)
 
     def action_leave(self) -> None:
-        """Leave; runs go on."""
-        self.app.exit(EXIT_FINISHED)
+        """Go back to the launcher, or leave; runs go on."""
+        if len(self.app.screen_stack) > 1:
+            self.dismiss(None)
+        else:
+            self.app.exit(EXIT_FINISHED)

@@ -7,7 +7,7 @@ import msgspec
 from gputrain.engine.diagnosis.rules import evaluate, ranked
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps
+from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps, Tuned
 
 EVALUATE_EVERY = WINDOW_SECONDS
 """Seconds between evaluations; a hint is raised, and cleared, by two in a row, whose windows share no event."""
@@ -30,6 +30,8 @@ class Advisor:
         self._window.feed(event)
         if isinstance(event, PhaseChanged) and event.phase is Phase.ENDED:
             self._before, self._shown = {}, {}
+        if isinstance(event, Tuned) and event.verdict == "kept":
+            self._forget(event)
         due = self._evaluated is None or event.mono - self._evaluated >= EVALUATE_EVERY
         if due and isinstance(event, Steps | HardwareSample):
             self._evaluate(event.mono)
@@ -37,6 +39,12 @@ class Advisor:
     def hints(self) -> tuple[Hint, ...]:
         """What holds now, the most important first."""
         return tuple(ranked(self._shown.values()))
+
+    def _forget(self, kept: Tuned) -> None:
+        """What advised the change that was kept is no advice any more."""
+        for hints in (self._before, self._shown):
+            for name in [name for name, hint in hints.items() if hint.changes == kept.changes]:
+                del hints[name]
 
     def _evaluate(self, now: float) -> None:
         signals = self._window.signals()

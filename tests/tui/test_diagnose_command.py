@@ -114,6 +114,13 @@ def test_a_run_that_is_not_there_is_named(starved: RunDir, capsys: pytest.Captur
     assert "nosuch" in capsys.readouterr().err
 
 
+def test_a_record_without_a_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs.create("hostile")
+    run.events.write_bytes(b'\x00\xff{\n{"type":"steps"}\n[]\n\x1b[31m\n')
+    assert cli.main(["diagnose", str(run.directory)]) == 0
+    assert capsys.readouterr().out == "the record does not tell that a run began: nothing to judge\n"
+
+
 def test_too_short_a_run_says_so() -> None:
     (line,) = verdict_lines(Review("r", True, 0, 0.0, (), None), why=False)
     assert "too short to judge" in line

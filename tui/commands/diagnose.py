@@ -53,6 +53,9 @@ def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
     """The verdict in words."""
     state = "over" if found.ended else "not over"
     judged = f"{duration(found.seconds)} of steps judged in {found.windows} windows" if found.windows else _TOO_SHORT
+    if not found.run_id:
+        yield "the record does not tell that a run began: nothing to judge"
+        return
     yield f"{plain(found.run_id, 100)}: {state}, {judged}"
     if found.windows and not found.findings:
         yield "nothing stands out"

@@ -17,6 +17,7 @@ from gputrain.engine.events import (
     Phase,
     PhaseChanged,
     Steps,
+    Tuned,
 )
 
 HEALTHY = ("compute-bound",)
@@ -134,6 +135,17 @@ def test_two_evaluations_raise_a_hint_and_two_clear_it(advisor: Advisor) -> None
     assert next(at for at in range(11, 60) if fed(advisor, at, at)) == 30
     good = {"wait": 0.03, "utilization": 97.0}
     assert next(at for at in range(31, 90) if fed(advisor, at, at, **good) == HEALTHY) == 54
+
+
+def test_advice_that_was_taken_and_kept_is_not_given_any_longer(advisor: Advisor) -> None:
+    assert "few-workers" in fed(advisor, 11, 45)
+    (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
+    was = {"num_workers": 2}
+    for verdict in ("trying", "kept"):
+        shown = [hint.id for hint in advisor.hints()]
+        assert "few-workers" in shown, verdict
+        advisor.feed(Tuned(mono=46.0, verdict=verdict, changes=hint.changes, was=was))
+    assert "few-workers" not in [hint.id for hint in advisor.hints()]
 
 
 def test_samples_made_while_the_loop_stalled_do_not_make_the_workers_faster() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,16 @@ from gputrain.engine.training.trainer import Trainer
 class Gate:
     """Lets the trainer's thread through turn by turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, finish: Callable[[], None]) -> None:
+        """`finish` waits for all that was asked of the device."""
+        self._finish = finish
         self._go = threading.Semaphore(0)
         self._reached = threading.Semaphore(0)
         self.failure: BaseException | str = ""
 
     def wait(self) -> None:
         """Called by the trainer's thread between two turns: all that was asked of the device is done."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        self._finish()
         self._reached.release()
         self._go.acquire()
 
@@ -121,12 +122,22 @@ class ByEpochs:
         yield from self._inner.epoch(epoch, start)
 
 
-def driven(config: RunConfig, steps: int | None, patches: Sequence[tuple[object, str, Any]] = ()) -> Pass:
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def driven(
+    config: RunConfig,
+    steps: int | None,
+    patches: Sequence[tuple[object, str, Any]] = (),
+    finish: Callable[[], None] = _synchronize,
+) -> Pass:
     """A pass of the real training loop: `steps` steps on a resident batch, or with None an epoch of real data.
 
-    `patches` (object, attribute, value) replace parts of the program.
+    `patches` (object, attribute, value) replace parts of the program; `finish` waits for the device.
     """
-    gate = Gate()
+    gate = Gate(finish)
     folder = tempfile.mkdtemp(prefix="gputrain-bench-run-")
     context = multiprocessing.get_context("spawn")
     outbox, (inbox, _hold) = context.Queue(10_000), context.Pipe(duplex=False)

@@ -13,6 +13,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from gputrain.engine.training.loader import make_loader
 PACKAGES = ("gputrain-tui", "torch", "torchvision", "simplejpeg")
 SPEEDS = {"equal": 1.0, "slower": 1.25, "faster": 0.8}
 """Seconds of the stand-in's step over those of the loader's batch."""
+_AHEAD = 4
+"""Steps that are queued for the stand-in at most, as kernels of some steps are for a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +94,28 @@ def whole(setting: Setting) -> Pass:
 
 
 class _Accelerator(nn.Module):
-    """Takes time and no CPU, as work on another device does for the host that waits for it."""
+    """Takes time and no CPU, as work on another device does. It works by itself: the host queues steps, a few ahead."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
+        self._free = 0.0
+        self._ends: deque[float] = deque()
         self.scores = nn.Parameter(torch.zeros(1, 1000))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        time.sleep(self._seconds)
+        """Queue the work on a batch; returns when not too much is queued."""
+        now = time.perf_counter()
+        self._free = max(now, self._free) + self._seconds
+        self._ends.append(self._free)
+        if len(self._ends) > _AHEAD:
+            time.sleep(max(0.0, self._ends.popleft() - now))
         return self.scores.expand(len(images), -1)
+
+    def finish(self) -> None:
+        """Wait for all that is queued."""
+        time.sleep(max(0.0, self._free - time.perf_counter()))
+        self._ends.clear()
 
 
 def _prepare(_feed: Feed, batch: DeviceBatch) -> Prepared:
@@ -110,8 +125,9 @@ def _prepare(_feed: Feed, batch: DeviceBatch) -> Prepared:
 
 def _stand_in(setting: Setting, speed: str, steps: int | None) -> Pass:
     seconds = setting.batch_seconds * SPEEDS[speed]
-    patches = ((model, "build", lambda *_: _Accelerator(seconds)), (Feed, "prepare", _prepare))
-    return driven(_config(setting), steps, patches)
+    accelerator = _Accelerator(seconds)
+    patches = ((model, "build", lambda *_: accelerator), (Feed, "prepare", _prepare))
+    return driven(_config(setting), steps, patches, accelerator.finish)
 
 
 def equal(setting: Setting) -> Pass:

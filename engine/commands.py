@@ -55,7 +55,6 @@ class Tune(Command, frozen=True, tag="tune"):
 AnyCommand = Stop | Checkpoint | Pause | Resume | Tune
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(AnyCommand)
 
 
 def encode_command(command: AnyCommand) -> bytes:
@@ -65,5 +64,5 @@ def encode_command(command: AnyCommand) -> bytes:
 
 def decode_command(raw: bytes) -> AnyCommand:
     """The command in `raw`. Raises msgspec.DecodeError."""
-    command: AnyCommand = _decoder.decode(raw)
+    command: AnyCommand = msgspec.json.decode(raw, type=AnyCommand)
     return command

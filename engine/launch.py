@@ -15,18 +15,17 @@ import msgspec
 
 from gputrain.engine import preemption, runs
 from gputrain.engine.commands import AnyCommand, encode_command
-from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyEvent, RunEnded, decode
 from gputrain.engine.files import write_atomic
 from gputrain.engine.foretold import Forecast
-from gputrain.engine.outline import outline
 from gputrain.engine.record import RecordReader
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 
 if TYPE_CHECKING:
     from gputrain.engine.channel import Client
+    from gputrain.engine.config import RunConfig
 
 START_SECONDS = 15.0
 """How long a supervisor may take to own its run directory; it needs well under one on an idle machine."""
@@ -191,6 +190,8 @@ class Attachment:
         return found
 
     def _read_outline(self) -> None:
+        from gputrain.engine.outline import outline  # of no use to the first paint
+
         self._outline = []
         if (found := outline(self.run.events)) is not None:
             self._outline, self.sparse_until = found.events, found.until

@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from gputrain.tui import hangup
+from gputrain.tui import hangup, opening
 from gputrain.tui.leaving import Leaving
 from gputrain.tui.messages import Left
 from gputrain.tui.reader import FRAME_SECONDS, FRUGAL_SECONDS
@@ -69,6 +69,10 @@ class GpuTrainApp(App[int]):
         """Look after the terminal; a browser's connection ends by other means, and a test has none."""
         if os.isatty(0) and not (self.is_web or self.is_headless):
             self.set_interval(hangup.POLL_SECONDS, hangup.end_if_gone)
+
+    def on_ready(self) -> None:
+        """The first layout was painted."""
+        opening.opened()
 
     def get_default_screen(self) -> Screen[Any]:
         """The dashboard, the screen that was asked for, or the launcher."""

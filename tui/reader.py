@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.source import EventSource
-from gputrain.tui.store import RunStore
+
+if TYPE_CHECKING:
+    from gputrain.tui.store import RunStore
 
 FRAME_SECONDS = 1.0
 """Shortest time between two snapshots: the machine is sampled once a second, and what changes faster can't be read."""
@@ -52,7 +55,6 @@ class Reader:
         self._on_frame = on_frame
         self._on_failure = on_failure
         self._stop = threading.Event()
-        self._store = RunStore()
         self._caught_up = False
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
@@ -65,38 +67,41 @@ class Reader:
         self._stop.set()
 
     def _run(self) -> None:
+        from gputrain.tui.store import RunStore  # here, beside the screen: the first paint does not wait for it
+
+        store = RunStore()
         try:
-            self._read()
+            self._read(store)
         except OSError as error:
-            self._post(error=f"it cannot be read: {error}")
+            self._post(store, error=f"it cannot be read: {error}")
         except Exception as error:  # noqa: BLE001 - handed over to be raised on the application's thread
             self._on_failure(error)
         finally:
             self._source.close()
 
-    def _read(self) -> None:
+    def _read(self, store: RunStore) -> None:
         posted = 0.0
         before: tuple[bool, bool, str] | None = None
         fresh = True
         while not self._stop.is_set():
             # Short at first: a run that has written nothing yet shows its empty dashboard at once.
             events = self._source.read(timeout=_READ_SECONDS if self._caught_up else 0.05)
-            self._store.apply_all(events, self._source.sparse_until)
+            store.apply_all(events, self._source.sparse_until)
             self._caught_up = self._caught_up or (not events and self._source.caught_up) or self._source.ended
             fresh = fresh or bool(events)
             state = (self._source.abandoned, self._caught_up, self._source.trouble)
             if (fresh or state != before) and (self._caught_up or time.monotonic() - posted >= self._frame_seconds):
                 fresh, before, posted = False, state, time.monotonic()
-                self._post()
+                self._post(store)
             if self._caught_up:
                 # Waiting here and not in `read` gathers several events into one frame.
                 self._stop.wait(self._frame_seconds)
 
-    def _post(self, error: str = "") -> None:
+    def _post(self, store: RunStore, error: str = "") -> None:
         live = not (error or self._source.abandoned or self._source.ended)
         self._on_frame(
             Frame(
-                now=self._store.snapshot(),
+                now=store.snapshot(),
                 live=live,
                 caught_up=self._caught_up,
                 error=error,

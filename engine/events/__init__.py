@@ -9,6 +9,7 @@ measured are None, never 0.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -90,7 +91,12 @@ AnyEvent = (
 )
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[AnyEvent]:
+    # Made for the first event and not on import: a screen is seen before.
+    return msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: Event) -> bytes:
@@ -108,7 +114,7 @@ def decode(line: bytes) -> AnyEvent | None:
     Texts come out harmless (`gputrain.engine.text.plain`), whoever wrote them.
     """
     try:
-        event: AnyEvent = _decoder.decode(line)
+        event: AnyEvent = _decoder().decode(line)
         # JSON shows whether a text can hold anything but printable ASCII: then it has an escape or other bytes.
         if line.isascii() and not _SUSPICIOUS.search(line):
             return event

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gputrain.engine.errors import EXIT_FAILED, BadInput
+from gputrain.tui import opening
 from gputrain.tui.commands.output import on_screen
 
 
@@ -15,6 +16,7 @@ def run(_options: argparse.Namespace) -> int:
             "the launcher needs a terminal; without one: gputrain-tui train --recipe demo, gputrain-tui runs, "
             "gputrain-tui tail last (see gputrain-tui --help)"
         )
+    opening.begin()
     from gputrain.tui.app import GpuTrainApp
 
     app = GpuTrainApp()

@@ -18,6 +18,7 @@ from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.events import HardwareSample, Notice
 from gputrain.engine.monitor.csvlog import CsvLog, flat
 from gputrain.engine.text import plain
+from gputrain.tui import opening
 from gputrain.tui.commands.output import has_screen
 from gputrain.tui.monitoring import MonitorSource, watched
 
@@ -38,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _screen(source: MonitorSource, subject: str, about: str, frugal: bool) -> int:
+    opening.begin()
     from gputrain.tui.app import GpuTrainApp
     from gputrain.tui.reader import FRAME_SECONDS, FRUGAL_SECONDS
     from gputrain.tui.screens.monitor import MonitorScreen

@@ -15,6 +15,7 @@ from gputrain.engine.remote.listing import list_runs
 from gputrain.engine.remote.name import parse
 from gputrain.engine.runs import RunInfo, State
 from gputrain.engine.text import plain
+from gputrain.tui import opening
 from gputrain.tui.commands.table import print_table
 from gputrain.tui.runlist import HEADER, ORDERS, Row, cells, ordered, wanted
 
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
 def _screen(options: argparse.Namespace) -> int:
     if options.host or options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadInput("--screen needs a terminal, and is for the runs of this machine; leave it out for a list")
+    opening.begin()
     from gputrain.tui.app import GpuTrainApp
     from gputrain.tui.screens.runs import RunsScreen
 

@@ -15,6 +15,7 @@ from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.launch import NotLiveError
 from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.text import plain
+from gputrain.tui import opening
 from gputrain.tui.commander import sender
 from gputrain.tui.commands.output import has_screen
 from gputrain.tui.exitcodes import exit_code
@@ -42,6 +43,7 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
 
 def dashboard(attachment: RunSource, frugal: bool) -> int:
     """Open the dashboard on a run; prints how it was left. `frugal`: for a slow line."""
+    opening.begin()
     from gputrain.tui.app import GpuTrainApp
 
     app = GpuTrainApp(attachment, frugal=frugal)

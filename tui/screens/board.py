@@ -76,6 +76,8 @@ class BoardScreen(Screen[None]):
         """Colours; read as soon as the empty panels are seen: a long record would hold them up."""
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
         self._restyle()
+        for panel in self._shown():
+            panel.show(self.view)
         self.call_after_refresh(self._reader.start)
 
     def on_unmount(self, _event: Unmount) -> None:

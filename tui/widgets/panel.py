@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -57,6 +57,7 @@ class Panel(Widget, can_focus=True):
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
         self._lines: tuple[Line, ...] = ()
+        self._drawn_for = Size(0, 0)
         self._strips: dict[int, Strip] = {}
         self._palette: Palette = {}
         self._view = View()
@@ -86,7 +87,7 @@ class Panel(Widget, can_focus=True):
             return
         if not self.is_mounted or not self.size:
             return
-        lines = self._framed(view) if self.FRAME else self._filled(view, *self.size)
+        lines = self._drawn(view)
         if everything or len(lines) != len(self._lines):
             self._lines = lines
             self._strips.clear()
@@ -100,6 +101,10 @@ class Panel(Widget, can_focus=True):
         self._lines = lines
         if regions:
             self.refresh(*regions)
+
+    def _drawn(self, view: View) -> tuple[Line, ...]:
+        self._drawn_for = self.size
+        return self._framed(view) if self.FRAME else self._filled(view, *self.size)
 
     def _filled(self, view: View, columns: int, rows: int) -> tuple[Line, ...]:
         drawn = [fit(line, columns) for line in self.draw(view, columns, rows)[:rows]]
@@ -133,7 +138,8 @@ class Panel(Widget, can_focus=True):
 
     def on_resize(self) -> None:
         """Draw for the new size."""
-        self.redraw()
+        if self._drawn_for != self.size:
+            self.redraw()
 
     def on_mount(self) -> None:
         """The frame shows whether the keys go here."""
@@ -146,6 +152,10 @@ class Panel(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One row, for Textual."""
+        if self._drawn_for != self.size:
+            # The first time, so that the first paint shows the frame: Textual tells the size only after it.
+            self._lines = self._drawn(self._view)
+            self._strips.clear()
         strip = self._strips.get(y)
         if strip is None:
             spans = self._lines[y] if y < len(self._lines) else fit(EMPTY, self.size.width)

@@ -244,7 +244,11 @@ def find(name: str) -> RunDir:
     Raises BadInput with the nearest name.
     """
     if "/" in name:
-        run = RunDir(Path(name).expanduser().resolve())
+        try:
+            run = RunDir(Path(name).expanduser().resolve())
+        except (ValueError, RuntimeError, OSError) as error:
+            # A NUL, the home of nobody, links that go round.
+            raise BadInput(f"{plain(name, 200)}: not a run directory ({plain(str(error), 200)})") from None
         if not run.events.exists() and not run.config.exists():
             raise BadInput(f"{plain(name, 200)}: not a run directory (no events.jsonl in it)")
         return run

@@ -98,7 +98,8 @@ FIGURES = (
     Figure(
         "processes",
         "processes",
-        "Who holds memory of a GPU: its number (1.0: the first MIG instance of GPU 1), memory, user, pid, command.",
+        "Who computes: the run's own processes, then others that use most cores, with user, pid and command; then "
+        "who holds memory of a GPU: its number (1.0: the first MIG instance of GPU 1), memory, user, pid, command.",
         "NVML and /proc; in a container the host's pids can't be named",
     ),
 )

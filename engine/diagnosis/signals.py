@@ -67,6 +67,8 @@ class Signals(Struct, frozen=True, kw_only=True):
     run_cpu: float | None = None
     """Cores that the run used, and that others did."""
     foreign_cpu: float | None = None
+    cpu_neighbours: tuple[str, ...] = ()
+    """The commands of those that use most of it."""
     throttled: float | None = None
     psi_io: float | None = None
     psi_memory_full: float | None = None

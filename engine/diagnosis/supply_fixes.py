@@ -64,9 +64,10 @@ def affinity(s: Signals) -> Fix:
 
 def neighbour(s: Signals) -> Fix:
     """So."""
+    named = f" (most: {', '.join(s.cpu_neighbours[:2])})" if s.cpu_neighbours else ""
     return Fix(
-        f"Others used {amount(s.foreign_cpu, 'cores')} cores: move or renice them; more workers would only share what "
-        "is left."
+        f"Others used {amount(s.foreign_cpu, 'cores')} cores{named}: move or renice them; more workers would only "
+        "share what is left."
     )
 
 

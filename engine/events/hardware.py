@@ -86,7 +86,7 @@ class GpuSample(Struct, frozen=True, omit_defaults=True):
 
 
 class ProcessSample(Struct, frozen=True, omit_defaults=True):
-    """One process of the run at one moment."""
+    """One process at one moment."""
 
     pid: int
     name: str
@@ -96,6 +96,8 @@ class ProcessSample(Struct, frozen=True, omit_defaults=True):
     threads: int | None = None
     state: str = ""
     """One letter as in ps: R runs, S sleeps, D waits for a disk, Z has ended."""
+    user: str = ""
+    """Whose it is, of those that are not the run's."""
 
 
 class DiskSample(Struct, frozen=True, omit_defaults=True):
@@ -174,3 +176,5 @@ class HardwareSample(Event, frozen=True, tag="hardware"):
     """Share of them that no disk was needed for, 0…1; None while next to nothing is read."""
     processes: tuple[ProcessSample, ...] = ()
     """The run's own, those that use most CPU first; at most 32."""
+    others: tuple[ProcessSample, ...] = ()
+    """Those of others that use most CPU, the first five; who computes less than 0.05 cores is left out."""

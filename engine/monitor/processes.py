@@ -251,14 +251,14 @@ class Owners:
     def describe(self, process: GpuProcess, ours: frozenset[int]) -> GpuProcess:
         """`process` with its command, its user, and whether it is of this run."""
         if process.pid in ours:
-            return GpuProcess(pid=process.pid, memory=process.memory, ours=True, name=self._name(process.pid))
+            return GpuProcess(pid=process.pid, memory=process.memory, ours=True, name=self.name(process.pid))
         if self._foreign:
             return GpuProcess(pid=process.pid, memory=process.memory, hidden=True)
-        user = self._user(process.pid)
-        return GpuProcess(pid=process.pid, memory=process.memory, name=self._name(process.pid), user=user)
+        user = self.user(process.pid)
+        return GpuProcess(pid=process.pid, memory=process.memory, name=self.name(process.pid), user=user)
 
-    def _name(self, pid: int) -> str:
-        """The command line; of paths only their ends, which are what tells commands apart."""
+    def name(self, pid: int) -> str:
+        """The command line; of paths only their ends, which tell commands apart. Empty where it can't be read."""
         try:
             words = (self._proc / str(pid) / "cmdline").read_bytes()[:1000].split(b"\0")
         except OSError:
@@ -266,7 +266,8 @@ class Owners:
         short = [word.rpartition(b"/")[2] if word.startswith(b"/") else word for word in words]
         return plain(b" ".join(short).decode("utf-8", "replace").strip(), 60)
 
-    def _user(self, pid: int) -> str:
+    def user(self, pid: int) -> str:
+        """Whose it is: a name, or a number until that is known; empty for a process that has ended."""
         try:
             number = (self._proc / str(pid)).stat().st_uid
         except OSError:

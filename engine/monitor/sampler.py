@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from gputrain.engine.monitor.gpuwatch import GpuWatch
 from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
 from gputrain.engine.monitor.pressure import Pressure
 from gputrain.engine.monitor.processes import Owners, ProcessTree, TreeFigures
+from gputrain.engine.monitor.strangers import Strangers
 
 
 class Sampler:
@@ -44,6 +46,7 @@ class Sampler:
         self._pressure = Pressure(cgroup)
         self._tree = ProcessTree(run_pids)
         self._owners = Owners()
+        self._strangers = Strangers(self._owners)
         self._at: float | None = None
 
     def sample(self) -> HardwareSample:
@@ -81,6 +84,7 @@ class Sampler:
             run_read_rate=tree.read_rate,
             run_cache_hit=tree.cache_hit,
             processes=tree.processes,
+            others=self._strangers.read(tree.pids | {os.getpid()}),
             shm_used=ram.shm_used,
             shm_total=ram.shm_total,
             disk=self._disks.read(now),

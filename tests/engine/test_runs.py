@@ -90,5 +90,6 @@ def test_runs_are_found_by_id_end_path_and_last(private_homes: Path) -> None:
         runs.find(run.id[:4])
     with pytest.raises(BadInput, match=f"did you mean '{run.id}'"):
         runs.find(run.id + "x")
-    with pytest.raises(BadInput, match="not a run directory"):
-        runs.find("../..")
+    for bad in ("../..", "./a\0b", "~nobody-of-that-name/run"):
+        with pytest.raises(BadInput, match="not a run directory"):
+            runs.find(bad)

@@ -11,7 +11,7 @@ import scripted
 from msgspec.structs import replace
 from scriptedsource import ScriptedSource
 
-from gputrain.engine.events import AnyEvent, GpuProcess
+from gputrain.engine.events import AnyEvent, GpuProcess, ProcessSample
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.screens.monitor import MonitorScreen
@@ -50,11 +50,16 @@ def _monitored(gpus: int, lost: int | None = None) -> ScriptedSource:
         GpuProcess(pid=4711, user="ada", name="python train.py --epochs 90", memory=9 * scripted.GIB),
         GpuProcess(pid=4802, user="bob", name="blender --background scene.blend", memory=2 * scripted.GIB),
     )
+    others = (
+        ProcessSample(pid=4711, user="ada", name="python train.py --epochs 90", cpu=9.31, rss=21 * scripted.GIB),
+        ProcessSample(pid=4802, user="bob", name="blender --background scene.blend", cpu=4.02, rss=6 * scripted.GIB),
+        ProcessSample(pid=901, user="root", name="[kswapd0]", cpu=0.08, rss=0),
+    )
     for second in range(SECONDS):
         sample = scripted.hardware(second, gpus, lost)
         if gpus:
             sample = replace(sample, gpus=(replace(sample.gpus[0], processes=processes), *sample.gpus[1:]))
-        source.feed(replace(sample, run_cpu=None, foreign_cpu=14.2))
+        source.feed(replace(sample, run_cpu=None, foreign_cpu=14.2, others=others))
     return source
 
 

@@ -162,6 +162,17 @@ async def test_the_watched_processes_come_first() -> None:
         assert "on GPUs" in shown[2]
 
 
+async def test_others_that_compute_are_named() -> None:
+    other = ProcessSample(pid=90, name="\x1b[31mcc1plus [b]-O2[/b]", cpu=0.97, rss=1 << 30, user="eve")
+    async with opened(source(replace(machine(0), others=(other,)))) as pilot:
+        shown = panel(pilot, "processes").splitlines()
+        assert "on the cores" in shown[1]
+        assert "0.97 cores" in shown[2]
+        assert "eve" in shown[2]
+        assert "cc1plus [b]-O2[/b]" in shown[2]
+        assert "\x1b" not in shown[2]
+
+
 async def test_this_machine_is_shown() -> None:
     live = MonitorSource(0.2, process=watched(os.getpid()))
     async with opened(live, subject=watched(os.getpid()).title) as pilot:

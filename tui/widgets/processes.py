@@ -1,4 +1,4 @@
-"""Processes: those that hold memory of a GPU, whoever's they are, and the run's own."""
+"""Processes: the run's own, others that compute, and those that hold memory of a GPU, whoever's they are."""
 
 from __future__ import annotations
 
@@ -56,18 +56,36 @@ def own_line(process: ProcessSample, columns: int) -> Line:
     )
 
 
+def _other_line(process: ProcessSample, columns: int) -> Line:
+    """One that is not the run's: cores, memory, whose, pid, command."""
+    return line(
+        (right(words.rate(process.cpu), 5), "bright"),
+        (" cores ", "dim"),
+        (right(words.size(process.rss), 9), "bright"),
+        (f" {pad(plain(process.user, 12) or '?', 12)}", "warn"),
+        (f" {right(str(process.pid), 7)} ", "dim"),
+        cut(plain(process.name, 200) or "?", max(0, columns - 43)),
+    )
+
+
 def draw_processes(view: View, columns: int, rows: int) -> list[Line]:
-    """The run's own first, those that use most CPU on top, then those on the GPUs; what does not fit is counted."""
+    """The run's own, those that use most CPU on top, then others that compute, then those on the GPUs.
+
+    What does not fit is counted.
+    """
     sample = view.now.hardware
     if sample is None:
         return [line(("no sample of the machine yet", "dim"))]
     drawn = [own_line(process, columns) for process in sample.processes]
+    if sample.others:
+        drawn.append(line(("others that compute" if drawn else "on the cores", "title")))
+        drawn += [_other_line(process, columns) for process in sample.others]
     on_any = on_gpus(sample, columns)
     if drawn and on_any:
         drawn.append(line(("on GPUs", "title")))
     drawn += on_any
     if not drawn:
-        return [line(("no process holds memory of a GPU" if sample.gpus else "no process of a run here", "dim"))]
+        return [line(("nobody computes" if not sample.gpus else "nobody computes or holds memory of a GPU", "dim"))]
     if len(drawn) > rows:
         hidden = len(drawn) - rows + 1
         drawn = [*drawn[: rows - 1], line((f"and {hidden} more: f shows all", "dim"))]
@@ -85,7 +103,7 @@ class ProcessesPanel(Panel):
 
     def title(self, view: View) -> str:
         """Whose they are."""
-        return f"Processes of {plain(view.subject, 40)}" if view.subject else "Processes on GPUs"
+        return f"Processes of {plain(view.subject, 40)}" if view.subject else "Processes"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """The lists."""

@@ -164,6 +164,11 @@ def test_two_causes_are_both_named_the_costlier_first() -> None:
     assert list(both) == ["cpu-neighbour", "disk"]
 
 
+def test_who_takes_the_cores_is_named() -> None:
+    found = judged(STARVED, foreign_cpu=2.0, cpu_neighbours=("cc1plus -O2", "stress", "top"))
+    assert "2.0 cores (most: cc1plus -O2, stress): move or renice them" in found["cpu-neighbour"].action
+
+
 def test_surplus_workers_that_nobody_waits_for_are_a_remark() -> None:
     found = judged({**STARVED, "utilization": 97.0, "compute": 0.97}, workers=8, wait=0.01)
     assert list(found) == ["oversubscribed", "compute-bound"]

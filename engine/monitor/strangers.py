@@ -1,0 +1,119 @@
+"""Who else computes: the processes that are not of the run and use most CPU.
+
+A machine may have thousands of processes, and a look at one takes some 15 µs. So a sample looks at a slice of them, in
+turns, and at those again that were seen to compute: who starts to compute is named after a turn at the latest.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from gputrain.engine.events import ProcessSample
+from gputrain.engine.monitor.processes import Owners
+from gputrain.engine.text import plain
+
+SLICE = 128
+"""Processes that a sample looks at for the first time in its turn."""
+MOST_TOLD = 5
+"""Processes that a sample names."""
+_LEAST = 0.05
+"""Cores below which nobody is named."""
+_MOST_WATCHED = 16
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class _Seen(NamedTuple):
+    """What was read of a process, and when."""
+
+    started: int
+    """Clock ticks since boot: a pid that was given anew has another start."""
+    ticks: int
+    at: float
+    state: str
+    rss: int
+    threads: int
+    name: str
+    """The kernel's own, for those without a command line."""
+
+
+class Strangers:
+    """Finds them, sample by sample."""
+
+    def __init__(self, owners: Owners, proc: Path = Path("/proc")) -> None:
+        self._owners = owners
+        self._proc = proc
+        self._waiting: list[int] = []
+        self._seen: dict[int, _Seen] = {}
+        self._cores: dict[int, float] = {}
+        """Of those that compute."""
+
+    def read(self, ours: frozenset[int]) -> tuple[ProcessSample, ...]:
+        """Those outside of `ours` that used most CPU since they were last looked at, the busiest first."""
+        if not self._waiting:
+            self._waiting = self._all()
+            self._seen = {pid: self._seen[pid] for pid in self._waiting if pid in self._seen}
+        turn, self._waiting = self._waiting[-SLICE:], self._waiting[:-SLICE]
+        for pid in {*turn, *self._cores} - ours:
+            self._look(pid)
+        busiest = sorted(self._cores.items(), key=lambda item: -item[1])[:_MOST_WATCHED]
+        self._cores = {pid: cores for pid, cores in busiest if pid not in ours}
+        return tuple(self._told(pid, cores) for pid, cores in list(self._cores.items())[:MOST_TOLD])
+
+    def _all(self) -> list[int]:
+        try:
+            return [int(name) for name in os.listdir(self._proc) if name.isdigit()]  # noqa: PTH208 - of thousands
+        except OSError:
+            return []
+
+    def _look(self, pid: int) -> None:
+        now, before = self._stat(pid), self._seen.pop(pid, None)
+        self._cores.pop(pid, None)
+        if now is None:
+            return
+        self._seen[pid] = now
+        if before is None or before.started != now.started or now.at <= before.at:
+            return
+        cores = (now.ticks - before.ticks) * _TICK / (now.at - before.at)
+        if cores >= _LEAST:
+            self._cores[pid] = cores
+
+    def _stat(self, pid: int) -> _Seen | None:
+        try:
+            handle = os.open(f"{self._proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None  # it has ended, or is hidden from this user
+        try:
+            # Fields of proc_pid_stat(5), of which the third is the first here.
+            head, _, tail = os.read(handle, 1024).rpartition(b") ")
+            fields = tail.split()
+        except OSError:
+            return None
+        finally:
+            os.close(handle)
+        if len(fields) < 22:
+            return None
+        return _Seen(
+            started=int(fields[19]),
+            ticks=int(fields[11]) + int(fields[12]),
+            at=time.monotonic(),
+            state=fields[0].decode(),
+            rss=int(fields[21]) * _PAGE,
+            threads=int(fields[17]),
+            name=plain(head.partition(b"(")[2].decode("utf-8", "replace"), 20),
+        )
+
+    def _told(self, pid: int, cores: float) -> ProcessSample:
+        seen = self._seen[pid]
+        return ProcessSample(
+            pid=pid,
+            name=self._owners.name(pid) or f"[{seen.name}]",
+            cpu=round(cores, 2),
+            rss=seen.rss,
+            threads=seen.threads,
+            state=seen.state,
+            user=self._owners.user(pid),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -23,11 +23,6 @@ from gputrain.tui.widgets.keybar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.tiles import Tiles
 from gputrain.tui.widgets.too_small import TooSmallPanel
-
-
-def bindings(keys: Sequence[Key]) -> list[BindingType]:
-    """`keys` for Textual; tab is the application's own."""
-    return [Binding(key.keys, key.action, key.label, tooltip=key.help) for key in keys if key.keys != "tab"]
 
 
 class BoardScreen(Screen[None]):

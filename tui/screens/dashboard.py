@@ -12,11 +12,12 @@ from gputrain.engine.diagnosis.autotune import tune_of
 from gputrain.tui import commander
 from gputrain.tui.advice import for_next_run, settings_words
 from gputrain.tui.arrangement import Place, arrange
+from gputrain.tui.bindings import bindings
 from gputrain.tui.keys import KEYS, Key
 from gputrain.tui.leaving import leaving
 from gputrain.tui.messages import Done, Left
 from gputrain.tui.reader import FRAME_SECONDS
-from gputrain.tui.screens.board import BoardScreen, bindings
+from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.widgets.compact import CompactPanel, MachinePanel
 from gputrain.tui.widgets.curves import LossPanel, MetricPanel, ThroughputPanel

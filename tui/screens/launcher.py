@@ -21,6 +21,7 @@ from gputrain.engine.plan import Plan
 from gputrain.engine.runs import RunDir, RunInfo
 from gputrain.profiles.catalog import Match
 from gputrain.tui.arrangement import SMALLEST, too_small
+from gputrain.tui.bindings import bindings
 from gputrain.tui.choosing import (
     Choice,
     Found,
@@ -68,7 +69,7 @@ class LauncherScreen(Screen[None]):
         (22, "-tall"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(key.keys, key.action, key.label, key_display=key.shown, tooltip=key.help) for key in KEYS),
+        *bindings(KEYS),
         Binding("left", "preset(-1)", "preset before", show=False),
         Binding("ctrl+c", "leave", "quit", show=False, priority=True),
     ]

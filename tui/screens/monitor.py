@@ -9,10 +9,11 @@ from textual.binding import BindingType
 
 from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.tui.arrangement import Place
+from gputrain.tui.bindings import bindings
 from gputrain.tui.keys import MONITOR_KEYS, Key
 from gputrain.tui.monitorplaces import arrange_monitor
 from gputrain.tui.reader import FRAME_SECONDS
-from gputrain.tui.screens.board import BoardScreen, bindings
+from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.source import EventSource
 from gputrain.tui.widgets.compact import MachinePanel
 from gputrain.tui.widgets.gpus import GpuPanel

@@ -105,6 +105,9 @@ class _Accelerator(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Queue the work on a batch; returns when not too much is queued."""
+        if torch.get_num_threads() > 1:
+            # Loss and update of its few numbers are the host's: more threads would wait for the loader's cores.
+            torch.set_num_threads(1)
         now = time.perf_counter()
         self._free = max(now, self._free) + self._seconds
         self._ends.append(self._free)

@@ -149,7 +149,11 @@ def test_the_losses_are_the_same_step_by_step_with_autotune_on_and_off(start: St
     # Side by side: both wait most of the time.
     tuned = start(autotune=True, max_steps=steps)
     plain = start(autotune=False, max_steps=steps)
-    assert tuned.until_tuned().verdict == "trying"
+    first = tuned.until(lambda event: isinstance(event, Tuned | RunEnded))
+    if isinstance(first, RunEnded):
+        pytest.skip("other programs came in between: nothing was found that a change would mend")
+    assert isinstance(first, Tuned)
+    assert first.verdict == "trying"
     verdict = tuned.until_tuned()
     assert (verdict.verdict, verdict.sender, set(verdict.changes)) == ("kept", "autotune", {"num_workers"})
     for watch in (tuned, plain):

@@ -18,7 +18,7 @@ import psutil
 from fakes.images import dark_and_light
 
 from gputrain.engine import launch, record, settings
-from gputrain.engine.events import AnyEvent, ModelReady, RunEnded, Steps
+from gputrain.engine.events import AnyEvent, ModelReady, RunEnded, RunStarted, Steps
 from gputrain.engine.runs import RunDir
 
 PATIENCE = 120.0
@@ -219,8 +219,14 @@ def lost(run: RunDir) -> int:
 
 
 def last_step(run: RunDir) -> int:
-    """The newest step in the record."""
-    return max((event.step for event in record.read(run.events) if isinstance(event, Steps)), default=0)
+    """The newest step in the record since the run was last started: a life before may have come further."""
+    newest = 0
+    for event in record.read(run.events):
+        if isinstance(event, RunStarted):
+            newest = 0
+        elif isinstance(event, Steps):
+            newest = max(newest, event.step)
+    return newest
 
 
 def ending(live: Live) -> RunEnded:

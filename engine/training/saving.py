@@ -30,6 +30,7 @@ class Saver:
         self._reporter = reporter
         self._snapshot = Snapshot() if config.async_checkpoints else None
         self._writer: threading.Thread | None = None
+        self._error: Exception | None = None
         self._saved: Position | None = None
         self.saved_step = 0
         """The step of the newest checkpoint, or try at one, of this run or of the one that it goes on from."""
@@ -57,14 +58,24 @@ class Saver:
             return
         copy = self._snapshot.take(state())
         held = time.perf_counter() - began
-        self._writer = threading.Thread(target=self._write, args=(kind, where, copy, began, held), name="checkpoint")
+        arguments = (kind, where, copy, began, held)
+        self._writer = threading.Thread(target=self._write_beside, args=arguments, name="checkpoint")
         self._writer.start()
 
     def finish(self) -> None:
-        """Wait until the checkpoint that is under way is on disk."""
+        """Wait until the checkpoint that is under way is on disk. Raises what failed but a refusing disk."""
         if self._writer is not None:
             self._writer.join()
             self._writer = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write_beside(self, kind: Kind, where: Position, state: dict[str, Any], began: float, held: float) -> None:
+        try:
+            self._write(kind, where, state, began, held)
+        except Exception as error:  # noqa: BLE001 - raised again on the thread of the training
+            self._error = error
 
     def _write(self, kind: Kind, where: Position, state: dict[str, Any], began: float, held: float | None) -> None:
         """Write and tell. `held`: seconds that training stood still; None: on its own thread, for all of it."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pexpect
 import pytest
@@ -50,6 +51,14 @@ def until(remote: RemoteAttachment, wanted: Callable[[list[AnyEvent]], bool]) ->
         assert time.monotonic() < deadline, (remote.trouble, remote.caught_up, len(found), found[-1:])
         found += remote.read()
     return found
+
+
+def gather(stream: IO[str], lines: list[str], training: threading.Event) -> None:
+    """All lines of `stream`, up to its end; `training` is set by the first that tells of steps."""
+    for line in stream:
+        lines.append(line)
+        if '"type":"steps"' in line:
+            training.set()
 
 
 def written(run: RunDir, count: int) -> RecordWriter:
@@ -282,9 +291,12 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tail:
         assert tail.stdout is not None
         assert tail.stderr is not None
-        for line in tail.stdout:
-            if '"type":"steps"' in line:
-                break
+        lines: list[str] = []
+        training = threading.Event()
+        # Nothing is seen of a cut by a tail that waits for its reader.
+        reader = threading.Thread(target=gather, args=(tail.stdout, lines, training), daemon=True)
+        reader.start()
+        assert training.wait(PATIENCE)
         box.cut()
         assert "no connection, trying again" in tail.stderr.readline()
         remote = attachment.attach(RemoteName("box", run.id[-8:]))
@@ -295,8 +307,8 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
         remote.send(Stop(sender="afar"))
         found += until(remote, lambda _: remote.ended)
         remote.close()
-        lines = tail.stdout.read().splitlines()
-        assert tail.wait() == 3
+        assert tail.wait(PATIENCE) == 3
+        reader.join(PATIENCE)
     taken = next(event for event in found if isinstance(event, CommandTaken))
     assert taken.sender == "afar"
     assert json.loads(lines[-1])["type"] == "summary"

@@ -171,7 +171,9 @@ class Store:
         if not len(written):
             return
         os.fdatasync(self._data)
-        self._rows[written, _STATE] = _DURABLE
+        with self._locked():
+            # Workers go on meanwhile, and may have taken one back.
+            self._rows[written[self._rows[written, _STATE] == _WRITTEN], _STATE] = _DURABLE
         os.fsync(self._table)
 
     def stored(self) -> int:

@@ -10,8 +10,11 @@ from typing import Protocol
 import torch
 
 from gputrain.engine.training.accounting import Meter, Tally
-from gputrain.engine.training.order import Batches, Indices
+from gputrain.engine.training.order import Indices
 from gputrain.engine.training.samples import SampleMaker, Slot, TooManyBadImages
+
+Course = Iterator[tuple[int, Indices]]
+"""The batches of a run of the workers, of one epoch or of several: of each its epoch and its images' indices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Filled:
     """A batch that a worker is done with."""
 
     number: int
+    """Its place in the course, from 0."""
     slot: int
     count: int
     tally: Tally
@@ -36,10 +40,11 @@ class Crew(Protocol):
     kind: str
     workers: int
 
-    def run(self, epoch: int, batches: Batches, start: int) -> Iterator[Filled]:
-        """The filled batches from `start` on, in order; each one's slot is free again when the next is asked for.
+    def run(self, course: Course) -> Iterator[Filled]:
+        """The filled batches in the order of `course`; each one's slot is free again when the next is asked for.
 
-        Closing the iterator stops the workers' present batches and waits until none works any more.
+        Workers go ahead in the course as far as there are slots, whether one is asked for or not. Closing the iterator
+        stops their present batches and waits until none works any more.
         """
         ...
 
@@ -62,6 +67,7 @@ class Work:
 
     epoch: int
     number: int
+    """Its place in the course."""
     slot: int
     indices: Indices
 

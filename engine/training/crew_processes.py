@@ -6,6 +6,7 @@ For data sets whose samples keep the interpreter's lock, and for more workers th
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
@@ -17,8 +18,8 @@ from multiprocessing.process import BaseProcess
 
 from gputrain.engine import preemption
 from gputrain.engine.training import ring, worker_process
-from gputrain.engine.training.crew import Filled, WorkerFailed
-from gputrain.engine.training.order import Batches
+from gputrain.engine.training.crew import Course, Filled, WorkerFailed
+from gputrain.engine.training.order import Indices
 from gputrain.engine.training.ring import RingShape, SharedMemory
 from gputrain.engine.training.samples import SampleMaker, Slot
 from gputrain.engine.training.worker_process import Control, Task
@@ -39,7 +40,7 @@ class _Worker:
 
 
 class ProcessCrew:
-    """Worker processes, started with the first epoch. `persistent`: they stay for the next one."""
+    """Worker processes, started with the first course. `persistent`: they stay for the next one."""
 
     kind = "processes"
 
@@ -69,19 +70,22 @@ class ProcessCrew:
         self._crew: list[_Worker] = []
         self._done: dict[int, Filled] = {}
         self._deaths: list[int] = []
-        """Batches of the present run that a worker was at when it was killed; −1 for one that had none."""
+        """Batches of the present epoch that a worker was at when it was killed; −1 for one that had none."""
+        self._epoch = -1
 
-    def run(self, epoch: int, batches: Batches, start: int) -> Iterator[Filled]:
+    def run(self, course: Course) -> Iterator[Filled]:
         """See `Crew`. Raises WorkerFailed when a worker process dies, and another one in its place would too."""
         self._hire()
-        self._deaths.clear()
+        self._epoch = -1
         run = self._control.begin()
-        todo = iter(range(start, len(batches)))
+        todo = enumerate(course)
         free = list(range(self._shape.slots))
         try:
-            for number in range(start, len(batches)):
-                self._hand_out(run, epoch, batches, todo, free)
+            for number in itertools.count():
+                self._hand_out(run, todo, free)
                 while number not in self._done:
+                    if not any(worker.tasks for worker in self._crew):
+                        return
                     self._receive(None)
                 filled = self._done.pop(number)
                 yield filled
@@ -136,14 +140,17 @@ class ProcessCrew:
             raise WorkerFailed(_obituary(worker)) from None
         return worker
 
-    def _hand_out(self, run: int, epoch: int, batches: Batches, todo: Iterator[int], free: list[int]) -> None:
+    def _hand_out(self, run: int, todo: Iterator[tuple[int, tuple[int, Indices]]], free: list[int]) -> None:
         """Give batches to the workers with the fewest, as long as there are slots."""
         while free:
             worker = min(self._crew, key=lambda w: len(w.tasks))
-            if len(worker.tasks) >= self._prefetch or (number := next(todo, None)) is None:
+            if len(worker.tasks) >= self._prefetch or (planned := next(todo, None)) is None:
                 return
+            number, (epoch, indices) = planned
+            if epoch != self._epoch:
+                self._epoch = epoch
+                self._deaths.clear()
             slot = free.pop()
-            indices = batches.indices(number)
             self._slots[slot].indices.numpy()[: len(indices)] = indices
             self._give(worker, Task(run, epoch, number, slot, len(indices)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 
@@ -9,8 +10,7 @@ import torch
 
 from gputrain.engine.training import crew
 from gputrain.engine.training.accounting import Meter
-from gputrain.engine.training.crew import Filled, Work
-from gputrain.engine.training.order import Batches
+from gputrain.engine.training.crew import Course, Filled, Work
 from gputrain.engine.training.samples import SampleMaker, Slot
 
 
@@ -24,12 +24,12 @@ class InlineCrew:
         self._maker = maker
         self._slots = slots
 
-    def run(self, epoch: int, batches: Batches, start: int) -> Iterator[Filled]:
+    def run(self, course: Course) -> Iterator[Filled]:
         """See `Crew`."""
         meter = Meter()
         try:
-            for number in range(start, len(batches)):
-                work = Work(epoch, number, 0, batches.indices(number))
+            for number, (epoch, indices) in enumerate(course):
+                work = Work(epoch, number, 0, indices)
                 with crew.single_threaded():
                     filled = crew.fill(self._maker, self._slots[0], work, meter, lambda: False)
                 yield filled
@@ -49,7 +49,7 @@ class InlineCrew:
 
 
 class ThreadCrew:
-    """Threads that fill the slots of one ring. They live as long as an epoch: a thread starts in 50 µs."""
+    """Threads that fill the slots of one ring. They live as long as a course: a thread starts in 50 µs."""
 
     kind = "threads"
 
@@ -59,11 +59,11 @@ class ThreadCrew:
         self._slots = slots
         self._board: _Board | None = None
 
-    def run(self, epoch: int, batches: Batches, start: int) -> Iterator[Filled]:
+    def run(self, course: Course) -> Iterator[Filled]:
         """See `Crew`."""
-        board = self._board = _Board(range(start, len(batches)), len(self._slots))
+        board = self._board = _Board(course, len(self._slots))
         threads = [
-            threading.Thread(target=self._work, args=(board, epoch, batches), name=f"loader-{n}", daemon=True)
+            threading.Thread(target=self._work, args=(board,), name=f"loader-{n}", daemon=True)
             for n in range(self.workers)
         ]
         own = torch.get_num_threads()
@@ -73,8 +73,9 @@ class ThreadCrew:
             board.wait_for_crew(self.workers)
             # The workers' limit is their own in OpenMP, but MKL has one for all threads.
             torch.set_num_threads(own)
-            for number in range(start, len(batches)):
-                filled = board.wait_for(number)
+            for number in itertools.count():
+                if (filled := board.wait_for(number)) is None:
+                    return
                 yield filled
                 board.release(filled.slot)
         finally:
@@ -94,9 +95,9 @@ class ThreadCrew:
         return (board.waiting() if board else 0), len(self._slots) - 1
 
     def close(self) -> None:
-        """See `Crew`. The threads ended with their epoch."""
+        """See `Crew`. The threads ended with their course."""
 
-    def _work(self, board: _Board, epoch: int, batches: Batches) -> None:
+    def _work(self, board: _Board) -> None:
         # Otherwise each resize wakes a helper thread that spins: a third slower, at the cost of half a core a worker.
         # Asking first, since torch gives a thread the common number when it is first used there.
         torch.get_num_threads()
@@ -105,20 +106,21 @@ class ThreadCrew:
         meter = Meter()
         try:
             while (work := board.next()) is not None:
-                number, at = work
-                task = Work(epoch, number, at, batches.indices(number))
-                board.finish(crew.fill(self._maker, self._slots[at], task, meter, board.is_cancelled))
+                board.finish(crew.fill(self._maker, self._slots[work.slot], work, meter, board.is_cancelled))
         finally:
             meter.close()
 
 
 class _Board:
-    """Who does what in one epoch: free slots, the next batch to begin, and those that are done."""
+    """Who does what in one course: free slots, the next batch to begin, and those that are done."""
 
-    def __init__(self, numbers: range, slots: int) -> None:
+    def __init__(self, course: Course, slots: int) -> None:
         self._arrived = 0
         self._changed = threading.Condition()
-        self._numbers = iter(numbers)
+        self._course = course
+        self._begun = 0
+        self._over = False
+        """Whether all batches of the course have begun."""
         self._free = list(range(slots))
         self._done: dict[int, Filled] = {}
         self._cancelled = False
@@ -134,26 +136,33 @@ class _Board:
         with self._changed:
             self._changed.wait_for(lambda: self._arrived == workers)
 
-    def next(self) -> tuple[int, int] | None:
-        """The next batch and a free slot, waiting for one; None at the end.
+    def next(self) -> Work | None:
+        """The next batch, for a free slot, waiting for one; None at the end.
 
-        A worker gets the slot first and the number then, so that the lowest unfinished batch always has a slot.
+        A worker gets the slot first and the batch then, so that the lowest unfinished batch always has a slot.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._free or self._cancelled)
-            if self._cancelled or (number := next(self._numbers, None)) is None:
+            self._changed.wait_for(lambda: self._free or self._cancelled or self._over)
+            if self._cancelled or self._over:
                 return None
-            return number, self._free.pop()
+            if (planned := next(self._course, None)) is None:
+                self._over = True
+                self._changed.notify_all()
+                return None
+            epoch, indices = planned
+            self._begun += 1
+            return Work(epoch, self._begun - 1, self._free.pop(), indices)
 
     def finish(self, filled: Filled) -> None:
         with self._changed:
             self._done[filled.number] = filled
             self._changed.notify_all()
 
-    def wait_for(self, number: int) -> Filled:
+    def wait_for(self, number: int) -> Filled | None:
+        """The batch at that place of the course; None after its last."""
         with self._changed:
-            self._changed.wait_for(lambda: number in self._done)
-            return self._done.pop(number)
+            self._changed.wait_for(lambda: number in self._done or (self._over and number >= self._begun))
+            return self._done.pop(number, None)
 
     def release(self, slot: int) -> None:
         with self._changed:

@@ -20,7 +20,7 @@ from gputrain.engine.training.accounting import Tally
 from gputrain.engine.training.augment import View
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.cache import CachedSource, open_cache
-from gputrain.engine.training.crew import Crew, Filled
+from gputrain.engine.training.crew import Course, Crew, Filled
 from gputrain.engine.training.crew_processes import ProcessCrew
 from gputrain.engine.training.crew_threads import InlineCrew, ThreadCrew
 from gputrain.engine.training.images import ImageSet
@@ -63,7 +63,9 @@ def make_loader(
     maker = SampleMaker(images, cache or source_of(images), view(config, train=train), growth, config.seed, max_bad)
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
     shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
-    return Loader(maker, _crew(maker, shape, config, on_death, pin=pin), shape, cache, on_bad, train=train)
+    crew = _crew(maker, shape, config, on_death, pin=pin)
+    ahead = config.epochs if train and data.num_workers and data.persistent_workers else 0
+    return Loader(maker, crew, shape, cache, on_bad, train=train, ahead=ahead)
 
 
 def view(config: RunConfig, *, train: bool) -> View:
@@ -94,7 +96,11 @@ def _crew(
 
 
 class Loader:
-    """A `BatchSource` over a crew of workers. One epoch at a time: asking for the next ends the one before."""
+    """A `BatchSource` over a crew of workers. One epoch at a time: asking for another ends the one before.
+
+    At the end of an epoch the workers go on with the next one while the model is validated and saved, as far as there
+    are slots, so that the next one begins without a wait.
+    """
 
     def __init__(
         self,
@@ -105,7 +111,9 @@ class Loader:
         on_bad: OnBad,
         *,
         train: bool,
+        ahead: int,
     ) -> None:
+        """`ahead`: the number of epochs in whose course workers go from one into the next; 0: they stop at each end."""
         self.note = cache.note if cache else ""
         """What the cache will keep, in a sentence for a person; empty without one."""
         self._images = maker.images
@@ -117,12 +125,16 @@ class Loader:
         self._on_bad = on_bad
         self._batch_size = shape.batch_size // maker.images.group
         self._train = train
+        self._ahead = ahead
         self._tally = Tally()
         self._locks = LockWatch(threads=crew.kind == "threads")
         self._since = time.perf_counter()
         self._bad: dict[int, str] = {}
         self._reported_bad = 0
         self._running: Iterator[Batch] | None = None
+        self._filled: Iterator[Filled] | None = None
+        """What the workers make, from epoch and batch `_next` on."""
+        self._next = (0, 0)
         self._closed = False
 
     def __len__(self) -> int:
@@ -141,24 +153,49 @@ class Loader:
         return self._running
 
     def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        batches = order.batches(
-            len(self._images) // self._images.group,
-            self._batch_size,
-            seed=self._seed,
-            epoch=epoch,
-            shuffle=self._train,
-            drop_last=self._train,
-            group=self._images.group,
-        )
-        run = self._crew.run(epoch, batches, start)
+        if start >= len(self):
+            return
+        filled = self._filled_from(epoch, start)
         try:
-            for filled in run:
-                self._account(filled)
-                yield self._batch(filled, epoch)
+            for number in range(start, len(self)):
+                batch = next(filled)
+                self._account(batch)
+                self._next = (epoch, number + 1) if number + 1 < len(self) else (epoch + 1, 0)
+                yield self._batch(batch, epoch, number)
         finally:
-            _close(run)
+            if self._next != (epoch + 1, 0) or epoch + 1 >= self._ahead:
+                self._stop_filling()
             if self._cache is not None:
                 self._cache.commit()
+
+    def _filled_from(self, epoch: int, start: int) -> Iterator[Filled]:
+        """What the workers make from there on; they may be at it already."""
+        if self._filled is None or self._next != (epoch, start):
+            self._stop_filling()
+            self._next = (epoch, start)
+            self._filled = self._crew.run(self._course(epoch, start))
+        return self._filled
+
+    def _course(self, epoch: int, start: int) -> Course:
+        """What is to be made, from there to the end of the epoch, or of the training."""
+        samples, group = len(self._images) // self._images.group, self._images.group
+        for each in range(epoch, max(epoch + 1, self._ahead)):
+            batches = order.batches(
+                samples,
+                self._batch_size,
+                seed=self._seed,
+                epoch=each,
+                shuffle=self._train,
+                drop_last=self._train,
+                group=group,
+            )
+            for number in range(start if each == epoch else 0, len(batches)):
+                yield each, batches.indices(number)
+
+    def _stop_filling(self) -> None:
+        if self._filled is not None:
+            _close(self._filled)
+            self._filled = None
 
     def queue(self) -> tuple[int, int]:
         """See `BatchSource`."""
@@ -196,6 +233,7 @@ class Loader:
     def close(self) -> None:
         """See `BatchSource`."""
         self._end_epoch()
+        self._stop_filling()
         self._crew.close()
         self._locks.close()
         if self._cache is not None:
@@ -232,14 +270,14 @@ class Loader:
     def _describe(self, index: int, why: str) -> str:
         return f"{plain(self._images.path(index), 300)}: {why}"
 
-    def _batch(self, filled: Filled, epoch: int) -> Batch:
+    def _batch(self, filled: Filled, epoch: int, number: int) -> Batch:
         slot, count = self._crew.slot(filled.slot), filled.count
         return Batch(
             images=slot.sized(self._growth.at(epoch))[:count],
             labels=slot.labels[:count],
             indices=slot.indices[:count],
             epoch=epoch,
-            number=filled.number,
+            number=number,
         )
 
 

@@ -18,6 +18,8 @@ from gputrain.engine.training.loader import AnyLoader
 
 def config(**changes: Any) -> RunConfig:
     values: dict[str, Any] = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 2, "cache": "disk"}
+    # No epoch is begun before it is asked for.
+    values["epochs"] = 1
     return settings.build(values | {"loader": "threads"} | changes)
 
 

@@ -14,13 +14,15 @@ import torch
 from loading import copied, make, without_workers
 from pictures import folder
 
-from gputrain.engine.training import crew, crew_processes, samples
+from gputrain.engine.training import crew, crew_processes, order, samples
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.batches import BatchSource
 from gputrain.engine.training.crew_processes import ProcessCrew
 from gputrain.engine.training.images import ImageSet, image_set, scan
 from gputrain.engine.training.loader import Loader
 from gputrain.engine.training.samples import read_file
+
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,46 @@ def test_a_new_epoch_ends_the_one_before(images: ImageSet, expected: Any) -> Non
     next(old)
     assert copied(source.epoch(3)) == expected
     assert list(old) == []
+
+
+def ahead_of_the_loop(source: BatchSource) -> int:
+    """Batches that are ready although nobody has asked for any of them, once there are some; 0 if there never are."""
+    deadline = time.monotonic() + PATIENCE
+    while source.queue()[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return source.queue()[0]
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_workers_go_on_into_the_next_epoch(images: ImageSet, expected: Any, kind: str) -> None:
+    source = make(images, loader=kind, epochs=5)
+    second = copied(source.epoch(2))
+    assert ahead_of_the_loop(source) > 0
+    assert copied(source.epoch(3)) == expected
+    # Somebody may go elsewhere: what was made ahead is then forgotten.
+    assert copied(source.epoch(2)) == second
+    assert copied(source.epoch(3, start=2)) == expected[2:]
+    source.close()
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_nobody_works_ahead_of_the_last_epoch_or_without_persistent_workers(
+    images: ImageSet, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = set()
+    real = order.batches
+
+    def noted(*arguments: Any, epoch: int, **others: Any) -> order.Batches:
+        made.add(epoch)
+        return real(*arguments, epoch=epoch, **others)
+
+    monkeypatch.setattr(order, "batches", noted)
+    for epochs, persistent in ((2, True), (9, False)):
+        made.clear()
+        source = make(images, loader=kind, epochs=epochs, persistent_workers=persistent)
+        assert len(copied(source.epoch(1))) == 6
+        source.close()
+        assert made == {1}
 
 
 def test_processes_end_with_the_epoch_unless_persistent(images: ImageSet) -> None:

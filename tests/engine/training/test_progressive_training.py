@@ -85,7 +85,9 @@ def test_one_cache_serves_all_sizes(
 ) -> None:
     (tmp_path / "shm").mkdir()
     monkeypatch.setattr(cache, "SHARED_MEMORY", tmp_path / "shm")
-    loader = make_loader(images, config(cache="ram", cache_form=form), train=True, pin=False)
+    # Otherwise the next epoch is begun while this one's last images are made.
+    apart = config(cache="ram", cache_form=form, persistent_workers=False)
+    loader = make_loader(images, apart, train=True, pin=False)
     hits = []
     for epoch in range(3):
         assert {batch.images.shape[2] for batch in loader.epoch(epoch)} == {(16, 24, 32)[epoch]}

@@ -20,11 +20,12 @@ from pathlib import Path
 import harness
 import photos
 import torch
-from driven import driven
+from driven import EPOCHS, driven
 from harness import Contender, Pass, Result
 from torch import nn
 
 from gputrain.engine import settings
+from gputrain.engine.adjust import WORKER_SHARE
 from gputrain.engine.config import RunConfig
 from gputrain.engine.training import model
 from gputrain.engine.training.device_augment import DeviceBatch, Feed, Prepared
@@ -76,11 +77,10 @@ def _config(setting: Setting, **values: object) -> RunConfig:
 
 
 def loader(setting: Setting) -> Pass:
-    """The loader alone: a pass is an epoch."""
-    config = _config(setting)
+    """The loader alone: a pass is as many epochs as a turn of the trainer has."""
+    config = _config(setting, epochs=EPOCHS)
     source = make_loader(scan(str(setting.data), "train"), config, train=True, pin=setting.device == "cuda")
-    epochs = iter(range(1_000_000))
-    return lambda: sum(len(batch.images) for batch in source.epoch(next(epochs)))
+    return lambda: sum(len(batch.images) for epoch in range(EPOCHS) for batch in source.epoch(epoch))
 
 
 def step(setting: Setting) -> Pass:
@@ -89,7 +89,7 @@ def step(setting: Setting) -> Pass:
 
 
 def whole(setting: Setting) -> Pass:
-    """The trainer with the real step and real data: a pass is an epoch."""
+    """The trainer with the real step and real data."""
     return driven(_config(setting), None)
 
 
@@ -225,7 +225,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        "--workers", type=int, default=max(1, int(WORKER_SHARE * cores)), help="default: as a plan, 75 %% of the cores"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--folder", type=Path, help="keep the drawn images here")
     parser.add_argument("--only", nargs="*", default=[], help="keys of the contenders to run")

@@ -50,6 +50,8 @@ def _ours(setting: Setting, **values: str | int) -> Pass:
             "batch_size": setting.batch_size,
             "image_size": setting.size,
             "loader": "threads",
+            # No epoch is begun while others have their turns.
+            "epochs": 1,
             **values,
         }
     )

@@ -69,20 +69,23 @@ FIGURES = (
         "smaps_rollup in /proc, else their resident sets",
     ),
     Figure(
-        "ram", "cached", "Files that the kernel keeps in memory; given back when memory is needed.", "/proc/meminfo"
+        "ram",
+        "cached",
+        "Files that the kernel keeps in memory; given back when memory is needed.",
+        "/proc/meminfo, or the memory.stat of the cgroup whose limit holds",
     ),
     Figure(
         "ram",
         "shm",
         "Memory in /dev/shm, through which worker processes hand over batches; containers often allow 64 MiB.",
-        "the file system's own count",
+        "the file system's own count; under a cgroup's limit no more than that, and what the cgroup shares",
         "room for workers × prefetched batches",
     ),
     Figure(
         "ram",
         "swap",
         "Memory that was moved to disk.",
-        "/proc/meminfo, or the cgroup",
+        "/proc/meminfo, or the cgroup whose limit holds",
         "none: swapping stalls training",
     ),
     Figure(

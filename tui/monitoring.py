@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec import Struct
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyEvent, HardwareSample, Notice, stamp
 from gputrain.engine.monitor.csvlog import CsvLog
+from gputrain.engine.monitor.gpuwatch import OPEN_PATIENCE
 from gputrain.engine.monitor.sampler import Sampler
 from gputrain.engine.text import plain
 
@@ -54,7 +56,8 @@ def watched(pid: int) -> Watched:
 class MonitorSource:
     """Samples of this machine, one each `interval` seconds, until closed or until the watched process has ended.
 
-    Each sample but the first, which has no rates yet, is appended to `log`.
+    Each sample but the first, which has no rates yet, is appended to `log`. The data's disk is that of the current
+    folder.
     """
 
     def __init__(
@@ -63,9 +66,10 @@ class MonitorSource:
         gpus: frozenset[int] | None = None,
         process: Watched | None = None,
         log: CsvLog | None = None,
+        gpu_patience: float = OPEN_PATIENCE,
     ) -> None:
         self._interval, self._process, self._log = interval, process, log
-        self._gpus = gpus
+        self._gpus, self._gpu_patience = gpus, gpu_patience
         self._found: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._seq = 0
@@ -98,7 +102,9 @@ class MonitorSource:
         with contextlib.ExitStack() as stack:
             if self._log is not None:
                 stack.callback(self._log.close)
-            sampler = stack.enter_context(contextlib.closing(Sampler(self._roots, gpus=self._gpus)))
+            sampler = stack.enter_context(
+                contextlib.closing(Sampler(self._roots, Path(), self._gpus, self._gpu_patience))
+            )
             due = time.monotonic()
             while not self._stop.is_set():
                 if self._process is not None and not self._process.alive():

@@ -16,7 +16,15 @@ import msgspec
 
 from gputrain.engine.events.advice import Hint, HintsChanged, Prediction, Tuned
 from gputrain.engine.events.envelope import FORMAT_VERSION, Event
-from gputrain.engine.events.hardware import DiskSample, GpuProcess, GpuSample, HardwareSample, MigSample, ProcessSample
+from gputrain.engine.events.hardware import (
+    DeviceSample,
+    DiskSample,
+    GpuProcess,
+    GpuSample,
+    HardwareSample,
+    MigSample,
+    ProcessSample,
+)
 from gputrain.engine.events.life import (
     CommandTaken,
     DataReady,
@@ -38,6 +46,7 @@ __all__ = [
     "CheckpointSaved",
     "CommandTaken",
     "DataReady",
+    "DeviceSample",
     "DiskSample",
     "EpochEnded",
     "Event",

@@ -20,7 +20,7 @@ class GpuProcess(Struct, frozen=True, omit_defaults=True):
 
 
 class MigSample(Struct, frozen=True, omit_defaults=True):
-    """One MIG instance at one moment. NVML has no utilization for it."""
+    """One MIG instance at one moment. NVML has no utilization for it, GPM on Hopper and newer has activities."""
 
     name: str
     uuid: str = ""
@@ -30,6 +30,11 @@ class MigSample(Struct, frozen=True, omit_defaults=True):
     memory_used: int | None = None
     memory_total: int | None = None
     processes: tuple[GpuProcess, ...] = ()
+    sm_activity: float | None = None
+    """As in `GpuSample`, of the instance's own part of the GPU; so the next three."""
+    sm_occupancy: float | None = None
+    tensor_activity: float | None = None
+    dram_activity: float | None = None
 
 
 class GpuSample(Struct, frozen=True, omit_defaults=True):
@@ -83,6 +88,9 @@ class GpuSample(Struct, frozen=True, omit_defaults=True):
     mig: bool = False
     """The GPU is divided into instances."""
     instances: tuple[MigSample, ...] = ()
+    pcie_generation_max: int | None = None
+    """What this GPU could have in this machine; so the width in lanes."""
+    pcie_width_max: int | None = None
 
 
 class ProcessSample(Struct, frozen=True, omit_defaults=True):
@@ -98,6 +106,26 @@ class ProcessSample(Struct, frozen=True, omit_defaults=True):
     """One letter as in ps: R runs, S sleeps, D waits for a disk, Z has ended."""
     user: str = ""
     """Whose it is, of those that are not the run's."""
+    role: str = ""
+    """What it does in a run: ``supervisor``, ``trainer``, ``worker`` …; empty for any other."""
+
+
+class DeviceSample(Struct, frozen=True, omit_defaults=True):
+    """Traffic of one disk; every figure may be absent."""
+
+    name: str
+    """As in ``/proc/diskstats`` (``nvme0n1``)."""
+    read_rate: float | None = None
+    write_rate: float | None = None
+    read_iops: float | None = None
+    write_iops: float | None = None
+    busy: float | None = None
+    """Share of the time in which it had requests, 0…1."""
+    read_latency: float | None = None
+    """Seconds that a read took, queueing included; None without reads."""
+    write_latency: float | None = None
+    queue: float | None = None
+    """Requests that were in its queue on average."""
 
 
 class DiskSample(Struct, frozen=True, omit_defaults=True):
@@ -120,6 +148,8 @@ class DiskSample(Struct, frozen=True, omit_defaults=True):
     device_write_latency: float | None = None
     device_queue: float | None = None
     """Requests that were in the device's queue on average."""
+    devices: tuple[DeviceSample, ...] = ()
+    """Each disk, the data path's device among them; at most 16, the busiest."""
 
 
 class HardwareSample(Event, frozen=True, tag="hardware"):

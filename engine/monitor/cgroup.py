@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from gputrain.engine.monitor.mounts import Mount, read_mounts
@@ -27,6 +28,11 @@ class Memory(Struct, frozen=True):
     limit: int
     available: int
     """The limit less what is used and couldn't be dropped at once (``inactive_file`` can)."""
+    cached: int | None = None
+    """Of the group that leaves the least: files in memory, anonymous pages in swap, and memory shared by processes
+    (``/dev/shm`` included)."""
+    swap: int | None = None
+    shared: int | None = None
 
 
 class CGroup(Struct, frozen=True, kw_only=True):
@@ -58,7 +64,8 @@ class CGroup(Struct, frozen=True, kw_only=True):
         found = [one for folder in self.memory if (one := _memory(folder)) is not None]
         if not found:
             return None
-        return Memory(min(one.limit for one in found), min(one.available for one in found))
+        tightest = min(found, key=lambda one: one.available)
+        return msgspec.structs.replace(tightest, limit=min(one.limit for one in found))
 
     def throttling(self) -> tuple[int, int] | None:
         """Periods of the quota so far, and those in which it ran out; None without a quota."""
@@ -156,7 +163,18 @@ def _memory(folder: Path) -> Memory | None:
     # v1 counts children only under its "total_" names.
     droppable = counts.get("total_inactive_file", counts.get("inactive_file", 0))
     limit = min(limits)
-    return Memory(limit, max(0, limit - max(0, int(used) - droppable)))
+    return Memory(
+        limit,
+        max(0, limit - max(0, int(used) - droppable)),
+        cached=counts.get("total_cache", counts.get("file")),
+        swap=_swap(folder, counts),
+        shared=counts.get("total_shmem", counts.get("shmem")),
+    )
+
+
+def _swap(folder: Path, counts: dict[str, int]) -> int | None:
+    text = _read(folder / "memory.swap.current")  # v2
+    return int(text) if text.isdigit() else counts.get("total_swap")
 
 
 def _count(ranges: str) -> int:

@@ -1,101 +1,50 @@
-"""Samples as flat rows: ``resources.csv``, and one JSON object a line."""
+"""Samples as a CSV file: ``resources.csv`` of a run, and the monitor's log."""
 
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import io
 import os
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import DiskSample, GpuSample, HardwareSample
+from gputrain.engine.events import HardwareSample
+from gputrain.engine.monitor.rows import Value, flat
 from gputrain.engine.text import plain
 
-Value = float | int | str | None
-
-_LONGEST_HEADER = 1 << 16
+_LONGEST_HEADER = 1 << 18
 
 
-def flat(sample: HardwareSample) -> dict[str, Value]:
-    """The sample as one mapping, column → value, in the columns' order; None is what was not measured.
+class Columns:
+    """The columns of a table of samples. They never move; new ones (a GPU that answers late) come last."""
 
-    The names end in the unit. GPU columns are prefixed by the GPU's number (``gpu0_power_w``).
-    """
-    row: dict[str, Value] = {
-        "time_utc": dt.datetime.fromtimestamp(sample.wall, dt.UTC).isoformat(timespec="milliseconds"),
-        "time_unix_s": round(sample.wall, 3),
-        "interval_s": sample.interval,
-        "cpu_percent": sample.cpu_percent,
-        "usable_cores": sample.usable_cores,
-        "run_cpu_cores": sample.run_cpu,
-        "foreign_cpu_cores": sample.foreign_cpu,
-        "steal_cpu_cores": sample.cpu_steal,
-        "cpu_throttled_share": sample.throttled_share,
-        "cpu_frequency_mhz": sample.cpu_frequency,
-        "cpu_temperature_c": sample.cpu_temperature,
-        "load_1m": sample.load_1m,
-        "ram_total_bytes": sample.ram_total,
-        "ram_available_bytes": sample.ram_available,
-        "ram_cached_bytes": sample.ram_cached,
-        "swap_used_bytes": sample.swap_used,
-        "shm_used_bytes": sample.shm_used,
-        "run_rss_bytes": sample.run_rss,
-        "run_pss_bytes": sample.run_pss,
-        "run_read_bytes_per_s": sample.run_read_rate,
-        "run_cache_hit_share": sample.run_cache_hit,
-        **_disk(sample),
-        "net_rx_bytes_per_s": sample.net_rx,
-        "net_tx_bytes_per_s": sample.net_tx,
-        "psi_cpu_share": sample.psi_cpu,
-        "psi_io_share": sample.psi_io,
-        "psi_memory_share": sample.psi_memory,
-        "psi_memory_full_share": sample.psi_memory_full,
-        "gpu_error": sample.gpu_error or None,
-    }
-    for gpu in sample.gpus:
-        row |= {f"gpu{gpu.index}_{name}": value for name, value in _gpu(gpu).items()}
-    return row
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names = list(names)
+
+    def grow(self, row: Mapping[str, Value]) -> int:
+        """Take in the columns of `row` that are new; how many these are."""
+        known = set(self.names)
+        new = [name for name in row if name not in known]
+        self.names += new
+        return len(new)
+
+    @property
+    def header(self) -> str:
+        """The first line."""
+        return csv_line(self.names)
+
+    def line(self, row: Mapping[str, Value]) -> str:
+        """A row's line; empty cells for what it does not have."""
+        return csv_line(["" if row.get(name) is None else f"{row[name]}" for name in self.names])
 
 
-def _disk(sample: HardwareSample) -> dict[str, Value]:
-    disk = sample.disk or DiskSample()
-    return {
-        "disk_read_bytes_per_s": disk.read_rate,
-        "disk_write_bytes_per_s": disk.write_rate,
-        "disk_read_per_s": disk.read_iops,
-        "disk_write_per_s": disk.write_iops,
-        "data_device": disk.device or None,
-        "data_device_read_bytes_per_s": disk.device_read_rate,
-        "data_device_write_bytes_per_s": disk.device_write_rate,
-        "data_device_busy_share": disk.device_busy,
-        "data_device_read_latency_s": disk.device_read_latency,
-        "data_device_queue": disk.device_queue,
-    }
-
-
-def _gpu(gpu: GpuSample) -> dict[str, Value]:
-    return {
-        "util_percent": gpu.utilization,
-        "memory_util_percent": gpu.memory_utilization,
-        "memory_used_bytes": gpu.memory_used,
-        "memory_total_bytes": gpu.memory_total,
-        "power_w": gpu.power,
-        "power_limit_w": gpu.power_limit,
-        "temperature_c": gpu.temperature,
-        "fan_percent": gpu.fan,
-        "sm_clock_mhz": gpu.sm_clock,
-        "memory_clock_mhz": gpu.memory_clock,
-        "pcie_rx_bytes_per_s": gpu.pcie_rx,
-        "pcie_tx_bytes_per_s": gpu.pcie_tx,
-        "nvlink_rx_bytes_per_s": gpu.nvlink_rx,
-        "nvlink_tx_bytes_per_s": gpu.nvlink_tx,
-        "sm_activity_share": gpu.sm_activity,
-        "tensor_activity_share": gpu.tensor_activity,
-        "dram_activity_share": gpu.dram_activity,
-        "throttle": " + ".join(gpu.throttle) or None,
-        "error": gpu.error or None,
-    }
+def csv_line(cells: Sequence[str]) -> str:
+    """The cells, with the line break."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 class CsvLog:
@@ -105,31 +54,60 @@ class CsvLog:
         """Raises BadInput if `path` can't be written, or holds something else."""
         self._path = path
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._handle = _open(path)
         except OSError as error:
             raise BadInput(f"{path}: {error.strerror}; name a file that can be written") from None
         try:
-            self._columns, self._torn = _existing(self._handle, path)
+            names, self._torn = _existing(self._handle, path)
         except BadInput:
             os.close(self._handle)
             raise
+        self._columns = Columns(names)
 
     def append(self, sample: HardwareSample) -> None:
-        """Write one row; the first row of a new file decides how many GPUs have columns. Raises OSError."""
+        """Write one row. Columns that the file does not have yet are added to all of it first. Raises OSError."""
         row = flat(sample)
-        lines = [[""]] if self._torn else []
+        lines = "\n" if self._torn else ""
+        empty, new = not self._columns.names, self._columns.grow(row)
+        if new:
+            lines = "" if not empty and self._widen(new) else lines + self._columns.header
         self._torn = False
-        if not self._columns:
-            self._columns = list(row)
-            lines.append(self._columns)
-        lines.append([_cell(row.get(column)) for column in self._columns])
-        os.write(self._handle, "".join(_line(cells) for cells in lines).encode())
+        os.write(self._handle, (lines + self._columns.line(row)).encode())
 
     def close(self) -> None:
         """Close the file; idempotent."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+    def _widen(self, new: int) -> bool:
+        """Give the file the longer header, and `new` empty cells to each row; whether that could be done.
+
+        It can't in a pipe or a folder that is not ours: the new header then stands between the rows.
+        """
+        if not stat.S_ISREG(os.fstat(self._handle).st_mode):
+            return False
+        path = Path(os.path.realpath(self._path))
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with aside.open("xb") as wider, path.open("rb") as old:
+                os.fchmod(wider.fileno(), os.fstat(self._handle).st_mode & 0o777)
+                old.readline()
+                wider.write(self._columns.header.encode())
+                for line in old:  # no cell holds a line break
+                    wider.write(line.rstrip(b"\n") + b"," * new + b"\n" if line != b"\n" else line)
+            handle = _open(aside)
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            return False
+        os.close(self._handle)
+        self._handle = handle
+        return True
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def _existing(handle: int, path: Path) -> tuple[list[str], bool]:
@@ -142,15 +120,3 @@ def _existing(handle: int, path: Path) -> tuple[list[str], bool]:
     if columns[:1] != ["time_utc"]:
         raise BadInput(f"{path}: holds something else ('{plain(first, 40)}'); name another file")
     return columns, os.pread(handle, 1, size - 1) != b"\n"
-
-
-def _cell(value: Value) -> str:
-    return "" if value is None else f"{value}"
-
-
-def _line(cells: list[str]) -> str:
-    if cells == [""]:
-        return "\n"
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()

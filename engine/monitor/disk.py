@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
 
 from msgspec import Struct
 
-from gputrain.engine.events import DiskSample
+from gputrain.engine.events import DeviceSample, DiskSample
 from gputrain.engine.monitor.mounts import Mount, read_mounts
 from gputrain.engine.monitor.procfile import ProcFile
 from gputrain.engine.text import plain
 
 _SECTOR = 512
 """Bytes of a sector in ``/proc/diskstats``, whatever the device's own are (Documentation/admin-guide/iostats.rst)."""
+
+MOST_DEVICES = 16
+"""Disks that a sample tells one by one."""
 
 
 class DataPlace(Struct, frozen=True):
@@ -114,15 +118,18 @@ class Disks:
             if name in before[1] and (self._is_disk(name) or (place is not None and name == place.device))
         }
         total = [one for name, one in changes.items() if self._is_disk(name)]
-        device = changes.get(place.device) if place is not None and place.block else None
-        return _sample(named, total, device, seconds)
+        data = place.device if place is not None and place.block else ""
+        names = sorted(changes, key=lambda name: (name != data, name))
+        devices = tuple(_device(name, changes[name], seconds) for name in names[:MOST_DEVICES])
+        return _sample(named, total, devices, data, seconds)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _find(self, path: Path, proc: Path) -> None:
-        self._place = find_place(path, proc, self._sys)
+        with contextlib.suppress(OSError):  # the current folder was removed
+            self._place = find_place(path, proc, self._sys)
 
     def _is_disk(self, name: str) -> bool:
         """Whether traffic of `name` is counted on no other device: not a partition, mapping, array or loop."""
@@ -148,23 +155,40 @@ def _less(now: Counters, before: Counters) -> Counters:
     return Counters(*(max(0, getattr(now, f) - getattr(before, f)) for f in Counters.__struct_fields__))
 
 
-def _sample(named: DiskSample, total: list[Counters], device: Counters | None, seconds: float) -> DiskSample:
-    shown = {
-        "read_rate": round(sum(one.read_sectors for one in total) * _SECTOR / seconds),
-        "write_rate": round(sum(one.write_sectors for one in total) * _SECTOR / seconds),
-        "read_iops": round(sum(one.reads for one in total) / seconds, 1),
-        "write_iops": round(sum(one.writes for one in total) / seconds, 1),
-    }
-    figures = shown if total else {}
-    if device is not None:
-        figures |= {
-            "device_read_rate": round(device.read_sectors * _SECTOR / seconds),
-            "device_write_rate": round(device.write_sectors * _SECTOR / seconds),
-            "device_busy": round(min(1.0, device.busy_time / 1000 / seconds), 4),
-            "device_queue": round(device.queue_time / 1000 / seconds, 3),
+def _device(name: str, change: Counters, seconds: float) -> DeviceSample:
+    return DeviceSample(
+        name=plain(name, 40),
+        read_rate=round(change.read_sectors * _SECTOR / seconds),
+        write_rate=round(change.write_sectors * _SECTOR / seconds),
+        read_iops=round(change.reads / seconds, 1),
+        write_iops=round(change.writes / seconds, 1),
+        busy=round(min(1.0, change.busy_time / 1000 / seconds), 4),
+        queue=round(change.queue_time / 1000 / seconds, 3),
+        read_latency=round(change.read_time / change.reads / 1000, 6) if change.reads else None,
+        write_latency=round(change.write_time / change.writes / 1000, 6) if change.writes else None,
+    )
+
+
+def _sample(
+    named: DiskSample, total: list[Counters], devices: tuple[DeviceSample, ...], data: str, seconds: float
+) -> DiskSample:
+    """`devices` has the one called `data` first, if it is there."""
+    figures: dict[str, float | None] = {}
+    if total:
+        figures = {
+            "read_rate": round(sum(one.read_sectors for one in total) * _SECTOR / seconds),
+            "write_rate": round(sum(one.write_sectors for one in total) * _SECTOR / seconds),
+            "read_iops": round(sum(one.reads for one in total) / seconds, 1),
+            "write_iops": round(sum(one.writes for one in total) / seconds, 1),
         }
-        if device.reads:
-            figures["device_read_latency"] = round(device.read_time / device.reads / 1000, 6)
-        if device.writes:
-            figures["device_write_latency"] = round(device.write_time / device.writes / 1000, 6)
-    return DiskSample(device=named.device, filesystem=named.filesystem, **figures)
+    if devices and data == devices[0].name:
+        one = devices[0]
+        figures |= {
+            "device_read_rate": one.read_rate,
+            "device_write_rate": one.write_rate,
+            "device_busy": one.busy,
+            "device_queue": one.queue,
+            "device_read_latency": one.read_latency,
+            "device_write_latency": one.write_latency,
+        }
+    return DiskSample(device=named.device, filesystem=named.filesystem, devices=devices, **figures)

@@ -17,17 +17,19 @@ _RATES = {20: "pcie_tx", 21: "pcie_rx", 60: "nvlink_rx", 61: "nvlink_tx"}
 
 
 class Gpm:
-    """The counters of one GPU."""
+    """The counters of one GPU, or of one MIG instance, which has no rates."""
 
-    def __init__(self, nvml: Nvml, handle: Any) -> None:
+    def __init__(self, nvml: Nvml, handle: Any, instance: int | None = None) -> None:
+        """`instance`: the GPU instance's id; `handle` is then its parent's."""
         self._nvml = nvml
         self._handle = handle
+        self._instance = instance
         api = nvml.api
         self._samples = [api.nvmlGpmSampleAlloc(), api.nvmlGpmSampleAlloc()]
         self._taken = False
         self._wanted = api.c_nvmlGpmMetricsGet_t()
         self._wanted.version = api.NVML_GPM_METRICS_GET_VERSION
-        self._ids = [*_SHARES, *_RATES]
+        self._ids = [*_SHARES, *(_RATES if instance is None else ())]
         self._wanted.numMetrics = len(self._ids)
         for number, metric in enumerate(self._ids):
             self._wanted.metrics[number].metricId = metric
@@ -36,7 +38,7 @@ class Gpm:
         """Means since the call before; nothing the first time. Raises NvmlError for a GPU in trouble."""
         api, nvml = self._nvml.api, self._nvml
         before, now = self._samples
-        if nvml.optional(api.nvmlGpmSampleGet, self._handle, now) is None:
+        if self._take(now) is None:
             self._taken = False
             return {}
         self._samples.reverse()
@@ -54,13 +56,19 @@ class Gpm:
                 found[(_SHARES | _RATES)[metric]] = round(answer.value * scale, 4 if metric in _SHARES else 0)
         return found
 
+    def _take(self, into: Any) -> Any:
+        api, nvml = self._nvml.api, self._nvml
+        if self._instance is None:
+            return nvml.optional(api.nvmlGpmSampleGet, self._handle, into)
+        return nvml.optional(api.nvmlGpmMigSampleGet, self._handle, self._instance, into)
+
     def close(self) -> None:
         """Free the samples. Raises NvmlError if NVML is gone, and they with it."""
         for sample in self._samples:
             self._nvml.must(self._nvml.api.nvmlGpmSampleFree, sample)
 
 
-def open_gpm(nvml: Nvml, handle: Any) -> Gpm | None:
-    """The counters of a GPU, None where it has none."""
+def open_gpm(nvml: Nvml, handle: Any, instance: int | None = None) -> Gpm | None:
+    """The counters of a GPU or of an instance of it, None where it has none."""
     support = nvml.optional(nvml.api.nvmlGpmQueryDeviceSupport, handle)
-    return Gpm(nvml, handle) if support is not None and support.isSupportedDevice else None
+    return Gpm(nvml, handle, instance) if support is not None and support.isSupportedDevice else None

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from gputrain.engine.events import GpuProcess, GpuSample, MigSample
-from gputrain.engine.monitor.gpm import open_gpm
+from gputrain.engine.monitor.gpm import Gpm, open_gpm
 from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError
 
 MOST_PROCESSES = 64
@@ -58,9 +58,12 @@ class GpuReader:
             ),
             sm_clock_max=self._figure(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_SM),
             memory_clock_max=self._figure(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_MEM),
+            pcie_generation_max=self._figure(api.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+            pcie_width_max=self._figure(api.nvmlDeviceGetMaxPcieLinkWidth, handle),
         )
-        # A divided GPU has no counters of its own.
+        # A divided GPU has no counters of its own, but its instances have.
         self._gpm = None if device.mig_mode else open_gpm(nvml, handle)
+        self._instances = [(one, self._counters_of(one)) for one in device.instances]
         self._answered = False
         self._pcie: dict[str, float] = {}
         self._links: tuple[float, int, int] | None = None
@@ -89,7 +92,7 @@ class GpuReader:
             **self._pcie,
             **(self._gpm.read() if self._gpm else {}),
             "processes": self._processes(self._device.handle),
-            "instances": tuple(self._instance(one) for one in self._device.instances),
+            "instances": tuple(self._instance(one, gpm) for one, gpm in self._instances),
         }
         static = self._static
         fixed = {name: getattr(static, name) for name in static.__struct_fields__ if name not in figures}
@@ -97,9 +100,10 @@ class GpuReader:
 
     def close(self) -> None:
         """Give NVML's memory back."""
-        if self._gpm:
+        for gpm in (self._gpm, *(gpm for _, gpm in self._instances)):
             with contextlib.suppress(NvmlError):  # NVML is gone, and its memory with it
-                self._gpm.close()
+                if gpm:
+                    gpm.close()
 
     def _figure(self, call: Any, *arguments: Any) -> Any:
         return self._nvml.optional(call, *arguments)
@@ -204,7 +208,12 @@ class GpuReader:
         largest = sorted(found.items(), key=lambda item: -(item[1] or 0))
         return tuple(GpuProcess(pid=pid, memory=memory) for pid, memory in largest[:MOST_PROCESSES])
 
-    def _instance(self, device: Device) -> MigSample:
+    def _counters_of(self, instance: Device) -> Gpm | None:
+        if instance.gpu_instance is None:
+            return None
+        return open_gpm(self._nvml, self._device.handle, instance.gpu_instance)
+
+    def _instance(self, device: Device, gpm: Gpm | None) -> MigSample:
         return MigSample(
             name=device.name,
             uuid=device.uuid,
@@ -214,6 +223,7 @@ class GpuReader:
             memory_used=self._memory_used(device.handle),
             memory_total=device.memory,
             processes=self._processes(device.handle),
+            **(gpm.read() if gpm else {}),
         )
 
 

@@ -15,7 +15,7 @@ from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable, vi
 PATIENCE = 0.25
 """Seconds that a sample waits for the GPUs' answers; what comes later goes into the next sample."""
 OPEN_PATIENCE = 2.0
-"""The same for the first sample, as the driver may have to wake the GPUs."""
+"""The same for the first sample, where a person or a run waits for it."""
 SILENT_AFTER = 2.0
 """Seconds without an answer after which a GPU is said to be silent and its last figures are dropped."""
 REOPEN_AFTER = 60.0
@@ -24,6 +24,12 @@ PCIE_EVERY = 5.0
 """Seconds between two measurements of a GPU's PCIe traffic, where one blocks for 20 ms; one GPU at a time."""
 
 NOT_YET = "NVML has not answered yet"
+_SILENT = "NVML gives no answer"
+
+
+def pending(error: str) -> bool:
+    """Whether `error` says that NVML may still answer."""
+    return error == NOT_YET or error.startswith(_SILENT)
 
 
 class _Worker:
@@ -89,9 +95,11 @@ class _Worker:
 class GpuWatch:
     """Reads all GPUs on request; `read` and `close` are called on one thread and never hang."""
 
-    def __init__(self, only: frozenset[int] | None = None) -> None:
-        """`only` has the numbers of the GPUs to read; None: all."""
+    def __init__(self, only: frozenset[int] | None = None, patience: float = OPEN_PATIENCE) -> None:
+        """`only` has the numbers of the GPUs to read; None: all. `patience`: seconds that the first `read` waits for
+        the driver, which may have to wake the GPUs."""
         self._only = only
+        self._patience = patience
         self._changed = threading.Condition()
         self._workers: list[_Worker] = []
         self._unreadable: list[GpuSample] = []
@@ -100,20 +108,17 @@ class GpuWatch:
         self._opening_since: float | None = None
         self._tried_at = float("-inf")
         self._healthy_at = time.monotonic()
-        self._first = True
 
     def read(self) -> tuple[tuple[GpuSample, ...], str]:
         """A sample of each GPU, and why there are none."""
         self._open_if_due()
         with self._changed:
-            opened = self._changed.wait_for(
-                lambda: self._opening_since is None, OPEN_PATIENCE if self._first else PATIENCE
-            )
-            self._first = False
+            opened = self._changed.wait_for(lambda: self._opening_since is None, self._patience)
+            self._patience = PATIENCE
             now = time.monotonic()
             if not opened and self._opening_since is not None:
                 silent = now - self._opening_since
-                return (), f"NVML gives no answer for {silent:.0f} s" if silent >= SILENT_AFTER else NOT_YET
+                return (), f"{_SILENT} for {silent:.0f} s" if silent >= SILENT_AFTER else NOT_YET
             idle = [worker for worker in self._workers if worker.asked_at is None]
             turn = self._pcie_turn(idle, now)
             for worker in idle:

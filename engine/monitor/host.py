@@ -176,22 +176,28 @@ class Ram:
         self._file = ProcFile(proc / "meminfo")
 
     def read(self) -> MemoryFigures:
-        """The host's figures, or the tighter cgroup limit and what is left under it."""
+        """The host's figures; under a tighter cgroup limit, that and the group's own."""
         found: dict[bytes, int] = {}
         for line in self._file.read().splitlines():
             name, _, rest = line.partition(b":")
             found[name] = int(rest.split()[0]) * 1024
         total, available = found.get(b"MemTotal"), found.get(b"MemAvailable", found.get(b"MemFree"))
-        limited = self._cgroup.memory_now()
-        if limited is not None and total is not None and available is not None:
-            total, available = min(total, limited.limit), min(available, limited.available)
-        shm_total, shm_used = shm()
+        cached = found.get(b"Cached")
         swap = found[b"SwapTotal"] - found[b"SwapFree"] if b"SwapTotal" in found else None
+        shm_total, shm_used = shm()
+        limited = self._cgroup.memory_now()
+        if limited is not None and total is not None and available is not None and limited.limit < total:
+            total, available = limited.limit, min(available, limited.available)
+            # What lies in /dev/shm counts against the limit. The host's own may be seen in it, and hold others' files.
+            shm_total = min(shm_total, limited.limit)
+            shm_used = min(shm_used, limited.shared if limited.shared is not None else shm_total)
+            # Files and swap are the group's; a kernel that does not tell them leaves them unknown.
+            cached, swap = limited.cached, limited.swap
         return MemoryFigures(
             total=total,
             available=available,
             used=total - available if total is not None and available is not None else None,
-            cached=found.get(b"Cached"),
+            cached=cached,
             swap=swap,
             shm_used=shm_used if shm_total else None,
             shm_total=shm_total or None,

@@ -12,7 +12,7 @@ import msgspec
 from gputrain.engine.events import GpuSample, HardwareSample
 from gputrain.engine.monitor.cgroup import find_cgroup
 from gputrain.engine.monitor.disk import Disks
-from gputrain.engine.monitor.gpuwatch import GpuWatch
+from gputrain.engine.monitor.gpuwatch import OPEN_PATIENCE, GpuWatch
 from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
 from gputrain.engine.monitor.pressure import Pressure
 from gputrain.engine.monitor.processes import Owners, ProcessTree, TreeFigures
@@ -31,13 +31,15 @@ class Sampler:
         run_pids: Callable[[], Iterable[int]] = tuple,
         data_path: Path | None = None,
         gpus: frozenset[int] | None = None,
+        gpu_patience: float = OPEN_PATIENCE,
     ) -> None:
         """`run_pids` gives the roots of the run's process tree, `data_path` is where its data lies.
 
-        `gpus` has NVML's numbers of the GPUs to read; None: all.
+        `gpus` has NVML's numbers of the GPUs to read; None: all. The first sample waits `gpu_patience` seconds for the
+        driver.
         """
         cgroup = find_cgroup()
-        self._gpus = GpuWatch(gpus)
+        self._gpus = GpuWatch(gpus, gpu_patience)
         self._cpu = Cpu(cgroup)
         self._clocks = Clocks()
         self._ram = Ram(cgroup)

@@ -39,10 +39,13 @@ def test_json_lines_have_the_drivers_figures(nvml_stand_in: NvmlStandIn) -> None
     assert len(rows) == 2
     for row in rows:
         assert row["interval_s"] > 0
-        assert row["gpu0_util_percent"] == 71
-        assert row["gpu0_memory_used_bytes"] == 12 * GIB
-        assert (row["gpu1_power_w"], row["gpu1_throttle"]) == (150.25, "power cap")
+        first, second = row["gpus"]
+        assert (first["name"], first["util_percent"]) == ("NVIDIA GeForce RTX 3090", 71)
+        assert first["memory_used_bytes"] == 12 * GIB
+        assert (second["power_w"], second["throttle"]) == (150.25, ["power cap"])
+        assert row["gpu_power_w"] == 280.5 + 150.25
         assert row["run_cpu_cores"] is None
+        assert len(row["per_core_percent"]) == len(os.sched_getaffinity(0))
 
 
 def test_csv_rows_by_default_and_only_the_gpus_asked_for(nvml_stand_in: NvmlStandIn) -> None:
@@ -52,7 +55,18 @@ def test_csv_rows_by_default_and_only_the_gpus_asked_for(nvml_stand_in: NvmlStan
     rows = list(csv.DictReader(done.stdout.splitlines()))
     assert len(rows) == 3
     assert {name.split("_")[0] for name in rows[0] if name.startswith("gpu")} == {"gpu", "gpu2"}
+    assert rows[0]["gpu2_uuid"].startswith("GPU-00000002")
     assert float(rows[0]["ram_total_bytes"]) > GIB
+
+
+def test_rows_wait_for_a_driver_that_wakes_its_gpus(nvml_stand_in: NvmlStandIn, tmp_path: Path) -> None:
+    nvml_stand_in.gpus(1)
+    nvml_stand_in.set({"delay.nvmlInitWithFlags": 2.5})
+    log = tmp_path / "resources.csv"
+    done = monitor(nvml_stand_in, "--gpu", "0", "--log", str(log), "--plain", "-n", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in (done.stdout, log.read_text()):
+        assert next(csv.DictReader(text.splitlines()))["gpu0_power_w"] == "280.5"
 
 
 def test_a_gpu_that_is_not_there_is_bad_input(nvml_stand_in: NvmlStandIn) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import signal
 import sys
 import threading
@@ -16,11 +14,16 @@ import msgspec
 
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.events import HardwareSample, Notice
-from gputrain.engine.monitor.csvlog import CsvLog, flat
+from gputrain.engine.monitor.csvlog import Columns, CsvLog
+from gputrain.engine.monitor.gpuwatch import OPEN_PATIENCE, pending
+from gputrain.engine.monitor.rows import flat, whole
 from gputrain.engine.text import plain
 from gputrain.tui import opening
 from gputrain.tui.commands.output import has_screen
 from gputrain.tui.monitoring import MonitorSource, watched
+
+_GPU_PATIENCE = 15.0
+"""Seconds that rows wait for a driver that has to wake its GPUs: a log should have their columns from the start."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,9 +31,11 @@ def run(options: argparse.Namespace) -> int:
     process = watched(options.pid) if options.pid is not None else None
     log = CsvLog(Path(options.log)) if options.log else None
     gpus = frozenset(options.gpu) if options.gpu else None
-    source = MonitorSource(options.interval, gpus, process, log)
+    on_screen = has_screen(options)
+    patience = OPEN_PATIENCE if on_screen else _GPU_PATIENCE
+    source = MonitorSource(options.interval, gpus, process, log, patience)
     try:
-        if has_screen(options):
+        if on_screen:
             about = f"every {options.interval:g} s" + (f", to {plain(options.log, 80)}" if options.log else "")
             return _screen(source, process.title if process else "", about, options.low_bandwidth)
         return _lines(source, options)
@@ -74,32 +79,27 @@ def _lines(source: MonitorSource, options: argparse.Namespace) -> int:
 
 def _check_gpus(sample: HardwareSample, asked: list[int] | None) -> None:
     missing = sorted(set(asked or ()) - {gpu.index for gpu in sample.gpus})
-    if missing:
+    if missing and pending(sample.gpu_error):
+        print(f"gputrain-tui: {plain(sample.gpu_error, 200)}; GPU {missing[0]} is told when it does", file=sys.stderr)
+    elif missing:
         why = sample.gpu_error or f"the driver has no GPU {missing[0]}"
         raise BadInput(f"--gpu {missing[0]}: {plain(why, 200)}; see: gputrain-tui monitor -n 1")
 
 
 def _printer(options: argparse.Namespace) -> Callable[[HardwareSample], None]:
     if options.json:
-        return lambda sample: print(msgspec.json.encode(flat(sample)).decode(), flush=True)
+        return lambda sample: print(msgspec.json.encode(whole(sample)).decode(), flush=True)
     if options.log and not options.plain:
         return lambda _sample: None
-    columns: list[str] = []
+    columns = Columns()
 
     def show(sample: HardwareSample) -> None:
         row = flat(sample)
-        if not columns:
-            columns.extend(row)
-            print(_csv(columns), flush=True)
-        print(_csv(["" if row.get(name) is None else str(row[name]) for name in columns]), flush=True)
+        # What was printed can't be widened: a new header stands where columns are added.
+        header = columns.header if columns.grow(row) else ""
+        print(header + columns.line(row), end="", flush=True)
 
     return show
-
-
-def _csv(cells: list[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
 
 
 @contextmanager

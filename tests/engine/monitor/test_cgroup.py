@@ -67,7 +67,8 @@ def test_v2_takes_the_tightest_limit_up_the_path(tree: Tree) -> None:
             "memory.max": 16 * GIB,
             "memory.high": 12 * GIB,
             "memory.current": 8 * GIB,
-            "memory.stat": f"anon {5 * GIB}\ninactive_file {3 * GIB}\nactive_file 7",
+            "memory.swap.current": GIB // 2,
+            "memory.stat": f"anon {5 * GIB}\nfile {4 * GIB}\nshmem {GIB}\ninactive_file {3 * GIB}\nactive_file 7",
         },
     )
     tree.files("/sys/fs/cgroup/slurm/job 7/step", {"cpu.max": "max 100000", "cpuset.cpus.effective": "0-3,8,10-11"})
@@ -76,7 +77,7 @@ def test_v2_takes_the_tightest_limit_up_the_path(tree: Tree) -> None:
     assert found.quota() == 2.5
     assert found.cpus() == 7
     # 12 GiB, of which 8 are used, of those 3 could be dropped.
-    assert found.memory_now() == Memory(limit=12 * GIB, available=7 * GIB)
+    assert found.memory_now() == Memory(limit=12 * GIB, available=7 * GIB, cached=4 * GIB, swap=GIB // 2, shared=GIB)
     assert found.throttling() == (200, 50)
     assert found.cpu_seconds() == 5.0
 
@@ -110,7 +111,7 @@ def test_v1_has_a_mount_for_each_controller(tree: Tree) -> None:
         {
             "memory.limit_in_bytes": 4 * GIB,
             "memory.usage_in_bytes": 3 * GIB,
-            "memory.stat": f"inactive_file 0\ntotal_inactive_file {GIB}",
+            "memory.stat": f"inactive_file 0\ncache 1\ntotal_inactive_file {GIB}\ntotal_cache {2 * GIB}\ntotal_swap 7",
         },
     )
     tree.files("/sys/fs/cgroup/memory", {"memory.limit_in_bytes": UNLIMITED_V1, "memory.usage_in_bytes": 9 * GIB})
@@ -118,7 +119,7 @@ def test_v1_has_a_mount_for_each_controller(tree: Tree) -> None:
     assert found.version == "v1"
     assert found.quota() == 0.5
     assert found.cpus() == 1
-    assert found.memory_now() == Memory(limit=4 * GIB, available=2 * GIB)
+    assert found.memory_now() == Memory(limit=4 * GIB, available=2 * GIB, cached=2 * GIB, swap=7)
     assert found.throttling() == (10, 4)
     assert found.cpu_seconds() == 2.5
 
@@ -189,7 +190,7 @@ while time.monotonic() < end:
     pass
 sample = sampler.sample()
 print(machine.usable_cores, machine.memory_limit, machine.memory_available, sample.cpu_percent, sample.throttled_share,
-      sample.ram_total, sample.ram_available)
+      sample.ram_total, sample.ram_available, sample.ram_cached, sample.shm_total)
 """
 
 
@@ -214,7 +215,10 @@ def test_a_real_quota_of_a_tenth_of_a_core() -> None:
 def test_a_real_memory_limit() -> None:
     with real_group("memory") as folder:
         (folder / "memory.limit_in_bytes").write_text(str(1 << 30))
-        _, limit, available, _, _, total, left = inside(folder)
+        _, limit, available, _, _, total, left, cached, shm = inside(folder)
     assert int(limit) == int(total) == 1 << 30
     assert 0 < int(available) < 1 << 30
     assert 0 < int(left) < 1 << 30
+    # The group's own, not the host's.
+    assert int(cached) < 1 << 30
+    assert int(shm) <= 1 << 30

@@ -73,6 +73,29 @@ def test_rates_of_all_disks_and_of_the_data_s_own(kernel: Kernel, tmp_path: Path
     assert (second.device_busy, second.device_queue) == (0.25, 0.5)
     assert second.device_read_latency == 0.004
     assert second.device_write_latency is None
+    (told,) = second.devices
+    assert (told.name, told.read_iops, told.write_iops, told.busy) == ("sda", 50.0, 0.0, 0.25)
+    disks.close()
+
+
+def test_each_disk_is_told_and_the_data_s_own_first(kernel: Kernel, tmp_path: Path) -> None:
+    for name in ("sdb", "sdc"):
+        (kernel.sys / "block" / name / "device").mkdir(parents=True)
+    kernel.holds(tmp_path, "dm-0")
+    names = ("sda", "sda1", "sdb", "sdc", "dm-0")
+    kernel.disks("".join(counters(name) for name in names))
+    disks = Disks(tmp_path, kernel.proc, kernel.sys)
+    settled(disks, 10.0)
+    kernel.disks("".join(counters(name, reads=10 * number) for number, name in enumerate(names)))
+    sample = disks.read(11.0)
+    assert sample is not None
+    assert [(one.name, one.read_iops) for one in sample.devices] == [
+        ("dm-0", 40.0),
+        ("sda", 0.0),
+        ("sdb", 20.0),
+        ("sdc", 30.0),
+    ]
+    assert sample.read_iops == 50.0
     disks.close()
 
 

@@ -82,7 +82,7 @@ def test_all_figures_of_one_gpu_reach_the_sample_in_our_units(nvml_stand_in: Nvm
     assert (gpu.temperature, gpu.temperature_slowdown, gpu.fan) == (67.0, 95.0, 55.0)
     assert (gpu.sm_clock, gpu.sm_clock_max) == (1695, 2100)
     assert (gpu.memory_clock, gpu.memory_clock_max) == (9501, 9751)
-    assert (gpu.pcie_generation, gpu.pcie_width) == (4, 16)
+    assert (gpu.pcie_generation, gpu.pcie_width) == (gpu.pcie_generation_max, gpu.pcie_width_max) == (4, 16)
     assert (gpu.pcie_rx, gpu.pcie_tx) == (1.2e9, 3e8)
     assert (gpu.encoder, gpu.decoder) == (0.0, 3.0)
     assert (gpu.throttle, gpu.error, gpu.cuda_index) == ((), "", 0)
@@ -266,6 +266,18 @@ def test_a_divided_gpu_has_instances_and_no_utilization(nvml_stand_in: NvmlStand
     assert [one.gpu_instance for one in second.instances] == [7, 8]
     (process,) = second.instances[1].processes
     assert process.memory == 1 << 20
+
+
+def test_instances_have_activities_where_the_gpu_counts_them(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+    nvml_stand_in.gpus(1)
+    nvml_stand_in.mig(0, instances=2)
+    nvml_stand_in.set({"gpu0.gpm": 1, "gpu0.mig1.gpm2": 61.5, "gpu0.mig1.gpm5": 23, "gpu0.mig1.gpm20": 9})
+    gpu = only(probe.until("s.gpus[0].instances[1].sm_activity is not None"))
+    first, second = gpu.instances
+    assert (first.sm_activity, first.tensor_activity) == (None, None)
+    assert (second.sm_activity, second.tensor_activity, second.dram_activity) == (0.615, 0.23, None)
+    assert gpu.pcie_tx is None
+    assert gpu.sm_activity is None
 
 
 def test_processes_are_named_and_the_largest_come_first(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:

@@ -65,10 +65,21 @@ def test_memory_agrees_with_psutil() -> None:
 
 
 def test_memory_under_a_group_s_limit(tmp_path: Path) -> None:
-    for name, content in (("memory.max", "1000000000"), ("memory.current", "950000000"), ("memory.stat", "")):
+    files = {
+        "memory.max": "1000000",
+        "memory.current": "950000",
+        "memory.stat": "file 300\nshmem 0\n",
+        "memory.swap.current": "200",
+    }
+    for name, content in files.items():
         (tmp_path / name).write_text(content)
     figures = Ram(CGroup(version="v2", memory=(tmp_path,))).read()
-    assert (figures.total, figures.available, figures.used) == (1_000_000_000, 50_000_000, 950_000_000)
+    assert (figures.total, figures.available, figures.used) == (1_000_000, 50_000, 950_000)
+    # Files, swap and shared memory are the group's, not the host's.
+    assert (figures.cached, figures.swap) == (300, 200)
+    if figures.shm_total is not None:
+        assert figures.shm_total <= 1_000_000
+        assert figures.shm_used == 0
 
 
 def test_a_memory_file_that_is_not_there_leaves_none(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ RTX_3090: Figures = {
     "throttle": 0,
     "pcie_generation": 4,
     "pcie_width": 16,
+    "pcie_generation_max": 4,
+    "pcie_width_max": 16,
     "pcie_rx": 1_200_000,
     "pcie_tx": 300_000,
     "encoder": 0,

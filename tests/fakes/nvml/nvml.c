@@ -440,7 +440,7 @@ Return nvmlDeviceGetFieldValues(Device *device, int count, FieldValue *values) {
 /* GPM: "gpm2 = 61.5" is metric 2; samples have no content of their own. */
 
 typedef struct { Uint version, supported; } GpmSupport;
-typedef struct { Device *device; } GpmSample;
+typedef struct { Device *device; } GpmSample; /* of an instance: the device of its GPU instance's id */
 typedef struct { char *names[3]; } GpmInfo;
 typedef struct { Uint metric; Return code; double value; GpmInfo info; } GpmMetric;
 typedef struct { Uint version, count; GpmSample *first, *second; GpmMetric metrics[]; } GpmMetrics;
@@ -467,6 +467,20 @@ Return nvmlGpmSampleGet(Device *device, GpmSample *sample) {
     BEGIN(device);
     sample->device = device;
     return OK;
+}
+
+Return nvmlGpmMigSampleGet(Device *parent, Uint instance, GpmSample *sample) {
+    int mig;
+    BEGIN(parent);
+    for (mig = 0; mig < MAX_MIG; mig++) {
+        Device *device = device_of(parent->gpu, mig);
+        double found;
+        if (number(&found, "%sgpu_instance", device->prefix) && (Uint)found == instance) {
+            sample->device = device;
+            return OK;
+        }
+    }
+    return NOT_FOUND;
 }
 
 Return nvmlGpmMetricsGet(GpmMetrics *wanted) {

@@ -14,7 +14,7 @@ from gputrain.engine.errors import BadInput
 from gputrain.engine.events import HardwareSample
 from gputrain.engine.files import cache_home
 from gputrain.engine.monitor.csvlog import CsvLog
-from gputrain.engine.monitor.sampler import Sampler
+from gputrain.engine.monitor.sampler import Sampler, next_due
 
 
 class Sampling:
@@ -41,7 +41,7 @@ class Sampling:
             due = time.monotonic()
             while not self._stop.is_set():
                 take(sampler.sample())
-                due = max(due + self._interval, time.monotonic())
+                due = next_due(due, self._interval)
                 self._stop.wait(due - time.monotonic())
 
     def add_to_table(self, sample: HardwareSample) -> str:

@@ -16,7 +16,7 @@ from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyEvent, HardwareSample, Notice, stamp
 from gputrain.engine.monitor.csvlog import CsvLog
 from gputrain.engine.monitor.gpuwatch import OPEN_PATIENCE
-from gputrain.engine.monitor.sampler import Sampler
+from gputrain.engine.monitor.sampler import Sampler, next_due
 from gputrain.engine.text import plain
 
 
@@ -111,7 +111,7 @@ class MonitorSource:
                     self._found.put(None)
                     return
                 self._take(sampler.sample())
-                due = max(due + self._interval, time.monotonic())
+                due = next_due(due, self._interval)
                 self._stop.wait(due - time.monotonic())
 
     def _roots(self) -> tuple[int, ...]:

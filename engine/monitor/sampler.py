@@ -19,6 +19,13 @@ from gputrain.engine.monitor.processes import Owners, ProcessTree, TreeFigures
 from gputrain.engine.monitor.strangers import Strangers
 
 
+def next_due(due: float, interval: float) -> float:
+    """When the sample after the one that was due at `due` is to be taken; after one that took long, a whole interval
+    later: rates over some milliseconds tell nothing."""
+    now = time.monotonic()
+    return due + interval if due + interval > now else now + interval
+
+
 class Sampler:
     """Reads all sensors; `sample` and `close` are called on one thread.
 

@@ -39,6 +39,51 @@ FIGURES = (
         "nobody",
     ),
     Figure(
+        "gpu",
+        "activity",
+        "Shares of the time in which the multiprocessors (SM), the tensor cores and the memory (DRAM) were at work, "
+        "and of the threads they could hold (occupancy). Utilization above says only that some kernel ran.",
+        "NVML's performance monitoring (GPM), Hopper and newer",
+        "tensor cores busy in mixed precision: they are what makes it fast",
+    ),
+    Figure(
+        "gpu",
+        "memory clock, busy",
+        "The clock of the GPU's memory and the highest it can have, the share of the time in which memory was read or "
+        "written, and its own temperature.",
+        "NVML",
+    ),
+    Figure(
+        "gpu",
+        "slows at",
+        "The temperature at which this card lowers its clock; its heat is amber from 10 °C below, and HOT from there.",
+        "NVML",
+    ),
+    Figure(
+        "gpu",
+        "link",
+        "Generation and lanes of the PCIe link, and NVLink's traffic. Told where it is less than this machine could "
+        "give: the generation only under load, as idle GPUs lower it.",
+        "NVML",
+        "all lanes; else the card sits badly, or shares its slot",
+    ),
+    Figure(
+        "gpu",
+        "ECC",
+        "Memory errors since the driver was loaded: corrected ones cost nothing, uncorrected ones spoil figures or end "
+        "the run.",
+        "NVML",
+        "0 uncorrected; else have the card looked at",
+    ),
+    Figure("gpu", "video", "Use of the video encoder and decoder.", "NVML", "0 %, unless the data is video"),
+    Figure(
+        "gpu",
+        "MIG",
+        "The instances of a divided GPU, each with its memory, activity and number in CUDA. NVML has no utilization "
+        "for them.",
+        "NVML; activities by GPM, Hopper and newer",
+    ),
+    Figure(
         "cpu", "cores", "How busy each usable core is; the busiest of neighbours where they don't fit.", "/proc/stat"
     ),
     Figure(
@@ -62,6 +107,14 @@ FIGURES = (
         "the cgroup's nr_throttled",
         "0 %; else fewer workers, or a larger quota",
     ),
+    Figure(
+        "cpu",
+        "stolen",
+        "Cores that the hypervisor gave to other virtual machines while this one wanted them.",
+        "/proc/stat",
+        "nothing",
+    ),
+    Figure("cpu", "GHz, °C", "Mean clock of the usable cores and the CPU's temperature.", "cpufreq and hwmon in /sys"),
     Figure(
         "ram",
         "this run",
@@ -94,7 +147,29 @@ FIGURES = (
         "Requests a second. Many small ones (one file an image) slow a disk down more than many bytes do.",
         "/proc/diskstats",
     ),
-    Figure("disk", "data on", "The disk that the run's data lies on.", "the data folder's file system"),
+    Figure(
+        "disk",
+        "data on",
+        "The disk that the run's data lies on; in the monitor, that of the current folder.",
+        "the folder's file system",
+    ),
+    Figure(
+        "disk",
+        "queue, take",
+        "Requests that waited for the data's disk on average, and how long one read and one write took.",
+        "/proc/diskstats",
+        "reads below 1 ms on an SSD, below 15 ms on a hard disk",
+    ),
+    Figure(
+        "disk",
+        "this run reads",
+        "What its processes read from files, and the share that no disk was needed for.",
+        "/proc/PID/io",
+        "100 % from the cache once all data was read",
+    ),
+    Figure(
+        "disk", "single disks", "Each disk's use, read (↓) and written (↑), where there are several.", "/proc/diskstats"
+    ),
     Figure(
         "disk", "net", "Traffic of all network interfaces but loopback; data on NFS comes this way.", "/proc/net/dev"
     ),

@@ -133,6 +133,11 @@ def celsius(value: float | None) -> str:
     return MISSING if value is None else f"{value:.0f} °C"
 
 
+def milliseconds(seconds: float | None) -> str:
+    """``0.42 ms``, ``3.7 ms``, ``1 184 ms``."""
+    return MISSING if seconds is None else f"{rate(seconds * 1000)} ms"
+
+
 def energy(joules: float | None) -> str:
     """``1.24 kWh``; below a hundredth in ``Wh``."""
     if joules is None:

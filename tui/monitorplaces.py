@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from gputrain.tui.arrangement import SMALLEST, Place, Row, stack
 
+_LIST = 10
+"""Rows that the list of processes keeps before GPUs get room for details."""
+
 
 def arrange_monitor(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str, Place]:
     """Places of the panels by name; empty if the window is too small. `full` has the whole body to itself."""
@@ -21,12 +24,14 @@ def arrange_monitor(width: int, height: int, gpus: int = 0, full: str = "") -> d
 
 
 def _wide(width: int, body: int, gpus: int) -> list[Row]:
-    # A block of four rows for each GPU if these leave the machine and the list its place; else a line each.
+    # A block of four rows for each GPU if these leave the machine and the list its place, with its details and the
+    # history where there is room; else a line each.
     blocks = 2 + 4 * gpus
     machine = 13 if body >= 40 else 9
     most = body - machine - 5
     wanted = (blocks if blocks <= most else 2 + gpus) if gpus else 4
-    gpu = min(most, wanted + (6 if gpus and wanted + 6 <= most else 0))
+    more = (6 if gpus and wanted + 6 <= most else 0) + (4 * gpus if wanted + 4 * gpus + 6 <= most - _LIST else 0)
+    gpu = min(most, wanted + more)
     rest = body - gpu - machine
     return [
         (gpu, [("gpu", 1)]),

@@ -8,7 +8,9 @@ from drawing import roles, text, view
 from msgspec.structs import replace
 
 from gputrain.engine.events import GpuProcess, GpuSample, HardwareSample, MigSample
+from gputrain.engine.units import GIB
 from gputrain.tui import lines
+from gputrain.tui.gpustate import alarms, temperature_level
 from gputrain.tui.widgets.gpus import draw_gpus, gpu_line
 
 
@@ -70,10 +72,98 @@ def test_a_figure_that_a_gpu_does_not_tell_is_missing_and_not_zero() -> None:
 
 
 def test_mig_has_no_utilization_and_says_so() -> None:
-    gpu = GpuSample(index=0, name="A100", mig=True, instances=(MigSample(name="1g.5gb"), MigSample(name="2g.10gb")))
-    drawn = text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
-    assert "MIG 1g.5gb, 2g.10gb: NVML has no utilization for instances" in drawn
+    instances = (MigSample(name="A100 MIG 1g.5gb", memory_used=GIB, memory_total=5 * GIB), MigSample(name="2g.10gb"))
+    gpu = GpuSample(index=0, name="A100", mig=True, instances=instances)
+    drawn = text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 4))
+    assert "MIG 2 instances, utilization unknown  1g.5gb 1/5 GiB  2g.10gb –" in drawn
     assert "MIG" in text([gpu_line(gpu, 80)])
+
+
+def test_instances_have_rows_where_there_is_room() -> None:
+    process = GpuProcess(pid=2, user="eve")
+    busy = MigSample(name="1g.10gb", memory_used=GIB, memory_total=10 * GIB, sm_activity=0.61, processes=(process,))
+    gpu = GpuSample(index=0, mig=True, instances=(busy, MigSample(name="2g.20gb", cuda_index=0)))
+    drawn = text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 100, 7))
+    assert "utilization unknown" not in drawn
+    assert "also used by eve" in drawn
+    row = next(row for row in drawn.splitlines() if row.startswith("  .0 1g.10gb"))
+    assert "1/10 GiB" in row
+    assert "SM 61 %" in row
+    assert "CUDA 0" in next(row for row in drawn.splitlines() if row.startswith("  .1 2g.20gb"))
+
+
+TROUBLED = GpuSample(
+    index=0,
+    name="NVIDIA H100",
+    utilization=98.0,
+    temperature=88.0,
+    temperature_slowdown=87.0,
+    memory_clock=2619,
+    memory_temperature=79.0,
+    ecc_corrected=7,
+    ecc_uncorrected=3,
+    pcie_generation=1,
+    pcie_width=4,
+    pcie_generation_max=5,
+    pcie_width_max=16,
+    nvlink_rx=20e9,
+    nvlink_tx=21e9,
+    sm_activity=0.61,
+    sm_occupancy=0.4,
+    tensor_activity=0.23,
+    dram_activity=0.44,
+    encoder=1.0,
+    decoder=2.0,
+)
+
+
+def test_what_is_wrong_is_said_in_words_before_all_else() -> None:
+    sample = HardwareSample(interval=1, gpus=(replace(TROUBLED, throttle=("power cap",)),))
+    first = draw_gpus(view(sample), 120, 4)
+    for wrong, role in (("HOT", "bad"), ("3 uncorrected ECC errors", "bad"), ("PCIe ×4 of ×16", "warn")):
+        assert roles([first[0]], wrong) == {role}
+    folded = gpu_line(TROUBLED, 80)
+    assert roles([folded], "HOT ECC 3") == {"bad"}
+
+
+def test_everything_sampled_is_shown_where_there_is_room() -> None:
+    drawn = text(draw_gpus(view(HardwareSample(interval=1, gpus=(TROUBLED,))), 120, 8))
+    for figure in (
+        "SM 61 %  tensor 23 %  DRAM 44 %  occupancy 40 %",
+        "memory 2 619 MHz",
+        "memory at 79 °C",
+        "slows at 87 °C",
+        "link PCIe 1 ×4 of 5 ×16",
+        "NVLink ↓ 20.0 GB/s ↑ 21.0 GB/s",
+        "ECC 3 uncorrected, 7 corrected",
+        "encoder 1 %  decoder 2 %",
+    ):
+        assert figure in drawn
+
+
+def test_an_idle_gpu_s_slow_link_is_rest_and_no_alarm() -> None:
+    resting = replace(TROUBLED, utilization=2.0, pcie_width=16, temperature=40.0, ecc_uncorrected=0)
+    assert alarms(resting) == []
+    assert [alarm.short for alarm in alarms(replace(resting, utilization=90.0))] == ["PCIe 1"]
+    assert alarms(scripted.gpu(0, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("temperature", "slows", "level"),
+    [
+        (88, 95, "warn"),
+        (84, 95, "plain"),
+        (95, 95, "bad"),
+        (88, 87, "bad"),
+        (80, 87, "warn"),
+        (84, None, "warn"),
+        (91, None, "bad"),
+        (None, 95, "plain"),
+    ],
+)
+def test_heat_is_judged_by_the_card_s_own_threshold(temperature: float | None, slows: float | None, level: str) -> None:
+    gpu = GpuSample(index=0, temperature=temperature, temperature_slowdown=slows)
+    assert temperature_level(gpu) == level
 
 
 @pytest.mark.parametrize(
@@ -90,6 +180,7 @@ def test_somebody_else_on_the_gpu_is_named() -> None:
     mine, foreign = GpuProcess(pid=1, ours=True), GpuProcess(pid=2, user="eve", memory=1)
     gpu = replace(scripted.gpu(0, 1), processes=(mine, foreign))
     assert "also used by eve" in text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
+    assert "also eve" in text([gpu_line(gpu, 80)])
 
 
 @pytest.mark.parametrize("columns", [40, 48, 72, 109, 110, 149, 150, 196])

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import scripted
-from drawing import text, view
+from drawing import roles, text, view
 from msgspec.structs import replace
 
 from gputrain.engine.events import (
     AnyEvent,
+    DeviceSample,
+    DiskSample,
     GpuProcess,
     GpuSample,
     HardwareSample,
@@ -28,11 +30,12 @@ from gputrain.tui import lines
 from gputrain.tui.keys import KEYS, MONITOR_KEYS
 from gputrain.tui.lines import Line
 from gputrain.tui.widgets.compact import draw_compact
+from gputrain.tui.widgets.disks import draw_disk
 from gputrain.tui.widgets.gpus import draw_gpus
 from gputrain.tui.widgets.hints import draw_hints
 from gputrain.tui.widgets.keybar import draw_keys
 from gputrain.tui.widgets.log import entry_line, matching
-from gputrain.tui.widgets.machine import cores_strip, draw_cpu, draw_disk, draw_ram
+from gputrain.tui.widgets.machine import cores_strip, draw_cpu, draw_ram
 from gputrain.tui.widgets.panel import View
 from gputrain.tui.widgets.pipeline import bottleneck, draw_pipeline
 from gputrain.tui.widgets.run import draw_run
@@ -88,6 +91,36 @@ def test_a_machine_without_sensors_shows_no_zero() -> None:
         drawn = text(draw(bare, 60, 8))
         assert "0 %" not in drawn
         assert "0 MiB" not in drawn
+
+
+def test_the_disks_tell_waits_the_run_s_reads_and_each_disk() -> None:
+    disk = DiskSample(
+        read_rate=3e6,
+        device="sda",
+        device_queue=0.5,
+        device_read_latency=0.00042,
+        device_write_latency=0.0037,
+        devices=(
+            DeviceSample(name="sda", busy=0.5, read_rate=2e6, write_rate=0, read_iops=12.0, write_iops=3.0),
+            DeviceSample(name="sdb", busy=0.1, read_rate=1e6, write_rate=0),
+        ),
+    )
+    sample = HardwareSample(interval=1.0, disk=disk, run_read_rate=210e6, run_cache_hit=0.93)
+    drawn = text(draw_disk(view(sample), 60, 20))
+    for figure in ("queue 0.50  reads take 0.42 ms  writes 3.7 ms", "this run reads 210 MB/s  93 % from the cache"):
+        assert figure in drawn
+    assert "15 IO/s" in next(row for row in drawn.splitlines() if row.startswith("sda"))
+    assert "sdb" in drawn
+    few = draw_disk(view(sample), 60, 6)
+    assert len(few) <= 6
+    assert "sdb" not in text(few)
+
+
+def test_the_processor_tells_its_heat_and_what_is_stolen() -> None:
+    drawn = draw_cpu(view(HardwareSample(interval=1.0, cpu_temperature=71.0, cpu_steal=0.31, load_1m=1.0)), 60, 8)
+    assert "71 °C" in text(drawn)
+    assert roles(drawn, "stolen 0.31 cores") == {"warn"}
+    assert "stolen" not in text(draw_cpu(view(HardwareSample(interval=1.0, cpu_steal=0.01)), 60, 8))
 
 
 @pytest.mark.parametrize("count", [1, 16, 64, 224])

@@ -21,10 +21,11 @@ from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.widgets.compact import CompactPanel, MachinePanel
 from gputrain.tui.widgets.curves import LossPanel, MetricPanel, ThroughputPanel
+from gputrain.tui.widgets.disks import DiskPanel
 from gputrain.tui.widgets.gpus import GpuPanel
 from gputrain.tui.widgets.hints import HintsPanel
 from gputrain.tui.widgets.log import LogPanel
-from gputrain.tui.widgets.machine import CpuPanel, DiskPanel, RamPanel
+from gputrain.tui.widgets.machine import CpuPanel, RamPanel
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.pipeline import PipelinePanel
 from gputrain.tui.widgets.run import RunPanel

@@ -16,8 +16,9 @@ from gputrain.tui.reader import FRAME_SECONDS
 from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.source import EventSource
 from gputrain.tui.widgets.compact import MachinePanel
+from gputrain.tui.widgets.disks import DiskPanel
 from gputrain.tui.widgets.gpus import GpuPanel
-from gputrain.tui.widgets.machine import CpuPanel, DiskPanel, RamPanel
+from gputrain.tui.widgets.machine import CpuPanel, RamPanel
 from gputrain.tui.widgets.monitorstatus import MonitorStatusPanel
 from gputrain.tui.widgets.panel import Panel
 from gputrain.tui.widgets.processes import ProcessesPanel

@@ -6,14 +6,18 @@ from gputrain.engine.events import GpuSample
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
 from gputrain.tui import metrics
-from gputrain.tui.lines import Line, Span, bar, fit, line, pad, right, spread, width, wrap
+from gputrain.tui.gpustate import alarms, temperature_level, used_by
+from gputrain.tui.lines import Line, Span, bar, fit, groups, line, pad, right, spread, width, wrap
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
 from gputrain.tui.widgets.curves import trend
+from gputrain.tui.widgets.gpudetails import details, instance_name
 from gputrain.tui.widgets.panel import Panel, View
 
 _BLOCK = 4
 """Rows of a GPU's block."""
+_TREND = 5
+"""Rows that are kept for the history where there are as many, before details get any."""
 
 
 def role(key: str, value: float | None) -> Role:
@@ -51,14 +55,14 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
     if gpu.error:
         return (*start, (unreadable(gpu), "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
     used, full = gpu.utilization, vram_percent(gpu)
-    lowered = throttle(gpu)
+    state = _state(gpu)
     start = (*start, (pad(plain(gpu.name, 60), 24) + " ", "dim")) if columns >= 150 else start
     tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
-    tail += [(right(words.celsius(gpu.temperature), 6), role("temperature", gpu.temperature)), (" ", "text")]
+    tail += [(right(words.celsius(gpu.temperature), 6), _heat(gpu)), (" ", "text")]
     if columns >= 72:
-        tail.append((pad(lowered[0] if lowered else "", 14), lowered[1] if lowered else "dim"))
-    elif lowered is not None and lowered[1] != "dim":
-        tail.append(("SLOWED", lowered[1]))
+        tail.append((pad(state[0], 14), state[1]))
+    elif state[1] in ("warn", "bad"):
+        tail.append((pad(state[0] if alarms(gpu) else "SLOWED", 8 if columns >= 48 else 6), state[1]))
     if columns >= 110:
         tail += _rates(gpu, columns >= 150)
     # NVML has no utilization for a GPU that is divided into instances.
@@ -76,6 +80,22 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
         ("  ", "text"),
         *tail,
     )
+
+
+def _heat(gpu: GpuSample) -> Role:
+    level = temperature_level(gpu)
+    return "bright" if level == "plain" else level
+
+
+def _state(gpu: GpuSample) -> Span:
+    """What a line tells of the GPU's state: what is wrong, else why its clock is lowered, else who else is on it."""
+    wrong, lowered = alarms(gpu), throttle(gpu)
+    if wrong and (wrong[0].level == "bad" or lowered is None or lowered[1] != "bad"):
+        return " ".join(alarm.short for alarm in wrong), wrong[0].level
+    others = used_by(gpu)
+    if others and (lowered is None or lowered[1] == "dim"):
+        return f"also {others}", "warn"
+    return lowered or ("", "dim")
 
 
 def _rates(gpu: GpuSample, wide: bool) -> list[Span]:
@@ -98,20 +118,32 @@ def gpu_block(gpu: GpuSample, columns: int) -> list[Line]:
     if gpu.error:
         return [name, line((f"  {unreadable(gpu)}", "bad"))]
     lowered = throttle(gpu)
-    state: Line = ((f"clock lowered by: {lowered[0]}", lowered[1]),) if lowered else ()
+    told = [line((alarm.words, alarm.level)) for alarm in alarms(gpu)]
+    if lowered:
+        told.append(line((f"clock lowered by: {lowered[0]}", lowered[1])))
+    state = groups(columns - width(name) - 1, *told)
     full = vram_percent(gpu)
     used = _meter("util", gpu.utilization, words.percent(gpu.utilization), role("gpu", gpu.utilization), columns)
     return [
         spread(name, state, columns),
-        _instances(gpu) if gpu.mig else used,
+        _instances(gpu, columns) if gpu.mig else used,
         _meter("VRAM", full, words.of_size(gpu.memory_used, gpu.memory_total), role("vram", full), columns),
         _rest(gpu, columns),
     ]
 
 
-def _instances(gpu: GpuSample) -> Line:
-    named = ", ".join(plain(instance.name, 40) for instance in gpu.instances) or "no instances"
-    return line(("  MIG ", "dim"), f"{named}: NVML has no utilization for instances")
+def _instances(gpu: GpuSample, columns: int) -> Line:
+    """All instances in a row; a divided GPU has no utilization of its own."""
+    count = len(gpu.instances)
+    told = f"{count} {'instance' if count == 1 else 'instances'}" if count else "no instances"
+    # NVML has none; Hopper and newer count activities instead.
+    without = "" if any(one.sm_activity is not None for one in gpu.instances) or not count else ", utilization unknown"
+    start = line(("  MIG ", "dim"), f"{told}{without}")
+    named = [
+        line((f"{instance_name(one)} ", "dim"), words.of_size(one.memory_used, one.memory_total))
+        for one in gpu.instances
+    ]
+    return groups(columns, start, *named)
 
 
 def _meter(label: str, percent: float | None, value: str, value_role: Role, columns: int) -> Line:
@@ -126,7 +158,7 @@ def _rest(gpu: GpuSample, columns: int) -> Line:
     if gpu.power is not None:
         spans.append((f"{gpu.power:.0f}{limit} W  ", "text"))
     if gpu.temperature is not None:
-        spans.append((f"{words.celsius(gpu.temperature)}  ", role("temperature", gpu.temperature)))
+        spans.append((f"{words.celsius(gpu.temperature)}  ", _heat(gpu)))
     if gpu.fan is not None:
         spans.append((f"fan {words.percent(gpu.fan)}  ", "dim"))
     if gpu.sm_clock is not None:
@@ -134,10 +166,9 @@ def _rest(gpu: GpuSample, columns: int) -> Line:
         spans.append((f"SM {words.whole(gpu.sm_clock)}{fastest} MHz  ", "dim"))
     if gpu.pcie_rx is not None or gpu.pcie_tx is not None:
         spans.append((f"PCIe ↓ {words.byte_rate(gpu.pcie_rx)} ↑ {words.byte_rate(gpu.pcie_tx)}", "dim"))
-    foreign = [process for process in gpu.processes if not process.ours and not process.hidden]
-    if foreign:
-        who = plain(foreign[0].user or str(foreign[0].pid), 20)
-        spans.insert(1, (f"also used by {who}" + (f" +{len(foreign) - 1}  " if len(foreign) > 1 else "  "), "warn"))
+    others = used_by(gpu)
+    if others:
+        spans.insert(1, (f"also used by {others}  ", "warn"))
     while len(spans) > 1 and width(spans) > columns:
         spans.pop()
     return tuple(spans)
@@ -150,8 +181,10 @@ def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
         return [line(("no sample of the machine yet", "dim"))]
     if not sample.gpus:
         return [line((row, "text")) for row in wrap(absent(view.now), columns, rows)]
-    if len(sample.gpus) * _BLOCK <= rows:
-        drawn = [row for gpu in sample.gpus for row in gpu_block(gpu, columns)]
+    spare = rows - len(sample.gpus) * _BLOCK
+    if spare >= 0:
+        each = (spare - _TREND if spare >= _TREND else spare) // len(sample.gpus)
+        drawn = [row for gpu in sample.gpus for row in (*gpu_block(gpu, columns), *details(gpu, columns)[:each])]
     else:
         shown = sample.gpus if len(sample.gpus) <= rows else sample.gpus[: rows - 1]
         drawn = [fit(gpu_line(gpu, columns), columns) for gpu in shown]

@@ -1,4 +1,4 @@
-"""The machine beside its GPUs: CPU, memory and disk, each with its history where there is room."""
+"""The machine's CPU and memory, each with its history where there is room."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gputrain.engine.events import HardwareSample
 from gputrain.engine.text import plain
 from gputrain.engine.units import GIB
 from gputrain.tui import format as words
-from gputrain.tui import metrics, readings
+from gputrain.tui import readings
 from gputrain.tui.lines import Line, bar, groups, line, pad, right
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
@@ -15,7 +15,9 @@ from gputrain.tui.widgets.gpus import role
 from gputrain.tui.widgets.panel import Panel, View
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_NOTHING: list[Line] = [line(("no sample of the machine yet", "dim"))]
+_STOLEN = 0.05
+"""Cores given to other virtual machines below which nothing is said."""
+NOTHING: list[Line] = [line(("no sample of the machine yet", "dim"))]
 
 
 def meter(label: str, key: str, percent: float | None, value: str, columns: int) -> Line:
@@ -44,7 +46,7 @@ def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
     """Use of the usable cores: in all, each, ours and others'."""
     sample = view.now.hardware
     if sample is None:
-        return _NOTHING
+        return NOTHING
     drawn = [meter("use", "cpu", sample.cpu_percent, words.percent(sample.cpu_percent), columns)]
     if sample.per_core:
         drawn.append((("cores ", "dim"), *cores_strip(sample.per_core, columns - 6)))
@@ -53,6 +55,8 @@ def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
     if sample.throttled_share:
         part = line((f"throttled {words.share(sample.throttled_share)}", "warn"))
         drawn.append(groups(columns, part, line(("of the cgroup's periods", "dim"))))
+    if (sample.cpu_steal or 0) >= _STOLEN:
+        drawn.append(line((f"stolen {words.rate(sample.cpu_steal)} cores", "warn")))
     return [*drawn[:rows], *trend(view, "cpu", columns, rows - len(drawn))]
 
 
@@ -73,6 +77,7 @@ def _load(sample: HardwareSample, columns: int) -> Line:
         columns,
         line(("load ", "dim"), words.rate(sample.load_1m)),
         line((clock, "dim")) if clock else (),
+        line((words.celsius(sample.cpu_temperature), "dim")) if sample.cpu_temperature is not None else (),
         line(("pressure ", "dim"), words.share(sample.psi_cpu)) if sample.psi_cpu is not None else (),
     )
 
@@ -102,7 +107,7 @@ def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
     """Memory that is taken, by whom, and what else lies in it."""
     sample = view.now.hardware
     if sample is None:
-        return _NOTHING
+        return NOTHING
     taken = None
     if sample.ram_total is not None and sample.ram_available is not None:
         taken = sample.ram_total - sample.ram_available
@@ -143,49 +148,3 @@ class RamPanel(Panel):
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """Meter, owners, history."""
         return draw_ram(view, columns, rows)
-
-
-def draw_disk(view: View, columns: int, rows: int) -> list[Line]:
-    """Traffic of the disks, and how busy the data's one is."""
-    sample = view.now.hardware
-    if sample is None:
-        return _NOTHING
-    disk = sample.disk
-    if disk is None:
-        return [line(("disks cannot be read here", "dim"))]
-    drawn = [
-        _traffic("read ", disk.read_rate, disk.read_iops, columns),
-        _traffic("write", disk.write_rate, disk.write_iops, columns),
-    ]
-    if disk.device:
-        busy = metrics.level("device_busy", disk.device_busy)
-        spans: Line = (("busy ", "dim"), (words.share(disk.device_busy), "text" if busy == "plain" else busy))
-        drawn.append(groups(columns, spans, line((f"data on {plain(disk.device, 20)}", "dim"))))
-    if sample.psi_io is not None:
-        level = metrics.level("psi_io", sample.psi_io)
-        drawn.append(line(("pressure ", "dim"), (words.share(sample.psi_io), "text" if level == "plain" else level)))
-    if sample.net_rx is not None:
-        drawn.append(line((f"net ↓ {words.byte_rate(sample.net_rx)} ↑ {words.byte_rate(sample.net_tx)}", "dim")))
-    return [*drawn[:rows], *trend(view, "disk_read", columns, rows - len(drawn))]
-
-
-def _traffic(label: str, speed: float | None, requests: float | None, columns: int) -> Line:
-    return groups(
-        columns,
-        line((f"{label} ", "dim"), (right(words.byte_rate(speed), 9), "bright")),
-        line((f"{right(words.whole(requests), 6)} IO/s", "dim")),
-    )
-
-
-class DiskPanel(Panel):
-    """The disks."""
-
-    TITLE = "Disk"
-
-    def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The newest sample."""
-        return (now.hardware,)
-
-    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """Rates, use, history."""
-        return draw_disk(view, columns, rows)

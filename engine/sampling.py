@@ -37,7 +37,8 @@ class Sampling:
         threading.Thread(target=self._sample, args=(take,), name="sampler", daemon=True).start()
 
     def _sample(self, take: Callable[[HardwareSample], None]) -> None:
-        with contextlib.closing(Sampler(run_pids=lambda: (os.getpid(),), data_path=self._data)) as sampler:
+        made = Sampler(run_pids=lambda: (os.getpid(),), data_path=self._data, root_role="supervisor")
+        with contextlib.closing(made) as sampler:
             due = time.monotonic()
             while not self._stop.is_set():
                 take(sampler.sample())

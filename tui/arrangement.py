@@ -78,7 +78,7 @@ def _large(body: int, gpus: int) -> list[Row]:
         (6, [("pipeline", 1)]),
         (charts, [("hints", 1.2), ("throughput", 1), ("loss", 1), ("metric", 1)]),
         (machine, [("gpu", gpu_share), ("cpu", 1), ("ram", 1), ("disk", 1)]),
-        (left - charts, [("log", 1.2), ("run", 1)]),
+        (left - charts, [("log", 1.1), ("processes", 1.1), ("run", 1)]),
     ]
 
 

@@ -176,8 +176,9 @@ FIGURES = (
     Figure(
         "processes",
         "processes",
-        "Who computes: the run's own processes, then others that use most cores, with user, pid and command; then "
-        "who holds memory of a GPU: its number (1.0: the first MIG instance of GPU 1), memory, user, pid, command.",
+        "Who computes: the run's own processes and what they do in it, then others that use most cores, with user, pid "
+        "and command; then who holds memory of a GPU: its number (1.0: the first MIG instance of GPU 1), memory, user, "
+        "pid, command. The trainer trains, workers make batches, the supervisor records.",
         "NVML and /proc; in a container the host's pids can't be named",
     ),
 )

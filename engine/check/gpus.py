@@ -14,7 +14,7 @@ from gputrain.engine.events import GpuProcess, GpuSample
 from gputrain.engine.machine import NVML_SECONDS, Machine
 from gputrain.engine.monitor.gpu import GpuReader
 from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable
-from gputrain.engine.monitor.processes import Owners
+from gputrain.engine.monitor.owners import Owners
 from gputrain.engine.units import GIB, size
 
 _COMPUTE_MODES = {0: "default", 1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}

@@ -1,18 +1,19 @@
-"""The run's own processes: the tree below its root, what it uses, and names for others' pids."""
+"""The run's own processes: the tree below its root, and what it uses."""
 
 from __future__ import annotations
 
 import os
-import pwd
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from gputrain.engine.events import GpuProcess, ProcessSample
+from gputrain.engine.events import ProcessSample
+from gputrain.engine.monitor.owners import command_line
 from gputrain.engine.monitor.procfile import ProcFile
+from gputrain.engine.monitor.roles import role_of
 from gputrain.engine.text import plain
 
 MOST_FOLLOWED = 512
@@ -21,14 +22,16 @@ MOST_TOLD = 32
 """Processes that a sample names."""
 _MOST_SCANNED = 8192
 """Entries of ``/proc`` that are looked at where the kernel has no list of children."""
+_DEEPEST = 8
+"""Generations below the root in which roles are looked for."""
 _NEXT_TO_NOTHING = 1 << 20
 """Bytes per second of reading below which a share of cache hits says nothing."""
 _PSS_SHARE = 0.001
 """Share of a core that may go into reading proportional memory."""
+_LOOKS = 2
+"""At a process's command; later ones only where its name has changed."""
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_HOST_NAMESPACE = "pid:[4026531836]"
-"""PROC_PID_INIT_INO: the name of the pid namespace that NVML's pids belong to."""
 
 
 class TreeFigures(Struct, frozen=True, kw_only=True):
@@ -49,6 +52,12 @@ class _Process:
 
     def __init__(self, pid: int, proc: Path) -> None:
         self.pid = pid
+        self.parent = 0
+        self.command = ""
+        """What it was started by; a child that was just forked has its parent's until it starts a program."""
+        self._proc = proc
+        self._named = ("", 0)
+        """The kernel's name at the last look at the command, and how many looks there were."""
         self._stat = ProcFile(proc / str(pid) / "stat", 1024)
         self._io = ProcFile(proc / str(pid) / "io", 512)
         self._rollup = proc / str(pid) / "smaps_rollup"
@@ -78,14 +87,22 @@ class _Process:
         self.counted += self.reaped + (0 if self._ticks is None else ticks - self._ticks)
         self._ticks, self._reaped = ticks, reaped
         self._update_reads()
+        self.parent = int(fields[1])
+        name = plain(head.partition(b"(")[2].decode("utf-8", "replace"), 20)
+        self._update_command(name)
         return ProcessSample(
             pid=self.pid,
-            name=plain(head.partition(b"(")[2].decode("utf-8", "replace"), 20),
+            name=name,
             cpu=None if self.cpu is None else round(self.cpu, 2),
             rss=int(fields[21]) * _PAGE,
             threads=int(fields[17]),
             state=fields[0].decode(),
         )
+
+    def _update_command(self, name: str) -> None:
+        before, looks = self._named
+        if looks < _LOOKS or before != name:
+            self.command, self._named = command_line(self.pid, self._proc), (name, looks + 1)
 
     def update_pss(self) -> None:
         """Read the proportional share of memory, which takes the kernel a walk over all pages."""
@@ -110,9 +127,11 @@ class _Process:
 class ProcessTree:
     """Follows the processes of one run."""
 
-    def __init__(self, roots: Callable[[], Iterable[int]], proc: Path = Path("/proc")) -> None:
-        """`roots` gives the pids whose descendants, themselves included, are the run."""
+    def __init__(self, roots: Callable[[], Iterable[int]], proc: Path = Path("/proc"), root_role: str = "") -> None:
+        """`roots` gives the pids whose descendants, themselves included, are the run; `root_role`: what these do in a
+        run of ours, empty for any other processes."""
         self._roots = roots
+        self._root_role = root_role
         self._proc = proc
         self._followed: dict[int, _Process] = {}
         self._scanned_at: tuple[int | None, tuple[int, ...]] | None = None
@@ -182,9 +201,22 @@ class ProcessTree:
             pss=sum(one for one in pss if one is not None) if None not in pss else None,
             read_rate=round(read / seconds) if read is not None and seconds > 0 else None,
             cache_hit=round(max(0.0, 1 - from_disk / read), 4) if enough and read else None,
-            processes=tuple(busiest[:MOST_TOLD]),
+            processes=tuple(self._named(sample) for sample in busiest[:MOST_TOLD]),
             pids=frozenset(self._followed),
         )
+
+    def _named(self, sample: ProcessSample) -> ProcessSample:
+        """With its role, else with its command: a record of a sample a second should not repeat long ones."""
+        role = self._role(sample.pid)
+        return replace(sample, role=role) if role else replace(sample, name=self._followed[sample.pid].command)
+
+    def _role(self, pid: int, depth: int = 0) -> str:
+        process = self._followed.get(pid)
+        if not self._root_role or process is None or depth > _DEEPEST:
+            return ""
+        if process.parent not in self._followed:
+            return self._root_role
+        return role_of(process.command, self._role(process.parent, depth + 1))
 
     def _reads(self) -> tuple[int | None, int]:
         reads = [process.read for process in self._followed.values() if process.read is not None]
@@ -234,51 +266,3 @@ def _scanned_children(proc: Path) -> Callable[[int, Path], Iterator[int]]:
             continue
         parents.setdefault(int(fields[1]), []).append(int(entry.name))
     return lambda pid, _: iter(parents.get(pid, ()))
-
-
-class Owners:
-    """Names and owners of other processes; asked for on a thread, as a directory service may be slow."""
-
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._proc = proc
-        self._users: dict[int, str] = {}
-        try:
-            # In a container NVML still tells the host's pids, which mean nothing here.
-            self._foreign = str((proc / "self" / "ns" / "pid").readlink()) != _HOST_NAMESPACE
-        except OSError:
-            self._foreign = False
-
-    def describe(self, process: GpuProcess, ours: frozenset[int]) -> GpuProcess:
-        """`process` with its command, its user, and whether it is of this run."""
-        if process.pid in ours:
-            return GpuProcess(pid=process.pid, memory=process.memory, ours=True, name=self.name(process.pid))
-        if self._foreign:
-            return GpuProcess(pid=process.pid, memory=process.memory, hidden=True)
-        user = self.user(process.pid)
-        return GpuProcess(pid=process.pid, memory=process.memory, name=self.name(process.pid), user=user)
-
-    def name(self, pid: int) -> str:
-        """The command line; of paths only their ends, which tell commands apart. Empty where it can't be read."""
-        try:
-            words = (self._proc / str(pid) / "cmdline").read_bytes()[:1000].split(b"\0")
-        except OSError:
-            return ""
-        short = [word.rpartition(b"/")[2] if word.startswith(b"/") else word for word in words]
-        return plain(b" ".join(short).decode("utf-8", "replace").strip(), 60)
-
-    def user(self, pid: int) -> str:
-        """Whose it is: a name, or a number until that is known; empty for a process that has ended."""
-        try:
-            number = (self._proc / str(pid)).stat().st_uid
-        except OSError:
-            return ""
-        if number not in self._users:
-            self._users[number] = str(number)
-            threading.Thread(target=self._look_up, args=(number,), name="user", daemon=True).start()
-        return self._users[number]
-
-    def _look_up(self, number: int) -> None:
-        try:
-            self._users[number] = plain(pwd.getpwuid(number).pw_name, 32)
-        except KeyError:
-            return  # its number has to do

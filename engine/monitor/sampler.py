@@ -14,8 +14,9 @@ from gputrain.engine.monitor.cgroup import find_cgroup
 from gputrain.engine.monitor.disk import Disks
 from gputrain.engine.monitor.gpuwatch import OPEN_PATIENCE, GpuWatch
 from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
+from gputrain.engine.monitor.owners import Owners
 from gputrain.engine.monitor.pressure import Pressure
-from gputrain.engine.monitor.processes import Owners, ProcessTree, TreeFigures
+from gputrain.engine.monitor.processes import ProcessTree, TreeFigures
 from gputrain.engine.monitor.strangers import Strangers
 
 
@@ -39,11 +40,12 @@ class Sampler:
         data_path: Path | None = None,
         gpus: frozenset[int] | None = None,
         gpu_patience: float = OPEN_PATIENCE,
+        root_role: str = "",
     ) -> None:
         """`run_pids` gives the roots of the run's process tree, `data_path` is where its data lies.
 
         `gpus` has NVML's numbers of the GPUs to read; None: all. The first sample waits `gpu_patience` seconds for the
-        driver.
+        driver. `root_role`: as in `ProcessTree`.
         """
         cgroup = find_cgroup()
         self._gpus = GpuWatch(gpus, gpu_patience)
@@ -53,7 +55,7 @@ class Sampler:
         self._net = Net()
         self._disks = Disks(data_path)
         self._pressure = Pressure(cgroup)
-        self._tree = ProcessTree(run_pids)
+        self._tree = ProcessTree(run_pids, root_role=root_role)
         self._owners = Owners()
         self._strangers = Strangers(self._owners)
         self._at: float | None = None

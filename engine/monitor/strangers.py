@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gputrain.engine.events import ProcessSample
-from gputrain.engine.monitor.processes import Owners
+from gputrain.engine.monitor.owners import Owners
 from gputrain.engine.text import plain
 
 SLICE = 128

@@ -38,18 +38,21 @@ def test_below_the_smallest_size_there_is_no_arrangement(width: int, height: int
     assert arrange(width, height) == {}
 
 
+COMMON = {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"}
+
+
 @pytest.mark.parametrize(
     ("size", "gpus", "shown"),
     [
         (
             (200, 50),
             1,
-            {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"},
+            {*COMMON, "processes"},
         ),
         (
             (120, 35),
             1,
-            {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"},
+            COMMON,
         ),
         ((80, 24), 1, {"pipeline", "hints", "throughput", "run", "machine"}),
         ((80, 24), 8, {"pipeline", "hints", "run", "machine"}),

@@ -28,6 +28,7 @@ from gputrain.tui.widgets.log import LogPanel
 from gputrain.tui.widgets.machine import CpuPanel, RamPanel
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.pipeline import PipelinePanel
+from gputrain.tui.widgets.processes import ProcessesPanel
 from gputrain.tui.widgets.run import RunPanel
 from gputrain.tui.widgets.status import StatusPanel
 
@@ -63,6 +64,7 @@ class DashboardScreen(BoardScreen):
             MachinePanel(id="machine"),
             CompactPanel(id="compact"),
             LogPanel(id="log"),
+            ProcessesPanel(id="processes"),
             RunPanel(id="run"),
         )
 

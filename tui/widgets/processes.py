@@ -5,7 +5,7 @@ from __future__ import annotations
 from gputrain.engine.events import GpuProcess, HardwareSample, ProcessSample
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
-from gputrain.tui.lines import Line, cut, line, pad, right
+from gputrain.tui.lines import Line, cut, line, pad, right, width
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
@@ -42,18 +42,20 @@ def on_gpus(sample: HardwareSample, columns: int) -> list[Line]:
     return drawn
 
 
-def own_line(process: ProcessSample, columns: int) -> Line:
-    """One of the run's own processes."""
+def own_line(process: ProcessSample, columns: int, roles: bool = False) -> Line:
+    """One of the run's own processes; `roles`: with what it does in the run."""
     state = _STATES.get(process.state, "")
-    return line(
+    threads = process.threads is not None and columns >= (80 if roles else 48)
+    spans: Line = (
         (f"{right(str(process.pid), 7)} ", "dim"),
+        (pad(plain(process.role, 11), 12) if roles else "", "good"),
         (right(words.rate(process.cpu), 5), "bright"),
         (" cores ", "dim"),
         (right(words.size(process.rss), 9), "bright"),
-        (right(f"{process.threads} thr ", 9) if process.threads is not None and columns >= 48 else "  ", "dim"),
-        cut(plain(process.name, 40), max(0, columns - 40)),
-        (f" {state}" if state else "", "warn"),
+        (right(f"{process.threads} thr ", 9) if threads else "  ", "dim"),
     )
+    tail: Line = ((f" {state}", "warn"),) if state else ()
+    return line(*spans, cut(plain(process.name, 200), max(0, columns - width(spans) - width(tail))), *tail)
 
 
 def _other_line(process: ProcessSample, columns: int) -> Line:
@@ -76,7 +78,8 @@ def draw_processes(view: View, columns: int, rows: int) -> list[Line]:
     sample = view.now.hardware
     if sample is None:
         return [line(("no sample of the machine yet", "dim"))]
-    drawn = [own_line(process, columns) for process in sample.processes]
+    roles = any(process.role for process in sample.processes)
+    drawn = [own_line(process, columns, roles) for process in sample.processes]
     if sample.others:
         drawn.append(line(("others that compute" if drawn else "on the cores", "title")))
         drawn += [_other_line(process, columns) for process in sample.others]

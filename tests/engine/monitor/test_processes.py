@@ -15,7 +15,8 @@ import pytest
 
 from gputrain.engine.events import GpuProcess
 from gputrain.engine.monitor import processes
-from gputrain.engine.monitor.processes import Owners, ProcessTree
+from gputrain.engine.monitor.owners import Owners
+from gputrain.engine.monitor.processes import ProcessTree
 
 FAMILY = """
 import subprocess, sys, threading
@@ -225,3 +226,47 @@ def test_in_a_container_only_the_run_s_own_pids_mean_something(tmp_path: Path) -
     found = owners.describe(GpuProcess(pid=77), frozenset({99}))
     assert (found.hidden, found.name, found.user) == (True, "", "")
     assert owners.describe(GpuProcess(pid=99), frozenset({99})).ours
+
+
+CREW = """
+import multiprocessing, sys, time
+def work(queue):
+    queue.put("at work")
+    time.sleep(100)
+def train(queue):
+    multiprocessing.get_context("forkserver").Process(target=work, args=(queue,), daemon=True).start()
+    time.sleep(100)
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    queue = spawn.Queue()
+    trainer = spawn.Process(target=train, args=(queue,), daemon=False)
+    trainer.start()
+    queue.get()
+    print(trainer.pid, flush=True)
+    sys.stdin.readline()
+    for child in reversed(__import__("psutil").Process().children(recursive=True)):
+        child.kill()
+"""
+
+
+def test_processes_of_a_run_are_told_by_what_they_do(tmp_path: Path) -> None:
+    script = tmp_path / "crew.py"
+    script.write_text(CREW)
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as root:
+        assert root.stdout is not None
+        trainer = int(root.stdout.readline())
+        for role in ("supervisor", ""):
+            tree = ProcessTree(lambda: (root.pid,), root_role=role)
+            tree.read(0.0, None)
+            found = {process.pid: process for process in tree.read(0.0, None).processes}
+            tree.close()
+            if role:
+                assert found[root.pid].role == "supervisor"
+                assert found[trainer].role == "trainer"
+                assert {"worker", "fork server", "cleaner"} <= {process.role for process in found.values()}
+            else:
+                assert {process.role for process in found.values()} == {""}
+                assert found[root.pid].name.endswith("crew.py")
+        root.communicate("\n")

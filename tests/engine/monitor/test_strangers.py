@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gputrain.engine.events import ProcessSample
-from gputrain.engine.monitor.processes import Owners
+from gputrain.engine.monitor.owners import Owners
 from gputrain.engine.monitor.strangers import SLICE, Strangers
 
 NOBODY: frozenset[int] = frozenset()

@@ -181,9 +181,10 @@ def test_somebody_else_on_the_gpu_is_named() -> None:
     gpu = replace(scripted.gpu(0, 1), processes=(mine, foreign))
     assert "also used by eve" in text(draw_gpus(view(HardwareSample(interval=1, gpus=(gpu,))), 90, 6))
     assert "also eve" in text([gpu_line(gpu, 80)])
+    assert "SHARED" in text([gpu_line(gpu, 38)])
 
 
-@pytest.mark.parametrize("columns", [40, 48, 72, 109, 110, 149, 150, 196])
+@pytest.mark.parametrize("columns", [38, 40, 48, 72, 109, 110, 149, 150, 196])
 def test_a_gpu_s_line_is_as_wide_as_the_panel_and_tells_more_where_there_is_room(columns: int) -> None:
     sample = scripted.gpu(0, 1)
     for gpu in (sample, replace(sample, throttle=("hardware thermal",)), GpuSample(index=0, name="bare")):

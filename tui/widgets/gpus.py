@@ -7,7 +7,7 @@ from gputrain.engine.text import plain
 from gputrain.tui import format as words
 from gputrain.tui import metrics
 from gputrain.tui.gpustate import alarms, temperature_level, used_by
-from gputrain.tui.lines import Line, Span, bar, fit, groups, line, pad, right, spread, width, wrap
+from gputrain.tui.lines import Line, Span, bar, cut, fit, groups, line, pad, right, spread, width, wrap
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
 from gputrain.tui.widgets.curves import trend
@@ -55,21 +55,22 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
     if gpu.error:
         return (*start, (unreadable(gpu), "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
     used, full = gpu.utilization, vram_percent(gpu)
-    state = _state(gpu)
     start = (*start, (pad(plain(gpu.name, 60), 24) + " ", "dim")) if columns >= 150 else start
     tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
     tail += [(right(words.celsius(gpu.temperature), 6), _heat(gpu)), (" ", "text")]
+    state = _state(gpu, short=columns < 72)
     if columns >= 72:
         tail.append((pad(state[0], 14), state[1]))
     elif state[1] in ("warn", "bad"):
-        tail.append((pad(state[0] if alarms(gpu) else "SLOWED", 8 if columns >= 48 else 6), state[1]))
+        tail.append((cut(state[0], 7), state[1]))
     if columns >= 110:
         tail += _rates(gpu, columns >= 150)
     # NVML has no utilization for a GPU that is divided into instances.
     told = "MIG" if gpu.mig and used is None else words.percent(used)
     figures = [(right(told, 6), role("gpu", used)), ("  ", "text")]
     memory: Line = ((f" {right(words.of_size(gpu.memory_used, gpu.memory_total), 13)}", role("vram", full)),)
-    room = max(0, columns - width((*start, *figures, *memory, *tail)) - 2)
+    gap: Line = (("  " if columns >= 48 else " ", "text"),)
+    room = max(0, columns - width((*start, *figures, *memory, *gap, *tail)))
     first = room // 2
     return (
         *start,
@@ -77,7 +78,7 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
         *figures,
         *bar(full / 100 if full is not None else None, room - first, "data"),
         *memory,
-        ("  ", "text"),
+        *gap,
         *tail,
     )
 
@@ -87,15 +88,17 @@ def _heat(gpu: GpuSample) -> Role:
     return "bright" if level == "plain" else level
 
 
-def _state(gpu: GpuSample) -> Span:
+def _state(gpu: GpuSample, short: bool) -> Span:
     """What a line tells of the GPU's state: what is wrong, else why its clock is lowered, else who else is on it."""
     wrong, lowered = alarms(gpu), throttle(gpu)
     if wrong and (wrong[0].level == "bad" or lowered is None or lowered[1] != "bad"):
-        return " ".join(alarm.short for alarm in wrong), wrong[0].level
+        return wrong[0].short if short else " ".join(alarm.short for alarm in wrong), wrong[0].level
     others = used_by(gpu)
     if others and (lowered is None or lowered[1] == "dim"):
-        return f"also {others}", "warn"
-    return lowered or ("", "dim")
+        return "SHARED" if short else f"also {others}", "warn"
+    if lowered is None:
+        return "", "dim"
+    return ("SLOWED", lowered[1]) if short else lowered
 
 
 def _rates(gpu: GpuSample, wide: bool) -> list[Span]:

@@ -1,0 +1,20 @@
+"""The sampler's figures agree with their sources: psutil's counters, free, df, and the scripted GPUs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "sources.py"
+
+
+def test_figures_lie_between_what_their_sources_say_before_and_after() -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARK), "--json", "--seconds", "0.5"], capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    rows = json.loads(done.stdout)["rows"]
+    assert [row for row in rows if not row["agrees"]] == []
+    assert {"cores busy", "disk written, bytes/s", "net received, bytes/s"} <= {row["figure"] for row in rows}

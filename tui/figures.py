@@ -176,9 +176,9 @@ FIGURES = (
     Figure(
         "processes",
         "processes",
-        "Who computes: the run's own processes and what they do in it, then others that use most cores, with user, pid "
-        "and command; then who holds memory of a GPU: its number (1.0: the first MIG instance of GPU 1), memory, user, "
-        "pid, command. The trainer trains, workers make batches, the supervisor records.",
+        "Who computes: the run's own processes and what they do in it (the trainer trains, workers make batches, the "
+        "supervisor records); then others that use most cores or memory, with user, pid and command; then who holds "
+        "memory of a GPU: its number (1.0: the first MIG instance of GPU 1), memory, user, pid, command.",
         "NVML and /proc; in a container the host's pids can't be named",
     ),
 )

@@ -40,6 +40,11 @@ _ONLY_FOR_RUNS = ("leave", "stop_run", "checkpoint", "apply", "why", "detach", "
 
 MONITOR_KEYS = (
     Key("q,f10", "q", "quit", "leave", "Leave; a log that was asked for ends with it."),
-    *(key for key in KEYS if key.action not in _ONLY_FOR_RUNS),
+    *(key for key in KEYS if key.action not in _ONLY_FOR_RUNS and key.keys != "ctrl+p"),
+    Key("slash", "/", "filter", "search", "Show only processes whose line holds a text; Escape ends it."),
+    Key("m,f6", "m", "sort", "sort", "Sort processes by memory, or by CPU again."),
+    Key("less_than_sign", "<", "faster", "interval(-1)", "Sample more often, down to 5 times a second."),
+    Key("greater_than_sign", ">", "slower", "interval(1)", "Sample less often, up to once a minute."),
+    KEYS[-1],
 )
-"""Without a run there is nothing to stop, save, leave or search."""
+"""Without a run there is nothing to stop, save or leave."""

@@ -69,6 +69,7 @@ class MonitorSource:
         gpu_patience: float = OPEN_PATIENCE,
     ) -> None:
         self._interval, self._process, self._log = interval, process, log
+        self._changed = threading.Event()
         self._gpus, self._gpu_patience = gpus, gpu_patience
         self._found: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -97,13 +98,19 @@ class MonitorSource:
     def close(self) -> None:
         """Sample no more, and close the log; a driver that hangs is not waited for."""
         self._stop.set()
+        self._changed.set()
+
+    def set_interval(self, seconds: float) -> None:
+        """Sample each `seconds` from now on."""
+        self._interval = seconds
+        self._changed.set()
 
     def _run(self) -> None:
         with contextlib.ExitStack() as stack:
             if self._log is not None:
                 stack.callback(self._log.close)
             sampler = stack.enter_context(
-                contextlib.closing(Sampler(self._roots, Path(), self._gpus, self._gpu_patience))
+                contextlib.closing(Sampler(self._roots, Path(), self._gpus, self._gpu_patience, for_list=True))
             )
             due = time.monotonic()
             while not self._stop.is_set():
@@ -111,8 +118,16 @@ class MonitorSource:
                     self._found.put(None)
                     return
                 self._take(sampler.sample())
-                due = next_due(due, self._interval)
-                self._stop.wait(due - time.monotonic())
+                due = self._next(due)
+
+    def _next(self, due: float) -> float:
+        """Wait until the next sample is due, which a new interval may change."""
+        taken = due
+        while True:
+            due = next_due(taken, self._interval)
+            if not self._changed.wait(due - time.monotonic()) or self._stop.is_set():
+                return due
+            self._changed.clear()
 
     def _roots(self) -> tuple[int, ...]:
         return (self._process.pid,) if self._process is not None else ()

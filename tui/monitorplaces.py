@@ -27,7 +27,7 @@ def _wide(width: int, body: int, gpus: int) -> list[Row]:
     # A block of four rows for each GPU if these leave the machine and the list its place, with its details and the
     # history where there is room; else a line each.
     blocks = 2 + 4 * gpus
-    machine = 13 if body >= 40 else 9
+    machine = (13 if gpus else 18) if body >= 40 else 9
     most = body - machine - 5
     wanted = (blocks if blocks <= most else 2 + gpus) if gpus else 4
     more = (6 if gpus and wanted + 6 <= most else 0) + (4 * gpus if wanted + 4 * gpus + 6 <= most - _LIST else 0)

@@ -207,4 +207,5 @@ class HardwareSample(Event, frozen=True, tag="hardware"):
     processes: tuple[ProcessSample, ...] = ()
     """The run's own, those that use most CPU first; at most 32."""
     others: tuple[ProcessSample, ...] = ()
-    """Those of others that use most CPU, the first five; who computes less than 0.05 cores is left out."""
+    """Those of others that use most CPU, the first five; who computes less than 0.05 cores is left out. The monitor
+    has more of them, and those that hold most memory."""

@@ -13,21 +13,26 @@ _HOST_NAMESPACE = "pid:[4026531836]"
 """PROC_PID_INIT_INO: the name of the pid namespace that NVML's pids belong to."""
 
 
-def command_line(pid: int, proc: Path = Path("/proc")) -> str:
+LETTERS = 60
+"""Of a command that are told where samples are recorded."""
+
+
+def command_line(pid: int, proc: Path = Path("/proc"), letters: int = LETTERS) -> str:
     """The command line; of paths only their ends, which tell commands apart. Empty where it can't be read."""
     try:
         words = (proc / str(pid) / "cmdline").read_bytes()[:1000].split(b"\0")
     except OSError:
         return ""
     short = [word.rpartition(b"/")[2] if word.startswith(b"/") else word for word in words]
-    return plain(b" ".join(short).decode("utf-8", "replace").strip(), 60)
+    return plain(b" ".join(short).decode("utf-8", "replace").strip(), letters)
 
 
 class Owners:
     """Names and owners of other processes; asked for on a thread, as a directory service may be slow."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._proc = proc
+    def __init__(self, proc: Path = Path("/proc"), letters: int = LETTERS) -> None:
+        """`letters`: how much of a command is told."""
+        self._proc, self._letters = proc, letters
         self._users: dict[int, str] = {}
         try:
             # In a container NVML still tells the host's pids, which mean nothing here.
@@ -46,7 +51,7 @@ class Owners:
 
     def name(self, pid: int) -> str:
         """The command line; of paths only their ends, which tell commands apart. Empty where it can't be read."""
-        return command_line(pid, self._proc)
+        return command_line(pid, self._proc, self._letters)
 
     def user(self, pid: int) -> str:
         """Whose it is: a name, or a number until that is known; empty for a process that has ended."""

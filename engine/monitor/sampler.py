@@ -14,7 +14,7 @@ from gputrain.engine.monitor.cgroup import find_cgroup
 from gputrain.engine.monitor.disk import Disks
 from gputrain.engine.monitor.gpuwatch import OPEN_PATIENCE, GpuWatch
 from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
-from gputrain.engine.monitor.owners import Owners
+from gputrain.engine.monitor.owners import LETTERS, Owners
 from gputrain.engine.monitor.pressure import Pressure
 from gputrain.engine.monitor.processes import ProcessTree, TreeFigures
 from gputrain.engine.monitor.strangers import Strangers
@@ -25,6 +25,10 @@ def next_due(due: float, interval: float) -> float:
     later: rates over some milliseconds tell nothing."""
     now = time.monotonic()
     return due + interval if due + interval > now else now + interval
+
+
+_LIST, _LARGEST, _LETTERS_OF_LIST = 24, 12, 160
+"""Other processes of a list: those that compute, those told for their memory, and the length of their commands."""
 
 
 class Sampler:
@@ -41,11 +45,13 @@ class Sampler:
         gpus: frozenset[int] | None = None,
         gpu_patience: float = OPEN_PATIENCE,
         root_role: str = "",
+        for_list: bool = False,
     ) -> None:
         """`run_pids` gives the roots of the run's process tree, `data_path` is where its data lies.
 
         `gpus` has NVML's numbers of the GPUs to read; None: all. The first sample waits `gpu_patience` seconds for the
-        driver. `root_role`: as in `ProcessTree`.
+        driver. `root_role`: as in `ProcessTree`. `for_list`: with more of the other processes and of their commands,
+        where samples are shown and not recorded.
         """
         cgroup = find_cgroup()
         self._gpus = GpuWatch(gpus, gpu_patience)
@@ -56,8 +62,8 @@ class Sampler:
         self._disks = Disks(data_path)
         self._pressure = Pressure(cgroup)
         self._tree = ProcessTree(run_pids, root_role=root_role)
-        self._owners = Owners()
-        self._strangers = Strangers(self._owners)
+        self._owners = Owners(letters=_LETTERS_OF_LIST if for_list else LETTERS)
+        self._strangers = Strangers(self._owners, most=_LIST, largest=_LARGEST) if for_list else Strangers(self._owners)
         self._at: float | None = None
 
     def sample(self) -> HardwareSample:

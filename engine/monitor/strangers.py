@@ -1,4 +1,4 @@
-"""Who else computes: the processes that are not of the run and use most CPU.
+"""Who else computes: the processes that are not of the run and use most CPU, and those that hold most memory.
 
 A machine may have thousands of processes, and a look at one takes some 15 µs. So a sample looks at a slice of them, in
 turns, and at those again that were seen to compute: who starts to compute is named after a turn at the latest.
@@ -6,6 +6,7 @@ turns, and at those again that were seen to compute: who starts to compute is na
 
 from __future__ import annotations
 
+import heapq
 import os
 import time
 from pathlib import Path
@@ -43,25 +44,34 @@ class _Seen(NamedTuple):
 class Strangers:
     """Finds them, sample by sample."""
 
-    def __init__(self, owners: Owners, proc: Path = Path("/proc")) -> None:
+    def __init__(self, owners: Owners, proc: Path = Path("/proc"), most: int = MOST_TOLD, largest: int = 0) -> None:
+        """`most`: how many that compute are told; `largest`: how many are told for their memory."""
         self._owners = owners
         self._proc = proc
+        self._most, self._largest = most, largest
+        self._large: set[int] = set()
         self._waiting: list[int] = []
         self._seen: dict[int, _Seen] = {}
         self._cores: dict[int, float] = {}
-        """Of those that compute."""
+        """Of those that compute, or are told for their memory."""
 
     def read(self, ours: frozenset[int]) -> tuple[ProcessSample, ...]:
-        """Those outside of `ours` that used most CPU since they were last looked at, the busiest first."""
+        """Those outside of `ours` that used most CPU since they were last looked at, the busiest first; then the
+        largest."""
         if not self._waiting:
             self._waiting = self._all()
             self._seen = {pid: self._seen[pid] for pid in self._waiting if pid in self._seen}
         turn, self._waiting = self._waiting[-SLICE:], self._waiting[:-SLICE]
         for pid in {*turn, *self._cores} - ours:
             self._look(pid)
-        busiest = sorted(self._cores.items(), key=lambda item: -item[1])[:_MOST_WATCHED]
-        self._cores = {pid: cores for pid, cores in busiest if pid not in ours}
-        return tuple(self._told(pid, cores) for pid, cores in list(self._cores.items())[:MOST_TOLD])
+        if self._largest:
+            others = (pid for pid in self._seen if pid not in ours)
+            self._large = set(heapq.nlargest(self._largest, others, key=lambda pid: self._seen[pid].rss))
+        busiest = sorted(self._cores.items(), key=lambda item: (-item[1], -self._seen[item[0]].rss))
+        kept = [pid for pid, cores in busiest if pid not in ours and cores >= _LEAST][: max(_MOST_WATCHED, self._most)]
+        told = kept[: self._most] + [pid for pid, _ in busiest if pid in self._large - set(kept[: self._most])]
+        self._cores = {pid: self._cores[pid] for pid in {*kept, *told}}
+        return tuple(self._told(pid, self._cores[pid]) for pid in told)
 
     def _all(self) -> list[int]:
         try:
@@ -78,7 +88,7 @@ class Strangers:
         if before is None or before.started != now.started or now.at <= before.at:
             return
         cores = (now.ticks - before.ticks) * _TICK / (now.at - before.at)
-        if cores >= _LEAST:
+        if cores >= _LEAST or pid in self._large:
             self._cores[pid] = cores
 
     def _stat(self, pid: int) -> _Seen | None:

@@ -68,7 +68,7 @@ def _dashboard(source: Callable[[], ScriptedSource]) -> Callable[[], GpuTrainApp
 
 
 def _monitor(source: Callable[[], ScriptedSource]) -> Callable[[], GpuTrainApp]:
-    return lambda: GpuTrainApp(first=lambda: MonitorScreen(source(), "", "every 1 s"))
+    return lambda: GpuTrainApp(first=lambda: MonitorScreen(source(), "", 1.0, lambda _seconds: None))
 
 
 PICTURES: dict[str, tuple[tuple[int, int], Callable[[], GpuTrainApp]]] = {

@@ -24,6 +24,7 @@ from gputrain.tui.monitoring import MonitorSource, watched
 from gputrain.tui.monitorplaces import arrange_monitor
 from gputrain.tui.screens.help import HelpScreen
 from gputrain.tui.screens.monitor import MonitorScreen
+from gputrain.tui.screens.search import SearchScreen
 from gputrain.tui.source import EventSource
 from gputrain.tui.widgets.panel import Panel
 
@@ -49,7 +50,7 @@ def panel(pilot: Pilot[int], name: str) -> str:
 async def opened(
     source: EventSource, size: tuple[int, int] = (120, 35), subject: str = ""
 ) -> AsyncIterator[Pilot[int]]:
-    app = GpuTrainApp(first=lambda: MonitorScreen(source, subject, "every 1 s"))
+    app = GpuTrainApp(first=lambda: MonitorScreen(source, subject, 1.0, lambda _seconds: None))
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: screen(pilot).view.now.hardware is not None)
         await pilot.pause()
@@ -104,7 +105,7 @@ async def test_a_lost_gpu_is_named() -> None:
 async def test_every_key_of_the_line_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done: set[str] = set()
-    async with opened(source(machine()), (120, 35)) as pilot:
+    async with opened(source(machine()), (200, 50)) as pilot:
         assert all(f"{key.shown} {key.label}" in panel(pilot, "keys") for key in MONITOR_KEYS)
 
         async def press(shown: str, key: str) -> None:
@@ -124,13 +125,27 @@ async def test_every_key_of_the_line_does_what_it_says(tmp_path: Path, monkeypat
         assert pilot.app.focused is screen(pilot).query_one("#gpu")
         await press("f", "f")
         assert panel(pilot, "cpu") == ""
-        assert screen(pilot).query_one("#gpu").size.height == 33
+        assert screen(pilot).query_one("#gpu").size.height == 48
         await pilot.press("escape")
         await until(pilot, lambda: panel(pilot, "cpu") != "")
         await press("+", "plus")
         assert screen(pilot).view.zoom == 1
         await press("-", "minus")
         assert screen(pilot).view.zoom == 0
+        await press("/", "slash")
+        assert isinstance(front(pilot), SearchScreen)
+        await pilot.press(*"blender", "enter")
+        await until(pilot, lambda: "python" not in panel(pilot, "processes"))
+        assert "blender --render" in panel(pilot, "processes")
+        assert "only lines with “blender”" in panel(pilot, "status")
+        await pilot.press("escape")
+        await until(pilot, lambda: "python" in panel(pilot, "processes"))
+        await press("m", "m")
+        assert screen(pilot).view.by_memory
+        await press(">", "greater_than_sign")
+        assert "every 2 s" in panel(pilot, "status")
+        await press("<", "less_than_sign")
+        assert "every 1 s" in panel(pilot, "status")
         await press("e", "e")
         await until(pilot, lambda: any(tmp_path.glob("monitor-view-*.svg")))
         await press("E", "E")
@@ -166,11 +181,21 @@ async def test_others_that_compute_are_named() -> None:
     other = ProcessSample(pid=90, name="\x1b[31mcc1plus [b]-O2[/b]", cpu=0.97, rss=1 << 30, user="eve")
     async with opened(source(replace(machine(0), others=(other,)))) as pilot:
         shown = panel(pilot, "processes").splitlines()
-        assert "on the cores" in shown[1]
+        assert "others by CPU" in shown[1]
         assert "0.97 cores" in shown[2]
         assert "eve" in shown[2]
         assert "cc1plus [b]-O2[/b]" in shown[2]
         assert "\x1b" not in shown[2]
+
+
+async def test_a_new_interval_holds_from_now_on() -> None:
+    live = MonitorSource(3600.0)
+    try:
+        assert live.read(timeout=30)
+        live.set_interval(0.2)
+        assert live.read(timeout=30)
+    finally:
+        live.close()
 
 
 async def test_this_machine_is_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from drawing import roles, text, view
+from msgspec.structs import replace
 
 from gputrain.engine.events import GpuProcess, GpuSample, HardwareSample, MigSample, ProcessSample
 from gputrain.tui import lines
@@ -41,7 +42,7 @@ def test_owners_of_gpu_memory_are_named_on_instances_too() -> None:
     drawn = draw_processes(view(HardwareSample(interval=1, gpus=(gpu,))), 100, 9)
     assert roles(drawn, "eve") == {"warn"}
     assert roles(drawn, "ours") == {"good"}
-    assert "0.0" in text([drawn[1]])
+    assert text(drawn).splitlines()[1].startswith("0.0 ")
 
 
 def test_what_has_no_row_is_counted() -> None:
@@ -49,3 +50,21 @@ def test_what_has_no_row_is_counted() -> None:
     drawn = draw_processes(view(HardwareSample(interval=1, others=others)), 100, 8)
     assert len(drawn) == 8
     assert "and 14 more" in text([drawn[-1]])
+
+
+OTHERS = (
+    ProcessSample(pid=31, name="cc1plus -O2", cpu=0.9, rss=1 << 28, user="eve"),
+    ProcessSample(pid=32, name="firefox", cpu=0.0, rss=4 << 30, user="bob"),
+)
+
+
+def test_the_list_is_sorted_and_filtered_as_asked_for() -> None:
+    sample = HardwareSample(interval=1, others=OTHERS, processes=OWN)
+    drawn = text(draw_processes(view(sample), 100, 20))
+    assert drawn.index("cc1plus") < drawn.index("firefox")
+    by_memory = text(draw_processes(replace(view(sample), by_memory=True), 100, 20))
+    assert by_memory.index("firefox") < by_memory.index("cc1plus")
+    filtered = text(draw_processes(replace(view(sample), search="FireFox"), 100, 20)).splitlines()
+    assert len(filtered) == 2
+    assert "firefox" in filtered[1]
+    assert "no line holds “[b]” " in text(draw_processes(replace(view(sample), search="[b]"), 100, 20)) + " "

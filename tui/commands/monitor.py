@@ -36,21 +36,24 @@ def run(options: argparse.Namespace) -> int:
     source = MonitorSource(options.interval, gpus, process, log, patience)
     try:
         if on_screen:
-            about = f"every {options.interval:g} s" + (f", to {plain(options.log, 80)}" if options.log else "")
-            return _screen(source, process.title if process else "", about, options.low_bandwidth)
+            about = f", to {plain(options.log, 80)}" if options.log else ""
+            return _screen(source, process.title if process else "", options.interval, about, options.low_bandwidth)
         return _lines(source, options)
     finally:
         source.close()
 
 
-def _screen(source: MonitorSource, subject: str, about: str, frugal: bool) -> int:
+def _screen(source: MonitorSource, subject: str, interval: float, about: str, frugal: bool) -> int:
     opening.begin()
     from gputrain.tui.app import GpuTrainApp
     from gputrain.tui.reader import FRAME_SECONDS, FRUGAL_SECONDS
     from gputrain.tui.screens.monitor import MonitorScreen
 
     seconds = FRUGAL_SECONDS if frugal else FRAME_SECONDS
-    code = GpuTrainApp(first=lambda: MonitorScreen(source, subject, about, seconds), frugal=frugal).run()
+    app = GpuTrainApp(
+        first=lambda: MonitorScreen(source, subject, interval, source.set_interval, about, seconds), frugal=frugal
+    )
+    code = app.run()
     return code if code is not None else EXIT_FAILED
 
 

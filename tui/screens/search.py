@@ -1,4 +1,4 @@
-"""The line in which a text to search the log for is typed."""
+"""The line in which a text to search the log or the processes for is typed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class SearchScreen(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c", "cancel", "cancel", priority=True)]
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, what: str = "log lines") -> None:
         super().__init__()
-        self._text = text
+        self._text, self._what = text, what
 
     def compose(self) -> ComposeResult:
         """One input at the bottom."""
-        yield Input(self._text, placeholder="show log lines that hold …  (empty: all)", compact=True, id="search")
+        yield Input(self._text, placeholder=f"show {self._what} that hold …  (empty: all)", compact=True, id="search")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Search."""

@@ -32,7 +32,8 @@ def draw_monitor_status(view: View, about: str, host: str, columns: int) -> Line
         line(("view paused", "warn")) if view.paused else (),
         line((plain(troubles[-1].text, 120), "bad")) if troubles else (),
         line((plain(view.subject, 60), "bright")) if view.subject else (),
-        line((about, "text")),
+        line((f"only lines with “{plain(view.search, 30)}”", "warn")) if view.search else (),
+        line((f"every {view.interval:g} s{about}", "text")),
         line((f"for {words.duration(now.elapsed)}", "dim")),
         line((f"a sample costs {cost * 1000:.1f} ms of CPU", "dim")) if cost is not None else (),
     )

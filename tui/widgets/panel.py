@@ -34,7 +34,11 @@ class View(Struct, frozen=True, kw_only=True):
     """Index into `chart.ZOOMS`."""
     ascii: bool = False
     search: str = ""
-    """Text that the journal is searched for."""
+    """Text that the journal is searched for, in the monitor the list of processes."""
+    by_memory: bool = False
+    """Processes are sorted by memory, not by CPU."""
+    interval: float = 0.0
+    """Seconds between the monitor's samples."""
     error: str = ""
     """Why the run cannot be read any more."""
     trouble: str = ""

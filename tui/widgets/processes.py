@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from gputrain.engine.events import GpuProcess, HardwareSample, ProcessSample
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
@@ -71,34 +73,53 @@ def _other_line(process: ProcessSample, columns: int) -> Line:
 
 
 def draw_processes(view: View, columns: int, rows: int) -> list[Line]:
-    """The run's own, those that use most CPU on top, then others that compute, then those on the GPUs.
+    """The run's own, those that use most CPU (or memory) on top, then others, then those on the GPUs.
 
     What does not fit is counted.
     """
     sample = view.now.hardware
     if sample is None:
         return [line(("no sample of the machine yet", "dim"))]
-    roles = any(process.role for process in sample.processes)
-    drawn = [own_line(process, columns, roles) for process in sample.processes]
-    if sample.others:
-        drawn.append(line(("others that compute" if drawn else "on the cores", "title")))
-        drawn += [_other_line(process, columns) for process in sample.others]
-    on_any = on_gpus(sample, columns)
-    if drawn and on_any:
-        drawn.append(line(("on GPUs", "title")))
-    drawn += on_any
+    own, others = _sorted(sample.processes, view), _sorted(sample.others, view)
+    roles = any(process.role for process in own)
+    rows_of = [
+        ("", [own_line(process, columns, roles) for process in own]),
+        ("others by memory" if view.by_memory else "others by CPU", [_other_line(one, columns) for one in others]),
+        ("on GPUs", on_gpus(sample, columns)),
+    ]
+    drawn: list[Line] = []
+    for heading, found in rows_of:
+        kept = [row for row in found if _holds(row, view.search)]
+        if kept:
+            # Those on the GPUs tell by their numbers what they are.
+            drawn += [line((heading, "title")), *kept] if heading and (drawn or heading != "on GPUs") else kept
     if not drawn:
-        return [line(("nobody computes" if not sample.gpus else "nobody computes or holds memory of a GPU", "dim"))]
+        nobody = "nobody computes" if not sample.gpus else "nobody computes or holds memory of a GPU"
+        return [line((f"no line holds “{plain(view.search, 40)}”" if view.search else nobody, "dim"))]
     if len(drawn) > rows:
         hidden = len(drawn) - rows + 1
         drawn = [*drawn[: rows - 1], line((f"and {hidden} more: f shows all", "dim"))]
     return drawn
 
 
+def _sorted(processes: tuple[ProcessSample, ...], view: View) -> list[ProcessSample]:
+    """By memory if that is asked for; samples have those that use most CPU first."""
+    return sorted(processes, key=lambda one: -(one.rss or 0)) if view.by_memory else list(processes)
+
+
+def _holds(row: Line, wanted: str) -> bool:
+    return wanted.casefold() in "".join(text for text, _ in row).casefold()
+
+
 class ProcessesPanel(Panel):
     """Who uses the cores and the GPUs."""
 
     TITLE = "Processes"
+
+    def __init__(self, *, searched: bool = False, id: str) -> None:  # noqa: A002 - Textual's name for it
+        """`searched`: the view's search is for processes, not for log lines."""
+        super().__init__(id=id)
+        self._searched = searched
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The newest sample."""
@@ -110,4 +131,4 @@ class ProcessesPanel(Panel):
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """The lists."""
-        return draw_processes(view, columns, rows)
+        return draw_processes(view if self._searched else replace(view, search=""), columns, rows)

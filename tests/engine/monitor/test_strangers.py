@@ -69,6 +69,25 @@ def test_the_runs_own_are_no_strangers(busy: subprocess.Popen[bytes]) -> None:
     assert busy.pid not in {sample.pid for sample in strangers.read(ours)}
 
 
+def test_a_list_has_the_largest_too(tmp_path: Path) -> None:
+    """Those that rest but hold most memory come after those that compute."""
+    for pid in range(1, 11):
+        (tmp_path / str(pid)).mkdir()
+
+    def write(busy: int) -> None:
+        for pid in range(1, 11):
+            line = f"{pid} (worker) S 1 1 1 0 -1 0 0 0 0 0 {busy * (pid == 1)} 0 0 0 20 0 1 0 77 1000 {pid} 0\n"
+            (tmp_path / str(pid) / "stat").write_text(line)
+
+    strangers = Strangers(Owners(), tmp_path, most=3, largest=2)
+    write(0)
+    assert strangers.read(NOBODY) == ()
+    write(10**6)
+    told = strangers.read(NOBODY)
+    assert [sample.pid for sample in told] == [1, 10, 9]
+    assert told[1].cpu == 0.0
+
+
 def test_a_sample_looks_at_a_slice_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 1,000 processes a sample reads 128, and after a turn of eight samples all were read once."""
 

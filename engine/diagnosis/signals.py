@@ -115,11 +115,14 @@ class Signals(Struct, frozen=True, kw_only=True):
         return self.foreign_cpu / self.usable_cores
 
     @property
-    def starved(self) -> float | None:
-        """Share of the workers' time in which they wanted a core; where the kernel doesn't tell, a full CPU is all."""
+    def core_wait(self) -> float | None:
+        """`run_delay`; where the kernel doesn't tell, none while cores are idle, and unknown beside a full CPU.
+
+        Nobody can tell waiting for a core from waiting for a file or a lock then.
+        """
         if self.run_delay is not None or self.cpu is None:
             return self.run_delay
-        return 1.0 if self.cpu >= FULL_CPU else None
+        return 0.0 if self.cpu < FULL_CPU else None
 
     @property
     def affinity_share(self) -> float | None:
@@ -146,7 +149,9 @@ class Signals(Struct, frozen=True, kw_only=True):
         if self.cpu_ratio is None:
             # Nobody knows what the reading was then: memory is told by the disk's own count.
             return 0.0 if self.from_disk is not None and self.from_disk < _SAME_CORE else self.read_share
-        return max(0.0, min(self.read_share, 1 - self.cpu_ratio - (self.run_delay or 0.0)))
+        if self.core_wait is None:
+            return None
+        return max(0.0, min(self.read_share, 1 - self.cpu_ratio - self.core_wait))
 
     @property
     def slowness(self) -> float | None:
@@ -179,9 +184,9 @@ class Signals(Struct, frozen=True, kw_only=True):
     @property
     def own_work(self) -> float | None:
         """Share of the workers' time that none of waiting for a core, reading and locks explains."""
-        if self.busy is None:
+        if self.busy is None or self.core_wait is None:
             return None
-        return max(0.0, 1 - (self.starved or 0.0) - (self.read_wait or 0.0) - (self.lock_share or 0.0))
+        return max(0.0, 1 - self.core_wait - (self.read_wait or 0.0) - (self.lock_share or 0.0))
 
     @property
     def free_cores(self) -> float | None:

@@ -29,7 +29,7 @@ _CPU = Test(lambda s: s.cpu, "CPU {} busy", unit="percent")
 _WORKERS = Test(lambda s: s.workers, "{} workers", unit="count")
 _SHOWN = (_UTILIZATION, _CPU, _WORKERS)
 
-_STARVED = Test(lambda s: s.starved, "workers wanted a core and had none {} of their time", least=DELAYED)
+_STARVED = Test(lambda s: s.run_delay, "workers wanted a core and had none {} of their time", least=DELAYED)
 _WAS_BUSY = Test(lambda s: s.busy, "the workers were busy {} of the time", least=BUSY)
 _READS = Test(lambda s: s.read_wait, "workers waited for files {} of their time", least=READING)
 _FROM_DISK = Test(lambda s: s.from_disk, "{} of the bytes came from the disk")
@@ -61,7 +61,7 @@ START = (
         disproof="the same rate with one worker",
     ),
 )
-CORES = (
+_TAKEN = (
     _cause(
         "cpu-quota",
         "The cgroup's CPU quota holds the workers back",
@@ -95,10 +95,23 @@ CORES = (
         fix=fixes.oversubscribed,
         disproof="a much lower rate with fewer workers",
     ),
+)
+
+
+def _none_taken(s: Signals) -> float | None:
+    """1 if work alone can fill the CPU: cores that something takes look the same where the kernel tells no delay."""
+    if s.run_delay is not None or (s.cpu_ratio is not None and 1 - s.cpu_ratio < DELAYED):
+        return 1.0
+    return None if any(cause.holds(s) is None for cause in _TAKEN) else 1.0
+
+
+CORES = (
+    *_TAKEN,
     _cause(
         "cpu-saturated",
         "Preparing images needs all cores",
         _FULL,
+        Test(_none_taken, "nothing {}takes the cores from them", least=1, unit="yes", name=_STARVED.unknown),
         Test(lambda s: s.cpu_ratio, "the workers computed {} of their time", least=0.2),
         Test(lambda s: s.busy, "the workers were busy {} of the time", least=AT_WORK),
         fix=fixes.saturated,
@@ -112,7 +125,13 @@ READING_FILES = (
         _READS,
         Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
         Test(lambda s: s.epoch, "epoch {} (the first is 0)", below=1, unit="count"),
-        Test(fixes.fits, "what is free in RAM is {}enough for the files", least=1.0, unit="yes"),
+        Test(
+            fixes.fits,
+            "what is free in RAM is {}enough for the files",
+            least=1.0,
+            unit="yes",
+            name="whether free RAM holds the files",
+        ),
         fix=fixes.cold,
         disproof="as many bytes from the disk in the second epoch",
     ),
@@ -162,7 +181,7 @@ NUMBER = (
         _WAS_BUSY,
         Test(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
         Test(lambda s: s.idle_cores, "{} cores were idle", least=_IDLE_CORE, unit="cores"),
-        Test(lambda s: s.starved or 0.0, "they wanted a core and had none {} of their time", below=_SERVED),
+        Test(lambda s: s.run_delay, "they wanted a core and had none {} of their time", below=_SERVED, lenient=True),
         Test(more_workers, "{} more workers would be of use", least=1, unit="count"),
         fix=fixes.few_workers,
         disproof="the same rate with more of them: then they wait for something in common",

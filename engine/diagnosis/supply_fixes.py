@@ -163,6 +163,11 @@ def at_limit(s: Signals) -> Fix:
 
 def unexplained(s: Signals) -> Fix:
     """An experiment."""
+    if s.core_wait is None and s.busy is not None:
+        return Fix(
+            "All cores are in use, and this kernel does not tell (no schedstat) whether the workers wait for them or "
+            "for something else: end what else computes, and look again."
+        )
     return Fix("What was measured fits no single cause: compare num_workers values with a short run of each.")
 
 

@@ -31,20 +31,33 @@ class Test(Struct, frozen=True):
     least: float | None = None
     below: float | None = None
     unit: Unit = "share"
+    name: str = ""
+    """What the figure is called where nobody measured it; empty: the words without a figure."""
+    lenient: bool = False
+    """Whether a figure that nobody measured speaks against nothing."""
 
     def answer(self, s: Signals) -> bool | None:
         """Whether the figure is within the bounds; None: it was not measured."""
         value = self.figure(s)
         if value is None:
-            return None
+            return True if self.lenient else None
         return (self.least is None or value >= self.least) and (self.below is None or value < self.below)
 
     def told(self, s: Signals) -> str:
         """The figure in words."""
+        if self.figure(s) is None:
+            return f"not measured: {self.unknown}"
         return self.words.format(amount(self.figure(s), self.unit))
+
+    @property
+    def unknown(self) -> str:
+        """What is missing where the figure is."""
+        return self.name or self.words.format("…")
 
     def asked(self, s: Signals) -> str:
         """The figure in words beside what it is held against."""
+        if self.figure(s) is None:
+            return self.told(s)
         bounds = [f"≥ {amount(self.least, self.unit)}"] if self.least is not None else []
         bounds += [f"< {amount(self.below, self.unit)}"] if self.below is not None else []
         return self.told(s) + (f" (asked: {', '.join(bounds)})" if bounds and self.unit != "yes" else "")
@@ -117,7 +130,7 @@ class Cause(Struct, frozen=True):
 
     def missing(self, s: Signals) -> list[str]:
         """The figures that nobody measured, in words."""
-        return [test.words.format("…") for test in self.tests if test.answer(s) is None]
+        return [test.unknown for test in self.tests if test.answer(s) is None]
 
     def step(self, s: Signals) -> str:
         """What was asked about it, and the answer: a line of the path."""

@@ -55,6 +55,8 @@ def judged(base: dict[str, Any], changed: dict[str, Any] | None = None, **more: 
     return evaluate(Signals(settings={**SETTINGS, **(changed or {})}, **{**base, **more}))
 
 
+CACHED = {"cache": "ram"}
+
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("idle cores and busy workers", GPU, {}, "few-workers", {"num_workers": 7}),
     ("the wait is small", GPU, {"wait": 0.06}, "few-workers", {"num_workers": 5}),
@@ -68,7 +70,11 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("they are read again", READING, {"from_disk": 0.9, "epoch": 2}, "cache-thrash", {"cache": "disk"}),
     ("reading comes from memory", GPU, {"read_share": 0.8, "cpu_ratio": 0.95}, "few-workers", {"num_workers": 7}),
     ("workers and others take turns", STARVED, {"foreign_cpu": 2.0}, "cpu-neighbour", {}),
-    ("without schedstat", STARVED, {"run_delay": None, "foreign_cpu": 3.0}, "cpu-neighbour", {}),
+    ("others, without schedstat", STARVED, {"run_delay": None, "foreign_cpu": 3.0}, "data-wait", {}),
+    ("surplus workers, without schedstat", STARVED, {"run_delay": None, "workers": 8}, "data-wait", {}),
+    ("nobody else, without schedstat", STARVED, {"run_delay": None}, "cpu-saturated", {"cache": "ram"}),
+    ("work beside others, without schedstat", FULL, {"run_delay": None, "foreign_cpu": 3.0}, "cpu-saturated", CACHED),
+    ("idle cores, without schedstat", GPU, {"run_delay": None}, "few-workers", {"num_workers": 7}),
     ("quota", GPU, {"run_delay": 0.6, "throttled": 0.4}, "cpu-quota", {}),
     ("a part of the cores", {**STARVED, "affinity": 4, "host_cores": 16}, {}, "cpu-affinity", {}),
     ("more workers than cores", STARVED, {"workers": 8}, "oversubscribed", {"num_workers": 3}),
@@ -219,6 +225,25 @@ def test_ram_that_others_use_is_not_blamed_on_the_run() -> None:
 
 def test_at_ninety_percent_ram_is_not_scarce_yet() -> None:
     assert "ram-pressure" not in judged(GPU, ram_used=0.90, ram_total=16 * GIB)
+
+
+def test_beside_a_full_cpu_nobody_knows_without_schedstat_what_the_workers_wait_for() -> None:
+    """A worker that reads from a slow storage, beside programs that fill the CPU: no neighbour is to be blamed."""
+    slow = {**STARVED, "cpu_ratio": 0.12, "busy": 0.77, "workers": 1, "foreign_cpu": 3.0, "read_share": None}
+    (hint,) = judged(slow, run_delay=None, lock_share=None).values()
+    assert (hint.id, hint.changes) == ("data-wait", {})
+    assert "not measured here: workers wanted a core and had none … of their time" in hint.evidence
+    assert "100 %" not in hint.evidence
+    assert "does not tell" in hint.action
+    # Reading that may have been waiting for a core is not told as reading either.
+    assert list(judged({**slow, "read_share": 0.85}, run_delay=None)) == ["data-wait"]
+    assert list(judged({**slow, "read_share": 0.85}, run_delay=0.02, epoch=1)) == ["disk"]
+
+
+def test_what_was_not_measured_is_not_told_as_zero() -> None:
+    hint = judged(GPU, run_delay=None)["few-workers"]
+    assert "wanted a core" not in hint.evidence.partition("not measured here:")[0]
+    assert any("not measured: they wanted a core and had none … of their time" in line for line in hint.path)
 
 
 def test_a_missing_signal_is_said_and_nothing_is_guessed() -> None:

@@ -14,7 +14,10 @@ def promise(prediction: Prediction) -> str:
     """What a change is expected to bring: ``1 090–1 240 img/s, then the device limits``."""
     if prediction.high is None:
         return f"no figure: {plain(prediction.void, 200)}"
-    return f"{rate(prediction.low)}–{rate(prediction.high)} img/s, then {plain(prediction.limiter, 60)} limits"
+    now = f"{rate(prediction.now)} → " if prediction.now is not None else ""
+    counted = " with its stops counted" if prediction.stops else ""
+    limits = f"{plain(prediction.limiter, 60)} limit{'' if prediction.limiter.endswith('s') else 's'}"
+    return f"{now}{rate(prediction.low)}–{rate(prediction.high)} img/s{counted}, then {limits}"
 
 
 def settings_words(values: Mapping[str, Any]) -> str:

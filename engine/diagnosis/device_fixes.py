@@ -16,11 +16,18 @@ def _room(s: Signals) -> bool:
 
 
 def saving(s: Signals) -> Fix:
-    """Fewer checkpoints."""
+    """Checkpoints that are written beside the training, or fewer."""
+    if not s.setting("async_checkpoints", True):
+        return Fix("Write them beside the training: async_checkpoints=true.", {"async_checkpoints": True})
     steps, epochs = s.setting("checkpoint_steps", 0), s.setting("checkpoint_epochs", 1)
-    changes: dict[str, Any] = {"checkpoint_steps": 4 * steps} if steps else {"checkpoint_epochs": max(2, 4 * epochs)}
-    (name, value), *_ = changes.items()
-    return Fix(f"Save more rarely: {name}={value}.", changes)
+    if not steps and not epochs:
+        every = 2 * s.setting("validate_epochs", 1)
+        return Fix(
+            f"Only the best are saved, after a validation: validate_epochs={every} makes both rarer.",
+            {"validate_epochs": every},
+        )
+    name, value = ("checkpoint_steps", 4 * steps) if steps else ("checkpoint_epochs", 4 * epochs)
+    return Fix(f"Save more rarely: {name}={value}.", {name: value})
 
 
 def validating(s: Signals) -> Fix:

@@ -39,6 +39,8 @@ def test_what_became_of_a_change(event: Tuned, words: str) -> None:
 
 def test_a_promise_or_why_there_is_none() -> None:
     assert promise(RANGE) == "1 090–1 240 img/s, then the device limits"
+    stops = Prediction(low=809.0, high=824.0, limiter="training itself", now=700.0, stops=True)
+    assert promise(stops) == "700 → 809–824 img/s with its stops counted, then training itself limits"
     assert promise(Prediction(void="the cache is still being filled")) == "no figure: the cache is still being filled"
 
 

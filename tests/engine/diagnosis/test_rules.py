@@ -5,55 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made_signals import CPU, FED, FULL, GPU, READING, STARVED, judged
 
-from gputrain.engine.diagnosis.rules import CAUSES, evaluate
-from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.events import Hint
+from gputrain.engine.diagnosis.rules import CAUSES
 from gputrain.engine.units import GIB
-
-SETTINGS = {"num_workers": 4, "batch_size": 32, "prefetch_factor": 2, "persistent_workers": True, "cache": "none"}
-SETTINGS |= {"compile": False, "channels_last": True, "tf32": True}
-GPU: dict[str, Any] = {
-    "on_gpu": True,
-    "precision": "bf16",
-    "utilization": 40.0,
-    "usable_cores": 16.0,
-    "host_cores": 16,
-    "affinity": 16,
-    "cpu": 30.0,
-    "run_cpu": 4.8,
-    "foreign_cpu": 0.0,
-    "throttled": 0.0,
-    "workers": 4,
-    "kind": "threads",
-    "rate": 1000.0,
-    "sample_rate": 1000.0,
-    "busy": 0.97,
-    "cpu_ratio": 0.9,
-    "run_delay": 0.02,
-    "read_share": 0.1,
-    "lock_share": 0.03,
-    "from_disk": 0.0,
-    "data_bytes": GIB,
-    "ram_used": 0.4,
-    "ram_total": 64 * GIB,
-    "slowest": 0.005,
-    "wait_cv": 2.0,
-    "wait": 0.4,
-    "compute": 0.58,
-}
-"""Workers that decode as fast as they can, and too few of them."""
-FULL = {**GPU, "cpu": 99.0, "usable_cores": 4.0, "affinity": 4, "host_cores": 4, "run_cpu": 3.9, "workers": 3}
-STARVED = {**FULL, "run_delay": 0.6, "cpu_ratio": 0.38}
-READING = {**GPU, "read_share": 0.9, "cpu_ratio": 0.06}
-FED = {**GPU, "wait": 0.01, "busy": 0.3, "compute": 0.97, "utilization": 97.0}
-"""A GPU that gets its data in time."""
-CPU = {**FED, "on_gpu": False, "utilization": None, "precision": "fp32", "usable_cores": 4.0, "workers": 2}
-
-
-def judged(base: dict[str, Any], changed: dict[str, Any] | None = None, **more: Any) -> dict[str, Hint]:
-    return evaluate(Signals(settings={**SETTINGS, **(changed or {})}, **{**base, **more}))
-
 
 CACHED = {"cache": "ram"}
 
@@ -272,29 +227,10 @@ def test_a_setting_that_is_off_is_proposed(name: str, value: object) -> None:
     assert hint.changes == {name: True}
 
 
-def test_more_workers_are_promised_what_the_next_limit_allows() -> None:
-    promised = judged(GPU)["few-workers"].prediction
-    assert promised is not None
-    # 7 workers of 257.7 images/s each are above what the device takes between waits.
-    assert promised.high == pytest.approx(1000 / 0.6, abs=0.1)
-    assert promised.low == pytest.approx(0.88 * 1000 / 0.6, abs=0.1)
-    assert promised.limiter == "the device"
-    few_cores = judged(GPU, usable_cores=6.0, cpu=80.0)["few-workers"].prediction
-    assert few_cores is not None
-    assert few_cores.limiter == "the CPU's cores"
-
-
-@pytest.mark.parametrize(
-    ("base", "more", "word"),
-    [
-        (GPU, {"foreign_cpu": 1.0}, "others use 1.0 cores"),
-        (READING, {"epoch": 1}, "the cache"),
-        (FED, {"utilization": 40.0}, "a step costs"),
-        (GPU, {"workers": 0, "rate": None, "sample_rate": None}, "too little"),
-    ],
-)
-def test_nothing_is_promised_where_nobody_can_know(base: dict[str, Any], more: dict[str, Any], word: str) -> None:
-    (hint,) = judged(base, **more).values()
-    assert hint.prediction is not None
-    assert hint.prediction.high is None
-    assert word in hint.prediction.void
+def test_checkpoints_that_hold_the_training_are_written_beside_it_first() -> None:
+    held = judged(FED, {"async_checkpoints": False}, saving=0.3)["checkpoints"]
+    assert held.changes == {"async_checkpoints": True}
+    best = judged(FED, {"checkpoint_epochs": 0}, saving=0.3)["checkpoints"]
+    assert best.changes == {"validate_epochs": 2}
+    assert best.prediction is not None
+    assert best.prediction.high is not None

@@ -18,12 +18,13 @@ from gputrain.engine.channel import Server
 from gputrain.engine.checkpoints import read_index
 from gputrain.engine.commands import AnyCommand, Stop, decode_command
 from gputrain.engine.config import RunConfig
-from gputrain.engine.diagnosis.advisor import Advisor
+from gputrain.engine.diagnosis.advisor import Advisor, is_news
 from gputrain.engine.diagnosis.autotune import Autotune
 from gputrain.engine.events import (
     AnyEvent,
     CommandTaken,
     HardwareSample,
+    Hint,
     HintsChanged,
     Notice,
     Phase,
@@ -76,7 +77,7 @@ class Supervisor:
         self._advisor = Advisor()
         self._autotune = Autotune()
         self._phase = Phase.STARTING
-        self._hints: tuple[str, ...] = ()
+        self._hints: tuple[Hint, ...] = ()
         self._gpu_health = GpuHealth()
         self._trainer: TrainerProcess | None = None
         self._loggers: Loggers | None = None
@@ -181,9 +182,8 @@ class Supervisor:
 
     def _advise(self) -> None:
         hints = self._advisor.hints()
-        shown = tuple(f"{hint.id} {hint.severity} {hint.title}" for hint in hints)
-        if shown != self._hints:
-            self._hints = shown
+        if is_news(hints, self._hints):
+            self._hints = hints
             self._write(HintsChanged(hints=hints))
         if self._config.monitor.autotune and self._phase is Phase.TRAINING:
             tune = self._autotune.next(hints)

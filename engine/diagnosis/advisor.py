@@ -7,10 +7,12 @@ import msgspec
 from gputrain.engine.diagnosis.rules import evaluate, ranked
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps, Tuned
+from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Prediction, Steps, Tuned
 
 EVALUATE_EVERY = WINDOW_SECONDS
 """Seconds between evaluations; a hint is raised, and cleared, by two in a row, whose windows share no event."""
+SHARE_DRIFT, PROMISE_DRIFT = 0.10, 0.15
+"""From these on other figures are news: of the share of the time that is lost, and of what is promised."""
 _RANK = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -61,6 +63,31 @@ class Advisor:
             elif hint is None and last is not None and old is not None:
                 shown[name] = old
         self._before, self._shown = holds, shown
+
+
+def is_news(now: tuple[Hint, ...], told: tuple[Hint, ...]) -> bool:
+    """Whether hints differ from those that were told: in what is wrong, what to do, or much in what it costs or gains.
+
+    Each window has its own figures; to tell them all would fill the record.
+    """
+    if [_meaning(hint) for hint in now] != [_meaning(hint) for hint in told]:
+        return True
+    return any(
+        abs(one.share - other.share) >= SHARE_DRIFT or _drift(one.prediction, other.prediction) >= PROMISE_DRIFT
+        for one, other in zip(now, told, strict=True)
+    )
+
+
+def _meaning(hint: Hint) -> tuple[object, ...]:
+    promise = hint.prediction
+    return hint.id, hint.severity, hint.title, hint.changes, promise and (promise.limiter, promise.high is None)
+
+
+def _drift(one: Prediction | None, other: Prediction | None) -> float:
+    """Change of the promised rate over the promised rate; 0 without two promises."""
+    if one is None or other is None or not one.high or not other.high:
+        return 0.0
+    return abs(one.high / other.high - 1)
 
 
 def _steady(hint: Hint, old: Hint | None) -> Hint:

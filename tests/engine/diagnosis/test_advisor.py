@@ -8,14 +8,16 @@ import msgspec
 import pytest
 from made_events import second, started
 
-from gputrain.engine.diagnosis.advisor import Advisor
+from gputrain.engine.diagnosis.advisor import Advisor, is_news
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import Window
 from gputrain.engine.events import (
     HardwareSample,
+    Hint,
     LoaderStats,
     Phase,
     PhaseChanged,
+    Prediction,
     Steps,
     Tuned,
 )
@@ -210,3 +212,33 @@ def test_the_graver_hint_comes_first(advisor: Advisor) -> None:
         ("few-workers", "critical"),
         ("ram-pressure", "warning"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"severity": "critical"}, True),
+        ({"changes": {"num_workers": 6}}, True),
+        ({"prediction": Prediction(void="others use 2.0 cores")}, True),
+        ({"prediction": Prediction(low=1400.0, high=1600.0, limiter="the device")}, True),
+        ({"prediction": Prediction(low=900.0, high=1000.0, limiter="the workers")}, True),
+        ({"share": 0.45}, True),
+        ({"share": 0.33, "prediction": Prediction(low=920.0, high=1030.0, limiter="the device")}, False),
+        ({"evidence": "the loop waited 31 %"}, False),
+    ],
+)
+def test_a_hint_is_told_again_when_its_advice_changes_or_its_figures_much(changed: dict[str, Any], told: bool) -> None:
+    hint = Hint(
+        id="few-workers",
+        severity="warning",
+        title="t",
+        evidence="the loop waited 30 %",
+        action="a.",
+        changes={"num_workers": 4},
+        share=0.3,
+        prediction=Prediction(low=900.0, high=1000.0, limiter="the device"),
+    )
+    now = msgspec.structs.replace(hint, **changed)
+    assert is_news((now,), (hint,)) is told
+    assert is_news((hint, now), (hint,))
+    assert is_news((), (hint,))

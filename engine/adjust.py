@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine import progressive
+from gputrain.engine.config import UNCACHED
 from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.torchfit import machine_fault
 
@@ -189,6 +190,16 @@ def _cache_resolution(draft: Draft) -> None:
         draft.change("cache_resolution", least, f"{asked} → {least}: the model sees images of {least} pixels")
 
 
+def _without_effect(draft: Draft) -> None:
+    """Settings that the data set has no use for."""
+    values = draft.values
+    if values["cache"] != "none" and values["dataset"] in UNCACHED:
+        draft.change("cache", "none", f"{values['cache']} has no effect: {UNCACHED[values['dataset']]}")
+    if values["loader"] == "threads" and values["dataset"] == "custom":
+        why = "a data set of your own is read by torch's DataLoader, whose workers are processes"
+        draft.change("loader", "auto", f"threads has no effect: {why}")
+
+
 def _progressive(draft: Draft) -> None:
     start, size = draft.values["progressive_start"], draft.values["image_size"]
     if not start:
@@ -227,6 +238,7 @@ _RULES: tuple[Callable[[Draft], None], ...] = (
     _workers,
     _val_resize,
     _cache_resolution,
+    _without_effect,
     _progressive,
     _data_dir,
 )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from gputrain.engine.config import UNCACHED
 from gputrain.engine.diagnosis.predict import useful_workers
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Fix, amount
@@ -30,6 +31,11 @@ def fits(s: Signals) -> float | None:
     if s.data_bytes is None or s.ram_used is None or s.ram_total is None:
         return None
     return float(s.data_bytes <= (1 - s.ram_used) * s.ram_total)
+
+
+def can_cache(s: Signals) -> bool:
+    """Whether a cache has an effect on the run's data."""
+    return s.setting("dataset", "") not in UNCACHED
 
 
 def epoch_start(s: Signals) -> Fix:
@@ -101,6 +107,8 @@ def thrash(s: Signals) -> Fix:
     """Smaller files, or a part of them in memory."""
     if s.setting("cache", "none") != "none":
         return Fix("More RAM, a faster disk or smaller images; more workers help little.")
+    if not can_cache(s):
+        return Fix(f"The files are more than the free RAM holds: {_cheaper(s)}; more workers help little.")
     return Fix(
         "The files are more than the free RAM holds: keep prepared images on disk (cache=disk), which are smaller; "
         "more workers help little.",
@@ -113,6 +121,8 @@ def disk(s: Signals) -> Fix:
     if s.setting("cache", "none") != "none":
         early = " This is the first epoch, in which the cache is filled." if s.epoch == 0 else ""
         return Fix(f"More workers help little: a faster disk would.{early}")
+    if not can_cache(s):
+        return Fix("More workers help little: keep the data on a faster disk, or in fewer or smaller files.")
     return Fix(
         "More workers help little: keep the data on a faster disk, or prepared images in RAM (cache=ram).",
         cache_changes(s),
@@ -174,10 +184,12 @@ def unexplained(s: Signals) -> Fix:
 def cache_changes(s: Signals) -> dict[str, Any]:
     """A cache in RAM takes only what is free (cache_gib); one on disk would be read from the same disk."""
     room = s.ram_used is None or s.ram_used < _RAM_FOR_CACHE
-    return {"cache": "ram"} if room and s.setting("cache", "none") == "none" else {}
+    return {"cache": "ram"} if room and can_cache(s) and s.setting("cache", "none") == "none" else {}
 
 
 def _cheaper(s: Signals) -> str:
+    if not can_cache(s):
+        return "use samples that were made smaller, or prepared, beforehand"
     if s.setting("cache", "none") == "none":
         return "keep prepared images in a cache, or use smaller images"
     if s.epoch == 0:

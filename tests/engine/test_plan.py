@@ -199,3 +199,12 @@ def test_any_plan_can_be_made_and_planned_again_without_another_change(
 
 def _section(plan: Plan, section: str) -> object:
     return getattr(plan.config, section) if section else plan.config
+
+
+def test_what_has_no_effect_on_the_data_is_said() -> None:
+    assert "in memory already" in note(plan_of(CPU, dataset="cifar10", data_dir="/d", cache="disk"), "cache")
+    plan = plan_of(CPU, own=True, dataset="custom", custom="mine:make", cache="ram", loader="threads")
+    assert (plan.config.data.cache, plan.config.data.loader) == ("none", "auto")
+    for name in ("cache", "loader"):
+        assert any(line.startswith(f"{name}: ") and "no effect" in line for line in plan.warnings)
+    assert not plan_of(CPU, dataset="custom", custom="mine:make", loader="processes").adjustments

@@ -130,6 +130,22 @@ def test_who_takes_the_cores_is_named() -> None:
     assert "2.0 cores (most: cc1plus -O2, stress): move or renice them" in found["cpu-neighbour"].action
 
 
+@pytest.mark.parametrize(
+    ("base", "more"),
+    [
+        (FULL, {}),
+        (READING, {"epoch": 1}),
+        (READING, {"from_disk": 0.9, "epoch": 2}),
+        (GPU, {"run_cpu": 15.9, "cpu": 91.0}),
+        (GPU, {"lock_share": 0.7, "cpu_ratio": 0.2, "kind": "processes"}),
+    ],
+)
+def test_own_data_get_no_advice_that_their_loader_has_no_use_for(base: dict[str, Any], more: dict[str, Any]) -> None:
+    (hint,) = judged(base, {"dataset": "custom"}, **more).values()
+    assert hint.changes == {}
+    assert "cache" not in hint.action
+
+
 def test_surplus_workers_that_nobody_waits_for_are_a_remark() -> None:
     found = judged({**STARVED, "utilization": 97.0, "compute": 0.97}, workers=8, wait=0.01)
     assert list(found) == ["oversubscribed", "compute-bound"]

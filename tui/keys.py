@@ -23,7 +23,7 @@ KEYS = (
     Key("space", "space", "pause view", "pause_view", "Hold the view still; the run goes on. Again: catch up."),
     Key("s", "s", "stop", "stop_run", "Stop the run; asks whether after a checkpoint or at once."),
     Key("c", "c", "checkpoint", "checkpoint", "Write a checkpoint after the current step."),
-    Key("a", "a", "apply", "apply", "Try what the first hint advises; it is kept if it helps, else taken back."),
+    Key("a", "a", "apply", "apply", "Try the first advice that a running training can take; kept if it helps."),
     Key("i", "i", "why", "why", "Why the hints say so: evidence, what was asked, what else it could be."),
     Key("d", "d", "detach", "detach", "Leave the run alone and give the terminal back."),
     Key("tab", "tab", "panel", "app.focus_next", "Go to the next panel; shift+tab to the one before."),

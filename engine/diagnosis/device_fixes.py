@@ -50,8 +50,8 @@ def less_launching(s: Signals) -> Fix:
     if _room(s):
         batch = 2 * s.setting("batch_size", 1)
         return Fix(
-            f"Kernels are too short for the host to keep up with: bigger batches (batch_size={batch}; the best "
-            "learning rate changes with them)" + ("." if compiled else ", or compile the model."),
+            f"Kernels are too short for the host to keep up with: bigger batches (batch_size={batch})"
+            + ("." if compiled else ", or compile the model."),
             {"batch_size": batch} if compiled else {"batch_size": batch, "compile": True},
         )
     return Fix(

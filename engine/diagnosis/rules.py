@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gputrain.engine.diagnosis import device, memory, supply
+from gputrain.engine.diagnosis.learning import with_lr
 from gputrain.engine.diagnosis.predict import predict
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Cause, walk
@@ -88,7 +89,7 @@ def _beside(s: Signals) -> list[Hint]:
 
 def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cause] = ()) -> Hint:
     """What to tell of a cause that holds; `unknown` are those that could not be ruled out before it."""
-    fix = cause.fix(s)
+    fix = with_lr(cause.fix(s), s.settings)
     evidence = cause.evidence(s)
     passed = list(unknown)
     if passed:

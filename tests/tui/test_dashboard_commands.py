@@ -84,7 +84,7 @@ LIVE = Hint(
 )
 
 
-async def test_a_tries_what_the_first_hint_advises_and_its_fate_is_shown() -> None:
+async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.feed(HintsChanged(hints=(LATER, LIVE)))
@@ -94,6 +94,12 @@ async def test_a_tries_what_the_first_hint_advises_and_its_fate_is_shown() -> No
         (command,) = source.sent
         assert isinstance(command, Tune)
         assert (command.changes, command.promised) == ({"num_workers": 12}, LIVE.prediction)
+        # The graver hint before it is not passed over in silence.
+        await until(pilot, lambda: len(pilot.app._notifications) == 2)
+        told = " ".join(note.message for note in pilot.app._notifications)
+        assert "The GPU has too little work at a time: for the next run" in told
+        assert "batch_size=512" in told
+        assert "try num_workers=12 against: Too few data workers" in told
         source.feed(
             Tuned(verdict="kept", changes={"num_workers": 12}, was={"num_workers": 8}, before=900.0, after=1200.0)
         )

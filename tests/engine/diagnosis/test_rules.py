@@ -146,6 +146,22 @@ def test_own_data_get_no_advice_that_their_loader_has_no_use_for(base: dict[str,
     assert "cache" not in hint.action
 
 
+@pytest.mark.parametrize(
+    ("own", "lr", "words"),
+    [
+        ({"lr": 0.1, "lr_batch_size": 256}, None, "0.0125 → 0.025 (lr_batch_size=256)"),
+        ({"lr": 0.1, "lr_batch_size": 0}, 0.2, "lr=0.2 instead of 0.1"),
+        ({}, None, "learning rate is to go with"),
+    ],
+)
+def test_another_batch_size_comes_with_its_learning_rate(own: dict[str, Any], lr: float | None, words: str) -> None:
+    own = {**own, "accumulation_steps": 1}
+    (hint,) = judged(FED, own, utilization=40.0, vram=0.2).values()
+    assert hint.changes["batch_size"] == 64
+    assert hint.changes.get("lr") == lr
+    assert words in hint.action
+
+
 def test_surplus_workers_that_nobody_waits_for_are_a_remark() -> None:
     found = judged({**STARVED, "utilization": 97.0, "compute": 0.97}, workers=8, wait=0.01)
     assert list(found) == ["oversubscribed", "compute-bound"]

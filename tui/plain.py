@@ -26,7 +26,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
-from gputrain.tui.advice import verdict
+from gputrain.tui.advice import promise, verdict
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
 from gputrain.tui.summary import summary, summary_rows
@@ -120,7 +120,8 @@ class PlainLines:
     def _new_hints(self, event: HintsChanged) -> Iterator[str]:
         for hint in event.hints:
             if hint.id not in self._hints:
-                yield f"hint ({hint.severity}): {hint.title}. {hint.evidence} → {hint.action}"
+                expected = f" Expected: {promise(hint.prediction)}." if hint.prediction is not None else ""
+                yield f"hint ({hint.severity}): {hint.title}. → {hint.action}{expected} Seen: {hint.evidence}"
         self._hints = frozenset(hint.id for hint in event.hints)
 
     def _end(self, event: RunEnded) -> Iterator[str]:

@@ -106,6 +106,15 @@ async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown(
         await until(pilot, lambda: "kept num_workers=12: 900 → 1 200 img/s (+33 %)" in panel(pilot, "hints"))
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 35), (200, 50)])
+async def test_what_a_change_promises_is_shown_at_any_size(size: tuple[int, int]) -> None:
+    source = trained()
+    async with opened(source, size) as pilot:
+        source.feed(HintsChanged(hints=(LIVE, LATER)))
+        await until(pilot, lambda: len(dashboard(pilot)._newest.now.hints) == 2)
+        await until(pilot, lambda: "expected: 1 090–1 240 img/s" in panel(pilot, "hints"))
+
+
 async def test_a_says_what_is_for_the_next_run() -> None:
     source = trained()
     async with opened(source) as pilot:

@@ -23,6 +23,7 @@ from gputrain.engine.events import (
     Outcome,
     Phase,
     PhaseChanged,
+    Prediction,
     RunEnded,
     Steps,
 )
@@ -138,6 +139,17 @@ def test_a_hint_is_symptom_evidence_and_action() -> None:
     assert "▲ CPU-bound decoding" in drawn
     assert "8 workers on 8 cores" in drawn
     assert "→ cache=disk keeps decoded images" in drawn
+
+
+@pytest.mark.parametrize("rows", range(3, 12))
+def test_what_a_change_promises_goes_before_the_evidence(rows: int) -> None:
+    long = "a long sentence that takes more than one row " * 4
+    hint = replace(scripted.HINT, evidence=long, action=long, prediction=Prediction(1900.0, 2160.0, "the device"))
+    drawn = text(draw_hints(view(HintsChanged(hints=(hint,))), 60, rows))
+    assert "expected: 1 900–2 160 img/s, then the device limits" in drawn
+    void = replace(hint, prediction=Prediction(void="the cache is still being filled"))
+    drawn = text(draw_hints(view(HintsChanged(hints=(void,))), 60, rows))
+    assert ("no figure" in drawn) <= (rows > 6), "evidence is worth more than a missing figure"
 
 
 @pytest.mark.parametrize("rows", range(2, 12))

@@ -46,16 +46,20 @@ def _tuned_lines(now: Snapshot, columns: int) -> list[Line]:
 
 
 def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
-    """One hint: title, action, evidence; evidence gives way where rows are few."""
+    """One hint: title, action, what it promises, evidence; evidence gives way where rows are few."""
     sign, role = _SIGNS[hint.severity]
-    title = wrap(sign + plain(hint.title, 400), columns, 1 if rows < 4 else 2)
-    action = wrap("→ " + plain(hint.action, 600), columns - 4, max(1, min(3, rows - len(title))))
-    evidence = wrap(plain(hint.evidence, 600), columns - 2, max(0, min(3, rows - len(title) - len(action))) or 1)
+    title = wrap(sign + plain(hint.title, 400), columns, 1 if rows < 5 else 2)
+    left = rows - len(title)
+    promised = f"expected: {promise(hint.prediction)}" if hint.prediction is not None else ""
+    expected = wrap(promised, columns - 4, 2 if left > 5 else 1)
+    has_figure = hint.prediction is not None and hint.prediction.high is not None and left > 1
+    action = wrap("→ " + plain(hint.action, 600), columns - 4, max(1, min(3, left - len(expected) * has_figure)))
+    action += expected if has_figure else []
+    evidence = wrap(plain(hint.evidence, 600), columns - 2, min(3, left - len(action))) if left > len(action) else []
+    if not has_figure and left > len(action) + len(evidence):
+        action += expected
     block = [line((row, role)) for row in title]
-    if hint.prediction is not None and rows > len(title) + len(action) + len(evidence):
-        action += wrap(f"expected: {promise(hint.prediction)}", columns - 4, 1)
-    if rows > len(title) + len(action):
-        block += [line((f"  {row}", "dim")) for row in evidence]
+    block += [line((f"  {row}", "dim")) for row in evidence]
     block += [line((f"  {row}" if number == 0 else f"    {row}", "text")) for number, row in enumerate(action)]
     return block[:rows] if rows < len(block) else block
 

@@ -77,7 +77,7 @@ class Supervisor:
         self._advisor = Advisor()
         self._autotune = Autotune()
         self._phase = Phase.STARTING
-        self._hints: tuple[Hint, ...] = ()
+        self._hints: tuple[Hint, ...] | None = None
         self._gpu_health = GpuHealth()
         self._trainer: TrainerProcess | None = None
         self._loggers: Loggers | None = None
@@ -182,7 +182,8 @@ class Supervisor:
 
     def _advise(self) -> None:
         hints = self._advisor.hints()
-        if is_news(hints, self._hints):
+        # That nothing stands out is told once it is known.
+        if (hints or self._advisor.has_judged) and is_news(hints, self._hints):
             self._hints = hints
             self._write(HintsChanged(hints=hints))
         if self._config.monitor.autotune and self._phase is Phase.TRAINING:

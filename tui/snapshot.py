@@ -113,6 +113,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     loader: LoaderStats | None = None
     hardware: HardwareSample | None = None
     hints: tuple[Hint, ...] = ()
+    judged: bool = False
+    """Whether enough was seen for hints: none before that means nothing."""
     tuned: Tuned | None = None
     """The newest change of the running training, and what became of it."""
     validations: tuple[Validated, ...] = ()

@@ -79,7 +79,7 @@ class RunStore:
             case RunStarted() | DataReady() | ModelReady():
                 self._on_start(event)
             case HintsChanged():
-                self._now = replace(self._now, hints=event.hints)
+                self._now = replace(self._now, hints=event.hints, judged=True)
             case Tuned():
                 self._now = replace(self._now, tuned=event)
                 self._say(event, "good" if event.verdict == "kept" else "info", verdict(event))
@@ -128,7 +128,8 @@ class RunStore:
     def _on_start(self, event: RunStarted | DataReady | ModelReady) -> None:
         match event:
             case RunStarted():
-                self._now = replace(self._now, started=event, phase=PhaseState(since=self._now.elapsed), outcome=None)
+                phase = PhaseState(since=self._now.elapsed)
+                self._now = replace(self._now, started=event, phase=phase, outcome=None, judged=False)
                 self._say(event, "info", f"run {event.run_id} on {event.host or 'this host'}")
             case DataReady():
                 self._now = replace(self._now, data=event)

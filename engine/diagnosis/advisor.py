@@ -24,6 +24,7 @@ class Advisor:
         self._evaluated: float | None = None
         self._before: dict[str, Hint] = {}
         self._shown: dict[str, Hint] = {}
+        self._windows = 0
         self.signals: Signals | None = None
         """The signals of the newest evaluation."""
 
@@ -42,6 +43,11 @@ class Advisor:
         """What holds now, the most important first."""
         return tuple(ranked(self._shown.values()))
 
+    @property
+    def has_judged(self) -> bool:
+        """Whether enough was seen for a hint; before, none means nothing."""
+        return self._windows > 1
+
     def _forget(self, kept: Tuned) -> None:
         """What advised the change that was kept is no advice any more."""
         for hints in (self._before, self._shown):
@@ -53,6 +59,7 @@ class Advisor:
         if signals is None:
             return
         self._evaluated, self.signals = now, signals
+        self._windows += 1
         holds = evaluate(signals)
         shown = {}
         # Two in a row raise a hint, and one that is shown goes only when two in a row lack it.
@@ -65,12 +72,12 @@ class Advisor:
         self._before, self._shown = holds, shown
 
 
-def is_news(now: tuple[Hint, ...], told: tuple[Hint, ...]) -> bool:
+def is_news(now: tuple[Hint, ...], told: tuple[Hint, ...] | None) -> bool:
     """Whether hints differ from those that were told: in what is wrong, what to do, or much in what it costs or gains.
 
     Each window has its own figures; to tell them all would fill the record.
     """
-    if [_meaning(hint) for hint in now] != [_meaning(hint) for hint in told]:
+    if told is None or [_meaning(hint) for hint in now] != [_meaning(hint) for hint in told]:
         return True
     return any(
         abs(one.share - other.share) >= SHARE_DRIFT or _drift(one.prediction, other.prediction) >= PROMISE_DRIFT

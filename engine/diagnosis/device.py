@@ -156,7 +156,9 @@ NEIGHBOUR = Cause(
     "Other programs are on the GPU",
     (
         _ON_GPU,
-        Test(lambda s: float(len(s.gpu_neighbours)), "{} other programs hold memory of it", least=1, unit="count"),
+        Test(
+            lambda s: float(len(s.gpu_neighbours)), "other programs that hold memory of it: {}", least=1, unit="count"
+        ),
     ),
     fixes.neighbour,
     "the same rate without them",

@@ -99,7 +99,7 @@ PRESSURE = (
             Test(lambda s: s.vram, "{} of its memory used at the peak", least=VRAM_FULL),
             Test(
                 lambda s: s.alloc_retries,
-                "the allocator had to free memory {} times",
+                "times that the allocator had to free memory: {}",
                 least=1,
                 unit="count",
             ),

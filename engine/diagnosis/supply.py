@@ -26,7 +26,7 @@ _IDLE_CORE = 0.4
 WAIT = Test(lambda s: s.wait, "the loop waited for data {} of the time", least=LITTLE)
 _UTILIZATION = Test(lambda s: s.utilization, "GPU utilization {}", unit="percent")
 _CPU = Test(lambda s: s.cpu, "CPU {} busy", unit="percent")
-_WORKERS = Test(lambda s: s.workers, "{} workers", unit="count")
+_WORKERS = Test(lambda s: s.workers, "data workers: {}", unit="count")
 _SHOWN = (_UTILIZATION, _CPU, _WORKERS)
 
 _STARVED = Test(lambda s: s.run_delay, "workers wanted a core and had none {} of their time", least=DELAYED)
@@ -124,7 +124,7 @@ READING_FILES = (
         "The files are read for the first time",
         _READS,
         Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
-        Test(lambda s: s.epoch, "epoch {} (the first is 0)", below=1, unit="count"),
+        Test(lambda s: s.epoch + 1, "this is epoch {}", below=2, unit="count"),
         Test(
             fixes.fits,
             "what is free in RAM is {}enough for the files",
@@ -140,7 +140,7 @@ READING_FILES = (
         "The files do not stay in memory",
         _READS,
         Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
-        Test(lambda s: s.epoch, "epoch {} (the first is 0)", least=1, unit="count"),
+        Test(lambda s: s.epoch + 1, "this is epoch {}", least=2, unit="count"),
         fix=fixes.thrash,
         disproof="a faster epoch as soon as more RAM is free",
     ),
@@ -167,7 +167,7 @@ SPREAD = (
         "slow-samples",
         "Some samples take much longer, and the others wait behind them",
         Test(lambda s: s.busy, "the workers were busy {} of the time", below=SLACK),
-        Test(lambda s: s.workers, "{} workers", least=2, unit="count"),
+        Test(lambda s: s.workers, "data workers: {}", least=2, unit="count"),
         Test(lambda s: s.slowness, "the slowest sample took {} as long as the mean one", least=_SLOW, unit="times"),
         Test(lambda s: s.wait_cv, "the waits varied by {} their mean", least=UNEVEN, unit="times"),
         fix=fixes.slow_samples,
@@ -182,7 +182,7 @@ NUMBER = (
         Test(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
         Test(lambda s: s.idle_cores, "{} cores were idle", least=_IDLE_CORE, unit="cores"),
         Test(lambda s: s.run_delay, "they wanted a core and had none {} of their time", below=_SERVED, lenient=True),
-        Test(more_workers, "{} more workers would be of use", least=1, unit="count"),
+        Test(more_workers, "workers that would be of use beside them: {}", least=1, unit="count"),
         fix=fixes.few_workers,
         disproof="the same rate with more of them: then they wait for something in common",
     ),

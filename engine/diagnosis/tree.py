@@ -5,7 +5,7 @@ All of it is data, so that the same table decides, tells the evidence in words, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -148,19 +148,24 @@ class Walk(Struct, frozen=True):
 
     found: Cause | None
     path: tuple[str, ...]
+    """A line for each cause: what was asked, and the answer."""
     open: tuple[Cause, ...]
     """Causes that were passed because their figures were not measured."""
 
 
-def walk(causes: Iterable[Cause], s: Signals) -> Walk:
-    """The first of `causes` that holds."""
+def walk(causes: Iterable[Cause], s: Signals, explained: Mapping[str, Cause] | None = None) -> Walk:
+    """The first of `causes` that holds; those of `explained` would hold because of another one, and are not asked."""
     path: list[str] = []
     unknown: list[Cause] = []
+    found: Cause | None = None
     for cause in causes:
-        holds = cause.holds(s)
+        reason = found or (explained or {}).get(cause.id)
+        if reason is not None:
+            path.append(f"– {cause.title}: not asked, as another cause explains it: {reason.title}")
+            continue
         path.append(cause.step(s))
-        if holds:
-            return Walk(cause, tuple(path), tuple(unknown))
-        if holds is None:
+        if holds := cause.holds(s):
+            found = cause
+        elif holds is None:
             unknown.append(cause)
-    return Walk(None, tuple(path), tuple(unknown))
+    return Walk(found, tuple(path), tuple(unknown))

@@ -63,4 +63,6 @@ def test_the_reasons_in_a_poor_terminal_and_without_hints() -> None:
     text = why_text([hint, hint], ascii_only=True).plain
     assert text.isascii()
     assert text.count("e") > 2
+    assert text.count("did not") == 2, "the legend and the line, once: the second was found on the same path"
+    assert "asked: as above" in text
     assert "Nothing stands out" in why_text([], ascii_only=False).plain

@@ -163,9 +163,11 @@ def test_hints_never_take_more_rows_than_there_are_and_say_what_is_missing(rows:
         assert "more" in text(drawn)
 
 
-def test_before_the_first_step_hints_are_promised_and_then_absent() -> None:
+def test_before_the_first_step_hints_are_promised_then_looked_for_and_then_absent() -> None:
     assert text(draw_hints(view(*scripted.start()), 60, 5)) == "hints come with the first steps"
-    assert text(draw_hints(view(*scripted.start(), scripted.steps(0)), 60, 5)) == "nothing stands out"
+    assert text(draw_hints(view(*scripted.start(), scripted.steps(0)), 60, 5)).startswith("still looking")
+    judged = (*scripted.start(), scripted.steps(0), HintsChanged(hints=()))
+    assert text(draw_hints(view(*judged), 60, 5)) == "nothing stands out"
 
 
 def test_a_run_without_supervisor_says_what_is_left() -> None:

@@ -17,6 +17,10 @@ _SIGNS: dict[str, tuple[str, Role]] = {
 }
 
 
+LOOKING = "still looking: a hint takes two windows of 12 s"
+"""While there is nothing to tell yet."""
+
+
 def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
     """As many hints as fit, the most important first; how many did not is said."""
     now = view.now
@@ -77,7 +81,7 @@ def _nothing(now: Snapshot) -> str:
         return "the run has ended"
     if now.steps is None:
         return "hints come with the first steps"
-    return "nothing stands out"
+    return "nothing stands out" if now.judged else LOOKING
 
 
 class HintsPanel(Panel):
@@ -87,7 +91,7 @@ class HintsPanel(Panel):
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The hints."""
-        return (now.hints, now.tuned, now.outcome, now.steps is None)
+        return (now.hints, now.judged, now.tuned, now.outcome, now.steps is None)
 
     def note(self, view: View) -> str:
         """How many there are."""

@@ -139,6 +139,12 @@ def test_two_evaluations_raise_a_hint_and_two_clear_it(advisor: Advisor) -> None
     assert next(at for at in range(31, 90) if fed(advisor, at, at, **good) == HEALTHY) == 54
 
 
+def test_that_nothing_stands_out_is_known_after_two_windows(advisor: Advisor) -> None:
+    assert next(at for at in range(11, 60) if fed(advisor, at, at) is not None and advisor.has_judged) == 30
+    assert is_news((), None)
+    assert not is_news((), ())
+
+
 def test_advice_that_was_taken_and_kept_is_not_given_any_longer(advisor: Advisor) -> None:
     assert "few-workers" in fed(advisor, 11, 45)
     (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from made_signals import CPU, FED, FULL, GPU, READING, STARVED, judged
 
+from gputrain.engine.diagnosis import supply
 from gputrain.engine.diagnosis.rules import CAUSES
 from gputrain.engine.units import GIB
 
@@ -245,7 +246,29 @@ def test_the_path_tells_what_was_asked_and_why_the_others_are_out() -> None:
     assert any(
         line.startswith("✗ The cgroup's CPU quota") and "0 % of its periods (asked: ≥ 5 %)" in line for line in path
     )
-    assert path[-1].startswith("✓ Too few data workers")
+    assert any(line.startswith("✓ Too few data workers") for line in path)
+    assert len(path) == sum(len(family) for family in supply.FAMILIES)
+
+
+def test_the_path_goes_on_after_the_cause_that_was_found() -> None:
+    path = judged(READING, epoch=1, lock_share=0.02)["disk"].path
+    for line in ("✗ The workers wait for each other", "✗ Some samples take", "✗ Too few data workers"):
+        assert any(one.startswith(line) for one in path), line
+    crowded = judged(STARVED, foreign_cpu=2.0)["cpu-neighbour"].path
+    assert (
+        "– More workers than cores: not asked, as another cause explains it: Other programs take the cores" in crowded
+    )
+    healthy = judged(FED)["compute-bound"].path
+    assert any("data wait" in one or "waited for data" in one for one in healthy)
+    assert any(one.startswith("✗ Checkpoints take") for one in healthy)
+
+
+def test_the_questions_read_like_sentences() -> None:
+    told = " ".join(line for base in (READING, GPU) for hint in judged(base, workers=1).values() for line in hint.path)
+    assert "1 workers" not in told
+    assert "(the first is 0)" not in told
+    unknown = " ".join(judged(READING, from_disk=0.9, data_bytes=None)["disk"].path)
+    assert "not measured: whether free RAM holds the files" in unknown
 
 
 @pytest.mark.parametrize(("name", "value"), [("persistent_workers", False), ("pin_memory", False)])

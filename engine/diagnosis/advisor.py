@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gputrain.engine.diagnosis.predict import taken_back
 from gputrain.engine.diagnosis.rules import evaluate, ranked
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
@@ -35,6 +36,8 @@ class Advisor:
             self._before, self._shown = {}, {}
         if isinstance(event, Tuned) and event.verdict == "kept":
             self._forget(event)
+        if isinstance(event, Tuned) and event.verdict == "reverted":
+            self._promise_no_more(event)
         due = self._evaluated is None or event.mono - self._evaluated >= EVALUATE_EVERY
         if due and isinstance(event, Steps | HardwareSample):
             self._evaluate(event.mono)
@@ -53,6 +56,13 @@ class Advisor:
         for hints in (self._before, self._shown):
             for name in [name for name, hint in hints.items() if hint.changes == kept.changes]:
                 del hints[name]
+
+    def _promise_no_more(self, reverted: Tuned) -> None:
+        """What was just taken back does not stand there with its old promise."""
+        for hints in (self._before, self._shown):
+            for name, hint in hints.items():
+                if hint.changes == reverted.changes:
+                    hints[name] = msgspec.structs.replace(hint, prediction=taken_back(reverted))
 
     def _evaluate(self, now: float) -> None:
         signals = self._window.signals()

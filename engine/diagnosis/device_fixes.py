@@ -7,6 +7,8 @@ from typing import Any
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Fix
 
+_FP16_FROM, _BF16_FROM = 7.0, 8.0
+"""Compute capabilities from which tensor cores have these formats."""
 VRAM_ROOM = 0.60
 """Share of the GPU's memory at the peak up to which a batch twice as large is proposed."""
 
@@ -79,7 +81,8 @@ def inefficient(s: Signals) -> Fix:
 
 def precision(s: Signals) -> Fix:
     """Formats that tensor cores have."""
-    return Fix("bf16 (or fp16) or TF32 uses the tensor cores: precision=auto, tf32=true.", {"precision": "auto"})
+    formats = "bf16 or TF32" if (s.capability or 0.0) >= _BF16_FROM else "fp16"
+    return Fix(f"{formats} would use the tensor cores: precision=auto.", {"precision": "auto"})
 
 
 def cooling(s: Signals) -> Fix:
@@ -99,7 +102,7 @@ def contention(s: Signals) -> Fix:
 
 def compute_bound(s: Signals) -> Fix:
     """Nothing is wrong; so the next."""
-    tensor = s.on_gpu and s.precision == "fp32"
+    tensor = s.on_gpu and s.precision == "fp32" and (s.capability or 0.0) >= _FP16_FROM
     offer = " Precision bf16 or fp16 may make the steps shorter." if tensor else ""
     return Fix(f"The data keeps up: more workers would gain nothing.{offer}")
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.events import Prediction
+from gputrain.engine.events import Prediction, Tuned
 
 LOW = 0.88
 """Least of a bound that is reached."""
@@ -141,6 +141,14 @@ def _with_fewer_stops(s: Signals, rate: float, changes: dict[str, Any]) -> Predi
     after = now / (1 - stops * (1 - 1 / times))
     low = now + sure * (after - now)
     return Prediction(round(low, 1), round(after, 1), "training itself", now=round(now, 1), stops=True)
+
+
+def taken_back(trial: Tuned) -> Prediction:
+    """What is said of a change that was tried and taken back: what it brought."""
+    if trial.before is None or trial.after is None:
+        return Prediction(void="it was tried in this training, and taken back")
+    gain = f"{trial.before:.0f} → {trial.after:.0f} img/s"
+    return Prediction(void=f"it was tried at step {trial.step}, brought {gain}, and was taken back")
 
 
 def _void(s: Signals, changes: dict[str, Any]) -> str:

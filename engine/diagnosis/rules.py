@@ -7,13 +7,14 @@ found here comes with what was asked on the way; a signal that is missing is sai
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from gputrain.engine.diagnosis import device, memory, supply
 from gputrain.engine.diagnosis.learning import with_lr
-from gputrain.engine.diagnosis.predict import predict
+from gputrain.engine.diagnosis.predict import predict, taken_back
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Cause, walk
-from gputrain.engine.events import Hint
+from gputrain.engine.events import Hint, Prediction
 
 CAUSES: tuple[Cause, ...] = (
     *memory.PRESSURE,
@@ -94,6 +95,12 @@ def _beside(s: Signals) -> list[Hint]:
     return list(hints.values())
 
 
+def _promise(s: Signals, changes: dict[str, Any]) -> Prediction | None:
+    """What is expected of changes; what was seen of them where they were tried and taken back."""
+    before = s.taken_back(changes) if changes else None
+    return taken_back(before) if before is not None else predict(s, changes)
+
+
 def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cause] = ()) -> Hint:
     """What to tell of a cause that holds; `unknown` are those that could not be ruled out before it."""
     fix = with_lr(cause.fix(s), s.settings)
@@ -111,7 +118,7 @@ def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cau
         action=fix.action,
         changes=fix.changes,
         share=round(cause.costs(s) or 0.0, 4),
-        prediction=predict(s, fix.changes),
+        prediction=_promise(s, fix.changes),
         disproof=cause.disproof,
         path=tuple(path),
     )

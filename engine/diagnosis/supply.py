@@ -22,6 +22,8 @@ COLD = 0.30
 _SLOW = 4.0
 _SERVED = 0.15
 _IDLE_CORE = 0.4
+_HELPERS = 1.0
+"""Cores of the run that neither the workers' loops nor the trainer's thread account for."""
 
 WAIT = Test(lambda s: s.wait, "the loop waited for data {} of the time", least=LITTLE)
 _UTILIZATION = Test(lambda s: s.utilization, "GPU utilization {}", unit="percent")
@@ -108,6 +110,22 @@ def _none_taken(s: Signals) -> float | None:
 CORES = (
     *_TAKEN,
     _cause(
+        "helper-threads",
+        "The workers' own threads take the cores from each other",
+        _STARVED,
+        Test(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit="yes"),
+        Test(lambda s: s.foreign_share, "others used {} of the usable cores", below=CROWDED),
+        Test(
+            lambda s: s.unnamed_cores,
+            "{} cores of the run were used beside its workers and its trainer",
+            least=_HELPERS,
+            unit="cores",
+            name="the cores that the run used",
+        ),
+        fix=fixes.helper_threads,
+        disproof="the same rate with OMP_NUM_THREADS=1",
+    ),
+    _cause(
         "cpu-saturated",
         "Preparing images needs all cores",
         _FULL,
@@ -176,6 +194,15 @@ SPREAD = (
 )
 NUMBER = (
     _cause(
+        "shared-wait",
+        "More workers brought little: they wait for something in common",
+        _WAS_BUSY,
+        Test(lambda s: float(s.workers_gain is not None), "more workers were {}tried", least=1, unit="yes"),
+        Test(lambda s: s.workers_gain, "they gained {} of what was promised", below=0.5),
+        fix=fixes.shared_wait,
+        disproof="a rate that grows with the number of workers after all",
+    ),
+    _cause(
         "few-workers",
         "Too few data workers",
         _WAS_BUSY,
@@ -197,7 +224,7 @@ NUMBER = (
 )
 FAMILIES = (START, CORES, READING_FILES, LOCKS, SPREAD, NUMBER)
 """In the order of the tree."""
-_WAIT_BEHIND = frozenset({"slow-samples", "few-workers", "workers-at-limit"})
+_WAIT_BEHIND = frozenset({"slow-samples", "shared-wait", "few-workers", "workers-at-limit"})
 EXPLAINS: dict[str, frozenset[str]] = {
     "epoch-start": frozenset({"slow-samples"}),
     "no-workers": _WAIT_BEHIND,
@@ -205,6 +232,7 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "cpu-affinity": _WAIT_BEHIND,
     "cpu-neighbour": _WAIT_BEHIND - {"few-workers"},
     "oversubscribed": _WAIT_BEHIND | {"lock"},
+    "helper-threads": _WAIT_BEHIND,
     "cpu-saturated": _WAIT_BEHIND,
     "lock": _WAIT_BEHIND,
 }

@@ -140,6 +140,28 @@ def lock(s: Signals) -> Fix:
     return Fix("More workers cannot help: the data set lets one work at a time; give each worker a handle of its own.")
 
 
+def shared_wait(s: Signals) -> Fix:
+    """What more of them cannot mend."""
+    if s.kind == "threads" and s.setting("dataset", "") != "custom":
+        return Fix(
+            "More of them gain little: they may wait for the interpreter, which processes do not share: "
+            "loader=processes.",
+            {"loader": "processes"},
+        )
+    return Fix(
+        "More of them gain little: look for what the data set lets one do at a time: a lock, a file handle or "
+        "database that all share, one disk."
+    )
+
+
+def helper_threads(s: Signals) -> Fix:
+    """One thread for each worker."""
+    return Fix(
+        "Libraries in the workers start threads of their own: start the run with OMP_NUM_THREADS=1, "
+        "MKL_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1, and where the data set uses OpenCV call cv2.setNumThreads(0)."
+    )
+
+
 def slow_samples(s: Signals) -> Fix:
     """A longer queue."""
     prefetch = _prefetch_over(s)

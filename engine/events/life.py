@@ -110,6 +110,8 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     """What the device computes at best in this precision, operations a second; None: not known, or a CPU."""
     image_size: int | None = None
     """Side of the images that `flops_per_image` is for."""
+    capability: tuple[int, int] | None = None
+    """CUDA compute capability, (8, 6); None on the CPU and in records of older versions."""
 
 
 class Notice(Event, frozen=True, tag="notice"):
@@ -148,5 +150,7 @@ class RunEnded(Event, frozen=True, tag="run_ended"):
     error: str = ""
     """The exception as ``Type: message``, for a failed run."""
     traceback: str = ""
+    died_of: Literal["", "gpu", "ram"] = ""
+    """The memory that there was too little of: the GPU's, or RAM; empty: it was something else."""
     preempted: bool = False
     """Stopped because a batch system wants the machine: it is to be resumed."""

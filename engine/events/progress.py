@@ -55,6 +55,8 @@ class Steps(Event, frozen=True, tag="steps"):
     vram_reserved: int | None = None
     vram_peak: int | None = None
     alloc_retries: int | None = None
+    batch_parts: int | None = None
+    """Parts that each batch is computed in, for want of GPU memory; None in records of older versions."""
     bytes_copied: int | None = None
     image_size: int | None = None
     """Side of the images of this window; None in records of older versions."""

@@ -22,6 +22,10 @@ from gputrain.engine.training.timing import Clock
 Notice = Callable[[str, str], None]
 
 
+class NoGpuMemoryError(RuntimeError):
+    """Not even a part of a batch fits."""
+
+
 class Stepper:
     """The network with all that changes it."""
 
@@ -146,13 +150,13 @@ class Stepper:
     def divide(self, step: int) -> None:
         """Use half the memory for a batch from now on, memory having run out in the step after `step`.
 
-        To be called when whatever failed has been let go. Raises RuntimeError if nothing is left to divide.
+        To be called when whatever failed has been let go. Raises NoGpuMemoryError if nothing is left to divide.
         """
         self.discard()
         if self._compute.is_gpu:
             torch.cuda.empty_cache()
         if not self._config.speed.oom_fallback or self.parts >= self._config.data.batch_size:
-            raise RuntimeError(
+            raise NoGpuMemoryError(
                 f"the GPU's memory is too small for {self._in_words()}; a smaller batch_size, model or image_size, or "
                 "gradient_checkpointing=true, need less"
             )

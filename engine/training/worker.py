@@ -8,6 +8,7 @@ import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -66,4 +67,13 @@ def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Con
             step=trainer.step if trainer is not None else 0,
             error=text,
             traceback="\n".join(plain(line, 500) for line in trace.splitlines()),
+            died_of=_died_of(error),
         )
+
+
+def _died_of(error: Exception) -> Literal["", "gpu", "ram"]:
+    """The memory that was missing, by the names of the error's classes: torch itself may be what failed."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"OutOfMemoryError", "NoGpuMemoryError"}:
+        return "gpu"
+    return "ram" if "MemoryError" in names else ""

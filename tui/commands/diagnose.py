@@ -64,6 +64,10 @@ def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
         yield from _finding_lines(one, found, why=why)
 
 
+def _how_often(one: Finding, windows: int) -> str:
+    return f"(in {one.windows} of {windows} windows)" if one.windows else "(at its end)"
+
+
 def _taken(hint: Hint, run: str, *, ended: bool) -> str:
     """How advice is taken: by key in a running training, else by another run."""
     if not ended and tune_of(hint, "") is not None:
@@ -74,7 +78,7 @@ def _taken(hint: Hint, run: str, *, ended: bool) -> str:
 def _finding_lines(one: Finding, found: Review, *, why: bool) -> Iterator[str]:
     hint, windows, run_id, ended = one.hint, found.windows, found.run_id, found.ended
     yield ""
-    yield f"{_SIGNS[hint.severity]}: {plain(hint.title, 400)}  (in {one.windows} of {windows} windows)"
+    yield f"{_SIGNS[hint.severity]}: {plain(hint.title, 400)}  {_how_often(one, windows)}"
     yield f"  {plain(hint.evidence, 1000)}"
     yield f"  → {plain(hint.action, 1000)}"
     if hint.changes:

@@ -14,6 +14,7 @@ SETTINGS |= {"compile": False, "channels_last": True, "tf32": True}
 GPU: dict[str, Any] = {
     "on_gpu": True,
     "precision": "bf16",
+    "capability": 8.6,
     "utilization": 40.0,
     "usable_cores": 16.0,
     "host_cores": 16,

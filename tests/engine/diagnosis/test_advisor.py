@@ -248,3 +248,24 @@ def test_a_hint_is_told_again_when_its_advice_changes_or_its_figures_much(change
     assert is_news((now,), (hint,)) is told
     assert is_news((hint, now), (hint,))
     assert is_news((), (hint,))
+
+
+def test_what_was_taken_back_stands_there_without_its_old_promise(advisor: Advisor) -> None:
+    assert "few-workers" in fed(advisor, 11, 45)
+    (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
+    assert hint.prediction is not None
+    assert hint.prediction.high is not None
+    back = Tuned(
+        mono=46.0,
+        verdict="reverted",
+        changes=hint.changes,
+        was={"num_workers": 2},
+        before=20.0,
+        after=20.2,
+        promised=hint.prediction,
+    )
+    advisor.feed(back)
+    (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
+    assert hint.prediction is not None
+    assert "taken back" in hint.prediction.void
+    assert fed(advisor, 47, 100) == ("shared-wait",)

@@ -9,9 +9,24 @@ from made_signals import CPU, FED, FULL, GPU, READING, STARVED, judged
 
 from gputrain.engine.diagnosis import supply
 from gputrain.engine.diagnosis.rules import CAUSES
+from gputrain.engine.events import Prediction, Tuned
 from gputrain.engine.units import GIB
 
 CACHED = {"cache": "ram"}
+
+
+def tried(after: float) -> Tuned:
+    """Six workers instead of three, promised 1,400 to 1,600 img/s of 1,000."""
+    return Tuned(
+        verdict="reverted",
+        changes={"num_workers": 6},
+        was={"num_workers": 3},
+        step=500,
+        before=1000.0,
+        after=after,
+        promised=Prediction(low=1400.0, high=1600.0, limiter="the device"),
+    )
+
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("idle cores and busy workers", GPU, {}, "few-workers", {"num_workers": 7}),
@@ -34,7 +49,10 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("quota", GPU, {"run_delay": 0.6, "throttled": 0.4}, "cpu-quota", {}),
     ("a part of the cores", {**STARVED, "affinity": 4, "host_cores": 16}, {}, "cpu-affinity", {}),
     ("more workers than cores", STARVED, {"workers": 8}, "oversubscribed", {"num_workers": 3}),
-    ("as many workers as cores", STARVED, {"workers": 4}, "cpu-saturated", {"cache": "ram"}),
+    ("as many workers as cores", STARVED, {"workers": 4, "run_cpu": 2.4}, "cpu-saturated", {"cache": "ram"}),
+    ("threads of the workers' libraries", STARVED, {"workers": 4}, "helper-threads", {}),
+    ("more workers gained nothing", GPU, {"tried": (tried(1010.0),)}, "shared-wait", {"loader": "processes"}),
+    ("more workers gained much", GPU, {"tried": (tried(1500.0),)}, "few-workers", {"num_workers": 7}),
     ("no workers", GPU, {"workers": 0, "kind": "inline", "lock_share": None}, "no-workers", {"num_workers": 2}),
     ("a full CPU is no reason for workers", FULL, {"workers": 0}, "cpu-saturated", {"cache": "ram"}),
     ("the first batch of each epoch", GPU, {"first_wait": 0.3, "busy": 0.5}, "epoch-start", {}),
@@ -60,6 +78,9 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("too hot", FED, {"clock": 0.6, "slowed_by": ("hardware thermal",)}, "throttled", {}),
     ("a power cap that costs little", FED, {"clock": 0.92, "slowed_by": ("power cap",)}, "compute-bound", {}),
     ("full memory", FED, {"vram": 0.97, "alloc_retries": 4}, "vram-pressure", {"gradient_checkpointing": True}),
+    ("memory in pieces", FED, {"vram": 0.85, "alloc_retries": 9, "vram_reserved": 2.5}, "vram-pressure", {}),
+    ("batches in parts", FED, {"batch_parts": 2}, "out-of-memory", {"gradient_checkpointing": True}),
+    ("tasks wait for memory", FED, {"psi_memory_full": 0.15}, "ram-pressure", {"prefetch_factor": 1}),
     ("well-used memory", FED, {"vram": 0.97, "alloc_retries": 0}, "compute-bound", {}),
     ("full shared memory", FED, {"shm_used": 0.97}, "shm-full", {"prefetch_factor": 1}),
     ("a busy GPU", FED, {}, "compute-bound", {}),
@@ -179,7 +200,28 @@ def test_neighbours_of_a_training_on_the_cpu_are_named_once() -> None:
 def test_plain_float32_is_named_unless_tf32_is_on() -> None:
     found = judged(FED, {"tf32": False}, precision="fp32")
     assert found["no-tensor-cores"].changes == {"precision": "auto"}
+    assert "precision=auto" in found["no-tensor-cores"].action
     assert list(judged(FED, precision="fp32")) == ["compute-bound"]
+    volta = judged(FED, {"tf32": False}, precision="fp32", capability=7.0)["no-tensor-cores"]
+    assert volta.action.startswith("fp16")
+
+
+@pytest.mark.parametrize("capability", [6.1, None])
+def test_tensor_cores_are_asked_of_no_gpu_that_may_have_none(capability: float | None) -> None:
+    found = judged(FED, {"tf32": False}, precision="fp32", capability=capability)
+    assert list(found) == ["compute-bound"]
+    assert "bf16" not in found["compute-bound"].action
+
+
+def test_advice_that_was_taken_back_does_not_promise_the_same_again() -> None:
+    again = judged(GPU, tried=(tried(1400.0),))["few-workers"]
+    assert again.changes == {"num_workers": 7}
+    assert again.prediction is not None
+    assert again.prediction.high is not None, "that was another change"
+    same = Tuned(verdict="reverted", changes=again.changes, step=500, before=990.0, after=1000.0)
+    prediction = judged(GPU, tried=(same,))["few-workers"].prediction
+    assert prediction is not None
+    assert prediction.void == "it was tried at step 500, brought 990 → 1000 img/s, and was taken back"
 
 
 def test_a_neighbour_on_the_gpu_is_named_beside_the_verdict() -> None:
@@ -236,7 +278,7 @@ def test_what_was_not_measured_is_not_told_as_zero() -> None:
 
 def test_a_missing_signal_is_said_and_nothing_is_guessed() -> None:
     hint = judged(GPU, busy=None, run_delay=None, lock_share=None)["data-wait"]
-    assert "not measured here: workers waited for a lock … of their time" in hint.evidence
+    assert "workers waited for a lock … of their time" in hint.evidence.partition("not measured here: ")[2]
     named = judged(READING, epoch=1, run_delay=None, throttled=None)["disk"]
     assert "not measured here: the quota ran out in … of its periods" in named.evidence
 

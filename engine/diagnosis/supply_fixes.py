@@ -185,7 +185,7 @@ def _prefetch_over(s: Signals) -> int:
 def few_workers(s: Signals) -> Fix:
     """As many as the cores or the device can use."""
     wanted = useful_workers(s) or s.workers + 1
-    return Fix(f"The workers are busy and cores are idle: num_workers={wanted}.", {"num_workers": wanted})
+    return Fix(f"num_workers={wanted}: the workers are busy and cores are idle.", {"num_workers": wanted})
 
 
 def at_limit(s: Signals) -> Fix:

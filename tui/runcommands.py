@@ -17,6 +17,7 @@ def add_run_commands(commands: Commands) -> None:
     _add_resume(commands)
     _add_stop(commands)
     _add_diagnose(commands)
+    _add_predict(commands)
     _add_log(commands)
 
 
@@ -140,6 +141,29 @@ def _add_diagnose(commands: Commands) -> None:
     diagnose.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, HOST:RUN, or: last")
     diagnose.add_argument("--why", action="store_true", help="show what was asked on the way to each cause")
     diagnose.add_argument("--json", action="store_true", help="one JSON object, with the signals")
+
+
+def _add_predict(commands: Commands) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="try what a run has learned on images, and measure how fast",
+        description="Try what a run has learned on its validation images or on others, in batches: predictions as CSV, "
+        "metrics where there are labels, images per second and peak memory.",
+    )
+    predict.add_argument("run", metavar="RUN", help=RUN)
+    predict.add_argument(
+        "--images", metavar="PATH", help="a folder of images (of folders named as the classes: with labels), or one"
+    )
+    predict.add_argument(
+        "--from", dest="wanted", default="best", metavar="WHERE", help="best (default), last, or a checkpoint's step"
+    )
+    predict.add_argument("--output", metavar="FILE", help="write the predictions there, as CSV")
+    predict.add_argument("--limit", type=count, metavar="N", help="at most N samples")
+    predict.add_argument("--compare", action="store_true", help="on the CPU and the GPU, in float32 and in less")
+    predict.add_argument("--json", action="store_true", help="one JSON object")
+    predict.add_argument(
+        "overrides", nargs="*", metavar="setting=value", help="other settings: batch_size=256 device=cpu precision=fp32"
+    )
 
 
 def _add_log(commands: Commands) -> None:

@@ -103,7 +103,7 @@ def scan(
                 f"{did_you_mean(name, known)}; remove or rename the folder"
             )
         before = len(encoded)
-        for file in _files(folder / name):
+        for file in files_in(folder / name):
             encoded.append(file)
             if progress is not None and len(encoded) % PROGRESS_EVERY == 0:
                 progress(len(encoded))
@@ -149,7 +149,7 @@ def _subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _files(folder: Path) -> Iterator[bytes]:
+def files_in(folder: Path) -> Iterator[bytes]:
     """Paths of the images under `folder`: by folder, then by name, each sorted."""
     folders: list[tuple[str, list[str]]] = []
     pending = [os.fspath(folder)]

@@ -97,17 +97,26 @@ def run(case: Case, costs: Costs, by: Draw, quiet: float, longer: float) -> Outc
     setup = replace(made, window=longer * made.window)
     try:
         events, others, again = _undisturbed(setup, quiet)
-    except Unavailable as error:
+    except (Unavailable, RuntimeError) as error:
+        # One trace that fails ends no run of hours; it is told among what is unavailable.
         return replace(outcome, unavailable=str(error))
-    signals, hints = judge(events, setup)
-    outcome = replace(outcome, signals=signals, hints=hints, others=others, again=again)
-    if not hints or signals is None:
+    found = judge(events, setup)
+    outcome = replace(
+        outcome, signals=found.signals, hints=found.hints, raised=found.raised, others=others, again=again
+    )
+    if not found.hints or found.signals is None:
         return outcome
-    if why := untried(setup, hints[0]):
+    hint = found.hints[0]
+    if why := untried(setup, hint):
         return replace(outcome, untried=why)
-    then = changed(setup, hints[0])
-    before, after = rate_of(events, setup), rate_of(_undisturbed(then, quiet)[0], then)
-    return replace(outcome, trial=trial_of(hints[0], signals.rate, before, after))
+    then = changed(setup, hint)
+    try:
+        before, after = rate_of(events, setup), rate_of(_undisturbed(then, quiet)[0], then)
+    except (Unavailable, RuntimeError) as error:
+        return replace(outcome, untried=f"the run with it failed: {error}")
+    if before is None or after is None:
+        return replace(outcome, untried="the trace was too short for a rate")
+    return replace(outcome, trial=trial_of(hint, found.signals.rate, before, after))
 
 
 def _undisturbed(setup: Setup, quiet: float) -> tuple[list[AnyEvent], float, int]:

@@ -112,8 +112,8 @@ REAL = {
     "trainer few-workers": _fault(
         _real(lambda costs, by: SampleFault(sleep=by.dice.uniform(0.01, 0.02))), "few-workers"
     ),
-    "trainer disk": _fault(_real(_fine, read_wait=0.02), "disk"),
-    "trainer lock": _fault(_real(lambda costs, by: SampleFault(locked=0.02), num_workers=4), "lock"),
+    "trainer disk": _fault(_real(_fine, read_wait=0.008), "disk"),
+    "trainer lock": _fault(_real(lambda costs, by: SampleFault(locked=0.01), num_workers=4), "lock"),
     "trainer validation": _fault(_real(_fine, val_split="train", max_steps=0, width=32), "validation"),
 }
 """With the real trainer on the CPU."""

@@ -31,6 +31,8 @@ class Outcome:
     causes: frozenset[str]
     signals: Signals | None = None
     hints: tuple[Hint, ...] = ()
+    raised: frozenset[str] = frozenset()
+    """All hints that were shown on the way."""
     unavailable: str = ""
     others: float = 0.0
     """Cores that programs used beside the trace that nobody injected."""
@@ -67,8 +69,8 @@ class Outcome:
 
     @property
     def false_alarm(self) -> bool:
-        """Something is said to be wrong."""
-        return not {hint.id for hint in self.hints} <= _FINE | self.causes
+        """Something was said to be wrong, if only for a while."""
+        return not self.raised <= _FINE | self.causes
 
     @property
     def abstained(self) -> bool:
@@ -98,6 +100,7 @@ class Outcome:
             "strength": self.strength,
             "seed": self.seed,
             "said": [hint.id for hint in self.hints],
+            "raised": sorted(self.raised),
             "others": self.others,
             "again": self.again,
             "trial": None if self.trial is None else self.trial.as_json(),
@@ -163,7 +166,8 @@ def _efficacy(known: list[Outcome]) -> dict[str, Any]:
     for one in tried:
         if one.trial is not None and one.trial.promised is None and one.trial.before.value:
             gains.setdefault(one.first, []).append(one.trial.gain / one.trial.before.value)
-    left_out = Counter(f"{one.first}: {_why(one)}" for one in known if one.hints and one not in judged)
+    advised = [one for one in known if one.hints and one.first not in _FINE]
+    left_out = Counter(f"{one.first}: {_why(one)}" for one in advised if one not in judged)
 
     def kept(one: Outcome) -> bool:
         return one.trial is not None and bool(one.trial.effective)

@@ -31,7 +31,7 @@ from gputrain.engine.training.control import Control
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.trainer import Trainer
 
-_LIMIT_SECONDS = 120.0
+_LIMIT_SECONDS = 240.0
 
 
 def prepare() -> None:

@@ -31,24 +31,38 @@ class Rate:
     error: float
 
 
-def judge(events: Iterable[AnyEvent], setup: Setup) -> tuple[Signals | None, tuple[Hint, ...]]:
-    """The newest signals, and what the dashboard would show at the end of the trace."""
+@dataclass(frozen=True)
+class Verdict:
+    """What the program says of a trace."""
+
+    signals: Signals | None
+    """The newest."""
+    hints: tuple[Hint, ...]
+    """What the dashboard would show at the end of the trace."""
+    raised: frozenset[str]
+    """All that it would have shown on the way."""
+
+
+def judge(events: Iterable[AnyEvent], setup: Setup) -> Verdict:
+    """The verdict on a trace."""
     window = functools.partial(Window, seconds=setup.window, warm_up=setup.warm_up, least=setup.least)
     with mock.patch.object(advisor, "Window", window), mock.patch.object(advisor, "EVALUATE_EVERY", setup.window):
-        adviser = Advisor()
+        adviser, raised = Advisor(), set[str]()
         for event in events:
             if isinstance(event, PhaseChanged) and event.phase in (Phase.STOPPING, Phase.ENDED):
                 break  # what follows is the end of the trace, which no dashboard would advise on
             adviser.feed(event)
-        return adviser.signals, adviser.hints()
+            raised |= {hint.id for hint in adviser.hints()}
+        return Verdict(adviser.signals, adviser.hints(), frozenset(raised))
 
 
-def rate_of(events: Iterable[AnyEvent], setup: Setup) -> Rate:
-    """The rate of a trace."""
+def rate_of(events: Iterable[AnyEvent], setup: Setup) -> Rate | None:
+    """The rate of a trace; None where it is too short. The trainer's epoch that fills a cache does not count."""
     steps = [event for event in events if isinstance(event, Steps)]
-    kept = [one for one in steps if one.mono - steps[0].mono >= setup.warm_up]
+    filling = not setup.step and setup.settings.get("cache", "none") != "none"
+    kept = [one for one in steps if one.mono - steps[0].mono >= setup.warm_up and one.epoch >= filling]
     if len(kept) < 2:
-        return Rate(0.0, 0.0)
+        return None
     bins = _bins(kept)
     error = statistics.stdev(bins) / len(bins) ** 0.5 if len(bins) > 1 else 0.0
     return Rate(_between(kept[0], kept[-1]), error)

@@ -152,6 +152,14 @@ def test_what_is_left_out_of_efficacy_is_counted_with_its_reason() -> None:
     assert found["matrix"] == {"single: few-workers (strong)": {"few-workers": 3}}
 
 
+def test_a_hint_that_went_again_is_a_false_alarm_all_the_same() -> None:
+    def healthy(*raised: str) -> Outcome:
+        return Outcome("healthy", "healthy", "strong", 1, frozenset({"compute-bound"}), raised=frozenset(raised))
+
+    alarms = figures([healthy("compute-bound"), healthy("compute-bound", "disk"), healthy("gpu-neighbour"), healthy()])
+    assert (alarms["false_alarms"]["right"], alarms["false_alarms"]["count"]) == (1, 4)
+
+
 def test_only_what_is_real_is_tried() -> None:
     simulated, real = Setup("", 1, step=0.01), Setup("", 1)
     assert untried(simulated, hint(checkpoint_steps=40)) == ""

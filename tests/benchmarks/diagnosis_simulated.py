@@ -198,6 +198,8 @@ def _loop(setup: Setup, source: loader.AnyLoader, device: Device) -> None:
         asked, first = time.perf_counter(), True
         for batch in source.epoch(device.epoch):
             device.step(time.perf_counter() - asked, len(batch.labels), first=first)
+            # As the trainer does after each step: that is when workers are looked at.
+            source.queue()
             first = False
             device.report(source)
             device.stall_if_due()

@@ -91,6 +91,9 @@ def test_diagnosis(tmp_path: Path) -> None:
     strong = next(one for one in verdicts if (one["group"], one["strength"]) == ("single", "strong"))
     assert "checkpoints" in strong["said"]
     assert strong["signals"]["saving"] > 0.2
+    # What the trainer's loop asks for is asked for here too.
+    for name in ("busy", "cpu_ratio", "read_share", "lock_share", "run_cpu", "utilization"):
+        assert strong["signals"][name] is not None, name
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, whose traces take minutes")

@@ -76,6 +76,7 @@ def advised(
         parameters=1,
         device="cuda:0",
         device_name="scripted",
+        capability=(8, 6),
         precision=precision,
         channels_last=True,
         compiled=True,

@@ -104,7 +104,7 @@ class Trainer:
         return Validation(
             loader=self._loaders.first(images, self._config, train=False),
             feed=Feed(self._config, self._compute, train=False, task=self._task),
-            compute=self._compute,
+            compute=device.for_validation(self._compute, self._config),
             task=self._task,
             control=self._control,
             reporter=self._reporter,

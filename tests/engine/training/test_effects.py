@@ -130,6 +130,26 @@ def test_weight_decay_leaves_norms_and_biases_out() -> None:
     assert len(decayed["params"]) + len(plain["params"]) == len(list(made.network.parameters()))
 
 
+@pytest.mark.parametrize(("asked", "dtype"), [("same", torch.bfloat16), ("fp32", torch.float32)])
+def test_validation_has_a_precision_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, dtype: torch.dtype
+) -> None:
+    seen: set[tuple[bool, torch.dtype]] = set()
+
+    class Watched(SimpleCNN):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            outputs = super().forward(images)
+            if len(images) == 6:
+                # A batch, and not the one image whose operations are counted.
+                seen.add((self.training, outputs.dtype))
+            return outputs
+
+    monkeypatch.setattr(model, "SimpleCNN", Watched)
+    changes = {"epochs": 1, "precision": "bf16", "val_precision": asked}
+    train(tmp_path / "run", small_config(draw_images(tmp_path / "images", per_class=4), **changes))
+    assert seen == {(True, torch.bfloat16), (False, dtype)}
+
+
 @pytest.mark.parametrize("name", [*RECIPE_MODELS, "convlstm"])
 def test_the_recipes_models_compile_without_a_graph_break(name: str) -> None:
     compute = Compute(torch.device("cpu"), "a CPU", "bf16")

@@ -15,8 +15,8 @@ FIXED = frozenset((
 """With another value of these the order of samples, the shape of the weights or the count of the updates would be
 another: the run would not be a continuation."""
 ROUNDING = frozenset((
-    "device", "precision", "tf32", "cudnn_benchmark", "channels_last", "compile", "compile_mode", "compile_scope",
-    "fused_optimizer", "gradient_checkpointing",
+    "device", "precision", "val_precision", "tf32", "cudnn_benchmark", "channels_last", "compile", "compile_mode",
+    "compile_scope", "fused_optimizer", "gradient_checkpointing",
 ))  # fmt: skip
 """The training stays the same but for the rounding of its arithmetic."""
 FREE = frozenset((

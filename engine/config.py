@@ -187,6 +187,9 @@ class SpeedConfig(_Part, frozen=True):
     precision: Annotated[
         Precision, Meta(description="arithmetic of the forward and backward pass; auto: the best the device is fast at")
     ] = "auto"
+    val_precision: Annotated[
+        Literal["same", "fp32"], Meta(description="arithmetic of validation: that of training, or full precision")
+    ] = "same"
     channels_last: Annotated[bool, Meta(description="NHWC memory format, faster for convolutions on tensor cores")] = (
         True
     )

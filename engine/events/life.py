@@ -87,7 +87,10 @@ class DataReady(Event, frozen=True, tag="data_ready"):
 
 
 class ModelReady(Event, frozen=True, tag="model_ready"):
-    """The model is on its device and the first step may begin."""
+    """The model is on its device and the first step may begin.
+
+    Sent again where a compilation fails later and the run goes on without it.
+    """
 
     model: str
     parameters: int
@@ -101,6 +104,7 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     total_steps: int
     total_updates: int
     start_step: int = 0
+    """Steps that are done."""
     torch_version: str = ""
     cuda_version: str = ""
     trainer_pid: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 from collections.abc import Callable
@@ -43,6 +44,11 @@ class Compute:
         """The context of forward passes."""
         dtype = self.autocast_dtype
         return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def for_validation(compute: Compute, config: RunConfig) -> Compute:
+    """The same with validation's own precision."""
+    return dataclasses.replace(compute, precision="fp32") if config.speed.val_precision == "fp32" else compute
 
 
 def set_up(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:

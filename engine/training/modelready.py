@@ -26,7 +26,7 @@ def model_ready(
         device_name=compute.name,
         precision=compute.precision,
         channels_last=config.speed.channels_last,
-        compiled=config.speed.compile,
+        compiled=stepper.compiled,
         optimizer=config.optim.optimizer,
         total_steps=schedule.total_steps,
         total_updates=schedule.total_updates,

@@ -30,6 +30,14 @@ from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.files import state_home, write_atomic
 from gputrain.engine.text import plain
 
+FILES = frozenset((
+    "config.yaml", "plan.json", "events.jsonl", "milestones.jsonl", "status.json", "marks.json", "lock", "channel.key",
+    "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
+    "tensorboard", "tensorboard.log", "wandb", "wandb.log",
+))  # fmt: skip
+"""All that a run may write into its directory."""
+CREATED = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9._-]+")
+"""Names that `create` gives."""
 _OWN_SECONDS = 0.5
 
 
@@ -249,7 +257,8 @@ def find(name: str) -> RunDir:
         except (ValueError, RuntimeError, OSError) as error:
             # A NUL, the home of nobody, links that go round.
             raise BadInput(f"{plain(name, 200)}: not a run directory ({plain(str(error), 200)})") from None
-        if not run.events.exists() and not run.config.exists():
+        # A config.yaml is in the folder of many a project; the plan is written beside it before a run starts.
+        if not run.events.exists() and not run.plan.exists():
             raise BadInput(f"{plain(name, 200)}: not a run directory (no events.jsonl in it)")
         return run
     home = runs_home()

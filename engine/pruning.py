@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -13,11 +12,13 @@ from pathlib import Path
 
 from gputrain.engine.errors import BadInput
 from gputrain.engine.marks import read_marks
+from gputrain.engine.runlock import take
 from gputrain.engine.runs import CREATED, FILES, RunDir, RunInfo, runs_home
 from gputrain.engine.text import plain
 
 KEEP = "keep"
 """A run with this tag is left alone by pruning."""
+_LEFT = "not at its end: its trainer, whose supervisor was killed, still saves into"
 _SECONDS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _BYTES = {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -94,16 +95,13 @@ def delete(run: RunDir) -> None:
 
 @contextlib.contextmanager
 def _nobody_else_owns(run: RunDir) -> Iterator[None]:
-    """Keep supervisors from `run` inside. Raises BadInput if it has one."""
-    handle = os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BadInput(f"{run.id} is running; stop it first: gputrain-tui stop {run.id}") from None
-    else:
+    """Keep supervisors and trainers from `run` inside. Raises BadInput if it has one."""
+    with contextlib.ExitStack() as held:
+        for lock, who in ((run.lock, "running; stop it first: gputrain-tui stop"), (run.trainer_lock, _LEFT)):
+            if (handle := take(lock)) is None:
+                raise BadInput(f"{run.id} is {who} {run.id}")
+            held.callback(os.close, handle)
         yield
-    finally:
-        os.close(handle)
 
 
 def choose(

@@ -55,6 +55,7 @@ FAULTS = (
     Fault(ownership.two_launches),
     Fault(ownership.stale_socket),
     Fault(killing.supervisor),
+    Fault(killing.trainer_outlives_supervisor),
     Fault(killing.trainer),
     Fault(killing.trainer_while_saving, in_suite=False),
     Fault(killing.data_worker),

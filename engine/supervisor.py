@@ -139,6 +139,7 @@ class Supervisor:
         except OSError as error:
             self._trainer, self._said = None, endings.not_started(error)
             return self._outcome(oom_before)
+        self._watchdog.began(self._trainer.pid, time.monotonic())
         self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
         self._inbox.do(lambda: self._exited, self._tick)
         # It is gone, and no longer watched; another one is watched anew.

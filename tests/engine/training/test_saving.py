@@ -117,6 +117,56 @@ def test_a_copy_keeps_its_values_and_its_memory() -> None:
     assert size_of(state) == 2 * 24 * 4
 
 
+def test_a_copy_without_page_locked_memory_is_made_in_other_memory() -> None:
+    """A tensor that says it is on a GPU, where there is none: page-locked memory is refused."""
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    if torch.cuda.is_available():
+        pytest.skip("there is page-locked memory here")
+    told: list[str] = []
+    snapshot = Snapshot(told.append)
+    weight = torch.arange(6.0)
+    state = {"a": weight.as_subclass(OnGpu), "b": weight.as_subclass(OnGpu)}
+    taken = snapshot.take(state)
+    weight.add_(1)
+    snapshot.wait()
+    assert taken["a"].tolist() == taken["b"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    (text,) = told
+    assert text.startswith("no page-locked memory for copies of the training state (")
+
+
+def test_a_run_without_memory_for_copies_waits_for_its_checkpoints(
+    held: tuple[Result, Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(snapshot: Snapshot, like: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory\n  at c10/core")
+
+    monkeypatch.setattr(Snapshot, "_room", refuses)
+    result = train(tmp_path, small_config(images, **RUN))
+    assert result.ended.outcome is Outcome.FINISHED
+    told = [event.text for event in result.of(Notice) if "no memory for a copy" in event.text]
+    (text,) = told
+    assert "(DefaultCPUAllocator: can't allocate memory): the training waits while checkpoints are written" in text
+    saved = result.of(CheckpointSaved)
+    assert [event.step for event in saved] == [event.step for event in held[0].of(CheckpointSaved)]
+    assert all(event.held == event.seconds for event in saved)
+
+
+def test_memory_that_runs_out_while_a_checkpoint_is_written_is_told(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(path: Path, state: dict[str, Any]) -> tuple[str, int]:
+        raise MemoryError
+
+    monkeypatch.setattr(checkpoint, "_write", refuses)
+    result = train(tmp_path, small_config(images, **RUN | {"epochs": 1}))
+    assert result.ended.outcome is Outcome.FINISHED
+    told = [event.text for event in result.of(Notice) if event.level == "error"]
+    assert told[0] == "no checkpoint at step 3: out of memory"
+
+
 def test_a_full_disk_is_told_before_anything_is_written(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

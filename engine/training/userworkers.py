@@ -11,6 +11,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from gputrain.engine.training import generators
 from gputrain.engine.training.crew import WorkerFailed
 from gputrain.engine.training.crew_processes import MAX_DEATHS
 
@@ -59,7 +60,9 @@ class UserWorkers:
     def _start(self) -> Iterator[Any]:
         before = multiprocessing.active_children()
         handler = signal.getsignal(signal.SIGCHLD)
-        batches = iter(self._loader)
+        # It draws a seed for its workers, which need none: a model's numbers must not depend on how often it began.
+        with generators.kept():
+            batches = iter(self._loader)
         if threading.current_thread() is threading.main_thread():
             # torch's own raises an error wherever the training just is, in the midst of an update too.
             signal.signal(signal.SIGCHLD, handler)

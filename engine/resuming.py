@@ -14,6 +14,7 @@ import msgspec
 from gputrain.engine import checkpoints, launch, settings
 from gputrain.engine.adjust import Layer
 from gputrain.engine.changes import check_changes
+from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
 from gputrain.engine.errors import BadInput
 from gputrain.engine.launch import PlanRecord, read_plan
@@ -59,6 +60,13 @@ def resume(run: RunDir, plan: Plan, wanted: str = LAST) -> tuple[RunDir, list[st
     launch.write_settings(run, plan.config, PlanRecord(plan.origins, warnings, plan.forecast))
     launch.start(run, resume=True)
     return run, told
+
+
+def going_on(run: RunDir, config: RunConfig) -> RunConfig:
+    """`config` from the run's own newest checkpoint on; where it has none yet, as it began."""
+    if not checkpoints.read_index(run.checkpoints):
+        return config
+    return settings.replace(config, resume_from=str(run.directory))
 
 
 def begin(plan: Plan) -> RunDir:

@@ -53,7 +53,7 @@ def make_loader(
     Raises BadInput where there is no room for the ring or the cache.
     """
     if images.own is not None:
-        return UserLoader(images.own, config, train=train, pin=pin)
+        return UserLoader(images.own, config, train=train, pin=pin, on_death=on_death)
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = min(batch_size, len(images) // images.group)

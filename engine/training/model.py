@@ -12,7 +12,7 @@ from torchvision import models
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
-from gputrain.engine.training import timm_models, usercode, weights
+from gputrain.engine.training import generators, timm_models, usercode, weights
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.tasks.task import Task
@@ -22,7 +22,7 @@ OWN = ("simple_cnn",)
 
 def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
     """The network on its device, in its memory format. Raises BadInput for a name or weights."""
-    torch.manual_seed(config.seed)
+    generators.seed(config.seed)
     # A checkpoint brings its own weights; those that the run once started from may be gone.
     source = "" if config.resume_from else config.model.weights
     file = Path(source).expanduser() if source else None

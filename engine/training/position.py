@@ -11,6 +11,7 @@ from gputrain.engine import settings
 from gputrain.engine.changes import check_changes
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
+from gputrain.engine.training import generators
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.stepper import Stepper
 
@@ -49,8 +50,8 @@ def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: S
         "optimizer": stepper.optimizer.state_dict(),
         "scaler": stepper.scaler.state_dict(),
         "parts": stepper.parts,
-        # Order and augmentation are functions of (seed, epoch, index); what is left is dropout.
-        "torch_rng": torch.get_rng_state(),
+        # Order and augmentation are functions of (seed, epoch, index); what is left is dropout, and a person's model.
+        **generators.states(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
@@ -64,7 +65,7 @@ def restore(state: dict[str, Any], stepper: Stepper) -> Position:
     if stepper.scaler.is_enabled() and state["scaler"]:
         stepper.scaler.load_state_dict(state["scaler"])
     stepper.parts = state["parts"]
-    torch.set_rng_state(state["torch_rng"])
+    generators.put_back(state)
     if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     return Position(**state["position"])

@@ -14,7 +14,7 @@ import torch
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded
-from gputrain.engine.training import checkpoint, data, device, flops, model, position
+from gputrain.engine.training import checkpoint, data, device, flops, generators, model, position
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
@@ -275,7 +275,9 @@ class Trainer:
         where, settings = self._position, self._config.checkpoint
         best = False
         if self._validation is not None and where.unvalidated:
-            best = self._validation.judge(self._stepper, where)
+            # One that is cut off and done again would leave other numbers to the training.
+            with generators.kept(devices=True):
+                best = self._validation.judge(self._stepper, where)
         if settings.early_stop and where.worse >= settings.early_stop:
             best_yet = f"{self._task.metric} {where.best:.4g}"
             self._early = f"ended early: {where.worse} validations in a row were no better than {best_yet}"

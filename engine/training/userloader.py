@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from gputrain.engine.events import LoaderStats
 from gputrain.engine.training import order
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.userset import Made, Maker, UserSet
+from gputrain.engine.training.userworkers import UserWorkers
 
 _Collated = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 """Images, targets, indices, and seconds of wall and CPU time that the batch took."""
@@ -27,8 +28,18 @@ class UserLoader:
 
     note = ""
 
-    def __init__(self, own: UserSet, config: RunConfig, *, train: bool, pin: bool) -> None:
-        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. Raises BadInput."""
+    def __init__(
+        self,
+        own: UserSet,
+        config: RunConfig,
+        *,
+        train: bool,
+        pin: bool,
+        on_death: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. `on_death` is told of data
+        workers that were killed. Raises BadInput.
+        """
         data = config.data
         self._own, self._seed, self._train = own, config.seed, train
         count = _length(own)
@@ -49,6 +60,7 @@ class UserLoader:
             multiprocessing_context="fork" if workers else None,
             worker_init_fn=_begin,
         )
+        self._torch = UserWorkers(self._loader, self._keys, on_death)
         self._since = time.perf_counter()
         self._samples, self._wall, self._cpu = 0, 0.0, 0.0
         self._running: Generator[Batch, None, None] | None = None
@@ -67,7 +79,7 @@ class UserLoader:
         indices = self._order(epoch)
         batches = order.Batches(indices, self._batch_size, self._train)
         self._keys[:] = [[(epoch, index) for index in batches.indices(at).tolist()] for at in range(start, len(self))]
-        for number, found in enumerate(self._loader, start):
+        for number, found in enumerate(self._torch.batches(), start):
             if isinstance(found, str):
                 raise BadInput(f"custom: {found}")
             images, labels, at, times = found

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import get_worker_info
 
 from gputrain.engine.text import plain
-from gputrain.engine.training import augment, usercode
+from gputrain.engine.training import augment, generators, usercode
 
 _RANDOM_BITS = 1 << 32
 
@@ -68,13 +69,15 @@ class Maker:
 def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
     """A sample with the generators of Python, numpy and torch seeded from (seed, epoch, index). Raises BadSample.
 
-    So it depends on neither the worker nor what was made before. torch's generator is put back: dropout draws from it.
+    So it depends on neither the worker nor what was made before. In the trainer itself the generators are put back: the
+    model draws from them.
     """
     number = int(augment.uniforms(seed, epoch, np.array([index]), 1)[0, 0] * _RANDOM_BITS)
-    kept = torch.get_rng_state()
+    kept = generators.states() if get_worker_info() is None else None
     random.seed(number)
     np.random.seed(number)
-    torch.manual_seed(number)
+    # The CPU's alone: those of GPUs are the model's.
+    torch.default_generator.manual_seed(number)
     wall, cpu = time.perf_counter(), time.thread_time()
     try:
         sample = own.dataset[index]
@@ -84,7 +87,8 @@ def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
         where = usercode.described(error, Path(own.folder or ".").expanduser().absolute())
         raise BadSample(f"sample {index} failed {where}") from error
     finally:
-        torch.set_rng_state(kept)
+        if kept is not None:
+            generators.put_back(kept)
     if not isinstance(sample, tuple | list) or len(sample) != 2:
         raise BadSample(f"sample {index} is {_kind(sample)}; a data set gives (image, target)")
     image, target = _image(sample[0], index), _target(sample[1], index)

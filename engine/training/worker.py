@@ -12,9 +12,11 @@ from typing import Literal
 
 import msgspec
 
+from gputrain.engine import leftover
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.events import Outcome, Phase, RunEnded
+from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
@@ -42,6 +44,7 @@ def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Con
     trainer = None
     try:
         reporter.phase(Phase.IMPORTING)
+        leftover.hold(RunDir(directory))
         keep_compiled()
         from gputrain.engine.training.trainer import Trainer
 

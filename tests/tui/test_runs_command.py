@@ -71,6 +71,22 @@ def test_nothing_is_deleted_unasked(three: list[RunDir], capsys: pytest.CaptureF
     assert [info.run for info in runs.list_runs()] == [three[1]]
 
 
+def test_a_folder_that_is_no_run_is_not_deleted_nor_taken_for_one(
+    three: list[RunDir], private_homes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = private_homes / "project"
+    project.mkdir()
+    for name in ("config.yaml", "thesis.tex"):
+        (project / name).write_text("")
+    for command in (["delete", f"{project}/", "--yes"], ["mark", f"{project}/", "--note", "x"]):
+        assert main(command) == 2
+        assert "not a run directory" in capsys.readouterr().err
+    (project / "events.jsonl").write_text("")
+    assert main(["delete", "first", f"{project}/", "--yes"]) == 2
+    assert len(list(project.iterdir())) == 3
+    assert len(runs.list_runs()) == 3
+
+
 def test_prune_shows_first_what_would_go(three: list[RunDir], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prune"]) == 2
     assert main(["prune", "--older", "30d", "--keep", "1", "--dry-run"]) == 0

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 
 from gputrain.engine import launch, runs
 from gputrain.engine.commands import Stop
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.events import RunEnded
+from gputrain.engine.events import Notice, RunEnded
+from gputrain.engine.watchdog import GOES_ON, SILENT
 from gputrain.tui.commander import sender
+
+PATIENCE_SECONDS = 5.0
+"""A run ends after its step and a checkpoint; one that has not after this time may hang."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         if options.no_wait:
             print(f"{target.id} was asked to stop")
             return EXIT_FINISHED
-        return _wait(attachment)
+        return _wait(attachment, now=options.now)
     except launch.NotLiveError as error:
         print(f"gputrain-tui: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -33,14 +38,26 @@ def run(options: argparse.Namespace) -> int:
         attachment.close()
 
 
-def _wait(attachment: launch.Attachment) -> int:
+def _wait(attachment: launch.Attachment, *, now: bool) -> int:
+    due = float("inf") if now else time.monotonic() + PATIENCE_SECONDS
+    silent, told = "", None
     while True:
         for event in attachment.read():
             if isinstance(event, RunEnded):
                 last = event
+            elif isinstance(event, Notice) and event.text.startswith((SILENT, GOES_ON)):
+                silent = event.text if event.text.startswith(SILENT) else ""
         if attachment.ended:
             print(f"{attachment.run.id}: {last.outcome.value} at step {last.step}: {last.reason}")
             return EXIT_FINISHED
         if attachment.abandoned:
             print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
             return EXIT_FAILED
+        if time.monotonic() > due and silent != told:
+            told = silent
+            print(_still_waiting(attachment.run.id, silent), file=sys.stderr, flush=True)
+
+
+def _still_waiting(run: str, silent: str) -> str:
+    why = f": {silent}" if silent else ""
+    return f"{run} has not ended yet{why}; at once, without a checkpoint: gputrain-tui stop {run} --now"

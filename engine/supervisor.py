@@ -29,9 +29,11 @@ from gputrain.engine.events import (
     Phase,
     PhaseChanged,
     RunEnded,
+    Tuned,
     decode,
 )
 from gputrain.engine.inbox import TICK_SECONDS, Inbox
+from gputrain.engine.keeping import Changes
 from gputrain.engine.loggers import choice
 from gputrain.engine.loggers.watch import Loggers
 from gputrain.engine.machine import inspect_machine
@@ -67,6 +69,7 @@ class Supervisor:
     def __init__(self, run: RunDir, config: RunConfig) -> None:
         self._run = run
         self._config = config
+        self._changes = Changes(run, config)
         self._inbox = Inbox()
         self._record = RecordWriter(run.events)
         self._server = Server(run, self._on_command_thread)
@@ -113,7 +116,7 @@ class Supervisor:
             ended = self._outcome(oom_before)
             while self._config.checkpoint.auto_resume and self._starts_again(ended):
                 oom_before = endings.oom_kills()
-                self._train_once(going_on(self._run, self._config))
+                self._train_once(going_on(self._run, self._changes.config))
                 ended = self._outcome(oom_before)
         finally:
             self._sampling.stop()
@@ -140,6 +143,8 @@ class Supervisor:
             return False
         text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
         self._write(Notice(level="error", text=text, source="supervisor"))
+        if (tried := self._changes.given_up()) is not None:
+            self._write(tried)
         self._write(PhaseChanged(phase=Phase.STARTING))
         due = time.monotonic() + wait
         self._inbox.do(lambda: self._stop_asked or time.monotonic() >= due, self._tick)
@@ -202,7 +207,11 @@ class Supervisor:
         else:
             if told := self._watchdog.hear(event, time.monotonic()):
                 self._write(Notice(level="info", text=told, source="supervisor"))
+            # What a verdict changes is written down before anybody hears of it.
+            told = self._changes.learn(event) if isinstance(event, Tuned) else ""
             self._write(event)
+            if told:
+                self._write(Notice(level="warning", text=told, source="supervisor"))
 
     def _take_sample(self, sample: HardwareSample) -> None:
         self._write(sample)

@@ -55,11 +55,8 @@ class Autotune:
                 self._asked = None
                 self._learn(event)
             case PhaseChanged(phase=Phase.STARTING):
-                if self._trial is not None:
-                    # The trainer died in the midst of it, maybe of it: it is not tried again.
-                    self._vain.append(_way(self._trial.was, self._trial.changes))
-                    self._settings.update(self._trial.was)
-                self._asked = self._trial = None
+                # A trainer that died answers no more; what it was trying the supervisor has told to be off.
+                self._asked = None
 
     def _learn(self, event: Tuned) -> None:
         self._settings.update(event.now)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from gputrain.engine.diagnosis.rules import evaluate, ranked
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, RunStarted, Steps
+from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, RunStarted, Steps, Tuned
 
 _OFTEN = 0.25
 """Share of the windows from which a cause is a part of the verdict on the whole; a newest one is in any case."""
@@ -37,6 +37,8 @@ class Review(Struct, frozen=True):
     """The most important first."""
     signals: Signals | None
     """Those of the newest window."""
+    tried: tuple[Tuned, ...] = ()
+    """What became of changes of the running training: kept, or taken back."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; figures that nobody measured are null."""
@@ -58,10 +60,13 @@ def review(events: Iterable[AnyEvent]) -> Review:
     name, ended, due = "", False, None
     last: Signals | None = None
     judged: list[tuple[Signals, dict[str, Hint]]] = []
+    tried: list[Tuned] = []
     for event in events:
         match event:
             case RunStarted():
                 name = event.run_id
+            case Tuned(verdict="kept" | "reverted"):
+                tried.append(event)
             case PhaseChanged(phase=Phase.STOPPING | Phase.ENDED):
                 # What came before the end is judged as it stands.
                 last, ended = last or window.signals(), ended or event.phase is Phase.ENDED
@@ -74,7 +79,7 @@ def review(events: Iterable[AnyEvent]) -> Review:
     last = last or window.signals()
     if last is not None and (not judged or last != judged[-1][0]):
         judged.append((last, evaluate(last)))
-    return _summed(name, ended, judged)
+    return msgspec.structs.replace(_summed(name, ended, judged), tried=tuple(tried))
 
 
 def _summed(name: str, ended: bool, judged: list[tuple[Signals, dict[str, Hint]]]) -> Review:

@@ -17,12 +17,15 @@ from gputrain.engine.changes import check_changes
 from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
 from gputrain.engine.errors import BadInput
+from gputrain.engine.keeping import KEPT
 from gputrain.engine.launch import PlanRecord, read_plan
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan, make_plan
 from gputrain.engine.runs import RunDir, State
 
 LAST = "last"
+_MEASURED_SHARE = 4.0
+"""Workers for each usable core up to which those that were kept in the run are not cut: what is ever advised."""
 _EXTENDS = ("epochs", "max_steps", "early_stop")
 """What makes a finished run longer."""
 
@@ -32,10 +35,13 @@ def plan_again(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> P
 
     Raises BadInput where its configuration can't be read.
     """
-    config = settings.flatten(read_config(run.config))
-    plan = make_plan([Layer(run.config.name, config), Layer("you", dict(overrides), own=True)], machine)
+    config, origins = settings.flatten(read_config(run.config)), read_plan(run).origins
+    # Workers that have shown their worth may be more than a plan would start with.
+    measured = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
+    layers = [Layer(run.config.name, config), Layer(KEPT, measured, worker_share=_MEASURED_SHARE)]
+    plan = make_plan([*layers, Layer("you", dict(overrides), own=True)], machine)
     now = settings.flatten(plan.config)
-    kept = {n: origin for n, origin in read_plan(run).origins.items() if n in now and now[n] == config[n]}
+    kept = {n: origin for n, origin in origins.items() if n in now and now[n] == config[n]}
     return msgspec.structs.replace(plan, origins={**plan.origins, **kept})
 
 

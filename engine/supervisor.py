@@ -31,9 +31,11 @@ from gputrain.engine.events import (
     Phase,
     PhaseChanged,
     RunEnded,
+    Tuned,
     decode,
 )
 from gputrain.engine.inbox import TICK_SECONDS, Inbox
+from gputrain.engine.keeping import Changes
 from gputrain.engine.loggers import choice
 from gputrain.engine.loggers.watch import Loggers
 from gputrain.engine.machine import inspect_machine
@@ -65,6 +67,7 @@ class Supervisor:
         self._run = run
         self._config = config
         self._resume = resume
+        self._changes = Changes(run, config)
         self._inbox = Inbox()
         self._record = RecordWriter(run.events)
         self._server = Server(run, self._on_command_thread)
@@ -133,7 +136,7 @@ class Supervisor:
     def _train_once(self, resume: bool) -> RunEnded:
         """One life of a trainer, from its start to its end; `resume`: from the run's newest checkpoint on."""
         oom_before = endings.oom_kills()
-        config = going_on(self._run, self._config) if resume else self._config
+        config = going_on(self._run, self._changes.config) if resume else self._config
         self._said, self._exited, self._stop_now_deadline = None, False, float("inf")
         try:
             self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
@@ -154,6 +157,8 @@ class Supervisor:
             return False
         text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
         self._write(Notice(level="error", text=text, source="supervisor"))
+        if (tried := self._changes.given_up()) is not None:
+            self._write(tried)
         self._write(PhaseChanged(phase=Phase.STARTING))
         self._wait(wait, lambda: False)
         return not self._stop_asked
@@ -215,7 +220,11 @@ class Supervisor:
         else:
             if told := self._watchdog.hear(event, time.monotonic()):
                 self._write(Notice(level="info", text=told, source="supervisor"))
+            # What a verdict changes is written down before anybody hears of it.
+            told = self._changes.learn(event) if isinstance(event, Tuned) else ""
             self._write(event)
+            if told:
+                self._write(Notice(level="warning", text=told, source="supervisor"))
 
     def _take_sample(self, sample: HardwareSample) -> None:
         self._write(sample)

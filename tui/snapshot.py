@@ -117,6 +117,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """Whether enough was seen for hints: none before that means nothing."""
     tuned: Tuned | None = None
     """The newest change of the running training, and what became of it."""
+    tried: tuple[Tuned, ...] = ()
+    """The newest 20 that were kept or taken back."""
     validations: tuple[Validated, ...] = ()
     """The newest 1,000."""
     best: Validated | None = None

@@ -44,6 +44,7 @@ _ETA_SECONDS = 60.0
 """Time constant of the step time behind the estimates."""
 _JOURNAL = 2000
 _VALIDATIONS = 1000
+_TRIED = 20
 
 
 class RunStore:
@@ -81,8 +82,7 @@ class RunStore:
             case HintsChanged():
                 self._now = replace(self._now, hints=event.hints, judged=True)
             case Tuned():
-                self._now = replace(self._now, tuned=event)
-                self._say(event, "good" if event.verdict == "kept" else "info", verdict(event))
+                self._on_tuned(event)
             case EpochEnded() | Validated() | CheckpointSaved():
                 self._on_milestone(event)
             case LogLine() | Notice() | CommandTaken():
@@ -113,6 +113,13 @@ class RunStore:
             validations=tuple(self._validations),
             curves={key: thinned.curve() for key, thinned in self._curves.items()},
         )
+
+    def _on_tuned(self, event: Tuned) -> None:
+        tried = self._now.tried
+        if event.verdict in ("kept", "reverted"):
+            tried = (*tried, event)[-_TRIED:]
+        self._now = replace(self._now, tuned=event, tried=tried)
+        self._say(event, "good" if event.verdict == "kept" else "info", verdict(event))
 
     # Time: the monotonic clock begins anew with every boot, and stands still for nobody between two supervisors.
 

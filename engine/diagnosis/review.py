@@ -12,7 +12,17 @@ from gputrain.engine.diagnosis import memory
 from gputrain.engine.diagnosis.rules import evaluate, hint_of, ranked
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, RunEnded, RunStarted, Steps
+from gputrain.engine.events import (
+    AnyEvent,
+    HardwareSample,
+    Hint,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    RunStarted,
+    Steps,
+    Tuned,
+)
 
 _OFTEN = 0.25
 """Share of the windows from which a cause is a part of the verdict on the whole; a newest one is in any case."""
@@ -39,6 +49,8 @@ class Review(Struct, frozen=True):
     """The most important first."""
     signals: Signals | None
     """Those of the newest window."""
+    tried: tuple[Tuned, ...] = ()
+    """What became of changes of the running training: kept, or taken back."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; figures that nobody measured are null."""
@@ -62,6 +74,7 @@ def review(events: Iterable[AnyEvent]) -> Review:
     died: RunEnded | None = None
     last: Signals | None = None
     judged: list[tuple[Signals, dict[str, Hint]]] = []
+    tried: list[Tuned] = []
     for event in events:
         match event:
             case RunStarted():
@@ -69,6 +82,8 @@ def review(events: Iterable[AnyEvent]) -> Review:
                 settings = dict(event.settings)
             case RunEnded() if event.died_of:
                 died = event
+            case Tuned(verdict="kept" | "reverted"):
+                tried.append(event)
             case PhaseChanged(phase=Phase.STOPPING | Phase.ENDED):
                 # What came before the end is judged as it stands.
                 last, ended = last or window.signals(), ended or event.phase is Phase.ENDED
@@ -81,7 +96,7 @@ def review(events: Iterable[AnyEvent]) -> Review:
     last = last or window.signals()
     if last is not None and (not judged or last != judged[-1][0]):
         judged.append((last, evaluate(last)))
-    found = _summed(name, ended, judged)
+    found = msgspec.structs.replace(_summed(name, ended, judged), tried=tuple(tried))
     return found if died is None else _with_end(found, died, last or Signals(wait=0, compute=0, settings=settings))
 
 

@@ -17,6 +17,8 @@ WORKER_SHARE = 0.75
 """Share of the usable cores for workers; the rest is for the trainer (seed 003: 12 of 16)."""
 _MOST_PREFETCH = 32
 """Batches for each worker that are proposed at most, unless there are more already."""
+_LOCAL = 0.05
+"""Share of the bytes read from which a disk of this machine is what is waited for."""
 _RAM_FOR_CACHE = 0.80
 """Share of used memory above which no cache in RAM is proposed."""
 
@@ -116,8 +118,25 @@ def thrash(s: Signals) -> Fix:
     )
 
 
+def _waiting_at_once(s: Signals) -> int:
+    """Workers that would be of use where a data set of one's own waits for no disk of this machine; 0: none known.
+
+    Requests to a network can be under way at the same time, where one disk's would only share it.
+    """
+    useful = useful_workers(s)
+    if s.setting("dataset", "") != "custom" or s.from_disk is None or s.from_disk >= _LOCAL or useful is None:
+        return 0
+    return useful if useful > s.workers else 0
+
+
 def disk(s: Signals) -> Fix:
-    """A cache, or a faster disk."""
+    """More that wait at the same time, a cache, or a faster disk."""
+    if wanted := _waiting_at_once(s):
+        return Fix(
+            "What they wait for comes from no disk of this machine, and more of them can wait at the same time: "
+            f"num_workers={wanted}, as far as the other end serves so many.",
+            {"num_workers": wanted},
+        )
     if s.setting("cache", "none") != "none":
         early = " This is the first epoch, in which the cache is filled." if s.epoch == 0 else ""
         return Fix(f"More workers help little: a faster disk would.{early}")

@@ -68,6 +68,8 @@ class Tuned(Event, frozen=True, tag="tuned"):
     sender: str = ""
     text: str = ""
     """Why it was refused."""
+    later: bool = False
+    """Refused for now: asked for again, it may be tried."""
 
     @property
     def now(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: S
     return {
         "position": asdict(position),
         "settings": settings.flatten(config),
+        "order": _drawn_order(position, images),
         "classes": list(images.classes),
         "train_images": len(images),
         "model": stepper.network.state_dict(),
@@ -54,6 +55,20 @@ def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: S
         **generators.states(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+
+
+def _drawn_order(position: Position, images: ImageSet) -> torch.Tensor | None:
+    """What a person's sampler gave for the epoch that is under way: it need not give it again."""
+    if images.own is None or not position.batch or images.own.drawn.epoch != position.epoch:
+        return None
+    return torch.from_numpy(images.own.drawn.indices)
+
+
+def restore_order(state: dict[str, Any], images: ImageSet) -> None:
+    """Let the epoch go on in the order in which it began, whatever a person's sampler would give now."""
+    order = state.get("order")
+    if images.own is not None and order is not None:
+        images.own.drawn.epoch, images.own.drawn.indices = state["position"]["epoch"], order.numpy()
 
 
 def restore(state: dict[str, Any], stepper: Stepper) -> Position:

@@ -120,6 +120,7 @@ class Trainer:
         state = checkpoint.load(self._config.resume_from, lambda text: self._reporter.notice("warning", text))
         for text in position.check(state, self._config, self._images):
             self._reporter.notice("warning", text)
+        position.restore_order(state, self._images)
         self._position = position.restore(state, self._stepper)
         self._meter.epoch_sum, self._meter.epoch_steps = self._position.loss_sum, self._position.loss_steps
         self._skips.total, self._skips.in_a_row = self._position.skips, self._position.skips_in_a_row

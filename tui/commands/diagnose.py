@@ -15,7 +15,7 @@ from gputrain.engine.events import AnyEvent, Hint
 from gputrain.engine.remote import attachment, name
 from gputrain.engine.text import plain
 from gputrain.engine.units import duration
-from gputrain.tui.advice import promise, settings_words
+from gputrain.tui.advice import promise, settings_words, verdict
 
 _SIGNS = {"critical": "▲ critical", "warning": "▲ warning", "info": "● info"}
 _TOO_SHORT = "too short to judge: the queue is filled for 5 s, and 4 s of steps are needed after that"
@@ -58,6 +58,8 @@ def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
         yield "the record does not tell that a run began: nothing to judge"
         return
     yield f"{plain(found.run_id, 100)}: {state}, {judged}"
+    for tried in found.tried:
+        yield verdict(tried)
     if found.windows and not found.findings:
         yield "nothing stands out"
     for one in found.findings:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine import progressive
-from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.machine import GpuInfo, Machine, missed_gpu
 from gputrain.engine.torchfit import machine_fault
 
 WORKER_SHARE = 0.75
@@ -99,6 +99,9 @@ def _device(draft: Draft) -> None:
         draft.warnings.append(f"device: training on the CPU, since there is no GPU to use ({missing})")
     else:
         draft.notes["device"] = draft.machine.cpu_model
+        if (trouble := missed_gpu(draft.machine)) and not (draft.is_own("device") or draft.is_own("profile")):
+            reason = f"since the GPU cannot be used ({trouble}); device=cpu says that it is meant"
+            draft.warnings.append(f"device: training on the CPU, {reason}")
 
 
 def why_no_gpu(machine: Machine) -> str:

@@ -13,13 +13,15 @@ from msgspec import Struct
 
 from gputrain.engine.logout import ends_runs
 from gputrain.engine.monitor.cgroup import CGroup, Version, find_cgroup
-from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable, visible
+from gputrain.engine.monitor.nvml import NO_DRIVER, Device, Nvml, NvmlError, Unreadable, visible
 from gputrain.engine.text import plain
 from gputrain.engine.torchbuild import TorchBuild, read_torch_build
 
 SHM = Path("/dev") / "shm"
 NVML_SECONDS = 15.0
 """How long NVML may take to tell what GPUs there are: without persistence mode it wakes them one by one."""
+
+_HIDING = "CUDA_VISIBLE_DEVICES"
 
 
 class GpuInfo(Struct, frozen=True, kw_only=True):
@@ -106,6 +108,16 @@ def inspect_machine() -> Machine:
     )
 
 
+def missed_gpu(machine: Machine) -> str:
+    """Why a GPU that is to be expected here cannot be used; empty if one can, or nothing speaks of one."""
+    return "" if machine.gpus or machine.gpu_error == NO_DRIVER else machine.gpu_error
+
+
+def hides_gpus(machine: Machine) -> bool:
+    """Whether the person's own environment is the reason for `missed_gpu`."""
+    return not machine.gpus and machine.gpu_error.startswith(_HIDING)
+
+
 def usable_cores(cgroup: CGroup) -> float:
     """Cores that this process may keep busy: min(affinity, cpuset, quota)."""
     limits = (float(len(os.sched_getaffinity(0))), cgroup.cpus() or math.inf, cgroup.quota() or math.inf)
@@ -153,7 +165,7 @@ def _gpus() -> _Gpus:
     finally:
         nvml.close()
     devices = [one for one in found if isinstance(one, Device)]
-    shown = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    shown = visible(devices, os.environ.get(_HIDING))
     return _Gpus(
         gpus=tuple(_info(device) for device in shown),
         error=_problem(found, devices, shown),
@@ -181,8 +193,8 @@ def _problem(found: list[Device | Unreadable], devices: list[Device], shown: lis
         return "the NVIDIA driver finds no GPU"
     if all(device.mig_mode and not device.instances for device in devices):
         return "MIG is on, but no instance has been made"
-    hidden = plain(os.environ.get("CUDA_VISIBLE_DEVICES", ""), 60)
-    return f"CUDA_VISIBLE_DEVICES={hidden!r} hides all {len(devices)} GPUs"
+    hidden = plain(os.environ.get(_HIDING, ""), 60)
+    return f"{_HIDING}={hidden!r} hides {f'all {len(devices)} GPUs' if len(devices) > 1 else 'the GPU'}"
 
 
 def _cpu_model() -> str:

@@ -52,7 +52,7 @@ def choose(
         own.setdefault("dataset", "imagefolder")
     layers = [
         Layer("you", {"recipe": chosen_recipe.name}),
-        Layer("you" if profile else "this machine", {"profile": chosen_profile.name}),
+        Layer("you" if profile else "this machine", {"profile": chosen_profile.name}, own=bool(profile)),
         Layer("you" if preset else f"profile {name}", {"preset": chosen_preset.name}),
         *_file_layers(chosen_recipe, chosen_profile, chosen_preset, machine),
         Layer("you", {settings.find(key).name: value for key, value in own.items()}, own=True),

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gputrain.engine.check.report import Level, Line
 from gputrain.engine.events import GpuProcess, GpuSample
-from gputrain.engine.machine import NVML_SECONDS, Machine
+from gputrain.engine.machine import NVML_SECONDS, Machine, hides_gpus, missed_gpu
 from gputrain.engine.monitor.gpu import GpuReader
 from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable
 from gputrain.engine.monitor.processes import Owners
@@ -97,14 +97,25 @@ def _settings(nvml: Nvml, handle: Any) -> dict[str, Any]:
     }
 
 
-def gpu_lines(gpus: tuple[GpuFacts, ...], machine: Machine) -> list[Line]:
-    """The findings. Pure."""
+def gpu_lines(gpus: tuple[GpuFacts, ...], machine: Machine, *, cpu_meant: bool) -> list[Line]:
+    """The findings. `cpu_meant`: the person asked for the CPU. Pure."""
     lines = [line for gpu in gpus for line in _one(gpu)]
     if not machine.gpus:
-        return [*lines, Line("gpu", "GPU", "none that torch could use: a run would train on the CPU", "note")]
+        return [*lines, _none(machine, cpu_meant)]
     if machine.gpu_error:
         lines.append(Line("gpu", "GPU", machine.gpu_error, "warning"))
     return lines
+
+
+def _none(machine: Machine, cpu_meant: bool) -> Line:
+    """That there is no GPU to use: a problem where one is to be expected, since nobody wants to find that out late."""
+    why = missed_gpu(machine)
+    text = f"{why or 'none that torch could use'}: a run would train on the CPU"
+    if not why or cpu_meant:
+        return Line("gpu", "GPU", text, "note")
+    return Line(
+        "gpu", "GPU", f"{text}; device=cpu says that it is meant", "warning" if hides_gpus(machine) else "problem"
+    )
 
 
 def _one(gpu: GpuFacts) -> list[Line]:

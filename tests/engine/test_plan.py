@@ -131,6 +131,15 @@ def test_the_device() -> None:
     assert dict(on_purpose.facts)["device"] == "CPU, 16 usable cores"
 
 
+def test_a_profile_for_the_cpu_does_not_hide_that_the_gpu_is_in_trouble() -> None:
+    trouble = msgspec.structs.replace(CPU, gpu_error="the NVIDIA driver is not loaded")
+    (warning,) = plan_of(trouble, device="cpu").warnings
+    assert warning.startswith("device: training on the CPU, since the GPU cannot be used (the NVIDIA driver is not")
+    assert plan_of(trouble, own=True, device="cpu").warnings == ()
+    assert plan_of(trouble, own=True, profile="cpu", device="cpu").warnings == ()
+    assert plan_of(CPU, device="cpu").warnings == ()
+
+
 def test_compile_on_a_cpu_is_warned_of() -> None:
     assert any("compile:" in text for text in plan_of(CPU, compile=True).warnings)
     assert not any("compile:" in text for text in plan_of(gpu(), compile=True).warnings)

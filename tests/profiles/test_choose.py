@@ -131,6 +131,12 @@ def test_a_gpu_profile_on_a_machine_without_one_says_so_loudly(images: Path) -> 
     assert "precision: fp16 needs a GPU: bf16 used" in plan.adjustments
 
 
+def test_a_gpu_in_trouble_is_told_unless_the_profile_was_named() -> None:
+    trouble = msgspec.structs.replace(CPU, gpu_error="CUDA_VISIBLE_DEVICES='' hides the GPU")
+    assert any("training on the CPU" in text for text in choose(trouble, recipe="demo").warnings)
+    assert choose(trouble, recipe="demo", profile="cpu").warnings == ()
+
+
 def test_paths_are_made_absolute(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(images.parent)
     monkeypatch.setenv("HOME", str(images.parent))

@@ -72,6 +72,22 @@ def test_the_cpu_only_wheel_is_named_as_the_cause(nvml_stand_in: NvmlStandIn, cp
         assert line in plan
 
 
+def test_a_driver_in_trouble_is_a_problem_and_warned_of_unless_the_cpu_is_meant(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.set({"error.nvmlInitWithFlags": 18})
+    why = "the NVIDIA driver and its library have different versions"
+    done = check("--no-speed", **nvml_stand_in.env)
+    assert done.returncode == 1
+    assert f"problem: {why}" in done.stdout
+    assert check("--no-speed", "device=cpu", **nvml_stand_in.env).returncode == 0
+    plan = subprocess.run(
+        [*COMMAND[:-1], "train", "--dry-run", "--plain"],
+        env={**os.environ, **nvml_stand_in.env},
+        capture_output=True,
+        text=True,
+    )
+    assert f"warning: device: training on the CPU, since the GPU cannot be used ({why}" in plan.stdout
+
+
 def test_a_torch_that_cannot_be_imported_is_a_problem(cpu_only_torch: dict[str, str]) -> None:
     done = check(**cpu_only_torch)
     assert done.returncode == 1

@@ -64,6 +64,13 @@ class Draft:
         if name in self.layers:
             (self.warnings if self.layers[name].own else self.adjustments).append(f"{name}: {why}")
 
+    def weigh(self, what: str, refuse: bool, advice: str) -> None:
+        """Warn of an estimate of memory, or refuse for it, with what mends it."""
+        text = f"{what}: {advice}"
+        (self.refusals if refuse else self.warnings).append(text)
+        if refuse:
+            self.estimated.append(text)
+
     def is_own(self, name: str) -> bool:
         """True when the person asked for the present value."""
         return name in self.layers and self.layers[name].own

@@ -7,7 +7,7 @@ Sizes are in bytes. The figures of seed 003 (ResNet-50 on an A10G with 16 cores 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -31,6 +31,12 @@ WORKER_PROCESS_BYTES = 292 * MIB
 
 CACHE_SHARE = 0.6
 """Share of the available memory that a cache takes at most, as in `gputrain.engine.training.cache_budget`."""
+SHM_SHARE = 0.9
+"""Share of the free room in ``/dev/shm``, where a cache in memory lies, that it takes at most, as there."""
+UNCACHED = frozenset({"custom", "cifar10"})
+"""Data sets that no cache is made for: one's own, and one that is in memory anyway."""
+LEAST_CACHED = 0.01
+"""Share of the images below which there is no cache, as there."""
 
 CUDA_CONTEXT_BYTES = 512 * MIB
 """Allowance for the CUDA context and loaded kernels."""
@@ -60,6 +66,21 @@ class DataFacts(Struct, frozen=True):
     """Bytes of all image files together."""
 
 
+class CacheRoom(Struct, frozen=True):
+    """What a cache in memory would take, and may take."""
+
+    needed: int
+    """Bytes for all images."""
+    allowed: int
+    bound: Literal["RAM", "shm", "cache_gib"]
+    """What allows no more."""
+
+    @property
+    def share(self) -> float:
+        """Share of the images that are kept."""
+        return min(1.0, self.allowed / self.needed)
+
+
 class RamBudget(Struct, frozen=True):
     """Host memory of one run."""
 
@@ -76,6 +97,8 @@ class RamBudget(Struct, frozen=True):
     total: int
     limit: int
     """What the run may use: the host's memory or its cgroup's limit."""
+    cache: CacheRoom | None = None
+    """None without a cache in memory, or when its size cannot be known."""
 
 
 class VramBudget(Struct, frozen=True):
@@ -108,16 +131,30 @@ def buffered_batches(values: Mapping[str, Any]) -> int:
 
 
 def uses_processes(values: Mapping[str, Any]) -> bool:
-    """True when the workers will be processes, whose batches lie in ``/dev/shm``."""
+    """True when the workers will be processes. Their batches lie in a memfd, which ``/dev/shm`` does not bound."""
     workers: int = values["num_workers"]
     kind: str = values["loader"]
     return workers > 0 and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS))
 
 
+def batches_in_shm(values: Mapping[str, Any]) -> bool:
+    """True when batches lie in ``/dev/shm``: those of a data set of one's own come through torch's DataLoader."""
+    return bool(values["dataset"] == "custom" and values["num_workers"])
+
+
 def ram_budget(
-    values: Mapping[str, Any], *, limit: int, in_use: int, cuda: bool, facts: DataFacts | None = None
+    values: Mapping[str, Any],
+    *,
+    limit: int,
+    in_use: int,
+    cuda: bool,
+    facts: DataFacts | None = None,
+    shm_free: int | None = None,
 ) -> RamBudget:
-    """Host memory of a run with the settings `values`. `in_use` is what is taken already, in bytes."""
+    """Host memory of a run with the settings `values`, in bytes.
+
+    `in_use` is what is taken already, `shm_free` what can be written to ``/dev/shm`` (None: unbounded).
+    """
     uint8, float32 = batch_bytes(values, 1), batch_bytes(values, 4)
     batches = buffered_batches(values)
     parts = [
@@ -132,8 +169,10 @@ def ram_budget(
     if uses_processes(values):
         workers: int = values["num_workers"]
         parts.append(Part("worker processes", workers * WORKER_PROCESS_BYTES, f"{size(WORKER_PROCESS_BYTES)} each"))
-    if cache := _cache_part(values, facts, max(0, limit - in_use)):
-        parts.append(cache)
+    cache = _cache_room(values, facts, max(0, limit - in_use), shm_free)
+    if cache is not None:
+        note = f"{cache.share:.0%} of the images, form {values['cache_form']}"
+        parts.append(Part("image cache", int(cache.share * cache.needed), note))
     return RamBudget(
         batch_bytes=uint8,
         batch_bytes_float32=float32,
@@ -143,22 +182,28 @@ def ram_budget(
         parts=tuple(parts),
         total=sum(part.bytes for part in parts),
         limit=limit,
+        cache=cache,
     )
 
 
-def _cache_part(values: Mapping[str, Any], facts: DataFacts | None, available: int) -> Part | None:
-    """The image cache in memory; None without one, or when its size cannot be known.
+def cache_room(available: int, shm_free: int | None) -> int:
+    """Bytes that a cache in memory may take of `available` RAM: its files lie in ``/dev/shm`` (None: unbounded)."""
+    allowed = available * CACHE_SHARE
+    return int(allowed if shm_free is None else min(allowed, shm_free * SHM_SHARE))
 
-    Like the cache itself, which keeps a part of the images where all are too many.
-    """
-    needed = _cache_bytes(values, facts) if values["cache"] == "ram" else None
+
+def _cache_room(
+    values: Mapping[str, Any], facts: DataFacts | None, available: int, shm_free: int | None
+) -> CacheRoom | None:
+    """Like the cache itself, which keeps a part of the images where all are too many."""
+    cached = values["cache"] == "ram" and values["dataset"] not in UNCACHED
+    needed = _cache_bytes(values, facts) if cached else None
     if not needed:
         return None
-    allowed = available * CACHE_SHARE
-    if values["cache_gib"]:
-        allowed = min(allowed, values["cache_gib"] * GIB)
-    kept = min(1.0, allowed / needed)
-    return Part("image cache", int(kept * needed), f"{kept:.0%} of the images, form {values['cache_form']}")
+    allowed = cache_room(available, shm_free)
+    if 0 < values["cache_gib"] * GIB < allowed:
+        return CacheRoom(needed, int(values["cache_gib"] * GIB), "cache_gib")
+    return CacheRoom(needed, allowed, "RAM" if allowed == cache_room(available, None) else "shm")
 
 
 def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | None:

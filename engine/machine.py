@@ -55,6 +55,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """What can be had of it now without swapping."""
     shm_total: int
     """Size of ``/dev/shm``; 0 where there is none."""
+    shm_used: int = 0
+    """What is used of it."""
     gpus: tuple[GpuInfo, ...]
     """In CUDA's order: the first is ``cuda:0``."""
     gpu_error: str
@@ -73,6 +75,11 @@ class Machine(Struct, frozen=True, kw_only=True):
     torch: TorchBuild | None = None
     """The installed torch; None where there is none, or nobody looked."""
 
+    @property
+    def shm_free(self) -> int:
+        """What can be written to ``/dev/shm``; caches in memory lie there."""
+        return max(0, self.shm_total - self.shm_used)
+
 
 class _Gpus(Struct, frozen=True):
     gpus: tuple[GpuInfo, ...] = ()
@@ -87,6 +94,7 @@ def inspect_machine() -> Machine:
     total, available = host_memory()
     limited = cgroup.memory_now()
     gpus = _ask_for_gpus(NVML_SECONDS)
+    shm_total, shm_used = shm()
     return Machine(
         hostname=plain(socket.gethostname(), 80),
         usable_cores=usable_cores(cgroup),
@@ -95,7 +103,8 @@ def inspect_machine() -> Machine:
         memory_total=total,
         memory_limit=min(total, limited.limit) if limited else total,
         memory_available=min(available, limited.available) if limited else available,
-        shm_total=shm()[0],
+        shm_total=shm_total,
+        shm_used=shm_used,
         gpus=gpus.gpus,
         gpu_error=gpus.error,
         driver=gpus.driver,

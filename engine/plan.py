@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine import adjust, budget, calibration, pace, settings
+from gputrain.engine import adjust, budget, calibration, pace, settings, shmroom
 from gputrain.engine.adjust import Draft, Layer
 from gputrain.engine.budget import DataFacts, Part, RamBudget, VramBudget
 from gputrain.engine.calibration import Calibration
@@ -126,7 +126,8 @@ def make_plan(
 def _forecast(draft: Draft, made: Calibration) -> Forecast:
     available = draft.machine.memory_available
     memory = draft.gpu.memory if draft.gpu else available
-    return forecast(made, draft.values, memory=memory, ram_available=available)
+    shm_free = draft.machine.shm_free
+    return forecast(made, draft.values, memory=memory, ram_available=available, shm_free=shm_free)
 
 
 def _eta(foretold: Forecast) -> Eta:
@@ -149,25 +150,20 @@ def _ram(draft: Draft, facts: DataFacts | None) -> RamBudget:
 
     def take(values: Mapping[str, Any]) -> RamBudget:
         return budget.ram_budget(
-            values, limit=machine.memory_limit, in_use=in_use, cuda=draft.gpu is not None, facts=facts
+            values,
+            limit=machine.memory_limit,
+            in_use=in_use,
+            cuda=draft.gpu is not None,
+            facts=facts,
+            shm_free=machine.shm_free,
         )
 
     ram = take(draft.values)
     what = f"RAM {size(ram.total)} of {size(ram.limit)}, {size(ram.buffer)} of it the batch buffer"
     _weigh(draft, what, ram.total, ram.limit, lambda values, share: take(values).total <= share * ram.limit)
-    _check_shm(draft, ram)
+    shmroom.check_batches(draft, ram)
+    shmroom.check_cache(draft, ram)
     return ram
-
-
-def _check_shm(draft: Draft, ram: RamBudget) -> None:
-    """Worker processes share their batches in /dev/shm; where it is full they die of a bus error."""
-    shm = draft.machine.shm_total
-    if shm is None or not budget.uses_processes(draft.values) or ram.buffer <= shm:
-        return
-    draft.refusals.append(
-        f"loader: the workers' batches take {size(ram.buffer)} of /dev/shm, which has {size(shm)}; "
-        "loader=threads needs none, docker run --shm-size makes it larger"
-    )
 
 
 def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
@@ -186,7 +182,7 @@ def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
         fitting = (largest_batch(made, limit, COMFORT) if made else tabulated) or 0
         # What recomputed blocks save depends on the model: the figure is then the most that it can be.
         refuse = vram.total > limit and not draft.values["gradient_checkpointing"]
-        _note(draft, what, refuse, _smaller_batch(draft.values["batch_size"], fitting))
+        draft.weigh(what, refuse, _smaller_batch(draft.values["batch_size"], fitting))
     return vram
 
 
@@ -206,9 +202,9 @@ def _weigh(draft: Draft, what: str, total: int, limit: int, fits: Callable[[Mapp
     for name in ("prefetch_factor", "num_workers", "batch_size"):
         smaller = _smaller(draft.values, name, fits)
         if smaller is not None:
-            _note(draft, what, total > limit, f"{name} {draft.values[name]} → {smaller}")
+            draft.weigh(what, total > limit, f"{name} {draft.values[name]} → {smaller}")
             return
-    _note(draft, what, total > limit, "other programs, or the cache, must give way")
+    draft.weigh(what, total > limit, "other programs, or the cache, must give way")
 
 
 def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, Any], float], bool]) -> int | None:
@@ -220,10 +216,3 @@ def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, 
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits({**values, name: middle}, COMFORT) else (low, middle - 1)
     return low
-
-
-def _note(draft: Draft, what: str, refuse: bool, advice: str) -> None:
-    text = f"{what}: {advice}"
-    (draft.refusals if refuse else draft.warnings).append(text)
-    if refuse:
-        draft.estimated.append(text)

@@ -67,6 +67,7 @@ def speed_of(
     draft: Draft,
 ) -> tuple[tuple[str, str], ...]:
     """What calibrations say of the speed; nothing where there are none."""
+    machine = draft.machine
     if foretold is not None and made is not None:
         parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
         if foretold.disk is not None:
@@ -78,7 +79,7 @@ def speed_of(
             facts.append(("measured", text))
         if foretold.largest_batch is not None:
             facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
-        if offered := cacheoffer.offer(made, draft.values, draft.machine.memory_available):
+        if offered := cacheoffer.offer(made, draft.values, machine.memory_available, machine.shm_free):
             facts.append(("faster with", offered))
         return tuple(facts)
     if not calibrations:

@@ -42,4 +42,4 @@ def test_the_table_holds_what_autograd_saves(name: str, half: bool) -> None:
 
 def test_the_plan_counts_as_the_loader_and_the_cache_do() -> None:
     assert budget.MAX_THREADS == loader.MAX_THREADS
-    assert budget.CACHE_SHARE == cache_budget._MEMORY_SHARE
+    assert (budget.CACHE_SHARE, budget.SHM_SHARE) == (cache_budget._MEMORY_SHARE, cache_budget._DISK_SHARE)

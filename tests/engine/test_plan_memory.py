@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from fakes.calibrations import MADE, VALUES, made
 from fakes.plans import CPU, gpu, plan_of
 
 from gputrain.engine.adjust import Layer
-from gputrain.engine.plan import THIS_MACHINE, make_plan
+from gputrain.engine.budget import DataFacts
+from gputrain.engine.machine import Machine
+from gputrain.engine.plan import THIS_MACHINE, Plan, make_plan
 from gputrain.engine.units import GIB, MIB
 
 WORKERS = [
@@ -63,14 +67,41 @@ def test_when_prefetching_is_at_its_least_the_workers_and_then_the_batch_go() ->
     assert batch.refuses[0].endswith(": batch_size 65536 → 10816")
 
 
-def test_worker_processes_need_room_in_shared_memory() -> None:
-    docker = msgspec.structs.replace(gpu(), shm_total=64 * MIB)
-    plan = plan_of(docker, batch_size=256, num_workers=8, loader="processes")
-    (refusal,) = plan.refuses
-    assert refusal.startswith("loader: the workers' batches take 588 MiB of /dev/shm, which has 64 MiB; loader=threads")
-    assert plan_of(docker, batch_size=256, num_workers=8, loader="threads").refuses == ()
-    unknown = msgspec.structs.replace(gpu(), shm_total=None)
-    assert plan_of(unknown, batch_size=256, num_workers=8, loader="processes").refuses == ()
+DOCKER = msgspec.structs.replace(gpu(), shm_total=64 * MIB)
+
+
+def test_our_worker_processes_need_no_shared_memory_and_those_of_a_data_set_of_ones_own_do() -> None:
+    values: dict[str, Any] = {"batch_size": 256, "num_workers": 8}
+    assert plan_of(DOCKER, **values, loader="processes").refuses == ()
+    own = plan_of(DOCKER, **values, dataset="custom")
+    (refusal,) = own.refuses
+    assert refusal.startswith("/dev/shm has 64 MiB free, and the batches of a data set of one's own take")
+    assert own.forceable == own.refuses
+    assert plan_of(DOCKER, batch_size=256, num_workers=0, dataset="custom").refuses == ()
+
+
+def of_images(machine: Machine, count: int, **values: Any) -> Plan:
+    layer = Layer("you", {"cache": "ram", "dataset": "imagefolder", "data_dir": "/data", **values}, own=True)
+    return make_plan([layer], machine, DataFacts(count))
+
+
+def test_a_cache_in_memory_keeps_what_shared_memory_has_room_for() -> None:
+    assert of_images(DOCKER, 100).warnings == ()
+    plan = of_images(DOCKER, 500)
+    assert plan.refuses == ()
+    (warning,) = plan.warnings
+    assert warning.startswith("cache: ram keeps 32% of the images, 58 MiB of the 177 MiB of all: /dev/shm has 64 MiB")
+    part = next(part for part in plan.ram.parts if part.name == "image cache")
+    assert part.bytes == pytest.approx(0.9 * 64 * MIB, rel=0.001)
+    full = msgspec.structs.replace(DOCKER, shm_used=63 * MIB)
+    assert of_images(full, 500).forceable == of_images(full, 500).refuses != ()
+    assert "there is none" in of_images(msgspec.structs.replace(DOCKER, shm_total=0), 500).refuses[0]
+
+
+def test_a_cache_that_is_to_be_small_is_no_surprise_and_one_that_memory_bounds_is_told() -> None:
+    assert of_images(gpu(), 500, cache_gib=0.05).warnings == ()
+    little = msgspec.structs.replace(gpu(), memory_available=20 * GIB)
+    assert any("keeps 23% of the images" in text for text in of_images(little, 150_000).warnings)
 
 
 def test_gpu_memory_that_does_not_suffice_is_refused_with_a_batch_that_fits() -> None:

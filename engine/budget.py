@@ -215,13 +215,19 @@ def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | No
     return (facts.train_images * train**2 + facts.val_images * val**2) * 3 * 4 // 3
 
 
-def vram_budget(values: Mapping[str, Any], *, limit: int | None) -> VramBudget:
-    """Memory of one GPU with `limit` bytes, by part, from the table of counted models."""
+def vram_in_use(used: int) -> tuple[Part, ...]:
+    """The entry of a GPU's memory that is taken already."""
+    return (Part("in use now", used, "other programs and the driver"),) if used else ()
+
+
+def vram_budget(values: Mapping[str, Any], *, limit: int | None, in_use: int = 0) -> VramBudget:
+    """Memory of one GPU with `limit` bytes, by part, from the table of counted models. `in_use`: what is taken."""
     cost = cost_of(values["model"])
     if cost is None:
         source = f"activations of {values['model']} are not tabulated"
-        return VramBudget((Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"),), None, limit, source)
-    parts = (*_model_parts(values, cost), *_batch_parts(values, cost))
+        parts = (*vram_in_use(in_use), Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"))
+        return VramBudget(parts, None, limit, source)
+    parts = (*vram_in_use(in_use), *_model_parts(values, cost), *_batch_parts(values, cost))
     source = f"{values['model']} as counted in torchvision; context and workspaces are allowances"
     return VramBudget(parts, sum(part.bytes for part in parts), limit, source)
 
@@ -275,12 +281,12 @@ def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
     return parts
 
 
-def largest_batch(values: Mapping[str, Any], limit: int, share: float = 1.0) -> int | None:
-    """The largest batch_size whose budget stays within `share` of `limit` bytes; None if unknown, 0 if none fits."""
+def largest_batch(values: Mapping[str, Any], limit: int) -> int | None:
+    """The largest batch_size whose budget stays within `limit` bytes; None if unknown, 0 if none fits."""
     cost = cost_of(values["model"])
     if cost is None:
         return None
     fixed = sum(part.bytes for part in _model_parts(values, cost))
     # One image's share of the rest is found from many, where rounding to whole bytes does not matter.
     each = sum(part.bytes for part in _batch_parts({**values, "batch_size": 1000}, cost)) / 1000
-    return max(0, int((limit * share - fixed) / each))
+    return max(0, int((limit - fixed) / each))

@@ -33,6 +33,8 @@ class GpuInfo(Struct, frozen=True, kw_only=True):
     name: str
     memory: int | None
     """Bytes of its memory; None where the driver doesn't say (memory shared with the CPU)."""
+    memory_used: int = 0
+    """What of it was taken when it was looked at, by programs and the driver."""
     capability: tuple[int, int] | None
     """CUDA compute capability, (8, 6)."""
     mig: bool = False
@@ -169,26 +171,23 @@ def _gpus() -> _Gpus:
     try:
         driver, cuda = nvml.driver()
         found = nvml.devices()
+        devices = [one for one in found if isinstance(one, Device)]
+        shown = visible(devices, os.environ.get(_HIDING))
+        gpus = tuple(_info(device, nvml.memory_used(device) or 0) for device in shown)
     except NvmlError as error:
         return _Gpus(error=str(error))
     finally:
         nvml.close()
-    devices = [one for one in found if isinstance(one, Device)]
-    shown = visible(devices, os.environ.get(_HIDING))
-    return _Gpus(
-        gpus=tuple(_info(device) for device in shown),
-        error=_problem(found, devices, shown),
-        driver=driver,
-        cuda=cuda,
-    )
+    return _Gpus(gpus=gpus, error=_problem(found, devices, shown), driver=driver, cuda=cuda)
 
 
-def _info(device: Device) -> GpuInfo:
+def _info(device: Device, used: int) -> GpuInfo:
     return GpuInfo(
         index=device.index,
         uuid=device.uuid,
         name=device.name,
         memory=device.memory,
+        memory_used=used,
         capability=device.capability,
         mig=device.gpu_instance is not None,
     )

@@ -36,7 +36,8 @@ def facts_of(
     ]
     if vram is not None:
         limit = f" of {size(vram.limit)}" if vram.limit else ""
-        facts.append(("VRAM", f"{size(vram.total)}{limit}" if vram.total else f"unknown: {vram.source}"))
+        taken = f", {size(draft.gpu.memory_used)} of it in use now" if draft.gpu and draft.gpu.memory_used else ""
+        facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
     facts.append(("time", _time(eta, updates)))
     return tuple(facts)
 

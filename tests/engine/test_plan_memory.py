@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 from fakes.calibrations import MADE, VALUES, made
+from fakes.machines import with_gpu
 from fakes.plans import CPU, gpu, plan_of
 
 from gputrain.engine.adjust import Layer
 from gputrain.engine.budget import DataFacts
+from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import THIS_MACHINE, Plan, make_plan
 from gputrain.engine.units import GIB, MIB
@@ -119,6 +121,32 @@ def test_gpu_memory_that_does_not_suffice_is_refused_with_a_batch_that_fits() ->
     assert hopeless.refuses[0].endswith(": a smaller model or image_size")
 
 
+def test_gpu_memory_that_others_hold_is_not_there_for_the_run() -> None:
+    busy = with_gpu("Some GPU", 24, (8, 6), used=12)
+    values: dict[str, Any] = {"model": "resnet50", "batch_size": 256, "precision": "fp16"}
+    plan = plan_of(busy, **values)
+    (refusal,) = plan.refuses
+    assert refusal.startswith("VRAM 25 GiB of 24 GiB, 12 GiB of it in use now: batch_size 256 → 128")
+    assert plan.forceable == plan.refuses
+    assert plan.vram is not None
+    assert plan.vram.parts[0].bytes == 12 * GIB
+    assert plan_of(busy, **{**values, "batch_size": 128}).warnings == ()
+    assert plan_of(gpu(), **values).refuses == ()
+    full = plan_of(with_gpu("Some GPU", 24, (8, 6), used=23), **values)
+    assert full.refuses[0].endswith("a smaller model or image_size, or other programs must give way")
+    unknown = plan_of(busy, model="my_net").vram
+    assert unknown is not None
+    assert unknown.parts[0].name == "in use now"
+
+
+def test_a_measured_batch_fits_beside_what_others_hold() -> None:
+    layer = Layer("recipe demo", {**VALUES, "precision": "fp32", "tf32": True})
+    plan = make_plan([layer], with_gpu("Some GPU", 24, (8, 6), cores=8.0, used=12), calibrations=[MADE])
+    said = dict(plan.facts)
+    assert said["VRAM"] == "17 GiB of 24 GiB, 12 GiB of it in use now"
+    assert said["largest batch"] == "160 fit, by measurement"
+
+
 def test_unknown_gpu_memory_or_model_is_said_not_guessed() -> None:
     assert plan_of(gpu(gib=None), model="resnet50", batch_size=4096, num_workers=1).refuses == ()
     plan = plan_of(gpu(), model="my_net")
@@ -170,6 +198,15 @@ def test_estimates_of_memory_can_be_overruled_and_facts_cannot() -> None:
     plan = plan_of(gpu(), own=True, **values)
     assert [text.split()[0] for text in plan.refuses] == ["data_dir:", "VRAM"]
     assert plan.forceable == plan.refuses[1:]
+    with pytest.raises(BadInput) as caught:
+        plan.overruled(force=True)
+    assert str(caught.value) == plan.refuses[0]
+    with pytest.raises(BadInput, match="VRAM"):
+        plan.overruled(force=False)
+    only = plan_of(gpu(), own=True, model="resnet50", batch_size=4096)
+    assert only.overruled(force=True) == only.refuses != ()
+    with pytest.raises(BadInput, match="--force starts all the same"):
+        only.overruled(force=False)
     again = plan_of(gpu(), own=True, **values, gradient_checkpointing=True)
     assert again.forceable == ()
     assert any(text.startswith("VRAM") for text in again.warnings)

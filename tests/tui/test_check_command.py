@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.nvml import NvmlStandIn
+from fakes.nvml import GIB, RTX_3090, NvmlStandIn
 
 COMMAND = [sys.executable, "-m", "gputrain.tui.cli", "check"]
 
@@ -86,6 +86,13 @@ def test_a_driver_in_trouble_is_a_problem_and_warned_of_unless_the_cpu_is_meant(
         text=True,
     )
     assert f"warning: device: training on the CPU, since the GPU cannot be used ({why}" in plan.stdout
+
+
+def test_gpu_memory_that_others_hold_makes_the_check_fail(nvml_stand_in: NvmlStandIn, tmp_path: Path) -> None:
+    nvml_stand_in.gpus(1, {**RTX_3090, "memory_used": 18 * GIB})
+    done = check("--no-speed", "--recipe", "resnet50-imagefolder", "--data", str(tmp_path), **nvml_stand_in.env)
+    assert done.returncode == 1
+    assert "18 GiB of it in use now: batch_size" in done.stdout
 
 
 def test_a_torch_that_cannot_be_imported_is_a_problem(cpu_only_torch: dict[str, str]) -> None:

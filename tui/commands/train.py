@@ -7,7 +7,7 @@ import argparse
 import msgspec
 
 from gputrain.engine import launch, units
-from gputrain.engine.errors import EXIT_FINISHED, BadInput
+from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.plan import Plan
 from gputrain.tui.commands.begin import begin
@@ -20,17 +20,8 @@ def run(options: argparse.Namespace) -> int:
     plan = plan_of(options, inspect_machine())
     if options.dry_run:
         return _show(plan, options.json)
-    warnings = (*plan.adjustments, *plan.warnings, *_overruled(plan, force=options.force))
+    warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
     return begin(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
-
-
-def _overruled(plan: Plan, *, force: bool) -> tuple[str, ...]:
-    """The refusals that ``--force`` turns into warnings. Raises BadInput for the others, and without it for all."""
-    stays = [text for text in plan.refuses if not force or text not in plan.forceable]
-    if not stays:
-        return plan.refuses
-    hint = "" if force or len(plan.forceable) < len(plan.refuses) else " (--force starts all the same)"
-    raise BadInput("; ".join(stays) + hint)
 
 
 def _show(plan: Plan, as_json: bool) -> int:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from gputrain.engine import progressive
 from gputrain.engine.machine import GpuInfo, Machine, missed_gpu
 from gputrain.engine.torchfit import machine_fault
+from gputrain.engine.unsuited import unsuited
 
 WORKER_SHARE = 0.75
 """Share of the usable cores that data workers should leave to others at most (seed 003: 12 of 16)."""
@@ -229,6 +230,10 @@ def _data_dir(draft: Draft) -> None:
         draft.refusals.append("data_dir: the folder with the images is missing; name it with --data DIR")
 
 
+def _unsuited(draft: Draft) -> None:
+    draft.refusals.extend(unsuited(draft.values))
+
+
 _RULES: tuple[Callable[[Draft], None], ...] = (
     _device,
     _precision,
@@ -239,4 +244,5 @@ _RULES: tuple[Callable[[Draft], None], ...] = (
     _cache_resolution,
     _progressive,
     _data_dir,
+    _unsuited,
 )

@@ -70,9 +70,13 @@ class Plan(Struct, frozen=True):
     forecast: Forecast | None = None
     """None without a calibration that holds for these settings."""
 
+    def stands(self, *, force: bool) -> tuple[str, ...]:
+        """The refusals that hold: with `force` those that rest on no estimate."""
+        return tuple(text for text in self.refuses if not force or text not in self.forceable)
+
     def overruled(self, *, force: bool) -> tuple[str, ...]:
         """The refusals that `force` turns into warnings. Raises BadInput for the others, and without it for all."""
-        stays = [text for text in self.refuses if not force or text not in self.forceable]
+        stays = self.stands(force=force)
         if not stays:
             return self.refuses
         hint = "" if force or len(self.forceable) < len(self.refuses) else " (--force starts all the same)"

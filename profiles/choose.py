@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gputrain.engine import calibrationstore, settings
+from gputrain.engine import calibrationstore, preflight, settings
 from gputrain.engine.adjust import Layer, pick_gpu, worker_limit
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.errors import BadInput
@@ -60,8 +60,8 @@ def choose(
     if (own.get("custom") or ":" in str(own.get("model"))) and not own.get("code_dir"):
         layers.append(Layer("where you are", {"code_dir": "."}))
     layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
-    wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in y.values.items()}}
-    missing = _missing_data(wanted)
+    wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in _checked(y.values)}}
+    missing = preflight.faults(wanted)
     if facts is None and wanted["dataset"] == "imagefolder" and wanted["data_dir"] and not missing:
         facts = count_images(Path(wanted["data_dir"]), wanted["train_split"], wanted["val_split"])
     known = rate or _reference_rate(chosen_profile, chosen_preset, wanted, machine)
@@ -106,16 +106,9 @@ def _from_home(name: str, path: str) -> Path:
         raise BadInput(f"{name}: there is no home directory for '{path}'") from None
 
 
-def _missing_data(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why the data folder cannot be read, as far as a glance tells."""
-    if values["dataset"] in ("demo", "custom") or not values["data_dir"]:
-        return ()
-    folder = Path(values["data_dir"])
-    if not folder.is_dir():
-        return (f"data_dir: {folder} is {'not a folder' if folder.exists() else 'not there'}",)
-    if values["dataset"] == "imagefolder" and not (folder / values["train_split"]).is_dir():
-        return (f"train_split: {folder} has no folder '{values['train_split']}'",)
-    return ()
+def _checked(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        yield name, settings.check(settings.find(name), value)
 
 
 def _reference_rate(

@@ -159,6 +159,21 @@ def test_images_need_a_folder() -> None:
     assert plan_of(CPU, dataset="imagefolder", data_dir="/data").refuses == ()
 
 
+@pytest.mark.parametrize(
+    ("dataset", "own", "refused"),
+    [
+        ("300wlp", {"mixup": 0.2}, "mixup: does not go with the angles of heads; set mixup=0"),
+        ("biwi", {"auto_augment": "randaugment"}, "auto_augment: does not go with the angles of heads"),
+        ("clips", {"cutmix": 0.5}, "cutmix: does not go with clips; set cutmix=0"),
+        ("clips", {"label_smoothing": 0.1}, ""),
+        ("imagefolder", {"mixup": 0.2, "cutmix": 0.2}, ""),
+    ],
+)
+def test_settings_that_do_not_go_with_the_data_are_refused(dataset: str, own: dict[str, Any], refused: str) -> None:
+    refuses = plan_of(CPU, own=True, dataset=dataset, data_dir="/data", **own).refuses
+    assert [text.startswith(refused) for text in refuses] == ([True] if refused else [])
+
+
 def test_time_and_learning_rate_in_words() -> None:
     layer = Layer("recipe test", {"batch_size": 512, "lr": 0.5, "epochs": 2})
     facts, rate = DataFacts(train_images=51_200), Rate(512, 1024, "measured here")

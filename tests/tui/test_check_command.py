@@ -101,6 +101,28 @@ def test_a_torch_that_cannot_be_imported_is_a_problem(cpu_only_torch: dict[str, 
     assert "problem: the speed test ended with exit code 1" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["model=resnet51"], "there is no 'resnet51'"),
+        (["--recipe", "custom"], "custom is not set"),
+        (["--recipe", "headpose-biwi", "--data", "{folder}", "mixup=0.2"], "mixup: does not go with"),
+        (["--recipe", "cifar10", "--data", "{folder}"], "has no cifar-10-batches-py"),
+    ],
+)
+def test_a_run_that_would_end_in_its_first_seconds_is_refused_by_check_and_dry_run(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    checked = check("--no-speed", *given)
+    assert checked.returncode == 1
+    assert words in checked.stdout
+    dry = subprocess.run([*COMMAND[:-1], "train", "--dry-run", *given], capture_output=True, text=True)
+    assert dry.returncode == 2
+    assert "refused: " in dry.stdout
+    assert words in dry.stdout
+
+
 def test_bad_input_is_a_problem_too() -> None:
     done = check("--no-speed", "--recipe", "demos")
     assert done.returncode == 1

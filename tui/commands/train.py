@@ -7,7 +7,7 @@ import argparse
 import msgspec
 
 from gputrain.engine import launch, units
-from gputrain.engine.errors import EXIT_FINISHED
+from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FINISHED
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.plan import Plan
 from gputrain.tui.commands.begin import begin
@@ -16,18 +16,19 @@ from gputrain.tui.planning import plan_of
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit code of the run's outcome."""
+    """Returns the exit code of the run's outcome; of a dry run, whether the plan could start."""
     plan = plan_of(options, inspect_machine())
     if options.dry_run:
-        return _show(plan, options.json)
+        _show(plan, options.json)
+        return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
     return begin(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
 
 
-def _show(plan: Plan, as_json: bool) -> int:
+def _show(plan: Plan, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(plan).decode())
-        return EXIT_FINISHED
+        return
     rows = [(row.setting, row.value, row.origin, row.note) for row in plan.rows if row.origin != "default" or row.note]
     print_table(("setting", "value", "from", ""), rows)
     print()
@@ -43,7 +44,6 @@ def _show(plan: Plan, as_json: bool) -> int:
     for kind, texts in (("adjusted", plan.adjustments), ("warning", plan.warnings), ("refused", plan.refuses)):
         for text in texts:
             print(f"{kind}: {text}")
-    return EXIT_FINISHED
 
 
 def _scaling(plan: Plan) -> list[tuple[str, ...]]:

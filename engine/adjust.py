@@ -24,6 +24,15 @@ IMAGE_TO_RESIZE = 256 / 224
 _BF16_FROM, _FP16_FROM, _TF32_FROM = (8, 0), (7, 0), (8, 0)
 """Compute capabilities from which tensor cores work in these formats (CUDA C++ Programming Guide, arithmetic)."""
 
+_TRITON_FROM = (7, 0)
+"""The same for the kernels of torch.compile (torch._inductor's check of the device)."""
+
+
+def halves_precision(gpu: GpuInfo) -> bool:
+    """False where tensors of half precision gain nothing, so that a batch takes twice the memory; else, and where the
+    driver does not say, True."""
+    return gpu.capability is None or gpu.capability >= _FP16_FROM
+
 
 class Layer(Struct, frozen=True):
     """Values from one place; a later layer wins over an earlier one."""
@@ -156,6 +165,13 @@ def _tf32(draft: Draft) -> None:
         draft.change("tf32", False, f"tf32 needs compute capability 8.0, this GPU has {here}: off")
 
 
+def _compile(draft: Draft) -> None:
+    gpu = draft.gpu
+    if draft.values["compile"] and gpu is not None and gpu.capability is not None and gpu.capability < _TRITON_FROM:
+        here = "{}.{}".format(*gpu.capability)
+        draft.change("compile", False, f"torch.compile needs compute capability 7.0, this GPU has {here}: off")
+
+
 def _gpu_only(draft: Draft) -> None:
     if draft.gpu is not None:
         return
@@ -238,6 +254,7 @@ _RULES: tuple[Callable[[Draft], None], ...] = (
     _device,
     _precision,
     _tf32,
+    _compile,
     _gpu_only,
     _workers,
     _val_resize,

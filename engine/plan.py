@@ -66,7 +66,7 @@ class Plan(Struct, frozen=True):
     facts: tuple[tuple[str, str], ...]
     """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
     scaling: tuple[ScaleRow, ...]
-    """The same settings on 1, 2, 4 and 8 GPUs."""
+    """What the same settings would add up to on 1, 2, 4 and 8 GPUs; a run trains on one."""
     forecast: Forecast | None = None
     """None without a calibration that holds for these settings."""
 

@@ -45,7 +45,8 @@ def facts_of(
 def _device(gpu: GpuInfo | None, machine: Machine) -> str:
     if gpu is None:
         return f"CPU, {machine.usable_cores:g} usable cores"
-    return f"{gpu.name}, {size(gpu.memory)}" if gpu.memory else gpu.name
+    others = f", one of {len(machine.gpus)} GPUs: a run trains on one" if len(machine.gpus) > 1 else ""
+    return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others
 
 
 def _time(eta: Eta | None, updates: Updates) -> str:

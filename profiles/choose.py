@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine import calibrationstore, preflight, settings
-from gputrain.engine.adjust import Layer, pick_gpu, worker_limit
+from gputrain.engine.adjust import Layer, halves_precision, pick_gpu, worker_limit
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.errors import BadInput
 from gputrain.engine.imagefiles import count_images
@@ -22,6 +22,7 @@ from gputrain.engine.units import GIB
 from gputrain.profiles import catalog
 from gputrain.profiles.schema import HardwareProfile, Preset, Recipe, derived_batch
 
+_FP32 = ", as fp32 takes twice the memory (compute capability below 7.0)"
 _PATHS = ("data_dir", "resume_from", "code_dir")
 
 
@@ -80,9 +81,14 @@ def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machi
         yield Layer("this machine", {"num_workers": workers}, source, worker_share=share)
     gpu = pick_gpu(machine, profile.match.device)
     if preset.batch_per_gib and gpu and gpu.memory:
-        source = f"{preset.batch_per_gib:g} images per GiB of {gpu.memory / GIB:.0f} GiB"
-        yield Layer("this machine", {"batch_size": derived_batch(preset.batch_per_gib, gpu.memory)}, source)
+        per_gib = preset.batch_per_gib if halves_precision(gpu) else preset.batch_per_gib / 2
+        source = f"{per_gib:g} images per GiB of {gpu.memory / GIB:.0f} GiB" + ("" if halves_precision(gpu) else _FP32)
+        yield Layer("this machine", {"batch_size": derived_batch(per_gib, gpu.memory)}, source)
     yield Layer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
+    if gpu and not halves_precision(gpu) and profile.match.capability is None and "batch_size" in preset.settings:
+        # Its batches are for mixed precision, as nothing says that the card is older.
+        source = f"half of the preset's{_FP32}"
+        yield Layer("this machine", {"batch_size": max(1, preset.settings["batch_size"] // 2)}, source)
     yield Layer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
 
 

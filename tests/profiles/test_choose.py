@@ -127,6 +127,25 @@ def test_an_unknown_card_gets_a_batch_by_its_memory(gib: float, preset: str | No
     assert plan.config.speed.precision == "bf16"
 
 
+@pytest.mark.parametrize(
+    ("card", "gib", "preset", "batch"),
+    [
+        ("NVIDIA GeForce GTX 1070", 8, "balanced", 24),
+        ("NVIDIA GeForce GTX 1070", 8, "aggressive", 40),
+        ("NVIDIA GeForce GTX 1070 with Max-Q Design", 8, "balanced", 40),
+        ("NVIDIA GeForce GTX 1070 with Max-Q Design", 8, "aggressive", 48),
+        ("NVIDIA GeForce GTX 1080 Ti", 11, None, None),
+    ],
+)
+def test_a_card_without_half_precision_gets_a_batch_that_fits(
+    card: str, gib: float, preset: str, batch: int | None, images: Path
+) -> None:
+    plan = choose(with_gpu(card, gib, (6, 1)), recipe="resnet50-imagefolder", preset=preset, data_dir=str(images))
+    assert plan.refuses == ()
+    assert plan.config.speed.precision == "fp32"
+    assert batch is None or of(plan, "batch_size") == ((str(batch), "this machine"),)
+
+
 def test_a_gpu_profile_on_a_machine_without_one_says_so_loudly(images: Path) -> None:
     plan = choose(CPU, recipe="resnet50-imagefolder", profile="rtx-3090-24gb", data_dir=str(images))
     assert any("training on the CPU" in text for text in plan.warnings)

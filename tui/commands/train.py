@@ -41,6 +41,7 @@ def _show(plan: Plan, as_json: bool) -> None:
             print_table((title, "takes", ""), parts)
     print()
     print_table(("GPUs", "images per update", "workers", "RAM buffer", "as float32", "learning rate"), _scaling(plan))
+    print("a run trains on one GPU: the rows of more are what the same settings would add up to")
     for kind, texts in (("adjusted", plan.adjustments), ("warning", plan.warnings), ("refused", plan.refuses)):
         for text in texts:
             print(f"{kind}: {text}")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gputrain.engine import cacheresolution
 from gputrain.engine.modelcosts import ModelCost, cost_of
@@ -42,6 +43,9 @@ CUDA_CONTEXT_BYTES = 512 * MIB
 """Allowance for the CUDA context and loaded kernels."""
 WORKSPACE_BYTES = 512 * MIB
 """Allowance for cuDNN's workspaces."""
+CLIP_STREAM_PARAMETERS = 1_350_000
+"""What remembers the frames of a stream of clips (counted: a ConvLSTM of 1.18 million, and what feeds it). Its
+activations are half a per cent of the encoder's."""
 BACKWARD_SHARE = 0.1
 """Allowance for gradients of activations that live during the backward pass, as a share of the activations.
 With it ResNet-50 at a batch of 256 comes to 14 GB, between seed 003's 13 and 16."""
@@ -85,7 +89,7 @@ class RamBudget(Struct, frozen=True):
     """Host memory of one run."""
 
     batch_bytes: int
-    """One batch as it is buffered here: uint8."""
+    """One batch as it is buffered here: uint8; of a data set of one's own as float32, which it may be."""
     batch_bytes_float32: int
     """The same batch as float32, as most training scripts buffer it."""
     batches: int
@@ -123,6 +127,16 @@ def images_per_sample(values: Mapping[str, Any]) -> int:
     return 2 * int(values["clip_frames"]) if values["dataset"] == "clips" else 1
 
 
+def value_bytes(values: Mapping[str, Any]) -> int:
+    """Bytes of a value of a buffered image: ours are uint8; those of a data set of one's own are taken for float32."""
+    return 4 if values["dataset"] == "custom" else 1
+
+
+def kind_of(values: Mapping[str, Any]) -> str:
+    """`value_bytes` in words."""
+    return "float32" if value_bytes(values) == 4 else "uint8"
+
+
 def buffered_batches(values: Mapping[str, Any]) -> int:
     """Batches that wait for the trainer at most; without workers there is the one in use."""
     workers: int = values["num_workers"]
@@ -155,15 +169,15 @@ def ram_budget(
 
     `in_use` is what is taken already, `shm_free` what can be written to ``/dev/shm`` (None: unbounded).
     """
-    uint8, float32 = batch_bytes(values, 1), batch_bytes(values, 4)
+    own, float32 = batch_bytes(values, value_bytes(values)), batch_bytes(values, 4)
     batches = buffered_batches(values)
     parts = [
         Part("in use now", in_use, "the system and other programs"),
         Part("trainer", TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU, "torch and its libraries"),
         Part(
             "batch buffer",
-            uint8 * batches,
-            f"{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(uint8)} (uint8)",
+            own * batches,
+            f"{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(own)} ({kind_of(values)})",
         ),
     ]
     if uses_processes(values):
@@ -174,10 +188,10 @@ def ram_budget(
         note = f"{cache.share:.0%} of the images, form {values['cache_form']}"
         parts.append(Part("image cache", int(cache.share * cache.needed), note))
     return RamBudget(
-        batch_bytes=uint8,
+        batch_bytes=own,
         batch_bytes_float32=float32,
         batches=batches,
-        buffer=uint8 * batches,
+        buffer=own * batches,
         buffer_float32=int(float32 * batches * FLOAT32_OVERHEAD),
         parts=tuple(parts),
         total=sum(part.bytes for part in parts),
@@ -222,14 +236,22 @@ def vram_in_use(used: int) -> tuple[Part, ...]:
 
 def vram_budget(values: Mapping[str, Any], *, limit: int | None, in_use: int = 0) -> VramBudget:
     """Memory of one GPU with `limit` bytes, by part, from the table of counted models. `in_use`: what is taken."""
-    cost = cost_of(values["model"])
+    cost = _cost(values)
     if cost is None:
         source = f"activations of {values['model']} are not tabulated"
         parts = (*vram_in_use(in_use), Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"))
         return VramBudget(parts, None, limit, source)
     parts = (*vram_in_use(in_use), *_model_parts(values, cost), *_batch_parts(values, cost))
-    source = f"{values['model']} as counted in torchvision; context and workspaces are allowances"
+    source = f"{values['model']} as counted; context and workspaces are allowances"
     return VramBudget(parts, sum(part.bytes for part in parts), limit, source)
+
+
+def _cost(values: Mapping[str, Any]) -> ModelCost | None:
+    """The costs of the network: of clips it has an encoder for each stream, and what remembers their frames."""
+    cost = cost_of(values["model"], values["width"])
+    if cost is None or values["dataset"] != "clips":
+        return cost
+    return replace(cost, parameters=2 * (cost.parameters + CLIP_STREAM_PARAMETERS))
 
 
 def _is_half(values: Mapping[str, Any]) -> bool:
@@ -268,11 +290,14 @@ def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
     half = _is_half(values)
     images = values["batch_size"] * images_per_sample(values)
     activations = cost.activations(images, values["image_size"], half)
+    most = ", at most: gradient_checkpointing computes some anew" if values["gradient_checkpointing"] else ""
     parts = [
-        Part("activations", activations, f"{images} images in {values['precision']}"),
+        Part("activations", activations, f"{images} images in {values['precision']}{most}"),
         Part("backward pass", int(activations * BACKWARD_SHARE), f"allowance: {BACKWARD_SHARE:.0%} of the activations"),
         Part(
-            "batches", 2 * batch_bytes(values, 1) + batch_bytes(values, 2 if half else 4), "two as uint8, one as input"
+            "batches",
+            2 * batch_bytes(values, value_bytes(values)) + batch_bytes(values, 2 if half else 4),
+            f"two as {kind_of(values)}, one as input",
         ),
     ]
     if values["compile"]:
@@ -283,7 +308,7 @@ def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
 
 def largest_batch(values: Mapping[str, Any], limit: int) -> int | None:
     """The largest batch_size whose budget stays within `limit` bytes; None if unknown, 0 if none fits."""
-    cost = cost_of(values["model"])
+    cost = _cost(values)
     if cost is None:
         return None
     fixed = sum(part.bytes for part in _model_parts(values, cost))

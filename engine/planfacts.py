@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gputrain.engine import cacheoffer, calibration
 from gputrain.engine.adjust import Draft
-from gputrain.engine.budget import RamBudget, VramBudget
+from gputrain.engine.budget import RamBudget, VramBudget, kind_of
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.foretold import LIMITERS, Forecast
 from gputrain.engine.machine import GpuInfo, Machine
@@ -30,7 +30,7 @@ def facts_of(
         ("device", _device(draft.gpu, draft.machine)),
         ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
         ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
-        ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} (uint8)"),
+        ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} ({kind_of(values)})"),
         ("RAM buffer as float32", f"{size(ram.buffer_float32)} in a plain DataLoader"),
         ("RAM", f"{size(ram.total)} of {size(ram.limit)}"),
     ]

@@ -9,6 +9,7 @@ import torchvision
 from gputrain.engine import budget
 from gputrain.engine.modelcosts import COUNTED_AT, cost_of
 from gputrain.engine.training import cache_budget, loader
+from gputrain.engine.training.simple_cnn import SimpleCNN
 
 
 def saved_bytes(model: torch.nn.Module, images: int, half: bool) -> int:
@@ -35,6 +36,16 @@ def test_the_table_holds_what_autograd_saves(name: str, half: bool) -> None:
     cost = cost_of(name)
     assert cost is not None
     model = torchvision.models.get_model(name).train().to(memory_format=torch.channels_last)
+    assert sum(p.numel() for p in model.parameters()) == cost.parameters
+    per_image = (saved_bytes(model, 3, half) - saved_bytes(model, 1, half)) / 2
+    assert per_image == pytest.approx(cost.activations(1, COUNTED_AT, half), rel=0.01)
+
+
+@pytest.mark.parametrize(("width", "half"), [(32, False), (32, True), (48, False)])
+def test_the_formula_for_simple_cnn_holds(width: int, half: bool) -> None:
+    cost = cost_of("simple_cnn", width)
+    assert cost is not None
+    model = SimpleCNN(1000, width).train().to(memory_format=torch.channels_last)
     assert sum(p.numel() for p in model.parameters()) == cost.parameters
     per_image = (saved_bytes(model, 3, half) - saved_bytes(model, 1, half)) / 2
     assert per_image == pytest.approx(cost.activations(1, COUNTED_AT, half), rel=0.01)

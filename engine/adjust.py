@@ -134,6 +134,10 @@ def _precision(draft: Draft) -> None:
     if gpu is None:
         if asked == "fp16":
             draft.change("precision", "bf16", "fp16 needs a GPU: bf16 used")
+        elif asked == "auto" and draft.values["device"] == "cpu":
+            native = draft.machine.cpu_bf16
+            draft.values["precision"] = "bf16" if native else "fp32"
+            draft.notes["precision"] = f"auto: {'bf16' if native else 'fp32, as bf16 is emulated'} on this CPU"
         elif asked == "auto":
             draft.notes["precision"] = "auto: bf16 where the CPU computes in it, else fp32"
         return

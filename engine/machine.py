@@ -49,6 +49,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """min(affinity, cpuset, cgroup quota); may be a fraction."""
     host_cores: int
     cpu_model: str
+    cpu_bf16: bool = False
+    """It multiplies bfloat16 natively."""
     memory_total: int
     """Memory of the host."""
     memory_limit: int
@@ -102,6 +104,7 @@ def inspect_machine() -> Machine:
         usable_cores=usable_cores(cgroup),
         host_cores=os.cpu_count() or 1,
         cpu_model=_cpu_model(),
+        cpu_bf16=cpu_has_bf16(),
         memory_total=total,
         memory_limit=min(total, limited.limit) if limited else total,
         memory_available=min(available, limited.available) if limited else available,
@@ -205,18 +208,28 @@ def _problem(found: list[Device | Unreadable], devices: list[Device], shown: lis
     return f"{_HIDING}={hidden!r} hides {f'all {len(devices)} GPUs' if len(devices) > 1 else 'the GPU'}"
 
 
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 natively; elsewhere bf16 is emulated and slower than fp32."""
+    found = _first_core()
+    flags = (found.get("flags") or found.get("Features") or "").split()
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def _cpu_model() -> str:
+    found = _first_core()
+    named = next((found[name] for name in ("model name", "Model", "cpu model") if name in found), platform.machine())
+    return plain(" ".join(named.split()), 80)
+
+
+def _first_core() -> dict[str, str]:
+    """What the kernel tells of the first core; reading all of them asks each core for its frequency."""
     try:
         with Path("/proc/cpuinfo").open() as file:
-            # The first core's entry: reading all of them asks each core for its frequency.
-            head = file.read(4096)
+            head = file.read(8192)
     except OSError:
-        head = ""
-    for line in head.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("model name", "Model", "cpu model"):
-            return plain(" ".join(value.split()), 80)
-    return platform.machine()
+        return {}
+    pairs = (line.partition(":") for line in head.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _container() -> str:

@@ -79,6 +79,16 @@ def test_precision(asked: str, capability: tuple[int, int] | None, own: bool, us
     assert (plan.origins["precision"] == THIS_MACHINE) == (used != asked and asked != "auto")
 
 
+@pytest.mark.parametrize(
+    ("native", "used", "said"),
+    [(True, "bf16", "auto: bf16 on this CPU"), (False, "fp32", "auto: fp32, as bf16 is emulated on this CPU")],
+)
+def test_on_the_cpu_the_precision_is_decided_too(native: bool, used: str, said: str) -> None:
+    plan = plan_of(msgspec.structs.replace(CPU, cpu_bf16=native), device="cpu", precision="auto")
+    assert plan.config.speed.precision == used
+    assert note(plan, "precision") == said
+
+
 def test_an_unknown_capability_changes_nothing_and_says_so() -> None:
     plan = plan_of(gpu(None), precision="bf16")
     assert plan.config.speed.precision == "bf16"

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 import msgspec
 
 from gputrain.engine import launch, units
-from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FINISHED
+from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.plan import Plan
+from gputrain.engine.text import plain
 from gputrain.tui.commands.begin import begin
+from gputrain.tui.commands.calibrate import measure
 from gputrain.tui.commands.table import print_table
 from gputrain.tui.planning import plan_of
 
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code of the run's outcome; of a dry run, whether the plan could start."""
-    plan = plan_of(options, inspect_machine())
+    machine = inspect_machine()
+    plan = plan_of(options, machine)
+    if options.calibrate and not plan.stands(force=options.force):
+        try:
+            measure(plan, machine)
+        except RuntimeError as error:
+            print(f"gputrain-tui: {plain(str(error), 600)}", file=sys.stderr)
+            return EXIT_FAILED
+        plan = plan_of(options, machine)
     if options.dry_run:
         _show(plan, options.json)
         return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED

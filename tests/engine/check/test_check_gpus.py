@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from fakes.nvml import GIB, RTX_3090, NvmlStandIn
 
-from gputrain.engine.check.report import Line
+from gputrain.engine.check.report import Line, advice
 
 ASK = """
 import os
@@ -76,10 +76,22 @@ def test_what_holds_a_card_back_is_named(
     assert command in "\n".join(found.commands)
 
 
+def test_what_holds_for_several_gpus_is_said_once(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.gpus(8, {**HEALTHY, "persistence": 0})
+    nvml_stand_in.set({"gpu5.persistence": 1})
+    lines = told(nvml_stand_in)
+    (found,) = (line for line in lines if "persistence" in line.text)
+    assert found.title == "GPUs 0, 1, 2, 3, 4, 6, 7"
+    assert [line.title for line in lines if "PCIe" in line.text] == ["GPUs 0 to 7"]
+    assert "sudo nvidia-smi -i 0,1,2,3,4,6,7 -pm 1" in advice(lines)
+    assert len(advice(lines)) == 2
+
+
 def test_a_hidden_gpu_is_shown_as_such(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2, HEALTHY)
     names = [line for line in told(nvml_stand_in, CUDA_VISIBLE_DEVICES="1") if "RTX 3090" in line.text]
     assert ["hidden by CUDA_VISIBLE_DEVICES" in line.text for line in names] == [True, False]
+    assert not [line for line in told(nvml_stand_in, CUDA_VISIBLE_DEVICES="1") if line.title == "GPU 0"][1:]
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,15 @@ class ModelCost(Struct, frozen=True):
         return int(images * each * (image_size / COUNTED_AT) ** 2)
 
 
-def cost_of(model: str) -> ModelCost | None:
-    """The costs of a model by its name in torchvision, None when it is not in the table."""
-    return _COSTS.get(model)
+def cost_of(model: str, width: int = 32) -> ModelCost | None:
+    """The costs of a model by its name in torchvision, or of simple_cnn with `width`; None when it is not known."""
+    return _simple_cnn(width) if model == "simple_cnn" else _COSTS.get(model)
+
+
+def _simple_cnn(width: int) -> ModelCost:
+    """Counted at widths from 16 to 128: the activations are linear in the width, the picture being the rest."""
+    parameters = 243 * width**2 + 4099 * width + 1000
+    return ModelCost(parameters, 606_120 + 349_680 * width, 305_064 + 197_576 * width)
 
 
 _COSTS = {

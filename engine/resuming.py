@@ -45,19 +45,17 @@ def plan_again(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> P
     return msgspec.structs.replace(plan, origins={**plan.origins, **kept})
 
 
-def resume(run: RunDir, plan: Plan, wanted: str = LAST) -> tuple[RunDir, list[str]]:
+def resume(run: RunDir, plan: Plan, wanted: str = LAST, *, force: bool = False) -> tuple[RunDir, list[str]]:
     """Go on with `run` under `plan` (`plan_again`), from the checkpoint `wanted` (``last``, ``best`` or a step).
 
     Returns the run that goes on, which is a new one unless `wanted` is the last step, and what the changed settings do
-    to it. Raises BadInput, RuntimeError if the supervisor does not come up.
+    to it. `force` overrules estimates of memory. Raises BadInput, RuntimeError if the supervisor does not come up.
     """
     before = read_config(run.config)
     told = check_changes(settings.flatten(before), settings.flatten(plan.config))
     entry = _find(run, settings.changed(before, plan.config), wanted)
-    if plan.refuses:
-        raise BadInput("; ".join(plan.refuses))
     # What the changes do is told in the record by the trainer, which compares with the checkpoint itself.
-    warnings = (*plan.adjustments, *plan.warnings)
+    warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
     if entry is None:
         told.append("there is no checkpoint yet: the run begins again")
     elif wanted != LAST and entry.step != checkpoints.find(run.checkpoints, LAST).step:
@@ -75,11 +73,13 @@ def going_on(run: RunDir, config: RunConfig) -> RunConfig:
     return settings.replace(config, resume_from=str(run.directory))
 
 
-def begin(plan: Plan) -> RunDir:
-    """Start a new run under `plan`. Raises BadInput, RuntimeError if the supervisor does not come up."""
-    if plan.refuses:
-        raise BadInput("; ".join(plan.refuses))
-    return launch.launch(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast)
+def begin(plan: Plan, *, force: bool = False) -> RunDir:
+    """Start a new run under `plan`; `force` overrules estimates of memory.
+
+    Raises BadInput, RuntimeError if the supervisor does not come up.
+    """
+    warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
+    return launch.launch(plan.config, plan.origins, warnings, plan.forecast)
 
 
 def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoints.Entry | None:

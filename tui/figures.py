@@ -130,9 +130,10 @@ FIGURES = (
     Figure(
         "ram",
         "shm",
-        "Memory in /dev/shm, through which worker processes hand over batches; containers often allow 64 MiB.",
+        "Memory in /dev/shm, where cache=ram and the batches of a data set of one's own lie; containers often allow "
+        "64 MiB.",
         "the file system's own count; under a cgroup's limit no more than that, and what the cgroup shares",
-        "room for workers × prefetched batches",
+        "room for those",
     ),
     Figure(
         "ram",

@@ -21,6 +21,9 @@ def add_run_commands(commands: Commands) -> None:
     _add_log(commands)
 
 
+_FORCE = "start although the plan says that memory will not suffice"
+
+
 def _add_runs(commands: Commands) -> None:
     runs = commands.add_parser("runs", help="list runs, the newest first", description="List runs, the newest first.")
     runs.add_argument("host", nargs="?", metavar="HOST:", help="the runs on another machine, through ssh")
@@ -50,6 +53,7 @@ def _add_clone(commands: Commands) -> None:
     what = "start a new run with another one's settings"
     clone = commands.add_parser("clone", help=what, description=f"{what.capitalize()}, some of them changed.")
     clone.add_argument("run", metavar="RUN", help=RUN)
+    clone.add_argument("--force", action="store_true", help=_FORCE)
     clone.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     add_output(clone)
     clone.add_argument("overrides", nargs="*", metavar="setting=value", help="settings that are to be others")
@@ -115,6 +119,7 @@ def _add_resume(commands: Commands) -> None:
     resume.add_argument(
         "--from", dest="wanted", default="last", metavar="WHERE", help="last (default), best, or a checkpoint's step"
     )
+    resume.add_argument("--force", action="store_true", help=_FORCE)
     resume.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     add_output(resume)
     resume.add_argument(

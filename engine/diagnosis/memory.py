@@ -48,7 +48,12 @@ def _less_ram(s: Signals) -> Fix:
 
 
 def _less_shm(s: Signals) -> Fix:
-    return Fix("Enlarge /dev/shm (docker run --shm-size), or keep fewer batches ready.", less_memory(s))
+    larger = "Enlarge /dev/shm (docker run --shm-size)"
+    if s.setting("dataset", "") == "custom":
+        return Fix(f"{larger}, or keep fewer batches ready.", less_memory(s))
+    if s.setting("cache", "none") == "ram":
+        return Fix(f"{larger}, or keep the images elsewhere: cache=disk.")
+    return Fix(f"{larger}, or remove what others left there: the batches of this run lie elsewhere.")
 
 
 def _less_vram(s: Signals) -> Fix:

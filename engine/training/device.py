@@ -15,7 +15,7 @@ import torch
 from gputrain.engine.adjust import why_no_gpu
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.machine import Machine, inspect_machine, usable_cores
+from gputrain.engine.machine import Machine, cpu_has_bf16, inspect_machine, usable_cores
 from gputrain.engine.monitor.cgroup import find_cgroup
 from gputrain.engine.torchfit import machine_fault
 
@@ -100,18 +100,8 @@ def _cpu_precision(config: RunConfig, notice: Callable[[str, str], None]) -> Pre
         notice("warning", "fp16 needs a GPU: bf16 used")
         return "bf16"
     if asked == "auto":
-        return "bf16" if _cpu_has_bf16() else "fp32"
+        return "bf16" if cpu_has_bf16() else "fp32"
     return asked
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 natively; elsewhere bf16 is emulated and slower than fp32."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _cpu_name() -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import msgspec
 
 from gputrain.engine import calibrationstore
-from gputrain.engine.calibrating import calibrate
+from gputrain.engine.calibrating import SECONDS, calibrate
+from gputrain.engine.calibration import Calibration
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
-from gputrain.engine.machine import inspect_machine
+from gputrain.engine.machine import Machine, inspect_machine
+from gputrain.engine.plan import Plan
 from gputrain.engine.text import plain
 from gputrain.tui.planning import plan_of
 
@@ -24,11 +27,10 @@ def run(options: argparse.Namespace) -> int:
     if plan.refuses:
         raise BadInput("; ".join(plan.refuses))
     try:
-        made = calibrate(plan.config, machine, seconds=options.seconds, tell=_tell)
+        made, path = measure(plan, machine, options.seconds)
     except RuntimeError as error:
         print(f"gputrain-tui: {plain(str(error), 600)}", file=sys.stderr)
         return EXIT_FAILED
-    path = calibrationstore.save(made)
     if options.json:
         print(msgspec.json.encode(made).decode())
         return EXIT_FINISHED
@@ -37,6 +39,12 @@ def run(options: argparse.Namespace) -> int:
             print(f"{name:<14} {text}")
     print(f"kept in {path}")
     return EXIT_FINISHED
+
+
+def measure(plan: Plan, machine: Machine, seconds: float = SECONDS) -> tuple[Calibration, Path]:
+    """Calibrate the configuration of `plan` and keep the result. Raises BadInput or RuntimeError."""
+    made = calibrate(plan.config, machine, seconds=seconds, tell=_tell)
+    return made, calibrationstore.save(made)
 
 
 def _tell(text: str) -> None:

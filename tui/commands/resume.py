@@ -19,12 +19,12 @@ def run(options: argparse.Namespace) -> int:
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     plan = resuming.plan_again(target, overrides, inspect_machine())
     try:
-        goes_on, told = resuming.resume(target, plan, options.wanted)
+        goes_on, told = resuming.resume(target, plan, options.wanted, force=options.force)
     except RuntimeError as error:
         print(f"gputrain-tui: {error}", file=sys.stderr)
         return EXIT_FAILED
     if not options.json:
-        for text in (*told, *plan.adjustments, *plan.warnings):
+        for text in (*told, *plan.adjustments, *plan.warnings, *plan.refuses):
             print(f"resume: {text}", file=sys.stderr)
     if goes_on != target:
         print(f"resume: {target.id} stays as it is; {goes_on.id} goes on from its {options.wanted}", file=sys.stderr)

@@ -82,7 +82,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("batches in parts", FED, {"batch_parts": 2}, "out-of-memory", {"gradient_checkpointing": True}),
     ("tasks wait for memory", FED, {"psi_memory_full": 0.15}, "ram-pressure", {"prefetch_factor": 1}),
     ("well-used memory", FED, {"vram": 0.97, "alloc_retries": 0}, "compute-bound", {}),
-    ("full shared memory", FED, {"shm_used": 0.97}, "shm-full", {"prefetch_factor": 1}),
+    ("full shared memory", FED, {"shm_used": 0.97}, "shm-full", {}),
     ("a busy GPU", FED, {}, "compute-bound", {}),
     ("a MIG instance", FED, {"utilization": None}, "compute-bound", {}),
     ("a full CPU that trains", CPU, {"cpu": 99.0}, "cpu-compute", {}),
@@ -101,6 +101,22 @@ def test_one_cause_is_named_and_a_change_proposed(
     assert found[cause].changes == changes
     assert found[cause].path
     assert found[cause].disproof
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "changes"),
+    [
+        ({"dataset": "custom"}, "fewer batches ready", {"prefetch_factor": 1}),
+        ({"cache": "ram"}, "cache=disk", {}),
+        ({}, "the batches of this run lie elsewhere", {}),
+    ],
+)
+def test_shared_memory_is_given_back_by_what_lies_in_it(
+    settings: dict[str, Any], words: str, changes: dict[str, Any]
+) -> None:
+    hint = judged(FED, settings, shm_used=0.97)["shm-full"]
+    assert words in hint.action
+    assert hint.changes == changes
 
 
 def test_each_cause_has_a_case() -> None:

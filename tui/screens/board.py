@@ -13,11 +13,12 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from gputrain.tui.arrangement import Place
+from gputrain.tui.charset import wants_ascii
 from gputrain.tui.keys import Key
 from gputrain.tui.messages import Done, FrameReady, ReaderFailed
 from gputrain.tui.reader import Frame, Reader
 from gputrain.tui.source import EventSource
-from gputrain.tui.theme import palette, wants_ascii
+from gputrain.tui.theme import palette
 from gputrain.tui.widgets.chart import ZOOMS
 from gputrain.tui.widgets.keybar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View

@@ -22,6 +22,7 @@ from gputrain.engine.runs import RunDir, RunInfo
 from gputrain.profiles.catalog import Match
 from gputrain.tui.arrangement import SMALLEST, too_small
 from gputrain.tui.bindings import bindings
+from gputrain.tui.charset import wants_ascii
 from gputrain.tui.choosing import (
     Choice,
     Found,
@@ -45,7 +46,7 @@ from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher_help import KEYS, LauncherHelpScreen
 from gputrain.tui.screens.override import OverrideScreen
 from gputrain.tui.selection import Selection
-from gputrain.tui.theme import Palette, palette, wants_ascii
+from gputrain.tui.theme import Palette, palette
 from gputrain.tui.widgets.choices import Choices
 from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
 from gputrain.tui.widgets.planview import PlanView

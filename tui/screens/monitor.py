@@ -28,6 +28,7 @@ class MonitorScreen(BoardScreen):
 
     KEYS: ClassVar[tuple[Key, ...]] = MONITOR_KEYS
     BINDINGS: ClassVar[list[BindingType]] = bindings(MONITOR_KEYS)
+    CHART: ClassVar[str] = "cpu"
 
     def __init__(self, source: EventSource, subject: str, about: str, frame_seconds: float = FRAME_SECONDS) -> None:
         """`subject`: the watched process, empty without one; `about`: interval and log, for the status line."""

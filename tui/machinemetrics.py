@@ -115,6 +115,7 @@ MACHINE = (
         get=readings.disk_read,
         show=words.byte_rate,
         low=0,
+        least=1e6,
     ),
     Metric(
         key="disk_write",
@@ -126,6 +127,7 @@ MACHINE = (
         get=readings.disk_write,
         show=words.byte_rate,
         low=0,
+        least=1e6,
     ),
     Metric(
         key="device_busy",

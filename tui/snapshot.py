@@ -94,6 +94,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     seq: int = 0
     """Number of the newest event."""
     wall: float = 0.0
+    sparse_until: float = 0.0
+    """Run second up to which a long record was read in part."""
     elapsed: float = 0.0
     """Seconds of the run up to the newest event; time in which no supervisor ran is left out."""
     started: RunStarted | None = None

@@ -67,6 +67,8 @@ class RunStore:
         self._tally.see(event, sparse=sparse)
         self._tick(event)
         self._now = replace(self._now, seq=event.seq, wall=event.wall, elapsed=self._elapsed(event))
+        if sparse:
+            self._now = replace(self._now, sparse_until=self._now.elapsed)
         match event:
             case Steps():
                 self._on_steps(event)

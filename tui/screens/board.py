@@ -19,7 +19,7 @@ from gputrain.tui.messages import Done, FrameReady, ReaderFailed
 from gputrain.tui.reader import Frame, Reader
 from gputrain.tui.source import EventSource
 from gputrain.tui.theme import palette
-from gputrain.tui.widgets.chart import ZOOMS
+from gputrain.tui.widgets.axes import ZOOMS
 from gputrain.tui.widgets.keybar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.tiles import Tiles

@@ -31,7 +31,7 @@ class View(Struct, frozen=True, kw_only=True):
     """All of the record's past was read."""
     paused: bool = False
     zoom: int = 0
-    """Index into `chart.ZOOMS`."""
+    """Index into `axes.ZOOMS`."""
     ascii: bool = False
     search: str = ""
     """Text that the journal is searched for."""

@@ -151,7 +151,8 @@ class RunStore:
         spent = self._now.elapsed - since
         if eta is None and fraction and spent > 0:
             eta = spent * (1 - fraction) / fraction
-        return PhaseState(event.phase, event.detail, fraction, event.done, event.total, event.unit, since, eta)
+        ends = self._now.elapsed + eta if eta is not None else None
+        return PhaseState(event.phase, event.detail, fraction, event.done, event.total, event.unit, since, ends)
 
     # Figures of the steps.
 

@@ -17,7 +17,7 @@ from gputrain.engine.events import Outcome, Phase, RunEnded
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.reporter import IMPORTING, Reporter
 from gputrain.engine.watchdog import STACKS_SIGNAL
 
 _TRACEBACK_CHARACTERS = 20_000
@@ -40,7 +40,7 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
 def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Control) -> RunEnded:
     trainer = None
     try:
-        reporter.phase(Phase.IMPORTING)
+        reporter.phase(Phase.IMPORTING, key=IMPORTING)
         keep_compiled()
         from gputrain.engine.training.trainer import Trainer
 

@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Static
 
 from gputrain.engine import launch
+from gputrain.engine.calibrating import probable_seconds
 from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.plan import Plan
@@ -271,7 +272,9 @@ class LauncherScreen(Screen[None]):
         """Measure what is chosen."""
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
-            screen = CalibrateScreen(partial(measured, plan, machine), self._palette, self._ascii)
+            screen = CalibrateScreen(
+                partial(measured, plan, machine), self._palette, self._ascii, probable_seconds(plan.config)
+            )
             self.app.push_screen(screen, self._on_calibrated)
 
     def _on_calibrated(self, made: bool | None) -> None:

@@ -85,6 +85,11 @@ def figure(value: float | None) -> str:
     return f"{value:.{max(0, digits)}f}"
 
 
+def end(outcome: str, reason: str) -> str:
+    """How a run ended, and why, without saying it twice: ``stopped on request``, ``failed: out of memory``."""
+    return reason if reason.startswith(f"{outcome} ") else f"{outcome}: {reason}"
+
+
 def in_classes(count: int) -> str:
     """`` in 10 classes``; nothing for data without classes."""
     return f" in {whole(count)} classes" if count else ""

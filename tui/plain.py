@@ -125,7 +125,7 @@ class PlainLines:
         self._hints = frozenset(hint.id for hint in event.hints)
 
     def _end(self, event: RunEnded) -> Iterator[str]:
-        yield f"{event.outcome.value}: {event.reason}"
+        yield words.end(event.outcome.value, event.reason)
         yield from event.traceback.splitlines()
 
     def summary_lines(self, directory: str) -> list[str]:

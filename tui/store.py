@@ -24,6 +24,7 @@ from gputrain.engine.events import (
     LogLine,
     ModelReady,
     Notice,
+    Outcome,
     Phase,
     PhaseChanged,
     RunEnded,
@@ -43,6 +44,13 @@ RATE_SECONDS = 10.0
 _ETA_SECONDS = 60.0
 """Time constant of the step time behind the estimates."""
 _JOURNAL = 2000
+_END_KINDS: dict[Outcome, EntryKind] = {
+    Outcome.FINISHED: "good",
+    # Somebody wanted it.
+    Outcome.STOPPED: "info",
+    Outcome.FAILED: "error",
+    Outcome.KILLED: "error",
+}
 _VALIDATIONS = 1000
 
 
@@ -271,7 +279,7 @@ class RunStore:
     def _on_end(self, event: RunEnded) -> None:
         phase = PhaseState(Phase.ENDED, since=self._now.elapsed)
         self._now = replace(self._now, outcome=event, phase=phase, hints=())
-        self._say(event, "good" if event.outcome == "finished" else "error", f"{event.outcome}: {event.reason}")
+        self._say(event, _END_KINDS[event.outcome], words.end(event.outcome.value, event.reason))
 
     def _say(self, event: AnyEvent, kind: EntryKind, text: str) -> None:
         self._journal.append(Entry(event.wall, kind, text))

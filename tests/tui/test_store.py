@@ -240,6 +240,19 @@ def test_time_goes_on_after_a_reboot_and_stands_still_between_supervisors() -> N
     assert store.snapshot().elapsed == pytest.approx(80)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason", "kind", "text"),
+    [
+        (Outcome.FINISHED, "all steps are done", "good", "finished: all steps are done"),
+        (Outcome.STOPPED, "stopped on request, at once", "info", "stopped on request, at once"),
+        (Outcome.FAILED, "out of memory", "error", "failed: out of memory"),
+    ],
+)
+def test_how_the_run_ended_is_said_once_and_in_its_colour(outcome: Outcome, reason: str, kind: str, text: str) -> None:
+    last = after(RunEnded(outcome=outcome, reason=reason)).journal[-1]
+    assert (last.kind, last.text) == (kind, text)
+
+
 def test_a_run_that_is_taken_up_again_has_no_outcome() -> None:
     now = after(*scripted.start(), scripted.finished(), scripted.start()[0])
     assert now.outcome is None

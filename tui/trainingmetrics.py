@@ -131,7 +131,7 @@ TRAINING = (
     ),
     Metric(
         key="lr",
-        title="learning rate",
+        title="learning rate (lr)",
         unit="",
         panel="run",
         help="Learning rate of the newest step, after warm-up, schedule and scaling with the batch.",

@@ -100,6 +100,19 @@ FIGURES = (
         "/proc/loadavg",
         "below the number of cores",
     ),
+    *(
+        Figure(
+            panel,
+            "pressure",
+            f"Share of the last ten seconds in which some task waited for {what}.",
+            f"/proc/pressure/{name} (PSI), or the cgroup's",
+            advice,
+        )
+        for panel, what, name, advice in (
+            ("cpu", "a free core", "cpu", "near 0 %: else there are more busy processes than cores"),
+            ("ram", "memory to be freed", "memory", "0 %: the kernel takes pages back that are still needed"),
+        )
+    ),
     Figure(
         "cpu",
         "throttled",

@@ -26,7 +26,7 @@ KEYS = (
     Key("a", "a", "apply", "apply", "Try the first advice that a running training can take; kept if it helps."),
     Key("i", "i", "why", "why", "Why the hints say so: evidence, what was asked, what else it could be."),
     Key("d", "d", "detach", "detach", "Leave the run alone and give the terminal back."),
-    Key("tab", "tab", "panel", "app.focus_next", "Go to the next panel; shift+tab to the one before."),
+    Key("tab", "tab", "panel", "next_panel(1)", "Go to the next panel (shift+tab: back); hidden ones fill the screen."),
     Key("f,enter", "f", "full", "full_screen", "Give the panel the whole screen; again or Escape: back."),
     Key("plus,equals_sign", "+", "zoom in", "zoom(1)", "Charts over a shorter time: hour, 15, 5 minutes, one minute."),
     Key("minus", "-", "zoom out", "zoom(-1)", "Charts over a longer time, up to the whole run."),

@@ -94,7 +94,8 @@ class PlainLines:
     def _phase(self, event: PhaseChanged) -> Iterator[str]:
         if event.done is None:
             if event.phase not in _QUIET_PHASES:
-                yield event.phase.value + (f": {event.detail}" if event.detail else "")
+                took = f", {words.duration(event.eta_seconds)} the last time" if event.eta_seconds else ""
+                yield event.phase.value + (f": {event.detail}" if event.detail else "") + took
         elif self._due(event) or event.done == event.total:
             of = f" of {words.whole(event.total)}" if event.total else ""
             left = f", {words.duration(event.eta_seconds)} left" if event.eta_seconds else ""
@@ -125,7 +126,7 @@ class PlainLines:
         self._hints = frozenset(hint.id for hint in event.hints)
 
     def _end(self, event: RunEnded) -> Iterator[str]:
-        yield f"{event.outcome.value}: {event.reason}"
+        yield words.end(event.outcome.value, event.reason)
         yield from event.traceback.splitlines()
 
     def summary_lines(self, directory: str) -> list[str]:

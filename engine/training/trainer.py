@@ -135,13 +135,22 @@ class Trainer:
             self._close_epoch()
         while not self._done():
             compiles = self._config.speed.compile and self.step == 0
-            self._reporter.phase(Phase.COMPILING if compiles else Phase.WARMING_UP)
+            if compiles:
+                self._reporter.phase(Phase.COMPILING, key=self._compiled())
+            else:
+                self._reporter.phase(Phase.WARMING_UP)
             began, first_image = time.perf_counter(), self._position.images
             self._train_epoch()
             if self._position.batch:
                 # In mid-epoch: the run was asked to stop, or has done its max_steps.
                 return
             self._end_epoch(time.perf_counter() - began, self._position.images - first_image)
+
+    def _compiled(self) -> str:
+        """What is compiled, for the time it took before."""
+        config = self._config
+        parts = (config.model.model, config.data.image_size, config.data.batch_size, self._compute.precision)
+        return " ".join(("compile", *map(str, parts), config.speed.compile_scope, self._compute.device.type))
 
     def _done(self) -> bool:
         return bool(self._control.stop or self._early) or self.step >= self._schedule.total_steps

@@ -20,7 +20,7 @@ from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.reporter import IMPORTING, Reporter
 from gputrain.engine.watchdog import STACKS_SIGNAL
 
 _TRACEBACK_CHARACTERS = 20_000
@@ -43,7 +43,7 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
 def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Control) -> RunEnded:
     trainer = None
     try:
-        reporter.phase(Phase.IMPORTING)
+        reporter.phase(Phase.IMPORTING, key=IMPORTING)
         leftover.hold(RunDir(directory))
         keep_compiled()
         from gputrain.engine.training.trainer import Trainer

@@ -14,7 +14,7 @@ from launching import BENCH, SERVER, Starts, launcher, opened, plan_text, press,
 from piloting import until
 from textual.pilot import Pilot
 
-from gputrain.engine import calibrationstore
+from gputrain.engine import calibrationstore, durations
 from gputrain.engine.calibration import Calibration, signature
 from gputrain.engine.check import report
 from gputrain.engine.check.examine import Examined, Tell
@@ -129,11 +129,13 @@ async def test_a_calibration_is_in_the_plan_afterwards_and_handed_to_the_run(
         )
 
     monkeypatch.setattr(choosing, "calibrate", calibrate)
+    durations.remember("calibrate demo  40", 100.0)
     async with opened(starts, SERVER) as pilot:
         assert "img/s" not in plan_text(pilot)
         await press(pilot, "m")
         assert isinstance(pilot.app.screen, CalibrateScreen)
         await until(pilot, lambda: "measuring the step" in shown(pilot))
+        assert ", about 1 min" in shown(pilot)
         go_on.set()
         await until(pilot, lambda: "380 img/s with 2 workers" in shown(pilot))
         await pilot.press("escape")

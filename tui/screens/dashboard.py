@@ -43,6 +43,7 @@ class DashboardScreen(BoardScreen):
 
     KEYS: ClassVar[tuple[Key, ...]] = KEYS
     BINDINGS: ClassVar[list[BindingType]] = bindings(KEYS)
+    CHART: ClassVar[str] = "throughput"
 
     def __init__(self, source: RunSource, frame_seconds: float = FRAME_SECONDS) -> None:
         super().__init__(source, "this run", frame_seconds)
@@ -137,7 +138,7 @@ class DashboardScreen(BoardScreen):
 
     def action_back(self) -> None:
         """Out of a full-screen panel, else out of a search."""
-        if self._full or not self._newest.search:
+        if self._in_full or not self._newest.search:
             super().action_back()
         else:
             self._change(search="")
@@ -162,6 +163,8 @@ class DashboardScreen(BoardScreen):
     def _on_search(self, text: str | None) -> None:
         if text is not None:
             self._change(search=text)
+            if text and not self.query_one(LogPanel).display:
+                self._reveal("log")
 
     def _on_summary(self, leave: bool | None) -> None:
         if leave:

@@ -59,8 +59,8 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
     return [*drawn, *hint]
 
 
-class CompactPanel(Panel):
-    """All in one, without a frame."""
+class CompactPanel(Panel, can_focus=False):
+    """All in one, without a frame; it has the whole body, so there is nothing to choose it for."""
 
     FRAME = False
 
@@ -73,6 +73,7 @@ class MachinePanel(Panel):
     """GPUs, CPU, RAM and disk in few lines."""
 
     TITLE = "Machine"
+    DIGEST = True
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The newest sample."""

@@ -32,7 +32,7 @@ def test_each_rung_adds_one_thing_to_those_below() -> None:
     rungs = climbed(**GPU)
     names = list(rungs)
     assert names[0] == "standard"
-    assert names[-1] == "all (the plan)"
+    assert names[-2:] == ["all", "the plan"]
     expected = {
         "+ workers": {"num_workers", "prefetch_factor", "pin_memory", "non_blocking"},
         "+ mixed precision": {"precision"},
@@ -40,7 +40,8 @@ def test_each_rung_adds_one_thing_to_those_below() -> None:
         "+ TF32": {"tf32", "cudnn_benchmark"},
         "+ compile": {"compile"},
         "+ cache": {"cache"},
-        "all (the plan)": {"cache", "fused_optimizer"},
+        "all": {"fused_optimizer"},
+        "the plan": {"cache"},
     }
     for before, name in itertools.pairwise(names):
         changed = {key for key in PLAN if rungs[before][key] != rungs[name][key]}
@@ -62,6 +63,15 @@ def test_the_lowest_rung_sets_nothing_and_the_highest_is_the_plan() -> None:
 )
 def test_what_the_machine_lacks_is_left_out_with_the_reason(arguments: Any, skipped: dict[str, str]) -> None:
     assert {rung.name: rung.skipped for rung in ladder(PLAN, every=True, **arguments) if rung.skipped} == skipped
+
+
+def test_all_has_every_rung_also_what_the_plan_leaves_out() -> None:
+    plan = {**PLAN, "compile": False, "fused_optimizer": False, "channels_last": False, "tf32": False}
+    everything = climbed(plan=plan, **GPU)["all"]
+    gained = {"compile", "fused_optimizer", "channels_last", "tf32", "cudnn_benchmark"}
+    assert all(everything[name] is True for name in gained)
+    assert (everything["cache"], everything["precision"], everything["num_workers"]) == ("ram", "bf16", 8)
+    assert climbed(plan=plan, **GPU)["the plan"] == plan
 
 
 def test_compiling_on_a_cpu_is_only_tried_on_request() -> None:

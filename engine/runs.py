@@ -89,8 +89,10 @@ class RunDir:
 
     @property
     def id(self) -> str:
-        """The run's name in lists and on the command line."""
-        return self.directory.name
+        """The run's name in lists and on the command line, harmless to show: whoever may write to a folder of runs
+        may call one anything. What tells runs apart is `directory`.
+        """
+        return plain(self.directory.name, 255)
 
     @property
     def config(self) -> Path:

@@ -37,8 +37,8 @@ class RemoteRun:
 
     @property
     def id(self) -> str:
-        """What ``gputrain-tui tail`` takes to come back."""
-        return f"{self.name.host}:{self.path.rstrip('/').rpartition('/')[2] if not self.by_path else self.path}"
+        """What ``gputrain-tui tail`` takes to come back, harmless to show: that machine chose the run's name."""
+        return plain(f"{self.name.host}:{self.path if self.by_path else self.path.rstrip('/').rpartition('/')[2]}")
 
     @property
     def by_path(self) -> bool:
@@ -48,7 +48,7 @@ class RemoteRun:
     @property
     def directory(self) -> Path:
         """Host and directory, to be shown."""
-        return Path(f"{self.name.host}:{self.path}")
+        return Path(plain(f"{self.name.host}:{self.path}"))
 
 
 class RemoteAttachment:

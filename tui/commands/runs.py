@@ -71,7 +71,8 @@ def _chosen(rows: list[Row], options: argparse.Namespace) -> list[Row]:
 
 def _as_json(row: Row) -> dict[str, Any]:
     status = msgspec.to_builtins(row.info.status) if row.info.status else {"state": "unknown"}
-    place = {"run": row.info.run.id, "directory": str(row.info.run.directory)}
+    place = {"run": row.info.run.id, "directory": plain(str(row.info.run.directory))}
+    status = {key: plain(value) if isinstance(value, str) else value for key, value in status.items()}
     return {**place, **status, "name": row.name, "tags": row.marks.tags, "note": row.marks.note}
 
 

@@ -9,6 +9,7 @@ from gputrain.engine import launch, runs
 from gputrain.engine.commands import Stop
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.events import RunEnded
+from gputrain.engine.text import plain
 from gputrain.tui.commander import sender
 
 
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
             return EXIT_FINISHED
         return _wait(attachment)
     except launch.NotLiveError as error:
-        print(f"gputrain-tui: {error}", file=sys.stderr)
+        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
         return EXIT_FAILED
     finally:
         attachment.close()

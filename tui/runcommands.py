@@ -67,7 +67,9 @@ def _add_removing(commands: Commands) -> None:
         description="Remove runs that are old or take too much room; never live ones, nor those tagged keep.",
     )
     prune.add_argument("--older", metavar="AGE", help="runs that ended longer ago: 30d, 12h, 2w")
-    prune.add_argument("--total", metavar="SIZE", help="the oldest runs beyond this size of all: 50G, 500M")
+    prune.add_argument(
+        "--total", metavar="SIZE", help="the oldest runs, until the rest fits into 50G, 500M …; never the newest one"
+    )
     prune.add_argument("--keep", type=count, metavar="N", help="leave the newest N alone")
     prune.add_argument("--dry-run", action="store_true", help="show what would go")
     for command in (delete, prune):

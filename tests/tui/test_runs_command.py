@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,15 @@ def test_prune_shows_first_what_would_go(three: list[RunDir], capsys: pytest.Cap
     assert len(runs.list_runs()) == 3
     assert main(["prune", "--older", "30d", "--keep", "1", "--yes"]) == 0
     assert len(runs.list_runs()) == 1
+
+
+def test_prune_goes_on_past_what_it_cannot_delete(
+    three: list[RunDir], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runs.list_runs()
+    # One is deleted by another hand between the look and the deed.
+    monkeypatch.setattr(runs, "list_runs", lambda: real)
+    shutil.rmtree(three[1].directory)
+    assert main(["prune", "--older", "30d", "--yes"]) == 1
+    assert "not a run directory" in capsys.readouterr().err
+    assert [run.directory.exists() for run in three] == [False, False, False]

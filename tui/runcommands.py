@@ -127,7 +127,7 @@ def _add_stop(commands: Commands) -> None:
     stop = commands.add_parser(
         "stop", help="end a run, after a checkpoint", description="End a run after a checkpoint, and wait until it has."
     )
-    stop.add_argument("run", metavar="RUN", help=RUN)
+    stop.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, HOST:RUN, or: last")
     stop.add_argument("--now", action="store_true", help="at once, without a checkpoint")
     stop.add_argument("--no-wait", action="store_true", help="ask, and do not wait until it has ended")
 

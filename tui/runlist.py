@@ -54,7 +54,7 @@ _KEYS: dict[str, _Key] = {
     "recipe": lambda status: status.recipe,
     "steps": lambda status: -status.step,
     "speed": lambda status: -(status.images_per_second or 0.0),
-    "best": lambda status: _worth(status),
+    "best": _worth,
     "took": lambda status: -(_ended(status) - status.started),
 }
 

@@ -107,25 +107,31 @@ def _nobody_else_owns(run: RunDir) -> Iterator[None]:
 def choose(
     found: Sequence[RunInfo], *, now: float, older: float | None, total: int | None, keep: int = 0
 ) -> list[Pruned]:
-    """Runs of `found` (the newest first) to delete: those that ended over `older` seconds ago, and the oldest beyond
-    `total` bytes in all.
+    """Runs of `found` (the newest first) to delete, the oldest first: those that ended over `older` seconds ago, then
+    as many more as it takes until all that stay fit into `total` bytes.
 
-    The newest `keep`, live ones, and those with the tag ``keep`` stay, but count.
+    The newest `keep`, live ones, and those with the tag ``keep`` stay, but count; of those that are beyond the size the
+    newest run stays too, however large it is. Folders in which no run ever was are nobody's to prune.
     """
-    chosen, used = [], 0
-    for number, info in enumerate(found):
-        size = size_of(info.run) if total is not None or older is not None else 0
-        used += size
+    found = [info for info in found if info.status is not None or _has_record(info.run)]
+    sizes = [size_of(info.run) for info in found]
+    used, chosen = sum(sizes), []
+    for number, info in reversed(list(enumerate(found))):
         why = ""
         if older is not None and now - _ended(info) > older:
             why = "too old"
-        elif total is not None and used > total:
+        elif total is not None and used > total and number > 0:
             why = "beyond the size"
         live = info.status is not None and not info.status.state.over
         if why and not live and number >= keep and KEEP not in read_marks(info.run).tags:
-            chosen.append(Pruned(info, size, why))
-            used -= size
+            chosen.append(Pruned(info, sizes[number], why))
+            used -= sizes[number]
     return chosen
+
+
+def _has_record(run: RunDir) -> bool:
+    """A run was launched here, even if it never got as far as writing its status."""
+    return run.events.exists() or run.plan.exists()
 
 
 def _ended(info: RunInfo) -> float:

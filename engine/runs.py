@@ -95,8 +95,10 @@ class RunDir:
 
     @property
     def id(self) -> str:
-        """The run's name in lists and on the command line."""
-        return self.directory.name
+        """The run's name in lists and on the command line, harmless to show: whoever may write to a folder of runs
+        may call one anything. What tells runs apart is `directory`.
+        """
+        return plain(self.directory.name, 255)
 
     @property
     def config(self) -> Path:
@@ -247,7 +249,23 @@ def find(name: str) -> RunDir:
         for run in (RunDir(home / one) for one in ids):
             if name and given_name(run) == name:
                 return run
+        _refuse_remote(name)
     return RunDir(home / choose(name, ids, str(home), "gputrain-tui runs"))
+
+
+def _refuse_remote(name: str) -> None:
+    """Raises BadInput if `name`, which no run here has, reads as that of a run on another machine."""
+    from gputrain.engine.remote.name import parse  # most runs are here
+
+    remote = None
+    # What is no host either is a name that no run has.
+    with contextlib.suppress(BadInput):
+        remote = parse(name)
+    if remote is not None:
+        raise BadInput(
+            f"'{plain(name, 80)}' is a run on another machine: tail, diagnose and stop reach there, and runs "
+            f"{plain(remote.host, 80)}: lists them; for all else log in there: ssh {plain(remote.ssh_host, 80)}"
+        )
 
 
 class _Named(msgspec.Struct):
@@ -256,13 +274,20 @@ class _Named(msgspec.Struct):
 
 def given_name(run: RunDir) -> str:
     """The name that a person gave to `run`, by its marks or its settings; empty if none."""
+    written = []
     for file in ("marks.json", "status.json"):
-        try:
-            if name := msgspec.json.decode((run.directory / file).read_bytes(), type=_Named).name:
+        with contextlib.suppress(OSError):
+            written.append((run.directory / file).read_bytes())
+    return name_in(*written)
+
+
+def name_in(*written: bytes) -> str:
+    """The first name in what ``marks.json`` and ``status.json`` hold; empty if none."""
+    for one in written:
+        # What is not whole says nothing.
+        with contextlib.suppress(msgspec.DecodeError, UnicodeError):
+            if name := msgspec.json.decode(one, type=_Named).name:
                 return name
-        except (OSError, msgspec.DecodeError, UnicodeError):
-            # Not there, or not whole: then it says nothing.
-            continue
     return ""
 
 

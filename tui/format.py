@@ -107,6 +107,11 @@ def is_share(name: str) -> bool:
     return "accuracy" in name or name in ("auc", "f1")
 
 
+def higher_is_better(name: str) -> bool:
+    """Whether more of the metric called `name` is better: shares are of what went right, all others are errors."""
+    return is_share(name)
+
+
 def tick(value: float | None) -> str:
     """A tick of an axis: ``0``, ``0.25``, ``1 500``."""
     if value is None:

@@ -153,4 +153,4 @@ class JsonLines:
     def summary_lines(self, directory: str) -> list[str]:
         """One JSON object of type ``summary``."""
         result = msgspec.to_builtins(summary(self.store.snapshot()))
-        return [msgspec.json.encode({"type": "summary", **result, "directory": directory}).decode()]
+        return [msgspec.json.encode({"type": "summary", **result, "directory": plain(directory)}).decode()]

@@ -72,7 +72,9 @@ def _add_removing(commands: Commands) -> None:
         description="Remove runs that are old or take too much room; never live ones, nor those tagged keep.",
     )
     prune.add_argument("--older", metavar="AGE", help="runs that ended longer ago: 30d, 12h, 2w")
-    prune.add_argument("--total", metavar="SIZE", help="the oldest runs beyond this size of all: 50G, 500M")
+    prune.add_argument(
+        "--total", metavar="SIZE", help="the oldest runs, until the rest fits into 50G, 500M …; never the newest one"
+    )
     prune.add_argument("--keep", type=count, metavar="N", help="leave the newest N alone")
     prune.add_argument("--dry-run", action="store_true", help="show what would go")
     for command in (delete, prune):
@@ -131,7 +133,7 @@ def _add_stop(commands: Commands) -> None:
     stop = commands.add_parser(
         "stop", help="end a run, after a checkpoint", description="End a run after a checkpoint, and wait until it has."
     )
-    stop.add_argument("run", metavar="RUN", help=RUN)
+    stop.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, HOST:RUN, or: last")
     stop.add_argument("--now", action="store_true", help="at once, without a checkpoint")
     stop.add_argument("--no-wait", action="store_true", help="ask, and do not wait until it has ended")
 

@@ -137,8 +137,33 @@ def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(private_homes: Pat
     # Two hard links to one checkpoint take its room once.
     assert 2 << 20 <= pruning.size_of(newest_first[0]) < 3 << 20
     chosen = pruning.choose(runs.list_runs(), now=time.time(), older=None, total=5 << 20)
-    assert [one.info.run for one in chosen] == newest_first[2:]
+    assert [one.info.run for one in chosen] == newest_first[:1:-1]
     assert {one.why for one in chosen} == {"beyond the size"}
+
+
+def test_a_large_newest_run_is_no_reason_to_lose_it_before_the_old_ones(private_homes: Path) -> None:
+    oldest, middle, newest = make("a", mib=2), make("b", mib=2), make("c", mib=8)
+
+    def gone(total: int) -> list[RunDir]:
+        found = pruning.choose(runs.list_runs(), now=time.time(), older=None, total=total << 20)
+        return [one.info.run for one in found]
+
+    assert gone(11) == [oldest]
+    assert gone(9) == [oldest, middle]
+    # It alone is beyond the size, and stays: what was trained last is what nobody has looked at yet.
+    assert gone(4) == [oldest, middle]
+    mark(oldest, add=["keep"])
+    assert gone(11) == [middle]
+    assert newest.config.exists()
+
+
+def test_folders_in_which_no_run_ever_was_are_left_alone(private_homes: Path) -> None:
+    run, stray = make("a", 40), runs.runs_home() / "0-notes"
+    stray.mkdir()
+    (stray / "todo.txt").write_text("")
+    os.utime(stray, (1, 1))
+    chosen = pruning.choose(runs.list_runs(), now=time.time(), older=DAY, total=0)
+    assert [one.info.run for one in chosen] == [run]
 
 
 def test_ages_and_sizes_are_read_or_refused() -> None:

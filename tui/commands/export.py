@@ -10,6 +10,7 @@ from gputrain.engine import launch, runs
 from gputrain.engine.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.files import write_atomic
 from gputrain.engine.runs import RunDir
+from gputrain.engine.text import plain
 from gputrain.tui.commands.network import export_network
 from gputrain.tui.export import write_curves
 from gputrain.tui.snapshot import Snapshot
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
             write_atomic(path, picture.encode(), 0o644)
         except OSError as error:
             raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
-    print(path)
+    print(plain(str(path)))
     return EXIT_FINISHED
 
 

@@ -1,7 +1,7 @@
 """From names to a plan: a recipe, a profile with its preset and the person's own settings, on one machine.
 
 Later layers win: defaults, recipe, profile, this machine (what a profile leaves to it), preset, what
-the recipe requires, the person.
+the recipe requires, what the preset has for this recipe, the person.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machi
         yield Layer("this machine", {"batch_size": derived_batch(preset.batch_per_gib, gpu.memory)}, source)
     yield Layer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
     yield Layer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
+    if own := preset.recipes.get(recipe.name):
+        yield Layer(f"preset {preset.name}", own, f"for {recipe.name} alone", worker_share=share)
 
 
 def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:

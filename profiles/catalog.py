@@ -58,7 +58,12 @@ class Match(Struct, frozen=True):
 
 def load_profile(name: str) -> HardwareProfile:
     """The profile called `name`. Raises BadInput with the nearest name, or with what is wrong in its file."""
-    return _read_profile(*_version(_find("profile", name)))
+    profile = _read_profile(*_version(_find("profile", name)))
+    for preset in profile.presets.values():
+        if preset.recipes and (unknown := sorted(preset.recipes.keys() - (known := _files("recipe")).keys())):
+            nearest = did_you_mean(unknown[0], known)
+            raise BadInput(f"{profile.path}: preset {preset.name} is for an unknown recipe '{unknown[0]}'{nearest}")
+    return profile
 
 
 def load_recipe(name: str) -> Recipe:

@@ -1,7 +1,7 @@
 """From names to a plan: a recipe, a profile with its preset and the person's own settings, on one machine.
 
 Later layers win: defaults, recipe, profile, this machine (what a profile leaves to it), preset, what
-the recipe requires, the person.
+the recipe requires, what the preset has for this recipe, the person.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machi
         source = f"half of the preset's{_FP32}"
         yield Layer("this machine", {"batch_size": max(1, preset.settings["batch_size"] // 2)}, source)
     yield Layer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
+    if own := preset.recipes.get(recipe.name):
+        yield Layer(f"preset {preset.name}", own, f"for {recipe.name} alone", worker_share=share)
 
 
 def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class _PresetKeys(Keys, frozen=True):
     source: str = ""
     worker_share: Share | None = None
     batch_per_gib: Positive | None = None
+    recipes: dict[str, dict[str, Any] | None] = msgspec.field(default_factory=dict)
 
 
 class _RecipeKeys(Keys, frozen=True):
@@ -113,6 +114,10 @@ def _preset(document: Document, name: str, values: dict[str, Any]) -> Preset:
         source=plain(keys.source),
         worker_share=keys.worker_share,
         batch_per_gib=keys.batch_per_gib,
+        recipes={
+            plain(recipe, 60): _settings_of(document, own or {}, (*within, "recipes", recipe), _hardware_only)
+            for recipe, own in keys.recipes.items()
+        },
     )
 
 

@@ -8,8 +8,9 @@ the two can be combined freely, each setting belongs to one side (`belongs_to_ha
 - recipe: all that decides what is learned (data, model, schedule, learning rate, epochs …).
 
 A recipe that only works with certain hardware settings lists them under ``requires``; they then win
-over the profile, but not over the person. The learning rate is a recipe's and is scaled to the total
-batch by ``lr_batch_size``, so a profile may change the batch without spoiling it.
+over the profile, but not over what a preset has for that very recipe (``recipes``), nor over the
+person. The learning rate is a recipe's and is scaled to the total batch by ``lr_batch_size``, so a
+profile may change the batch without spoiling it.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ class Preset(Struct, frozen=True, kw_only=True):
     """As in `HardwareProfile`; None: the profile's."""
     batch_per_gib: float | None = None
     """Images per GiB of GPU memory, for profiles of GPUs whose memory is not known beforehand."""
+    recipes: Mapping[str, Mapping[str, Any]] = {}
+    """Settings for single recipes, by name; they win over those above and over what the recipe requires."""
 
 
 class HardwareProfile(Struct, frozen=True, kw_only=True):

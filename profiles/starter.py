@@ -101,6 +101,11 @@ def _preset(base: HardwareProfile, preset: Preset, gpu: GpuInfo | None, machine:
     elif workers > worker_limit(machine, share):
         yield f"    # num_workers is cut to {worker_limit(machine, share)} on this machine by worker_share\n"
     yield from _settings(values, 4)
+    if preset.recipes:
+        yield "    # For single recipes, instead of the above and of what the recipe requires.\n    recipes:\n"
+    for recipe, own in preset.recipes.items():
+        yield f"      {_scalar(recipe)}:\n"
+        yield from _settings(own, 8)
 
 
 def _settings(values: Mapping[str, Any], indent: int) -> Iterator[str]:

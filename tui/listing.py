@@ -52,6 +52,9 @@ def preset_table(profile: HardwareProfile) -> tuple[tuple[str, ...], list[tuple[
     if any(preset.worker_share for preset in presets):
         shares = (f"{preset.worker_share:.0%}" if preset.worker_share else "" for preset in presets)
         rows.append(("worker_share", *shares))
+    for recipe, name in dict.fromkeys((r, n) for preset in presets for r, own in preset.recipes.items() for n in own):
+        found = (preset.recipes.get(recipe, {}).get(name) for preset in presets)
+        rows.append((f"{name} ({plain(recipe, 60)})", *("" if v is None else plain(shown(v), 60) for v in found)))
     return header, rows
 
 

@@ -110,6 +110,12 @@ def test_a_broken_own_file_is_not_silently_replaced_by_the_built_in_one(own: Pat
     assert catalog.best(CPU) != "cpu"
 
 
+def test_a_preset_for_a_recipe_that_is_not_there_is_a_fault(own: Path) -> None:
+    (own / "mine.yaml").write_text(OWN.replace("7}", "7, recipes: {dmo: {batch_size: 3}}}"))
+    with pytest.raises(BadInput, match="preset balanced is for an unknown recipe 'dmo'; did you mean 'demo'"):
+        catalog.load_profile("mine")
+
+
 def test_a_link_to_nowhere_is_a_fault_of_its_own(own: Path) -> None:
     (own / "gone.yaml").symlink_to(own / "nowhere")
     assert "cannot be read" in next(e.error for e in catalog.profile_entries() if e.name == "gone")

@@ -15,6 +15,7 @@ from gputrain.engine.errors import BadInput
 from gputrain.engine.pace import Rate
 from gputrain.engine.plan import Plan
 from gputrain.engine.units import GIB
+from gputrain.profiles import catalog
 from gputrain.profiles.choose import choose
 
 CPU = msgspec.structs.replace(
@@ -93,6 +94,26 @@ def test_seed_003_on_its_own_machine(
     assert plan.updates.scaled_lr == pytest.approx(lr)
     assert of(plan, "batch_size", "lr") == ((str(batch), f"preset {preset}"), ("0.5", "recipe imagenet-resnet50"))
     assert (plan.refuses, plan.adjustments) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("profile", "recipe", "batches"),
+    [
+        # seed 001: 16 "increased from 12", "increase batch_size: 20 if VRAM allows"
+        ("rtx-4500-ada-24gb", "deepfake-convlstm", {"conservative": 12, "balanced": 16, "aggressive": 20}),
+        # seed 002: BIWI 64 recommended, "can go higher" 128; 300W-LP 96, 128, 256
+        ("rtx-3090-24gb", "headpose-biwi", {"conservative": 64, "balanced": 64, "aggressive": 128}),
+        ("rtx-3090-24gb", "headpose-300wlp", {"conservative": 96, "balanced": 128, "aggressive": 256}),
+    ],
+)
+def test_the_seeds_batches_for_their_own_recipes(profile: str, recipe: str, batches: dict[str, int]) -> None:
+    title = catalog.load_profile(profile).match.names[0]
+    machine = with_gpu(title, 24.0, (8, 9) if "4500" in title else (8, 6), cores=72.0)
+    for preset, batch in batches.items():
+        plan = choose(machine, recipe=recipe, preset=preset)
+        assert plan.config.profile == profile
+        assert of(plan, "batch_size") == ((str(batch), f"preset {preset}"),)
+    assert choose(machine, recipe=recipe, overrides={"batch_size": 7}).config.data.batch_size == 7
 
 
 def test_on_fewer_cores_a_preset_gives_up_workers_and_says_so(images: Path) -> None:

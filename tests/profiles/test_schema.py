@@ -34,6 +34,8 @@ presets:
     worker_share: 1.0
     batch_size: 64
     num_workers: 4
+    recipes:
+      demo: {batch_size: 8}
 default_preset: careful
 notes: [one, two]
 reference:
@@ -66,6 +68,7 @@ def test_a_profile_is_read_whole(tmp_path: Path) -> None:
     assert profile.settings == {"precision": "fp16", "pin_memory": True}
     assert profile.preset().name == "careful"
     assert profile.preset("bold").settings == {"batch_size": 64, "num_workers": 4}
+    assert (profile.preset("bold").recipes, profile.preset().recipes) == ({"demo": {"batch_size": 8}}, {})
     assert (profile.preset("bold").worker_share, profile.preset().worker_share) == (1.0, None)
     assert profile.notes == ("one", "two")
     assert profile.references[0].images_per_second == (10, 20)
@@ -106,10 +109,11 @@ FAULTS = [
     ("batch_size: 32", "batchsize: 32", ":15: unknown setting 'batchsize'; did you mean 'batch_size'?"),
     ("batch_size: 32", "lr: 0.1", ":15: lr belongs to a recipe, not to the hardware"),
     ("worker_share: 1.0", "worker_share: no", ":17: presets.bold.worker_share: expected a number"),
-    ("default_preset: careful", "default_preset: brave", ":20: default_preset is brave, which is no preset (careful,"),
+    ("{batch_size: 8}", "{lr: 0.1}", ":21: lr belongs to a recipe, not to the hardware"),
+    ("default_preset: careful", "default_preset: brave", ":22: default_preset is brave, which is no preset (careful,"),
     ("default_preset: careful\n", "", ":12: default_preset is balanced, which is no preset (careful, bold)"),
-    ("- source: a friend", "- sauce: a friend", ":22: unknown key 'sauce'; did you mean 'source'?"),
-    ("images_per_second: [10, 20]", "images_per_second: fast", ":22: reference[0].images_per_second: expected a list"),
+    ("- source: a friend", "- sauce: a friend", ":24: unknown key 'sauce'; did you mean 'source'?"),
+    ("images_per_second: [10, 20]", "images_per_second: fast", ":24: reference[0].images_per_second: expected a list"),
 ]
 
 

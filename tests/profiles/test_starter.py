@@ -26,17 +26,19 @@ MACHINES = [
     with_gpu("NVIDIA Future: [1] #2", 55.5, (13, 0)),
     with_gpu("Evil\x1b[31m\nGPU", 8.0, (8, 6)),
     with_gpu("NVIDIA Bare", None, None),
+    with_gpu("NVIDIA RTX 4500 Ada Generation", 24.0, (8, 9)),
 ]
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_file_is_a_profile_that_wins_on_its_machine_and_plans_the_same_run(machine: Machine) -> None:
-    before = choose(machine, recipe="resnet50-imagefolder")
+    recipes = ("resnet50-imagefolder", "deepfake-convlstm")
+    before = [choose(machine, recipe=recipe, preset="conservative").config for recipe in recipes]
     path = new_profile("mine", machine)
     assert path.stat().st_mode & stat.S_IRWXO == 0
     assert catalog.best(machine) == "mine"
-    after = choose(machine, recipe="resnet50-imagefolder")
-    assert msgspec.structs.replace(after.config, profile=before.config.profile) == before.config
+    after = [choose(machine, recipe=recipe, preset="conservative").config for recipe in recipes]
+    assert [msgspec.structs.replace(config, profile=before[0].profile) for config in after] == before
 
 
 @pytest.mark.parametrize("machine", MACHINES)

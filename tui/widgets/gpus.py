@@ -9,7 +9,7 @@ from gputrain.tui import metrics
 from gputrain.tui.lines import Line, Span, bar, fit, line, pad, right, spread, width, wrap
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
-from gputrain.tui.widgets.curves import trend
+from gputrain.tui.widgets.curves import gpu_trends
 from gputrain.tui.widgets.panel import Panel, View
 
 _BLOCK = 4
@@ -157,7 +157,7 @@ def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
         drawn = [fit(gpu_line(gpu, columns), columns) for gpu in shown]
         if len(shown) < len(sample.gpus):
             drawn.append(line((f"and {len(sample.gpus) - len(shown)} more: f shows all", "dim")))
-    return [*drawn, *trend(view, "gpu", columns, rows - len(drawn))]
+    return [*drawn, *gpu_trends(view, columns, rows - len(drawn))]
 
 
 def absent(now: Snapshot) -> str:

@@ -57,7 +57,7 @@ class Session:
 
 def record(session: Session) -> list[tuple[str, str]]:
     """The parts of the session: what was done, and the screen."""
-    parts = [("the hint, after two windows of 12 s", session.wait_for("Too few data workers"))]
+    parts = [("the hint", session.wait_for("Reading the files holds"))]
     session.tmux("send-keys", "i")
     parts.append(("key i: why", session.wait_for("asked, in this order")))
     session.tmux("send-keys", "Escape")

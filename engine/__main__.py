@@ -11,7 +11,7 @@ from pathlib import Path
 from gputrain.engine.configfile import read_config
 from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.runs import RunDir
-from gputrain.engine.supervisor import Supervisor, going_on
+from gputrain.engine.supervisor import Supervisor
 
 
 def supervise(run: RunDir, *, resume: bool = False) -> int:
@@ -29,9 +29,7 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
-    if resume:
-        config = going_on(run, config)
-    supervisor = Supervisor(run, config)
+    supervisor = Supervisor(run, config, resume=resume)
     supervisor.install_signals()
     try:
         return supervisor.main()

@@ -13,8 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine import progressive
-from gputrain.engine.machine import GpuInfo, Machine
+from gputrain.engine.config import UNCACHED
+from gputrain.engine.machine import GpuInfo, Machine, missed_gpu
 from gputrain.engine.torchfit import machine_fault
+from gputrain.engine.unsuited import unsuited
 
 WORKER_SHARE = 0.75
 """Share of the usable cores that data workers should leave to others at most (seed 003: 12 of 16)."""
@@ -22,6 +24,15 @@ IMAGE_TO_RESIZE = 256 / 224
 """Short side of validation images over the side of the crop, as ImageNet models are judged."""
 _BF16_FROM, _FP16_FROM, _TF32_FROM = (8, 0), (7, 0), (8, 0)
 """Compute capabilities from which tensor cores work in these formats (CUDA C++ Programming Guide, arithmetic)."""
+
+_TRITON_FROM = (7, 0)
+"""The same for the kernels of torch.compile (torch._inductor's check of the device)."""
+
+
+def halves_precision(gpu: GpuInfo) -> bool:
+    """False where tensors of half precision gain nothing, so that a batch takes twice the memory; else, and where the
+    driver does not say, True."""
+    return gpu.capability is None or gpu.capability >= _FP16_FROM
 
 
 class Layer(Struct, frozen=True):
@@ -64,6 +75,13 @@ class Draft:
         if name in self.layers:
             (self.warnings if self.layers[name].own else self.adjustments).append(f"{name}: {why}")
 
+    def weigh(self, what: str, refuse: bool, advice: str) -> None:
+        """Warn of an estimate of memory, or refuse for it, with what mends it."""
+        text = f"{what}: {advice}"
+        (self.refusals if refuse else self.warnings).append(text)
+        if refuse:
+            self.estimated.append(text)
+
     def is_own(self, name: str) -> bool:
         """True when the person asked for the present value."""
         return name in self.layers and self.layers[name].own
@@ -99,6 +117,9 @@ def _device(draft: Draft) -> None:
         draft.warnings.append(f"device: training on the CPU, since there is no GPU to use ({missing})")
     else:
         draft.notes["device"] = draft.machine.cpu_model
+        if (trouble := missed_gpu(draft.machine)) and not (draft.is_own("device") or draft.is_own("profile")):
+            reason = f"since the GPU cannot be used ({trouble}); device=cpu says that it is meant"
+            draft.warnings.append(f"device: training on the CPU, {reason}")
 
 
 def why_no_gpu(machine: Machine) -> str:
@@ -114,6 +135,10 @@ def _precision(draft: Draft) -> None:
     if gpu is None:
         if asked == "fp16":
             draft.change("precision", "bf16", "fp16 needs a GPU: bf16 used")
+        elif asked == "auto" and draft.values["device"] == "cpu":
+            native = draft.machine.cpu_bf16
+            draft.values["precision"] = "bf16" if native else "fp32"
+            draft.notes["precision"] = f"auto: {'bf16' if native else 'fp32, as bf16 is emulated'} on this CPU"
         elif asked == "auto":
             draft.notes["precision"] = "auto: bf16 where the CPU computes in it, else fp32"
         return
@@ -143,6 +168,13 @@ def _tf32(draft: Draft) -> None:
     elif draft.gpu.capability is not None and draft.gpu.capability < _TF32_FROM:
         here = "{}.{}".format(*draft.gpu.capability)
         draft.change("tf32", False, f"tf32 needs compute capability 8.0, this GPU has {here}: off")
+
+
+def _compile(draft: Draft) -> None:
+    gpu = draft.gpu
+    if draft.values["compile"] and gpu is not None and gpu.capability is not None and gpu.capability < _TRITON_FROM:
+        here = "{}.{}".format(*gpu.capability)
+        draft.change("compile", False, f"torch.compile needs compute capability 7.0, this GPU has {here}: off")
 
 
 def _gpu_only(draft: Draft) -> None:
@@ -189,6 +221,16 @@ def _cache_resolution(draft: Draft) -> None:
         draft.change("cache_resolution", least, f"{asked} → {least}: the model sees images of {least} pixels")
 
 
+def _without_effect(draft: Draft) -> None:
+    """Settings that the data set has no use for."""
+    values = draft.values
+    if values["cache"] != "none" and values["dataset"] in UNCACHED:
+        draft.change("cache", "none", f"{values['cache']} has no effect: {UNCACHED[values['dataset']]}")
+    if values["loader"] == "threads" and values["dataset"] == "custom":
+        why = "a data set of your own is read by torch's DataLoader, whose workers are processes"
+        draft.change("loader", "auto", f"threads has no effect: {why}")
+
+
 def _progressive(draft: Draft) -> None:
     start, size = draft.values["progressive_start"], draft.values["image_size"]
     if not start:
@@ -219,14 +261,21 @@ def _data_dir(draft: Draft) -> None:
         draft.refusals.append("data_dir: the folder with the images is missing; name it with --data DIR")
 
 
+def _unsuited(draft: Draft) -> None:
+    draft.refusals.extend(unsuited(draft.values))
+
+
 _RULES: tuple[Callable[[Draft], None], ...] = (
     _device,
     _precision,
     _tf32,
+    _compile,
     _gpu_only,
     _workers,
     _val_resize,
     _cache_resolution,
+    _without_effect,
     _progressive,
     _data_dir,
+    _unsuited,
 )

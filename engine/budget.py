@@ -7,9 +7,10 @@ Sizes are in bytes. The figures of seed 003 (ResNet-50 on an A10G with 16 cores 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gputrain.engine import cacheresolution
 from gputrain.engine.modelcosts import ModelCost, cost_of
@@ -31,11 +32,20 @@ WORKER_PROCESS_BYTES = 292 * MIB
 
 CACHE_SHARE = 0.6
 """Share of the available memory that a cache takes at most, as in `gputrain.engine.training.cache_budget`."""
+SHM_SHARE = 0.9
+"""Share of the free room in ``/dev/shm``, where a cache in memory lies, that it takes at most, as there."""
+UNCACHED = frozenset({"custom", "cifar10"})
+"""Data sets that no cache is made for: one's own, and one that is in memory anyway."""
+LEAST_CACHED = 0.01
+"""Share of the images below which there is no cache, as there."""
 
 CUDA_CONTEXT_BYTES = 512 * MIB
 """Allowance for the CUDA context and loaded kernels."""
 WORKSPACE_BYTES = 512 * MIB
 """Allowance for cuDNN's workspaces."""
+CLIP_STREAM_PARAMETERS = 1_350_000
+"""What remembers the frames of a stream of clips (counted: a ConvLSTM of 1.18 million, and what feeds it). Its
+activations are half a per cent of the encoder's."""
 BACKWARD_SHARE = 0.1
 """Allowance for gradients of activations that live during the backward pass, as a share of the activations.
 With it ResNet-50 at a batch of 256 comes to 14 GB, between seed 003's 13 and 16."""
@@ -60,11 +70,26 @@ class DataFacts(Struct, frozen=True):
     """Bytes of all image files together."""
 
 
+class CacheRoom(Struct, frozen=True):
+    """What a cache in memory would take, and may take."""
+
+    needed: int
+    """Bytes for all images."""
+    allowed: int
+    bound: Literal["RAM", "shm", "cache_gib"]
+    """What allows no more."""
+
+    @property
+    def share(self) -> float:
+        """Share of the images that are kept."""
+        return min(1.0, self.allowed / self.needed)
+
+
 class RamBudget(Struct, frozen=True):
     """Host memory of one run."""
 
     batch_bytes: int
-    """One batch as it is buffered here: uint8."""
+    """One batch as it is buffered here: uint8; of a data set of one's own as float32, which it may be."""
     batch_bytes_float32: int
     """The same batch as float32, as most training scripts buffer it."""
     batches: int
@@ -76,6 +101,8 @@ class RamBudget(Struct, frozen=True):
     total: int
     limit: int
     """What the run may use: the host's memory or its cgroup's limit."""
+    cache: CacheRoom | None = None
+    """None without a cache in memory, or when its size cannot be known."""
 
 
 class VramBudget(Struct, frozen=True):
@@ -100,6 +127,16 @@ def images_per_sample(values: Mapping[str, Any]) -> int:
     return 2 * int(values["clip_frames"]) if values["dataset"] == "clips" else 1
 
 
+def value_bytes(values: Mapping[str, Any]) -> int:
+    """Bytes of a value of a buffered image: ours are uint8; those of a data set of one's own are taken for float32."""
+    return 4 if values["dataset"] == "custom" else 1
+
+
+def kind_of(values: Mapping[str, Any]) -> str:
+    """`value_bytes` in words."""
+    return "float32" if value_bytes(values) == 4 else "uint8"
+
+
 def buffered_batches(values: Mapping[str, Any]) -> int:
     """Batches that wait for the trainer at most; without workers there is the one in use."""
     workers: int = values["num_workers"]
@@ -108,57 +145,79 @@ def buffered_batches(values: Mapping[str, Any]) -> int:
 
 
 def uses_processes(values: Mapping[str, Any]) -> bool:
-    """True when the workers will be processes, whose batches lie in ``/dev/shm``."""
+    """True when the workers will be processes. Their batches lie in a memfd, which ``/dev/shm`` does not bound."""
     workers: int = values["num_workers"]
     kind: str = values["loader"]
     return workers > 0 and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS))
 
 
+def batches_in_shm(values: Mapping[str, Any]) -> bool:
+    """True when batches lie in ``/dev/shm``: those of a data set of one's own come through torch's DataLoader."""
+    return bool(values["dataset"] == "custom" and values["num_workers"])
+
+
 def ram_budget(
-    values: Mapping[str, Any], *, limit: int, in_use: int, cuda: bool, facts: DataFacts | None = None
+    values: Mapping[str, Any],
+    *,
+    limit: int,
+    in_use: int,
+    cuda: bool,
+    facts: DataFacts | None = None,
+    shm_free: int | None = None,
 ) -> RamBudget:
-    """Host memory of a run with the settings `values`. `in_use` is what is taken already, in bytes."""
-    uint8, float32 = batch_bytes(values, 1), batch_bytes(values, 4)
+    """Host memory of a run with the settings `values`, in bytes.
+
+    `in_use` is what is taken already, `shm_free` what can be written to ``/dev/shm`` (None: unbounded).
+    """
+    own, float32 = batch_bytes(values, value_bytes(values)), batch_bytes(values, 4)
     batches = buffered_batches(values)
     parts = [
         Part("in use now", in_use, "the system and other programs"),
         Part("trainer", TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU, "torch and its libraries"),
         Part(
             "batch buffer",
-            uint8 * batches,
-            f"{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(uint8)} (uint8)",
+            own * batches,
+            f"{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(own)} ({kind_of(values)})",
         ),
     ]
     if uses_processes(values):
         workers: int = values["num_workers"]
         parts.append(Part("worker processes", workers * WORKER_PROCESS_BYTES, f"{size(WORKER_PROCESS_BYTES)} each"))
-    if cache := _cache_part(values, facts, max(0, limit - in_use)):
-        parts.append(cache)
+    cache = _cache_room(values, facts, max(0, limit - in_use), shm_free)
+    if cache is not None:
+        note = f"{cache.share:.0%} of the images, form {values['cache_form']}"
+        parts.append(Part("image cache", int(cache.share * cache.needed), note))
     return RamBudget(
-        batch_bytes=uint8,
+        batch_bytes=own,
         batch_bytes_float32=float32,
         batches=batches,
-        buffer=uint8 * batches,
+        buffer=own * batches,
         buffer_float32=int(float32 * batches * FLOAT32_OVERHEAD),
         parts=tuple(parts),
         total=sum(part.bytes for part in parts),
         limit=limit,
+        cache=cache,
     )
 
 
-def _cache_part(values: Mapping[str, Any], facts: DataFacts | None, available: int) -> Part | None:
-    """The image cache in memory; None without one, or when its size cannot be known.
+def cache_room(available: int, shm_free: int | None) -> int:
+    """Bytes that a cache in memory may take of `available` RAM: its files lie in ``/dev/shm`` (None: unbounded)."""
+    allowed = available * CACHE_SHARE
+    return int(allowed if shm_free is None else min(allowed, shm_free * SHM_SHARE))
 
-    Like the cache itself, which keeps a part of the images where all are too many.
-    """
-    needed = _cache_bytes(values, facts) if values["cache"] == "ram" else None
+
+def _cache_room(
+    values: Mapping[str, Any], facts: DataFacts | None, available: int, shm_free: int | None
+) -> CacheRoom | None:
+    """Like the cache itself, which keeps a part of the images where all are too many."""
+    cached = values["cache"] == "ram" and values["dataset"] not in UNCACHED
+    needed = _cache_bytes(values, facts) if cached else None
     if not needed:
         return None
-    allowed = available * CACHE_SHARE
-    if values["cache_gib"]:
-        allowed = min(allowed, values["cache_gib"] * GIB)
-    kept = min(1.0, allowed / needed)
-    return Part("image cache", int(kept * needed), f"{kept:.0%} of the images, form {values['cache_form']}")
+    allowed = cache_room(available, shm_free)
+    if 0 < values["cache_gib"] * GIB < allowed:
+        return CacheRoom(needed, int(values["cache_gib"] * GIB), "cache_gib")
+    return CacheRoom(needed, allowed, "RAM" if allowed == cache_room(available, None) else "shm")
 
 
 def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | None:
@@ -170,15 +229,29 @@ def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | No
     return (facts.train_images * train**2 + facts.val_images * val**2) * 3 * 4 // 3
 
 
-def vram_budget(values: Mapping[str, Any], *, limit: int | None) -> VramBudget:
-    """Memory of one GPU with `limit` bytes, by part, from the table of counted models."""
-    cost = cost_of(values["model"])
+def vram_in_use(used: int) -> tuple[Part, ...]:
+    """The entry of a GPU's memory that is taken already."""
+    return (Part("in use now", used, "other programs and the driver"),) if used else ()
+
+
+def vram_budget(values: Mapping[str, Any], *, limit: int | None, in_use: int = 0) -> VramBudget:
+    """Memory of one GPU with `limit` bytes, by part, from the table of counted models. `in_use`: what is taken."""
+    cost = _cost(values)
     if cost is None:
         source = f"activations of {values['model']} are not tabulated"
-        return VramBudget((Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"),), None, limit, source)
-    parts = (*_model_parts(values, cost), *_batch_parts(values, cost))
-    source = f"{values['model']} as counted in torchvision; context and workspaces are allowances"
+        parts = (*vram_in_use(in_use), Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"))
+        return VramBudget(parts, None, limit, source)
+    parts = (*vram_in_use(in_use), *_model_parts(values, cost), *_batch_parts(values, cost))
+    source = f"{values['model']} as counted; context and workspaces are allowances"
     return VramBudget(parts, sum(part.bytes for part in parts), limit, source)
+
+
+def _cost(values: Mapping[str, Any]) -> ModelCost | None:
+    """The costs of the network: of clips it has an encoder for each stream, and what remembers their frames."""
+    cost = cost_of(values["model"], values["width"])
+    if cost is None or values["dataset"] != "clips":
+        return cost
+    return replace(cost, parameters=2 * (cost.parameters + CLIP_STREAM_PARAMETERS))
 
 
 def _is_half(values: Mapping[str, Any]) -> bool:
@@ -217,11 +290,14 @@ def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
     half = _is_half(values)
     images = values["batch_size"] * images_per_sample(values)
     activations = cost.activations(images, values["image_size"], half)
+    most = ", at most: gradient_checkpointing computes some anew" if values["gradient_checkpointing"] else ""
     parts = [
-        Part("activations", activations, f"{images} images in {values['precision']}"),
+        Part("activations", activations, f"{images} images in {values['precision']}{most}"),
         Part("backward pass", int(activations * BACKWARD_SHARE), f"allowance: {BACKWARD_SHARE:.0%} of the activations"),
         Part(
-            "batches", 2 * batch_bytes(values, 1) + batch_bytes(values, 2 if half else 4), "two as uint8, one as input"
+            "batches",
+            2 * batch_bytes(values, value_bytes(values)) + batch_bytes(values, 2 if half else 4),
+            f"two as {kind_of(values)}, one as input",
         ),
     ]
     if values["compile"]:
@@ -230,12 +306,12 @@ def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
     return parts
 
 
-def largest_batch(values: Mapping[str, Any], limit: int, share: float = 1.0) -> int | None:
-    """The largest batch_size whose budget stays within `share` of `limit` bytes; None if unknown, 0 if none fits."""
-    cost = cost_of(values["model"])
+def largest_batch(values: Mapping[str, Any], limit: int) -> int | None:
+    """The largest batch_size whose budget stays within `limit` bytes; None if unknown, 0 if none fits."""
+    cost = _cost(values)
     if cost is None:
         return None
     fixed = sum(part.bytes for part in _model_parts(values, cost))
     # One image's share of the rest is found from many, where rounding to whole bytes does not matter.
     each = sum(part.bytes for part in _batch_parts({**values, "batch_size": 1000}, cost)) / 1000
-    return max(0, int((limit * share - fixed) / each))
+    return max(0, int((limit - fixed) / each))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gputrain.engine.budget import CACHE_SHARE
+from gputrain.engine.budget import cache_room
 from gputrain.engine.calibration import CachedCost, Calibration
 from gputrain.engine.units import GIB
 
@@ -28,14 +28,14 @@ class Effect:
     """Read from the disk in an epoch; 0: all stays in memory."""
 
 
-def effect(made: Calibration, values: Mapping[str, Any], ram_available: int) -> Effect:
+def effect(made: Calibration, values: Mapping[str, Any], ram_available: int, shm_free: int | None = None) -> Effect:
     """The effect of the cache that `values` ask for. Data that aren't image files have none, and no costs of any."""
     plain, cached = cost_of(made, "none"), cost_of(made, values["cache_form"])
     if values["cache"] == "none" or plain is None or cached is None:
         return Effect(1.0, _beyond(made.file_bytes, ram_available))
     needed = round(cached.bytes_per_image * made.train_images)
     in_memory = values["cache"] == "ram"
-    allowed = ram_available * CACHE_SHARE if in_memory else float(needed)
+    allowed = float(cache_room(ram_available, shm_free) if in_memory else needed)
     if values["cache_gib"]:
         allowed = min(allowed, values["cache_gib"] * GIB)
     share = min(1.0, allowed / needed) if needed else 1.0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputrain.engine import cacheeffect
-from gputrain.engine.budget import CACHE_SHARE
+from gputrain.engine.budget import cache_room
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.forecast import forecast
 from gputrain.engine.foretold import LIMITERS
@@ -19,24 +19,24 @@ _CANDIDATES = (("ram", "raw"), ("disk", "raw"), ("ram", "jpeg"), ("disk", "jpeg"
 _ALIKE = 0.95
 
 
-def offer(made: Calibration, values: Mapping[str, Any], ram_available: int) -> str:
+def offer(made: Calibration, values: Mapping[str, Any], ram_available: int, shm_free: int | None = None) -> str:
     """The cache that makes the run of `values` fastest, with the rate to expect; empty if none gains a tenth.
 
     Only for runs without a cache, of more than one epoch. A cache in memory is offered where all images fit.
     """
     if values["cache"] != "none" or values["epochs"] < 2 or not made.cached:
         return ""
-    now = forecast(made, values, memory=None, ram_available=ram_available)
+    now = forecast(made, values, memory=None, ram_available=ram_available, shm_free=shm_free)
     found: list[tuple[float, str]] = []
     for place, form in _CANDIDATES:
         cost = cacheeffect.cost_of(made, form)
         if cost is None:
             continue
         room = cost.bytes_per_image * (made.train_images + made.val_images)
-        if place == "ram" and room > CACHE_SHARE * ram_available:
+        if place == "ram" and room > cache_room(ram_available, shm_free):
             continue
         asked = {**values, "cache": place, "cache_form": form, "cache_gib": 0.0}
-        then = forecast(made, asked, memory=None, ram_available=ram_available)
+        then = forecast(made, asked, memory=None, ram_available=ram_available, shm_free=shm_free)
         text = (
             f"cache={place} cache_form={form}: {then.low:.0f} to {then.high:.0f} img/s from the second epoch on, "
             f"limited by {LIMITERS[then.limiter]}; takes {size(room)}"

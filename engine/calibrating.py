@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from gputrain.engine import durations
 from gputrain.engine.calibration import Calibration, signature
 from gputrain.engine.calibrationstore import machine_key
 from gputrain.engine.check.storage import measure_storage
@@ -43,11 +45,23 @@ def calibrate(
     `tell` hears what is being done, `started` how to end it.
     Raises BadInput where the data or the settings cannot be used, RuntimeError where measuring fails.
     """
-    disk_rate = None
+    began, disk_rate = time.monotonic(), None
     if config.data.data_dir:
         tell("reading files")
         disk_rate = measure_storage(Path(config.data.data_dir)).read_rate
     settings = signature(flatten(config))
     uncached = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, cache="none"))
     order = Order(uncached, seconds, machine_key(machine), machine.usable_cores, settings, disk_rate)
-    return ask("gputrain.engine.training.calibrate", order, Calibration, tell, started)
+    made = ask("gputrain.engine.training.calibrate", order, Calibration, tell, started)
+    durations.remember(_key(config, seconds), time.monotonic() - began)
+    return made
+
+
+def probable_seconds(config: RunConfig, seconds: float = SECONDS) -> float | None:
+    """How long `calibrate` took for this recipe the last time, all in all; None if it was never done here."""
+    before = durations.recall(_key(config, seconds))
+    return before.seconds if before is not None else None
+
+
+def _key(config: RunConfig, seconds: float) -> str:
+    return f"calibrate {config.recipe} {config.data.data_dir} {seconds:g}"

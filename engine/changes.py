@@ -15,8 +15,8 @@ FIXED = frozenset((
 """With another value of these the order of samples, the shape of the weights or the count of the updates would be
 another: the run would not be a continuation."""
 ROUNDING = frozenset((
-    "device", "precision", "tf32", "cudnn_benchmark", "channels_last", "compile", "compile_mode", "compile_scope",
-    "fused_optimizer", "gradient_checkpointing",
+    "device", "precision", "val_precision", "tf32", "cudnn_benchmark", "channels_last", "compile", "compile_mode",
+    "compile_scope", "fused_optimizer", "gradient_checkpointing",
 ))  # fmt: skip
 """The training stays the same but for the rounding of its arithmetic."""
 FREE = frozenset((
@@ -24,6 +24,7 @@ FREE = frozenset((
     "persistent_workers", "pin_memory", "non_blocking", "max_bad_images", "cache_gib", "val_batch_size", "set_to_none",
     "oom_fallback", "nonfinite_loss", "checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints",
     "auto_resume", "sample_seconds", "resources_csv", "loggers", "weights", "code_dir", "autotune",
+    "hang_seconds",
 ))  # fmt: skip
 """The training stays the same bit for bit. (Data that moved are checked by their classes and their number.)"""
 

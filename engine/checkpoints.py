@@ -1,7 +1,8 @@
 """Which checkpoints a folder has: its index, without torch, for everybody who only wants to know.
 
 ``index.json`` lists the complete ones with their SHA-256. A file that is not in it, or does not match its sum, does
-not count. `gputrain.engine.training.checkpoint` writes and loads them.
+not count. ``best.pt`` is another name of the one that is marked as the best. `gputrain.engine.training.checkpoint`
+writes and loads them.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ class Entry(msgspec.Struct, frozen=True):
     epoch: int
     sha256: str
     bytes: int
+    best: bool = False
+    """No validation was better than the one that it was saved after."""
 
 
 def read_index(folder: Path) -> list[Entry]:
-    """The complete checkpoints of a folder: the best, then the others from old to new."""
+    """The complete checkpoints of a folder, in the order in which they were written."""
     try:
         entries = msgspec.json.decode((folder / INDEX).read_bytes(), type=list[Entry])
     except (OSError, msgspec.DecodeError, UnicodeError):
@@ -64,8 +67,8 @@ def sha256(path: Path) -> str:
 
 
 def newest_first(entries: list[Entry]) -> list[Entry]:
-    """From the last step to the first; of the same step, ``best.pt`` comes first."""
-    return sorted(entries, key=lambda entry: (entry.step, entry.file == BEST), reverse=True)
+    """From the last step to the first; of the same step, what was written last comes first."""
+    return sorted(entries, key=lambda entry: entry.step)[::-1]
 
 
 def find(folder: Path, wanted: str) -> Entry:
@@ -78,9 +81,9 @@ def find(folder: Path, wanted: str) -> Entry:
         raise BadInput(f"{folder} has no complete checkpoint")
     if wanted == "last":
         return newest_first(entries)[0]
-    for entry in entries:
-        if (entry.file == BEST) if wanted == "best" else (str(entry.step) == wanted):
+    for entry in newest_first(entries):
+        if entry.best if wanted == "best" else str(entry.step) == wanted:
             return entry
     steps = ", ".join(str(step) for step in sorted({entry.step for entry in entries}))
-    best = "; none is marked as the best" if all(entry.file != BEST for entry in entries) else ""
+    best = "; none is marked as the best" if not any(entry.best for entry in entries) else ""
     raise BadInput(f"no checkpoint '{plain(wanted, 40)}' in {folder}: it has those of step {steps}{best}")

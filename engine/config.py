@@ -15,6 +15,13 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
+UNCACHED = {
+    "cifar10": "the images are in memory already",
+    "custom": "nothing of a data set of your own is cached; keep prepared samples in the data set",
+}
+"""Values of `dataset` for which `cache` has no effect, and why."""
+
+
 class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -180,6 +187,9 @@ class SpeedConfig(_Part, frozen=True):
     precision: Annotated[
         Precision, Meta(description="arithmetic of the forward and backward pass; auto: the best the device is fast at")
     ] = "auto"
+    val_precision: Annotated[
+        Literal["same", "fp32"], Meta(description="arithmetic of validation: that of training, or full precision")
+    ] = "same"
     channels_last: Annotated[bool, Meta(description="NHWC memory format, faster for convolutions on tensor cores")] = (
         True
     )

@@ -57,7 +57,12 @@ def describe(said: RunEnded | None, exit_code: int | None, *, stop_now: bool, oo
                 step=step,
             )
         return RunEnded(
-            outcome=Outcome.KILLED, reason=_killed(number, oom_killed), signal=number, exit_code=exit_code, step=step
+            outcome=Outcome.KILLED,
+            reason=_killed(number, oom_killed),
+            signal=number,
+            exit_code=exit_code,
+            step=step,
+            died_of="ram" if number == signal.SIGKILL and oom_killed else "",
         )
     if said is not None:
         return said

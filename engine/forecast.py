@@ -24,13 +24,20 @@ _VRAM_SHARE = 0.92
 """Share of a GPU's memory that a batch may take: what the context and fragmentation need is outside."""
 
 
-def forecast(made: Calibration, values: Mapping[str, Any], *, memory: int | None, ram_available: int) -> Forecast:
+def forecast(
+    made: Calibration,
+    values: Mapping[str, Any],
+    *,
+    memory: int | None,
+    ram_available: int,
+    shm_free: int | None = None,
+) -> Forecast:
     """The forecast for the settings `values`, which `made` holds for.
 
     `memory`: bytes of the device that trains (the GPU's, or what the process may use); `ram_available`: bytes of host
-    memory that can be had.
+    memory that can be had; `shm_free`: bytes that can be written to ``/dev/shm`` (None: unbounded).
     """
-    rate, limiter, rates = _rate(made, values, cacheeffect.effect(made, values, ram_available))
+    rate, limiter, rates = _rate(made, values, cacheeffect.effect(made, values, ram_available, shm_free))
     spread = min(_MOST_SPREAD, max(_LEAST_SPREAD, made.spread / made.together))
     low, high = rate * (1 - spread), rate * (1 + spread)
     first = rate
@@ -43,7 +50,7 @@ def forecast(made: Calibration, values: Mapping[str, Any], *, memory: int | None
         high=high,
         limiter=limiter,
         supply=rates.get("workers", made.supply),
-        step=_step_rate(made, values["batch_size"]),
+        step=max(rate, _step_rate(made, values["batch_size"])),
         disk=rates.get("disk"),
         epoch_seconds=epoch,
         total_seconds=total,
@@ -63,7 +70,9 @@ def _rate(made: Calibration, values: Mapping[str, Any], effect: Effect) -> tuple
     if made.disk_rate and effect.disk_bytes:
         reached["disk"] = rates["disk"] = made.disk_rate / (effect.disk_bytes / made.train_images)
     limiter = min(reached, key=lambda name: reached[name])
-    return reached[limiter], limiter, rates
+    rate = reached[limiter]
+    # Nothing is faster together than alone: a part that was measured as slower had the machine for itself less.
+    return rate, limiter, {name: max(alone, rate) for name, alone in rates.items()}
 
 
 def _times(made: Calibration, values: Mapping[str, Any], rate: float, first: float) -> tuple[float, float]:

@@ -13,13 +13,15 @@ from msgspec import Struct
 
 from gputrain.engine.logout import ends_runs
 from gputrain.engine.monitor.cgroup import CGroup, Version, find_cgroup
-from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable, visible
+from gputrain.engine.monitor.nvml import NO_DRIVER, Device, Nvml, NvmlError, Unreadable, visible
 from gputrain.engine.text import plain
 from gputrain.engine.torchbuild import TorchBuild, read_torch_build
 
 SHM = Path("/dev") / "shm"
 NVML_SECONDS = 15.0
 """How long NVML may take to tell what GPUs there are: without persistence mode it wakes them one by one."""
+
+_HIDING = "CUDA_VISIBLE_DEVICES"
 
 
 class GpuInfo(Struct, frozen=True, kw_only=True):
@@ -31,6 +33,8 @@ class GpuInfo(Struct, frozen=True, kw_only=True):
     name: str
     memory: int | None
     """Bytes of its memory; None where the driver doesn't say (memory shared with the CPU)."""
+    memory_used: int = 0
+    """What of it was taken when it was looked at, by programs and the driver."""
     capability: tuple[int, int] | None
     """CUDA compute capability, (8, 6)."""
     mig: bool = False
@@ -45,6 +49,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """min(affinity, cpuset, cgroup quota); may be a fraction."""
     host_cores: int
     cpu_model: str
+    cpu_bf16: bool = False
+    """It multiplies bfloat16 natively."""
     memory_total: int
     """Memory of the host."""
     memory_limit: int
@@ -53,6 +59,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """What can be had of it now without swapping."""
     shm_total: int
     """Size of ``/dev/shm``; 0 where there is none."""
+    shm_used: int = 0
+    """What is used of it."""
     gpus: tuple[GpuInfo, ...]
     """In CUDA's order: the first is ``cuda:0``."""
     gpu_error: str
@@ -71,6 +79,11 @@ class Machine(Struct, frozen=True, kw_only=True):
     torch: TorchBuild | None = None
     """The installed torch; None where there is none, or nobody looked."""
 
+    @property
+    def shm_free(self) -> int:
+        """What can be written to ``/dev/shm``; caches in memory lie there."""
+        return max(0, self.shm_total - self.shm_used)
+
 
 class _Gpus(Struct, frozen=True):
     gpus: tuple[GpuInfo, ...] = ()
@@ -85,15 +98,18 @@ def inspect_machine() -> Machine:
     total, available = host_memory()
     limited = cgroup.memory_now()
     gpus = _ask_for_gpus(NVML_SECONDS)
+    shm_total, shm_used = shm()
     return Machine(
         hostname=plain(socket.gethostname(), 80),
         usable_cores=usable_cores(cgroup),
         host_cores=os.cpu_count() or 1,
         cpu_model=_cpu_model(),
+        cpu_bf16=cpu_has_bf16(),
         memory_total=total,
         memory_limit=min(total, limited.limit) if limited else total,
         memory_available=min(available, limited.available) if limited else available,
-        shm_total=shm()[0],
+        shm_total=shm_total,
+        shm_used=shm_used,
         gpus=gpus.gpus,
         gpu_error=gpus.error,
         driver=gpus.driver,
@@ -104,6 +120,16 @@ def inspect_machine() -> Machine:
         logout=ends_runs(Path("/"), os.getuid()),
         torch=read_torch_build(),
     )
+
+
+def missed_gpu(machine: Machine) -> str:
+    """Why a GPU that is to be expected here cannot be used; empty if one can, or nothing speaks of one."""
+    return "" if machine.gpus or machine.gpu_error == NO_DRIVER else machine.gpu_error
+
+
+def hides_gpus(machine: Machine) -> bool:
+    """Whether the person's own environment is the reason for `missed_gpu`."""
+    return not machine.gpus and machine.gpu_error.startswith(_HIDING)
 
 
 def usable_cores(cgroup: CGroup) -> float:
@@ -148,26 +174,23 @@ def _gpus() -> _Gpus:
     try:
         driver, cuda = nvml.driver()
         found = nvml.devices()
+        devices = [one for one in found if isinstance(one, Device)]
+        shown = visible(devices, os.environ.get(_HIDING))
+        gpus = tuple(_info(device, nvml.memory_used(device) or 0) for device in shown)
     except NvmlError as error:
         return _Gpus(error=str(error))
     finally:
         nvml.close()
-    devices = [one for one in found if isinstance(one, Device)]
-    shown = visible(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    return _Gpus(
-        gpus=tuple(_info(device) for device in shown),
-        error=_problem(found, devices, shown),
-        driver=driver,
-        cuda=cuda,
-    )
+    return _Gpus(gpus=gpus, error=_problem(found, devices, shown), driver=driver, cuda=cuda)
 
 
-def _info(device: Device) -> GpuInfo:
+def _info(device: Device, used: int) -> GpuInfo:
     return GpuInfo(
         index=device.index,
         uuid=device.uuid,
         name=device.name,
         memory=device.memory,
+        memory_used=used,
         capability=device.capability,
         mig=device.gpu_instance is not None,
     )
@@ -181,22 +204,32 @@ def _problem(found: list[Device | Unreadable], devices: list[Device], shown: lis
         return "the NVIDIA driver finds no GPU"
     if all(device.mig_mode and not device.instances for device in devices):
         return "MIG is on, but no instance has been made"
-    hidden = plain(os.environ.get("CUDA_VISIBLE_DEVICES", ""), 60)
-    return f"CUDA_VISIBLE_DEVICES={hidden!r} hides all {len(devices)} GPUs"
+    hidden = plain(os.environ.get(_HIDING, ""), 60)
+    return f"{_HIDING}={hidden!r} hides {f'all {len(devices)} GPUs' if len(devices) > 1 else 'the GPU'}"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 natively; elsewhere bf16 is emulated and slower than fp32."""
+    found = _first_core()
+    flags = (found.get("flags") or found.get("Features") or "").split()
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _cpu_model() -> str:
+    found = _first_core()
+    named = next((found[name] for name in ("model name", "Model", "cpu model") if name in found), platform.machine())
+    return plain(" ".join(named.split()), 80)
+
+
+def _first_core() -> dict[str, str]:
+    """What the kernel tells of the first core; reading all of them asks each core for its frequency."""
     try:
         with Path("/proc/cpuinfo").open() as file:
-            # The first core's entry: reading all of them asks each core for its frequency.
-            head = file.read(4096)
+            head = file.read(8192)
     except OSError:
-        head = ""
-    for line in head.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("model name", "Model", "cpu model"):
-            return plain(" ".join(value.split()), 80)
-    return platform.machine()
+        return {}
+    pairs = (line.partition(":") for line in head.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _container() -> str:

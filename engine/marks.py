@@ -29,8 +29,16 @@ class Marks(msgspec.Struct, frozen=True):
 def read_marks(run: RunDir) -> Marks:
     """The marks of `run`; empty ones where there are none, or they cannot be read."""
     try:
-        found = msgspec.json.decode((run.directory / "marks.json").read_bytes(), type=Marks)
-    except (OSError, msgspec.DecodeError, UnicodeError):
+        return decode_marks((run.directory / "marks.json").read_bytes())
+    except OSError:
+        return Marks()
+
+
+def decode_marks(written: bytes) -> Marks:
+    """The marks in a ``marks.json``; empty ones where they cannot be read."""
+    try:
+        found = msgspec.json.decode(written, type=Marks)
+    except (msgspec.DecodeError, UnicodeError):
         return Marks()
     return Marks(plain(found.name, LONGEST_NAME), tuple(plain(t, 40) for t in found.tags), plain(found.note, 1000))
 

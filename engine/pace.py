@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine.budget import FLOAT32_OVERHEAD, DataFacts, batch_bytes, buffered_batches
+from gputrain.engine.budget import FLOAT32_OVERHEAD, DataFacts, batch_bytes, buffered_batches, value_bytes
 
 
 class Rate(Struct, frozen=True):
@@ -78,11 +78,11 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
 
 def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
     """What the same settings per GPU add up to on several GPUs."""
-    uint8 = batch_bytes(values, 1) * buffered_batches(values)
+    own = batch_bytes(values, value_bytes(values)) * buffered_batches(values)
     float32 = batch_bytes(values, 4) * buffered_batches(values) * FLOAT32_OVERHEAD
     rows = []
     for gpus in counts:
         sums = updates(values, gpus)
         workers = values["num_workers"] * gpus
-        rows.append(ScaleRow(gpus, sums.total_batch, workers, uint8 * gpus, int(float32 * gpus), sums.scaled_lr))
+        rows.append(ScaleRow(gpus, sums.total_batch, workers, own * gpus, int(float32 * gpus), sums.scaled_lr))
     return tuple(rows)

@@ -10,18 +10,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine import adjust, budget, calibration, pace, settings
+from gputrain.engine import adjust, budget, calibration, pace, settings, shmroom
 from gputrain.engine.adjust import Draft, Layer
 from gputrain.engine.budget import DataFacts, Part, RamBudget, VramBudget
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
 from gputrain.engine.forecast import forecast, largest_batch, memory_of
 from gputrain.engine.foretold import Forecast
-from gputrain.engine.machine import Machine
+from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.pace import Eta, Rate, ScaleRow, Updates
 from gputrain.engine.planfacts import facts_of, speed_of
 from gputrain.engine.settings import Setting, shown
-from gputrain.engine.units import size
+from gputrain.engine.units import GIB, size
 
 DEFAULT = "default"
 """Origin of a setting that nobody set."""
@@ -65,9 +66,21 @@ class Plan(Struct, frozen=True):
     facts: tuple[tuple[str, str], ...]
     """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
     scaling: tuple[ScaleRow, ...]
-    """The same settings on 1, 2, 4 and 8 GPUs."""
+    """What the same settings would add up to on 1, 2, 4 and 8 GPUs; a run trains on one."""
     forecast: Forecast | None = None
     """None without a calibration that holds for these settings."""
+
+    def stands(self, *, force: bool) -> tuple[str, ...]:
+        """The refusals that hold: with `force` those that rest on no estimate."""
+        return tuple(text for text in self.refuses if not force or text not in self.forceable)
+
+    def overruled(self, *, force: bool) -> tuple[str, ...]:
+        """The refusals that `force` turns into warnings. Raises BadInput for the others, and without it for all."""
+        stays = self.stands(force=force)
+        if not stays:
+            return self.refuses
+        hint = "" if force or len(self.forceable) < len(self.refuses) else " (--force starts all the same)"
+        raise BadInput("; ".join(stays) + hint)
 
 
 def make_plan(
@@ -125,8 +138,9 @@ def make_plan(
 
 def _forecast(draft: Draft, made: Calibration) -> Forecast:
     available = draft.machine.memory_available
-    memory = draft.gpu.memory if draft.gpu else available
-    return forecast(made, draft.values, memory=memory, ram_available=available)
+    memory = _free_vram(draft.gpu, 1.0) if draft.gpu else available
+    shm_free = draft.machine.shm_free
+    return forecast(made, draft.values, memory=memory, ram_available=available, shm_free=shm_free)
 
 
 def _eta(foretold: Forecast) -> Eta:
@@ -149,52 +163,62 @@ def _ram(draft: Draft, facts: DataFacts | None) -> RamBudget:
 
     def take(values: Mapping[str, Any]) -> RamBudget:
         return budget.ram_budget(
-            values, limit=machine.memory_limit, in_use=in_use, cuda=draft.gpu is not None, facts=facts
+            values,
+            limit=machine.memory_limit,
+            in_use=in_use,
+            cuda=draft.gpu is not None,
+            facts=facts,
+            shm_free=machine.shm_free,
         )
 
     ram = take(draft.values)
     what = f"RAM {size(ram.total)} of {size(ram.limit)}, {size(ram.buffer)} of it the batch buffer"
     _weigh(draft, what, ram.total, ram.limit, lambda values, share: take(values).total <= share * ram.limit)
-    _check_shm(draft, ram)
+    shmroom.check_batches(draft, ram)
+    shmroom.check_cache(draft, ram)
     return ram
-
-
-def _check_shm(draft: Draft, ram: RamBudget) -> None:
-    """Worker processes share their batches in /dev/shm; where it is full they die of a bus error."""
-    shm = draft.machine.shm_total
-    if shm is None or not budget.uses_processes(draft.values) or ram.buffer <= shm:
-        return
-    draft.refusals.append(
-        f"loader: the workers' batches take {size(ram.buffer)} of /dev/shm, which has {size(shm)}; "
-        "loader=threads needs none, docker run --shm-size makes it larger"
-    )
 
 
 def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
     assert draft.gpu is not None
-    vram = budget.vram_budget(draft.values, limit=draft.gpu.memory)
+    in_use = draft.gpu.memory_used
+    vram = budget.vram_budget(draft.values, limit=draft.gpu.memory, in_use=in_use)
     measured = memory_of(made, draft.values["batch_size"]) if made else None
     if made is not None and measured is not None:
         part = Part("measured", measured, f"at batches of {' and '.join(str(s.batch_size) for s in made.steps)}")
-        vram = VramBudget((part,), measured, draft.gpu.memory, "calibrated on this machine")
+        parts = (*budget.vram_in_use(in_use), part)
+        vram = VramBudget(parts, measured + in_use, draft.gpu.memory, "calibrated on this machine")
     if vram.total is None or vram.limit is None:
         return vram
     limit = vram.limit
     if vram.total > COMFORT * limit:
-        what = f"VRAM {size(vram.total)} of {size(limit)}"
-        tabulated = budget.largest_batch(draft.values, limit, COMFORT)
-        fitting = (largest_batch(made, limit, COMFORT) if made else tabulated) or 0
+        taken = f", {size(in_use)} of it in use now" if in_use else ""
+        what = f"VRAM {size(vram.total)} of {size(limit)}{taken}"
+        # In comfort, or where others leave no room for that, at all.
+        fitting = _fitting(draft, made, COMFORT) or _fitting(draft, made, 1.0)
         # What recomputed blocks save depends on the model: the figure is then the most that it can be.
         refuse = vram.total > limit and not draft.values["gradient_checkpointing"]
-        _note(draft, what, refuse, _smaller_batch(draft.values["batch_size"], fitting))
+        draft.weigh(what, refuse, _smaller_batch(draft.values["batch_size"], fitting, in_use))
     return vram
 
 
-def _smaller_batch(batch: int, fitting: int) -> str:
-    """The advice for GPU memory, in multiples of 8 where there are any."""
-    fitting = fitting // 8 * 8 if fitting >= 8 else fitting
+def _fitting(draft: Draft, made: Calibration | None, share: float) -> int:
+    """The largest batch when `share` of the GPU's memory may be used, in multiples of 8 where there are any."""
+    assert draft.gpu is not None
+    free = _free_vram(draft.gpu, share) or 0
+    largest = (largest_batch(made, free, 1.0) if made else budget.largest_batch(draft.values, free)) or 0
+    return largest // 8 * 8 if largest >= 8 else largest
+
+
+def _free_vram(gpu: GpuInfo, share: float) -> int | None:
+    """What a run may have of a GPU's memory when `share` of all may be used; None where it is unknown."""
+    return None if gpu.memory is None else max(0, int(gpu.memory * share) - gpu.memory_used)
+
+
+def _smaller_batch(batch: int, fitting: int, in_use: int) -> str:
+    """The advice for GPU memory."""
     if not fitting:
-        return "a smaller model or image_size"
+        return "a smaller model or image_size" + (", or other programs must give way" if in_use >= GIB else "")
     times = -(-batch // fitting)
     return f"batch_size {batch} → {fitting}; accumulation_steps {times} keeps the update's size"
 
@@ -206,9 +230,9 @@ def _weigh(draft: Draft, what: str, total: int, limit: int, fits: Callable[[Mapp
     for name in ("prefetch_factor", "num_workers", "batch_size"):
         smaller = _smaller(draft.values, name, fits)
         if smaller is not None:
-            _note(draft, what, total > limit, f"{name} {draft.values[name]} → {smaller}")
+            draft.weigh(what, total > limit, f"{name} {draft.values[name]} → {smaller}")
             return
-    _note(draft, what, total > limit, "other programs, or the cache, must give way")
+    draft.weigh(what, total > limit, "other programs, or the cache, must give way")
 
 
 def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, Any], float], bool]) -> int | None:
@@ -220,10 +244,3 @@ def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, 
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits({**values, name: middle}, COMFORT) else (low, middle - 1)
     return low
-
-
-def _note(draft: Draft, what: str, refuse: bool, advice: str) -> None:
-    text = f"{what}: {advice}"
-    (draft.refusals if refuse else draft.warnings).append(text)
-    if refuse:
-        draft.estimated.append(text)

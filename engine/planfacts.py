@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gputrain.engine import cacheoffer, calibration
 from gputrain.engine.adjust import Draft
-from gputrain.engine.budget import RamBudget, VramBudget
+from gputrain.engine.budget import RamBudget, VramBudget, kind_of
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.foretold import LIMITERS, Forecast
 from gputrain.engine.machine import GpuInfo, Machine
@@ -30,13 +30,14 @@ def facts_of(
         ("device", _device(draft.gpu, draft.machine)),
         ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
         ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
-        ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} (uint8)"),
+        ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} ({kind_of(values)})"),
         ("RAM buffer as float32", f"{size(ram.buffer_float32)} in a plain DataLoader"),
         ("RAM", f"{size(ram.total)} of {size(ram.limit)}"),
     ]
     if vram is not None:
         limit = f" of {size(vram.limit)}" if vram.limit else ""
-        facts.append(("VRAM", f"{size(vram.total)}{limit}" if vram.total else f"unknown: {vram.source}"))
+        taken = f", {size(draft.gpu.memory_used)} of it in use now" if draft.gpu and draft.gpu.memory_used else ""
+        facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
     facts.append(("time", _time(eta, updates)))
     return tuple(facts)
 
@@ -44,7 +45,8 @@ def facts_of(
 def _device(gpu: GpuInfo | None, machine: Machine) -> str:
     if gpu is None:
         return f"CPU, {machine.usable_cores:g} usable cores"
-    return f"{gpu.name}, {size(gpu.memory)}" if gpu.memory else gpu.name
+    others = f", one of {len(machine.gpus)} GPUs: a run trains on one" if len(machine.gpus) > 1 else ""
+    return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others
 
 
 def _time(eta: Eta | None, updates: Updates) -> str:
@@ -67,6 +69,7 @@ def speed_of(
     draft: Draft,
 ) -> tuple[tuple[str, str], ...]:
     """What calibrations say of the speed; nothing where there are none."""
+    machine = draft.machine
     if foretold is not None and made is not None:
         parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
         if foretold.disk is not None:
@@ -78,7 +81,7 @@ def speed_of(
             facts.append(("measured", text))
         if foretold.largest_batch is not None:
             facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
-        if offered := cacheoffer.offer(made, draft.values, draft.machine.memory_available):
+        if offered := cacheoffer.offer(made, draft.values, machine.memory_available, machine.shm_free):
             facts.append(("faster with", offered))
         return tuple(facts)
     if not calibrations:

@@ -14,14 +14,18 @@ import msgspec
 from gputrain.engine import checkpoints, launch, settings
 from gputrain.engine.adjust import Layer
 from gputrain.engine.changes import check_changes
+from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
 from gputrain.engine.errors import BadInput
+from gputrain.engine.keeping import KEPT
 from gputrain.engine.launch import PlanRecord, read_plan
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan, make_plan
 from gputrain.engine.runs import RunDir, State
 
 LAST = "last"
+_MEASURED_SHARE = 4.0
+"""Workers for each usable core up to which those that were kept in the run are not cut: what is ever advised."""
 _EXTENDS = ("epochs", "max_steps", "early_stop")
 """What makes a finished run longer."""
 
@@ -31,26 +35,27 @@ def plan_again(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> P
 
     Raises BadInput where its configuration can't be read.
     """
-    config = settings.flatten(read_config(run.config))
-    plan = make_plan([Layer(run.config.name, config), Layer("you", dict(overrides), own=True)], machine)
+    config, origins = settings.flatten(read_config(run.config)), read_plan(run).origins
+    # Workers that have shown their worth may be more than a plan would start with.
+    measured = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
+    layers = [Layer(run.config.name, config), Layer(KEPT, measured, worker_share=_MEASURED_SHARE)]
+    plan = make_plan([*layers, Layer("you", dict(overrides), own=True)], machine)
     now = settings.flatten(plan.config)
-    kept = {n: origin for n, origin in read_plan(run).origins.items() if n in now and now[n] == config[n]}
+    kept = {n: origin for n, origin in origins.items() if n in now and now[n] == config[n]}
     return msgspec.structs.replace(plan, origins={**plan.origins, **kept})
 
 
-def resume(run: RunDir, plan: Plan, wanted: str = LAST) -> tuple[RunDir, list[str]]:
+def resume(run: RunDir, plan: Plan, wanted: str = LAST, *, force: bool = False) -> tuple[RunDir, list[str]]:
     """Go on with `run` under `plan` (`plan_again`), from the checkpoint `wanted` (``last``, ``best`` or a step).
 
     Returns the run that goes on, which is a new one unless `wanted` is the last step, and what the changed settings do
-    to it. Raises BadInput, RuntimeError if the supervisor does not come up.
+    to it. `force` overrules estimates of memory. Raises BadInput, RuntimeError if the supervisor does not come up.
     """
     before = read_config(run.config)
     told = check_changes(settings.flatten(before), settings.flatten(plan.config))
     entry = _find(run, settings.changed(before, plan.config), wanted)
-    if plan.refuses:
-        raise BadInput("; ".join(plan.refuses))
     # What the changes do is told in the record by the trainer, which compares with the checkpoint itself.
-    warnings = (*plan.adjustments, *plan.warnings)
+    warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
     if entry is None:
         told.append("there is no checkpoint yet: the run begins again")
     elif wanted != LAST and entry.step != checkpoints.find(run.checkpoints, LAST).step:
@@ -61,11 +66,20 @@ def resume(run: RunDir, plan: Plan, wanted: str = LAST) -> tuple[RunDir, list[st
     return run, told
 
 
-def begin(plan: Plan) -> RunDir:
-    """Start a new run under `plan`. Raises BadInput, RuntimeError if the supervisor does not come up."""
-    if plan.refuses:
-        raise BadInput("; ".join(plan.refuses))
-    return launch.launch(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast)
+def going_on(run: RunDir, config: RunConfig) -> RunConfig:
+    """`config` from the run's own newest checkpoint on; where it has none yet, as it began."""
+    if not checkpoints.read_index(run.checkpoints):
+        return config
+    return settings.replace(config, resume_from=str(run.directory))
+
+
+def begin(plan: Plan, *, force: bool = False) -> RunDir:
+    """Start a new run under `plan`; `force` overrules estimates of memory.
+
+    Raises BadInput, RuntimeError if the supervisor does not come up.
+    """
+    warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
+    return launch.launch(plan.config, plan.origins, warnings, plan.forecast)
 
 
 def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoints.Entry | None:

@@ -6,7 +6,7 @@ A run directory is private (0700) and holds::
     plan.json      where each setting came from, and the plan's warnings
     events.jsonl   the record: one event a line, written by the supervisor alone
     status.json    the newest `Status`, for lists
-    lock           held by the supervisor for as long as it lives
+    lock           held by the supervisor for as long as it lives; trainer.lock: the same of the trainer
     checkpoints/   weights and training state
     bad_images.csv which images could not be read, and why; only where there were some
     trainer.log    what the trainer printed; supervisor.log: the same of the supervisor
@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import fcntl
 import os
 import re
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,9 +26,17 @@ import msgspec
 
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.files import state_home, write_atomic
+from gputrain.engine.runlock import is_taken, take
 from gputrain.engine.text import plain
 
-_OWN_SECONDS = 0.5
+FILES = frozenset((
+    "config.yaml", "plan.json", "events.jsonl", "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
+    "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
+    "tensorboard", "tensorboard.log", "wandb", "wandb.log",
+))  # fmt: skip
+"""All that a run may write into its directory."""
+CREATED = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9._-]+")
+"""Names that `create` gives."""
 
 
 class State(enum.StrEnum):
@@ -89,8 +95,10 @@ class RunDir:
 
     @property
     def id(self) -> str:
-        """The run's name in lists and on the command line."""
-        return self.directory.name
+        """The run's name in lists and on the command line, harmless to show: whoever may write to a folder of runs
+        may call one anything. What tells runs apart is `directory`.
+        """
+        return plain(self.directory.name, 255)
 
     @property
     def config(self) -> Path:
@@ -111,6 +119,11 @@ class RunDir:
     def lock(self) -> Path:
         """Held by the supervisor while it lives."""
         return self.directory / "lock"
+
+    @property
+    def trainer_lock(self) -> Path:
+        """Held by the trainer while it lives."""
+        return self.directory / "trainer.lock"
 
     @property
     def key(self) -> Path:
@@ -159,34 +172,11 @@ class RunDir:
 
     def is_live(self) -> bool:
         """Whether a supervisor owns the run now, on whatever host shares the directory."""
-        try:
-            handle = os.open(self.lock, os.O_RDWR)
-        except OSError:
-            return False
-        try:
-            # Shared: two who look at once do not take each other for an owner.
-            fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(handle)
-        return False
+        return is_taken(self.lock)
 
     def own(self) -> bool:
         """Become the run's only supervisor, until this process ends; False if it has one. Raises OSError."""
-        handle = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + _OWN_SECONDS
-        while True:
-            try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                # Whoever looks whether the run is live holds the lock for a moment.
-                if time.monotonic() > deadline:
-                    os.close(handle)
-                    return False
-                time.sleep(0.01)
-            else:
-                return True
+        return take(self.lock) is not None
 
 
 def runs_home() -> Path:
@@ -249,7 +239,8 @@ def find(name: str) -> RunDir:
         except (ValueError, RuntimeError, OSError) as error:
             # A NUL, the home of nobody, links that go round.
             raise BadInput(f"{plain(name, 200)}: not a run directory ({plain(str(error), 200)})") from None
-        if not run.events.exists() and not run.config.exists():
+        # A config.yaml is in the folder of many a project; the plan is written beside it before a run starts.
+        if not run.events.exists() and not run.plan.exists():
             raise BadInput(f"{plain(name, 200)}: not a run directory (no events.jsonl in it)")
         return run
     home = runs_home()
@@ -258,7 +249,23 @@ def find(name: str) -> RunDir:
         for run in (RunDir(home / one) for one in ids):
             if name and given_name(run) == name:
                 return run
+        _refuse_remote(name)
     return RunDir(home / choose(name, ids, str(home), "gputrain-tui runs"))
+
+
+def _refuse_remote(name: str) -> None:
+    """Raises BadInput if `name`, which no run here has, reads as that of a run on another machine."""
+    from gputrain.engine.remote.name import parse  # most runs are here
+
+    remote = None
+    # What is no host either is a name that no run has.
+    with contextlib.suppress(BadInput):
+        remote = parse(name)
+    if remote is not None:
+        raise BadInput(
+            f"'{plain(name, 80)}' is a run on another machine: tail, diagnose and stop reach there, and runs "
+            f"{plain(remote.host, 80)}: lists them; for all else log in there: ssh {plain(remote.ssh_host, 80)}"
+        )
 
 
 class _Named(msgspec.Struct):
@@ -267,13 +274,20 @@ class _Named(msgspec.Struct):
 
 def given_name(run: RunDir) -> str:
     """The name that a person gave to `run`, by its marks or its settings; empty if none."""
+    written = []
     for file in ("marks.json", "status.json"):
-        try:
-            if name := msgspec.json.decode((run.directory / file).read_bytes(), type=_Named).name:
+        with contextlib.suppress(OSError):
+            written.append((run.directory / file).read_bytes())
+    return name_in(*written)
+
+
+def name_in(*written: bytes) -> str:
+    """The first name in what ``marks.json`` and ``status.json`` hold; empty if none."""
+    for one in written:
+        # What is not whole says nothing.
+        with contextlib.suppress(msgspec.DecodeError, UnicodeError):
+            if name := msgspec.json.decode(one, type=_Named).name:
                 return name
-        except (OSError, msgspec.DecodeError, UnicodeError):
-            # Not there, or not whole: then it says nothing.
-            continue
     return ""
 
 

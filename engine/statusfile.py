@@ -45,7 +45,7 @@ class StatusFile:
             started=now,
             heartbeat=now,
             pid=os.getpid(),
-            pid_started=_process_started(),
+            pid_started=process_started(os.getpid()),
             boot_id=boot_id(),
             name=config.name,
             recipe=config.recipe,
@@ -124,9 +124,9 @@ def boot_id() -> str:
         return ""
 
 
-def _process_started() -> float:
-    """Start of this process in clock ticks since boot (field 22 of ``/proc/self/stat``); 0 if unknown."""
+def process_started(pid: int) -> float:
+    """Start of a process in clock ticks since boot (field 22 of ``/proc/PID/stat``); 0 if unknown."""
     try:
-        return float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    except OSError:
+        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
         return 0.0

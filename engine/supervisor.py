@@ -10,28 +10,32 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
+from collections.abc import Callable
 
 import msgspec
 
-from gputrain.engine import endings, preemption, settings
+from gputrain.engine import endings, leftover, preemption
 from gputrain.engine.channel import Server
-from gputrain.engine.checkpoints import read_index
 from gputrain.engine.commands import AnyCommand, Stop, decode_command
 from gputrain.engine.config import RunConfig
-from gputrain.engine.diagnosis.advisor import Advisor
+from gputrain.engine.diagnosis.advisor import Advisor, is_news
 from gputrain.engine.diagnosis.autotune import Autotune
 from gputrain.engine.events import (
     AnyEvent,
     CommandTaken,
     HardwareSample,
+    Hint,
     HintsChanged,
     Notice,
+    Outcome,
     Phase,
     PhaseChanged,
     RunEnded,
+    Tuned,
     decode,
 )
 from gputrain.engine.inbox import TICK_SECONDS, Inbox
+from gputrain.engine.keeping import Changes
 from gputrain.engine.loggers import choice
 from gputrain.engine.loggers.watch import Loggers
 from gputrain.engine.machine import inspect_machine
@@ -39,6 +43,7 @@ from gputrain.engine.monitor.gpuhealth import GpuHealth
 from gputrain.engine.opening import opening
 from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.record import RecordWriter
+from gputrain.engine.resuming import going_on
 from gputrain.engine.retries import TRIES, Retries
 from gputrain.engine.runs import RunDir
 from gputrain.engine.sampling import Sampling
@@ -54,19 +59,15 @@ STOP_NOW_SECONDS = 10.0
 """How long a trainer may take to end on "stop now" before it is killed."""
 
 
-def going_on(run: RunDir, config: RunConfig) -> RunConfig:
-    """`config` from the run's own newest checkpoint on; where it has none yet, as it began."""
-    if not read_index(run.checkpoints):
-        return config
-    return settings.replace(config, resume_from=str(run.directory))
-
-
 class Supervisor:
     """State of one run; all methods are called on the main thread unless they say otherwise."""
 
-    def __init__(self, run: RunDir, config: RunConfig) -> None:
+    def __init__(self, run: RunDir, config: RunConfig, *, resume: bool = False) -> None:
+        """`resume`: go on from the run's newest good checkpoint."""
         self._run = run
         self._config = config
+        self._resume = resume
+        self._changes = Changes(run, config)
         self._inbox = Inbox()
         self._record = RecordWriter(run.events)
         self._server = Server(run, self._on_command_thread)
@@ -76,7 +77,7 @@ class Supervisor:
         self._advisor = Advisor()
         self._autotune = Autotune()
         self._phase = Phase.STARTING
-        self._hints: tuple[str, ...] = ()
+        self._hints: tuple[Hint, ...] | None = None
         self._gpu_health = GpuHealth()
         self._trainer: TrainerProcess | None = None
         self._loggers: Loggers | None = None
@@ -102,36 +103,52 @@ class Supervisor:
 
     def main(self) -> int:
         """Run to the end."""
-        oom_before = endings.oom_kills()
         self._status.write()
         for event in opening(self._run, self._config, inspect_machine()):
             self._write(event)
         self._start_loggers()
         self._sampling.start(lambda sample: self._inbox.put(lambda: self._take_sample(sample)))
         try:
-            self._train_once(self._config)
-            ended = self._outcome(oom_before)
+            ended = self._after_leftover() or self._train_once(self._resume)
             while self._config.checkpoint.auto_resume and self._starts_again(ended):
-                oom_before = endings.oom_kills()
-                self._train_once(going_on(self._run, self._config))
-                ended = self._outcome(oom_before)
+                ended = self._train_once(True)
         finally:
             self._sampling.stop()
         self._end(ended)
         return 0
 
-    def _train_once(self, config: RunConfig) -> None:
-        """One life of a trainer, from its start to its end."""
+    def _after_leftover(self) -> RunEnded | None:
+        """See a trainer off that outlived the supervisor before; returns why the run cannot go on."""
+        why = leftover.see_off(self._run, self._warn, self._wait)
+        if self._stop_asked:
+            reason = "stopped on request, before it went on"
+            return RunEnded(outcome=Outcome.STOPPED, reason=reason, step=self._status.step)
+        return RunEnded(outcome=Outcome.FAILED, reason=why, step=self._status.step) if why else None
+
+    def _wait(self, seconds: float, done: Callable[[], bool]) -> None:
+        """Wait until `done`, a stop is asked for, or `seconds` are over."""
+        due = time.monotonic() + seconds
+        self._inbox.do(lambda: self._stop_asked or done() or time.monotonic() >= due, self._tick)
+
+    def _warn(self, text: str) -> None:
+        self._write(Notice(level="warning", text=text, source="supervisor"))
+
+    def _train_once(self, resume: bool) -> RunEnded:
+        """One life of a trainer, from its start to its end; `resume`: from the run's newest checkpoint on."""
+        oom_before = endings.oom_kills()
+        config = going_on(self._run, self._changes.config) if resume else self._config
         self._said, self._exited, self._stop_now_deadline = None, False, float("inf")
         try:
             self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
         except OSError as error:
             self._trainer, self._said = None, endings.not_started(error)
-            return
+            return self._outcome(oom_before)
+        self._watchdog.began(self._trainer.pid, time.monotonic())
         self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
         self._inbox.do(lambda: self._exited, self._tick)
         # It is gone, and no longer watched; another one is watched anew.
         self._watchdog = Watchdog(self._config.monitor.hang_seconds)
+        return self._outcome(oom_before)
 
     def _starts_again(self, ended: RunEnded) -> bool:
         """After a crash: wait, and say whether the trainer is to be started again."""
@@ -140,9 +157,10 @@ class Supervisor:
             return False
         text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
         self._write(Notice(level="error", text=text, source="supervisor"))
+        if (tried := self._changes.given_up()) is not None:
+            self._write(tried)
         self._write(PhaseChanged(phase=Phase.STARTING))
-        due = time.monotonic() + wait
-        self._inbox.do(lambda: self._stop_asked or time.monotonic() >= due, self._tick)
+        self._wait(wait, lambda: False)
         return not self._stop_asked
 
     def _tick(self) -> None:
@@ -156,7 +174,7 @@ class Supervisor:
         for notice in self._loggers.check() if self._loggers is not None else ():
             self._write(notice)
         if told := self._watchdog.check(now):
-            self._write(Notice(level="warning", text=told, source="supervisor"))
+            self._warn(told)
         if now > self._stop_now_deadline and self._trainer is not None:
             self._stop_now_deadline = float("inf")
             self._trainer.kill()
@@ -167,7 +185,7 @@ class Supervisor:
         try:
             self._loggers = Loggers(self._run, choice.chosen(self._config.monitor.loggers))
         except OSError as error:
-            self._write(Notice(level="warning", text=f"no logger can be started: {error}", source="supervisor"))
+            self._warn(f"no logger can be started: {error}")
 
     def _write(self, event: AnyEvent) -> None:
         """Record, broadcast, learn from."""
@@ -181,9 +199,9 @@ class Supervisor:
 
     def _advise(self) -> None:
         hints = self._advisor.hints()
-        shown = tuple(f"{hint.id} {hint.severity} {hint.title}" for hint in hints)
-        if shown != self._hints:
-            self._hints = shown
+        # That nothing stands out is told once it is known.
+        if (hints or self._advisor.has_judged) and is_news(hints, self._hints):
+            self._hints = hints
             self._write(HintsChanged(hints=hints))
         if self._config.monitor.autotune and self._phase is Phase.TRAINING:
             tune = self._autotune.next(hints)
@@ -202,14 +220,18 @@ class Supervisor:
         else:
             if told := self._watchdog.hear(event, time.monotonic()):
                 self._write(Notice(level="info", text=told, source="supervisor"))
+            # What a verdict changes is written down before anybody hears of it.
+            told = self._changes.learn(event) if isinstance(event, Tuned) else ""
             self._write(event)
+            if told:
+                self._write(Notice(level="warning", text=told, source="supervisor"))
 
     def _take_sample(self, sample: HardwareSample) -> None:
         self._write(sample)
         for level, text in self._gpu_health.take(sample):
             self._write(Notice(level=level, text=plain(text, 300), source="monitor"))
         if told := self._sampling.add_to_table(sample):
-            self._write(Notice(level="warning", text=told, source="supervisor"))
+            self._warn(told)
         self._advise()
 
     def _take_command(self, command: AnyCommand) -> None:
@@ -280,6 +302,6 @@ class Supervisor:
             command = decode_command(raw)
         except (msgspec.DecodeError, UnicodeError) as error:
             text = f"a command was not understood: {plain(str(error), 200)}"
-            self._inbox.put(lambda: self._write(Notice(level="warning", text=text, source="supervisor")))
+            self._inbox.put(lambda: self._warn(text))
             return
         self._inbox.put(lambda: self._take_command(command))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing
-import multiprocessing.connection
 import os
 import queue
 import threading
@@ -74,7 +73,9 @@ class TrainerProcess:
         """Call `on_exit` (on a thread) once the trainer has ended and what it left behind is gone."""
 
         def wait() -> None:
-            multiprocessing.connection.wait([self._process.sentinel])
+            # The process itself: its data workers have inherited what keeps the pipe of its sentinel open.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid or 0, os.WEXITED | os.WNOWAIT)
             self._process.join()
             _end_orphans()
             # The queue's other ends are closed now: its reader comes to the end of what was sent.

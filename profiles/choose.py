@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gputrain.engine import calibrationstore, settings
-from gputrain.engine.adjust import Layer, pick_gpu, worker_limit
+from gputrain.engine import calibrationstore, preflight, settings
+from gputrain.engine.adjust import Layer, halves_precision, pick_gpu, worker_limit
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.errors import BadInput
 from gputrain.engine.imagefiles import count_images
@@ -22,6 +22,7 @@ from gputrain.engine.units import GIB
 from gputrain.profiles import catalog
 from gputrain.profiles.schema import HardwareProfile, Preset, Recipe, derived_batch
 
+_FP32 = ", as fp32 takes twice the memory (compute capability below 7.0)"
 _PATHS = ("data_dir", "resume_from", "code_dir")
 
 
@@ -52,7 +53,7 @@ def choose(
         own.setdefault("dataset", "imagefolder")
     layers = [
         Layer("you", {"recipe": chosen_recipe.name}),
-        Layer("you" if profile else "this machine", {"profile": chosen_profile.name}),
+        Layer("you" if profile else "this machine", {"profile": chosen_profile.name}, own=bool(profile)),
         Layer("you" if preset else f"profile {name}", {"preset": chosen_preset.name}),
         *_file_layers(chosen_recipe, chosen_profile, chosen_preset, machine),
         Layer("you", {settings.find(key).name: value for key, value in own.items()}, own=True),
@@ -60,8 +61,8 @@ def choose(
     if (own.get("custom") or ":" in str(own.get("model"))) and not own.get("code_dir"):
         layers.append(Layer("where you are", {"code_dir": "."}))
     layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
-    wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in y.values.items()}}
-    missing = _missing_data(wanted)
+    wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in _checked(y.values)}}
+    missing = preflight.faults(wanted)
     if facts is None and wanted["dataset"] == "imagefolder" and wanted["data_dir"] and not missing:
         facts = count_images(Path(wanted["data_dir"]), wanted["train_split"], wanted["val_split"])
     known = rate or _reference_rate(chosen_profile, chosen_preset, wanted, machine)
@@ -80,9 +81,14 @@ def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machi
         yield Layer("this machine", {"num_workers": workers}, source, worker_share=share)
     gpu = pick_gpu(machine, profile.match.device)
     if preset.batch_per_gib and gpu and gpu.memory:
-        source = f"{preset.batch_per_gib:g} images per GiB of {gpu.memory / GIB:.0f} GiB"
-        yield Layer("this machine", {"batch_size": derived_batch(preset.batch_per_gib, gpu.memory)}, source)
+        per_gib = preset.batch_per_gib if halves_precision(gpu) else preset.batch_per_gib / 2
+        source = f"{per_gib:g} images per GiB of {gpu.memory / GIB:.0f} GiB" + ("" if halves_precision(gpu) else _FP32)
+        yield Layer("this machine", {"batch_size": derived_batch(per_gib, gpu.memory)}, source)
     yield Layer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
+    if gpu and not halves_precision(gpu) and profile.match.capability is None and "batch_size" in preset.settings:
+        # Its batches are for mixed precision, as nothing says that the card is older.
+        source = f"half of the preset's{_FP32}"
+        yield Layer("this machine", {"batch_size": max(1, preset.settings["batch_size"] // 2)}, source)
     yield Layer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
     if own := preset.recipes.get(recipe.name):
         yield Layer(f"preset {preset.name}", own, f"for {recipe.name} alone", worker_share=share)
@@ -108,16 +114,9 @@ def _from_home(name: str, path: str) -> Path:
         raise BadInput(f"{name}: there is no home directory for '{path}'") from None
 
 
-def _missing_data(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why the data folder cannot be read, as far as a glance tells."""
-    if values["dataset"] in ("demo", "custom") or not values["data_dir"]:
-        return ()
-    folder = Path(values["data_dir"])
-    if not folder.is_dir():
-        return (f"data_dir: {folder} is {'not a folder' if folder.exists() else 'not there'}",)
-    if values["dataset"] == "imagefolder" and not (folder / values["train_split"]).is_dir():
-        return (f"train_split: {folder} has no folder '{values['train_split']}'",)
-    return ()
+def _checked(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        yield name, settings.check(settings.find(name), value)
 
 
 def _reference_rate(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gputrain.engine.events import Prediction, Tuned
+from gputrain.engine.events import Hint, Prediction, Tuned
 from gputrain.engine.text import plain
 from gputrain.tui.format import rate
 
@@ -14,7 +14,10 @@ def promise(prediction: Prediction) -> str:
     """What a change is expected to bring: ``1 090–1 240 img/s, then the device limits``."""
     if prediction.high is None:
         return f"no figure: {plain(prediction.void, 200)}"
-    return f"{rate(prediction.low)}–{rate(prediction.high)} img/s, then {plain(prediction.limiter, 60)} limits"
+    now = f"{rate(prediction.now)} → " if prediction.now is not None else ""
+    counted = " with its stops counted" if prediction.stops else ""
+    limits = f"{plain(prediction.limiter, 60)} limit{'' if prediction.limiter.endswith('s') else 's'}"
+    return f"{now}{rate(prediction.low)}–{rate(prediction.high)} img/s{counted}, then {limits}"
 
 
 def settings_words(values: Mapping[str, Any]) -> str:
@@ -23,10 +26,16 @@ def settings_words(values: Mapping[str, Any]) -> str:
     return plain(" ".join(f"{name}={value}" for name, value in shown.items()), 300)
 
 
-def for_next_run(changes: Mapping[str, Any]) -> str:
-    """What to do with advice that a running training can't take."""
-    scaled = " (lr is scaled with it, from lr_batch_size)" if "batch_size" in changes else ""
-    return f"for the next run, as it changes the training or what is saved: {settings_words(changes)}{scaled}"
+def set_aside(hints: Iterable[Hint]) -> str:
+    """What key `a` does not try, and why: what is wrong, and the settings for the next run where there are any."""
+    return ". ".join(_aside(hint) for hint in hints if hint.severity != "info" or hint.changes)
+
+
+def _aside(hint: Hint) -> str:
+    title = plain(hint.title, 100)
+    if not hint.changes:
+        return f"{title}: no setting mends that"
+    return f"{title}: for the next run, as it changes the training or what is saved: {settings_words(hint.changes)}"
 
 
 def verdict(event: Tuned) -> str:

@@ -14,13 +14,14 @@ from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from gputrain.tui import hangup, opening
+from gputrain.tui.charset import wants_ascii
 from gputrain.tui.leaving import Leaving
 from gputrain.tui.messages import Left
 from gputrain.tui.reader import FRAME_SECONDS, FRUGAL_SECONDS
 from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.source import RunSource
 from gputrain.tui.terminal import only_changes
-from gputrain.tui.theme import NIGHT, TERMINAL, THEMES, wants_ascii
+from gputrain.tui.theme import NIGHT, TERMINAL, THEMES
 
 
 class _AsciiScrollBar(ScrollBarRender):

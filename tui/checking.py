@@ -45,7 +45,8 @@ def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell:
     except BadInput as error:
         plan, last = None, [Line("run", "plan", str(error), "problem")]
     device = plan.config.device if plan else "auto"
-    examined = examine(machine, data=_data_path(plan), device=device, speed=speed, tell=say)
+    cpu_meant = plan is not None and device == "cpu" and "you" in (plan.origins["device"], plan.origins["profile"])
+    examined = examine(machine, data=_data_path(plan), device=device, cpu_meant=cpu_meant, speed=speed, tell=say)
     say(last)
     rows = {row.setting: row.value for row in plan.rows} if plan else {}
     recommended = {name: rows[name] for name in _RECOMMENDED if name in rows}

@@ -47,12 +47,13 @@ def finding_lines(findings: Sequence[report.Line], columns: int) -> list[Line]:
 
 
 def end_lines(checked: Checked, columns: int) -> list[Line]:
-    """Advice and the verdict."""
-    commands = dict.fromkeys(command for found in checked.lines for command in found.commands)
-    rows: list[Line] = [EMPTY]
-    if commands:
-        rows.append(line(("Advice, as commands to look at first; none was run", "title")))
-        rows += [line(f"  {row}") for command in commands for row in wrap(plain(command, 300), columns - 2, 3)]
-        rows.append(EMPTY)
+    """The verdict with its reasons, and advice: what is looked for, and so what comes first."""
     verdict: Span = ("● a run would work here", "good") if checked.works else ("■ a run would not work here", "bad")
-    return [*rows, line(verdict)]
+    rows: list[Line] = [line(verdict)]
+    for found in checked.lines:
+        if found.level == "problem":
+            rows += [line((f"  {row}", "bad")) for row in wrap(plain(found.text, 800), columns - 2, 3)]
+    if commands := report.advice(checked.lines):
+        rows += [EMPTY, line(("Advice, as commands to look at first; none was run", "title"))]
+        rows += [line(f"  {row}") for command in commands for row in wrap(plain(command, 300), columns - 2, 3)]
+    return [*rows, EMPTY]

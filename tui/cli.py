@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from gputrain.engine.errors import EXIT_BAD_INPUT, BadInput
 from gputrain.engine.text import plain
+from gputrain.tui import charset
 from gputrain.tui.plancommands import add_catalog_commands, add_plan_commands
 from gputrain.tui.runcommands import add_run_commands
 from gputrain.tui.viewcommands import add_view_commands
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
+    charset.prepare_output()
     top = parser()
     # argparse takes positional arguments in one place only; settings may stand between options.
     options, rest = top.parse_known_args(arguments)
@@ -59,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest = [argument for argument in rest if argument.startswith("-")]
     if rest:
         top.error(f"unrecognized arguments: {plain(' '.join(rest), 200)}")
+    if getattr(options, "json", False):
+        charset.print_exactly()
     try:
         return _dispatch(options)
     except BadInput as error:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gputrain.engine.errors import BadInput
 from gputrain.engine.files import write_atomic
-from gputrain.tui.history import Curve
+from gputrain.tui import format as words
+from gputrain.tui.history import Curve, pieces
 from gputrain.tui.metrics import METRICS
 from gputrain.tui.snapshot import Snapshot
 
@@ -59,13 +61,13 @@ def picture(now: Snapshot, form: str) -> bytes:
         raise BadInput("pictures need matplotlib: pip install 'gputrain-tui[plot]'; or export to .csv") from None
     groups = _groups(now)
     figure = Figure(figsize=(10, 1 + 2.2 * len(groups)), layout="constrained")
-    for axes, (title, curves) in zip(
-        figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0], groups, strict=True
-    ):
-        for name, curve in curves:
-            _draw(axes, name, curve)
+    places = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
+    for axes, (title, drawings) in zip(places, groups, strict=True):
+        for drawing in drawings:
+            _draw(axes, drawing, now.sparse_until)
         axes.set_ylabel(title)
-        if len(curves) > 1:
+        axes.set_ylim(bottom=drawings[0].low)
+        if len(drawings) > 1 or any(drawing.best is not None for drawing in drawings):
             axes.legend(loc="best", fontsize="small")
     axes.set_xlabel("minutes")
     figure.suptitle(now.started.run_id if now.started else "")
@@ -74,28 +76,59 @@ def picture(now: Snapshot, form: str) -> bytes:
     return data.getvalue()
 
 
-def _draw(axes: Axes, name: str, curve: Curve) -> None:
-    minutes = [(bucket.first + bucket.last) / 120 for bucket in curve.whole]
-    axes.plot(minutes, [bucket.mean for bucket in curve.whole], label=name, linewidth=1.2)
-    axes.fill_between(
-        minutes, [bucket.low for bucket in curve.whole], [bucket.high for bucket in curve.whole], alpha=0.2, linewidth=0
-    )
+class _Drawing(NamedTuple):
+    """A curve as it is drawn."""
+
+    name: str
+    curve: Curve
+    factor: float = 1.0
+    """From the curve's values to those of the axis: shares are drawn in percent."""
+    dots: bool = False
+    """Each of its points was measured by itself and is marked."""
+    best: float | None = None
+    """The value that gets a star."""
+    low: float | None = None
+    """Where the axis begins; None: from the data."""
 
 
-def _groups(now: Snapshot) -> list[tuple[str, list[tuple[str, Curve]]]]:
+def _draw(axes: Axes, drawing: _Drawing, joined_until: float) -> None:
+    minutes: list[float] = []
+    ranges: list[tuple[float, float, float]] = []
+    for piece in pieces(drawing.curve.whole, joined_until):
+        # What is no number interrupts the line, as nothing was measured between two pieces.
+        minutes += [(bucket.first + bucket.last) / 120 for bucket in piece] + [math.nan]
+        ranges += [(bucket.low, bucket.mean, bucket.high) for bucket in piece] + [(math.nan,) * 3]
+    low, mean, high = ([value * drawing.factor for value in values] for values in zip(*ranges, strict=True))
+    marker = "o" if drawing.dots else None
+    (line,) = axes.plot(minutes, mean, label=drawing.name, linewidth=1.2, marker=marker, markersize=3)
+    axes.fill_between(minutes, low, high, alpha=0.2, linewidth=0)
+    if drawing.best is not None:
+        place = next((at for at, (_, value, _) in zip(minutes, ranges, strict=True) if value == drawing.best), None)
+        if place is not None:
+            best = drawing.best * drawing.factor
+            axes.plot([place], [best], "*", color=line.get_color(), markersize=11, label=f"best {best:.4g}")
+
+
+def _groups(now: Snapshot) -> list[tuple[str, list[_Drawing]]]:
     """What is drawn together: losses; utilizations; each other curve alone."""
-    found: dict[str, list[tuple[str, Curve]]] = {}
+    found: dict[str, list[_Drawing]] = {}
     for key, curve in now.curves.items():
         if not curve.whole or key in _LEFT_OUT:
             continue
-        name, title = key, key
-        if key in ("loss", "val_loss"):
-            name, title = ("training" if key == "loss" else "validation"), "loss"
-        elif key in ("gpu", "cpu", "ram"):
-            name, title = key.upper(), "use [%]"
+        if key in ("gpu", "cpu", "ram"):
+            title, drawing = "use [%]", _Drawing(key.upper(), curve, low=0)
+        elif key == "loss":
+            title, drawing = "loss", _Drawing("training", curve)
         elif (metric := METRICS.get(key)) is not None:
             title = f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
-        elif key.startswith("val_"):
-            title = key.removeprefix("val_")
-        found.setdefault(title, []).append((name, curve))
+            drawing = _Drawing(metric.title, curve, 100.0 if metric.show is words.share else 1.0, low=metric.low)
+        else:
+            title, drawing = _validation(now, key.removeprefix("val_"), curve)
+        found.setdefault(title, []).append(drawing)
     return list(found.items())
+
+
+def _validation(now: Snapshot, name: str, curve: Curve) -> tuple[str, _Drawing]:
+    best = now.best.metrics.get(name) if now.best is not None and now.best.metric == name else None
+    factor, unit = (100.0, " [%]") if words.is_share(name) else (1.0, "")
+    return f"{name}{unit}", _Drawing("validation", curve, factor, dots=True, best=best)

@@ -100,6 +100,19 @@ FIGURES = (
         "/proc/loadavg",
         "below the number of cores",
     ),
+    *(
+        Figure(
+            panel,
+            "pressure",
+            f"Share of the last ten seconds in which some task waited for {what}.",
+            f"/proc/pressure/{name} (PSI), or the cgroup's",
+            advice,
+        )
+        for panel, what, name, advice in (
+            ("cpu", "a free core", "cpu", "near 0 %: else there are more busy processes than cores"),
+            ("ram", "memory to be freed", "memory", "0 %: the kernel takes pages back that are still needed"),
+        )
+    ),
     Figure(
         "cpu",
         "throttled",
@@ -130,9 +143,10 @@ FIGURES = (
     Figure(
         "ram",
         "shm",
-        "Memory in /dev/shm, through which worker processes hand over batches; containers often allow 64 MiB.",
+        "Memory in /dev/shm, where cache=ram and the batches of a data set of one's own lie; containers often allow "
+        "64 MiB.",
         "the file system's own count; under a cgroup's limit no more than that, and what the cgroup shares",
-        "room for workers × prefetched batches",
+        "room for those",
     ),
     Figure(
         "ram",

@@ -85,6 +85,11 @@ def figure(value: float | None) -> str:
     return f"{value:.{max(0, digits)}f}"
 
 
+def end(outcome: str, reason: str) -> str:
+    """How a run ended, and why, without saying it twice: ``stopped on request``, ``failed: out of memory``."""
+    return reason if reason.startswith(f"{outcome} ") else f"{outcome}: {reason}"
+
+
 def in_classes(count: int) -> str:
     """`` in 10 classes``; nothing for data without classes."""
     return f" in {whole(count)} classes" if count else ""
@@ -102,6 +107,11 @@ def is_share(name: str) -> bool:
     return "accuracy" in name or name in ("auc", "f1")
 
 
+def higher_is_better(name: str) -> bool:
+    """Whether more of the metric called `name` is better: shares are of what went right, all others are errors."""
+    return is_share(name)
+
+
 def tick(value: float | None) -> str:
     """A tick of an axis: ``0``, ``0.25``, ``1 500``."""
     if value is None:
@@ -109,13 +119,22 @@ def tick(value: float | None) -> str:
     return whole(value) if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def time_tick(seconds: float) -> str:
+    """A tick of an axis of time: ``0``, ``30 s``, ``2 h``, ``1 h 30 min``."""
+    if not seconds:
+        return "0"
+    whole, name, *rest = duration(seconds).split()
+    return " ".join((whole, name, *(rest if rest and rest[0] != "0" else ())))
+
+
 def byte_tick(value: float | None) -> str:
-    """A tick of an axis of bytes per second: ``0``, ``20 MB/s``, ``1.5 GB/s``."""
+    """A tick of an axis of bytes per second: ``0``, ``500 kB/s``, ``20 MB/s``, ``1.5 GB/s``."""
     if value is None:
         return MISSING
     if value == 0:
         return "0"
-    return f"{value / 1e9:.3g} GB/s" if value >= 1e9 else f"{value / 1e6:.3g} MB/s"
+    unit, name = next(((u, n) for u, n in ((1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")) if value >= u), (1, "B/s"))
+    return f"{value / unit:.3g} {name}"
 
 
 def share_tick(value: float | None) -> str:

@@ -8,12 +8,17 @@ one of a thousand, and depends on the points alone, not on when it was looked at
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median_low
 from typing import NamedTuple
 
 CAPACITY = 512
 """Buckets of the whole run: two for each column of dots of the widest usual chart."""
 RECENT = 900
 """Points that are kept as they came; a quarter of an hour at one a second."""
+_GAP_POINTS, _GAP_SECONDS = 8, 10
+"""Where so many of the usual distances between two points are without one, and so much of x, nothing is known."""
 
 
 class Bucket(NamedTuple):
@@ -43,6 +48,20 @@ class Curve(NamedTuple):
         if self.recent and (start >= self.recent[0][0] or len(self.whole) <= 1):
             return tuple(Bucket(x, x, y, y, y, 1) for x, y in self.recent if x >= start)
         return tuple(bucket for bucket in self.whole if bucket.last >= start)
+
+
+def pieces(buckets: Sequence[Bucket], joined_until: float = 0.0) -> list[Sequence[Bucket]]:
+    """`buckets` apart where nothing was measured for long; up to x = `joined_until` the points were only not read."""
+    distances = [after.first - before.last for before, after in pairwise(buckets)]
+    if not distances:
+        return [buckets] if buckets else []
+    longest = max(_GAP_SECONDS, _GAP_POINTS * median_low(distances))
+    found, first = [], 0
+    for number, distance in enumerate(distances, 1):
+        if distance > longest and buckets[number].first > joined_until:
+            found.append(buckets[first:number])
+            first = number
+    return [*found, buckets[first:]]
 
 
 class History:

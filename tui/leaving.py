@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from gputrain.engine.errors import EXIT_FINISHED
+from gputrain.tui import format as words
 from gputrain.tui.exitcodes import exit_code
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.widgets.panel import View
@@ -27,7 +28,7 @@ class Leaving(Struct, frozen=True):
             return f"run {self.run_id} goes on; come back with: gputrain-tui tail {self.run_id}"
         if self.now.outcome is None:
             return f"run {self.run_id}: its supervisor is gone without a word"
-        return f"run {self.run_id} {self.now.outcome.outcome}: {self.now.outcome.reason}"
+        return f"run {self.run_id} {words.end(self.now.outcome.outcome.value, self.now.outcome.reason)}"
 
 
 def leaving(run_id: str, view: View, detached: bool) -> Leaving:

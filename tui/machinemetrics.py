@@ -75,7 +75,7 @@ MACHINE = (
     ),
     Metric(
         key="cpu",
-        title="CPU",
+        title="CPU use",
         unit="%",
         panel="cpu",
         help="Use of the cores that this run may use: its affinity and its cgroup's quota, not the host's count.",
@@ -90,7 +90,7 @@ MACHINE = (
     ),
     Metric(
         key="ram",
-        title="RAM",
+        title="RAM used",
         unit="%",
         panel="ram",
         help="Memory that cannot be given to anybody else: all but what is available, of the host or of the "
@@ -115,6 +115,7 @@ MACHINE = (
         get=readings.disk_read,
         show=words.byte_rate,
         low=0,
+        least=1e6,
     ),
     Metric(
         key="disk_write",
@@ -126,6 +127,7 @@ MACHINE = (
         get=readings.disk_write,
         show=words.byte_rate,
         low=0,
+        least=1e6,
     ),
     Metric(
         key="device_busy",

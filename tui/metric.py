@@ -35,6 +35,8 @@ class Metric(Struct, frozen=True, kw_only=True):
     low: float | None = None
     """The chart's range; None: from the data."""
     high: float | None = None
+    least: float = 0.0
+    """The chart's range is at least so long."""
     good: tuple[float, float] | None = None
     """Range in which it should be."""
     warn_above: float | None = None

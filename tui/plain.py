@@ -26,7 +26,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
-from gputrain.tui.advice import verdict
+from gputrain.tui.advice import promise, verdict
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
 from gputrain.tui.summary import summary, summary_rows
@@ -94,7 +94,8 @@ class PlainLines:
     def _phase(self, event: PhaseChanged) -> Iterator[str]:
         if event.done is None:
             if event.phase not in _QUIET_PHASES:
-                yield event.phase.value + (f": {event.detail}" if event.detail else "")
+                took = f", {words.duration(event.eta_seconds)} the last time" if event.eta_seconds else ""
+                yield event.phase.value + (f": {event.detail}" if event.detail else "") + took
         elif self._due(event) or event.done == event.total:
             of = f" of {words.whole(event.total)}" if event.total else ""
             left = f", {words.duration(event.eta_seconds)} left" if event.eta_seconds else ""
@@ -120,11 +121,12 @@ class PlainLines:
     def _new_hints(self, event: HintsChanged) -> Iterator[str]:
         for hint in event.hints:
             if hint.id not in self._hints:
-                yield f"hint ({hint.severity}): {hint.title}. {hint.evidence} → {hint.action}"
+                expected = f" Expected: {promise(hint.prediction)}." if hint.prediction is not None else ""
+                yield f"hint ({hint.severity}): {hint.title}. → {hint.action}{expected} Seen: {hint.evidence}"
         self._hints = frozenset(hint.id for hint in event.hints)
 
     def _end(self, event: RunEnded) -> Iterator[str]:
-        yield f"{event.outcome.value}: {event.reason}"
+        yield words.end(event.outcome.value, event.reason)
         yield from event.traceback.splitlines()
 
     def summary_lines(self, directory: str) -> list[str]:
@@ -151,4 +153,4 @@ class JsonLines:
     def summary_lines(self, directory: str) -> list[str]:
         """One JSON object of type ``summary``."""
         result = msgspec.to_builtins(summary(self.store.snapshot()))
-        return [msgspec.json.encode({"type": "summary", **result, "directory": directory}).decode()]
+        return [msgspec.json.encode({"type": "summary", **result, "directory": plain(directory)}).decode()]

@@ -18,7 +18,10 @@ def add_plan_commands(commands: Commands) -> None:
 def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="start a run and watch it", description="Start a run and watch it.")
     add_choice(train)
-    train.add_argument("--dry-run", action="store_true", help="show the plan and leave")
+    train.add_argument("--dry-run", action="store_true", help="show the plan and leave (exit code 2 if it is refused)")
+    train.add_argument(
+        "--calibrate", action="store_true", help="first measure the recipe here, as calibrate does (about 40 s)"
+    )
     train.add_argument("--force", action="store_true", help="start although the plan says that memory will not suffice")
     train.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     add_output(train)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gputrain.engine import calibrationstore, settings
+from gputrain.engine import calibrationstore, preflight, settings
 from gputrain.engine.adjust import Layer
 from gputrain.engine.configfile import read_config
 from gputrain.engine.errors import BadInput
@@ -40,4 +40,7 @@ def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
         layout = {"dataset": "imagefolder"} if config["dataset"] == "demo" else {}
         overrides = {"data_dir": data_dir, **layout, **overrides}
     layers = [Layer(Path(options.config).name, config), Layer("you", overrides, own=True)]
-    return make_plan(layers, machine, calibrations=calibrationstore.load(machine, str(config["recipe"])))
+    own = {settings.find(name).name: settings.check(settings.find(name), value) for name, value in overrides.items()}
+    faults = preflight.faults({**config, **own})
+    made = calibrationstore.load(machine, str(config["recipe"]))
+    return make_plan(layers, machine, refusals=faults, calibrations=made)

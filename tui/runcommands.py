@@ -17,7 +17,11 @@ def add_run_commands(commands: Commands) -> None:
     _add_resume(commands)
     _add_stop(commands)
     _add_diagnose(commands)
+    _add_predict(commands)
     _add_log(commands)
+
+
+_FORCE = "start although the plan says that memory will not suffice"
 
 
 def _add_runs(commands: Commands) -> None:
@@ -49,6 +53,7 @@ def _add_clone(commands: Commands) -> None:
     what = "start a new run with another one's settings"
     clone = commands.add_parser("clone", help=what, description=f"{what.capitalize()}, some of them changed.")
     clone.add_argument("run", metavar="RUN", help=RUN)
+    clone.add_argument("--force", action="store_true", help=_FORCE)
     clone.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     add_output(clone)
     clone.add_argument("overrides", nargs="*", metavar="setting=value", help="settings that are to be others")
@@ -67,7 +72,9 @@ def _add_removing(commands: Commands) -> None:
         description="Remove runs that are old or take too much room; never live ones, nor those tagged keep.",
     )
     prune.add_argument("--older", metavar="AGE", help="runs that ended longer ago: 30d, 12h, 2w")
-    prune.add_argument("--total", metavar="SIZE", help="the oldest runs beyond this size of all: 50G, 500M")
+    prune.add_argument(
+        "--total", metavar="SIZE", help="the oldest runs, until the rest fits into 50G, 500M …; never the newest one"
+    )
     prune.add_argument("--keep", type=count, metavar="N", help="leave the newest N alone")
     prune.add_argument("--dry-run", action="store_true", help="show what would go")
     for command in (delete, prune):
@@ -114,6 +121,7 @@ def _add_resume(commands: Commands) -> None:
     resume.add_argument(
         "--from", dest="wanted", default="last", metavar="WHERE", help="last (default), best, or a checkpoint's step"
     )
+    resume.add_argument("--force", action="store_true", help=_FORCE)
     resume.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     add_output(resume)
     resume.add_argument(
@@ -125,7 +133,7 @@ def _add_stop(commands: Commands) -> None:
     stop = commands.add_parser(
         "stop", help="end a run, after a checkpoint", description="End a run after a checkpoint, and wait until it has."
     )
-    stop.add_argument("run", metavar="RUN", help=RUN)
+    stop.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, HOST:RUN, or: last")
     stop.add_argument("--now", action="store_true", help="at once, without a checkpoint")
     stop.add_argument("--no-wait", action="store_true", help="ask, and do not wait until it has ended")
 
@@ -140,6 +148,29 @@ def _add_diagnose(commands: Commands) -> None:
     diagnose.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, HOST:RUN, or: last")
     diagnose.add_argument("--why", action="store_true", help="show what was asked on the way to each cause")
     diagnose.add_argument("--json", action="store_true", help="one JSON object, with the signals")
+
+
+def _add_predict(commands: Commands) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="try what a run has learned on images, and measure how fast",
+        description="Try what a run has learned on its validation images or on others, in batches: predictions as CSV, "
+        "metrics where there are labels, images per second and peak memory.",
+    )
+    predict.add_argument("run", metavar="RUN", help=RUN)
+    predict.add_argument(
+        "--images", metavar="PATH", help="a folder of images (of folders named as the classes: with labels), or one"
+    )
+    predict.add_argument(
+        "--from", dest="wanted", default="best", metavar="WHERE", help="best (default), last, or a checkpoint's step"
+    )
+    predict.add_argument("--output", metavar="FILE", help="write the predictions there, as CSV")
+    predict.add_argument("--limit", type=count, metavar="N", help="at most N samples")
+    predict.add_argument("--compare", action="store_true", help="on the CPU and the GPU, in float32 and in less")
+    predict.add_argument("--json", action="store_true", help="one JSON object")
+    predict.add_argument(
+        "overrides", nargs="*", metavar="setting=value", help="other settings: batch_size=256 device=cpu precision=fp32"
+    )
 
 
 def _add_log(commands: Commands) -> None:

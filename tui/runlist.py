@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gputrain.engine.marks import Marks
 from gputrain.engine.runs import RunInfo, State, Status
 from gputrain.engine.text import plain
-from gputrain.tui.format import duration
+from gputrain.tui.format import duration, higher_is_better
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,20 @@ def wanted(rows: list[Row], words: str = "", state: str = "", tags: Iterable[str
     return [row for row in rows if all(word in row.words for word in words.lower().split())]
 
 
-_Key = Callable[[Status], float | str]
+def _worth(status: Status) -> tuple[bool, str, float]:
+    """For sorting the best first, one metric after another; nothing says which accuracy a loss is worth."""
+    if status.best is None:
+        return True, "", 0.0
+    return False, status.metric, -status.best if higher_is_better(status.metric) else status.best
+
+
+_Key = Callable[[Status], float | str | tuple[bool, str, float]]
 _KEYS: dict[str, _Key] = {
     "state": lambda status: status.state.value,
     "recipe": lambda status: status.recipe,
     "steps": lambda status: -status.step,
     "speed": lambda status: -(status.images_per_second or 0.0),
-    "best": lambda status: -(status.best or 0.0),
+    "best": _worth,
     "took": lambda status: -(_ended(status) - status.started),
 }
 

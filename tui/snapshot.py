@@ -46,7 +46,8 @@ class PhaseState(Struct, frozen=True):
     unit: str = ""
     since: float = 0.0
     """When it began, in run seconds."""
-    eta_seconds: float | None = None
+    ends: float | None = None
+    """When it will probably be over, in run seconds."""
 
 
 class Shares(Struct, frozen=True):
@@ -94,6 +95,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     seq: int = 0
     """Number of the newest event."""
     wall: float = 0.0
+    sparse_until: float = 0.0
+    """Run second up to which a long record was read in part."""
     elapsed: float = 0.0
     """Seconds of the run up to the newest event; time in which no supervisor ran is left out."""
     started: RunStarted | None = None
@@ -113,8 +116,12 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     loader: LoaderStats | None = None
     hardware: HardwareSample | None = None
     hints: tuple[Hint, ...] = ()
+    judged: bool = False
+    """Whether enough was seen for hints: none before that means nothing."""
     tuned: Tuned | None = None
     """The newest change of the running training, and what became of it."""
+    tried: tuple[Tuned, ...] = ()
+    """The newest 20 that were kept or taken back."""
     validations: tuple[Validated, ...] = ()
     """The newest 1,000."""
     best: Validated | None = None
@@ -146,6 +153,21 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         if self.steps is not None:
             return self.steps.step
         return self.model.start_step if self.model else 0
+
+    @property
+    def phase_left(self) -> float | None:
+        """Seconds that the present phase will probably take; None if that is not known, or was wrong."""
+        left = self.phase.ends - self.elapsed if self.phase.ends is not None else 0.0
+        return left if left > 0 else None
+
+    @property
+    def phase_fraction(self) -> float | None:
+        """0…1 of the present phase: of its work, else of its probable time."""
+        phase, left = self.phase, self.phase_left
+        if phase.fraction is not None or left is None:
+            return phase.fraction
+        spent = self.elapsed - phase.since
+        return spent / (spent + left)
 
     @property
     def run_fraction(self) -> float | None:

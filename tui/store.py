@@ -24,6 +24,7 @@ from gputrain.engine.events import (
     LogLine,
     ModelReady,
     Notice,
+    Outcome,
     Phase,
     PhaseChanged,
     RunEnded,
@@ -43,7 +44,15 @@ RATE_SECONDS = 10.0
 _ETA_SECONDS = 60.0
 """Time constant of the step time behind the estimates."""
 _JOURNAL = 2000
+_END_KINDS: dict[Outcome, EntryKind] = {
+    Outcome.FINISHED: "good",
+    # Somebody wanted it.
+    Outcome.STOPPED: "info",
+    Outcome.FAILED: "error",
+    Outcome.KILLED: "error",
+}
 _VALIDATIONS = 1000
+_TRIED = 20
 
 
 class RunStore:
@@ -67,6 +76,8 @@ class RunStore:
         self._tally.see(event, sparse=sparse)
         self._tick(event)
         self._now = replace(self._now, seq=event.seq, wall=event.wall, elapsed=self._elapsed(event))
+        if sparse:
+            self._now = replace(self._now, sparse_until=self._now.elapsed)
         match event:
             case Steps():
                 self._on_steps(event)
@@ -79,10 +90,9 @@ class RunStore:
             case RunStarted() | DataReady() | ModelReady():
                 self._on_start(event)
             case HintsChanged():
-                self._now = replace(self._now, hints=event.hints)
+                self._now = replace(self._now, hints=event.hints, judged=True)
             case Tuned():
-                self._now = replace(self._now, tuned=event)
-                self._say(event, "good" if event.verdict == "kept" else "info", verdict(event))
+                self._on_tuned(event)
             case EpochEnded() | Validated() | CheckpointSaved():
                 self._on_milestone(event)
             case LogLine() | Notice() | CommandTaken():
@@ -114,6 +124,13 @@ class RunStore:
             curves={key: thinned.curve() for key, thinned in self._curves.items()},
         )
 
+    def _on_tuned(self, event: Tuned) -> None:
+        tried = self._now.tried
+        if event.verdict in ("kept", "reverted"):
+            tried = (*tried, event)[-_TRIED:]
+        self._now = replace(self._now, tuned=event, tried=tried)
+        self._say(event, "good" if event.verdict == "kept" else "info", verdict(event))
+
     # Time: the monotonic clock begins anew with every boot, and stands still for nobody between two supervisors.
 
     def _tick(self, event: AnyEvent) -> None:
@@ -128,7 +145,8 @@ class RunStore:
     def _on_start(self, event: RunStarted | DataReady | ModelReady) -> None:
         match event:
             case RunStarted():
-                self._now = replace(self._now, started=event, phase=PhaseState(since=self._now.elapsed), outcome=None)
+                phase = PhaseState(since=self._now.elapsed)
+                self._now = replace(self._now, started=event, phase=phase, outcome=None, judged=False)
                 self._say(event, "info", f"run {event.run_id} on {event.host or 'this host'}")
             case DataReady():
                 self._now = replace(self._now, data=event)
@@ -149,7 +167,8 @@ class RunStore:
         spent = self._now.elapsed - since
         if eta is None and fraction and spent > 0:
             eta = spent * (1 - fraction) / fraction
-        return PhaseState(event.phase, event.detail, fraction, event.done, event.total, event.unit, since, eta)
+        ends = self._now.elapsed + eta if eta is not None else None
+        return PhaseState(event.phase, event.detail, fraction, event.done, event.total, event.unit, since, ends)
 
     # Figures of the steps.
 
@@ -268,7 +287,7 @@ class RunStore:
     def _on_end(self, event: RunEnded) -> None:
         phase = PhaseState(Phase.ENDED, since=self._now.elapsed)
         self._now = replace(self._now, outcome=event, phase=phase, hints=())
-        self._say(event, "good" if event.outcome == "finished" else "error", f"{event.outcome}: {event.reason}")
+        self._say(event, _END_KINDS[event.outcome], words.end(event.outcome.value, event.reason))
 
     def _say(self, event: AnyEvent, kind: EntryKind, text: str) -> None:
         self._journal.append(Entry(event.wall, kind, text))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from gputrain.engine.events import Outcome
+from gputrain.engine.events import Outcome, Tuned
 from gputrain.engine.foretold import LIMITERS, Forecast
 from gputrain.tui import format as words
+from gputrain.tui.advice import verdict
 from gputrain.tui.snapshot import Snapshot
 
 
@@ -44,6 +45,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     joules: float | None
     throttled: dict[str, float]
     """Reason → seconds."""
+    tried: tuple[Tuned, ...]
+    """The newest 20 changes of the running training that were kept or taken back, with what they brought."""
     checkpoints: int
     bad_images: int
     image_sizes: tuple[int, int] | None
@@ -91,6 +94,7 @@ def summary(now: Snapshot) -> Summary:
         mean_watts=totals.joules / totals.power_seconds if totals.joules is not None and totals.power_seconds else None,
         joules=totals.joules,
         throttled=totals.throttled,
+        tried=now.tried,
         checkpoints=now.checkpoint_count,
         bad_images=totals.bad_images,
         image_sizes=totals.image_sizes,
@@ -127,6 +131,7 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     ]
     if result.forecast is not None:
         rows.insert(5, ("predicted", _predicted(result.forecast, result.images_per_second)))
+    rows += [("tuned" if not number else "", verdict(one)) for number, one in enumerate(result.tried)]
     if result.error:
         rows.insert(2, ("error", result.error))
     if result.bad_images:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
@@ -147,17 +146,3 @@ def _from_theme(theme: Theme) -> dict[Role, str]:
     lent: dict[Role, str | None] = {"good": theme.success, "warn": theme.warning, "bad": theme.error}
     # Textual's own names for colours (ansi_red) are none of Rich's.
     return base | {role: colour for role, colour in lent.items() if colour and colour.startswith("#")}
-
-
-def wants_ascii(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether the terminal can show only ASCII: its locale names another character set, or it is a bare console.
-
-    Without any locale the answer is no, as for Python itself: containers seldom set one.
-    """
-    environment = os.environ if environment is None else environment
-    if environment.get("TERM", "") in ("linux", "vt100", "vt220", "dumb"):
-        return True
-    for variable in ("LC_ALL", "LC_CTYPE", "LANG"):
-        if value := environment.get(variable):
-            return "utf-8" not in value.lower() and "utf8" not in value.lower()
-    return False

@@ -95,9 +95,9 @@ TRAINING = (
     Metric(
         key="queue",
         title="queue",
-        unit="batches",
+        unit="%",
         panel="pipeline",
-        help="Finished batches that wait for the loop, of those that can wait. Empty while the loop waits: "
+        help="Finished batches that wait for the loop, of those that can wait: 7/24. Empty while the loop waits: "
         "the workers are too slow. Full: they are fast enough.",
         source="counted by the loader at each step",
         advice="not empty",
@@ -131,7 +131,7 @@ TRAINING = (
     ),
     Metric(
         key="lr",
-        title="learning rate",
+        title="learning rate (lr)",
         unit="",
         panel="run",
         help="Learning rate of the newest step, after warm-up, schedule and scaling with the batch.",

@@ -32,12 +32,23 @@ def _add_monitor(commands: Commands) -> None:
 
 
 def _add_export(commands: Commands) -> None:
-    what = "Write a run's curves to FILE (.csv; .png, .svg and .pdf with matplotlib), or its dashboard as a picture."
-    export = commands.add_parser("export", help="write a run's curves or dashboard to a file", description=what)
+    what = (
+        "Write a run's curves to FILE (.csv; .png, .svg and .pdf with matplotlib), its dashboard as a picture, or its "
+        "network (.onnx; pixels in, normalisation is in the graph), which is tried beside the original."
+    )
+    export = commands.add_parser(
+        "export", help="write a run's curves, dashboard or network to a file", description=what
+    )
     export.add_argument("run", metavar="RUN", help=RUN)
     export.add_argument("file", metavar="FILE", help="its ending says what is written")
     export.add_argument(
         "--view", type=size, nargs="?", const=(200, 50), metavar="SIZE", help="the dashboard as .svg (200x50)"
+    )
+    export.add_argument(
+        "--int8", action="store_true", help="the network in 8-bit numbers, by ranges of training images"
+    )
+    export.add_argument(
+        "--from", dest="wanted", default="best", metavar="WHERE", help="the network of: best (default), last, or a step"
     )
 
 

@@ -37,10 +37,14 @@ def examine(
     *,
     data: Path | None,
     device: str = "auto",
+    cpu_meant: bool = False,
     speed: bool = True,
     tell: Tell = lambda _lines: None,
 ) -> Examined:
-    """Examine this machine: some seconds with `speed`, else a moment. `tell` hears the findings as they come."""
+    """Examine this machine: some seconds with `speed`, else a moment. `tell` hears the findings as they come.
+
+    `cpu_meant`: a run would train on the CPU because the person asked for it.
+    """
     lines: list[Line] = []
 
     def say(found: list[Line]) -> None:
@@ -49,7 +53,7 @@ def examine(
 
     gpus, host = read_gpus(machine), read_host()
     say(software_lines(machine, needed_torch()))
-    say(gpu_lines(gpus, machine))
+    say(gpu_lines(gpus, machine, cpu_meant=cpu_meant))
     say(host_lines(host, machine))
     storage = measure_storage(data) if data is not None else None
     if storage is not None:

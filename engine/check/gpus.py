@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gputrain.engine.check.report import Level, Line
 from gputrain.engine.events import GpuProcess, GpuSample
-from gputrain.engine.machine import NVML_SECONDS, Machine
+from gputrain.engine.machine import NVML_SECONDS, Machine, hides_gpus, missed_gpu
 from gputrain.engine.monitor.gpu import GpuReader
 from gputrain.engine.monitor.nvml import Device, Nvml, NvmlError, Unreadable
 from gputrain.engine.monitor.owners import Owners
@@ -97,14 +97,43 @@ def _settings(nvml: Nvml, handle: Any) -> dict[str, Any]:
     }
 
 
-def gpu_lines(gpus: tuple[GpuFacts, ...], machine: Machine) -> list[Line]:
-    """The findings. Pure."""
-    lines = [line for gpu in gpus for line in _one(gpu)]
+def gpu_lines(gpus: tuple[GpuFacts, ...], machine: Machine, *, cpu_meant: bool) -> list[Line]:
+    """The findings. `cpu_meant`: the person asked for the CPU. Pure."""
+    lines = _together([line for gpu in gpus for line in _one(gpu)])
     if not machine.gpus:
-        return [*lines, Line("gpu", "GPU", "none that torch could use: a run would train on the CPU", "note")]
+        return [*lines, _none(machine, cpu_meant)]
     if machine.gpu_error:
         lines.append(Line("gpu", "GPU", machine.gpu_error, "warning"))
     return lines
+
+
+def _together(lines: list[Line]) -> list[Line]:
+    """What holds for several GPUs is said once, with the numbers of all."""
+    found: dict[tuple[str, Level], list[Line]] = {}
+    for line in lines:
+        found.setdefault((line.text, line.level), []).append(line)
+    return [_joined(alike) for alike in found.values()]
+
+
+def _joined(alike: list[Line]) -> Line:
+    numbers = [line.title.removeprefix("GPU ") for line in alike]
+    if len(numbers) == 1:
+        return alike[0]
+    in_a_row = numbers == [str(number) for number in range(int(numbers[0]), int(numbers[0]) + len(numbers))]
+    title = f"GPUs {numbers[0]} to {numbers[-1]}" if in_a_row else f"GPUs {', '.join(numbers)}"
+    commands = tuple(dict.fromkeys(command for line in alike for command in line.commands))
+    return Line("gpu", title, alike[0].text, alike[0].level, commands)
+
+
+def _none(machine: Machine, cpu_meant: bool) -> Line:
+    """That there is no GPU to use: a problem where one is to be expected, since nobody wants to find that out late."""
+    why = missed_gpu(machine)
+    text = f"{why or 'none that torch could use'}: a run would train on the CPU"
+    if not why or cpu_meant:
+        return Line("gpu", "GPU", text, "note")
+    return Line(
+        "gpu", "GPU", f"{text}; device=cpu says that it is meant", "warning" if hides_gpus(machine) else "problem"
+    )
 
 
 def _one(gpu: GpuFacts) -> list[Line]:
@@ -112,6 +141,8 @@ def _one(gpu: GpuFacts) -> list[Line]:
     title = f"GPU {now.index}"
     if now.error:
         return [Line("gpu", title, f"{now.name or 'a GPU'}: {now.error}", "warning")]
+    if _hidden(now) and not now.mig:
+        return [_name(gpu, title)]
     lines = [_name(gpu, title), _power(gpu, title), _link(gpu, title)]
     if gpu.persistence is False:
         text = "persistence mode is off: the first use of the GPU waits for the driver"

@@ -18,6 +18,7 @@ _FILES = 4096
 """Open files below which worker processes may run out of them: each takes pipes, a ring and the data's files."""
 _SMALL_SHM = 64 * MIB
 """What ``docker run`` gives to ``/dev/shm`` unless it is told otherwise."""
+_SHM_USE = "cache=ram and the workers of a data set of one's own need it"
 _LITTLE_MEMORY = 4 * GIB
 """Memory below which torch with CUDA and a small batch buffer hardly start."""
 _LIMITS = {
@@ -140,12 +141,12 @@ def _memory(facts: HostFacts, machine: Machine) -> Line:
 
 def _shm(machine: Machine) -> Line:
     if not machine.shm_total:
-        return Line("memory", str(SHM), "there is none: use loader=threads, as worker processes need it", "warning")
-    if machine.shm_total <= _SMALL_SHM:
-        text = f"{size(machine.shm_total)}: too small for worker processes; use loader=threads, or enlarge it"
+        return Line("memory", str(SHM), "there is none, and a run needs a few KB of it", "problem")
+    if machine.shm_free <= _SMALL_SHM:
+        text = f"{size(machine.shm_free)} free of {size(machine.shm_total)}: little, {_SHM_USE}"
         command = "docker run --shm-size=8g …" if machine.container else f"sudo mount -o remount,size=8g {SHM}"
         return Line("memory", str(SHM), text, "warning", (command,))
-    return Line("memory", str(SHM), size(machine.shm_total))
+    return Line("memory", str(SHM), f"{size(machine.shm_free)} free of {size(machine.shm_total)}")
 
 
 def _limits(facts: HostFacts) -> Line:

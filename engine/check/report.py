@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
 
+_OF_A_GPU = re.compile(r"(.*\bnvidia-smi -i )(\d+)( .*)")
 Level = Literal["ok", "note", "warning", "problem"]
 """``note``: could be better, or was not measured; ``warning``: costs speed or may fail; ``problem``: no run works."""
 Topic = Literal["software", "gpu", "speed", "cpu", "memory", "disk", "limits", "run"]
@@ -20,6 +23,19 @@ class Line(Struct, frozen=True):
     level: Level = "ok"
     commands: tuple[str, ...] = ()
     """What a person could do about it, as commands; none is ever run."""
+
+
+def advice(lines: Iterable[Line]) -> list[str]:
+    """All commands, each once; those that are the same for several GPUs as one for all of them."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        for command in line.commands:
+            match = _OF_A_GPU.fullmatch(command)
+            key, gpu = ((match[1], match[3]), match[2]) if match else ((command, ""), "")
+            gpus = found.setdefault(key, [])
+            if gpu not in gpus:
+                gpus.append(gpu)
+    return [before + ",".join(gpus) + after for (before, after), gpus in found.items()]
 
 
 def works(lines: list[Line]) -> bool:

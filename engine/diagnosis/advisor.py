@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
+from gputrain.engine.diagnosis.predict import taken_back
 from gputrain.engine.diagnosis.rules import evaluate, ranked
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps, Tuned
+from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Prediction, Steps, Tuned
 
 EVALUATE_EVERY = WINDOW_SECONDS
 """Seconds between evaluations; a hint is raised, and cleared, by two in a row, whose windows share no event."""
+SHARE_DRIFT, PROMISE_DRIFT = 0.10, 0.15
+"""From these on other figures are news: of the share of the time that is lost, and of what is promised."""
 _RANK = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -22,6 +25,7 @@ class Advisor:
         self._evaluated: float | None = None
         self._before: dict[str, Hint] = {}
         self._shown: dict[str, Hint] = {}
+        self._windows = 0
         self.signals: Signals | None = None
         """The signals of the newest evaluation."""
 
@@ -32,6 +36,8 @@ class Advisor:
             self._before, self._shown = {}, {}
         if isinstance(event, Tuned) and event.verdict == "kept":
             self._forget(event)
+        if isinstance(event, Tuned) and event.verdict == "reverted":
+            self._promise_no_more(event)
         due = self._evaluated is None or event.mono - self._evaluated >= EVALUATE_EVERY
         if due and isinstance(event, Steps | HardwareSample):
             self._evaluate(event.mono)
@@ -40,17 +46,30 @@ class Advisor:
         """What holds now, the most important first."""
         return tuple(ranked(self._shown.values()))
 
+    @property
+    def has_judged(self) -> bool:
+        """Whether enough was seen for a hint; before, none means nothing."""
+        return self._windows > 1
+
     def _forget(self, kept: Tuned) -> None:
         """What advised the change that was kept is no advice any more."""
         for hints in (self._before, self._shown):
             for name in [name for name, hint in hints.items() if hint.changes == kept.changes]:
                 del hints[name]
 
+    def _promise_no_more(self, reverted: Tuned) -> None:
+        """What was just taken back does not stand there with its old promise."""
+        for hints in (self._before, self._shown):
+            for name, hint in hints.items():
+                if hint.changes == reverted.changes:
+                    hints[name] = msgspec.structs.replace(hint, prediction=taken_back(reverted))
+
     def _evaluate(self, now: float) -> None:
         signals = self._window.signals()
         if signals is None:
             return
         self._evaluated, self.signals = now, signals
+        self._windows += 1
         holds = evaluate(signals)
         shown = {}
         # Two in a row raise a hint, and one that is shown goes only when two in a row lack it.
@@ -61,6 +80,31 @@ class Advisor:
             elif hint is None and last is not None and old is not None:
                 shown[name] = old
         self._before, self._shown = holds, shown
+
+
+def is_news(now: tuple[Hint, ...], told: tuple[Hint, ...] | None) -> bool:
+    """Whether hints differ from those that were told: in what is wrong, what to do, or much in what it costs or gains.
+
+    Each window has its own figures; to tell them all would fill the record.
+    """
+    if told is None or [_meaning(hint) for hint in now] != [_meaning(hint) for hint in told]:
+        return True
+    return any(
+        abs(one.share - other.share) >= SHARE_DRIFT or _drift(one.prediction, other.prediction) >= PROMISE_DRIFT
+        for one, other in zip(now, told, strict=True)
+    )
+
+
+def _meaning(hint: Hint) -> tuple[object, ...]:
+    promise = hint.prediction
+    return hint.id, hint.severity, hint.title, hint.changes, promise and (promise.limiter, promise.high is None)
+
+
+def _drift(one: Prediction | None, other: Prediction | None) -> float:
+    """Change of the promised rate over the promised rate; 0 without two promises."""
+    if one is None or other is None or not one.high or not other.high:
+        return 0.0
+    return abs(one.high / other.high - 1)
 
 
 def _steady(hint: Hint, old: Hint | None) -> Hint:

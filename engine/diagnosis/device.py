@@ -17,6 +17,8 @@ MOSTLY_COMPUTE, MUCH_COMPUTE = 0.85, 0.70
 SHORT_STEP = 0.03
 """Seconds of a step below which its gaps are of launching; longer ones are held up by something else."""
 LOW_ACTIVITY = 0.5
+TENSOR_CORES = 7.0
+"""Compute capability from which there are tensor cores (for fp16; for bf16 and TF32 from 8.0)."""
 LOW_CLOCK = 0.85
 _THERMAL = ("software thermal", "hardware thermal", "hardware slowdown", "power brake", "power cap")
 
@@ -119,6 +121,7 @@ DEVICE = (
         "The tensor cores are not used",
         (
             _ON_GPU,
+            Test(lambda s: s.capability, "its compute capability is {}", least=TENSOR_CORES, unit="cores"),
             Test(lambda s: s.compute, "computing {} of the time", least=MUCH_COMPUTE),
             Test(
                 lambda s: float(s.precision == "fp32" and not s.setting("tf32", False)),
@@ -156,7 +159,9 @@ NEIGHBOUR = Cause(
     "Other programs are on the GPU",
     (
         _ON_GPU,
-        Test(lambda s: float(len(s.gpu_neighbours)), "{} other programs hold memory of it", least=1, unit="count"),
+        Test(
+            lambda s: float(len(s.gpu_neighbours)), "other programs that hold memory of it: {}", least=1, unit="count"
+        ),
     ),
     fixes.neighbour,
     "the same rate without them",

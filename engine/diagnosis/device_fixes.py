@@ -7,6 +7,8 @@ from typing import Any
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Fix
 
+_FP16_FROM, _BF16_FROM = 7.0, 8.0
+"""Compute capabilities from which tensor cores have these formats."""
 VRAM_ROOM = 0.60
 """Share of the GPU's memory at the peak up to which a batch twice as large is proposed."""
 
@@ -16,11 +18,18 @@ def _room(s: Signals) -> bool:
 
 
 def saving(s: Signals) -> Fix:
-    """Fewer checkpoints."""
+    """Checkpoints that are written beside the training, or fewer."""
+    if not s.setting("async_checkpoints", True):
+        return Fix("Write them beside the training: async_checkpoints=true.", {"async_checkpoints": True})
     steps, epochs = s.setting("checkpoint_steps", 0), s.setting("checkpoint_epochs", 1)
-    changes: dict[str, Any] = {"checkpoint_steps": 4 * steps} if steps else {"checkpoint_epochs": max(2, 4 * epochs)}
-    (name, value), *_ = changes.items()
-    return Fix(f"Save more rarely: {name}={value}.", changes)
+    if not steps and not epochs:
+        every = 2 * s.setting("validate_epochs", 1)
+        return Fix(
+            f"Only the best are saved, after a validation: validate_epochs={every} makes both rarer.",
+            {"validate_epochs": every},
+        )
+    name, value = ("checkpoint_steps", 4 * steps) if steps else ("checkpoint_epochs", 4 * epochs)
+    return Fix(f"Save more rarely: {name}={value}.", {name: value})
 
 
 def validating(s: Signals) -> Fix:
@@ -43,8 +52,8 @@ def less_launching(s: Signals) -> Fix:
     if _room(s):
         batch = 2 * s.setting("batch_size", 1)
         return Fix(
-            f"Kernels are too short for the host to keep up with: bigger batches (batch_size={batch}; the best "
-            "learning rate changes with them)" + ("." if compiled else ", or compile the model."),
+            f"Kernels are too short for the host to keep up with: bigger batches (batch_size={batch})"
+            + ("." if compiled else ", or compile the model."),
             {"batch_size": batch} if compiled else {"batch_size": batch, "compile": True},
         )
     return Fix(
@@ -72,7 +81,8 @@ def inefficient(s: Signals) -> Fix:
 
 def precision(s: Signals) -> Fix:
     """Formats that tensor cores have."""
-    return Fix("bf16 (or fp16) or TF32 uses the tensor cores: precision=auto, tf32=true.", {"precision": "auto"})
+    formats = "bf16 or TF32" if (s.capability or 0.0) >= _BF16_FROM else "fp16"
+    return Fix(f"{formats} would use the tensor cores: precision=auto.", {"precision": "auto"})
 
 
 def cooling(s: Signals) -> Fix:
@@ -92,7 +102,7 @@ def contention(s: Signals) -> Fix:
 
 def compute_bound(s: Signals) -> Fix:
     """Nothing is wrong; so the next."""
-    tensor = s.on_gpu and s.precision == "fp32"
+    tensor = s.on_gpu and s.precision == "fp32" and (s.capability or 0.0) >= _FP16_FROM
     offer = " Precision bf16 or fp16 may make the steps shorter." if tensor else ""
     return Fix(f"The data keeps up: more workers would gain nothing.{offer}")
 

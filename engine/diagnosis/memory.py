@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.diagnosis.tree import Cause, Fix, Severity, Test
+from gputrain.engine.diagnosis.tree import MUCH, Cause, Fix, Severity, Test
 
 RAM_FULL, RAM_CRITICAL = 0.90, 0.97
 SHM_FULL = 0.90
 VRAM_FULL = 0.90
+FRAGMENTED = 2.0
+"""Memory that the allocator holds over what the tensors need, from which the rest is in pieces."""
 FEW = 0.30
 """Share of the used memory below which the run is not the one that could give it back."""
 
@@ -46,7 +48,12 @@ def _less_ram(s: Signals) -> Fix:
 
 
 def _less_shm(s: Signals) -> Fix:
-    return Fix("Enlarge /dev/shm (docker run --shm-size), or keep fewer batches ready.", less_memory(s))
+    larger = "Enlarge /dev/shm (docker run --shm-size)"
+    if s.setting("dataset", "") == "custom":
+        return Fix(f"{larger}, or keep fewer batches ready.", less_memory(s))
+    if s.setting("cache", "none") == "ram":
+        return Fix(f"{larger}, or keep the images elsewhere: cache=disk.")
+    return Fix(f"{larger}, or remove what others left there: the batches of this run lie elsewhere.")
 
 
 def _less_vram(s: Signals) -> Fix:
@@ -80,9 +87,25 @@ def _ram(severity: Severity, least: float, below: float | None) -> Cause:
     )
 
 
+def _in_one_piece(s: Signals) -> Fix:
+    return Fix(
+        "More is held than is needed, in pieces that fit nothing: start the run with "
+        "PYTORCH_ALLOC_CONF=expandable_segments:True in its environment, unless that is so already."
+    )
+
+
 PRESSURE = (
     _ram("critical", RAM_CRITICAL, None),
     _ram("warning", RAM_FULL + 1e-9, RAM_CRITICAL),
+    Cause(
+        "ram-pressure",
+        "The machine waits for memory",
+        (Test(lambda s: s.psi_memory_full, "all tasks waited for memory {} of the time", least=MUCH),),
+        _less_ram,
+        "as much waiting without this run",
+        lambda s: s.psi_memory_full,
+        (_TOTAL, _RUN, Test(lambda s: s.ram_used, "{} of the RAM cannot be had without swapping")),
+    ),
     Cause(
         "shm-full",
         "The shared memory file system is nearly full",
@@ -93,13 +116,36 @@ PRESSURE = (
         severity="warning",
     ),
     Cause(
+        "out-of-memory",
+        "Batches are computed in parts, as the GPU's memory ran out",
+        (Test(lambda s: s.batch_parts, "parts of each batch: {}", least=2, unit="count"),),
+        _less_vram,
+        "as many parts with a smaller batch",
+        lambda s: 0.0,
+        (Test(lambda s: s.vram, "{} of its memory used at the peak"),),
+        "warning",
+    ),
+    Cause(
+        "vram-pressure",
+        "The GPU's memory is in pieces, and is freed and taken again",
+        (
+            Test(lambda s: s.alloc_retries, "times that the allocator had to free memory: {}", least=1, unit="count"),
+            Test(lambda s: s.vram_reserved, "{} as much is held as is needed", least=FRAGMENTED, unit="times"),
+        ),
+        _in_one_piece,
+        "as many retries with pieces that grow",
+        lambda s: 0.0,
+        (Test(lambda s: s.vram, "{} of its memory used at the peak"),),
+        "warning",
+    ),
+    Cause(
         "vram-pressure",
         "The GPU's memory is nearly used up, and is freed and taken again",
         (
             Test(lambda s: s.vram, "{} of its memory used at the peak", least=VRAM_FULL),
             Test(
                 lambda s: s.alloc_retries,
-                "the allocator had to free memory {} times",
+                "times that the allocator had to free memory: {}",
                 least=1,
                 unit="count",
             ),
@@ -111,4 +157,15 @@ PRESSURE = (
         "warning",
     ),
 )
-"""Each for itself."""
+"""Each for itself; of those with one name the first."""
+_DIED = {
+    "gpu": ("The run died for want of GPU memory", _less_vram, "the same end with a smaller batch"),
+    "ram": ("The run died for want of RAM", _less_ram, "the same end with fewer batches ahead"),
+}
+
+
+def died(of: str, reason: str) -> Cause:
+    """The cause of a run that ended for want of memory, `of` as in `RunEnded.died_of`; `reason` is its last word."""
+    title, fix, disproof = _DIED[of]
+    told = Test(lambda s: 1.0, reason.replace("{", "(").replace("}", ")"), unit="count")
+    return Cause("out-of-memory", title, (told,), fix, disproof, lambda s: 0.0, severity="critical")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.events import Prediction
+from gputrain.engine.events import Prediction, Tuned
 
 LOW = 0.88
 """Least of a bound that is reached."""
@@ -23,7 +24,22 @@ _MOST_PER_CORE = 4
 """Workers for each usable core at most, however much they wait."""
 _LEAST_SECONDS = 1e-7
 """CPU time of a sample that a clock can tell."""
+_UNEVEN = 4.0
+"""A slowest sample over the mean one from which a shorter queue may cost anything."""
 _WORDS = {"workers": "the workers", "cores": "the CPU's cores", "device": "the device"}
+
+_TOO_LITTLE = "too little was measured for a figure"
+_STEP = "what a step costs then is known when it is tried"
+_UNTRIED = {
+    "cache": "what an image from the cache costs is known when the first are in it",
+    "loader": "whether processes share what the workers wait for is known when they are tried",
+    "async_checkpoints": "what the copy in memory costs is known when it is tried",
+    **dict.fromkeys(
+        ("batch_size", "precision", "compile", "compile_mode", "channels_last", "gradient_checkpointing"), _STEP
+    ),
+}
+"""Settings for which nobody can promise anything, and why."""
+_RARER = {"checkpoint_steps", "checkpoint_epochs", "validate_epochs"}
 
 Limiter = Literal["workers", "cores", "device"]
 
@@ -84,26 +100,70 @@ def predict(s: Signals, changes: dict[str, Any]) -> Prediction | None:
     """What `changes` would bring; None without changes."""
     if not changes:
         return None
+    if s.rate is None:
+        return Prediction(void=_TOO_LITTLE)
+    if changes.keys() <= _RARER:
+        return _with_fewer_stops(s, s.rate, changes)
     why = _void(s, changes)
     if why:
         return Prediction(void=why)
     found = _expected(s, changes)
-    if found is None or s.rate is None:
-        return Prediction(void="too little was measured for a figure")
+    if found is None:
+        return Prediction(void=_TOO_LITTLE)
     low, high, limiter = found
+    if _is_less(s, changes):
+        # It is for memory: what it costs is told beside what there is now.
+        return Prediction(round(low, 1), round(high, 1), limiter, now=round(s.rate, 1))
     return Prediction(low=round(max(low, 0.97 * s.rate), 1), high=round(max(high, s.rate), 1), limiter=limiter)
+
+
+def _is_less(s: Signals, changes: dict[str, Any]) -> bool:
+    now = {"num_workers": s.workers, "prefetch_factor": s.setting("prefetch_factor", 0)}
+    return any(name in changes and changes[name] < value for name, value in now.items())
+
+
+def _with_fewer_stops(s: Signals, rate: float, changes: dict[str, Any]) -> Prediction:
+    """Checkpoints and validations that come more rarely, by arithmetic: what they take is known.
+
+    Whether the best checkpoints become rarer too is not, so that less than all of it is promised.
+    """
+    (name, value), *_ = changes.items()
+    only_best = not s.setting("checkpoint_epochs", 1) and not s.setting("checkpoint_steps", 0)
+    if name != "validate_epochs":
+        stops, sure = s.saving, 0.5
+    else:
+        stops, sure = (s.validating + s.saving, 0.5) if only_best else (s.validating, LOW)
+    training = 1 - s.saving - s.validating
+    times = value / s.setting(name, 1) if s.setting(name, 1) else 0.0
+    if training <= 0 or times <= 1:
+        return Prediction(void=_TOO_LITTLE)
+    now = rate * training
+    after = now / (1 - stops * (1 - 1 / times))
+    low = now + sure * (after - now)
+    return Prediction(round(low, 1), round(after, 1), "training itself", now=round(now, 1), stops=True)
+
+
+def taken_back(trial: Tuned) -> Prediction:
+    """What is said of a change that was tried and taken back: what it brought."""
+    if trial.before is None or trial.after is None:
+        return Prediction(void="it was tried in this training, and taken back")
+    gain = f"{trial.before:.0f} → {trial.after:.0f} img/s"
+    return Prediction(void=f"it was tried at step {trial.step}, brought {gain}, and was taken back")
 
 
 def _void(s: Signals, changes: dict[str, Any]) -> str:
     """Why nothing can be promised; empty if something can."""
+    for name, why in _UNTRIED.items():
+        if name in changes:
+            return why
     if (s.foreign_cpu or 0.0) > FOREIGN_CORES:
         return f"others use {s.foreign_cpu:.1f} cores: what they leave may change"
-    if "cache" in changes:
-        return "what an image from the cache costs is known when the first are in it"
+    fewer_ahead = changes.get("prefetch_factor", math.inf) < s.setting("prefetch_factor", 0)
+    if fewer_ahead and s.slowness is not None and s.slowness >= _UNEVEN:
+        return "some samples are slow, and how much of that the queue evens out now is not known"
     if s.setting("cache", "none") != "none" and s.epoch == 0:
         return "the cache is still being filled"
-    alters = {"batch_size", "precision", "compile", "channels_last", "gradient_checkpointing"} & changes.keys()
-    return "what a step costs then is known when it is tried" if alters else ""
+    return ""
 
 
 def _expected(s: Signals, changes: dict[str, Any]) -> tuple[float, float, str] | None:
@@ -114,7 +174,7 @@ def _expected(s: Signals, changes: dict[str, Any]) -> tuple[float, float, str] |
     if "num_workers" in changes:
         return _with_workers(s, changes["num_workers"])
     if "prefetch_factor" in changes:
-        return _with_prefetch(s, rate)
+        return _with_prefetch(s, rate, changes["prefetch_factor"])
     if "persistent_workers" in changes:
         without = rate / max(0.05, 1 - s.first_wait)
         return LOW * without, without, _WORDS["device"]
@@ -129,17 +189,22 @@ def _with_workers(s: Signals, workers: int) -> tuple[float, float, str] | None:
     found = bounds(s)
     if found is None or s.rate is None:
         return None
-    if workers < s.workers:
-        return 0.97 * s.rate, 1.05 * s.rate, _WORDS["cores"]
+    if workers < s.workers and s.run_delay:
+        # They take turns on the cores: fewer wait less for them, not at all when no more are left than ran at a time.
+        ran = max(0.05, 1 - s.run_delay)
+        found = msgspec.structs.replace(found, per_worker=found.per_worker / ran * min(1.0, ran * s.workers / workers))
     high, limiter = found.rate(workers)
     return LOW * high, high, _WORDS[limiter]
 
 
-def _with_prefetch(s: Signals, rate: float) -> tuple[float, float, str] | None:
+def _with_prefetch(s: Signals, rate: float, batches: int) -> tuple[float, float, str] | None:
     """Batches ahead cannot make the workers faster, but let them all work."""
     found = bounds(s)
     if found is None:
         return None
+    if batches < s.setting("prefetch_factor", 0):
+        # Where all samples take about as long, a queue evens out little.
+        return LOW * rate, rate, _WORDS[found.rate(s.workers)[1]]
     high, limiter = found.rate(s.workers)
     # How much a longer queue evens out depends on how rare the slow ones are.
     return rate + max(0.0, high - rate) / 3, high, _WORDS[limiter]

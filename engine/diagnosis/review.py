@@ -8,10 +8,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gputrain.engine.diagnosis.rules import evaluate, ranked
+from gputrain.engine.diagnosis import memory
+from gputrain.engine.diagnosis.rules import evaluate, hint_of, ranked
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, RunStarted, Steps
+from gputrain.engine.events import (
+    AnyEvent,
+    HardwareSample,
+    Hint,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    RunStarted,
+    Steps,
+    Tuned,
+)
 
 _OFTEN = 0.25
 """Share of the windows from which a cause is a part of the verdict on the whole; a newest one is in any case."""
@@ -22,6 +33,7 @@ class Finding(Struct, frozen=True):
 
     hint: Hint
     windows: int
+    """Of how many windows; 0: it is about the run's end."""
 
 
 class Review(Struct, frozen=True):
@@ -37,6 +49,8 @@ class Review(Struct, frozen=True):
     """The most important first."""
     signals: Signals | None
     """Those of the newest window."""
+    tried: tuple[Tuned, ...] = ()
+    """What became of changes of the running training: kept, or taken back."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; figures that nobody measured are null."""
@@ -56,12 +70,20 @@ def review(events: Iterable[AnyEvent]) -> Review:
     """Judge all windows of a record, one after the other; the last may be shorter."""
     window = Window()
     name, ended, due = "", False, None
+    settings: dict[str, Any] = {}
+    died: RunEnded | None = None
     last: Signals | None = None
     judged: list[tuple[Signals, dict[str, Hint]]] = []
+    tried: list[Tuned] = []
     for event in events:
         match event:
             case RunStarted():
                 name = event.run_id
+                settings = dict(event.settings)
+            case RunEnded() if event.died_of:
+                died = event
+            case Tuned(verdict="kept" | "reverted"):
+                tried.append(event)
             case PhaseChanged(phase=Phase.STOPPING | Phase.ENDED):
                 # What came before the end is judged as it stands.
                 last, ended = last or window.signals(), ended or event.phase is Phase.ENDED
@@ -74,7 +96,15 @@ def review(events: Iterable[AnyEvent]) -> Review:
     last = last or window.signals()
     if last is not None and (not judged or last != judged[-1][0]):
         judged.append((last, evaluate(last)))
-    return _summed(name, ended, judged)
+    found = msgspec.structs.replace(_summed(name, ended, judged), tried=tuple(tried))
+    return found if died is None else _with_end(found, died, last or Signals(wait=0, compute=0, settings=settings))
+
+
+def _with_end(found: Review, died: RunEnded, signals: Signals) -> Review:
+    """The verdict on a run that ended for want of memory, which comes first."""
+    hint = hint_of(memory.died(died.died_of, died.reason), signals, ())
+    rest = (one for one in found.findings if one.hint.id != hint.id)
+    return msgspec.structs.replace(found, findings=(Finding(hint, 0), *rest))
 
 
 def _summed(name: str, ended: bool, judged: list[tuple[Signals, dict[str, Hint]]]) -> Review:

@@ -7,12 +7,14 @@ found here comes with what was asked on the way; a signal that is missing is sai
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from gputrain.engine.diagnosis import device, memory, supply
-from gputrain.engine.diagnosis.predict import predict
+from gputrain.engine.diagnosis.learning import with_lr
+from gputrain.engine.diagnosis.predict import predict, taken_back
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Cause, walk
-from gputrain.engine.events import Hint
+from gputrain.engine.events import Hint, Prediction
 
 CAUSES: tuple[Cause, ...] = (
     *memory.PRESSURE,
@@ -43,7 +45,7 @@ def evaluate(signals: Signals) -> dict[str, Hint]:
     if found.keys() <= _REMARKS:
         walked = walk(device.HEALTHY, signals)
         if walked.found is not None:
-            healthy = hint_of(walked.found, signals, walked.path)
+            healthy = hint_of(walked.found, signals, (*_ruled_out(signals), *walked.path))
             found[healthy.id] = healthy
     return {hint.id: hint for hint in ranked(found.values())}
 
@@ -53,25 +55,32 @@ def ranked(hints: Iterable[Hint]) -> list[Hint]:
     return sorted(hints, key=lambda hint: (_RANK[hint.severity], -round(hint.share, 1), _PLACE[hint.id]))
 
 
+def _ruled_out(s: Signals) -> list[str]:
+    """What was asked before a run is called healthy."""
+    waits = f"✗ The loop waits for data: {supply.WAIT.asked(s)}"
+    return [waits, *(cause.step(s) for cause in (*device.STALLS, *device.DEVICE, *memory.PRESSURE))]
+
+
 def _supply(s: Signals) -> list[Hint]:
     """Why the loop waits for data: a cause of each family that holds, the likeliest first."""
     if not supply.WAIT.answer(s):
         return [hint_of(supply.UNNOTICED, s, (supply.UNNOTICED.step(s),))] if supply.UNNOTICED.holds(s) else []
-    hints: list[Hint] = []
+    found: list[tuple[Cause, list[Cause]]] = []
     path: list[str] = []
     unknown: list[Cause] = []
-    explained: set[str] = set()
+    explained: dict[str, Cause] = {}
     for family in supply.FAMILIES:
-        walked = walk((cause for cause in family if cause.id not in explained), s)
+        walked = walk(family, s, explained)
         path += walked.path
         if walked.found is None:
             unknown += walked.open
             continue
-        hints.append(hint_of(walked.found, s, path, [*unknown, *walked.open]))
-        explained |= supply.EXPLAINS.get(walked.found.id, frozenset())
-    if not hints and supply.UNEXPLAINED.holds(s):
-        hints.append(hint_of(supply.UNEXPLAINED, s, path, unknown))
-    return hints
+        found.append((walked.found, [*unknown, *walked.open]))
+        explained |= dict.fromkeys(supply.EXPLAINS.get(walked.found.id, ()), walked.found)
+    if not found and supply.UNEXPLAINED.holds(s):
+        found.append((supply.UNEXPLAINED, unknown))
+    # Each shows the whole path: what else was considered is a part of why.
+    return [hint_of(cause, s, path, passed) for cause, passed in found]
 
 
 def _beside(s: Signals) -> list[Hint]:
@@ -86,9 +95,15 @@ def _beside(s: Signals) -> list[Hint]:
     return list(hints.values())
 
 
+def _promise(s: Signals, changes: dict[str, Any]) -> Prediction | None:
+    """What is expected of changes; what was seen of them where they were tried and taken back."""
+    before = s.taken_back(changes) if changes else None
+    return taken_back(before) if before is not None else predict(s, changes)
+
+
 def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cause] = ()) -> Hint:
     """What to tell of a cause that holds; `unknown` are those that could not be ruled out before it."""
-    fix = cause.fix(s)
+    fix = with_lr(cause.fix(s), s.settings)
     evidence = cause.evidence(s)
     passed = list(unknown)
     if passed:
@@ -103,7 +118,7 @@ def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cau
         action=fix.action,
         changes=fix.changes,
         share=round(cause.costs(s) or 0.0, 4),
-        prediction=predict(s, fix.changes),
+        prediction=_promise(s, fix.changes),
         disproof=cause.disproof,
         path=tuple(path),
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from gputrain.engine.events import Tuned
+
 FULL_CPU = 92.0
 """Percent of the usable cores from which on no worker finds an idle one."""
 _SAME_CORE = 0.05
@@ -38,8 +40,12 @@ class Signals(Struct, frozen=True, kw_only=True):
     validating: float = 0.0
     epoch: int = 0
     settings: Mapping[str, Any] = {}
+    tried: tuple[Tuned, ...] = ()
+    """What became of changes of this training, the newest last."""
     on_gpu: bool = False
     precision: str = ""
+    capability: float | None = None
+    """CUDA compute capability, 8.6."""
     workers: int = 0
     kind: str = ""
     """How the workers work: ``processes``, ``threads`` or ``inline``."""
@@ -87,6 +93,8 @@ class Signals(Struct, frozen=True, kw_only=True):
     """Share of the GPU's memory at the peak."""
     vram_reserved: float | None = None
     """Memory that the allocator holds, over what the tensors need."""
+    batch_parts: int | None = None
+    """Parts that each batch is computed in, for want of memory."""
     alloc_retries: int | None = None
     """Times that memory had to be freed first, in the window."""
     clock: float | None = None
@@ -95,6 +103,26 @@ class Signals(Struct, frozen=True, kw_only=True):
     """Reasons for a lowered clock that held in half of the window or more."""
     gpu_neighbours: tuple[str, ...] = ()
     """Other programs on the run's GPU."""
+
+    def taken_back(self, changes: Mapping[str, Any]) -> Tuned | None:
+        """The trial of the same change that was taken back."""
+        found = (one for one in reversed(self.tried) if one.verdict == "reverted" and one.changes == changes)
+        return next(found, None)
+
+    @property
+    def workers_gain(self) -> float | None:
+        """What more workers brought when they were tried last, over what was promised; None: nobody tried them."""
+        for one in reversed(self.tried):
+            more = one.changes.get("num_workers", 0) > one.was.get("num_workers", 0)
+            promise = one.promised
+            if not more or promise is None or promise.low is None or promise.high is None:
+                continue
+            if one.before is None or one.after is None:
+                continue
+            promised = (promise.low + promise.high) / 2 - one.before
+            if promised > 0:
+                return max(0.0, one.after - one.before) / promised
+        return None
 
     def setting(self, name: str, default: Any) -> Any:
         """The run's setting, `default` where the record lacks it."""
@@ -115,11 +143,14 @@ class Signals(Struct, frozen=True, kw_only=True):
         return self.foreign_cpu / self.usable_cores
 
     @property
-    def starved(self) -> float | None:
-        """Share of the workers' time in which they wanted a core; where the kernel doesn't tell, a full CPU is all."""
+    def core_wait(self) -> float | None:
+        """`run_delay`; where the kernel doesn't tell, none while cores are idle, and unknown beside a full CPU.
+
+        Nobody can tell waiting for a core from waiting for a file or a lock then.
+        """
         if self.run_delay is not None or self.cpu is None:
             return self.run_delay
-        return 1.0 if self.cpu >= FULL_CPU else None
+        return 0.0 if self.cpu < FULL_CPU else None
 
     @property
     def affinity_share(self) -> float | None:
@@ -146,7 +177,9 @@ class Signals(Struct, frozen=True, kw_only=True):
         if self.cpu_ratio is None:
             # Nobody knows what the reading was then: memory is told by the disk's own count.
             return 0.0 if self.from_disk is not None and self.from_disk < _SAME_CORE else self.read_share
-        return max(0.0, min(self.read_share, 1 - self.cpu_ratio - (self.run_delay or 0.0)))
+        if self.core_wait is None:
+            return None
+        return max(0.0, min(self.read_share, 1 - self.cpu_ratio - self.core_wait))
 
     @property
     def slowness(self) -> float | None:
@@ -179,9 +212,16 @@ class Signals(Struct, frozen=True, kw_only=True):
     @property
     def own_work(self) -> float | None:
         """Share of the workers' time that none of waiting for a core, reading and locks explains."""
-        if self.busy is None:
+        if self.busy is None or self.core_wait is None:
             return None
-        return max(0.0, 1 - (self.starved or 0.0) - (self.read_wait or 0.0) - (self.lock_share or 0.0))
+        return max(0.0, 1 - self.core_wait - (self.read_wait or 0.0) - (self.lock_share or 0.0))
+
+    @property
+    def unnamed_cores(self) -> float | None:
+        """Cores that the run used beside its workers' own threads and one of the trainer."""
+        if self.run_cpu is None or self.cpu_ratio is None or self.busy is None:
+            return None
+        return max(0.0, self.run_cpu - max(1, self.workers) * self.busy * self.cpu_ratio - 1.0)
 
     @property
     def free_cores(self) -> float | None:

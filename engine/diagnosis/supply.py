@@ -22,14 +22,16 @@ COLD = 0.30
 _SLOW = 4.0
 _SERVED = 0.15
 _IDLE_CORE = 0.4
+_HELPERS = 1.0
+"""Cores of the run that neither the workers' loops nor the trainer's thread account for."""
 
 WAIT = Test(lambda s: s.wait, "the loop waited for data {} of the time", least=LITTLE)
 _UTILIZATION = Test(lambda s: s.utilization, "GPU utilization {}", unit="percent")
 _CPU = Test(lambda s: s.cpu, "CPU {} busy", unit="percent")
-_WORKERS = Test(lambda s: s.workers, "{} workers", unit="count")
+_WORKERS = Test(lambda s: s.workers, "data workers: {}", unit="count")
 _SHOWN = (_UTILIZATION, _CPU, _WORKERS)
 
-_STARVED = Test(lambda s: s.starved, "workers wanted a core and had none {} of their time", least=DELAYED)
+_STARVED = Test(lambda s: s.run_delay, "workers wanted a core and had none {} of their time", least=DELAYED)
 _WAS_BUSY = Test(lambda s: s.busy, "the workers were busy {} of the time", least=BUSY)
 _READS = Test(lambda s: s.read_wait, "workers waited for files {} of their time", least=READING)
 _FROM_DISK = Test(lambda s: s.from_disk, "{} of the bytes came from the disk")
@@ -61,7 +63,7 @@ START = (
         disproof="the same rate with one worker",
     ),
 )
-CORES = (
+_TAKEN = (
     _cause(
         "cpu-quota",
         "The cgroup's CPU quota holds the workers back",
@@ -95,10 +97,39 @@ CORES = (
         fix=fixes.oversubscribed,
         disproof="a much lower rate with fewer workers",
     ),
+)
+
+
+def _none_taken(s: Signals) -> float | None:
+    """1 if work alone can fill the CPU: cores that something takes look the same where the kernel tells no delay."""
+    if s.run_delay is not None or (s.cpu_ratio is not None and 1 - s.cpu_ratio < DELAYED):
+        return 1.0
+    return None if any(cause.holds(s) is None for cause in _TAKEN) else 1.0
+
+
+CORES = (
+    *_TAKEN,
+    _cause(
+        "helper-threads",
+        "The workers' own threads take the cores from each other",
+        _STARVED,
+        Test(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit="yes"),
+        Test(lambda s: s.foreign_share, "others used {} of the usable cores", below=CROWDED),
+        Test(
+            lambda s: s.unnamed_cores,
+            "{} cores of the run were used beside its workers and its trainer",
+            least=_HELPERS,
+            unit="cores",
+            name="the cores that the run used",
+        ),
+        fix=fixes.helper_threads,
+        disproof="the same rate with OMP_NUM_THREADS=1",
+    ),
     _cause(
         "cpu-saturated",
         "Preparing images needs all cores",
         _FULL,
+        Test(_none_taken, "nothing {}takes the cores from them", least=1, unit="yes", name=_STARVED.unknown),
         Test(lambda s: s.cpu_ratio, "the workers computed {} of their time", least=0.2),
         Test(lambda s: s.busy, "the workers were busy {} of the time", least=AT_WORK),
         fix=fixes.saturated,
@@ -111,8 +142,14 @@ READING_FILES = (
         "The files are read for the first time",
         _READS,
         Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
-        Test(lambda s: s.epoch, "epoch {} (the first is 0)", below=1, unit="count"),
-        Test(fixes.fits, "what is free in RAM is {}enough for the files", least=1.0, unit="yes"),
+        Test(lambda s: s.epoch + 1, "this is epoch {}", below=2, unit="count"),
+        Test(
+            fixes.fits,
+            "what is free in RAM is {}enough for the files",
+            least=1.0,
+            unit="yes",
+            name="whether free RAM holds the files",
+        ),
         fix=fixes.cold,
         disproof="as many bytes from the disk in the second epoch",
     ),
@@ -121,7 +158,7 @@ READING_FILES = (
         "The files do not stay in memory",
         _READS,
         Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
-        Test(lambda s: s.epoch, "epoch {} (the first is 0)", least=1, unit="count"),
+        Test(lambda s: s.epoch + 1, "this is epoch {}", least=2, unit="count"),
         fix=fixes.thrash,
         disproof="a faster epoch as soon as more RAM is free",
     ),
@@ -148,7 +185,7 @@ SPREAD = (
         "slow-samples",
         "Some samples take much longer, and the others wait behind them",
         Test(lambda s: s.busy, "the workers were busy {} of the time", below=SLACK),
-        Test(lambda s: s.workers, "{} workers", least=2, unit="count"),
+        Test(lambda s: s.workers, "data workers: {}", least=2, unit="count"),
         Test(lambda s: s.slowness, "the slowest sample took {} as long as the mean one", least=_SLOW, unit="times"),
         Test(lambda s: s.wait_cv, "the waits varied by {} their mean", least=UNEVEN, unit="times"),
         fix=fixes.slow_samples,
@@ -157,13 +194,22 @@ SPREAD = (
 )
 NUMBER = (
     _cause(
+        "shared-wait",
+        "More workers brought little: they wait for something in common",
+        _WAS_BUSY,
+        Test(lambda s: float(s.workers_gain is not None), "more workers were {}tried", least=1, unit="yes"),
+        Test(lambda s: s.workers_gain, "they gained {} of what was promised", below=0.5),
+        fix=fixes.shared_wait,
+        disproof="a rate that grows with the number of workers after all",
+    ),
+    _cause(
         "few-workers",
         "Too few data workers",
         _WAS_BUSY,
         Test(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
         Test(lambda s: s.idle_cores, "{} cores were idle", least=_IDLE_CORE, unit="cores"),
-        Test(lambda s: s.starved or 0.0, "they wanted a core and had none {} of their time", below=_SERVED),
-        Test(more_workers, "{} more workers would be of use", least=1, unit="count"),
+        Test(lambda s: s.run_delay, "they wanted a core and had none {} of their time", below=_SERVED, lenient=True),
+        Test(more_workers, "workers that would be of use beside them: {}", least=1, unit="count"),
         fix=fixes.few_workers,
         disproof="the same rate with more of them: then they wait for something in common",
     ),
@@ -178,7 +224,7 @@ NUMBER = (
 )
 FAMILIES = (START, CORES, READING_FILES, LOCKS, SPREAD, NUMBER)
 """In the order of the tree."""
-_WAIT_BEHIND = frozenset({"slow-samples", "few-workers", "workers-at-limit"})
+_WAIT_BEHIND = frozenset({"slow-samples", "shared-wait", "few-workers", "workers-at-limit"})
 EXPLAINS: dict[str, frozenset[str]] = {
     "epoch-start": frozenset({"slow-samples"}),
     "no-workers": _WAIT_BEHIND,
@@ -186,6 +232,7 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "cpu-affinity": _WAIT_BEHIND,
     "cpu-neighbour": _WAIT_BEHIND - {"few-workers"},
     "oversubscribed": _WAIT_BEHIND | {"lock"},
+    "helper-threads": _WAIT_BEHIND,
     "cpu-saturated": _WAIT_BEHIND,
     "lock": _WAIT_BEHIND,
 }

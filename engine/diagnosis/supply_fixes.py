@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from gputrain.engine.config import UNCACHED
 from gputrain.engine.diagnosis.predict import useful_workers
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Fix, amount
@@ -16,6 +17,8 @@ WORKER_SHARE = 0.75
 """Share of the usable cores for workers; the rest is for the trainer (seed 003: 12 of 16)."""
 _MOST_PREFETCH = 32
 """Batches for each worker that are proposed at most, unless there are more already."""
+_LOCAL = 0.05
+"""Share of the bytes read from which a disk of this machine is what is waited for."""
 _RAM_FOR_CACHE = 0.80
 """Share of used memory above which no cache in RAM is proposed."""
 
@@ -30,6 +33,11 @@ def fits(s: Signals) -> float | None:
     if s.data_bytes is None or s.ram_used is None or s.ram_total is None:
         return None
     return float(s.data_bytes <= (1 - s.ram_used) * s.ram_total)
+
+
+def can_cache(s: Signals) -> bool:
+    """Whether a cache has an effect on the run's data."""
+    return s.setting("dataset", "") not in UNCACHED
 
 
 def epoch_start(s: Signals) -> Fix:
@@ -101,6 +109,8 @@ def thrash(s: Signals) -> Fix:
     """Smaller files, or a part of them in memory."""
     if s.setting("cache", "none") != "none":
         return Fix("More RAM, a faster disk or smaller images; more workers help little.")
+    if not can_cache(s):
+        return Fix(f"The files are more than the free RAM holds: {_cheaper(s)}; more workers help little.")
     return Fix(
         "The files are more than the free RAM holds: keep prepared images on disk (cache=disk), which are smaller; "
         "more workers help little.",
@@ -108,11 +118,30 @@ def thrash(s: Signals) -> Fix:
     )
 
 
+def _waiting_at_once(s: Signals) -> int:
+    """Workers that would be of use where a data set of one's own waits for no disk of this machine; 0: none known.
+
+    Requests to a network can be under way at the same time, where one disk's would only share it.
+    """
+    useful = useful_workers(s)
+    if s.setting("dataset", "") != "custom" or s.from_disk is None or s.from_disk >= _LOCAL or useful is None:
+        return 0
+    return useful if useful > s.workers else 0
+
+
 def disk(s: Signals) -> Fix:
-    """A cache, or a faster disk."""
+    """More that wait at the same time, a cache, or a faster disk."""
+    if wanted := _waiting_at_once(s):
+        return Fix(
+            "What they wait for comes from no disk of this machine, and more of them can wait at the same time: "
+            f"num_workers={wanted}, as far as the other end serves so many.",
+            {"num_workers": wanted},
+        )
     if s.setting("cache", "none") != "none":
         early = " This is the first epoch, in which the cache is filled." if s.epoch == 0 else ""
         return Fix(f"More workers help little: a faster disk would.{early}")
+    if not can_cache(s):
+        return Fix("More workers help little: keep the data on a faster disk, or in fewer or smaller files.")
     return Fix(
         "More workers help little: keep the data on a faster disk, or prepared images in RAM (cache=ram).",
         cache_changes(s),
@@ -128,6 +157,28 @@ def lock(s: Signals) -> Fix:
             {"loader": "processes"},
         )
     return Fix("More workers cannot help: the data set lets one work at a time; give each worker a handle of its own.")
+
+
+def shared_wait(s: Signals) -> Fix:
+    """What more of them cannot mend."""
+    if s.kind == "threads" and s.setting("dataset", "") != "custom":
+        return Fix(
+            "More of them gain little: they may wait for the interpreter, which processes do not share: "
+            "loader=processes.",
+            {"loader": "processes"},
+        )
+    return Fix(
+        "More of them gain little: look for what the data set lets one do at a time: a lock, a file handle or "
+        "database that all share, one disk."
+    )
+
+
+def helper_threads(s: Signals) -> Fix:
+    """One thread for each worker."""
+    return Fix(
+        "Libraries in the workers start threads of their own: start the run with OMP_NUM_THREADS=1, "
+        "MKL_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1, and where the data set uses OpenCV call cv2.setNumThreads(0)."
+    )
 
 
 def slow_samples(s: Signals) -> Fix:
@@ -153,7 +204,7 @@ def _prefetch_over(s: Signals) -> int:
 def few_workers(s: Signals) -> Fix:
     """As many as the cores or the device can use."""
     wanted = useful_workers(s) or s.workers + 1
-    return Fix(f"The workers are busy and cores are idle: num_workers={wanted}.", {"num_workers": wanted})
+    return Fix(f"num_workers={wanted}: the workers are busy and cores are idle.", {"num_workers": wanted})
 
 
 def at_limit(s: Signals) -> Fix:
@@ -163,16 +214,23 @@ def at_limit(s: Signals) -> Fix:
 
 def unexplained(s: Signals) -> Fix:
     """An experiment."""
+    if s.core_wait is None and s.busy is not None:
+        return Fix(
+            "All cores are in use, and this kernel does not tell (no schedstat) whether the workers wait for them or "
+            "for something else: end what else computes, and look again."
+        )
     return Fix("What was measured fits no single cause: compare num_workers values with a short run of each.")
 
 
 def cache_changes(s: Signals) -> dict[str, Any]:
     """A cache in RAM takes only what is free (cache_gib); one on disk would be read from the same disk."""
     room = s.ram_used is None or s.ram_used < _RAM_FOR_CACHE
-    return {"cache": "ram"} if room and s.setting("cache", "none") == "none" else {}
+    return {"cache": "ram"} if room and can_cache(s) and s.setting("cache", "none") == "none" else {}
 
 
 def _cheaper(s: Signals) -> str:
+    if not can_cache(s):
+        return "use samples that were made smaller, or prepared, beforehand"
     if s.setting("cache", "none") == "none":
         return "keep prepared images in a cache, or use smaller images"
     if s.epoch == 0:

@@ -5,7 +5,7 @@ All of it is data, so that the same table decides, tells the evidence in words, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -31,20 +31,33 @@ class Test(Struct, frozen=True):
     least: float | None = None
     below: float | None = None
     unit: Unit = "share"
+    name: str = ""
+    """What the figure is called where nobody measured it; empty: the words without a figure."""
+    lenient: bool = False
+    """Whether a figure that nobody measured speaks against nothing."""
 
     def answer(self, s: Signals) -> bool | None:
         """Whether the figure is within the bounds; None: it was not measured."""
         value = self.figure(s)
         if value is None:
-            return None
+            return True if self.lenient else None
         return (self.least is None or value >= self.least) and (self.below is None or value < self.below)
 
     def told(self, s: Signals) -> str:
         """The figure in words."""
+        if self.figure(s) is None:
+            return f"not measured: {self.unknown}"
         return self.words.format(amount(self.figure(s), self.unit))
+
+    @property
+    def unknown(self) -> str:
+        """What is missing where the figure is."""
+        return self.name or self.words.format("…")
 
     def asked(self, s: Signals) -> str:
         """The figure in words beside what it is held against."""
+        if self.figure(s) is None:
+            return self.told(s)
         bounds = [f"≥ {amount(self.least, self.unit)}"] if self.least is not None else []
         bounds += [f"< {amount(self.below, self.unit)}"] if self.below is not None else []
         return self.told(s) + (f" (asked: {', '.join(bounds)})" if bounds and self.unit != "yes" else "")
@@ -117,7 +130,7 @@ class Cause(Struct, frozen=True):
 
     def missing(self, s: Signals) -> list[str]:
         """The figures that nobody measured, in words."""
-        return [test.words.format("…") for test in self.tests if test.answer(s) is None]
+        return [test.unknown for test in self.tests if test.answer(s) is None]
 
     def step(self, s: Signals) -> str:
         """What was asked about it, and the answer: a line of the path."""
@@ -135,19 +148,24 @@ class Walk(Struct, frozen=True):
 
     found: Cause | None
     path: tuple[str, ...]
+    """A line for each cause: what was asked, and the answer."""
     open: tuple[Cause, ...]
     """Causes that were passed because their figures were not measured."""
 
 
-def walk(causes: Iterable[Cause], s: Signals) -> Walk:
-    """The first of `causes` that holds."""
+def walk(causes: Iterable[Cause], s: Signals, explained: Mapping[str, Cause] | None = None) -> Walk:
+    """The first of `causes` that holds; those of `explained` would hold because of another one, and are not asked."""
     path: list[str] = []
     unknown: list[Cause] = []
+    found: Cause | None = None
     for cause in causes:
-        holds = cause.holds(s)
+        reason = found or (explained or {}).get(cause.id)
+        if reason is not None:
+            path.append(f"– {cause.title}: not asked, as another cause explains it: {reason.title}")
+            continue
         path.append(cause.step(s))
-        if holds:
-            return Walk(cause, tuple(path), tuple(unknown))
-        if holds is None:
+        if holds := cause.holds(s):
+            found = cause
+        elif holds is None:
             unknown.append(cause)
-    return Walk(None, tuple(path), tuple(unknown))
+    return Walk(found, tuple(path), tuple(unknown))

@@ -34,6 +34,7 @@ WARM_UP_SECONDS, WARM_UP_STEPS = 5.0, 10
 """Until both have passed, the queue that was filled before the first step flatters every figure."""
 LEAST_SECONDS = 4.0
 """Time spent on steps below which a window says nothing."""
+_TRIALS_KEPT = 8
 _STALLS = (Phase.SAVING, Phase.VALIDATING)
 _AT_WORK = (Phase.TRAINING, Phase.WARMING_UP, *_STALLS)
 
@@ -50,6 +51,8 @@ class Window:
         self._usable_cores: float | None = None
         self._images = 0
         self._device = self._precision = ""
+        self._capability: float | None = None
+        self._tried: deque[Tuned] = deque(maxlen=_TRIALS_KEPT)
         self._phase = Phase.STARTING
         self._phase_began = 0.0
         self._began: float | None = None
@@ -67,16 +70,16 @@ class Window:
         match event:
             case RunStarted():
                 self._settings, self._usable_cores = dict(event.settings), event.usable_cores or None
+                self._tried.clear()
             case DataReady():
                 self._images = event.train_images
             case ModelReady():
                 self._device, self._precision = event.device, event.precision
+                self._capability = event.capability[0] + event.capability[1] / 10 if event.capability else None
             case PhaseChanged():
                 self._enter(event.phase)
             case Tuned() if event.now:
-                self._settings.update(event.now)
-                if event.verdict != "kept":
-                    self._start_over()
+                self._take_change(event)
             case Steps() if training:
                 self._take_steps(event)
             case LoaderStats() if training and self.warm:
@@ -105,12 +108,24 @@ class Window:
             settings=self._settings,
             on_gpu=self._device.startswith("cuda"),
             precision=self._precision,
+            capability=self._capability,
+            tried=tuple(self._tried),
             workers=self._settings.get("num_workers", 0),
             usable_cores=self._usable_cores,
         )
         for part in parts:
             signals = msgspec.structs.replace(signals, **part)
         return signals
+
+    def _take_change(self, event: Tuned) -> None:
+        self._settings.update(event.now)
+        if event.verdict == "kept":
+            # What was tried before was tried with other settings.
+            self._tried.clear()
+        if event.verdict != "trying":
+            self._tried.append(event)
+        if event.verdict != "kept":
+            self._start_over()
 
     def _enter(self, phase: Phase) -> None:
         if phase is self._phase:
@@ -157,6 +172,7 @@ class Window:
             "step_seconds": seconds / steps if steps else None,
             "rate": sum(one.images_per_second * one.window_seconds for one in self._steps) / seconds,
             "epoch": newest.epoch,
+            "batch_parts": newest.batch_parts,
             "alloc_retries": retries[-1] - retries[0] if retries else None,
             "vram_reserved": min(held) if held else None,
         }

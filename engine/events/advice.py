@@ -19,6 +19,10 @@ class Prediction(Struct, frozen=True, omit_defaults=True):
     """What would hold the run back then."""
     void: str = ""
     """Why nothing is promised; empty with a range."""
+    now: float | None = None
+    """What to hold the range against; None: the rate of the steps, which everybody sees."""
+    stops: bool = False
+    """Whether checkpoints and validations count in all three."""
 
 
 class Hint(Struct, frozen=True, omit_defaults=True):
@@ -64,6 +68,8 @@ class Tuned(Event, frozen=True, tag="tuned"):
     sender: str = ""
     text: str = ""
     """Why it was refused."""
+    later: bool = False
+    """Refused for now: asked for again, it may be tried."""
 
     @property
     def now(self) -> dict[str, Any]:

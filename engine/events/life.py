@@ -87,7 +87,10 @@ class DataReady(Event, frozen=True, tag="data_ready"):
 
 
 class ModelReady(Event, frozen=True, tag="model_ready"):
-    """The model is on its device and the first step may begin."""
+    """The model is on its device and the first step may begin.
+
+    Sent again where a compilation fails later and the run goes on without it.
+    """
 
     model: str
     parameters: int
@@ -101,6 +104,7 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     total_steps: int
     total_updates: int
     start_step: int = 0
+    """Steps that are done."""
     torch_version: str = ""
     cuda_version: str = ""
     trainer_pid: int = 0
@@ -110,6 +114,8 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     """What the device computes at best in this precision, operations a second; None: not known, or a CPU."""
     image_size: int | None = None
     """Side of the images that `flops_per_image` is for."""
+    capability: tuple[int, int] | None = None
+    """CUDA compute capability, (8, 6); None on the CPU and in records of older versions."""
 
 
 class Notice(Event, frozen=True, tag="notice"):
@@ -148,5 +154,7 @@ class RunEnded(Event, frozen=True, tag="run_ended"):
     error: str = ""
     """The exception as ``Type: message``, for a failed run."""
     traceback: str = ""
+    died_of: Literal["", "gpu", "ram"] = ""
+    """The memory that there was too little of: the GPU's, or RAM; empty: it was something else."""
     preempted: bool = False
     """Stopped because a batch system wants the machine: it is to be resumed."""

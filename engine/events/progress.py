@@ -55,6 +55,8 @@ class Steps(Event, frozen=True, tag="steps"):
     vram_reserved: int | None = None
     vram_peak: int | None = None
     alloc_retries: int | None = None
+    batch_parts: int | None = None
+    """Parts that each batch is computed in, for want of GPU memory; None in records of older versions."""
     bytes_copied: int | None = None
     image_size: int | None = None
     """Side of the images of this window; None in records of older versions."""
@@ -77,9 +79,10 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     run_delay: float | None
     """Share of the working time in which a worker was runnable but not running (schedstat)."""
     read_share: float | None
-    """Share of the working time that was spent reading files."""
+    """Share of the working time that was spent reading files; of a person's own data set, which does not tell, all that
+    it waited for but a core or a lock."""
     bytes_read: int | None
-    """Bytes of the samples' files."""
+    """Bytes of the samples' files; of a person's own data set those that it read by system calls."""
     disk_bytes: int | None
     """Bytes that came from a disk and not from the page cache (``/proc/self/io``)."""
     cache_hits: int | None = None

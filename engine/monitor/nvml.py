@@ -124,6 +124,11 @@ class Nvml:
                 found.append(Unreadable(index, str(error)))
         return found
 
+    def memory_used(self, device: Device) -> int | None:
+        """Bytes that nobody else can have now: programs', and what the driver keeps. Raises NvmlError."""
+        memory = self.optional(self.api.nvmlDeviceGetMemoryInfo, device.handle)
+        return int(memory.used) if memory else None
+
     def _device(self, index: int) -> Device:
         handle = self.must(self.api.nvmlDeviceGetHandleByIndex, index)
         capability = self.optional(self.api.nvmlDeviceGetCudaComputeCapability, handle)

@@ -15,8 +15,9 @@ from gputrain.engine.events import AnyEvent, RunEnded
 from gputrain.engine.launch import NotLiveError
 from gputrain.engine.record import LineCutter
 from gputrain.engine.remote import shell
+from gputrain.engine.remote.answers import wait_for, wait_for_all, words
 from gputrain.engine.remote.facts import read_status
-from gputrain.engine.remote.link import Frame, Link, LinkLostError
+from gputrain.engine.remote.link import Link, LinkLostError
 from gputrain.engine.remote.name import RemoteName
 from gputrain.engine.remote.outlining import RemoteOutline
 from gputrain.engine.text import plain
@@ -24,7 +25,6 @@ from gputrain.engine.text import plain
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 30.0
 _SLICE_SECONDS = 0.2
-_MAX_ANSWER = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class RemoteRun:
 
     @property
     def id(self) -> str:
-        """What ``gputrain-tui tail`` takes to come back."""
-        return f"{self.name.host}:{self.path.rstrip('/').rpartition('/')[2] if not self.by_path else self.path}"
+        """What ``gputrain-tui tail`` takes to come back, harmless to show: that machine chose the run's name."""
+        return plain(f"{self.name.host}:{self.path if self.by_path else self.path.rstrip('/').rpartition('/')[2]}")
 
     @property
     def by_path(self) -> bool:
@@ -48,7 +48,7 @@ class RemoteRun:
     @property
     def directory(self) -> Path:
         """Host and directory, to be shown."""
-        return Path(f"{self.name.host}:{self.path}")
+        return Path(plain(f"{self.name.host}:{self.path}"))
 
 
 class RemoteAttachment:
@@ -159,7 +159,7 @@ class RemoteAttachment:
                 # The record was read to its end after its supervisor was found gone.
                 self._over = at_end and self._died
             case "X":
-                raise OSError(f"{self.run.id}: {_words(payload)}")
+                raise OSError(f"{self.run.id}: {words(payload)}")
             case _:
                 pass
 
@@ -217,7 +217,27 @@ def _find(link: Link, name: RemoteName) -> str:
     frames = wait_for(link, "I")
     home = _path(frames["H"], name.host)
     ids = sorted(filter(None, frames["I"].decode("utf-8", "replace").split("\n")), reverse=True)
-    return f"{home}/{runs.choose(name.run or 'last', ids, f'{name.host}:{home}', f'gputrain-tui runs {name.host}:')}"
+    wanted = name.run or "last"
+    if wanted != "last" and wanted not in ids and (given := _given(link, wanted)):
+        wanted = given
+    return f"{home}/{runs.choose(wanted, ids, f'{name.host}:{home}', f'gputrain-tui runs {name.host}:')}"
+
+
+def _given(link: Link, wanted: str) -> str:
+    """The id of the newest run that a person called `wanted`; empty if there is none."""
+    link.send(shell.given_names())
+    run, marked = "", b""
+    for letter, payload in wait_for_all(link, "T"):
+        match letter:
+            case "R":
+                run = payload.decode("utf-8", "replace")
+            case "M":
+                marked = payload
+            case "S" if runs.name_in(marked, payload) == wanted:
+                return run
+            case _:
+                pass
+    return ""
 
 
 def _path(raw: bytes, host: str) -> str:
@@ -225,32 +245,6 @@ def _path(raw: bytes, host: str) -> str:
     if not path.startswith("/") or not path.isprintable():
         raise BadInput(f"{plain(host, 80)}: the folder of its runs has an impossible name")
     return path
-
-
-def wait_for(link: Link, letter: str) -> dict[str, bytes]:
-    """The newest frame of each letter up to the first of `letter`. Raises as `wait_for_all`."""
-    return dict(wait_for_all(link, letter))
-
-
-def wait_for_all(link: Link, letter: str) -> list[Frame]:
-    """All frames up to the first of `letter`. Raises BadInput for the other end's refusal, LinkLostError."""
-    found: list[Frame] = []
-    size = 0
-    while True:
-        fresh = link.frames(_SLICE_SECONDS)
-        for got, payload in fresh:
-            size += len(payload)
-            if got == "X":
-                raise BadInput(_words(payload))
-        found += fresh
-        if any(got == letter for got, _ in fresh):
-            return found
-        if size > _MAX_ANSWER:
-            raise LinkLostError("the answer does not come to its end")
-
-
-def _words(payload: bytes) -> str:
-    return plain(payload.decode("utf-8", "replace"), 300)
 
 
 def _number(payload: bytes) -> int:

@@ -24,7 +24,7 @@ MAX_FRAME = 16 << 20
 _MAX_PREAMBLE = 1 << 20
 _READ_BYTES = 1 << 18
 _STDERR_BYTES = 4096
-_LETTERS = b"HIRSPOBDTX"
+_LETTERS = b"HIRMSPOBDTX"
 _OPTIONS = ("-T", "-x", "-oClearAllForwardings=yes", "-oPermitLocalCommand=no", "-oRemoteCommand=none")
 """As scp: no terminal, none of the forwardings and commands that the user's configuration may have for logins."""
 

@@ -9,7 +9,8 @@ frame  payload
 =====  ==========================================================================================
 H      the folder of all runs, or the run directory that a path led to
 I      names of the run directories, one a line
-R      name of the run that the next S and P are about
+R      name of the run that the next M, S and P are about
+M      its ``marks.json``
 S      its ``status.json``
 P      the host's time in seconds, its boot id, and ``/proc/PID/stat`` of the supervisor, each on a line
 O      a piece of a long record or of its milestones; followed by ``E`` and a line break if it is all there
@@ -48,6 +49,7 @@ facts() {
 $line
 $stat"
 }
+marks() { line=; [ -r "$1/marks.json" ] && line "$1/marks.json"; put M "$line"; }
 home=${GPUTRAIN_HOME:-${XDG_STATE_HOME:-$HOME/.local/state}/gputrain}/runs
 """
 
@@ -65,7 +67,20 @@ else put X "not a run directory (no events.jsonl in it)"; exit; fi
 
 _LIST = """
 put H "$home"
-ls -1rp "$home" | sed -n 's:/$::p' | while IFS= read -r name; do put R "$name"; facts "$home/$name"; done
+ls -1rp "$home" | sed -n 's:/$::p' | while IFS= read -r name; do
+  put R "$name"; marks "$home/$name"; facts "$home/$name"
+done
+put T 0
+"""
+
+# Without the clock, which costs a process for each run.
+_GIVEN = """
+put H "$home"
+ls -1rp "$home" | sed -n 's:/$::p' | while IFS= read -r name; do
+  put R "$name"; marks "$home/$name"
+  line=; [ -r "$home/$name/status.json" ] && line "$home/$name/status.json"
+  put S "$line"
+done
 put T 0
 """
 
@@ -142,8 +157,13 @@ def resolve(path: str) -> bytes:
 
 
 def listing() -> bytes:
-    """Answers H, then R, S and P for each run, the newest first, then T."""
+    """Answers H, then R, M, S and P for each run, the newest first, then T."""
     return _LIST.encode()
+
+
+def given_names() -> bytes:
+    """Answers H, then R, M and S for each run, the newest first, then T."""
+    return _GIVEN.encode()
 
 
 def follow(directory: str, offset: int, *, outlined: bool = False) -> bytes:

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gputrain.engine.events import LoaderStats
+
 _SCHEDSTAT = "/proc/thread-self/schedstat"
 _IO = "/proc/thread-self/io"
 
@@ -28,7 +30,10 @@ class Tally:
     run_delay: float | None = 0.0
     """Time in which the worker could have run but had no core."""
     read: float | None = 0.0
-    """Time spent reading files; None where some were read through a memory map, when a page was touched."""
+    """Time spent reading files; None where some were read through a memory map, when a page was touched.
+
+    Of code that tells nothing: time that it neither computed nor wanted a core, in locks too.
+    """
     bytes_read: int = 0
     disk_bytes: int | None = 0
     cached: int = 0
@@ -60,26 +65,50 @@ def _sum(first: _T | None, second: _T | None) -> _T | None:
     return None if first is None or second is None else first + second
 
 
+def loader_stats(
+    tally: Tally, *, workers: int, kind: str, seconds: float, lock_share: float | None, slowest_image: str
+) -> LoaderStats:
+    """What `workers` did in `seconds`, in shares."""
+    worked = tally.busy or None
+    return LoaderStats(
+        workers=workers,
+        kind=kind,
+        seconds=seconds,
+        samples=tally.samples,
+        busy=min(1.0, tally.busy / (workers * seconds)) if seconds > 0 else None,
+        cpu_ratio=tally.cpu / worked if worked else None,
+        run_delay=min(1.0, tally.run_delay / worked) if worked and tally.run_delay is not None else None,
+        read_share=tally.read / worked if worked and tally.read is not None else None,
+        bytes_read=tally.bytes_read,
+        disk_bytes=tally.disk_bytes,
+        lock_share=lock_share,
+        slowest=tally.slowest if tally.samples else None,
+        slowest_image=slowest_image,
+    )
+
+
 class Meter:
     """The accounting of one worker; made, used and closed by the thread that does the work.
 
     The kernel's counters are of threads, so that the training loop's own reading and waiting stay out of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, told: bool = True) -> None:
+        """`told`: whoever reads files says so by `read`; else the kernel counts bytes, and waiting is all reading."""
+        self._told = told
         self._schedstat = _open(_SCHEDSTAT)
         self._io = _open(_IO)
         self._thread = threading.get_native_id()
         self._wall = self._cpu = self._sample_began = 0.0
         self._delay: tuple[int, int] | None = None
-        self._disk: int | None = None
+        self._bytes: tuple[int, int] | None = None
         self._tally = Tally()
 
     def begin(self) -> None:
         """A batch begins."""
         WORKING.add(self._thread)
         self._tally = Tally()
-        self._delay, self._disk = self._run_delay(), self._disk_bytes()
+        self._delay, self._bytes = self._run_delay(), self._bytes_read()
         self._cpu, self._wall = time.thread_time(), time.perf_counter()
         self._sample_began = self._wall
 
@@ -115,13 +144,17 @@ class Meter:
         tally.samples, tally.thread = samples, self._thread
         tally.busy = time.perf_counter() - self._wall
         tally.cpu = time.thread_time() - self._cpu
-        delay, disk = self._run_delay(), self._disk_bytes()
+        delay, read = self._run_delay(), self._bytes_read()
         # A thread that has run for no time at all by this count is on a kernel that doesn't keep it.
         if delay is None or self._delay is None or delay[0] == 0:
             tally.run_delay = None
         else:
             tally.run_delay = (delay[1] - self._delay[1]) * 1e-9
-        tally.disk_bytes = None if disk is None or self._disk is None else disk - self._disk
+        tally.disk_bytes = None if read is None or self._bytes is None else read[1] - self._bytes[1]
+        if not self._told:
+            tally.bytes_read = 0 if read is None or self._bytes is None else read[0] - self._bytes[0]
+            wanted = None if tally.run_delay is None else tally.cpu + tally.run_delay
+            tally.read = None if wanted is None else max(0.0, tally.busy - wanted)
         return tally
 
     def close(self) -> None:
@@ -138,13 +171,12 @@ class Meter:
         fields = os.pread(self._schedstat, 128, 0).split()
         return (int(fields[0]), int(fields[1])) if len(fields) == 3 else None
 
-    def _disk_bytes(self) -> int | None:
+    def _bytes_read(self) -> tuple[int, int] | None:
+        """Bytes that this thread has read so far, and those of them that came from a disk."""
         if self._io is None:
             return None
-        for line in os.pread(self._io, 512, 0).splitlines():
-            if line.startswith(b"read_bytes:"):
-                return int(line.split()[1])
-        return None
+        counted = dict(line.split(b": ", 1) for line in os.pread(self._io, 512, 0).splitlines())
+        return (int(counted[b"rchar"]), int(counted[b"read_bytes"])) if b"read_bytes" in counted else None
 
 
 def _open(path: str) -> int | None:

@@ -17,7 +17,7 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from gputrain.engine.training import augment, cache_tiles, decode, jpegfile
+from gputrain.engine.training import augment, cache_tiles, decode, jpegfile, scaled
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.cache_store import Entry, Store
 from gputrain.engine.training.decode import Choose
@@ -102,21 +102,21 @@ class JpegForm:
     def show(self, kept: Kept, choose: Choose, out: torch.Tensor) -> None:
         """See `Form`."""
         tiles = cache_tiles.parse(memoryview(kept.content))
-        geometry = choose(kept.width, kept.height)
+        geometry, factor = scaled.aligned(choose(kept.width, kept.height))
         part = cache_tiles.region(tiles, geometry)
         start, end = cache_tiles.span(tiles, part)
-        _show_tiles(tiles, part, bytes(kept.content[start:end]), geometry, out)
+        _show_tiles(tiles, part, bytes(kept.content[start:end]), geometry, factor, out)
 
     def show_stored(self, store: Store, entry: Entry, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
         """See `Form`. Only the rows of the crop are read."""
         tiles = cache_tiles.parse(memoryview(store.map)[entry.offset : entry.offset + entry.length])
-        geometry = choose(entry.width, entry.height)
+        geometry, factor = scaled.aligned(choose(entry.width, entry.height))
         part = cache_tiles.region(tiles, geometry)
         start, end = cache_tiles.span(tiles, part)
         began = time.perf_counter()
         rows = store.read(entry.offset + start, end - start)
         meter.read(time.perf_counter() - began, len(rows))
-        _show_tiles(tiles, part, rows, geometry, out)
+        _show_tiles(tiles, part, rows, geometry, factor, out)
 
 
 def _upright_jpeg(data: bytes) -> Image.Image | None:
@@ -134,9 +134,13 @@ def _upright_jpeg(data: bytes) -> Image.Image | None:
 
 
 def _show_tiles(
-    tiles: cache_tiles.Tiles, part: cache_tiles.Region, rows: bytes, geometry: augment.Geometry, out: torch.Tensor
+    tiles: cache_tiles.Tiles,
+    part: cache_tiles.Region,
+    rows: bytes,
+    geometry: augment.Geometry,
+    factor: int,
+    out: torch.Tensor,
 ) -> None:
-    factor = decode.shrink(geometry)
     height, width = (part.bottom - part.top) * tiles.height, (part.right - part.left) * tiles.width
     pixels = simplejpeg.decode_jpeg(
         cache_tiles.cut(tiles, part, rows),

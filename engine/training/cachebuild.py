@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import time
+
 from gputrain.engine.caches import BuildOrder, BuiltCaches
 from gputrain.engine.childwork import Tell
 from gputrain.engine.errors import BadInput
 from gputrain.engine.training.childentry import serve
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.units import duration
 
 _BAD_NAMED = 20
+
+
+class Pace:
+    """How far the images of a split are, how fast it goes, and how long it will take."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._first: tuple[float, int] | None = None
+
+    def words(self, done: int, total: int) -> str:
+        """For `done` images by now; those that a former call prepared are no work of this one."""
+        now = time.monotonic()
+        began, before = self._first = self._first or (now, done)
+        text = f"{self._name} images: {done} of {total}"
+        if now - began < 1 or done <= before:
+            return text
+        rate = (done - before) / (now - began)
+        return f"{text}, {rate:.0f} a second, {duration((total - done) / rate)} left"
 
 
 def _work(order: BuildOrder, reporter: Reporter, control: Control, tell: Tell) -> BuiltCaches:
@@ -25,9 +46,9 @@ def _work(order: BuildOrder, reporter: Reporter, control: Control, tell: Tell) -
         if not isinstance(split, ImageSet) or split.pixels is not None or split.own is not None:
             raise BadInput("these data are not read from image files: there is nothing to cache")
 
-        def progress(done: int, total: int, name: str = name) -> None:
+        def progress(done: int, total: int, pace: Pace = Pace(name)) -> None:  # noqa: B008 - one for each split
             control.raise_if_stopped()
-            tell(f"{name} images: {done} of {total}")
+            tell(pace.words(done, total))
 
         built.append(build_cache(split, order.config, progress, train=split is images.train))
     return BuiltCaches(

@@ -1,14 +1,18 @@
 """Checkpoints: plain torch files that are complete or do not count.
 
-Each is written aside, fsynced and renamed; ``index.json``, replaced atomically after that, lists it with
-its SHA-256. A file that is not in the index, or does not match its sum, is passed over for the one before.
+Each is written aside, fsynced and given a name that no other has; ``index.json``, replaced atomically after that,
+lists it with its SHA-256, and only then are older ones removed. Whatever fails on the way, the index before is still
+true. A file that is not in the index, or does not match its sum, is passed over for the one before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,6 +31,7 @@ from gputrain.engine.training.snapshot import size_of
 from gputrain.engine.units import size
 
 _UNFINISHED = ".saving-"
+_NAMES = re.compile(r"step-\d{8}(-\d+)?\.pt")
 _SLACK_BYTES = 16 << 20
 """Room that a checkpoint needs beside its tensors, and that a run needs for its record afterwards."""
 
@@ -41,9 +46,14 @@ class Checkpoints:
         # What a killed trainer of this run left half written.
         for unfinished in folder.glob(f"{_UNFINISHED}*"):
             unfinished.unlink(missing_ok=True)
+        # Or whole and not listed. Where there is no index, or a damaged one, a person may still want them.
+        if self._entries:
+            self._remove_unlisted()
 
     def go_on_from(self, step: int) -> None:
-        """Forget what is listed beyond `step`: it is damaged, and its steps are done again."""
+        """Forget what is listed beyond `step`: it is damaged, and its steps are done again. It goes with the next
+        checkpoint.
+        """
         self._entries = [entry for entry in self._entries if entry.step <= step]
 
     def save(self, state: dict[str, Any], *, step: int, epoch: int, best: bool) -> Entry:
@@ -53,27 +63,54 @@ class Checkpoints:
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
         _check_room(self._folder, size_of(state))
-        path = self._folder / f"step-{step:08d}.pt"
-        entry = Entry(path.name, step, epoch, *_write(path, state))
-        entries = [e for e in self._entries if e.file != entry.file] + [entry]
-        if best:
-            _link(path, self._folder / BEST)
-            entries = [e for e in entries if e.file != BEST]
-            entries.insert(0, msgspec.structs.replace(entry, file=BEST))
-        # What is on disk now is listed before anything else is taken away.
-        checkpoints.write_index(self._folder, entries)
+        path = _fresh(self._folder, step)
+        second = self._folder / f"{_UNFINISHED}{BEST}"
+        try:
+            entry = Entry(path.name, step, epoch, *_write(path, state), best=best)
+            if best:
+                _link(path, second)
+            entries = self._with(entry)
+            checkpoints.write_index(self._folder, entries)
+        except BaseException:
+            if entry_of(path) is None:
+                path.unlink(missing_ok=True)
+            second.unlink(missing_ok=True)
+            raise
         self._entries = entries
-        self._remove_old()
+        if best:
+            second.replace(self._folder / BEST)
+        self._remove_unlisted()
         return entry
 
-    def _remove_old(self) -> None:
-        steps = [entry for entry in self._entries if entry.file != BEST]
-        old = steps[: -self._keep]
-        if old:
-            self._entries = [entry for entry in self._entries if entry not in old]
-            checkpoints.write_index(self._folder, self._entries)
-            for entry in old:
-                (self._folder / entry.file).unlink(missing_ok=True)
+    def _with(self, entry: Entry) -> list[Entry]:
+        """The index with `entry`, without what it takes the place of: the best before it, its step's last one, and
+        all but the last few.
+        """
+        entries = [msgspec.structs.replace(e, best=e.best and not entry.best) for e in self._entries]
+        entries = [e for e in entries if e.best or e.step != entry.step] + [entry]
+        return [e for number, e in enumerate(entries) if e.best or number >= len(entries) - self._keep]
+
+    def _remove_unlisted(self) -> None:
+        """Remove the checkpoints that are too old, and what was written and never listed."""
+        listed = {entry.file for entry in self._entries} | ({BEST} if any(e.best for e in self._entries) else set())
+        for path in self._folder.iterdir():
+            if (_NAMES.fullmatch(path.name) or path.name == BEST) and path.name not in listed:
+                # What cannot be removed now may be so the next time.
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def entry_of(path: Path) -> Entry | None:
+    """What the index of its folder says of a checkpoint file; of ``best.pt``, what it says of the best."""
+    entries = checkpoints.newest_first(read_index(path.parent))
+    return next((e for e in entries if e.file == path.name or (e.best and path.name == BEST)), None)
+
+
+def _fresh(folder: Path, step: int) -> Path:
+    """A name that is not taken: what the index lists is never written again."""
+    stem = f"step-{step:08d}"
+    names = itertools.chain([f"{stem}.pt"], (f"{stem}-{again}.pt" for again in itertools.count(2)))
+    return next(path for path in map(folder.joinpath, names) if not path.exists())
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -128,13 +165,11 @@ class _Summed:
 
 def _link(path: Path, target: Path) -> None:
     """Make `target` the same file as `path`; a copy where the file system has no hard links."""
-    temporary = target.with_name(f"{_UNFINISHED}{target.name}")
-    temporary.unlink(missing_ok=True)
+    target.unlink(missing_ok=True)
     try:
-        os.link(path, temporary)
+        os.link(path, target)
     except OSError:
-        shutil.copyfile(path, temporary)
-    temporary.replace(target)
+        shutil.copyfile(path, target)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -155,9 +190,11 @@ def load(source: str, passed_over: Callable[[str], None]) -> dict[str, Any]:
         return _load_newest(path / "checkpoints" if (path / "checkpoints").is_dir() else path, passed_over)
     if not path.is_file():
         raise BadInput(f"resume_from: {plain(source, 200)} does not exist")
-    entry = next((e for e in read_index(path.parent) if e.file == path.name), None)
-    if entry is not None and not is_whole(path.parent, entry):
-        raise BadInput(f"resume_from: {path} is damaged: its content does not match its checksum")
+    entry = entry_of(path)
+    if entry is not None:
+        path = path.with_name(entry.file)
+        if not is_whole(path.parent, entry):
+            raise BadInput(f"resume_from: {path} is damaged: its content does not match its checksum")
     return _read(path)
 
 

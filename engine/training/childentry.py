@@ -18,11 +18,12 @@ from msgspec import Struct
 
 from gputrain.engine.childwork import Done, Failed, Progress, Reply, Tell
 from gputrain.engine.errors import EXIT_FAILED, BadInput
-from gputrain.engine.events import Notice, PhaseChanged, decode
+from gputrain.engine.events import Notice, Phase, PhaseChanged, decode
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.reporter import IMPORTING, Reporter
+from gputrain.engine.units import duration
 
 Order = TypeVar("Order", bound=Struct)
 Work = Callable[[Order, Reporter, Control, Tell], Struct]
@@ -46,7 +47,7 @@ def serve(order_type: type[Order], work: Work[Order]) -> None:
     control.install_signals()
     threading.Thread(target=_pass_on, args=(outbox,), name="progress", daemon=True).start()
     try:
-        _say(Progress("importing torch"))
+        reporter.phase(Phase.IMPORTING, key=IMPORTING)
         keep_compiled()
         result = work(order, reporter, control, lambda text: _say(Progress(text)))
         _say(Done(msgspec.Raw(msgspec.json.encode(result))))
@@ -75,9 +76,10 @@ def _pass_on(outbox: Queue[bytes]) -> None:
     """Print what the engine's parts report of phases, as progress."""
     while (raw := outbox.get()) != b"":
         match decode(raw):
-            case PhaseChanged(phase=phase, done=done, total=total):
+            case PhaseChanged(phase=phase, done=done, total=total, eta_seconds=left):
                 share = f" {done / total:.0%}" if done is not None and total else ""
-                _say(Progress(phase.value + share))
+                rest = f", {duration(left)} left" if left is not None and left >= 1 else ""
+                _say(Progress(phase.value + share + rest))
             case Notice(text=text):
                 _say(Progress(text))
 

@@ -6,6 +6,7 @@ import time
 
 import msgspec
 
+from gputrain.engine import durations
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import DataReady, Phase
 from gputrain.engine.text import plain
@@ -35,11 +36,7 @@ def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
         config = msgspec.structs.replace(config, data=place)
     reporter.phase(Phase.SCANNING_DATA, plain(config.data.data_dir, 200))
 
-    def found(count: int) -> None:
-        reporter.progress(count, None, "images")
-        control.raise_if_stopped()
-
-    data = _READERS[config.data.dataset](config, found)
+    data = _scan(config, reporter, control)
     data.task.check(config)
     for note in data.notes:
         reporter.notice("info", note)
@@ -49,6 +46,24 @@ def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
         elif data.train.own is not None:
             reporter.notice("warning", f"cache={config.data.cache}: not used for a data set of one's own")
     _tell(config, reporter, data, time.perf_counter() - began)
+    return data
+
+
+def _scan(config: RunConfig, reporter: Reporter, control: Control) -> Data:
+    key = f"scan {config.data.dataset} {config.data.data_dir}"
+    before = durations.recall(key)
+    began, latest = time.perf_counter(), 0
+
+    def found(count: int) -> None:
+        nonlocal latest
+        latest = count
+        # As many as the last time, unless there are more by now.
+        total = before.count if before is not None and before.count and count <= before.count else None
+        reporter.progress(count, total, "images")
+        control.raise_if_stopped()
+
+    data = _READERS[config.data.dataset](config, found)
+    durations.remember(key, time.perf_counter() - began, latest)
     return data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 from gputrain.engine.adjust import why_no_gpu
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.machine import Machine, inspect_machine, usable_cores
+from gputrain.engine.machine import Machine, cpu_has_bf16, inspect_machine, usable_cores
 from gputrain.engine.monitor.cgroup import find_cgroup
 from gputrain.engine.torchfit import machine_fault
 
@@ -43,6 +44,11 @@ class Compute:
         """The context of forward passes."""
         dtype = self.autocast_dtype
         return torch.autocast(self.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def for_validation(compute: Compute, config: RunConfig) -> Compute:
+    """The same with validation's own precision."""
+    return dataclasses.replace(compute, precision="fp32") if config.speed.val_precision == "fp32" else compute
 
 
 def set_up(config: RunConfig, notice: Callable[[str, str], None]) -> Compute:
@@ -94,18 +100,8 @@ def _cpu_precision(config: RunConfig, notice: Callable[[str, str], None]) -> Pre
         notice("warning", "fp16 needs a GPU: bf16 used")
         return "bf16"
     if asked == "auto":
-        return "bf16" if _cpu_has_bf16() else "fp32"
+        return "bf16" if cpu_has_bf16() else "fp32"
     return asked
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 natively; elsewhere bf16 is emulated and slower than fp32."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
-    return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _cpu_name() -> str:

@@ -65,9 +65,13 @@ class Prepared:
     def split(self, size: int) -> Iterator[Prepared]:
         """Parts of at most `size` images."""
         for start in range(0, len(self.targets), size):
-            part = slice(start, start + size)
-            partners = None if self.partners is None else self.partners[part]
-            yield Prepared(self.images[part], self.targets[part], partners, self.share)
+            yield self.part(start, size)
+
+    def part(self, start: int, size: int) -> Prepared:
+        """At most `size` images from `start` on."""
+        part = slice(start, start + size)
+        partners = None if self.partners is None else self.partners[part]
+        return Prepared(self.images[part], self.targets[part], partners, self.share)
 
 
 class Feed:

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gputrain.engine.errors import BadInput, did_you_mean
+from gputrain.engine import datafolders
 from gputrain.engine.imagefiles import EXTENSIONS
-from gputrain.engine.text import plain
 from gputrain.engine.training.userset import UserSet
 
 PROGRESS_EVERY = 10_000
@@ -86,32 +85,19 @@ def scan(
     labels are theirs, so that a class that is missing from a validation split doesn't shift the others. `progress` is
     called with the number of images found so far. Raises BadInput naming the setting, the folder and the remedy.
     """
-    folder = split_folder(data_dir, split, setting)
-    found = _subfolders(folder)
-    if not found:
-        raise BadInput(
-            f"{setting}: {_shown(folder)} has no class folders; "
-            "expected one folder for each class, with its images in it (train/cat/1.jpg)"
-        )
+    folder = datafolders.split_folder(data_dir, split, setting)
+    found = datafolders.class_folders(folder, setting, classes)
     known = {name: label for label, name in enumerate(found if classes is None else classes)}
     encoded: list[bytes] = []
     labels: list[int] = []
     for name in found:
-        if name not in known:
-            raise BadInput(
-                f"{setting}: {_shown(folder / name)} is a class that the training images don't have"
-                f"{did_you_mean(name, known)}; remove or rename the folder"
-            )
         before = len(encoded)
-        for file in _files(folder / name):
+        for file in files_in(folder / name):
             encoded.append(file)
             if progress is not None and len(encoded) % PROGRESS_EVERY == 0:
                 progress(len(encoded))
         if len(encoded) == before:
-            raise BadInput(
-                f"{setting}: the class folder {_shown(folder / name)} has no images ({', '.join(EXTENSIONS)}); "
-                "add some or remove the folder"
-            )
+            raise datafolders.no_images(folder / name, setting)
         labels.extend([known[name]] * (len(encoded) - before))
     if progress is not None:
         progress(len(encoded))
@@ -125,31 +111,7 @@ def scan(
     )
 
 
-def split_folder(data_dir: str, split: str, setting: str) -> Path:
-    """The folder of a split, ``data_dir/split``. Raises BadInput naming `setting`, the folder and the remedy."""
-    if not data_dir:
-        raise BadInput("data_dir is not set; name the folder that holds the images: data_dir=/data/imagenet")
-    home = Path(data_dir).expanduser()
-    if not home.is_dir():
-        what = "is not a folder" if home.exists() else "does not exist"
-        raise BadInput(f"data_dir: {_shown(home)} {what}; name the folder that holds '{plain(split, 100)}'")
-    folder = home / split
-    if not folder.is_dir():
-        known = _subfolders(home)
-        there = f"; it has {', '.join(plain(name, 60) for name in known[:8])}" if known else "; it has no sub-folders"
-        raise BadInput(
-            f"{setting}: there is no folder '{plain(split, 100)}' in data_dir ({_shown(home)})"
-            f"{there}{did_you_mean(split, known)}"
-        )
-    return folder
-
-
-def _subfolders(folder: Path) -> list[str]:
-    with _scandir(os.fspath(folder)) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _files(folder: Path) -> Iterator[bytes]:
+def files_in(folder: Path) -> Iterator[bytes]:
     """Paths of the images under `folder`: by folder, then by name, each sorted."""
     folders: list[tuple[str, list[str]]] = []
     pending = [os.fspath(folder)]
@@ -157,7 +119,7 @@ def _files(folder: Path) -> Iterator[bytes]:
     while pending:
         here = pending.pop()
         names: list[str] = []
-        with _scandir(here) as entries:
+        with datafolders.scandir(here) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
@@ -178,14 +140,3 @@ def _files(folder: Path) -> Iterator[bytes]:
         prefix = os.fsencode(home) + b"/"
         for name in names:
             yield prefix + os.fsencode(name)
-
-
-def _scandir(path: str) -> os._ScandirIterator[str]:
-    try:
-        return os.scandir(path)
-    except OSError as error:
-        raise BadInput(f"{_shown(path)}: cannot be listed: {error.strerror or error}") from None
-
-
-def _shown(path: str | Path) -> str:
-    return plain(os.fspath(path), 300)

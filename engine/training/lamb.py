@@ -61,8 +61,10 @@ class Lamb(Optimizer):
                 state["step"] = 0
                 state["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
                 state["exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-            state["step"] += 1
         states = [self.state[weight] for weight in weights]
+        # Once all have their memory: an update that found none can be done again.
+        for state in states:
+            state["step"] += 1
         return [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], states[0]["step"]
 
 

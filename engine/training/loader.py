@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from gputrain.engine import progressive, settings
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
@@ -16,7 +18,7 @@ from gputrain.engine.events import LoaderStats
 from gputrain.engine.progressive import Growth
 from gputrain.engine.text import plain
 from gputrain.engine.training import badimages, order, ring
-from gputrain.engine.training.accounting import Tally
+from gputrain.engine.training.accounting import Tally, loader_stats
 from gputrain.engine.training.augment import View
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.cache import CachedSource, open_cache
@@ -53,7 +55,7 @@ def make_loader(
     Raises BadInput where there is no room for the ring or the cache.
     """
     if images.own is not None:
-        return UserLoader(images.own, config, train=train, pin=pin)
+        return UserLoader(images.own, config, train=train, pin=pin, on_death=on_death)
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = min(batch_size, len(images) // images.group)
@@ -209,23 +211,18 @@ class Loader:
         self._tally, self._since = Tally(), now
         new = list(self._bad.items())[self._reported_bad :]
         self._reported_bad = len(self._bad)
-        worked = tally.busy or None
-        return LoaderStats(
+        stats = loader_stats(
+            tally,
             workers=self._crew.workers,
             kind=self._crew.kind,
             seconds=seconds,
-            samples=tally.samples,
-            busy=min(1.0, tally.busy / (self._crew.workers * seconds)) if seconds > 0 else None,
-            cpu_ratio=tally.cpu / worked if worked else None,
-            run_delay=min(1.0, tally.run_delay / worked) if worked and tally.run_delay is not None else None,
-            read_share=tally.read / worked if worked and tally.read is not None else None,
-            bytes_read=tally.bytes_read,
-            disk_bytes=tally.disk_bytes,
+            lock_share=self._locks.take(),
+            slowest_image=plain(self._images.path(tally.slowest_index), 300) if tally.slowest_index >= 0 else "",
+        )
+        return msgspec.structs.replace(
+            stats,
             cache_hits=None if self._cache is None else tally.cached,
             cache_repaired=tally.repaired,
-            lock_share=self._locks.take(),
-            slowest=tally.slowest if tally.samples else None,
-            slowest_image=plain(self._images.path(tally.slowest_index), 300) if tally.slowest_index >= 0 else "",
             bad_images=len(new),
             bad_examples=tuple(self._describe(index, why) for index, why in new[:_EXAMPLES]),
         )

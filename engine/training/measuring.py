@@ -11,7 +11,7 @@ import torch
 
 from gputrain.engine.calibrating import Order
 from gputrain.engine.calibration import Calibration, StepCost
-from gputrain.engine.training import peakmemory
+from gputrain.engine.training import device, peakmemory
 from gputrain.engine.training.batches import Batch
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.loader import AnyLoader
@@ -121,11 +121,12 @@ def _validation(parts: RunParts, seconds: float) -> float:
     feed = Feed(parts.config, parts.compute, train=False, task=parts.data.task)
     epochs = _again(parts.loader(train=False))
     batches = itertools.chain.from_iterable(feed.batches(epoch, parts.clock) for epoch in epochs)
+    compute = device.for_validation(parts.compute, parts.config)
     parts.network.eval()
 
     def work() -> int:
         batch = next(batches)
-        with parts.compute.autocast():
+        with compute.autocast():
             parts.network(feed.prepare(batch).images)
         return len(batch.labels)
 

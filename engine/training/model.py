@@ -9,20 +9,19 @@ import torch
 from torch import nn
 from torchvision import models
 
+from gputrain.engine import modelnames, ownsource
 from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput, did_you_mean
+from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain
-from gputrain.engine.training import timm_models, usercode, weights
+from gputrain.engine.training import generators, timm_models, usercode, weights
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.tasks.task import Task
 
-OWN = ("simple_cnn",)
-
 
 def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
     """The network on its device, in its memory format. Raises BadInput for a name or weights."""
-    torch.manual_seed(config.seed)
+    generators.seed(config.seed)
     # A checkpoint brings its own weights; those that the run once started from may be gone.
     source = "" if config.resume_from else config.model.weights
     file = Path(source).expanduser() if source else None
@@ -37,20 +36,17 @@ def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
 
 def _network(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     name = config.model.model
-    if usercode.is_spec(name):
+    if ownsource.is_spec(name):
         return _own(config, outputs, named_weights)
-    if name.startswith(timm_models.PREFIX):
-        return timm_models.build(name.removeprefix(timm_models.PREFIX), outputs, named_weights)
+    if name.startswith(modelnames.TIMM):
+        return timm_models.build(name.removeprefix(modelnames.TIMM), outputs, named_weights)
     if name == "simple_cnn":
         if named_weights:
-            raise BadInput(f"weights: no file '{plain(named_weights, 200)}', and simple_cnn has no weights by name")
+            raise BadInput(modelnames.why_no_weights(name, named_weights))
         return SimpleCNN(outputs, config.model.width)
     known = models.list_models(module=models)
     if name not in known:
-        raise BadInput(
-            f"model: there is no '{plain(name, 60)}'{did_you_mean(name, [*OWN, *known])}; "
-            f"models of timm are written {timm_models.PREFIX}NAME"
-        )
+        raise BadInput(modelnames.unknown_model(name, known))
     network = _torchvisions(name, outputs)
     if named_weights:
         weights.take_over(network, weights.torchvisions(name, named_weights), named_weights)
@@ -61,7 +57,7 @@ def _own(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     """What a person's own function makes."""
     spec, folder = config.model.model, config.data.code_dir
     if named_weights:
-        raise BadInput(f"weights: no file '{plain(named_weights, 200)}', and {plain(spec, 100)} has no weights by name")
+        raise BadInput(modelnames.why_no_weights(spec, named_weights))
     function = usercode.load(spec, folder, "model")
     network = usercode.call(function, outputs, setting="model", spec=spec, folder=folder)
     if not isinstance(network, nn.Module):

@@ -26,7 +26,7 @@ def model_ready(
         device_name=compute.name,
         precision=compute.precision,
         channels_last=config.speed.channels_last,
-        compiled=config.speed.compile,
+        compiled=stepper.compiled,
         optimizer=config.optim.optimizer,
         total_steps=schedule.total_steps,
         total_updates=schedule.total_updates,
@@ -35,6 +35,7 @@ def model_ready(
         cuda_version=torch.version.cuda or "",
         trainer_pid=os.getpid(),
         flops_per_image=flops,
+        capability=torch.cuda.get_device_capability(compute.device) if compute.is_gpu else None,
         image_size=config.data.image_size,
         peak_flops=peak_flops(compute.name, compute.precision, tf32=config.speed.tf32),
     )

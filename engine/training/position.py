@@ -11,6 +11,7 @@ from gputrain.engine import settings
 from gputrain.engine.changes import check_changes
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
+from gputrain.engine.training import generators
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.stepper import Stepper
 
@@ -42,6 +43,7 @@ def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: S
     return {
         "position": asdict(position),
         "settings": settings.flatten(config),
+        "order": _drawn_order(position, images),
         "classes": list(images.classes),
         "train_images": len(images),
         "model": stepper.network.state_dict(),
@@ -49,10 +51,24 @@ def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: S
         "optimizer": stepper.optimizer.state_dict(),
         "scaler": stepper.scaler.state_dict(),
         "parts": stepper.parts,
-        # Order and augmentation are functions of (seed, epoch, index); what is left is dropout.
-        "torch_rng": torch.get_rng_state(),
+        # Order and augmentation are functions of (seed, epoch, index); what is left is dropout, and a person's model.
+        **generators.states(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+
+
+def _drawn_order(position: Position, images: ImageSet) -> torch.Tensor | None:
+    """What a person's sampler gave for the epoch that is under way: it need not give it again."""
+    if images.own is None or not position.batch or images.own.drawn.epoch != position.epoch:
+        return None
+    return torch.from_numpy(images.own.drawn.indices)
+
+
+def restore_order(state: dict[str, Any], images: ImageSet) -> None:
+    """Let the epoch go on in the order in which it began, whatever a person's sampler would give now."""
+    order = state.get("order")
+    if images.own is not None and order is not None:
+        images.own.drawn.epoch, images.own.drawn.indices = state["position"]["epoch"], order.numpy()
 
 
 def restore(state: dict[str, Any], stepper: Stepper) -> Position:
@@ -64,7 +80,7 @@ def restore(state: dict[str, Any], stepper: Stepper) -> Position:
     if stepper.scaler.is_enabled() and state["scaler"]:
         stepper.scaler.load_state_dict(state["scaler"])
     stepper.parts = state["parts"]
-    torch.set_rng_state(state["torch_rng"])
+    generators.put_back(state)
     if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     return Position(**state["position"])

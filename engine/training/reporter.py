@@ -9,9 +9,11 @@ from multiprocessing.queues import Queue
 
 import msgspec
 
-from gputrain.engine import events
+from gputrain.engine import durations, events
 from gputrain.engine.events import AnyEvent, Notice, Phase, PhaseChanged, Steps
 
+IMPORTING = "import torch"
+"""The key of its duration."""
 _RARE_SECONDS = 2.0
 _PROGRESS_SECONDS = 0.2
 
@@ -25,6 +27,7 @@ class Reporter:
         self._supervisor = os.getppid()
         self._phase: tuple[Phase, str] | None = None
         self._phase_began = 0.0
+        self._phase_key = ""
         self._progress_sent = 0.0
 
     @property
@@ -51,10 +54,15 @@ class Reporter:
         """A sentence for the person: ``info``, ``warning`` or ``error``."""
         self.send(msgspec.convert({"type": "notice", "level": level, "text": text}, Notice))
 
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        """The run begins something else."""
-        self._phase, self._phase_began, self._progress_sent = (phase, detail), time.monotonic(), 0.0
-        self.send(PhaseChanged(phase=phase, detail=detail))
+    def phase(self, phase: Phase, detail: str = "", key: str = "") -> None:
+        """The run begins something else. `key`: by what its duration is known the next time."""
+        now = time.monotonic()
+        # What was broken off tells nothing about how long it takes.
+        if self._phase_key and phase not in (Phase.PAUSED, Phase.STOPPING):
+            durations.remember(self._phase_key, now - self._phase_began)
+        self._phase, self._phase_began, self._phase_key, self._progress_sent = (phase, detail), now, key, 0.0
+        before = durations.recall(key) if key else None
+        self.send(PhaseChanged(phase=phase, detail=detail, eta_seconds=before.seconds if before else None))
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
         """How far the present phase is; told at most five times a second, with the time that is left."""

@@ -1,8 +1,12 @@
-"""Saving as the training loop sees it: once a position, told to the person, and never the end of a run."""
+"""Saving as the training loop sees it: once a position, and told to the person.
+
+Neither a full disk nor a lack of memory is the end of a run; what else goes wrong is.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import threading
 import time
@@ -12,6 +16,7 @@ from typing import Any, Literal
 
 from gputrain.engine.config import CheckpointConfig
 from gputrain.engine.events import CheckpointSaved, Phase
+from gputrain.engine.text import plain
 from gputrain.engine.training.checkpoint import Checkpoints
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
@@ -28,7 +33,7 @@ class Saver:
     def __init__(self, folder: Path, config: CheckpointConfig, reporter: Reporter) -> None:
         self._checkpoints = Checkpoints(folder, config.keep_last)
         self._reporter = reporter
-        self._snapshot = Snapshot() if config.async_checkpoints else None
+        self._snapshot = Snapshot(functools.partial(reporter.notice, "warning")) if config.async_checkpoints else None
         self._writer: threading.Thread | None = None
         self._error: Exception | None = None
         self._saved: Position | None = None
@@ -41,7 +46,7 @@ class Saver:
         self.saved_step = step
 
     def save(self, kind: Kind, where: Position, state: Callable[[], dict[str, Any]]) -> None:
-        """Write a checkpoint, unless this very position has one. A full disk is told, and the run goes on.
+        """Write a checkpoint, unless this very position has one. A full disk or memory is told, and the run goes on.
 
         Returns once the state is copied; after a ``final`` one, and where it is not set otherwise, once it is on disk.
         """
@@ -53,17 +58,30 @@ class Saver:
             return
         self.saved_step = where.step
         where = dataclasses.replace(where)
-        if self._snapshot is None or kind == "final":
+        copy = self._copy(state) if kind != "final" else None
+        if copy is None:
             self._write(kind, where, state(), began, None)
             return
-        copy = self._snapshot.take(state())
         held = time.perf_counter() - began
         arguments = (kind, where, copy, began, held)
         self._writer = threading.Thread(target=self._write_beside, args=arguments, name="checkpoint")
         self._writer.start()
 
+    def _copy(self, state: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        """What is written beside the training; None where it is to wait instead."""
+        if self._snapshot is None:
+            return None
+        try:
+            return self._snapshot.take(state())
+        except (RuntimeError, MemoryError) as error:
+            self._snapshot = None
+            why = plain(str(error).partition("\n")[0], 200)
+            text = f"no memory for a copy of the training state ({why})"
+            self._reporter.notice("warning", f"{text}: the training waits while checkpoints are written")
+            return None
+
     def finish(self) -> None:
-        """Wait until the checkpoint that is under way is on disk. Raises what failed but a refusing disk."""
+        """Wait until the checkpoint that is under way is on disk. Raises what failed but for want of room."""
         if self._writer is not None:
             self._writer.join()
             self._writer = None
@@ -84,8 +102,9 @@ class Saver:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
                 self._snapshot.wait()
             entry = self._checkpoints.save(state, step=where.step, epoch=where.epoch, best=kind == "best")
-        except OSError as error:
-            self._reporter.notice("error", f"no checkpoint at step {where.step}: {error.strerror or error}")
+        except (OSError, MemoryError) as error:
+            why = error.strerror if isinstance(error, OSError) else "out of memory"
+            self._reporter.notice("error", f"no checkpoint at step {where.step}: {why or error}")
             return
         self._saved = where
         seconds = time.perf_counter() - began

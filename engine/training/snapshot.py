@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+
+from gputrain.engine.text import plain
 
 
 class Snapshot:
     """Takes copies, each in the memory of the one before: they cost a copy, and no new pages."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = lambda text: None) -> None:
+        """`tell` is told, once, where there is no page-locked memory to be had."""
+        self._tell = tell
+        self._pin = True
         self._kept: dict[tuple[object, ...], torch.Tensor] = {}
         self._copied: torch.cuda.Event | None = None
 
@@ -19,7 +24,7 @@ class Snapshot:
         """`state` with copies of all its tensors. From a GPU they may still be under way: see `wait`.
 
         What is done to the state on the device's present stream afterwards does not reach the copy. The copy before
-        is overwritten.
+        is overwritten. Raises RuntimeError where memory runs out.
         """
         self._copied = None
         taken: dict[str, Any] = self._copy(state, ())
@@ -47,9 +52,23 @@ class Snapshot:
     def _buffer(self, like: torch.Tensor, path: tuple[object, ...]) -> torch.Tensor:
         kept = self._kept.get(path)
         if kept is None or kept.shape != like.shape or kept.dtype != like.dtype or kept.stride() != like.stride():
-            kept = torch.empty_like(like, device="cpu", pin_memory=like.is_cuda)
-            self._kept[path] = kept
+            # The old one first: both may be too much.
+            self._kept.pop(path, None)
+            kept = self._kept[path] = self._room(like)
         return kept
+
+    def _room(self, like: torch.Tensor) -> torch.Tensor:
+        if like.is_cuda and self._pin:
+            try:
+                return torch.empty_like(like, device="cpu", pin_memory=True)
+            except RuntimeError as error:
+                self._pin = False
+                why = plain(str(error).partition("\n")[0], 200)
+                self._tell(
+                    f"no page-locked memory for copies of the training state ({why}): they are made in other memory, "
+                    "for which the training waits a little longer"
+                )
+        return torch.empty_like(like, device="cpu", pin_memory=False)
 
 
 def size_of(value: Any) -> int:

@@ -14,12 +14,21 @@ from gputrain.engine.training import compiling, optim
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Prepared
 from gputrain.engine.training.ema import Ema
+from gputrain.engine.training.figures import RunningFigures
 from gputrain.engine.training.guard import Guard, seed
 from gputrain.engine.training.recompute import recompute_blocks
 from gputrain.engine.training.tasks.task import Loss
 from gputrain.engine.training.timing import Clock
 
 Notice = Callable[[str, str], None]
+
+
+class NoGpuMemoryError(RuntimeError):
+    """Not even a part of a batch fits."""
+
+
+class Repeat(Exception):  # noqa: N818 - reads as what it asks for
+    """The update has to be begun again; nothing is left of it."""
 
 
 class Stepper:
@@ -41,7 +50,10 @@ class Stepper:
         """The gradient's norm at the newest update, on the device; None without clipping."""
         self.skipped: torch.Tensor | None = None
         """Whether the newest update was skipped, on the device; None where none ever is."""
-        self._guard = Guard(network, self.optimizer) if config.optim.nonfinite_loss == "skip" else None
+        self.compiled = config.speed.compile
+        """Whether the network is compiled at present."""
+        self._guard = Guard(self.optimizer) if config.optim.nonfinite_loss == "skip" else None
+        self._figures = RunningFigures(network)
         if self._guard is not None and self._guard.waits and compute.is_gpu:
             notice("info", "nonfinite_loss=skip: without a fused optimizer each update waits for the GPU")
         self._config = config
@@ -51,7 +63,10 @@ class Stepper:
         self._criterion = loss
         self._one = torch.ones((), device=compute.device)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = network
-        self._untried = config.speed.compile
+        self._tried: set[tuple[int, ...]] = set()
+        """Parts and shapes of batches that the compiled network has computed: each new one is compiled anew."""
+        self._backward_passes = 0
+        """Batches whose gradients the present update has so far."""
         if config.speed.compile:
             self._forward = compiling.compiled(network, config.speed, notice)
         self._graphs = compute.is_gpu and compiling.uses_cuda_graphs(config.speed)
@@ -69,28 +84,37 @@ class Stepper:
     def backward(self, batch: Prepared, share: float) -> torch.Tensor:
         """Add the gradients of `share` times the batch's mean loss; returns that loss, on the device.
 
-        Raises torch.OutOfMemoryError.
+        Raises torch.OutOfMemoryError, after which `divide` is to be called, and Repeat.
         """
-        if not self._untried:
-            return self._backward(batch, share)
-        try:
+        shape = (self.parts, *batch.images.shape)
+        if not self.compiled or shape in self._tried:
             loss = self._backward(batch, share)
+        else:
+            loss = self._first_of_its_shape(batch, share)
+            self._tried.add(shape)
+        self._backward_passes += 1
+        return loss
+
+    def _first_of_its_shape(self, batch: Prepared, share: float) -> torch.Tensor:
+        try:
+            return self._backward(batch, share)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - a compiler's failure can be of any type
             why = plain(f"{type(error).__name__}: {error}".splitlines()[0], 300)
-        else:
-            self._untried = False
-            return loss
         self._notice("warning", f"torch.compile failed, going on without it: {why}")
-        self._forward, self._untried = compiling.undo(self.network), False
-        self.discard()
+        self._forward, self.compiled, self._graphs = compiling.undo(self.network), False, False
+        begun = self._backward_passes > 0
+        self._give_up()
+        if begun:
+            raise Repeat
         return self._backward(batch, share)
 
     def _backward(self, batch: Prepared, share: float) -> torch.Tensor:
         total = torch.zeros((), device=self._compute.device)
-        if self._guard is not None:
-            self._guard.begin()
+        self._figures.begin()
+        if self._graphs:
+            self._own_gradients()
         for part in batch.split(self.part_size(len(batch.targets))):
             weight = len(part.targets) / len(batch.targets)
             if self._graphs:
@@ -104,6 +128,17 @@ class Stepper:
                 total += loss.detach()
         return total
 
+    def _own_gradients(self) -> None:
+        """Give the gradients memory of their own where they outlive one pass through CUDA graphs.
+
+        Autograd otherwise takes the memory that the graph left them in, which the next pass writes to.
+        """
+        if self._config.optim.accumulation_steps == 1 and self.parts == 1 and self._config.speed.set_to_none:
+            return
+        for parameter in self.network.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
     def _loss(self, outputs: torch.Tensor, batch: Prepared) -> torch.Tensor:
         loss = self._criterion(outputs, batch.targets)
         if batch.partners is None:
@@ -111,14 +146,42 @@ class Stepper:
         return loss * batch.share + self._criterion(outputs, batch.partners) * (1 - batch.share)
 
     def update(self, lr: float, number: int) -> None:
-        """Update the weights from the gradients, as update `number` (from 1) of the run."""
+        """Update the weights from the gradients, as update `number` (from 1) of the run.
+
+        Raises torch.OutOfMemoryError if nothing was changed, and RuntimeError where memory runs out later than that.
+        """
         with self._clock.computing("update"):
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = lr
-            self._update()
-            if self.ema is not None:
-                self.ema.update(self.network, number, self.skipped)
+            before, states = self._writes(), len(self.optimizer.state)
+            try:
+                self._update()
+                if self.ema is not None:
+                    self.ema.update(self.network, number, self.skipped)
+            except torch.OutOfMemoryError as error:
+                if self._writes() == before:
+                    # What was made in this update, the last of it perhaps not whole.
+                    for parameter in list(self.optimizer.state)[states:]:
+                        del self.optimizer.state[parameter]
+                    raise
+                raise RuntimeError(
+                    "the GPU's memory ran out in the midst of an update, which can't be repeated; a smaller model, "
+                    "fused_optimizer=true, or an optimizer with less state (sgd) need less"
+                ) from error
             self.discard()
+
+    def _writes(self) -> int:
+        """Writes to the weights and to what the optimizer keeps of the first of each group, as autograd counts them.
+
+        State that the update makes begins at 0, as if it had been there.
+        """
+        count = 0
+        for group in self.optimizer.param_groups:
+            count += sum(parameter._version for parameter in group["params"])
+            for first in group["params"][:1]:
+                kept = self.optimizer.state.get(first, {}).values()
+                count += sum(value._version for value in kept if isinstance(value, torch.Tensor))
+        return count
 
     def _update(self) -> None:
         if self._config.optim.clip_grad_norm or self._guard is not None:
@@ -131,13 +194,24 @@ class Stepper:
             # In fp16 too: the scaler, which found the same when it unscaled, only has to lower its scale.
             self.skipped = self._guard.judge(self.grad_norm)
             self._guard.update(self.skipped)
+            self._figures.put_back(self.skipped)
         self.scaler.update()
 
     def discard(self) -> None:
         """Forget the gradients."""
-        if self._guard is not None:
-            self._guard.forget()
+        self._figures.forget()
+        self._backward_passes = 0
         self.optimizer.zero_grad(set_to_none=self._config.speed.set_to_none)
+
+    def _give_up(self) -> None:
+        """Leave nothing of an update that failed."""
+        self._figures.put_back(torch.ones((), dtype=torch.bool, device=self._compute.device))
+        if self.scaler.is_enabled():
+            # It refuses to unscale twice in one update.
+            self.scaler._per_optimizer_states.clear()
+        self._figures.forget()
+        self._backward_passes = 0
+        self.optimizer.zero_grad()
 
     def part_size(self, batch_size: int) -> int:
         """Samples of a part of a batch of so many."""
@@ -146,13 +220,13 @@ class Stepper:
     def divide(self, step: int) -> None:
         """Use half the memory for a batch from now on, memory having run out in the step after `step`.
 
-        To be called when whatever failed has been let go. Raises RuntimeError if nothing is left to divide.
+        To be called when whatever failed has been let go. Raises NoGpuMemoryError if nothing is left to divide.
         """
-        self.discard()
+        self._give_up()
         if self._compute.is_gpu:
             torch.cuda.empty_cache()
         if not self._config.speed.oom_fallback or self.parts >= self._config.data.batch_size:
-            raise RuntimeError(
+            raise NoGpuMemoryError(
                 f"the GPU's memory is too small for {self._in_words()}; a smaller batch_size, model or image_size, or "
                 "gradient_checkpointing=true, need less"
             )

@@ -5,11 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from gputrain.engine.errors import BadInput, did_you_mean
+from gputrain.engine.modelnames import TIMM, why_no_weights
 from gputrain.engine.text import plain
-
-PREFIX = "timm/"
-OWN_WEIGHTS = "DEFAULT"
-"""What `weights` says for timm's own weights of a model."""
 
 
 def build(name: str, outputs: int, weights: str) -> nn.Module:
@@ -18,17 +15,14 @@ def build(name: str, outputs: int, weights: str) -> nn.Module:
         import timm
     except ImportError as error:
         raise BadInput(
-            f"model: {PREFIX}{plain(name, 60)} needs timm, which cannot be imported ({plain(str(error), 200)}): "
+            f"model: {TIMM}{plain(name, 60)} needs timm, which cannot be imported ({plain(str(error), 200)}): "
             "pip install 'gputrain-tui[timm]'"
         ) from None
     if not timm.is_model(name):
         known = timm.list_models()
         raise BadInput(f"model: timm has no '{plain(name, 60)}'{did_you_mean(name.partition('.')[0], known)}")
-    if weights not in ("", OWN_WEIGHTS):
-        raise BadInput(
-            f"weights: no file '{plain(weights, 200)}'; "
-            f"for timm's own weights of {plain(name, 60)} say weights={OWN_WEIGHTS}"
-        )
+    if fault := why_no_weights(f"{TIMM}{name}", weights):
+        raise BadInput(fault)
     try:
         network: nn.Module = timm.create_model(name, pretrained=bool(weights), num_classes=outputs)
     except (OSError, RuntimeError) as error:

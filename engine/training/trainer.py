@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import torch
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded
-from gputrain.engine.training import checkpoint, data, device, flops, model, position
+from gputrain.engine.training import checkpoint, data, device, flops, generators, model, position
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
@@ -26,7 +27,7 @@ from gputrain.engine.training.runloaders import RunLoaders
 from gputrain.engine.training.saving import Kind, Saver
 from gputrain.engine.training.schedule import Schedule
 from gputrain.engine.training.skips import Skips
-from gputrain.engine.training.stepper import Stepper
+from gputrain.engine.training.stepper import Repeat, Stepper
 from gputrain.engine.training.timing import Clock
 from gputrain.engine.training.tuning import Tuner
 from gputrain.engine.training.validate import Validation
@@ -96,18 +97,19 @@ class Trainer:
         )
         if config.resume_from:
             self._resume()
-        self._reporter.send(model_ready(config, self._compute, self._stepper, self._schedule, each, self.step))
+        self._ready = model_ready(config, self._compute, self._stepper, self._schedule, each, self.step)
+        self._reporter.send(self._ready)
 
     def _prepared_validation(self, images: ImageSet) -> Validation:
         return Validation(
             loader=self._loaders.first(images, self._config, train=False),
             feed=Feed(self._config, self._compute, train=False, task=self._task),
-            compute=self._compute,
+            compute=device.for_validation(self._compute, self._config),
             task=self._task,
             control=self._control,
             reporter=self._reporter,
             bad_images=self._bad_images,
-            batch_size=self._config.data.val_batch_size or self._config.data.batch_size,
+            config=self._config,
         )
 
     def _image_name(self, index: int) -> str:
@@ -118,6 +120,7 @@ class Trainer:
         state = checkpoint.load(self._config.resume_from, lambda text: self._reporter.notice("warning", text))
         for text in position.check(state, self._config, self._images):
             self._reporter.notice("warning", text)
+        position.restore_order(state, self._images)
         self._position = position.restore(state, self._stepper)
         self._meter.epoch_sum, self._meter.epoch_steps = self._position.loss_sum, self._position.loss_steps
         self._skips.total, self._skips.in_a_row = self._position.skips, self._position.skips_in_a_row
@@ -132,13 +135,22 @@ class Trainer:
             self._close_epoch()
         while not self._done():
             compiles = self._config.speed.compile and self.step == 0
-            self._reporter.phase(Phase.COMPILING if compiles else Phase.WARMING_UP)
+            if compiles:
+                self._reporter.phase(Phase.COMPILING, key=self._compiled())
+            else:
+                self._reporter.phase(Phase.WARMING_UP)
             began, first_image = time.perf_counter(), self._position.images
             self._train_epoch()
             if self._position.batch:
                 # In mid-epoch: the run was asked to stop, or has done its max_steps.
                 return
             self._end_epoch(time.perf_counter() - began, self._position.images - first_image)
+
+    def _compiled(self) -> str:
+        """What is compiled, for the time it took before."""
+        config = self._config
+        parts = (config.model.model, config.data.image_size, config.data.batch_size, self._compute.precision)
+        return " ".join(("compile", *map(str, parts), config.speed.compile_scope, self._compute.device.type))
 
     def _done(self) -> bool:
         return bool(self._control.stop or self._early) or self.step >= self._schedule.total_steps
@@ -162,8 +174,8 @@ class Trainer:
         batches = self._feed.batches(source, self._clock)
         try:
             for group in self._groups(batches):
-                if not self._update(group):
-                    return lambda: self._stepper.divide(self.step)
+                if (again := self._update(group)) is not None:
+                    return again
                 self._between_updates()
                 if self._done():
                     break
@@ -179,24 +191,25 @@ class Trainer:
             size = min(self._config.optim.accumulation_steps, left)
             yield (next(batches) for _ in range(size)), size
 
-    def _update(self, group: tuple[Iterator[DeviceBatch], int]) -> bool:
-        """Do one update; False if the device's memory was too small for it, and all is as it was before."""
+    def _update(self, group: tuple[Iterator[DeviceBatch], int]) -> Callable[[], None] | None:
+        """Do one update. Where it fails, all is as it was before; returns what to do before it is begun again."""
         batches, size = group
         before = dataclasses.replace(self._position)
+        lr = self._schedule.lr_at(before.updates)
         try:
             for batch in batches:
                 with self._clock.computing("prepare"):
                     prepared = self._feed.prepare(batch)
                 self._step_done(self._stepper.backward(prepared, 1 / size), batch)
-        except torch.OutOfMemoryError:
+            self._stepper.update(lr, before.updates + 1)
+        except (torch.OutOfMemoryError, Repeat) as error:
             self._windows.undo(self.step - before.step, self._position.images - before.images)
             self._position = before
-            return False
-        self._lr = self._schedule.lr_at(self._position.updates)
+            return self._skip if isinstance(error, Repeat) else lambda: self._stepper.divide(self.step)
+        self._lr = lr
         self._position.updates += 1
-        self._stepper.update(self._lr, self._position.updates)
         self._windows.update_done(self._stepper.skipped)
-        return True
+        return None
 
     def _step_done(self, loss: torch.Tensor, batch: DeviceBatch) -> None:
         self._position.batch += 1
@@ -228,6 +241,9 @@ class Trainer:
             # The first update of an epoch is through: the queue was filled, the graph compiled.
             self._training = True
             self._reporter.phase(Phase.TRAINING)
+        if self._ready.compiled and not self._stepper.compiled:
+            self._ready = msgspec.structs.replace(self._ready, compiled=False, start_step=self.step)
+            self._reporter.send(self._ready)
         self._windows.report(self._position, self._lr, self._stepper)
         self._tuner.update_done(self._position.images, self.step)
         self._control.poll()
@@ -269,7 +285,9 @@ class Trainer:
         where, settings = self._position, self._config.checkpoint
         best = False
         if self._validation is not None and where.unvalidated:
-            best = self._validation.judge(self._stepper, where)
+            # One that is cut off and done again would leave other numbers to the training.
+            with generators.kept(devices=True):
+                best = self._validation.judge(self._stepper, where)
         if settings.early_stop and where.worse >= settings.early_stop:
             best_yet = f"{self._task.metric} {where.best:.4g}"
             self._early = f"ended early: {where.worse} validations in a row were no better than {best_yet}"

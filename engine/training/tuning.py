@@ -108,26 +108,28 @@ class Tuner:
 
     def ask(self, tune: Tune, config: RunConfig, step: int) -> None:
         """A change is asked for; refused with a reason where it can't be made or judged now."""
-        why = self._refusal(tune, config)
+        never = self._never(tune, config)
+        why = never or self._not_yet(tune)
         if why:
-            self._tell("refused", tune, {}, step, text=why)
+            self._tell("refused", tune, {}, step, text=why, later=not never)
             return
         self._asked, self.pending = tune, dict(tune.changes)
 
-    def _refusal(self, tune: Tune, config: RunConfig) -> str:
+    def _not_yet(self, tune: Tune) -> str:
+        """Why a change can't be made or judged now; empty if it can."""
         if self._trial is not None or self.pending:
             return "another change is being tried"
+        if not self._pace.enough(self._least(tune.changes)):
+            return "too few steps so far to compare with; ask again in a moment"
+        return ""
+
+    def _never(self, tune: Tune, config: RunConfig) -> str:
+        """Why a change makes no sense at all; empty if it does."""
         others = [name for name in tune.changes if name not in LIVE_SETTINGS]
         if others or not tune.changes:
             return f"{', '.join(others) or 'nothing'} can't be changed in a running training"
         now = settings.flatten(config)
-        if all(now[name] == value for name, value in tune.changes.items()):
-            return "that is how it is already"
-        return (
-            ""
-            if self._pace.enough(self._least(tune.changes))
-            else "too few steps so far to compare with; ask again in a moment"
-        )
+        return "that is how it is already" if all(now[name] == to for name, to in tune.changes.items()) else ""
 
     def wanted(self, config: RunConfig) -> RunConfig:
         """The configuration with what is pending. Raises BadInput."""
@@ -185,6 +187,8 @@ class Tuner:
         before: Rate | None = None,
         after: Rate | None = None,
         text: str = "",
+        *,
+        later: bool = False,
     ) -> None:
         self._reporter.send(
             Tuned(
@@ -197,5 +201,6 @@ class Tuner:
                 promised=tune.promised,
                 sender=tune.sender,
                 text=text,
+                later=later,
             )
         )

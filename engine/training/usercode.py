@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gputrain.engine import ownsource
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
 
@@ -33,11 +34,6 @@ class _Finder:
         return PathFinder.find_spec(name, [self.folder], target)
 
 
-def is_spec(name: str) -> bool:
-    """Whether `name` is written as a function of a module: ``package.module:function``."""
-    return ":" in name
-
-
 def load(spec: str, folder: str, setting: str) -> Callable[..., Any]:
     """The callable that ``package.module:function`` names, from `folder` (empty: where the run was started).
 
@@ -47,18 +43,15 @@ def load(spec: str, folder: str, setting: str) -> Callable[..., Any]:
     if not home.is_dir():
         raise BadInput(f"code_dir: {plain(str(home), 300)} is not a folder")
     module_name, _, attribute = spec.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
-        raise BadInput(f"{setting}: '{plain(spec, 100)}' is not written as package.module:function")
+    if fault := ownsource.ill_written(spec, setting):
+        raise BadInput(fault)
     if not any(isinstance(finder, _Finder) and finder.folder == str(home) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder(str(home)))
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
-            raise BadInput(
-                f"{setting}: there is no module '{plain(error.name, 100)}' in {plain(str(home), 300)}; "
-                "code_dir names the folder that it is imported from"
-            ) from None
+            raise BadInput(ownsource.no_module(error.name, home, setting)) from None
         raise BadInput(failed(setting, spec, error, home)) from error
     except Exception as error:
         raise BadInput(failed(setting, spec, error, home)) from error

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-import numpy as np
-import torch
+import msgspec
 from torch.utils.data import DataLoader
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import LoaderStats
-from gputrain.engine.training import order
+from gputrain.engine.training import order, usersampling
+from gputrain.engine.training.accounting import Tally, loader_stats
 from gputrain.engine.training.batches import Batch
-from gputrain.engine.training.userset import Made, Maker, UserSet
-
-_Collated = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""Images, targets, indices, and seconds of wall and CPU time that the batch took."""
+from gputrain.engine.training.locks import LockWatch
+from gputrain.engine.training.userbatch import Maker
+from gputrain.engine.training.userset import UserSet
+from gputrain.engine.training.userworkers import UserWorkers
 
 
 class UserLoader:
@@ -27,30 +27,30 @@ class UserLoader:
 
     note = ""
 
-    def __init__(self, own: UserSet, config: RunConfig, *, train: bool, pin: bool) -> None:
-        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. Raises BadInput."""
+    def __init__(
+        self,
+        own: UserSet,
+        config: RunConfig,
+        *,
+        train: bool,
+        pin: bool,
+        on_death: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. `on_death` is told of data
+        workers that were killed. Raises BadInput.
+        """
         data = config.data
         self._own, self._seed, self._train = own, config.seed, train
-        count = _length(own)
-        self._count = count
-        self._batch_size = min(data.batch_size if train else data.val_batch_size or data.batch_size, count)
+        self._count = usersampling.length(own)
+        self._batch_size = min(data.batch_size if train else data.val_batch_size or data.batch_size, self._count)
         self._keys: list[list[tuple[int, int]]] = []
-        workers = data.num_workers
-        self._workers = workers
-        self._loader: DataLoader[Any] = DataLoader(
-            Maker(own, config.seed),  # type: ignore[arg-type]
-            batch_sampler=_Current(self._keys),
-            num_workers=workers,
-            collate_fn=_collated,
-            pin_memory=pin,
-            prefetch_factor=data.prefetch_factor if workers else None,
-            persistent_workers=bool(workers) and data.persistent_workers,
-            # As torch's own default on Linux: data sets need not be picklable.
-            multiprocessing_context="fork" if workers else None,
-            worker_init_fn=_begin,
-        )
+        self._workers = data.num_workers
+        self._maker = Maker(own, config.seed)
+        self._loader = _torch_loader(self._maker, self._keys, config, pin=pin)
+        self._torch = UserWorkers(self._loader, self._keys, on_death)
         self._since = time.perf_counter()
-        self._samples, self._wall, self._cpu = 0, 0.0, 0.0
+        self._tally = Tally()
+        self._locks = LockWatch(threads=False)
         self._running: Generator[Batch, None, None] | None = None
 
     def __len__(self) -> int:
@@ -64,69 +64,76 @@ class UserLoader:
         return self._running
 
     def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        indices = self._order(epoch)
+        indices = usersampling.epoch_order(self._own, self._seed, epoch, train=self._train)
         batches = order.Batches(indices, self._batch_size, self._train)
         self._keys[:] = [[(epoch, index) for index in batches.indices(at).tolist()] for at in range(start, len(self))]
-        for number, found in enumerate(self._loader, start):
+        for number, found in enumerate(self._torch.batches(), start):
             if isinstance(found, str):
                 raise BadInput(f"custom: {found}")
-            images, labels, at, times = found
-            self._samples += len(at)
-            self._wall, self._cpu = self._wall + float(times[0]), self._cpu + float(times[1])
+            images, labels, at, tally = found
+            self._tally.add(tally)
+            if self._workers:
+                self._locks.watch(tally.thread)
             yield Batch(images, labels, at, epoch, number)
-
-    def _order(self, epoch: int) -> order.Indices:
-        if self._own.sampler is None or not self._train:
-            shuffled = order.batches(
-                self._count, 1, seed=self._seed, epoch=epoch, shuffle=self._train, drop_last=self._train
-            )
-            return shuffled.order
-        if hasattr(self._own.sampler, "set_epoch"):
-            self._own.sampler.set_epoch(epoch)
-        kept = torch.get_rng_state()
-        # A sampler of torch draws from its generator: it starts each epoch from the same place.
-        torch.manual_seed((self._seed * 1_000_003 + epoch) % (1 << 63))
-        try:
-            indices = np.fromiter((int(index) for index in self._own.sampler), dtype=np.int64)
-        finally:
-            torch.set_rng_state(kept)
-        if len(indices) < self._count:
-            raise BadInput(f"custom: the sampler gave {len(indices)} indices, where its length is {self._count}")
-        return indices[: self._count]
 
     def queue(self) -> tuple[int, int]:
         """See `BatchSource`: torch's loader does not tell, which a capacity of 0 says."""
+        self._locks.look()
         return 0, 0
 
     def take_stats(self) -> LoaderStats:
         """See `BatchSource`."""
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        samples, wall, cpu = self._samples, self._wall, self._cpu
-        self._samples, self._wall, self._cpu = 0, 0.0, 0.0
-        return LoaderStats(
-            workers=max(1, self._workers),
+        tally, self._tally = self._tally, Tally()
+        workers, locked = max(1, self._workers), self._locks.take()
+        if self._workers and tally.read is not None:
+            # A lock is waited for, too; where nobody may look for that, nobody knows which it was.
+            tally.read = None if locked is None else max(0.0, tally.read - locked * workers * seconds)
+        stats = loader_stats(
+            tally,
+            workers=workers,
             kind="processes" if self._workers else "inline",
             seconds=seconds,
-            samples=samples,
-            busy=min(1.0, wall / (max(1, self._workers) * seconds)) if seconds > 0 else None,
-            cpu_ratio=cpu / wall if wall else None,
-            run_delay=None,
-            read_share=None,
-            bytes_read=None,
-            disk_bytes=None,
+            lock_share=locked,
+            slowest_image=f"sample {tally.slowest_index}" if tally.slowest_index >= 0 else "",
         )
+        return msgspec.structs.replace(stats, bytes_read=None) if tally.disk_bytes is None else stats
 
     def close(self) -> None:
         """See `BatchSource`. The workers end with the loader's iterator."""
         self._end_epoch()
         # What keeps persistent workers is the loader's reference to its iterator.
         self._loader._iterator = None
+        self._maker.close()
+        self._locks.close()
 
     def _end_epoch(self) -> None:
         if self._running is not None:
             self._running.close()
             self._running = None
+
+
+def _torch_loader(maker: Maker, keys: list[list[tuple[int, int]]], config: RunConfig, *, pin: bool) -> DataLoader[Any]:
+    data = config.data
+    workers = data.num_workers
+    return _TorchLoader(
+        maker,  # type: ignore[arg-type]
+        batch_sampler=_Current(keys),
+        num_workers=workers,
+        collate_fn=_made,
+        pin_memory=pin,
+        prefetch_factor=data.prefetch_factor if workers else None,
+        persistent_workers=bool(workers) and data.persistent_workers,
+        # As torch's own default on Linux: data sets need not be picklable.
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_begin,
+    )
+
+
+class _TorchLoader(DataLoader[Any]):
+    def check_worker_number_rationality(self) -> None:
+        """Warns of more workers than cores: those that wait for a network may well be more; that is measured."""
 
 
 class _Current:
@@ -142,45 +149,12 @@ class _Current:
         return len(self._keys)
 
 
-def _length(own: UserSet) -> int:
-    sized: Any = own.dataset if own.sampler is None else own.sampler
-    count = len(sized)
-    if count < 1:
-        raise BadInput("custom: the data set is empty")
-    return count
-
-
 def _begin(_worker: int) -> None:
     """In a worker: Ctrl+C and the end of the run are the trainer's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _collated(samples: Iterable[Made | str]) -> _Collated | str:
-    """The batch of some samples, or why there is none."""
-    made = []
-    for sample in samples:
-        if isinstance(sample, str):
-            return sample
-        made.append(sample)
-    for name in ("image", "target"):
-        kinds = {
-            (tuple(value.shape), str(value.dtype)): sample.index for sample in made for value in [getattr(sample, name)]
-        }
-        if len(kinds) > 1:
-            (one, at), (other, there) = list(kinds.items())[:2]
-            return (
-                f"the {name}s of a batch differ: {_said(one)} in sample {at}, {_said(other)} in sample {there}; "
-                "make them alike in the data set"
-            )
-    return (
-        torch.stack([sample.image for sample in made]),
-        torch.stack([sample.target for sample in made]),
-        torch.tensor([sample.index for sample in made]),
-        torch.tensor([[sample.wall, sample.cpu] for sample in made], dtype=torch.float64).sum(0),
-    )
-
-
-def _said(kind: tuple[tuple[int, ...], str]) -> str:
-    shape, dtype = kind
-    return f"{' × '.join(str(side) for side in shape) or 'a number'} of {dtype.removeprefix('torch.')}"
+def _made(batch: Any) -> Any:
+    """The batch as `Maker` gives it: nothing is left to collate."""
+    return batch

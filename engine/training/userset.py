@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import random
-import time
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import get_worker_info
 
 from gputrain.engine.text import plain
-from gputrain.engine.training import augment, usercode
+from gputrain.engine.training import augment, generators, usercode
+from gputrain.engine.training.order import Indices
 
 _RANDOM_BITS = 1 << 32
+
+
+@dataclass(slots=True)
+class Drawn:
+    """What a sampler gave for an epoch; nobody knows whether it would give it again.
+
+    Another loader that goes on in mid-epoch takes it over, and so does a run that is resumed there.
+    """
+
+    epoch: int = -1
+    indices: Indices | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,8 @@ class UserSet:
     """Indices of an epoch in order; None: all of them, shuffled in training. With ``set_epoch`` it is told which."""
     folder: str
     """Where the person's code lies; empty: where the run was started."""
+    drawn: Drawn = field(default_factory=Drawn)
+    """Of the newest epoch."""
 
 
 class BadSample(Exception):  # noqa: N818 - reads as what it is
@@ -44,38 +58,20 @@ class Made:
     target: torch.Tensor
     """int64 or float32."""
     index: int
-    wall: float
-    """Seconds that it took."""
-    cpu: float
-
-
-@dataclass(frozen=True, slots=True)
-class Maker:
-    """Makes samples; what `torch.utils.data` takes for the data set."""
-
-    own: UserSet
-    seed: int
-
-    def __getitem__(self, key: tuple[int, int]) -> Made | str:
-        """The sample of (epoch, index), or why there is none."""
-        epoch, index = key
-        try:
-            return make(self.own, self.seed, epoch, index)
-        except BadSample as error:
-            return str(error)
 
 
 def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
     """A sample with the generators of Python, numpy and torch seeded from (seed, epoch, index). Raises BadSample.
 
-    So it depends on neither the worker nor what was made before. torch's generator is put back: dropout draws from it.
+    So it depends on neither the worker nor what was made before. In the trainer itself the generators are put back: the
+    model draws from them.
     """
     number = int(augment.uniforms(seed, epoch, np.array([index]), 1)[0, 0] * _RANDOM_BITS)
-    kept = torch.get_rng_state()
+    kept = generators.states() if get_worker_info() is None else None
     random.seed(number)
     np.random.seed(number)
-    torch.manual_seed(number)
-    wall, cpu = time.perf_counter(), time.thread_time()
+    # The CPU's alone: those of GPUs are the model's.
+    torch.default_generator.manual_seed(number)
     try:
         sample = own.dataset[index]
     except Exception as error:
@@ -84,11 +80,12 @@ def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
         where = usercode.described(error, Path(own.folder or ".").expanduser().absolute())
         raise BadSample(f"sample {index} failed {where}") from error
     finally:
-        torch.set_rng_state(kept)
+        if kept is not None:
+            generators.put_back(kept)
     if not isinstance(sample, tuple | list) or len(sample) != 2:
         raise BadSample(f"sample {index} is {_kind(sample)}; a data set gives (image, target)")
     image, target = _image(sample[0], index), _target(sample[1], index)
-    return Made(image, target, index, time.perf_counter() - wall, time.thread_time() - cpu)
+    return Made(image, target, index)
 
 
 def _image(value: Any, index: int) -> torch.Tensor:

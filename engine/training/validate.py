@@ -7,7 +7,9 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from gputrain.engine.config import RunConfig
 from gputrain.engine.events import Phase, Validated
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
@@ -22,7 +24,7 @@ from gputrain.engine.training.tasks.task import Task, is_better
 from gputrain.engine.training.timing import Clock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Validation:
     """Tries the model on the validation images of a run, as often as it is asked to."""
 
@@ -33,7 +35,9 @@ class Validation:
     control: Control
     reporter: Reporter
     bad_images: BadImages
-    batch_size: int
+    config: RunConfig
+    most: int = 1 << 30
+    """Samples that are computed at once at most, memory having run out with more."""
 
     def judge(self, stepper: Stepper, where: Position) -> bool:
         """Try the model after the epoch that has just ended; returns whether it was never better.
@@ -42,7 +46,7 @@ class Validation:
         """
         self.reporter.phase(Phase.VALIDATING)
         began = time.perf_counter()
-        found = self._metrics(stepper, stepper.part_size(self.batch_size))
+        found = self._metrics(stepper)
         self.bad_images.tell(self.loader.take_stats(), "validation")
         if found is None:
             return False
@@ -68,19 +72,23 @@ class Validation:
         )
         return best
 
-    def _metrics(self, stepper: Stepper, part: int) -> tuple[dict[str, float], int] | None:
-        """The metrics over all images, and their number; None if the run was asked to stop meanwhile.
-
-        At most `part` samples are computed at once.
-        """
+    def _metrics(self, stepper: Stepper) -> tuple[dict[str, float], int] | None:
+        """The metrics over all images, and their number; None if the run was asked to stop meanwhile."""
         images, scores, network = 0, self.task.scores(), stepper.evaluated
+        data = self.config.data
+        self.most = min(self.most, stepper.part_size(data.val_batch_size or data.batch_size))
         network.eval()
         with torch.inference_mode():
             for number, batch in enumerate(self.feed.batches(self.loader.epoch(0), Clock(self.compute)), start=1):
-                for prepared in self.feed.prepare(batch).split(part):
-                    with self.compute.autocast():
-                        outputs = network(prepared.images)
-                    scores.add(outputs.float(), prepared.targets)
+                prepared, done = self.feed.prepare(batch), 0
+                while done < len(prepared.targets):
+                    part = prepared.part(done, self.most)
+                    outputs = self._outputs(network, part.images)
+                    if outputs is None:
+                        self._divide()
+                        continue
+                    scores.add(outputs, part.targets)
+                    done += len(part.targets)
                 images += len(batch.labels)
                 self.reporter.progress(number, len(self.loader), "batches")
                 self.control.poll()
@@ -88,3 +96,26 @@ class Validation:
                 if self.control.stop:
                     return None
         return scores.metrics(), images
+
+    def _outputs(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor | None:
+        """In float32; None where memory is too small for so many."""
+        try:
+            with self.compute.autocast():
+                outputs: torch.Tensor = network(images)
+            return outputs.float()
+        except torch.OutOfMemoryError:
+            return None
+
+    def _divide(self) -> None:
+        """Compute half as many samples at once from now on. Raises RuntimeError if they are few enough."""
+        if self.compute.is_gpu:
+            torch.cuda.empty_cache()
+        if not self.config.speed.oom_fallback or self.most == 1:
+            raise RuntimeError(
+                f"the GPU's memory is too small to validate {self.most} samples at once; "
+                "a smaller val_batch_size, model or image_size need less"
+            )
+        self.most = -(-self.most // 2)
+        self.reporter.notice(
+            "warning", f"GPU memory ran out in validation: at most {self.most} samples are computed at once from now on"
+        )

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from gputrain.engine.errors import BadInput, did_you_mean
+from gputrain.engine import modelnames
+from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain
 
 _WRAPPINGS = ("module.", "_orig_mod.")
@@ -39,15 +40,11 @@ def _unwrapped(name: str) -> str:
 def torchvisions(model: str, weights: str) -> dict[str, Any]:
     """Torchvision's weights called `weights` for its `model`, downloaded unless they are there. Raises BadInput."""
     known = models.get_model_weights(model)
-    names = [member.name for member in known]
+    names = tuple(member.name for member in known)
     # ResNet50_Weights.DEFAULT is how the documentation writes it.
     wanted = weights.removeprefix(f"{known.__name__}.")
     if wanted not in known.__members__:
-        there = f"torchvision has {', '.join([*names, 'DEFAULT'])}" if names else "torchvision has none for it"
-        raise BadInput(
-            f"weights: no file '{plain(weights, 200)}', and {model} has no weights of that name"
-            f"{did_you_mean(wanted, names)} ({there})"
-        )
+        raise BadInput(modelnames.unknown_weights(model, weights, names))
     chosen = known[wanted]
     try:
         state: dict[str, Any] = chosen.get_state_dict(progress=False, check_hash=True)

@@ -77,13 +77,15 @@ class Windows:
         if self._steps and (force or seconds >= WINDOW_SECONDS):
             self._clock.collect()
             self._meter.note(stepper.grad_norm, stepper.loss_scale)
-            self._reporter.steps(self._window(position, lr, self._meter.take(), seconds))
+            self._reporter.steps(self._window(position, lr, self._meter.take(), seconds, stepper))
             self._steps = self._images = self._bytes = self._depth = 0
             self._clock.restart()
         if force or time.perf_counter() - self._stats_taken >= LOADER_SECONDS:
             self._report_loader()
 
-    def _window(self, position: Position, lr: float, reading: Reading | None, seconds: float) -> Steps:
+    def _window(
+        self, position: Position, lr: float, reading: Reading | None, seconds: float, stepper: Stepper
+    ) -> Steps:
         clock = self._clock
         memory = torch.cuda.memory_stats(self._compute.device) if self._compute.is_gpu else {}
         return Steps(
@@ -115,6 +117,7 @@ class Windows:
             vram_reserved=memory.get("reserved_bytes.all.current"),
             vram_peak=memory.get("allocated_bytes.all.peak"),
             alloc_retries=memory.get("num_alloc_retries"),
+            batch_parts=stepper.parts,
             bytes_copied=self._bytes if self._compute.is_gpu else None,
             image_size=self._image_size,
         )

@@ -8,16 +8,19 @@ import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from gputrain.engine import leftover
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import EXIT_FAILED, BadInput
 from gputrain.engine.events import Outcome, Phase, RunEnded
+from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.reporter import IMPORTING, Reporter
 from gputrain.engine.watchdog import STACKS_SIGNAL
 
 _TRACEBACK_CHARACTERS = 20_000
@@ -40,7 +43,8 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
 def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Control) -> RunEnded:
     trainer = None
     try:
-        reporter.phase(Phase.IMPORTING)
+        reporter.phase(Phase.IMPORTING, key=IMPORTING)
+        leftover.hold(RunDir(directory))
         keep_compiled()
         from gputrain.engine.training.trainer import Trainer
 
@@ -66,4 +70,13 @@ def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Con
             step=trainer.step if trainer is not None else 0,
             error=text,
             traceback="\n".join(plain(line, 500) for line in trace.splitlines()),
+            died_of=_died_of(error),
         )
+
+
+def _died_of(error: Exception) -> Literal["", "gpu", "ram"]:
+    """The memory that was missing, by the names of the error's classes: torch itself may be what failed."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"OutOfMemoryError", "NoGpuMemoryError"}:
+        return "gpu"
+    return "ram" if "MemoryError" in names else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
 import signal
@@ -17,6 +18,7 @@ from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.crew import Filled, Work, WorkerFailed
 from gputrain.engine.training.ring import RingShape, SharedMemory
 from gputrain.engine.training.samples import SampleMaker
+from gputrain.engine.watchdog import STACKS_SIGNAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ def serve(pipe: Connection, maker: SampleMaker, shape: RingShape) -> None:
     """Make batches until the pipe ends, with the trainer or by its wish."""
     # Ctrl+C in a terminal reaches every process; the trainer decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL, all_threads=True)
     torch.set_num_threads(1)
     memory = SharedMemory(shape.total_bytes + Control.BYTES, reduction.recv_handle(pipe))
     slots, control, meter = ring.slots_in(memory.tensor, shape), Control(memory.tensor), Meter()

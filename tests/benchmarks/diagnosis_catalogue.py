@@ -1,4 +1,4 @@
-"""The faults by name with the hints that tell them: alone, in pairs, before the real trainer; and what is well."""
+"""The faults by name with the hints that tell them: alone, in pairs, before the trainer, on a GPU; what is well."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import diagnosis_faults as faults
+import diagnosis_gpu
+import diagnosis_healthy
 from diagnosis_faults import Costs, Draw
+from diagnosis_machine import MachineFault
 from diagnosis_setup import SampleFault, Setup
 
 
@@ -43,10 +46,8 @@ FAULTS = {
     "host-copy": _fault(faults.copying, "host-copy"),
     "ram-pressure": _fault(faults.ram, "ram-pressure"),
 }
-HEALTHY = {
-    "healthy": _fault(faults.well, "compute-bound"),
-    "healthy, co-tenant": _fault(faults.crowded, "compute-bound"),
-}
+HEALTHY = {name: _fault(make, "compute-bound") for name, make in diagnosis_healthy.MAKERS.items()}
+GPU = {name: _fault(make, *causes) for name, (make, causes) in diagnosis_gpu.MAKERS.items()}
 
 
 def _pair(first: str, second: str) -> Fault:
@@ -55,14 +56,17 @@ def _pair(first: str, second: str) -> Fault:
     def make(costs: Costs, by: Draw) -> Setup:
         base, beside = FAULTS[first].make(costs, by), FAULTS[second].make(costs, by)
         share = beside.copy / (beside.copy + beside.step)
+        # As often in time as beside the other device: steps that wait for data are longer.
+        steps = max(1, round(beside.settings.get("checkpoint_steps", 0) * beside.step / base.step * (1 - by.lost)))
+        stops = {"checkpoint_steps": steps} if "checkpoint_steps" in beside.settings else {}
         return replace(
             base,
             # A long queue would fill while the loop stalls, and hide the other fault.
-            settings={**base.settings, **({"prefetch_factor": 1} if beside.stall else {"pin_memory": False})},
+            settings={**base.settings, **({"prefetch_factor": 1} if beside.stall else {"pin_memory": False}), **stops},
             copy=base.step * share,
             step=base.step * (1 - share),
             stall=beside.stall,
-            seconds=max(base.seconds, beside.seconds),
+            window=max(base.window, beside.window),
         )
 
     return Fault(make, FAULTS[first].causes | FAULTS[second].causes)
@@ -82,9 +86,14 @@ PAIRS = {
 }
 
 
-def _real(sample: Callable[[Costs, Draw], SampleFault], **settings: object) -> Callable[[Costs, Draw], Setup]:
+def _real(
+    sample: Callable[[Costs, Draw], SampleFault], read_wait: float = 0.0, **settings: object
+) -> Callable[[Costs, Draw], Setup]:
     def make(costs: Costs, by: Draw) -> Setup:
-        return Setup(by.folder, by.seed, {"num_workers": 1, **settings}, sample=sample(costs, by), seconds=8.0)
+        wait = read_wait * by.dice.uniform(1, 2)
+        own = {"num_workers": 1, **settings}
+        machine = MachineFault(read_wait=wait)
+        return Setup(by.folder, by.seed, own, sample=sample(costs, by), machine=machine, window=4.0)
 
     return make
 
@@ -93,13 +102,18 @@ def _fine(costs: Costs, by: Draw) -> SampleFault:
     return SampleFault()
 
 
+def _sleepy(costs: Costs, by: Draw) -> SampleFault:
+    return SampleFault(sleep=by.dice.uniform(2, 4) * costs.sample)
+
+
 REAL = {
-    "healthy": _fault(_real(_fine, width=48), "cpu-compute", "compute-bound"),
-    "no-workers": _fault(
-        _real(lambda costs, by: SampleFault(read=by.dice.uniform(2, 4) * costs.sample), num_workers=0), "no-workers"
+    "trainer healthy": _fault(_real(_fine, width=48), "cpu-compute", "compute-bound"),
+    "trainer no-workers": _fault(_real(_sleepy, num_workers=0), "no-workers"),
+    "trainer few-workers": _fault(
+        _real(lambda costs, by: SampleFault(sleep=by.dice.uniform(0.01, 0.02))), "few-workers"
     ),
-    "disk": _fault(_real(lambda costs, by: SampleFault(read=by.dice.uniform(0.02, 0.04))), "disk", "cold-cache"),
-    "lock": _fault(_real(lambda costs, by: SampleFault(locked=0.02), num_workers=4), "lock"),
-    "validation": _fault(_real(_fine, val_split="train", max_steps=0, width=32), "validation"),
+    "trainer disk": _fault(_real(_fine, read_wait=0.008), "disk"),
+    "trainer lock": _fault(_real(lambda costs, by: SampleFault(locked=0.01), num_workers=4), "lock"),
+    "trainer validation": _fault(_real(_fine, val_split="train", max_steps=0, width=32), "validation"),
 }
 """With the real trainer on the CPU."""

@@ -6,7 +6,8 @@ import random
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from diagnosis_setup import AHEAD, MachineFault, SampleFault, Setup
+from diagnosis_machine import MachineFault
+from diagnosis_setup import AHEAD, WINDOW, SampleFault, Setup, Stall
 
 Strength = Literal["strong", "mild"]
 
@@ -15,6 +16,8 @@ LOST: dict[Strength, tuple[float, float]] = {"strong": (0.30, 0.55), "mild": (0.
 LOST_BESIDE: dict[Strength, tuple[float, float]] = {"strong": (0.25, 0.45), "mild": (0.12, 0.18)}
 """The same for what is not waiting for data, of which less than 10 % is nobody's bottleneck."""
 BATCH = 16
+_EVERY = 0.7
+"""Seconds of training between two checkpoints or validations."""
 _START = 0.3
 """Seconds that worker processes need longer to begin where that is the fault."""
 
@@ -81,7 +84,7 @@ def epoch_start(costs: Costs, by: Draw) -> Setup:
     length = (costs.restart + _START - AHEAD * setup.step) / by.lost
     own = {**setup.settings, "loader": "processes", "persistent_workers": False}
     sample = SampleFault(start=_START)
-    return replace(setup, settings=own, sample=sample, epoch_seconds=length, seconds=1.5 + max(3.0, 2.5 * length))
+    return replace(setup, settings=own, sample=sample, epoch_seconds=length, window=max(WINDOW, 1.5 * length))
 
 
 def quota(costs: Costs, by: Draw) -> Setup:
@@ -128,14 +131,14 @@ def slow_samples(costs: Costs, by: Draw) -> Setup:
     count = max(1, round(often / rate * costs.images))
     indices = tuple(by.dice.sample(range(costs.images), count))
     own = {**setup.settings, "num_workers": workers, "prefetch_factor": 1}
-    return replace(setup, settings=own, sample=SampleFault(slow=indices, slow_seconds=slow), seconds=6.0)
+    return replace(setup, settings=own, sample=SampleFault(slow=indices, slow_seconds=slow), window=1.5 * WINDOW)
 
 
 def disk(costs: Costs, by: Draw) -> Setup:
-    """Files that take long to read, as over a network."""
+    """A file system on which each read takes long, as over a network."""
     read = by.dice.uniform(5, 10) * costs.sample
     setup = _starved(costs, by, costs.cores / (costs.sample + read), costs.cores)
-    return replace(setup, sample=SampleFault(read=read), first_epoch=1)
+    return replace(setup, machine=MachineFault(read_wait=read), first_epoch=1)
 
 
 def _throttled(costs: Costs, by: Draw) -> Setup:
@@ -162,20 +165,18 @@ def lock(costs: Costs, by: Draw) -> Setup:
     return replace(setup, sample=SampleFault(locked=held))
 
 
-def _stalled(how: str, costs: Costs, by: Draw) -> Setup:
-    every = 0.7
-    stall = every * by.lost_beside / (1 - by.lost_beside)
-    return replace(healthy(costs, by), stall=(how, every, stall), seconds=5.5)
-
-
 def checkpoints(costs: Costs, by: Draw) -> Setup:
-    """A checkpoint each second."""
-    return _stalled("saves", costs, by)
+    """A checkpoint every 0.7 s."""
+    setup = healthy(costs, by)
+    steps = max(1, round(_EVERY / setup.step))
+    stall = Stall("saves", steps * setup.step * by.lost_beside / (1 - by.lost_beside))
+    return replace(setup, settings={**setup.settings, "checkpoint_steps": steps}, stall=stall)
 
 
 def validation(costs: Costs, by: Draw) -> Setup:
-    """A validation each second."""
-    return _stalled("validates", costs, by)
+    """A validation every 0.7 s."""
+    stall = Stall("validates", _EVERY * by.lost_beside / (1 - by.lost_beside), every=_EVERY)
+    return replace(healthy(costs, by), stall=stall)
 
 
 def launch(costs: Costs, by: Draw) -> Setup:
@@ -202,13 +203,3 @@ def copying(costs: Costs, by: Draw) -> Setup:
 def ram(costs: Costs, by: Draw) -> Setup:
     """A cgroup whose memory the run nearly fills."""
     return replace(healthy(costs, by), machine=MachineFault(ram_share=by.dice.uniform(0.93, 0.96)))
-
-
-def well(costs: Costs, by: Draw) -> Setup:
-    """Nothing is wrong."""
-    return healthy(costs, by, load=by.dice.choice((0.2, 0.35, 0.5)))
-
-
-def crowded(costs: Costs, by: Draw) -> Setup:
-    """Nothing is wrong, though another program computes beside."""
-    return replace(healthy(costs, by, load=0.25), machine=MachineFault(burners=1))

@@ -1,26 +1,22 @@
-"""Judging traces: the program's verdict, the folk rules' and a rival's, and how often each was right."""
+"""How often the verdicts were right, what the advice gained, and the matrix of what was said for what was injected."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from diagnosis_setup import Setup
+from diagnosis_trial import Trial
+from diagnosis_verdict import folk, rival
 
-from gputrain.engine.diagnosis.rules import evaluate
 from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.diagnosis.window import Window, mean
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Steps
+from gputrain.engine.events import Hint
 
-WARM_UP = 1.0
-"""Seconds of a trace until which the queue that was filled before flatters the figures."""
 _FINE = frozenset({"compute-bound", "cpu-compute", "gpu-neighbour"})
 _UNSURE = frozenset({"data-wait"})
-_ENOUGH = 0.5
-"""Share of the promised gain that the advice has to bring."""
 _Z = 1.96
 
 
@@ -35,19 +31,26 @@ class Outcome:
     causes: frozenset[str]
     signals: Signals | None = None
     hints: tuple[Hint, ...] = ()
+    raised: frozenset[str] = frozenset()
+    """All hints that were shown on the way."""
     unavailable: str = ""
     others: float = 0.0
     """Cores that programs used beside the trace that nobody injected."""
     again: int = 0
     """How often it was recorded again because of such programs."""
-    before: float | None = None
-    after: float | None = None
-    promised: float | None = None
+    trial: Trial | None = None
+    untried: str = ""
+    """Why the advice was not tried."""
 
     @property
     def first(self) -> str:
         """The first hint's cause; empty for none."""
         return self.hints[0].id if self.hints else ""
+
+    @property
+    def well(self) -> bool:
+        """Nothing is wrong in it."""
+        return "healthy" in self.name
 
     @property
     def right(self) -> bool:
@@ -66,27 +69,22 @@ class Outcome:
 
     @property
     def false_alarm(self) -> bool:
-        """Something is said to be wrong."""
-        return not {hint.id for hint in self.hints} <= _FINE | self.causes
+        """Something was said to be wrong, if only for a while."""
+        return not self.raised <= _FINE | self.causes
 
     @property
     def abstained(self) -> bool:
         """Nothing, or nothing certain, was said."""
         return not self.hints or self.first in _UNSURE
 
-    @property
-    def effective(self) -> bool | None:
-        """The advice brought half of what it promised; None: it promised nothing that can be tried here."""
-        if self.before is None or self.after is None or self.promised is None:
-            return None
-        gain = max(0.0, self.promised - self.before)
-        return self.after >= self.before + _ENOUGH * gain - 0.03 * self.before
-
     def line(self) -> str:
         """For a person who waits."""
         said = self.unavailable or ", ".join(hint.id for hint in self.hints[:3]) or "nothing"
-        tried = "" if self.after is None else f"  {self.before:.0f} → {self.after:.0f} of {self.promised:.0f} img/s"
-        mark = "✓" if self.right and not (self.group == "healthy" and self.false_alarm) else "✗"
+        tried = ""
+        if self.trial is not None:
+            promised = self.trial.left_out or f"{self.trial.promised:.0f} promised"
+            tried = f"  {self.trial.before.value:.0f} → {self.trial.after.value:.0f} img/s ({promised})"
+        mark = "–" if self.unavailable else "✓" if self.right and not (self.well and self.false_alarm) else "✗"
         return f"{mark} {self.group} {self.name} ({self.strength}, {self.seed}): {said}{tried}"
 
     def as_json(self) -> dict[str, Any]:
@@ -102,58 +100,14 @@ class Outcome:
             "strength": self.strength,
             "seed": self.seed,
             "said": [hint.id for hint in self.hints],
+            "raised": sorted(self.raised),
             "others": self.others,
             "again": self.again,
-            "before": self.before,
-            "after": self.after,
-            "promised": self.promised,
+            "trial": None if self.trial is None else self.trial.as_json(),
+            "untried": self.untried,
             "unavailable": self.unavailable,
             "signals": signals,
         }
-
-
-def judge(events: Iterable[AnyEvent], setup: Setup) -> tuple[Signals | None, list[Hint]]:
-    """The verdict on a trace: one window over all of it but its start."""
-    window = Window(seconds=setup.seconds, warm_up=WARM_UP, least=1.0)
-    for event in events:
-        window.feed(event)
-    signals = window.signals()
-    return signals, [] if signals is None else list(evaluate(signals).values())
-
-
-def rate_of(events: Iterable[AnyEvent], setup: Setup) -> float:
-    """Images per second of a trace after its start."""
-    steps = [event for event in events if isinstance(event, Steps)]
-    kept = [one for one in steps if one.mono - steps[0].mono >= WARM_UP]
-    images = sum(one.images_per_second * one.window_seconds for one in kept)
-    return images / sum(one.window_seconds for one in kept) if kept else 0.0
-
-
-def foreign_cores(events: Iterable[AnyEvent]) -> float:
-    """Cores that programs outside the run used during a trace."""
-    samples = [event for event in events if isinstance(event, HardwareSample)]
-    return mean((one.foreign_cpu, one.interval) for one in samples) or 0.0
-
-
-def folk(s: Signals) -> str:
-    """The three rules of folk wisdom, as the seeds of this project have them."""
-    if s.ram_used is not None and s.ram_used > 0.90:
-        return "ram-pressure"
-    if s.cpu is not None and s.cpu > 95:
-        return "oversubscribed"
-    if s.utilization is not None and s.utilization < 70:
-        return "few-workers"
-    return "compute-bound"
-
-
-def rival(s: Signals) -> str:
-    """Shares of a step, as the TensorFlow profiler's input-pipeline analysis: input-bound, or not, and by what."""
-    if s.wait >= 0.20 or (s.wait >= 0.05 and s.wait >= max(s.gap, s.exposed_copy or 0.0)):
-        # It splits the host's time into reading files and preparing, and advises workers for the latter.
-        return "disk" if (s.read_share or 0.0) >= 0.5 else "few-workers"
-    if (s.exposed_copy or 0.0) >= 0.10:
-        return "host-copy"
-    return "launch-bound" if s.gap >= 0.10 else "compute-bound"
 
 
 def wilson(right: int, count: int) -> tuple[float, float] | None:
@@ -173,13 +127,12 @@ def _share(outcomes: Iterable[Outcome], right: Callable[[Outcome], bool]) -> dic
 
 
 def figures(outcomes: list[Outcome]) -> dict[str, Any]:
-    """The benchmark's figures, each with its count and interval."""
+    """The benchmark's figures, each with its count and interval, and the matrix."""
     known = [one for one in outcomes if not one.unavailable]
     single = [one for one in known if one.group == "single"]
-    faults = [one for one in known if one.group != "healthy" and one.name != "healthy"]
-    well = [one for one in known if one.group == "healthy" or one.name == "healthy"]
+    well = [one for one in known if one.well]
     pairs = [one for one in known if one.group == "pairs"]
-    tried = [one for one in known if one.effective is not None]
+    gpu = [one for one in known if one.group == "gpu"]
     strong = [one for one in single if one.strength == "strong"]
     mild = [one for one in single if one.strength == "mild"]
     return {
@@ -190,13 +143,52 @@ def figures(outcomes: list[Outcome]) -> dict[str, Any]:
         "pairs_first": _share(pairs, lambda one: one.right),
         "pairs_both_in_top2": _share(pairs, lambda one: one.both),
         "trainer_top1": _share((one for one in known if one.group == "trainer"), lambda one: one.right),
+        "gpu_top1": _share(gpu, lambda one: one.right),
+        "gpu_top2": _share(gpu, lambda one: one.right_of_two),
         "false_alarms": _share(well, lambda one: one.false_alarm),
-        "abstained": _share(faults, lambda one: one.abstained),
-        "efficacy": _share(tried, lambda one: bool(one.effective)),
+        "abstained": _share((one for one in known if not one.well), lambda one: one.abstained),
+        **_efficacy(known),
         "folk_rules_top1": _share(single, lambda one: one.signals is not None and folk(one.signals) in one.causes),
         "rival_rules_top1": _share(single, lambda one: one.signals is not None and rival(one.signals) in one.causes),
         "unavailable": sorted({f"{one.name}: {one.unavailable}" for one in outcomes if one.unavailable}),
+        "matrix": matrix(outcomes),
     }
+
+
+def _efficacy(known: list[Outcome]) -> dict[str, Any]:
+    """What the first hint's advice gained, over all and by the cause that it names; and what was not judged, and why.
+
+    Wrong verdicts count too: their advice is what a person would have taken.
+    """
+    tried = [one for one in known if one.trial is not None]
+    judged = [one for one in tried if one.trial is not None and one.trial.effective is not None]
+    gains: dict[str, list[float]] = {}
+    for one in tried:
+        if one.trial is not None and one.trial.promised is None and one.trial.before.value:
+            gains.setdefault(one.first, []).append(one.trial.gain / one.trial.before.value)
+    advised = [one for one in known if one.hints and one.first not in _FINE]
+    left_out = Counter(f"{one.first}: {_why(one)}" for one in advised if one not in judged)
+
+    def kept(one: Outcome) -> bool:
+        return one.trial is not None and bool(one.trial.effective)
+
+    return {
+        "efficacy": _share(judged, kept),
+        "efficacy_by_cause": {
+            cause: _share((one for one in judged if one.first == cause), kept)
+            for cause in sorted({one.first for one in judged})
+        },
+        "efficacy_left_out": dict(sorted(left_out.items())),
+        "gain_without_promise": {
+            cause: {"median": statistics.median(found), "least": min(found), "count": len(found)}
+            for cause, found in sorted(gains.items())
+        },
+        "no_harm": _share(tried, lambda one: one.trial is not None and one.trial.harmless),
+    }
+
+
+def _why(one: Outcome) -> str:
+    return one.untried if one.trial is None else one.trial.left_out
 
 
 def matrix(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
@@ -211,15 +203,23 @@ def matrix(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
 
 def table(outcomes: list[Outcome]) -> str:
     """The figures and the matrix for a person."""
+    found = figures(outcomes)
+    shares = {name: one for name, one in found.items() if isinstance(one, dict) and one.get("interval")}
+    shares |= {f"efficacy: {cause}": one for cause, one in found["efficacy_by_cause"].items()}
     lines = []
-    for name, found in figures(outcomes).items():
-        if isinstance(found, dict) and found["count"]:
-            low, high = found["interval"]
-            share = f"{100 * found['value']:5.1f} %  ({100 * low:.0f}–{100 * high:.0f})"
-            lines.append(f"{name:20} {share:22} {found['right']} of {found['count']}")
-    lines.append("")
+    for name, one in shares.items():
+        low, high = one["interval"]
+        share = f"{100 * one['value']:5.1f} %  ({100 * low:.0f}–{100 * high:.0f})"
+        lines.append(f"{name:28} {share:22} {one['right']} of {one['count']}")
+    lines += ["", "not judged by efficacy"]
+    lines += [f"{why}  {count}" for why, count in found["efficacy_left_out"].items()]
+    lines += [
+        "",
+        *(f"gain without a promise, {name}: {one}" for name, one in found["gain_without_promise"].items()),
+        "",
+    ]
     lines += [
         f"{name:45} " + ", ".join(f"{said} {count}" for said, count in row.items())
-        for name, row in matrix(outcomes).items()
+        for name, row in found["matrix"].items()
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"unavailable: {one}" for one in found["unavailable"])])

@@ -1,20 +1,17 @@
-"""What a trace is made of: the settings, the simulated device, and the faults that are really injected."""
+"""What a trace is made of: the settings, the simulated device, the faults of samples, and how long it is watched."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from diagnosis_machine import MachineFault
 
+from gputrain.engine.diagnosis import window
 from gputrain.engine.training import decode
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.decode import Choose
@@ -24,23 +21,26 @@ from gputrain.engine.training.samples import read_file
 _lock = threading.Lock()
 _started = threading.Event()
 """Set once this process has made a sample."""
-CGROUPS = Path("/sys/fs/cgroup")
 AHEAD = 6
 """Steps that are queued on the device unfinished at most, as by the trainer's clock."""
+WINDOW = 3.0
+"""Seconds of a window of most traces; the program's are longer, and so is what it waits for before."""
+_JUDGED = 3
+"""Windows that are judged in a trace; a hint needs two in a row."""
+_SLACK = 0.6
+"""Seconds until the figures of the last window are told."""
 
 
 @dataclass(frozen=True)
 class SampleFault:
-    """What is wrong with the samples."""
+    """What is wrong with the samples. Waiting for files is not told here: that is measured when they are read."""
 
     sleep: float = 0.0
     """Seconds that each sample waits for something that is no file (a network, say)."""
-    read: float = 0.0
-    """Seconds that each file takes longer to read, as on a network file system."""
     locked: float = 0.0
     """Seconds that each sample holds a lock that all workers share."""
     slow: tuple[int, ...] = ()
-    """Indices of samples that take `slow_seconds` longer."""
+    """Indices of files that take `slow_seconds` longer."""
     slow_seconds: float = 0.0
     start: float = 0.0
     """Seconds that a worker process needs longer to begin (to open an archive, say)."""
@@ -54,26 +54,24 @@ class FaultySource:
 
     images: ImageSet
     fault: SampleFault
+    files: int
+    """How many there are; later indices are the same files again."""
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
-        """As `FileSource`, with the faults."""
+        """As `FileSource`, with the faults; the reading is that of the program, and so is its accounting."""
         fault, path = self.fault, self.images.path(index)
         if fault.start and not _started.is_set():
             time.sleep(fault.start)
         _started.set()
         if fault.uncached:
             _drop(path)
-        if fault.read:
-            began = time.perf_counter()
-            time.sleep(fault.read)
-            meter.read(time.perf_counter() - began, 0)
         data = read_file(path, meter)
         if fault.sleep:
             time.sleep(fault.sleep)
         if fault.locked:
             with _lock:
                 time.sleep(fault.locked)
-        if index in fault.slow:
+        if index % self.files in fault.slow:
             time.sleep(fault.slow_seconds)
         decode.render(data, path, choose, out)
 
@@ -87,19 +85,16 @@ def _drop(path: str) -> None:
 
 
 @dataclass(frozen=True)
-class MachineFault:
-    """What is wrong with the machine; real limits of the kernel, and real other programs."""
+class Stall:
+    """The loop does something else than train now and then, as often as a setting says.
 
-    quota: float = 0.0
-    """Cores that a cgroup grants; 0: no limit."""
-    cores: int = 0
-    """Cores that the affinity allows; 0: all."""
-    burners: int = 0
-    """Other programs that compute."""
-    read_bps: int = 0
-    """Bytes per second that a cgroup lets through from the disk."""
-    ram_share: float = 0.0
-    """Share of its cgroup's memory limit that the run fills."""
+    A checkpoint comes every ``checkpoint_steps`` steps, a validation after ``validate_epochs`` epochs of `every`.
+    """
+
+    how: Literal["saves", "validates"]
+    seconds: float
+    every: float = 0.0
+    """Seconds of an epoch where it is validated."""
 
 
 @dataclass(frozen=True)
@@ -111,100 +106,34 @@ class Setup:
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
     step: float = 0.0
-    """Seconds that the simulated device computes on a batch; 0: the real trainer on the CPU."""
+    """Seconds that the simulated device computes on a batch; 0: the real trainer."""
     copy: float = 0.0
     host: float = 0.0
     """Seconds that the host needs to launch a step; the device is idle where they are more than its own."""
-    stall: tuple[str, float, float] | None = None
-    """Every so many seconds the loop ``saves`` or ``validates`` for so long: (which, every, seconds)."""
+    jitter: float = 0.0
+    """Share by which steps are longer or shorter, by turns."""
+    stall: Stall | None = None
     sample: SampleFault = SampleFault()
-    machine: MachineFault = MachineFault()
+    machine: MachineFault = field(default_factory=MachineFault)
     epoch_seconds: float = 0.0
     """Length of an epoch of the simulated device; 0: as long as the trace."""
     first_epoch: int = 0
-    seconds: float = 4.5
+    window: float = WINDOW
+    """Seconds of a window; what comes before is as much shorter than the program's."""
+    device: str = "cpu"
+    """Of the real trainer."""
 
+    @property
+    def warm_up(self) -> float:
+        """Seconds until anything counts."""
+        return self.window * window.WARM_UP_SECONDS / window.WINDOW_SECONDS
 
-class Unavailable(Exception):  # noqa: N818 - reads as what it is
-    """This machine does not let the fault be injected."""
+    @property
+    def least(self) -> float:
+        """Seconds spent on steps below which a window says nothing."""
+        return self.window * window.LEAST_SECONDS / window.WINDOW_SECONDS
 
-
-@contextlib.contextmanager
-def injected(fault: MachineFault) -> Iterator[None]:
-    """The calling process under `fault`. Raises Unavailable."""
-    with contextlib.ExitStack() as stack:
-        if fault.cores:
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: fault.cores])
-        if fault.quota:
-            stack.enter_context(_grouped("cpu", {"cpu.cfs_quota_us": f"{int(fault.quota * 100_000)}"}))
-        if fault.read_bps:
-            limit = f"{_disk_of(Path.cwd())} {fault.read_bps}"
-            stack.enter_context(_grouped("blkio", {"blkio.throttle.read_bps_device": limit}))
-        if fault.ram_share:
-            stack.enter_context(_filled(fault.ram_share))
-        yield
-
-
-@contextlib.contextmanager
-def burning(count: int) -> Iterator[None]:
-    """Other programs that compute; for a process that is not the trace's, whose children count as its own."""
-    burn = [sys.executable, "-S", "-c", "while True: pass"]
-    programs = [subprocess.Popen(burn) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()
-            program.wait()
-
-
-@contextlib.contextmanager
-def _grouped(controller: str, values: dict[str, str]) -> Iterator[Path]:
-    """A cgroup (version 1) below this process's own, with this process in it."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        if controller in names.split(","):
-            break
-    else:
-        raise Unavailable(f"no cgroup controller '{controller}' of version 1")
-    parent = CGROUPS / controller / path.lstrip("/")
-    group = parent / f"gputrain-bench-{os.getpid()}"
-    try:
-        group.mkdir()
-        for name, value in values.items():
-            (group / name).write_text(value)
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            group.rmdir()
-        raise Unavailable(f"cgroups cannot be changed here: {error}") from None
-    try:
-        yield group
-    finally:
-        (parent / "cgroup.procs").write_text(str(os.getpid()))
-        # Its worker processes may need a moment to leave.
-        with contextlib.suppress(OSError):
-            group.rmdir()
-
-
-def _disk_of(path: Path) -> str:
-    """Number of the disk that a throttle applies to, ``254:0``."""
-    number = path.stat().st_dev
-    return f"{os.major(number)}:{os.minor(number)}"
-
-
-@contextlib.contextmanager
-def _filled(share: float) -> Iterator[None]:
-    """Memory of this process that fills `share` of a limit of its own."""
-    limit = 3 << 30
-    with _grouped("memory", {"memory.limit_in_bytes": str(limit)}) as group:
-        used = int((group / "memory.usage_in_bytes").read_text())
-        own = 4096 * int(Path("/proc/self/statm").read_text().split()[1])
-        # What was there before counts for the group that it came from; leave some room for the workers.
-        block = bytearray(int(limit * share) - used)
-        for at in range(0, len(block), 4096):
-            block[at] = 1
-        if own > limit:
-            raise Unavailable("the process is larger than the limit")
-        yield
-        del block
+    @property
+    def seconds(self) -> float:
+        """Seconds of the trace."""
+        return self.warm_up + self.least + (_JUDGED - 1) * self.window + _SLACK

@@ -10,19 +10,18 @@ import tempfile
 import threading
 import time
 from collections import deque
-from typing import Any
-from unittest import mock
 
 from diagnosis_setup import AHEAD, Setup
-from diagnosis_tape import SAMPLE_SECONDS, Tape, config_of, faulty, watch
+from diagnosis_tape import SAMPLE_SECONDS, Tape, config_of, faulty, repeated, watch
 
 from gputrain.engine import settings
 from gputrain.engine.events import DataReady, ModelReady, Phase, PhaseChanged, RunStarted, Steps
 from gputrain.engine.machine import usable_cores
 from gputrain.engine.monitor.cgroup import find_cgroup
-from gputrain.engine.training import images, loader, order
-from gputrain.engine.training.order import Indices
+from gputrain.engine.training import images, loader
 
+_JITTER_STEPS = 8
+"""Steps that are longer, or shorter, in a row."""
 _WINDOW_SECONDS = 0.2
 
 
@@ -43,6 +42,7 @@ class Device:
         self._steps = self._images = 0
         self._stats = time.perf_counter()
         self.epoch = setup.first_epoch
+        self._stalled, self._stalled_step = time.perf_counter(), 0
         self._reset()
 
     def _reset(self) -> None:
@@ -60,7 +60,9 @@ class Device:
 
     def step(self, waited: float, count: int, *, first: bool) -> None:
         """Queue the work on a batch that was waited for; returns when not too much is queued."""
-        work = self._setup.copy + self._setup.step
+        longer = -1 if self._steps // _JITTER_STEPS % 2 else 1
+        compute = self._setup.step * (1 + longer * self._setup.jitter)
+        work = self._setup.copy + compute
         time.sleep(self._setup.host)
         now = time.perf_counter()
         begin = now if self._free is None else max(now, self._free)
@@ -71,7 +73,7 @@ class Device:
         self._first += in_vain if first else 0.0
         self._gap += idle - in_vain
         self._copy += self._setup.copy
-        self._compute += self._setup.step
+        self._compute += compute
         self._queued += work
         self._free = begin + work
         self._ends.append(self._free)
@@ -112,7 +114,20 @@ class Device:
             wait_squares=self._squares,
         )
 
-    def stall(self, phase: Phase, seconds: float) -> None:
+    def stall_if_due(self) -> None:
+        """Save or validate, as often as the settings say."""
+        stall, settings = self._setup.stall, self._setup.settings
+        if stall is None:
+            return
+        if stall.how == "saves":
+            due = self._steps - self._stalled_step >= settings["checkpoint_steps"]
+        else:
+            due = time.perf_counter() - self._stalled >= stall.every * settings.get("validate_epochs", 1)
+        if due:
+            self._stall(Phase.SAVING if stall.how == "saves" else Phase.VALIDATING, stall.seconds)
+            self._stalled, self._stalled_step = time.perf_counter(), self._steps
+
+    def _stall(self, phase: Phase, seconds: float) -> None:
         """Do something else than train, when what is queued is done."""
         time.sleep(max(0.0, (self._free or 0.0) - time.perf_counter()))
         if self._count:
@@ -140,13 +155,12 @@ def _write_or_wait(phase: Phase, seconds: float) -> None:
 def simulate(setup: Setup, tape: Tape) -> None:
     """The loop of a simulated device, for `setup.seconds`."""
     config = config_of(setup)
-    found = images.scan(setup.folder, "train")
-    with faulty(setup):
+    files = images.scan(setup.folder, "train")
+    cached = config.data.cache != "none"
+    found = files if cached else repeated(files, _epoch_images(setup, config.data.batch_size))
+    with faulty(setup, len(files)):
         source = loader.make_loader(found, config, train=True, pin=False)
-    if config.data.loader == "processes":
-        # The server that they are forked from starts once, which is no part of the fault.
-        next(source.epoch(setup.first_epoch))
-        source.take_stats()
+    _begin(setup, source, cached=cached)
     tape.put(RunStarted(run_id="trace", settings=settings.flatten(config), usable_cores=usable_cores(find_cgroup())))
     tape.put(_data_ready(len(found), len(source)))
     tape.put(_model_ready())
@@ -162,45 +176,37 @@ def simulate(setup: Setup, tape: Tape) -> None:
         source.close()
 
 
+def _epoch_images(setup: Setup, batch: int) -> int:
+    """Images of an epoch that lasts as long as it should; one that lasts for the trace has some to spare."""
+    seconds = setup.epoch_seconds or 2 * setup.seconds
+    return batch * max(1, round(seconds / (setup.copy + setup.step)))
+
+
+def _begin(setup: Setup, source: loader.AnyLoader, *, cached: bool) -> None:
+    """What is no part of the trace: the first epoch of a cache, and the server that processes are forked from."""
+    if cached:
+        for _ in source.epoch(setup.first_epoch - 1):
+            pass
+    elif source.take_stats().kind == "processes":
+        next(source.epoch(setup.first_epoch))
+    source.take_stats()
+
+
 def _loop(setup: Setup, source: loader.AnyLoader, device: Device) -> None:
-    now = time.perf_counter()
-    end, stalled = now + setup.seconds, now
-    with mock.patch.object(order, "batches", _endless):
-        while time.perf_counter() < end:
-            asked, epoch_end = time.perf_counter(), time.perf_counter() + (setup.epoch_seconds or setup.seconds)
-            first = True
-            for batch in source.epoch(device.epoch):
-                device.step(time.perf_counter() - asked, len(batch.labels), first=first)
-                source.queue()
-                device.report(source)
-                first = False
-                now = time.perf_counter()
-                if setup.stall is not None and now - stalled >= setup.stall[1]:
-                    phase = Phase.SAVING if setup.stall[0] == "saves" else Phase.VALIDATING
-                    device.stall(phase, setup.stall[2])
-                    stalled = time.perf_counter()
-                if now >= min(end, epoch_end):
-                    break
-                asked = time.perf_counter()
-            device.epoch += 1 if setup.epoch_seconds else 0
-
-
-class _Endless(order.Batches):
-    """Batches of an epoch that goes on until it is left: its images again and again."""
-
-    def __len__(self) -> int:
-        return 1_000_000
-
-    def indices(self, number: int) -> Indices:
-        return super().indices(number % super().__len__())
-
-
-_finite = order.batches
-
-
-def _endless(count: int, batch_size: int, **how: Any) -> order.Batches:
-    made = _finite(count, batch_size, **how)
-    return _Endless(made.order, made.batch_size, made.drop_last, made.group)
+    end = time.perf_counter() + setup.seconds
+    while time.perf_counter() < end:
+        asked, first = time.perf_counter(), True
+        for batch in source.epoch(device.epoch):
+            device.step(time.perf_counter() - asked, len(batch.labels), first=first)
+            # As the trainer does after each step: that is when workers are looked at.
+            source.queue()
+            first = False
+            device.report(source)
+            device.stall_if_due()
+            if time.perf_counter() >= end:
+                break
+            asked = time.perf_counter()
+        device.epoch += 1
 
 
 def _data_ready(count: int, batches: int) -> DataReady:

@@ -6,12 +6,13 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import msgspec
+import numpy as np
 from diagnosis_setup import FaultySource, Setup
 
 from gputrain.engine import events, settings
@@ -19,6 +20,7 @@ from gputrain.engine.config import RunConfig
 from gputrain.engine.events import AnyEvent, GpuSample
 from gputrain.engine.monitor.sampler import Sampler
 from gputrain.engine.training import loader
+from gputrain.engine.training.images import ImageSet
 
 SAMPLE_SECONDS = 0.5
 BASE: dict[str, Any] = {
@@ -55,13 +57,20 @@ class Tape:
 
 def config_of(setup: Setup) -> RunConfig:
     """The run's configuration."""
-    device = {} if setup.step else {"device": "cpu"}
+    device = {} if setup.step else {"device": setup.device}
     return settings.build({**BASE, "data_dir": setup.folder, "seed": setup.seed, **device, **setup.settings})
 
 
-def faulty(setup: Setup) -> Any:
+def faulty(setup: Setup, files: int) -> Any:
     """Put the faulty files in the place of the loader's."""
-    return mock.patch.object(loader, "source_of", lambda found: FaultySource(found, setup.sample))
+    return mock.patch.object(loader, "source_of", lambda found: FaultySource(found, setup.sample, files))
+
+
+def repeated(found: ImageSet, count: int) -> ImageSet:
+    """`count` images: those of `found`, again and again, so that an epoch is as long as is wanted."""
+    times = -(-count // len(found))
+    ends = np.concatenate([found.ends + time * len(found.names) for time in range(times)])
+    return replace(found, names=found.names * times, ends=ends[:count], labels=np.tile(found.labels, times)[:count])
 
 
 def watch(tape: Tape, setup: Setup, busy: Callable[[], float | None], stop: threading.Event) -> None:

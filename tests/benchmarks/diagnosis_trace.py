@@ -7,15 +7,17 @@ import queue
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import diagnosis_setup
+import diagnosis_machine
 import msgspec
-from diagnosis_setup import Setup, Unavailable
+from diagnosis_machine import Unavailable
+from diagnosis_setup import Setup
 from diagnosis_simulated import simulate
 from diagnosis_tape import Tape, config_of, faulty, watch
 
@@ -29,7 +31,7 @@ from gputrain.engine.training.control import Control
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.trainer import Trainer
 
-_LIMIT_SECONDS = 120.0
+_LIMIT_SECONDS = 240.0
 
 
 def prepare() -> None:
@@ -44,8 +46,8 @@ def record(setup: Setup) -> list[AnyEvent]:
     """The events of a trace, made in a process of its own. Raises Unavailable, RuntimeError."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, setup))
-    with diagnosis_setup.burning(setup.machine.burners):
+    with diagnosis_machine.served(setup.folder, setup.machine) as folder, diagnosis_machine.beside(setup.machine):
+        process = context.Process(target=_serve, args=(theirs, replace(setup, folder=folder)))
         process.start()
         theirs.close()
         answer = _answer(ours, process)
@@ -77,7 +79,7 @@ def _serve(pipe: Connection, setup: Setup) -> None:
         tape = Tape()
         if setup.settings.get("loader") == "processes":
             prepare()
-        with diagnosis_setup.injected(setup.machine):
+        with diagnosis_machine.injected(setup.machine):
             (simulate if setup.step else _train)(setup, tape)
         pipe.send(msgspec.json.encode(tape.events))
     except Unavailable as error:
@@ -114,7 +116,7 @@ def _train(setup: Setup, tape: Tape) -> None:
     listener = threading.Thread(target=listen)
     listener.start()
     try:
-        with tempfile.TemporaryDirectory(prefix="gputrain-bench-run-") as folder, faulty(setup):
+        with tempfile.TemporaryDirectory(prefix="gputrain-bench-run-") as folder, faulty(setup, 1 << 40):
             Trainer(Path(folder), config, reporter, control).train()
     finally:
         stop.set()

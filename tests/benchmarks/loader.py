@@ -16,6 +16,7 @@ import harness
 import photos
 import simplejpeg
 from harness import Contender, Pass, Result
+from loader_decoders import DECODERS
 from loader_peers import PEERS, Setting
 
 from gputrain.engine import settings
@@ -28,6 +29,8 @@ PACKAGES = (
     "torchvision",
     "pillow",
     "simplejpeg",
+    "pyturbojpeg",
+    "opencv-python-headless",
     "numpy",
     "nvidia-dali-cuda120",
     "ffcv",
@@ -100,6 +103,7 @@ def full_decode(setting: Setting) -> Pass:
 CONTENDERS = (
     Contender("full_decode", "libjpeg-turbo's full decode alone", "no crop, no resize", full_decode),
     *PEERS,
+    *DECODERS,
     Contender("ours", "gputrain, no cache", "antialiased", ours),
     Contender("ours_processes", "gputrain, no cache, processes", "antialiased", ours_processes),
     Contender("ours_jpeg", "gputrain, JPEG tile cache", "antialiased", ours_jpeg),

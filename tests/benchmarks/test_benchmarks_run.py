@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fakes.images import dark_and_light
 
 HERE = Path(__file__).parent
@@ -84,12 +85,24 @@ def test_diagnosis(tmp_path: Path) -> None:
     assert figures["pairs_first"]["value"] is None
     low, high = figures["top1_strong"]["interval"]
     assert 0 <= low < high <= 1
-    assert set(found["matrix"]) >= {"single: checkpoints (strong)", "single: checkpoints (mild)"}
+    assert set(figures["matrix"]) >= {"single: checkpoints (strong)", "single: checkpoints (mild)"}
     verdicts = [json.loads(line) for line in traces.read_text().splitlines()]
     # Whatever else this machine does meanwhile, a stall of a third of the time is seen.
     strong = next(one for one in verdicts if (one["group"], one["strength"]) == ("single", "strong"))
     assert "checkpoints" in strong["said"]
     assert strong["signals"]["saving"] > 0.2
+    # What the trainer's loop asks for is asked for here too.
+    for name in ("busy", "cpu_ratio", "read_share", "lock_share", "run_cpu", "utilization"):
+        assert strong["signals"][name] is not None, name
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device, whose traces take minutes")
+def test_diagnosis_without_a_gpu(tmp_path: Path) -> None:
+    found = answer(str(HERE / "diagnosis.py"), "--json", "--gpu", "--runs", "1", "--folder", str(tmp_path))
+    assert found["figures"]["gpu_top1"]["value"] is None
+    assert len(found["figures"]["unavailable"]) >= 6
+    assert all("CUDA" in why for why in found["figures"]["unavailable"])
+    assert found["gpu"] is None
 
 
 def test_long_record() -> None:

@@ -42,6 +42,31 @@ def test_a_clip_counts_with_all_of_its_frames() -> None:
     assert parts[0] == pytest.approx(16 * parts[1], rel=1e-6)
 
 
+def test_a_network_for_clips_has_an_encoder_for_each_stream() -> None:
+    parts = {
+        name: {part.name: part.bytes for part in budget.vram_budget(seed_003(**changes), limit=None).parts}
+        for name, changes in {
+            "clips": {"dataset": "clips", "model": "efficientnet_b0"},
+            "images": {"dataset": "imagefolder", "model": "efficientnet_b0"},
+        }.items()
+    }
+    # 10.8 million parameters, counted; the classifiers of the encoders are left out of the network.
+    assert 10_769_914 * 4 <= parts["clips"]["weights"] <= 1.3 * 10_769_914 * 4
+    assert parts["clips"]["weights"] > 2 * parts["images"]["weights"]
+
+
+def test_samples_of_ones_own_are_taken_for_float32() -> None:
+    own, ours = (ram(seed_003(dataset=name)) for name in ("custom", "imagefolder"))
+    assert own.buffer == 4 * ours.buffer
+    assert own.parts[2].note.endswith("(float32)")
+    assert pace.scale_table(seed_003(dataset="custom"))[0].buffer == own.buffer
+
+
+def test_recomputed_activations_are_told_as_the_most_that_they_can_be() -> None:
+    notes = [part.note for part in budget.vram_budget(seed_003(gradient_checkpointing=True), limit=None).parts]
+    assert any("at most" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("workers", "prefetch", "batches", "gigabytes"),
     [(32, 8, 256, 59), (16, 4, 64, 15), (12, 3, 36, 8), (8, 4, 32, 7), (8, 2, 16, 3.7), (16, 3, 48, 11)],

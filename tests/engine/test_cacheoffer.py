@@ -14,6 +14,11 @@ FAST_STEP = (StepCost(32, 0.004, 0.001, None), StepCost(64, 0.008, 0.002, None))
 """8,000 images per second: data are the limit."""
 
 
+def test_a_cache_in_memory_is_offered_where_shared_memory_holds_it() -> None:
+    assert offer(made(), VALUES, 16 * GIB, 2 * GIB).startswith("cache=ram")
+    assert offer(made(), VALUES, 16 * GIB, GIB).startswith("cache=disk")
+
+
 def test_a_cache_is_offered_with_what_it_gains() -> None:
     assert offer(made(), VALUES, 16 * GIB) == (
         "cache=ram cache_form=raw: 883 to 1017 img/s from the second epoch on, limited by the training step; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gputrain.engine import settings
@@ -15,6 +16,11 @@ BASE = settings.flatten(RunConfig())
 def test_the_classes_name_settings_and_do_not_overlap() -> None:
     assert set(BASE) >= FIXED | FREE | ROUNDING
     assert len(FIXED) + len(FREE) + len(ROUNDING) == len(FIXED | FREE | ROUNDING)
+
+
+def test_nothing_that_is_only_watched_changes_a_training() -> None:
+    assert set(msgspec.structs.asdict(RunConfig().monitor)) <= FREE
+    assert set(msgspec.structs.asdict(RunConfig().checkpoint)) - FREE == {"validate_epochs", "early_stop"}
 
 
 @pytest.mark.parametrize("name", sorted(FIXED))

@@ -64,6 +64,15 @@ def test_on_the_cpu_the_cores_are_shared() -> None:
     assert of(calibration, num_workers=8).rate == pytest.approx(72.0)
 
 
+def test_no_part_is_told_as_slower_than_the_whole() -> None:
+    # The step was measured at 4 images per second, and with the workers beside it 7 were reached.
+    slow = made(steps=(StepCost(64, 16.0, 0.1, None),), supply=6.0, together=7.0)
+    foretold = of(slow)
+    assert foretold.rate == pytest.approx(7.0)
+    assert foretold.limiter == "step"
+    assert foretold.step == foretold.supply == pytest.approx(7.0)
+
+
 def test_a_step_has_a_fixed_part_and_one_that_grows_with_the_batch() -> None:
     # 16 ms and 0.75 ms an image.
     assert of(batch_size=128).step == pytest.approx(128 / (0.016 + 0.00075 * 128))

@@ -71,6 +71,7 @@ def test_gpus_and_versions_of_the_driver(nvml_stand_in: NvmlStandIn) -> None:
         uuid="GPU-00000000-1111-2222-3333-444444444444",
         name=str(RTX_3090["name"]),
         memory=24 * GIB,
+        memory_used=12 * GIB,
         capability=(8, 6),
     )
     assert [gpu.index for gpu in machine.gpus] == [0, 1]

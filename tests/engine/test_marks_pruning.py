@@ -79,13 +79,42 @@ def test_a_run_is_deleted_whole_unless_it_is_live(private_homes: Path) -> None:
     assert [path.name for path in runs.runs_home().iterdir()] == [live.id]
 
 
-def test_only_run_directories_are_deleted(private_homes: Path) -> None:
-    precious = private_homes / "precious"
-    precious.mkdir()
-    (precious / "thesis.tex").write_text("")
-    with pytest.raises(BadInput, match="not a run directory"):
+@pytest.mark.parametrize("home", ["projects", "state/runs"])
+def test_only_run_directories_are_deleted(private_homes: Path, home: str) -> None:
+    """The folder of a Hydra project has a config.yaml too, wherever it lies."""
+    precious = private_homes / home / "thesis"
+    precious.mkdir(parents=True)
+    for name in ("thesis.tex", "config.yaml", "events.jsonl", "status.json", "lock"):
+        (precious / name).write_text("{}")
+    with pytest.raises(BadInput, match=r"not a run directory \(it has no status\.json of a run\), and not deleted"):
         pruning.delete(RunDir(precious))
-    assert (precious / "thesis.tex").exists()
+    assert sorted(path.name for path in precious.iterdir())[-1] == "thesis.tex"
+    assert len(list(precious.iterdir())) == 5
+
+
+def test_a_run_elsewhere_is_deleted_unless_it_holds_what_is_no_runs(private_homes: Path) -> None:
+    run = make("a")
+    elsewhere = RunDir(private_homes / "scratch" / "a")
+    elsewhere.directory.parent.mkdir()
+    run.directory.rename(elsewhere.directory)
+    link = RunDir(runs.runs_home() / "20200101-000000-link")
+    link.directory.symlink_to(elsewhere.directory)
+    with pytest.raises(BadInput, match="of a link, name what it leads to"):
+        pruning.delete(link)
+    thesis = elsewhere.directory / "thesis.tex"
+    thesis.write_text("")
+    with pytest.raises(BadInput, match=r"holds what is no run's: thesis\.tex; not deleted"):
+        pruning.delete(elsewhere)
+    thesis.unlink()
+    (elsewhere.directory / ".status.json.abc").write_text("half a sta")
+    pruning.delete(elsewhere)
+    assert list(elsewhere.directory.parent.iterdir()) == []
+
+
+def test_a_run_that_never_came_up_is_deleted(private_homes: Path) -> None:
+    run = runs.create("a")
+    pruning.delete(run)
+    assert not run.directory.exists()
 
 
 def test_pruning_by_age_leaves_kept_live_and_newest_runs(private_homes: Path) -> None:
@@ -108,8 +137,33 @@ def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(private_homes: Pat
     # Two hard links to one checkpoint take its room once.
     assert 2 << 20 <= pruning.size_of(newest_first[0]) < 3 << 20
     chosen = pruning.choose(runs.list_runs(), now=time.time(), older=None, total=5 << 20)
-    assert [one.info.run for one in chosen] == newest_first[2:]
+    assert [one.info.run for one in chosen] == newest_first[:1:-1]
     assert {one.why for one in chosen} == {"beyond the size"}
+
+
+def test_a_large_newest_run_is_no_reason_to_lose_it_before_the_old_ones(private_homes: Path) -> None:
+    oldest, middle, newest = make("a", mib=2), make("b", mib=2), make("c", mib=8)
+
+    def gone(total: int) -> list[RunDir]:
+        found = pruning.choose(runs.list_runs(), now=time.time(), older=None, total=total << 20)
+        return [one.info.run for one in found]
+
+    assert gone(11) == [oldest]
+    assert gone(9) == [oldest, middle]
+    # It alone is beyond the size, and stays: what was trained last is what nobody has looked at yet.
+    assert gone(4) == [oldest, middle]
+    mark(oldest, add=["keep"])
+    assert gone(11) == [middle]
+    assert newest.config.exists()
+
+
+def test_folders_in_which_no_run_ever_was_are_left_alone(private_homes: Path) -> None:
+    run, stray = make("a", 40), runs.runs_home() / "0-notes"
+    stray.mkdir()
+    (stray / "todo.txt").write_text("")
+    os.utime(stray, (1, 1))
+    chosen = pruning.choose(runs.list_runs(), now=time.time(), older=DAY, total=0)
+    assert [one.info.run for one in chosen] == [run]
 
 
 def test_ages_and_sizes_are_read_or_refused() -> None:

@@ -9,6 +9,7 @@ import torchvision
 from gputrain.engine import budget
 from gputrain.engine.modelcosts import COUNTED_AT, cost_of
 from gputrain.engine.training import cache_budget, loader
+from gputrain.engine.training.simple_cnn import SimpleCNN
 
 
 def saved_bytes(model: torch.nn.Module, images: int, half: bool) -> int:
@@ -40,6 +41,16 @@ def test_the_table_holds_what_autograd_saves(name: str, half: bool) -> None:
     assert per_image == pytest.approx(cost.activations(1, COUNTED_AT, half), rel=0.01)
 
 
+@pytest.mark.parametrize(("width", "half"), [(32, False), (32, True), (48, False)])
+def test_the_formula_for_simple_cnn_holds(width: int, half: bool) -> None:
+    cost = cost_of("simple_cnn", width)
+    assert cost is not None
+    model = SimpleCNN(1000, width).train().to(memory_format=torch.channels_last)
+    assert sum(p.numel() for p in model.parameters()) == cost.parameters
+    per_image = (saved_bytes(model, 3, half) - saved_bytes(model, 1, half)) / 2
+    assert per_image == pytest.approx(cost.activations(1, COUNTED_AT, half), rel=0.01)
+
+
 def test_the_plan_counts_as_the_loader_and_the_cache_do() -> None:
     assert budget.MAX_THREADS == loader.MAX_THREADS
-    assert budget.CACHE_SHARE == cache_budget._MEMORY_SHARE
+    assert (budget.CACHE_SHARE, budget.SHM_SHARE) == (cache_budget._MEMORY_SHARE, cache_budget._DISK_SHARE)

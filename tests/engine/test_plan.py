@@ -79,6 +79,16 @@ def test_precision(asked: str, capability: tuple[int, int] | None, own: bool, us
     assert (plan.origins["precision"] == THIS_MACHINE) == (used != asked and asked != "auto")
 
 
+@pytest.mark.parametrize(
+    ("native", "used", "said"),
+    [(True, "bf16", "auto: bf16 on this CPU"), (False, "fp32", "auto: fp32, as bf16 is emulated on this CPU")],
+)
+def test_on_the_cpu_the_precision_is_decided_too(native: bool, used: str, said: str) -> None:
+    plan = plan_of(msgspec.structs.replace(CPU, cpu_bf16=native), device="cpu", precision="auto")
+    assert plan.config.speed.precision == used
+    assert note(plan, "precision") == said
+
+
 def test_an_unknown_capability_changes_nothing_and_says_so() -> None:
     plan = plan_of(gpu(None), precision="bf16")
     assert plan.config.speed.precision == "bf16"
@@ -131,9 +141,32 @@ def test_the_device() -> None:
     assert dict(on_purpose.facts)["device"] == "CPU, 16 usable cores"
 
 
+def test_a_profile_for_the_cpu_does_not_hide_that_the_gpu_is_in_trouble() -> None:
+    trouble = msgspec.structs.replace(CPU, gpu_error="the NVIDIA driver is not loaded")
+    (warning,) = plan_of(trouble, device="cpu").warnings
+    assert warning.startswith("device: training on the CPU, since the GPU cannot be used (the NVIDIA driver is not")
+    assert plan_of(trouble, own=True, device="cpu").warnings == ()
+    assert plan_of(trouble, own=True, profile="cpu", device="cpu").warnings == ()
+    assert plan_of(CPU, device="cpu").warnings == ()
+
+
+def test_of_several_gpus_one_is_trained_on() -> None:
+    several = msgspec.structs.replace(gpu(), gpus=gpu().gpus * 4)
+    assert dict(plan_of(several).facts)["device"] == "Some GPU, 24 GiB, one of 4 GPUs: a run trains on one"
+
+
 def test_compile_on_a_cpu_is_warned_of() -> None:
     assert any("compile:" in text for text in plan_of(CPU, compile=True).warnings)
     assert not any("compile:" in text for text in plan_of(gpu(), compile=True).warnings)
+
+
+def test_compile_needs_a_gpu_that_triton_knows() -> None:
+    theirs, mine = (plan_of(gpu((6, 1)), own, compile=True) for own in (False, True))
+    assert (theirs.config.speed.compile, mine.config.speed.compile) == (False, False)
+    text = "compile: torch.compile needs compute capability 7.0, this GPU has 6.1: off"
+    assert text in theirs.adjustments
+    assert text in mine.warnings
+    assert plan_of(gpu((7, 0)), compile=True).config.speed.compile
 
 
 def test_validation_size_follows_the_crop_unless_given() -> None:
@@ -148,6 +181,21 @@ def test_validation_size_follows_the_crop_unless_given() -> None:
 def test_images_need_a_folder() -> None:
     assert "--data DIR" in plan_of(CPU, dataset="imagefolder").refuses[0]
     assert plan_of(CPU, dataset="imagefolder", data_dir="/data").refuses == ()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "own", "refused"),
+    [
+        ("300wlp", {"mixup": 0.2}, "mixup: does not go with the angles of heads; set mixup=0"),
+        ("biwi", {"auto_augment": "randaugment"}, "auto_augment: does not go with the angles of heads"),
+        ("clips", {"cutmix": 0.5}, "cutmix: does not go with clips; set cutmix=0"),
+        ("clips", {"label_smoothing": 0.1}, ""),
+        ("imagefolder", {"mixup": 0.2, "cutmix": 0.2}, ""),
+    ],
+)
+def test_settings_that_do_not_go_with_the_data_are_refused(dataset: str, own: dict[str, Any], refused: str) -> None:
+    refuses = plan_of(CPU, own=True, dataset=dataset, data_dir="/data", **own).refuses
+    assert [text.startswith(refused) for text in refuses] == ([True] if refused else [])
 
 
 def test_time_and_learning_rate_in_words() -> None:
@@ -199,3 +247,12 @@ def test_any_plan_can_be_made_and_planned_again_without_another_change(
 
 def _section(plan: Plan, section: str) -> object:
     return getattr(plan.config, section) if section else plan.config
+
+
+def test_what_has_no_effect_on_the_data_is_said() -> None:
+    assert "in memory already" in note(plan_of(CPU, dataset="cifar10", data_dir="/d", cache="disk"), "cache")
+    plan = plan_of(CPU, own=True, dataset="custom", custom="mine:make", cache="ram", loader="threads")
+    assert (plan.config.data.cache, plan.config.data.loader) == ("none", "auto")
+    for name in ("cache", "loader"):
+        assert any(line.startswith(f"{name}: ") and "no effect" in line for line in plan.warnings)
+    assert not plan_of(CPU, dataset="custom", custom="mine:make", loader="processes").adjustments

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from fakes.calibrations import MADE, VALUES, made
+from fakes.machines import with_gpu
 from fakes.plans import CPU, gpu, plan_of
 
 from gputrain.engine.adjust import Layer
-from gputrain.engine.plan import THIS_MACHINE, make_plan
+from gputrain.engine.budget import DataFacts
+from gputrain.engine.errors import BadInput
+from gputrain.engine.machine import Machine
+from gputrain.engine.plan import THIS_MACHINE, Plan, make_plan
 from gputrain.engine.units import GIB, MIB
 
 WORKERS = [
@@ -63,14 +69,41 @@ def test_when_prefetching_is_at_its_least_the_workers_and_then_the_batch_go() ->
     assert batch.refuses[0].endswith(": batch_size 65536 → 10816")
 
 
-def test_worker_processes_need_room_in_shared_memory() -> None:
-    docker = msgspec.structs.replace(gpu(), shm_total=64 * MIB)
-    plan = plan_of(docker, batch_size=256, num_workers=8, loader="processes")
-    (refusal,) = plan.refuses
-    assert refusal.startswith("loader: the workers' batches take 588 MiB of /dev/shm, which has 64 MiB; loader=threads")
-    assert plan_of(docker, batch_size=256, num_workers=8, loader="threads").refuses == ()
-    unknown = msgspec.structs.replace(gpu(), shm_total=None)
-    assert plan_of(unknown, batch_size=256, num_workers=8, loader="processes").refuses == ()
+DOCKER = msgspec.structs.replace(gpu(), shm_total=64 * MIB)
+
+
+def test_our_worker_processes_need_no_shared_memory_and_those_of_a_data_set_of_ones_own_do() -> None:
+    values: dict[str, Any] = {"batch_size": 256, "num_workers": 8}
+    assert plan_of(DOCKER, **values, loader="processes").refuses == ()
+    own = plan_of(DOCKER, **values, dataset="custom")
+    (refusal,) = own.refuses
+    assert refusal.startswith("/dev/shm has 64 MiB free, and the batches of a data set of one's own take")
+    assert own.forceable == own.refuses
+    assert plan_of(DOCKER, batch_size=256, num_workers=0, dataset="custom").refuses == ()
+
+
+def of_images(machine: Machine, count: int, **values: Any) -> Plan:
+    layer = Layer("you", {"cache": "ram", "dataset": "imagefolder", "data_dir": "/data", **values}, own=True)
+    return make_plan([layer], machine, DataFacts(count))
+
+
+def test_a_cache_in_memory_keeps_what_shared_memory_has_room_for() -> None:
+    assert of_images(DOCKER, 100).warnings == ()
+    plan = of_images(DOCKER, 500)
+    assert plan.refuses == ()
+    (warning,) = plan.warnings
+    assert warning.startswith("cache: ram keeps 32% of the images, 58 MiB of the 177 MiB of all: /dev/shm has 64 MiB")
+    part = next(part for part in plan.ram.parts if part.name == "image cache")
+    assert part.bytes == pytest.approx(0.9 * 64 * MIB, rel=0.001)
+    full = msgspec.structs.replace(DOCKER, shm_used=63 * MIB)
+    assert of_images(full, 500).forceable == of_images(full, 500).refuses != ()
+    assert "there is none" in of_images(msgspec.structs.replace(DOCKER, shm_total=0), 500).refuses[0]
+
+
+def test_a_cache_that_is_to_be_small_is_no_surprise_and_one_that_memory_bounds_is_told() -> None:
+    assert of_images(gpu(), 500, cache_gib=0.05).warnings == ()
+    little = msgspec.structs.replace(gpu(), memory_available=20 * GIB)
+    assert any("keeps 23% of the images" in text for text in of_images(little, 150_000).warnings)
 
 
 def test_gpu_memory_that_does_not_suffice_is_refused_with_a_batch_that_fits() -> None:
@@ -86,6 +119,32 @@ def test_gpu_memory_that_does_not_suffice_is_refused_with_a_batch_that_fits() ->
     assert tight.warnings[0].startswith("VRAM 11 GiB of 12 GiB: batch_size 208 → 176")
     hopeless = plan_of(gpu(gib=0.5), model="vgg16", batch_size=1)
     assert hopeless.refuses[0].endswith(": a smaller model or image_size")
+
+
+def test_gpu_memory_that_others_hold_is_not_there_for_the_run() -> None:
+    busy = with_gpu("Some GPU", 24, (8, 6), used=12)
+    values: dict[str, Any] = {"model": "resnet50", "batch_size": 256, "precision": "fp16"}
+    plan = plan_of(busy, **values)
+    (refusal,) = plan.refuses
+    assert refusal.startswith("VRAM 25 GiB of 24 GiB, 12 GiB of it in use now: batch_size 256 → 128")
+    assert plan.forceable == plan.refuses
+    assert plan.vram is not None
+    assert plan.vram.parts[0].bytes == 12 * GIB
+    assert plan_of(busy, **{**values, "batch_size": 128}).warnings == ()
+    assert plan_of(gpu(), **values).refuses == ()
+    full = plan_of(with_gpu("Some GPU", 24, (8, 6), used=23), **values)
+    assert full.refuses[0].endswith("a smaller model or image_size, or other programs must give way")
+    unknown = plan_of(busy, model="my_net").vram
+    assert unknown is not None
+    assert unknown.parts[0].name == "in use now"
+
+
+def test_a_measured_batch_fits_beside_what_others_hold() -> None:
+    layer = Layer("recipe demo", {**VALUES, "precision": "fp32", "tf32": True})
+    plan = make_plan([layer], with_gpu("Some GPU", 24, (8, 6), cores=8.0, used=12), calibrations=[MADE])
+    said = dict(plan.facts)
+    assert said["VRAM"] == "17 GiB of 24 GiB, 12 GiB of it in use now"
+    assert said["largest batch"] == "160 fit, by measurement"
 
 
 def test_unknown_gpu_memory_or_model_is_said_not_guessed() -> None:
@@ -139,6 +198,15 @@ def test_estimates_of_memory_can_be_overruled_and_facts_cannot() -> None:
     plan = plan_of(gpu(), own=True, **values)
     assert [text.split()[0] for text in plan.refuses] == ["data_dir:", "VRAM"]
     assert plan.forceable == plan.refuses[1:]
+    with pytest.raises(BadInput) as caught:
+        plan.overruled(force=True)
+    assert str(caught.value) == plan.refuses[0]
+    with pytest.raises(BadInput, match="VRAM"):
+        plan.overruled(force=False)
+    only = plan_of(gpu(), own=True, model="resnet50", batch_size=4096)
+    assert only.overruled(force=True) == only.refuses != ()
+    with pytest.raises(BadInput, match="--force starts all the same"):
+        only.overruled(force=False)
     again = plan_of(gpu(), own=True, **values, gradient_checkpointing=True)
     assert again.forceable == ()
     assert any(text.startswith("VRAM") for text in again.warnings)

@@ -17,7 +17,18 @@ from fakes.images import dark_and_light
 
 from gputrain.engine import launch, record, settings
 from gputrain.engine.commands import Tune
-from gputrain.engine.events import AnyEvent, CommandTaken, EpochEnded, HintsChanged, RunEnded, Steps, Tuned
+from gputrain.engine.configfile import read_config
+from gputrain.engine.events import (
+    AnyEvent,
+    CommandTaken,
+    EpochEnded,
+    HintsChanged,
+    LoaderStats,
+    ModelReady,
+    RunEnded,
+    Steps,
+    Tuned,
+)
 from gputrain.engine.runs import RunDir
 
 PATIENCE = 150.0
@@ -108,7 +119,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def test_a_change_asked_for_over_the_socket_is_tried_measured_and_told(start: Start) -> None:
-    watch = start()
+    watch = start(auto_resume=True)
+    ready = watch.until(lambda event: isinstance(event, ModelReady))
     # 20 updates and 4 s are needed for a comparison; before that it says so.
     watch.until(lambda event: isinstance(event, Steps))
     watch.attachment.send(Tune(changes={"num_workers": 4}, sender="a test"))
@@ -123,8 +135,16 @@ def test_a_change_asked_for_over_the_socket_is_tried_measured_and_told(start: St
     assert verdict.before is not None
     assert verdict.after is not None
     # Four workers wait at the same time: the machine's speed has little to do with it.
-    assert verdict.verdict == "kept"
+    assert verdict.verdict == "kept", verdict
     assert verdict.after > 1.5 * verdict.before
+    assert read_config(watch.run.config).data.num_workers == 4
+    # A trainer that is started again after a crash has it, too.
+    assert isinstance(ready, ModelReady)
+    os.kill(ready.trainer_pid, signal.SIGKILL)
+    watch.until(lambda event: isinstance(event, ModelReady))
+    workers = watch.until(lambda event: isinstance(event, LoaderStats))
+    assert isinstance(workers, LoaderStats)
+    assert workers.workers == 4
     taken = [event for event in record.read(watch.run.events) if isinstance(event, CommandTaken)]
     assert [event.command for event in taken] == ["tune", "tune"]
 

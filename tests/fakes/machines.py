@@ -22,8 +22,10 @@ NO_GPU = Machine(
 )
 
 
-def with_gpu(name: str, gib: float | None, capability: tuple[int, int] | None, cores: float = 16.0) -> Machine:
-    """The machine with so many usable cores, and one GPU of so much memory (None: it does not tell)."""
+def with_gpu(
+    name: str, gib: float | None, capability: tuple[int, int] | None, cores: float = 16.0, used: float = 0.0
+) -> Machine:
+    """The machine with so many usable cores, and one GPU of so much memory (None: it does not tell), partly used."""
     memory = None if gib is None else int(gib * GIB)
-    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, capability=capability, mig=False)
+    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, memory_used=int(used * GIB), capability=capability)
     return replace(NO_GPU, usable_cores=cores, gpus=(card,), gpu_error="", driver="580.1")

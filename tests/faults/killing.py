@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 from faultlab import Finding, Lab, ending, gone, last_step, let_go, lost, newest_checkpoint
 
+from gputrain.engine import launch
 from gputrain.engine.commands import Checkpoint
-from gputrain.engine.events import CheckpointSaved, Notice, Outcome
+from gputrain.engine.events import CheckpointSaved, ModelReady, Notice, Outcome, Steps
 from gputrain.engine.runs import State
 
 WORKERS: dict[str, Any] = {"loader": "processes", "num_workers": 2, "hang_seconds": 3.0}
@@ -48,6 +49,26 @@ def supervisor(lab: Lab) -> Finding:
     untrained = max(0, last_step(live.run) - newest_checkpoint(live.run))
     true = status.state is State.DIED and "supervisor is gone" in status.reason
     return Finding(true, lost(live.run) + untrained, status.reason)
+
+
+def trainer_outlives_supervisor(lab: Lab) -> Finding:
+    """The trainer stands still while its supervisor is killed and the run goes on: both never save into it at once."""
+    live = lab.running()
+    time.sleep(lab.random.uniform(0, 0.3))
+    os.kill(live.trainer, signal.SIGSTOP)
+    done = last_step(live.run)
+    os.kill(live.supervisor, signal.SIGKILL)
+    let_go(live.run)
+    old, since = live.trainer, live.newest + 1
+    launch.start(live.run, resume=True)
+    live.until(Notice, lambda notice: f"trainer (pid {old}) of a killed supervisor" in notice.text, since=since)
+    ready = live.until(ModelReady, since=since)
+    live.trainer = ready.trainer_pid
+    gone(old)
+    again = live.until(Steps, since=since)
+    newest = newest_checkpoint(live.run)
+    true = newest == ready.start_step < again.step
+    return Finding(true, lost(live.run) + max(0, done - ready.start_step), f"it went on from step {newest}")
 
 
 def trainer(lab: Lab) -> Finding:

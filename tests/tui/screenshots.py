@@ -11,7 +11,7 @@ import scripted
 from msgspec.structs import replace
 from scriptedsource import ScriptedSource
 
-from gputrain.engine.events import AnyEvent, GpuProcess, ProcessSample
+from gputrain.engine.events import AnyEvent, GpuProcess, HintsChanged, ProcessSample
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.screens.monitor import MonitorScreen
@@ -40,7 +40,8 @@ def _half_a_core() -> ScriptedSource:
         ram_available=scripted.GIB,
         run_rss=2 * scripted.GIB,
     )
-    return _run(1, sample)
+    starved = replace(scripted.loader(), run_delay=0.62, cpu_ratio=0.33)
+    return _run(1, sample, HintsChanged(hints=scripted.advised(1, sample, starved)))
 
 
 def _monitored(gpus: int, lost: int | None = None) -> ScriptedSource:

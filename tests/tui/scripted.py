@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from gputrain.engine.diagnosis.rules import evaluate
+from gputrain.engine.diagnosis.window import Window
 from gputrain.engine.events import (
     AnyEvent,
     CheckpointSaved,
@@ -29,6 +31,8 @@ from gputrain.engine.events import (
 )
 
 GIB = 1 << 30
+_JUDGED = 30
+"""Seconds of training that the advice rests on."""
 WALL = 1_790_000_000.0
 """When scripted runs begin, by the wall clock."""
 SETTINGS = {
@@ -45,14 +49,6 @@ SETTINGS = {
     "val_split": "val",
     "model": "resnet50",
 }
-HINT = Hint(
-    id="cpu_decode",
-    severity="warning",
-    title="CPU-bound decoding: the loop waits 27 % of each step for data",
-    evidence="8 workers on 8 cores, busy 96 %, on the CPU 91 % of that time; the disk is idle",
-    action="cache=disk keeps decoded images: 1 900–2 160 img/s, then GPU-bound",
-    changes={"cache": "disk"},
-)
 
 
 class Script:
@@ -148,6 +144,8 @@ def loader(seconds: float = 1.0) -> LoaderStats:
         read_share=0.05,
         bytes_read=int(212e6 * seconds),
         disk_bytes=int(31e6 * seconds),
+        lock_share=0.02,
+        slowest=0.019,
     )
 
 
@@ -180,14 +178,14 @@ def hardware(number: int, gpus: int = 1, lost: int | None = None) -> HardwareSam
     )
     return HardwareSample(
         interval=1.0,
-        cpu_percent=91 + 4 * math.sin(number / 7),
-        per_core=tuple(90 + 10 * math.sin(number + core * 1.7) for core in range(16)),
+        cpu_percent=88 + 3 * math.sin(number / 7),
+        per_core=tuple(88 + 10 * math.sin(number + core * 1.7) for core in range(16)),
         usable_cores=16,
         host_cores=16,
         load_1m=14.2,
         cpu_frequency=4100,
-        run_cpu=14.1 + 0.4 * math.sin(number / 7),
-        foreign_cpu=0.3,
+        run_cpu=13.6 + 0.4 * math.sin(number / 7),
+        foreign_cpu=0.2,
         ram_total=64 * GIB,
         ram_available=int((34 - 2 * math.sin(number / 50)) * GIB),
         ram_used=27 * GIB,
@@ -221,7 +219,7 @@ def training(seconds: int, gpus: int = 1, first: int = 0, per_second: int = 10) 
         yield loader(), 0.0
         yield hardware(second, gpus), 0.0
         if second == 3:
-            yield HintsChanged(hints=(HINT,)), 0.0
+            yield HintsChanged(hints=HINTS[gpus > 0]), 0.0
         if second % 20 == 19:
             epoch = second // 20
             yield EpochEnded(epoch=epoch, step=second * 20, seconds=20, images_per_second=1184, train_loss=2.1), 0.0
@@ -229,6 +227,29 @@ def training(seconds: int, gpus: int = 1, first: int = 0, per_second: int = 10) 
             yield checkpoint(epoch), 0.0
         if second % 9 == 5:
             yield LogLine(text=f"second {second}: the trainer prints a line"), 0.0
+
+
+def advised(
+    gpus: int = 1, sample: HardwareSample | None = None, workers: LoaderStats | None = None
+) -> tuple[Hint, ...]:
+    """What the diagnosis says of the run, with the machine and the workers as they are told here."""
+    window = Window()
+    script = Script()
+    for event in start(gpus):
+        window.feed(script.at(event))
+    for second in range(_JUDGED):
+        for part in range(10):
+            window.feed(script.at(steps(second * 10 + part, gpu=gpus > 0), 0.1))
+        window.feed(script.at(workers or loader()))
+        window.feed(script.at(sample or hardware(second, gpus)))
+    signals = window.signals()
+    assert signals is not None
+    return tuple(evaluate(signals).values())
+
+
+HINTS = {gpus > 0: advised(gpus) for gpus in (0, 1)}
+"""Of the run on the CPU and on GPUs."""
+(HINT,) = HINTS[True]
 
 
 def validated(epoch: int, best: bool = True) -> Validated:

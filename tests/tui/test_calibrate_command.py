@@ -7,10 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from fakes.calibrations import MADE
 from fakes.images import dark_and_light
 
+from gputrain.engine import calibrationstore
+from gputrain.engine.calibration import Calibration, signature
+from gputrain.engine.config import RunConfig
+from gputrain.engine.machine import Machine
+from gputrain.engine.settings import flatten
 from gputrain.tui import cli
+from gputrain.tui.commands import calibrate as calibrate_command
 
 COMMAND = [sys.executable, "-m", "gputrain.tui.cli"]
 SMALL = ["image_size=32", "val_resize=32", "batch_size=4", "width=4", "model=simple_cnn", "precision=fp32"]
@@ -30,6 +38,23 @@ def test_a_measurement_is_in_the_next_plan_and_in_the_runs_summary(tmp_path: Pat
     assert 0 < foretold["low"] < foretold["high"]
     assert lines[-1]["forecast"] == foretold
     assert f"{foretold['low']:.0f} to {foretold['high']:.0f} img/s" in done.stdout
+
+
+def test_train_measures_first_when_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+
+    def calibrate(config: RunConfig, machine: Machine, *, seconds: float, tell: object) -> Calibration:
+        asked.append(config.recipe)
+        return msgspec.structs.replace(
+            MADE, machine=calibrationstore.machine_key(machine), settings=signature(flatten(config))
+        )
+
+    monkeypatch.setattr(calibrate_command, "calibrate", calibrate)
+    assert cli.main(["train", "--dry-run", "--calibrate", "--recipe", "demo"]) == 0
+    assert asked == ["demo"]
+    assert "img/s, limited by" in capsys.readouterr().out
+    assert cli.main(["train", "--dry-run", "--calibrate", "--recipe", "custom"]) == 2
+    assert asked == ["demo"]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from gputrain.tui.format import tick
+import pytest
+
+from gputrain.tui.format import byte_tick, tick
 from gputrain.tui.history import Curve, History
-from gputrain.tui.widgets.chart import Plot, draw, nice_step, x_range
+from gputrain.tui.widgets.axes import nice_step, x_range, x_ticks
+from gputrain.tui.widgets.chart import Plot, draw
 
 
 def curve(*points: tuple[float, float]) -> Curve:
@@ -19,7 +22,7 @@ def rows(plot: Plot, width: int, height: int) -> list[str]:
 
 
 def plot(points: Curve, **changes: object) -> Plot:
-    known: dict[str, object] = {"low": 0, "high": 4, "end": 5, "left": "0", "right": "5", "label": tick}
+    known: dict[str, object] = {"low": 0, "high": 4, "end": 5, "label": tick}
     return Plot(curve=points, **{**known, **changes})  # type: ignore[arg-type]
 
 
@@ -28,7 +31,7 @@ def test_a_rising_line() -> None:
     assert rows(plot(rising), 12, 3) == [
         "4┤    ⢀⣀⠤⠔⠊⠁",
         "0┤⣀⠤⠒⠊⠁     ",
-        "  0        5",
+        "  0      5 s",
     ]
 
 
@@ -96,6 +99,70 @@ def test_steps_of_axes_are_round() -> None:
 
 def test_the_x_axis_moves_in_jumps() -> None:
     assert x_range(10, None) == x_range(59, None) == (0, 60)
-    assert x_range(61, None) == x_range(74, None) == (0, 75)
+    assert x_range(61, None) == x_range(89, None) == (0, 90)
     assert x_range(1000, 300) == x_range(1019, 300) == (720, 1020)
     assert x_range(10, 300) == (0, 300)
+
+
+def test_a_run_of_any_length_fills_most_of_its_axis() -> None:
+    length = 60.0
+    while length < 6e7:
+        length *= 1.07
+        end = x_range(length, None)[1]
+        assert 0.64 < length / end <= 1
+        for columns in (11, 30, 80, 150):
+            ticks = x_ticks(0, end, columns)
+            assert len(ticks) >= (2 if columns >= 30 else 0), (end, columns)
+            assert len(ticks) * 4 <= columns + 4
+
+
+def test_times_below_the_axis_are_round() -> None:
+    def axis(start: float, end: float, width: int) -> list[str]:
+        line = rows(plot(curve((start, 1.0), (end, 2.0)), start=start, end=end), width, 4)[-1]
+        return [part for part in line.split("  ") if part.strip()]
+
+    assert [part.strip() for part in axis(0, 5400, 60)] == ["0", "30 min", "1 h", "1 h 30 min"]
+    assert [part.strip() for part in axis(720, 1020, 40)] == ["12 min", "14 min", "16 min"]
+
+
+def test_where_nothing_was_measured_there_is_no_line() -> None:
+    points = [(float(x), 2.0) for x in range(600) if not 200 < x < 380]
+    shown = rows(plot(curve(*points), end=600), 62, 4)
+    filled = {column for row in shown[:-1] for column, sign in enumerate(row[2:]) if sign not in " │"}
+    assert filled == {*range(21), *range(38, 60)}
+    # Of a long record only parts were read: there the line goes on.
+    shown = rows(plot(curve(*points), end=600, joined_until=600.0), 62, 4)
+    assert {column for row in shown[:-1] for column, sign in enumerate(row[2:]) if sign not in " │"} == {*range(60)}
+
+
+def test_points_far_apart_are_joined_where_all_are() -> None:
+    shown = rows(plot(curve(*((x * 300.0, 2.0) for x in range(5))), end=1200), 42, 4)
+    assert all(any(row[column] != " " for row in shown[:-1]) for column in range(2, 42))
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_short_dips_are_seen_however_long_the_run(ascii_only: bool) -> None:
+    history = History()
+    for x in range(100_000):
+        history.add(float(x), 0.0 if x in (31_007, 77_777) else 4.0)
+    shown = rows(plot(history.curve(), end=100_000, ascii=ascii_only), 102, 8)
+    # A bucket of the history is at most two columns wide.
+    lowest = [column for column, sign in enumerate(shown[6][2:]) if sign != " "]
+    assert {column // 5 for column in lowest} == {6, 15}
+    assert len(lowest) <= 6
+
+
+def test_an_outlier_does_not_flatten_the_rest() -> None:
+    history = History()
+    for x in range(100_000):
+        history.add(float(x), 100.0 if x == 50_000 else 1.0 + x % 3)
+    shown = rows(plot(history.curve(), low=None, high=None, end=100_000), 60, 12)
+    assert 3 < float(shown[0].partition("┤")[0]) <= 10
+    assert shown[0].partition("┤")[2].strip()
+
+
+def test_an_idle_disk_has_an_axis_of_whole_megabytes() -> None:
+    idle = curve(*((float(x), 0.0) for x in range(5)))
+    shown = rows(plot(idle, high=None, least=1e6, label=byte_tick), 40, 6)
+    assert shown[0].startswith("1 MB/s┤")
+    assert [byte_tick(value) for value in (0, 50e3, 12.5e6, 1.5e9)] == ["0", "50 kB/s", "12.5 MB/s", "1.5 GB/s"]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.nvml import NvmlStandIn
+from fakes.nvml import GIB, RTX_3090, NvmlStandIn
 
 COMMAND = [sys.executable, "-m", "gputrain.tui.cli", "check"]
 
@@ -72,10 +72,55 @@ def test_the_cpu_only_wheel_is_named_as_the_cause(nvml_stand_in: NvmlStandIn, cp
         assert line in plan
 
 
+def test_a_driver_in_trouble_is_a_problem_and_warned_of_unless_the_cpu_is_meant(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.set({"error.nvmlInitWithFlags": 18})
+    why = "the NVIDIA driver and its library have different versions"
+    done = check("--no-speed", **nvml_stand_in.env)
+    assert done.returncode == 1
+    assert f"problem: {why}" in done.stdout
+    assert check("--no-speed", "device=cpu", **nvml_stand_in.env).returncode == 0
+    plan = subprocess.run(
+        [*COMMAND[:-1], "train", "--dry-run", "--plain"],
+        env={**os.environ, **nvml_stand_in.env},
+        capture_output=True,
+        text=True,
+    )
+    assert f"warning: device: training on the CPU, since the GPU cannot be used ({why}" in plan.stdout
+
+
+def test_gpu_memory_that_others_hold_makes_the_check_fail(nvml_stand_in: NvmlStandIn, tmp_path: Path) -> None:
+    nvml_stand_in.gpus(1, {**RTX_3090, "memory_used": 18 * GIB})
+    done = check("--no-speed", "--recipe", "resnet50-imagefolder", "--data", str(tmp_path), **nvml_stand_in.env)
+    assert done.returncode == 1
+    assert "18 GiB of it in use now: batch_size" in done.stdout
+
+
 def test_a_torch_that_cannot_be_imported_is_a_problem(cpu_only_torch: dict[str, str]) -> None:
     done = check(**cpu_only_torch)
     assert done.returncode == 1
     assert "problem: the speed test ended with exit code 1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["model=resnet51"], "there is no 'resnet51'"),
+        (["--recipe", "custom"], "custom is not set"),
+        (["--recipe", "headpose-biwi", "--data", "{folder}", "mixup=0.2"], "mixup: does not go with"),
+        (["--recipe", "cifar10", "--data", "{folder}"], "has no cifar-10-batches-py"),
+    ],
+)
+def test_a_run_that_would_end_in_its_first_seconds_is_refused_by_check_and_dry_run(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    checked = check("--no-speed", *given)
+    assert checked.returncode == 1
+    assert words in checked.stdout
+    dry = subprocess.run([*COMMAND[:-1], "train", "--dry-run", *given], capture_output=True, text=True)
+    assert dry.returncode == 2
+    assert "refused: " in dry.stdout
+    assert words in dry.stdout
 
 
 def test_bad_input_is_a_problem_too() -> None:

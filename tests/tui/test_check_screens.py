@@ -14,7 +14,7 @@ from launching import BENCH, SERVER, Starts, launcher, opened, plan_text, press,
 from piloting import until
 from textual.pilot import Pilot
 
-from gputrain.engine import calibrationstore
+from gputrain.engine import calibrationstore, durations
 from gputrain.engine.calibration import Calibration, signature
 from gputrain.engine.check import report
 from gputrain.engine.check.examine import Examined, Tell
@@ -60,12 +60,12 @@ def test_findings_name_each_topic_once_and_stay_within_the_width(columns: int) -
     assert "note: persistence mode" in text
 
 
-def test_the_end_has_advice_once_and_the_verdict() -> None:
+def test_the_verdict_has_its_reasons_and_advice_once() -> None:
     twice = msgspec.structs.replace(outcome(), lines=(*FINDINGS, *FINDINGS))
     text = text_of(end_lines(twice, 80))  # type: ignore[arg-type]
     assert text.count("pip install torch") == 1
-    assert text.endswith("■ a run would not work here")
-    assert text_of(end_lines(outcome(works=True), 80)).endswith("● a run would work here")  # type: ignore[arg-type]
+    assert text.startswith("■ a run would not work here\n  built for the CPU only")
+    assert text_of(end_lines(outcome(works=True), 80)).startswith("● a run would work here")  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -78,7 +78,9 @@ async def checking(
         yield pilot
 
 
-async def test_findings_come_one_by_one_and_the_verdict_last(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_findings_come_one_by_one_and_the_verdict_above_them(
+    starts: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go_on, asked = threading.Event(), list[str]()
 
     def check(machine: object, make_plan: Callable[[], object], *, speed: bool, tell: Tell) -> Checked:
@@ -96,6 +98,7 @@ async def test_findings_come_one_by_one_and_the_verdict_last(starts: Starts, mon
         assert "would" not in shown(pilot)
         go_on.set()
         await until(pilot, lambda: "a run would not work here" in shown(pilot))
+        assert shown(pilot).index("a run would not work here") < shown(pilot).index("NVIDIA 580.95")
         assert "checking;" not in shown(pilot)
         assert asked == ["demo"]
         await press(pilot, "escape")
@@ -126,11 +129,13 @@ async def test_a_calibration_is_in_the_plan_afterwards_and_handed_to_the_run(
         )
 
     monkeypatch.setattr(choosing, "calibrate", calibrate)
+    durations.remember("calibrate demo  40", 100.0)
     async with opened(starts, SERVER) as pilot:
         assert "img/s" not in plan_text(pilot)
         await press(pilot, "m")
         assert isinstance(pilot.app.screen, CalibrateScreen)
         await until(pilot, lambda: "measuring the step" in shown(pilot))
+        assert ", about 1 min" in shown(pilot)
         go_on.set()
         await until(pilot, lambda: "380 img/s with 2 workers" in shown(pilot))
         await pilot.press("escape")

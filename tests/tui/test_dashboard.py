@@ -36,7 +36,7 @@ async def test_at_200_by_50_every_panel_is_there() -> None:
         expected = {
             "status": "● training",
             "pipeline": "bottleneck: workers",
-            "hints": "CPU-bound decoding",
+            "hints": "Too few data workers",
             "throughput": "Throughput",
             "loss": "◆ val 2.800",
             "metric": "Validation accuracy",
@@ -64,14 +64,14 @@ async def test_at_80_by_24_there_is_one_column() -> None:
         assert [row[2] for row in machine[1:9]] == list("01234567")
         assert "1 1" in panel(pilot, "status")
         assert "img/s" in panel(pilot, "status")
-        assert "→ cache=disk" in panel(pilot, "hints")
+        assert "num_workers=11" in panel(pilot, "hints")
         assert panel(pilot, "loss") == ""
 
 
 async def test_at_60_by_15_there_is_what_matters() -> None:
     async with opened(trained(gpus=8), (60, 15)) as pilot:
         compact = panel(pilot, "compact")
-        for part in ("img/s", "CPU", "→ cache=disk", "7 ━", "bottleneck: workers"):
+        for part in ("img/s", "CPU", "num_workers=11", "7 ━", "bottleneck: workers"):
             assert part in compact
 
 

@@ -84,7 +84,7 @@ LIVE = Hint(
 )
 
 
-async def test_a_tries_what_the_first_hint_advises_and_its_fate_is_shown() -> None:
+async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.feed(HintsChanged(hints=(LATER, LIVE)))
@@ -94,10 +94,25 @@ async def test_a_tries_what_the_first_hint_advises_and_its_fate_is_shown() -> No
         (command,) = source.sent
         assert isinstance(command, Tune)
         assert (command.changes, command.promised) == ({"num_workers": 12}, LIVE.prediction)
+        # The graver hint before it is not passed over in silence.
+        await until(pilot, lambda: len(pilot.app._notifications) == 2)
+        told = " ".join(note.message for note in pilot.app._notifications)
+        assert "The GPU has too little work at a time: for the next run" in told
+        assert "batch_size=512" in told
+        assert "try num_workers=12 against: Too few data workers" in told
         source.feed(
             Tuned(verdict="kept", changes={"num_workers": 12}, was={"num_workers": 8}, before=900.0, after=1200.0)
         )
         await until(pilot, lambda: "kept num_workers=12: 900 → 1 200 img/s (+33 %)" in panel(pilot, "hints"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 35), (200, 50)])
+async def test_what_a_change_promises_is_shown_at_any_size(size: tuple[int, int]) -> None:
+    source = trained()
+    async with opened(source, size) as pilot:
+        source.feed(HintsChanged(hints=(LIVE, LATER)))
+        await until(pilot, lambda: len(dashboard(pilot)._newest.now.hints) == 2)
+        await until(pilot, lambda: "expected: 1 090–1 240 img/s" in panel(pilot, "hints"))
 
 
 async def test_a_says_what_is_for_the_next_run() -> None:

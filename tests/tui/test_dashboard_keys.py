@@ -20,6 +20,7 @@ from gputrain.tui.screens.help import HelpScreen
 from gputrain.tui.screens.quit import QuitScreen
 from gputrain.tui.screens.search import SearchScreen
 from gputrain.tui.screens.why import WhyScreen
+from gputrain.tui.widgets.panel import Panel
 
 
 @pytest.mark.parametrize("key", ["question_mark", "f1", "h"])
@@ -118,7 +119,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "i": ("i", lambda pilot, _: isinstance(pilot.app.screen, WhyScreen)),
     "d": ("d", lambda _, source: source.closed.is_set()),
     "tab": ("tab", lambda pilot, _: "▸Pipeline" in panel(pilot, "pipeline")),
-    "f": ("tab,f", lambda pilot, _: bool(panel(pilot, "pipeline")) and not panel(pilot, "loss")),
+    "f": ("tab,f", lambda pilot, _: len(panel(pilot, "pipeline").splitlines()) == pilot.app.size.height - 2),
     "+": ("plus", lambda pilot, _: dashboard(pilot).view.zoom == 1),
     "-": ("plus,plus,minus", lambda pilot, _: dashboard(pilot).view.zoom == 1),
     "/": ("slash", lambda pilot, _: isinstance(pilot.app.screen, SearchScreen)),
@@ -127,19 +128,77 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "^p": ("ctrl+p", lambda pilot, _: isinstance(pilot.app.screen, CommandPalette)),
 }
 """What to press for each key of the line at the bottom, and what must follow."""
+SMALLEST = EFFECTS | {
+    # A panel that was chosen has the whole screen already.
+    "f": ("f", lambda pilot, _: any("choose a panel first" in one.message for one in pilot.app._notifications)),
+}
 
 
+@pytest.mark.parametrize("size", [(200, 50), (60, 15)], ids=str)
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.shown)
-async def test_every_key_of_the_footer_works(key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_key_of_the_footer_works(
+    key: Key, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    pressed, effect = EFFECTS[key.shown]
+    pressed, effect = (SMALLEST if size == (60, 15) else EFFECTS)[key.shown]
     source = trained()
     source.feed(HintsChanged(hints=(LATER,)))
-    async with opened(source, (200, 50)) as pilot:
-        assert f"{key.shown} {key.label}" in panel(pilot, "keys")
+    async with opened(source, size) as pilot:
+        assert (f"{key.shown} {key.label}" if size[0] == 200 else f" {key.shown} ") in panel(pilot, "keys") + " "
         assert not effect(pilot, source)
         await pilot.press(*pressed.split(","))
         await until(pilot, lambda: effect(pilot, source))
+
+
+@pytest.mark.parametrize("size", [(200, 50), (120, 35), (80, 24), (60, 15)], ids=str)
+async def test_every_panel_is_a_tab_away(size: tuple[int, int]) -> None:
+    panels = {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"}
+    async with opened(trained(), size) as pilot:
+        seen: set[str] = set()
+        first = None
+        while True:
+            await pilot.press("tab")
+            focused = pilot.app.focused
+            assert isinstance(focused, Panel)
+            await until(pilot, lambda: "▸" in focused.text)  # noqa: B023 - called at once
+            assert focused.display
+            first = first or focused.id
+            if focused.id == first and seen:
+                break
+            seen.add(focused.id or "")
+        assert panels <= seen
+        await pilot.press("shift+tab", "escape")
+        await until(pilot, lambda: panel(pilot, "pipeline") != "" or panel(pilot, "compact") != "")
+
+
+async def test_a_panel_that_fills_the_screen_hands_that_on() -> None:
+    async with opened(trained(), (80, 24)) as pilot:
+        await pilot.press("tab", "f", "tab")
+        await until(pilot, lambda: len(panel(pilot, "hints").splitlines()) == 22)
+        assert panel(pilot, "pipeline") == ""
+        await pilot.press("f")
+        await until(pilot, lambda: panel(pilot, "pipeline") != "")
+
+
+async def test_a_window_that_grows_gives_the_panel_its_place() -> None:
+    async with opened(trained(), (80, 24)) as pilot:
+        await pilot.press("shift+tab")
+        await until(pilot, lambda: panel(pilot, "log") != "")
+        assert panel(pilot, "pipeline") == ""
+        await pilot.resize_terminal(200, 50)
+        await until(pilot, lambda: panel(pilot, "pipeline") != "" and panel(pilot, "log") != "")
+
+
+async def test_a_search_and_a_zoom_bring_what_they_change() -> None:
+    source = trained()
+    source.feed(LogLine(text="a needle"))
+    async with opened(source, (60, 15)) as pilot:
+        await pilot.press("plus")
+        await until(pilot, lambda: "last hour" in panel(pilot, "throughput"))
+        await pilot.press("escape", "slash", *"needle", "enter")
+        await until(pilot, lambda: "/needle: 1 of" in panel(pilot, "log"))
+        await pilot.press("escape")
+        await until(pilot, lambda: panel(pilot, "compact") != "")
 
 
 async def test_a_click_on_the_footer_does_what_the_key_does() -> None:

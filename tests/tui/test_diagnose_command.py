@@ -18,6 +18,7 @@ from gputrain.engine.events import (
     PhaseChanged,
     RunStarted,
     Steps,
+    Tuned,
     encode,
     stamp,
 )
@@ -94,7 +95,8 @@ def test_the_verdict_in_words(starved: RunDir, capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().out
     assert told.startswith("starved: over, ")
     assert "▲ critical: Too few data workers" in told
-    assert "→ The workers are busy and cores are idle: num_workers=4." in told
+    assert "→ num_workers=4: the workers are busy and cores are idle." in told
+    assert "settings: num_workers=4 (for another run: gputrain-tui clone starved …)" in told
     assert "expected: 1 467–1 667 img/s, then the device limits" in told
     assert "✗" not in told
     assert cli.main(["diagnose", str(starved.directory), "--why"]) == 0
@@ -106,6 +108,17 @@ def test_the_verdict_as_json(starved: RunDir, capsys: pytest.CaptureFixture[str]
     told = json.loads(capsys.readouterr().out)
     assert told["findings"][0]["changes"] == {"num_workers": 4}
     assert told["signals"]["busy"] == pytest.approx(0.99)
+
+
+def test_what_was_tried_in_the_run_is_told(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned = Tuned(verdict="kept", changes={"num_workers": 4}, was={"num_workers": 2}, before=1000.0, after=1550.0)
+    with starved.events.open("ab") as record:
+        record.write(encode(stamp(tuned, 1000, 41.0, 41.0)) + b"\n")
+    assert cli.main(["diagnose", str(starved.directory)]) == 0
+    assert "\nkept num_workers=4: 1 000 → 1 550 img/s (+55 %)\n" in capsys.readouterr().out
+    assert cli.main(["diagnose", "last", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["tried"]
+    assert (told["verdict"], told["was"], told["after"]) == ("kept", {"num_workers": 2}, 1550.0)
 
 
 def test_a_run_that_is_not_there_is_named(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 import scripted
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from piloting import until
 from scriptedsource import ScriptedSource
 
@@ -64,9 +67,46 @@ def test_the_picture_names_its_curves(tmp_path: Path) -> None:
     write_curves(snapshot(scripted.whole_run(45)), path)
     drawn = path.read_text()
     ET.fromstring(drawn)
-    for label in ("throughput [img/s]", "loss", "accuracy", "use [%]", "minutes"):
+    for label in ("throughput [img/s]", "loss", "accuracy [%]", "use [%]", "data wait [%]", "minutes"):
         assert f"<!-- {label} -->" in drawn, label
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def heights(line: Line2D) -> list[float]:
+    return [float(y) for y in np.asarray(line.get_ydata(), float)]
+
+
+def test_the_picture_is_drawn_in_its_units_with_validations_and_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    now = snapshot(scripted.whole_run(65))
+    picture(now, "png")
+    drawn = {axes.get_ylabel(): axes for axes in figures[0].axes}
+
+    def values(title: str, line: int = 0) -> list[float]:
+        return [y for y in heights(drawn[title].lines[line]) if y == y]
+
+    assert values("data wait [%]") == pytest.approx([27] * len(values("data wait [%]")))
+    assert 10 < max(values("queue [%]")) <= 100
+    accuracies = [validated.metrics["accuracy"] * 100 for validated in now.validations]
+    assert values("accuracy [%]") == pytest.approx(accuracies)
+    assert drawn["accuracy [%]"].lines[0].get_marker() == "o"
+    assert values("accuracy [%]", 1) == pytest.approx([max(accuracies)])
+    assert drawn["accuracy [%]"].lines[1].get_marker() == "*"
+
+
+def test_a_gap_is_a_gap_in_the_picture_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    script = scripted.Script()
+    events = [script.at(event) for event in scripted.start()]
+    events += [script.at(event, later) for event, later in scripted.training(20)]
+    script.mono += 180
+    events += [script.at(event, later) for event, later in scripted.training(20, first=20)]
+    picture(snapshot(events), "png")
+    rates = next(axes for axes in figures[0].axes if axes.get_ylabel() == "throughput [img/s]")
+    # One where nothing was measured, one at the end.
+    assert sum(y != y for y in heights(rates.lines[0])) == 2
 
 
 def test_the_command_writes_what_the_ending_says(

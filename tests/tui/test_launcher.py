@@ -116,7 +116,9 @@ async def test_a_recipe_without_its_data_is_refused_in_words(starts: Starts) -> 
 
 
 async def test_a_data_folder_mends_it(starts: Starts, tmp_path: Path) -> None:
-    (tmp_path / "images" / "train").mkdir(parents=True)
+    for split in ("train", "val"):
+        (tmp_path / "images" / split / "rose").mkdir(parents=True)
+        (tmp_path / "images" / split / "rose" / "1.jpg").touch()
     async with opened(starts) as pilot:
         menu(pilot, "recipes").focus()
         await press(pilot, "end")
@@ -124,7 +126,7 @@ async def test_a_data_folder_mends_it(starts: Starts, tmp_path: Path) -> None:
         data.value = str(tmp_path / "missing")
         await pilot.pause()
         await settled(pilot)
-        assert "is not there" in said(pilot)
+        assert "does not exist" in said(pilot)
         data.focus()
         data.value = str(tmp_path / "images")
         await pilot.pause()

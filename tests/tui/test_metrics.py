@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
+import drawing
 import pytest
 import scripted
+from scriptedsource import ScriptedSource
 
 from gputrain.tui.figures import FIGURES
 from gputrain.tui.keys import KEYS, MONITOR_KEYS
 from gputrain.tui.metrics import METRICS, level
-from gputrain.tui.screens.help import help_text
+from gputrain.tui.runfigures import RUN_FIGURES
+from gputrain.tui.screens.dashboard import DashboardScreen
+from gputrain.tui.screens.help import _figures, help_text
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
 
-PANELS = {metric.panel for metric in METRICS.values()}
+PANELS = {metric.panel for metric in METRICS.values()} | {figure.panel for figure in RUN_FIGURES}
 
 
 @pytest.mark.parametrize(
@@ -63,11 +69,40 @@ def test_the_help_explains_every_metric() -> None:
 
 def test_the_help_explains_the_smaller_figures_too() -> None:
     text = help_text(KEYS, PANELS | {"processes"}, ascii_only=False).plain
-    for figure in FIGURES:
+    for figure in (*RUN_FIGURES, *FIGURES):
         assert f"  {figure.title}  {figure.help}\n      from: {figure.source}\n" in text
         assert figure.advice in text
     shown = help_text(KEYS, PANELS, ascii_only=False).plain
     assert "MIG instance of GPU 1" not in shown
+
+
+_LABEL = re.compile(r"[^\W\d_][^\d▕┤:%]*")
+_NO_LABELS = ("status", "hints", "log", "machine", "compact")
+"""Panels that speak in sentences, or say what others say."""
+_UNITS = {"ghz", "mhz", "mb/s┤", "of step", "s", "min", "h", "batches", "mib", "gib", "io/s", "fp"}
+
+
+@pytest.mark.parametrize("size", [(56, 12), (96, 20), (196, 44)])
+def test_the_help_explains_every_label_that_is_drawn(size: tuple[int, int]) -> None:
+    view = drawing.view(*(event for event in scripted.whole_run(65)[:-1]))
+    screen = DashboardScreen(ScriptedSource())
+    explained: dict[str, str] = {}
+    for name, figures in _figures({panel.id or "" for panel in screen.panels()}).items():
+        explained[name] = " ".join(title for title, *_ in figures).lower()
+    seen = 0
+    for panel in screen.panels():
+        if panel.id in _NO_LABELS:
+            continue
+        for text, role in (span for line in panel.draw(view, *size) for span in line):
+            label = _LABEL.match(text.strip())
+            if role not in ("dim", "title") or label is None:
+                continue
+            drawn = label[0].strip().lower()
+            if drawn and drawn not in _UNITS and not drawn.startswith("nvidia"):
+                words = [word for word in re.split(r"[,\s]+", drawn) if word]
+                assert any(word in explained[panel.id or ""] for word in words), (panel.id, text)
+                seen += 1
+    assert seen > 30
 
 
 def test_the_help_can_be_shown_in_ascii() -> None:
@@ -75,7 +110,8 @@ def test_the_help_can_be_shown_in_ascii() -> None:
 
 
 def test_the_monitor_s_help_explains_what_it_shows_and_no_more() -> None:
-    text = help_text(MONITOR_KEYS, {"gpu", "cpu", "ram", "disk"}, ascii_only=False).plain
+    text = help_text(MONITOR_KEYS, {"status", "gpu", "cpu", "ram", "disk"}, ascii_only=False).plain
+    assert "Status" not in text
     for metric in METRICS.values():
         assert (metric.help in text) == (metric.panel in {"gpu", "cpu", "ram", "disk"}), metric.key
     assert all(key.help in text for key in MONITOR_KEYS)

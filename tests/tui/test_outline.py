@@ -79,6 +79,7 @@ def test_the_outline_shows_the_run_that_the_whole_record_shows() -> None:
     # Sums are estimates, and said to be; nothing is taken for lost.
     assert brief.totals.estimated
     assert not whole.totals.estimated
+    assert whole.sparse_until == 0 < brief.sparse_until < brief.elapsed
     assert brief.totals.lost == 0
     assert brief.totals.steps == whole.totals.steps
     for name in ("images", "step_seconds", "data_wait", "copy", "compute", "other", "joules", "power_seconds"):

@@ -17,7 +17,7 @@ from gputrain.tui.messages import FrameReady
 from gputrain.tui.reader import Frame
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.snapshot import Snapshot
-from gputrain.tui.theme import Palette, wants_ascii
+from gputrain.tui.theme import Palette
 from gputrain.tui.widgets.panel import _differences, _segments
 from gputrain.tui.widgets.status import StatusPanel
 
@@ -107,12 +107,3 @@ async def test_an_error_of_this_program_is_not_hidden() -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         await until_it_ends()
-
-
-def test_the_locale_decides_about_ascii() -> None:
-    assert not wants_ascii({})
-    assert not wants_ascii({"LANG": "de_DE.UTF-8"})
-    assert not wants_ascii({"LANG": "C", "LC_ALL": "en_US.utf8"})
-    assert wants_ascii({"LANG": "de_DE.UTF-8", "LC_ALL": "C"})
-    assert wants_ascii({"LANG": "de_DE.ISO-8859-1"})
-    assert wants_ascii({"LANG": "de_DE.UTF-8", "TERM": "linux"})

@@ -23,6 +23,7 @@ from gputrain.engine.events import (
     Outcome,
     Phase,
     PhaseChanged,
+    Prediction,
     RunEnded,
     Steps,
 )
@@ -135,9 +136,20 @@ def test_one_busy_core_of_many_is_not_hidden() -> None:
 
 def test_a_hint_is_symptom_evidence_and_action() -> None:
     drawn = text(draw_hints(view(HintsChanged(hints=(scripted.HINT,))), 100, 10))
-    assert "▲ CPU-bound decoding" in drawn
-    assert "8 workers on 8 cores" in drawn
-    assert "→ cache=disk keeps decoded images" in drawn
+    assert "Too few data workers" in drawn
+    assert "the workers were busy" in drawn
+    assert "num_workers=11" in drawn
+
+
+@pytest.mark.parametrize("rows", range(3, 12))
+def test_what_a_change_promises_goes_before_the_evidence(rows: int) -> None:
+    long = "a long sentence that takes more than one row " * 4
+    hint = replace(scripted.HINT, evidence=long, action=long, prediction=Prediction(1900.0, 2160.0, "the device"))
+    drawn = text(draw_hints(view(HintsChanged(hints=(hint,))), 60, rows))
+    assert "expected: 1 900–2 160 img/s, then the device limits" in drawn
+    void = replace(hint, prediction=Prediction(void="the cache is still being filled"))
+    drawn = text(draw_hints(view(HintsChanged(hints=(void,))), 60, rows))
+    assert ("no figure" in drawn) <= (rows > 6), "evidence is worth more than a missing figure"
 
 
 @pytest.mark.parametrize("rows", range(2, 12))
@@ -145,15 +157,17 @@ def test_hints_never_take_more_rows_than_there_are_and_say_what_is_missing(rows:
     many = HintsChanged(hints=tuple(replace(scripted.HINT, id=str(number)) for number in range(6)))
     drawn = draw_hints(view(many), 60, rows)
     assert len(drawn) <= rows
-    assert "CPU-bound" in text(drawn)
+    assert "Too few" in text(drawn)
     assert "→" in text(drawn)
     if rows > 3:
         assert "more" in text(drawn)
 
 
-def test_before_the_first_step_hints_are_promised_and_then_absent() -> None:
+def test_before_the_first_step_hints_are_promised_then_looked_for_and_then_absent() -> None:
     assert text(draw_hints(view(*scripted.start()), 60, 5)) == "hints come with the first steps"
-    assert text(draw_hints(view(*scripted.start(), scripted.steps(0)), 60, 5)) == "nothing stands out"
+    assert text(draw_hints(view(*scripted.start(), scripted.steps(0)), 60, 5)).startswith("still looking")
+    judged = (*scripted.start(), scripted.steps(0), HintsChanged(hints=()))
+    assert text(draw_hints(view(*judged), 60, 5)) == "nothing stands out"
 
 
 def test_a_run_without_supervisor_says_what_is_left() -> None:
@@ -216,7 +230,7 @@ def test_the_smallest_window_has_all_that_matters(gpus: int) -> None:
     assert len(drawn) <= 13
     for index in range(gpus):
         assert any(text([line]).startswith(f"{index} ") for line in drawn)
-    for part in ("img/s", "CPU 9", "▲ CPU-bound decoding", "→ cache=disk", "bottleneck: workers", "step 4"):
+    for part in ("img/s", "CPU 8", "Too few data workers", "num_workers=11", "bottleneck: workers", "step 4"):
         assert part in text(drawn).replace("step       4", "step 4")
 
 

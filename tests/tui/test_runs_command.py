@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_sorted_and_filtered(three: list[RunDir], capsys: pytest.CaptureFixture[
     assert "did you mean 'speed'?" in capsys.readouterr().err
 
 
+def test_the_best_come_first_whichever_way_their_metric_goes(
+    private_homes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("none")
+    for label, metric, best in (("mae5", "mae", 5.0), ("mae2", "mae", 2.0), ("acc5", "accuracy", 0.5)):
+        make(label, metric=metric, best=best)
+    make("acc9", metric="accuracy", best=0.9)
+    make("mae0", metric="mae", best=0.0)
+    assert listed(capsys, "--sort", "best") == ["acc9", "acc5", "mae0", "mae2", "mae5", "none"]
+
+
 def test_the_table_shows_names_tags_and_notes(three: list[RunDir], capsys: pytest.CaptureFixture[str]) -> None:
     main(["mark", "first", "--tag", "baseline", "--name", "the first", "--note", "start here"])
     capsys.readouterr()
@@ -71,6 +83,22 @@ def test_nothing_is_deleted_unasked(three: list[RunDir], capsys: pytest.CaptureF
     assert [info.run for info in runs.list_runs()] == [three[1]]
 
 
+def test_a_folder_that_is_no_run_is_not_deleted_nor_taken_for_one(
+    three: list[RunDir], private_homes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = private_homes / "project"
+    project.mkdir()
+    for name in ("config.yaml", "thesis.tex"):
+        (project / name).write_text("")
+    for command in (["delete", f"{project}/", "--yes"], ["mark", f"{project}/", "--note", "x"]):
+        assert main(command) == 2
+        assert "not a run directory" in capsys.readouterr().err
+    (project / "events.jsonl").write_text("")
+    assert main(["delete", "first", f"{project}/", "--yes"]) == 2
+    assert len(list(project.iterdir())) == 3
+    assert len(runs.list_runs()) == 3
+
+
 def test_prune_shows_first_what_would_go(three: list[RunDir], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prune"]) == 2
     assert main(["prune", "--older", "30d", "--keep", "1", "--dry-run"]) == 0
@@ -79,3 +107,15 @@ def test_prune_shows_first_what_would_go(three: list[RunDir], capsys: pytest.Cap
     assert len(runs.list_runs()) == 3
     assert main(["prune", "--older", "30d", "--keep", "1", "--yes"]) == 0
     assert len(runs.list_runs()) == 1
+
+
+def test_prune_goes_on_past_what_it_cannot_delete(
+    three: list[RunDir], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runs.list_runs()
+    # One is deleted by another hand between the look and the deed.
+    monkeypatch.setattr(runs, "list_runs", lambda: real)
+    shutil.rmtree(three[1].directory)
+    assert main(["prune", "--older", "30d", "--yes"]) == 1
+    assert "not a run directory" in capsys.readouterr().err
+    assert [run.directory.exists() for run in three] == [False, False, False]

@@ -11,13 +11,19 @@ from screenshots import PICTURES, drawn
 SCREENS = Path(__file__).parents[2] / "docs" / "screens"
 SHOWN = {
     "dashboard-200x50": ["● training", "bottleneck: workers", "NVIDIA GeForce RTX 3090", "Validation accuracy"],
-    "dashboard-120x35": ["● training", "bottleneck: workers", "NVIDIA GeForce RTX 3090", "Validation accuracy"],
-    "dashboard-80x24": ["● training", "CPU-bound decoding", "17/24 GiB"],
+    "dashboard-120x35": [
+        "● training",
+        "bottleneck: workers",
+        "expected: 1 4",
+        "NVIDIA GeForce RTX 3090",
+        "Validation accuracy",
+    ],
+    "dashboard-80x24": ["● training", "expected: 1 4", "Too few data workers", "17/24 GiB"],
     "dashboard-8-gpus": ["8 GPUs", "19/24 GiB", "Loss"],
-    "dashboard-8-gpus-80x24": ["19/24 GiB", "CPU-bound decoding", "img/s"],
+    "dashboard-8-gpus-80x24": ["19/24 GiB", "Too few data workers", "img/s"],
     "dashboard-no-gpu": ["no NVIDIA driver: training"],
     "dashboard-lost-gpu": ["LOST: GPU is lost"],
-    "dashboard-half-a-core": ["CPU 0.5 of 64 cores", "3/4 GiB", "throttled 87 %"],
+    "dashboard-half-a-core": ["CPU 0.5 of 64 cores", "3/4 GiB", "throttled 87 %", "quota"],
     "monitor-8-gpus": ["8 GPUs", "1 695 MHz", "PCIe", "blender --background"],
     "monitor-lost-gpu": ["LOST: GPU is lost", "● monitoring"],
 }

@@ -133,17 +133,27 @@ def test_every_phase_is_known_with_its_progress(phase: Phase) -> None:
     )
     assert now.phase.phase is phase
     assert now.phase.fraction == pytest.approx(0.34)
-    assert now.phase.eta_seconds == pytest.approx(10 * 1980 / 1020)
+    assert now.phase_left == pytest.approx(10 * 1980 / 1020)
 
 
 def test_the_phases_own_estimate_is_believed() -> None:
     now = after(PhaseChanged(phase=Phase.COMPILING, done=1, total=4, eta_seconds=33.0))
-    assert now.phase.eta_seconds == 33
+    assert now.phase_left == 33
+
+
+def test_the_time_that_is_left_runs_down_between_two_estimates() -> None:
+    loading = PhaseChanged(phase=Phase.IMPORTING, eta_seconds=8.0)
+    now = after(loading, scripted.hardware(0), scripted.hardware(1), apart=2.0)
+    assert now.phase_left == pytest.approx(4)
+    assert now.phase_fraction == pytest.approx(0.5)
+    # Longer than the last time: nobody knows.
+    now = after(loading, *(scripted.hardware(number) for number in range(5)), apart=2.0)
+    assert (now.phase_left, now.phase_fraction) == (None, None)
 
 
 def test_a_phase_of_unknown_length_has_no_estimate() -> None:
     now = after(PhaseChanged(phase=Phase.IMPORTING), PhaseChanged(phase=Phase.IMPORTING))
-    assert (now.phase.fraction, now.phase.eta_seconds) == (None, None)
+    assert (now.phase_fraction, now.phase_left) == (None, None)
 
 
 def test_the_best_validation_is_the_one_that_was_called_so() -> None:
@@ -228,6 +238,19 @@ def test_time_goes_on_after_a_reboot_and_stands_still_between_supervisors() -> N
     store.apply(RunStarted(run_id="a", settings={}, seq=3, mono=5.0))
     store.apply(HardwareSample(interval=1.0, seq=4, mono=25.0))
     assert store.snapshot().elapsed == pytest.approx(80)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "kind", "text"),
+    [
+        (Outcome.FINISHED, "all steps are done", "good", "finished: all steps are done"),
+        (Outcome.STOPPED, "stopped on request, at once", "info", "stopped on request, at once"),
+        (Outcome.FAILED, "out of memory", "error", "failed: out of memory"),
+    ],
+)
+def test_how_the_run_ended_is_said_once_and_in_its_colour(outcome: Outcome, reason: str, kind: str, text: str) -> None:
+    last = after(RunEnded(outcome=outcome, reason=reason)).journal[-1]
+    assert (last.kind, last.text) == (kind, text)
 
 
 def test_a_run_that_is_taken_up_again_has_no_outcome() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 import scripted
 
-from gputrain.engine.events import ModelReady, Outcome, RunEnded, RunStarted, Steps
+from gputrain.engine.events import ModelReady, Outcome, Prediction, RunEnded, RunStarted, Steps, Tuned
 from gputrain.engine.foretold import Forecast
 from gputrain.tui import readings
 from gputrain.tui.snapshot import Snapshot
@@ -45,6 +47,24 @@ def test_what_was_not_measured_is_none_and_said() -> None:
     assert rows["peak VRAM"] == "no GPU was used"
     assert rows["energy"] == "not measured"
     assert rows["throttled"] == "not measured"
+
+
+def test_what_was_changed_on_the_way_is_told_with_what_it_brought() -> None:
+    script, store = scripted.Script(), RunStore()
+    promised = Prediction(low=290.0, high=329.0, limiter="the device")
+    workers: dict[str, Any] = {"changes": {"num_workers": 5}, "was": {"num_workers": 1}, "promised": promised}
+    pinned: dict[str, Any] = {"changes": {"pin_memory": True}, "was": {"pin_memory": False}}
+    store.apply(script.at(scripted.start()[0]))
+    store.apply(script.at(Tuned(verdict="refused", **workers)))
+    store.apply(script.at(Tuned(verdict="trying", **workers)))
+    store.apply(script.at(Tuned(verdict="kept", before=67.2, after=276.0, **workers)))
+    store.apply(script.at(Tuned(verdict="reverted", before=276.0, after=277.0, **pinned)))
+    result = summary(store.snapshot())
+    assert [one.verdict for one in result.tried] == ["kept", "reverted"]
+    told = [value for _, value in summary_rows(result, "/runs/a")]
+    assert "kept num_workers=5: 67.2 → 276 img/s (+311 %); promised: 290–329 img/s, then the device limits" in told
+    assert "back to pin_memory=false: with pin_memory=true 276 → 277 img/s (+0 %)" in told
+    assert [title for title, _ in summary_rows(result, "/runs/a")].count("tuned") == 1
 
 
 def test_a_run_that_never_stepped_has_no_shares() -> None:

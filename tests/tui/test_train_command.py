@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from fakes.images import dark_and_light
-from PIL import Image
 
 from gputrain.engine import record, runs
 from gputrain.tui.store import RunStore
@@ -56,26 +55,17 @@ def test_its_configuration_launches_the_same_run_again(images: Path) -> None:
     assert "finished: all steps are done" in again.stdout
 
 
-@pytest.mark.parametrize(
-    ("prepare", "message"),
-    [
-        (lambda root: (root / "train" / "empty").mkdir(), "the class folder"),
-        (lambda root: [path.write_text("no picture") for path in root.rglob("*.jpg")], "can be read"),
-    ],
-)
-def test_data_that_only_the_trainer_can_judge(tmp_path: Path, prepare: object, message: str) -> None:
+def test_data_that_only_the_trainer_can_judge(tmp_path: Path) -> None:
     for name in ("a", "b"):
         folder = tmp_path / "train" / name
         folder.mkdir(parents=True)
         for number in range(4):
-            Image.new("RGB", (40, 40)).save(folder / f"{number}.jpg")
-    assert callable(prepare)
-    prepare(tmp_path)
+            (folder / f"{number}.jpg").write_text("no picture")
     done = subprocess.run(
         [*COMMAND, "train", "--data", str(tmp_path), "--plain", "val_split=", *SMALL], capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert message in done.stdout
+    assert "can be read" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from gputrain.engine import launch
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.runs import RunDir
+from gputrain.engine.text import plain
 from gputrain.tui.commands.watch import watch
 
 
@@ -19,11 +20,11 @@ def begin(start: Callable[[], RunDir], warnings: Iterable[str], options: argpars
     """
     if not options.json:
         for warning in warnings:
-            print(f"plan: {warning}", file=sys.stderr)
+            print(f"plan: {plain(warning)}", file=sys.stderr)
     try:
         started = start()
     except RuntimeError as error:
-        print(f"gputrain-tui: {error}", file=sys.stderr)
+        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
         return EXIT_FAILED
     if options.detach:
         print(started.id)

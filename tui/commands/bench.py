@@ -21,9 +21,9 @@ from gputrain.engine.plan import Plan
 from gputrain.engine.settings import shown
 from gputrain.engine.text import plain
 from gputrain.tui.benchtable import HEADER, Bench, Row, cells, markdown, title
+from gputrain.tui.charset import wants_ascii
 from gputrain.tui.commands.table import print_table
 from gputrain.tui.planning import plan_of
-from gputrain.tui.theme import wants_ascii
 
 _TF32_FROM = (8, 0)
 

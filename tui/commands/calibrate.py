@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
+from pathlib import Path
 
 import msgspec
 
 from gputrain.engine import calibrationstore
-from gputrain.engine.calibrating import calibrate
+from gputrain.engine.calibrating import SECONDS, calibrate, probable_seconds
+from gputrain.engine.calibration import Calibration
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
-from gputrain.engine.machine import inspect_machine
+from gputrain.engine.machine import Machine, inspect_machine
+from gputrain.engine.plan import Plan
 from gputrain.engine.text import plain
+from gputrain.engine.units import duration
 from gputrain.tui.planning import plan_of
 
 _TOLD = ("device", "speed", "measured", "largest batch", "time")
@@ -24,11 +29,10 @@ def run(options: argparse.Namespace) -> int:
     if plan.refuses:
         raise BadInput("; ".join(plan.refuses))
     try:
-        made = calibrate(plan.config, machine, seconds=options.seconds, tell=_tell)
+        made, path = measure(plan, machine, options.seconds)
     except RuntimeError as error:
         print(f"gputrain-tui: {plain(str(error), 600)}", file=sys.stderr)
         return EXIT_FAILED
-    path = calibrationstore.save(made)
     if options.json:
         print(msgspec.json.encode(made).decode())
         return EXIT_FINISHED
@@ -39,5 +43,21 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_FINISHED
 
 
-def _tell(text: str) -> None:
-    print(f"calibrate: {plain(text, 200)}", file=sys.stderr, flush=True)
+def measure(plan: Plan, machine: Machine, seconds: float = SECONDS) -> tuple[Calibration, Path]:
+    """Calibrate the configuration of `plan` and keep the result. Raises BadInput or RuntimeError."""
+    tell = _Teller(probable_seconds(plan.config, seconds))
+    made = calibrate(plan.config, machine, seconds=seconds, tell=tell)
+    return made, calibrationstore.save(made)
+
+
+class _Teller:
+    """Prints what is being done, with how long it will take all in all if that is known from the last time."""
+
+    def __init__(self, probable: float | None) -> None:
+        self._probable = probable
+        self._began = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        left = self._probable - (time.monotonic() - self._began) if self._probable is not None else 0.0
+        rest = f" (about {duration(left)} to the end)" if left >= 1 else ""
+        print(f"calibrate: {plain(text, 200)}{rest}", file=sys.stderr, flush=True)

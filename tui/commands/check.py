@@ -6,7 +6,7 @@ import argparse
 
 import msgspec
 
-from gputrain.engine.check.report import Line
+from gputrain.engine.check.report import Line, advice
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.text import plain
@@ -41,7 +41,7 @@ class _Printer:
 
 
 def _print_end(checked: Checked) -> None:
-    commands = dict.fromkeys(command for line in checked.lines for command in line.commands)
+    commands = advice(checked.lines)
     if commands:
         print("\nadvice, as commands to look at first; none was run:")
         for command in commands:

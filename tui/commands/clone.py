@@ -16,4 +16,5 @@ def run(options: argparse.Namespace) -> int:
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     # From the beginning: to go on from a checkpoint there is resume.
     plan = resuming.plan_again(source, {"resume_from": "", **overrides}, inspect_machine())
-    return begin(lambda: resuming.begin(plan), (*plan.adjustments, *plan.warnings), options)
+    warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
+    return begin(lambda: resuming.begin(plan, force=options.force), warnings, options)

@@ -7,7 +7,8 @@ import sys
 
 from gputrain.engine import runs
 from gputrain.engine.errors import EXIT_FINISHED, EXIT_STOPPED, BadInput
-from gputrain.engine.pruning import delete, size_of
+from gputrain.engine.pruning import check_own, delete, size_of
+from gputrain.engine.text import plain
 from gputrain.engine.units import size
 
 
@@ -17,8 +18,11 @@ def run(options: argparse.Namespace) -> int:
     live = [target.id for target in targets if target.is_live()]
     if live:
         raise BadInput(f"{', '.join(live)}: running; stop it first: gputrain-tui stop {live[0]}")
+    for target in targets:
+        check_own(target)
     total = sum(map(size_of, targets))
-    what = targets[0].id if len(targets) == 1 else f"{len(targets)} runs"
+    # The whole path: a run that is named by one may lie anywhere.
+    what = plain(str(targets[0].directory), 300) if len(targets) == 1 else f"{len(targets)} runs"
     if not confirmed(f"delete {what} ({size(total)})?", yes=options.yes):
         return EXIT_STOPPED
     for target in targets:

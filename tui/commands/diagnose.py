@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 
 from gputrain.engine import record, runs
+from gputrain.engine.diagnosis.autotune import tune_of
 from gputrain.engine.diagnosis.review import Finding, Review, review
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.events import AnyEvent
+from gputrain.engine.events import AnyEvent, Hint
 from gputrain.engine.remote import attachment, name
 from gputrain.engine.text import plain
 from gputrain.engine.units import duration
-from gputrain.tui.advice import promise
+from gputrain.tui.advice import promise, settings_words, verdict
 
 _SIGNS = {"critical": "▲ critical", "warning": "▲ warning", "info": "● info"}
 _TOO_SHORT = "too short to judge: the queue is filled for 5 s, and 4 s of steps are needed after that"
@@ -57,18 +58,33 @@ def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
         yield "the record does not tell that a run began: nothing to judge"
         return
     yield f"{plain(found.run_id, 100)}: {state}, {judged}"
+    for tried in found.tried:
+        yield verdict(tried)
     if found.windows and not found.findings:
         yield "nothing stands out"
     for one in found.findings:
-        yield from _finding_lines(one, found.windows, why=why)
+        yield from _finding_lines(one, found, why=why)
 
 
-def _finding_lines(one: Finding, windows: int, *, why: bool) -> Iterator[str]:
-    hint = one.hint
+def _how_often(one: Finding, windows: int) -> str:
+    return f"(in {one.windows} of {windows} windows)" if one.windows else "(at its end)"
+
+
+def _taken(hint: Hint, run: str, *, ended: bool) -> str:
+    """How advice is taken: by key in a running training, else by another run."""
+    if not ended and tune_of(hint, "") is not None:
+        return "key a in the dashboard tries that"
+    return f"for another run: gputrain-tui clone {plain(run, 100)} …"
+
+
+def _finding_lines(one: Finding, found: Review, *, why: bool) -> Iterator[str]:
+    hint, windows, run_id, ended = one.hint, found.windows, found.run_id, found.ended
     yield ""
-    yield f"{_SIGNS[hint.severity]}: {plain(hint.title, 400)}  (in {one.windows} of {windows} windows)"
+    yield f"{_SIGNS[hint.severity]}: {plain(hint.title, 400)}  {_how_often(one, windows)}"
     yield f"  {plain(hint.evidence, 1000)}"
     yield f"  → {plain(hint.action, 1000)}"
+    if hint.changes:
+        yield f"  settings: {settings_words(hint.changes)} ({_taken(hint, run_id, ended=ended)})"
     if hint.prediction is not None:
         yield f"  expected: {promise(hint.prediction)}"
     yield f"  it would be something else if you saw: {plain(hint.disproof, 400)}"

@@ -1,4 +1,4 @@
-"""``gputrain-tui export RUN FILE``: a run's curves as CSV or picture, or its dashboard as SVG."""
+"""``gputrain-tui export RUN FILE``: a run's curves as CSV or picture, its dashboard as SVG, its network as ONNX."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from gputrain.engine import launch, runs
 from gputrain.engine.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.files import write_atomic
 from gputrain.engine.runs import RunDir
+from gputrain.engine.text import plain
+from gputrain.tui.commands.network import export_network
 from gputrain.tui.export import write_curves
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.store import RunStore
@@ -18,6 +20,10 @@ from gputrain.tui.store import RunStore
 def run(options: argparse.Namespace) -> int:
     """Write the file, and print its name. Raises BadInput if it can't be written."""
     target, path = runs.find(options.run), Path(options.file)
+    if path.suffix.lower() == ".onnx":
+        return export_network(target, path, options.wanted, int8=options.int8)
+    if options.int8:
+        raise BadInput(f"{path}: --int8 is for a network, in an .onnx file")
     if options.view is None:
         write_curves(_read(target), path)
     else:
@@ -28,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
             write_atomic(path, picture.encode(), 0o644)
         except OSError as error:
             raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
-    print(path)
+    print(plain(str(path)))
     return EXIT_FINISHED
 
 

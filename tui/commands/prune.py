@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from gputrain.engine import pruning, runs
-from gputrain.engine.errors import EXIT_FINISHED, EXIT_STOPPED, BadInput
+from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, EXIT_STOPPED, BadInput
+from gputrain.engine.text import plain
 from gputrain.engine.units import size
 from gputrain.tui.commands.delete import confirmed
 from gputrain.tui.commands.table import print_table
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns 3 if the person says no."""
+    """Returns 3 if the person says no, 1 if some could not be deleted."""
     if options.older is None and options.total is None:
         raise BadInput("prune what? --older 30d, --total 50G, or both")
     older = pruning.age(options.older) if options.older is not None else None
@@ -29,7 +31,14 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_FINISHED
     if not confirmed(f"delete these {len(chosen)} runs ({room})?", yes=options.yes):
         return EXIT_STOPPED
+    freed, failed = 0, False
     for one in chosen:
-        pruning.delete(one.info.run)
-    print(f"freed {room}")
-    return EXIT_FINISHED
+        try:
+            pruning.delete(one.info.run)
+            freed += one.bytes
+        except BadInput as error:
+            # Begun again meanwhile, or not this person's: no reason to keep the others.
+            failed = True
+            print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
+    print(f"freed {size(freed)}")
+    return EXIT_FAILED if failed else EXIT_FINISHED

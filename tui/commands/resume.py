@@ -9,6 +9,7 @@ from typing import Any
 from gputrain.engine import launch, resuming, runs, settings
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.machine import inspect_machine
+from gputrain.engine.text import plain
 from gputrain.tui.commands.output import has_screen
 from gputrain.tui.commands.watch import watch
 
@@ -19,13 +20,13 @@ def run(options: argparse.Namespace) -> int:
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     plan = resuming.plan_again(target, overrides, inspect_machine())
     try:
-        goes_on, told = resuming.resume(target, plan, options.wanted)
+        goes_on, told = resuming.resume(target, plan, options.wanted, force=options.force)
     except RuntimeError as error:
-        print(f"gputrain-tui: {error}", file=sys.stderr)
+        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
         return EXIT_FAILED
     if not options.json:
-        for text in (*told, *plan.adjustments, *plan.warnings):
-            print(f"resume: {text}", file=sys.stderr)
+        for text in (*told, *plan.adjustments, *plan.warnings, *plan.refuses):
+            print(f"resume: {plain(text)}", file=sys.stderr)
     if goes_on != target:
         print(f"resume: {target.id} stays as it is; {goes_on.id} goes on from its {options.wanted}", file=sys.stderr)
     if options.detach:

@@ -13,7 +13,7 @@ from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput, did_you
 from gputrain.engine.marks import read_marks
 from gputrain.engine.remote.listing import list_runs
 from gputrain.engine.remote.name import parse
-from gputrain.engine.runs import RunInfo, State
+from gputrain.engine.runs import State
 from gputrain.engine.text import plain
 from gputrain.tui import opening
 from gputrain.tui.commands.table import print_table
@@ -25,12 +25,11 @@ def run(options: argparse.Namespace) -> int:
     if options.screen:
         return _screen(options)
     try:
-        found = _on_host(options.host) if options.host else runs.list_runs()
+        found = _on_host(options.host) if options.host else _here()
     except OSError as error:
         print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
         return EXIT_FAILED
-    rows = _chosen([Row(info, read_marks(info.run)) for info in found], options)
-    rows = rows[: options.lines]
+    rows = _chosen(found, options)[: options.lines]
     if options.json:
         for row in rows:
             print(msgspec.json.encode(_as_json(row)).decode())
@@ -71,12 +70,17 @@ def _chosen(rows: list[Row], options: argparse.Namespace) -> list[Row]:
 
 def _as_json(row: Row) -> dict[str, Any]:
     status = msgspec.to_builtins(row.info.status) if row.info.status else {"state": "unknown"}
-    place = {"run": row.info.run.id, "directory": str(row.info.run.directory)}
+    place = {"run": row.info.run.id, "directory": plain(str(row.info.run.directory))}
+    status = {key: plain(value) if isinstance(value, str) else value for key, value in status.items()}
     return {**place, **status, "name": row.name, "tags": row.marks.tags, "note": row.marks.note}
 
 
-def _on_host(text: str) -> list[RunInfo]:
+def _here() -> list[Row]:
+    return [Row(info, read_marks(info.run)) for info in runs.list_runs()]
+
+
+def _on_host(text: str) -> list[Row]:
     name = parse(text)
     if name is None or name.run:
         raise BadInput(f"'{plain(text, 80)}': the runs on another machine are those of HOST: (with the colon)")
-    return list_runs(name)
+    return [Row(info, marks) for info, marks in list_runs(name)]

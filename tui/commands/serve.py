@@ -14,7 +14,7 @@ from gputrain.engine.text import plain
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    command = ["tail", runs.find(options.run).id] if options.run else []
+    command = ["tail", str(runs.find(options.run).directory)] if options.run else []
     _check_address(options.host, options.port)
     try:
         from gputrain.tui.served import KeyedServer

@@ -13,12 +13,13 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from gputrain.tui.arrangement import Place
+from gputrain.tui.charset import wants_ascii
 from gputrain.tui.keys import Key
 from gputrain.tui.messages import Done, FrameReady, ReaderFailed
 from gputrain.tui.reader import Frame, Reader
 from gputrain.tui.source import EventSource
-from gputrain.tui.theme import palette, wants_ascii
-from gputrain.tui.widgets.chart import ZOOMS
+from gputrain.tui.theme import palette
+from gputrain.tui.widgets.axes import ZOOMS
 from gputrain.tui.widgets.keybar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.tiles import Tiles
@@ -34,8 +35,11 @@ class BoardScreen(Screen[None]):
     AUTO_FOCUS = ""
     KEYS: ClassVar[tuple[Key, ...]] = ()
     """Keys that the line at the bottom and the help show."""
+    CHART: ClassVar[str] = ""
+    """The panel that shows what a zoom does where no chart is seen."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "leave", "quit", show=False, priority=True),
+        Binding("shift+tab", "next_panel(-1)", show=False),
         Binding("escape", "back", "back", show=False),
     ]
 
@@ -48,6 +52,9 @@ class BoardScreen(Screen[None]):
         self._reader = Reader(source, self._post_frame, self._post_failure, frame_seconds)
         self._newest = View(ascii=wants_ascii(), subject=subject)
         self._full = ""
+        """The panel that has the whole body."""
+        self._held = False
+        """It keeps the body although it has a place of its own."""
         self._gpus = 0
         self.set_reactive(BoardScreen.view, self._newest)
 
@@ -64,7 +71,9 @@ class BoardScreen(Screen[None]):
         yield Tiles(*self.panels(), TooSmallPanel(id="too_small"), KeyBar(self.KEYS, id="keys"), arrange=self._places)
 
     def _places(self, width: int, height: int) -> Mapping[str, Place]:
-        places = self.arranged(width, height, self._gpus, self._full)
+        places = self.arranged(width, height, self._gpus, "")
+        if places and self._full and (self._held or self._full not in places):
+            places = self.arranged(width, height, self._gpus, self._full)
         return places or {"too_small": Place(0, 0, width, height)}
 
     def on_mount(self) -> None:
@@ -144,17 +153,48 @@ class BoardScreen(Screen[None]):
     def action_zoom(self, step: int) -> None:
         """Charts over a shorter (+1) or longer (−1) time."""
         self._change(zoom=max(0, min(len(ZOOMS) - 1, self._newest.zoom + step)))
+        if not any(panel.display and panel.has_axes for panel in self._shown()):
+            self._reveal(self.CHART)
+
+    def action_next_panel(self, step: int) -> None:
+        """Go to the panel after (+1) or before (−1) this one. Those that have no place come last, full screen."""
+        placed = self._placed()
+        if not placed:
+            return
+        panels = [panel for panel in self._shown() if panel.can_focus]
+        names = [panel.id for panel in panels if panel.id in placed]
+        names += [panel.id for panel in panels if panel.id not in placed and not panel.DIGEST]
+        now = self.focused.id if self.focused is not None else None
+        place = names.index(now) + step if now in names else min(step, 0)
+        self._reveal(names[place % len(names)] or "", held=self._held)
 
     def action_full_screen(self) -> None:
         """The focused panel takes the whole body, or goes back to its place."""
         panel = self.focused
-        if self._full:
-            self._full = ""
+        if self._in_full:
+            self._full, self._held = "", False
+            self._rearrange()
         elif isinstance(panel, Panel) and panel.id and panel.display:
-            self._full = panel.id
+            self._reveal(panel.id, held=True)
         else:
             self.notify("choose a panel first: tab, or a click on it", markup=False)
-            return
+
+    def _reveal(self, name: str, held: bool = False) -> None:
+        """Choose the panel `name`; without a place, or `held`, it gets the whole body."""
+        self._full, self._held = name if held or name not in self._placed() else "", held
+        self._rearrange()
+        self.query_one(f"#{name}", Panel).focus()
+
+    @property
+    def _in_full(self) -> bool:
+        """A panel has the whole body."""
+        return bool(self._full) and (self._held or self._full not in self._placed())
+
+    def _placed(self) -> Mapping[str, Place]:
+        """The places while no panel has the whole body."""
+        return self.arranged(*self.size, self._gpus, "")
+
+    def _rearrange(self) -> None:
         self.query_one(Tiles).rearrange()
         self.call_after_refresh(self._show_all)
 
@@ -192,7 +232,7 @@ class BoardScreen(Screen[None]):
 
     def action_back(self) -> None:
         """Out of a full-screen panel."""
-        if self._full:
+        if self._in_full:
             self.action_full_screen()
 
     def on_click(self, event: Click) -> None:

@@ -50,8 +50,10 @@ class CalibrateScreen(ModalScreen[bool]):
             self.made = made
             self.error = error
 
-    def __init__(self, measure: Measure, palette: Palette, ascii_only: bool) -> None:
+    def __init__(self, measure: Measure, palette: Palette, ascii_only: bool, probable: float | None = None) -> None:
+        """`probable`: how many seconds it will take; None: not known."""
         super().__init__()
+        self._probable = probable
         self._measure, self._palette, self._ascii = measure, palette, ascii_only
         self._began = time.monotonic()
         self._doing = "starting"
@@ -108,8 +110,10 @@ class CalibrateScreen(ModalScreen[bool]):
         if self._made is None:
             seconds = time.monotonic() - self._began
             rough = f"about {SECONDS:.0f} s, after torch has started and the data are known"
+            left = self._probable - seconds if self._probable is not None else 0.0
+            rest = f", about {words.duration(left)} left" if left >= 1 else ""
             return [
-                line((f"○ {self._doing}…", "data"), f"  {words.duration(seconds)}"),
+                line((f"○ {self._doing}…", "data"), f"  {words.duration(seconds)}{rest}"),
                 EMPTY,
                 line("Measures the workers, the step, both together and the memory they take:"),
                 line(f"{rough}."),

@@ -1,4 +1,4 @@
-"""The system check over the launcher: findings as they come, then advice and the verdict."""
+"""The system check over the launcher: findings as they come, and above them at last the verdict and advice."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class CheckScreen(ModalScreen[None]):
         columns = max(40, self.app.size.width * 9 // 10 - 8)
         rows: list[Line] = finding_lines(self._found, columns)
         if self._checked is not None:
-            rows += end_lines(self._checked, columns)
+            rows = [*end_lines(self._checked, columns), *rows]
         elif self._error:
             rows += [EMPTY, line((f"■ {self._error}", "bad"))]
         else:

@@ -9,8 +9,9 @@ from textual.binding import BindingType
 
 from gputrain.engine.commands import AnyCommand, Checkpoint, Stop
 from gputrain.engine.diagnosis.autotune import tune_of
+from gputrain.engine.text import plain
 from gputrain.tui import commander
-from gputrain.tui.advice import for_next_run, settings_words
+from gputrain.tui.advice import set_aside, settings_words
 from gputrain.tui.arrangement import Place, arrange
 from gputrain.tui.bindings import bindings
 from gputrain.tui.keys import KEYS, Key
@@ -42,6 +43,7 @@ class DashboardScreen(BoardScreen):
 
     KEYS: ClassVar[tuple[Key, ...]] = KEYS
     BINDINGS: ClassVar[list[BindingType]] = bindings(KEYS)
+    CHART: ClassVar[str] = "throughput"
 
     def __init__(self, source: RunSource, frame_seconds: float = FRAME_SECONDS) -> None:
         super().__init__(source, "this run", frame_seconds)
@@ -106,17 +108,21 @@ class DashboardScreen(BoardScreen):
         self._send(Checkpoint(sender=commander.sender()), "checkpoint")
 
     def action_apply(self) -> None:
-        """Try what the first hint advises; what a running training can't change is told for the next one."""
+        """Try the first advice that a running training can take; what is passed over for that is told, and why."""
         if not self._going():
             self.notify("the run is over", markup=False)
             return
-        for hint in self._newest.now.hints:
-            tune = tune_of(hint, commander.sender())
-            if tune is not None:
-                self._send(tune, f"try {settings_words(tune.changes)}")
-                return
-        later = next((hint.changes for hint in self._newest.now.hints if hint.changes), None)
-        self.notify(for_next_run(later) if later else "no hint has a setting to change", markup=False)
+        hints = self._newest.now.hints
+        tunes = [tune_of(hint, commander.sender()) for hint in hints]
+        place, tune = next(((at, one) for at, one in enumerate(tunes) if one is not None), (len(hints), None))
+        passed = set_aside(hints[:place])
+        if passed:
+            self.notify(passed, markup=False)
+        if tune is not None:
+            against = f" against: {plain(hints[place].title, 100)}" if place else ""
+            self._send(tune, f"try {settings_words(tune.changes)}{against}")
+        elif not passed:
+            self.notify("no hint has a setting to change", markup=False)
 
     def action_why(self) -> None:
         """Show how the hints were found."""
@@ -132,7 +138,7 @@ class DashboardScreen(BoardScreen):
 
     def action_back(self) -> None:
         """Out of a full-screen panel, else out of a search."""
-        if self._full or not self._newest.search:
+        if self._in_full or not self._newest.search:
             super().action_back()
         else:
             self._change(search="")
@@ -157,6 +163,8 @@ class DashboardScreen(BoardScreen):
     def _on_search(self, text: str | None) -> None:
         if text is not None:
             self._change(search=text)
+            if text and not self.query_one(LogPanel).display:
+                self._reveal("log")
 
     def _on_summary(self, leave: bool | None) -> None:
         if leave:

@@ -12,6 +12,7 @@ from gputrain.tui.figures import FIGURES
 from gputrain.tui.keys import Key
 from gputrain.tui.lines import to_ascii
 from gputrain.tui.metrics import METRICS
+from gputrain.tui.runfigures import RUN_FIGURES
 from gputrain.tui.screens.text import TextScreen
 
 
@@ -49,13 +50,14 @@ def _help(keys: Sequence[Key], panels: Collection[str]) -> Text:
 
 def _figures(panels: Collection[str]) -> dict[str, list[tuple[str, str, str, str]]]:
     """What is shown in each of `panels`: title, meaning, source, what is good."""
-    found: dict[str, list[tuple[str, str, str, str]]] = {}
+    found: dict[str, list[tuple[str, str, str, str]]] = {"status": []}
     for metric in METRICS.values():
         title = f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
         found.setdefault(metric.panel, []).append((title, metric.help, metric.source, metric.advice))
-    for figure in FIGURES:
+    # The monitor has a status too, but no run.
+    for figure in (*RUN_FIGURES, *FIGURES) if "run" in panels else FIGURES:
         found.setdefault(figure.panel, []).append(figure[1:])
-    return {panel: figures for panel, figures in found.items() if panel in panels}
+    return {panel: figures for panel, figures in found.items() if panel in panels and figures}
 
 
 class HelpScreen(TextScreen):

@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Static
 
 from gputrain.engine import launch
+from gputrain.engine.calibrating import probable_seconds
 from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.plan import Plan
@@ -22,6 +23,7 @@ from gputrain.engine.runs import RunDir, RunInfo
 from gputrain.profiles.catalog import Match
 from gputrain.tui.arrangement import SMALLEST, too_small
 from gputrain.tui.bindings import bindings
+from gputrain.tui.charset import wants_ascii
 from gputrain.tui.choosing import (
     Choice,
     Found,
@@ -45,7 +47,7 @@ from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher_help import KEYS, LauncherHelpScreen
 from gputrain.tui.screens.override import OverrideScreen
 from gputrain.tui.selection import Selection
-from gputrain.tui.theme import Palette, palette, wants_ascii
+from gputrain.tui.theme import Palette, palette
 from gputrain.tui.widgets.choices import Choices
 from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
 from gputrain.tui.widgets.planview import PlanView
@@ -270,7 +272,9 @@ class LauncherScreen(Screen[None]):
         """Measure what is chosen."""
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
-            screen = CalibrateScreen(partial(measured, plan, machine), self._palette, self._ascii)
+            screen = CalibrateScreen(
+                partial(measured, plan, machine), self._palette, self._ascii, probable_seconds(plan.config)
+            )
             self.app.push_screen(screen, self._on_calibrated)
 
     def _on_calibrated(self, made: bool | None) -> None:

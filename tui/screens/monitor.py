@@ -33,6 +33,7 @@ class MonitorScreen(BoardScreen):
 
     KEYS: ClassVar[tuple[Key, ...]] = MONITOR_KEYS
     BINDINGS: ClassVar[list[BindingType]] = bindings(MONITOR_KEYS)
+    CHART: ClassVar[str] = "cpu"
 
     def __init__(
         self,

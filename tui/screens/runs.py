@@ -20,12 +20,12 @@ from gputrain.engine.marks import read_marks
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 from gputrain.tui import runactions
+from gputrain.tui.charset import wants_ascii
 from gputrain.tui.choosing import FAULTS, said
 from gputrain.tui.lines import to_ascii
 from gputrain.tui.runlist import HEADER, ORDERS, Row, cells, ordered, wanted
 from gputrain.tui.screens.runs_dialogs import ConfirmScreen, PromptScreen
 from gputrain.tui.screens.text import TextScreen
-from gputrain.tui.theme import wants_ascii
 
 REFRESH_SECONDS = 2.0
 _CHANGES = "settings to change: lr=0.05 epochs=20 (empty: none)"

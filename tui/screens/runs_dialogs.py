@@ -11,6 +11,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from gputrain.engine.text import plain
+
 
 class PromptScreen(ModalScreen[str | None]):
     """Returns the line that was typed; None on Escape."""
@@ -24,7 +26,7 @@ class PromptScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """One input."""
         with Vertical(classes="dialog wide") as dialog:
-            dialog.border_title = Text(self._title).markup
+            dialog.border_title = Text(plain(self._title, 200)).markup
             dialog.border_subtitle = "Enter takes it, Escape changes nothing"
             yield Input(self._value, placeholder=self._placeholder, compact=True)
 
@@ -53,7 +55,7 @@ class ConfirmScreen(ModalScreen[bool]):
         """The question."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_subtitle = "y: yes · any of n, Enter, Escape: no"
-            yield Static(self._question, markup=False)
+            yield Static(plain(self._question, 500), markup=False)
 
     def action_answer(self, yes: bool) -> None:
         """Close with the answer."""

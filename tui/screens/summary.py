@@ -20,7 +20,7 @@ from gputrain.tui.widgets.panel import View
 
 
 class SummaryScreen(ModalScreen[bool]):
-    """The summary over the dashboard. Returns whether to leave; Escape only closes it, to look at the curves."""
+    """The summary over the dashboard. Returns whether to leave; Escape only closes it, to look at the dashboard."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,f10,enter", "close(True)", "quit"),
@@ -43,7 +43,7 @@ class SummaryScreen(ModalScreen[bool]):
             table.add_row(title, Text(value))
         with VerticalScroll(classes="dialog wide fit") as dialog:
             dialog.border_title = "The run has ended"
-            dialog.border_subtitle = "q quits, Escape: look at the curves"
+            dialog.border_subtitle = "q quits, Escape: back to the dashboard"
             yield Static(table)
 
     def action_close(self, leave: bool) -> None:

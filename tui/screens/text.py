@@ -11,6 +11,8 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from gputrain.engine.text import plain
+
 
 class TextScreen(ModalScreen[None]):
     """Scrolls; any of the usual keys closes it."""
@@ -24,7 +26,7 @@ class TextScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The text."""
         with VerticalScroll(classes="dialog wide") as dialog:
-            dialog.border_title = Text(self._title).markup
+            dialog.border_title = Text(plain(self._title, 200)).markup
             dialog.border_subtitle = "Escape closes"
             yield Static(self._text)
 

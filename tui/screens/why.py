@@ -14,15 +14,17 @@ from gputrain.tui.advice import promise, settings_words
 from gputrain.tui.lines import to_ascii
 from gputrain.tui.screens.text import TextScreen
 
-_STYLES = {"✓": "bold", "?": "italic", "✗": "dim"}
+_STYLES = {"✓": "bold", "?": "italic", "✗": "dim", "–": "dim"}
 
 
 def why_text(hints: Sequence[Hint], ascii_only: bool) -> Text:
     """All hints with how they were found."""
     text = Text()
+    shown: tuple[str, ...] = ()
     for number, hint in enumerate(hints):
         text.append("\n\n" if number else "")
-        _add(text, hint)
+        _add(text, hint, same_path=bool(shown) and hint.path == shown)
+        shown = hint.path
     if not hints:
         text.append("Nothing stands out now. Hints come with two windows of 12 s in a row that show the same cause.")
     if ascii_only:
@@ -31,7 +33,7 @@ def why_text(hints: Sequence[Hint], ascii_only: bool) -> Text:
     return text
 
 
-def _add(text: Text, hint: Hint) -> None:
+def _add(text: Text, hint: Hint, *, same_path: bool) -> None:
     cost = f", about {100 * hint.share:.0f} % of the time" if hint.share else ""
     text.append(f"{plain(hint.title, 400)}", style="bold")
     text.append(f"  {hint.severity}{cost}\n", style="dim")
@@ -43,8 +45,11 @@ def _add(text: Text, hint: Hint) -> None:
         text.append(f"expected  {promise(hint.prediction)}\n")
     if hint.disproof:
         text.append(f"wrong if  {plain(hint.disproof, 400)}\n")
+    if same_path:
+        text.append("asked: as above\n", style="dim")
+        return
     if hint.path:
-        text.append("asked, in this order (✓ held, ✗ did not, ? not measured)\n", style="dim")
+        text.append("asked, in this order (✓ held, ✗ did not, ? not measured, – not asked)\n", style="dim")
     for step in hint.path:
         shown = plain(step, 400)
         text.append(f"  {shown}\n", style=_STYLES.get(shown[:1], ""))

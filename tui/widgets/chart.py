@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from gputrain.tui.history import Bucket, Curve
+from gputrain.tui import format as words
+from gputrain.tui.history import Bucket, Curve, pieces
 from gputrain.tui.lines import Line, Span, cut, fit, right
 from gputrain.tui.theme import Role
+from gputrain.tui.widgets.axes import x_ticks, y_axis
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bit of each of the 4 rows × 2 columns of dots in a braille cell (Unicode block U+2800)."""
 _ASCII_ROWS = "'-._"
+_LABEL_CELLS = 9
 
 
 class Plot(Struct, frozen=True, kw_only=True):
@@ -36,14 +41,15 @@ class Plot(Struct, frozen=True, kw_only=True):
     """Points set on top: x, y, one character, role."""
     label: Callable[[float], str]
     """A tick of the y-axis in words."""
-    left: str = ""
-    """Below the left end of the x-axis."""
-    right: str = ""
+    least: float = 0.0
+    """The y-axis is at least so long: what is next to nothing is not blown up."""
+    joined_until: float = 0.0
+    """Up to here the record was read in part: long ways between two points mean nothing."""
     ascii: bool = False
 
 
 def draw(plot: Plot, width: int, height: int) -> list[Line]:
-    """The chart as `height` lines of `width` cells: plot, then a line with the ends of the x-axis."""
+    """The chart as `height` lines of `width` cells: plot, then a line with round times of the run."""
     rows = height - 1
     if rows < 1 or width < 12:
         return []
@@ -53,44 +59,17 @@ def draw(plot: Plot, width: int, height: int) -> list[Line]:
         blank = [fit((), width)] * rows
         blank[rows // 2] = fit((("no figures yet".center(width), "dim"),), width)
         return [*blank, fit((), width)]
-    low, high, ticks = _y_axis(plot, buckets, [y for _, y, _, _ in marks], rows)
-    names = {_row(tick, low, high, rows): cut(plot.label(tick), 8) for tick in ticks}
+    low, high, ticks = y_axis((plot.low, plot.high), buckets, [y for _, y, _, _ in marks], rows, plot.least)
+    names = {_row(tick, low, high, rows): cut(plot.label(tick), _LABEL_CELLS) for tick in ticks}
     gutter = max(len(name) for name in names.values())
     columns = width - gutter - 1
-    dots = _heights(buckets, plot.start, plot.end, columns * 2)
-    cells = _cells(dots, low, high, rows, columns, plot.ascii)
+    cells = _cells(_columns(plot, buckets, columns * 2), low, high, rows, columns, plot.ascii)
     stars = _place(marks, plot, low, high, rows, columns)
     lines = []
     for row in range(rows):
         axis: Span = (right(names.get(row, ""), gutter) + ("┤" if row in names else "│"), "dim")
         lines.append(fit((axis, *_with_marks("".join(cells[row]), stars.get(row, []), plot.role)), width))
     return [*lines, _x_axis(plot, gutter, width)]
-
-
-def _y_axis(
-    plot: Plot, buckets: Sequence[Bucket], marks: Sequence[float], rows: int
-) -> tuple[float, float, list[float]]:
-    values = [bucket.mean for bucket in buckets] + list(marks)
-    low = min(values) if plot.low is None else plot.low
-    high = max(values) if plot.high is None else plot.high
-    if high <= low:
-        low, high = (low - abs(low) * 0.1 if plot.low is None else low), high + (abs(high) * 0.1 or 1.0)
-    if plot.low is not None and plot.high is not None:
-        parts = 4 if rows >= 16 else 2 if rows >= 6 else 1
-        return low, high, [low + (high - low) * number / parts for number in range(parts + 1)]
-    step = nice_step((high - low) / max(1, min(rows // 3, 4)))
-    if plot.low is None:
-        low = math.floor(low / step) * step
-    if plot.high is None:
-        high = math.ceil(high / step - 1e-9) * step
-    count = round((high - low) / step)
-    return low, high, [low + step * number for number in range(count + 1) if low + step * number <= high + step / 100]
-
-
-def nice_step(rough: float) -> float:
-    """The smallest of 1, 2, 2.5 or 5 times a power of ten that is at least `rough`."""
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
 
 
 def _row(value: float, low: float, high: float, rows: int) -> int:
@@ -106,49 +85,83 @@ def _column(x: float, start: float, end: float, columns: int) -> int:
     return max(0, min(columns - 1, int((x - start) / (end - start) * columns)))
 
 
-def _heights(buckets: Sequence[Bucket], start: float, end: float, columns: int) -> list[float | None]:
-    """Mean value in each column of dots; columns between two neighbouring points are interpolated."""
+class _Column(NamedTuple):
+    """What a column of dots shows."""
+
+    low: float
+    mean: float
+    high: float
+
+
+def _columns(plot: Plot, buckets: Sequence[Bucket], columns: int) -> list[_Column | None]:
+    """Smallest, mean and largest value in each column of dots. Between neighbouring points the line is interpolated,
+    where nothing was measured there is none."""
+    place = partial(_column, start=plot.start, end=plot.end, columns=columns)
+    found = pieces(buckets, plot.joined_until)
+    means = _means(found, place, columns)
+    lows: list[float] = [math.inf] * columns
+    highs: list[float] = [-math.inf] * columns
+    for bucket in buckets:
+        for column in range(place(max(bucket.first, plot.start)), place(bucket.last) + 1):
+            lows[column], highs[column] = min(lows[column], bucket.low), max(highs[column], bucket.high)
+    return [
+        None if mean is None else _Column(min(mean, low), mean, max(mean, high))
+        for low, mean, high in zip(lows, means, highs, strict=True)
+    ]
+
+
+def _means(found: Sequence[Sequence[Bucket]], place: Callable[[float], int], columns: int) -> list[float | None]:
     sums = [0.0] * columns
     weights = [0] * columns
-    for bucket in buckets:
-        column = _column((bucket.first + bucket.last) / 2, start, end, columns)
-        sums[column] += bucket.mean * bucket.points
-        weights[column] += bucket.points
-    values = [total / weight if weight else None for total, weight in zip(sums, weights, strict=True)]
-    known = [index for index, value in enumerate(values) if value is not None]
-    for before, after in pairwise(known):
-        first, last = values[before], values[after]
+    known: list[list[int]] = []
+    for piece in found:
+        known.append([place((bucket.first + bucket.last) / 2) for bucket in piece])
+        for bucket, column in zip(piece, known[-1], strict=True):
+            sums[column] += bucket.mean * bucket.points
+            weights[column] += bucket.points
+    means = [total / weight if weight else None for total, weight in zip(sums, weights, strict=True)]
+    for before, after in (pair for piece in known for pair in pairwise(piece)):
+        first, last = means[before], means[after]
         assert first is not None
         assert last is not None
         for index in range(before + 1, after):
-            values[index] = first + (last - first) * (index - before) / (after - before)
-    return values
+            means[index] = first + (last - first) * (index - before) / (after - before)
+    return means
 
 
 def _cells(
-    dots: Sequence[float | None], low: float, high: float, rows: int, columns: int, as_ascii: bool
+    dots: Sequence[_Column | None], low: float, high: float, rows: int, columns: int, as_ascii: bool
 ) -> list[list[str]]:
-    bits = [[0] * columns for _ in range(rows)]
+    """The line of means, and in every other dot around it what lies between smallest and largest value."""
+    lines = [[0] * columns for _ in range(rows)]
+    ranges = [[0] * columns for _ in range(rows)]
     before: int | None = None
     for index, value in enumerate(dots):
         if value is None:
             before = None
             continue
-        level = _level(value, low, high, rows * 4)
+        level = _level(value.mean, low, high, rows * 4)
         # Join to the neighbour, so that a steep curve stays a line.
         reach = range(min(level, before + 1), max(level, before - 1) + 1) if before is not None else (level,)
         for dot in reach:
-            row = rows - 1 - dot // 4
-            bits[row][index // 2] |= _DOTS[3 - dot % 4][index % 2]
+            lines[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
+        first, last = _level(value.low, low, high, rows * 4), _level(value.high, low, high, rows * 4)
+        for dot in range(first + (first + index) % 2, last + 1, 2):
+            ranges[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
         before = level
-    return [[_ascii_cell(b) if as_ascii else (chr(0x2800 + b) if b else " ") for b in row] for row in bits]
+    sign = _ascii_cell if as_ascii else _braille_cell
+    return [list(map(sign, line, around)) for line, around in zip(lines, ranges, strict=True)]
 
 
-def _ascii_cell(bits: int) -> str:
-    """The sign nearest to the dots: one of four heights, or a stroke where they fill the cell."""
-    heights = [row for row, (left, right_dot) in enumerate(_DOTS) if bits & (left | right_dot)]
+def _braille_cell(line: int, around: int) -> str:
+    return chr(0x2800 + (line | around)) if line | around else " "
+
+
+def _ascii_cell(line: int, around: int) -> str:
+    """The sign nearest to the dots: one of four heights, or a stroke where they fill the cell; colons around them."""
+    heights = [row for row, (left, right_dot) in enumerate(_DOTS) if line & (left | right_dot)]
     if not heights:
-        return " "
+        return ":" if around else " "
     return "|" if len(heights) > 2 else _ASCII_ROWS[heights[0]]
 
 
@@ -175,24 +188,13 @@ def _with_marks(cells: str, marks: Sequence[tuple[int, str, Role]], role: Role) 
 
 
 def _x_axis(plot: Plot, gutter: int, width: int) -> Line:
-    room = width - gutter - 1
-    gap = room - len(plot.left) - len(plot.right)
-    text = plot.left + " " * gap + plot.right if gap > 0 else cut(plot.right, room)
+    """Round times below their columns."""
+    columns = width - gutter - 1
+    text = ""
+    for at in x_ticks(plot.start, plot.end, columns):
+        label = words.time_tick(at)
+        middle = int((at - plot.start) / (plot.end - plot.start) * columns)
+        place = max(0, min(columns - len(label), middle - len(label) // 2))
+        if not text or place > len(text):
+            text = text.ljust(place) + label
     return fit(((" " * (gutter + 1) + text, "dim"),), width)
-
-
-ZOOMS: tuple[float | None, ...] = (None, 3600.0, 900.0, 300.0, 60.0)
-"""Lengths of the x-axis in seconds; None is the whole run."""
-ZOOM_NAMES = ("whole run", "last hour", "last 15 min", "last 5 min", "last minute")
-
-
-def x_range(now: float, zoom: float | None) -> tuple[float, float]:
-    """Ends of the x-axis at run second `now`. They move in jumps, so that most updates leave the curve in place."""
-    if zoom is None:
-        end = 60.0
-        while end < now:
-            end *= 1.25
-        return 0.0, end
-    jump = zoom / 10
-    end = max(zoom, math.ceil(now / jump) * jump)
-    return end - zoom, end

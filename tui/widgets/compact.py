@@ -8,7 +8,7 @@ from gputrain.tui.metrics import METRICS
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
 from gputrain.tui.widgets.gpus import absent, gpu_line, role
-from gputrain.tui.widgets.hints import hint_lines
+from gputrain.tui.widgets.hints import LOOKING, hint_lines
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.pipeline import bottleneck
 from gputrain.tui.widgets.status import eta, progress_words
@@ -43,7 +43,7 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
         ("   ", "text"),
         (f"bottleneck: {slow[1]}" if slow else "", "good" if slow and slow[0] == "compute" else "bad"),
     )
-    hint: list[Line] = [line(("no hint", "dim"))]
+    hint: list[Line] = [line(("no hint" if now.judged or now.outcome else LOOKING, "dim"))]
     if now.hints:
         gpus = len(now.hardware.gpus) if now.hardware else 0
         hint = hint_lines(now.hints[0], columns, 3 if rows - gpus >= 8 else 2)
@@ -59,8 +59,8 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
     return [*drawn, *hint]
 
 
-class CompactPanel(Panel):
-    """All in one, without a frame."""
+class CompactPanel(Panel, can_focus=False):
+    """All in one, without a frame; it has the whole body, so there is nothing to choose it for."""
 
     FRAME = False
 
@@ -73,6 +73,7 @@ class MachinePanel(Panel):
     """GPUs, CPU, RAM and disk in few lines."""
 
     TITLE = "Machine"
+    DIGEST = True
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The newest sample."""

@@ -9,7 +9,8 @@ from gputrain.tui.metric import Show
 from gputrain.tui.metrics import METRICS
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
-from gputrain.tui.widgets.chart import ZOOM_NAMES, ZOOMS, Plot, draw, x_range
+from gputrain.tui.widgets.axes import ZOOM_NAMES, ZOOMS, x_range
+from gputrain.tui.widgets.chart import Plot, draw
 from gputrain.tui.widgets.panel import Panel, View
 
 Mark = tuple[float, float, str, Role]
@@ -23,7 +24,7 @@ def trend(view: View, key: str, columns: int, rows: int, role: Role = "data") ->
     metric = METRICS[key]
     return [
         fit((), columns),
-        *_chart(view, key, metric.low, metric.high, metric.tick, role, columns, rows - 1),
+        *_chart(view, key, metric.low, metric.high, metric.tick, role, columns, rows - 1, least=metric.least),
     ]
 
 
@@ -37,6 +38,7 @@ def _chart(
     columns: int,
     rows: int,
     marks: tuple[Mark, ...] = (),
+    least: float = 0.0,
 ) -> list[Line]:
     zoom = ZOOMS[view.zoom]
     start, end = x_range(view.now.elapsed, zoom)
@@ -49,8 +51,8 @@ def _chart(
         end=end,
         marks=marks,
         label=label,
-        left="start" if start == 0 else words.duration(start),
-        right=words.duration(end),
+        least=least,
+        joined_until=view.now.sparse_until,
         ascii=view.ascii,
     )
     return draw(plot, columns, rows)

@@ -17,6 +17,10 @@ _SIGNS: dict[str, tuple[str, Role]] = {
 }
 
 
+LOOKING = "still looking: a hint takes two windows of 12 s"
+"""While there is nothing to tell yet."""
+
+
 def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
     """As many hints as fit, the most important first; how many did not is said."""
     now = view.now
@@ -46,16 +50,20 @@ def _tuned_lines(now: Snapshot, columns: int) -> list[Line]:
 
 
 def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
-    """One hint: title, action, evidence; evidence gives way where rows are few."""
+    """One hint: title, action, what it promises, evidence; evidence gives way where rows are few."""
     sign, role = _SIGNS[hint.severity]
-    title = wrap(sign + plain(hint.title, 400), columns, 1 if rows < 4 else 2)
-    action = wrap("→ " + plain(hint.action, 600), columns - 4, max(1, min(3, rows - len(title))))
-    evidence = wrap(plain(hint.evidence, 600), columns - 2, max(0, min(3, rows - len(title) - len(action))) or 1)
+    title = wrap(sign + plain(hint.title, 400), columns, 1 if rows < 5 else 2)
+    left = rows - len(title)
+    promised = f"expected: {promise(hint.prediction)}" if hint.prediction is not None else ""
+    expected = wrap(promised, columns - 4, 2 if left > 5 else 1)
+    has_figure = hint.prediction is not None and hint.prediction.high is not None and left > 1
+    action = wrap("→ " + plain(hint.action, 600), columns - 4, max(1, min(3, left - len(expected) * has_figure)))
+    action += expected if has_figure else []
+    evidence = wrap(plain(hint.evidence, 600), columns - 2, min(3, left - len(action))) if left > len(action) else []
+    if not has_figure and left > len(action) + len(evidence):
+        action += expected
     block = [line((row, role)) for row in title]
-    if hint.prediction is not None and rows > len(title) + len(action) + len(evidence):
-        action += wrap(f"expected: {promise(hint.prediction)}", columns - 4, 1)
-    if rows > len(title) + len(action):
-        block += [line((f"  {row}", "dim")) for row in evidence]
+    block += [line((f"  {row}", "dim")) for row in evidence]
     block += [line((f"  {row}" if number == 0 else f"    {row}", "text")) for number, row in enumerate(action)]
     return block[:rows] if rows < len(block) else block
 
@@ -73,7 +81,7 @@ def _nothing(now: Snapshot) -> str:
         return "the run has ended"
     if now.steps is None:
         return "hints come with the first steps"
-    return "nothing stands out"
+    return "nothing stands out" if now.judged else LOOKING
 
 
 class HintsPanel(Panel):
@@ -83,7 +91,7 @@ class HintsPanel(Panel):
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The hints."""
-        return (now.hints, now.tuned, now.outcome, now.steps is None)
+        return (now.hints, now.judged, now.tuned, now.outcome, now.steps is None)
 
     def note(self, view: View) -> str:
         """How many there are."""

@@ -31,7 +31,7 @@ class View(Struct, frozen=True, kw_only=True):
     """All of the record's past was read."""
     paused: bool = False
     zoom: int = 0
-    """Index into `chart.ZOOMS`."""
+    """Index into `axes.ZOOMS`."""
     ascii: bool = False
     search: str = ""
     """Text that the journal is searched for, in the monitor the list of processes."""
@@ -57,6 +57,8 @@ class Panel(Widget, can_focus=True):
 
     TITLE: ClassVar[str] = ""
     FRAME: ClassVar[bool] = True
+    DIGEST: ClassVar[bool] = False
+    """It says in short what other panels say, for where these have no place."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
@@ -148,6 +150,11 @@ class Panel(Widget, can_focus=True):
     def on_mount(self) -> None:
         """The frame shows whether the keys go here."""
         self.watch(self, "has_focus", self.redraw, init=False)
+
+    @property
+    def has_axes(self) -> bool:
+        """Whether a chart is among what is shown."""
+        return any("┤" in text for line in self._lines for text, _ in line)
 
     @property
     def text(self) -> str:

@@ -40,7 +40,7 @@ def state(view: View) -> Span:
 def fraction(now: Snapshot) -> float | None:
     """How far the run is; before the first step, how far the phase is."""
     if now.steps is None or now.phase.phase is Phase.DRAWING_DATA:
-        return now.phase.fraction
+        return now.phase_fraction
     return now.run_fraction
 
 
@@ -58,7 +58,7 @@ def progress_words(now: Snapshot) -> str:
 
 def eta(now: Snapshot) -> float | None:
     """Seconds to the end of the run; before the first step, to the end of the phase."""
-    return now.eta_run if now.steps is not None else now.phase.eta_seconds
+    return now.eta_run if now.steps is not None else now.phase_left
 
 
 def epoch_words(now: Snapshot) -> str:

@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput
-from gputrain.engine.text import plain
+from gputrain.engine.datafolders import BIWI_PICTURE, BIWI_POSE, no_sequences
 from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import Data, Found
 
 Matrix = npt.NDArray[np.float64]
 
-_PICTURE, _POSE = "_rgb.png", "_pose.txt"
 _CALIBRATION = "rgb.cal"
 _HALF = 125.0
 """Millimetres from the centre of a head to each side of its box: hair and chin are inside."""
@@ -74,7 +72,7 @@ def _faces(folder: Path, found: Found) -> Faces:
     faces: list[Face] = []
     left_out = 0
     for sequence in sequences:
-        pictures = sorted(sequence.glob(f"*{_PICTURE}"))
+        pictures = sorted(sequence.glob(f"*{BIWI_PICTURE}"))
         camera = _camera(sequence / _CALIBRATION) if pictures else None
         for picture in pictures:
             face = _face(sequence.name, picture, camera)
@@ -84,16 +82,13 @@ def _faces(folder: Path, found: Found) -> Faces:
                 faces.append(face)
         found(len(faces) + left_out)
     if not faces and not left_out:
-        raise BadInput(
-            f"{plain(str(folder), 300)}: has no sequences of BIWI (folders such as 01 with frame_00003{_PICTURE}); "
-            "name the folder that holds them: train_split=."
-        )
+        raise no_sequences(folder)
     return Faces(folder, faces, left_out)
 
 
 def _face(sequence: str, picture: Path, camera: Camera | None) -> Face | None:
     """The face of a frame; None if its annotation is missing or of no use."""
-    numbers = _numbers(picture.with_name(picture.name.removesuffix(_PICTURE) + _POSE))
+    numbers = _numbers(picture.with_name(picture.name.removesuffix(BIWI_PICTURE) + BIWI_POSE))
     if numbers is None or len(numbers) < 12:
         return None
     box = WHOLE if camera is None else camera.box(numbers[9:12])

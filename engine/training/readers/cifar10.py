@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from gputrain.engine import datafolders
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain
@@ -19,10 +20,6 @@ from gputrain.engine.training.images import ImageSet, image_set
 from gputrain.engine.training.readers.reader import Data, Found
 from gputrain.engine.training.tasks.classification import Classification
 
-FOLDER = "cifar-10-batches-py"
-TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
-TEST = ("test_batch",)
-META = "batches.meta"
 _SIDE = 32
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 
@@ -52,25 +49,16 @@ class _Unpickler(pickle.Unpickler):
 
 def read(config: RunConfig, found: Found) -> Data:
     """See `Reader`. `data_dir` is the folder with the batches, or the one that holds it; all images go to memory."""
-    folder = _folder(config.data.data_dir)
-    names = _load(folder / META).get("label_names")
+    folder = datafolders.cifar_folder(config.data.data_dir)
+    names = _load(folder / datafolders.CIFAR_META).get("label_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise BadInput(f"{plain(str(folder / META), 300)}: has no label_names; unpack the data set anew")
-    train = _images(folder, TRAIN, names)
+        raise BadInput(
+            f"{plain(str(folder / datafolders.CIFAR_META), 300)}: has no label_names; unpack the data set anew"
+        )
+    train = _images(folder, datafolders.CIFAR_TRAIN, names)
     found(len(train))
-    val = _images(folder, TEST, names) if config.data.val_split else None
+    val = _images(folder, datafolders.CIFAR_TEST, names) if config.data.val_split else None
     return Data(train, val, Classification(len(names), config.optim.label_smoothing))
-
-
-def _folder(data_dir: str) -> Path:
-    home = Path(data_dir).expanduser()
-    for folder in (home / FOLDER, home):
-        if (folder / META).is_file():
-            return folder
-    raise BadInput(
-        f"data_dir: {plain(str(home), 300)} has no {FOLDER} with {META} in it; "
-        "unpack cifar-10-python.tar.gz there, or let torchvision.datasets.CIFAR10(data_dir, download=True) do it"
-    )
 
 
 def _images(folder: Path, files: Sequence[str], classes: list[str]) -> ImageSet:

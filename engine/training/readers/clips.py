@@ -9,17 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from gputrain.engine import datafolders
 from gputrain.engine.config import RunConfig
+from gputrain.engine.datafolders import STREAMS, shown
 from gputrain.engine.errors import BadInput
-from gputrain.engine.imagefiles import EXTENSIONS
 from gputrain.engine.text import plain
-from gputrain.engine.training import images
 from gputrain.engine.training.images import ImageSet, image_set
 from gputrain.engine.training.readers.reader import Data, Found
-from gputrain.engine.training.tasks.clips import CLASSES, ClipClassification
-
-STREAMS = ("high", "low")
-"""Folders of a clip that is there in two qualities, each seen by an encoder of its own."""
+from gputrain.engine.training.tasks.clips import ClipClassification
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +52,13 @@ def _said(classes: tuple[str, ...], streams: int) -> str:
 
 def _split(config: RunConfig, split: str, setting: str, found: Found) -> tuple[ImageSet, tuple[str, ...], int]:
     """The clips of a split as images, its classes, and the number of streams."""
-    folder = images.split_folder(config.data.data_dir, split, setting)
-    classes = tuple(_folders(folder))
-    if len(classes) != CLASSES:
-        raise BadInput(
-            f"{setting}: {_shown(folder)} has {len(classes)} class folders, where two are needed (real and fake), "
-            "each with a folder for each clip"
-        )
+    folder = datafolders.split_folder(config.data.data_dir, split, setting)
+    classes = datafolders.clip_classes(folder, setting)
     names: list[str] = []
     labels: list[int] = []
     first: _Clip | None = None
     for label, name in enumerate(classes):
-        clips = [_clip(folder, f"{name}/{clip}") for clip in _folders(folder / name)]
-        if not clips:
-            raise BadInput(f"{setting}: {_shown(folder / name)} has no folders of clips")
-        for clip in clips:
+        for clip in [_clip(folder, f"{name}/{clip}") for clip in datafolders.clips_of(folder / name, setting)]:
             first = first or clip
             _check_alike(setting, folder, clip, first)
             chosen = [frame for stream in clip.streams for frame in _spaced(stream, config.data.clip_frames)]
@@ -83,48 +72,27 @@ def _split(config: RunConfig, split: str, setting: str, found: Found) -> tuple[I
 
 
 def _clip(folder: Path, name: str) -> _Clip:
-    inner = _folders(folder / name)
-    if set(STREAMS) <= set(inner):
-        return _Clip(name, tuple(_frames(folder, f"{name}/{stream}") for stream in STREAMS))
-    return _Clip(name, (_frames(folder, name),))
+    streams = datafolders.clip_streams(folder / name)
+    return _Clip(name, tuple(_frames(folder, os.path.relpath(stream, folder)) for stream in streams))
 
 
 def _frames(folder: Path, name: str) -> tuple[str, ...]:
-    with os.scandir(folder / name) as entries:
-        files = sorted(
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
-        )
-    return tuple(f"{name}/{file}" for file in files)
+    with datafolders.scandir(os.fspath(folder / name)) as entries:
+        return tuple(f"{name}/{file}" for file in datafolders.images_in(entry.name for entry in entries))
 
 
 def _check_alike(setting: str, folder: Path, clip: _Clip, first: _Clip) -> None:
     if len(clip.streams) != len(first.streams):
         raise BadInput(
-            f"{setting}: {_shown(folder / clip.name)} has {len(clip.streams)} of the streams {', '.join(STREAMS)}, "
-            f"{_shown(folder / first.name)} has {len(first.streams)}; all clips must be alike"
+            f"{setting}: {shown(folder / clip.name)} has {len(clip.streams)} of the streams {', '.join(STREAMS)}, "
+            f"{shown(folder / first.name)} has {len(first.streams)}; all clips must be alike"
         )
     for frames in clip.streams:
         if not frames:
-            raise BadInput(
-                f"{setting}: the clip {_shown(folder / clip.name)} has no frames ({', '.join(EXTENSIONS[:3])} …) in "
-                f"it, or in {' or '.join(STREAMS)}; remove it"
-            )
+            raise datafolders.no_frames(folder / clip.name, setting)
 
 
 def _spaced(frames: tuple[str, ...], count: int) -> list[str]:
     """`count` of the frames, evenly spaced from the first to the last; of fewer some are repeated."""
     places = np.linspace(0, len(frames) - 1, count).round().astype(int)
     return [frames[place] for place in places.tolist()]
-
-
-def _folders(folder: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        raise BadInput(f"{_shown(folder)}: cannot be listed: {error.strerror or error}") from None
-
-
-def _shown(path: Path) -> str:
-    return plain(str(path), 300)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset
 
+from gputrain.engine import ownsource
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
@@ -49,7 +50,7 @@ def _parts(config: RunConfig) -> Mapping[str, Any]:
     """What the person's function gives, by the names of the mapping."""
     spec, folder = config.data.custom, config.data.code_dir
     if not spec:
-        raise BadInput("custom is not set; name the function that makes the data sets: custom=package.module:function")
+        raise BadInput(ownsource.UNSET)
     function = usercode.load(spec, folder, "custom")
     given = usercode.call(function, config.data.data_dir, setting="custom", spec=spec, folder=folder)
     if isinstance(given, tuple | list) and len(given) == 2:

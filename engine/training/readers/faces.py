@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.datafolders import split_folder
 from gputrain.engine.errors import BadInput
 from gputrain.engine.text import plain
-from gputrain.engine.training.images import ImageSet, image_set, split_folder
+from gputrain.engine.training.images import ImageSet, image_set
 from gputrain.engine.training.readers.reader import Data, Found
 from gputrain.engine.training.tasks.headpose import LIMIT, HeadPose
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.datafolders import CLIP_CLASSES
 from gputrain.engine.training.clip_network import ClipNetwork
 from gputrain.engine.training.tasks.classification import Classification, ClassScores
 from gputrain.engine.training.tasks.task import Scores, refuse
-
-CLASSES = 2
+from gputrain.engine.unsuited import CLIPS, WITH_CLIPS
 
 
 class ClipClassification(Classification):
@@ -21,13 +21,13 @@ class ClipClassification(Classification):
     metric = "auc"
 
     def __init__(self, streams: int, frames: int, label_smoothing: float = 0.0) -> None:
-        super().__init__(CLASSES, label_smoothing)
+        super().__init__(CLIP_CLASSES, label_smoothing)
         self._streams = streams
         self.group = streams * frames
 
     def check(self, config: RunConfig) -> None:
         """See `Task`: images are mixed one by one, not clip by clip."""
-        refuse(config, {"mixup": 0.0, "cutmix": 0.0}, "does not go with clips")
+        refuse(config, CLIPS, WITH_CLIPS)
 
     def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
         """See `Task`: the named network is the encoder of each stream."""

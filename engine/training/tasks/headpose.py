@@ -12,6 +12,7 @@ from torch import nn
 from gputrain.engine.config import RunConfig
 from gputrain.engine.training.tasks.means import Means
 from gputrain.engine.training.tasks.task import Scores, refuse
+from gputrain.engine.unsuited import POSES, WITH_POSES
 
 ANGLES = ("yaw", "pitch", "roll")
 """The network's outputs, in degrees."""
@@ -36,8 +37,7 @@ class HeadPose:
 
     def check(self, config: RunConfig) -> None:
         """See `Task`: what blends labels, or turns images, would make the angles wrong."""
-        off: dict[str, float | str] = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "auto_augment": "none"}
-        refuse(config, off, "does not go with the angles of heads")
+        refuse(config, POSES, WITH_POSES)
 
     def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
         """See `Task`."""

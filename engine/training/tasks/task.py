@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import nn
 
-from gputrain.engine import settings
+from gputrain.engine import settings, unsuited
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
+from gputrain.engine.unsuited import Off
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(outputs, targets) of a batch → its mean loss, a scalar on their device."""
@@ -71,10 +72,7 @@ def is_better(task: Task, value: float, best: float | None) -> bool:
     return value > best if task.higher_is_better else value < best
 
 
-def refuse(config: RunConfig, off: Mapping[str, float | str], why: str) -> None:
+def refuse(config: RunConfig, off: Off, why: str) -> None:
     """Raises BadInput for the first of the settings in `off` that has another value than there."""
-    values = settings.flatten(config)
-    for name, wanted in off.items():
-        if values[name] != wanted:
-            value = f"{wanted:g}" if isinstance(wanted, float) else wanted
-            raise BadInput(f"{name}: {why}; set {name}={value}")
+    for clash in unsuited.clashes(settings.flatten(config), off, why):
+        raise BadInput(clash)

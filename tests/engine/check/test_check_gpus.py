@@ -10,14 +10,15 @@ import msgspec
 import pytest
 from fakes.nvml import GIB, RTX_3090, NvmlStandIn
 
-from gputrain.engine.check.report import Line
+from gputrain.engine.check.report import Line, advice
 
 ASK = """
+import os
 import msgspec
 from gputrain.engine.check.gpus import gpu_lines, read_gpus
 from gputrain.engine.machine import inspect_machine
 machine = inspect_machine()
-print(msgspec.json.encode(gpu_lines(read_gpus(machine), machine)).decode())
+print(msgspec.json.encode(gpu_lines(read_gpus(machine), machine, cpu_meant=bool(os.environ.get("MEANT")))).decode())
 """
 HEALTHY = {
     **RTX_3090,
@@ -75,10 +76,42 @@ def test_what_holds_a_card_back_is_named(
     assert command in "\n".join(found.commands)
 
 
+def test_what_holds_for_several_gpus_is_said_once(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.gpus(8, {**HEALTHY, "persistence": 0})
+    nvml_stand_in.set({"gpu5.persistence": 1})
+    lines = told(nvml_stand_in)
+    (found,) = (line for line in lines if "persistence" in line.text)
+    assert found.title == "GPUs 0, 1, 2, 3, 4, 6, 7"
+    assert [line.title for line in lines if "PCIe" in line.text] == ["GPUs 0 to 7"]
+    assert "sudo nvidia-smi -i 0,1,2,3,4,6,7 -pm 1" in advice(lines)
+    assert len(advice(lines)) == 2
+
+
 def test_a_hidden_gpu_is_shown_as_such(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2, HEALTHY)
     names = [line for line in told(nvml_stand_in, CUDA_VISIBLE_DEVICES="1") if "RTX 3090" in line.text]
     assert ["hidden by CUDA_VISIBLE_DEVICES" in line.text for line in names] == [True, False]
+    assert not [line for line in told(nvml_stand_in, CUDA_VISIBLE_DEVICES="1") if line.title == "GPU 0"][1:]
+
+
+@pytest.mark.parametrize(
+    ("script", "env", "level"),
+    [
+        ({"error.nvmlInitWithFlags": 18}, {}, "problem"),
+        ({"error.nvmlInitWithFlags": 18}, {"MEANT": "1"}, "note"),
+        ({"gpus": 0}, {}, "problem"),
+        ({}, {"CUDA_VISIBLE_DEVICES": ""}, "warning"),
+        ({}, {"CUDA_VISIBLE_DEVICES": "", "MEANT": "1"}, "note"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_a_problem_unless_the_cpu_is_meant(
+    nvml_stand_in: NvmlStandIn, script: dict[str, object], env: dict[str, str], level: str
+) -> None:
+    nvml_stand_in.gpus(1, HEALTHY)
+    nvml_stand_in.set(script)
+    last = told(nvml_stand_in, **env)[-1]
+    assert last.level == level
+    assert "a run would train on the CPU" in last.text
 
 
 def test_figures_that_a_driver_does_not_tell_are_left_out(nvml_stand_in: NvmlStandIn) -> None:

@@ -70,11 +70,12 @@ def test_a_setting_that_costs_speed_comes_with_its_command(
         ({"usable_cores": 1.0}, "cores", "warning"),
         ({"memory_available": 2 * GIB}, "RAM", "warning"),
         ({"shm_total": 64 * MIB}, "/dev/shm", "warning"),
-        ({"shm_total": 0}, "/dev/shm", "warning"),
+        ({"shm_used": 16 * GIB - 60 * MIB}, "/dev/shm", "warning"),
+        ({"shm_total": 0}, "/dev/shm", "problem"),
         ({"shm_total": 65 * MIB}, "/dev/shm", "ok"),
     ],
 )
-def test_too_little_is_a_warning(machine: dict[str, object], title: str, level: Level) -> None:
+def test_too_little_is_told(machine: dict[str, object], title: str, level: Level) -> None:
     assert line(title, machine=msgspec.structs.replace(MACHINE, **machine)).level == level
 
 

@@ -8,14 +8,16 @@ import msgspec
 import pytest
 from made_events import second, started
 
-from gputrain.engine.diagnosis.advisor import Advisor
+from gputrain.engine.diagnosis.advisor import Advisor, is_news
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.window import Window
 from gputrain.engine.events import (
     HardwareSample,
+    Hint,
     LoaderStats,
     Phase,
     PhaseChanged,
+    Prediction,
     Steps,
     Tuned,
 )
@@ -137,6 +139,12 @@ def test_two_evaluations_raise_a_hint_and_two_clear_it(advisor: Advisor) -> None
     assert next(at for at in range(31, 90) if fed(advisor, at, at, **good) == HEALTHY) == 54
 
 
+def test_that_nothing_stands_out_is_known_after_two_windows(advisor: Advisor) -> None:
+    assert next(at for at in range(11, 60) if fed(advisor, at, at) is not None and advisor.has_judged) == 30
+    assert is_news((), None)
+    assert not is_news((), ())
+
+
 def test_advice_that_was_taken_and_kept_is_not_given_any_longer(advisor: Advisor) -> None:
     assert "few-workers" in fed(advisor, 11, 45)
     (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
@@ -210,3 +218,54 @@ def test_the_graver_hint_comes_first(advisor: Advisor) -> None:
         ("few-workers", "critical"),
         ("ram-pressure", "warning"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"severity": "critical"}, True),
+        ({"changes": {"num_workers": 6}}, True),
+        ({"prediction": Prediction(void="others use 2.0 cores")}, True),
+        ({"prediction": Prediction(low=1400.0, high=1600.0, limiter="the device")}, True),
+        ({"prediction": Prediction(low=900.0, high=1000.0, limiter="the workers")}, True),
+        ({"share": 0.45}, True),
+        ({"share": 0.33, "prediction": Prediction(low=920.0, high=1030.0, limiter="the device")}, False),
+        ({"evidence": "the loop waited 31 %"}, False),
+    ],
+)
+def test_a_hint_is_told_again_when_its_advice_changes_or_its_figures_much(changed: dict[str, Any], told: bool) -> None:
+    hint = Hint(
+        id="few-workers",
+        severity="warning",
+        title="t",
+        evidence="the loop waited 30 %",
+        action="a.",
+        changes={"num_workers": 4},
+        share=0.3,
+        prediction=Prediction(low=900.0, high=1000.0, limiter="the device"),
+    )
+    now = msgspec.structs.replace(hint, **changed)
+    assert is_news((now,), (hint,)) is told
+    assert is_news((hint, now), (hint,))
+    assert is_news((), (hint,))
+
+
+def test_what_was_taken_back_stands_there_without_its_old_promise(advisor: Advisor) -> None:
+    assert "few-workers" in fed(advisor, 11, 45)
+    (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
+    assert hint.prediction is not None
+    assert hint.prediction.high is not None
+    back = Tuned(
+        mono=46.0,
+        verdict="reverted",
+        changes=hint.changes,
+        was={"num_workers": 2},
+        before=20.0,
+        after=20.2,
+        promised=hint.prediction,
+    )
+    advisor.feed(back)
+    (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
+    assert hint.prediction is not None
+    assert "taken back" in hint.prediction.void
+    assert fed(advisor, 47, 100) == ("shared-wait",)

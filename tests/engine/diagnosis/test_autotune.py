@@ -6,7 +6,7 @@ from typing import Any
 
 from gputrain.engine.diagnosis.autotune import Autotune, tune_of
 from gputrain.engine.diagnosis.window import Window
-from gputrain.engine.events import Hint, Tuned
+from gputrain.engine.events import Hint, Phase, PhaseChanged, RunStarted, Tuned
 
 
 def hint(name: str, **changes: Any) -> Hint:
@@ -34,19 +34,86 @@ def test_one_after_the_other_and_none_twice() -> None:
     first = autotune.next(hints)
     assert first is not None
     assert first.changes == {"num_workers": 4}
-    autotune.feed(Tuned(verdict="trying", changes=first.changes))
+    assert autotune.next(hints) is None, "the trainer has not answered yet"
+    autotune.feed(Tuned(verdict="trying", changes=first.changes, was={"num_workers": 2}))
     assert autotune.next(hints) is None
-    autotune.feed(Tuned(verdict="reverted", changes=first.changes))
+    autotune.feed(Tuned(verdict="reverted", changes=first.changes, was={"num_workers": 2}))
     second = autotune.next(hints)
     assert second is not None
     assert second.changes == {"prefetch_factor": 8}, "a cache changes pixels"
-    autotune.feed(Tuned(verdict="refused", changes=second.changes))
+    autotune.feed(Tuned(verdict="refused", changes=second.changes, text="there is no room for so many"))
     assert autotune.next(hints) is None
+
+
+def began(**settings: Any) -> Autotune:
+    autotune = Autotune()
+    autotune.feed(RunStarted(run_id="r", mono=1.0, settings=settings))
+    return autotune
+
+
+def asked(autotune: Autotune, **changes: Any) -> bool:
+    """Whether it wants `changes`."""
+    return autotune.next([hint("few-workers", **changes)]) is not None
+
+
+def at(mono: float) -> PhaseChanged:
+    return PhaseChanged(phase=Phase.TRAINING, mono=mono)
+
+
+def test_what_was_refused_for_now_is_asked_for_again_more_and_more_rarely() -> None:
+    autotune, times = began(num_workers=1), []
+    for second in range(2, 300):
+        autotune.feed(at(float(second)))
+        if asked(autotune, num_workers=4):
+            times.append(second)
+            autotune.feed(Tuned(verdict="refused", changes={"num_workers": 4}, later=True, mono=float(second)))
+    assert times == [2, 17, 47, 107, 227]
+    autotune.feed(at(1000.0))
+    assert asked(autotune, num_workers=4)
+
+
+def test_a_question_without_an_answer_is_asked_again_after_a_while() -> None:
+    autotune = began(num_workers=1)
+    assert asked(autotune, num_workers=4)
+    autotune.feed(at(500.0))
+    assert not asked(autotune, num_workers=4)
+    autotune.feed(at(700.0))
+    assert asked(autotune, num_workers=4)
+
+
+def test_a_person_who_asks_in_the_midst_of_a_trial_does_not_end_it() -> None:
+    autotune = began(num_workers=1)
+    autotune.feed(Tuned(verdict="trying", changes={"num_workers": 4}, was={"num_workers": 1}))
+    autotune.feed(Tuned(verdict="refused", changes={"prefetch_factor": 4}, later=True))
+    assert not asked(autotune, pin_memory=False)
+
+
+def test_a_trainer_that_died_before_it_answered_is_asked_again() -> None:
+    autotune = began(num_workers=1)
+    assert asked(autotune, num_workers=4)
+    autotune.feed(PhaseChanged(phase=Phase.STARTING))
+    assert asked(autotune, num_workers=4)
+
+
+def test_no_further_step_is_made_on_a_way_that_brought_nothing() -> None:
+    autotune = began(num_workers=2, pin_memory=False)
+    autotune.feed(Tuned(verdict="reverted", changes={"num_workers": 5}, was={"num_workers": 2}))
+    assert not asked(autotune, num_workers=6)
+    assert asked(autotune, num_workers=1)
+    autotune.feed(Tuned(verdict="reverted", changes={"pin_memory": True}, was={"pin_memory": False}))
+    assert not asked(autotune, pin_memory=True)
+
+
+def test_a_way_that_brought_something_is_followed_but_never_back() -> None:
+    autotune = began(num_workers=1)
+    autotune.feed(Tuned(verdict="kept", changes={"num_workers": 4}, was={"num_workers": 1}))
+    assert not asked(autotune, num_workers=1)
+    assert asked(autotune, num_workers=6)
 
 
 def test_what_a_person_tried_is_not_tried_again() -> None:
     autotune = Autotune()
-    autotune.feed(Tuned(verdict="reverted", changes={"num_workers": 4}))
+    autotune.feed(Tuned(verdict="reverted", changes={"num_workers": 4}, was={"num_workers": 2}))
     assert autotune.next([hint("few-workers", num_workers=4)]) is None
 
 

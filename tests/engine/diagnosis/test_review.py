@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from made_events import second, started
 
 from gputrain.engine.diagnosis.review import review
-from gputrain.engine.events import AnyEvent, Phase, PhaseChanged
+from gputrain.engine.events import AnyEvent, Outcome, Phase, PhaseChanged, RunEnded
+from gputrain.tui.commands.diagnose import verdict_lines
 
 
 def events(waits: dict[range, float], *more: AnyEvent) -> Iterator[AnyEvent]:
@@ -56,3 +58,17 @@ def test_as_json_it_has_the_hint_the_count_and_the_signals() -> None:
     assert finding["prediction"]["high"] > 0
     assert told["signals"]["wait"] == pytest.approx(0.4)
     assert told["signals"]["sm_activity"] is None
+
+
+@pytest.mark.parametrize(("of", "setting"), [("ram", "num_workers"), ("gpu", "gradient_checkpointing")])
+def test_a_run_that_died_for_want_of_memory_is_told_so_first(of: Literal["ram", "gpu"], setting: str) -> None:
+    died = RunEnded(mono=60.0, outcome=Outcome.KILLED, reason="the kernel's {OOM} killer", died_of=of)
+    found = review(events({range(11, 60): 0.4}, PhaseChanged(mono=60.0, phase=Phase.ENDED), died))
+    assert [one.hint.id for one in found.findings] == ["out-of-memory", "few-workers"]
+    assert setting in found.findings[0].hint.changes
+    assert "OOM" in found.findings[0].hint.evidence
+    at_once = review([*started(), died])
+    assert [one.hint.id for one in at_once.findings] == ["out-of-memory"]
+    (line, _, told, *_) = verdict_lines(at_once, why=False)
+    assert "too short" in line
+    assert told.endswith("(at its end)")

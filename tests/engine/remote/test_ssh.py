@@ -22,6 +22,7 @@ from gputrain.engine.commands import Stop
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyEvent, CommandTaken, LogLine, Notice, Outcome, RunEnded, RunStarted, Steps
 from gputrain.engine.launch import NotLiveError
+from gputrain.engine.marks import mark
 from gputrain.engine.record import RecordWriter
 from gputrain.engine.remote import attachment, outlining
 from gputrain.engine.remote.attachment import RemoteAttachment
@@ -29,6 +30,7 @@ from gputrain.engine.remote.link import Frame, Frames, LinkLostError
 from gputrain.engine.remote.listing import list_runs
 from gputrain.engine.remote.name import RemoteName
 from gputrain.engine.runs import RunDir, State, Status
+from gputrain.tui.cli import main
 
 pytestmark = needs_sshd()
 PATIENCE = 150.0
@@ -207,7 +209,7 @@ def test_a_supervisor_that_died_there(box: Sshd) -> None:
     remote = attachment.attach(RemoteName("box", "last"))
     found = until(remote, lambda _: remote.abandoned)
     assert len(found) == 5
-    (info,) = list_runs(RemoteName("box", ""))
+    ((info, _),) = list_runs(RemoteName("box", ""))
     assert info.run.id == run.id
     assert info.status is not None
     assert info.status.state is State.DIED
@@ -235,6 +237,34 @@ def test_what_cannot_be_reached_or_found_is_said(box: Sshd) -> None:
     with pytest.raises(LinkLostError, match="refused"):
         attachment.attach(RemoteName("box", "last"))
     box.start()
+
+
+def test_runs_afar_have_names_tags_and_notes(box: Sshd, capfd: pytest.CaptureFixture[str]) -> None:
+    for label in ("first", "second"):
+        run = runs.create(label)
+        writer = written(run, 3)
+        writer.append(RunEnded(outcome=Outcome.FINISHED, reason="done", step=3))
+        writer.close()
+        status_of(run, State.FINISHED, time.time())
+    mark(run, name="my \x1b[31mbest", add=["keep"], note="look at the loss")
+    broken = runs.create("third")
+    (broken.directory / "marks.json").write_text('{"name": 3}')
+    assert main(["runs", "box:", "--tag", "keep", "--json"]) == 0
+    (found,) = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (found["run"], found["name"], found["tags"]) == (run.id, "my best", ["keep"])
+    assert found["note"] == "look at the loss"
+    remote = attachment.attach(RemoteName("box", "my best"))
+    assert remote.run.id == f"box:{run.id}"
+    remote.close()
+    assert main(["stop", "box:my best"]) == 0
+    assert "is not running" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["export", "compare", "resume", "clone", "mark", "log", "delete", "serve"])
+def test_what_cannot_be_done_afar_says_so(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    more = {"export": ["x.csv"], "compare": ["last"], "log": ["--to", "tensorboard"]}.get(command, [])
+    assert main([command, "box:last", *more]) == 2
+    assert "is a run on another machine: tail, diagnose and stop" in capsys.readouterr().err
 
 
 def test_no_name_is_a_command(box: Sshd, private_homes: Path) -> None:
@@ -304,13 +334,15 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
         assert isinstance(found[0], RunStarted)
         listed = subprocess.run([*COMMAND, "runs", "box:", "--json"], capture_output=True, text=True)
         assert json.loads(listed.stdout)["state"] == "running", listed
-        remote.send(Stop(sender="afar"))
+        stopped = subprocess.run([*COMMAND, "stop", "box:last"], capture_output=True, text=True)
+        assert stopped.returncode == 0, stopped
+        assert stopped.stdout.startswith(f"box:{run.id}: stopped at step"), stopped
         found += until(remote, lambda _: remote.ended)
         remote.close()
         assert tail.wait(PATIENCE) == 3
         reader.join(PATIENCE)
     taken = next(event for event in found if isinstance(event, CommandTaken))
-    assert taken.sender == "afar"
+    assert "@" in taken.sender
     assert json.loads(lines[-1])["type"] == "summary"
     whole = list(record.read(run.events))
     assert found == whole

@@ -20,6 +20,18 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
+def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture whose amplitudes fall about as 1/f, as those of natural images do, with less of it in the colours."""
+    random = np.random.default_rng(seed)
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    falloff = np.maximum(radius, 1 / max(width, height)) ** -1.2
+    phases = np.exp(2j * np.pi * random.random((3, *falloff.shape)))
+    planes = np.fft.irfft2(falloff * phases, s=(height, width), axes=(1, 2))
+    luma, blue, red = planes / planes.std(axis=(1, 2), keepdims=True)
+    pixels = 120 + 45 * luma[..., None] + np.stack([14 * red, -6 * red - 5 * blue, 14 * blue], axis=-1)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     """The image as the bytes of a file."""
     file = io.BytesIO()

@@ -16,6 +16,7 @@ from gputrain.engine.config import RunConfig
 from gputrain.engine.events import Steps
 from gputrain.engine.training import device, model
 from gputrain.engine.training.batches import Batch
+from gputrain.engine.training.clip_network import ClipNetwork
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Feed, Prepared
 from gputrain.engine.training.simple_cnn import SimpleCNN
@@ -24,7 +25,7 @@ from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.timing import Clock
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
-RECIPE_MODELS = ("simple_cnn", "resnet50", "efficientnet_b0", "mobilenet_v2")
+RECIPE_MODELS = ("simple_cnn", "resnet18", "resnet50", "efficientnet_b0", "mobilenet_v2")
 
 
 def config(**changes: Any) -> RunConfig:
@@ -129,10 +130,35 @@ def test_weight_decay_leaves_norms_and_biases_out() -> None:
     assert len(decayed["params"]) + len(plain["params"]) == len(list(made.network.parameters()))
 
 
-@pytest.mark.parametrize("name", RECIPE_MODELS)
+@pytest.mark.parametrize(("asked", "dtype"), [("same", torch.bfloat16), ("fp32", torch.float32)])
+def test_validation_has_a_precision_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, dtype: torch.dtype
+) -> None:
+    seen: set[tuple[bool, torch.dtype]] = set()
+
+    class Watched(SimpleCNN):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            outputs = super().forward(images)
+            if len(images) == 6:
+                # A batch, and not the one image whose operations are counted.
+                seen.add((self.training, outputs.dtype))
+            return outputs
+
+    monkeypatch.setattr(model, "SimpleCNN", Watched)
+    changes = {"epochs": 1, "precision": "bf16", "val_precision": asked}
+    train(tmp_path / "run", small_config(draw_images(tmp_path / "images", per_class=4), **changes))
+    assert seen == {(True, torch.bfloat16), (False, dtype)}
+
+
+@pytest.mark.parametrize("name", [*RECIPE_MODELS, "convlstm"])
 def test_the_recipes_models_compile_without_a_graph_break(name: str) -> None:
     compute = Compute(torch.device("cpu"), "a CPU", "bf16")
-    network = model.build(config(model=name), Classification(3), compute)
+    if name == "convlstm":
+        network: nn.Module = ClipNetwork([SimpleCNN(2, 4), SimpleCNN(2, 4)], 2)
+        images = torch.randn(2, 2 * 3, 3, 32, 32)
+    else:
+        network = model.build(config(model=name), Classification(3), compute)
+        images = torch.randn(2, 3, 64, 64)
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         with compute.autocast():
@@ -140,7 +166,7 @@ def test_the_recipes_models_compile_without_a_graph_break(name: str) -> None:
         return scores
 
     try:
-        found = torch._dynamo.explain(forward)(torch.randn(2, 3, 64, 64))
+        found = torch._dynamo.explain(forward)(images)
         assert found.graph_count == 1
         assert found.graph_break_count == 0, found.break_reasons
     finally:

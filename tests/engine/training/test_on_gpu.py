@@ -12,6 +12,7 @@ from training_tools import Result, draw_images, small_config, train
 
 from gputrain.engine.events import EpochEnded, LoaderStats, ModelReady, Notice, Outcome, Steps
 from gputrain.engine.training import checkpoint, device
+from gputrain.engine.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -61,6 +62,44 @@ def test_no_step_waits_for_the_device(precision: device.Precision, nonfinite_los
             made.update(0.1, number)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"precision": "fp16", "nonfinite_loss": "skip", "accumulation_steps": 2, "ema_decay": 0.9},
+        {"auto_augment": "randaugment", "colour_jitter": 0.3, "random_erasing": 0.3, "mixup": 0.2, "cutmix": 0.2},
+        {"auto_augment": "trivialaugment", "clip_grad_norm": 1.0},
+        pytest.param({"compile": True}, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_whole_trainers_steady_steps_wait_for_nothing(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    """Feed, augmentation, step, meter and windows, from the fourth update to the end of each epoch."""
+    between, end, watched = Trainer._between_updates, Trainer._end_epoch, 0
+
+    def between_updates(self: Trainer) -> None:
+        nonlocal watched
+        between(self)
+        if self._position.updates >= 3:
+            torch.cuda.set_sync_debug_mode("error")
+            watched += 1
+
+    def end_epoch(self: Trainer, seconds: float, count: int) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+        end(self, seconds, count)
+
+    monkeypatch.setattr(Trainer, "_between_updates", between_updates)
+    monkeypatch.setattr(Trainer, "_end_epoch", end_epoch)
+    try:
+        result = on_gpu(images, tmp_path, epochs=4, **changes)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert result.ended.outcome is Outcome.FINISHED
+    assert watched > 6
 
 
 def test_the_gpu_learns_what_the_cpu_does(images: Path, tmp_path: Path) -> None:
@@ -128,10 +167,19 @@ def test_memory_that_really_runs_out_divides_the_batches(images: Path, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+@pytest.mark.parametrize(
+    ("mode", "changes"),
+    [
+        ("default", {}),
+        ("reduce-overhead", {}),
+        # The gradients of a replayed graph are added to those of the replay before.
+        ("reduce-overhead", {"accumulation_steps": 2}),
+        ("reduce-overhead", {"set_to_none": False}),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_compiled_steps_learn_the_same(images: Path, tmp_path: Path, mode: str) -> None:
-    plain = on_gpu(images, tmp_path, tf32=False, lr=1e-3)
-    compiled = on_gpu(images, tmp_path, tf32=False, lr=1e-3, compile=True, compile_mode=mode)
+def test_compiled_steps_learn_the_same(images: Path, tmp_path: Path, mode: str, changes: dict[str, object]) -> None:
+    plain = on_gpu(images, tmp_path, tf32=False, lr=1e-3, **changes)
+    compiled = on_gpu(images, tmp_path, tf32=False, lr=1e-3, compile=True, compile_mode=mode, **changes)
     assert not [notice.text for notice in compiled.of(Notice) if notice.text.startswith("torch.compile failed")]
     assert epoch_losses(compiled) == pytest.approx(epoch_losses(plain), rel=1e-2)

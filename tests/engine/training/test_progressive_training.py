@@ -126,11 +126,7 @@ def test_a_run_tells_its_sizes_and_goes_on_with_them(drawn: Path, tmp_path: Path
     assert result.of(ModelReady)[0].image_size == 32
     assert len(result.of(EpochEnded)) == 4
 
-    (later,) = [
-        entry
-        for entry in checkpoints.read_index(tmp_path / "whole" / "checkpoints")
-        if entry.step == 6 and entry.file != checkpoints.BEST
-    ]
+    later = checkpoints.find(tmp_path / "whole" / "checkpoints", "6")
     file = tmp_path / "whole" / "checkpoints" / later.file
     again = train(tmp_path / "again", small_config(drawn, resume_from=str(file), **settings_))
     assert [event.text for event in again.of(Notice) if "training images" in event.text] == told[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import shutil
 import signal
@@ -116,6 +117,56 @@ def test_a_copy_keeps_its_values_and_its_memory() -> None:
     assert size_of(state) == 2 * 24 * 4
 
 
+def test_a_copy_without_page_locked_memory_is_made_in_other_memory() -> None:
+    """A tensor that says it is on a GPU, where there is none: page-locked memory is refused."""
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    if torch.cuda.is_available():
+        pytest.skip("there is page-locked memory here")
+    told: list[str] = []
+    snapshot = Snapshot(told.append)
+    weight = torch.arange(6.0)
+    state = {"a": weight.as_subclass(OnGpu), "b": weight.as_subclass(OnGpu)}
+    taken = snapshot.take(state)
+    weight.add_(1)
+    snapshot.wait()
+    assert taken["a"].tolist() == taken["b"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    (text,) = told
+    assert text.startswith("no page-locked memory for copies of the training state (")
+
+
+def test_a_run_without_memory_for_copies_waits_for_its_checkpoints(
+    held: tuple[Result, Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(snapshot: Snapshot, like: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory\n  at c10/core")
+
+    monkeypatch.setattr(Snapshot, "_room", refuses)
+    result = train(tmp_path, small_config(images, **RUN))
+    assert result.ended.outcome is Outcome.FINISHED
+    told = [event.text for event in result.of(Notice) if "no memory for a copy" in event.text]
+    (text,) = told
+    assert "(DefaultCPUAllocator: can't allocate memory): the training waits while checkpoints are written" in text
+    saved = result.of(CheckpointSaved)
+    assert [event.step for event in saved] == [event.step for event in held[0].of(CheckpointSaved)]
+    assert all(event.held == event.seconds for event in saved)
+
+
+def test_memory_that_runs_out_while_a_checkpoint_is_written_is_told(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(path: Path, state: dict[str, Any]) -> tuple[str, int]:
+        raise MemoryError
+
+    monkeypatch.setattr(checkpoint, "_write", refuses)
+    result = train(tmp_path, small_config(images, **RUN | {"epochs": 1}))
+    assert result.ended.outcome is Outcome.FINISHED
+    told = [event.text for event in result.of(Notice) if event.level == "error"]
+    assert told[0] == "no checkpoint at step 3: out of memory"
+
+
 def test_a_full_disk_is_told_before_anything_is_written(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,10 +197,86 @@ def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, before)
     assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "index.json", "step-00000001.pt"]
-    assert [entry.step for entry in checkpoints.read_index(folder)] == [1, 1]
+    assert [(entry.step, entry.best) for entry in checkpoints.read_index(folder)] == [(1, True)]
     assert checkpoint.load(str(folder), pytest.fail)["position"] == {}
     kept.save(small, step=3, epoch=0, best=False)
-    assert [entry.step for entry in checkpoints.read_index(folder)] == [1, 1, 3]
+    assert [entry.step for entry in checkpoints.read_index(folder)] == [1, 3]
+
+
+def numbered(value: int) -> dict[str, Any]:
+    return {"position": {"step": value}, "model": {"w": torch.full((10,), float(value))}}
+
+
+@pytest.mark.parametrize("best", [True, False])
+@pytest.mark.parametrize("step", [4, 5])
+def test_a_save_whose_index_cannot_be_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, best: bool
+) -> None:
+    """With the fewest that can be kept, at a step that has a checkpoint already and at another one."""
+    kept = Checkpoints(tmp_path, 1)
+    kept.save(numbered(3), step=3, epoch=0, best=True)
+    kept.save(numbered(4), step=4, epoch=0, best=False)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert before == ["best.pt", "index.json", "step-00000003.pt", "step-00000004.pt"]
+
+    def full(folder: Path, entries: list[checkpoints.Entry]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write_index", full)
+        with pytest.raises(OSError, match="No space left"):
+            kept.save(numbered(9), step=step, epoch=1, best=best)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert all(checkpoints.is_whole(tmp_path, entry) for entry in checkpoints.read_index(tmp_path))
+    assert checkpoint.load(str(tmp_path), pytest.fail)["position"]["step"] == 4
+    assert checkpoint.load(str(tmp_path / "best.pt"), pytest.fail)["position"]["step"] == 3
+    kept.save(numbered(9), step=step, epoch=1, best=best)
+    assert checkpoint.load(str(tmp_path), pytest.fail)["position"]["step"] == 9
+    assert checkpoint.load(str(tmp_path / "best.pt"), pytest.fail)["position"]["step"] == (9 if best else 3)
+    assert torch.load(tmp_path / "best.pt")["position"]["step"] == (9 if best else 3)
+    assert len(list(tmp_path.glob("step-*.pt"))) == (1 if best else 2)
+
+
+def test_a_step_that_is_saved_again_is_kept_once(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, 3)
+    for value, (step, best) in enumerate([(2, False), (4, False), (4, True), (4, False), (6, False)]):
+        kept.save(numbered(value), step=step, epoch=0, best=best)
+    entries = checkpoints.read_index(tmp_path)
+    assert [(entry.step, entry.best) for entry in entries] == [(4, True), (4, False), (6, False)]
+    for wanted, value in (("4", 3), ("best", 2)):
+        found = tmp_path / checkpoints.find(tmp_path, wanted).file
+        assert checkpoint.load(str(found), pytest.fail)["position"]["step"] == value
+    files = {path.name for path in tmp_path.glob("step-*.pt")}
+    assert files == {entry.file for entry in entries}
+
+
+def test_what_was_written_and_never_listed_is_removed_where_there_is_an_index(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, 2).save(numbered(1), step=1, epoch=0, best=False)
+    for name in ("step-00000002.pt", "step-00000001-2.pt", "mine.pt"):
+        (tmp_path / name).write_bytes(b"x")
+    index = (tmp_path / "index.json").read_bytes()
+    (tmp_path / "index.json").write_bytes(b"torn")
+    Checkpoints(tmp_path, 2)
+    assert len(list(tmp_path.glob("*.pt"))) == 4
+    (tmp_path / "index.json").write_bytes(index)
+    Checkpoints(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["mine.pt", "step-00000001.pt"]
+
+
+def test_what_a_run_does_not_go_on_from_goes_with_its_next_checkpoint(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, 3)
+    for step in (1, 2, 3):
+        kept.save(numbered(step), step=step, epoch=0, best=step == 3)
+    again = Checkpoints(tmp_path, 3)
+    again.go_on_from(2)
+    assert (tmp_path / "step-00000003.pt").exists()
+    again.save(numbered(30), step=3, epoch=0, best=False)
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == [
+        "step-00000001.pt",
+        "step-00000002.pt",
+        "step-00000003-2.pt",
+    ]
+    assert checkpoint.load(str(tmp_path), pytest.fail)["position"]["step"] == 30
 
 
 def test_what_a_killed_trainer_left_half_written_is_removed(tmp_path: Path) -> None:

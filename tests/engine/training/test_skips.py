@@ -18,6 +18,7 @@ from gputrain.engine.events import EpochEnded, Notice, Outcome, Steps
 from gputrain.engine.training import checkpoint, windows
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Prepared
+from gputrain.engine.training.figures import RunningFigures
 from gputrain.engine.training.guard import Guard
 from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.skips import MOST_IN_A_ROW, Diverged, DoneStep, Skips
@@ -214,13 +215,15 @@ def test_the_verdict_stays_on_the_device(monkeypatch: pytest.MonkeyPatch) -> Non
     with torch.device("meta"):
         network = SimpleCNN(2, 4)
         pictures = torch.randn(4, 3, 32, 32)
-    guard = Guard(network, torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True))
-    guard.begin()
+    guard = Guard(torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True))
+    figures = RunningFigures(network)
+    figures.begin()
     network(pictures).sum().backward()
     skip = guard.judge(None)
     assert skip.device.type == "meta"
     assert not guard.waits
     guard.update(skip)
+    figures.put_back(skip)
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "clip_grad_norm": 1.0, "accumulation_steps": 2}])

@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from gputrain.engine.training.tasks.classification import Classification
+from gputrain.engine.training.tasks.clips import ClipClassification
+from gputrain.engine.training.tasks.headpose import HeadPose
+from gputrain.engine.training.tasks.regression import Regression
 from gputrain.engine.training.tasks.task import Scores, Task, is_better
+from gputrain.tui.format import higher_is_better
 
 
 def scored(scores: Scores, outputs: torch.Tensor, targets: torch.Tensor, parts: int) -> dict[str, float]:
@@ -48,3 +52,8 @@ def test_the_first_is_best_and_an_equal_one_is_no_better() -> None:
     assert is_better(task, 0.0, None)
     assert is_better(task, 0.6, 0.5)
     assert not is_better(task, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("task", [Classification, ClipClassification, HeadPose, Regression])
+def test_lists_of_runs_sort_a_metric_the_way_that_its_task_judges_by_it(task: type[Task]) -> None:
+    assert higher_is_better(task.metric) == task.higher_is_better

@@ -140,21 +140,24 @@ def tuner_after(updates: int, seconds: float = 0.5) -> tuple[Tuner, list[Any]]:
 
 
 @pytest.mark.parametrize(
-    ("updates", "changes", "why"),
+    ("updates", "changes", "why", "later"),
     [
-        (30, {"batch_size": 64}, "batch_size can't be changed in a running training"),
-        (30, {}, "nothing can't be changed"),
-        (30, {"num_workers": 2}, "that is how it is already"),
-        (3, {"num_workers": 4}, "too few steps"),
+        (30, {"batch_size": 64}, "batch_size can't be changed in a running training", False),
+        (3, {}, "nothing can't be changed", False),
+        (3, {"num_workers": 2}, "that is how it is already", False),
+        (3, {"num_workers": 4}, "too few steps", True),
     ],
 )
-def test_what_can_not_be_done_is_refused_with_a_reason(updates: int, changes: dict[str, Any], why: str) -> None:
+def test_what_can_not_be_done_is_refused_with_a_reason(
+    updates: int, changes: dict[str, Any], why: str, later: bool
+) -> None:
     tuner, told = tuner_after(updates)
     tuner.ask(Tune(changes=changes), settings.build({"num_workers": 2}), 7)
     assert tuner.pending == {}
     (event,) = told
     assert event.verdict == "refused"
     assert why in event.text
+    assert event.later is later
 
 
 def test_one_change_at_a_time_and_the_promise_is_told_with_the_verdict() -> None:

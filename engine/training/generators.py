@@ -1,0 +1,66 @@
+"""The global generators of Python, numpy and torch in the trainer: what a model draws from in its forward pass.
+
+Order and augmentation are functions of (seed, epoch, index) and need none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+_NUMPY_SEEDS = 1 << 32
+
+
+def seed(number: int) -> None:
+    """Begin anew."""
+    random.seed(number)
+    np.random.seed(number % _NUMPY_SEEDS)
+    torch.manual_seed(number)
+
+
+def states() -> dict[str, Any]:
+    """Where they are, in tensors and plain values that ``weights_only`` loading can read. Without those of GPUs."""
+    version, numbers, gauss = random.getstate()
+    # A person may have put another kind of generator in the place of numpy's own, which has its say in a mapping.
+    own = np.random.get_state(legacy=False)
+    twister = isinstance(own, dict) and own["bit_generator"] == "MT19937"
+    return {
+        "torch_rng": torch.get_rng_state(),
+        "python_rng": (version, torch.tensor(numbers), gauss),
+        "numpy_rng": _numpys(own) if twister else None,
+    }
+
+
+def _numpys(own: Mapping[str, Any]) -> tuple[torch.Tensor, int, int, float]:
+    key = torch.from_numpy(own["state"]["key"].astype(np.int64))
+    return key, int(own["state"]["pos"]), int(own["has_gauss"]), float(own["gauss"])
+
+
+def put_back(before: Mapping[str, Any]) -> None:
+    """Go on from `states`."""
+    torch.set_rng_state(before["torch_rng"])
+    # Checkpoints of before they were kept have neither.
+    if before.get("python_rng") is not None:
+        version, numbers, gauss = before["python_rng"]
+        random.setstate((version, tuple(numbers.tolist()), gauss))
+    if before.get("numpy_rng") is not None:
+        key, *others = before["numpy_rng"]
+        np.random.set_state(("MT19937", key.numpy().astype(np.uint32), *others))
+
+
+@contextlib.contextmanager
+def kept(*, devices: bool = False) -> Iterator[None]:
+    """Whatever is drawn inside, they go on as if nothing had been; with `devices`, those of GPUs too."""
+    before = states()
+    on_gpus = torch.cuda.get_rng_state_all() if devices and torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        put_back(before)
+        if on_gpus:
+            torch.cuda.set_rng_state_all(on_gpus)

@@ -1,0 +1,61 @@
+"""The process that writes a trained network as ONNX, as asked by `gputrain.engine.modelexport`: ``python -m`` this."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gputrain.engine.childwork import Tell
+from gputrain.engine.errors import BadInput
+from gputrain.engine.modelexport import CALIBRATED, TRIED, Exported, OnnxOrder
+from gputrain.engine.text import plain
+from gputrain.engine.training.childentry import serve
+from gputrain.engine.training.control import Control
+from gputrain.engine.training.reporter import Reporter
+
+if TYPE_CHECKING:
+    from gputrain.engine.training.readers.reader import Data
+
+
+def _work(order: OnnxOrder, reporter: Reporter, control: Control, tell: Tell) -> Exported:
+    # Only now torch: what is done is told first.
+    from gputrain.engine.training import checkpoint, data, device, onnxforms
+    from gputrain.engine.training.predict import trained
+
+    config = order.config
+    compute = device.set_up(config, reporter.notice)
+    state = checkpoint.load(config.resume_from, tell)
+    found = data.prepare(config, reporter, control)
+    _check(found, tuple(state["classes"]))
+    network = onnxforms.Plain(trained(config, found.task, compute, state))
+    target = Path(order.file)
+    with ExitStack() as stack:
+        try:
+            aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".onnx-", dir=target.parent)))
+        except OSError as error:
+            raise BadInput(f"{plain(order.file, 300)}: cannot be written: {error.strerror}") from None
+        tell("writing the graph")
+        files = {"ONNX, float32": onnxforms.write(network, found, config, aside / "float.onnx")}
+        if order.int8:
+            control.raise_if_stopped()
+            tell("finding the ranges of 8-bit numbers")
+            examples = onnxforms.batches(found.train, config, CALIBRATED, train=True)
+            files["ONNX, int8"] = onnxforms.quantize(files["ONNX, float32"], aside / "int8.onnx", examples)
+        tell("trying it")
+        forms, samples = onnxforms.tried(network, files, found, config, TRIED)
+        control.raise_if_stopped()
+        list(files.values())[-1].replace(target)
+    return Exported(file=order.file, samples=samples, metric=found.task.metric, forms=forms)
+
+
+def _check(found: Data, classes: tuple[str, ...]) -> None:
+    if found.train.own is not None:
+        raise BadInput("samples of dataset=custom are what your own code makes of them: export its network there")
+    if found.train.classes != classes:
+        raise BadInput("the data have other classes than the run had")
+
+
+if __name__ == "__main__":
+    serve(OnnxOrder, _work)

@@ -1,0 +1,76 @@
+"""Images that a trained network is to be tried on: those of its run, or any folder or file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
+from gputrain.engine.imagefiles import EXTENSIONS
+from gputrain.engine.text import plain
+from gputrain.engine.training import data
+from gputrain.engine.training.control import Control
+from gputrain.engine.training.images import ImageSet, files_in, image_set, scan
+from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.tasks.classification import Classification
+from gputrain.engine.training.tasks.headpose import HeadPose
+from gputrain.engine.training.tasks.task import Task
+
+_CLASSES = ("demo", "imagefolder", "cifar10")
+_HEADS = ("300wlp", "biwi")
+
+
+def of_run(config: RunConfig, reporter: Reporter, control: Control) -> tuple[ImageSet, Task]:
+    """The run's validation images and task. Raises BadInput where it has none."""
+    found = data.prepare(config, reporter, control)
+    if found.val is None:
+        raise BadInput("the run has no validation images; name a folder of images: --images DIR")
+    return found.val, found.task
+
+
+def of_path(path: Path, config: RunConfig, classes: tuple[str, ...]) -> tuple[ImageSet, Task, bool]:
+    """The images in a folder, or one, the task, and whether they have labels: their folders are the run's classes.
+
+    Raises BadInput where there are no images, and for tasks whose samples are more than a picture.
+    """
+    task = _task(config, classes)
+    if not path.exists():
+        raise BadInput(f"--images: {plain(str(path), 300)} does not exist")
+    if path.is_dir() and _has_classes(path, classes):
+        home = path.absolute()
+        return scan(str(home.parent), home.name, setting="--images", classes=classes), task, True
+    names = [os.fsdecode(name) for name in files_in(path)] if path.is_dir() else [str(path)]
+    if not names:
+        raise BadInput(f"--images: {plain(str(path), 300)} has no images ({', '.join(EXTENSIONS)})")
+    home = path if path.is_dir() else path.parent
+    relative = [os.path.relpath(name, home) for name in names]
+    return image_set(home, relative, [0] * len(relative), classes), task, False
+
+
+def _task(config: RunConfig, classes: tuple[str, ...]) -> Task:
+    dataset = config.data.dataset
+    if dataset in _CLASSES:
+        return Classification(len(classes))
+    if dataset in _HEADS:
+        return HeadPose(np.zeros((1, 3), np.float32))
+    raise BadInput(f"--images: samples of dataset={dataset} are more than pictures; leave it out for those of the run")
+
+
+def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
+    """Whether each folder in `folder`, of which there are some, is named as a class."""
+    inside = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return bool(inside) and set(inside) <= set(classes)
+
+
+Name = Callable[[int], str]
+
+
+def namer(images: ImageSet) -> Name:
+    """What a sample is called: the path of its (first) image, or its number in a data set of one's own."""
+    if images.own is not None:
+        return str
+    return lambda sample: images.name(sample * images.group)

@@ -1,0 +1,61 @@
+"""In which order a person's own samples are trained on: their sampler's, or a shuffled one of (seed, epoch)."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from gputrain.engine.errors import BadInput
+from gputrain.engine.training import generators, order
+from gputrain.engine.training.order import Indices
+from gputrain.engine.training.userset import UserSet
+
+
+def length(own: UserSet) -> int:
+    """Samples of an epoch. Raises BadInput."""
+    sized: Any = own.dataset if own.sampler is None else own.sampler
+    count = len(sized)
+    if count < 1:
+        raise BadInput("custom: the data set is empty")
+    return count
+
+
+def epoch_order(own: UserSet, seed: int, epoch: int, *, train: bool) -> Indices:
+    """The indices of an epoch in order. Raises BadInput."""
+    count = length(own)
+    if own.sampler is None or not train:
+        return order.permutation(seed, epoch, count) if train else np.arange(count, dtype=np.int64)
+    drawn = own.drawn
+    if drawn.epoch != epoch or drawn.indices is None or len(drawn.indices) != count:
+        drawn.epoch, drawn.indices = epoch, _draw(own.sampler, seed, epoch, count)
+    return drawn.indices
+
+
+def _draw(sampler: Any, seed: int, epoch: int, count: int) -> Indices:
+    if hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(epoch)
+    indices = _indices(sampler, (seed * 1_000_003 + epoch) % (1 << 63))
+    if len(indices) < count:
+        raise BadInput(f"custom: the sampler gave {len(indices)} indices, where its length is {count}")
+    return indices[:count]
+
+
+def _indices(sampler: Iterable[Any], number: int) -> Indices:
+    with _seeded(number):
+        return np.fromiter((int(index) for index in sampler), dtype=np.int64)
+
+
+@contextlib.contextmanager
+def _seeded(number: int) -> Iterator[None]:
+    """A sampler draws from torch's, Python's or numpy's generator: each epoch begins at a place of its own in them."""
+    with generators.kept():
+        # The CPU's alone: those of GPUs are the model's.
+        torch.default_generator.manual_seed(number)
+        random.seed(number)
+        np.random.seed(number % (1 << 32))
+        yield

@@ -1,0 +1,29 @@
+"""Settings that have no meaning for what a data set teaches. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Off = Mapping[str, float | str]
+"""Settings and the value that each must have."""
+
+POSES: Off = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "auto_augment": "none"}
+"""What blends labels, or turns images, would make the angles of heads wrong."""
+CLIPS: Off = {"mixup": 0.0, "cutmix": 0.0}
+"""Images are mixed one by one, not clip by clip."""
+WITH_POSES, WITH_CLIPS = "does not go with the angles of heads", "does not go with clips"
+_KNOWN = {"300wlp": (POSES, WITH_POSES), "biwi": (POSES, WITH_POSES), "clips": (CLIPS, WITH_CLIPS)}
+
+
+def unsuited(values: Mapping[str, Any]) -> list[str]:
+    """What of the settings does not go with their data set, with the remedy."""
+    return list(clashes(values, *_KNOWN[values["dataset"]])) if values["dataset"] in _KNOWN else []
+
+
+def clashes(values: Mapping[str, Any], off: Off, why: str) -> Iterator[str]:
+    """The settings in `off` that have another value than there, in words."""
+    for name, wanted in off.items():
+        if values[name] != wanted:
+            value = f"{wanted:g}" if isinstance(wanted, float) else wanted
+            yield f"{name}: {why}; set {name}={value}"

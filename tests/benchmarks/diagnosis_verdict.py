@@ -1,0 +1,108 @@
+"""The verdict on a trace by the way that the program takes: its Advisor, with its hysteresis over two windows.
+
+The window is shorter than the program's, and what comes before it as much shorter; nothing else differs.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from unittest import mock
+
+from diagnosis_setup import Setup
+
+from gputrain.engine.diagnosis import advisor
+from gputrain.engine.diagnosis.advisor import Advisor
+from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.diagnosis.window import Window, mean
+from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps
+
+_BIN = 0.5
+"""Seconds over which a rate is taken to tell its noise."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Images per second of wall time after the start, stalls included, and the standard error of that."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the program says of a trace."""
+
+    signals: Signals | None
+    """The newest."""
+    hints: tuple[Hint, ...]
+    """What the dashboard would show at the end of the trace."""
+    raised: frozenset[str]
+    """All that it would have shown on the way."""
+
+
+def judge(events: Iterable[AnyEvent], setup: Setup) -> Verdict:
+    """The verdict on a trace."""
+    window = functools.partial(Window, seconds=setup.window, warm_up=setup.warm_up, least=setup.least)
+    with mock.patch.object(advisor, "Window", window), mock.patch.object(advisor, "EVALUATE_EVERY", setup.window):
+        adviser, raised = Advisor(), set[str]()
+        for event in events:
+            if isinstance(event, PhaseChanged) and event.phase in (Phase.STOPPING, Phase.ENDED):
+                break  # what follows is the end of the trace, which no dashboard would advise on
+            adviser.feed(event)
+            raised |= {hint.id for hint in adviser.hints()}
+        return Verdict(adviser.signals, adviser.hints(), frozenset(raised))
+
+
+def rate_of(events: Iterable[AnyEvent], setup: Setup) -> Rate | None:
+    """The rate of a trace; None where it is too short. The trainer's epoch that fills a cache does not count."""
+    steps = [event for event in events if isinstance(event, Steps)]
+    filling = not setup.step and setup.settings.get("cache", "none") != "none"
+    kept = [one for one in steps if one.mono - steps[0].mono >= setup.warm_up and one.epoch >= filling]
+    if len(kept) < 2:
+        return None
+    bins = _bins(kept)
+    error = statistics.stdev(bins) / len(bins) ** 0.5 if len(bins) > 1 else 0.0
+    return Rate(_between(kept[0], kept[-1]), error)
+
+
+def _bins(steps: Sequence[Steps]) -> list[float]:
+    rates, first = [], steps[0]
+    for one in steps[1:]:
+        if one.mono - first.mono >= _BIN:
+            rates.append(_between(first, one))
+            first = one
+    return rates
+
+
+def _between(first: Steps, last: Steps) -> float:
+    return (last.images - first.images) / max(1e-9, last.mono - first.mono)
+
+
+def foreign_cores(events: Iterable[AnyEvent]) -> float:
+    """Cores that programs outside the run used during a trace."""
+    samples = [event for event in events if isinstance(event, HardwareSample)]
+    return mean((one.foreign_cpu, one.interval) for one in samples) or 0.0
+
+
+def folk(s: Signals) -> str:
+    """The three rules of folk wisdom, as the seeds of this project have them."""
+    if s.ram_used is not None and s.ram_used > 0.90:
+        return "ram-pressure"
+    if s.cpu is not None and s.cpu > 95:
+        return "oversubscribed"
+    if s.utilization is not None and s.utilization < 70:
+        return "few-workers"
+    return "compute-bound"
+
+
+def rival(s: Signals) -> str:
+    """Shares of a step, as the TensorFlow profiler's input-pipeline analysis: input-bound, or not, and by what."""
+    if s.wait >= 0.20 or (s.wait >= 0.05 and s.wait >= max(s.gap, s.exposed_copy or 0.0)):
+        # It splits the host's time into reading files and preparing, and advises workers for the latter.
+        return "disk" if (s.read_share or 0.0) >= 0.5 else "few-workers"
+    if (s.exposed_copy or 0.0) >= 0.10:
+        return "host-copy"
+    return "launch-bound" if s.gap >= 0.10 else "compute-bound"

@@ -1,0 +1,82 @@
+"""What is proposed: the mildest remedy, with all that goes with it, and none that the run has no use for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from made_signals import FED, FULL, GPU, READING, judged
+
+from gputrain.engine.units import GIB
+
+
+def test_the_queue_that_is_proposed_lasts_as_long_as_the_slowest_sample() -> None:
+    slow: dict[str, Any] = {"busy": 0.3, "rate": 100.0, "wait": 0.5}
+    # 200 images/s are 6.25 batches/s: 2 s are 12.5 batches, for 4 workers 4 each, and one to spare.
+    assert judged(GPU, slowest=2.0, **slow)["slow-samples"].changes == {"prefetch_factor": 5}
+    assert judged(GPU, slowest=90.0, **slow)["slow-samples"].changes == {"prefetch_factor": 32}
+    assert judged(GPU, {"prefetch_factor": 40}, slowest=90.0, **slow)["slow-samples"].changes == {"prefetch_factor": 80}
+
+
+@pytest.mark.parametrize(
+    ("base", "more"),
+    [
+        (FULL, {}),
+        (READING, {"epoch": 1}),
+        (READING, {"from_disk": 0.9, "epoch": 2}),
+        (GPU, {"run_cpu": 15.9, "cpu": 91.0}),
+        (GPU, {"lock_share": 0.7, "cpu_ratio": 0.2, "kind": "processes"}),
+    ],
+)
+def test_own_data_get_no_advice_that_their_loader_has_no_use_for(base: dict[str, Any], more: dict[str, Any]) -> None:
+    (hint,) = judged(base, {"dataset": "custom"}, **more).values()
+    assert hint.changes == {}
+    assert "cache" not in hint.action
+
+
+@pytest.mark.parametrize(
+    ("own", "lr", "words"),
+    [
+        ({"lr": 0.1, "lr_batch_size": 256}, None, "0.0125 → 0.025 (lr_batch_size=256)"),
+        ({"lr": 0.1, "lr_batch_size": 0}, 0.2, "lr=0.2 instead of 0.1"),
+        ({}, None, "learning rate is to go with"),
+    ],
+)
+def test_another_batch_size_comes_with_its_learning_rate(own: dict[str, Any], lr: float | None, words: str) -> None:
+    own = {**own, "accumulation_steps": 1}
+    (hint,) = judged(FED, own, utilization=40.0, vram=0.2).values()
+    assert hint.changes["batch_size"] == 64
+    assert hint.changes.get("lr") == lr
+    assert words in hint.action
+
+
+@pytest.mark.parametrize(
+    ("own", "workers", "changes"),
+    [
+        ({}, 4, {"prefetch_factor": 1}),
+        ({"prefetch_factor": 8}, 4, {"prefetch_factor": 4}),
+        ({"prefetch_factor": 1}, 4, {"num_workers": 2}),
+        ({"prefetch_factor": 1}, 1, {"batch_size": 16}),
+        ({}, 0, {"batch_size": 16}),
+        ({"prefetch_factor": 1, "batch_size": 1}, 1, {}),
+    ],
+)
+def test_scarce_ram_takes_the_mildest_remedy_first(own: dict[str, Any], workers: int, changes: dict[str, Any]) -> None:
+    found = judged(FED, own, workers=workers, ram_used=0.93, ram_total=16 * GIB)
+    assert {name: hint.changes for name, hint in found.items()} == {"ram-pressure": changes}
+    assert found["ram-pressure"].severity == "warning"
+
+
+def test_ram_that_others_use_is_not_blamed_on_the_run() -> None:
+    hint = judged(FED, ram_used=0.98, ram_total=16 * GIB, run_memory=GIB)["ram-pressure"]
+    assert (hint.severity, hint.changes) == ("critical", {})
+    assert "others" in hint.action
+
+
+def test_checkpoints_that_hold_the_training_are_written_beside_it_first() -> None:
+    held = judged(FED, {"async_checkpoints": False}, saving=0.3)["checkpoints"]
+    assert held.changes == {"async_checkpoints": True}
+    best = judged(FED, {"checkpoint_epochs": 0}, saving=0.3)["checkpoints"]
+    assert best.changes == {"validate_epochs": 2}
+    assert best.prediction is not None
+    assert best.prediction.high is not None

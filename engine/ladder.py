@@ -8,9 +8,13 @@ them out, comes after it for comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
+
+Name = Literal["standard", "workers", "mixed precision", "channels_last", "TF32", "compile", "cache", "all"]
+NAMES: tuple[Name, ...] = get_args(Name)
+"""The rungs in their order."""
 
 STANDARD: Mapping[str, Any] = {
     "num_workers": 0,
@@ -26,7 +30,10 @@ STANDARD: Mapping[str, Any] = {
     "cache": "none",
     "gradient_checkpointing": False,
 }
-"""What a training script does that sets nothing: a DataLoader without workers, float32, contiguous tensors."""
+"""What a training script does that sets nothing: no workers, float32, contiguous tensors.
+
+Images are read by the engine's own decoder here too, which is faster than Pillow's: no rung has its gain.
+"""
 
 _WORKERS = ("num_workers", "prefetch_factor", "persistent_workers", "loader", "pin_memory", "non_blocking")
 _COMPILE = ("compile", "compile_mode", "compile_scope")
@@ -41,6 +48,11 @@ class Rung(Struct, frozen=True):
     """All that differs from the plan, by setting name."""
     skipped: str = ""
     """Why it is not climbed here; empty when it is."""
+
+    @property
+    def key(self) -> str:
+        """Its name among `NAMES`; the plan is not one of them."""
+        return self.name.removeprefix("+ ")
 
 
 def ladder(plan: Mapping[str, Any], *, gpu: bool, tf32: bool, every: bool) -> list[Rung]:

@@ -21,7 +21,7 @@ from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.text import plain
 from gputrain.engine.units import GIB
 from gputrain.profiles.reading import read_profile, read_recipe
-from gputrain.profiles.schema import HardwareProfile, MatchRules, Recipe
+from gputrain.profiles.schema import HardwareProfile, MatchRules, Recipe, ReferenceLadder
 
 Kind = Literal["profile", "recipe"]
 
@@ -113,6 +113,14 @@ def _match(entry: Entry, reason: str, *, detected: bool) -> Match:
 def best(machine: Machine) -> str:
     """Name of the best profile for `machine`."""
     return next(match.name for match in rank(machine) if not match.error)
+
+
+def ladders(name: str) -> dict[str, ReferenceLadder]:
+    """What each optimization gained elsewhere, by profile: on the card of the profile `name`, or, where nobody told,
+    on all cards of which somebody did."""
+    found = {entry.name: load_profile(entry.name).ladders for entry in profile_entries() if not entry.error}
+    told = {profile: those[0] for profile, those in found.items() if those}
+    return {name: told[name]} if name in told else told
 
 
 def fits(profile: HardwareProfile, machine: Machine) -> bool:

@@ -24,6 +24,7 @@ from gputrain.profiles.schema import (
     Preset,
     Recipe,
     Reference,
+    ReferenceLadder,
     Share,
     belongs_to_hardware,
 )
@@ -41,6 +42,7 @@ class _ProfileKeys(Keys, frozen=True):
     source: str = ""
     notes: tuple[Line, ...] = ()
     reference: tuple[Reference, ...] = ()
+    ladder: tuple[ReferenceLadder, ...] = ()
 
 
 class _PresetKeys(Keys, frozen=True):
@@ -83,6 +85,7 @@ def parse_profile(document: Document) -> HardwareProfile:
         source=plain(keys.source),
         notes=tuple(plain(note) for note in keys.notes),
         references=keys.reference,
+        ladders=keys.ladder,
         path=str(document.path),
     )
 
@@ -174,11 +177,15 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 def _explain(document: Document, message: str, within: tuple[str, ...]) -> str:
     """``Expected `str`, got `int` - at `$.match.names[0]``` as ``file:3: match.names[0]: expected text …``."""
-    what, _, where = message.rpartition(" - at `$")
+    what, _, where = message.replace(" - at `key` in `$", " - at `$").rpartition(" - at `$")
     what, path = (what, where.rstrip("`").lstrip(".")) if what else (message, "")
     keys = [re.sub(r"\[.*", "", key) for key in path.split(".") if key]
     if unknown := _UNKNOWN.match(what):
-        known = [f for kind in (_ProfileKeys, _RecipeKeys, MatchRules, Reference) for f in kind.__struct_fields__]
+        known = [
+            f
+            for kind in (_ProfileKeys, _RecipeKeys, MatchRules, Reference, ReferenceLadder)
+            for f in kind.__struct_fields__
+        ]
         name = plain(unknown[1], 60)
         return f"{_place(document, *within, *keys, unknown[1])}: unknown key '{name}'{did_you_mean(name, known)}"
     shown = ".".join((*within, path)) if path else ".".join(within)

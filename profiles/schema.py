@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from gputrain.engine import settings
+from gputrain.engine import ladder, settings
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
 from gputrain.engine.units import GIB
@@ -82,6 +82,34 @@ class Reference(Keys, frozen=True):
     """What does not fit the fields above: times, speed-ups, conditions."""
 
 
+class ReferenceLadder(Keys, frozen=True):
+    """What each optimization gained on such a machine, by the names of `gputrain.engine.ladder`."""
+
+    source: Line
+    model: str = ""
+    images_per_second: dict[ladder.Name, Positive] = {}
+    """With the optimizations up to that rung."""
+    gpu_percent: dict[ladder.Name, Positive] = {}
+    minutes: dict[ladder.Name, Positive] = {}
+    """How long the same training took."""
+    gains: dict[ladder.Name, Positive] = {}
+    """Times the speed without that one."""
+    speed_up: Positive | None = None
+    """Times the standard speed that the source names for all of them."""
+    text: str = ""
+
+    def times(self, rung: str) -> float | None:
+        """Times the standard speed on a rung; None where the source has no such figure."""
+        if rung == "all" and self.speed_up:
+            return self.speed_up
+        rates = {str(name): rate for name, rate in self.images_per_second.items()}
+        return rates[rung] / rates["standard"] if {rung, "standard"} <= rates.keys() else None
+
+    def gain(self, rung: str) -> float | None:
+        """Times the speed without that optimization; None where the source has no such figure."""
+        return next((gain for name, gain in self.gains.items() if name == rung), None)
+
+
 class Preset(Struct, frozen=True, kw_only=True):
     """One way to use a machine, from careful to daring."""
 
@@ -113,6 +141,7 @@ class HardwareProfile(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     """Where the numbers come from and what else is worth knowing, a sentence each."""
     references: tuple[Reference, ...]
+    ladders: tuple[ReferenceLadder, ...]
     path: str
 
     def preset(self, name: str | None = None) -> Preset:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gputrain.engine.settings import shown
 from gputrain.engine.text import plain
-from gputrain.profiles.schema import HardwareProfile, Recipe, Reference
+from gputrain.profiles.schema import HardwareProfile, Recipe, Reference, ReferenceLadder
 
 _RANGES = (
     ("images_per_second", "img/s"),
@@ -67,6 +67,8 @@ def profile_tail(profile: HardwareProfile) -> Iterator[str]:
         yield f"- {plain(note, 600)}"
     for reference in profile.references:
         yield f"reference: {_reference(reference)}"
+    for ladder in profile.ladders:
+        yield f"ladder: {_ladder(ladder)}"
 
 
 def _reference(reference: Reference) -> str:
@@ -78,6 +80,14 @@ def _reference(reference: Reference) -> str:
             figures.append(f"{low:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}")
     words = [reference.source, *figures, reference.text]
     return plain("; ".join(word for word in words if word), 600)
+
+
+def _ladder(ladder: ReferenceLadder) -> str:
+    found = [f"{rung} {rate:g} img/s" for rung, rate in ladder.images_per_second.items()]
+    found += [f"{rung} {gain:g} ×" for rung, gain in ladder.gains.items()]
+    if ladder.speed_up:
+        found.append(f"in all {ladder.speed_up:g} ×")
+    return plain("; ".join(word for word in (ladder.source, ", ".join(found), ladder.text) if word), 600)
 
 
 def recipe_lines(recipe: Recipe) -> Iterator[str]:

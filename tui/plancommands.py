@@ -59,12 +59,16 @@ def _add_bench(commands: Commands) -> None:
     bench = commands.add_parser(
         "bench",
         help="how much faster the optimized settings are here than standard ones",
-        description="Train a recipe for some steps with standard settings (float32, no workers, no tuning) and with "
-        "the plan's, and compare images per second, GPU utilization and peak memory. Nothing is kept.",
+        description="Train a recipe for some steps with standard settings (float32, no workers, no tuning; the images "
+        "are read by the same decoder) and with the plan's, and compare images per second, GPU utilization and peak "
+        "memory, also with what others gained. Nothing is kept.",
     )
     add_choice(bench)
     bench.add_argument("--ladder", action="store_true", help="also each optimization on top of those before it")
     bench.add_argument("--steps", type=count, default=40, metavar="N", help="steps after the warm-up (40)")
+    bench.add_argument(
+        "--rounds", type=count, default=2, metavar="N", help="measure all N times, every second time in reverse (2)"
+    )
     bench.add_argument("--markdown", metavar="FILE", help="write the table there too, as Markdown")
     bench.add_argument("--json", action="store_true", help="the result as one JSON object")
 

@@ -11,6 +11,7 @@ from gputrain.engine.machine import inspect_machine
 from gputrain.engine.monitor.utilization import UtilizationWatch
 from gputrain.engine.training.childentry import serve
 from gputrain.engine.training.control import Control
+from gputrain.engine.training.others import OthersWatch
 from gputrain.engine.training.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def _measure(order: BenchOrder, parts: RunParts) -> Speed:
     with contextlib.ExitStack() as watching:
         gpus = inspect_machine().gpus if parts.compute.is_gpu else ()
         watch = watching.enter_context(UtilizationWatch(gpus[0].index)) if gpus else None
+        others = OthersWatch()
         timing = parts.timed(lambda: parts.do(next(batches)), calls=order.steps)
+        busy = others.cores()
     waited = parts.clock.wait
     batches.close()
     return Speed(
@@ -51,6 +54,7 @@ def _measure(order: BenchOrder, parts: RunParts) -> Speed:
         peak_bytes=peakmemory.peak(parts.compute),
         precision=parts.compute.precision,
         note=note,
+        others=busy,
     )
 
 

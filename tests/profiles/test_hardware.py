@@ -70,8 +70,25 @@ def test_the_seeds_figures(name: str, preset: str, figures: dict[str, tuple[floa
 
 
 def test_the_speed_up_ladder_of_seed_000() -> None:
-    ladder = [r for r in catalog.load_profile("rtx-3090-24gb").references if "seed 000" in r.source]
-    assert [r.images_per_second for r in ladder] == [(2.5, 2.5), (5, 5), (7, 7)]
+    (found,) = catalog.load_profile("rtx-3090-24gb").ladders
+    rungs = ("standard", "workers", "mixed precision", "all")
+    assert found.images_per_second == dict(zip(rungs, (2.5, 3.5, 5.0, 7.0), strict=True))
+    assert found.gpu_percent == dict(zip(rungs, (60, 75, 85, 98), strict=True))
+    # 2 h 30 min, 1 h 45 min, 1 h 15 min, 55 min
+    assert found.minutes == dict(zip(rungs, (150, 105, 75, 55), strict=True))
+    assert (found.speed_up, found.times("workers"), found.times("all"), found.times("cache")) == (2.7, 1.4, 2.7, None)
+
+
+def test_the_speed_up_breakdown_of_seed_003() -> None:
+    (found,) = catalog.load_profile("a10g-23gb").ladders
+    gains = {"compile": 1.2, "channels_last": 1.15, "TF32": 1.1, "mixed precision": 2.0, "workers": 1.5}
+    assert (found.gains, found.speed_up, found.times("all"), found.times("compile")) == (gains, 3.8, 3.8, None)
+    assert found.gain("TF32") == 1.1
+
+
+def test_ladders_are_the_cards_own_or_else_all_there_are() -> None:
+    assert list(catalog.ladders("a10g-23gb")) == ["a10g-23gb"]
+    assert list(catalog.ladders("cpu")) == list(catalog.ladders("")) == ["a10g-23gb", "rtx-3090-24gb"]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -113,6 +113,11 @@ FAULTS = [
     ("default_preset: careful", "default_preset: brave", ":22: default_preset is brave, which is no preset (careful,"),
     ("default_preset: careful\n", "", ":12: default_preset is balanced, which is no preset (careful, bold)"),
     ("- source: a friend", "- sauce: a friend", ":24: unknown key 'sauce'; did you mean 'source'?"),
+    (
+        "    images_per_second: [10, 20]",
+        "ladder: [{source: x, gains: {speed: 2}}]",
+        ":26: ladder[0].gains: invalid",
+    ),
     ("images_per_second: [10, 20]", "images_per_second: fast", ":24: reference[0].images_per_second: expected a list"),
 ]
 

@@ -15,8 +15,8 @@ from msgspec import Struct
 from gputrain.engine.events import AnyEvent, decode
 from gputrain.engine.milestones import beside
 
-LONG_BYTES = 64 << 20
-"""Shorter records are read whole: some 130,000 events, an hour and a half of training, in a second or two."""
+LONG_BYTES = 24 << 20
+"""Shorter records are read whole, in a second: some 57,000 events, an hour or more of training."""
 PARTS = 1000
 PART_BYTES = 8 << 10
 END_BYTES = 3 << 20

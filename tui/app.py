@@ -90,6 +90,12 @@ class GpuTrainApp(App[int]):
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         super()._display(screen, only_changes(renderable))
 
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """The screen as an SVG that looks alike in every viewer."""
+        from gputrain.tui.picture import portable  # of no use to the first paint
+
+        return portable(super().export_screenshot(title=title, simplify=simplify))
+
     def on_left(self, message: Left) -> None:
         """The person left the run."""
         self.leaving = message.leaving

@@ -24,13 +24,15 @@ import harness
 import slowdown
 from fakes.images import dark_and_light
 from fakes.nvml import NvmlStandIn, build
-from slowdown import Slowdown
+from slowdown import NOBODY, ONE, THREE, Slowdown
 from terminals import Cost, cost
 
 HERE = Path(__file__).parent
 PACKAGES = ("gputrain-tui", "textual", "rich", "nvitop", "nvidia-ml-py", "psutil")
 OURS = [sys.executable, "-m", "gputrain.tui.cli"]
-PEERS = ("nvitop", "bare_textual", "nvtop", "btop", "htop")
+PEERS = ("nvitop", "bare_textual", "nvtop", "btop", "htop", "glances")
+ON_GPUS = ("nvitop", "nvtop", "glances")
+"""Those that show GPUs, and are measured with 1 and 8."""
 COUNTS = (0, 1, 8)
 MARK = b"GiB"
 """Memory is among the first figures of each of them."""
@@ -65,6 +67,7 @@ def peer(name: str) -> Sequence[str]:
         "nvtop": ("nvtop", "-d", "10"),
         "btop": ("btop",),
         "htop": ("htop", "-d", "10"),
+        "glances": (sys.executable, "-m", "glances", "--time", "1"),
     }
     return commands[name]
 
@@ -84,10 +87,10 @@ def compare(options: argparse.Namespace, stand_in: NvmlStandIn) -> dict[str, Cos
             take(f"dashboard_{gpus}gpu_frugal", [*OURS, "tail", run, "--low-bandwidth"], MARK)
         take(f"monitor_{gpus}gpu", [*OURS, "monitor"], MARK)
         for name in options.peers:
-            if name in ("nvitop", "nvtop") and gpus:
+            if name in ON_GPUS and gpus:
                 take(f"{name}_{gpus}gpu", peer(name), MARK)
     for name in options.peers:
-        if name not in ("nvitop", "nvtop"):
+        if name not in ON_GPUS:
             take(name, peer(name), b"")
     return costs
 
@@ -96,37 +99,44 @@ def trained(options: argparse.Namespace, folder: Path, stand_in: NvmlStandIn) ->
     """The slowdown of a training whose supervisor samples 8 GPUs."""
     stand_in.gpus(8)
     os.environ.update(stand_in.env)
-    return slowdown.measure(dark_and_light(folder / "images", 64), options.rounds, options.seconds, {})
+    others = {name: peer(name) for name in ("nvitop", "bare_textual") if name in options.peers}
+    return slowdown.measure(dark_and_light(folder / "images", 64), options.rounds, options.turn, {}, others)
 
 
 def figures(costs: Mapping[str, Cost], slowed: Slowdown) -> dict[str, Any]:
     """The figures of the issue first, then all."""
     ours = costs.get("dashboard_8gpu") or Cost()
-    percent, spread = slowed.percent(1)
+    percent, spread = slowed.percent(ONE)
+    by_cpu = slowed.percent(ONE, by_cpu=True)
     return {
         "cpu_percent_8gpu": ours.cpu_percent,
         "first_paint_ms": ours.first_paint_ms,
         "bytes_per_s": ours.bytes_per_s,
         "bytes_per_s_low_bandwidth": (costs.get("dashboard_8gpu_frugal") or Cost()).bytes_per_s,
         "rss_mib": ours.rss_mib,
-        "supervisor_cpu_percent": slowed.supervisor(0),
-        "supervisor_cpu_percent_3_dashboards": slowed.supervisor(3),
+        "supervisor_cpu_percent": slowed.supervisor(NOBODY),
+        "supervisor_cpu_percent_3_dashboards": slowed.supervisor(THREE),
+        "supervisor_rss_mib": slowed.supervisor_rss_mib,
         "training_slowdown_percent": percent,
         "training_slowdown_spread": spread,
-        "training_slowdown_percent_3_dashboards": slowed.percent(3)[0],
-        "training_slowdown_percent_by_trainer_cpu": slowed.percent(1, by_cpu=True)[0],
+        "training_slowdown_percent_3_dashboards": slowed.percent(THREE)[0],
+        "training_slowdown_percent_by_trainer_cpu": by_cpu[0],
+        "training_slowdown_spread_by_trainer_cpu": by_cpu[1],
+        "training_slowdown_percent_nvitop": slowed.percent("nvitop")[0],
+        "training_slowdown_percent_bare_textual": slowed.percent("bare_textual")[0],
         "programs": {key: dataclasses.asdict(value) for key, value in costs.items()},
     }
 
 
-def ratios(costs: Mapping[str, Cost]) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Ours over theirs, below 1 where ours is cheaper; and reasons for those that are missing."""
+def ratios(costs: Mapping[str, Cost], slowed: Slowdown) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Ours over theirs, below 1 where ours is cheaper (of the training's rate above 1); and reasons for those that are
+    missing."""
     found: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     pairs = [
         (ours, theirs)
         for ours in ("dashboard", "monitor")
-        for theirs in ("nvitop_8gpu", "bare_textual", "nvtop_8gpu", "btop", "htop")
+        for theirs in ("nvitop_8gpu", "bare_textual", "nvtop_8gpu", "btop", "htop", "glances_8gpu")
     ]
     for ours, theirs in pairs:
         one, other = costs.get(f"{ours}_8gpu"), costs.get(theirs)
@@ -139,6 +149,18 @@ def ratios(costs: Mapping[str, Cost]) -> tuple[dict[str, float | None], dict[str
                 reasons[key] = next(
                     (part.reason for part in (one, other) if part is not None and part.reason), "not run"
                 )
+    for theirs, key in (("nvitop", "nvitop_8gpu"), ("bare_textual", "bare_textual")):
+        other_cost, supervisor = (costs.get(key) or Cost()).cpu_percent, slowed.supervisor(NOBODY)
+        beside_ours, beside_theirs = slowed.percent(ONE)[0], slowed.percent(theirs)[0]
+        cpu = rate = None
+        if supervisor is not None and other_cost:
+            cpu = supervisor / other_cost
+        if beside_ours is not None and beside_theirs is not None:
+            rate = (100 - beside_ours) / (100 - beside_theirs)
+        for name, value in ((f"supervisor_cpu_vs_{theirs}", cpu), (f"training_rate_vs_{theirs}", rate)):
+            found[name] = value
+            if value is None:
+                reasons[name] = "not run"
     return found, reasons
 
 
@@ -167,7 +189,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--settle", type=float, default=5.0, help="seconds before each measurement")
     parser.add_argument("--past", type=int, default=600, help="seconds of history that the dashboard opens")
-    parser.add_argument("--rounds", type=int, default=5, help="of the training; 0: no training")
+    parser.add_argument("--rounds", type=int, default=25, help="of six turns of the training; 0: no training")
+    parser.add_argument("--turn", type=float, default=2.0, help="seconds of training with 0, 1 or 3 dashboards")
     parser.add_argument("--gpus", type=int, nargs="+", default=list(COUNTS), choices=COUNTS)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     options = parser.parse_args()
@@ -179,7 +202,7 @@ def main() -> None:
         costs = compare(options, stand_in)
         slowed = trained(options, folder, stand_in) if options.rounds else Slowdown()
     all_figures = figures(costs, slowed)
-    found, reasons = ratios(costs)
+    found, reasons = ratios(costs, slowed)
     if options.json:
         told = {"reasons": reasons, "versions": harness.versions(PACKAGES), "machine": {"cores": os.cpu_count()}}
         print(harness.report(all_figures, found, told))

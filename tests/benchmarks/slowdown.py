@@ -1,16 +1,21 @@
 """What a supervisor costs, and how much slower a training runs while dashboards look at it.
 
-A real training on the CPU goes on while 0, 1 and 3 dashboards are attached in turns; each turn is compared with the one
-without any in the same round, because other work on the machine comes and goes.
+One real training on the CPU goes on while no, one and three dashboards look at it, or another monitor runs, by turns of
+some seconds. All are open all the time; those that are not to look stand still (SIGSTOP), and work off what they have
+missed once they go on, so their cost is rather over- than underrated. A round goes through all and back again, which
+takes out whatever drifts; the figure is the median over many rounds of the difference from the turns of the same round
+with nobody looking.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +29,9 @@ from gputrain.engine.events import AnyEvent, Steps
 from gputrain.engine.record import RecordReader
 from gputrain.engine.runs import RunDir
 
-ATTACHED = (0, 1, 3)
+DASHBOARDS = 3
+NOBODY, ONE, THREE = "nobody", "1 dashboard", "3 dashboards"
+_SETTLE_SECONDS = 5.0
 SETTINGS = {
     "device": "cpu",
     "dataset": "imagefolder",
@@ -56,24 +63,33 @@ class Turn:
 
 @dataclass(slots=True)
 class Slowdown:
-    """Turns by the number of dashboards."""
+    """Turns by who looks, two for each round."""
 
-    turns: dict[int, list[Turn]] = field(default_factory=lambda: {count: [] for count in ATTACHED})
+    turns: dict[str, list[Turn]] = field(default_factory=dict)
+    supervisor_rss_mib: float | None = None
 
-    def percent(self, count: int, *, by_cpu: bool = False) -> tuple[float | None, float | None]:
-        """How much slower training was with `count` dashboards: median over the rounds, and half the range of them."""
+    def percent(self, who: str, *, by_cpu: bool = False) -> tuple[float | None, float | None]:
+        """How much slower training was while `who` looked: median over the rounds, and half the interval that holds
+        the true median with 95 %."""
 
-        def rate(turn: Turn) -> float:
-            return turn.images_per_cpu_second if by_cpu else turn.images_per_second
+        def rates(turns: list[Turn]) -> list[float]:
+            each = [turn.images_per_cpu_second if by_cpu else turn.images_per_second for turn in turns]
+            return [(up + down) / 2 for up, down in zip(each[::2], each[1::2], strict=True)]
 
-        pairs = zip(self.turns[0], self.turns[count], strict=True)
-        found = [(1 - rate(beside) / rate(alone)) * 100 for alone, beside in pairs if rate(alone)]
-        return (statistics.median(found), (max(found) - min(found)) / 2) if found else (None, None)
+        if who not in self.turns:
+            return None, None
+        pairs = zip(rates(self.turns[NOBODY]), rates(self.turns[who]), strict=True)
+        found = sorted((1 - beside / alone) * 100 for alone, beside in pairs if alone)
+        if not found:
+            return None, None
+        # Ranks of a binomial distribution's interval: nothing is assumed about how rounds scatter.
+        first = max(0, int(len(found) / 2 - 0.98 * math.sqrt(len(found))))
+        return statistics.median(found), (found[len(found) - 1 - first] - found[first]) / 2
 
-    def supervisor(self, count: int) -> float | None:
-        """CPU of the supervisor in percent of a core, median."""
-        found = [turn.supervisor_percent for turn in self.turns[count]]
-        return statistics.median(found) if found else None
+    def supervisor(self, who: str) -> float | None:
+        """CPU of the supervisor in percent of a core, mean: it samples once a second, so turns differ."""
+        found = [turn.supervisor_percent for turn in self.turns.get(who, [])]
+        return statistics.fmean(found) if found else None
 
 
 @contextmanager
@@ -95,24 +111,32 @@ def training(images: Path) -> Iterator[RunDir]:
         attachment.close()
 
 
-def measure(images: Path, rounds: int, seconds: float, env: Mapping[str, str]) -> Slowdown:
-    """Let a training go on through `rounds` of turns of `seconds` each."""
-    found = Slowdown()
+def measure(
+    images: Path, rounds: int, seconds: float, env: Mapping[str, str], others: Mapping[str, Sequence[str]]
+) -> Slowdown:
+    """Let a training go on through `rounds` of turns of `seconds` each. `others`: other monitors' commands by name."""
+    # Who looks, as the programs' numbers: the dashboards come first.
+    turns = {NOBODY: range(0), ONE: range(1), THREE: range(DASHBOARDS)}
+    turns |= {name: range(DASHBOARDS + place, DASHBOARDS + place + 1) for place, name in enumerate(others)}
+    found = Slowdown({who: [] for who in turns})
     with training(images) as run, RecordReader(run.events) as record:
         _wait_for_steps(record)
-        time.sleep(min(10.0, seconds))
-        for _ in range(rounds):
-            for count in ATTACHED:
-                command = [sys.executable, "-m", "gputrain.tui.cli", "tail", run.id]
-                dashboards = [Terminal(command, env) for _ in range(count)]
-                try:
-                    for dashboard in dashboards:
-                        dashboard.painted.wait(PATIENCE)
-                    time.sleep(min(3.0, seconds))
-                    found.turns[count].append(_turn(run, record, seconds))
-                finally:
-                    for dashboard in dashboards:
-                        dashboard.close()
+        ours = [sys.executable, "-m", "gputrain.tui.cli", "tail", run.id]
+        programs: list[Terminal] = []
+        try:
+            for command in (*[ours] * DASHBOARDS, *others.values()):
+                programs.append(Terminal(command, env))
+                programs[-1].painted.wait(PATIENCE)
+            time.sleep(_SETTLE_SECONDS)
+            for _ in range(rounds):
+                for who in (*turns, *reversed(turns)):
+                    for number, program in enumerate(programs):
+                        program.hold(number not in turns[who])
+                    found.turns[who].append(_turn(run, record, seconds))
+            found.supervisor_rss_mib = _supervisor(run).memory_info().rss / (1 << 20)
+        finally:
+            for program in programs:
+                program.close()
     return found
 
 
@@ -124,10 +148,14 @@ def _wait_for_steps(record: RecordReader) -> None:
         time.sleep(0.1)
 
 
-def _turn(run: RunDir, record: RecordReader, seconds: float) -> Turn:
+def _supervisor(run: RunDir) -> psutil.Process:
     status = run.status()
     assert status is not None
-    supervisor = psutil.Process(status.pid)
+    return psutil.Process(status.pid)
+
+
+def _turn(run: RunDir, record: RecordReader, seconds: float) -> Turn:
+    supervisor = _supervisor(run)
     _all(record)
     before = _cpu(supervisor), _children_cpu(supervisor)
     began = time.perf_counter()
@@ -137,9 +165,11 @@ def _turn(run: RunDir, record: RecordReader, seconds: float) -> Turn:
     windows = [event for event in _all(record) if isinstance(event, Steps)]
     images = sum(window.images_per_second * window.window_seconds for window in windows)
     trained = sum(window.window_seconds for window in windows)
+    rate = images / trained if trained else 0.0
     return Turn(
-        images_per_second=images / trained if trained else 0.0,
-        images_per_cpu_second=images / max(1e-9, after[1] - before[1]),
+        images_per_second=rate,
+        # The windows end a little before or after the turn does: their rate, over its own time.
+        images_per_cpu_second=rate * elapsed / max(1e-9, after[1] - before[1]),
         supervisor_percent=(after[0] - before[0]) / elapsed * 100,
     )
 
@@ -152,8 +182,12 @@ def _all(record: RecordReader) -> list[AnyEvent]:
 
 
 def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """Seconds on a CPU, to the nanosecond: turns are short, and the usual counters tick a hundred times a second."""
+    found = 0
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += int((task / "schedstat").read_text().split()[0])
+    return found / 1e9
 
 
 def _children_cpu(process: psutil.Process) -> float:

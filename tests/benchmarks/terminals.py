@@ -131,8 +131,13 @@ class Terminal:
                 total += process.memory_info().rss
         return total
 
+    def hold(self, held: bool) -> None:
+        """Let the program stand still, or go on."""
+        self._child.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
+
     def close(self) -> None:
         """End the program, with force if it has to be."""
+        self.hold(False)
         self._child.send_signal(signal.SIGTERM)
         try:
             self._child.wait(3)

@@ -63,9 +63,9 @@ def test_convergence(tmp_path: Path) -> None:
 
 
 def test_dashboard() -> None:
-    small = ("--seconds", "3", "--settle", "1", "--past", "60", "--gpus", "8", "--rounds", "1")
+    small = ("--seconds", "3", "--settle", "1", "--past", "60", "--gpus", "8", "--rounds", "2", "--turn", "1")
     found = answer(str(HERE / "dashboard.py"), "--json", *small, "--peers", "bare_textual", "nvtop")
-    for key in ("first_paint_ms", "bytes_per_s", "bytes_per_s_low_bandwidth", "rss_mib"):
+    for key in ("first_paint_ms", "bytes_per_s", "bytes_per_s_low_bandwidth", "rss_mib", "supervisor_rss_mib"):
         assert found["figures"][key] > 0, key
     for key in ("cpu_percent_8gpu", "supervisor_cpu_percent", "training_slowdown_percent"):
         assert isinstance(found["figures"][key], float), key
@@ -73,6 +73,8 @@ def test_dashboard() -> None:
     assert found["ratios"]["dashboard_bytes_vs_bare_textual"] > 0
     assert found["ratios"]["dashboard_cpu_vs_nvitop"] is None
     assert found["reasons"]["dashboard_cpu_vs_nvitop"] == "not run"
+    assert found["ratios"]["supervisor_cpu_vs_bare_textual"] > 0
+    assert 0.5 < found["ratios"]["training_rate_vs_bare_textual"] < 2
 
 
 def test_diagnosis(tmp_path: Path) -> None:

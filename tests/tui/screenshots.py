@@ -1,9 +1,8 @@
-"""Pictures of the screens, by scripted runs and machines: ``python tests/tui/screenshots.py docs/screens``."""
+"""Pictures of the screens by scripted runs and machines, which docs/record_pictures.py writes."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import scripted
 from msgspec.structs import replace
 from scriptedsource import ScriptedSource
 
-from gputrain.engine.events import AnyEvent, GpuProcess, HintsChanged, ProcessSample
+from gputrain.engine.events import GpuProcess, ProcessSample
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.board import BoardScreen
 from gputrain.tui.screens.monitor import MonitorScreen
@@ -19,29 +18,10 @@ from gputrain.tui.screens.monitor import MonitorScreen
 SECONDS = 130
 
 
-def _run(gpus: int, *last: AnyEvent) -> ScriptedSource:
+def _run(gpus: int) -> ScriptedSource:
     source = ScriptedSource()
     source.feed_training(SECONDS, gpus)
-    source.feed(*last)
     return source
-
-
-def _half_a_core() -> ScriptedSource:
-    """A run in a container that may use half a core of 64 and 4 GiB."""
-    sample = replace(
-        scripted.hardware(SECONDS),
-        cpu_percent=99.0,
-        per_core=(),
-        usable_cores=0.5,
-        host_cores=64,
-        run_cpu=0.5,
-        throttled_share=0.87,
-        ram_total=4 * scripted.GIB,
-        ram_available=scripted.GIB,
-        run_rss=2 * scripted.GIB,
-    )
-    starved = replace(scripted.loader(), run_delay=0.62, cpu_ratio=0.33)
-    return _run(1, sample, HintsChanged(hints=scripted.advised(1, sample, starved)))
 
 
 def _monitored(gpus: int, lost: int | None = None) -> ScriptedSource:
@@ -79,8 +59,6 @@ PICTURES: dict[str, tuple[tuple[int, int], Callable[[], GpuTrainApp]]] = {
     "dashboard-8-gpus": ((120, 35), _dashboard(lambda: _run(8))),
     "dashboard-8-gpus-80x24": ((80, 24), _dashboard(lambda: _run(8))),
     "dashboard-no-gpu": ((120, 35), _dashboard(lambda: _run(0))),
-    "dashboard-lost-gpu": ((120, 35), _dashboard(lambda: _run(2, scripted.hardware(SECONDS, 2, lost=1)))),
-    "dashboard-half-a-core": ((120, 35), _dashboard(_half_a_core)),
     "monitor-8-gpus": ((200, 50), _monitor(lambda: _monitored(8))),
     "monitor-lost-gpu": ((120, 35), _monitor(lambda: _monitored(8, lost=3))),
 }
@@ -89,7 +67,11 @@ PICTURES: dict[str, tuple[tuple[int, int], Callable[[], GpuTrainApp]]] = {
 async def drawn(name: str) -> str:
     """The picture called `name`, as SVG."""
     size, make = PICTURES[name]
-    app = make()
+    return await picture(make(), size)
+
+
+async def picture(app: GpuTrainApp, size: tuple[int, int]) -> str:
+    """What `app` shows at `size` once it has read all that there is."""
     async with app.run_test(size=size) as pilot:
         screen = app.screen_stack[0]
         assert isinstance(screen, BoardScreen)
@@ -99,12 +81,8 @@ async def drawn(name: str) -> str:
         return app.export_screenshot()
 
 
-def main(folder: Path) -> None:
+def write(folder: Path) -> None:
     """Write all of them into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:
         (folder / f"{name}.svg").write_text(asyncio.run(drawn(name)) + "\n")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -29,10 +29,13 @@ from gputrain.engine.events import (
     Validated,
     stamp,
 )
+from gputrain.engine.monitor.nvml import in_words
 
 GIB = 1 << 30
 _JUDGED = 30
 """Seconds of training that the advice rests on."""
+EPOCH_STEPS = 400
+"""Twenty seconds of them, after which the epoch is validated and saved."""
 WALL = 1_790_000_000.0
 """When scripted runs begin, by the wall clock."""
 SETTINGS = {
@@ -77,15 +80,15 @@ def start(gpus: int = 1, settings: dict[str, object] | None = None) -> list[AnyE
             usable_cores=16,
         ),
         PhaseChanged(phase=Phase.IMPORTING),
-        PhaseChanged(phase=Phase.SCANNING_DATA, done=640_000, total=1_281_167, unit="images"),
+        PhaseChanged(phase=Phase.SCANNING_DATA, done=51_200, total=102_400, unit="images"),
         DataReady(
             dataset="imagefolder",
-            path="/data/imagenet",
-            train_images=1_281_167,
-            val_images=50_000,
+            path="/data/birds",
+            train_images=EPOCH_STEPS * 256,
+            val_images=5_000,
             classes=("tench", "goldfish"),
-            class_count=1000,
-            batches_per_epoch=5004,
+            class_count=100,
+            batches_per_epoch=EPOCH_STEPS,
             seconds=4.2,
         ),
         ModelReady(
@@ -97,8 +100,8 @@ def start(gpus: int = 1, settings: dict[str, object] | None = None) -> list[AnyE
             channels_last=True,
             compiled=gpus > 0,
             optimizer="sgd",
-            total_steps=250_200,
-            total_updates=250_200,
+            total_steps=50 * EPOCH_STEPS,
+            total_updates=50 * EPOCH_STEPS,
             flops_per_image=24.3e9,
             peak_flops=71.2e12 if gpus else None,
         ),
@@ -112,8 +115,8 @@ def steps(number: int, gpu: bool = True, seconds: float = 0.1, rate: float | Non
     speed = rate if rate is not None else 1184 + 60 * math.sin(number / 17) + 25 * math.sin(number / 3)
     return Steps(
         step=done,
-        epoch=done // 5004,
-        epoch_step=done % 5004,
+        epoch=(done - 1) // EPOCH_STEPS,
+        epoch_step=(done - 1) % EPOCH_STEPS + 1,
         images=done * 256,
         window_steps=2,
         window_seconds=seconds,
@@ -173,7 +176,7 @@ def gpu(index: int, number: int, name: str = "NVIDIA GeForce RTX 3090") -> GpuSa
 def hardware(number: int, gpus: int = 1, lost: int | None = None) -> HardwareSample:
     """The machine at second `number`."""
     found = tuple(
-        GpuSample(index=i, name="NVIDIA GeForce RTX 3090", error="GPU is lost") if i == lost else gpu(i, number)
+        GpuSample(index=i, name="NVIDIA GeForce RTX 3090", error=in_words(15)) if i == lost else gpu(i, number)
         for i in range(gpus)
     )
     return HardwareSample(
@@ -222,7 +225,8 @@ def training(seconds: int, gpus: int = 1, first: int = 0, per_second: int = 10) 
             yield HintsChanged(hints=HINTS[gpus > 0]), 0.0
         if second % 20 == 19:
             epoch = second // 20
-            yield EpochEnded(epoch=epoch, step=second * 20, seconds=20, images_per_second=1184, train_loss=2.1), 0.0
+            step = (epoch + 1) * EPOCH_STEPS
+            yield EpochEnded(epoch=epoch, step=step, seconds=20, images_per_second=1184, train_loss=2.1), 0.0
             yield validated(epoch), 0.0
             yield checkpoint(epoch), 0.0
         if second % 9 == 5:
@@ -256,24 +260,24 @@ def validated(epoch: int, best: bool = True) -> Validated:
     """A validation that gets better with the epochs."""
     return Validated(
         epoch=epoch,
-        step=(epoch + 1) * 5004,
+        step=(epoch + 1) * EPOCH_STEPS,
         metrics={"loss": 2.4 / (epoch + 1) + 0.4, "accuracy": 0.76 * (1 - math.exp(-(epoch + 1) / 4))},
         metric="accuracy",
         best=best,
-        images=50_000,
-        seconds=21.0,
+        images=5_000,
+        seconds=2.1,
     )
 
 
 def checkpoint(epoch: int) -> CheckpointSaved:
     """A checkpoint after an epoch."""
-    name = f"epoch-{epoch:04d}.pt"
-    return CheckpointSaved(kind="last", file=name, step=(epoch + 1) * 5004, epoch=epoch, bytes=205_000_000, seconds=0.8)
+    name, step = f"epoch-{epoch:04d}.pt", (epoch + 1) * EPOCH_STEPS
+    return CheckpointSaved(kind="last", file=name, step=step, epoch=epoch, bytes=205_000_000, seconds=0.8)
 
 
 def finished() -> RunEnded:
     """A good end."""
-    return RunEnded(outcome=Outcome.FINISHED, reason="all 50 epochs are done", exit_code=0, step=250_200)
+    return RunEnded(outcome=Outcome.FINISHED, reason="all 50 epochs are done", exit_code=0, step=50 * EPOCH_STEPS)
 
 
 def whole_run(seconds: int = 30, gpus: int = 1) -> list[AnyEvent]:

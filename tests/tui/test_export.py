@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from piloting import until
 from scriptedsource import ScriptedSource
+from test_screenshots import text
 
 from gputrain.engine import runs
 from gputrain.engine.events import AnyEvent
@@ -118,7 +119,7 @@ def test_the_command_writes_what_the_ending_says(
     assert (tmp_path / "curves.csv").read_text().startswith("curve,from_s")
     view = tmp_path / "view.svg"
     assert cli.main(["export", "last", str(view), "--view", "120x35"]) == 0
-    drawn = view.read_text().replace("&#160;", " ")
+    drawn = text(view.read_text())
     for part in ("Throughput", "bottleneck: workers", "■ finished"):
         assert part in drawn, part
 

@@ -60,7 +60,7 @@ def updates(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | None = 
     total = per_step * values["accumulation_steps"]
     reference: int = values["lr_batch_size"]
     lr: float = values["lr"] * total / reference if reference else values["lr"]
-    steps = max(1, facts.train_images // per_step) if facts else None
+    steps = max(1, facts.train_images // (per_step * facts.group)) if facts else None
     return Updates(total, lr, steps)
 
 
@@ -69,7 +69,7 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
     if facts is None or rate is None or not facts.train_images:
         return None
     steps = updates(values, 1, facts).steps_per_epoch or 1
-    images = steps * values["batch_size"]
+    images = steps * values["batch_size"] * facts.group
     share = min(1.0, values["max_steps"] / (steps * values["epochs"])) if values["max_steps"] else 1.0
     low, high = images / rate.high, images / rate.low
     epochs = values["epochs"] * share

@@ -112,7 +112,9 @@ def make_plan(
     made = calibration.choose(calibrations, values)
     foretold = _forecast(draft, made) if made else None
     if made:
-        facts = facts or DataFacts(made.train_images, made.val_images, made.file_bytes)
+        facts = facts or DataFacts(
+            made.train_images, made.val_images, made.file_bytes, budget.images_per_sample(draft.values)
+        )
     ram = _ram(draft, facts)
     vram = _vram(draft, made) if draft.gpu else None
     updates = pace.updates(values, 1, facts)

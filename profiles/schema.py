@@ -67,8 +67,10 @@ class Reference(Keys, frozen=True):
 
     source: Line
     model: str = ""
+    recipe: str = ""
+    """Recipe that trains the same, with the data and the network that it has; instead of `model`."""
     preset: str = ""
-    """Preset that the figures were measured with; empty: settings of their own."""
+    """Preset that the figures were measured with; empty: settings of their own, which foretell nothing."""
     batch_size: int | None = None
     images_per_second: Range | None = None
     iterations_per_second: Range | None = None
@@ -78,6 +80,9 @@ class Reference(Keys, frozen=True):
     ram_gb: Range | None = None
     vram_gb: Range | None = None
     power_watts: Range | None = None
+    speed_up: Range | None = None
+    """Times as fast as what `over` names."""
+    over: str = ""
     text: str = ""
     """What does not fit the fields above: times, speed-ups, conditions."""
 

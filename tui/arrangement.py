@@ -91,7 +91,8 @@ def _medium(body: int, gpus: int) -> list[Row]:
     left = body - 6 - machine
     hints = 7 if left >= 20 else 5
     log = max(3, min(8, (left - hints) // 3))
-    gpu_share = 1.6 if gpus else 1.0
+    # The lines of several GPUs have no second row for power and for why a clock is lowered.
+    gpu_share = 3.4 if gpus > 1 else 1.6 if gpus else 1.0
     return [
         (6, [("pipeline", 1)]),
         (hints, [("hints", 1.2), ("run", 1)]),

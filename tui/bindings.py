@@ -10,5 +10,9 @@ from gputrain.tui.keys import Key
 
 
 def bindings(keys: Sequence[Key]) -> list[BindingType]:
-    """`keys` for Textual."""
-    return [Binding(key.keys, key.action, key.label, key_display=key.shown, tooltip=key.help) for key in keys]
+    """`keys` for Textual; going to the next widget is the application's own."""
+    return [
+        Binding(key.keys, key.action, key.label, key_display=key.shown, tooltip=key.help)
+        for key in keys
+        if key.action != "app.focus_next"
+    ]

@@ -23,7 +23,7 @@ COLUMNS = ("curve", "from_s", "to_s", "low", "mean", "high", "points")
 PICTURES = (".png", ".svg", ".pdf")
 _MODE = 0o644
 """What is exported is meant to be shown around."""
-_LEFT_OUT = ("disk_read", "disk_write", "power")
+_LEFT_OUT = ("disk_read", "disk_write", "power", "vram", "temperature")
 """Not in the picture; the CSV has all."""
 
 
@@ -117,6 +117,8 @@ def _groups(now: Snapshot) -> list[tuple[str, list[_Drawing]]]:
             continue
         if key in ("gpu", "cpu", "ram"):
             title, drawing = "use [%]", _Drawing(key.upper(), curve, low=0)
+        elif key.startswith("gpu"):
+            title, drawing = "use of each GPU [%]", _Drawing(key.removeprefix("gpu"), curve, low=0)
         elif key == "loss":
             title, drawing = "loss", _Drawing("training", curve)
         elif (metric := METRICS.get(key)) is not None:

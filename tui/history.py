@@ -7,6 +7,7 @@ one of a thousand, and depends on the points alone, not on when it was looked at
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,6 +20,10 @@ RECENT = 900
 """Points that are kept as they came; a quarter of an hour at one a second."""
 _GAP_POINTS, _GAP_SECONDS = 8, 10
 """Where so many of the usual distances between two points are without one, and so much of x, nothing is known."""
+
+
+Extremes = tuple[float, float]
+"""Smallest and largest of some values."""
 
 
 class Bucket(NamedTuple):
@@ -36,17 +41,12 @@ class Curve(NamedTuple):
     """A history as it was at one moment; never changes."""
 
     whole: tuple[Bucket, ...] = ()
-    recent: tuple[tuple[float, float], ...] = ()
-
-    @property
-    def newest(self) -> float | None:
-        """The last value."""
-        return self.recent[-1][1] if self.recent else None
+    recent: tuple[Bucket, ...] = ()
 
     def since(self, start: float) -> tuple[Bucket, ...]:
         """What is known from x = `start` on, as finely as it is known."""
-        if self.recent and (start >= self.recent[0][0] or len(self.whole) <= 1):
-            return tuple(Bucket(x, x, y, y, y, 1) for x, y in self.recent if x >= start)
+        if self.recent and (start >= self.recent[0].first or len(self.whole) <= 1):
+            return tuple(point for point in self.recent if point.first >= start)
         return tuple(bucket for bucket in self.whole if bucket.last >= start)
 
 
@@ -70,16 +70,17 @@ class History:
     def __init__(self, capacity: int = CAPACITY, recent: int = RECENT) -> None:
         assert capacity % 2 == 0
         self._capacity = capacity
-        self._recent: deque[tuple[float, float]] = deque(maxlen=recent)
+        self._recent: deque[Bucket] = deque(maxlen=recent)
         self._buckets: list[Bucket] = []
         self._width = 1
         self._curve: Curve | None = Curve()
 
-    def add(self, x: float, y: float) -> None:
-        """Take one point."""
+    def add(self, x: float, y: float, extremes: Extremes | None = None) -> None:
+        """Take one point. `extremes`: of what it is the mean of."""
         self._curve = None
-        self._recent.append((x, y))
-        point = Bucket(x, x, y, y, y, 1)
+        low, high = extremes or (y, y)
+        point = Bucket(x, x, low, y, high, 1)
+        self._recent.append(point)
         if self._buckets and self._buckets[-1].points < self._width:
             self._buckets[-1] = _merge(self._buckets[-1], point)
             return
@@ -105,16 +106,20 @@ class Thinned:
         self._since: float | None = None
         self._sum = 0.0
         self._weight = 0.0
+        self._low, self._high = math.inf, -math.inf
 
-    def add(self, x: float, y: float, weight: float = 1.0) -> None:
-        """Take a value that stands for `weight` (seconds, steps …) up to `x`."""
+    def add(self, x: float, y: float, weight: float = 1.0, extremes: Extremes | None = None) -> None:
+        """Take a value that stands for `weight` (seconds, steps …) up to `x`; `extremes`: of what it is the mean of."""
         if weight <= 0:
             return
+        low, high = extremes or (y, y)
+        self._low, self._high = min(self._low, low), max(self._high, high)
         self._sum += y * weight
         self._weight += weight
         if self._since is None or x - self._since >= self._step:
-            self._history.add(x, self._sum / self._weight)
+            self._history.add(x, self._sum / self._weight, (self._low, self._high))
             self._since, self._sum, self._weight = x, 0.0, 0.0
+            self._low, self._high = math.inf, -math.inf
 
     def curve(self) -> Curve:
         """The history up to its last whole step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gputrain.engine.events import GpuSample, HardwareSample
 from gputrain.tui.snapshot import Snapshot
 
 
@@ -36,20 +37,27 @@ def other(now: Snapshot) -> float | None:
     return now.shares.other if now.shares else None
 
 
+def of_gpu(one: GpuSample, key: str) -> float | None:
+    """What the metric `key` (``gpu``, ``vram``, ``temperature``) is of one GPU."""
+    if key == "vram":
+        return one.memory_used / one.memory_total * 100 if one.memory_used is not None and one.memory_total else None
+    return one.utilization if key == "gpu" else one.temperature
+
+
+def of_gpus(sample: HardwareSample, key: str) -> list[float]:
+    """The same of all GPUs that can be read."""
+    return [value for one in sample.gpus if (value := of_gpu(one, key)) is not None]
+
+
 def gpu(now: Snapshot) -> float | None:
     """Mean utilization of the GPUs that can be read, in percent."""
-    read = [g.utilization for g in now.hardware.gpus if g.utilization is not None] if now.hardware else []
+    read = of_gpus(now.hardware, "gpu") if now.hardware else []
     return sum(read) / len(read) if read else None
 
 
 def vram(now: Snapshot) -> float | None:
     """Fill of the fullest GPU, in percent."""
-    full = [
-        g.memory_used / g.memory_total * 100
-        for g in (now.hardware.gpus if now.hardware else ())
-        if g.memory_used is not None and g.memory_total
-    ]
-    return max(full, default=None)
+    return max(of_gpus(now.hardware, "vram"), default=None) if now.hardware else None
 
 
 def cpu(now: Snapshot) -> float | None:

@@ -34,6 +34,7 @@ from gputrain.engine.events import (
     Validated,
 )
 from gputrain.tui import format as words
+from gputrain.tui import readings
 from gputrain.tui.advice import verdict
 from gputrain.tui.history import Thinned
 from gputrain.tui.snapshot import Entry, EntryKind, PhaseState, Shares, Snapshot
@@ -53,6 +54,10 @@ _END_KINDS: dict[Outcome, EntryKind] = {
 }
 _VALIDATIONS = 1000
 _TRIED = 20
+
+
+_GPUS = 16
+"""GPUs that have curves of their own."""
 
 
 class RunStore:
@@ -191,11 +196,18 @@ class RunStore:
         self._add("lr", event.lr)
         self._add("queue", self._now.queue_fill)
 
-    def _add(self, key: str, value: float | None, weight: float = 1.0, step: float = 1.0) -> None:
+    def _add(
+        self,
+        key: str,
+        value: float | None,
+        weight: float = 1.0,
+        step: float = 1.0,
+        extremes: tuple[float, float] | None = None,
+    ) -> None:
         if value is not None and math.isfinite(value):
             if key not in self._curves:
                 self._curves[key] = Thinned(step)
-            self._curves[key].add(self._now.elapsed, value, weight)
+            self._curves[key].add(self._now.elapsed, value, weight, extremes)
 
     def _rate(self) -> tuple[float | None, Shares | None]:
         seconds = sum(window.window_seconds for window in self._windows)
@@ -236,9 +248,13 @@ class RunStore:
         if event.disk is not None:
             self._add("disk_read", event.disk.read_rate)
             self._add("disk_write", event.disk.write_rate)
-        read = [gpu.utilization for gpu in event.gpus if gpu.utilization is not None]
-        if read:
-            self._add("gpu", sum(read) / len(read))
+        for key in ("gpu", "vram", "temperature"):
+            values = readings.of_gpus(event, key)
+            if values:
+                self._add(key, sum(values) / len(values), extremes=(min(values), max(values)))
+        if len(event.gpus) > 1:
+            for gpu in event.gpus[:_GPUS]:
+                self._add(f"gpu{gpu.index}", gpu.utilization)
         watts = [gpu.power for gpu in event.gpus if gpu.power is not None]
         if watts:
             self._add("power", sum(watts))

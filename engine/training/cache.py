@@ -1,20 +1,19 @@
 """Prepared images in front of their files: made when first met, or ahead, and shared by all runs on the same data.
 
-A cache belongs to its content: the files' paths, sizes and times of change, and the settings that its bytes depend on.
+A cache belongs to its content: the files' names, sizes and times of change, and the settings that its bytes depend on.
 Whatever the state of the cache, a sample comes from the cached form of its image, even when that is made this moment:
 the batches of the first epoch are made as those of later ones.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +29,12 @@ from gputrain.engine.training import cache_budget, crew, decode
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.cache_budget import Place
 from gputrain.engine.training.cache_forms import Form, JpegForm, RawForm
+from gputrain.engine.training.cache_key import content_key
 from gputrain.engine.training.cache_store import Entry, Store, remove_unused
 from gputrain.engine.training.decode import BadImage, Choose
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.samples import read_file
 
-FORMAT = 2
-"""Version of the files; another one is another cache."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's memory file system; our folder in it is private
 _PLAN = "plan.json"
 _DAMAGE = (ValueError, LookupError, struct.error)
@@ -181,26 +179,6 @@ def _resolution(images: ImageSet, config: RunConfig, *, train: bool) -> int:
 
 _SMALLEST_PART = 0.1
 """Of an image's side: smaller faces don't make the cache any larger."""
-
-
-def content_key(images: ImageSet, form: Form) -> str:
-    """The name of the cache: 32 hexadecimal digits of all that its bytes depend on."""
-    key = hashlib.sha256(f"{FORMAT} {form.key} {images.root}\n".encode(errors="surrogateescape"))
-    key.update(images.names)
-    key.update(images.ends.tobytes())
-    key.update(np.fromiter(_times(images), dtype=np.int64, count=2 * len(images)).tobytes())
-    return key.hexdigest()[:32]
-
-
-def _times(images: ImageSet) -> Iterator[int]:
-    for index in range(len(images)):
-        try:
-            status = os.stat(images.path(index))  # noqa: PTH116 - called for every image
-        except OSError:
-            # A missing file is a bad image; that it was missing is a part of the key.
-            yield from (-1, -1)
-        else:
-            yield from (status.st_size, status.st_mtime_ns)
 
 
 def build_cache(images: ImageSet, config: RunConfig, progress: Callable[[int, int], None], *, train: bool) -> Built:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import random
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -46,8 +47,16 @@ def _draw(sampler: Any, seed: int, epoch: int, count: int) -> Indices:
 
 
 def _indices(sampler: Iterable[Any], number: int) -> Indices:
-    with _seeded(number):
-        return np.fromiter((int(index) for index in sampler), dtype=np.int64)
+    try:
+        with _seeded(number):
+            return np.fromiter((operator.index(index) for index in sampler), dtype=np.int64)
+    except TypeError as error:
+        if not str(error).endswith("cannot be interpreted as an integer"):
+            raise
+        raise BadInput(
+            "custom: the sampler gives no indices of single samples; a batch sampler is not needed: batch_size says "
+            "how many make a batch"
+        ) from None
 
 
 @contextlib.contextmanager

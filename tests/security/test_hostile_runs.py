@@ -44,6 +44,8 @@ COMMANDS = (
     ["compare", "RUN", "OTHER"],
     ["compare", "RUN", "OTHER", "--json"],
     ["export", "RUN", "RUN.csv"],
+    ["export", "RUN", "RUN.onnx"],
+    ["predict", "RUN"],
     ["resume", "RUN", "--plain"],
     ["clone", "RUN", "--plain"],
     ["log", "RUN", "--to", "nothing"],
@@ -88,7 +90,7 @@ def test_every_command_on_a_hostile_run(
     monkeypatch.chdir(private_homes)
     text = TEXTS[NAMES.index(name)].encode("utf-8", "replace").decode()
     words = {"RUN": str(make(name, text).directory), "OTHER": str(make("other", text).directory)}
-    words["RUN.csv"] = f"{name}.csv" if not name.startswith("-") else "x.csv"
+    words |= {end: (name if not name.startswith("-") else "x") + end[3:] for end in ("RUN.csv", "RUN.onnx")}
     for command in COMMANDS:
         code = cli.main([words.get(word, word) for word in command])
         out, err = capsys.readouterr()

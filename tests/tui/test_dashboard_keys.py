@@ -152,7 +152,20 @@ async def test_every_key_of_the_footer_works(
 
 @pytest.mark.parametrize("size", [(200, 50), (120, 35), (80, 24), (60, 15)], ids=str)
 async def test_every_panel_is_a_tab_away(size: tuple[int, int]) -> None:
-    panels = {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ram", "disk", "log", "run"}
+    panels = {
+        "pipeline",
+        "hints",
+        "throughput",
+        "loss",
+        "metric",
+        "gpu",
+        "cpu",
+        "ram",
+        "disk",
+        "log",
+        "processes",
+        "run",
+    }
     async with opened(trained(), size) as pilot:
         seen: set[str] = set()
         first = None
@@ -183,10 +196,10 @@ async def test_a_panel_that_fills_the_screen_hands_that_on() -> None:
 async def test_a_window_that_grows_gives_the_panel_its_place() -> None:
     async with opened(trained(), (80, 24)) as pilot:
         await pilot.press("shift+tab")
-        await until(pilot, lambda: panel(pilot, "log") != "")
+        await until(pilot, lambda: panel(pilot, "processes") != "")
         assert panel(pilot, "pipeline") == ""
         await pilot.resize_terminal(200, 50)
-        await until(pilot, lambda: panel(pilot, "pipeline") != "" and panel(pilot, "log") != "")
+        await until(pilot, lambda: panel(pilot, "pipeline") != "" and panel(pilot, "processes") != "")
 
 
 async def test_a_search_and_a_zoom_bring_what_they_change() -> None:

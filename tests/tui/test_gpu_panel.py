@@ -11,6 +11,7 @@ from gputrain.engine.events import GpuProcess, GpuSample, HardwareSample, MigSam
 from gputrain.engine.units import GIB
 from gputrain.tui import lines
 from gputrain.tui.gpustate import alarms, temperature_level
+from gputrain.tui.widgets.curves import gpu_trends
 from gputrain.tui.widgets.gpus import draw_gpus, gpu_line
 
 
@@ -192,3 +193,25 @@ def test_a_gpu_s_line_is_as_wide_as_the_panel_and_tells_more_where_there_is_room
     shown = text([gpu_line(sample, columns)])
     assert ("1 695 MHz" in shown) == (columns >= 110)
     assert ("PCIe" in shown) == ("fan 45 %" in shown) == ("GeForce RTX 3090" in shown) == (columns >= 150)
+
+
+def test_one_gpu_that_stays_behind_is_named_and_seen_in_the_range() -> None:
+    def sample(number: int) -> HardwareSample:
+        made = scripted.hardware(number, 8)
+        gpus = tuple(replace(gpu, utilization=12 if gpu.index == 5 else 90) for gpu in made.gpus)
+        return replace(made, gpus=gpus)
+
+    shown = view(*(sample(number) for number in range(60)))
+    assert {f"gpu{index}" for index in range(8)} <= set(shown.now.curves)
+    assert {point.mean for point in shown.now.curves["gpu5"].recent} == {12}
+    newest = shown.now.curves["gpu"].recent[-1]
+    assert (newest.low, newest.mean, newest.high) == (12, (7 * 90 + 12) / 8, 90)
+    drawn = text(gpu_trends(shown, 60, 12))
+    assert "utilization of 8 GPUs, GPU 5 behind: 12 %" in drawn
+    assert "temperature" not in drawn
+    # The range reaches down to it.
+    lowest = drawn.splitlines()[9]
+    assert any(ord(sign) > 0x2800 for sign in lowest)
+    wide = text(gpu_trends(shown, 140, 12)).splitlines()
+    assert all(part in wide[0] for part in ("utilization", "VRAM of 8 GPUs", "temperature of 8 GPUs"))
+    assert max(map(len, wide)) <= 140

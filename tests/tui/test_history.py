@@ -70,12 +70,17 @@ def test_the_recent_past_is_as_it_came_and_the_far_past_is_coarse() -> None:
         Bucket(15, 15, 15, 15, 15, 1),
     )
     assert [bucket.points for bucket in curve.since(0)] == [4, 4, 4, 4]
-    assert curve.newest == 15
 
 
-def test_an_empty_curve_has_no_newest_value() -> None:
-    assert Curve().newest is None
+def test_of_an_empty_curve_nothing_is_known() -> None:
     assert Curve().since(0) == ()
+
+
+def test_a_mean_can_bring_its_extremes() -> None:
+    history = History(capacity=2)
+    for x in range(4):
+        history.add(float(x), 50.0, (50.0 - x, 60.0))
+    assert history.curve().whole == (Bucket(0, 1, 49, 50, 60, 2), Bucket(2, 3, 47, 50, 60, 2))
 
 
 def test_thinning_keeps_one_weighted_mean_a_step() -> None:
@@ -83,7 +88,7 @@ def test_thinning_keeps_one_weighted_mean_a_step() -> None:
     for x, y, weight in ((0.0, 10.0, 1.0), (0.4, 20.0, 1.0), (0.8, 30.0, 1.0), (1.0, 50.0, 2.0), (1.5, 9.0, 1.0)):
         thinned.add(x, y, weight)
     # The first point stands alone; the next three make (20 + 30 + 2 × 50) / 4; the last one waits for its step.
-    assert thinned.curve().recent == ((0.0, 10.0), (1.0, 37.5))
+    assert thinned.curve().recent == (Bucket(0, 0, 10, 10, 10, 1), Bucket(1, 1, 20, 37.5, 50, 1))
 
 
 def test_thinning_ignores_what_stands_for_no_time() -> None:

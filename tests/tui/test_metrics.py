@@ -77,7 +77,7 @@ def test_the_help_explains_the_smaller_figures_too() -> None:
 
 
 _LABEL = re.compile(r"[^\W\d_][^\d▕┤:%]*")
-_NO_LABELS = ("status", "hints", "log", "machine", "compact")
+_NO_LABELS = ("status", "hints", "log", "machine", "compact", "processes")
 """Panels that speak in sentences, or say what others say."""
 _UNITS = {"ghz", "mhz", "mb/s┤", "of step", "s", "min", "h", "batches", "mib", "gib", "io/s", "fp"}
 

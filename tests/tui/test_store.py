@@ -121,7 +121,7 @@ def test_a_loss_that_was_not_fetched_leaves_the_last_one() -> None:
 
 def test_a_loss_that_is_no_number_spoils_no_curve() -> None:
     now = after(window(loss=2.5), window(loss=math.nan), window(loss=2.0))
-    assert [y for _, y in now.curves["loss"].recent] == [2.5, 2.0]
+    assert [point.mean for point in now.curves["loss"].recent] == [2.5, 2.0]
 
 
 @pytest.mark.parametrize("phase", list(Phase))

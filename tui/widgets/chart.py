@@ -132,7 +132,7 @@ def _means(found: Sequence[Sequence[Bucket]], place: Callable[[float], int], col
 def _cells(
     dots: Sequence[_Column | None], low: float, high: float, rows: int, columns: int, as_ascii: bool
 ) -> list[list[str]]:
-    """The line of means, and in every other dot around it what lies between smallest and largest value."""
+    """The line of means, and around it, as a light pattern, what lies between smallest and largest value."""
     lines = [[0] * columns for _ in range(rows)]
     ranges = [[0] * columns for _ in range(rows)]
     before: int | None = None
@@ -146,7 +146,7 @@ def _cells(
         for dot in reach:
             lines[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
         first, last = _level(value.low, low, high, rows * 4), _level(value.high, low, high, rows * 4)
-        for dot in range(first + (first + index) % 2, last + 1, 2):
+        for dot in {first, last, *range(first + (2 * index - first) % 4, last + 1, 4)}:
             ranges[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
         before = level
     sign = _ascii_cell if as_ascii else _braille_cell

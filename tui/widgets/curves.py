@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import median
+
+from gputrain.engine.events import HardwareSample
 from gputrain.tui import format as words
+from gputrain.tui import readings
 from gputrain.tui.history import Curve
-from gputrain.tui.lines import Line, fit
+from gputrain.tui.lines import Line, cut, fit, line
 from gputrain.tui.metric import Show
 from gputrain.tui.metrics import METRICS
 from gputrain.tui.snapshot import Snapshot
@@ -15,6 +19,15 @@ from gputrain.tui.widgets.panel import Panel, View
 
 Mark = tuple[float, float, str, Role]
 _TREND_ROWS = 4
+_GPU_CURVES: tuple[tuple[str, str, Role], ...] = (
+    ("gpu", "utilization", "compute"),
+    ("vram", "VRAM", "data"),
+    ("temperature", "temperature", "copy"),
+)
+_GPU_CELLS = 34
+"""Columns that each of them needs at least."""
+_BEHIND = 20.0
+"""Percentage points below the middle one that are worth a word."""
 
 
 def trend(view: View, key: str, columns: int, rows: int, role: Role = "data") -> list[Line]:
@@ -26,6 +39,34 @@ def trend(view: View, key: str, columns: int, rows: int, role: Role = "data") ->
         fit((), columns),
         *_chart(view, key, metric.low, metric.high, metric.tick, role, columns, rows - 1, least=metric.least),
     ]
+
+
+def gpu_trends(view: View, columns: int, rows: int) -> list[Line]:
+    """Utilization over time, and where there is room memory and heat beside it: of several GPUs the mean, and around it
+    the range from the lowest to the highest."""
+    sample = view.now.hardware
+    if rows < _TREND_ROWS or sample is None:
+        return []
+    keys = _GPU_CURVES[: max(1, min(len(_GPU_CURVES), columns // _GPU_CELLS))]
+    each = (columns - 2 * (len(keys) - 1)) // len(keys)
+    drawn: list[Line] = [()] * rows
+    for number, (key, title, role) in enumerate(keys):
+        metric = METRICS[key]
+        chart = _chart(view, key, metric.low, metric.high, metric.tick, role, each, rows - 1)
+        head = line((cut(title + _lowest(sample, key), each), "dim"))
+        for row, part in enumerate((head, *chart)):
+            drawn[row] = (*drawn[row], *((("  ", "text"),) if number else ()), *fit(part, each))
+    return drawn
+
+
+def _lowest(sample: HardwareSample, key: str) -> str:
+    """How many GPUs the curve is of, and which one stays behind the others."""
+    known = [(value, gpu.index) for gpu in sample.gpus if (value := readings.of_gpu(gpu, key)) is not None]
+    if len(known) < 2:
+        return ""
+    value, index = min(known)
+    behind = key == "gpu" and value < median(value for value, _ in known) - _BEHIND
+    return f" of {len(known)} GPUs" + (f", GPU {index} behind: {value:.0f} %" if behind else "")
 
 
 def _chart(
@@ -145,4 +186,5 @@ def main_metric(now: Snapshot) -> str:
 def _marks(now: Snapshot, name: str, sign: str) -> tuple[Mark, ...]:
     curve = now.curves.get(f"val_{name}", Curve())
     best = now.best.metrics.get(name) if now.best else None
-    return tuple((x, y, "★" if y == best else sign, "warn" if y == best else "text") for x, y in curve.recent)
+    points = ((point.first, point.mean) for point in curve.recent)
+    return tuple((x, y, "★" if y == best else sign, "warn" if y == best else "text") for x, y in points)

@@ -10,7 +10,7 @@ from gputrain.tui.gpustate import alarms, temperature_level, used_by
 from gputrain.tui.lines import Line, Span, bar, cut, fit, groups, line, pad, right, spread, width, wrap
 from gputrain.tui.snapshot import Snapshot
 from gputrain.tui.theme import Role
-from gputrain.tui.widgets.curves import trend
+from gputrain.tui.widgets.curves import gpu_trends
 from gputrain.tui.widgets.gpudetails import details, instance_name
 from gputrain.tui.widgets.panel import Panel, View
 
@@ -193,7 +193,7 @@ def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
         drawn = [fit(gpu_line(gpu, columns), columns) for gpu in shown]
         if len(shown) < len(sample.gpus):
             drawn.append(line((f"and {len(sample.gpus) - len(shown)} more: f shows all", "dim")))
-    return [*drawn, *trend(view, "gpu", columns, rows - len(drawn))]
+    return [*drawn, *gpu_trends(view, columns, rows - len(drawn))]
 
 
 def absent(now: Snapshot) -> str:

@@ -30,7 +30,7 @@ def test_the_queue_that_is_proposed_lasts_as_long_as_the_slowest_sample() -> Non
 )
 def test_own_data_get_no_advice_that_their_loader_has_no_use_for(base: dict[str, Any], more: dict[str, Any]) -> None:
     (hint,) = judged(base, {"dataset": "custom"}, **more).values()
-    assert hint.changes == {}
+    assert hint.changes.keys() <= {"num_workers"}
     assert "cache" not in hint.action
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -191,12 +192,18 @@ def test_building_names_bad_images(images: ImageSet) -> None:
     assert built.bad == (f"{images.path(3)}: the file is empty",)
 
 
-@pytest.mark.parametrize("change", ["content", "settings", "form", "name"])
+@pytest.mark.parametrize("change", ["content", "same size and time", "settings", "form", "name"])
 def test_a_change_makes_another_cache(images: ImageSet, tmp_path: Path, change: str) -> None:
     before = build_cache(images, config(), lambda done, total: None, train=True)
     after = config()
     if change == "content":
         Path(images.path(0)).write_bytes(encoded(picture(80, 70, 99)))
+    elif change == "same size and time":
+        file = Path(images.path(0))
+        data, times = bytearray(file.read_bytes()), file.stat()
+        data[-9] ^= 1
+        file.write_bytes(data)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     elif change == "settings":
         after = config(val_resize=48)
     elif change == "form":
@@ -205,6 +212,15 @@ def test_a_change_makes_another_cache(images: ImageSet, tmp_path: Path, change: 
         Path(images.path(0)).rename(Path(images.path(0)).with_name("0001.jpg"))
         images = scan(str(tmp_path / "data"), "train")
     assert build_cache(images, after, lambda done, total: None, train=True).folder != before.folder
+
+
+def test_images_that_were_moved_keep_their_cache(images: ImageSet, tmp_path: Path) -> None:
+    before = build_cache(images, config(), lambda done, total: None, train=True)
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    moved = scan(str(tmp_path / "elsewhere"), "train")
+    with closing(opened(moved, config())) as source:
+        assert source.store.folder == before.folder
+        assert source.store.stored() == before.images == 12
 
 
 _BUILD = """

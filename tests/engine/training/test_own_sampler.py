@@ -14,7 +14,9 @@ from training_tools import Result, train
 
 from gputrain.engine import settings
 from gputrain.engine.config import RunConfig
+from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded
+from gputrain.engine.training import usersampling
 from gputrain.engine.training.userloader import UserLoader
 from gputrain.engine.training.userset import UserSet
 
@@ -132,3 +134,10 @@ def test_a_run_that_goes_on_in_mid_epoch_keeps_an_order_that_nobody_could_draw_a
     (tmp_path / "second").mkdir()
     resumed = settings.build(values | {"resume_from": str(middle)})
     assert loss(train(tmp_path / "second", resumed)) == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_batch_sampler_is_refused_with_the_remedy() -> None:
+    batches = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(range(COUNT)), BATCH, drop_last=True)
+    own = UserSet(Points(), batches, "")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="a batch sampler is not needed: batch_size says how many make a batch"):
+        usersampling.epoch_order(own, 0, 0, train=True)

@@ -63,7 +63,7 @@ def choose(
         layers.append(Layer("where you are", {"code_dir": "."}))
     layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
     wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in _checked(y.values)}}
-    missing = preflight.faults(wanted)
+    missing = () if machine.assumed and not wanted["data_dir"] else preflight.faults(wanted)
     if facts is None and not missing:
         facts = count_data(wanted)
     group = facts.group if facts else 1

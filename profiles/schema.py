@@ -62,6 +62,14 @@ class MatchRules(Keys, frozen=True):
     """For NVIDIA GPUs that no other profile knows."""
 
 
+class MachineFacts(Keys, frozen=True):
+    """The machine that a profile's numbers are for, as far as its source tells it: for plans made elsewhere."""
+
+    cores: Positive | None = None
+    ram_gib: Positive | None = None
+    gpu_gib: Positive | None = None
+
+
 class Reference(Keys, frozen=True):
     """Figures that somebody measured on such a machine: for comparison, never a promise."""
 
@@ -147,6 +155,7 @@ class HardwareProfile(Struct, frozen=True, kw_only=True):
     """Where the numbers come from and what else is worth knowing, a sentence each."""
     references: tuple[Reference, ...]
     ladders: tuple[ReferenceLadder, ...]
+    machine: MachineFacts
     path: str
 
     def preset(self, name: str | None = None) -> Preset:

@@ -68,6 +68,8 @@ class DataFacts(Struct, frozen=True):
     val_images: int = 0
     file_bytes: int | None = None
     """Bytes of all image files together."""
+    group: int = 1
+    """Images of one sample, of which a batch has batch_size: a clip has several."""
 
 
 class CacheRoom(Struct, frozen=True):

@@ -22,6 +22,7 @@ _MAY_DIFFER = frozenset(
             "nonfinite_loss",
             "label_smoothing",
             "colour_jitter",
+            "hue_jitter",
             "random_erasing",
             "crop_min_scale",
         ),

@@ -76,6 +76,9 @@ class DataConfig(_Part, frozen=True):
         float,
         Meta(ge=0, lt=1, description="largest change of brightness, contrast and saturation in training; 0: none"),
     ] = 0.0
+    hue_jitter: Annotated[
+        float, Meta(ge=0, le=0.5, description="largest turn of the hue in training, as a share of the circle; 0: none")
+    ] = 0.0
     auto_augment: Annotated[
         Literal["none", "randaugment", "trivialaugment"],
         Meta(description="random changes of shape and colour to each training image, by one of two published rules"),

@@ -17,7 +17,7 @@ _WEIGHED_EVERY = 50
 """One file in so many is asked for its size."""
 
 
-class _Late(Exception):  # noqa: N818 - not an error: the time is up
+class Late(Exception):  # noqa: N818 - not an error: the time is up
     pass
 
 
@@ -30,7 +30,7 @@ def count_images(folder: Path, train_split: str, val_split: str, seconds: float 
     try:
         train, size = _count(folder / train_split, deadline)
         val, _ = _count(folder / val_split, deadline) if val_split else (0, None)
-    except (OSError, _Late):
+    except (OSError, Late):
         return None
     return DataFacts(train, val, size) if train else None
 
@@ -49,7 +49,7 @@ def _images(folder: Path, deadline: float, depth: int = 0) -> Iterator[os.DirEnt
     with os.scandir(folder) as entries:
         for entry in entries:
             if time.monotonic() > deadline:
-                raise _Late
+                raise Late
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():

@@ -78,6 +78,8 @@ class Machine(Struct, frozen=True, kw_only=True):
     """Why a run would end when its user logs out, and the remedy; empty if it would not."""
     torch: TorchBuild | None = None
     """The installed torch; None where there is none, or nobody looked."""
+    assumed: str = ""
+    """What is planned for where this is another machine, of which nothing was looked at; empty for this one."""
 
     @property
     def shm_free(self) -> int:

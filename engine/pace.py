@@ -54,13 +54,23 @@ class ScaleRow(Struct, frozen=True):
     scaled_lr: float
 
 
+class BufferRow(Struct, frozen=True):
+    """A row of the table over numbers of workers and of batches that each prepares ahead."""
+
+    workers: int
+    prefetch: int
+    batches: int
+    buffer: int
+    buffer_float32: int
+
+
 def updates(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | None = None) -> Updates:
     """Images per update, the learning rate scaled linearly to them, and batches per epoch."""
     per_step: int = values["batch_size"] * gpus
     total = per_step * values["accumulation_steps"]
     reference: int = values["lr_batch_size"]
     lr: float = values["lr"] * total / reference if reference else values["lr"]
-    steps = max(1, facts.train_images // per_step) if facts else None
+    steps = max(1, facts.train_images // (per_step * facts.group)) if facts else None
     return Updates(total, lr, steps)
 
 
@@ -69,7 +79,7 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
     if facts is None or rate is None or not facts.train_images:
         return None
     steps = updates(values, 1, facts).steps_per_epoch or 1
-    images = steps * values["batch_size"]
+    images = steps * values["batch_size"] * facts.group
     share = min(1.0, values["max_steps"] / (steps * values["epochs"])) if values["max_steps"] else 1.0
     low, high = images / rate.high, images / rate.low
     epochs = values["epochs"] * share
@@ -78,11 +88,30 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
 
 def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
     """What the same settings per GPU add up to on several GPUs."""
-    own = batch_bytes(values, value_bytes(values)) * buffered_batches(values)
-    float32 = batch_bytes(values, 4) * buffered_batches(values) * FLOAT32_OVERHEAD
+    own, float32 = _buffers(values)
     rows = []
     for gpus in counts:
         sums = updates(values, gpus)
         workers = values["num_workers"] * gpus
         rows.append(ScaleRow(gpus, sums.total_batch, workers, own * gpus, int(float32 * gpus), sums.scaled_lr))
     return tuple(rows)
+
+
+def buffer_table(values: Mapping[str, Any], cores: float) -> tuple[BufferRow, ...]:
+    """The RAM buffers of twice the cores with 8 batches each, all of them with 4, 75 % with 3 and half with 4.
+
+    On 16 cores these are the rows of seed 003: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
+    """
+    rows = []
+    for share, prefetch in ((2.0, 8), (1.0, 4), (0.75, 3), (0.5, 4)):
+        workers = max(1, int(share * cores))
+        own, float32 = _buffers({**values, "num_workers": workers, "prefetch_factor": prefetch})
+        rows.append(BufferRow(workers, prefetch, workers * prefetch, own, int(float32)))
+    return tuple(rows)
+
+
+def _buffers(values: Mapping[str, Any]) -> tuple[int, float]:
+    """Bytes of the batches that wait, as they are here, and as float32 in a plain DataLoader."""
+    batches = buffered_batches(values)
+    own = batch_bytes(values, value_bytes(values)) * batches
+    return own, batch_bytes(values, 4) * batches * FLOAT32_OVERHEAD

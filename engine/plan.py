@@ -19,7 +19,7 @@ from gputrain.engine.errors import BadInput
 from gputrain.engine.forecast import forecast, largest_batch, memory_of
 from gputrain.engine.foretold import Forecast
 from gputrain.engine.machine import GpuInfo, Machine
-from gputrain.engine.pace import Eta, Rate, ScaleRow, Updates
+from gputrain.engine.pace import BufferRow, Eta, Rate, ScaleRow, Updates
 from gputrain.engine.planfacts import facts_of, speed_of
 from gputrain.engine.settings import Setting, shown
 from gputrain.engine.units import GIB, size
@@ -67,6 +67,8 @@ class Plan(Struct, frozen=True):
     """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
     scaling: tuple[ScaleRow, ...]
     """What the same settings would add up to on 1, 2, 4 and 8 GPUs; a run trains on one."""
+    buffers: tuple[BufferRow, ...]
+    """RAM buffers of other numbers of workers, up to twice the cores."""
     forecast: Forecast | None = None
     """None without a calibration that holds for these settings."""
 
@@ -105,6 +107,8 @@ def make_plan(
             given[setting.name] = layer
     draft = Draft(values, given, machine, adjust.pick_gpu(machine, values["device"]))
     draft.warnings.extend(warnings)
+    if machine.assumed:
+        draft.warnings.append(machine.assumed)
     if machine.logout:
         draft.warnings.append(machine.logout)
     draft.refusals.extend(refusals)
@@ -112,7 +116,9 @@ def make_plan(
     made = calibration.choose(calibrations, values)
     foretold = _forecast(draft, made) if made else None
     if made:
-        facts = facts or DataFacts(made.train_images, made.val_images, made.file_bytes)
+        facts = facts or DataFacts(
+            made.train_images, made.val_images, made.file_bytes, budget.images_per_sample(draft.values)
+        )
     ram = _ram(draft, facts)
     vram = _vram(draft, made) if draft.gpu else None
     updates = pace.updates(values, 1, facts)
@@ -132,6 +138,7 @@ def make_plan(
         forceable=tuple(draft.estimated),
         facts=(*facts_of(draft, ram, vram, updates, eta), *speed_of(foretold, made, calibrations, draft)),
         scaling=pace.scale_table(values),
+        buffers=pace.buffer_table(values, machine.usable_cores),
         forecast=foretold,
     )
 

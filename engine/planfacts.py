@@ -26,12 +26,13 @@ def facts_of(
     parts = f"{values['batch_size']} × {values['accumulation_steps']}" if values["accumulation_steps"] > 1 else ""
     lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
     steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
+    float32 = f": {ram.batches} batches of {size(ram.batch_bytes_float32)} and its overhead"
     facts = [
         ("device", _device(draft.gpu, draft.machine)),
         ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
         ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
         ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} ({kind_of(values)})"),
-        ("RAM buffer as float32", f"{size(ram.buffer_float32)} in a plain DataLoader"),
+        ("RAM buffer as float32", f"{size(ram.buffer_float32)} in a plain DataLoader{float32}"),
         ("RAM", f"{size(ram.total)} of {size(ram.limit)}"),
     ]
     if vram is not None:
@@ -44,9 +45,10 @@ def facts_of(
 
 def _device(gpu: GpuInfo | None, machine: Machine) -> str:
     if gpu is None:
-        return f"CPU, {machine.usable_cores:g} usable cores"
+        return f"CPU, {machine.usable_cores:g} usable cores" + (", assumed" if machine.assumed else "")
     others = f", one of {len(machine.gpus)} GPUs: a run trains on one" if len(machine.gpus) > 1 else ""
-    return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others
+    assumed = ", assumed: it is not here" if machine.assumed else ""
+    return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others + assumed
 
 
 def _time(eta: Eta | None, updates: Updates) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 from gputrain.engine import calibrationstore, preflight, settings
 from gputrain.engine.adjust import Layer, halves_precision, pick_gpu, worker_limit
 from gputrain.engine.budget import DataFacts
+from gputrain.engine.datacount import count_data
 from gputrain.engine.errors import BadInput
-from gputrain.engine.imagefiles import count_images
 from gputrain.engine.machine import Machine
 from gputrain.engine.pace import Rate
 from gputrain.engine.plan import Plan, make_plan
 from gputrain.engine.units import GIB
 from gputrain.profiles import catalog
+from gputrain.profiles.references import reference_rate
 from gputrain.profiles.schema import HardwareProfile, Preset, Recipe, derived_batch
 
 _FP32 = ", as fp32 takes twice the memory (compute capability below 7.0)"
@@ -62,10 +63,11 @@ def choose(
         layers.append(Layer("where you are", {"code_dir": "."}))
     layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
     wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in _checked(y.values)}}
-    missing = preflight.faults(wanted)
-    if facts is None and wanted["dataset"] == "imagefolder" and wanted["data_dir"] and not missing:
-        facts = count_images(Path(wanted["data_dir"]), wanted["train_split"], wanted["val_split"])
-    known = rate or _reference_rate(chosen_profile, chosen_preset, wanted, machine)
+    missing = () if machine.assumed and not wanted["data_dir"] else preflight.faults(wanted)
+    if facts is None and not missing:
+        facts = count_data(wanted)
+    group = facts.group if facts else 1
+    known = rate or reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
     made = calibrationstore.load(machine, chosen_recipe.name)
     return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
 
@@ -117,21 +119,3 @@ def _from_home(name: str, path: str) -> Path:
 def _checked(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         yield name, settings.check(settings.find(name), value)
-
-
-def _reference_rate(
-    profile: HardwareProfile, preset: Preset, values: Mapping[str, Any], machine: Machine
-) -> Rate | None:
-    """The speed that somebody measured with the same card, model, batch and preset."""
-    if not catalog.fits(profile, machine):
-        return None
-    for figures in profile.references:
-        same = (figures.model, figures.preset, figures.batch_size)
-        if same != (values["model"], preset.name, values["batch_size"]) or values["image_size"] != 224:
-            continue
-        if figures.images_per_second:
-            return Rate(*figures.images_per_second, source=figures.source)
-        if figures.iterations_per_second and figures.batch_size:
-            low, high = figures.iterations_per_second
-            return Rate(low * figures.batch_size, high * figures.batch_size, figures.source)
-    return None

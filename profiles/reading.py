@@ -19,6 +19,7 @@ from gputrain.profiles.schema import (
     HardwareProfile,
     Keys,
     Line,
+    MachineFacts,
     MatchRules,
     Positive,
     Preset,
@@ -43,6 +44,7 @@ class _ProfileKeys(Keys, frozen=True):
     notes: tuple[Line, ...] = ()
     reference: tuple[Reference, ...] = ()
     ladder: tuple[ReferenceLadder, ...] = ()
+    machine: MachineFacts = MachineFacts()
 
 
 class _PresetKeys(Keys, frozen=True):
@@ -86,6 +88,7 @@ def parse_profile(document: Document) -> HardwareProfile:
         notes=tuple(plain(note) for note in keys.notes),
         references=keys.reference,
         ladders=keys.ladder,
+        machine=keys.machine,
         path=str(document.path),
     )
 
@@ -183,7 +186,7 @@ def _explain(document: Document, message: str, within: tuple[str, ...]) -> str:
     if unknown := _UNKNOWN.match(what):
         known = [
             f
-            for kind in (_ProfileKeys, _RecipeKeys, MatchRules, Reference, ReferenceLadder)
+            for kind in (_ProfileKeys, _RecipeKeys, MatchRules, MachineFacts, Reference, ReferenceLadder)
             for f in kind.__struct_fields__
         ]
         name = plain(unknown[1], 60)

@@ -62,13 +62,23 @@ class MatchRules(Keys, frozen=True):
     """For NVIDIA GPUs that no other profile knows."""
 
 
+class MachineFacts(Keys, frozen=True):
+    """The machine that a profile's numbers are for, as far as its source tells it: for plans made elsewhere."""
+
+    cores: Positive | None = None
+    ram_gib: Positive | None = None
+    gpu_gib: Positive | None = None
+
+
 class Reference(Keys, frozen=True):
     """Figures that somebody measured on such a machine: for comparison, never a promise."""
 
     source: Line
     model: str = ""
+    recipe: str = ""
+    """Recipe that trains the same, with the data and the network that it has; instead of `model`."""
     preset: str = ""
-    """Preset that the figures were measured with; empty: settings of their own."""
+    """Preset that the figures were measured with; empty: settings of their own, which foretell nothing."""
     batch_size: int | None = None
     images_per_second: Range | None = None
     iterations_per_second: Range | None = None
@@ -78,6 +88,9 @@ class Reference(Keys, frozen=True):
     ram_gb: Range | None = None
     vram_gb: Range | None = None
     power_watts: Range | None = None
+    speed_up: Range | None = None
+    """Times as fast as what `over` names."""
+    over: str = ""
     text: str = ""
     """What does not fit the fields above: times, speed-ups, conditions."""
 
@@ -142,6 +155,7 @@ class HardwareProfile(Struct, frozen=True, kw_only=True):
     """Where the numbers come from and what else is worth knowing, a sentence each."""
     references: tuple[Reference, ...]
     ladders: tuple[ReferenceLadder, ...]
+    machine: MachineFacts
     path: str
 
     def preset(self, name: str | None = None) -> Preset:

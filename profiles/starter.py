@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from gputrain.engine.adjust import worker_limit
+from gputrain.engine import settings
+from gputrain.engine.adjust import halves_precision, worker_limit
 from gputrain.engine.errors import BadInput
 from gputrain.engine.files import config_home, write_atomic
 from gputrain.engine.machine import GpuInfo, Machine
@@ -62,6 +63,7 @@ def starter_profile(machine: Machine) -> str:
     """The text of a profile for `machine`, with the values of the best profile there is."""
     base = catalog.load_profile(catalog.best(machine))
     gpu = machine.gpus[0] if machine.gpus else None
+    told = set[str]()
     lines = [
         _HEAD.format(name=base.name, host=plain(machine.hostname, 60)),
         f"title: {_scalar(f'My {gpu.name}' if gpu else 'My CPU')}\n",
@@ -69,11 +71,11 @@ def starter_profile(machine: Machine) -> str:
         f"source: {_scalar(f'started from {base.name}')}\n\n",
         f"{_WORKERS}worker_share: {base.worker_share:g}\n\n",
         "# What all presets have in common.\nsettings:\n",
-        *_settings(base.settings, 2),
+        *_settings(base.settings, 2, told),
         f"\n{_PRESETS}default_preset: {_scalar(base.default_preset)}\npresets:\n",
     ]
     for preset in base.presets.values():
-        lines.extend(_preset(base, preset, gpu, machine))
+        lines.extend(_preset(base, preset, machine, told))
     return "".join(lines)
 
 
@@ -87,10 +89,8 @@ def _match(gpu: GpuInfo) -> Iterator[str]:
         yield f"  capability: {gpu.capability[0]}.{gpu.capability[1]}\n"
 
 
-def _preset(base: HardwareProfile, preset: Preset, gpu: GpuInfo | None, machine: Machine) -> Iterator[str]:
-    values = dict(preset.settings)
-    if preset.batch_per_gib and gpu and gpu.memory:
-        values["batch_size"] = derived_batch(preset.batch_per_gib, gpu.memory)
+def _preset(base: HardwareProfile, preset: Preset, machine: Machine, told: set[str]) -> Iterator[str]:
+    values = {**preset.settings, **_batch(base, preset, machine)}
     share = preset.worker_share or base.worker_share
     workers = {**base.settings, **values}.get("num_workers")
     yield f"  {_scalar(preset.name)}:\n"
@@ -100,17 +100,34 @@ def _preset(base: HardwareProfile, preset: Preset, gpu: GpuInfo | None, machine:
         yield f"    # num_workers follows from worker_share: {worker_limit(machine, share)} on this machine\n"
     elif workers > worker_limit(machine, share):
         yield f"    # num_workers is cut to {worker_limit(machine, share)} on this machine by worker_share\n"
-    yield from _settings(values, 4)
+    yield from _settings(values, 4, told)
     if preset.recipes:
         yield "    # For single recipes, instead of the above and of what the recipe requires.\n    recipes:\n"
     for recipe, own in preset.recipes.items():
         yield f"      {_scalar(recipe)}:\n"
-        yield from _settings(own, 8)
+        yield from _settings(own, 8, told)
 
 
-def _settings(values: Mapping[str, Any], indent: int) -> Iterator[str]:
+def _batch(base: HardwareProfile, preset: Preset, machine: Machine) -> dict[str, int]:
+    """The batch that plans make of the preset here, where it is not the preset's own."""
+    gpu = machine.gpus[0] if machine.gpus else None
+    if gpu is None or gpu.memory is None:
+        return {}
+    whole = halves_precision(gpu)
+    if preset.batch_per_gib:
+        return {"batch_size": derived_batch(preset.batch_per_gib if whole else preset.batch_per_gib / 2, gpu.memory)}
+    # The new profile names the card's capability, so that plans will not halve its batches any more.
+    if not whole and base.match.capability is None and "batch_size" in preset.settings:
+        return {"batch_size": max(1, preset.settings["batch_size"] // 2)}
+    return {}
+
+
+def _settings(values: Mapping[str, Any], indent: int, told: set[str]) -> Iterator[str]:
+    """The settings, with what each means where it stands for the first time (`told` remembers)."""
     for name, value in values.items():
-        yield f"{' ' * indent}{name}: {_scalar(value)}\n"
+        what = "" if name in told else f"  # {plain(settings.find(name).description, 200)}"
+        told.add(name)
+        yield f"{' ' * indent}{name}: {_scalar(value)}{what}\n"
 
 
 def _scalar(value: Any) -> str:

@@ -78,6 +78,10 @@ def _reference(reference: Reference) -> str:
         if found:
             low, high = found
             figures.append(f"{low:g} {unit}" if low == high else f"{low:g} to {high:g} {unit}")
+    if reference.speed_up:
+        low, high = reference.speed_up
+        times = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        figures.append(f"{times} times as fast as {reference.over or 'before'}")
     words = [reference.source, *figures, reference.text]
     return plain("; ".join(word for word in words if word), 600)
 

@@ -18,6 +18,12 @@ def add_plan_commands(commands: Commands) -> None:
 def _add_train(commands: Commands) -> None:
     train = commands.add_parser("train", help="start a run and watch it", description="Start a run and watch it.")
     add_choice(train)
+    train.add_argument(
+        "--machine",
+        metavar="PROFILE",
+        help="with --dry-run: plan for the machine of this profile, which is not here (PROFILE[,cores=N][,ram=GIB]"
+        "[,images=N])",
+    )
     train.add_argument("--dry-run", action="store_true", help="show the plan and leave (exit code 2 if it is refused)")
     train.add_argument(
         "--calibrate", action="store_true", help="first measure the recipe here, as calibrate does (about 40 s)"

@@ -8,19 +8,21 @@ from typing import Any
 
 from gputrain.engine import calibrationstore, preflight, settings
 from gputrain.engine.adjust import Layer
+from gputrain.engine.budget import DataFacts, images_per_sample
 from gputrain.engine.configfile import read_config
 from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan, make_plan
+from gputrain.profiles import assumed
 from gputrain.profiles.choose import choose
 
 DEFAULT_RECIPE = "demo"
 
 
-def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
+def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | None = None) -> Plan:
     """The plan of a command's ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings.
 
-    Raises BadInput.
+    `facts` are counted if they are not given. Raises BadInput.
     """
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     data_dir = str(Path(options.data).expanduser().absolute()) if options.data else None
@@ -32,6 +34,7 @@ def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
             preset=options.preset,
             overrides=overrides,
             data_dir=data_dir,
+            facts=facts,
         )
     if options.recipe or options.profile or options.preset:
         raise BadInput("--config holds all settings of a run: leave out --recipe, --profile and --preset")
@@ -43,4 +46,17 @@ def plan_of(options: argparse.Namespace, machine: Machine) -> Plan:
     own = {settings.find(name).name: settings.check(settings.find(name), value) for name, value in overrides.items()}
     faults = preflight.faults({**config, **own})
     made = calibrationstore.load(machine, str(config["recipe"]))
-    return make_plan(layers, machine, refusals=faults, calibrations=made)
+    return make_plan(layers, machine, facts, refusals=faults, calibrations=made)
+
+
+def plan_elsewhere(options: argparse.Namespace, here: Machine) -> Plan:
+    """The plan for the machine of ``--machine``, with its profile unless another is named. Raises BadInput."""
+    wanted = assumed.parse(options.machine)
+    machine = assumed.machine_of(wanted, here)
+    if not options.config and not options.profile:
+        options = argparse.Namespace(**{**vars(options), "profile": wanted.profile})
+    if wanted.images is None:
+        return plan_of(options, machine)
+    # What a sample is, the recipe tells.
+    group = images_per_sample(settings.flatten(plan_of(options, machine).config))
+    return plan_of(options, machine, DataFacts(wanted.images * group, group=group))

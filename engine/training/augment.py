@@ -21,10 +21,10 @@ _RATIO = (3 / 4, 4 / 3)
 _FLIP, _X, _Y, _FIRST_TRY = 0, 1, 2, 3
 DRAWS = _FIRST_TRY + 2 * TRIES
 """Random numbers of one sample: its flip, its place, and area and shape for each try."""
-_AUGMENT, ON_DEVICE, MIXING, REPLACING, AUTO = 2, 3, 4, 5, 6
+_AUGMENT, ON_DEVICE, MIXING, REPLACING, AUTO, HUE = 2, 3, 4, 5, 6, 7
 """Counter words that keep these streams apart from each other, and from the order's, under the same (seed, epoch)
 key: crops and flips; what else changes single images on the device; how the images of a batch are mixed; what stands
-in the place of a bad image; what RandAugment and TrivialAugment do."""
+in the place of a bad image; what RandAugment and TrivialAugment do; hues."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 Draws = list[float]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from gputrain.engine.config import RunConfig
-from gputrain.engine.training import autoaugment, mixing
+from gputrain.engine.training import autoaugment, hue, mixing
 from gputrain.engine.training.augment import flips
 from gputrain.engine.training.autoaugment import Choices
 from gputrain.engine.training.batches import Batch
@@ -27,7 +27,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 _GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the grey of ITU-R BT.601, as torchvision's colour jitter has them."""
-_FLIP, _COLOURS, _BOX = slice(0, 1), slice(1, 4), slice(4, 8)
+_FLIP, _COLOURS, _BOX, _HUE = slice(0, 1), slice(1, 4), slice(4, 8), slice(8, 9)
 
 
 @dataclass(slots=True)
@@ -39,7 +39,8 @@ class DeviceBatch:
     labels: torch.Tensor
     """int64, (N,)."""
     changes: torch.Tensor | None
-    """float32, (N, 8): whether to flip, three factors of colour, the sides of the box to blank; None: leave as is."""
+    """float32, (N, 9): whether to flip, three factors of colour, the sides of the box to blank, the turn of the hue;
+    None: leave as is."""
     auto: Choices | None
     """RandAugment's or TrivialAugment's."""
     mix: Mix | None
@@ -86,6 +87,7 @@ class Feed:
         self._train = train
         self._flips = train and config.data.augment in ("flip", "crop_flip")
         self._colours = train and config.data.colour_jitter > 0
+        self._hues = train and config.data.hue_jitter > 0
         self._erases = train and config.data.random_erasing > 0
         self._async = config.data.non_blocking and config.data.pin_memory
         self._format = torch.channels_last if config.speed.channels_last else torch.contiguous_format
@@ -141,13 +143,15 @@ class Feed:
         return DeviceBatch(images, labels, changes, auto, mix, indices, copied, size)
 
     def _changes(self, epoch: int, indices: npt.NDArray[np.int64], side: int) -> torch.Tensor | None:
-        if not (self._flips or self._colours or self._erases):
+        if not (self._flips or self._colours or self._hues or self._erases):
             return None
-        table = np.zeros((len(indices), _BOX.stop), np.float32)
+        table = np.zeros((len(indices), _HUE.stop), np.float32)
         if self._flips:
             table[:, _FLIP] = flips(self._config.seed, epoch, indices)[:, None]
         if self._colours:
             table[:, _COLOURS] = mixing.colours(self._config, epoch, indices)
+        if self._hues:
+            table[:, _HUE] = mixing.hues(self._config, epoch, indices)[:, None]
         if self._erases:
             table[:, _BOX] = mixing.erased(self._config, epoch, indices, side)
         return torch.from_numpy(table)
@@ -167,6 +171,8 @@ class Feed:
         images = images.to(torch.float32)
         if self._colours:
             images = self._coloured(images, _of(batch, _COLOURS))
+        if self._hues:
+            images = hue.turned(images, _of(batch, _HUE)[..., None])
         if raw:
             images = images.sub_(self._mean).mul_(self._scale)
         if self._flips:

@@ -70,6 +70,12 @@ def colours(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Fl
     return 1 + config.data.colour_jitter * (2 * draws - 1)
 
 
+def hues(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
+    """By which share of the circle the hues of the images at `indices` are turned, shape (n,)."""
+    draws = augment.uniforms(config.seed, epoch, indices, 1, augment.HUE)[:, 0]
+    return config.data.hue_jitter * (2 * draws - 1)
+
+
 def erased(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], side: int) -> Floats:
     """Left, top, right and bottom of the part that is blanked in the images at `indices`, shape (n, 4); 0 for none.
 

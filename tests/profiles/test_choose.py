@@ -138,6 +138,41 @@ def test_somebodys_figures_are_a_forecast_only_for_the_same_thing(images: Path) 
 
 
 @pytest.mark.parametrize(
+    ("gpu", "capability", "recipe", "preset", "train", "epochs", "hours"),
+    [
+        # seed 001: 800-1200 batches, 60 epochs of 2-3 s a batch: 30-60 h in its words, 27-60 h by these numbers
+        ("NVIDIA RTX 4500 Ada Generation", (8, 9), "deepfake-convlstm", None, 16 * 16 * 1000, 60, (33.3, 50.5)),
+        # seed 002: 300-500 images/s (its 2.5 h would be 580), with 256 in 1.5 h; BIWI's 12,000 in 20 min
+        ("NVIDIA GeForce RTX 3090", (8, 6), "headpose-300wlp", None, 104_000, 50, (2.88, 4.81)),
+        ("NVIDIA GeForce RTX 3090", (8, 6), "headpose-300wlp", "aggressive", 104_000, 50, (1.49, 1.51)),
+        ("NVIDIA GeForce RTX 3090", (8, 6), "headpose-biwi", None, 12_000, 50, (0.332, 0.332)),
+        # seed 004: 8 s for 5 epochs of 100 images, here of 96 as the last batch is left out
+        ("NVIDIA GeForce RTX 3060", (8, 6), "simple-cnn", "conservative", 100, 5, (7.68 / 3600, 7.68 / 3600)),
+    ],
+)
+def test_the_seeds_figures_foretell_the_times_of_their_own_trainings(
+    gpu: str,
+    capability: tuple[int, int],
+    recipe: str,
+    preset: str | None,
+    train: int,
+    epochs: int,
+    hours: tuple[float, float],
+    tmp_path: Path,
+) -> None:
+    machine = with_gpu(gpu, 12.0 if "3060" in gpu else 24.0, capability, cores=72.0)
+    facts = DataFacts(train_images=train, group=16 if recipe == "deepfake-convlstm" else 1)
+    known: dict[str, Any] = {"recipe": recipe, "preset": preset, "facts": facts, "data_dir": str(tmp_path)}
+    plan = choose(machine, **known, overrides={"epochs": epochs})
+    assert plan.eta is not None
+    assert plan.eta.source.startswith("seed 00")
+    found = (plan.eta.total_low / 3600, plan.eta.total_high / 3600)
+    assert found == pytest.approx(hours, rel=0.02)
+    # Another network, or more frames, is another training.
+    assert choose(machine, **known, overrides={"model": "resnet18"}).eta is None
+
+
+@pytest.mark.parametrize(
     ("gib", "preset", "batch"), [(8, "balanced", 48), (8, "aggressive", 80), (48, "balanced", 288), (0.5, None, 8)]
 )
 def test_an_unknown_card_gets_a_batch_by_its_memory(gib: float, preset: str | None, batch: int) -> None:

@@ -52,10 +52,21 @@ def test_the_seeds_values(name: str, preset: str) -> None:
     assert "seed 00" in (profile.source + profile.preset(preset).source)
 
 
-REFERENCE = [
+REFERENCE: list[tuple[str, str, dict[str, Any]]] = [
     ("rtx-3090-24gb", "accumulated", {"images_per_second": (7, 7), "gpu_percent": (95, 100)}),
     ("rtx-3090-24gb", "balanced", {"images_per_second": (300, 500), "gpu_percent": (90, 100), "vram_gb": (18, 22)}),
+    # seed 002's table of times for 50 epochs: 2.0 and 3.3 times on 300W-LP, 2.25 on BIWI
+    ("rtx-3090-24gb", "balanced", {"recipe": "headpose-300wlp", "batch_size": 128, "speed_up": (2.0, 2.0)}),
+    ("rtx-3090-24gb", "aggressive", {"recipe": "headpose-300wlp", "batch_size": 256, "speed_up": (3.3, 3.3)}),
+    ("rtx-3090-24gb", "balanced", {"recipe": "headpose-biwi", "batch_size": 64, "speed_up": (2.25, 2.25)}),
     ("rtx-4500-ada-24gb", "balanced", {"gpu_percent": (95, 100), "cpu_percent": (25, 40), "vram_gb": (18, 22)}),
+    ("rtx-4500-ada-24gb", "balanced", {"iterations_per_second": (0.33, 0.5), "speed_up": (1.5, 2)}),
+    # seed 004: 8 s for 5 epochs of 100 images, 1.66 GB, 10-15 times the CPU; TensorFlow 5-8 times, 22 in inference
+    ("rtx-3060-12gb", "conservative", {"images_per_second": (62.5, 62.5), "vram_gb": (1.66, 1.66)}),
+    ("rtx-3060-12gb", "conservative", {"model": "simple_cnn", "batch_size": 32, "speed_up": (10, 15)}),
+    ("rtx-3060-12gb", "", {"model": "simple_cnn", "images_per_second": (70, 70), "speed_up": (14, 14)}),
+    ("rtx-3060-12gb", "", {"model": "mobilenet_v2", "speed_up": (5, 8)}),
+    ("rtx-3060-12gb", "", {"model": "mobilenet_v2", "speed_up": (22, 22)}),
     ("a10g-23gb", "conservative", {"iterations_per_second": (0.7, 1.0)}),
     ("a10g-23gb", "balanced", {"iterations_per_second": (0.8, 1.5), "gpu_percent": (70, 90), "vram_gb": (13, 16)}),
     ("a10g-23gb", "aggressive", {"iterations_per_second": (1.0, 2.0)}),
@@ -63,10 +74,9 @@ REFERENCE = [
 
 
 @pytest.mark.parametrize(("name", "preset", "figures"), REFERENCE)
-def test_the_seeds_figures(name: str, preset: str, figures: dict[str, tuple[float, float]]) -> None:
+def test_the_seeds_figures(name: str, preset: str, figures: dict[str, Any]) -> None:
     found = [r for r in catalog.load_profile(name).references if r.preset == preset]
-    assert len(found) == 1
-    assert {key: getattr(found[0], key) for key in figures} == figures
+    assert [r for r in found if all(getattr(r, key) == value for key, value in figures.items())]
 
 
 def test_the_speed_up_ladder_of_seed_000() -> None:

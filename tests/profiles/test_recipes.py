@@ -28,6 +28,14 @@ def test_imagenet_has_the_seeds_values() -> None:
     assert values["epochs"] == 100
 
 
+def test_head_poses_have_the_seeds_augmentation() -> None:
+    """Seed 002: horizontal flips, and jitter of brightness, contrast, saturation and hue."""
+    for name in ("headpose-300wlp", "headpose-biwi"):
+        values = catalog.load_recipe(name).settings
+        assert values["augment"] == "flip"
+        assert min(values["colour_jitter"], values["hue_jitter"]) > 0
+
+
 def test_the_demo_needs_neither_data_nor_a_gpu() -> None:
     values = catalog.load_recipe("demo").settings
     assert values["dataset"] == "demo"

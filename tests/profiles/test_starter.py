@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from fakes.machines import NO_GPU, with_gpu
 
-from gputrain.engine import yamlfile
+from gputrain.engine import settings, yamlfile
 from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import Machine
 from gputrain.profiles import catalog
@@ -27,6 +27,8 @@ MACHINES = [
     with_gpu("Evil\x1b[31m\nGPU", 8.0, (8, 6)),
     with_gpu("NVIDIA Bare", None, None),
     with_gpu("NVIDIA RTX 4500 Ada Generation", 24.0, (8, 9)),
+    with_gpu("NVIDIA GeForce GTX 1070", 8.0, (6, 1)),
+    with_gpu("NVIDIA GeForce GTX 1070 with Max-Q Design", 8.0, (6, 1)),
 ]
 
 
@@ -47,6 +49,19 @@ def test_it_explains_itself_and_holds_no_control_characters(machine: Machine) ->
     assert parse_profile(yamlfile.parse(Path("mine.yaml"), text)).presets.keys() >= {"conservative", "balanced"}
     assert text.count("\n#") >= 4
     assert all(line.isprintable() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_each_setting_is_explained_where_it_stands_first(machine: Machine) -> None:
+    found: dict[str, list[str]] = {}
+    for text in starter_profile(machine).split("\nsettings:\n")[1].splitlines():
+        name, _, rest = text.strip().partition(": ")
+        if name in settings.table():
+            found.setdefault(name, []).append(rest)
+    assert len(found) >= 4
+    for name, (first, *others) in found.items():
+        assert first.endswith(f"  # {settings.find(name).description}")
+        assert not [text for text in others if "#" in text]
 
 
 def test_it_says_what_the_machine_makes_of_the_workers() -> None:

@@ -8,19 +8,22 @@ import sys
 import msgspec
 
 from gputrain.engine import launch, units
-from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.machine import inspect_machine
+from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.plan import Plan
 from gputrain.engine.text import plain
 from gputrain.tui.commands.begin import begin
 from gputrain.tui.commands.calibrate import measure
 from gputrain.tui.commands.table import print_table
-from gputrain.tui.planning import plan_of
+from gputrain.tui.planning import plan_elsewhere, plan_of
+from gputrain.tui.plantables import BUFFERS, SCALING, buffer_cells, scaling_cells
 
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code of the run's outcome; of a dry run, whether the plan could start."""
     machine = inspect_machine()
+    if options.machine:
+        return _elsewhere(options, machine)
     plan = plan_of(options, machine)
     if options.calibrate and not plan.stands(force=options.force):
         try:
@@ -34,6 +37,15 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
     return begin(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
+
+
+def _elsewhere(options: argparse.Namespace, here: Machine) -> int:
+    """Show the plan for a machine that is not here."""
+    if not options.dry_run or options.calibrate:
+        raise BadInput("--machine plans for a machine that is not here: with --dry-run, without --calibrate")
+    plan = plan_elsewhere(options, here)
+    _show(plan, options.json)
+    return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
 
 
 def _show(plan: Plan, as_json: bool) -> None:
@@ -51,23 +63,10 @@ def _show(plan: Plan, as_json: bool) -> None:
             parts = [(part.name, units.size(part.bytes), part.note) for part in budget.parts]
             print_table((title, "takes", ""), parts)
     print()
-    print_table(("GPUs", "images per update", "workers", "RAM buffer", "as float32", "learning rate"), _scaling(plan))
+    print_table(SCALING, scaling_cells(plan.scaling))
     print("a run trains on one GPU: the rows of more are what the same settings would add up to")
+    print()
+    print_table(BUFFERS, buffer_cells(plan.buffers))
     for kind, texts in (("adjusted", plan.adjustments), ("warning", plan.warnings), ("refused", plan.refuses)):
         for text in texts:
             print(f"{kind}: {text}")
-
-
-def _scaling(plan: Plan) -> list[tuple[str, ...]]:
-    """The same settings per GPU on several GPUs."""
-    return [
-        (
-            str(row.gpus),
-            str(row.total_batch),
-            str(row.total_workers),
-            units.size(row.buffer),
-            units.size(row.buffer_float32),
-            f"{row.scaled_lr:g}",
-        )
-        for row in plan.scaling
-    ]

@@ -15,6 +15,7 @@ from gputrain.engine.plan import DEFAULT, THIS_MACHINE, Plan, PlanRow
 from gputrain.engine.text import plain
 from gputrain.tui import format as words
 from gputrain.tui.lines import EMPTY, Line, Span, cut, fit, line, pad, stacked, width, wrap
+from gputrain.tui.plantables import NARROW_BUFFERS, NARROW_SCALING, buffer_cells, scaling_cells
 from gputrain.tui.theme import Palette, Role
 from gputrain.tui.widgets.menu import as_text
 
@@ -36,9 +37,10 @@ def plan_lines(plan: Plan, columns: int) -> list[Line]:
     """The whole plan in lines of at most `columns` cells."""
     head = _verdicts(plan, columns)
     if columns < _TWO_COLUMNS:
-        return [*head, *_figures(plan, columns), EMPTY, *_settings(plan, columns)]
+        return [*head, *_figures(plan, columns), EMPTY, *_settings(plan, columns), EMPTY, *_tables(plan, columns)]
     left = columns * 60 // 100
-    pairs = zip_longest(_settings(plan, left), _figures(plan, columns - left - 3), fillvalue=EMPTY)
+    right = columns - left - 3
+    pairs = zip_longest(_settings(plan, left), [*_figures(plan, right), EMPTY, *_tables(plan, right)], fillvalue=EMPTY)
     return [*head, *((*fit(first, left), ("   ", "text"), *second) for first, second in pairs)]
 
 
@@ -67,6 +69,24 @@ def _figures(plan: Plan, columns: int) -> list[Line]:
     if plan.vram is not None and plan.vram.total is not None:
         found += [EMPTY, *_budget("VRAM", plan.vram.parts, plan.vram.total, plan.vram.limit, columns)]
     return [*found, EMPTY, *_budget("RAM", plan.ram.parts, plan.ram.total, plan.ram.limit, columns)]
+
+
+def _tables(plan: Plan, columns: int) -> list[Line]:
+    """What the settings would add up to on several GPUs, and with other numbers of workers."""
+    buffers = _table("RAM buffer by workers and batches", NARROW_BUFFERS, buffer_cells(plan.buffers), columns)
+    return [*_table("On several GPUs", NARROW_SCALING, scaling_cells(plan.scaling), columns), EMPTY, *buffers]
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[Line]:
+    """A heading and aligned columns, of which those that do not fit are left out."""
+    widths = [2 + max(width([(row[at], "text")]) for row in (header, *rows)) for at in range(len(header))]
+    while sum(widths) - 2 > columns:
+        widths.pop()
+    drawn = [_heading(title, columns)]
+    for number, row in enumerate((header, *rows)):
+        cells = "".join(pad(cell, size) for cell, size in zip(row, widths, strict=False)).rstrip()
+        drawn.append(line((cells, "text" if number else "dim")))
+    return drawn
 
 
 def _budget(name: str, parts: Sequence[Part], total: int, limit: int | None, columns: int) -> list[Line]:

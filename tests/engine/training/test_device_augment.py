@@ -46,7 +46,7 @@ def normal(images: torch.Tensor) -> torch.Tensor:
     return normalised
 
 
-EVERY: dict[str, Any] = {"augment": "flip", "colour_jitter": 0.4, "random_erasing": 0.5}
+EVERY: dict[str, Any] = {"augment": "flip", "colour_jitter": 0.4, "hue_jitter": 0.2, "random_erasing": 0.5}
 
 
 def test_without_changes_images_are_normalised() -> None:
@@ -83,6 +83,29 @@ def test_colours_are_torchvisions() -> None:
         image = functional.adjust_contrast(image, contrast)
         image = functional.adjust_saturation(image, saturation)
         torch.testing.assert_close(found.images[at], normal(image * 255), atol=2e-3, rtol=1e-3)
+
+
+def test_hues_are_torchvisions_and_come_after_the_colours() -> None:
+    indices = [*range(8)]
+    turns = mixing.hues(config(hue_jitter=0.5), 3, np.array(indices))
+    assert -0.5 <= turns.min() < -0.1
+    assert 0.1 < turns.max() <= 0.5
+    before = batch(indices)
+    before.images[0, :, :4] = 77  # grey has no hue
+    factors = mixing.colours(config(colour_jitter=0.4), 3, np.array(indices))
+    for jitter in (0.0, 0.4):
+        feed = Feed(config(hue_jitter=0.5, colour_jitter=jitter), CPU, train=True)
+        (moved,) = feed.batches(iter([before]), Clock(CPU))
+        found = feed.prepare(moved).images
+        for at, turn in enumerate(turns.tolist()):
+            image = before.images[at].float() / 255
+            if jitter:
+                brightness, contrast, saturation = factors[at].tolist()
+                image = functional.adjust_brightness(image, brightness)
+                image = functional.adjust_contrast(image, contrast)
+                image = functional.adjust_saturation(image, saturation)
+            image = functional.adjust_hue(image, turn)
+            torch.testing.assert_close(found[at], normal(image * 255), atol=4e-3, rtol=1e-3)
 
 
 def test_half_of_the_images_are_blanked_in_a_rectangle_and_nowhere_else() -> None:

@@ -28,6 +28,7 @@ EVERYTHING: dict[str, Any] = {
     "epochs": EPOCHS,
     "auto_augment": "randaugment",
     "colour_jitter": 0.3,
+    "hue_jitter": 0.1,
     "random_erasing": 0.5,
     "mixup": 0.2,
     "cutmix": 1.0,

@@ -99,3 +99,12 @@ def test_the_x_axis_moves_in_jumps() -> None:
     assert x_range(61, None) == x_range(74, None) == (0, 75)
     assert x_range(1000, 300) == x_range(1019, 300) == (720, 1020)
     assert x_range(10, 300) == (0, 300)
+
+
+def test_curves_on_the_same_axes_keep_their_roles() -> None:
+    level, rising = curve((0, 1), (5, 1)), curve((0, 0), (5, 4))
+    both = draw(plot(level, others=((rising, "copy"),)), 14, 5)
+    roles = [{role for text, role in line if not text.isspace()} for line in both[:-1]]
+    # The second curve is alone above the first, which is seen where they cross.
+    assert roles[0] == {"dim", "copy"}
+    assert set().union(*roles) == {"dim", "copy", "data"}

@@ -11,16 +11,15 @@ from gputrain.engine.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.files import write_atomic
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
+from gputrain.tui import reading
 from gputrain.tui.export import write_curves
-from gputrain.tui.snapshot import Snapshot
-from gputrain.tui.store import RunStore
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the file, and print its name. Raises BadInput if it can't be written."""
     target, path = runs.find(options.run), Path(options.file)
     if options.view is None:
-        write_curves(_read(target), path)
+        write_curves(reading.whole(target), path)
     else:
         if path.suffix.lower() != ".svg":
             raise BadInput(f"{path}: a view is an .svg file")
@@ -31,16 +30,6 @@ def run(options: argparse.Namespace) -> int:
             raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
     print(plain(str(path)))
     return EXIT_FINISHED
-
-
-def _read(target: RunDir) -> Snapshot:
-    attachment, store = launch.attach(target, outlined=True), RunStore()
-    try:
-        while not attachment.caught_up:
-            store.apply_all(attachment.read(timeout=0), attachment.sparse_until)
-    finally:
-        attachment.close()
-    return store.snapshot()
 
 
 async def _view(target: RunDir, size: tuple[int, int]) -> str:

@@ -215,12 +215,16 @@ class RunInfo:
 
 def list_runs() -> list[RunInfo]:
     """All runs of this user, the newest first."""
+    return [RunInfo(run, run.status()) for run in directories()]
+
+
+def directories() -> list[RunDir]:
+    """The directories of all runs of this user, the newest first."""
     try:
         names = [entry.path for entry in os.scandir(runs_home()) if _is_run(entry)]
     except OSError:
         return []
-    runs = (RunDir(Path(name)) for name in sorted(names, reverse=True))
-    return [RunInfo(run, run.status()) for run in runs]
+    return [RunDir(Path(name)) for name in sorted(names, reverse=True)]
 
 
 def _is_run(entry: os.DirEntry[str]) -> bool:

@@ -97,14 +97,17 @@ class GpuTrainApp(App[int]):
         return portable(super().export_screenshot(title=title, simplify=simplify))
 
     def on_left(self, message: Left) -> None:
-        """The person left the run."""
+        """The person left the run: for the screen below it, or for good."""
+        if message.inner:
+            self.pop_screen()
+            return
         self.leaving = message.leaving
         self.exit(message.leaving.exit_code)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: the dashboard's keys by name, and Textual's own commands for themes and screenshots."""
         if isinstance(screen, BoardScreen):
-            for key in screen.KEYS:
+            for key in screen.keys:
                 if not key.action.startswith("app."):
                     yield SystemCommand(key.label.capitalize(), key.help, lambda a=key.action: screen.run_action(a))
         for command in super().get_system_commands(screen):

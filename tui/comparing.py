@@ -142,12 +142,13 @@ def side_by_side(compared: Sequence[Compared], metric: str, axis: Axis, rows: in
     found = []
     for number in range(1, rows + 1):
         at = end * number / rows
-        found.append((_place(at, axis), *(_value(points, at, column) for points in curves)))
+        found.append(
+            (
+                words.duration(at) if axis == "seconds" else words.whole(at),
+                *(_value(points, at, column) for points in curves),
+            )
+        )
     return found
-
-
-def _place(at: float, axis: Axis) -> str:
-    return words.duration(at) if axis == "seconds" else words.whole(at)
 
 
 def _value(points: Sequence[Point], at: float, column: int) -> str:

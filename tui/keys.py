@@ -36,6 +36,12 @@ KEYS = (
     Key("ctrl+p", "^p", "palette", "app.command_palette", "All commands and themes by name."),
 )
 
+INNER_KEYS = (
+    Key("q,f10", "q", "back", "leave", "Back to the list of runs; Escape does the same. The run goes on."),
+    *(key for key in KEYS if key.action not in ("leave", "detach")),
+)
+"""For a run that was opened from the list of runs."""
+
 _ONLY_FOR_RUNS = ("leave", "stop_run", "checkpoint", "apply", "why", "detach", "search")
 
 MONITOR_KEYS = (

@@ -29,11 +29,12 @@ class ReaderFailed(Message):
 
 
 class Left(Message):
-    """The person left the dashboard of a run."""
+    """The person left the dashboard of a run; `inner`: for the screen below it."""
 
-    def __init__(self, leaving: Leaving) -> None:
+    def __init__(self, leaving: Leaving, inner: bool) -> None:
         super().__init__()
         self.leaving = leaving
+        self.inner = inner
 
 
 class Done(Message):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from gputrain.engine import launch, pruning, resuming, settings
+from gputrain.engine import checkpoints, launch, pruning, resuming, settings
 from gputrain.engine.commands import Stop
+from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.marks import mark, read_marks
 from gputrain.engine.runs import RunDir
-from gputrain.tui import comparing
+from gputrain.tui import comparing, reading
 from gputrain.tui.commander import sender
-from gputrain.tui.commands.compare import comparison
+from gputrain.tui.comparing import Compared
+from gputrain.tui.export import write_curves
+
+_FROM = "from="
 
 
 def _changes(text: str) -> dict[str, Any]:
@@ -30,10 +35,24 @@ def stop(run: RunDir) -> str:
     return f"{run.id} was asked to stop after a checkpoint"
 
 
-def resume(run: RunDir, changes: str) -> str:
-    """Go on with `run` from its last checkpoint."""
+def checkpoints_of(run: RunDir) -> str:
+    """Which checkpoints `run` has, in words."""
+    entries = checkpoints.read_index(run.checkpoints)
+    if not entries:
+        return "it has no checkpoint yet: it would begin again"
+    steps = ", ".join(str(step) for step in sorted({entry.step for entry in entries}))
+    best = next((entry.step for entry in entries if entry.file == checkpoints.BEST), None)
+    told = f"it has checkpoints of step {steps}" + (f"; the best is of step {best}" if best is not None else "")
+    return f"{told}. From another than the last it goes on as a new run."
+
+
+def resume(run: RunDir, text: str) -> str:
+    """Go on with `run`; `text` has the settings to change, and from where: ``from=best lr=0.01``."""
+    words = text.split()
+    wanted = [word.removeprefix(_FROM) for word in words if word.startswith(_FROM)]
+    changes = " ".join(word for word in words if not word.startswith(_FROM))
     plan = resuming.plan_again(run, _changes(changes), inspect_machine())
-    goes_on, told = resuming.resume(run, plan)
+    goes_on, told = resuming.resume(run, plan, wanted[-1] if wanted else resuming.LAST)
     return "; ".join((f"{goes_on.id} goes on", *told))
 
 
@@ -51,9 +70,18 @@ def delete(chosen: Sequence[RunDir]) -> str:
     return f"{len(chosen)} runs deleted" if len(chosen) > 1 else f"{chosen[0].id} deleted"
 
 
-def compare(chosen: Sequence[RunDir]) -> list[str]:
-    """Runs beside each other, as lines."""
-    return list(comparison([comparing.look_at(run) for run in chosen]))
+def compare(chosen: Sequence[RunDir]) -> list[Compared]:
+    """What is compared of each of them."""
+    return [comparing.look_at(run) for run in chosen]
+
+
+def export(run: RunDir, file: str) -> str:
+    """Write the curves of `run` to `file`, in the current folder unless it says another."""
+    path = Path(file).expanduser()
+    if not file:
+        raise BadInput("name a file that ends in .csv, .png, .svg or .pdf")
+    write_curves(reading.whole(run), path)
+    return f"written: {path.resolve()}"
 
 
 def rename(run: RunDir, name: str) -> str:

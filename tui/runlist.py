@@ -85,6 +85,21 @@ def _ended(status: Status) -> float:
     return status.ended or (status.heartbeat if status.state.over else time.time())
 
 
+def about(row: Row) -> str:
+    """All that a line may have no room for, as one text."""
+    status = row.info.status
+    found = [
+        plain(row.info.run.id, 120),
+        f"'{row.name}'" if row.name and row.name not in row.info.run.id else "",
+        row.marks.note,
+        plain(status.reason, 300) if status else "",
+        f"tags {' '.join(row.marks.tags)}" if row.marks.tags else "",
+        plain(status.recipe, 60) if status else "",
+        *(f"{title} {cell}" for title, cell in zip(HEADER[3:8], cells(row)[3:8], strict=True) if cell),
+    ]
+    return " · ".join(filter(None, found))
+
+
 def cells(row: Row) -> tuple[str, ...]:
     """A run's line, a text for each of `HEADER`."""
     status, tags = row.info.status, " ".join(row.marks.tags)

@@ -40,7 +40,12 @@ def test_what_differs_is_shown(pair: tuple[RunDir, RunDir], capsys: pytest.Captu
     assert not any(line and line[0] == "batch_size" for line in lines)
     assert "high lr" in shown
     assert any(line.startswith("held back by") for line in shown.splitlines())
-    table = shown[shown.index("loss by step") :].splitlines()
+    drawn = shown[shown.index("loss by step") :].partition("\n\n")[0].splitlines()
+    assert drawn[1].startswith("a ")
+    assert drawn[2].startswith("b high lr")
+    # The shorter run's letter stands at its end, in the middle of the longer one's curve.
+    assert sum("b" in line.partition("│")[2] for line in drawn[3:]) >= 1
+    table = shown.rpartition("\n\n")[2].splitlines()
     assert len(table) == 11
     # The shorter run has no figures beyond its end.
     assert len(table[1].split()) == 3

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from gputrain.engine import runs
 from gputrain.engine.errors import EXIT_FINISHED, BadInput, did_you_mean
-from gputrain.tui import comparing
+from gputrain.tui import comparechart, comparing
+from gputrain.tui.charset import wants_ascii
 from gputrain.tui.commands.table import table_lines
 from gputrain.tui.comparing import AXES, Axis, Compared
+from gputrain.tui.lines import to_ascii
 
 ROWS = 10
+"""Of the table of values; the chart shows the rest."""
+_CHART = (100, 16)
+"""Columns and lines of the chart, where the terminal has no fewer."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,20 +36,29 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(msgspec.json.encode(_as_json(compared)).decode())
         return EXIT_FINISHED
-    for line in comparison(compared, metric, options.over):
+    for line in (*tables(compared), "", *_curves(compared, metric, options.over)):
         print(line)
     return EXIT_FINISHED
 
 
-def comparison(compared: list[Compared], metric: str = "loss", axis: Axis = "step") -> Iterator[str]:
-    """The comparison as lines: settings that differ, figures, a curve."""
+def tables(compared: Sequence[Compared]) -> Iterator[str]:
+    """Settings that differ, and figures, as lines."""
     labels = [one.label for one in compared]
     different = comparing.differences(compared)
     yield from table_lines(("setting", *labels), different) if different else ["the settings are the same"]
     yield ""
     yield from table_lines(("", *labels), comparing.figures(compared))
+
+
+def _curves(compared: Sequence[Compared], metric: str, axis: Axis) -> Iterator[str]:
+    """The curves, and some of their values, as lines."""
+    width = min(_CHART[0], shutil.get_terminal_size().columns)
+    lines = comparechart.with_legend(compared, metric, axis, width, _CHART[1] + len(compared), wants_ascii())
+    shown = to_ascii if wants_ascii() else str
+    yield from (shown("".join(text for text, _ in line).rstrip()) for line in lines)
     yield ""
-    yield from table_lines((f"{metric} by {axis}", *labels), comparing.side_by_side(compared, metric, axis, ROWS))
+    labels = [one.label for one in compared]
+    yield from table_lines((axis, *labels), comparing.side_by_side(compared, metric, axis, ROWS))
 
 
 def _metric(wanted: str, compared: list[Compared]) -> str:

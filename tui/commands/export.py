@@ -11,10 +11,9 @@ from gputrain.engine.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.files import write_atomic
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
+from gputrain.tui import reading
 from gputrain.tui.commands.network import export_network
 from gputrain.tui.export import write_curves
-from gputrain.tui.snapshot import Snapshot
-from gputrain.tui.store import RunStore
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     if options.int8:
         raise BadInput(f"{path}: --int8 is for a network, in an .onnx file")
     if options.view is None:
-        write_curves(_read(target), path)
+        write_curves(reading.whole(target), path)
     else:
         if path.suffix.lower() != ".svg":
             raise BadInput(f"{path}: a view is an .svg file")
@@ -36,16 +35,6 @@ def run(options: argparse.Namespace) -> int:
             raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
     print(plain(str(path)))
     return EXIT_FINISHED
-
-
-def _read(target: RunDir) -> Snapshot:
-    attachment, store = launch.attach(target, outlined=True), RunStore()
-    try:
-        while not attachment.caught_up:
-            store.apply_all(attachment.read(timeout=0), attachment.sparse_until)
-    finally:
-        attachment.close()
-    return store.snapshot()
 
 
 async def _view(target: RunDir, size: tuple[int, int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -58,6 +58,11 @@ class BoardScreen(Screen[None]):
         self._gpus = 0
         self.set_reactive(BoardScreen.view, self._newest)
 
+    @property
+    def keys(self) -> Sequence[Key]:
+        """The keys, as they are meant here."""
+        return self.KEYS
+
     def panels(self) -> Iterable[Panel]:
         """All panels; the arrangement chooses which are shown."""
         raise NotImplementedError
@@ -68,7 +73,7 @@ class BoardScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The panels, the line of keys, and what is said where they don't fit."""
-        yield Tiles(*self.panels(), TooSmallPanel(id="too_small"), KeyBar(self.KEYS, id="keys"), arrange=self._places)
+        yield Tiles(*self.panels(), TooSmallPanel(id="too_small"), KeyBar(self.keys, id="keys"), arrange=self._places)
 
     def _places(self, width: int, height: int) -> Mapping[str, Place]:
         places = self.arranged(width, height, self._gpus, "")
@@ -208,7 +213,7 @@ class BoardScreen(Screen[None]):
         from gputrain.tui.screens.help import HelpScreen  # of no use to the first paint
 
         panels = {panel.id for panel in self._shown() if panel.id}
-        self.app.push_screen(HelpScreen(self.KEYS, panels, self.view.ascii))
+        self.app.push_screen(HelpScreen(self.keys, panels, self.view.ascii))
 
     def action_export_view(self) -> None:
         """The screen as a picture."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
@@ -14,7 +14,7 @@ from gputrain.tui import commander
 from gputrain.tui.advice import set_aside, settings_words
 from gputrain.tui.arrangement import Place, arrange
 from gputrain.tui.bindings import bindings
-from gputrain.tui.keys import KEYS, Key
+from gputrain.tui.keys import INNER_KEYS, KEYS, Key
 from gputrain.tui.leaving import leaving
 from gputrain.tui.messages import Done, Left
 from gputrain.tui.reader import FRAME_SECONDS
@@ -45,10 +45,17 @@ class DashboardScreen(BoardScreen):
     BINDINGS: ClassVar[list[BindingType]] = bindings(KEYS)
     CHART: ClassVar[str] = "throughput"
 
-    def __init__(self, source: RunSource, frame_seconds: float = FRAME_SECONDS) -> None:
+    def __init__(self, source: RunSource, frame_seconds: float = FRAME_SECONDS, *, inner: bool = False) -> None:
+        """`inner`: there is a screen below it to come back to."""
         super().__init__(source, "this run", frame_seconds)
         self._source = source
+        self._inner = inner
         self._told = False
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        """With another screen below, leaving is going back."""
+        return INNER_KEYS if self._inner else KEYS
 
     def panels(self) -> Iterable[Panel]:
         """All panels; the arrangement chooses which are shown."""
@@ -81,13 +88,15 @@ class DashboardScreen(BoardScreen):
             self._told = True
             from gputrain.tui.screens.summary import SummaryScreen
 
-            self.app.push_screen(SummaryScreen(view, self._source.run.directory), self._on_summary)
+            self.app.push_screen(SummaryScreen(view, self._source.run.directory, inner=self._inner), self._on_summary)
 
     # Keys.
 
     def action_leave(self) -> None:
-        """Leave; with a run going, ask how."""
-        if self._going():
+        """Leave; with a run going, ask how, unless it is only back to another screen."""
+        if self._inner:
+            self._leave(detached=self._going())
+        elif self._going():
             self._ask(stopping=False)
         else:
             self._leave(detached=False)
@@ -137,11 +146,13 @@ class DashboardScreen(BoardScreen):
         self.app.push_screen(SearchScreen(self._newest.search), self._on_search)
 
     def action_back(self) -> None:
-        """Out of a full-screen panel, else out of a search."""
-        if self._in_full or not self._newest.search:
+        """Out of a full-screen panel, else out of a search, else to the screen below."""
+        if self._in_full:
             super().action_back()
-        else:
+        elif self._newest.search:
             self._change(search="")
+        elif self._inner:
+            self.action_leave()
 
     # What the person chose.
 
@@ -180,4 +191,4 @@ class DashboardScreen(BoardScreen):
 
     def _leave(self, detached: bool) -> None:
         self._reader.stop()
-        self.app.post_message(Left(leaving(self._source.run.id, self._newest, detached)))
+        self.app.post_message(Left(leaving(self._source.run.id, self._newest, detached), self._inner))

@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
-from gputrain.engine import launch, runs
+from gputrain.engine import launch
 from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.engine.marks import read_marks
-from gputrain.engine.runs import RunDir
+from gputrain.engine.runs import RunDir, State
 from gputrain.engine.text import plain
 from gputrain.tui import runactions
+from gputrain.tui.bindings import bindings
 from gputrain.tui.charset import wants_ascii
 from gputrain.tui.choosing import FAULTS, said
+from gputrain.tui.comparing import Compared
 from gputrain.tui.lines import to_ascii
-from gputrain.tui.runlist import HEADER, ORDERS, Row, cells, ordered, wanted
+from gputrain.tui.runlist import ORDERS, Row, about, ordered, wanted
+from gputrain.tui.runlisting import Listing
 from gputrain.tui.screens.runs_dialogs import ConfirmScreen, PromptScreen
-from gputrain.tui.screens.text import TextScreen
+from gputrain.tui.screens.runs_help import KEYS, RunsHelpScreen
+from gputrain.tui.theme import palette
+from gputrain.tui.widgets.keybar import KeyBar
+from gputrain.tui.widgets.panel import View
+from gputrain.tui.widgets.runstable import RunsTable
 
 REFRESH_SECONDS = 2.0
+_ENDINGS = "a file that ends in .csv, or with matplotlib in .png, .svg or .pdf"
 _CHANGES = "settings to change: lr=0.05 epochs=20 (empty: none)"
 
 
 class RunsScreen(Screen[None]):
     """A table of all runs, and what can be done with the one under the cursor, or with those that are chosen."""
 
-    AUTO_FOCUS = "DataTable"
+    AUTO_FOCUS = "RunsTable"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "attach", "watch", priority=False),
-        Binding("slash", "find", "find", key_display="/"),
-        Binding("o", "order", "sort"),
-        Binding("space", "choose", "choose"),
-        Binding("s", "stop", "stop"),
-        Binding("r", "resume", "resume"),
-        Binding("l", "clone", "clone"),
-        Binding("c", "compare", "compare"),
-        Binding("n", "mark('name')", "name"),
-        Binding("t", "mark('tags')", "tags"),
-        Binding("e", "mark('note')", "note"),
-        Binding("d,delete", "delete", "delete", key_display="d"),
-        Binding("q,escape,f10,ctrl+c", "leave", "quit", key_display="q", priority=False),
+        *bindings(KEYS),
+        Binding("ctrl+c", "leave", "quit", show=False, priority=True),
     ]
 
     class Listed(Message):
@@ -59,90 +55,122 @@ class RunsScreen(Screen[None]):
             self.rows = rows
 
     class Done(Message):
-        """Something was done, or `failed`."""
+        """Something was done, or `failed`; `compared` is to be shown."""
 
-        def __init__(self, text: str, failed: bool = False, lines: list[str] | None = None) -> None:
+        def __init__(self, text: str, failed: bool = False, compared: list[Compared] | None = None) -> None:
             super().__init__()
             self.text = text
             self.failed = failed
-            self.lines = lines
+            self.compared = compared
 
     def __init__(self) -> None:
         super().__init__()
         self._ascii = wants_ascii()
-        self._rows: list[Row] = []
+        self._listing = Listing()
+        self._rows: list[Row] | None = None
         self._shown: list[Row] = []
         self._words = ""
+        self._state = ""
         self._order = ORDERS[0]
-        self._chosen: set[str] = set()
+        self._chosen: set[RunDir] = set()
+        self._said_at: RunDir | None = None
 
     def compose(self) -> ComposeResult:
-        """The table, a line for what was done, and the keys."""
+        """The table; below it, in one place, what was done or all about the run under the cursor; the keys."""
         yield Static("runs", id="head", markup=False)
-        yield DataTable(cursor_type="row", zebra_stripes=False)
-        yield Static(id="said", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield RunsTable(self._ascii)
+        yield Static(id="about", markup=False)
+        done = Static(id="said", markup=False)
+        done.display = False
+        yield done
+        yield KeyBar(KEYS, id="keys")
 
     def on_mount(self) -> None:
-        """Look now, and again every two seconds."""
-        self.query_one(DataTable).add_columns("", *HEADER)
+        """Colours; look now, and again every two seconds."""
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
+        self._restyle()
         self._look()
         self.set_interval(REFRESH_SECONDS, self._look)
 
+    def _restyle(self) -> None:
+        bar = self.query_one(KeyBar)
+        bar.restyle(palette(self.app.current_theme, self.styles.background.rich_color, mono=self.app.no_color))
+        bar.show(View(ascii=self._ascii))
+
+    def on_screen_resume(self) -> None:
+        """Back from a run or a dialog: much may have happened."""
+        self._look()
+
     def _look(self) -> None:
-        # A slow disk must not hold the screen.
-        if not any(thread.name == "runs" for thread in threading.enumerate()):
+        # A slow disk must not hold the screen; what nobody sees need not be read.
+        if self.is_current and not any(thread.name == "runs" for thread in threading.enumerate()):
             threading.Thread(target=self._list, name="runs", daemon=True).start()
 
     def _list(self) -> None:
-        self.post_message(self.Listed([Row(info, read_marks(info.run)) for info in runs.list_runs()]))
+        self.post_message(self.Listed(self._listing.rows()))
 
     def on_runs_screen_listed(self, message: Listed) -> None:
         """Show what there is."""
         self._rows = message.rows
+        self._chosen &= {row.info.run for row in self._rows}
         self._show()
 
     def _show(self) -> None:
-        table: DataTable[Text] = self.query_one(DataTable)
-        before = self._current()
-        self._shown = ordered(wanted(self._rows, self._words), self._order)
-        table.clear()
-        for row in self._shown:
-            sign = "*" if row.info.run.id in self._chosen else " "
-            table.add_row(*(Text(self._plain(cell), no_wrap=True) for cell in (sign, *cells(row))))
-        ids = [row.info.run.id for row in self._shown]
-        if before is not None and before.id in ids:
-            table.cursor_coordinate = Coordinate(ids.index(before.id), 0)
-        of = f" of {len(self._rows)}" if len(self._shown) != len(self._rows) else ""
+        rows = self._rows or []
+        self._shown = ordered(wanted(rows, self._words, self._state), self._order)
+        self._table.show_rows(self._shown, self._chosen)
+        of = f" of {len(rows)}" if len(self._shown) != len(rows) else ""
+        state = f", {self._state}" if self._state else ""
         found = f", with '{plain(self._words, 40)}'" if self._words else ""
         chosen = f", {len(self._chosen)} chosen" if self._chosen else ""
-        self.query_one("#head", Static).update(f"{len(self._shown)}{of} runs by {self._order}{found}{chosen}")
+        self._put("#head", f"{len(self._shown)}{of} runs by {self._order}{state}{found}{chosen}")
+        self._tell()
+
+    def _tell(self) -> None:
+        """All about the run under the cursor: in a narrow window its line ends early."""
+        current = self._current()
+        row = next((row for row in self._shown if row.info.run == current), None)
+        self._put("#about", about(row) if row is not None else "")
+
+    def _put(self, where: str, text: str) -> None:
+        static = self.query_one(where, Static)
+        text = self._plain(text)
+        if str(static.content) != text:
+            static.update(text)
+
+    def on_data_table_row_highlighted(self) -> None:
+        """The cursor went on, or its line did."""
+        if self._current() != self._said_at:
+            self._say("")
+        self._tell()
 
     def _plain(self, text: str) -> str:
         return to_ascii(text) if self._ascii else text
 
+    @property
+    def _table(self) -> RunsTable:
+        return self.query_one(RunsTable)
+
     def _current(self) -> RunDir | None:
         """The run under the cursor."""
-        number = self.query_one(DataTable).cursor_row
-        return self._shown[number].info.run if 0 <= number < len(self._shown) else None
+        return self._table.current
 
     def _those(self) -> list[RunDir]:
-        """The chosen runs that are still there; without any, the one under the cursor."""
-        chosen = [row.info.run for row in self._rows if row.info.run.id in self._chosen]
+        """The chosen runs; without any, the one under the cursor."""
+        chosen = [row.info.run for row in self._rows or [] if row.info.run in self._chosen]
         current = self._current()
         return chosen or ([current] if current is not None else [])
 
     # Work that takes a while, and its end.
 
-    def _do(self, work: Callable[[], str | list[str]]) -> None:
+    def _do(self, work: Callable[[], str | list[Compared]]) -> None:
         def attempt() -> None:
             try:
                 result = work()
             except FAULTS as error:
                 self.post_message(self.Done(said(error), failed=True))
             else:
-                lines = result if isinstance(result, list) else None
-                self.post_message(self.Done("" if lines else str(result), lines=lines))
+                self.post_message(self.Done(result) if isinstance(result, str) else self.Done("", compared=result))
 
         self._say("working …")
         threading.Thread(target=attempt, name="action", daemon=True).start()
@@ -150,12 +178,18 @@ class RunsScreen(Screen[None]):
     def on_runs_screen_done(self, message: Done) -> None:
         """Say it, and look again."""
         self._say(message.text, failed=message.failed)
-        if message.lines is not None:
-            self.app.push_screen(TextScreen("Comparison", Text(self._plain("\n".join(message.lines)))))
+        if message.compared is not None:
+            from gputrain.tui.screens.compare import CompareScreen  # most who look at the list compare nothing
+
+            self.app.push_screen(CompareScreen(message.compared))
         self._look()
 
     def _say(self, text: str, *, failed: bool = False) -> None:
-        self.query_one("#said", Static).update(self._plain(plain(f"{'not done: ' if failed else ''}{text}", 500)))
+        """Until the cursor goes on. The table keeps its height: its lines stay where they are."""
+        self._said_at = self._current()
+        self.query_one("#said").display = bool(text)
+        self.query_one("#about").display = not text
+        self._put("#said", plain(f"{'not done: ' if failed else ''}{text}", 500))
 
     # The keys.
 
@@ -164,11 +198,11 @@ class RunsScreen(Screen[None]):
         self.action_attach()
 
     def action_attach(self) -> None:
-        """Watch the run; Escape or q in its dashboard leaves it."""
+        """Watch the run; Escape or q in its dashboard comes back."""
         if (run := self._current()) is not None:
             from gputrain.tui.screens.dashboard import DashboardScreen  # its panels are of no use to the list
 
-            self.app.push_screen(DashboardScreen(launch.attach(run, outlined=True)))
+            self.app.push_screen(DashboardScreen(launch.attach(run, outlined=True), inner=True))
 
     def action_find(self) -> None:
         """Show only runs that hold some words."""
@@ -180,6 +214,13 @@ class RunsScreen(Screen[None]):
 
         self.app.push_screen(PromptScreen("Find", self._words, "words of id, name, tags, note or recipe"), take)
 
+    def action_filter(self) -> None:
+        """Show only runs in the next of the states that there are, or all again."""
+        states = ["", *(state for state in State if wanted(self._rows or [], state=state))]
+        at = states.index(self._state) + 1 if self._state in states else 0
+        self._state = states[at % len(states)]
+        self._show()
+
     def action_order(self) -> None:
         """Sort by the next of what can be sorted by."""
         self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
@@ -188,9 +229,9 @@ class RunsScreen(Screen[None]):
     def action_choose(self) -> None:
         """Choose the run for comparing or deleting, or no longer."""
         if (run := self._current()) is not None:
-            self._chosen ^= {run.id}
+            self._chosen ^= {run}
             self._show()
-            self.query_one(DataTable).action_cursor_down()
+            self._table.action_cursor_down()
 
     def action_stop(self) -> None:
         """Stop after a checkpoint, once that was confirmed."""
@@ -201,9 +242,15 @@ class RunsScreen(Screen[None]):
             )
 
     def action_resume(self) -> None:
-        """Go on from the last checkpoint."""
+        """Go on from a checkpoint."""
         if (run := self._current()) is not None:
-            self._ask(f"Resume {run.id}", "", _CHANGES, lambda text: runactions.resume(run, text))
+            self._ask(
+                f"Resume {run.id}",
+                "from=last",
+                "from=last, best or a step, and settings to change: epochs=20",
+                lambda text: runactions.resume(run, text),
+                about=runactions.checkpoints_of(run),
+            )
 
     def action_clone(self) -> None:
         """Start a new run with this one's settings."""
@@ -222,12 +269,12 @@ class RunsScreen(Screen[None]):
         }[what]
         self._ask(f"{what.capitalize()} of {run.id}", value, "", lambda text: change(run, text))
 
-    def _ask(self, title: str, value: str, placeholder: str, work: Callable[[str], str]) -> None:
+    def _ask(self, title: str, value: str, placeholder: str, work: Callable[[str], str], about: str = "") -> None:
         def take(text: str | None) -> None:
             if text is not None:
                 self._do(lambda: work(text.strip()))
 
-        self.app.push_screen(PromptScreen(title, value, placeholder), take)
+        self.app.push_screen(PromptScreen(title, value, placeholder, about), take)
 
     def action_compare(self) -> None:
         """Show the chosen runs beside each other."""
@@ -250,6 +297,16 @@ class RunsScreen(Screen[None]):
                 self._do(lambda: runactions.delete(chosen))
 
         self.app.push_screen(ConfirmScreen(f"Delete {what} with all files?"), take)
+
+    def action_export(self) -> None:
+        """Write the curves to a file."""
+        if (run := self._current()) is not None:
+            name = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', run.id).strip('-.')[:80] or 'run'}.csv"
+            self._ask(f"Export the curves of {run.id}", name, _ENDINGS, lambda text: runactions.export(run, text))
+
+    def action_explain(self) -> None:
+        """The help."""
+        self.app.push_screen(RunsHelpScreen(self._ascii))
 
     def action_leave(self) -> None:
         """Go back to the launcher, or leave; runs go on."""

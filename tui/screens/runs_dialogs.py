@@ -19,15 +19,18 @@ class PromptScreen(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c", "cancel", "cancel", priority=True)]
 
-    def __init__(self, title: str, value: str = "", placeholder: str = "") -> None:
+    def __init__(self, title: str, value: str = "", placeholder: str = "", about: str = "") -> None:
+        """`about`: what one has to know to type it."""
         super().__init__()
-        self._title, self._value, self._placeholder = title, value, placeholder
+        self._title, self._value, self._placeholder, self._about = title, value, placeholder, about
 
     def compose(self) -> ComposeResult:
         """One input."""
         with Vertical(classes="dialog wide") as dialog:
             dialog.border_title = Text(plain(self._title, 200)).markup
             dialog.border_subtitle = "Enter takes it, Escape changes nothing"
+            if self._about:
+                yield Static(plain(self._about, 300), markup=False)
             yield Input(self._value, placeholder=self._placeholder, compact=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -28,8 +28,10 @@ class SummaryScreen(ModalScreen[bool]):
         Binding("escape", "close(False)", "look at the dashboard"),
     ]
 
-    def __init__(self, view: View, directory: Path) -> None:
+    def __init__(self, view: View, directory: Path, *, inner: bool = False) -> None:
+        """`inner`: leaving the run is going back to the screen from which it was opened."""
         super().__init__()
+        self._inner = inner
         shown = to_ascii if view.ascii else str
         rows = summary_rows(summary(view.now), str(directory))
         self._rows = [(title, shown(plain(value, 2000))) for title, value in rows]
@@ -43,7 +45,7 @@ class SummaryScreen(ModalScreen[bool]):
             table.add_row(title, Text(value))
         with VerticalScroll(classes="dialog wide fit") as dialog:
             dialog.border_title = "The run has ended"
-            dialog.border_subtitle = "q quits, Escape: back to the dashboard"
+            dialog.border_subtitle = f"q {'goes back' if self._inner else 'quits'}, Escape: back to the dashboard"
             yield Static(table)
 
     def action_close(self, leave: bool) -> None:

@@ -1,6 +1,6 @@
 """A line chart of braille dots with axes, drawn as text. Pure; ASCII where braille cannot be shown.
 
-Made to be sent over slow lines: one colour a row, and axes that move seldom, so that a new value changes
+Made to be sent over slow lines: one colour a curve, and axes that move seldom, so that a new value changes
 only the cells around it.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -31,6 +32,8 @@ class Plot(Struct, frozen=True, kw_only=True):
 
     curve: Curve
     role: Role = "data"
+    others: tuple[tuple[Curve, Role], ...] = ()
+    """More curves on the same axes; where they cross, the first of all is seen."""
     low: float | None = None
     """Lower end of the y-axis; None: from the data."""
     high: float | None = None
@@ -45,6 +48,8 @@ class Plot(Struct, frozen=True, kw_only=True):
     """The y-axis is at least so long: what is next to nothing is not blown up."""
     joined_until: float = 0.0
     """Up to here the record was read in part: long ways between two points mean nothing."""
+    ends: tuple[str, str] | None = None
+    """Words for both ends of an x-axis that is no time."""
     ascii: bool = False
 
 
@@ -53,7 +58,8 @@ def draw(plot: Plot, width: int, height: int) -> list[Line]:
     rows = height - 1
     if rows < 1 or width < 12:
         return []
-    buckets = [b for b in plot.curve.since(plot.start) if b.first <= plot.end]
+    curves = [(_between(curve, plot), role) for curve, role in ((plot.curve, plot.role), *plot.others)]
+    buckets = [bucket for found, _ in curves for bucket in found]
     marks = [mark for mark in plot.marks if plot.start <= mark[0] <= plot.end]
     if not buckets and not marks:
         blank = [fit((), width)] * rows
@@ -63,13 +69,30 @@ def draw(plot: Plot, width: int, height: int) -> list[Line]:
     names = {_row(tick, low, high, rows): cut(plot.label(tick), _LABEL_CELLS) for tick in ticks}
     gutter = max(len(name) for name in names.values())
     columns = width - gutter - 1
-    cells = _cells(_columns(plot, buckets, columns * 2), low, high, rows, columns, plot.ascii)
+    drawn = []
+    for found, role in curves:
+        dots = _columns(plot, found, columns * 2)
+        drawn.append((_cells(dots, low, high, rows, columns, plot.ascii), role))
     stars = _place(marks, plot, low, high, rows, columns)
     lines = []
     for row in range(rows):
         axis: Span = (right(names.get(row, ""), gutter) + ("┤" if row in names else "│"), "dim")
-        lines.append(fit((axis, *_with_marks("".join(cells[row]), stars.get(row, []), plot.role)), width))
+        over = _over([(cells[row], role) for cells, role in drawn])
+        lines.append(fit((axis, *_with_marks(over, stars.get(row, []))), width))
     return [*lines, _x_axis(plot, gutter, width)]
+
+
+def _between(curve: Curve, plot: Plot) -> list[Bucket]:
+    return [bucket for bucket in curve.since(plot.start) if bucket.first <= plot.end]
+
+
+def _over(rows: Sequence[tuple[Sequence[str], Role]]) -> list[tuple[str, Role]]:
+    """One row of cells from those of all curves: in each cell the first curve that is there."""
+    (first, role), *others = rows
+    found = [(cell, role) for cell in first]
+    for cells, other in others:
+        found = [(cell, other) if seen[0] == " " else seen for seen, cell in zip(found, cells, strict=True)]
+    return found
 
 
 def _row(value: float, low: float, high: float, rows: int) -> int:
@@ -175,21 +198,19 @@ def _place(
     return {row: sorted((c, s, r) for c, (s, r) in found.items()) for row, found in placed.items()}
 
 
-def _with_marks(cells: str, marks: Sequence[tuple[int, str, Role]], role: Role) -> list[Span]:
-    spans: list[Span] = []
-    position = 0
-    for column, sign, mark_role in marks:
-        if column > position:
-            spans.append((cells[position:column], role))
-        spans.append((sign, mark_role))
-        position = column + 1
-    spans.append((cells[position:], role))
-    return spans
+def _with_marks(cells: list[tuple[str, Role]], marks: Sequence[tuple[int, str, Role]]) -> list[Span]:
+    """The row as spans: as few as there are changes of role."""
+    for column, sign, role in marks:
+        cells[column] = (sign, role)
+    return [("".join(cell for cell, _ in some), role) for role, some in groupby(cells, key=itemgetter(1))]
 
 
 def _x_axis(plot: Plot, gutter: int, width: int) -> Line:
-    """Round times below their columns."""
+    """Round times below their columns, or what the ends are."""
     columns = width - gutter - 1
+    if plot.ends is not None:
+        first, last = plot.ends
+        return fit(((" " * (gutter + 1) + first + right(last, max(0, columns - len(first))), "dim"),), width)
     text = ""
     for at in x_ticks(plot.start, plot.end, columns):
         label = words.time_tick(at)

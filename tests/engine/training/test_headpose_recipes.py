@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from recipe_tools import loaded, one_epoch, outputs
 from scipy.spatial.transform import Rotation
+from torch import nn
+from torchvision import models
 from training_tools import small_config, train
 
 from gputrain.engine import settings
@@ -31,6 +33,8 @@ from gputrain.engine.training.tasks.task import is_better
 from gputrain.engine.training.timing import Clock
 
 SMALL: dict[str, Any] = {"image_size": 32, "val_resize": 36, "batch_size": 4, "model": "simple_cnn", "width": 8}
+# The recipes' own network takes longer, and is tried now and then.
+NETWORKS = ["simple_cnn", pytest.param("resnet50", marks=pytest.mark.long)]
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 
 
@@ -44,6 +48,13 @@ def kinect(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_faces.biwi(tmp_path_factory.mktemp("biwi"))
 
 
+def network_of(model: str) -> nn.Module:
+    if model == "simple_cnn":
+        return SimpleCNN(3, 8)
+    network: nn.Module = models.get_model(model, weights=None, num_classes=3)
+    return network
+
+
 def check_errors(metrics: dict[str, float], found: torch.Tensor, truth: npt.NDArray[np.float64]) -> None:
     errors = np.abs(found.numpy() - truth).mean(axis=0)
     for name, error in zip(("yaw", "pitch", "roll"), errors, strict=True):
@@ -52,9 +63,10 @@ def check_errors(metrics: dict[str, float], found: torch.Tensor, truth: npt.NDAr
     assert metrics["loss"] == metrics["mae"]
 
 
-def test_300w_lp_tells_its_true_errors(lp: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", NETWORKS)
+def test_300w_lp_tells_its_true_errors(lp: Path, tmp_path: Path, model: str) -> None:
     """Against scipy's reader of MAT-files, the crop by Pillow, and degrees by numpy."""
-    result, metrics = one_epoch(tmp_path, "headpose-300wlp", data_dir=str(lp), **SMALL)
+    result, metrics = one_epoch(tmp_path, "headpose-300wlp", data_dir=str(lp), **SMALL | {"model": model})
     (data,) = result.of(DataReady)
     assert (data.train_images, data.val_images, data.class_count) == (19, 7, 0)
     notes = [notice.text for notice in result.of(Notice)]
@@ -68,12 +80,13 @@ def test_300w_lp_tells_its_true_errors(lp: Path, tmp_path: Path) -> None:
         wide, high = 0.2 * (right - left), 0.2 * (bottom - top)
         box = (left - 0.6 * wide, top - 2 * high, right + 0.6 * wide, bottom + 0.6 * high)
         pictures.append(Image.open(picture).crop(tuple(round(max(0, side)) for side in box)))
-    check_errors(metrics, outputs(loaded(SimpleCNN(3, 8), tmp_path), pictures, 32, 36), np.array(truth))
+    check_errors(metrics, outputs(loaded(network_of(model), tmp_path), pictures, 32, 36), np.array(truth))
 
 
-def test_biwi_tells_its_true_errors_on_sequences_it_has_not_seen(kinect: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", NETWORKS)
+def test_biwi_tells_its_true_errors_on_sequences_it_has_not_seen(kinect: Path, tmp_path: Path, model: str) -> None:
     """Against scipy's Euler angles, and heads projected by hand."""
-    result, metrics = one_epoch(tmp_path, "headpose-biwi", data_dir=str(kinect), **SMALL)
+    result, metrics = one_epoch(tmp_path, "headpose-biwi", data_dir=str(kinect), **SMALL | {"model": model})
     (data,) = result.of(DataReady)
     assert (data.train_images, data.val_images) == (12, 4)
     config = settings.build({"data_dir": str(kinect), "train_split": ".", "val_split": "", "val_share": 0.3})
@@ -88,7 +101,7 @@ def test_biwi_tells_its_true_errors_on_sequences_it_has_not_seen(kinect: Path, t
         pictures.append(Image.open(path).crop(projected(rows[3])))
     sequences = {read.val.name(index).split("/")[0] for index in range(len(read.val))}
     assert not sequences & {read.train.name(index).split("/")[0] for index in range(len(read.train))}
-    check_errors(metrics, outputs(loaded(SimpleCNN(3, 8), tmp_path), pictures, 32, 36), np.array(truth))
+    check_errors(metrics, outputs(loaded(network_of(model), tmp_path), pictures, 32, 36), np.array(truth))
 
 
 def projected(centre: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:

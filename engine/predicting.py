@@ -5,7 +5,6 @@ from __future__ import annotations
 from msgspec import Struct
 
 from gputrain.engine import checkpoints, settings
-from gputrain.engine.checkpoints import BEST
 from gputrain.engine.childwork import Tell, ask
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
@@ -57,7 +56,7 @@ def checkpoint_of(run: RunDir, wanted: str) -> checkpoints.Entry:
     Raises BadInput.
     """
     entries = checkpoints.read_index(run.checkpoints)
-    if wanted == "best" and not any(entry.file == BEST for entry in entries):
+    if wanted == "best" and not any(entry.best for entry in entries):
         wanted = "last"
     try:
         return checkpoints.find(run.checkpoints, wanted)

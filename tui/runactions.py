@@ -41,7 +41,7 @@ def checkpoints_of(run: RunDir) -> str:
     if not entries:
         return "it has no checkpoint yet: it would begin again"
     steps = ", ".join(str(step) for step in sorted({entry.step for entry in entries}))
-    best = next((entry.step for entry in entries if entry.file == checkpoints.BEST), None)
+    best = next((entry.step for entry in entries if entry.best), None)
     told = f"it has checkpoints of step {steps}" + (f"; the best is of step {best}" if best is not None else "")
     return f"{told}. From another than the last it goes on as a new run."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gputrain.engine import resuming, settings
+from gputrain.engine import resuming
 from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.machine import inspect_machine
 from gputrain.engine.modelexport import Exported, Form, OnnxOrder, export_onnx
@@ -22,7 +22,7 @@ def export_network(target: RunDir, path: Path, wanted: str, *, int8: bool) -> in
     plan = resuming.plan_again(
         target, {"device": "cpu", "precision": "fp32", "channels_last": False}, inspect_machine()
     )
-    config = settings.replace(config_of(plan.config, target, entry), device="cpu", precision="fp32")
+    config = config_of(plan.config, target, entry)
     try:
         made = export_onnx(OnnxOrder(config=config, file=str(path.expanduser().absolute()), int8=int8), _tell)
     except RuntimeError as error:

@@ -55,17 +55,19 @@ def trainer_outlives_supervisor(lab: Lab) -> Finding:
     """The trainer stands still while its supervisor is killed and the run goes on: both never save into it at once."""
     live = lab.running()
     time.sleep(lab.random.uniform(0, 0.3))
+    # A reader that looked while nobody owned the run would take it for dead for half a second more.
+    old, since = live.trainer, live.newest + 1
     os.kill(live.trainer, signal.SIGSTOP)
     done = last_step(live.run)
     os.kill(live.supervisor, signal.SIGKILL)
     let_go(live.run)
-    old, since = live.trainer, live.newest + 1
     launch.start(live.run, resume=True)
     live.until(Notice, lambda notice: f"trainer (pid {old}) of a killed supervisor" in notice.text, since=since)
     ready = live.until(ModelReady, since=since)
     live.trainer = ready.trainer_pid
     gone(old)
-    again = live.until(Steps, since=since)
+    # Steps of the old life may still be under way to this reader.
+    again = live.until(Steps, since=ready.seq + 1)
     newest = newest_checkpoint(live.run)
     # The new life may have saved already; what the old one saved last must not lie over that.
     true = ready.start_step <= newest and ready.start_step < again.step

@@ -161,34 +161,46 @@ def losses(run: RunDir) -> dict[int, float]:
     return sums
 
 
+STEPS, TRIES = 260, 3
+
+
 @pytest.mark.long
 def test_the_losses_are_the_same_step_by_step_with_autotune_on_and_off(start: Start) -> None:
     if psutil.cpu_percent(1.0) > 50:
         pytest.skip("other programs use the cores: then they are the cause, and nothing is changed")
-    steps = 260
-    # Side by side: both wait most of the time.
-    tuned = start(autotune=True, max_steps=steps)
-    plain = start(autotune=False, max_steps=steps)
-    first = tuned.until(lambda event: isinstance(event, Tuned | RunEnded))
-    if isinstance(first, RunEnded):
-        pytest.skip("other programs came in between: nothing was found that a change would mend")
-    assert isinstance(first, Tuned)
-    assert first.verdict == "trying"
-    verdict = tuned.until_tuned()
-    assert (verdict.verdict, verdict.sender, set(verdict.changes)) == ("kept", "autotune", {"num_workers"})
-    for watch in (tuned, plain):
-        watch.until(lambda event: isinstance(event, RunEnded))
-    told = list(record.read(plain.run.events))
+    verdicts: list[Tuned] = []
+    # A machine whose pace falters in a trial makes it take the change back: the losses are the same then, too.
+    while not verdicts or (verdicts[-1].verdict == "reverted" and len(verdicts) < TRIES):
+        # Side by side: both wait most of the time.
+        tuned = start(autotune=True, max_steps=STEPS)
+        plain = start(autotune=False, max_steps=STEPS)
+        first = tuned.until(lambda event: isinstance(event, Tuned | RunEnded))
+        if isinstance(first, RunEnded):
+            pytest.skip("other programs came in between: nothing was found that a change would mend")
+        assert isinstance(first, Tuned)
+        assert first.verdict == "trying"
+        verdicts.append(tuned.until_tuned())
+        for watch in (tuned, plain):
+            watch.until(lambda event: isinstance(event, RunEnded))
+        check_equal(tuned.run, plain.run, verdicts[-1].step)
+    told = [(one.verdict, one.changes, one.before, one.after) for one in verdicts]
+    verdict = verdicts[-1]
+    assert (verdict.verdict, verdict.sender, set(verdict.changes)) == ("kept", "autotune", {"num_workers"}), told
+
+
+def check_equal(tuned: RunDir, plain: RunDir, changed_at: int) -> None:
+    """Both have learned the same, before and after the change at that step; `plain` had none."""
+    told = list(record.read(plain.events))
     assert any(isinstance(event, HintsChanged) for event in told)
     assert not any(isinstance(event, Tuned) for event in told)
-    with_it, without = losses(tuned.run), losses(plain.run)
+    with_it, without = losses(tuned), losses(plain)
     both = sorted(with_it.keys() & without.keys())
-    assert both[-1] == steps
-    assert len([step for step in both if step > verdict.step]) >= 10
+    assert both[-1] == STEPS
+    assert len([step for step in both if step > changed_at]) >= 10
     for step in both:
         assert math.isclose(with_it[step], without[step], rel_tol=1e-6), step
     ended = [
-        [(event.epoch, event.train_loss) for event in record.read(one.run.events) if isinstance(event, EpochEnded)]
+        [(event.epoch, event.train_loss) for event in record.read(one.events) if isinstance(event, EpochEnded)]
         for one in (tuned, plain)
     ]
     assert ended[0] == ended[1]

@@ -21,11 +21,15 @@ ANSWERS = """
 import faulthandler, os, signal, sys, time
 faulthandler.register(signal.SIGUSR2)
 stranger = os.spawnvp(os.P_NOWAIT, "sleep", ["sleep", "600"])
+heard, told = os.pipe()
 worker = os.fork()
 def at_work():
+    if worker:
+        os.read(heard, 1)
+        print(worker, stranger, flush=True)
+    else:
+        os.write(told, b".")
     time.sleep(600)
-if worker:
-    print(worker, stranger, flush=True)
 at_work()
 """
 DEAF = "print(flush=True); import time; time.sleep(600)"

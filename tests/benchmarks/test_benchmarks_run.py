@@ -115,3 +115,11 @@ def test_recipes() -> None:
         "custom": "finished",
     }
     assert found["custom"]["command"].startswith("gputrain-tui train --recipe custom --data DATA epochs=1")
+
+
+def test_faults() -> None:
+    names = ("torn_record", "damaged_files", "two_launches")
+    found = answer(str(HERE / "faults.py"), "--json", "--tries", "1", "--only", *names)
+    assert set(found["figures"]) == set(names)
+    for fault in found["figures"].values():
+        assert (fault["tries"], fault["survived"], fault["lost"]) == (1, 1, 0), fault

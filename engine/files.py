@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -36,7 +38,10 @@ def _home(own: str, xdg: str, default: str) -> Path:
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace `path` by `content`: written aside, fsynced, renamed. Raises OSError, leaving the old file."""
+    """Replace `path` by `content`: written aside, fsynced, renamed, and the folder's new entry fsynced too.
+
+    Raises OSError, leaving the old file.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -49,3 +54,27 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _keep_entry(path.parent)
+
+
+def _keep_entry(folder: Path) -> None:
+    """Without it the rename itself may be undone by a power cut. Some file systems know no such call."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def private_folder(folder: Path) -> bool:
+    """Make `folder` for its owner alone; False if it is, or lies in, another user's, who could put anything there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own, above = folder.lstat(), folder.parent.stat()
+    except OSError:
+        return False
+    ours = stat.S_ISDIR(own.st_mode) and own.st_uid == os.geteuid() and not own.st_mode & 0o022
+    # Who may write to the folder above may put another one in its place, unless only owners may take theirs away.
+    safe = above.st_uid in (0, os.geteuid()) and (not above.st_mode & 0o022 or bool(above.st_mode & stat.S_ISVTX))
+    return ours and safe

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 
-from gputrain.engine.files import cache_home
+from gputrain.engine.files import cache_home, private_folder, state_home
 
 
 def keep_compiled() -> None:
     """Let the compiler keep its results under the cache home, unless a person has named a folder for them.
 
     Its own default lies in the folder of temporary files, which many machines empty at each start. It puts
-    that default into the environment as soon as its modules are imported: call this before torch is.
+    that default into the environment as soon as its modules are imported: call this before torch is. What it
+    finds there it runs, so a cache home that other users can write to is not used for it.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_home() / "compiled"))
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
+    for folder in (cache_home() / "compiled", state_home() / "compiled"):
+        if private_folder(folder):
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+            return

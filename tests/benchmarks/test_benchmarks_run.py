@@ -130,3 +130,17 @@ def test_recipes() -> None:
         "custom": "finished",
     }
     assert found["custom"]["command"].startswith("gputrain-tui train --recipe custom --data DATA epochs=1")
+
+
+def test_many_runs() -> None:
+    found = answer(str(HERE / "many_runs.py"), "--json", "--runs", "30")["figures"]
+    assert found["runs"] == 30
+    assert all(found[name] > 0 for name in ("listed_ms", "command_ms", "again_ms"))
+
+
+def test_faults() -> None:
+    names = ("torn_record", "damaged_files", "two_launches")
+    found = answer(str(HERE / "faults.py"), "--json", "--tries", "1", "--only", *names)
+    assert set(found["figures"]) == set(names)
+    for fault in found["figures"].values():
+        assert (fault["tries"], fault["survived"], fault["lost"]) == (1, 1, 0), fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -29,6 +30,35 @@ def test_a_write_that_cannot_be_finished_leaves_the_old_file_alone(tmp_path: Pat
     assert list(tmp_path.iterdir()) == [path], "no temporary file is left"
     with pytest.raises(FileNotFoundError):
         files.write_atomic(tmp_path / "none" / "file", b"")
+
+
+def test_the_folders_entry_is_flushed_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[tuple[bool, bool]] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        flushed.append((stat.S_ISDIR(os.fstat(handle).st_mode), (tmp_path / "one").exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_atomic(tmp_path / "one", b"")
+    assert flushed == [(False, False), (True, True)]
+
+
+def test_only_a_folder_that_nobody_else_can_fill_is_private(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    assert files.private_folder(own)
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+    own.chmod(0o770)
+    assert not files.private_folder(own)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    assert not files.private_folder(shared / "inside")
+    shared.chmod(0o1777)
+    assert files.private_folder(shared / "inside")
+    (tmp_path / "link").symlink_to(shared / "inside")
+    assert not files.private_folder(tmp_path / "link")
 
 
 @pytest.mark.parametrize(

@@ -88,19 +88,24 @@ class Sshd:
 
     def cut(self) -> int:
         """Break all connections as a dead network does: no word of farewell. Returns how many processes went."""
-        sessions = self.sessions()
-        for session in sessions:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                session.send_signal(signal.SIGKILL)
-        psutil.wait_procs(sessions, timeout=_PATIENCE)
-        return len(sessions)
+        return _kill(self.sessions())
 
     def stop(self) -> None:
         """Serve no more, and break what is open."""
-        self.cut()
+        sessions = self.sessions()
+        # First, or a client whose connection is broken is back before it is gone.
         assert self._server is not None
         self._server.kill()
         self._server.wait()
+        _kill(sessions)
+
+
+def _kill(processes: list[psutil.Process]) -> int:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(processes, timeout=_PATIENCE)
+    return len(processes)
 
 
 @contextlib.contextmanager

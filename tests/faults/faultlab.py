@@ -60,7 +60,7 @@ class Live:
         looked = next((i for i, event in enumerate(self.events) if event.seq >= since), len(self.events))
         while True:
             for event in self.events[looked:]:
-                if isinstance(event, kind) and wanted(event):
+                if event.seq >= since and isinstance(event, kind) and wanted(event):
                     return event
             looked = len(self.events)
             fresh = self.attachment.read()
@@ -89,6 +89,8 @@ class Lab:
         self.folder = folder
         self.images = dark_and_light(folder / "images", 8)
         self.random = random.Random(seed)
+        self.undisturbed: list[str] = []
+        """Samples of a run to which nothing happened, once one was needed."""
         self._live: Live | None = None
         self._settings: dict[str, Any] = {}
 

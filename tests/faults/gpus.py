@@ -7,7 +7,7 @@ from unittest import mock
 
 from fakes.nvml import NvmlStandIn, build, compiler
 from faultlab import Finding, Lab, Live, end, ending, let_go, lost
-from owncode import NETS
+from seen import different, samples, watched
 
 from gputrain.engine.events import HardwareSample, Notice, Outcome, RunEnded, Steps
 
@@ -18,8 +18,8 @@ LEAST = 12
 
 
 def cannot_compile() -> str:
-    """Why there is no stand-in for NVML; empty if there is."""
-    return "" if compiler() else "no C compiler: the stand-in for NVML cannot be built"
+    """Why there are no stand-ins for NVML and the clock; empty if there are."""
+    return "" if compiler() else "no C compiler: the stand-ins for NVML and for the clock cannot be built"
 
 
 def nvml_lost(lab: Lab) -> Finding:
@@ -65,21 +65,14 @@ def memory_runs_out(lab: Lab) -> Finding:
     assert isinstance(ended, RunEnded)
     steps = sum(event.window_steps for event in live.events if isinstance(event, Steps))
     fine = halved and ended.outcome is Outcome.FINISHED and steps == LEAST and len(whole) == 4 * LEAST
-    missing = sum(one != other for one, other in zip(whole, seen, strict=False)) + abs(len(whole) - len(seen))
-    return Finding(fine, lost(live.run) + missing, told[-1] if told else ended.reason)
+    return Finding(fine, lost(live.run) + different(whole, seen), told[-1] if told else ended.reason)
 
 
 def _seen(lab: Lab, room: int) -> tuple[list[str], Live]:
-    """Fingerprints of all images in the order in which a model with `room` for so many at once learned them."""
-    code, log = lab.folder / "code", lab.folder / f"seen-{lab.random.getrandbits(32):x}"
-    code.mkdir(exist_ok=True)
-    (code / "small_nets.py").write_text(NETS)
-    # Texts and bytes have other hashes in each process, unless told not to.
-    with mock.patch.dict(os.environ, ROOM=str(room), SEEN=str(log), PYTHONHASHSEED="0"):
-        live = lab.launch(model="small_nets:Small", code_dir=str(code), max_steps=LEAST, augment="flip")
+    live, log = watched(lab, room, max_steps=LEAST, augment="flip")
     try:
         ending(live)
         let_go(live.run)
     finally:
         end(live)
-    return log.read_text().splitlines(), live
+    return samples(log), live

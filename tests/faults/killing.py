@@ -10,15 +10,19 @@ import time
 from typing import Any
 
 import psutil
-from faultlab import Finding, Lab, ending, gone, last_step, let_go, lost, newest_checkpoint
+from faultlab import Finding, Lab, Live, end, ending, gone, last_step, let_go, lost, newest_checkpoint
+from seen import different, samples, watched
 
-from gputrain.engine import launch
+from gputrain.engine import launch, resuming
 from gputrain.engine.commands import Checkpoint
 from gputrain.engine.events import CheckpointSaved, ModelReady, Notice, Outcome, Steps
+from gputrain.engine.machine import inspect_machine
 from gputrain.engine.runs import State
 
 WORKERS: dict[str, Any] = {"loader": "processes", "num_workers": 2, "hang_seconds": 3.0}
 """A run with data workers of its own, watched closely."""
+STEPS = 300
+"""Of a run one of whose workers is killed: enough to still be training then."""
 
 
 def dashboard(lab: Lab) -> Finding:
@@ -75,7 +79,7 @@ def trainer_outlives_supervisor(lab: Lab) -> Finding:
 
 
 def trainer(lab: Lab) -> Finding:
-    """kill -9 of the trainer: the checkpoint that was announced is there, and the end is called what it is."""
+    """kill -9 of the trainer: the end is called what it is, and the run goes on from the announced checkpoint."""
     live = lab.running()
     since = live.newest + 1
     live.attachment.send(Checkpoint(sender="fault"))
@@ -85,7 +89,23 @@ def trainer(lab: Lab) -> Finding:
     ended = ending(live)
     let_go(live.run)
     true = ended.outcome is Outcome.KILLED and ended.signal == signal.SIGKILL and "kill -9" in ended.reason
-    return Finding(true and newest_checkpoint(live.run) >= saved.step, lost(live.run), ended.reason)
+    newest = newest_checkpoint(live.run)
+    goes_on = _resumed(live) == newest >= saved.step
+    return Finding(true and goes_on, lost(live.run), ended.reason)
+
+
+def _resumed(live: Live) -> int:
+    """Go on with a run that is over, until it trains; returns from which step."""
+    live.attachment.close()
+    before = live.newest
+    resuming.resume(live.run, resuming.plan_again(live.run, {}, inspect_machine()))
+    live.attachment = launch.attach(live.run)
+    live.events.clear()
+    ready = live.until(ModelReady, since=before + 1)
+    live.trainer = ready.trainer_pid
+    again = live.until(Steps, since=ready.seq)
+    assert again.step > ready.start_step
+    return ready.start_step
 
 
 def trainer_while_saving(lab: Lab) -> Finding:
@@ -104,13 +124,33 @@ def trainer_while_saving(lab: Lab) -> Finding:
 
 def data_worker(lab: Lab) -> Finding:
     """kill -9 of a data worker: another one does its batches, and training goes on with the very same samples."""
-    live = lab.running(**WORKERS)
-    since = live.newest + 1
-    time.sleep(lab.random.uniform(0, 0.3))
-    os.kill(lab.random.choice(data_workers(live.trainer)), signal.SIGKILL)
-    told = live.until(Notice, lambda notice: "data worker" in notice.text, since=since)
-    live.steps_on()
-    return Finding(psutil.pid_exists(live.trainer), lost(live.run), told.text)
+    live, log = watched(lab, **WORKERS, augment="flip", max_steps=STEPS)
+    try:
+        live.until(Steps)
+        trainer = live.until(ModelReady).trainer_pid
+        time.sleep(lab.random.uniform(0, 0.3))
+        os.kill(lab.random.choice(data_workers(trainer)), signal.SIGKILL)
+        told = live.until(Notice, lambda notice: "data worker" in notice.text)
+        ended = ending(live)
+        let_go(live.run)
+    finally:
+        end(live)
+    fine = ended.outcome is Outcome.FINISHED and ended.step == STEPS
+    return Finding(fine, lost(live.run) + different(samples(log), _undisturbed(lab)), told.text)
+
+
+def _undisturbed(lab: Lab) -> list[str]:
+    """The samples of the same training to which nothing happens, and that has no data workers."""
+    if not lab.undisturbed:
+        live, log = watched(lab, loader="threads", num_workers=0, augment="flip", max_steps=STEPS)
+        try:
+            ending(live)
+            let_go(live.run)
+        finally:
+            end(live)
+        lab.undisturbed = samples(log)
+        assert len(lab.undisturbed) == 4 * STEPS
+    return lab.undisturbed
 
 
 def data_workers(trainer_pid: int) -> list[int]:

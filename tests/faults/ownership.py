@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
 import psutil
-from faultlab import PATIENCE, Finding, Lab, gone, let_go, lost
+from fakes.clock import SettableClock
+from faultlab import PATIENCE, Finding, Lab, end, ending, gone, let_go, lost
 
 from gputrain.engine import launch, record, runs
-from gputrain.engine.events import Notice, Outcome, RunEnded, Steps
+from gputrain.engine.commands import Stop
+from gputrain.engine.events import Notice, Outcome, Steps
 from gputrain.engine.record import RecordWriter
 from gputrain.engine.runs import RunDir, State, Status
 from gputrain.tui.plain import PlainLines
@@ -88,46 +91,30 @@ def reused_pid(lab: Lab) -> Finding:
 
 
 def clock_backwards(lab: Lab) -> Finding:
-    """The wall clock jumps back by hours between events: numbers, order and durations do not care."""
-    run = runs.create("clock")
-    writer = RecordWriter(run.events)
-    wall, mono = 1.7e9, 100.0
-    shown = PlainLines()
-    store = RunStore()
-    lines = 0
-    for number in range(200):
-        wall += lab.random.choice((1.0, -36_000.0, 3_600.0))
-        mono += 1.0
-        with mock.patch("time.time", return_value=wall), mock.patch("time.monotonic", return_value=mono):
-            event, _ = writer.append(_window(number + 1))
-        store.apply(event)
-        lines += len(list(shown.take(event)))
-    with mock.patch("time.time", return_value=wall), mock.patch("time.monotonic", return_value=mono):
-        event, _ = writer.append(RunEnded(outcome=Outcome.FINISHED, reason="all steps are done", step=200))
-    writer.close()
-    store.apply(event)
-    now = store.snapshot()
-    again = [found.seq for found in record.read(run.events)]
-    fine = again == list(range(1, 202)) and now.elapsed == 199.0 and now.step == 200 and lines > 0
-    return Finding(fine, lost(run), f"elapsed {now.elapsed:.0f} s")
-
-
-def _window(step: int) -> Steps:
-    return Steps(
-        step=step,
-        epoch=0,
-        epoch_step=step,
-        images=4 * step,
-        window_steps=1,
-        window_seconds=1.0,
-        images_per_second=4.0,
-        loss=1.0,
-        lr=0.1,
-        data_wait=0.1,
-        copy=None,
-        compute=0.8,
-        other=0.1,
-    )
+    """The wall clock jumps back by hours, and forth again: numbers, order and durations do not care."""
+    clock = SettableClock(lab.folder / "clock")
+    with mock.patch.dict(os.environ, clock.env):
+        live = lab.launch()
+    try:
+        live.until(Steps)
+        for hours in (lab.random.randrange(1, 100), lab.random.randrange(1, 100), 0):
+            clock.back(hours)
+            live.steps_on()
+        live.attachment.send(Stop(sender="fault"))
+        ended = ending(live)
+        let_go(live.run)
+    finally:
+        end(live)
+    told = list(record.read(live.run.events))
+    store, shown = RunStore(), PlainLines()
+    store.apply_all(told)
+    lines = sum(len(list(shown.take(event))) for event in told)
+    jumped = min(after.wall - before.wall for before, after in pairwise(told)) < -3000
+    steady = all(before.mono <= after.mono for before, after in pairwise(told))
+    took, elapsed = told[-1].mono - told[0].mono, store.snapshot().elapsed
+    timed = all(0 < event.window_seconds < took for event in told if isinstance(event, Steps))
+    fine = jumped and steady and timed and abs(elapsed - took) < 1 and ended.outcome is Outcome.STOPPED and lines > 0
+    return Finding(fine, lost(live.run), f"elapsed {elapsed:.0f} s")
 
 
 def torn_record(lab: Lab) -> Finding:

@@ -7,14 +7,20 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
+import psutil
+from fakes.oddimages import deep_png, png
 from faultlab import Finding, Lab, Live, bad_checkpoints, end, ending, let_go, lost
 from killing import WORKERS, data_workers
 from PIL import Image
+from seen import samples, watched
 
 from gputrain.engine.commands import Stop
-from gputrain.engine.events import LoaderStats, LogLine, Notice, Outcome, RunEnded, Steps
+from gputrain.engine.events import EpochEnded, LoaderStats, LogLine, Notice, Outcome, RunEnded, Steps
 from gputrain.engine.runs import RunDir
 
+FILES = 20
+"""Of the folder in which some cannot be read: whole batches."""
 NAN_DATA = """
 import torch
 from torch.utils.data import Dataset
@@ -48,7 +54,9 @@ def hang(lab: Lab) -> Finding:
         os.kill(worker, signal.SIGCONT)
     live.until(Notice, lambda notice: "the trainer goes on" in notice.text, since=told.seq)
     live.steps_on()
-    return Finding(True, lost(live.run), told.text)
+    # The same ones went on: nobody was taken for dead and replaced.
+    same = data_workers(live.trainer) == workers and psutil.pid_exists(live.trainer)
+    return Finding(same and "no sign of life" in told.text, lost(live.run), told.text)
 
 
 def frozen(lab: Lab) -> Finding:
@@ -116,35 +124,41 @@ def _poison(checkpoint: Path, poisoned: Path) -> None:
 
 
 def bad_files(lab: Lab) -> Finding:
-    """Truncated, empty, foreign and vanishing files: replaced, counted and listed; every other sample is used."""
+    """Truncated, empty, foreign, huge and vanishing files: replaced, counted and listed; all others are learned from,
+    CMYK, 16-bit and animated ones among them."""
     images = _own_images(lab)
     folder = images / "train" / "light"
     whole = (folder / "0.jpg").read_bytes()
     (folder / "0.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "1.jpg").write_bytes(b"")
     (folder / "2.jpg").write_bytes(lab.random.randbytes(2000))
-    Image.new("CMYK", (40, 40)).save(folder / "3.jpg")
-    live = lab.launch(data_dir=str(images))
+    Image.new("CMYK", (40, 40), "tomato").save(folder / "3.jpg")
+    (folder / "huge.png").write_bytes(png(60_000, 60_000, 8, 2, bytes(100)))
+    (folder / "deep.png").write_bytes(deep_png(np.full((40, 40, 3), 40_000, np.uint16)))
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:], duration=40)
+    frames[1].save(folder / "moving.webp", save_all=True, append_images=frames, duration=40, lossless=True)
+    live, log = watched(lab, data_dir=str(images), augment="none")
     try:
         live.until(Steps)
-        gone_file = images / "train" / "dark" / "5.jpg"
-        gone_file.unlink()
+        (images / "train" / "dark" / "5.jpg").unlink()
         told = live.until(Notice, lambda notice: "5.jpg" in notice.text)
         live.steps_on()
+        # From an epoch that begins after the last file went to the end of the one after it.
+        first = live.until(EpochEnded, since=live.newest + 1)
+        live.until(EpochEnded, since=first.seq + 1)
         live.attachment.send(Stop(sender="fault"))
         ended = ending(live)
         let_go(live.run)
     finally:
         end(live)
     counted = sum(event.bad_images for event in live.events if isinstance(event, LoaderStats))
-    listed = _listed(live.run)
-    expected = {"0.jpg", "1.jpg", "2.jpg", "5.jpg"}
-    stopped = ended.outcome is Outcome.STOPPED
-    return Finding(
-        stopped and listed == expected,
-        lost(live.run) + abs(counted - len(expected)),
-        told.text,
-    )
+    expected = {"0.jpg", "1.jpg", "2.jpg", "5.jpg", "huge.png"}
+    readable = set((images / "train").rglob("*.*")) - {folder / name for name in expected - {"5.jpg"}}
+    epoch = samples(log)[(first.epoch + 1) * FILES : (first.epoch + 2) * FILES]
+    unused = len(readable) - len(set(epoch))
+    fine = ended.outcome is Outcome.STOPPED and _listed(live.run) == expected and len(epoch) == FILES
+    return Finding(fine, lost(live.run) + abs(counted - len(expected)) + abs(unused), told.text)
 
 
 def _listed(run: RunDir) -> set[str]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from fakes.oddimages import deep_png, png
 from pictures import encoded, folder, picture
 from PIL import Image
 from training_tools import draw_images, small_config, train
@@ -27,23 +25,6 @@ from gputrain.engine.training.images import ImageSet, scan
 from gputrain.engine.training.loader import make_loader
 
 GOOD = encoded(picture(96, 80, 1))
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG written by hand: no writer here makes 16-bit colour or impossible sizes."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def deep_png(pixels: npt.NDArray[np.uint16]) -> bytes:
-    """16 bits a channel, (height, width, channels): 3 for RGB, 4 with transparency."""
-    height, width, channels = pixels.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    return png(width, height, 16, {3: 2, 4: 6}[channels], rows)
 
 
 def animated(kind: str) -> bytes:

@@ -1,0 +1,141 @@
+"""Record a session: a run on another machine is watched and stopped over ssh while the connection is cut twice.
+
+    python docs/record_ssh.py docs/ssh-session.txt        needs OpenSSH's client and server; under a minute
+
+The other machine is a real sshd on loopback with keys and a folder of runs of its own. Nothing in the file is written
+by hand: lines in brackets say what this script did, all others are what the commands printed, with the second in which
+they did. A second reader takes the same record as JSON through the same cuts, and its numbers are counted at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from fakes.sshd import sshd
+
+PROGRAM = [sys.executable, "-m", "gputrain.tui.cli"]
+TRAIN = "train --recipe demo name=demo num_workers=1 batch_size=32 width=8 --detach"
+PATIENCE = 120.0
+
+
+class Recorder:
+    """Lines as they come, each with the second since the beginning."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+
+    def add(self, text: str) -> None:
+        """Note a line."""
+        with self._lock:
+            self.lines.append(f"{time.monotonic() - self._began:6.1f} s  {text.rstrip()}")
+
+    def run(self, command: str) -> None:
+        """Run a command to its end, and note what it prints."""
+        self.add(f"$ gputrain-tui {command}")
+        done = subprocess.run(
+            [*PROGRAM, *command.split()], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for line in done.stdout.splitlines():
+            self.add(line)
+
+    def wait_for(self, words: str, count: int = 1) -> None:
+        """Until so many lines hold `words`. Raises TimeoutError."""
+        until = time.monotonic() + PATIENCE
+        while sum(words in line for line in self.lines) < count:
+            if time.monotonic() > until:
+                raise TimeoutError(f"no line with '{words}':\n" + "\n".join(self.lines))
+            time.sleep(0.05)
+
+
+def follow(command: str, take: Callable[[str], None]) -> tuple[subprocess.Popen[str], threading.Thread]:
+    """Start a command; each line that it prints is given to `take`."""
+    process = subprocess.Popen(
+        [*PROGRAM, *command.split()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+    def gather() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            take(line)
+
+    thread = threading.Thread(target=gather, daemon=True)
+    thread.start()
+    return process, thread
+
+
+def record(folder: Path) -> list[str]:
+    """The session."""
+    there, here = folder / "there", folder / "here"
+    subprocess.run(
+        [*PROGRAM, *TRAIN.split()], env={**os.environ, "GPUTRAIN_HOME": str(there)}, check=True, capture_output=True
+    )
+    os.environ["GPUTRAIN_HOME"] = str(here)
+    numbers: list[int] = []
+
+    def count(line: str) -> None:
+        if line.startswith("{") and (number := json.loads(line).get("seq")):
+            numbers.append(number)
+
+    recorder = Recorder()
+    with sshd(folder / "sshd", {"GPUTRAIN_HOME": str(there)}) as box:
+        os.environ["GPUTRAIN_SSH"] = box.ssh
+        recorder.run("runs")
+        recorder.run("runs box:")
+        recorder.add("$ gputrain-tui tail box:demo --plain")
+        readers = [follow("tail box:demo --plain", recorder.add), follow("tail box:demo --json", count)]
+        recorder.wait_for("img/s", 3)
+        recorder.add(f"[both connections are cut without a word: {len(box.sessions())} processes of sshd are killed]")
+        box.cut()
+        recorder.wait_for("connected again")
+        steps = sum("img/s" in line for line in recorder.lines)
+        recorder.wait_for("img/s", steps + 2)
+        recorder.add("[the whole server is killed]")
+        box.stop()
+        recorder.wait_for("no connection", 2)
+        time.sleep(4)
+        box.start()
+        recorder.add("[the server is there again]")
+        recorder.wait_for("connected again", 2)
+        steps = sum("img/s" in line for line in recorder.lines)
+        recorder.wait_for("img/s", steps + 2)
+        recorder.run("stop box:demo")
+        for process, thread in readers:
+            process.wait(PATIENCE)
+            thread.join(PATIENCE)
+    (run,) = (there / "runs").iterdir()
+    written = [json.loads(line)["seq"] for line in (run / "events.jsonl").read_bytes().splitlines()]
+    same = numbers == written == list(range(1, len(written) + 1))
+    recorder.add(
+        f"[the reader of JSON got {len(numbers)} events, the record has {len(written)}, none missing or twice: {same}]"
+    )
+    return recorder.lines
+
+
+def main() -> None:
+    """Write the session to the file that is named."""
+    with tempfile.TemporaryDirectory(prefix="gputrain-record-") as folder:
+        text = "\n".join(record(Path(folder))).replace(folder, "~").replace(str(Path.home()), "~")
+    text = re.sub(r"127\.0\.0\.1 port \d+", "127.0.0.1", text)
+    Path(sys.argv[1]).write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Listing many runs: ``python tests/benchmarks/many_runs.py [--runs 1000] [--json]``.
+
+Makes so many run directories that are over, with marks, and takes the medians of five: `listed_ms` for all that a list
+shows, `command_ms` for the whole command ``gputrain-tui runs``, `again_ms` for looking again when nothing has changed,
+as the runs screen does every two seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gputrain.engine import runs
+from gputrain.engine.marks import mark
+from gputrain.engine.runs import RunDir, State, Status
+from gputrain.tui.runlisting import Listing
+
+ROUNDS = 5
+
+
+def make(count: int) -> None:
+    """Run directories as runs leave them; every tenth has a name, a tag and a note."""
+    for number in range(count):
+        run = RunDir(runs.runs_home() / f"20261128-{number:06}-resnet50")
+        run.checkpoints.mkdir(parents=True)
+        run.lock.touch()
+        ended = 1.79e9 + number
+        status = Status(
+            state=State.FINISHED,
+            started=ended - 60,
+            heartbeat=ended,
+            ended=ended,
+            pid=1,
+            pid_started=0,
+            boot_id="",
+            recipe="resnet50",
+            step=number,
+            metric="accuracy",
+            best=0.5,
+        )
+        run.write_status(status)
+        if number % 10 == 0:
+            mark(run, name=f"run {number}", add=["keep"], note="a note")
+
+
+def median_ms(work: Callable[[], object]) -> float:
+    """Of the rounds."""
+    took = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        took.append(1000 * (time.perf_counter() - began))
+    return statistics.median(took)
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="how many; default: 1000")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="many-runs-") as folder:
+        os.environ["GPUTRAIN_HOME"] = str(Path(folder))
+        make(options.runs)
+        listing = Listing()
+        command = [sys.executable, "-m", "gputrain.tui.cli", "runs", "--json"]
+        shown = subprocess.run(command, check=True, capture_output=True).stdout.splitlines()
+        figures = {
+            "runs": len(shown),
+            "listed_ms": median_ms(lambda: Listing().rows()),
+            "command_ms": median_ms(lambda: subprocess.run(command, check=True, capture_output=True)),
+            "again_ms": median_ms(listing.rows),
+        }
+    if options.json:
+        print(json.dumps({"figures": figures}, indent=2))
+    else:
+        print("\n".join(f"{name:<12} {value:.1f}" for name, value in figures.items()))
+
+
+if __name__ == "__main__":
+    main()

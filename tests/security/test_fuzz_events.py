@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gputrain.engine import events, record
 from gputrain.engine.events import AnyEvent
 from gputrain.engine.remote.facts import read_status
-from gputrain.engine.remote.link import Frames
+from gputrain.engine.remote.link import _LETTERS, Frames
 from gputrain.tui.plain import JsonLines, PlainLines
 from gputrain.tui.store import RunStore
 from gputrain.tui.summary import summary
@@ -169,7 +169,7 @@ def test_any_stream_from_afar_is_frames_or_refused(parts: list[bytes], size: int
         except ValueError:
             return
         for letter, payload in found:
-            assert letter in "HIRSPOBDTX"
+            assert letter.encode() in _LETTERS
             assert len(payload) <= len(stream)
 
 

@@ -12,7 +12,7 @@ from gputrain.engine.text import plain
 from gputrain.profiles.schema import ReferenceLadder
 from gputrain.tui import format as words
 
-_BAR = 24
+BAR = 24
 """Characters of the longest bar."""
 
 
@@ -76,7 +76,7 @@ def cells(row: Row, bench: Bench, ascii_only: bool) -> tuple[str, ...]:
     if speed is None:
         return (row.name, words.MISSING, "", "", "", "", "", "", *elsewhere, plain(row.error, 200))
     fastest = max((other.speed.images_per_second for other in bench.rows if other.speed), default=1.0)
-    bar = max(1, round(_BAR * speed.images_per_second / fastest)) * ("#" if ascii_only else "█")
+    bar = max(1, round(BAR * speed.images_per_second / fastest)) * ("#" if ascii_only else "█")
     return (
         row.name,
         words.rate(speed.images_per_second),

@@ -24,7 +24,10 @@ from gputrain.tui.benchtable import Bench, Row
 
 _TF32_FROM = (8, 0)
 
-Measured = Callable[[Bench], None]
+ROUNDS = 2
+"""How often all is measured, unless it is asked for otherwise."""
+
+Measured = Callable[[Bench], object]
 """Hears of each rung that was measured: the whole benchmark as far as it is known."""
 
 

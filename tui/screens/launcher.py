@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Static
 
 from gputrain.engine import launch
+from gputrain.engine.benching import STEPS
 from gputrain.engine.calibrating import probable_seconds
 from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.engine.machine import Machine, inspect_machine
@@ -38,9 +39,11 @@ from gputrain.tui.choosing import (
     measured,
     planned,
 )
+from gputrain.tui.climbing import ROUNDS, blank, climb, rungs_of
 from gputrain.tui.launcherlines import STARTING, machine_line, profile_lines, recipe_line, verdict, waiting_for
 from gputrain.tui.lines import Line, Span, line
 from gputrain.tui.screens.attach import AttachScreen
+from gputrain.tui.screens.bench import BenchScreen
 from gputrain.tui.screens.calibrate import CalibrateScreen
 from gputrain.tui.screens.check import CheckScreen
 from gputrain.tui.screens.dashboard import DashboardScreen
@@ -52,7 +55,7 @@ from gputrain.tui.widgets.choices import Choices
 from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
 from gputrain.tui.widgets.planview import PlanView
 
-_DECISIONS = frozenset({"start", "preset", "edit", "reset", "explain", "check", "calibrate", "runs", "leave"})
+_DECISIONS = frozenset({"start", "preset", "edit", "reset", "explain", "check", "calibrate", "bench", "runs", "leave"})
 
 
 class LauncherScreen(Screen[None]):
@@ -281,6 +284,16 @@ class LauncherScreen(Screen[None]):
         if made:
             self._asked = None
             self._replan()
+
+    def action_bench(self) -> None:
+        """Measure the rungs from standard settings to the plan."""
+        plan, machine = self._plan, self._selection.machine
+        if plan is not None and machine is not None and self._ready():
+            rungs = rungs_of(plan, machine, every=True)
+            bench = blank(plan, machine, rungs, steps=STEPS, rounds=ROUNDS)
+            self.app.push_screen(
+                BenchScreen(bench, partial(climb, bench, plan.config, rungs), self._palette, self._ascii)
+            )
 
     def action_leave(self) -> None:
         """Leave; nothing was started."""

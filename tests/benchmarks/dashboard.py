@@ -34,6 +34,8 @@ PEERS = ("nvitop", "bare_textual", "nvtop", "btop", "htop", "glances")
 ON_GPUS = ("nvitop", "nvtop", "glances")
 """Those that show GPUs, and are measured with 1 and 8."""
 COUNTS = (0, 1, 8)
+_PER_CLASS = 3000
+"""Images of the training: epochs of seconds, so that it tells some ten events a second, as real ones do."""
 MARK = b"GiB"
 """Memory is among the first figures of each of them."""
 RATIOS = {
@@ -100,7 +102,7 @@ def trained(options: argparse.Namespace, folder: Path, stand_in: NvmlStandIn) ->
     stand_in.gpus(8)
     os.environ.update(stand_in.env)
     others = {name: peer(name) for name in ("nvitop", "bare_textual") if name in options.peers}
-    return slowdown.measure(dark_and_light(folder / "images", 64), options.rounds, options.turn, {}, others)
+    return slowdown.measure(dark_and_light(folder / "images", _PER_CLASS), options.rounds, options.turn, {}, others)
 
 
 def figures(costs: Mapping[str, Cost], slowed: Slowdown) -> dict[str, Any]:

@@ -352,7 +352,7 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
 
 def test_the_dashboard_of_a_run_afar(box: Sshd) -> None:
     run = runs.create("demo")
-    # Of a row that changes only the signs that differ are sent: what is waited for has none in common with its forerunner.
+    # Of a row that changes only the signs that differ are sent: what is waited for shares none with its forerunner.
     writer = written(run, 50)
     writer.append(Notice(level="info", text="ALLTHERE"))
     status_of(run, State.RUNNING, time.time() + 3600)

@@ -136,4 +136,6 @@ class Setup:
     @property
     def seconds(self) -> float:
         """Seconds of the trace."""
-        return self.warm_up + self.least + (_JUDGED - 1) * self.window + _SLACK
+        # A stall within the first steps makes the first window later, and the last one with it.
+        stalled = self.stall.seconds if self.stall is not None else 0.0
+        return self.warm_up + self.least + stalled + (_JUDGED - 1) * self.window + _SLACK

@@ -90,7 +90,7 @@ def wait_for_quiet(seconds: float) -> float:
 def run(case: Case, costs: Costs, by: Draw, quiet: float, longer: float) -> Outcome:
     """Record one trace and judge it; with its advice applied, another."""
     group, name, fault, strength = case
-    outcome = Outcome(group, name, strength, by.seed, fault.causes)
+    outcome = Outcome(group, name, strength, by.seed, fault.causes, fault.parts)
     if group == "gpu" and (why := diagnosis_gpu.missing()):
         return replace(outcome, unavailable=why)
     made = fault.make(costs, by)

@@ -19,6 +19,9 @@ class Fault:
 
     make: Callable[[Costs, Draw], Setup]
     causes: frozenset[str]
+    """Of a pair, those of both."""
+    parts: tuple[frozenset[str], ...] = ()
+    """Of a pair, those of each."""
 
 
 def _fault(make: Callable[[Costs, Draw], Setup], *causes: str) -> Fault:
@@ -69,7 +72,8 @@ def _pair(first: str, second: str) -> Fault:
             window=max(base.window, beside.window),
         )
 
-    return Fault(make, FAULTS[first].causes | FAULTS[second].causes)
+    parts = FAULTS[first].causes, FAULTS[second].causes
+    return Fault(make, parts[0] | parts[1], parts)
 
 
 PAIRS = {

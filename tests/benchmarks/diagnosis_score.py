@@ -29,6 +29,9 @@ class Outcome:
     strength: str
     seed: int
     causes: frozenset[str]
+    """The hints that name what was injected: a fault may have several names."""
+    parts: tuple[frozenset[str], ...] = ()
+    """Of a pair, those of each fault."""
     signals: Signals | None = None
     hints: tuple[Hint, ...] = ()
     raised: frozenset[str] = frozenset()
@@ -64,8 +67,9 @@ class Outcome:
 
     @property
     def both(self) -> bool:
-        """The first two are both causes of a pair."""
-        return {hint.id for hint in self.hints[:2]} >= self.causes
+        """The first two name both faults of a pair."""
+        said = {hint.id for hint in self.hints[:2]}
+        return bool(self.parts) and all(said & part for part in self.parts)
 
     @property
     def false_alarm(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import control_groups
 import diagnosis
+import msgspec
 import pytest
 from diagnosis_catalogue import FAULTS, GPU
 from diagnosis_faults import Costs, draw
@@ -150,6 +151,20 @@ def test_what_is_left_out_of_efficacy_is_counted_with_its_reason() -> None:
     }
     assert found["gain_without_promise"]["few-workers"]["median"] == pytest.approx(0.3)
     assert found["matrix"] == {"single: few-workers (strong)": {"few-workers": 3}}
+
+
+def test_both_faults_of_a_pair_count_by_any_of_their_names() -> None:
+    parts = frozenset({"cpu-saturated", "workers-at-limit"}), frozenset({"host-copy"})
+
+    def said(*names: str) -> bool:
+        hints = tuple(msgspec.structs.replace(hint(), id=name) for name in names)
+        return Outcome("pairs", "pair", "strong", 1, parts[0] | parts[1], parts, hints=hints).both
+
+    assert said("workers-at-limit", "host-copy")
+    assert said("host-copy", "cpu-saturated")
+    # Two names of one fault are not both faults, and the third is not looked at.
+    assert not said("cpu-saturated", "workers-at-limit", "host-copy")
+    assert not said("host-copy")
 
 
 def test_a_hint_that_went_again_is_a_false_alarm_all_the_same() -> None:

@@ -8,7 +8,6 @@ as the runs screen does every two seconds.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -18,11 +17,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import harness
+
 from gputrain.engine import runs
 from gputrain.engine.marks import mark
 from gputrain.engine.runs import RunDir, State, Status
 from gputrain.tui.runlisting import Listing
 
+PACKAGES = ("gputrain-tui", "msgspec", "psutil")
 ROUNDS = 5
 
 
@@ -80,7 +82,7 @@ def main() -> None:
             "again_ms": median_ms(listing.rows),
         }
     if options.json:
-        print(json.dumps({"figures": figures}, indent=2))
+        print(harness.report(figures, {}, {"versions": harness.versions(PACKAGES)}))
     else:
         print("\n".join(f"{name:<12} {value:.1f}" for name, value in figures.items()))
 

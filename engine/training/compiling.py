@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,16 +28,25 @@ def compiled(network: nn.Module, speed: SpeedConfig, notice: Callable[[str, str]
             limit = torch._dynamo.config.recompile_limit
             torch._dynamo.config.recompile_limit = max(limit, 2 * len(blocks))
             for block in blocks:
-                block.compile(mode=speed.compile_mode)
+                # As Module.compile does, but for a call that is ours: torch 2.11 compiles none that begins within a
+                # module of its own, such as nn.Sequential.
+                block._compiled_call_impl = torch.compile(_call_of(block), mode=speed.compile_mode)
             return network
         notice("info", "compile_scope: the model has no blocks that repeat: it is compiled as a whole")
     return torch.compile(network, mode=speed.compile_mode)
 
 
+def _call_of(block: nn.Module) -> Callable[..., Any]:
+    def call(*arguments: Any, **named: Any) -> Any:
+        return block._call_impl(*arguments, **named)
+
+    return call
+
+
 def undo(network: nn.Module) -> Forward:
     """Back to the plain network, after a compilation that failed."""
     for block in blocks_of(network):
-        # What Module.compile sets is all that it does; there is no public way back.
+        # There is no public way back.
         block._compiled_call_impl = None
     return network
 

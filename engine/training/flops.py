@@ -33,7 +33,8 @@ def flops_per_image(network: nn.Module, image_size: int, group: int = 1) -> floa
             stand_in(images).sum().backward()
     except (RuntimeError, TypeError, AttributeError, ValueError, AssertionError, LookupError, ArithmeticError):
         return None
-    return float(counter.get_total_flops()) / (2 * group)
+    # Releases of torch differ in what they let through: an operation that counts for nothing takes no images.
+    return float(counter.get_total_flops()) / (2 * group) or None
 
 
 def checked_growth(network: nn.Module, config: RunConfig, flops: float | None, group: int = 1) -> Growth:

@@ -5,10 +5,10 @@ Without such a device each is reported as unavailable, with the reason.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+import photos
 from diagnosis_faults import Costs, Draw
 from diagnosis_machine import MachineFault
 from diagnosis_setup import Setup
@@ -48,25 +48,11 @@ def device_name() -> str | None:
     return None if missing() else torch.cuda.get_device_name(0)
 
 
-def linked(folder: str) -> str:
-    """A folder beside `folder` in which each of its images stands several times, as links."""
-    source = Path(folder, "train")
-    home = Path(f"{folder}-linked")
-    for file in source.glob("*/*"):
-        target = home / "train" / file.parent.name
-        target.mkdir(parents=True, exist_ok=True)
-        for time in range(_TIMES):
-            link = target / f"{file.stem}-{time}{file.suffix}"
-            if not link.exists():
-                os.link(file, link)
-    return str(home)
-
-
 def _real(*, programs: int = 0, **settings: object) -> Callable[[Costs, Draw], Setup]:
     def make(costs: Costs, by: Draw) -> Setup:
         workers = max(2, costs.cores - 2)
         return Setup(
-            linked(by.folder),
+            str(photos.linked(Path(by.folder), _TIMES)),
             by.seed,
             {**_BASE, "num_workers": workers, **settings},
             window=_WINDOW,

@@ -35,6 +35,8 @@ from gputrain.engine.training.loader import make_loader
 PACKAGES = ("gputrain-tui", "torch", "torchvision", "simplejpeg")
 SPEEDS = {"equal": 1.0, "slower": 1.25, "faster": 0.8}
 """Seconds of the stand-in's step over those of the loader's batch."""
+_TIMES = {"cuda": 8, "cpu": 1}
+"""How often each image stands in an epoch, which a GPU is otherwise through with in a second."""
 _AHEAD = 4
 """Steps that are queued for the stand-in at most, as kernels of some steps are for a GPU."""
 
@@ -224,18 +226,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument(
+        "--times", type=int, help="how often each image stands in an epoch, as links; 8 on a GPU, else 1"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     cores = len(os.sched_getaffinity(0))
     parser.add_argument(
         "--workers", type=int, default=max(1, int(WORKER_SHARE * cores)), help="default: as a plan, 75 %% of the cores"
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", choices=list(_TIMES), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--folder", type=Path, help="keep the drawn images here")
     parser.add_argument("--only", nargs="*", default=[], help="keys of the contenders to run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as temporary:
         folder = options.folder or Path(temporary)
-        setting = Setting(photos.draw(folder / "photos", options.images), folder, options.workers, options.device)
+        drawn, times = photos.draw(folder / "photos", options.images), options.times or _TIMES[options.device]
+        data = photos.linked(drawn, times) if times > 1 else drawn
+        setting = Setting(data, folder, options.workers, options.device)
         chosen = list(REAL)
         if options.device == "cpu":
             alone = harness.compare(REAL[:1], setting, 1)[0].per_second
@@ -251,7 +258,8 @@ def main() -> None:
             key: {"images_per_second": result.per_second, "reason": result.reason} for key, result in results.items()
         }
         reasons = {name: reason for name, (_, reason) in found.items() if reason}
-        extra = {"reasons": reasons, "versions": versions}
+        setting_told = {"images": options.images, "times": times, "workers": options.workers, "device": options.device}
+        extra = {"reasons": reasons, "setting": setting_told, "versions": versions}
         print(harness.report(figures, {name: value for name, (value, _) in found.items()}, extra))
         return
     print(_table(results))

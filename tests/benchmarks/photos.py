@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,16 @@ def draw(folder: Path, count: int, size: tuple[int, int] = (500, 375), quality: 
         Image.fromarray(photograph(random, width, height)).save(home / f"{number:05d}.jpg", quality=quality)
     done.touch()
     return folder
+
+
+def linked(folder: Path, times: int) -> Path:
+    """A folder beside `folder` in which each of its images stands `times` times, as links: epochs of many batches."""
+    home = folder.with_name(f"{folder.name}-{times}-times")
+    for file in (folder / "train").glob("*/*.jpg"):
+        target = home / "train" / file.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        for time in range(times):
+            link = target / f"{file.stem}-{time}{file.suffix}"
+            if not link.exists():
+                os.link(file, link)
+    return home

@@ -32,7 +32,7 @@ from gputrain.engine.events import (
 from gputrain.engine.runs import RunDir
 
 PATIENCE = 150.0
-# A batch of 16 takes one worker 0.24 s, so that a window of 0.2 s is a single step.
+# A batch of 4 takes one worker 0.24 s, so that a window of 0.2 s is a single step.
 SLOW = """
 import time
 from pathlib import Path
@@ -47,7 +47,7 @@ class Slow:
         return len(self.files)
     def __getitem__(self, index):
         file, label = self.files[index]
-        time.sleep(0.015)
+        time.sleep(0.06)
         return Image.open(file).convert("RGB"), label
 
 def make(data_dir):
@@ -98,7 +98,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             "code_dir": str(tmp_path),
             "data_dir": str(images),
             "augment": "none",
-            "batch_size": 16,
+            "batch_size": 4,
             "num_workers": 1,
             "prefetch_factor": 1,
             "width": 4,

@@ -105,7 +105,7 @@ def test_the_fused_optimizer_is_one_kernel_per_group(optimizer: str, fused: bool
     run = config(optimizer=optimizer, fused_optimizer=fused)
     made = stepper(run)
     made.backward(prepared(run), 1.0)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as seen:
         made.update(0.1, 1)
     names = [event.key for event in seen.key_averages() if "fused" in event.key]
     assert names == ([kernel] if kernel else [])

@@ -16,6 +16,8 @@ from gputrain.engine.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,
+    # What torch says to itself of its compiler and of TF32 is not what is tested.
+    pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore::FutureWarning:torch"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
 ]
 

@@ -6,7 +6,7 @@ Random numbers are drawn on the host, for they belong to (seed, epoch, index); t
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,14 @@ class DeviceBatch:
     """(N,), on the host: which images these are."""
     copied: torch.cuda.Event | None
     bytes: int
+
+    def plain_part(self, start: int, end: int) -> DeviceBatch:
+        """The images from `start` to `end` of a batch that nothing is to be changed of, as validation's are not."""
+        assert self.changes is None
+        assert self.auto is None
+        assert self.mix is None
+        part = slice(start, end)
+        return replace(self, images=self.images[part], labels=self.labels[part], indices=self.indices[part])
 
 
 @dataclass(slots=True)

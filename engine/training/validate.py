@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +16,7 @@ from gputrain.engine.events import Phase, Validated
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device import Compute
-from gputrain.engine.training.device_augment import Feed
+from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.loader import AnyLoader
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
@@ -79,16 +81,16 @@ class Validation:
         self.most = min(self.most, stepper.part_size(data.val_batch_size or data.batch_size))
         network.eval()
         with torch.inference_mode():
-            for number, batch in enumerate(self.feed.batches(self.loader.epoch(0), Clock(self.compute)), start=1):
-                prepared, done = self.feed.prepare(batch), 0
-                while done < len(prepared.targets):
-                    part = prepared.part(done, self.most)
-                    outputs = self._outputs(network, part.images)
-                    if outputs is None:
+            for number, batch in enumerate(self._copied(), start=1):
+                done, samples = 0, len(batch.labels) // self.task.group
+                while done < samples:
+                    until = min(done + self.most, samples)
+                    found = self._outputs(network, batch, done, until)
+                    if found is None:
                         self._divide()
                         continue
-                    scores.add(outputs, part.targets)
-                    done += len(part.targets)
+                    scores.add(*found)
+                    done = until
                 images += len(batch.labels)
                 self.reporter.progress(number, len(self.loader), "batches")
                 self.control.poll()
@@ -97,12 +99,30 @@ class Validation:
                     return None
         return scores.metrics(), images
 
-    def _outputs(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor | None:
-        """In float32; None where memory is too small for so many."""
+    def _copied(self) -> Iterator[DeviceBatch]:
+        """The batches on the device. One that found no room there is copied again when less is computed at once."""
+        begun = 0
+        while begun < len(self.loader):
+            with contextlib.closing(self.feed.batches(self.loader.epoch(0, begun), Clock(self.compute))) as batches:
+                try:
+                    for batch in batches:
+                        begun += 1
+                        yield batch
+                    return
+                except torch.OutOfMemoryError:
+                    pass
+            self._divide()
+
+    def _outputs(
+        self, network: nn.Module, batch: DeviceBatch, start: int, end: int
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Outputs in float32 and targets of the samples from `start` to `end`; None where memory is too small."""
         try:
+            part = batch.plain_part(start * self.task.group, end * self.task.group)
+            prepared = self.feed.prepare(part)
             with self.compute.autocast():
-                outputs: torch.Tensor = network(images)
-            return outputs.float()
+                outputs: torch.Tensor = network(prepared.images)
+            return outputs.float(), prepared.targets
         except torch.OutOfMemoryError:
             return None
 

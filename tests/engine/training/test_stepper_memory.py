@@ -13,7 +13,7 @@ from gputrain.engine import settings
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Outcome, Steps, Validated
 from gputrain.engine.training import checkpoint, trainer
 from gputrain.engine.training.device import Compute
-from gputrain.engine.training.device_augment import Prepared
+from gputrain.engine.training.device_augment import Feed, Prepared
 from gputrain.engine.training.simple_cnn import SimpleCNN
 from gputrain.engine.training.stepper import Repeat, Stepper
 from gputrain.engine.training.timing import Clock
@@ -189,6 +189,33 @@ def test_too_little_memory_in_validation_halves_what_is_computed_at_once(
         assert mine.metrics == pytest.approx(theirs.metrics, rel=1e-5)
     with pytest.raises(RuntimeError, match="too small to validate 14 samples at once; a smaller val_batch_size"):
         train(tmp_path, small_config(images, **changes, oom_fallback=False))
+
+
+@pytest.mark.parametrize("where", ["_move", "prepare"])
+def test_a_validation_batch_that_finds_no_room_is_copied_or_prepared_again(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    changes = {"epochs": 1, "val_batch_size": 5, "lr": 1e-4}
+    whole = train(tmp_path, small_config(images, **changes))
+    original, calls = getattr(Feed, where), 0
+
+    def crowded(self: Feed, batch: Any, *others: Any) -> Any:
+        nonlocal calls
+        if not self._train:
+            calls += 1
+            if calls in (3, 4):
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+        return original(self, batch, *others)
+
+    monkeypatch.setattr(Feed, where, crowded)
+    result = train(tmp_path, small_config(images, **changes))
+    assert [event.text.partition(":")[2] for event in result.of(Notice)] == [
+        " at most 3 samples are computed at once from now on",
+        " at most 2 samples are computed at once from now on",
+    ]
+    (mine,), (theirs,) = result.of(Validated), whole.of(Validated)
+    assert mine.images == theirs.images == 18
+    assert mine.metrics == pytest.approx(theirs.metrics, rel=1e-5)
 
 
 def test_a_compilation_that_fails_for_a_later_shape_begins_the_update_again() -> None:

@@ -10,9 +10,5 @@ from gputrain.tui.keys import Key
 
 
 def bindings(keys: Sequence[Key]) -> list[BindingType]:
-    """`keys` for Textual; going to the next widget is the application's own."""
-    return [
-        Binding(key.keys, key.action, key.label, key_display=key.shown, tooltip=key.help)
-        for key in keys
-        if key.action != "app.focus_next"
-    ]
+    """`keys` for Textual."""
+    return [Binding(key.keys, key.action, key.label, key_display=key.shown, tooltip=key.help) for key in keys]

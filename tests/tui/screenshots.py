@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import scripted
+from launching import BENCH, Opened, settled
 from msgspec.structs import replace
+from piloting import until
 from scriptedsource import ScriptedSource
 
 from gputrain.engine.events import GpuProcess, ProcessSample
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.board import BoardScreen
+from gputrain.tui.screens.launcher import LauncherScreen
 from gputrain.tui.screens.monitor import MonitorScreen
 
 SECONDS = 130
@@ -52,7 +57,12 @@ def _monitor(source: Callable[[], ScriptedSource]) -> Callable[[], GpuTrainApp]:
     return lambda: GpuTrainApp(first=lambda: MonitorScreen(source(), "", 1.0, lambda _seconds: None))
 
 
+def _launcher() -> GpuTrainApp:
+    return Opened(LauncherScreen(lambda: BENCH, going=list))
+
+
 PICTURES: dict[str, tuple[tuple[int, int], Callable[[], GpuTrainApp]]] = {
+    "launcher": ((120, 35), _launcher),
     "dashboard-200x50": ((200, 50), _dashboard(lambda: _run(1))),
     "dashboard-120x35": ((120, 35), _dashboard(lambda: _run(1))),
     "dashboard-80x24": ((80, 24), _dashboard(lambda: _run(1))),
@@ -71,18 +81,23 @@ async def drawn(name: str) -> str:
 
 
 async def picture(app: GpuTrainApp, size: tuple[int, int]) -> str:
-    """What `app` shows at `size` once it has read all that there is."""
+    """What `app` shows at `size` once it has read all that there is, or planned what is chosen."""
     async with app.run_test(size=size) as pilot:
-        screen = app.screen_stack[0]
-        assert isinstance(screen, BoardScreen)
-        while not screen.view.caught_up:
-            await pilot.pause(0.02)
-        await pilot.pause()
+        screen = app.screen
+        if isinstance(screen, LauncherScreen):
+            await settled(pilot)
+        else:
+            assert isinstance(screen, BoardScreen)
+            await until(pilot, lambda: screen.view.caught_up)
+            await pilot.pause()
         return app.export_screenshot()
 
 
 def write(folder: Path) -> None:
     """Write all of them into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in PICTURES:
-        (folder / f"{name}.svg").write_text(asyncio.run(drawn(name)) + "\n")
+    with tempfile.TemporaryDirectory() as home:
+        # Nobody's profiles, recipes and calibrations.
+        os.environ |= {f"GPUTRAIN_{kind}": f"{home}/{kind.lower()}" for kind in ("HOME", "CACHE", "CONFIG")}
+        for name in PICTURES:
+            (folder / f"{name}.svg").write_text(asyncio.run(drawn(name)) + "\n")

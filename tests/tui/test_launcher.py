@@ -287,9 +287,9 @@ async def test_each_size_shows_menus_plan_and_all_keys(starts: Starts, size: tup
         for part in ("● detected", "Built-in demo", "● balanced", "Plan", "● ready: Enter starts", "enter start"):
             assert part in screen, part
         last = screen.splitlines()[-1]
-        labelled = [key for key in KEYS if key.keys != "tab"]
-        most = len(labelled) - (0 if size[0] >= 100 else 1 if size[0] >= 80 else 3)
-        assert all(f"{key.shown} {key.label}" in last for key in labelled[:most])
+        labelled = 10 if size[0] >= 120 else 7 if size[0] >= 80 else 5
+        assert [f"{key.shown} {key.label}" in last for key in KEYS] == [number < labelled for number in range(10)]
+        assert last.split()[-1] == ("reset" if size[0] >= 120 else "r")
         assert ("Settings and where" in screen) == (size[0] >= 100)
 
 

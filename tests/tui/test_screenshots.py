@@ -11,10 +11,12 @@ from rich.cells import cell_len
 from screenshots import PICTURES, drawn
 
 from gputrain.tui.keys import KEYS, MONITOR_KEYS
+from gputrain.tui.screens import launcher_help
 from gputrain.tui.widgets.keybar import places
 
 DOCS = Path(__file__).parents[2] / "docs"
 SHOWN = {
+    "launcher": ["● detected", "NVIDIA GeForce RTX 3090", "● balanced", "learning rate", "VRAM", "Enter starts"],
     "dashboard-200x50": ["● training", "bottleneck: workers", "NVIDIA GeForce RTX 3090", "Validation accuracy"],
     "dashboard-120x35": [
         "● training",
@@ -30,6 +32,7 @@ SHOWN = {
     "monitor-8-gpus": ["8 GPUs", "1 695 MHz", "PCIe", "blender --background"],
     "monitor-lost-gpu": ["LOST: it has fallen off the bus", "● monitoring"],
 }
+KEYS_OF = {"monitor": MONITOR_KEYS, "launcher": launcher_help.KEYS}
 REAL = {
     "dashboard": ["● training", "demo", "Validation accuracy"],
     "dashboard-lost-gpu": ["● training", "LOST: it has fallen off the bus", "2 GPUs"],
@@ -53,7 +56,7 @@ def test_all_pictures_are_kept_and_have_the_keys_of_today() -> None:
         for part in (SHOWN | REAL)[name]:
             assert part in shown, (name, part)
         columns = round(max(float(x) for x in re.findall(r'<text [^>]*x="([\d.]+)" y="', svg)) / 12.2) + 1
-        keys = MONITOR_KEYS if name.startswith("monitor") else KEYS
+        keys = KEYS_OF.get(name.partition("-")[0], KEYS)
         for _, _, key, labelled in places(keys, columns):
             expected = f" {key.shown} {key.label} " if labelled else f" {key.shown} "
             assert expected in f"{shown.splitlines()[-1]} ", (name, key.shown)

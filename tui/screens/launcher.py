@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -12,11 +11,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
 from textual.screen import Screen
-from textual.widgets import Button, Footer, Input, Static
+from textual.widgets import Button, Input, Static
 
 from gputrain.engine import launch
-from gputrain.engine.benching import STEPS
-from gputrain.engine.calibrating import probable_seconds
 from gputrain.engine.errors import EXIT_FINISHED
 from gputrain.engine.machine import Machine, inspect_machine
 from gputrain.engine.plan import Plan
@@ -32,27 +29,24 @@ from gputrain.tui.choosing import (
     Launch,
     Launched,
     Planned,
-    checked,
     going_runs,
     launched,
     look_around,
-    measured,
     planned,
 )
-from gputrain.tui.climbing import ROUNDS, blank, climb, rungs_of
 from gputrain.tui.launcherlines import STARTING, machine_line, profile_lines, recipe_line, verdict, waiting_for
 from gputrain.tui.lines import Line, Span, line
 from gputrain.tui.screens.attach import AttachScreen
-from gputrain.tui.screens.bench import BenchScreen
-from gputrain.tui.screens.calibrate import CalibrateScreen
-from gputrain.tui.screens.check import CheckScreen
 from gputrain.tui.screens.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher_help import KEYS, LauncherHelpScreen
+from gputrain.tui.screens.launcher_tools import bench_screen, calibrate_screen, check_screen
 from gputrain.tui.screens.override import OverrideScreen
 from gputrain.tui.selection import Selection
 from gputrain.tui.theme import Palette, palette
 from gputrain.tui.widgets.choices import Choices
+from gputrain.tui.widgets.keybar import KeyBar
 from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
+from gputrain.tui.widgets.panel import View
 from gputrain.tui.widgets.planview import PlanView
 
 _DECISIONS = frozenset({"start", "preset", "edit", "reset", "explain", "check", "calibrate", "bench", "runs", "leave"})
@@ -107,7 +101,7 @@ class LauncherScreen(Screen[None]):
                     yield Button("Start", id="start", variant="success", compact=True, disabled=True)
                     yield Static(id="verdict", markup=False)
         yield Static(id="too_small", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar(KEYS, id="keys")
 
     def on_mount(self) -> None:
         """Colours and a first picture, then look around."""
@@ -196,6 +190,9 @@ class LauncherScreen(Screen[None]):
     def _restyle(self) -> None:
         background = self.styles.background.rich_color
         self._palette = palette(self.app.current_theme, background, mono=self.app.no_color)
+        bar = self.query_one(KeyBar)
+        bar.restyle(self._palette)
+        bar.show(View(ascii=self._ascii))
         self._fill()
 
     def _text(self, *lines: Line) -> Text:
@@ -263,7 +260,7 @@ class LauncherScreen(Screen[None]):
         """Check the machine for what is chosen."""
         choice, machine = self._choice(), self._selection.machine
         if choice is not None and machine is not None:
-            self.app.push_screen(CheckScreen(partial(checked, machine, choice), self._palette, self._ascii))
+            self.app.push_screen(check_screen(machine, choice, self._palette, self._ascii))
 
     def action_runs(self) -> None:
         """All runs; q there comes back."""
@@ -275,9 +272,7 @@ class LauncherScreen(Screen[None]):
         """Measure what is chosen."""
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
-            screen = CalibrateScreen(
-                partial(measured, plan, machine), self._palette, self._ascii, probable_seconds(plan.config)
-            )
+            screen = calibrate_screen(machine, plan, self._palette, self._ascii)
             self.app.push_screen(screen, self._on_calibrated)
 
     def _on_calibrated(self, made: bool | None) -> None:
@@ -289,11 +284,7 @@ class LauncherScreen(Screen[None]):
         """Measure the rungs from standard settings to the plan."""
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
-            rungs = rungs_of(plan, machine, every=True)
-            bench = blank(plan, machine, rungs, steps=STEPS, rounds=ROUNDS)
-            self.app.push_screen(
-                BenchScreen(bench, partial(climb, bench, plan.config, rungs), self._palette, self._ascii)
-            )
+            self.app.push_screen(bench_screen(machine, plan, self._palette, self._ascii))
 
     def action_leave(self) -> None:
         """Leave; nothing was started."""

@@ -12,18 +12,17 @@ from gputrain.tui.lines import to_ascii
 from gputrain.tui.screens.text import TextScreen
 
 KEYS = (
+    Key("q,f10", "q", "quit", "leave", "Leave without starting anything."),
+    Key("question_mark,f1", "?", "help", "explain", "This help."),
     Key("enter", "enter", "start", "start", "Start the run of the plan. In the data field: take the folder."),
-    Key("tab", "tab", "next", "app.focus_next", "Go to the next list or field; shift+tab to the one before."),
     Key("p,right", "p", "preset", "preset(1)", "The next preset; ← goes to the one before."),
     Key("e", "e", "edit", "edit", "Change a setting; it then wins over recipe, profile and preset."),
-    Key("r", "r", "reset", "reset", "Take back all changed settings; the data folder stays."),
-    Key("question_mark,f1", "?", "help", "explain", "This help."),
-    Key("q,f10", "q", "quit", "leave", "Leave without starting anything."),
-    # Last, as the line at the bottom is cut below 90 columns; this help has them at any size.
-    Key("l", "l", "runs", "runs", "Look through all runs: watch, resume, clone, compare, name, delete."),
     Key("c", "c", "check", "check", "Check driver, torch, GPUs, CPU, memory and disk, and test the speed."),
     Key("m", "m", "calibrate", "calibrate", "Measure the recipe here; the plan then foretells its speed."),
+    Key("l", "l", "runs", "runs", "Look through all runs: watch, resume, clone, compare, name, delete."),
+    # In a narrow window the labels of the last are left out.
     Key("b", "b", "bench", "bench", "Measure standard settings, each optimization on top, and the plan, side by side."),
+    Key("r", "r", "reset", "reset", "Take back all changed settings; the data folder stays."),
 )
 
 _SIGNS = (
@@ -44,6 +43,7 @@ def help_text(ascii_only: bool) -> Text:
     text = Text()
     text.append("Keys\n", style="bold")
     text.append("  ↑ ↓      ", style="bold").append("Choose in a list, or scroll the plan.\n")
+    text.append("  tab      ", style="bold").append("Go to the next list or field; shift+tab to the one before.\n")
     for key in KEYS:
         text.append(f"  {key.shown:<9}", style="bold").append(f"{key.help}\n")
     text.append("\nSigns\n", style="bold")

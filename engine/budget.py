@@ -1,4 +1,4 @@
-"""The memory that a run will take, on the host and on a GPU, before it starts. Pure functions.
+"""The memory that a run will take on the host, before it starts; `vrambudget` has the GPU's. Pure functions.
 
 Sizes are in bytes. The figures of seed 003 (ResNet-50 on an A10G with 16 cores and
 62 GB) are reproduced by `tests/engine/test_budget.py`.
@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gputrain.engine import cacheresolution
-from gputrain.engine.modelcosts import ModelCost, cost_of
 from gputrain.engine.units import GIB, MIB, size
 
 MAX_THREADS = 8
@@ -38,19 +36,6 @@ UNCACHED = frozenset({"custom", "cifar10"})
 """Data sets that no cache is made for: one's own, and one that is in memory anyway."""
 LEAST_CACHED = 0.01
 """Share of the images below which there is no cache, as there."""
-
-CUDA_CONTEXT_BYTES = 512 * MIB
-"""Allowance for the CUDA context and loaded kernels."""
-WORKSPACE_BYTES = 512 * MIB
-"""Allowance for cuDNN's workspaces."""
-CLIP_STREAM_PARAMETERS = 1_350_000
-"""What remembers the frames of a stream of clips (counted: a ConvLSTM of 1.18 million, and what feeds it). Its
-activations are half a per cent of the encoder's."""
-BACKWARD_SHARE = 0.1
-"""Allowance for gradients of activations that live during the backward pass, as a share of the activations.
-With it ResNet-50 at a batch of 256 comes to 14 GB, between seed 003's 13 and 16."""
-COMPILE_SHARE = 0.05
-"""Allowance for what torch.compile keeps beside, as a share of the activations (seed 003: it "costs memory")."""
 
 
 class Part(Struct, frozen=True):
@@ -105,16 +90,6 @@ class RamBudget(Struct, frozen=True):
     """What the run may use: the host's memory or its cgroup's limit."""
     cache: CacheRoom | None = None
     """None without a cache in memory, or when its size cannot be known."""
-
-
-class VramBudget(Struct, frozen=True):
-    """Memory of one GPU. `total` is None when the model's activations are not known."""
-
-    parts: tuple[Part, ...]
-    total: int | None
-    limit: int | None
-    """The GPU's memory, None when NVML does not tell it."""
-    source: str
 
 
 def batch_bytes(values: Mapping[str, Any], bytes_per_value: int) -> int:
@@ -229,91 +204,3 @@ def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | No
     # Decoded images, at the 4:3 of most photographs.
     train, val = (cacheresolution.resolution(values, train=train) for train in (True, False))
     return (facts.train_images * train**2 + facts.val_images * val**2) * 3 * 4 // 3
-
-
-def vram_in_use(used: int) -> tuple[Part, ...]:
-    """The entry of a GPU's memory that is taken already."""
-    return (Part("in use now", used, "other programs and the driver"),) if used else ()
-
-
-def vram_budget(values: Mapping[str, Any], *, limit: int | None, in_use: int = 0) -> VramBudget:
-    """Memory of one GPU with `limit` bytes, by part, from the table of counted models. `in_use`: what is taken."""
-    cost = _cost(values)
-    if cost is None:
-        source = f"activations of {values['model']} are not tabulated"
-        parts = (*vram_in_use(in_use), Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"))
-        return VramBudget(parts, None, limit, source)
-    parts = (*vram_in_use(in_use), *_model_parts(values, cost), *_batch_parts(values, cost))
-    source = f"{values['model']} as counted; context and workspaces are allowances"
-    return VramBudget(parts, sum(part.bytes for part in parts), limit, source)
-
-
-def _cost(values: Mapping[str, Any]) -> ModelCost | None:
-    """The costs of the network: of clips it has an encoder for each stream, and what remembers their frames."""
-    cost = cost_of(values["model"], values["width"])
-    if cost is None or values["dataset"] != "clips":
-        return cost
-    return replace(cost, parameters=2 * (cost.parameters + CLIP_STREAM_PARAMETERS))
-
-
-def _is_half(values: Mapping[str, Any]) -> bool:
-    return values["precision"] in ("fp16", "bf16")
-
-
-def _model_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
-    """What does not depend on the batch."""
-    weights = cost.parameters * 4
-    states = _optimizer_states(values)
-    parts = [
-        Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"),
-        Part("weights", weights, "float32"),
-        Part("gradients", weights, "float32"),
-        Part(
-            "optimizer",
-            weights * states,
-            f"{values['optimizer']}{' and EMA' if values['ema_decay'] else ''}: {states} × the weights",
-        ),
-        Part("workspaces", WORKSPACE_BYTES, "allowance for cuDNN"),
-    ]
-    if _is_half(values):
-        parts.append(Part("half-precision weights", cost.parameters * 2, "autocast's copies"))
-    return parts
-
-
-def _optimizer_states(values: Mapping[str, Any]) -> int:
-    """Values that the optimizer keeps for each weight (and the average of the weights, which is one more)."""
-    momentum = 1 if values["momentum"] else 0
-    states = {"sgd": momentum, "rmsprop": 1 + momentum, "adam": 2, "adamw": 2, "lamb": 2}[values["optimizer"]]
-    return states + (1 if values["ema_decay"] else 0)
-
-
-def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
-    """What grows with the batch."""
-    half = _is_half(values)
-    images = values["batch_size"] * images_per_sample(values)
-    activations = cost.activations(images, values["image_size"], half)
-    most = ", at most: gradient_checkpointing computes some anew" if values["gradient_checkpointing"] else ""
-    parts = [
-        Part("activations", activations, f"{images} images in {values['precision']}{most}"),
-        Part("backward pass", int(activations * BACKWARD_SHARE), f"allowance: {BACKWARD_SHARE:.0%} of the activations"),
-        Part(
-            "batches",
-            2 * batch_bytes(values, value_bytes(values)) + batch_bytes(values, 2 if half else 4),
-            f"two as {kind_of(values)}, one as input",
-        ),
-    ]
-    if values["compile"]:
-        note = f"allowance: {COMPILE_SHARE:.0%} of the activations"
-        parts.append(Part("compile", int(activations * COMPILE_SHARE), note))
-    return parts
-
-
-def largest_batch(values: Mapping[str, Any], limit: int) -> int | None:
-    """The largest batch_size whose budget stays within `limit` bytes; None if unknown, 0 if none fits."""
-    cost = _cost(values)
-    if cost is None:
-        return None
-    fixed = sum(part.bytes for part in _model_parts(values, cost))
-    # One image's share of the rest is found from many, where rounding to whole bytes does not matter.
-    each = sum(part.bytes for part in _batch_parts({**values, "batch_size": 1000}, cost)) / 1000
-    return max(0, int((limit - fixed) / each))

@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine import adjust, budget, calibration, pace, settings, shmroom
+from gputrain.engine import adjust, budget, calibration, pace, settings, shmroom, vrambudget
 from gputrain.engine.adjust import Draft, Layer
-from gputrain.engine.budget import DataFacts, Part, RamBudget, VramBudget
+from gputrain.engine.budget import DataFacts, Part, RamBudget
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
@@ -23,6 +23,7 @@ from gputrain.engine.pace import BufferRow, Eta, Rate, ScaleRow, Updates
 from gputrain.engine.planfacts import facts_of, speed_of
 from gputrain.engine.settings import Setting, shown
 from gputrain.engine.units import GIB, size
+from gputrain.engine.vrambudget import VramBudget
 
 DEFAULT = "default"
 """Origin of a setting that nobody set."""
@@ -189,11 +190,11 @@ def _ram(draft: Draft, facts: DataFacts | None) -> RamBudget:
 def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
     assert draft.gpu is not None
     in_use = draft.gpu.memory_used
-    vram = budget.vram_budget(draft.values, limit=draft.gpu.memory, in_use=in_use)
+    vram = vrambudget.vram_budget(draft.values, limit=draft.gpu.memory, in_use=in_use)
     measured = memory_of(made, draft.values["batch_size"]) if made else None
     if made is not None and measured is not None:
         part = Part("measured", measured, f"at batches of {' and '.join(str(s.batch_size) for s in made.steps)}")
-        parts = (*budget.vram_in_use(in_use), part)
+        parts = (*vrambudget.vram_in_use(in_use), part)
         vram = VramBudget(parts, measured + in_use, draft.gpu.memory, "calibrated on this machine")
     if vram.total is None or vram.limit is None:
         return vram
@@ -213,7 +214,7 @@ def _fitting(draft: Draft, made: Calibration | None, share: float) -> int:
     """The largest batch when `share` of the GPU's memory may be used, in multiples of 8 where there are any."""
     assert draft.gpu is not None
     free = _free_vram(draft.gpu, share) or 0
-    largest = (largest_batch(made, free, 1.0) if made else budget.largest_batch(draft.values, free)) or 0
+    largest = (largest_batch(made, free, 1.0) if made else vrambudget.largest_batch(draft.values, free)) or 0
     return largest // 8 * 8 if largest >= 8 else largest
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from gputrain.engine import cacheoffer, calibration
 from gputrain.engine.adjust import Draft
-from gputrain.engine.budget import RamBudget, VramBudget, kind_of
+from gputrain.engine.budget import RamBudget, kind_of
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.foretold import LIMITERS, Forecast
 from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.pace import Eta, Updates
 from gputrain.engine.settings import shown
 from gputrain.engine.units import duration, size
+from gputrain.engine.vrambudget import VramBudget
 
 CROWDED = 0.2
 """Cores that others used during a calibration, over the usable ones, from which its plans say so."""

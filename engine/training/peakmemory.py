@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from gputrain.engine.budget import CUDA_CONTEXT_BYTES
 from gputrain.engine.training.device import Compute
+from gputrain.engine.vrambudget import CUDA_CONTEXT_BYTES
 
 _RESET_PEAK = "5"
 """What resets ``VmHWM`` (Documentation/filesystems/proc.rst, clear_refs)."""

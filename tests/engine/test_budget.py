@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gputrain.engine import budget, pace, settings
+from gputrain.engine import budget, pace, settings, vrambudget
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.pace import Rate
 from gputrain.engine.units import GIB, MIB, duration, size
@@ -36,7 +36,8 @@ def test_a_clip_counts_with_all_of_its_frames() -> None:
     clip, image = (ram(seed_003(dataset=name, clip_frames=8, batch_size=16)) for name in ("clips", "imagefolder"))
     assert clip.batch_bytes == 16 * image.batch_bytes
     found, plain = (
-        budget.vram_budget(seed_003(dataset=name, batch_size=16), limit=24 * GIB) for name in ("clips", "imagefolder")
+        vrambudget.vram_budget(seed_003(dataset=name, batch_size=16), limit=24 * GIB)
+        for name in ("clips", "imagefolder")
     )
     parts = [{part.name: part.bytes for part in made.parts}["activations"] for made in (found, plain)]
     assert parts[0] == pytest.approx(16 * parts[1], rel=1e-6)
@@ -44,7 +45,7 @@ def test_a_clip_counts_with_all_of_its_frames() -> None:
 
 def test_a_network_for_clips_has_an_encoder_for_each_stream() -> None:
     parts = {
-        name: {part.name: part.bytes for part in budget.vram_budget(seed_003(**changes), limit=None).parts}
+        name: {part.name: part.bytes for part in vrambudget.vram_budget(seed_003(**changes), limit=None).parts}
         for name, changes in {
             "clips": {"dataset": "clips", "model": "efficientnet_b0"},
             "images": {"dataset": "imagefolder", "model": "efficientnet_b0"},
@@ -63,7 +64,7 @@ def test_samples_of_ones_own_are_taken_for_float32() -> None:
 
 
 def test_recomputed_activations_are_told_as_the_most_that_they_can_be() -> None:
-    notes = [part.note for part in budget.vram_budget(seed_003(gradient_checkpointing=True), limit=None).parts]
+    notes = [part.note for part in vrambudget.vram_budget(seed_003(gradient_checkpointing=True), limit=None).parts]
     assert any("at most" in note for note in notes)
 
 
@@ -127,7 +128,7 @@ def test_time_is_unknown_without_a_count_or_a_speed_and_cut_by_max_steps() -> No
 
 
 def test_gpu_memory_of_the_seeds_run_is_in_the_range_it_measured() -> None:
-    found = budget.vram_budget(seed_003(), limit=23 * GIB)
+    found = vrambudget.vram_budget(seed_003(), limit=23 * GIB)
     assert found.total is not None
     assert 13e9 <= found.total <= 16e9
     assert found.total == sum(part.bytes for part in found.parts)
@@ -152,28 +153,28 @@ def test_gpu_memory_of_the_seeds_run_is_in_the_range_it_measured() -> None:
     ],
 )
 def test_each_part_of_gpu_memory_follows_its_setting(changes: dict[str, Any], name: str, factor: float) -> None:
-    before = {part.name: part.bytes for part in budget.vram_budget(seed_003(), limit=None).parts}
-    after = {part.name: part.bytes for part in budget.vram_budget(seed_003(**changes), limit=None).parts}
+    before = {part.name: part.bytes for part in vrambudget.vram_budget(seed_003(), limit=None).parts}
+    after = {part.name: part.bytes for part in vrambudget.vram_budget(seed_003(**changes), limit=None).parts}
     assert after[name] == pytest.approx(before[name] * factor, rel=1e-6)
 
 
 def test_a_model_that_is_not_tabulated_has_no_total() -> None:
-    found = budget.vram_budget(seed_003(model="my_net"), limit=GIB)
+    found = vrambudget.vram_budget(seed_003(model="my_net"), limit=GIB)
     assert found.total is None
     assert "my_net" in found.source
-    assert budget.largest_batch(seed_003(model="my_net"), GIB) is None
+    assert vrambudget.largest_batch(seed_003(model="my_net"), GIB) is None
 
 
 @pytest.mark.parametrize("gib", [8, 12, 23, 80])
 def test_the_largest_batch_fits_and_one_percent_more_does_not(gib: int) -> None:
-    best = budget.largest_batch(seed_003(), gib * GIB)
+    best = vrambudget.largest_batch(seed_003(), gib * GIB)
     assert best
-    fits = budget.vram_budget(seed_003(batch_size=best), limit=None).total
-    over = budget.vram_budget(seed_003(batch_size=best + max(1, best // 100)), limit=None).total
+    fits = vrambudget.vram_budget(seed_003(batch_size=best), limit=None).total
+    over = vrambudget.vram_budget(seed_003(batch_size=best + max(1, best // 100)), limit=None).total
     assert fits is not None
     assert over is not None
     assert fits <= gib * GIB < over
-    assert budget.largest_batch(seed_003(), 100 * MIB) == 0
+    assert vrambudget.largest_batch(seed_003(), 100 * MIB) == 0
 
 
 @pytest.mark.parametrize(

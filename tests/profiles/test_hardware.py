@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gputrain.engine import budget, settings
+from gputrain.engine import settings, vrambudget
 from gputrain.engine.units import GIB
 from gputrain.profiles import catalog
 
@@ -131,6 +131,6 @@ def test_resnet50_fits_each_card_in_its_careful_and_usual_preset(name: str) -> N
         flat = settings.flatten(settings.build(values))
         if flat["precision"] == "auto":
             flat["precision"] = "fp16" if (profile.match.capability or 7.0) >= 7.0 else "fp32"
-        total = budget.vram_budget(flat, limit=None).total
+        total = vrambudget.vram_budget(flat, limit=None).total
         assert total is not None
         assert total <= 0.9 * profile.match.memory_gib[0] * GIB, preset

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from gputrain.engine import record, runs, settings
+from gputrain.engine import record, runnames, settings
 from gputrain.engine.configfile import read_config
 from gputrain.engine.diagnosis.review import review
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps, Validated
@@ -99,7 +99,7 @@ def look_at(run: RunDir) -> Compared:
         store.apply(event)
         curves.feed(event)
     findings = review(record.read(run.events)).findings
-    label = plain(runs.given_name(run), 40) or run.id
+    label = plain(runnames.given_name(run.directory), 40) or run.id
     values = settings.flatten(read_config(run.config))
     cause = plain(findings[0].hint.title, 200) if findings else "nothing stands out"
     return Compared(run, label, values, summary(store.snapshot()), cause, curves.curves)

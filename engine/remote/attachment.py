@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from gputrain.engine import runs
+from gputrain.engine import runnames, runs
 from gputrain.engine.commands import AnyCommand, encode_command
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import AnyEvent, RunEnded
@@ -220,7 +220,7 @@ def _find(link: Link, name: RemoteName) -> str:
     wanted = name.run or "last"
     if wanted != "last" and wanted not in ids and (given := _given(link, wanted)):
         wanted = given
-    return f"{home}/{runs.choose(wanted, ids, f'{name.host}:{home}', f'gputrain-tui runs {name.host}:')}"
+    return f"{home}/{runnames.choose(wanted, ids, f'{name.host}:{home}', f'gputrain-tui runs {name.host}:')}"
 
 
 def _given(link: Link, wanted: str) -> str:
@@ -233,7 +233,7 @@ def _given(link: Link, wanted: str) -> str:
                 run = payload.decode("utf-8", "replace")
             case "M":
                 marked = payload
-            case "S" if runs.name_in(marked, payload) == wanted:
+            case "S" if runnames.name_in(marked, payload) == wanted:
                 return run
             case _:
                 pass

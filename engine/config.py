@@ -115,7 +115,7 @@ class DataConfig(_Part, frozen=True):
         int, Meta(ge=0, le=65536, description="images in one validation batch; 0: the same as batch_size")
     ] = 0
     num_workers: Annotated[
-        int, Meta(ge=0, le=1024, description="processes that read, decode and augment; 0: in the training process")
+        int, Meta(ge=0, le=1024, description="workers that read, decode and cut images beside the training; 0: none")
     ] = 2
     prefetch_factor: Annotated[int, Meta(ge=1, le=256, description="batches that each worker prepares ahead")] = 2
     persistent_workers: Annotated[bool, Meta(description="keep the workers alive between epochs")] = True

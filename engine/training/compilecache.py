@@ -1,9 +1,13 @@
-"""Where the compiler keeps its results. Imports no torch: the place must be named before torch reads it."""
+"""Where the compiler keeps its results, and what they are results of.
+
+Imports no torch: the place must be named before torch reads it.
+"""
 
 from __future__ import annotations
 
 import os
 
+from gputrain.engine.config import RunConfig
 from gputrain.engine.files import cache_home, private_folder, state_home
 
 
@@ -20,3 +24,9 @@ def keep_compiled() -> None:
         if private_folder(folder):
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
             return
+
+
+def key(config: RunConfig, precision: str, device: str) -> str:
+    """What is compiled, by which the time that it took before is found."""
+    parts = (config.model.model, config.data.image_size, config.data.batch_size, precision)
+    return " ".join(("compile", *map(str, parts), config.speed.compile_scope, device))

@@ -14,7 +14,7 @@ import torch
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded
-from gputrain.engine.training import checkpoint, data, device, flops, generators, model, position
+from gputrain.engine.training import checkpoint, compilecache, data, device, flops, generators, model, position
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
@@ -136,7 +136,8 @@ class Trainer:
         while not self._done():
             compiles = self._config.speed.compile and self.step == 0
             if compiles:
-                self._reporter.phase(Phase.COMPILING, key=self._compiled())
+                key = compilecache.key(self._config, self._compute.precision, self._compute.device.type)
+                self._reporter.phase(Phase.COMPILING, key=key)
             else:
                 self._reporter.phase(Phase.WARMING_UP)
             began, first_image = time.perf_counter(), self._position.images
@@ -145,12 +146,6 @@ class Trainer:
                 # In mid-epoch: the run was asked to stop, or has done its max_steps.
                 return
             self._end_epoch(time.perf_counter() - began, self._position.images - first_image)
-
-    def _compiled(self) -> str:
-        """What is compiled, for the time it took before."""
-        config = self._config
-        parts = (config.model.model, config.data.image_size, config.data.batch_size, self._compute.precision)
-        return " ".join(("compile", *map(str, parts), config.speed.compile_scope, self._compute.device.type))
 
     def _done(self) -> bool:
         return bool(self._control.stop or self._early) or self.step >= self._schedule.total_steps

@@ -231,6 +231,18 @@ def _without_effect(draft: Draft) -> None:
         draft.change("loader", "auto", f"threads has no effect: {why}")
 
 
+def _loader(draft: Draft) -> None:
+    """Workers as threads wait for the interpreter's lock, and make the host wait that launches the GPU's work.
+
+    Measured in docs/benchmarks.md, "From files to trained epochs"; on a CPU the step itself holds the lock but little.
+    """
+    values = draft.values
+    own = values["dataset"] == "custom"
+    if draft.gpu is not None and values["loader"] == "auto" and values["num_workers"] and not own:
+        values["loader"] = "processes"
+        draft.notes["loader"] = "auto: threads would hold up the launching of the GPU's work"
+
+
 def _progressive(draft: Draft) -> None:
     start, size = draft.values["progressive_start"], draft.values["image_size"]
     if not start:
@@ -277,6 +289,7 @@ _RULES: tuple[Callable[[Draft], None], ...] = (
     _val_resize,
     _cache_resolution,
     _without_effect,
+    _loader,
     _progressive,
     _data_dir,
     _unsuited,

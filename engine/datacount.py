@@ -16,8 +16,8 @@ from gputrain.engine.budget import DataFacts
 from gputrain.engine.errors import BadInput
 from gputrain.engine.imagefiles import COUNT_SECONDS, Late, count_images
 
-DEMO = DataFacts(train_images=2400, val_images=480)
-"""The images that the recipe demo draws, as in `gputrain.engine.training.demo`."""
+DEMO = DataFacts(train_images=2400, val_images=480, short_side=372)
+"""The images that the recipe demo draws, as in `gputrain.engine.training.demo` (its sizes by their frequency)."""
 CIFAR_EACH = 3103.56
 """Bytes of an image in CIFAR-10's files: 3,072 of pixels, and its share of labels and names (31,035,526 for 10,000)."""
 _PICTURES = (".jpg", ".jpeg", ".png")

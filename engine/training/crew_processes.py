@@ -50,21 +50,21 @@ class ProcessCrew:
         shape: RingShape,
         workers: int,
         prefetch: int,
-        on_death: Callable[[str], None],
+        on_trouble: Callable[[str], None],
         *,
         persistent: bool,
         pin: bool,
     ) -> None:
-        """`on_death` is told of a worker that was killed and replaced, in words."""
+        """`on_trouble` is told, in words, of a worker that was killed and replaced, and of memory left unpinned."""
         self.workers = workers
         self._maker = maker
         self._shape = shape
         self._prefetch = prefetch
-        self._on_death = on_death
+        self._on_trouble = on_trouble
         self._persistent = persistent
         self._memory = SharedMemory(shape.total_bytes + Control.BYTES)
         if pin:
-            self._memory.pin()
+            self._pin()
         self._slots = ring.slots_in(self._memory.tensor, shape)
         self._control = Control(self._memory.tensor)
         self._crew: list[_Worker] = []
@@ -72,6 +72,13 @@ class ProcessCrew:
         self._deaths: list[int] = []
         """Batches of the present epoch that a worker was at when it was killed; −1 for one that had none."""
         self._epoch = -1
+
+    def _pin(self) -> None:
+        try:
+            self._memory.pin()
+        except RuntimeError as error:
+            # Some drivers and sandboxes refuse memory that processes share.
+            self._on_trouble(f"batches lie in memory that is not page-locked, copies to the GPU take longer: {error}")
 
     def run(self, course: Course) -> Iterator[Filled]:
         """See `Crew`. Raises WorkerFailed when a worker process dies, and another one in its place would too."""
@@ -196,7 +203,7 @@ class ProcessCrew:
         if code is None or code >= 0 or len(self._deaths) >= MAX_DEATHS or at_work in self._deaths:
             raise WorkerFailed(_obituary(worker))
         self._deaths.append(at_work if at_work is not None else -1)
-        self._on_death(f"{_death(worker)}; another one makes its {len(worker.tasks)} batches")
+        self._on_trouble(f"{_death(worker)}; another one makes its {len(worker.tasks)} batches")
         worker.pipe.close()
         place = self._crew.index(worker)
         fresh = self._start(place)

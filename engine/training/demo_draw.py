@@ -18,6 +18,7 @@ Plane = npt.NDArray[np.floating[Any]]
 
 _SEED = 20_250_101
 _SIZES = ((500, 375), (500, 333), (480, 360), (375, 500), (333, 500), (500, 400), (448, 448))
+_SHARES = (0.5, 0.12, 0.1, 0.1, 0.06, 0.06, 0.06)
 """Width and height; those of ImageNet's photographs, of which most are 500 × 375."""
 _QUALITY = (86, 95)
 
@@ -93,7 +94,7 @@ def draw(name: str, split: str, number: int) -> bytes:
     """Picture `number` of a class and split as JPEG; a pure function of its arguments."""
     key = [_SEED, sum(split.encode()), list(PATTERNS).index(name), number]
     rng = np.random.default_rng(key)
-    width, height = _SIZES[rng.choice(len(_SIZES), p=(0.5, 0.12, 0.1, 0.1, 0.06, 0.06, 0.06))]
+    width, height = _SIZES[rng.choice(len(_SIZES), p=_SHARES)]
     figure = _cover(name, width, height, rng)[..., None]
     picture = figure * _surface(width, height, rng) + (1 - figure) * _surface(width, height, rng)
     picture *= _light(width, height, rng)[..., None]

@@ -47,17 +47,17 @@ def make_loader(
     train: bool,
     pin: bool,
     on_bad: OnBad = lambda found: None,
-    on_death: Callable[[str], None] = lambda text: None,
+    on_trouble: Callable[[str], None] = lambda text: None,
     on_look: Callable[[int, int], None] | None = None,
 ) -> AnyLoader:
     """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
 
-    With `pin` they lie in page-locked memory; `on_death` is told of data workers that were killed,
-    `on_look` of the files that were looked at for a cache, and their number.
+    With `pin` they lie in page-locked memory; `on_trouble` is told in words of what was mended (a data
+    worker that was killed), `on_look` of the files that were looked at for a cache, and their number.
     Raises BadInput where there is no room for the ring or the cache.
     """
     if images.own is not None:
-        return UserLoader(images.own, config, train=train, pin=pin, on_death=on_death)
+        return UserLoader(images.own, config, train=train, pin=pin, on_trouble=on_trouble)
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = min(batch_size, len(images) // images.group)
@@ -67,7 +67,7 @@ def make_loader(
     maker = SampleMaker(images, cache or source_of(images), view(config, train=train), growth, config.seed, max_bad)
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
     shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
-    crew = _crew(maker, shape, config, on_death, pin=pin)
+    crew = _crew(maker, shape, config, on_trouble, pin=pin)
     ahead = config.epochs if train and data.num_workers and data.persistent_workers else 0
     return Loader(maker, crew, shape, cache, on_bad, train=train, ahead=ahead)
 
@@ -81,7 +81,7 @@ def view(config: RunConfig, *, train: bool) -> View:
 
 
 def _crew(
-    maker: SampleMaker, shape: RingShape, config: RunConfig, on_death: Callable[[str], None], *, pin: bool
+    maker: SampleMaker, shape: RingShape, config: RunConfig, on_trouble: Callable[[str], None], *, pin: bool
 ) -> Crew:
     workers = config.data.num_workers
     kind = config.data.loader
@@ -91,7 +91,7 @@ def _crew(
             shape,
             workers,
             config.data.prefetch_factor,
-            on_death,
+            on_trouble,
             persistent=config.data.persistent_workers,
             pin=pin,
         )

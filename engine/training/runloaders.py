@@ -50,7 +50,7 @@ class RunLoaders:
             train=train,
             pin=config.data.pin_memory and self._compute.is_gpu,
             on_bad=functools.partial(self._bad_images.add, "training" if train else "validation"),
-            on_death=functools.partial(self._reporter.notice, "warning"),
+            on_trouble=functools.partial(self._reporter.notice, "warning"),
             on_look=on_look,
         )
         return self._stack.enter_context(contextlib.closing(loader))

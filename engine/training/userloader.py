@@ -34,9 +34,9 @@ class UserLoader:
         *,
         train: bool,
         pin: bool,
-        on_death: Callable[[str], None] = lambda text: None,
+        on_trouble: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. `on_death` is told of data
+        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. `on_trouble` is told of data
         workers that were killed. Raises BadInput.
         """
         data = config.data
@@ -47,7 +47,7 @@ class UserLoader:
         self._workers = data.num_workers
         self._maker = Maker(own, config.seed)
         self._loader = _torch_loader(self._maker, self._keys, config, pin=pin)
-        self._torch = UserWorkers(self._loader, self._keys, on_death)
+        self._torch = UserWorkers(self._loader, self._keys, on_trouble)
         self._since = time.perf_counter()
         self._tally = Tally()
         self._locks = LockWatch(threads=False)

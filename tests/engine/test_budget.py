@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gputrain.engine import budget, pace, settings, vrambudget
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.pace import Rate
 from gputrain.engine.units import GIB, MIB, duration, size
 
-IMAGENET = DataFacts(train_images=1_281_167, val_images=50_000)
+IMAGENET = DataFacts(train_images=1_281_167, val_images=50_000, short_side=375)
 
 
 def seed_003(**changes: Any) -> dict[str, Any]:
@@ -192,7 +193,10 @@ def test_a_cache_in_memory_is_counted_when_the_data_is_known() -> None:
     facts = DataFacts(1000, val_images=50, file_bytes=110_000_000)
     raw = {part.name: part.bytes for part in ram(seed_003(cache="ram"), facts=facts).parts}
     jpeg = {part.name: part.bytes for part in ram(seed_003(cache="ram", cache_form="jpeg"), facts=facts).parts}
-    assert raw["image cache"] == (1000 * 305 * 305 + 50 * 256 * 256) * 4
+    # As large as 224 pixels of the smallest crop, 8 % of the area, need, but no larger than the files' images are.
+    assert raw["image cache"] == (1000 * 792 * 792 + 50 * 256 * 256) * 4
+    sized = ram(seed_003(cache="ram"), facts=replace(facts, short_side=375)).parts
+    assert next(part.bytes for part in sized if part.name == "image cache") == (1000 * 375 * 375 + 50 * 256 * 256) * 4
     assert jpeg["image cache"] == 110_000_000
     assert "image cache" not in {part.name for part in ram(seed_003(cache="ram")).parts}
     assert "image cache" not in {part.name for part in ram(seed_003(), facts=facts).parts}
@@ -205,7 +209,7 @@ def test_a_cache_that_is_too_large_keeps_a_part_of_the_images() -> None:
 
     assert part().bytes == pytest.approx(0.6 * 50 * GIB, rel=1e-6)
     assert part(cache_gib=10).bytes == pytest.approx(10 * GIB, rel=1e-6)
-    assert part(cache_gib=10).note == "2% of the images, form raw"
+    assert part(cache_gib=10).note == "1% of the images, form raw"
 
 
 @pytest.mark.parametrize(

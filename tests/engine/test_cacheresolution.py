@@ -20,13 +20,14 @@ IMAGENET: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changes", "train", "part", "expected"),
     [
-        ({}, True, 1.0, 305),  # 224 / √0.54
+        ({}, True, 1.0, 792),  # 224 / √0.08
         ({}, False, 1.0, 256),
         ({"augment": "flip"}, True, 1.0, 256),
         ({"crop_min_scale": 0.9}, True, 1.0, 256),
         ({"cache_resolution": 400}, True, 1.0, 400),
         ({"cache_resolution": 400}, False, 1.0, 256),
         ({"cache_resolution": 100}, True, 1.0, 256),
+        ({"crop_min_scale": 0.35, "image_size": 32, "val_resize": 36}, True, 1.0, 55),
         ({"val_resize": 200}, False, 1.0, 224),
         ({"augment": "none"}, True, 0.4, 640),
         ({}, False, 0.5, 512),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fakes.images import dark_and_light
+from fakes.images import SIDE, dark_and_light
+from PIL import Image
 
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.imagefiles import count_images
@@ -27,6 +28,22 @@ def test_it_counts_what_the_scan_finds(tmp_path: Path) -> None:
     sizes = [Path(found.path(index)).stat().st_size for index in range(len(found))]
     assert facts.file_bytes is not None
     assert min(sizes) * 12 <= facts.file_bytes <= max(sizes) * 12
+    assert facts.short_side == SIDE
+
+
+def test_the_sides_of_images_are_known_without_those_that_are_none(tmp_path: Path) -> None:
+    folder = tmp_path / "train" / "some"
+    folder.mkdir(parents=True)
+    for number in range(101):
+        Image.new("RGB", (90, 60) if number % 2 else (30, 40)).save(folder / f"{number:03}.jpg")
+    facts = count_images(tmp_path, "train", "")
+    assert facts is not None
+    assert facts.short_side in (30, 40, 45, 50, 60)
+    for file in folder.iterdir():
+        file.write_bytes(b"no image")
+    facts = count_images(tmp_path, "train", "")
+    assert facts is not None
+    assert (facts.train_images, facts.short_side) == (101, None)
 
 
 def test_what_cannot_be_counted_is_left_to_the_run(tmp_path: Path) -> None:

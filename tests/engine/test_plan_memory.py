@@ -84,7 +84,7 @@ def test_our_worker_processes_need_no_shared_memory_and_those_of_a_data_set_of_o
 
 def of_images(machine: Machine, count: int, **values: Any) -> Plan:
     layer = Layer("you", {"cache": "ram", "dataset": "imagefolder", "data_dir": "/data", **values}, own=True)
-    return make_plan([layer], machine, DataFacts(count))
+    return make_plan([layer], machine, DataFacts(count, short_side=305))
 
 
 def test_a_cache_in_memory_keeps_what_shared_memory_has_room_for() -> None:

@@ -14,6 +14,7 @@ VALUES: dict[str, Any] = {
     **settings.flatten(settings.build({})),
     "batch_size": 64,
     "num_workers": 2,
+    "loader": "threads",
     "epochs": 10,
     "precision": "fp32",
     "recipe": "demo",

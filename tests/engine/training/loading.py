@@ -12,10 +12,10 @@ from gputrain.engine.training.loader import make_loader
 
 
 def make(
-    images: ImageSet, *, train: bool = True, on_death: Callable[[str], None] = lambda _: None, **changes: Any
+    images: ImageSet, *, train: bool = True, on_trouble: Callable[[str], None] = lambda _: None, **changes: Any
 ) -> BatchSource:
     values = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 2, "loader": "threads", "seed": 5}
-    return make_loader(images, settings.build(values | changes), train=train, pin=False, on_death=on_death)
+    return make_loader(images, settings.build(values | changes), train=train, pin=False, on_trouble=on_trouble)
 
 
 def copied(batches: Iterator[Batch]) -> list[tuple[int, list[int], list[int], bytes]]:

@@ -73,14 +73,14 @@ def test_jpeg_tiles_give_the_files_pixels(images: ImageSet) -> None:
     tiled.close()
 
 
-@pytest.mark.parametrize(("changes", "part", "side"), [({}, 1.0, 43), ({"augment": "none"}, 0.625, 64)])
+@pytest.mark.parametrize(("changes", "part", "side"), [({}, 1.0, 46), ({"augment": "none"}, 0.625, 64)])
 def test_what_is_cut_from_kept_images_keeps_its_pixels(
     images: ImageSet, changes: dict[str, Any], part: float, side: int
 ) -> None:
-    """The mean crop of a picture, and a face that is a part of it, are no smaller than the model sees them."""
+    """The smallest crop of a picture, and a face that is a part of it, are no smaller than the model sees them."""
     margin = (1 - part) / 2
     boxes = np.array([[margin, margin, 1 - margin, 1 - margin]] * len(images), dtype=np.float32)
-    source = opened(dataclasses.replace(images, boxes=boxes), config(crop_min_scale=0.12, **changes))
+    source = opened(dataclasses.replace(images, boxes=boxes), config(crop_min_scale=0.5, **changes))
     source.prepare(0, Meter())
     entry = source.store.get(0)
     assert entry is not None
@@ -205,7 +205,7 @@ def test_a_change_makes_another_cache(images: ImageSet, tmp_path: Path, change: 
         file.write_bytes(data)
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     elif change == "settings":
-        after = config(val_resize=48)
+        after = config(cache_resolution=48)
     elif change == "form":
         after = config(cache_form="jpeg")
     else:

@@ -123,7 +123,7 @@ def killed(process: psutil.Process) -> None:
 
 def test_a_killed_worker_is_replaced_and_changes_no_batch(images: ImageSet, expected: Any) -> None:
     said: list[str] = []
-    source = make(images, loader="processes", on_death=said.append)
+    source = make(images, loader="processes", on_trouble=said.append)
     running = source.epoch(3)
     found = copied(itertools.islice(running, 1))
     killed(workers_of(source)[0])

@@ -3,7 +3,8 @@
 
 On a GPU the step is a real one. Without one, an accelerator is stood in for by a step that takes time and no CPU, as
 fast as the loader alone (where any hitch of either shows most), a quarter slower, and a quarter faster; beside that
-the real step on the CPU, whose limit is another one: loader and step share the cores.
+the real step on the CPU, whose limit is another one: loader and step share the cores; and a step that is nothing but
+the host's work of launching small operations, beside workers as threads and as processes.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ SPEEDS = {"equal": 1.0, "slower": 1.25, "faster": 0.8}
 """Seconds of the stand-in's step over those of the loader's batch."""
 _TIMES = {"cuda": 8, "cpu": 1}
 """How often each image stands in an epoch, which a GPU is otherwise through with in a second."""
+_OPERATIONS, _FEW = 4000, 8
+"""Operations of a step that is the host's alone, and its images: few, so that the loader is not the limit."""
 _AHEAD = 4
 """Steps that are queued for the stand-in at most, as kernels of some steps are for a GPU."""
 
@@ -66,7 +69,8 @@ def _config(setting: Setting, **values: object) -> RunConfig:
             "batch_size": 256 if gpu else 32,
             "image_size": 224,
             "num_workers": setting.workers,
-            "loader": "threads",
+            # As the plan has it.
+            "loader": "processes" if gpu else "threads",
             "cache": "ram" if gpu else "none",
             "precision": "bf16" if gpu else "fp32",
             "compile": gpu,
@@ -165,6 +169,44 @@ def faster_alone(setting: Setting) -> Pass:
     return _stand_in(setting, "faster", 10)
 
 
+class _Launching(nn.Module):
+    """A step of thousands of small operations, as a host launches a network's kernels, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.zeros(1, 1000))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Takes about 10 ms, most of it the interpreter's."""
+        if torch.get_num_threads() > 1:
+            torch.set_num_threads(1)
+        launched = self.scores.detach()[:, :1]
+        for _ in range(_OPERATIONS):
+            launched = launched + 1.0
+        return self.scores.expand(len(images), -1)
+
+
+def _launching(setting: Setting, kind: str, steps: int | None) -> Pass:
+    host = _Launching()
+    config = _config(setting, loader=kind, batch_size=_FEW)
+    return driven(config, steps, ((model, "build", lambda *_: host), (Feed, "prepare", _prepare)), lambda: None)
+
+
+def host_alone(setting: Setting) -> Pass:
+    """The launching without data loading."""
+    return _launching(setting, "threads", 100)
+
+
+def host_threads(setting: Setting) -> Pass:
+    """Beside workers that are threads of the same interpreter."""
+    return _launching(setting, "threads", None)
+
+
+def host_processes(setting: Setting) -> Pass:
+    """Beside worker processes."""
+    return _launching(setting, "processes", None)
+
+
 REAL = (
     Contender("loader", "loader alone", "", loader),
     Contender("step", "real step alone", "", step),
@@ -177,6 +219,9 @@ STAND_INS = (
     Contender("slower", "… with real data", "", slower),
     Contender("faster_alone", "stand-in a fifth faster, alone", "", faster_alone),
     Contender("faster", "… with real data", "", faster),
+    Contender("host_alone", "a host that launches small operations, alone", "", host_alone),
+    Contender("host_threads", "… beside worker threads", "", host_threads),
+    Contender("host_processes", "… beside worker processes", "", host_processes),
 )
 
 
@@ -210,6 +255,8 @@ def _ratios(results: dict[str, Result], device: str) -> dict[str, tuple[float | 
         "end_to_end_vs_limit": worst,
         **{f"stand_in_{speed}_vs_limit": found for speed, found in speeds.items()},
         "cpu_vs_shared_cores": _shared(results),
+        "host_threads_vs_alone": harness.ratio(results, "host_threads", "host_alone", wall=True),
+        "host_processes_vs_alone": harness.ratio(results, "host_processes", "host_alone", wall=True),
     }
 
 

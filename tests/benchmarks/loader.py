@@ -89,6 +89,11 @@ def ours_raw_processes(setting: Setting) -> Pass:
     return _ours(setting, cache="disk", cache_form="raw", cache_resolution=256, loader="processes")
 
 
+def ours_raw_default(setting: Setting) -> Pass:
+    """As large as the smallest crop needs: the plan's choice, which keeps these images at their full size."""
+    return _ours(setting, cache="disk", cache_form="raw")
+
+
 def full_decode(setting: Setting) -> Pass:
     """libjpeg-turbo alone: whole images from memory, nothing else done."""
     files = [path.read_bytes() for path in sorted(setting.data.glob("train/*/*.jpg"))]
@@ -109,6 +114,7 @@ CONTENDERS = (
     Contender("ours_jpeg", "gputrain, JPEG tile cache", "antialiased", ours_jpeg),
     Contender("ours_raw", "gputrain, raw cache", "antialiased, from a reduced image", ours_raw),
     Contender("ours_raw_processes", "gputrain, raw cache, processes", "as above", ours_raw_processes),
+    Contender("ours_raw_default", "gputrain, raw cache, default size", "antialiased, whole images", ours_raw_default),
 )
 
 

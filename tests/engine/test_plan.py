@@ -256,3 +256,12 @@ def test_what_has_no_effect_on_the_data_is_said() -> None:
     for name in ("cache", "loader"):
         assert any(line.startswith(f"{name}: ") and "no effect" in line for line in plan.warnings)
     assert not plan_of(CPU, dataset="custom", custom="mine:make", loader="processes").adjustments
+
+
+def test_workers_are_processes_where_they_would_hold_up_the_host_of_a_gpu() -> None:
+    plan = plan_of(gpu())
+    assert plan.config.data.loader == "processes"
+    assert "hold up the launching" in note(plan, "loader")
+    assert plan_of(gpu(), own=True, loader="threads").config.data.loader == "threads"
+    for machine, changes in ((CPU, {}), (gpu(), {"num_workers": 0}), (gpu(), {"dataset": "custom"})):
+        assert plan_of(machine, **changes).config.data.loader == "auto"

@@ -10,12 +10,13 @@ from gputrain.engine.training.batches import Batch, BatchSource
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.loader import make_loader
 
+SETTINGS = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 2, "loader": "threads", "seed": 5}
+
 
 def make(
     images: ImageSet, *, train: bool = True, on_trouble: Callable[[str], None] = lambda _: None, **changes: Any
 ) -> BatchSource:
-    values = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 2, "loader": "threads", "seed": 5}
-    return make_loader(images, settings.build(values | changes), train=train, pin=False, on_trouble=on_trouble)
+    return make_loader(images, settings.build(SETTINGS | changes), train=train, pin=False, on_trouble=on_trouble)
 
 
 def copied(batches: Iterator[Batch]) -> list[tuple[int, list[int], list[int], bytes]]:

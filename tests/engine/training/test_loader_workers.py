@@ -11,15 +11,16 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from loading import copied, make, without_workers
+from loading import SETTINGS, copied, make, without_workers
 from pictures import folder
 
+from gputrain.engine import settings
 from gputrain.engine.training import crew, crew_processes, order, samples
 from gputrain.engine.training.accounting import Meter
 from gputrain.engine.training.batches import BatchSource
 from gputrain.engine.training.crew_processes import ProcessCrew
 from gputrain.engine.training.images import ImageSet, image_set, scan
-from gputrain.engine.training.loader import Loader
+from gputrain.engine.training.loader import Loader, make_loader
 from gputrain.engine.training.samples import read_file
 
 PATIENCE = 60.0
@@ -181,3 +182,16 @@ def test_each_worker_computes_on_one_thread_and_the_loop_on_its_own(
     finally:
         torch.set_num_threads(before)
     assert {count for name, count in seen if name.startswith("loader-") == bool(workers)} == {1}
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available() or not torch.backends.cuda.is_built(), reason="needs a CUDA that refuses to lock pages"
+)
+def test_memory_that_cannot_be_locked_is_told_and_used_as_it_is(images: ImageSet, expected: Any) -> None:
+    told: list[str] = []
+    config = settings.build(SETTINGS | {"loader": "processes"})
+    source = make_loader(images, config, train=True, pin=True, on_trouble=told.append)
+    assert copied(source.epoch(3)) == expected
+    source.close()
+    (text,) = told
+    assert "batches lie in memory that is not page-locked" in text

@@ -79,10 +79,10 @@ def _distance(one: Side, other: Side) -> float:
     return (other.mean - one.mean) / error if error else 0.0
 
 
-def study(name: str, seeds: int, extra: list[str]) -> tuple[Side, Side]:
-    """Train both sides, taking turns."""
+def study(name: str, seeds: range, extra: list[str]) -> tuple[Side, Side]:
+    """Train both sides with each of `seeds`, taking turns."""
     standard, optimized = Side(), Side()
-    for seed in range(seeds):
+    for seed in seeds:
         standard.add((*STUDIES[name], *STANDARD, *extra), seed)
         optimized.add((*STUDIES[name], *OPTIMIZED, *extra), seed)
     return standard, optimized
@@ -93,10 +93,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="to go on where an earlier study ended")
     parser.add_argument("--only", nargs="*", default=[], choices=[*STUDIES, []], help="studies to run")
     parser.add_argument("extra", nargs="*", help="key=value for both sides, such as epochs=2")
     options = parser.parse_args()
-    found = {name: study(name, options.seeds, options.extra) for name in options.only or STUDIES}
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    found = {name: study(name, seeds, options.extra) for name in options.only or STUDIES}
     versions = harness.versions(PACKAGES)
     if options.json:
         figures = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -242,8 +243,15 @@ def owner(run: RunDir) -> Iterator[subprocess.Popen[str]]:
 
 
 def logger_of(run: RunDir) -> psutil.Process:
-    (found,) = [p for p in psutil.Process().children() if str(run.directory) in p.cmdline() and "-P" in p.cmdline()]
-    return found
+    """The logger's process, once the kernel tells its command line: for a moment after its start there is none."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if {str(run.directory), "-P"} <= set(child.cmdline()):
+                    return child
+        time.sleep(0.02)
+    pytest.fail("no logger was started")
 
 
 def test_a_live_run_is_followed_until_nobody_owns_it(run: RunDir, owner: subprocess.Popen[str]) -> None:

@@ -38,12 +38,12 @@ def count_images(folder: Path, train_split: str, val_split: str, seconds: float 
         size = round(sum(entry.stat().st_size for entry in weighed) / len(weighed) * train)
         # Spread over the classes, whose images may come from different places.
         looked_at = weighed[:: -(-len(weighed) // _LOOKED_AT)]
-        return DataFacts(train, val, size, short_side([entry.path for entry in looked_at], deadline))
+        return DataFacts(train, val, size, _short_side([entry.path for entry in looked_at], deadline))
     except (OSError, Late):
         return None
 
 
-def short_side(paths: Iterable[str], deadline: float) -> float | None:
+def _short_side(paths: Iterable[str], deadline: float) -> float | None:
     """Pixels of the images' short sides on average, of those that can be read until `deadline`; None: of none."""
     from PIL import Image  # not for every command that counts
 

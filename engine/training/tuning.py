@@ -27,6 +27,8 @@ LEAST_GAIN, MOST_LOSS = 0.03, 0.03
 """Share of the rate that a change for speed must gain, and that one for memory may cost."""
 _ERRORS = 2.0
 """Standard errors that a gain must exceed."""
+_BLOCKS, _LEAST_BLOCKS = 20, 5
+"""Groups of updates that an error is taken from, if there are so many."""
 _NEWEST, _KEPT = 200, 5000
 """Updates that a rate is of where there are more, and that are remembered."""
 _SPARE = 2
@@ -52,15 +54,25 @@ class Pace:
         """Whether a rate can be taken from them; of `least` updates at least."""
         return len(self.updates) >= least and math.fsum(one for one, _ in self.updates) >= LEAST_SECONDS
 
-    def rate(self, least: int) -> Rate:
-        """The rate of the newest, of `least` at least."""
+    def rate(self, least: int, burst: int = 1) -> Rate:
+        """The rate of the newest, of `least` at least. `burst`: updates whose batches become ready together.
+
+        Workers that began together end together: one update waits for all of them, and the next ones wait for nothing.
+        The spread of single updates would then be many times that of the rate, and where a machine's pace changes from
+        second to second it would be less. So the error is that of the means of whole bursts (method of batch means).
+        """
         newest = list(self.updates)[-max(least, _NEWEST) :]
         count = len(newest)
         seconds, images = math.fsum(one for one, _ in newest), sum(number for _, number in newest)
-        mean = seconds / count
-        spread = math.sqrt(math.fsum((one - mean) ** 2 for one, _ in newest) / max(1, count - 1))
+        size = max(1, min(burst * math.ceil(count / (_BLOCKS * burst)), count // _LEAST_BLOCKS))
+        means = [
+            math.fsum(one for one, _ in newest[start : start + size]) / size
+            for start in range(count % size, count, size)
+        ]
+        mean = math.fsum(means) / len(means)
+        spread = math.sqrt(math.fsum((one - mean) ** 2 for one in means) / max(1, len(means) - 1))
         value = images / seconds
-        return Rate(value, value * spread / mean / math.sqrt(count), count)
+        return Rate(value, value * spread / mean / math.sqrt(len(means)), count)
 
 
 def worth_keeping(before: Rate, after: Rate, aim: Literal["speed", "memory"]) -> bool:
@@ -81,6 +93,12 @@ class _Trial:
     before: Rate
     settle: int
     """Updates that are left out yet: their batches were ready before."""
+    burst: int
+    """Updates whose batches become ready together."""
+
+
+def _burst(config: RunConfig) -> int:
+    return max(1, round(config.data.num_workers / config.optim.accumulation_steps))
 
 
 class Tuner:
@@ -149,7 +167,8 @@ class Tuner:
         if self._asked is not None:
             data = config.data
             settle = data.num_workers * data.prefetch_factor + _SPARE + filling
-            self._trial, self._asked = _Trial(self._asked, was, self._pace.rate(self._least(was)), settle), None
+            rate = self._pace.rate(self._least(was), _burst(before))
+            self._trial, self._asked = _Trial(self._asked, was, rate, settle, _burst(config)), None
             self._tell("trying", self._trial.tune, was, step)
         self._pace = Pace()
         self.skip()
@@ -171,7 +190,7 @@ class Tuner:
             self._judge(trial, step)
 
     def _judge(self, trial: _Trial, step: int) -> None:
-        after = self._pace.rate(self._least(trial.was))
+        after = self._pace.rate(self._least(trial.was), trial.burst)
         self._trial = None
         keep = worth_keeping(trial.before, after, trial.tune.aim)
         if not keep:

@@ -118,10 +118,27 @@ def test_a_rate_has_the_error_of_its_mean() -> None:
     even = Pace(deque([(0.1, 10)] * 50))
     assert even.rate(20).value == pytest.approx(100)
     assert even.rate(20).error == pytest.approx(0, abs=1e-9)
-    uneven = Pace(deque([(0.05, 10), (0.15, 10)] * 25))
+    uneven = Pace(deque([(0.05, 10), (0.15, 10)] * 10))
     assert uneven.rate(20).value == pytest.approx(100)
-    # Standard deviation 0.0505 s, over √50, of a mean of 0.1 s.
-    assert uneven.rate(20).error == pytest.approx(7.14, abs=0.01)
+    # Standard deviation 0.0513 s, over √20, of a mean of 0.1 s.
+    assert uneven.rate(20).error == pytest.approx(11.47, abs=0.01)
+
+
+def test_batches_that_come_together_are_one_measurement() -> None:
+    # Four workers that need 0.24 s at the same time; the first burst is cut.
+    bursts = Pace(deque([(0.0, 4), *[(0.24, 4), (0.0, 4), (0.0, 4), (0.0, 4)] * 7]))
+    assert bursts.rate(20).error > 15
+    assert bursts.rate(20, 4).error == pytest.approx(0, abs=1e-9)
+    assert bursts.rate(20, 4).value == pytest.approx(16 / 0.24, rel=0.05)
+    # More together than there are: then as many as leave five groups.
+    assert bursts.rate(20, 12).error > 0
+
+
+def test_a_machine_whose_pace_changes_for_seconds_makes_the_error_larger() -> None:
+    seconds = [0.05] * 50 + [0.15] * 50 + [0.05] * 50 + [0.15] * 50
+    slow_changes = Pace(deque((one, 10) for one in seconds))
+    # As many measurements as groups of ten: 0.0513 s over √20, not over √200.
+    assert slow_changes.rate(20).error == pytest.approx(11.47, abs=0.01)
 
 
 class _Told(Reporter):

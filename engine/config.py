@@ -271,6 +271,10 @@ class RunConfig(_Part, frozen=True):
     device: Annotated[Device, Meta(description="where to train; auto: a GPU when one can be used, else the CPU")] = (
         "auto"
     )
+    ranks: Annotated[
+        int,
+        Meta(ge=1, le=64, description="processes that train together, each on a GPU of its own with its own batches"),
+    ] = 1
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of weights, order and augmentation")] = 0
     epochs: Annotated[int, Meta(ge=1, le=1_000_000, description="passes over the training images")] = 10
     max_steps: Annotated[int, Meta(ge=0, description="stop after so many batches; 0: after the last epoch")] = 0

@@ -46,6 +46,8 @@ class Steps(Event, frozen=True, tag="steps"):
     """The part of data_wait that was for the first batch of an epoch."""
     wait_squares: float | None = None
     """Sum of the squares of the steps' waits (s²): how uneven they were; None in records of older versions."""
+    exchange: float | None = None
+    """Seconds of the window that rank 0 waited for the gradients of other ranks; None where there are none."""
     grad_norm: float | None = None
     loss_scale: float | None = None
     queue_depth: float | None = None

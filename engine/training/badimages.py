@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from pathlib import Path
 
@@ -31,11 +32,11 @@ class BadImages:
     def add(self, split: str, found: list[tuple[str, str]]) -> None:
         """List the path and reason of images that were met for the first time."""
         try:
-            new = not self._path.exists()
+            # Several ranks may begin it at once.
+            with contextlib.suppress(FileExistsError), self._path.open("x", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerow(_HEADER)
             with self._path.open("a", encoding="utf-8", newline="") as file:
                 rows = csv.writer(file)
-                if new:
-                    rows.writerow(_HEADER)
                 rows.writerows((split, plain(path), why) for path, why in found)
         except OSError as error:
             # A list that can't be kept is no reason to end a training.

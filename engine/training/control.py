@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gputrain.engine import preemption
 from gputrain.engine.commands import Checkpoint, Pause, Resume, Stop, Tune, decode_command
@@ -15,8 +15,13 @@ from gputrain.engine.preemption import PREEMPTING, STOPPING
 from gputrain.engine.text import plain
 from gputrain.engine.training.reporter import Reporter
 
+if TYPE_CHECKING:
+    from gputrain.engine.training.ranks import Ranks
+
 _ORPHAN_CHECK_SECONDS = 1.0
 _PAUSE_POLL_SECONDS = 0.2
+How = Literal["", "checkpoint", "now"]
+_HOW: tuple[How, ...] = ("", "checkpoint", "now")
 
 
 class StopRequested(Exception):  # noqa: N818 - a request, not an error
@@ -31,7 +36,7 @@ class Control:
         self._reporter = reporter
         self._orphan_checked = 0.0
         self._signal: int | None = None
-        self.stop: Literal["", "checkpoint", "now"] = ""
+        self.stop: How = ""
         self.reason = ""
         """Why the run is to stop, in words."""
         self.preempted = False
@@ -84,10 +89,22 @@ class Control:
             case Tune() as wish:
                 self.tune = wish
 
-    def _ask_stop(self, how: Literal["checkpoint", "now"], reason: str) -> None:
+    def _ask_stop(self, how: How, reason: str) -> None:
         if self.stop != "now":
             self.stop = how
             self.reason = self.reason or reason
+
+    def agree(self, ranks: Ranks, *more: int) -> list[int]:
+        """Let the same be asked of all ranks: what a person or a signal asks of one is asked of all.
+
+        Returns the largest of each of the numbers in `more`. Until this is called, what `poll` has found is one rank's.
+        """
+        mine = (_HOW.index(self.stop), self.preempted, self.checkpoint, self.paused, *more)
+        stop, preempted, checkpoint, paused, *others = ranks.agree([int(value) for value in mine])
+        if stop > _HOW.index(self.stop):
+            self._ask_stop(_HOW[stop], "stopped, as another rank was asked to")
+        self.preempted, self.checkpoint, self.paused = bool(preempted), bool(checkpoint), bool(paused)
+        return others
 
     def ended(self, step: int) -> RunEnded:
         """The end of a run that was asked to stop."""

@@ -86,8 +86,11 @@ class Prepared:
 class Feed:
     """Moves batches to the device, the next one while the present one is computed on."""
 
-    def __init__(self, config: RunConfig, compute: Compute, *, train: bool, task: Task | None = None) -> None:
-        """Without a `task` the labels are the targets."""
+    def __init__(
+        self, config: RunConfig, compute: Compute, *, train: bool, task: Task | None = None, rank: int = 0
+    ) -> None:
+        """Without a `task` the labels are the targets. `rank`: whose batches these are where several train together."""
+        self._rank = rank
         self._config = config
         self._task = task
         self._group = 1 if task is None else task.group
@@ -136,7 +139,7 @@ class Feed:
         changes = self._changes(batch.epoch, samples, side)
         mix = auto = None
         if self._train:
-            mix = mixing.draw_mix(self._config, batch.epoch, batch.number, side)
+            mix = mixing.draw_mix(self._config, batch.epoch, batch.number * self._config.ranks + self._rank, side)
             auto = autoaugment.draw(self._config, batch.epoch, samples, batch.images)
         if self._stream is None:
             return DeviceBatch(batch.images, batch.labels.clone(), changes, auto, mix, indices, None, 0)

@@ -49,18 +49,20 @@ def make_loader(
     on_bad: OnBad = lambda found: None,
     on_trouble: Callable[[str], None] = lambda text: None,
     on_look: Callable[[int, int], None] | None = None,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> AnyLoader:
     """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
 
-    With `pin` they lie in page-locked memory; `on_trouble` is told in words of what was mended (a data
-    worker that was killed), `on_look` of the files that were looked at for a cache, and their number.
-    Raises BadInput where there is no room for the ring or the cache.
+    Where `ranks` train together, the batches of `rank`. With `pin` they lie in page-locked memory; `on_trouble` is told
+    in words of what was mended (a data worker that was killed), `on_look` of the files that were looked at for a cache,
+    and their number. Raises BadInput where there is no room for the ring or the cache.
     """
     if images.own is not None:
-        return UserLoader(images.own, config, train=train, pin=pin, on_trouble=on_trouble)
+        return UserLoader(images.own, config, train=train, pin=pin, on_trouble=on_trouble, rank=rank, ranks=ranks)
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
-    batch_size = min(batch_size, len(images) // images.group)
+    batch_size = order.fitting(batch_size, len(images) // images.group, ranks if train else 1)
     cache = open_cache(images, config, train=train, progress=on_look) if images.pixels is None else None
     max_bad = badimages.limit_of(data.max_bad_images, len(images))
     growth = progressive.growth(settings.flatten(config)) if train else Growth(data.image_size, data.image_size, 0)
@@ -69,7 +71,7 @@ def make_loader(
     shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
     crew = _crew(maker, shape, config, on_trouble, pin=pin)
     ahead = config.epochs if train and data.num_workers and data.persistent_workers else 0
-    return Loader(maker, crew, shape, cache, on_bad, train=train, ahead=ahead)
+    return Loader(maker, crew, shape, cache, on_bad, train=train, ahead=ahead, dealt=(rank, ranks))
 
 
 def view(config: RunConfig, *, train: bool) -> View:
@@ -116,8 +118,12 @@ class Loader:
         *,
         train: bool,
         ahead: int,
+        dealt: tuple[int, int] = (0, 1),
     ) -> None:
-        """`ahead`: the number of epochs in whose course workers go from one into the next; 0: they stop at each end."""
+        """`ahead`: the number of epochs in whose course workers go from one into the next; 0: they stop at each end.
+
+        `dealt`: a rank, and the number of ranks that the batches are dealt to.
+        """
         self.note = cache.note if cache else ""
         """What the cache will keep, in a sentence for a person; empty without one."""
         self._images = maker.images
@@ -129,6 +135,7 @@ class Loader:
         self._on_bad = on_bad
         self._batch_size = shape.batch_size // maker.images.group
         self._train = train
+        self._rank, self._ranks = dealt
         self._ahead = ahead
         self._tally = Tally()
         self._locks = LockWatch(threads=crew.kind == "threads")
@@ -144,7 +151,7 @@ class Loader:
     def __len__(self) -> int:
         """Batches per epoch."""
         samples = len(self._images) // self._images.group
-        return order.batch_count(samples, self._batch_size, drop_last=self._train)
+        return order.batch_count(samples, self._batch_size, drop_last=self._train, rank=self._rank, ranks=self._ranks)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on; see `BatchSource`.
@@ -192,6 +199,8 @@ class Loader:
                 shuffle=self._train,
                 drop_last=self._train,
                 group=group,
+                rank=self._rank,
+                ranks=self._ranks,
             )
             for number in range(start if each == epoch else 0, len(batches)):
                 yield each, batches.indices(number)

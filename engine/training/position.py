@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,8 +39,13 @@ class Position:
     """The epoch before this one is to be validated still."""
 
 
-def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: Stepper) -> dict[str, Any]:
-    """A checkpoint's content: tensors and plain values only, so that ``weights_only`` loading can read it."""
+def state_of(
+    position: Position, config: RunConfig, images: ImageSet, stepper: Stepper, drawn: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """A checkpoint's content: tensors and plain values only, so that ``weights_only`` loading can read it.
+
+    `drawn`: `generator_states` of each rank, where there are several.
+    """
     return {
         "position": asdict(position),
         "settings": settings.flatten(config),
@@ -52,6 +58,14 @@ def state_of(position: Position, config: RunConfig, images: ImageSet, stepper: S
         "scaler": stepper.scaler.state_dict(),
         "parts": stepper.parts,
         # Order and augmentation are functions of (seed, epoch, index); what is left is dropout, and a person's model.
+        **generator_states(),
+        "of_ranks": list(drawn),
+    }
+
+
+def generator_states() -> dict[str, Any]:
+    """Where this process's generators are, in tensors and plain values."""
+    return {
         **generators.states(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -71,8 +85,8 @@ def restore_order(state: dict[str, Any], images: ImageSet) -> None:
         images.own.drawn.epoch, images.own.drawn.indices = state["position"]["epoch"], order.numpy()
 
 
-def restore(state: dict[str, Any], stepper: Stepper) -> Position:
-    """Put a checkpoint's content back, which `check` has passed."""
+def restore(state: dict[str, Any], stepper: Stepper, rank: int = 0) -> Position:
+    """Put a checkpoint's content back, which `check` has passed, in the process of `rank`."""
     stepper.network.load_state_dict(state["model"])
     if stepper.ema is not None:
         stepper.ema.network.load_state_dict(state["ema"] or state["model"])
@@ -80,9 +94,10 @@ def restore(state: dict[str, Any], stepper: Stepper) -> Position:
     if stepper.scaler.is_enabled() and state["scaler"]:
         stepper.scaler.load_state_dict(state["scaler"])
     stepper.parts = state["parts"]
-    generators.put_back(state)
-    if torch.cuda.is_available() and len(state["cuda_rng"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    drawn = state["of_ranks"][rank] if state.get("of_ranks") else state
+    generators.put_back(drawn)
+    if torch.cuda.is_available() and len(drawn["cuda_rng"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(drawn["cuda_rng"])
     return Position(**state["position"])
 
 

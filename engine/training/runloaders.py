@@ -12,6 +12,7 @@ from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.loader import AnyLoader, make_loader
+from gputrain.engine.training.ranks import Ranks
 from gputrain.engine.training.reporter import Reporter
 
 
@@ -19,12 +20,13 @@ class RunLoaders:
     """Makes them; all that are left are closed with `stack`, in which closing twice does no harm."""
 
     def __init__(
-        self, stack: contextlib.ExitStack, compute: Compute, reporter: Reporter, bad_images: BadImages
+        self, stack: contextlib.ExitStack, compute: Compute, reporter: Reporter, bad_images: BadImages, ranks: Ranks
     ) -> None:
         self._stack = stack
         self._compute = compute
         self._reporter = reporter
         self._bad_images = bad_images
+        self._ranks = ranks
 
     def first(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
         """`make`, and tell what is special about it."""
@@ -52,6 +54,8 @@ class RunLoaders:
             on_bad=functools.partial(self._bad_images.add, "training" if train else "validation"),
             on_trouble=functools.partial(self._reporter.notice, "warning"),
             on_look=on_look,
+            rank=self._ranks.rank,
+            ranks=self._ranks.count,
         )
         return self._stack.enter_context(contextlib.closing(loader))
 

@@ -30,8 +30,9 @@ _NICENESS = 5
 class Saver:
     """Writes the checkpoints of a run, in the background where that is set. One is written at a time."""
 
-    def __init__(self, folder: Path, config: CheckpointConfig, reporter: Reporter) -> None:
-        self._checkpoints = Checkpoints(folder, config.keep_last)
+    def __init__(self, folder: Path, config: CheckpointConfig, reporter: Reporter, *, writes: bool = True) -> None:
+        """Without `writes` it only counts: another rank has the same state and writes it."""
+        self._checkpoints = Checkpoints(folder, config.keep_last) if writes else None
         self._reporter = reporter
         self._snapshot = Snapshot(functools.partial(reporter.notice, "warning")) if config.async_checkpoints else None
         self._writer: threading.Thread | None = None
@@ -42,7 +43,8 @@ class Saver:
 
     def go_on_from(self, step: int) -> None:
         """The run goes on from the checkpoint of `step`."""
-        self._checkpoints.go_on_from(step)
+        if self._checkpoints is not None:
+            self._checkpoints.go_on_from(step)
         self.saved_step = step
 
     def save(self, kind: Kind, where: Position, state: Callable[[], dict[str, Any]]) -> None:
@@ -50,6 +52,9 @@ class Saver:
 
         Returns once the state is copied; after a ``final`` one, and where it is not set otherwise, once it is on disk.
         """
+        if self._checkpoints is None:
+            self.saved_step = where.step
+            return
         began = time.perf_counter()
         self._reporter.phase(Phase.SAVING)
         # The one before, if it is still under way: its memory is about to be used again.
@@ -97,6 +102,7 @@ class Saver:
 
     def _write(self, kind: Kind, where: Position, state: dict[str, Any], began: float, held: float | None) -> None:
         """Write and tell. `held`: seconds that training stood still; None: on its own thread, for all of it."""
+        assert self._checkpoints is not None
         try:
             if held is not None and self._snapshot is not None:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -26,7 +26,7 @@ class Schedule:
         self.total_updates = epochs * per_epoch + math.ceil(rest / group)
         self._optim = optim
         self._warmup = round(optim.warmup_epochs * per_epoch)
-        self._peak = peak_lr(optim, config.data.batch_size * group)
+        self._peak = peak_lr(optim, config.data.batch_size * group * config.ranks)
 
     def lr_at(self, update: int) -> float:
         """The learning rate of update number `update`, from 0."""

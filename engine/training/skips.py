@@ -35,10 +35,13 @@ class DoneStep:
 class Skips:
     """Judges the steps of a run and counts its updates that were skipped, in their order."""
 
-    def __init__(self, notice: Callable[[str, str], None], name: Callable[[int], str], *, scaled: bool = False) -> None:
+    def __init__(
+        self, notice: Callable[[str, str], None], name: Callable[[int], str], *, scaled: bool = False, ranks: int = 1
+    ) -> None:
         """`name` tells a person which image an index stands for; `scaled`: infinite gradients of a finite loss are
-        part of the search for a loss scale.
+        part of the search for a loss scale. The indices are one rank's of `ranks`.
         """
+        self._whose = f"; one of {ranks} ranks' share" if ranks > 1 else ""
         self._notice = notice
         self._name = name
         self._scaled = scaled
@@ -81,7 +84,7 @@ class Skips:
         names = ", ".join(plain(self._name(int(index)), 100) for index in indices[:_IMAGES_NAMED])
         more = f" and {len(indices) - _IMAGES_NAMED} more" if len(indices) > _IMAGES_NAMED else ""
         numbers = ", ".join(str(index) for index in indices[:_SAMPLES_NAMED])
-        return f"{names}{more} (samples {numbers}{', …' if len(indices) > _SAMPLES_NAMED else ''})"
+        return f"{names}{more} (samples {numbers}{', …' if len(indices) > _SAMPLES_NAMED else ''}{self._whose})"
 
 
 def _bad(steps: Sequence[DoneStep]) -> DoneStep | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from enum import IntEnum
 
 import torch
 from torch import nn
@@ -15,7 +16,9 @@ from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import Prepared
 from gputrain.engine.training.ema import Ema
 from gputrain.engine.training.figures import RunningFigures
+from gputrain.engine.training.gradientmean import GradientMean
 from gputrain.engine.training.guard import Guard, seed
+from gputrain.engine.training.ranks import RankLost, Ranks
 from gputrain.engine.training.recompute import recompute_blocks
 from gputrain.engine.training.tasks.task import Loss
 from gputrain.engine.training.timing import Clock
@@ -31,12 +34,35 @@ class Repeat(Exception):  # noqa: N818 - reads as what it asks for
     """The update has to be begun again; nothing is left of it."""
 
 
+class Failure(IntEnum):
+    """What became of an update's gradients; of several ranks' the largest counts."""
+
+    NONE = 0
+    REPEAT = 1
+    """It has to be begun again."""
+    MEMORY = 2
+    """The device's memory was too small; it has to be begun again in smaller parts."""
+
+
+def failure_of(error: Exception) -> Failure:
+    """What an exception of `Stepper.backward` stands for."""
+    return Failure.REPEAT if isinstance(error, Repeat) else Failure.MEMORY
+
+
 class Stepper:
     """The network with all that changes it."""
 
     def __init__(
-        self, network: nn.Module, config: RunConfig, compute: Compute, clock: Clock, notice: Notice, loss: Loss
+        self,
+        network: nn.Module,
+        config: RunConfig,
+        compute: Compute,
+        clock: Clock,
+        notice: Notice,
+        loss: Loss,
+        ranks: Ranks | None = None,
     ) -> None:
+        """`ranks`: the processes that train it together; None: this one alone."""
         self.network = network
         self.optimizer = optim.make_optimizer(network, config)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
@@ -70,6 +96,10 @@ class Stepper:
         if config.speed.compile:
             self._forward = compiling.compiled(network, config.speed, notice)
         self._graphs = compute.is_gpu and compiling.uses_cuda_graphs(config.speed)
+        self._ranks = ranks or Ranks()
+        self._mean = GradientMean(network, self._ranks) if self._ranks.count > 1 else None
+        self._losses: list[torch.Tensor] = []
+        """Losses of the batches of the present update."""
 
     @property
     def evaluated(self) -> nn.Module:
@@ -81,47 +111,70 @@ class Stepper:
         """The present scale of the loss, on the device (reading it off the scaler would wait); None without one."""
         return self.scaler.scale(self._one) if self.scaler.is_enabled() else None
 
-    def backward(self, batch: Prepared, share: float) -> torch.Tensor:
+    def backward(self, batch: Prepared, share: float, *, last: bool = True) -> torch.Tensor:
         """Add the gradients of `share` times the batch's mean loss; returns that loss, on the device.
 
+        `last`: of its update; with several ranks the gradients are summed meanwhile, see `exchange`.
         Raises torch.OutOfMemoryError, after which `divide` is to be called, and Repeat.
         """
         shape = (self.parts, *batch.images.shape)
+        share /= self._ranks.count
         if not self.compiled or shape in self._tried:
-            loss = self._backward(batch, share)
+            loss = self._backward(batch, share, last=last)
         else:
-            loss = self._first_of_its_shape(batch, share)
+            loss = self._first_of_its_shape(batch, share, last=last)
             self._tried.add(shape)
         self._backward_passes += 1
+        self._losses.append(loss)
         return loss
 
-    def _first_of_its_shape(self, batch: Prepared, share: float) -> torch.Tensor:
+    def exchange(self, *, failed: bool) -> None:
+        """With several ranks: let the update's gradients and losses be the means of all of them.
+
+        With `failed`, and where another rank says so, they mean nothing, and `give_up` or `divide` is to be called.
+        """
+        if self._mean is None:
+            return
+        with self._clock.exchanging():
+            self._mean.finish(failed=failed)
+            if failed:
+                return
+            losses = torch.stack(self._losses) / self._ranks.count
+            self._ranks.sum_(losses).wait()
+            for loss, mean in zip(self._losses, losses, strict=True):
+                loss.copy_(mean)
+
+    def _first_of_its_shape(self, batch: Prepared, share: float, *, last: bool) -> torch.Tensor:
         try:
-            return self._backward(batch, share)
-        except torch.OutOfMemoryError:
+            return self._backward(batch, share, last=last)
+        except (torch.OutOfMemoryError, RankLost):
             raise
         except Exception as error:  # noqa: BLE001 - a compiler's failure can be of any type
             why = plain(f"{type(error).__name__}: {error}".splitlines()[0], 300)
         self._notice("warning", f"torch.compile failed, going on without it: {why}")
         self._forward, self.compiled, self._graphs = compiling.undo(self.network), False, False
-        begun = self._backward_passes > 0
-        self._give_up()
+        # What was sent to other ranks can't be taken back.
+        begun = self._backward_passes > 0 or self._mean is not None
+        self.give_up()
         if begun:
             raise Repeat
-        return self._backward(batch, share)
+        return self._backward(batch, share, last=last)
 
-    def _backward(self, batch: Prepared, share: float) -> torch.Tensor:
+    def _backward(self, batch: Prepared, share: float, *, last: bool) -> torch.Tensor:
         total = torch.zeros((), device=self._compute.device)
         self._figures.begin()
         if self._graphs:
             self._own_gradients()
-        for part in batch.split(self.part_size(len(batch.targets))):
+        parts = list(batch.split(self.part_size(len(batch.targets))))
+        for number, part in enumerate(parts, 1):
             weight = len(part.targets) / len(batch.targets)
             if self._graphs:
                 # What the step before left in the graph's memory is no longer needed.
                 torch.compiler.cudagraph_mark_step_begin()
             with self._clock.computing("forward"), self._compute.autocast():
                 loss = self._loss(self._forward(part.images), part) * weight
+            if self._mean is not None and last and number == len(parts):
+                self._mean.arm()
             with self._clock.computing("backward"):
                 scaled = self.scaler.scale(loss * share)
                 scaled.backward(None if self._guard is None else seed(scaled))
@@ -159,7 +212,7 @@ class Stepper:
                 if self.ema is not None:
                     self.ema.update(self.network, number, self.skipped)
             except torch.OutOfMemoryError as error:
-                if self._writes() == before:
+                if self._writes() == before and self._mean is None:
                     # What was made in this update, the last of it perhaps not whole.
                     for parameter in list(self.optimizer.state)[states:]:
                         del self.optimizer.state[parameter]
@@ -201,9 +254,10 @@ class Stepper:
         """Forget the gradients."""
         self._figures.forget()
         self._backward_passes = 0
+        self._losses.clear()
         self.optimizer.zero_grad(set_to_none=self._config.speed.set_to_none)
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """Leave nothing of an update that failed."""
         self._figures.put_back(torch.ones((), dtype=torch.bool, device=self._compute.device))
         if self.scaler.is_enabled():
@@ -211,6 +265,7 @@ class Stepper:
             self.scaler._per_optimizer_states.clear()
         self._figures.forget()
         self._backward_passes = 0
+        self._losses.clear()
         self.optimizer.zero_grad()
 
     def part_size(self, batch_size: int) -> int:
@@ -222,7 +277,7 @@ class Stepper:
 
         To be called when whatever failed has been let go. Raises NoGpuMemoryError if nothing is left to divide.
         """
-        self._give_up()
+        self.give_up()
         if self._compute.is_gpu:
             torch.cuda.empty_cache()
         if not self._config.speed.oom_fallback or self.parts >= self._config.data.batch_size:

@@ -31,7 +31,7 @@ for a host that is held up, few enough that the queue of finished batches is not
 class _Work:
     """Work on the device between two events."""
 
-    kind: Literal["copy"] | Part
+    kind: Literal["copy", "exchange"] | Part
     begin: torch.cuda.Event
     end: torch.cuda.Event
     waited: float = 0.0
@@ -68,6 +68,8 @@ class Clock:
         self.wait = self.first_wait = self.wait_squares = 0.0
         self.parts: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
         self.copy = self.gap = 0.0 if self._gpu else None
+        self.exchange = 0.0
+        """Seconds in which nothing was done but wait for other ranks' gradients."""
 
     def new_epoch(self) -> None:
         """The next wait is for the first batch of an epoch."""
@@ -125,6 +127,20 @@ class Clock:
         end.record()
         self._pending.append(_Work(part, begin, end, waited, first))
 
+    @contextlib.contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """What is waited for inside are other ranks."""
+        if not self._gpu:
+            began = time.perf_counter()
+            yield
+            self.exchange += time.perf_counter() - began
+            return
+        begin, end = new_event(), new_event()
+        begin.record()
+        yield
+        end.record()
+        self._pending.append(_Work("exchange", begin, end))
+
     def _hold_back(self) -> None:
         queued = [work for work in self._pending if work.kind != "copy"]
         if len(queued) >= _AHEAD:
@@ -139,7 +155,10 @@ class Clock:
             if work.kind == "copy":
                 self.copy = (self.copy or 0.0) + seconds
                 continue
-            self.parts[work.kind] += seconds
+            if work.kind == "exchange":
+                self.exchange += seconds
+            else:
+                self.parts[work.kind] += seconds
             idle = work.waited if self._last is None else self._last.elapsed_time(work.begin) / 1000
             self._count_wait(min(work.waited, idle), work.first)
             self.gap = (self.gap or 0.0) + max(0.0, idle - work.waited)
@@ -155,6 +174,6 @@ class Clock:
 
         Work that is finished in a later window than the one it was queued in is weighed against both.
         """
-        rest = seconds - self.wait - (self.copy or 0.0) - self.compute + self._ahead
+        rest = seconds - self.wait - (self.copy or 0.0) - self.compute - self.exchange + self._ahead
         self._ahead = min(0.0, rest)
         return max(0.0, rest)

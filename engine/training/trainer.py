@@ -1,4 +1,7 @@
-"""The training of a run on one device, from the data to the last checkpoint. Reads from `Trainer.train` downwards."""
+"""The training of a run on one device, alone or as one of several ranks, from the data to the last checkpoint.
+
+Reads from `Trainer.train` downwards.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,18 @@ from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.loader import AnyLoader
 from gputrain.engine.training.meter import Meter
 from gputrain.engine.training.modelready import model_ready
 from gputrain.engine.training.position import Position
+from gputrain.engine.training.ranks import Ranks
+from gputrain.engine.training.readers.reader import Data
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.runloaders import RunLoaders
 from gputrain.engine.training.saving import Kind, Saver
 from gputrain.engine.training.schedule import Schedule
 from gputrain.engine.training.skips import Skips
-from gputrain.engine.training.stepper import Repeat, Stepper
+from gputrain.engine.training.stepper import Failure, Repeat, Stepper, failure_of
 from gputrain.engine.training.timing import Clock
 from gputrain.engine.training.tuning import Tuner
 from gputrain.engine.training.validate import Validation
@@ -37,15 +43,21 @@ from gputrain.engine.training.windows import Windows
 class Trainer:
     """One run on one device."""
 
-    def __init__(self, directory: Path, config: RunConfig, reporter: Reporter, control: Control) -> None:
+    def __init__(
+        self, directory: Path, config: RunConfig, reporter: Reporter, control: Control, ranks: Ranks | None = None
+    ) -> None:
+        """`ranks`: the processes that train it together, each with a Trainer; None: this one alone."""
         self._config = config
+        self._ranks = ranks or Ranks()
         self._reporter = reporter
         self._tuner = Tuner(reporter)
         self._control = control
         self._bad_images = BadImages(directory, reporter)
-        self._saver = Saver(directory / "checkpoints", config.checkpoint, reporter)
+        self._saver = Saver(directory / "checkpoints", config.checkpoint, reporter, writes=self._ranks.speaks)
         self._position = Position()
         self._lr = 0.0
+        self._to_retune = False
+        """Other settings for loading are to be put into effect, by all ranks now."""
         self._early = ""
         """Why the run ends before its last step, unless it was asked to; else empty."""
 
@@ -63,6 +75,7 @@ class Trainer:
             self._train_epochs()
             if self._control.stop != "now":
                 self._save("final")
+            self._ranks.leave()
         if self._control.stop:
             return self._control.ended(self.step)
         skipped = f"; {self._skips.total} updates were skipped" if self._skips.total else ""
@@ -73,32 +86,57 @@ class Trainer:
 
     def _build(self, loaders: contextlib.ExitStack) -> None:
         config = self._config
-        self._compute = device.set_up(config, self._reporter.notice)
-        images = data.prepare(config, self._reporter, self._control)
+        self._compute = device.set_up(config, self._reporter.notice, self._ranks.rank)
+        self._ranks.use(self._compute.device)
+        images = self._prepared_data()
         self._images, self._task = images.train, images.task
         self._reporter.phase(Phase.BUILDING, config.model.model)
         network = model.build(config, images.task, self._compute)
+        self._ranks.same_weights(network)
+        # What a network draws on the way (dropout) is another on each rank.
+        if self._ranks.rank:
+            generators.seed(config.seed + self._ranks.rank)
         each = flops.flops_per_image(network, config.data.image_size, images.task.group)
         self._growth = flops.checked_growth(network, config, each, images.task.group)
         self._clock = Clock(self._compute)
-        self._stepper = Stepper(network, config, self._compute, self._clock, self._reporter.notice, self._task.loss)
+        self._stepper = Stepper(
+            network, config, self._compute, self._clock, self._reporter.notice, self._task.loss, self._ranks
+        )
         self._control.raise_if_stopped()
-        self._loaders = RunLoaders(loaders, self._compute, self._reporter, self._bad_images)
+        self._loaders = RunLoaders(loaders, self._compute, self._reporter, self._bad_images, self._ranks)
         self._train_loader = self._loaders.first(images.train, config, train=True)
         self._validation = self._prepared_validation(images.val) if images.val is not None else None
         self._schedule = Schedule(config, len(self._train_loader))
         self._tuner.epoch_updates = -(-len(self._train_loader) // config.optim.accumulation_steps)
-        self._feed = Feed(config, self._compute, train=True, task=self._task)
+        self._feed = self._new_feed(config)
         scaled = self._stepper.scaler.is_enabled()
-        self._skips = Skips(self._reporter.notice, self._image_name, scaled=scaled)
+        self._skips = Skips(self._reporter.notice, self._image_name, scaled=scaled, ranks=self._ranks.count)
         self._meter = Meter(self._compute, self._skips)
         self._windows = Windows(
-            self._reporter, self._train_loader, self._compute, self._clock, self._meter, self._bad_images
+            self._reporter,
+            self._train_loader,
+            self._compute,
+            self._clock,
+            self._meter,
+            self._bad_images,
+            self._ranks.count,
         )
         if config.resume_from:
             self._resume()
         self._ready = model_ready(config, self._compute, self._stepper, self._schedule, each, self.step)
         self._reporter.send(self._ready)
+
+    def _prepared_data(self) -> Data:
+        """The data; rank 0 draws what is to be drawn, before the others look."""
+        if not self._ranks.speaks:
+            self._ranks.agree(())
+        prepared = data.prepare(self._config, self._reporter, self._control)
+        if self._ranks.speaks:
+            self._ranks.agree(())
+        return prepared
+
+    def _new_feed(self, config: RunConfig) -> Feed:
+        return Feed(config, self._compute, train=True, task=self._task, rank=self._ranks.rank)
 
     def _prepared_validation(self, images: ImageSet) -> Validation:
         return Validation(
@@ -110,6 +148,7 @@ class Trainer:
             reporter=self._reporter,
             bad_images=self._bad_images,
             config=self._config,
+            ranks=self._ranks,
         )
 
     def _image_name(self, index: int) -> str:
@@ -121,7 +160,7 @@ class Trainer:
         for text in position.check(state, self._config, self._images):
             self._reporter.notice("warning", text)
         position.restore_order(state, self._images)
-        self._position = position.restore(state, self._stepper)
+        self._position = position.restore(state, self._stepper, self._ranks.rank)
         self._meter.epoch_sum, self._meter.epoch_steps = self._position.loss_sum, self._position.loss_steps
         self._skips.total, self._skips.in_a_row = self._position.skips, self._position.skips_in_a_row
         self._saver.go_on_from(self.step)
@@ -174,7 +213,7 @@ class Trainer:
                 self._between_updates()
                 if self._done():
                     break
-                if self._tuner.pending:
+                if self._to_retune:
                     return self._retune
         finally:
             batches.close()
@@ -191,16 +230,24 @@ class Trainer:
         batches, size = group
         before = dataclasses.replace(self._position)
         lr = self._schedule.lr_at(before.updates)
+        failure = Failure.NONE
         try:
-            for batch in batches:
+            for number, batch in enumerate(batches, 1):
                 with self._clock.computing("prepare"):
                     prepared = self._feed.prepare(batch)
-                self._step_done(self._stepper.backward(prepared, 1 / size), batch)
-            self._stepper.update(lr, before.updates + 1)
+                self._step_done(self._stepper.backward(prepared, 1 / size, last=number == size), batch)
         except (torch.OutOfMemoryError, Repeat) as error:
+            failure = failure_of(error)
+        failure = self._of_all(failure)
+        if failure is Failure.NONE:
+            try:
+                self._stepper.update(lr, before.updates + 1)
+            except torch.OutOfMemoryError as error:
+                failure = failure_of(error)
+        if failure is not Failure.NONE:
             self._windows.undo(self.step - before.step, self._position.images - before.images)
             self._position = before
-            return self._skip if isinstance(error, Repeat) else lambda: self._stepper.divide(self.step)
+            return self._begin_again if failure is Failure.REPEAT else lambda: self._stepper.divide(self.step)
         self._lr = lr
         self._position.updates += 1
         self._windows.update_done(self._stepper.skipped)
@@ -209,27 +256,58 @@ class Trainer:
     def _step_done(self, loss: torch.Tensor, batch: DeviceBatch) -> None:
         self._position.batch += 1
         self._position.step += 1
-        self._position.images += len(batch.labels)
+        self._position.images += len(batch.labels) * self._ranks.count
         self._windows.step_done(loss, self.step, batch)
+
+    def _of_all(self, failure: Failure) -> Failure:
+        """Exchange gradients with the other ranks, and what is asked of them; returns the gravest failure of all."""
+        if self._ranks.count == 1:
+            return failure
+        self._stepper.exchange(failed=failure is not Failure.NONE)
+        self._control.poll()
+        gravest, retune = self._control.agree(self._ranks, failure, bool(self._tuner.pending))
+        if retune:
+            self._tuner.pending = self._ranks.of_first(self._tuner.pending)
+            self._to_retune = True
+        return Failure(gravest)
+
+    def _begin_again(self) -> None:
+        self._stepper.give_up()
+        self._skip()
 
     def _retune(self) -> None:
         """Go on with another loader, at the batch after the last; what it delivers is the same."""
+        self._to_retune = False
         before = self._config
-        try:
-            config = self._tuner.wanted(before)
-            loader = self._loaders.make(self._images, config, train=True)
-        except BadInput as error:
-            self._tuner.failed(error, self.step)
+        found = self._loader_wanted(before)
+        if found is None:
             return
+        config, loader = found
         if self._compute.is_gpu:
             # Copies out of the old loader's page-locked memory.
             torch.cuda.synchronize(self._compute.device)
         self._train_loader.close()
         self._config, self._train_loader = config, loader
-        self._feed = Feed(config, self._compute, train=True, task=self._task)
+        self._feed = self._new_feed(config)
         self._windows.change_source(loader)
         self._skip()
         self._tuner.changed(before, config, self.step)
+
+    def _loader_wanted(self, before: RunConfig) -> tuple[RunConfig, AnyLoader] | None:
+        """The settings that are pending, and a loader with them; None where one of the ranks can't have it."""
+        try:
+            config = self._tuner.wanted(before)
+            loader = self._loaders.make(self._images, config, train=True)
+            failed: BadInput | None = None
+        except BadInput as error:
+            failed = error
+        if not any(self._ranks.agree([failed is not None])):
+            return config, loader
+        if failed is None:
+            loader.close()
+            failed = BadInput("another rank has no room for it")
+        self._tuner.failed(failed, self.step)
+        return None
 
     def _between_updates(self) -> None:
         if not self._training:
@@ -241,17 +319,24 @@ class Trainer:
             self._reporter.send(self._ready)
         self._windows.report(self._position, self._lr, self._stepper)
         self._tuner.update_done(self._position.images, self.step)
-        self._control.poll()
+        if self._ranks.count == 1:
+            self._control.poll()
         if self._control.tune is not None:
             self._tuner.ask(self._control.tune, self._config, self.step)
             self._control.tune = None
+        if self._ranks.count == 1:
+            self._to_retune = bool(self._tuner.pending)
         if self._control.checkpoint:
             self._control.checkpoint = False
             self._save_within("requested")
         elif self._checkpoint_due():
             self._save_within("last")
         if self._control.paused:
-            self._control.wait_while_paused(self._reporter.phase, Phase.TRAINING)
+            if self._ranks.speaks:
+                self._control.wait_while_paused(self._reporter.phase, Phase.TRAINING)
+            else:
+                self._control.paused = False
+            self._control.agree(self._ranks)
             self._skip()
 
     def _checkpoint_due(self) -> bool:
@@ -283,6 +368,7 @@ class Trainer:
             # One that is cut off and done again would leave other numbers to the training.
             with generators.kept(devices=True):
                 best = self._validation.judge(self._stepper, where)
+            self._control.agree(self._ranks)
         if settings.early_stop and where.worse >= settings.early_stop:
             best_yet = f"{self._task.metric} {where.best:.4g}"
             self._early = f"ended early: {where.worse} validations in a row were no better than {best_yet}"
@@ -305,4 +391,9 @@ class Trainer:
         self._meter.fetch_all()
         where.loss_sum, where.loss_steps = self._meter.epoch_sum, self._meter.epoch_steps
         where.skips, where.skips_in_a_row = self._skips.total, self._skips.in_a_row
-        self._saver.save(kind, where, lambda: position.state_of(where, self._config, self._images, self._stepper))
+        average = self._stepper.ema.network if self._stepper.ema is not None else None
+        self._ranks.same_figures([self._stepper.network, *([average] if average is not None else [])])
+        drawn = self._ranks.gather(position.generator_states()) if self._ranks.count > 1 else ()
+        self._saver.save(
+            kind, where, lambda: position.state_of(where, self._config, self._images, self._stepper, drawn)
+        )

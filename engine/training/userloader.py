@@ -35,6 +35,8 @@ class UserLoader:
         train: bool,
         pin: bool,
         on_trouble: Callable[[str], None] = lambda text: None,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         """In training, `own`'s sampler or a shuffled order, without a smaller last batch. `on_trouble` is told of data
         workers that were killed. Raises BadInput.
@@ -42,7 +44,9 @@ class UserLoader:
         data = config.data
         self._own, self._seed, self._train = own, config.seed, train
         self._count = usersampling.length(own)
-        self._batch_size = min(data.batch_size if train else data.val_batch_size or data.batch_size, self._count)
+        asked = data.batch_size if train else data.val_batch_size or data.batch_size
+        self._batch_size = order.fitting(asked, self._count, ranks if train else 1)
+        self._rank, self._ranks = rank, ranks
         self._keys: list[list[tuple[int, int]]] = []
         self._workers = data.num_workers
         self._maker = Maker(own, config.seed)
@@ -55,7 +59,9 @@ class UserLoader:
 
     def __len__(self) -> int:
         """See `BatchSource`."""
-        return order.batch_count(self._count, self._batch_size, drop_last=self._train)
+        return order.batch_count(
+            self._count, self._batch_size, drop_last=self._train, rank=self._rank, ranks=self._ranks
+        )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See `BatchSource`. Raises BadInput with the place in the person's code that failed."""
@@ -65,7 +71,7 @@ class UserLoader:
 
     def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         indices = usersampling.epoch_order(self._own, self._seed, epoch, train=self._train)
-        batches = order.Batches(indices, self._batch_size, self._train)
+        batches = order.Batches(indices, self._batch_size, self._train, rank=self._rank, ranks=self._ranks)
         self._keys[:] = [[(epoch, index) for index in batches.indices(at).tolist()] for at in range(start, len(self))]
         for number, found in enumerate(self._torch.batches(), start):
             if isinstance(found, str):

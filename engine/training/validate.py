@@ -19,10 +19,11 @@ from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.loader import AnyLoader
 from gputrain.engine.training.position import Position
+from gputrain.engine.training.ranks import Ranks
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.skips import Diverged
 from gputrain.engine.training.stepper import Stepper
-from gputrain.engine.training.tasks.task import Task, is_better
+from gputrain.engine.training.tasks.task import Scores, Task, is_better
 from gputrain.engine.training.timing import Clock
 
 
@@ -38,6 +39,7 @@ class Validation:
     reporter: Reporter
     bad_images: BadImages
     config: RunConfig
+    ranks: Ranks
     most: int = 1 << 30
     """Samples that are computed at once at most, memory having run out with more."""
 
@@ -48,6 +50,7 @@ class Validation:
         """
         self.reporter.phase(Phase.VALIDATING)
         began = time.perf_counter()
+        self.ranks.same_figures([stepper.evaluated])
         found = self._metrics(stepper)
         self.bad_images.tell(self.loader.take_stats(), "validation")
         if found is None:
@@ -75,7 +78,24 @@ class Validation:
         return best
 
     def _metrics(self, stepper: Stepper) -> tuple[dict[str, float], int] | None:
-        """The metrics over all images, and their number; None if the run was asked to stop meanwhile."""
+        """The metrics over all images, and their number; None if the run was asked to stop meanwhile.
+
+        Each rank computes its share of the batches, and all of them the metrics from the sums of all.
+        """
+        found = self._sums(stepper)
+        if self.ranks.count == 1:
+            return None if found is None else (found[0].metrics(), found[1])
+        of_all = self.ranks.gather(None if found is None else (found[0].state(), found[1]))
+        scores, images = self.task.scores(), 0
+        for sums in of_all:
+            if sums is None:
+                return None
+            scores.merge(sums[0])
+            images += sums[1]
+        return scores.metrics(), images
+
+    def _sums(self, stepper: Stepper) -> tuple[Scores, int] | None:
+        """This rank's sums and images; None if it was asked to stop meanwhile."""
         images, scores, network = 0, self.task.scores(), stepper.evaluated
         data = self.config.data
         self.most = min(self.most, stepper.part_size(data.val_batch_size or data.batch_size))
@@ -97,7 +117,7 @@ class Validation:
                 self.control.wait_while_paused(self.reporter.phase, Phase.VALIDATING)
                 if self.control.stop:
                     return None
-        return scores.metrics(), images
+        return scores, images
 
     def _copied(self) -> Iterator[DeviceBatch]:
         """The batches on the device. One that found no room there is copied again when less is computed at once."""

@@ -34,7 +34,10 @@ class Windows:
         clock: Clock,
         meter: Meter,
         bad_images: BadImages,
+        ranks: int = 1,
     ) -> None:
+        """`ranks`: processes that do each step with as many images as this one."""
+        self._ranks = ranks
         self._clock = clock
         self._meter = meter
         self._compute = compute
@@ -57,7 +60,7 @@ class Windows:
         """Count a step; `loss` stays on the device."""
         self._meter.add(loss, step, batch.indices)
         self._steps += 1
-        self._images += len(batch.labels)
+        self._images += len(batch.labels) * self._ranks
         self._bytes += batch.bytes
         self._depth += self._source.queue()[0]
 
@@ -107,6 +110,7 @@ class Windows:
             backward=clock.parts["backward"],
             update=clock.parts["update"],
             launch_gap=clock.gap,
+            exchange=clock.exchange if self._ranks > 1 else None,
             first_batch_wait=clock.first_wait,
             wait_squares=clock.wait_squares,
             grad_norm=reading.grad_norm if reading else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import sys
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -20,6 +21,7 @@ from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
+from gputrain.engine.training.rankprocesses import OtherRanks, RankReporter, end_with_parent
 from gputrain.engine.training.reporter import IMPORTING, Reporter
 from gputrain.engine.watchdog import STACKS_SIGNAL
 
@@ -27,51 +29,111 @@ _TRACEBACK_CHARACTERS = 20_000
 
 
 def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connection) -> None:
-    """Train the run in `directory`; the last event in `outbox` says how it ended. Leaves with 0 or `EXIT_FAILED`."""
-    faulthandler.enable()
-    faulthandler.register(STACKS_SIGNAL, all_threads=True)
+    """Train the run in `directory`, as rank 0 where there are several; the last event in `outbox` says how it ended.
+
+    Leaves with 0 or `EXIT_FAILED`.
+    """
+    _say_stacks()
     reporter = Reporter(outbox)
     control = Control(inbox, reporter)
     control.install_signals()
-    ended = _train(Path(directory), config_json, reporter, control)
+    ended = _Work(Path(directory), config_json, reporter, control).lead()
     reporter.send(ended)
     reporter.close()
+    if ended.outcome in (Outcome.FAILED, Outcome.KILLED):
+        sys.exit(EXIT_FAILED)
+
+
+def run_rank(directory: str, config_json: bytes, rank: int, meeting: str, pipe: Connection) -> None:
+    """Train as another rank than 0, which is at the other end of `pipe`; all of them come to `meeting`."""
+    _say_stacks()
+    end_with_parent()
+    reporter = RankReporter(pipe)
+    control = Control(pipe, reporter)
+    control.install_signals()
+    ended = _Work(Path(directory), config_json, reporter, control, rank).follow(meeting)
+    reporter.send(ended)
     if ended.outcome is Outcome.FAILED:
         sys.exit(EXIT_FAILED)
 
 
-def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Control) -> RunEnded:
-    trainer = None
-    try:
-        reporter.phase(Phase.IMPORTING, key=IMPORTING)
-        leftover.hold(RunDir(directory))
+def _say_stacks() -> None:
+    faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL, all_threads=True)
+
+
+class _Work:
+    """What one process does for a run: from the import of torch to the end, which is told in words."""
+
+    def __init__(
+        self, directory: Path, config_json: bytes, reporter: Reporter, control: Control, rank: int = 0
+    ) -> None:
+        self._directory, self._config_json = directory, config_json
+        self._reporter, self._control, self._rank = reporter, control, rank
+        self._step = lambda: 0
+        self._through = False
+        """The training came to its end, or to where it was asked to stop."""
+
+    def lead(self) -> RunEnded:
+        """Be rank 0."""
+        return self._in_words(self._with_others)
+
+    def follow(self, meeting: str) -> RunEnded:
+        """Be another rank."""
+        return self._in_words(lambda: self._train(meeting))
+
+    def _with_others(self) -> RunEnded:
+        self._reporter.phase(Phase.IMPORTING, key=IMPORTING)
+        leftover.hold(RunDir(self._directory))
+        count = self._config().ranks
+        with OtherRanks(self._directory, self._config_json, count, run_rank, self._reporter) as others:
+            ended = self._in_words(lambda: self._train(others.meeting))
+            ended = others.cause_of(ended)
+            if self._through:
+                others.let_end()
+        return ended
+
+    def _config(self) -> RunConfig:
+        return msgspec.json.decode(self._config_json, type=RunConfig)
+
+    def _train(self, meeting: str) -> RunEnded:
+        config = self._config()
         keep_compiled()
+        from gputrain.engine.training.ranks import Ranks, Together
         from gputrain.engine.training.trainer import Trainer
 
-        config = msgspec.json.decode(config_json, type=RunConfig)
-        trainer = Trainer(directory, config, reporter, control)
-        return trainer.train()
-    except StopRequested:
-        return control.ended(0)
-    except BadInput as error:
-        return RunEnded(
-            outcome=Outcome.FAILED,
-            reason=plain(str(error), 1000),
-            step=trainer.step if trainer is not None else 0,
-            error=f"BadInput: {plain(str(error), 1000)}",
-        )
-    except Exception as error:  # noqa: BLE001 - whatever ends a training is told to the person
-        traceback.print_exc()
-        text = plain(f"{type(error).__name__}: {error}", 1000)
-        trace = traceback.format_exc()[-_TRACEBACK_CHARACTERS:]
-        return RunEnded(
-            outcome=Outcome.FAILED,
-            reason=f"the trainer failed with {text}",
-            step=trainer.step if trainer is not None else 0,
-            error=text,
-            traceback="\n".join(plain(line, 500) for line in trace.splitlines()),
-            died_of=_died_of(error),
-        )
+        ranks = Together(Path(meeting), self._rank, config.ranks) if meeting else Ranks()
+        trainer = Trainer(self._directory, config, self._reporter, self._control, ranks)
+        self._step = lambda: trainer.step
+        ended = trainer.train()
+        self._through = True
+        return ended
+
+    def _in_words(self, work: Callable[[], RunEnded]) -> RunEnded:
+        """Do `work`; whatever ends it is told."""
+        try:
+            return work()
+        except StopRequested:
+            return self._control.ended(0)
+        except BadInput as error:
+            return RunEnded(
+                outcome=Outcome.FAILED,
+                reason=plain(str(error), 1000),
+                step=self._step(),
+                error=f"BadInput: {plain(str(error), 1000)}",
+            )
+        except Exception as error:  # noqa: BLE001 - whatever ends a training is told to the person
+            traceback.print_exc()
+            text = plain(f"{type(error).__name__}: {error}", 1000)
+            trace = traceback.format_exc()[-_TRACEBACK_CHARACTERS:]
+            return RunEnded(
+                outcome=Outcome.FAILED,
+                reason=f"the trainer failed with {text}",
+                step=self._step(),
+                error=text,
+                traceback="\n".join(plain(line, 500) for line in trace.splitlines()),
+                died_of=_died_of(error),
+            )
 
 
 def _died_of(error: Exception) -> Literal["", "gpu", "ram"]:

@@ -60,6 +60,16 @@ class ClassScores:
         self._means.add(torch.stack((loss, best[:, 0].sum(), best.sum())).double(), len(targets))
         self._classes = outputs.shape[1]
 
+    def state(self) -> tuple[tuple[torch.Tensor | None, int], int]:
+        """See `Scores`."""
+        return self._means.state(), self._classes
+
+    def merge(self, state: tuple[tuple[torch.Tensor | None, int], int]) -> None:
+        """See `Scores`."""
+        means, classes = state
+        self._means.merge(means)
+        self._classes = max(self._classes, classes)
+
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
         loss, top1, top5 = self._means.take()

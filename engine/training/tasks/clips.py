@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,6 +56,17 @@ class ClipScores:
         self._classes.add(outputs, targets)
         self._margins.append(outputs[:, 1] - outputs[:, 0])
         self._targets.append(targets)
+
+    def state(self) -> tuple[Any, list[torch.Tensor], list[torch.Tensor]]:
+        """See `Scores`."""
+        return self._classes.state(), [m.cpu() for m in self._margins], [t.cpu() for t in self._targets]
+
+    def merge(self, state: tuple[Any, list[torch.Tensor], list[torch.Tensor]]) -> None:
+        """See `Scores`."""
+        classes, margins, targets = state
+        self._classes.merge(classes)
+        self._margins += [part.to(self._margins[0].device) if self._margins else part for part in margins]
+        self._targets += [part.to(self._targets[0].device) if self._targets else part for part in targets]
 
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""

@@ -71,6 +71,14 @@ class AngleErrors:
         """See `Scores`."""
         self._errors.add((outputs - targets).abs().double().sum(0), len(targets))
 
+    def state(self) -> tuple[torch.Tensor | None, int]:
+        """See `Scores`."""
+        return self._errors.state()
+
+    def merge(self, state: tuple[torch.Tensor | None, int]) -> None:
+        """See `Scores`."""
+        self._errors.merge(state)
+
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
         errors = self._errors.take()

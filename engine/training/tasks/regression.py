@@ -54,6 +54,14 @@ class Errors:
         errors = (outputs.view_as(targets) - targets).double()
         self._errors.add(torch.stack((errors.square().sum(), errors.abs().sum())), targets.numel())
 
+    def state(self) -> tuple[torch.Tensor | None, int]:
+        """See `Scores`."""
+        return self._errors.state()
+
+    def merge(self, state: tuple[torch.Tensor | None, int]) -> None:
+        """See `Scores`."""
+        self._errors.merge(state)
+
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
         squared, absolute = self._errors.take()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -22,6 +22,14 @@ class Scores(Protocol):
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Take in one batch: float32 outputs of the network, and the targets. Waits for nothing."""
+        ...
+
+    def state(self) -> Any:
+        """What `merge` needs, on the host; the device is waited for."""
+        ...
+
+    def merge(self, state: Any) -> None:
+        """Take in what another rank has added."""
         ...
 
     def metrics(self) -> dict[str, float]:

@@ -1,0 +1,198 @@
+"""The other ranks of a run: processes that rank 0, the trainer that the supervisor knows, starts and sees off.
+
+They speak through rank 0: their warnings and their failure go to it by a pipe of each rank's own. No torch here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from gputrain.engine import events, preemption
+from gputrain.engine.errors import EXIT_FAILED
+from gputrain.engine.events import AnyEvent, Notice, Outcome, RunEnded
+from gputrain.engine.training.reporter import Reporter
+
+Entry = Callable[[str, bytes, int, str, Connection], None]
+"""Run directory, configuration, rank, meeting place and pipe; called in a new process."""
+
+RANK_LOST = "RankLost"
+"""How the error begins of a rank that could not exchange something with another one."""
+_LEAVE_SECONDS = 30.0
+"""What ranks get to end by themselves after the last step."""
+_HANG_SECONDS = 15.0
+"""What rank 0 gets to notice that another rank is gone: some exchanges between GPUs would wait for it for ever."""
+
+
+class OtherRanks:
+    """Ranks 1 and up. Made by rank 0 before it imports torch, so that all import it at the same time."""
+
+    def __init__(self, directory: Path, config_json: bytes, count: int, entry: Entry, reporter: Reporter) -> None:
+        """`count`: of all ranks; none is started for 1. Raises OSError."""
+        self.meeting = ""
+        self._reporter = reporter
+        self._folder = Path(tempfile.mkdtemp(prefix="gputrain-ranks-")) if count > 1 else None
+        self._processes: list[BaseProcess] = []
+        self._pipes: dict[Connection, int] = {}
+        self._said: set[str] = set()
+        self._failed: RunEnded | None = None
+        self._known = threading.Event()
+        """What ended a rank is in `_failed`."""
+        self._spoke: set[int] = set()
+        self._closing = False
+        if self._folder is None:
+            return
+        self.meeting = str(self._folder / "meeting")
+        context = multiprocessing.get_context("spawn")
+        with preemption.held_back():
+            for rank in range(1, count):
+                ours, theirs = context.Pipe()
+                arguments = (str(directory), config_json, rank, self.meeting, theirs)
+                process = context.Process(target=entry, args=arguments, name=f"rank {rank}")
+                process.start()
+                theirs.close()
+                self._processes.append(process)
+                self._pipes[ours] = rank
+        preemption.received()
+        self._reader = threading.Thread(target=self._read, name="ranks", daemon=True)
+        self._reader.start()
+
+    def cause_of(self, ended: RunEnded) -> RunEnded:
+        """How the run ended: where rank 0 lost another one (`RANK_LOST`), what became of that."""
+        if self._folder is None or not ended.error.startswith(RANK_LOST):
+            return ended
+        self._known.wait(_HANG_SECONDS)
+        return ended if self._failed is None else msgspec.structs.replace(self._failed, step=ended.step)
+
+    def let_end(self) -> None:
+        """The training is over: the others come to the same end by themselves."""
+        self._closing = True
+        for process in self._processes:
+            process.join(_LEAVE_SECONDS)
+
+    def _read(self) -> None:
+        open_pipes = dict(self._pipes)
+        while open_pipes:
+            for pipe in wait(list(open_pipes)):
+                assert isinstance(pipe, Connection)
+                rank = open_pipes[pipe]
+                try:
+                    event = events.decode(pipe.recv_bytes())
+                except (EOFError, OSError):
+                    del open_pipes[pipe]
+                    self._gone(rank)
+                    continue
+                if event is not None:
+                    self._heard(rank, event)
+
+    def _heard(self, rank: int, event: AnyEvent) -> None:
+        if isinstance(event, RunEnded):
+            self._spoke.add(rank)
+            # A rank that only lost another one is no cause.
+            if event.outcome is Outcome.FAILED and not event.error.startswith(RANK_LOST):
+                self._fail(msgspec.structs.replace(event, reason=f"rank {rank}: {event.reason}"))
+        elif isinstance(event, Notice) and event.text not in self._said:
+            # What several of them say is told once.
+            self._said.add(event.text)
+            self._reporter.notice(event.level, f"rank {rank}: {event.text}")
+
+    def _gone(self, rank: int) -> None:
+        process = self._processes[rank - 1]
+        process.join(_HANG_SECONDS)
+        code = process.exitcode
+        if self._closing or not code or rank in self._spoke:
+            return
+        if code < 0:
+            reason = f"rank {rank} was killed by {signal.Signals(-code).name} from outside"
+            self._fail(RunEnded(outcome=Outcome.KILLED, reason=reason, signal=-code, exit_code=code))
+        else:
+            reason = f"rank {rank} left with exit code {code} and no word; trainer.log may say more"
+            self._fail(RunEnded(outcome=Outcome.FAILED, reason=reason, exit_code=code))
+
+    def _fail(self, ended: RunEnded) -> None:
+        if self._failed is None:
+            self._failed = ended
+            self._known.set()
+            threading.Thread(target=self._end_hung, name="ranks' end", daemon=True).start()
+
+    def _end_hung(self) -> None:
+        """Where rank 0 does not notice by itself, the run ends here: GPUs may wait for each other for ever."""
+        time.sleep(_HANG_SECONDS)
+        if self._closing or self._failed is None:
+            return
+        self._reporter.send(self._failed)
+        self._kill()
+        self._reporter.close()
+        os._exit(EXIT_FAILED)
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+    def __enter__(self) -> OtherRanks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder is None:
+            return
+        self._closing = True
+        self._kill()
+        for process in self._processes:
+            process.join()
+        self._reader.join()
+        for pipe in self._pipes:
+            pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class RankReporter(Reporter):
+    """The reporter of another rank: what only it can know goes to rank 0, all else is rank 0's to tell."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._supervisor = os.getppid()
+
+    def send(self, event: AnyEvent) -> None:
+        """Warnings, errors, and the end."""
+        if isinstance(event, RunEnded) or (isinstance(event, Notice) and event.level != "info"):
+            with contextlib.suppress(OSError):
+                self._pipe.send_bytes(events.encode(event))
+
+    def steps(self, event: events.Steps) -> None:
+        """Rank 0's."""
+
+    def phase(self, phase: events.Phase, detail: str = "", key: str = "") -> None:
+        """Rank 0's."""
+
+    def progress(self, done: float, total: float | None, unit: str) -> None:
+        """Rank 0's."""
+
+    def close(self) -> None:
+        """All was sent at once."""
+
+
+def end_with_parent() -> None:
+    """In another rank: be ended when rank 0 is gone, even where it waits for what will never come."""
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(EXIT_FAILED)
+
+    threading.Thread(target=look, name="parent watch", daemon=True).start()

@@ -1,0 +1,159 @@
+"""The processes that train one model together: what they tell each other, on the host and on their devices.
+
+Every call here is made by all ranks in the same order; one that is missing leaves the others waiting. A run of one
+process has the same calls, which then do nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+T = TypeVar("T")
+
+_PATIENCE = dt.timedelta(days=7)
+"""A run may be paused for days, in which the other ranks wait. Hangs are the watchdog's."""
+
+
+class RankLost(RuntimeError):  # noqa: N818 - reads as what happened
+    """Another rank is gone, or can't be reached; its own end says why."""
+
+
+class Sum:
+    """A sum over all ranks that is under way."""
+
+    def __init__(self, work: dist.Work | None = None) -> None:
+        self._work = work
+
+    def wait(self) -> None:
+        """Return when it may be used: on a GPU by what is queued from now on. Raises RankLost."""
+        if self._work is not None:
+            with _exchanging():
+                self._work.wait()
+
+
+@contextlib.contextmanager
+def _exchanging() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost(str(error).partition("\n")[0]) from error
+
+
+class Ranks:
+    """This process among `count`; `rank` 0 is the one that speaks for all."""
+
+    rank = 0
+    count = 1
+
+    @property
+    def speaks(self) -> bool:
+        """This one writes checkpoints and reports."""
+        return self.rank == 0
+
+    def use(self, device: torch.device) -> None:
+        """Exchange tensors of this device from now on."""
+
+    def agree(self, values: Sequence[int]) -> list[int]:
+        """The largest of each value over all ranks. Waits for all of them, but for no device."""
+        return list(values)
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks, by rank; plain values and tensors on the host."""
+        return [value]
+
+    def of_first(self, value: T) -> T:
+        """Rank 0's value."""
+        return value
+
+    def sum_(self, tensor: torch.Tensor) -> Sum:
+        """Begin to replace `tensor` by its sum over all ranks, on the device of `use` or on the host."""
+        return Sum()
+
+    def same_weights(self, network: nn.Module) -> None:
+        """Give all ranks the parameters and buffers of rank 0."""
+
+    def same_figures(self, networks: Iterable[nn.Module]) -> None:
+        """Replace what layers count on the way (running mean and variance) by its mean over all ranks."""
+
+    def leave(self) -> None:
+        """Be one of them no longer."""
+
+
+class Together(Ranks):
+    """One of several processes on this machine."""
+
+    def __init__(self, meeting: Path, rank: int, count: int) -> None:
+        """`meeting`: a file that is not there yet, in a folder that all of them can write. Waits for all of them."""
+        self.rank, self.count = rank, count
+        # They are on one machine, whose name need not lead to an address of its own.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        store = dist.FileStore(str(meeting), count)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_PATIENCE)
+        self._devices: dist.ProcessGroup | None = None
+
+    def use(self, device: torch.device) -> None:
+        """See `Ranks`."""
+        if device.type == "cuda":
+            self._devices = dist.new_group(backend="nccl", timeout=_PATIENCE, device_id=device)
+
+    def agree(self, values: Sequence[int]) -> list[int]:
+        """See `Ranks`."""
+        largest = torch.tensor(list(values), dtype=torch.int64)
+        with _exchanging():
+            dist.all_reduce(largest, dist.ReduceOp.MAX)
+        found: list[int] = largest.tolist()
+        return found
+
+    def gather(self, value: T) -> list[T]:
+        """See `Ranks`."""
+        found: list[Any] = [None] * self.count
+        with _exchanging():
+            dist.all_gather_object(found, value)
+        return found
+
+    def of_first(self, value: T) -> T:
+        """See `Ranks`."""
+        held: list[Any] = [value]
+        with _exchanging():
+            dist.broadcast_object_list(held, src=0)
+        first: T = held[0]
+        return first
+
+    def sum_(self, tensor: torch.Tensor) -> Sum:
+        """See `Ranks`."""
+        with _exchanging():
+            return Sum(dist.all_reduce(tensor, group=self._devices, async_op=True))
+
+    def same_weights(self, network: nn.Module) -> None:
+        """See `Ranks`."""
+        with torch.no_grad():
+            for tensor in (*network.parameters(), *network.buffers()):
+                dense = tensor.detach().contiguous()
+                with _exchanging():
+                    dist.broadcast(dense, src=0, group=self._devices)
+                tensor.copy_(dense)
+
+    def same_figures(self, networks: Iterable[nn.Module]) -> None:
+        """See `Ranks`."""
+        buffers = [b for network in networks for b in network.buffers() if b.is_floating_point() and b.numel()]
+        if not buffers:
+            return
+        flat = torch.cat([buffer.detach().float().reshape(-1) for buffer in buffers])
+        self.sum_(flat).wait()
+        flat /= self.count
+        with torch.no_grad():
+            for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(mean.view_as(buffer))
+
+    def leave(self) -> None:
+        """See `Ranks`."""
+        dist.destroy_process_group()

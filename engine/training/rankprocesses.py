@@ -13,6 +13,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -31,6 +32,8 @@ Entry = Callable[[str, bytes, int, str, Connection], None]
 
 RANK_LOST = "RankLost"
 """How the error begins of a rank that could not exchange something with another one."""
+_ECHO_SECONDS = 1.0
+"""In which rank 0 may say the same as another one."""
 _LEAVE_SECONDS = 30.0
 """What ranks get to end by themselves after the last step."""
 _HANG_SECONDS = 15.0
@@ -48,6 +51,8 @@ class OtherRanks:
         self._processes: list[BaseProcess] = []
         self._pipes: dict[Connection, int] = {}
         self._said: set[str] = set()
+        self._waiting: deque[tuple[float, int, Notice]] = deque()
+        """What ranks have said, and when."""
         self._failed: RunEnded | None = None
         self._known = threading.Event()
         """What ended a rank is in `_failed`."""
@@ -86,7 +91,9 @@ class OtherRanks:
     def _read(self) -> None:
         open_pipes = dict(self._pipes)
         while open_pipes:
-            for pipe in wait(list(open_pipes)):
+            ready = wait(list(open_pipes), _ECHO_SECONDS if self._waiting else None)
+            self._tell_waiting()
+            for pipe in ready:
                 assert isinstance(pipe, Connection)
                 rank = open_pipes[pipe]
                 try:
@@ -107,7 +114,14 @@ class OtherRanks:
         elif isinstance(event, Notice) and event.text not in self._said:
             # What several of them say is told once.
             self._said.add(event.text)
-            self._reporter.notice(event.level, f"rank {rank}: {event.text}")
+            self._waiting.append((time.monotonic(), rank, event))
+
+    def _tell_waiting(self) -> None:
+        """What rank 0 does not say itself at about the same time."""
+        while self._waiting and self._waiting[0][0] < time.monotonic() - _ECHO_SECONDS:
+            _, rank, notice = self._waiting.popleft()
+            if notice.text not in self._reporter.newest:
+                self._reporter.notice(notice.level, f"rank {rank}: {notice.text}")
 
     def _gone(self, rank: int) -> None:
         process = self._processes[rank - 1]
@@ -165,6 +179,7 @@ class RankReporter(Reporter):
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
+        self.newest = deque(maxlen=0)
         self._supervisor = os.getppid()
 
     def send(self, event: AnyEvent) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import time
+from collections import deque
 from multiprocessing.queues import Queue
 
 import msgspec
@@ -16,6 +17,7 @@ IMPORTING = "import torch"
 """The key of its duration."""
 _RARE_SECONDS = 2.0
 _PROGRESS_SECONDS = 0.2
+_REMEMBERED = 100
 
 
 class Reporter:
@@ -29,6 +31,8 @@ class Reporter:
         self._phase_began = 0.0
         self._phase_key = ""
         self._progress_sent = 0.0
+        self.newest: deque[str] = deque(maxlen=_REMEMBERED)
+        """What was said last."""
 
     @property
     def supervised(self) -> bool:
@@ -52,6 +56,7 @@ class Reporter:
 
     def notice(self, level: str, text: str) -> None:
         """A sentence for the person: ``info``, ``warning`` or ``error``."""
+        self.newest.append(text)
         self.send(msgspec.convert({"type": "notice", "level": level, "text": text}, Notice))
 
     def phase(self, phase: Phase, detail: str = "", key: str = "") -> None:

@@ -129,16 +129,17 @@ class Stepper:
         return loss
 
     def exchange(self, *, failed: bool) -> None:
-        """With several ranks: let the update's gradients and losses be the means of all of them.
+        """With several ranks: let the update's gradients be the means of all of them.
 
         With `failed`, and where another rank says so, they mean nothing, and `give_up` or `divide` is to be called.
         """
-        if self._mean is None:
-            return
+        if self._mean is not None:
+            with self._clock.exchanging():
+                self._mean.finish(failed=failed)
+
+    def exchange_losses(self) -> None:
+        """The same for the losses of the update's batches; to be called when no rank has failed."""
         with self._clock.exchanging():
-            self._mean.finish(failed=failed)
-            if failed:
-                return
             losses = torch.stack(self._losses) / self._ranks.count
             self._ranks.sum_(losses).wait()
             for loss, mean in zip(self._losses, losses, strict=True):

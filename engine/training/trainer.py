@@ -266,6 +266,8 @@ class Trainer:
         self._stepper.exchange(failed=failure is not Failure.NONE)
         self._control.poll()
         gravest, retune = self._control.agree(self._ranks, failure, bool(self._tuner.pending))
+        if not gravest:
+            self._stepper.exchange_losses()
         if retune:
             self._tuner.pending = self._ranks.of_first(self._tuner.pending)
             self._to_retune = True

@@ -192,14 +192,31 @@ def _gpu_only(draft: Draft) -> None:
         draft.warnings.append("compile: takes up to a minute on a CPU and seldom gains; compile=false starts at once")
 
 
+def _ranks(draft: Draft) -> None:
+    ranks: int = draft.values["ranks"]
+    if ranks == 1:
+        return
+    there = len(draft.machine.gpus) if draft.gpu is not None else 1
+    if ranks <= there:
+        draft.notes["ranks"] = f"one process on each of {ranks} GPUs; batch_size and num_workers are each one's own"
+    elif not draft.is_own("ranks"):
+        draft.change("ranks", there, f"{ranks} → {there}: as many as there are GPUs")
+    elif draft.gpu is None:
+        draft.warnings.append(f"ranks: {ranks} processes share this CPU, which gains nothing; for trying it out")
+    else:
+        draft.refusals.append(f"ranks: {ranks} need a GPU each, and {there} can be used here; ranks={there}")
+
+
 def _workers(draft: Draft) -> None:
-    workers: int = draft.values["num_workers"]
+    workers, ranks = draft.values["num_workers"], draft.values["ranks"]
     layer = draft.layers.get("num_workers")
     share = layer.worker_share if layer else WORKER_SHARE
-    limit = worker_limit(draft.machine, share)
+    limit = max(1, worker_limit(draft.machine, share) // ranks)
     if workers <= limit:
         return
     cores = f"{share:.0%} of {draft.machine.usable_cores:g} usable cores"
+    if ranks > 1:
+        cores += f" for {ranks} ranks"
     if layer and layer.own:
         draft.warnings.append(f"num_workers: {workers} is more than {cores}; {limit} leave room for the trainer")
     else:
@@ -281,6 +298,7 @@ def _unsuited(draft: Draft) -> None:
 
 _RULES: tuple[Callable[[Draft], None], ...] = (
     _device,
+    _ranks,
     _precision,
     _tf32,
     _compile,

@@ -83,7 +83,7 @@ class RamBudget(Struct, frozen=True):
     batch_bytes_float32: int
     """The same batch as float32, as most training scripts buffer it."""
     batches: int
-    """Batches that wait at most: workers × prefetch."""
+    """Batches that wait at most: workers × prefetch, times the ranks."""
     buffer: int
     buffer_float32: int
     """What float32 batches would take in a plain DataLoader, its overhead included."""
@@ -118,10 +118,11 @@ def kind_of(values: Mapping[str, Any]) -> str:
 
 
 def buffered_batches(values: Mapping[str, Any]) -> int:
-    """Batches that wait for the trainer at most; without workers there is the one in use."""
+    """Batches that wait for the trainer at most, those of all ranks; without workers there is the one in use."""
     workers: int = values["num_workers"]
     prefetch: int = values["prefetch_factor"]
-    return max(1, workers * prefetch)
+    ranks: int = values["ranks"]
+    return max(1, workers * prefetch) * ranks
 
 
 def uses_processes(values: Mapping[str, Any]) -> bool:
@@ -150,18 +151,20 @@ def ram_budget(
     `in_use` is what is taken already, `shm_free` what can be written to ``/dev/shm`` (None: unbounded).
     """
     own, float32 = batch_bytes(values, value_bytes(values)), batch_bytes(values, 4)
-    batches = buffered_batches(values)
+    batches, ranks = buffered_batches(values), values["ranks"]
+    each = f"{ranks} ranks × " if ranks > 1 else ""
     parts = [
         Part("in use now", in_use, "the system and other programs"),
-        Part("trainer", TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU, "torch and its libraries"),
+        Part("trainer", (TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU) * ranks, f"{each}torch and its libraries"),
         Part(
             "batch buffer",
             own * batches,
-            f"{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(own)} ({kind_of(values)})",
+            f"{each}{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(own)} "
+            f"({kind_of(values)})",
         ),
     ]
     if uses_processes(values):
-        workers: int = values["num_workers"]
+        workers: int = values["num_workers"] * ranks
         parts.append(Part("worker processes", workers * WORKER_PROCESS_BYTES, f"{size(WORKER_PROCESS_BYTES)} each"))
     cache = _cache_room(values, facts, max(0, limit - in_use), shm_free)
     if cache is not None:

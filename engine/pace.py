@@ -76,7 +76,8 @@ def updates(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | None = 
 
 def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -> Eta | None:
     """Time per epoch and in all, without validation; None when the data or the speed is not known."""
-    if facts is None or rate is None or not facts.train_images:
+    if facts is None or rate is None or not facts.train_images or values["ranks"] > 1:
+        # Nobody has measured what several together reach.
         return None
     steps = updates(values, 1, facts).steps_per_epoch or 1
     images = steps * values["batch_size"] * facts.group
@@ -88,7 +89,7 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
 
 def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
     """What the same settings per GPU add up to on several GPUs."""
-    own, float32 = _buffers(values)
+    own, float32 = _buffers({**values, "ranks": 1})
     rows = []
     for gpus in counts:
         sums = updates(values, gpus)

@@ -67,7 +67,7 @@ class Plan(Struct, frozen=True):
     facts: tuple[tuple[str, str], ...]
     """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
     scaling: tuple[ScaleRow, ...]
-    """What the same settings would add up to on 1, 2, 4 and 8 GPUs; a run trains on one."""
+    """What the same settings would add up to on 1, 2, 4 and 8 GPUs."""
     buffers: tuple[BufferRow, ...]
     """RAM buffers of other numbers of workers, up to twice the cores."""
     forecast: Forecast | None = None
@@ -122,8 +122,8 @@ def make_plan(
         )
     ram = _ram(draft, facts)
     vram = _vram(draft, made) if draft.gpu else None
-    updates = pace.updates(values, 1, facts)
-    eta = _eta(foretold) if foretold else pace.eta(values, facts, rate)
+    updates = pace.updates(values, values["ranks"], facts)
+    eta = _eta(foretold) if foretold and values["ranks"] == 1 else pace.eta(values, facts, rate)
     rows = tuple(_row(setting, draft) for setting in settings.table().values())
     return Plan(
         config=settings.build(values),
@@ -140,7 +140,7 @@ def make_plan(
         facts=(*facts_of(draft, ram, vram, updates, eta), *speed_of(foretold, made, calibrations, draft)),
         scaling=pace.scale_table(values),
         buffers=pace.buffer_table(values, machine.usable_cores),
-        forecast=foretold,
+        forecast=foretold if values["ranks"] == 1 else None,
     )
 
 

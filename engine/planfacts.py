@@ -24,12 +24,13 @@ def facts_of(
 ) -> tuple[tuple[str, str], ...]:
     """Name and text of what follows from the settings alone."""
     values = draft.values
-    parts = f"{values['batch_size']} × {values['accumulation_steps']}" if values["accumulation_steps"] > 1 else ""
+    factors = [values["batch_size"], *(n for n in (values["accumulation_steps"], values["ranks"]) if n > 1)]
+    parts = " × ".join(map(str, factors)) if len(factors) > 1 else ""
     lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
     steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
     float32 = f": {ram.batches} batches of {size(ram.batch_bytes_float32)} and its overhead"
     facts = [
-        ("device", _device(draft.gpu, draft.machine)),
+        ("device", _device(draft.gpu, draft.machine, values["ranks"])),
         ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
         ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
         ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} ({kind_of(values)})"),
@@ -40,21 +41,25 @@ def facts_of(
         limit = f" of {size(vram.limit)}" if vram.limit else ""
         taken = f", {size(draft.gpu.memory_used)} of it in use now" if draft.gpu and draft.gpu.memory_used else ""
         facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
-    facts.append(("time", _time(eta, updates)))
+    facts.append(("time", _time(eta, updates, values["ranks"])))
     return tuple(facts)
 
 
-def _device(gpu: GpuInfo | None, machine: Machine) -> str:
+def _device(gpu: GpuInfo | None, machine: Machine, ranks: int) -> str:
     if gpu is None:
         return f"CPU, {machine.usable_cores:g} usable cores" + (", assumed" if machine.assumed else "")
-    others = f", one of {len(machine.gpus)} GPUs: a run trains on one" if len(machine.gpus) > 1 else ""
+    there = len(machine.gpus)
+    others = f", one of {there} GPUs: ranks={there} trains on all" if there > 1 else ""
+    if ranks > 1:
+        others = f", the first of {ranks}" + (f" that are used of {there}" if there > ranks else "")
     assumed = ", assumed: it is not here" if machine.assumed else ""
     return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others + assumed
 
 
-def _time(eta: Eta | None, updates: Updates) -> str:
+def _time(eta: Eta | None, updates: Updates, ranks: int) -> str:
     if eta is None:
         missing = "the data has not been counted" if updates.steps_per_epoch is None else "no speed was measured"
+        missing += " of several ranks together" if ranks > 1 and updates.steps_per_epoch is not None else ""
         return f"unknown: {missing}"
     epoch, total = _between(eta.epoch_low, eta.epoch_high), _between(eta.total_low, eta.total_high)
     return f"{epoch} an epoch, {total} in all ({eta.source})"
@@ -72,7 +77,10 @@ def speed_of(
     draft: Draft,
 ) -> tuple[tuple[str, str], ...]:
     """What calibrations say of the speed; nothing where there are none."""
-    machine = draft.machine
+    machine, ranks = draft.machine, draft.values["ranks"]
+    if ranks > 1 and foretold is not None:
+        one = f"{foretold.low:.0f} to {foretold.high:.0f} img/s"
+        return (("speed", f"of one rank alone {one}; at most {ranks} times that of {ranks}"),)
     if foretold is not None and made is not None:
         parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
         if foretold.disk is not None:

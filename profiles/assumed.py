@@ -20,8 +20,9 @@ from gputrain.profiles.schema import HardwareProfile
 
 _IN_USE = 3 * GIB
 """What the system takes of the RAM (seed 003: "OS + base ~3 GB")."""
-_KEYS = ("cores", "ram", "images")
+_KEYS = ("gpus", "cores", "ram", "images")
 _MOST = 1e9
+_MOST_GPUS = 64
 
 
 class Assumed(Struct, frozen=True):
@@ -33,6 +34,8 @@ class Assumed(Struct, frozen=True):
     """GiB."""
     images: int | None = None
     """Training images that are taken to be there."""
+    gpus: int = 1
+    """GPUs of that kind."""
 
 
 def parse(text: str) -> Assumed:
@@ -44,11 +47,12 @@ def parse(text: str) -> Assumed:
         if name not in _KEYS:
             raise BadInput(
                 f"--machine: unknown '{plain(pair, 60)}'{did_you_mean(name[:60], _KEYS)} "
-                "(PROFILE, then cores=N, ram=GIB or images=N)"
+                "(PROFILE, then gpus=N, cores=N, ram=GIB or images=N)"
             )
         given[name] = _number(name, number)
     images = given.get("images")
-    return Assumed(profile, given.get("cores"), given.get("ram"), None if images is None else max(1, int(images)))
+    counted = None if images is None else max(1, int(images))
+    return Assumed(profile, given.get("cores"), given.get("ram"), counted, max(1, int(given.get("gpus", 1))))
 
 
 def _number(name: str, text: str) -> float:
@@ -64,11 +68,12 @@ def _number(name: str, text: str) -> float:
 def machine_of(wanted: Assumed, here: Machine) -> Machine:
     """The machine of `wanted`. Raises BadInput for a profile that is unknown or tells no GPU."""
     profile = catalog.load_profile(wanted.profile)
-    gpus = () if profile.match.device == "cpu" else (_gpu(profile),)
+    gpus = () if profile.match.device == "cpu" else (_gpu(profile),) * min(wanted.gpus, _MOST_GPUS)
     cores = wanted.cores or profile.machine.cores
     gib = wanted.ram or profile.machine.ram_gib
     memory = int(gib * GIB) if gib else here.memory_limit
     name = f"{gpus[0].name}, {size(gpus[0].memory or 0)}" if gpus else "a CPU"
+    name = f"{len(gpus)} × {name}" if len(gpus) > 1 else name
     as_here = [what for what, known in (("cores", cores), ("RAM", gib)) if not known]
     told = f"{cores or here.usable_cores:g} cores and {size(memory)} of RAM"
     return replace(

@@ -6,6 +6,7 @@ import math
 import time
 
 from gputrain.engine import units
+from gputrain.engine.events import ModelReady
 
 MISSING = "–"
 
@@ -171,3 +172,9 @@ def clock(wall: float) -> str:
         return time.strftime("%H:%M:%S", time.localtime(wall))
     except (OverflowError, OSError, ValueError):
         return "--:--:--"
+
+
+def devices(model: ModelReady) -> str:
+    """What a model is trained on: ``NVIDIA A100``, ``4 × NVIDIA A100``."""
+    name = model.device_name or model.device
+    return f"{model.ranks} × {name}" if model.ranks > 1 else name

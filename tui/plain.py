@@ -64,7 +64,7 @@ class PlainLines:
                 yield f"{images}{words.in_classes(event.class_count)}: {event.path}"
             case ModelReady():
                 size = f"{words.whole(event.parameters)} parameters"
-                yield f"{event.model}, {size}, {event.precision} on {event.device_name}"
+                yield f"{event.model}, {size}, {event.precision} on {words.devices(event)}"
             case Steps():
                 yield from self._steps(event)
             case EpochEnded():

@@ -29,12 +29,17 @@ def mfu(now: Snapshot) -> float | None:
     size = now.steps.image_size if now.steps else None
     # Under progressive resizing: a convolution's operations are as many as the pixels.
     pixels = (size / model.image_size) ** 2 if size and model.image_size else 1.0
-    return now.images_per_second * model.flops_per_image * pixels / model.peak_flops
+    return now.images_per_second / model.ranks * model.flops_per_image * pixels / model.peak_flops
 
 
 def other(now: Snapshot) -> float | None:
     """Share of the step time in everything else."""
     return now.shares.other if now.shares else None
+
+
+def exchange(now: Snapshot) -> float | None:
+    """Share of the step time in waiting for the gradients of other ranks."""
+    return now.shares.exchange if now.shares else None
 
 
 def of_gpu(one: GpuSample, key: str) -> float | None:

@@ -58,6 +58,8 @@ class Shares(Struct, frozen=True):
     """None where nothing is copied."""
     compute: float
     other: float
+    exchange: float | None = None
+    """None where one process trains alone."""
 
 
 class Totals(Struct, frozen=True):
@@ -73,6 +75,7 @@ class Totals(Struct, frozen=True):
     copy: float | None = None
     compute: float = 0.0
     other: float = 0.0
+    exchange: float | None = None
     peak_vram: int | None = None
     """Bytes: the most that any GPU held, or that the trainer allocated where no GPU could be read."""
     joules: float | None = None

@@ -160,7 +160,7 @@ class RunStore:
             case ModelReady():
                 self._now = replace(self._now, model=event)
                 name = f"{event.model}, {words.whole(event.parameters)} parameters"
-                self._say(event, "info", f"model: {name}, {event.precision} on {event.device_name or event.device}")
+                self._say(event, "info", f"model: {name}, {event.precision} on {words.devices(event)}")
 
     def _phase(self, event: PhaseChanged) -> PhaseState:
         before = self._now.phase
@@ -214,17 +214,20 @@ class RunStore:
         if seconds <= 0:
             return None, None
         copies = [window.copy for window in self._windows if window.copy is not None]
+        exchanges = [window.exchange for window in self._windows if window.exchange is not None]
         parts = [
             sum(window.data_wait for window in self._windows),
             sum(copies),
             sum(window.compute for window in self._windows),
+            sum(exchanges),
             sum(window.other for window in self._windows),
         ]
         # On a GPU copies overlap compute, so the parts may add up to more than the time that passed.
         whole = max(seconds, sum(parts)) or 1.0
-        wait, copy, compute = (part / whole for part in parts[:3])
+        wait, copy, compute, exchange = (part / whole for part in parts[:4])
         images = sum(window.images_per_second * window.window_seconds for window in self._windows)
-        return images / seconds, Shares(wait, copy if copies else None, compute, 1 - wait - copy - compute)
+        rest = 1 - wait - copy - compute - exchange
+        return images / seconds, Shares(wait, copy if copies else None, compute, rest, exchange if exchanges else None)
 
     def _etas(self) -> tuple[float | None, float | None]:
         now = self._now

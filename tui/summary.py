@@ -39,6 +39,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """The part of `data_wait_share` that was for the first batches of epochs."""
     copy_share: float | None
     compute_share: float | None
+    exchange_share: float | None
+    """Waiting for the gradients of other ranks; None where one process trains alone."""
     other_share: float | None
     peak_vram: int | None
     mean_watts: float | None
@@ -63,7 +65,7 @@ def summary(now: Snapshot) -> Summary:
     totals, best = now.totals, now.best
     ended = now.outcome
     # Copies overlap compute on a GPU: shares of what adds up to more than the time would exceed 1.
-    parts = totals.data_wait + (totals.copy or 0.0) + totals.compute + totals.other
+    parts = totals.data_wait + (totals.copy or 0.0) + totals.compute + (totals.exchange or 0.0) + totals.other
     seconds = max(totals.step_seconds, parts)
 
     def share(part: float | None) -> float | None:
@@ -89,6 +91,7 @@ def summary(now: Snapshot) -> Summary:
         first_batch_share=share(totals.first_batch_wait if totals.steps else None),
         copy_share=share(totals.copy),
         compute_share=share(totals.compute if totals.steps else None),
+        exchange_share=share(totals.exchange),
         other_share=share(totals.other if totals.steps else None),
         peak_vram=totals.peak_vram,
         mean_watts=totals.joules / totals.power_seconds if totals.joules is not None and totals.power_seconds else None,
@@ -170,6 +173,8 @@ def _went_to(result: Summary) -> str:
     if result.first_batch_share is not None and result.first_batch_share >= 0.005:
         wait += f" (first batches of epochs {words.share(result.first_batch_share)})"
     copy = f", copies {words.share(result.copy_share)}" if result.copy_share is not None else ""
+    if result.exchange_share is not None:
+        copy += f", for other ranks {words.share(result.exchange_share)}"
     return f"compute {words.share(result.compute_share)}, {wait}{copy}, the rest {words.share(result.other_share)}"
 
 

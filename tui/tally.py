@@ -25,6 +25,7 @@ class Tally:
         self._images = 0.0
         self._seconds = self._wait = self._first_wait = self._compute = self._other = 0.0
         self._copy: float | None = None
+        self._exchange: float | None = None
         self._allocated: int | None = None
         self._held: int | None = None
         self._joules: float | None = None
@@ -82,6 +83,8 @@ class Tally:
             self._sizes = (self._sizes[0] if self._sizes else event.image_size, event.image_size)
         if event.copy is not None:
             self._copy = (self._copy or 0.0) + event.copy * weight
+        if event.exchange is not None:
+            self._exchange = (self._exchange or 0.0) + event.exchange * weight
         self._allocated = _larger(self._allocated, event.vram_peak)
 
     def _see_hardware(self, event: HardwareSample, seconds: float) -> None:
@@ -106,6 +109,7 @@ class Tally:
             copy=self._copy,
             compute=self._compute,
             other=self._other,
+            exchange=self._exchange,
             peak_vram=self._held if self._held is not None else self._allocated,
             joules=self._joules,
             power_seconds=self._power_seconds,

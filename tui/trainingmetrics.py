@@ -78,6 +78,21 @@ TRAINING = (
         high=1,
     ),
     Metric(
+        key="exchange",
+        title="ranks",
+        unit="%",
+        panel="pipeline",
+        help="Share of the step time in which rank 0 only waited for the gradients of other ranks: for a slower one, "
+        "or for their way.",
+        source="CUDA events on a GPU, the clock on the CPU",
+        advice="below 10 %: larger batches, or a look at the slowest rank",
+        get=readings.exchange,
+        show=words.share,
+        low=0,
+        high=1,
+        warn_above=0.10,
+    ),
+    Metric(
         key="other",
         title="other",
         unit="%",

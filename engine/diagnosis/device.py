@@ -50,6 +50,30 @@ STALLS = (
     ),
 )
 """Each for itself."""
+RANKS = (
+    Cause(
+        "slow-rank",
+        "The ranks wait for one of them",
+        (
+            Test(lambda s: s.rank_skew, "the slowest rank needs {} of a step more than the others do", least=MUCH),
+            Test(lambda s: s.exchange, "rank 0 waits for others {} of the time"),
+        ),
+        fixes.slow_rank,
+        "the same skew with another rank on that GPU",
+        lambda s: s.rank_skew,
+        (Test(lambda s: s.late_by_data, "waiting for data makes {} of that"),),
+    ),
+    Cause(
+        "communication",
+        "Exchanging gradients takes much of the time",
+        (Test(lambda s: s.least_exchange, "even the slowest rank waits for gradients {} of the time", least=MUCH),),
+        fixes.communication,
+        "the same share with batches twice as large",
+        lambda s: s.least_exchange,
+        (_BATCH,),
+    ),
+)
+"""Where several ranks train together; each for itself."""
 DEVICE = (
     Cause(
         "host-copy",

@@ -38,6 +38,24 @@ def validating(s: Signals) -> Fix:
     return Fix(f"Validate more rarely: validate_epochs={every}; or on fewer images.", {"validate_epochs": every})
 
 
+def slow_rank(s: Signals) -> Fix:
+    """The slowest one by its number: what it lacks is asked of its own GPU, or of its data."""
+    if (s.late_by_data or 0.0) >= 0.5:
+        return Fix(f"Rank {s.slowest_rank} waits for data while the others compute: num_workers are each rank's own.")
+    gpu = f"GPU {s.slowest_rank}" if s.on_gpu else "the cores that it runs on"
+    return Fix(
+        f"Rank {s.slowest_rank} computes more slowly: look for other programs on {gpu}, its clock and its power."
+    )
+
+
+def communication(s: Signals) -> Fix:
+    """Fewer exchanges, or more work between two."""
+    return Fix(
+        "Exchange gradients more rarely: a larger batch_size, or accumulation_steps="
+        f"{2 * s.setting('accumulation_steps', 1)} (each update then sees twice as many images)."
+    )
+
+
 def copy(s: Signals) -> Fix:
     """Copies beside the computing."""
     changes = {name: True for name in ("pin_memory", "non_blocking") if not s.setting(name, True)}

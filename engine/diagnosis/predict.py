@@ -97,7 +97,15 @@ def more_workers(s: Signals) -> float | None:
 
 
 def predict(s: Signals, changes: dict[str, Any]) -> Prediction | None:
-    """What `changes` would bring; None without changes."""
+    """What `changes` would bring; None without changes. With several ranks, what all of them would do together."""
+    found = _of_one(s, changes)
+    if found is None or s.ranks == 1:
+        return found
+    times = {name: value * s.ranks for name in ("low", "high", "now") if (value := getattr(found, name)) is not None}
+    return msgspec.structs.replace(found, **times)
+
+
+def _of_one(s: Signals, changes: dict[str, Any]) -> Prediction | None:
     if not changes:
         return None
     if s.rate is None:

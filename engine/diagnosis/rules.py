@@ -21,6 +21,7 @@ CAUSES: tuple[Cause, ...] = (
     *(cause for family in supply.FAMILIES for cause in family),
     supply.UNEXPLAINED,
     *device.STALLS,
+    *device.RANKS,
     *device.DEVICE,
     device.CONTENTION,
     *device.HEALTHY,
@@ -58,7 +59,8 @@ def ranked(hints: Iterable[Hint]) -> list[Hint]:
 def _ruled_out(s: Signals) -> list[str]:
     """What was asked before a run is called healthy."""
     waits = f"✗ The loop waits for data: {supply.WAIT.asked(s)}"
-    return [waits, *(cause.step(s) for cause in (*device.STALLS, *device.DEVICE, *memory.PRESSURE))]
+    ranks = device.RANKS if s.ranks > 1 else ()
+    return [waits, *(cause.step(s) for cause in (*device.STALLS, *ranks, *device.DEVICE, *memory.PRESSURE))]
 
 
 def _supply(s: Signals) -> list[Hint]:
@@ -86,7 +88,8 @@ def _supply(s: Signals) -> list[Hint]:
 def _beside(s: Signals) -> list[Hint]:
     """What holds whether or not data are waited for."""
     hints: dict[str, Hint] = {}
-    for cause in (*memory.PRESSURE, *device.STALLS, device.CONTENTION, device.NEIGHBOUR):
+    ranks = device.RANKS if s.ranks > 1 else ()
+    for cause in (*memory.PRESSURE, *device.STALLS, *ranks, device.CONTENTION, device.NEIGHBOUR):
         if cause.holds(s):
             hints.setdefault(cause.id, hint_of(cause, s, (cause.step(s),)))
     walked = walk(device.DEVICE, s)

@@ -34,7 +34,17 @@ class Signals(Struct, frozen=True, kw_only=True):
     step_seconds: float | None = None
     """Mean length of a step, waiting included."""
     rate: float | None = None
-    """Images per second."""
+    """Images per second; of one rank."""
+    ranks: int = 1
+    exchange: float | None = None
+    """Share in which rank 0 waited for the gradients of others; None: it trains alone. So the next four."""
+    least_exchange: float | None = None
+    """The same of the rank that waited least."""
+    slowest_rank: int | None = None
+    rank_skew: float | None = None
+    """What the slowest rank needs for a step more than the others do, over the step."""
+    late_by_data: float | None = None
+    """The part of that in which it waited for data."""
     saving: float = 0.0
     """Share of the wall time that checkpoints took; so the next for validation."""
     validating: float = 0.0
@@ -162,7 +172,7 @@ class Signals(Struct, frozen=True, kw_only=True):
     @property
     def workers_per_core(self) -> float | None:
         """Workers over usable cores."""
-        return self.workers / self.usable_cores if self.usable_cores else None
+        return self.workers * self.ranks / self.usable_cores if self.usable_cores else None
 
     @property
     def first_part(self) -> float:
@@ -221,13 +231,14 @@ class Signals(Struct, frozen=True, kw_only=True):
         """Cores that the run used beside its workers' own threads and one of the trainer."""
         if self.run_cpu is None or self.cpu_ratio is None or self.busy is None:
             return None
-        return max(0.0, self.run_cpu - max(1, self.workers) * self.busy * self.cpu_ratio - 1.0)
+        named = max(1, self.workers) * self.busy * self.cpu_ratio + 1.0
+        return max(0.0, self.run_cpu - named * self.ranks)
 
     @property
     def free_cores(self) -> float | None:
-        """Cores that workers can have: usable ones less what others and the run's other processes use."""
+        """Cores that workers can have, those of each rank: usable ones less what others and the rest of the run use."""
         if self.usable_cores is None or self.run_cpu is None or self.cpu_ratio is None or self.busy is None:
             return None
         by_workers = max(1, self.workers) * self.busy * self.cpu_ratio
-        beside = max(0.0, self.run_cpu - by_workers)
-        return max(0.0, self.usable_cores - beside - (self.foreign_cpu or 0.0))
+        beside = max(0.0, self.run_cpu / self.ranks - by_workers)
+        return max(0.0, (self.usable_cores - (self.foreign_cpu or 0.0)) / self.ranks - beside)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gputrain.engine.diagnosis.rankshares import of_ranks
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.events import (
     AnyEvent,
@@ -22,6 +23,7 @@ from gputrain.engine.events import (
     ModelReady,
     Phase,
     PhaseChanged,
+    RankSteps,
     RunStarted,
     Steps,
     Tuned,
@@ -62,6 +64,7 @@ class Window:
         self._steps: deque[Steps] = deque()
         self._loader: deque[LoaderStats] = deque()
         self._hardware: deque[HardwareSample] = deque()
+        self._ranks: deque[RankSteps] = deque()
 
     def feed(self, event: AnyEvent) -> None:
         """Learn from one event; those outside training change no signal."""
@@ -84,6 +87,8 @@ class Window:
                 self._take_steps(event)
             case LoaderStats() if training and self.warm:
                 self._loader.append(event)
+            case RankSteps() if training and self.warm:
+                self._ranks.append(event)
             case HardwareSample() if training and self.warm:
                 self._hardware.append(event)
         self._forget()
@@ -100,7 +105,14 @@ class Window:
         seconds = sum(one.window_seconds for one in self._steps)
         if self._phase not in _AT_WORK or seconds < self._least:
             return None
-        parts = (self._of_steps(seconds), self._of_phases(), self._of_loader(seconds), self._of_host(), self._of_gpu())
+        parts = (
+            self._of_steps(seconds),
+            self._of_phases(),
+            self._of_loader(seconds),
+            self._of_host(),
+            self._of_gpu(),
+            of_ranks(self._steps, self._ranks),
+        )
         signals = Signals(
             seconds=seconds,
             wait=sum(one.data_wait for one in self._steps) / seconds,
@@ -111,6 +123,7 @@ class Window:
             capability=self._capability,
             tried=tuple(self._tried),
             workers=self._settings.get("num_workers", 0),
+            ranks=self._settings.get("ranks", 1),
             usable_cores=self._usable_cores,
         )
         for part in parts:
@@ -139,7 +152,7 @@ class Window:
     def _start_over(self) -> None:
         """Data are loaded otherwise: what was seen before says nothing any more, and the queue is filled anew."""
         self._began, self._warm_steps = self._now, 0
-        for kept in (self._steps, self._loader, self._hardware):
+        for kept in (self._steps, self._loader, self._hardware, self._ranks):
             kept.clear()
 
     def _take_steps(self, event: Steps) -> None:
@@ -151,7 +164,7 @@ class Window:
     def _forget(self) -> None:
         oldest = self._now - self._seconds
         kept: deque[Any]
-        for kept in (self._steps, self._loader, self._hardware):
+        for kept in (self._steps, self._loader, self._hardware, self._ranks):
             while kept and kept[0].mono <= oldest:
                 kept.popleft()
 
@@ -170,7 +183,8 @@ class Window:
             "launch_gap": sum(gaps) / seconds if gaps else None,
             "wait_cv": self._wait_cv(steps),
             "step_seconds": seconds / steps if steps else None,
-            "rate": sum(one.images_per_second * one.window_seconds for one in self._steps) / seconds,
+            "rate": sum(one.images_per_second * one.window_seconds for one in self._steps)
+            / (seconds * self._settings.get("ranks", 1)),
             "epoch": newest.epoch,
             "batch_parts": newest.batch_parts,
             "alloc_retries": retries[-1] - retries[0] if retries else None,

@@ -37,7 +37,7 @@ from gputrain.engine.events.life import (
     RunEnded,
     RunStarted,
 )
-from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, Steps, Validated
+from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, RankSteps, Steps, Validated
 from gputrain.engine.text import plain
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "PhaseChanged",
     "Prediction",
     "ProcessSample",
+    "RankSteps",
     "RunEnded",
     "RunStarted",
     "Steps",
@@ -88,6 +89,7 @@ AnyEvent = (
     | ModelReady
     | Steps
     | LoaderStats
+    | RankSteps
     | EpochEnded
     | Validated
     | CheckpointSaved

@@ -116,6 +116,8 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     """Side of the images that `flops_per_image` is for."""
     capability: tuple[int, int] | None = None
     """CUDA compute capability, (8, 6); None on the CPU and in records of older versions."""
+    ranks: int = 1
+    """Processes that train it together, each on a device like this one."""
 
 
 class Notice(Event, frozen=True, tag="notice"):

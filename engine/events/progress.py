@@ -66,6 +66,18 @@ class Steps(Event, frozen=True, tag="steps"):
     """Windows that were not reported because the queue to the supervisor was full."""
 
 
+class RankSteps(Event, frozen=True, tag="rank_steps"):
+    """What another rank than 0 did with the time of some steps; rank 0 tells of its own in `Steps`."""
+
+    rank: int
+    window_steps: int
+    window_seconds: float
+    data_wait: float
+    """Seconds, as in `Steps`; so the next."""
+    compute: float
+    exchange: float
+
+
 class LoaderStats(Event, frozen=True, tag="loader"):
     """Accounting inside the data workers since the last such event."""
 

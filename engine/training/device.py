@@ -51,13 +51,15 @@ def for_validation(compute: Compute, config: RunConfig) -> Compute:
     return dataclasses.replace(compute, precision="fp32") if config.speed.val_precision == "fp32" else compute
 
 
-def set_up(config: RunConfig, notice: Callable[[str, str], None], rank: int = 0) -> Compute:
+def set_up(config: RunConfig, notice: Callable[[str, str], None], rank: int | None = None) -> Compute:
     """Choose device and precision and set torch's global switches; `rank` has the GPU of its number.
+
+    Without a rank it is all that there is, whatever `config.ranks` says: for predictions and measurements.
 
     Raises BadInput where ``device: cuda`` can't be, or there are fewer GPUs than ranks.
     """
     if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
-        compute = _gpu(config, notice, rank)
+        compute = _gpu(config, notice, rank if config.ranks > 1 else None)
     else:
         if config.device == "auto":
             machine = inspect_machine()
@@ -66,20 +68,21 @@ def set_up(config: RunConfig, notice: Callable[[str, str], None], rank: int = 0)
         compute = Compute(torch.device("cpu"), _cpu_name(), _cpu_precision(config, notice))
         # The loader's workers decode beside the step; the scheduler shares the cores between them, and
         # fewer threads for the step left cores idle whenever the queue was full.
-        torch.set_num_threads(max(1, math.ceil(usable_cores(find_cgroup()) / config.ranks)))
+        sharing = 1 if rank is None else config.ranks
+        torch.set_num_threads(max(1, math.ceil(usable_cores(find_cgroup()) / sharing)))
     torch.backends.cudnn.benchmark = config.speed.cudnn_benchmark
     torch.backends.cuda.matmul.allow_tf32 = config.speed.tf32
     torch.backends.cudnn.allow_tf32 = config.speed.tf32
     return compute
 
 
-def _gpu(config: RunConfig, notice: Callable[[str, str], None], rank: int) -> Compute:
+def _gpu(config: RunConfig, notice: Callable[[str, str], None], rank: int | None) -> Compute:
     if not torch.cuda.is_available():
         raise BadInput(f"device: cuda cannot be used: {_why_no_gpu(inspect_machine())}; device=cpu trains on the CPU")
-    if config.ranks > torch.cuda.device_count():
+    if rank is not None:
         there = torch.cuda.device_count()
-        raise BadInput(f"ranks: {config.ranks} need a GPU each, and {there} can be used here; ranks={there}")
-    if config.ranks > 1:
+        if config.ranks > there:
+            raise BadInput(f"ranks: {config.ranks} need a GPU each, and {there} can be used here; ranks={there}")
         torch.cuda.set_device(rank)
     device = torch.device("cuda", torch.cuda.current_device())
     capability = torch.cuda.get_device_capability(device)

@@ -65,7 +65,7 @@ class GradientMean:
     def _ready(self, parameter: torch.Tensor) -> None:
         if not self._armed:
             return
-        self._of[parameter].missing.discard(parameter)  # type: ignore[index, arg-type]
+        self._of[parameter].missing.discard(parameter)  # type: ignore[index]
         # All ranks send them in one order, whichever is complete first.
         while self._sent < len(self._buckets) and not self._buckets[self._sent].missing:
             self._send(self._buckets[self._sent])

@@ -24,7 +24,7 @@ import msgspec
 
 from gputrain.engine import events, preemption
 from gputrain.engine.errors import EXIT_FAILED
-from gputrain.engine.events import AnyEvent, Notice, Outcome, RunEnded
+from gputrain.engine.events import AnyEvent, Notice, Outcome, RankSteps, RunEnded, Steps
 from gputrain.engine.training.reporter import Reporter
 
 Entry = Callable[[str, bytes, int, str, Connection], None]
@@ -34,6 +34,8 @@ RANK_LOST = "RankLost"
 """How the error begins of a rank that could not exchange something with another one."""
 _ECHO_SECONDS = 1.0
 """In which rank 0 may say the same as another one."""
+_TELL_SECONDS = 2.0
+"""Between two words of a rank on its time."""
 _LEAVE_SECONDS = 30.0
 """What ranks get to end by themselves after the last step."""
 _HANG_SECONDS = 15.0
@@ -115,6 +117,8 @@ class OtherRanks:
             # What several of them say is told once.
             self._said.add(event.text)
             self._waiting.append((time.monotonic(), rank, event))
+        elif isinstance(event, RankSteps):
+            self._reporter.send(event)
 
     def _tell_waiting(self) -> None:
         """What rank 0 does not say itself at about the same time."""
@@ -177,8 +181,9 @@ class OtherRanks:
 class RankReporter(Reporter):
     """The reporter of another rank: what only it can know goes to rank 0, all else is rank 0's to tell."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: Connection, rank: int) -> None:
+        self._pipe, self._rank = pipe, rank
+        self._windows: list[Steps] = []
         self.newest = deque(maxlen=0)
         self._supervisor = os.getppid()
 
@@ -188,8 +193,22 @@ class RankReporter(Reporter):
             with contextlib.suppress(OSError):
                 self._pipe.send_bytes(events.encode(event))
 
-    def steps(self, event: events.Steps) -> None:
-        """Rank 0's."""
+    def steps(self, event: Steps) -> None:
+        """Its share of the time, every few seconds."""
+        self._windows.append(event)
+        if sum(one.window_seconds for one in self._windows) < _TELL_SECONDS:
+            return
+        told = RankSteps(
+            rank=self._rank,
+            window_steps=sum(one.window_steps for one in self._windows),
+            window_seconds=sum(one.window_seconds for one in self._windows),
+            data_wait=sum(one.data_wait for one in self._windows),
+            compute=sum(one.compute for one in self._windows),
+            exchange=sum(one.exchange or 0.0 for one in self._windows),
+        )
+        self._windows.clear()
+        with contextlib.suppress(OSError):
+            self._pipe.send_bytes(events.encode(told))
 
     def phase(self, phase: events.Phase, detail: str = "", key: str = "") -> None:
         """Rank 0's."""

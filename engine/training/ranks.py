@@ -96,9 +96,9 @@ class Together(Ranks):
         self.rank, self.count = rank, count
         # They are on one machine, whose name need not lead to an address of its own.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        store = dist.FileStore(str(meeting), count)
+        store = dist.FileStore(str(meeting), count)  # type: ignore[attr-defined]
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_PATIENCE)
-        self._devices: dist.ProcessGroup | None = None
+        self._devices: Any = None
 
     def use(self, device: torch.device) -> None:
         """See `Ranks`."""

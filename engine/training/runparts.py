@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
 
+import msgspec
 import torch
 
 from gputrain.engine.childwork import Tell
@@ -65,7 +66,8 @@ class RunParts:
         tell: Tell,
     ) -> None:
         """Raises BadInput, StopRequested. `loaders` closes them."""
-        self.config = config
+        # What is measured is one device.
+        self.config = config = msgspec.structs.replace(config, ranks=1)
         self._tell, self._control, self._loaders = tell, control, loaders
         self.compute = device.set_up(config, reporter.notice)
         self.data = data.prepare(config, reporter, control)

@@ -17,27 +17,18 @@ import torch
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded
-from gputrain.engine.training import checkpoint, compilecache, data, device, flops, generators, model, position
+from gputrain.engine.training import checkpoint, compilecache, generators, position
+from gputrain.engine.training.assembly import assemble
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
-from gputrain.engine.training.device_augment import DeviceBatch, Feed
-from gputrain.engine.training.images import ImageSet
-from gputrain.engine.training.loader import AnyLoader
-from gputrain.engine.training.meter import Meter
+from gputrain.engine.training.device_augment import DeviceBatch
 from gputrain.engine.training.modelready import model_ready
 from gputrain.engine.training.position import Position
 from gputrain.engine.training.ranks import Ranks
-from gputrain.engine.training.readers.reader import Data
 from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.runloaders import RunLoaders
 from gputrain.engine.training.saving import Kind, Saver
-from gputrain.engine.training.schedule import Schedule
-from gputrain.engine.training.skips import Skips
-from gputrain.engine.training.stepper import Failure, Repeat, Stepper, failure_of
-from gputrain.engine.training.timing import Clock
+from gputrain.engine.training.stepper import Failure, Repeat, failure_of
 from gputrain.engine.training.tuning import Tuner
-from gputrain.engine.training.validate import Validation
-from gputrain.engine.training.windows import Windows
 
 
 class Trainer:
@@ -86,74 +77,16 @@ class Trainer:
 
     def _build(self, loaders: contextlib.ExitStack) -> None:
         config = self._config
-        self._compute = device.set_up(config, self._reporter.notice, self._ranks.rank)
-        self._ranks.use(self._compute.device)
-        images = self._prepared_data()
-        self._images, self._task = images.train, images.task
-        self._reporter.phase(Phase.BUILDING, config.model.model)
-        network = model.build(config, images.task, self._compute)
-        self._ranks.same_weights(network)
-        # What a network draws on the way (dropout) is another on each rank.
-        if self._ranks.rank:
-            generators.seed(config.seed + self._ranks.rank)
-        each = flops.flops_per_image(network, config.data.image_size, images.task.group)
-        self._growth = flops.checked_growth(network, config, each, images.task.group)
-        self._clock = Clock(self._compute)
-        self._stepper = Stepper(
-            network, config, self._compute, self._clock, self._reporter.notice, self._task.loss, self._ranks
-        )
-        self._control.raise_if_stopped()
-        self._loaders = RunLoaders(loaders, self._compute, self._reporter, self._bad_images, self._ranks)
-        self._train_loader = self._loaders.first(images.train, config, train=True)
-        self._validation = self._prepared_validation(images.val) if images.val is not None else None
-        self._schedule = Schedule(config, len(self._train_loader))
-        self._tuner.epoch_updates = -(-len(self._train_loader) // config.optim.accumulation_steps)
-        self._feed = self._new_feed(config)
-        scaled = self._stepper.scaler.is_enabled()
-        self._skips = Skips(self._reporter.notice, self._image_name, scaled=scaled, ranks=self._ranks.count)
-        self._meter = Meter(self._compute, self._skips)
-        self._windows = Windows(
-            self._reporter,
-            self._train_loader,
-            self._compute,
-            self._clock,
-            self._meter,
-            self._bad_images,
-            self._ranks.count,
-        )
+        parts = assemble(config, self._ranks, self._reporter, self._control, self._bad_images, loaders)
+        self._compute, self._images, self._task, self._growth = parts.compute, parts.images, parts.task, parts.growth
+        self._clock, self._stepper, self._supply = parts.clock, parts.stepper, parts.supply
+        self._validation, self._schedule, self._skips = parts.validation, parts.schedule, parts.skips
+        self._meter, self._windows = parts.meter, parts.windows
+        self._tuner.epoch_updates = -(-len(self._supply) // config.optim.accumulation_steps)
         if config.resume_from:
             self._resume()
-        self._ready = model_ready(config, self._compute, self._stepper, self._schedule, each, self.step)
+        self._ready = model_ready(config, self._compute, self._stepper, self._schedule, parts.flops, self.step)
         self._reporter.send(self._ready)
-
-    def _prepared_data(self) -> Data:
-        """The data; rank 0 draws what is to be drawn, before the others look."""
-        if not self._ranks.speaks:
-            self._ranks.agree(())
-        prepared = data.prepare(self._config, self._reporter, self._control)
-        if self._ranks.speaks:
-            self._ranks.agree(())
-        return prepared
-
-    def _new_feed(self, config: RunConfig) -> Feed:
-        return Feed(config, self._compute, train=True, task=self._task, rank=self._ranks.rank)
-
-    def _prepared_validation(self, images: ImageSet) -> Validation:
-        return Validation(
-            loader=self._loaders.first(images, self._config, train=False),
-            feed=Feed(self._config, self._compute, train=False, task=self._task),
-            compute=device.for_validation(self._compute, self._config),
-            task=self._task,
-            control=self._control,
-            reporter=self._reporter,
-            bad_images=self._bad_images,
-            config=self._config,
-            ranks=self._ranks,
-        )
-
-    def _image_name(self, index: int) -> str:
-        """An image as its owner knows it: ``class/file``."""
-        return "/".join(Path(self._images.path(index)).parts[-2:])
 
     def _resume(self) -> None:
         state = checkpoint.load(self._config.resume_from, lambda text: self._reporter.notice("warning", text))
@@ -199,13 +132,12 @@ class Trainer:
         while (then := self._train_batches()) is not None:
             then()
         self._windows.report(self._position, self._lr, self._stepper, force=True)
-        if self._position.batch >= len(self._train_loader):
+        if self._position.batch >= len(self._supply):
             self._position.batch = 0
 
     def _train_batches(self) -> Callable[[], None] | None:
         """Train from the present batch on; what to do before going on with the next, or None at the end."""
-        source = self._train_loader.epoch(self._position.epoch, self._position.batch)
-        batches = self._feed.batches(source, self._clock)
+        batches = self._supply.batches(self._position.epoch, self._position.batch, self._clock)
         try:
             for group in self._groups(batches):
                 if (again := self._update(group)) is not None:
@@ -221,7 +153,7 @@ class Trainer:
 
     def _groups(self, batches: Iterator[DeviceBatch]) -> Iterator[tuple[Iterator[DeviceBatch], int]]:
         """The batches of each update, and how many they are: the last group of an epoch may be smaller."""
-        while (left := len(self._train_loader) - self._position.batch) > 0:
+        while (left := len(self._supply) - self._position.batch) > 0:
             size = min(self._config.optim.accumulation_steps, left)
             yield (next(batches) for _ in range(size)), size
 
@@ -234,7 +166,7 @@ class Trainer:
         try:
             for number, batch in enumerate(batches, 1):
                 with self._clock.computing("prepare"):
-                    prepared = self._feed.prepare(batch)
+                    prepared = self._supply.feed.prepare(batch)
                 self._step_done(self._stepper.backward(prepared, 1 / size, last=number == size), batch)
         except (torch.OutOfMemoryError, Repeat) as error:
             failure = failure_of(error)
@@ -281,35 +213,14 @@ class Trainer:
         """Go on with another loader, at the batch after the last; what it delivers is the same."""
         self._to_retune = False
         before = self._config
-        found = self._loader_wanted(before)
-        if found is None:
-            return
-        config, loader = found
-        if self._compute.is_gpu:
-            # Copies out of the old loader's page-locked memory.
-            torch.cuda.synchronize(self._compute.device)
-        self._train_loader.close()
-        self._config, self._train_loader = config, loader
-        self._feed = self._new_feed(config)
-        self._windows.change_source(loader)
-        self._skip()
-        self._tuner.changed(before, config, self.step)
-
-    def _loader_wanted(self, before: RunConfig) -> tuple[RunConfig, AnyLoader] | None:
-        """The settings that are pending, and a loader with them; None where one of the ranks can't have it."""
         try:
-            config = self._tuner.wanted(before)
-            loader = self._loaders.make(self._images, config, train=True)
-            failed: BadInput | None = None
+            self._config = self._supply.change(lambda: self._tuner.wanted(before))
         except BadInput as error:
-            failed = error
-        if not any(self._ranks.agree([failed is not None])):
-            return config, loader
-        if failed is None:
-            loader.close()
-            failed = BadInput("another rank has no room for it")
-        self._tuner.failed(failed, self.step)
-        return None
+            self._tuner.failed(error, self.step)
+            return
+        self._windows.change_source(self._supply.loader)
+        self._skip()
+        self._tuner.changed(before, self._config, self.step)
 
     def _between_updates(self) -> None:
         if not self._training:

@@ -48,7 +48,7 @@ def run_rank(directory: str, config_json: bytes, rank: int, meeting: str, pipe: 
     """Train as another rank than 0, which is at the other end of `pipe`; all of them come to `meeting`."""
     _say_stacks()
     end_with_parent()
-    reporter = RankReporter(pipe)
+    reporter = RankReporter(pipe, rank)
     control = Control(pipe, reporter)
     control.install_signals()
     ended = _Work(Path(directory), config_json, reporter, control, rank).follow(meeting)
@@ -70,7 +70,7 @@ class _Work:
     ) -> None:
         self._directory, self._config_json = directory, config_json
         self._reporter, self._control, self._rank = reporter, control, rank
-        self._step = lambda: 0
+        self._step: Callable[[], int] = lambda: 0
         self._through = False
         """The training came to its end, or to where it was asked to stop."""
 

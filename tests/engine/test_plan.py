@@ -150,11 +150,6 @@ def test_a_profile_for_the_cpu_does_not_hide_that_the_gpu_is_in_trouble() -> Non
     assert plan_of(CPU, device="cpu").warnings == ()
 
 
-def test_of_several_gpus_one_is_trained_on() -> None:
-    several = msgspec.structs.replace(gpu(), gpus=gpu().gpus * 4)
-    assert dict(plan_of(several).facts)["device"] == "Some GPU, 24 GiB, one of 4 GPUs: a run trains on one"
-
-
 def test_compile_on_a_cpu_is_warned_of() -> None:
     assert any("compile:" in text for text in plan_of(CPU, compile=True).warnings)
     assert not any("compile:" in text for text in plan_of(gpu(), compile=True).warnings)

@@ -7,6 +7,7 @@ import re
 import drawing
 import pytest
 import scripted
+from msgspec.structs import replace
 from scriptedsource import ScriptedSource
 
 from gputrain.tui.figures import FIGURES
@@ -51,6 +52,7 @@ def test_the_targets_are_the_known_ranges() -> None:
 def test_every_metric_can_be_read_of_a_run_and_of_nothing() -> None:
     store = RunStore()
     store.apply_all(scripted.whole_run(3))
+    store.apply(replace(scripted.steps(0, seconds=1.0), exchange=0.1))
     now = store.snapshot()
     for metric in METRICS.values():
         if metric.get is not None:

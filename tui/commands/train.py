@@ -64,7 +64,7 @@ def _show(plan: Plan, as_json: bool) -> None:
             print_table((title, "takes", ""), parts)
     print()
     print_table(SCALING, scaling_cells(plan.scaling))
-    print("a run trains on one GPU: the rows of more are what the same settings would add up to")
+    print("the rows of more GPUs are what the same settings add up to with ranks=2, 4 and 8")
     print()
     print_table(BUFFERS, buffer_cells(plan.buffers))
     for kind, texts in (("adjusted", plan.adjustments), ("warning", plan.warnings), ("refused", plan.refuses)):

@@ -36,12 +36,14 @@ def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
     shares = now.shares
     if shares is None:
         return None
-    rest = max(shares.copy or 0.0, shares.other)
+    rest = max(shares.copy or 0.0, shares.other, shares.exchange or 0.0)
     if shares.data_wait >= _WAIT and shares.data_wait >= rest:
         reads = now.loader.read_share if now.loader else None
         return ("disk", "disk") if reads is not None and reads >= _READS else ("workers", "workers")
-    if (shares.copy or 0.0) >= max(_WAIT, shares.other):
+    if (shares.copy or 0.0) >= max(_WAIT, shares.other, shares.exchange or 0.0):
         return "copy", "copy to the GPU"
+    if (shares.exchange or 0.0) >= max(_WAIT, shares.other):
+        return "other", "the exchange between ranks"
     if shares.other >= _WAIT:
         return "other", "the host, launching work"
     return "compute", "none, compute-bound"
@@ -173,6 +175,7 @@ def _step_time(shares: Shares | None, columns: int) -> Line:
         ("data wait", shares.data_wait, "▒", _role("data_wait", shares.data_wait, "data")),
         ("copy", shares.copy, "▓", _role("copy", shares.copy, "copy")),
         ("compute", shares.compute, "█", "compute"),
+        ("ranks", shares.exchange, "▚", _role("exchange", shares.exchange, "copy")),
         ("other", shares.other, "░", _role("other", shares.other, "dim")),
     ]
     named: list[Span] = []

@@ -50,7 +50,8 @@ def _device(now: Snapshot) -> str:
     if model is None:
         return ""
     extras = [name for name, on in (("channels_last", model.channels_last), ("compiled", model.compiled)) if on]
-    return ", ".join([model.device_name or model.device, model.precision, *extras])
+    name = words.devices(model)
+    return ", ".join([name, model.precision, *extras])
 
 
 def _batch(now: Snapshot) -> str:

@@ -61,6 +61,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("nothing fits", GPU, {"busy": 0.8}, "data-wait", {}),
     ("nothing is known", GPU, dict.fromkeys(("busy", "cpu", "run_delay", "read_share", "cpu_ratio")), "data-wait", {}),
     ("saving", FED, {"saving": 0.3}, "checkpoints", {"checkpoint_epochs": 4}),
+    ("one of several", FED, {"ranks": 2, "rank_skew": 0.3, "exchange": 0.3, "slowest_rank": 1}, "slow-rank", {}),
+    ("gradients on the way", FED, {"ranks": 2, "least_exchange": 0.3}, "communication", {}),
     ("validating", FED, {"validating": 0.3}, "validation", {"validate_epochs": 2}),
     ("copies", FED, {"copy": 0.4, "compute": 0.57}, "host-copy", {}),
     ("copies beside the computing", FED, {"copy": 0.4}, "compute-bound", {}),

@@ -1,0 +1,54 @@
+"""What several ranks did with their time: whom the others wait for, and what the exchange itself costs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from gputrain.engine.events import RankSteps, Steps
+
+
+class _Share(Struct):
+    """One rank's seconds of a step, on average."""
+
+    rank: int
+    step: float
+    wait: float
+    exchange: float
+
+    @property
+    def own(self) -> float:
+        """What it needs itself: the rest is waiting for the others, and the exchange."""
+        return self.step - self.exchange
+
+
+def of_ranks(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str, Any]:
+    """Signals; none where one process trains alone."""
+    first = [one for one in steps if one.exchange is not None]
+    exchanged = sum(one.exchange or 0.0 for one in first)
+    seconds, count = sum(one.window_seconds for one in first), sum(one.window_steps for one in first)
+    if not count:
+        return {}
+    found = [_Share(0, seconds / count, sum(one.data_wait for one in first) / count, exchanged / count)]
+    for rank in sorted({one.rank for one in others}):
+        theirs = [one for one in others if one.rank == rank]
+        number = sum(one.window_steps for one in theirs)
+        parts = [sum(getattr(one, name) for one in theirs) for name in ("window_seconds", "data_wait", "exchange")]
+        found.append(_Share(rank, *(part / number for part in parts)))
+    step = max(one.step for one in found)
+    if len(found) == 1 or step <= 0:
+        return {"exchange": exchanged / seconds}
+    slowest = max(found, key=lambda one: one.own)
+    rest = [one.own for one in found if one is not slowest]
+    late = slowest.own - sum(rest) / len(rest)
+    waits = slowest.wait - sum(one.wait for one in found if one is not slowest) / len(rest)
+    return {
+        "exchange": exchanged / seconds,
+        # What even the one that nobody waits for waits: the way of the gradients.
+        "least_exchange": min(one.exchange for one in found) / step,
+        "slowest_rank": slowest.rank,
+        "rank_skew": late / step,
+        "late_by_data": waits / late if late > 0 else None,
+    }

@@ -99,14 +99,14 @@ def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8
 
 
 def buffer_table(values: Mapping[str, Any], cores: float) -> tuple[BufferRow, ...]:
-    """The RAM buffers of twice the cores with 8 batches each, all of them with 4, 75 % with 3 and half with 4.
+    """The RAM buffers, of all ranks together, of twice the cores with 8 batches each, all of them with 4, 75 % with 3 and half with 4.
 
     On 16 cores these are the rows of seed 003: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
     """
     rows = []
     for share, prefetch in ((2.0, 8), (1.0, 4), (0.75, 3), (0.5, 4)):
         workers = max(1, int(share * cores))
-        own, float32 = _buffers({**values, "num_workers": workers, "prefetch_factor": prefetch})
+        own, float32 = _buffers({**values, "num_workers": workers, "prefetch_factor": prefetch, "ranks": 1})
         rows.append(BufferRow(workers, prefetch, workers * prefetch, own, int(float32)))
     return tuple(rows)
 

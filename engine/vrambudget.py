@@ -80,6 +80,8 @@ def _model_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
         ),
         Part("workspaces", WORKSPACE_BYTES, "allowance for cuDNN"),
     ]
+    if values["ranks"] > 1:
+        parts.append(Part("exchange", weights, "the gradients once more, on their way to other ranks"))
     if _is_half(values):
         parts.append(Part("half-precision weights", cost.parameters * 2, "autocast's copies"))
     return parts

@@ -175,6 +175,8 @@ def clock(wall: float) -> str:
 
 
 def devices(model: ModelReady) -> str:
-    """What a model is trained on: ``NVIDIA A100``, ``4 × NVIDIA A100``."""
+    """What a model is trained on: ``NVIDIA A100``, ``4 × NVIDIA A100``, ``AMD EPYC (2 ranks)``."""
     name = model.device_name or model.device
-    return f"{model.ranks} × {name}" if model.ranks > 1 else name
+    if model.ranks == 1:
+        return name
+    return f"{model.ranks} × {name}" if model.device.startswith("cuda") else f"{name} ({model.ranks} ranks)"

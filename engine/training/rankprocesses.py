@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections import deque
@@ -30,6 +28,8 @@ from gputrain.engine.training.reporter import Reporter
 Entry = Callable[[str, bytes, int, str, Connection], None]
 """Run directory, configuration, rank, meeting place and pipe; called in a new process."""
 
+MEETING = "ranks"
+"""File in the run directory by which the ranks find each other."""
 RANK_LOST = "RankLost"
 """How the error begins of a rank that could not exchange something with another one."""
 _ECHO_SECONDS = 1.0
@@ -49,7 +49,9 @@ class OtherRanks:
         """`count`: of all ranks; none is started for 1. Raises OSError."""
         self.meeting = ""
         self._reporter = reporter
-        self._folder = Path(tempfile.mkdtemp(prefix="gputrain-ranks-")) if count > 1 else None
+        self._meeting = directory / MEETING
+        # Of a trainer that was killed: its ranks would be taken for these.
+        self._meeting.unlink(missing_ok=True)
         self._processes: list[BaseProcess] = []
         self._pipes: dict[Connection, int] = {}
         self._said: set[str] = set()
@@ -60,9 +62,9 @@ class OtherRanks:
         """What ended a rank is in `_failed`."""
         self._spoke: set[int] = set()
         self._closing = False
-        if self._folder is None:
+        if count == 1:
             return
-        self.meeting = str(self._folder / "meeting")
+        self.meeting = str(self._meeting)
         context = multiprocessing.get_context("spawn")
         with preemption.held_back():
             for rank in range(1, count):
@@ -79,7 +81,7 @@ class OtherRanks:
 
     def cause_of(self, ended: RunEnded) -> RunEnded:
         """How the run ended: where rank 0 lost another one (`RANK_LOST`), what became of that."""
-        if self._folder is None or not ended.error.startswith(RANK_LOST):
+        if not ended.error.startswith(RANK_LOST):
             return ended
         self._known.wait(_HANG_SECONDS)
         return ended if self._failed is None else msgspec.structs.replace(self._failed, step=ended.step)
@@ -166,7 +168,7 @@ class OtherRanks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._folder is None:
+        if not self._processes:
             return
         self._closing = True
         self._kill()
@@ -175,7 +177,7 @@ class OtherRanks:
         self._reader.join()
         for pipe in self._pipes:
             pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._meeting.unlink(missing_ok=True)
 
 
 class RankReporter(Reporter):

@@ -99,9 +99,10 @@ def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8
 
 
 def buffer_table(values: Mapping[str, Any], cores: float) -> tuple[BufferRow, ...]:
-    """The RAM buffers, of all ranks together, of twice the cores with 8 batches each, all of them with 4, 75 % with 3 and half with 4.
+    """The RAM buffers, those of all ranks together.
 
-    On 16 cores these are the rows of seed 003: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
+    Of twice the cores with 8 batches each, all of them with 4, 75 % with 3 and half with 4; on 16 cores these are the
+    rows of seed 003: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
     """
     rows = []
     for share, prefetch in ((2.0, 8), (1.0, 4), (0.75, 3), (0.5, 4)):

@@ -98,12 +98,13 @@ class Together(Ranks):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         store = dist.FileStore(str(meeting), count)  # type: ignore[attr-defined]
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_PATIENCE)
-        self._devices: Any = None
+        self.devices: Any = None
+        """The group for tensors; None: the default one, the host's."""
 
     def use(self, device: torch.device) -> None:
         """See `Ranks`."""
         if device.type == "cuda":
-            self._devices = dist.new_group(backend="nccl", timeout=_PATIENCE, device_id=device)
+            self.devices = dist.new_group(backend="nccl", timeout=_PATIENCE, device_id=device)
 
     def agree(self, values: Sequence[int]) -> list[int]:
         """See `Ranks`."""
@@ -131,7 +132,7 @@ class Together(Ranks):
     def sum_(self, tensor: torch.Tensor) -> Sum:
         """See `Ranks`."""
         with _exchanging():
-            return Sum(dist.all_reduce(tensor, group=self._devices, async_op=True))
+            return Sum(dist.all_reduce(tensor, group=self.devices, async_op=True))
 
     def same_weights(self, network: nn.Module) -> None:
         """See `Ranks`."""
@@ -139,7 +140,7 @@ class Together(Ranks):
             for tensor in (*network.parameters(), *network.buffers()):
                 dense = tensor.detach().contiguous()
                 with _exchanging():
-                    dist.broadcast(dense, src=0, group=self._devices)
+                    dist.broadcast(dense, src=0, group=self.devices)
                 tensor.copy_(dense)
 
     def same_figures(self, networks: Iterable[nn.Module]) -> None:

@@ -35,6 +35,13 @@ def test_step() -> None:
     assert found["reasons"]["loop_vs_timm"] == "not run"
 
 
+def test_ranks() -> None:
+    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
+    found = answer(str(HERE / "ranks.py"), "--json", *small)
+    assert all(figure["images_per_second"] > 0 for figure in found["figures"].values()), found
+    assert found["ratios"]["ours_vs_ddp"] > 0
+
+
 def test_checkpoint() -> None:
     small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "3", "--model", "mobilenet_v3_small")
     found = answer(str(HERE / "checkpoint.py"), "--json", *small)

@@ -9,6 +9,7 @@ times the ranks, a ratio the median of the rounds' ratios.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -17,7 +18,6 @@ from pathlib import Path
 
 import harness
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision import models
@@ -105,7 +105,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as folder:
         out = f"{folder}/rounds.pt"
-        mp.spawn(_work, (options, f"{folder}/meeting", out), nprocs=options.ranks)
+        context = multiprocessing.get_context("spawn")
+        arguments = (options, f"{folder}/meeting", out)
+        processes = [context.Process(target=_work, args=(rank, *arguments)) for rank in range(options.ranks)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
         rounds: list[dict[str, float]] = torch.load(out, weights_only=True)
     figures = {kind: {"images_per_second": statistics.median(one[kind] for one in rounds)} for kind in CONTENDERS}
     ratios = {name: statistics.median(one[a] / one[b] for one in rounds) for name, (a, b) in RATIOS.items()}

@@ -14,6 +14,7 @@ import torch
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded
+from gputrain.engine.position import Position
 from gputrain.engine.training import checkpoint, compilecache, data, device, flops, generators, model, position
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
@@ -21,10 +22,9 @@ from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.meter import Meter
 from gputrain.engine.training.modelready import model_ready
-from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.runloaders import RunLoaders
-from gputrain.engine.training.saving import Kind, Saver
+from gputrain.engine.training.saving import Kind
 from gputrain.engine.training.schedule import Schedule
 from gputrain.engine.training.skips import Skips
 from gputrain.engine.training.stepper import Repeat, Stepper
@@ -43,7 +43,7 @@ class Trainer:
         self._tuner = Tuner(reporter)
         self._control = control
         self._bad_images = BadImages(directory, reporter)
-        self._saver = Saver(directory / "checkpoints", config.checkpoint, reporter)
+        self._saver = checkpoint.saver(directory / "checkpoints", config.checkpoint, reporter)
         self._position = Position()
         self._lr = 0.0
         self._early = ""

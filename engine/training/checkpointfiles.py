@@ -32,6 +32,10 @@ _SLACK_BYTES = 16 << 20
 """Room that a checkpoint needs beside its tensors, and that a run needs for its record afterwards."""
 
 
+PassedOver = Callable[[str], None]
+"""Is told of each damaged file that was skipped."""
+
+
 class Form(Protocol):
     """How a training state becomes a file."""
 
@@ -195,7 +199,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def load(source: str, form: Form, passed_over: Callable[[str], None]) -> dict[str, Any]:
+def load(source: str, form: Form, passed_over: PassedOver) -> dict[str, Any]:
     """The state in a checkpoint file, or in the newest good one of a folder or run directory, in `form`.
 
     `passed_over` is told of each damaged file that was skipped. Raises BadInput where there is none.
@@ -213,7 +217,7 @@ def load(source: str, form: Form, passed_over: Callable[[str], None]) -> dict[st
     return _read(path, form)
 
 
-def _load_newest(folder: Path, form: Form, passed_over: Callable[[str], None]) -> dict[str, Any]:
+def _load_newest(folder: Path, form: Form, passed_over: PassedOver) -> dict[str, Any]:
     for entry in checkpoints.newest_first(read_index(folder)):
         if is_whole(folder, entry):
             return _read(folder / entry.file, form)

@@ -1,4 +1,4 @@
-"""The entry of a trainer process. Importing this module is cheap: torch comes when `run` is called."""
+"""The entry of a trainer process. Importing this module is cheap: torch or TensorFlow come when `run` is called."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gputrain.engine import leftover
+from gputrain.engine import engines, leftover
 from gputrain.engine.config import RunConfig
+from gputrain.engine.engines import IMPORTS, KERAS
 from gputrain.engine.errors import EXIT_FAILED, BadInput
-from gputrain.engine.events import Outcome, Phase, RunEnded
+from gputrain.engine.events import Outcome, RunEnded
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.reporter import IMPORTING, Reporter
+from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.watchdog import STACKS_SIGNAL
+
+if TYPE_CHECKING:
+    from gputrain.engine.keras.trainer import KerasTrainer
+    from gputrain.engine.training.trainer import Trainer
 
 _TRACEBACK_CHARACTERS = 20_000
 
@@ -43,13 +48,12 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
 def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Control) -> RunEnded:
     trainer = None
     try:
-        reporter.phase(Phase.IMPORTING, key=IMPORTING)
+        config = msgspec.json.decode(config_json, type=RunConfig)
+        phase, key = IMPORTS[config.engine]
+        reporter.phase(phase, key=key)
         leftover.hold(RunDir(directory))
         keep_compiled()
-        from gputrain.engine.training.trainer import Trainer
-
-        config = msgspec.json.decode(config_json, type=RunConfig)
-        trainer = Trainer(directory, config, reporter, control)
+        trainer = _trainer_class(config)(directory, config, reporter, control)
         return trainer.train()
     except StopRequested:
         return control.ended(0)
@@ -72,6 +76,21 @@ def _train(directory: Path, config_json: bytes, reporter: Reporter, control: Con
             traceback="\n".join(plain(line, 500) for line in trace.splitlines()),
             died_of=_died_of(error),
         )
+
+
+def _trainer_class(config: RunConfig) -> type[Trainer] | type[KerasTrainer]:
+    """The engine's; neither library is imported for the other. Raises BadInput."""
+    if config.engine == KERAS:
+        engines.require(config)
+        from gputrain.engine.keras import environment
+
+        environment.prepare(config)
+        from gputrain.engine.keras.trainer import KerasTrainer
+
+        return KerasTrainer
+    from gputrain.engine.training.trainer import Trainer
+
+    return Trainer
 
 
 def _died_of(error: Exception) -> Literal["", "gpu", "ram"]:

@@ -7,6 +7,7 @@ it. On the CPU a step is done when its call returns, and no thread is needed.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -17,6 +18,7 @@ from gputrain.engine.training.order import Indices
 
 _AHEAD = 4
 """Steps that may be queued on the device unfinished."""
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,10 @@ class Fetcher:
     def close(self) -> None:
         """End the thread."""
         if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=_PATIENCE_SECONDS)
+            # One that waits for a device which never answers is left behind.
+            self._thread.join(_PATIENCE_SECONDS)
             self._thread = None
 
     def _raise(self) -> None:

@@ -69,6 +69,8 @@ class Pipeline:
         self._paths = tf.constant(
             [images.path(index).encode("utf-8", "surrogateescape") for index in range(len(images))]
         )
+        # Traced once, and not with each epoch.
+        self._make = tf.function(self._sample, autograph=False)
         self._bad: set[int] = set()
         self._bad_new: list[tuple[str, str]] = []
         self._most_bad = limit_of(data.max_bad_images, len(images))
@@ -113,7 +115,7 @@ class Pipeline:
         signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, augment.DRAWS), tf.float64))
         samples = tf.data.Dataset.from_generator(rows, output_signature=signature).unbatch()
         parallel = {"num_parallel_calls": workers, "deterministic": True} if workers else {}
-        made = samples.map(self._sample, **parallel).batch(self._size)
+        made = samples.map(self._make, **parallel).batch(self._size)
         options = tf.data.Options()
         options.autotune.enabled = False
         options.threading.private_threadpool_size = max(1, workers)
@@ -121,7 +123,9 @@ class Pipeline:
 
     def _rows(self, batches: Batches, epoch: int, number: int) -> tuple[Indices, npt.NDArray[np.float64]]:
         """What a batch shows, with the random numbers of each sample."""
-        indices = np.array([self._good(int(index), epoch) for index in batches.indices(number)], np.int64)
+        indices = batches.indices(number)
+        if self._bad:
+            indices = np.array([self._good(index, epoch) for index in indices.tolist()], np.int64)
         return indices, augment.uniforms(self._config.seed, epoch, indices)
 
     def _good(self, index: int, epoch: int) -> int:
@@ -143,7 +147,8 @@ class Pipeline:
             indices, draws = self._rows(batches, epoch, number)
             for index, row in zip(indices.tolist(), draws, strict=True):
                 try:
-                    self._view.pixels(self._paths[index], row)
+                    with tf.device("/CPU:0"):
+                        self._view.pixels(self._paths[index], row)
                 except _FILE_ERRORS as why:
                     found.append((index, _reason(why)))
             if found:

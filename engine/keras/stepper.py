@@ -30,6 +30,10 @@ class Stepper:
         """Train on a batch; returns its loss and the loss scale, float32 (2,), which are still on the device."""
         return self._train(batch.pixels, batch.labels, batch.flips, tf.constant(lr, tf.float32))
 
+    def trace(self, batch: Batch) -> None:
+        """Make the graph of `step` for batches like this one. XLA compiles it in the first step all the same."""
+        self._train.get_concrete_function(batch.pixels, batch.labels, batch.flips, tf.constant(0.0))
+
     def sums(self, batch: Batch) -> Any:
         """Sums over a batch, float64 (3,): cross-entropy without smoothing, hits, hits among the first five."""
         return self._judge(batch.pixels, batch.labels)
@@ -39,7 +43,8 @@ class Stepper:
         return self._predict(batch.pixels)
 
     def _train_step(self, pixels: Any, labels: Any, flips: Any, lr: Any) -> Any:
-        images = tf.cast(tf.where(flips[:, None, None, None], tf.reverse(pixels, [2]), pixels), tf.float32)
+        images = tf.cast(pixels, tf.float32)
+        images = tf.where(flips[:, None, None, None], tf.reverse(images, [2]), images)
         with tf.GradientTape() as tape:
             scores = tf.cast(self.network(images, training=True), tf.float32)
             loss = tf.reduce_mean(self._losses(scores, labels))

@@ -142,9 +142,14 @@ class KerasTrainer:
             while where.batch < len(self._source):
                 asked = time.perf_counter()
                 batch = next(batches)
-                self._step(batch, time.perf_counter() - asked, first)
+                waited = time.perf_counter() - asked
+                if not self._traced:
+                    # Minutes with a large network, which would be taken for the time of a step.
+                    self._stepper.trace(batch)
+                    self._traced, waited = True, 0.0
+                    self._windows.skip()
+                self._step(batch, waited, first)
                 if first:
-                    self._traced = True
                     self._reporter.phase(Phase.TRAINING)
                 first = False
                 self._between_steps()

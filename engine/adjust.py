@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine import progressive
+from gputrain.engine import engines, kerasfit, progressive
 from gputrain.engine.config import UNCACHED
 from gputrain.engine.machine import GpuInfo, Machine, missed_gpu
 from gputrain.engine.torchfit import machine_fault
@@ -87,9 +87,10 @@ class Draft:
         return name in self.layers and self.layers[name].own
 
 
-def pick_gpu(machine: Machine, device: str) -> GpuInfo | None:
+def pick_gpu(machine: Machine, device: str, engine: str = "torch") -> GpuInfo | None:
     """The GPU that a run would use: the first one, unless the CPU was asked for or torch cannot use it."""
-    usable = machine.gpus and device != "cpu" and machine_fault(machine) is None
+    # Of TensorFlow nobody knows before it is imported.
+    usable = machine.gpus and device != "cpu" and (engine != "torch" or machine_fault(machine) is None)
     return machine.gpus[0] if usable else None
 
 
@@ -102,6 +103,18 @@ def adjust(draft: Draft) -> None:
 def worker_limit(machine: Machine, share: float) -> int:
     """Workers that take `share` of the usable cores; at least one."""
     return max(1, int(share * machine.usable_cores))
+
+
+def _engine(draft: Draft) -> None:
+    if not engines.is_keras(draft.values):
+        return
+    for name, (value, why) in kerasfit.REPLACED.items():
+        if draft.values[name] != value:
+            draft.change(name, value, why)
+    draft.refusals.extend(kerasfit.refusals(draft.values))
+    if draft.gpu is not None:
+        needs = f"a GPU needs TensorFlow's CUDA libraries: {engines.INSTALL_CUDA}"
+        draft.notes["engine"] = f"{needs}; whether it can be used is known when the run starts"
 
 
 def _device(draft: Draft) -> None:
@@ -172,6 +185,8 @@ def _tf32(draft: Draft) -> None:
 
 def _compile(draft: Draft) -> None:
     gpu = draft.gpu
+    if engines.is_keras(draft.values):
+        return  # XLA has no such bound
     if draft.values["compile"] and gpu is not None and gpu.capability is not None and gpu.capability < _TRITON_FROM:
         here = "{}.{}".format(*gpu.capability)
         draft.change("compile", False, f"torch.compile needs compute capability 7.0, this GPU has {here}: off")
@@ -254,7 +269,7 @@ def _loader(draft: Draft) -> None:
     Measured in docs/benchmarks.md, "From files to trained epochs"; on a CPU the step itself holds the lock but little.
     """
     values = draft.values
-    own = values["dataset"] == "custom"
+    own = values["dataset"] == "custom" or engines.is_keras(values)
     if draft.gpu is not None and values["loader"] == "auto" and values["num_workers"] and not own:
         values["loader"] = "processes"
         draft.notes["loader"] = "auto: threads would hold up the launching of the GPU's work"
@@ -297,6 +312,7 @@ def _unsuited(draft: Draft) -> None:
 
 
 _RULES: tuple[Callable[[Draft], None], ...] = (
+    _engine,
     _device,
     _ranks,
     _precision,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from gputrain.engine import engines
 from gputrain.engine.childwork import Started, Tell, ask
 from gputrain.engine.config import RunConfig
 
@@ -74,5 +75,6 @@ def measure_speed(
     `started` hears how to end it. Raises BadInput where the data or the settings cannot be used, RuntimeError where
     training fails.
     """
+    engines.torch_alone(config, "the benchmark")
     order = BenchOrder(config, steps, warm_up)
     return ask("gputrain.engine.training.benchrung", order, Speed, tell, started)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from gputrain.engine import cacheresolution
+from gputrain.engine import cacheresolution, engines
 from gputrain.engine.units import GIB, MIB, size
 
 MAX_THREADS = 8
@@ -26,6 +26,8 @@ TRAINER_BYTES_CPU = 700 * MIB
 """A process that has imported torch and torchvision (measured: 690 MiB of its own, torch 2.15 on Linux)."""
 TRAINER_BYTES_CUDA = 2 * GIB
 """The same with CUDA's libraries and host buffers (seed 003: "PyTorch overhead ~2 GB")."""
+TRAINER_BYTES_TENSORFLOW = 650 * MIB
+"""A process that has imported TensorFlow and Keras and built MobileNetV2 (measured: 650 MiB, TensorFlow 2.21)."""
 WORKER_PROCESS_BYTES = 292 * MIB
 """Memory that each worker process has for itself after importing torch (measured, torch 2.15 on Linux)."""
 
@@ -129,7 +131,11 @@ def uses_processes(values: Mapping[str, Any]) -> bool:
     """True when the workers will be processes. Their batches lie in a memfd, which ``/dev/shm`` does not bound."""
     workers: int = values["num_workers"]
     kind: str = values["loader"]
-    return workers > 0 and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS))
+    return (
+        not engines.is_keras(values)
+        and workers > 0
+        and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS))
+    )
 
 
 def batches_in_shm(values: Mapping[str, Any]) -> bool:
@@ -155,7 +161,7 @@ def ram_budget(
     each = f"{ranks} ranks × " if ranks > 1 else ""
     parts = [
         Part("in use now", in_use, "the system and other programs"),
-        Part("trainer", (TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU) * ranks, f"{each}torch and its libraries"),
+        _trainer(values, cuda),
         Part(
             "batch buffer",
             own * batches,
@@ -181,6 +187,16 @@ def ram_budget(
         limit=limit,
         cache=cache,
     )
+
+
+def _trainer(values: Mapping[str, Any], cuda: bool) -> Part:
+    ranks: int = values["ranks"]
+    each = f"{ranks} ranks × " if ranks > 1 else ""
+    if engines.is_keras(values):
+        # With CUDA's libraries nothing was measured: an allowance.
+        return Part("trainer", TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_TENSORFLOW, "TensorFlow and its libraries")
+    one = TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU
+    return Part("trainer", one * ranks, f"{each}torch and its libraries")
 
 
 def cache_room(available: int, shm_free: int | None) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from gputrain.engine import durations
+from gputrain.engine import durations, engines
 from gputrain.engine.calibration import Calibration, signature
 from gputrain.engine.calibrationstore import machine_key
 from gputrain.engine.check.storage import measure_storage
@@ -45,6 +45,7 @@ def calibrate(
     `tell` hears what is being done, `started` how to end it.
     Raises BadInput where the data or the settings cannot be used, RuntimeError where measuring fails.
     """
+    engines.torch_alone(config, "a calibration")
     began, disk_rate = time.monotonic(), None
     if config.data.data_dir:
         tell("reading files")

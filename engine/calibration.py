@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine import settings
+from gputrain.engine import engines, settings
 
 VERSION = 2
 _MAY_DIFFER = frozenset(
@@ -100,7 +100,9 @@ def signature(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among `values` (by name) that a calibration depends on."""
     table = settings.table()
     names = [n for n, s in table.items() if (s.section in _SECTIONS or n == "optimizer") and n not in _MAY_DIFFER]
-    return {name: values[name] for name in names}
+    # Not for torch: what was calibrated before there was another engine holds on.
+    other = {"engine": values["engine"]} if engines.is_keras(values) else {}
+    return {name: values[name] for name in names} | other
 
 
 def difference(calibration: Calibration, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

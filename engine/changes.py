@@ -11,7 +11,7 @@ from gputrain.engine.settings import shown
 FIXED = frozenset((
     "dataset", "train_split", "image_size", "augment", "crop_min_scale", "batch_size", "model", "width", "optimizer",
     "accumulation_steps", "seed", "progressive_start", "progressive_epochs", "custom", "val_share", "clip_frames",
-    "ranks",
+    "ranks", "engine",
 ))  # fmt: skip
 """With another value of these the order of samples, the shape of the weights or the count of the updates would be
 another: the run would not be a continuation."""

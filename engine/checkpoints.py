@@ -1,7 +1,7 @@
 """Which checkpoints a folder has: its index, without torch, for everybody who only wants to know.
 
 ``index.json`` lists the complete ones with their SHA-256. A file that is not in it, or does not match its sum, does
-not count. ``best.pt`` is another name of the one that is marked as the best. `gputrain.engine.training.checkpoint`
+not count. ``best`` is another name of the one that is marked as the best. `gputrain.engine.training.checkpointfiles`
 writes and loads them.
 """
 
@@ -17,7 +17,8 @@ from gputrain.engine.files import write_atomic
 from gputrain.engine.text import plain
 
 INDEX = "index.json"
-BEST = "best.pt"
+BEST = "best"
+"""Name of the best one, without the suffix of its form."""
 _CHUNK = 1 << 20
 
 

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
+Engine = Literal["torch", "keras"]
 
 
 UNCACHED = {
@@ -202,7 +203,9 @@ class SpeedConfig(_Part, frozen=True):
     cudnn_benchmark: Annotated[bool, Meta(description="let cuDNN time its convolution algorithms once per shape")] = (
         True
     )
-    compile: Annotated[bool, Meta(description="torch.compile the model: faster steps after a slow start")] = False
+    compile: Annotated[
+        bool, Meta(description="torch.compile the model, or XLA with engine=keras: faster steps after a slow start")
+    ] = False
     compile_mode: Annotated[
         Literal["default", "reduce-overhead", "max-autotune"], Meta(description="mode of torch.compile")
     ] = "default"
@@ -268,6 +271,10 @@ class RunConfig(_Part, frozen=True):
     profile: Annotated[str, Meta(description="hardware profile that the settings started from")] = ""
     preset: Annotated[str, Meta(description="preset of the profile")] = ""
     name: Annotated[str, Meta(max_length=80, description="a name for the run, shown in lists")] = ""
+    engine: Annotated[
+        Engine,
+        Meta(description="what trains: torch, or TensorFlow with Keras (pip install 'gputrain-tui[tensorflow]')"),
+    ] = "torch"
     device: Annotated[Device, Meta(description="where to train; auto: a GPU when one can be used, else the CPU")] = (
         "auto"
     )

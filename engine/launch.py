@@ -52,11 +52,14 @@ def launch(
 ) -> RunDir:
     """Start a run in a session of its own and return once its supervisor owns it.
 
-    Raises BadInput if the run directory can't be written or the package of a logger is missing, RuntimeError if the
-    supervisor does not come up.
+    Raises BadInput if the run directory can't be written or the package of the engine or of a logger is missing,
+    RuntimeError if the supervisor does not come up.
     """
-    from gputrain.engine.loggers import choice  # of no use to a dashboard that attaches and is to open at once
+    # Of no use to a dashboard that attaches and is to open at once.
+    from gputrain.engine import engines
+    from gputrain.engine.loggers import choice
 
+    engines.require(config)
     choice.require(choice.chosen(config.monitor.loggers))
     run = runs.create(config.name or config.recipe or "run")
     write_settings(run, config, PlanRecord(dict(origins or {}), tuple(warnings), forecast))

@@ -6,6 +6,7 @@ import importlib.util
 
 from msgspec import Struct
 
+from gputrain.engine import engines
 from gputrain.engine.childwork import Tell, ask
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
@@ -55,6 +56,7 @@ def export_onnx(order: OnnxOrder, tell: Tell) -> Exported:
     Raises BadInput where the packages are missing or checkpoint or data can't be used, RuntimeError where torch.onnx or
     the quantization fails.
     """
+    engines.torch_alone(order.config, "ONNX export")
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise BadInput(f"writing ONNX needs {', '.join(missing)}: pip install 'gputrain-tui[onnx]'")

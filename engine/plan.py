@@ -106,7 +106,7 @@ def make_plan(
             setting = settings.find(name)
             values[setting.name] = settings.check(setting, value)
             given[setting.name] = layer
-    draft = Draft(values, given, machine, adjust.pick_gpu(machine, values["device"]))
+    draft = Draft(values, given, machine, adjust.pick_gpu(machine, values["device"], values["engine"]))
     draft.warnings.extend(warnings)
     if machine.assumed:
         draft.warnings.append(machine.assumed)

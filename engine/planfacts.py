@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gputrain.engine import cacheoffer, calibration
+from gputrain.engine import cacheoffer, calibration, engines
 from gputrain.engine.adjust import Draft
 from gputrain.engine.budget import RamBudget, kind_of
 from gputrain.engine.calibration import Calibration
@@ -29,12 +29,14 @@ def facts_of(
     lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
     steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
     float32 = f": {ram.batches} batches of {size(ram.batch_bytes_float32)} and its overhead"
+    plain_loader = f"{size(ram.buffer_float32)} in a plain DataLoader{float32}"
+    in_torch = [] if engines.is_keras(values) else [("RAM buffer as float32", plain_loader)]
     facts = [
         ("device", _device(draft.gpu, draft.machine, values["ranks"])),
         ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
         ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
         ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} ({kind_of(values)})"),
-        ("RAM buffer as float32", f"{size(ram.buffer_float32)} in a plain DataLoader{float32}"),
+        *in_torch,
         ("RAM", f"{size(ram.total)} of {size(ram.limit)}"),
     ]
     if vram is not None:

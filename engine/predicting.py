@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from gputrain.engine import checkpoints, settings
+from gputrain.engine import checkpoints, engines, settings
 from gputrain.engine.childwork import Tell, ask
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
@@ -76,4 +76,6 @@ def predict(order: PredictOrder, tell: Tell) -> Predicted:
 
     Raises BadInput where checkpoint, images or settings cannot be used, RuntimeError where the work fails.
     """
-    return ask("gputrain.engine.training.predict", order, Predicted, tell)
+    engines.require(order.config)
+    room = "keras" if order.config.engine == engines.KERAS else "training"
+    return ask(f"gputrain.engine.{room}.predict", order, Predicted, tell)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gputrain.engine import checkpoints, launch, settings
+from gputrain.engine import checkpoints, engines, launch, settings
 from gputrain.engine.adjust import Layer
 from gputrain.engine.changes import check_changes
 from gputrain.engine.config import RunConfig
@@ -51,6 +51,7 @@ def resume(run: RunDir, plan: Plan, wanted: str = LAST, *, force: bool = False) 
     Returns the run that goes on, which is a new one unless `wanted` is the last step, and what the changed settings do
     to it. `force` overrules estimates of memory. Raises BadInput, RuntimeError if the supervisor does not come up.
     """
+    engines.require(plan.config)
     before = read_config(run.config)
     told = check_changes(settings.flatten(before), settings.flatten(plan.config))
     entry = _find(run, settings.changed(before, plan.config), wanted)

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gputrain.engine import engines
 from gputrain.engine.budget import Part, batch_bytes, images_per_sample, kind_of, value_bytes
 from gputrain.engine.modelcosts import ModelCost, cost_of
 from gputrain.engine.units import MIB
@@ -45,7 +46,8 @@ def vram_budget(values: Mapping[str, Any], *, limit: int | None, in_use: int = 0
     """Memory of one GPU with `limit` bytes, by part, from the table of counted models. `in_use`: what is taken."""
     cost = _cost(values)
     if cost is None:
-        source = f"activations of {values['model']} are not tabulated"
+        what = "TensorFlow's memory is" if engines.is_keras(values) else f"activations of {values['model']} are"
+        source = f"{what} not tabulated"
         parts = (*vram_in_use(in_use), Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"))
         return VramBudget(parts, None, limit, source)
     parts = (*vram_in_use(in_use), *_model_parts(values, cost), *_batch_parts(values, cost))
@@ -55,7 +57,8 @@ def vram_budget(values: Mapping[str, Any], *, limit: int | None, in_use: int = 0
 
 def _cost(values: Mapping[str, Any]) -> ModelCost | None:
     """The costs of the network: of clips it has an encoder for each stream, and what remembers their frames."""
-    cost = cost_of(values["model"], values["width"])
+    # What is tabulated was counted in torch.
+    cost = None if engines.is_keras(values) else cost_of(values["model"], values["width"])
     if cost is None or values["dataset"] != "clips":
         return cost
     return replace(cost, parameters=2 * (cost.parameters + CLIP_STREAM_PARAMETERS))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gputrain.engine import calibrationstore, preflight, settings
+from gputrain.engine import calibrationstore, engines, preflight, settings
 from gputrain.engine.adjust import Layer, halves_precision, pick_gpu, worker_limit
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.datacount import count_data
@@ -67,7 +67,9 @@ def choose(
     if facts is None and not missing:
         facts = count_data(wanted)
     group = facts.group if facts else 1
-    known = rate or reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
+    known = rate
+    if known is None and not engines.is_keras(wanted):  # references are of torch
+        known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
     made = calibrationstore.load(machine, chosen_recipe.name)
     return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
 

@@ -35,3 +35,23 @@ def test_help_loads_next_to_nothing() -> None:
 @pytest.mark.parametrize("command", ["runs", "tail", "stop"])
 def test_commands_about_runs_load_no_torch(command: str) -> None:
     assert "torch" not in loaded(f"import gputrain.tui.commands.{command}")
+
+
+def test_keras_has_no_torch_and_the_others_have_no_tensorflow() -> None:
+    """All that a trainer or a prediction of Keras imports before TensorFlow itself."""
+    others = "gputrain.tui.app, gputrain.tui.screens.launcher, gputrain.engine.supervisor, gputrain.engine.plan"
+    assert not loaded(f"import {others}") & {"tensorflow", "keras"}
+    shared = (
+        "worker",
+        "saving",
+        "images",
+        "order",
+        "augment",
+        "schedule",
+        "badimages",
+        "dataready",
+        "skips",
+        "childentry",
+    )
+    names = loaded("import " + ", ".join(f"gputrain.engine.training.{name}" for name in shared))
+    assert not names & {"torch", "tensorflow", "keras"}

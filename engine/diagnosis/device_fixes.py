@@ -6,6 +6,7 @@ from typing import Any
 
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Fix
+from gputrain.engine.engines import is_keras
 
 _FP16_FROM, _BF16_FROM = 7.0, 8.0
 """Compute capabilities from which tensor cores have these formats."""
@@ -74,6 +75,8 @@ def less_launching(s: Signals) -> Fix:
             + ("." if compiled else ", or compile the model."),
             {"batch_size": batch} if compiled else {"batch_size": batch, "compile": True},
         )
+    if compiled and is_keras(s.settings):
+        return Fix("Kernels are too short for the host to keep up with: use bigger batches.")
     return Fix(
         "Kernels are too short for the host to keep up with: use bigger batches"
         + (" or compile_mode=reduce-overhead." if compiled else ", or compile the model."),

@@ -6,6 +6,7 @@ from typing import Any
 
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import MUCH, Cause, Fix, Severity, Test
+from gputrain.engine.engines import is_keras
 
 RAM_FULL, RAM_CRITICAL = 0.90, 0.97
 SHM_FULL = 0.90
@@ -60,7 +61,7 @@ def _less_vram(s: Signals) -> Fix:
     batch = s.setting("batch_size", 1)
     if s.precision == "fp32":
         return Fix("Half precision needs about half: precision=auto.", {"precision": "auto"})
-    if not s.setting("gradient_checkpointing", False):
+    if not s.setting("gradient_checkpointing", False) and not is_keras(s.settings):
         return Fix(
             "Recompute activations (gradient_checkpointing=true), or use smaller batches.",
             {"gradient_checkpointing": True},

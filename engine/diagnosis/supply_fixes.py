@@ -10,6 +10,7 @@ from gputrain.engine.config import UNCACHED
 from gputrain.engine.diagnosis.predict import useful_workers
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.diagnosis.tree import Fix, amount
+from gputrain.engine.engines import is_keras
 
 Maker = Callable[[Signals], Fix]
 
@@ -37,12 +38,12 @@ def fits(s: Signals) -> float | None:
 
 def can_cache(s: Signals) -> bool:
     """Whether a cache has an effect on the run's data."""
-    return s.setting("dataset", "") not in UNCACHED
+    return s.setting("dataset", "") not in UNCACHED and not is_keras(s.settings)
 
 
 def epoch_start(s: Signals) -> Fix:
     """Workers that stay."""
-    if not s.setting("persistent_workers", True):
+    if not s.setting("persistent_workers", True) and not is_keras(s.settings):
         return Fix("Keep the workers alive between epochs: persistent_workers=true.", {"persistent_workers": True})
     return Fix("The queue is empty when an epoch begins; within the epoch the data keeps up. Longer epochs hide it.")
 

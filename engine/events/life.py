@@ -16,6 +16,7 @@ class Phase(enum.StrEnum):
 
     STARTING = "starting"
     IMPORTING = "importing torch"
+    IMPORTING_TENSORFLOW = "importing TensorFlow"
     DRAWING_DATA = "drawing the demo images"
     SCANNING_DATA = "scanning the data"
     BUILDING = "building the model"
@@ -106,6 +107,9 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     start_step: int = 0
     """Steps that are done."""
     torch_version: str = ""
+    """Empty where another engine trains."""
+    framework: str = ""
+    """The engine and its versions in words; empty in records of older versions."""
     cuda_version: str = ""
     trainer_pid: int = 0
     flops_per_image: float | None = None

@@ -1,216 +1,65 @@
-"""Checkpoints: plain torch files that are complete or do not count.
-
-Each is written aside, fsynced and given a name that no other has; ``index.json``, replaced atomically after that,
-lists it with its SHA-256, and only then are older ones removed. Whatever fails on the way, the index before is still
-true. A file that is not in the index, or does not match its sum, is passed over for the one before.
-"""
+"""Checkpoints of torch: plain torch files, as `checkpointfiles` keeps them."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import hashlib
-import itertools
-import os
-import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, cast
 
-import msgspec
 import torch
 from torch.utils.serialization import config as torch_saving
 
-from gputrain.engine import checkpoints
-from gputrain.engine.checkpoints import BEST, Entry, is_whole, read_index
-from gputrain.engine.errors import BadInput
+from gputrain.engine.config import CheckpointConfig
 from gputrain.engine.text import plain
-from gputrain.engine.training.snapshot import size_of
-from gputrain.engine.units import size
-
-_UNFINISHED = ".saving-"
-_NAMES = re.compile(r"step-\d{8}(-\d+)?\.pt")
-_SLACK_BYTES = 16 << 20
-"""Room that a checkpoint needs beside its tensors, and that a run needs for its record afterwards."""
+from gputrain.engine.training import checkpointfiles, snapshot
+from gputrain.engine.training.checkpointfiles import CheckpointFiles, Summed
+from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.saving import Saver
 
 
-class Checkpoints:
+class TorchForm:
+    """See `checkpointfiles.Form`: files that load with ``weights_only=True``."""
+
+    suffix = ".pt"
+
+    def size_of(self, state: Any) -> int:
+        """See `checkpointfiles.Form`."""
+        return snapshot.size_of(state)
+
+    def write(self, state: dict[str, Any], file: Summed) -> None:
+        """See `checkpointfiles.Form`."""
+        try:
+            # The sums that zip files have inside would be worked out for nothing.
+            with torch_saving.patch("save.compute_crc32", False):  # type: ignore[attr-defined]
+                torch.save(state, cast("IO[bytes]", file))
+        except RuntimeError as error:
+            # So does torch's own writer call what the system said.
+            raise OSError(errno.EIO, f"it could not be written: {plain(str(error), 200)}") from error
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """See `checkpointfiles.Form`."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state if isinstance(state, dict) else {}
+
+
+class Checkpoints(CheckpointFiles):
     """The checkpoints of one run directory."""
 
     def __init__(self, folder: Path, keep_last: int) -> None:
-        self._folder = folder
-        self._keep = keep_last
-        self._entries = read_index(folder)
-        # What a killed trainer of this run left half written.
-        for unfinished in folder.glob(f"{_UNFINISHED}*"):
-            unfinished.unlink(missing_ok=True)
-        # Or whole and not listed. Where there is no index, or a damaged one, a person may still want them.
-        if self._entries:
-            self._remove_unlisted()
-
-    def go_on_from(self, step: int) -> None:
-        """Forget what is listed beyond `step`: it is damaged, and its steps are done again. It goes with the next
-        checkpoint.
-        """
-        self._entries = [entry for entry in self._entries if entry.step <= step]
-
-    def save(self, state: dict[str, Any], *, step: int, epoch: int, best: bool) -> Entry:
-        """Write the state of `step`, as ``best.pt`` too if it is the best, and remove what is too old.
-
-        Raises OSError, leaving what was there.
-        """
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        _check_room(self._folder, size_of(state))
-        path = _fresh(self._folder, step)
-        second = self._folder / f"{_UNFINISHED}{BEST}"
-        try:
-            entry = Entry(path.name, step, epoch, *_write(path, state), best=best)
-            if best:
-                _link(path, second)
-            entries = self._with(entry)
-            checkpoints.write_index(self._folder, entries)
-        except BaseException:
-            if entry_of(path) is None:
-                path.unlink(missing_ok=True)
-            second.unlink(missing_ok=True)
-            raise
-        self._entries = entries
-        if best:
-            second.replace(self._folder / BEST)
-        self._remove_unlisted()
-        return entry
-
-    def _with(self, entry: Entry) -> list[Entry]:
-        """The index with `entry`, without what it takes the place of: the best before it, its step's last one, and
-        all but the last few.
-        """
-        entries = [msgspec.structs.replace(e, best=e.best and not entry.best) for e in self._entries]
-        entries = [e for e in entries if e.best or e.step != entry.step] + [entry]
-        return [e for number, e in enumerate(entries) if e.best or number >= len(entries) - self._keep]
-
-    def _remove_unlisted(self) -> None:
-        """Remove the checkpoints that are too old, and what was written and never listed."""
-        listed = {entry.file for entry in self._entries} | ({BEST} if any(e.best for e in self._entries) else set())
-        for path in self._folder.iterdir():
-            if (_NAMES.fullmatch(path.name) or path.name == BEST) and path.name not in listed:
-                # What cannot be removed now may be so the next time.
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        super().__init__(folder, keep_last, TorchForm())
 
 
-def entry_of(path: Path) -> Entry | None:
-    """What the index of its folder says of a checkpoint file; of ``best.pt``, what it says of the best."""
-    entries = checkpoints.newest_first(read_index(path.parent))
-    return next((e for e in entries if e.file == path.name or (e.best and path.name == BEST)), None)
+def saver(folder: Path, config: CheckpointConfig, reporter: Reporter, *, writes: bool = True) -> Saver:
+    """Writes the checkpoints of a run; without `writes` it only counts, as another rank writes them."""
 
+    def warn(text: str) -> None:
+        reporter.notice("warning", text)
 
-def _fresh(folder: Path, step: int) -> Path:
-    """A name that is not taken: what the index lists is never written again."""
-    stem = f"step-{step:08d}"
-    names = itertools.chain([f"{stem}.pt"], (f"{stem}-{again}.pt" for again in itertools.count(2)))
-    return next(path for path in map(folder.joinpath, names) if not path.exists())
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    """Raises OSError before anything is written, if the disk cannot take it all."""
-    free = shutil.disk_usage(folder).free
-    if free < needed + _SLACK_BYTES:
-        raise OSError(errno.ENOSPC, f"it needs {size(needed + _SLACK_BYTES)} and the disk has {size(free)} left")
-
-
-def _write(path: Path, state: dict[str, Any]) -> tuple[str, int]:
-    handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            summed = _Summed(file)
-            # The sums that zip files have inside would be worked out for nothing.
-            with torch_saving.patch("save.compute_crc32", False):  # type: ignore[attr-defined]
-                torch.save(state, cast("IO[bytes]", summed))
-            file.flush()
-            os.fsync(file.fileno())
-            length = file.tell()
-        temporary.replace(path)
-    except RuntimeError as error:
-        # So does torch's own writer call what the system said.
-        raise OSError(errno.EIO, f"it could not be written: {plain(str(error), 200)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    return summed.hexdigest(), length
-
-
-class _Summed:
-    """A file that is summed up while it is written: cheaper than to read it again."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._digest = hashlib.sha256()
-
-    def write(self, data: bytes | memoryview) -> int:
-        """See `io.BufferedWriter`."""
-        self._digest.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        """See `io.BufferedWriter`."""
-        self._file.flush()
-
-    def hexdigest(self) -> str:
-        """SHA-256 of what was written."""
-        return self._digest.hexdigest()
-
-
-def _link(path: Path, target: Path) -> None:
-    """Make `target` the same file as `path`; a copy where the file system has no hard links."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copyfile(path, target)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    copier = snapshot.Snapshot(warn) if config.async_checkpoints else None
+    return Saver(Checkpoints(folder, config.keep_last) if writes else None, reporter, copier)
 
 
 def load(source: str, passed_over: Callable[[str], None]) -> dict[str, Any]:
-    """The state in a checkpoint file, or in the newest good one of a folder or run directory.
-
-    `passed_over` is told of each damaged file that was skipped. Raises BadInput where there is none.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _load_newest(path / "checkpoints" if (path / "checkpoints").is_dir() else path, passed_over)
-    if not path.is_file():
-        raise BadInput(f"resume_from: {plain(source, 200)} does not exist")
-    entry = entry_of(path)
-    if entry is not None:
-        path = path.with_name(entry.file)
-        if not is_whole(path.parent, entry):
-            raise BadInput(f"resume_from: {path} is damaged: its content does not match its checksum")
-    return _read(path)
-
-
-def _load_newest(folder: Path, passed_over: Callable[[str], None]) -> dict[str, Any]:
-    for entry in checkpoints.newest_first(read_index(folder)):
-        if is_whole(folder, entry):
-            return _read(folder / entry.file)
-        passed_over(f"checkpoint {entry.file} (step {entry.step}) is damaged or gone; trying the one before")
-    raise BadInput(f"resume_from: {folder} has no complete checkpoint")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch.load raises whatever its unpickler meets in a foreign file
-        raise BadInput(f"resume_from: {path} is not a checkpoint: {plain(str(error), 200)}") from None
-    if not isinstance(state, dict) or "position" not in state:
-        raise BadInput(f"resume_from: {path} holds no training state; for weights alone use weights={path}")
-    return state
+    """See `checkpointfiles.load`."""
+    return checkpointfiles.load(source, TorchForm(), passed_over)

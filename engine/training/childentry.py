@@ -17,12 +17,13 @@ import msgspec
 from msgspec import Struct
 
 from gputrain.engine.childwork import Done, Failed, Progress, Reply, Tell
+from gputrain.engine.engines import IMPORTS
 from gputrain.engine.errors import EXIT_FAILED, BadInput
-from gputrain.engine.events import Notice, Phase, PhaseChanged, decode
+from gputrain.engine.events import Notice, PhaseChanged, decode
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.reporter import IMPORTING, Reporter
+from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.units import duration
 
 Order = TypeVar("Order", bound=Struct)
@@ -35,8 +36,8 @@ _printing = threading.Lock()
 """Two threads print; their lines must not mix."""
 
 
-def serve(order_type: type[Order], work: Work[Order]) -> None:
-    """Do `work` on the order that standard input holds."""
+def serve(order_type: type[Order], work: Work[Order], engine: str = "torch") -> None:
+    """Do `work` on the order that standard input holds, with the library of `engine`."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=order_type)
     threading.Thread(target=_end_with_asker, name="asker", daemon=True).start()
     context = multiprocessing.get_context("spawn")
@@ -47,7 +48,8 @@ def serve(order_type: type[Order], work: Work[Order]) -> None:
     control.install_signals()
     threading.Thread(target=_pass_on, args=(outbox,), name="progress", daemon=True).start()
     try:
-        reporter.phase(Phase.IMPORTING, key=IMPORTING)
+        phase, key = IMPORTS[engine]
+        reporter.phase(phase, key=key)
         keep_compiled()
         result = work(order, reporter, control, lambda text: _say(Progress(text)))
         _say(Done(msgspec.Raw(msgspec.json.encode(result))))

@@ -1,4 +1,4 @@
-"""Folders of images: what is on disk, found once, before anything is read."""
+"""Folders of images: what is on disk, found once, before anything is read. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from gputrain.engine import datafolders
+from gputrain.engine.errors import BadInput
 from gputrain.engine.imagefiles import EXTENSIONS
-from gputrain.engine.training.userset import UserSet
+from gputrain.engine.text import plain
+
+if TYPE_CHECKING:
+    import torch
+
+    from gputrain.engine.training.userset import UserSet
 
 PROGRESS_EVERY = 10_000
 """Images between two calls of a scan's `progress`."""
@@ -109,6 +115,30 @@ def scan(
         labels=np.asarray(labels, dtype=np.int64),
         classes=tuple(known),
     )
+
+
+def found_at(path: Path, classes: tuple[str, ...]) -> tuple[ImageSet, bool]:
+    """The images in a folder, or one, and whether they have labels: their folders are named as `classes` are.
+
+    Raises BadInput where there are none.
+    """
+    if not path.exists():
+        raise BadInput(f"--images: {plain(str(path), 300)} does not exist")
+    if path.is_dir() and _has_classes(path, classes):
+        home = path.absolute()
+        return scan(str(home.parent), home.name, setting="--images", classes=classes), True
+    names = [os.fsdecode(name) for name in files_in(path)] if path.is_dir() else [str(path)]
+    if not names:
+        raise BadInput(f"--images: {plain(str(path), 300)} has no images ({', '.join(EXTENSIONS)})")
+    home = path if path.is_dir() else path.parent
+    relative = [os.path.relpath(name, home) for name in names]
+    return image_set(home, relative, [0] * len(relative), classes), False
+
+
+def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
+    """Whether each folder in `folder`, of which there are some, is named as a class."""
+    inside = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return bool(inside) and set(inside) <= set(classes)
 
 
 def files_in(folder: Path) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +9,9 @@ import numpy as np
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.imagefiles import EXTENSIONS
-from gputrain.engine.text import plain
 from gputrain.engine.training import data
 from gputrain.engine.training.control import Control
-from gputrain.engine.training.images import ImageSet, files_in, image_set, scan
+from gputrain.engine.training.images import ImageSet, found_at
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.headpose import HeadPose
@@ -38,17 +35,8 @@ def of_path(path: Path, config: RunConfig, classes: tuple[str, ...]) -> tuple[Im
     Raises BadInput where there are no images, and for tasks whose samples are more than a picture.
     """
     task = _task(config, classes)
-    if not path.exists():
-        raise BadInput(f"--images: {plain(str(path), 300)} does not exist")
-    if path.is_dir() and _has_classes(path, classes):
-        home = path.absolute()
-        return scan(str(home.parent), home.name, setting="--images", classes=classes), task, True
-    names = [os.fsdecode(name) for name in files_in(path)] if path.is_dir() else [str(path)]
-    if not names:
-        raise BadInput(f"--images: {plain(str(path), 300)} has no images ({', '.join(EXTENSIONS)})")
-    home = path if path.is_dir() else path.parent
-    relative = [os.path.relpath(name, home) for name in names]
-    return image_set(home, relative, [0] * len(relative), classes), task, False
+    images, labelled = found_at(path, classes)
+    return images, task, labelled
 
 
 def _task(config: RunConfig, classes: tuple[str, ...]) -> Task:
@@ -58,12 +46,6 @@ def _task(config: RunConfig, classes: tuple[str, ...]) -> Task:
     if dataset in _HEADS:
         return HeadPose(np.zeros((1, 3), np.float32))
     raise BadInput(f"--images: samples of dataset={dataset} are more than pictures; leave it out for those of the run")
-
-
-def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
-    """Whether each folder in `folder`, of which there are some, is named as a class."""
-    inside = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return bool(inside) and set(inside) <= set(classes)
 
 
 Name = Callable[[int], str]

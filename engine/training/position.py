@@ -1,42 +1,19 @@
-"""Where a run is: all that must be known, beside weights and optimizer, to go on exactly."""
+"""A position as a checkpoint of torch holds it: all that must be known to go on exactly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from gputrain.engine import settings
-from gputrain.engine.changes import check_changes
 from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput
+from gputrain.engine.position import Position, check_continuation
 from gputrain.engine.training import generators
 from gputrain.engine.training.images import ImageSet
 from gputrain.engine.training.stepper import Stepper
-
-
-@dataclass(slots=True)
-class Position:
-    """Steps and batches that are done; the next batch is number `batch` of epoch `epoch`."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    images: int = 0
-    updates: int = 0
-    best: float | None = None
-    worse: int = 0
-    """Validations in a row that were no better."""
-    loss_sum: float = 0.0
-    """Sum of the losses of this epoch's steps so far, for its mean."""
-    loss_steps: int = 0
-    skips: int = 0
-    """Updates that were skipped because their loss was no number, and how many of them were the last ones."""
-    skips_in_a_row: int = 0
-    unvalidated: bool = False
-    """The epoch before this one is to be validated still."""
 
 
 def state_of(
@@ -114,15 +91,4 @@ def check(state: dict[str, Any], config: RunConfig, images: ImageSet) -> list[st
 
     Raises BadInput naming settings or data that can't change on the way.
     """
-    try:
-        told = check_changes(state["settings"], settings.flatten(config))
-    except BadInput as error:
-        raise BadInput(f"resume_from: {error}") from None
-    if list(images.classes) != state["classes"]:
-        raise BadInput("resume_from: the data have other classes than the run that is to go on")
-    if len(images) != state["train_images"]:
-        raise BadInput(
-            f"resume_from: the data had {state['train_images']} training images and have {len(images)}; "
-            "to train on with them, take the weights alone: weights=FILE"
-        )
-    return told
+    return check_continuation(state, settings.flatten(config), images.classes, len(images))

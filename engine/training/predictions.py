@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from gputrain.engine.errors import BadInput
-from gputrain.engine.text import plain
 from gputrain.engine.training.pictures import Name
+from gputrain.engine.training.predictionfile import CLASS_COLUMNS, PredictionFile, class_cells
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.headpose import ANGLES, HeadPose
 from gputrain.engine.training.tasks.task import Task
@@ -37,7 +33,7 @@ class Reading(Protocol):
 
 
 class _Classes:
-    columns: tuple[str, ...] = ("class", "probability")
+    columns: tuple[str, ...] = CLASS_COLUMNS
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
@@ -47,7 +43,7 @@ class _Classes:
         return torch.stack((best.indices.double(), best.values), 1)
 
     def cells(self, row: Sequence[float]) -> list[str]:
-        return [self._classes[int(row[0])], f"{row[1]:.6f}"]
+        return class_cells(self._classes[int(row[0])], row[1])
 
 
 class _Numbers:
@@ -76,19 +72,10 @@ class Predictions:
     def __init__(self, path: Path | None, reading: Reading, name: Name) -> None:
         """Without a `path` only counts are kept. Raises BadInput where it can't be written."""
         self.counts: dict[int, int] = {}
-        self._reading, self._name, self._path = reading, name, path
+        self._reading, self._name = reading, name
+        self._file = PredictionFile(path, reading.columns)
         self._waiting: list[tuple[list[int], torch.Tensor]] = []
         self._held = 0
-        if path is not None:
-            try:
-                handle, name_aside = tempfile.mkstemp(prefix=".predictions-", dir=path.absolute().parent)
-            except OSError as error:
-                raise BadInput(f"{plain(str(path), 300)}: cannot be written: {error.strerror}") from None
-            self._aside = Path(name_aside)
-            # Names of files need not be text.
-            self._file = os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="")
-            self._rows = csv.writer(self._file)
-            self._rows.writerow(("sample", *reading.columns))
 
     def add(self, samples: list[int], outputs: torch.Tensor) -> None:
         """The outputs (N, …) for `samples`. Waits for the device now and then only."""
@@ -100,26 +87,17 @@ class Predictions:
     def finish(self) -> None:
         """Write what is left, and give the file its name. Raises BadInput where it can't be written."""
         self._flush()
-        if self._path is not None:
-            try:
-                self._file.close()
-                self._aside.chmod(0o644)
-                self._aside.replace(self._path)
-            except OSError as error:
-                raise BadInput(f"{plain(str(self._path), 300)}: cannot be written: {error.strerror}") from None
+        self._file.finish()
 
     def discard(self) -> None:
         """Leave nothing behind of a file that never got whole."""
-        if self._path is not None:
-            self._file.close()
-            self._aside.unlink(missing_ok=True)
+        self._file.discard()
 
     def _flush(self) -> None:
         for samples, values in self._waiting:
             for sample, row in zip(samples, values.tolist(), strict=True):
                 if isinstance(self._reading, _Classes):
                     self.counts[int(row[0])] = self.counts.get(int(row[0]), 0) + 1
-                if self._path is not None:
-                    self._rows.writerow((self._name(sample), *self._reading.cells(row)))
+                self._file.add(self._name(sample), self._reading.cells(row))
         self._waiting.clear()
         self._held = 0

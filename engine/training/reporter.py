@@ -13,8 +13,6 @@ import msgspec
 from gputrain.engine import durations, events
 from gputrain.engine.events import AnyEvent, Notice, Phase, PhaseChanged, Steps
 
-IMPORTING = "import torch"
-"""The key of its duration."""
 _RARE_SECONDS = 2.0
 _PROGRESS_SECONDS = 0.2
 _REMEMBERED = 100

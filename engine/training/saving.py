@@ -1,40 +1,50 @@
 """Saving as the training loop sees it: once a position, and told to the person.
 
-Neither a full disk nor a lack of memory is the end of a run; what else goes wrong is.
+Neither a full disk nor a lack of memory is the end of a run; what else goes wrong is. Imports no torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
 
-from gputrain.engine.config import CheckpointConfig
 from gputrain.engine.events import CheckpointSaved, Phase
+from gputrain.engine.position import Position
 from gputrain.engine.text import plain
-from gputrain.engine.training.checkpoint import Checkpoints
-from gputrain.engine.training.position import Position
+from gputrain.engine.training.checkpointfiles import CheckpointFiles
 from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.snapshot import Snapshot
 
 Kind = Literal["last", "best", "requested", "final"]
 _NICENESS = 5
 """Of the thread that writes: on a machine without a core to spare, the training comes first."""
 
 
+class Copier(Protocol):
+    """Copies a training state, so that training may go on while the copy is written."""
+
+    def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy, whole once `wait` has returned. Raises RuntimeError or MemoryError where memory runs out."""
+        ...
+
+    def wait(self) -> None:
+        """Return once the copy is whole. May be called on another thread."""
+        ...
+
+
 class Saver:
     """Writes the checkpoints of a run, in the background where that is set. One is written at a time."""
 
-    def __init__(self, folder: Path, config: CheckpointConfig, reporter: Reporter, *, writes: bool = True) -> None:
-        """Without `writes` it only counts: another rank has the same state and writes it."""
-        self._checkpoints = Checkpoints(folder, config.keep_last) if writes else None
+    def __init__(self, checkpoints: CheckpointFiles | None, reporter: Reporter, copier: Copier | None) -> None:
+        """Without `checkpoints` it only counts: another rank has the same state and writes it. Without a `copier` the
+        training waits while checkpoints are written.
+        """
+        self._checkpoints = checkpoints
         self._reporter = reporter
-        self._snapshot = Snapshot(functools.partial(reporter.notice, "warning")) if config.async_checkpoints else None
+        self._snapshot = copier
         self._writer: threading.Thread | None = None
         self._error: Exception | None = None
         self._saved: Position | None = None

@@ -17,16 +17,16 @@ import torch
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded
+from gputrain.engine.position import Position
 from gputrain.engine.training import checkpoint, compilecache, generators, position
 from gputrain.engine.training.assembly import assemble
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device_augment import DeviceBatch
 from gputrain.engine.training.modelready import model_ready
-from gputrain.engine.training.position import Position
 from gputrain.engine.training.ranks import Ranks
 from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.saving import Kind, Saver
+from gputrain.engine.training.saving import Kind
 from gputrain.engine.training.stepper import Failure, Repeat, failure_of
 from gputrain.engine.training.tuning import Tuner
 
@@ -44,7 +44,8 @@ class Trainer:
         self._tuner = Tuner(reporter)
         self._control = control
         self._bad_images = BadImages(directory, reporter)
-        self._saver = Saver(directory / "checkpoints", config.checkpoint, reporter, writes=self._ranks.speaks)
+        folder = directory / "checkpoints"
+        self._saver = checkpoint.saver(folder, config.checkpoint, reporter, writes=self._ranks.speaks)
         self._position = Position()
         self._lr = 0.0
         self._to_retune = False

@@ -13,12 +13,12 @@ from torch import nn
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import Phase, Validated
+from gputrain.engine.position import Position
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.loader import AnyLoader
-from gputrain.engine.training.position import Position
 from gputrain.engine.training.ranks import Ranks
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.skips import Diverged

@@ -7,13 +7,13 @@ import time
 import torch
 
 from gputrain.engine.events import Steps
+from gputrain.engine.position import Position
 from gputrain.engine.progressive import Growth
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.batches import BatchSource
 from gputrain.engine.training.device import Compute
 from gputrain.engine.training.device_augment import DeviceBatch
 from gputrain.engine.training.meter import Meter, Reading
-from gputrain.engine.training.position import Position
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.training.stepper import Stepper
 from gputrain.engine.training.timing import Clock

@@ -1,4 +1,4 @@
-"""The entry of a trainer process. Importing this module is cheap: torch comes when `run` is called."""
+"""The entry of a trainer process. Importing this module is cheap: torch or TensorFlow come when `run` is called."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gputrain.engine import leftover
+from gputrain.engine import engines, leftover
 from gputrain.engine.config import RunConfig
+from gputrain.engine.engines import IMPORTS, KERAS
 from gputrain.engine.errors import EXIT_FAILED, BadInput
-from gputrain.engine.events import Outcome, Phase, RunEnded
+from gputrain.engine.events import Outcome, RunEnded
 from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
 from gputrain.engine.training.rankprocesses import OtherRanks, RankReporter, end_with_parent
-from gputrain.engine.training.reporter import IMPORTING, Reporter
+from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.watchdog import STACKS_SIGNAL
+
+if TYPE_CHECKING:
+    from gputrain.engine.keras.trainer import KerasTrainer
+    from gputrain.engine.training.trainer import Trainer
 
 _TRACEBACK_CHARACTERS = 20_000
 
@@ -83,7 +88,8 @@ class _Work:
         return self._in_words(lambda: self._train(meeting))
 
     def _with_others(self) -> RunEnded:
-        self._reporter.phase(Phase.IMPORTING, key=IMPORTING)
+        phase, key = IMPORTS[self._config().engine]
+        self._reporter.phase(phase, key=key)
         leftover.hold(RunDir(self._directory))
         count = self._config().ranks
         with OtherRanks(self._directory, self._config_json, count, run_rank, self._reporter) as others:
@@ -97,17 +103,28 @@ class _Work:
         return msgspec.json.decode(self._config_json, type=RunConfig)
 
     def _train(self, meeting: str) -> RunEnded:
-        config = self._config()
         keep_compiled()
-        from gputrain.engine.training.ranks import Ranks, Together
-        from gputrain.engine.training.trainer import Trainer
-
-        ranks = Together(Path(meeting), self._rank, config.ranks) if meeting else Ranks()
-        trainer = Trainer(self._directory, config, self._reporter, self._control, ranks)
+        trainer = self._trainer(self._config(), meeting)
         self._step = lambda: trainer.step
         ended = trainer.train()
         self._through = True
         return ended
+
+    def _trainer(self, config: RunConfig, meeting: str) -> Trainer | KerasTrainer:
+        """The engine's; neither library is imported for the other. Raises BadInput."""
+        if config.engine == KERAS:
+            engines.require(config)
+            from gputrain.engine.keras import environment
+
+            environment.prepare(config)
+            from gputrain.engine.keras.trainer import KerasTrainer
+
+            return KerasTrainer(self._directory, config, self._reporter, self._control)
+        from gputrain.engine.training.ranks import Ranks, Together
+        from gputrain.engine.training.trainer import Trainer
+
+        ranks = Together(Path(meeting), self._rank, config.ranks) if meeting else Ranks()
+        return Trainer(self._directory, config, self._reporter, self._control, ranks)
 
     def _in_words(self, work: Callable[[], RunEnded]) -> RunEnded:
         """Do `work`; whatever ends it is told."""

@@ -2,7 +2,8 @@
 ``python tests/benchmarks/recipes.py [--json]``.
 
 Not a measurement of speed: what has to be typed, and what comes back. The data are noise, so that the metrics say
-nothing but that they were computed (tests/engine/training checks each against a plain computation).
+nothing but that they were computed (tests/engine/training checks each against a plain computation). That of Keras fails
+where TensorFlow is not installed, and says so.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import tiny_clips
 import tiny_faces
 import training_tools
 
-PACKAGES = ("gputrain-tui", "torch", "torchvision")
+PACKAGES = ("gputrain-tui", "torch", "torchvision", "tensorflow", "keras")
 
 
 def _folders(home: Path) -> Path:
@@ -81,6 +82,7 @@ TRIALS = (
     Trial("efficientnet-imagefolder", _folders, "class folders of JPEG images"),
     Trial("imagenet-resnet50", _folders, "class folders of JPEG images"),
     Trial("mobilenet-v2", _folders, "class folders of JPEG images"),
+    Trial("mobilenet-v2-keras", _folders, "class folders of JPEG images"),
     Trial("simple-cnn", _folders, "class folders of JPEG images"),
     Trial("cifar10", _cifar, "cifar-10-batches-py"),
     Trial("headpose-300wlp", tiny_faces.lp300w, "300W_LP and AFLW2000, .mat beside each picture"),

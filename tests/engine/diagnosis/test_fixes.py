@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from made_signals import FED, FULL, GPU, READING, judged
 
+from gputrain.engine import kerasfit
 from gputrain.engine.units import GIB
 
 
@@ -35,6 +36,24 @@ def test_own_data_get_no_advice_that_their_loader_has_no_use_for(
     (hint,) = judged(base, {"dataset": "custom"}, **more).values()
     assert hint.changes == changes
     assert "cache" not in hint.action
+
+
+@pytest.mark.parametrize(
+    ("base", "more"),
+    [
+        (FULL, {}),
+        (READING, {"from_disk": 0.9, "epoch": 2}),
+        (GPU, {"run_cpu": 15.9, "cpu": 91.0}),
+        (FED, {"utilization": 40.0, "vram": 0.2}),
+        (FED, {"utilization": 40.0, "vram": 0.97}),
+        (FED, {"vram": 0.99, "precision": "bf16"}),
+    ],
+)
+def test_keras_gets_no_advice_that_it_has_no_counterpart_of(base: dict[str, Any], more: dict[str, Any]) -> None:
+    settings = {"engine": "keras", **{name: value for name, (value, _) in kerasfit.REPLACED.items()}}
+    for hint in judged(base, settings, **more).values():
+        assert not hint.changes.keys() & kerasfit.REPLACED.keys(), hint
+        assert "cache=" not in hint.action
 
 
 @pytest.mark.parametrize(

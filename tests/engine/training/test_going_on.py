@@ -8,7 +8,6 @@ import pytest
 import torch
 from training_tools import Result, draw_images, small_config, train
 
-from gputrain.engine import checkpoints
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import EpochEnded, Outcome, Validated
 from gputrain.engine.training import checkpoint
@@ -66,5 +65,5 @@ def test_other_training_images_are_refused(images: Path, tmp_path: Path) -> None
 def test_the_best_is_kept_where_a_step_has_a_checkpoint_already(images: Path, tmp_path: Path) -> None:
     """An epoch whose last step is due for a checkpoint, before the validation that makes it the best."""
     train(tmp_path, small_config(images, epochs=1, checkpoint_steps=6))
-    best = checkpoint.load(str(tmp_path / "checkpoints" / checkpoints.BEST), pytest.fail)
+    best = checkpoint.load(str(tmp_path / "checkpoints" / "best.pt"), pytest.fail)
     assert best["position"]["best"] is not None

@@ -17,8 +17,9 @@ from training_tools import Result, draw_images, small_config, train
 
 from gputrain.engine import checkpoints
 from gputrain.engine.events import CheckpointSaved, Notice, Outcome
-from gputrain.engine.training import checkpoint
+from gputrain.engine.training import checkpoint, checkpointfiles
 from gputrain.engine.training.checkpoint import Checkpoints
+from gputrain.engine.training.checkpointfiles import Form
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.snapshot import Snapshot, size_of
 
@@ -72,12 +73,12 @@ def test_a_checkpoint_is_of_its_step_though_training_goes_on_meanwhile(
     held: tuple[Result, Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is not written before another step was done."""
-    write, poll, ahead = checkpoint._write, Control.poll, threading.Event()
+    write, poll, ahead = checkpointfiles._write, Control.poll, threading.Event()
     polls: list[None] = []
 
-    def late(path: Path, state: dict[str, Any]) -> tuple[str, int]:
+    def late(path: Path, state: dict[str, Any], form: Form) -> tuple[str, int]:
         assert ahead.wait(PATIENCE)
-        return write(path, state)
+        return write(path, state, form)
 
     def counted(control: Control) -> None:
         poll(control)
@@ -86,7 +87,7 @@ def test_a_checkpoint_is_of_its_step_though_training_goes_on_meanwhile(
         if len(polls) == 2:
             ahead.set()
 
-    monkeypatch.setattr(checkpoint, "_write", late)
+    monkeypatch.setattr(checkpointfiles, "_write", late)
     monkeypatch.setattr(Control, "poll", counted)
     result = train(tmp_path, small_config(images, **RUN))
     assert result.ended.outcome is Outcome.FINISHED
@@ -157,10 +158,10 @@ def test_a_run_without_memory_for_copies_waits_for_its_checkpoints(
 def test_memory_that_runs_out_while_a_checkpoint_is_written_is_told(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(path: Path, state: dict[str, Any]) -> tuple[str, int]:
+    def refuses(path: Path, state: dict[str, Any], form: Form) -> tuple[str, int]:
         raise MemoryError
 
-    monkeypatch.setattr(checkpoint, "_write", refuses)
+    monkeypatch.setattr(checkpointfiles, "_write", refuses)
     result = train(tmp_path, small_config(images, **RUN | {"epochs": 1}))
     assert result.ended.outcome is Outcome.FINISHED
     told = [event.text for event in result.of(Notice) if event.level == "error"]

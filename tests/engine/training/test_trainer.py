@@ -69,7 +69,7 @@ def test_a_run_tells_all_of_its_life(whole: tuple[Result, Path]) -> None:
     assert [event.epoch for event in result.of(EpochEnded)] == [0, 1, 2, 3]
     assert sum(event.samples for event in result.of(LoaderStats)) >= 24 * 6
     assert len(result.of(Validated)) == 4
-    assert (directory / "checkpoints" / checkpoints.BEST).exists()
+    assert (directory / "checkpoints" / "best.pt").exists()
     assert len(list((directory / "checkpoints").glob("step-*.pt"))) == 2
     assert result.of(CheckpointSaved)[-1].step == 24
 

@@ -1,0 +1,133 @@
+"""Checkpoints of Keras runs: NumPy's own ``.npz`` files, which hold arrays and run no code.
+
+``model/PATH`` are the network's variables by their paths, ``optimizer/PATH`` those of the update rule, and
+``state`` is JSON.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from gputrain.engine import settings
+from gputrain.engine.config import CheckpointConfig, RunConfig
+from gputrain.engine.errors import BadInput
+from gputrain.engine.kerasfit import CHECKPOINT
+from gputrain.engine.position import Position
+from gputrain.engine.text import plain
+from gputrain.engine.training import checkpointfiles
+from gputrain.engine.training.checkpointfiles import CheckpointFiles, Summed
+from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.reporter import Reporter
+from gputrain.engine.training.saving import Saver
+
+Arrays = dict[str, npt.NDArray[Any]]
+_STATE = "state"
+_GROUPS = ("model", "optimizer")
+
+
+class NpzForm:
+    """See `checkpointfiles.Form`."""
+
+    suffix = CHECKPOINT
+
+    def size_of(self, state: Mapping[str, Any]) -> int:
+        """See `checkpointfiles.Form`."""
+        return sum(array.nbytes for group in _GROUPS for array in state[group].values())
+
+    def write(self, state: dict[str, Any], file: Summed) -> None:
+        """See `checkpointfiles.Form`. Not by ``np.savez``: it wants a file that can be read, too."""
+        plain_values = {name: value for name, value in state.items() if name not in _GROUPS}
+        text = np.frombuffer(msgspec.json.encode(plain_values), np.uint8)
+        with zipfile.ZipFile(file, "w", allowZip64=True) as archive:  # type: ignore[call-overload]
+            _add(archive, _STATE, text)
+            for group in _GROUPS:
+                for path, array in state[group].items():
+                    _add(archive, f"{group}/{path}", array)
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """See `checkpointfiles.Form`."""
+        with np.load(path, allow_pickle=False) as archive:
+            state: dict[str, Any] = msgspec.json.decode(archive[_STATE].tobytes())
+            for group in _GROUPS:
+                names = [name for name in archive.files if name.startswith(f"{group}/")]
+                state[group] = {name.removeprefix(f"{group}/"): archive[name] for name in names}
+        return state
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+
+
+class _Copies:
+    """See `saving.Copier`: a state is made of copies already."""
+
+    def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(state)
+
+    def wait(self) -> None:
+        """There is nothing to wait for."""
+
+
+def saver(folder: Path, config: CheckpointConfig, reporter: Reporter) -> Saver:
+    """Writes the checkpoints of a run."""
+    files = CheckpointFiles(folder, config.keep_last, NpzForm())
+    return Saver(files, reporter, _Copies() if config.async_checkpoints else None)
+
+
+def load(source: str, passed_over: checkpointfiles.PassedOver) -> dict[str, Any]:
+    """See `checkpointfiles.load`."""
+    return checkpointfiles.load(source, NpzForm(), passed_over)
+
+
+def weights_of(file: str) -> Arrays:
+    """The network's variables in a checkpoint file, by path. Raises BadInput."""
+    path = Path(file).expanduser()
+    try:
+        found: Arrays = NpzForm().read(path)["model"]
+    except Exception as error:  # noqa: BLE001 - a foreign file fails in as many ways as there are
+        raise BadInput(f"weights: {plain(file, 200)} is not a checkpoint of Keras: {plain(str(error), 200)}") from None
+    return found
+
+
+def state_of(where: Position, config: RunConfig, images: ImageSet, network: Any, optimizer: Any) -> dict[str, Any]:
+    """A checkpoint's content; its arrays are copies."""
+    return {
+        "position": asdict(where),
+        "settings": settings.flatten(config),
+        "classes": list(images.classes),
+        "train_images": len(images),
+        "model": arrays_of(network.variables),
+        "optimizer": arrays_of(optimizer.variables),
+    }
+
+
+def arrays_of(variables: Iterable[Any]) -> Arrays:
+    """Copies of Keras' variables by their paths; those that share one are numbered."""
+    return {name: np.array(variable.numpy()) for name, variable in _named(variables)}
+
+
+def put_back(variables: Iterable[Any], arrays: Mapping[str, npt.NDArray[Any]], what: str) -> None:
+    """Give variables the values that `arrays_of` took. Raises BadInput where they are others."""
+    named = list(_named(variables))
+    if [name for name, _ in named] != list(arrays):
+        raise BadInput(f"the checkpoint does not fit the {what}: it has {len(arrays)} variables for {len(named)}")
+    for name, variable in named:
+        if tuple(variable.shape) != arrays[name].shape:
+            raise BadInput(f"the checkpoint does not fit the {what}: {plain(name, 100)} has another shape")
+        variable.assign(arrays[name])
+
+
+def _named(variables: Iterable[Any]) -> Iterable[tuple[str, Any]]:
+    seen: dict[str, int] = {}
+    for variable in variables:
+        number = seen[variable.path] = seen.get(variable.path, 0) + 1
+        yield variable.path if number == 1 else f"{variable.path}#{number}", variable

@@ -1,0 +1,82 @@
+"""What is told of the data of a run while they are drawn, found and counted. Imports no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from gputrain.engine import durations
+from gputrain.engine.config import RunConfig
+from gputrain.engine.events import DataReady, Phase
+from gputrain.engine.text import plain
+from gputrain.engine.training import demo, order
+from gputrain.engine.training.control import Control, StopRequested
+from gputrain.engine.training.images import ImageSet
+from gputrain.engine.training.reporter import Reporter
+
+_CLASSES_TOLD = 1000
+Data = TypeVar("Data")
+
+
+def located(config: RunConfig, reporter: Reporter, control: Control) -> RunConfig:
+    """`config` with the folder of its data: the built-in ones are drawn if they aren't there. Raises StopRequested."""
+    if config.data.dataset == "demo" and not config.data.data_dir:
+        place = msgspec.structs.replace(config.data, data_dir=_draw(reporter, control))
+        return msgspec.structs.replace(config, data=place)
+    return config
+
+
+def scanned(
+    config: RunConfig, reporter: Reporter, control: Control, read: Callable[[Callable[[int], None]], Data]
+) -> Data:
+    """What `read` finds, which tells its argument how many images it has found so far."""
+    reporter.phase(Phase.SCANNING_DATA, plain(config.data.data_dir, 200))
+    key = f"scan {config.data.dataset} {config.data.data_dir}"
+    before = durations.recall(key)
+    began, latest = time.perf_counter(), 0
+
+    def found(count: int) -> None:
+        nonlocal latest
+        latest = count
+        # As many as the last time, unless there are more by now.
+        total = before.count if before is not None and before.count and count <= before.count else None
+        reporter.progress(count, total, "images")
+        control.raise_if_stopped()
+
+    data = read(found)
+    durations.remember(key, time.perf_counter() - began, latest)
+    return data
+
+
+def _draw(reporter: Reporter, control: Control) -> str:
+    reporter.phase(Phase.DRAWING_DATA)
+
+    def stop() -> bool:
+        control.poll()
+        return bool(control.stop)
+
+    try:
+        return str(demo.ensure_demo(lambda done, total: reporter.progress(done, total, "images"), stop))
+    except demo.DemoStopped:
+        raise StopRequested(control.reason) from None
+
+
+def tell(config: RunConfig, reporter: Reporter, train: ImageSet, val: ImageSet | None, seconds: float) -> None:
+    """Say what there is to train on."""
+    samples = len(train) // train.group
+    batch_size = order.fitting(config.data.batch_size, samples, config.ranks)
+    reporter.send(
+        DataReady(
+            dataset=config.data.dataset,
+            path=plain(config.data.data_dir, 1000),
+            train_images=len(train),
+            val_images=len(val) if val is not None else 0,
+            classes=tuple(plain(name, 100) for name in train.classes[:_CLASSES_TOLD]),
+            class_count=len(train.classes),
+            batches_per_epoch=order.batch_count(samples, batch_size, drop_last=True, ranks=config.ranks),
+            seconds=seconds,
+        )
+    )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 
-from gputrain.engine.events import Phase, Validated
+from gputrain.engine.events import Phase
 from gputrain.engine.keras.pipeline import Pipeline
 from gputrain.engine.keras.stepper import Stepper, metrics_of
 from gputrain.engine.position import Position
+from gputrain.engine.training import epochs
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.skips import Diverged
 
 METRIC = "accuracy"
 
@@ -40,24 +39,9 @@ class Validation:
         if found is None:
             return False
         metrics, images = found
-        where.unvalidated = False
-        if not math.isfinite(metrics["loss"]):
-            raise Diverged(
-                f"the validation loss is {metrics['loss']} after step {where.step}; lower lr, or clip gradients"
-            )
         best = where.best is None or metrics[METRIC] > where.best
-        where.best, where.worse = (metrics[METRIC], 0) if best else (where.best, where.worse + 1)
-        self.reporter.send(
-            Validated(
-                epoch=where.epoch - 1,
-                step=where.step,
-                metrics=metrics,
-                metric=METRIC,
-                best=best,
-                images=images,
-                seconds=time.perf_counter() - began,
-            )
-        )
+        seconds = time.perf_counter() - began
+        epochs.judged(self.reporter, where, epochs.Judgement(metrics, METRIC, best, images, seconds))
         return best
 
     def _metrics(self, stepper: Stepper) -> tuple[dict[str, float], int] | None:

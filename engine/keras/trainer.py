@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from gputrain.engine.config import RunConfig
-from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded, Tuned
+from gputrain.engine.events import Outcome, Phase, RunEnded, Tuned
 from gputrain.engine.keras import checkpoint, compute, imagery, networks, shortage
 from gputrain.engine.keras.fetcher import Fetcher, Launched
 from gputrain.engine.keras.judging import METRIC, Validation
@@ -17,6 +17,7 @@ from gputrain.engine.keras.stepper import Stepper
 from gputrain.engine.keras.windows import Windows
 from gputrain.engine.position import Position, check_continuation
 from gputrain.engine.settings import flatten
+from gputrain.engine.training import epochs
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.images import ImageSet
@@ -182,32 +183,18 @@ class KerasTrainer:
         if self._control.checkpoint:
             self._control.checkpoint = False
             self._save_within("requested")
-        elif self._checkpoint_due():
+        elif epochs.due_within(self._config.checkpoint, self.step, self._saver.saved_step):
             self._save_within("last")
         if self._control.paused:
             self._windows.report(self._position, self._lr, force=True)
             self._control.wait_while_paused(self._reporter.phase, Phase.TRAINING)
             self._windows.skip()
 
-    def _checkpoint_due(self) -> bool:
-        every = self._config.checkpoint.checkpoint_steps
-        return bool(every) and self.step // every > self._saver.saved_step // every
-
     def _end_epoch(self, seconds: float, images: int) -> None:
         where = self._position
-        self._reporter.send(
-            EpochEnded(
-                epoch=where.epoch,
-                step=where.step,
-                seconds=seconds,
-                images_per_second=images / seconds,
-                train_loss=self._windows.take_epoch(),
-            )
-        )
-        where.epoch += 1
-        last = where.step >= self._schedule.total_steps
-        every = self._config.checkpoint.validate_epochs
-        where.unvalidated = self._validation is not None and (last or where.epoch % every == 0)
+        epochs.end_epoch(self._reporter, where, seconds, images, self._windows.take_epoch())
+        due = epochs.validation_due(self._config.checkpoint, where, self._schedule.total_steps)
+        where.unvalidated = self._validation is not None and due
         self._close_epoch()
 
     def _close_epoch(self) -> None:
@@ -216,12 +203,9 @@ class KerasTrainer:
         best = False
         if self._validation is not None and where.unvalidated:
             best = self._validation.judge(self._stepper, where)
-        if settings.early_stop and where.worse >= settings.early_stop:
-            best_yet = f"{METRIC} {where.best:.4g}"
-            self._early = f"ended early: {where.worse} validations in a row were no better than {best_yet}"
-        every = settings.checkpoint_epochs
-        if best or (every and where.epoch % every == 0 and not self._control.stop):
-            self._save("best" if best else "last")
+        self._early = epochs.why_early(settings, where, METRIC)
+        if kind := epochs.kind_due(settings, where, best=best, stopped=bool(self._control.stop)):
+            self._save(kind)
 
     def _save_within(self, kind: Kind) -> None:
         self._windows.report(self._position, self._lr, force=True)

@@ -16,9 +16,9 @@ import torch
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.events import EpochEnded, Outcome, Phase, RunEnded
+from gputrain.engine.events import Outcome, Phase, RunEnded
 from gputrain.engine.position import Position
-from gputrain.engine.training import checkpoint, compilecache, generators, position
+from gputrain.engine.training import checkpoint, compilecache, epochs, generators, position
 from gputrain.engine.training.assembly import assemble
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
@@ -243,7 +243,7 @@ class Trainer:
         if self._control.checkpoint:
             self._control.checkpoint = False
             self._save_within("requested")
-        elif self._checkpoint_due():
+        elif epochs.due_within(self._config.checkpoint, self.step, self._saver.saved_step):
             self._save_within("last")
         if self._control.paused:
             if self._ranks.speaks:
@@ -253,25 +253,11 @@ class Trainer:
             self._control.agree(self._ranks)
             self._skip()
 
-    def _checkpoint_due(self) -> bool:
-        every = self._config.checkpoint.checkpoint_steps
-        return bool(every) and self.step // every > self._saver.saved_step // every
-
     def _end_epoch(self, seconds: float, images: int) -> None:
         where = self._position
-        self._reporter.send(
-            EpochEnded(
-                epoch=where.epoch,
-                step=where.step,
-                seconds=seconds,
-                images_per_second=images / seconds,
-                train_loss=self._meter.take_epoch(),
-            )
-        )
-        where.epoch += 1
-        last = where.step >= self._schedule.total_steps
-        every = self._config.checkpoint.validate_epochs
-        where.unvalidated = self._validation is not None and (last or where.epoch % every == 0)
+        epochs.end_epoch(self._reporter, where, seconds, images, self._meter.take_epoch())
+        due = epochs.validation_due(self._config.checkpoint, where, self._schedule.total_steps)
+        where.unvalidated = self._validation is not None and due
         self._close_epoch()
 
     def _close_epoch(self) -> None:
@@ -283,12 +269,9 @@ class Trainer:
             with generators.kept(devices=True):
                 best = self._validation.judge(self._stepper, where)
             self._control.agree(self._ranks)
-        if settings.early_stop and where.worse >= settings.early_stop:
-            best_yet = f"{self._task.metric} {where.best:.4g}"
-            self._early = f"ended early: {where.worse} validations in a row were no better than {best_yet}"
-        every = settings.checkpoint_epochs
-        if best or (every and where.epoch % every == 0 and not self._control.stop):
-            self._save("best" if best else "last")
+        self._early = epochs.why_early(settings, where, self._task.metric)
+        if kind := epochs.kind_due(settings, where, best=best, stopped=bool(self._control.stop)):
+            self._save(kind)
 
     def _skip(self) -> None:
         """The time that was just spent was not for training."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ import torch
 from torch import nn
 
 from gputrain.engine.config import RunConfig
-from gputrain.engine.events import Phase, Validated
+from gputrain.engine.events import Phase
 from gputrain.engine.position import Position
+from gputrain.engine.training import epochs
 from gputrain.engine.training.badimages import BadImages
 from gputrain.engine.training.control import Control
 from gputrain.engine.training.device import Compute
@@ -21,7 +21,6 @@ from gputrain.engine.training.device_augment import DeviceBatch, Feed
 from gputrain.engine.training.loader import AnyLoader
 from gputrain.engine.training.ranks import Ranks
 from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.skips import Diverged
 from gputrain.engine.training.stepper import Stepper
 from gputrain.engine.training.tasks.task import Scores, Task, is_better
 from gputrain.engine.training.timing import Clock
@@ -56,25 +55,9 @@ class Validation:
         if found is None:
             return False
         metrics, images = found
-        where.unvalidated = False
-        if not math.isfinite(metrics["loss"]):
-            raise Diverged(
-                f"the validation loss is {metrics['loss']} after step {where.step}; lower lr, or clip gradients"
-            )
-        judged = metrics[self.task.metric]
-        best = is_better(self.task, judged, where.best)
-        where.best, where.worse = (judged, 0) if best else (where.best, where.worse + 1)
-        self.reporter.send(
-            Validated(
-                epoch=where.epoch - 1,
-                step=where.step,
-                metrics=metrics,
-                metric=self.task.metric,
-                best=best,
-                images=images,
-                seconds=time.perf_counter() - began,
-            )
-        )
+        best = is_better(self.task, metrics[self.task.metric], where.best)
+        seconds = time.perf_counter() - began
+        epochs.judged(self.reporter, where, epochs.Judgement(metrics, self.task.metric, best, images, seconds))
         return best
 
     def _metrics(self, stepper: Stepper) -> tuple[dict[str, float], int] | None:

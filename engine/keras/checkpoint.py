@@ -115,12 +115,22 @@ def arrays_of(variables: Iterable[Any]) -> Arrays:
     return {name: np.array(variable.numpy()) for name, variable in _named(variables)}
 
 
-def put_back(variables: Iterable[Any], arrays: Mapping[str, npt.NDArray[Any]], what: str) -> None:
-    """Give variables the values that `arrays_of` took. Raises BadInput where they are others."""
-    named = list(_named(variables))
-    if [name for name, _ in named] != list(arrays):
-        raise BadInput(f"the checkpoint does not fit the {what}: it has {len(arrays)} variables for {len(named)}")
-    for name, variable in named:
+def put_back(
+    variables: Iterable[Any], arrays: Mapping[str, npt.NDArray[Any]], what: str, optional: str | None = None
+) -> None:
+    """Give variables the values that `arrays_of` took. Raises BadInput where they are others.
+
+    Those whose paths begin with `optional` may be missing on either side.
+    """
+    named = dict(_named(variables))
+    needed, there = (
+        [name for name in names if optional is None or not name.startswith(optional)] for names in (named, arrays)
+    )
+    if needed != there:
+        raise BadInput(f"the checkpoint does not fit the {what}: it has {len(there)} variables for {len(needed)}")
+    for name, variable in named.items():
+        if name not in arrays:
+            continue
         if tuple(variable.shape) != arrays[name].shape:
             raise BadInput(f"the checkpoint does not fit the {what}: {plain(name, 100)} has another shape")
         variable.assign(arrays[name])

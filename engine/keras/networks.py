@@ -88,7 +88,8 @@ def _begin_with(network: Any, file: str) -> None:
     """The weights of a checkpoint, but for a classifier of other classes. Raises BadInput."""
     found = weights_of(file)
     taken = 0
-    for variable in network.variables:
+    # Random states are this run's own.
+    for variable in [variable for variable in network.variables if "seed_generator" not in variable.path]:
         value = found.get(variable.path)
         if value is not None and tuple(value.shape) == tuple(variable.shape):
             variable.assign(value)

@@ -13,10 +13,14 @@ _NAME = "optimizer"
 """One name, so that the paths of its variables are the same in each process."""
 
 
+SCALING = "scaled/"
+"""How the paths of the variables begin that scale the loss in fp16."""
+
+
 def make_optimizer(network: Any, config: RunConfig, precision: str) -> Any:
     """A ``keras.optimizers.Optimizer`` with its variables made; in fp16 one that scales the loss."""
     inner = _inner(network, config)
-    optimizer = keras.optimizers.LossScaleOptimizer(inner, name="scaled") if precision == "fp16" else inner
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, name=SCALING.rstrip("/")) if precision == "fp16" else inner
     optimizer.build(network.trainable_variables)
     return optimizer
 

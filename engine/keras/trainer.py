@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import Outcome, Phase, RunEnded, Tuned
-from gputrain.engine.keras import checkpoint, compute, imagery, networks, shortage
+from gputrain.engine.keras import checkpoint, compute, imagery, networks, rules, shortage
 from gputrain.engine.keras.fetcher import Fetcher, Launched
 from gputrain.engine.keras.judging import METRIC, Validation
 from gputrain.engine.keras.pipeline import Batch, Pipeline
@@ -107,7 +107,7 @@ class KerasTrainer:
         for text in check_continuation(state, flatten(self._config), self._images.classes, len(self._images)):
             self._reporter.notice("warning", text)
         checkpoint.put_back(self._stepper.network.variables, state["model"], "model")
-        checkpoint.put_back(self._stepper.optimizer.variables, state["optimizer"], "optimizer")
+        checkpoint.put_back(self._stepper.optimizer.variables, state["optimizer"], "optimizer", rules.SCALING)
         self._position = Position(**state["position"])
         self._windows.epoch_sum, self._windows.epoch_steps = self._position.loss_sum, self._position.loss_steps
         self._saver.go_on_from(self.step)

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.loggers import choice
@@ -68,6 +69,9 @@ def main(directory: str, name: str, folder: str) -> int:
 
 
 def _log(run: RunDir, name: str, folder: Path, teller: _Teller) -> tuple[int, str]:
+    # By this name tensorboard asks whether it is to do without TensorFlow where that is installed: its import takes
+    # seconds, and its files raise errors of their own.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
     module, kind = _SINKS[name]
     sink: Sink = getattr(importlib.import_module(f"gputrain.engine.loggers.{module}"), kind)(folder, run.id)
     return follow(run, sink, teller.alive), sink.hint

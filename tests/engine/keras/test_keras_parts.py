@@ -154,7 +154,7 @@ def test_the_rate_follows_the_schedule(folder: Path, tmp_path: Path) -> None:
 
 def test_mixed_precision_in_fp16_scales_the_loss(folder: Path) -> None:
     """On the CPU no run would do so; the graph is the same as on a GPU."""
-    from gputrain.engine.keras import compute, networks
+    from gputrain.engine.keras import checkpoint, compute, networks, rules
     from gputrain.engine.keras.library import keras
     from gputrain.engine.keras.stepper import Stepper
 
@@ -169,6 +169,13 @@ def test_mixed_precision_in_fp16_scales_the_loss(folder: Path) -> None:
         loss, scale = stepper.step(batch, 0.01).numpy()
     assert np.isfinite(loss)
     assert scale == 2**15
+    # A run may go on in another precision.
+    plain = rules.make_optimizer(network, config, "fp32")
+    checkpoint.put_back(plain.variables, checkpoint.arrays_of(stepper.optimizer.variables), "optimizer", rules.SCALING)
+    assert [int(v.numpy()) for v in plain.variables if v.path.endswith("iteration")] == [3]
+    checkpoint.put_back(stepper.optimizer.variables, checkpoint.arrays_of(plain.variables), "optimizer", rules.SCALING)
+    with pytest.raises(BadInput, match="does not fit the optimizer"):
+        checkpoint.put_back(plain.variables, {}, "optimizer", rules.SCALING)
     assert any((v.numpy() != old).any() for v, old in zip(network.trainable_variables, before, strict=True))
     keras.mixed_precision.set_dtype_policy("float32")
 

@@ -152,3 +152,16 @@ def test_the_room_of_keras_imports_no_torch() -> None:
     code += "; print([name for name in ('torch', 'torchvision', 'tensorflow', 'keras') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['tensorflow', 'keras']"
+
+
+def test_the_logger_for_tensorboard_does_without_tensorflow(images: Path, tmp_path: Path) -> None:
+    """Tensorboard itself would take it where it is installed."""
+    watch = start(images, epochs=1, max_steps=1)
+    watch.until(RunEnded)
+    watch.over()
+    arguments = [str(watch.run.directory), "tensorboard", str(tmp_path)]
+    code = f"import sys; from gputrain.engine.loggers.__main__ import main; main(*{arguments!r}); "
+    code += "print([name for name in ('tensorboard', 'tensorflow', 'torch') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['tensorboard']"
+    assert list(tmp_path.glob("events.out.tfevents*"))

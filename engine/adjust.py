@@ -6,20 +6,15 @@ it could not run at all, and always with a warning. Every text names the setting
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from msgspec import Struct
+from collections.abc import Callable
 
 from gputrain.engine import engines, kerasfit, progressive
 from gputrain.engine.config import UNCACHED
+from gputrain.engine.draft import WORKER_SHARE, Draft
 from gputrain.engine.machine import GpuInfo, Machine, missed_gpu
 from gputrain.engine.torchfit import machine_fault
 from gputrain.engine.unsuited import unsuited
 
-WORKER_SHARE = 0.75
-"""Share of the usable cores that data workers should leave to others at most (seed 003: 12 of 16)."""
 IMAGE_TO_RESIZE = 256 / 224
 """Short side of validation images over the side of the crop, as ImageNet models are judged."""
 _BF16_FROM, _FP16_FROM, _TF32_FROM = (8, 0), (7, 0), (8, 0)
@@ -33,58 +28,6 @@ def halves_precision(gpu: GpuInfo) -> bool:
     """False where tensors of half precision gain nothing, so that a batch takes twice the memory; else, and where the
     driver does not say, True."""
     return gpu.capability is None or gpu.capability >= _FP16_FROM
-
-
-class Layer(Struct, frozen=True):
-    """Values from one place; a later layer wins over an earlier one."""
-
-    origin: str
-    """The place in words: ``recipe demo``, ``preset balanced``, ``you``."""
-    values: Mapping[str, Any]
-    source: str = ""
-    """Where the place has its numbers from."""
-    own: bool = False
-    """True for what the person asked for."""
-    worker_share: float = WORKER_SHARE
-    """Share of the usable cores to which this layer's num_workers is cut."""
-
-
-@dataclass(slots=True)
-class Draft:
-    """Settings on their way to a plan."""
-
-    values: dict[str, Any]
-    layers: dict[str, Layer]
-    """The layer that gave each setting; what is missing has its default."""
-    machine: Machine
-    gpu: GpuInfo | None
-    """The GPU that would be trained on."""
-    notes: dict[str, str] = field(default_factory=dict)
-    changed: set[str] = field(default_factory=set)
-    adjustments: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    estimated: list[str] = field(default_factory=list)
-    """Those of the refusals that rest on an estimate."""
-
-    def change(self, name: str, value: object, why: str) -> None:
-        """Use `value` instead. A default is changed without a word outside its row."""
-        self.values[name] = value
-        self.notes[name] = why
-        self.changed.add(name)
-        if name in self.layers:
-            (self.warnings if self.layers[name].own else self.adjustments).append(f"{name}: {why}")
-
-    def weigh(self, what: str, refuse: bool, advice: str) -> None:
-        """Warn of an estimate of memory, or refuse for it, with what mends it."""
-        text = f"{what}: {advice}"
-        (self.refusals if refuse else self.warnings).append(text)
-        if refuse:
-            self.estimated.append(text)
-
-    def is_own(self, name: str) -> bool:
-        """True when the person asked for the present value."""
-        return name in self.layers and self.layers[name].own
 
 
 def pick_gpu(machine: Machine, device: str, engine: str = "torch") -> GpuInfo | None:

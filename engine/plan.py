@@ -11,10 +11,10 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine import adjust, budget, calibration, pace, settings, shmroom, vrambudget
-from gputrain.engine.adjust import Draft, Layer
 from gputrain.engine.budget import DataFacts, Part, RamBudget
 from gputrain.engine.calibration import Calibration
 from gputrain.engine.config import RunConfig
+from gputrain.engine.draft import Draft, Layer
 from gputrain.engine.errors import BadInput
 from gputrain.engine.forecast import forecast, largest_batch, memory_of
 from gputrain.engine.foretold import Forecast

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gputrain.engine import cacheoffer, calibration, engines
-from gputrain.engine.adjust import Draft
 from gputrain.engine.budget import RamBudget, kind_of
 from gputrain.engine.calibration import Calibration
+from gputrain.engine.draft import Draft
 from gputrain.engine.foretold import LIMITERS, Forecast
 from gputrain.engine.machine import GpuInfo, Machine
 from gputrain.engine.pace import Eta, Updates

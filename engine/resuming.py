@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from gputrain.engine import checkpoints, engines, launch, settings
-from gputrain.engine.adjust import Layer
 from gputrain.engine.changes import check_changes
 from gputrain.engine.config import RunConfig
 from gputrain.engine.configfile import read_config
+from gputrain.engine.draft import Layer
 from gputrain.engine.errors import BadInput
 from gputrain.engine.keeping import KEPT
 from gputrain.engine.launch import PlanRecord, read_plan

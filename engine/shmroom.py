@@ -7,8 +7,8 @@ do, and what torch's DataLoader hands over from the workers of a data set of one
 from __future__ import annotations
 
 from gputrain.engine import budget
-from gputrain.engine.adjust import Draft
 from gputrain.engine.budget import RamBudget
+from gputrain.engine.draft import Draft
 from gputrain.engine.machine import SHM
 from gputrain.engine.units import size
 

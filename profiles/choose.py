@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine import calibrationstore, engines, preflight, settings
-from gputrain.engine.adjust import Layer, halves_precision, pick_gpu, worker_limit
+from gputrain.engine.adjust import halves_precision, pick_gpu, worker_limit
 from gputrain.engine.budget import DataFacts
 from gputrain.engine.datacount import count_data
+from gputrain.engine.draft import Layer
 from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import Machine
 from gputrain.engine.pace import Rate

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gputrain.engine import settings, yamlfile
-from gputrain.engine.adjust import WORKER_SHARE
+from gputrain.engine.draft import WORKER_SHARE
 from gputrain.engine.errors import BadInput, did_you_mean
 from gputrain.engine.text import plain
 from gputrain.engine.yamlfile import Document

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine import calibrationstore, preflight, settings
-from gputrain.engine.adjust import Layer
 from gputrain.engine.budget import DataFacts, images_per_sample
 from gputrain.engine.configfile import read_config
+from gputrain.engine.draft import Layer
 from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan, make_plan

@@ -26,8 +26,8 @@ from harness import Contender, Pass, Result
 from torch import nn
 
 from gputrain.engine import settings
-from gputrain.engine.adjust import WORKER_SHARE
 from gputrain.engine.config import RunConfig
+from gputrain.engine.draft import WORKER_SHARE
 from gputrain.engine.training import model
 from gputrain.engine.training.device_augment import DeviceBatch, Feed, Prepared
 from gputrain.engine.training.images import scan

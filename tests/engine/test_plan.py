@@ -11,8 +11,8 @@ from fakes.plans import CPU, gpu, note, plan_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputrain.engine.adjust import Layer
 from gputrain.engine.budget import DataFacts
+from gputrain.engine.draft import Layer
 from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import Machine
 from gputrain.engine.pace import Rate

@@ -10,8 +10,8 @@ from fakes.calibrations import MADE, VALUES, made
 from fakes.machines import with_gpu
 from fakes.plans import CPU, gpu, plan_of
 
-from gputrain.engine.adjust import Layer
 from gputrain.engine.budget import DataFacts
+from gputrain.engine.draft import Layer
 from gputrain.engine.errors import BadInput
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import THIS_MACHINE, Plan, make_plan

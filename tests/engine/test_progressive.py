@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputrain.engine import progressive, settings
-from gputrain.engine.adjust import Layer
 from gputrain.engine.config import RunConfig
+from gputrain.engine.draft import Layer
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan, make_plan
 from gputrain.engine.progressive import Growth

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from fakes.machines import NO_GPU, with_gpu
 
-from gputrain.engine.adjust import Layer
+from gputrain.engine.draft import Layer
 from gputrain.engine.machine import Machine
 from gputrain.engine.plan import Plan, make_plan
 

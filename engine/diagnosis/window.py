@@ -6,18 +6,18 @@ Time is the events' own; what is kept is what came within the window before the 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
 from typing import Any
 
 import msgspec
 
+from gputrain.engine.diagnosis.gpusignals import of_gpu
+from gputrain.engine.diagnosis.means import mean
 from gputrain.engine.diagnosis.rankshares import of_ranks
 from gputrain.engine.diagnosis.signals import Signals
 from gputrain.engine.events import (
     AnyEvent,
     DataReady,
-    GpuSample,
     HardwareSample,
     LoaderStats,
     ModelReady,
@@ -110,7 +110,7 @@ class Window:
             self._of_phases(),
             self._of_loader(seconds),
             self._of_host(),
-            self._of_gpu(),
+            of_gpu(self._hardware, self._steps, self._device),
             of_ranks(self._steps, self._ranks),
         )
         signals = Signals(
@@ -276,39 +276,3 @@ class Window:
 
     def _host_mean(self, name: str) -> float | None:
         return mean((getattr(one, name), one.interval) for one in self._hardware)
-
-    def _of_gpu(self) -> dict[str, Any]:
-        found = [(gpu, one.interval) for one in self._hardware if (gpu := self._own_gpu(one)) is not None]
-        if not found:
-            return {}
-        newest = found[-1][0]
-        peaks = [one.vram_peak for one in self._steps if one.vram_peak is not None]
-        reasons = Counter(reason for gpu, _ in found for reason in gpu.throttle)
-        clocks = [
-            (gpu.sm_clock / gpu.sm_clock_max, seconds) for gpu, seconds in found if gpu.sm_clock and gpu.sm_clock_max
-        ]
-        return {
-            "utilization": mean((gpu.utilization, seconds) for gpu, seconds in found),
-            "sm_activity": mean((gpu.sm_activity, seconds) for gpu, seconds in found),
-            "tensor_activity": mean((gpu.tensor_activity, seconds) for gpu, seconds in found),
-            "clock": mean(clocks),
-            "slowed_by": tuple(sorted(reason for reason, count in reasons.items() if 2 * count >= len(found))),
-            "gpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.processes if not one.ours),
-            "vram": max(peaks) / newest.memory_total if peaks and newest.memory_total else None,
-        }
-
-    def _own_gpu(self, sample: HardwareSample) -> GpuSample | None:
-        """The GPU that the run's device names; CUDA counts only those that it shows."""
-        number = self._device.partition(":")[2]
-        if not self._device.startswith("cuda"):
-            return None
-        wanted = int(number) if number.isdigit() else 0
-        return next((gpu for gpu in sample.gpus if gpu.cuda_index == wanted and not gpu.error), None)
-
-
-def mean(values: Iterable[tuple[float | None, float]]) -> float | None:
-    """Mean of values with their weights, of those that were measured; None without any."""
-    known = [(value, weight) for value, weight in values if value is not None and weight > 0]
-    if not known:
-        return None
-    return math.fsum(value * weight for value, weight in known) / math.fsum(weight for _, weight in known)

@@ -37,7 +37,8 @@ from gputrain.tui import format as words
 from gputrain.tui import readings
 from gputrain.tui.advice import verdict
 from gputrain.tui.history import Thinned
-from gputrain.tui.snapshot import Entry, EntryKind, PhaseState, Shares, Snapshot
+from gputrain.tui.shares import rate_of
+from gputrain.tui.snapshot import Entry, EntryKind, PhaseState, Snapshot
 from gputrain.tui.tally import Tally
 
 RATE_SECONDS = 10.0
@@ -114,7 +115,7 @@ class RunStore:
         """What is known now. Asking changes nothing."""
         if self._frozen_journal is None:
             self._frozen_journal = tuple(self._journal)
-        rate, shares = self._rate()
+        rate, shares = rate_of(self._windows)
         eta_epoch, eta_run = self._etas()
         return replace(
             self._now,
@@ -208,26 +209,6 @@ class RunStore:
             if key not in self._curves:
                 self._curves[key] = Thinned(step)
             self._curves[key].add(self._now.elapsed, value, weight, extremes)
-
-    def _rate(self) -> tuple[float | None, Shares | None]:
-        seconds = sum(window.window_seconds for window in self._windows)
-        if seconds <= 0:
-            return None, None
-        copies = [window.copy for window in self._windows if window.copy is not None]
-        exchanges = [window.exchange for window in self._windows if window.exchange is not None]
-        parts = [
-            sum(window.data_wait for window in self._windows),
-            sum(copies),
-            sum(window.compute for window in self._windows),
-            sum(exchanges),
-            sum(window.other for window in self._windows),
-        ]
-        # On a GPU copies overlap compute, so the parts may add up to more than the time that passed.
-        whole = max(seconds, sum(parts)) or 1.0
-        wait, copy, compute, exchange = (part / whole for part in parts[:4])
-        images = sum(window.images_per_second * window.window_seconds for window in self._windows)
-        rest = 1 - wait - copy - compute - exchange
-        return images / seconds, Shares(wait, copy if copies else None, compute, rest, exchange if exchanges else None)
 
     def _etas(self) -> tuple[float | None, float | None]:
         now = self._now

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gputrain.engine.check.examine import Examined, Tell, examine
 from gputrain.engine.check.report import Line, works
+from gputrain.engine.engines import KERAS
 from gputrain.engine.errors import BadInput
 from gputrain.engine.files import cache_home
 from gputrain.engine.machine import Machine
@@ -72,7 +73,9 @@ def _run_lines(plan: Plan) -> list[Line]:
     ]
     lines += [Line("run", "adjusted", text, "note") for text in plan.adjustments]
     lines += [Line("run", "plan", text, "warning") for text in plan.warnings]
-    if plan.forecast is None and not plan.refuses:
+    if config.engine == KERAS:
+        lines.append(Line("run", "forecast", "none: calibrations are of engine=torch alone", "note"))
+    elif plan.forecast is None and not plan.refuses:
         data = f" --data {shlex.quote(config.data.data_dir)}" if config.data.data_dir else ""
         command = f"gputrain-tui calibrate --recipe {shlex.quote(config.recipe or 'demo')}{data}"
         lines.append(Line("run", "forecast", "none: no calibration holds for these settings", "note", (command,)))

@@ -16,7 +16,7 @@ from gputrain.engine.changes import check_changes
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.launch import PlanRecord
-from gputrain.tui import cli
+from gputrain.tui import checking, cli
 
 VALUES = settings.flatten(RunConfig())
 KERAS = {**VALUES, "engine": "keras", "model": "mobilenet_v2"}
@@ -97,6 +97,13 @@ def test_plans_claim_nothing_that_was_counted_in_torch() -> None:
 def test_a_calibration_of_torch_is_none_of_keras() -> None:
     assert "engine" not in calibration.signature(VALUES)
     assert calibration.signature(KERAS)["engine"] == "keras"
+
+
+def test_the_check_advises_no_calibration() -> None:
+    lines = checking._run_lines(plan_of(CPU, engine="keras", model="mobilenet_v2", dataset="demo"))
+    (forecast,) = [line for line in lines if line.title == "forecast"]
+    assert "engine=torch alone" in forecast.text
+    assert forecast.commands == ()
 
 
 def test_models_and_weights_are_keras_own(tmp_path: Path) -> None:

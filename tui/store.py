@@ -36,6 +36,7 @@ from gputrain.engine.events import (
 from gputrain.tui import format as words
 from gputrain.tui import readings
 from gputrain.tui.advice import verdict
+from gputrain.tui.eta import Eta
 from gputrain.tui.history import Thinned
 from gputrain.tui.shares import rate_of
 from gputrain.tui.snapshot import Entry, EntryKind, PhaseState, Snapshot
@@ -43,8 +44,6 @@ from gputrain.tui.tally import Tally
 
 RATE_SECONDS = 10.0
 """Length of the window of steps behind the shown rate and shares."""
-_ETA_SECONDS = 60.0
-"""Time constant of the step time behind the estimates."""
 _JOURNAL = 2000
 _END_KINDS: dict[Outcome, EntryKind] = {
     Outcome.FINISHED: "good",
@@ -70,7 +69,7 @@ class RunStore:
         self._clock_offset: float | None = None
         self._mono = 0.0
         self._windows: deque[Steps] = deque()
-        self._step_seconds: float | None = None
+        self._eta = Eta()
         self._curves: dict[str, Thinned] = {}
         self._journal: deque[Entry] = deque(maxlen=_JOURNAL)
         self._journal_count = 0
@@ -80,6 +79,7 @@ class RunStore:
     def apply(self, event: AnyEvent, *, sparse: bool = False) -> None:
         """Learn from one event. `sparse`: some before it were left out, which it stands for."""
         self._tally.see(event, sparse=sparse)
+        self._eta.see(event)
         self._tick(event)
         self._now = replace(self._now, seq=event.seq, wall=event.wall, elapsed=self._elapsed(event))
         if sparse:
@@ -116,7 +116,7 @@ class RunStore:
         if self._frozen_journal is None:
             self._frozen_journal = tuple(self._journal)
         rate, shares = rate_of(self._windows)
-        eta_epoch, eta_run = self._etas()
+        eta_epoch, eta_run = self._eta.left(self._now)
         return replace(
             self._now,
             totals=self._tally.totals(),
@@ -187,10 +187,6 @@ class RunStore:
         ):
             held -= self._windows.popleft().window_seconds
         if event.window_steps > 0 and event.window_seconds > 0:
-            per_step = (event.window_seconds - event.other) / event.window_steps
-            weight = 1 - math.exp(-event.window_seconds / _ETA_SECONDS)
-            known = self._step_seconds
-            self._step_seconds = per_step if known is None else known + weight * (per_step - known)
             self._add("images_per_second", event.images_per_second, event.window_seconds)
             self._add("data_wait", event.data_wait / event.window_seconds, event.window_seconds)
         self._add("loss", event.loss)
@@ -209,18 +205,6 @@ class RunStore:
             if key not in self._curves:
                 self._curves[key] = Thinned(step)
             self._curves[key].add(self._now.elapsed, value, weight, extremes)
-
-    def _etas(self) -> tuple[float | None, float | None]:
-        now = self._now
-        if now.steps is None or self._step_seconds is None or now.outcome is not None:
-            return None, None
-        per_step = self._step_seconds + self._tally.other_per_step
-        epoch = run = None
-        if now.data is not None and now.data.batches_per_epoch:
-            epoch = max(0, now.data.batches_per_epoch - now.steps.epoch_step) * per_step
-        if now.model is not None and now.model.total_steps:
-            run = max(0, now.model.total_steps - now.steps.step) * per_step
-        return epoch, run
 
     # The machine.
 

@@ -35,11 +35,6 @@ class Tally:
         self._dropped = 0.0
         self._sizes: tuple[int, int] | None = None
 
-    @property
-    def other_per_step(self) -> float:
-        """Mean seconds of a step that went into checkpoints, validation and logging."""
-        return self._other / self._steps if self._steps else 0.0
-
     def see(self, event: AnyEvent, *, sparse: bool = False) -> None:
         """Count one event. `sparse`: it stands for those before it that were left out."""
         self._estimated = self._estimated or sparse

@@ -81,7 +81,8 @@ def test_workers_that_wait_for_each_other_are_not_taken_for_a_slow_disk() -> Non
     assert stats.read_share is not None
     # Three of four wait at any time; processes that are slow to start wait less.
     assert stats.lock_share > 0.1
-    assert stats.read_share < stats.lock_share
+    # Nearly all of it would be, if nobody looked.
+    assert stats.read_share < 0.7
 
 
 def test_the_slowest_sample_is_named() -> None:

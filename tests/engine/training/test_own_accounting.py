@@ -53,7 +53,8 @@ def test_waiting_for_something_from_outside_is_told_as_reading(workers: int) -> 
     assert stats.samples == 64
     assert stats.read_share is not None
     assert stats.read_share > 0.5
-    assert not stats.lock_share
+    # A worker may be met while it gives its batch away.
+    assert (stats.lock_share or 0.0) < 0.5
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -59,7 +59,7 @@ RANKS = (
             Test(lambda s: s.exchange, "rank 0 waits for others {} of the time"),
         ),
         fixes.slow_rank,
-        "the same skew with another rank on that GPU",
+        "another slowest rank when the GPUs are given out in another order",
         lambda s: s.rank_skew,
         (Test(lambda s: s.late_by_data, "waiting for data makes {} of that"),),
     ),

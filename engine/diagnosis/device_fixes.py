@@ -43,10 +43,8 @@ def slow_rank(s: Signals) -> Fix:
     """The slowest one by its number: what it lacks is asked of its own GPU, or of its data."""
     if (s.late_by_data or 0.0) >= 0.5:
         return Fix(f"Rank {s.slowest_rank} waits for data while the others compute: num_workers are each rank's own.")
-    gpu = f"GPU {s.slowest_rank}" if s.on_gpu else "the cores that it runs on"
-    return Fix(
-        f"Rank {s.slowest_rank} computes more slowly: look for other programs on {gpu}, its clock and its power."
-    )
+    place = f"GPU {s.slowest_rank}, its clock and its power" if s.on_gpu else "its cores"
+    return Fix(f"Rank {s.slowest_rank} computes more slowly: look for other programs on {place}.")
 
 
 def communication(s: Signals) -> Fix:

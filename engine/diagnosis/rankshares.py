@@ -50,5 +50,5 @@ def of_ranks(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str, A
         "least_exchange": min(one.exchange for one in found) / step,
         "slowest_rank": slowest.rank,
         "rank_skew": late / step,
-        "late_by_data": waits / late if late > 0 else None,
+        "late_by_data": min(1.0, max(0.0, waits / late)) if late > 0 else None,
     }

@@ -20,8 +20,9 @@ from harness import Contender, Pass, Result
 from PIL import Image
 
 from gputrain.engine import settings
+from gputrain.engine.config import CheckpointConfig
+from gputrain.engine.training import epochs
 from gputrain.engine.training.snapshot import size_of
-from gputrain.engine.training.trainer import Trainer
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision")
 CLASSES = 1000
@@ -58,11 +59,11 @@ def _pass(setting: Setting, *, every: bool, background: bool) -> Pass:
         }
     )
 
-    def due(trainer: Trainer) -> bool:
+    def due(_: CheckpointConfig, step: int, saved_step: int) -> bool:
         # At the first step of each turn: the others are there to hide it.
-        return every and trainer.step % setting.steps == 1
+        return every and step != saved_step and step % setting.steps == 1
 
-    inner = driven(config, setting.steps, ((Trainer, "_checkpoint_due", due),))
+    inner = driven(config, setting.steps, ((epochs, "due_within", due),))
 
     def one_pass() -> int:
         images = inner()

@@ -56,9 +56,12 @@ def _device(now: Snapshot) -> str:
 
 def _batch(now: Snapshot) -> str:
     size, steps = now.settings.get("batch_size"), now.settings.get("accumulation_steps", 1)
+    ranks = now.settings.get("ranks", 1)
     if size is None:
         return ""
-    return f"{size}" if steps in (None, 1) else f"{size} × {steps} accumulated"
+    of_ranks = f" × {ranks} ranks" if ranks not in (None, 1) else ""
+    accumulated = f" × {steps} accumulated" if steps not in (None, 1) else ""
+    return f"{size}{of_ranks}{accumulated}"
 
 
 def _loader(now: Snapshot) -> str:

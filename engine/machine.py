@@ -7,10 +7,13 @@ import os
 import platform
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 
+from gputrain.engine.config import Precision
 from gputrain.engine.logout import ends_runs
 from gputrain.engine.monitor.cgroup import CGroup, Version, find_cgroup
 from gputrain.engine.monitor.nvml import NO_DRIVER, Device, Nvml, NvmlError, Unreadable, visible
@@ -105,7 +108,7 @@ def inspect_machine() -> Machine:
         hostname=plain(socket.gethostname(), 80),
         usable_cores=usable_cores(cgroup),
         host_cores=os.cpu_count() or 1,
-        cpu_model=_cpu_model(),
+        cpu_model=cpu_model(),
         cpu_bf16=cpu_has_bf16(),
         memory_total=total,
         memory_limit=min(total, limited.limit) if limited else total,
@@ -217,7 +220,18 @@ def cpu_has_bf16() -> bool:
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def _cpu_model() -> str:
+def cpu_precision(asked: Precision, notice: Callable[[str, str], None]) -> Literal["fp32", "fp16", "bf16"]:
+    """The arithmetic of a training on this CPU by the setting `precision`; `notice` gets what is changed."""
+    if asked == "fp16":
+        notice("warning", "fp16 needs a GPU: bf16 used")
+        return "bf16"
+    if asked == "auto":
+        return "bf16" if cpu_has_bf16() else "fp32"
+    return asked
+
+
+def cpu_model() -> str:
+    """The name of the CPU."""
     found = _first_core()
     named = next((found[name] for name in ("model name", "Model", "cpu model") if name in found), platform.machine())
     return plain(" ".join(named.split()), 80)

@@ -12,7 +12,7 @@ from gputrain.engine import engines, hostpeak
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
 from gputrain.engine.keras.library import keras, tf
-from gputrain.engine.machine import cpu_has_bf16, inspect_machine, usable_cores
+from gputrain.engine.machine import cpu_model, cpu_precision, inspect_machine, usable_cores
 from gputrain.engine.monitor.cgroup import find_cgroup
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -50,7 +50,7 @@ def set_up(config: RunConfig, notice: Notice) -> Compute:
     else:
         if config.device == "auto":
             notice("error" if inspect_machine().gpus else "warning", f"training on the CPU: {_why_no_gpu()}")
-        compute = Compute("cpu", inspect_machine().cpu_model, _cpu_precision(config, notice))
+        compute = Compute("cpu", cpu_model(), cpu_precision(config.speed.precision, notice))
         threads = max(1, math.ceil(usable_cores(find_cgroup())))
         # It was set already where this process has trained before.
         with contextlib.suppress(RuntimeError):
@@ -90,16 +90,6 @@ def _why_no_gpu() -> str:
     if not machine.gpus:
         return machine.gpu_error or "no NVIDIA GPU"
     return f"TensorFlow {tf.__version__} finds no usable GPU; its CUDA libraries come with {engines.INSTALL_CUDA}"
-
-
-def _cpu_precision(config: RunConfig, notice: Notice) -> Precision:
-    asked = config.speed.precision
-    if asked == "fp16":
-        notice("warning", "fp16 needs a GPU: bf16 used")
-        return "bf16"
-    if asked == "auto":
-        return "bf16" if cpu_has_bf16() else "fp32"
-    return asked
 
 
 @dataclass(frozen=True, slots=True)

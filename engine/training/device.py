@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,7 +13,7 @@ import torch
 from gputrain.engine.adjust import why_no_gpu
 from gputrain.engine.config import RunConfig
 from gputrain.engine.errors import BadInput
-from gputrain.engine.machine import Machine, cpu_has_bf16, inspect_machine, usable_cores
+from gputrain.engine.machine import Machine, cpu_model, cpu_precision, inspect_machine, usable_cores
 from gputrain.engine.monitor.cgroup import find_cgroup
 from gputrain.engine.torchfit import machine_fault
 
@@ -65,7 +63,7 @@ def set_up(config: RunConfig, notice: Callable[[str, str], None], rank: int | No
             machine = inspect_machine()
             # With a GPU at hand it is hardly meant: said as loud as can be.
             notice("error" if machine.gpus else "warning", f"training on the CPU: {_why_no_gpu(machine)}")
-        compute = Compute(torch.device("cpu"), _cpu_name(), _cpu_precision(config, notice))
+        compute = Compute(torch.device("cpu"), cpu_model(), cpu_precision(config.speed.precision, notice))
         # The loader's workers decode beside the step; the scheduler shares the cores between them, and
         # fewer threads for the step left cores idle whenever the queue was full.
         sharing = 1 if rank is None else config.ranks
@@ -103,22 +101,3 @@ def _why_no_gpu(machine: Machine) -> str:
     if not machine.gpus or machine_fault(machine) is not None:
         return why_no_gpu(machine)
     return f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds no usable GPU; the driver may be too old"
-
-
-def _cpu_precision(config: RunConfig, notice: Callable[[str, str], None]) -> Precision:
-    asked = config.speed.precision
-    if asked == "fp16":
-        notice("warning", "fp16 needs a GPU: bf16 used")
-        return "bf16"
-    if asked == "auto":
-        return "bf16" if cpu_has_bf16() else "fp32"
-    return asked
-
-
-def _cpu_name() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.machine()
-    named = (line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
-    return next(named, platform.machine())

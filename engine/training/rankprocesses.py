@@ -38,8 +38,11 @@ _TELL_SECONDS = 2.0
 """Between two words of a rank on its time."""
 _LEAVE_SECONDS = 30.0
 """What ranks get to end by themselves after the last step."""
-_HANG_SECONDS = 15.0
-"""What rank 0 gets to notice that another rank is gone: some exchanges between GPUs would wait for it for ever."""
+_CAUSE_SECONDS = 15.0
+"""In which the end of a rank is known, once its pipe is closed or it can't be reached."""
+_HANG_SECONDS = 60.0
+"""What rank 0 gets to notice that another rank is gone, and to write the checkpoint that is under way: some exchanges
+between GPUs would wait for ever."""
 
 
 class OtherRanks:
@@ -83,7 +86,7 @@ class OtherRanks:
         """How the run ended: where rank 0 lost another one (`RANK_LOST`), what became of that."""
         if not ended.error.startswith(RANK_LOST):
             return ended
-        self._known.wait(_HANG_SECONDS)
+        self._known.wait(_CAUSE_SECONDS)
         return ended if self._failed is None else msgspec.structs.replace(self._failed, step=ended.step)
 
     def let_end(self) -> None:
@@ -131,7 +134,7 @@ class OtherRanks:
 
     def _gone(self, rank: int) -> None:
         process = self._processes[rank - 1]
-        process.join(_HANG_SECONDS)
+        process.join(_CAUSE_SECONDS)
         code = process.exitcode
         if self._closing or not code or rank in self._spoke:
             return

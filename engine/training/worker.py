@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from gputrain.engine.runs import RunDir
 from gputrain.engine.text import plain
 from gputrain.engine.training.compilecache import keep_compiled
 from gputrain.engine.training.control import Control, StopRequested
-from gputrain.engine.training.rankprocesses import OtherRanks, RankReporter, end_with_parent
+from gputrain.engine.training.rankprocesses import RANK_LOST, OtherRanks, RankReporter, end_with_parent
 from gputrain.engine.training.reporter import Reporter
 from gputrain.engine.watchdog import STACKS_SIGNAL
 
@@ -42,10 +43,13 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
     reporter = Reporter(outbox)
     control = Control(inbox, reporter)
     control.install_signals()
-    ended = _Work(Path(directory), config_json, reporter, control).lead()
+    work = _Work(Path(directory), config_json, reporter, control)
+    ended = work.lead()
     reporter.send(ended)
     reporter.close()
-    if ended.outcome in (Outcome.FAILED, Outcome.KILLED):
+    if work.lost_a_rank:
+        _leave_at_once()
+    if ended.outcome is Outcome.FAILED:
         sys.exit(EXIT_FAILED)
 
 
@@ -59,7 +63,14 @@ def run_rank(directory: str, config_json: bytes, rank: int, meeting: str, pipe: 
     ended = _Work(Path(directory), config_json, reporter, control, rank).follow(meeting)
     reporter.send(ended)
     if ended.outcome is Outcome.FAILED:
-        sys.exit(EXIT_FAILED)
+        _leave_at_once()
+
+
+def _leave_at_once() -> None:
+    """Without what Python and libraries do at their end: an exchange with a rank that is gone may not come to one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_FAILED)
 
 
 def _say_stacks() -> None:
@@ -76,6 +87,7 @@ class _Work:
         self._directory, self._config_json = directory, config_json
         self._reporter, self._control, self._rank = reporter, control, rank
         self._step: Callable[[], int] = lambda: 0
+        self.lost_a_rank = False
         self._through = False
         """The training came to its end, or to where it was asked to stop."""
 
@@ -94,6 +106,7 @@ class _Work:
         count = self._config().ranks
         with OtherRanks(self._directory, self._config_json, count, run_rank, self._reporter) as others:
             ended = self._in_words(lambda: self._train(others.meeting))
+            self.lost_a_rank = ended.error.startswith(RANK_LOST)
             ended = others.cause_of(ended)
             if self._through:
                 others.let_end()

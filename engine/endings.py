@@ -6,7 +6,11 @@ import errno
 import signal
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from gputrain.engine.events import Outcome, RunEnded
+
+_OUT_OF_RAM = "the machine or its cgroup ran out of RAM; lower prefetch_factor, then num_workers, then batch_size"
 
 
 def oom_kills() -> int:
@@ -65,7 +69,11 @@ def describe(said: RunEnded | None, exit_code: int | None, *, stop_now: bool, oo
             died_of="ram" if number == signal.SIGKILL and oom_killed else "",
         )
     if said is not None:
-        return said
+        by_kernel = said.outcome is Outcome.KILLED and said.signal == signal.SIGKILL and oom_killed
+        # One of several ranks, of which another one tells.
+        what = said.reason.removesuffix(" from outside")
+        reason = f"{what}, by the kernel's OOM killer: {_OUT_OF_RAM}"
+        return replace(said, reason=reason, died_of="ram") if by_kernel else said
     return RunEnded(
         outcome=Outcome.FAILED,
         reason=f"the trainer left with exit code {exit_code} and no word; the last lines of its log say more",
@@ -92,10 +100,7 @@ def _killed(number: int, oom_killed: bool) -> str:
     except ValueError:
         name = f"signal {number}"
     if number == signal.SIGKILL and oom_killed:
-        return (
-            "the kernel's OOM killer ended the trainer: the machine or its cgroup ran out of RAM; "
-            "lower prefetch_factor, then num_workers, then batch_size"
-        )
+        return f"the kernel's OOM killer ended the trainer: {_OUT_OF_RAM}"
     if number == signal.SIGKILL:
         return "the trainer was killed by SIGKILL (kill -9) from outside; resume from the last checkpoint"
     if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT):

@@ -164,6 +164,7 @@ def test_where_one_rank_has_too_little_memory_all_begin_again_in_parts(images: P
     assert len(told) == 1, "all ranks say the same, and it is told once"
 
 
+@pytest.mark.long
 def test_a_run_of_two_goes_on_exactly_where_it_was_stopped(images: Path, tmp_path: Path) -> None:
     # With BatchNorm, and dropout from each rank's own generator.
     config = two(images, model="simple_cnn", epochs=6, checkpoint_epochs=0)
@@ -228,6 +229,7 @@ def test_what_is_wrong_with_the_settings_is_told_once(images: Path, tmp_path: Pa
     assert "resnet50" in result.ended.reason
 
 
+@pytest.mark.long
 def test_pause_checkpoint_and_another_loader_reach_all_ranks(
     images: Path, plain: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -12,8 +12,8 @@ from torch import nn
 
 from gputrain.engine.training.ranks import Ranks, Sum
 
-BUCKET_BYTES = 25 << 20
-"""DistributedDataParallel's size: large enough for the wire, small enough to begin early."""
+FIRST_BYTES, BUCKET_BYTES = 1 << 20, 25 << 20
+"""DistributedDataParallel's sizes: the first is small, to begin early, the others large enough for the wire."""
 
 
 class _Bucket:
@@ -100,7 +100,7 @@ def _buckets(network: nn.Module) -> list[_Bucket]:
     for parameter in reversed([p for p in network.parameters() if p.requires_grad]):
         held = open_ones.setdefault((parameter.dtype, parameter.device), [])
         held.append(parameter)
-        if sum(p.numel() * p.element_size() for p in held) >= BUCKET_BYTES:
+        if sum(p.numel() * p.element_size() for p in held) >= (BUCKET_BYTES if made else FIRST_BYTES):
             made.append(_Bucket(open_ones.pop((parameter.dtype, parameter.device))))
     made.extend(_Bucket(held) for held in open_ones.values())
     return made

@@ -164,10 +164,22 @@ def test_where_one_rank_has_too_little_memory_all_begin_again_in_parts(images: P
     assert len(told) == 1, "all ranks say the same, and it is told once"
 
 
+DROPPING = """
+from torch import nn
+
+def make(outputs):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+        nn.Dropout(0.5), nn.Linear(128, outputs),
+    )
+"""
+
+
 @pytest.mark.long
 def test_a_run_of_two_goes_on_exactly_where_it_was_stopped(images: Path, tmp_path: Path) -> None:
     # With BatchNorm, and dropout from each rank's own generator.
-    config = two(images, model="simple_cnn", epochs=6, checkpoint_epochs=0)
+    (tmp_path / "dropnet.py").write_text(DROPPING)
+    config = two(images, model="dropnet:make", code_dir=str(tmp_path), epochs=6, checkpoint_epochs=0)
     run(tmp_path / "whole", config)
     first = run(
         tmp_path / "first",

@@ -77,7 +77,7 @@ class KerasTrainer:
         self._schedule = Schedule(config, len(self._source))
         self._fetcher = Fetcher(beside=self._compute.is_gpu)
         stack.callback(self._fetcher.close)
-        skips = Skips(reporter.notice, self._image_name)
+        skips = Skips(reporter.notice, self._images.shown)
         self._windows = Windows(reporter, self._source, self._compute, self._fetcher, skips, self._bad_images)
         if config.resume_from:
             self._resume()
@@ -97,10 +97,6 @@ class KerasTrainer:
             reporter=self._reporter,
             bad_images=self._bad_images,
         )
-
-    def _image_name(self, index: int) -> str:
-        """An image as its owner knows it: ``class/file``."""
-        return "/".join(Path(self._images.path(index)).parts[-2:])
 
     def _resume(self) -> None:
         state = checkpoint.load(self._config.resume_from, lambda text: self._reporter.notice("warning", text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from gputrain.engine.config import RunConfig
 from gputrain.engine.events import Phase
@@ -91,7 +90,7 @@ def assemble(
             ranks=ranks,
         )
     scaled = stepper.scaler.is_enabled()
-    skips = Skips(reporter.notice, lambda index: _image_name(images, index), scaled=scaled, ranks=ranks.count)
+    skips = Skips(reporter.notice, images.shown, scaled=scaled, ranks=ranks.count)
     meter = Meter(compute, skips)
     windows = Windows(reporter, supply.loader, compute, clock, meter, bad_images, ranks.count)
     schedule = Schedule(config, len(supply))
@@ -108,8 +107,3 @@ def _data(config: RunConfig, ranks: Ranks, reporter: Reporter, control: Control)
     if ranks.speaks:
         ranks.agree(())
     return found
-
-
-def _image_name(images: ImageSet, index: int) -> str:
-    """An image as its owner knows it: ``class/file``."""
-    return "/".join(Path(images.path(index)).parts[-2:])

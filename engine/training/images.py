@@ -63,6 +63,10 @@ class ImageSet:
         """Path of an image."""
         return f"{self.root}/{self.name(index)}"
 
+    def shown(self, index: int) -> str:
+        """An image as its owner knows it: ``class/file``."""
+        return "/".join(Path(self.path(index)).parts[-2:])
+
 
 def image_set(root: str | Path, names: Sequence[str], labels: Sequence[int], classes: Sequence[str]) -> ImageSet:
     """An ImageSet of `names` (paths under `root`), for readers of other layouts than class folders."""

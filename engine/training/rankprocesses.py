@@ -50,7 +50,6 @@ class OtherRanks:
 
     def __init__(self, directory: Path, config_json: bytes, count: int, entry: Entry, reporter: Reporter) -> None:
         """`count`: of all ranks; none is started for 1. Raises OSError."""
-        self.meeting = ""
         self._reporter = reporter
         self._meeting = directory / MEETING
         # Of a trainer that was killed: its ranks would be taken for these.
@@ -67,20 +66,23 @@ class OtherRanks:
         self._closing = False
         if count == 1:
             return
-        self.meeting = str(self._meeting)
         context = multiprocessing.get_context("spawn")
         with preemption.held_back():
             for rank in range(1, count):
                 ours, theirs = context.Pipe()
-                arguments = (str(directory), config_json, rank, self.meeting, theirs)
+                arguments = (str(directory), config_json, rank, str(self._meeting), theirs)
                 process = context.Process(target=entry, args=arguments, name=f"rank {rank}")
                 process.start()
                 theirs.close()
                 self._processes.append(process)
                 self._pipes[ours] = rank
-        preemption.received()
         self._reader = threading.Thread(target=self._read, name="ranks", daemon=True)
         self._reader.start()
+
+    @property
+    def meeting(self) -> str:
+        """Where all ranks find each other; empty where there is one alone."""
+        return str(self._meeting) if self._processes else ""
 
     def cause_of(self, ended: RunEnded) -> RunEnded:
         """How the run ended: where rank 0 lost another one (`RANK_LOST`), what became of that."""

@@ -21,8 +21,8 @@ def _add_train(commands: Commands) -> None:
     train.add_argument(
         "--machine",
         metavar="PROFILE",
-        help="with --dry-run: plan for the machine of this profile, which is not here (PROFILE[,gpus=N][,cores=N][,ram=GIB]"
-        "[,images=N])",
+        help="with --dry-run: plan for the machine of this profile, which is not here "
+        "(PROFILE[,gpus=N][,cores=N][,ram=GIB][,images=N])",
     )
     train.add_argument("--dry-run", action="store_true", help="show the plan and leave (exit code 2 if it is refused)")
     train.add_argument(

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "tui"))
 
-import screenshots
 from fakes.nvml import NvmlStandIn, build
+from helpers.tui import screenshots
 
-from gputrain.engine import launch, runs
-from gputrain.engine.commands import Stop
 from gputrain.engine.events import Steps, Validated
+from gputrain.engine.events.commands import Stop
+from gputrain.engine.launching import launch
+from gputrain.engine.runs import run_directory
 from gputrain.tui.app import GpuTrainApp
 
 HERE = Path(__file__).parent
@@ -114,7 +114,7 @@ def record(run: Run) -> None:
             stack.enter_context(limited())
         command = [sys.executable, "-P", "-m", "gputrain.tui.cli", "train", "--recipe", "demo", "--detach"]
         started = subprocess.run([*command, "epochs=200", *run.settings], check=True, capture_output=True, text=True)
-        going = runs.find(started.stdout.split()[-1])
+        going = run_directory.find(started.stdout.split()[-1])
         try:
             watch(going, run.seconds)
             run.before(nvml)
@@ -125,7 +125,7 @@ def record(run: Run) -> None:
             stop(going)
 
 
-def watch(going: runs.RunDir, seconds: float) -> None:
+def watch(going: run_directory.RunDir, seconds: float) -> None:
     """Return after so many seconds of steps, and a validation. Raises TimeoutError."""
     deadline = time.monotonic() + PATIENCE
     attachment = launch.attach(going)
@@ -139,7 +139,7 @@ def watch(going: runs.RunDir, seconds: float) -> None:
     attachment.close()
 
 
-def stop(going: runs.RunDir) -> None:
+def stop(going: run_directory.RunDir) -> None:
     """End the run."""
     attachment = launch.attach(going)
     with contextlib.suppress(OSError):

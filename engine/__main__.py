@@ -1,4 +1,4 @@
-"""``python -P -m gputrain.engine RUN_DIR [--resume]``: the supervisor of a run. Started by `gputrain.engine.launch`."""
+"""``python -P -m gputrain.engine RUN_DIR [--resume]``: the supervisor of a run, started by `launching.launch`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 import traceback
 from pathlib import Path
 
-from gputrain.engine.configfile import read_config
-from gputrain.engine.errors import EXIT_FAILED, BadInput
-from gputrain.engine.runs import RunDir
-from gputrain.engine.supervisor import Supervisor
+from gputrain.engine.common.errors import EXIT_FAILED, BadInput
+from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.supervision.supervisor import Supervisor
 
 
 def supervise(run: RunDir, *, resume: bool = False) -> int:

@@ -15,12 +15,12 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct
 
-from gputrain.engine.errors import BadInput, did_you_mean
-from gputrain.engine.files import config_home
-from gputrain.engine.machine import GpuInfo, Machine
-from gputrain.engine.text import plain
-from gputrain.engine.units import GIB
-from gputrain.profiles.reading import read_profile, read_recipe
+from gputrain.engine.common.errors import BadInput, did_you_mean
+from gputrain.engine.common.files import config_home
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import GIB
+from gputrain.engine.hardware.machine import GpuInfo, Machine
+from gputrain.profiles.profile_files import read_profile, read_recipe
 from gputrain.profiles.schema import HardwareProfile, MatchRules, Recipe, ReferenceLadder
 
 Kind = Literal["profile", "recipe"]

@@ -20,10 +20,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from gputrain.engine import ladder, settings
-from gputrain.engine.errors import BadInput, did_you_mean
-from gputrain.engine.text import plain
-from gputrain.engine.units import GIB
+from gputrain.engine.common.errors import BadInput, did_you_mean
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import GIB
+from gputrain.engine.configuration import settings
+from gputrain.engine.planning import ablation
 
 HARDWARE_SETTINGS = frozenset(
     {
@@ -96,16 +97,16 @@ class Reference(Keys, frozen=True):
 
 
 class ReferenceLadder(Keys, frozen=True):
-    """What each optimization gained on such a machine, by the names of `gputrain.engine.ladder`."""
+    """What each optimization gained on such a machine, by the names of `gputrain.engine.planning.ablation`."""
 
     source: Line
     model: str = ""
-    images_per_second: dict[ladder.Name, Positive] = {}
+    images_per_second: dict[ablation.Name, Positive] = {}
     """With the optimizations up to that rung."""
-    gpu_percent: dict[ladder.Name, Positive] = {}
-    minutes: dict[ladder.Name, Positive] = {}
+    gpu_percent: dict[ablation.Name, Positive] = {}
+    minutes: dict[ablation.Name, Positive] = {}
     """How long the same training took."""
-    gains: dict[ladder.Name, Positive] = {}
+    gains: dict[ablation.Name, Positive] = {}
     """Times the speed without that one."""
     speed_up: Positive | None = None
     """Times the standard speed that the source names for all of them."""

@@ -16,42 +16,47 @@ def loaded(code: str) -> set[str]:
 
 
 def test_the_dashboard_has_no_torch() -> None:
-    names = loaded("import gputrain.tui.app, gputrain.tui.screens.launcher, gputrain.tui.commands.train")
+    names = loaded(
+        "import gputrain.tui.app, gputrain.tui.screens.launcher.launcher, gputrain.tui.commands.launch.train"
+    )
     assert "textual" in names
     assert "torch" not in names
     assert "torchvision" not in names
 
 
 def test_the_supervisor_has_neither_torch_nor_textual() -> None:
-    names = loaded("import gputrain.engine.supervisor")
+    names = loaded("import gputrain.engine.supervision.supervisor")
     assert not names & {"torch", "torchvision", "textual", "rich"}
 
 
 def test_help_loads_next_to_nothing() -> None:
-    names = loaded("import gputrain.tui.cli; gputrain.tui.cli.parser().format_help()")
+    names = loaded("import gputrain.tui.cli.main; gputrain.tui.cli.main.parser().format_help()")
     assert not names & {"torch", "textual", "rich", "numpy", "psutil", "msgspec", "yaml", "pynvml"}
 
 
-@pytest.mark.parametrize("command", ["runs", "tail", "stop"])
+@pytest.mark.parametrize("command", ["runs.runs", "runs.tail", "runs.stop"])
 def test_commands_about_runs_load_no_torch(command: str) -> None:
     assert "torch" not in loaded(f"import gputrain.tui.commands.{command}")
 
 
 def test_keras_has_no_torch_and_the_others_have_no_tensorflow() -> None:
     """All that a trainer or a prediction of Keras imports before TensorFlow itself."""
-    others = "gputrain.tui.app, gputrain.tui.screens.launcher, gputrain.engine.supervisor, gputrain.engine.plan"
+    others = (
+        "gputrain.tui.app, gputrain.tui.screens.launcher.launcher, "
+        "gputrain.engine.supervision.supervisor, gputrain.engine.planning.plan"
+    )
     assert not loaded(f"import {others}") & {"tensorflow", "keras"}
     shared = (
-        "worker",
-        "saving",
-        "images",
-        "order",
-        "augment",
-        "schedule",
-        "badimages",
-        "dataready",
-        "skips",
-        "childentry",
+        "supervision.trainer_main",
+        "checkpointing.checkpoint_saver",
+        "datasets.image_set",
+        "dataloading.batch_sampler",
+        "dataloading.random_resized_crop",
+        "shared_loop.lr_schedule",
+        "datasets.bad_images",
+        "datasets.dataset_report",
+        "shared_loop.nonfinite_loss",
+        "processes.child_entry",
     )
-    names = loaded("import " + ", ".join(f"gputrain.engine.training.{name}" for name in shared))
+    names = loaded("import " + ", ".join(f"gputrain.engine.{name}" for name in shared))
     assert not names & {"torch", "tensorflow", "keras"}

@@ -13,15 +13,15 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from gputrain.tui import hangup, opening
-from gputrain.tui.charset import wants_ascii
-from gputrain.tui.leaving import Leaving
-from gputrain.tui.messages import Left
-from gputrain.tui.reader import FRAME_SECONDS, FRUGAL_SECONDS
-from gputrain.tui.screens.board import BoardScreen
-from gputrain.tui.source import RunSource
-from gputrain.tui.terminal import only_changes
-from gputrain.tui.theme import NIGHT, TERMINAL, THEMES
+from gputrain.tui.render.charset import wants_ascii
+from gputrain.tui.render.theme import NIGHT, TERMINAL, THEMES
+from gputrain.tui.screens.dashboard.panel_screen import BoardScreen
+from gputrain.tui.screens.messages import Left
+from gputrain.tui.screens.quit_result import Leaving
+from gputrain.tui.state.event_source import RunSource
+from gputrain.tui.state.reader_thread import FRAME_SECONDS, FRUGAL_SECONDS
+from gputrain.tui.terminal import gc_pause, hangup
+from gputrain.tui.terminal.output_filter import only_changes
 
 
 class _AsciiScrollBar(ScrollBarRender):
@@ -73,17 +73,21 @@ class GpuTrainApp(App[int]):
 
     def on_ready(self) -> None:
         """The first layout was painted."""
-        opening.opened()
+        gc_pause.opened()
 
     def get_default_screen(self) -> Screen[Any]:
         """The dashboard, the screen that was asked for, or the launcher."""
         if self._first is not None:
             return self._first()
         if self._source is not None:
-            from gputrain.tui.screens.dashboard import DashboardScreen  # its dialogs are of no use to the monitor
+            from gputrain.tui.screens.dashboard.dashboard import (
+                DashboardScreen,  # its dialogs are of no use to the monitor
+            )
 
             return DashboardScreen(self._source, self._frame_seconds)
-        from gputrain.tui.screens.launcher import LauncherScreen  # profiles and plan are of no use to a dashboard
+        from gputrain.tui.screens.launcher.launcher import (
+            LauncherScreen,  # profiles and plan are of no use to a dashboard
+        )
 
         return LauncherScreen()
 
@@ -92,7 +96,7 @@ class GpuTrainApp(App[int]):
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as an SVG that looks alike in every viewer."""
-        from gputrain.tui.picture import portable  # of no use to the first paint
+        from gputrain.tui.render.svg_picture import portable  # of no use to the first paint
 
         return portable(super().export_screenshot(title=title, simplify=simplify))
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from gputrain.engine.diagnosis.predict import taken_back
 from gputrain.engine.diagnosis.rules import evaluate, ranked
-from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
-from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Prediction, Steps, Tuned
+from gputrain.engine.diagnosis.speedup_prediction import taken_back
+from gputrain.engine.diagnosis.windows.event_window import WINDOW_SECONDS, Window
+from gputrain.engine.diagnosis.windows.signals import Signals
+from gputrain.engine.events import (
+    AnyEvent,
+    HardwareSample,
+    Hint,
+    Phase,
+    PhaseChanged,
+    Prediction,
+    Steps,
+    Tuned,
+)
 
 EVALUATE_EVERY = WINDOW_SECONDS
 """Seconds between evaluations; a hint is raised, and cleared, by two in a row, whose windows share no event."""

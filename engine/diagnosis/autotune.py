@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from gputrain.engine.commands import EXACT_SETTINGS, LIVE_SETTINGS, Tune
+from gputrain.engine.configuration.settings import shown
 from gputrain.engine.events import AnyEvent, Hint, Phase, PhaseChanged, RunStarted, Tuned
-from gputrain.engine.settings import shown
+from gputrain.engine.events.commands import EXACT_SETTINGS, LIVE_SETTINGS, Tune
 
 SENDER = "autotune"
 FIRST_WAIT, LONGEST_WAIT = 15.0, 600.0

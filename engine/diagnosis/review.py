@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gputrain.engine.diagnosis import memory
+from gputrain.engine.diagnosis import memory_causes
 from gputrain.engine.diagnosis.rules import evaluate, hint_of, ranked
-from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.diagnosis.window import WINDOW_SECONDS, Window
+from gputrain.engine.diagnosis.windows.event_window import WINDOW_SECONDS, Window
+from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (
     AnyEvent,
     HardwareSample,
@@ -102,7 +102,7 @@ def review(events: Iterable[AnyEvent]) -> Review:
 
 def _with_end(found: Review, died: RunEnded, signals: Signals) -> Review:
     """The verdict on a run that ended for want of memory, which comes first."""
-    hint = hint_of(memory.died(died.died_of, died.reason), signals, ())
+    hint = hint_of(memory_causes.died(died.died_of, died.reason), signals, ())
     rest = (one for one in found.findings if one.hint.id != hint.id)
     return msgspec.structs.replace(found, findings=(Finding(hint, 0), *rest))
 

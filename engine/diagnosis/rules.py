@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gputrain.engine.diagnosis import device, memory, supply
-from gputrain.engine.diagnosis.learning import with_lr
-from gputrain.engine.diagnosis.predict import predict, taken_back
-from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.diagnosis import device_bound_causes, input_bound_causes, memory_causes
+from gputrain.engine.diagnosis.lr_advice import with_lr
+from gputrain.engine.diagnosis.speedup_prediction import predict, taken_back
 from gputrain.engine.diagnosis.tree import Cause, walk
+from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Hint, Prediction
 
 CAUSES: tuple[Cause, ...] = (
-    *memory.PRESSURE,
-    *(cause for family in supply.FAMILIES for cause in family),
-    supply.UNEXPLAINED,
-    *device.STALLS,
-    *device.RANKS,
-    *device.DEVICE,
-    device.CONTENTION,
-    *device.HEALTHY,
-    device.NEIGHBOUR,
+    *memory_causes.PRESSURE,
+    *(cause for family in input_bound_causes.FAMILIES for cause in family),
+    input_bound_causes.UNEXPLAINED,
+    *device_bound_causes.STALLS,
+    *device_bound_causes.RANKS,
+    *device_bound_causes.DEVICE,
+    device_bound_causes.CONTENTION,
+    *device_bound_causes.HEALTHY,
+    device_bound_causes.NEIGHBOUR,
 )
 """All that can be said, the most important first among those of one severity."""
 
@@ -42,9 +42,9 @@ def evaluate(signals: Signals) -> dict[str, Hint]:
     found = {hint.id: hint for hint in (*_supply(signals), *_beside(signals))}
     if "cpu-neighbour" in found:
         # The same neighbours, told by what they cost the workers.
-        found.pop(device.CONTENTION.id, None)
+        found.pop(device_bound_causes.CONTENTION.id, None)
     if found.keys() <= _REMARKS:
-        walked = walk(device.HEALTHY, signals)
+        walked = walk(device_bound_causes.HEALTHY, signals)
         if walked.found is not None:
             healthy = hint_of(walked.found, signals, (*_ruled_out(signals), *walked.path))
             found[healthy.id] = healthy
@@ -58,29 +58,39 @@ def ranked(hints: Iterable[Hint]) -> list[Hint]:
 
 def _ruled_out(s: Signals) -> list[str]:
     """What was asked before a run is called healthy."""
-    waits = f"✗ The loop waits for data: {supply.WAIT.asked(s)}"
-    ranks = device.RANKS if s.ranks > 1 else ()
-    return [waits, *(cause.step(s) for cause in (*device.STALLS, *ranks, *device.DEVICE, *memory.PRESSURE))]
+    waits = f"✗ The loop waits for data: {input_bound_causes.WAIT.asked(s)}"
+    ranks = device_bound_causes.RANKS if s.ranks > 1 else ()
+    return [
+        waits,
+        *(
+            cause.step(s)
+            for cause in (*device_bound_causes.STALLS, *ranks, *device_bound_causes.DEVICE, *memory_causes.PRESSURE)
+        ),
+    ]
 
 
 def _supply(s: Signals) -> list[Hint]:
     """Why the loop waits for data: a cause of each family that holds, the likeliest first."""
-    if not supply.WAIT.answer(s):
-        return [hint_of(supply.UNNOTICED, s, (supply.UNNOTICED.step(s),))] if supply.UNNOTICED.holds(s) else []
+    if not input_bound_causes.WAIT.answer(s):
+        return (
+            [hint_of(input_bound_causes.UNNOTICED, s, (input_bound_causes.UNNOTICED.step(s),))]
+            if input_bound_causes.UNNOTICED.holds(s)
+            else []
+        )
     found: list[tuple[Cause, list[Cause]]] = []
     path: list[str] = []
     unknown: list[Cause] = []
     explained: dict[str, Cause] = {}
-    for family in supply.FAMILIES:
+    for family in input_bound_causes.FAMILIES:
         walked = walk(family, s, explained)
         path += walked.path
         if walked.found is None:
             unknown += walked.open
             continue
         found.append((walked.found, [*unknown, *walked.open]))
-        explained |= dict.fromkeys(supply.EXPLAINS.get(walked.found.id, ()), walked.found)
-    if not found and supply.UNEXPLAINED.holds(s):
-        found.append((supply.UNEXPLAINED, unknown))
+        explained |= dict.fromkeys(input_bound_causes.EXPLAINS.get(walked.found.id, ()), walked.found)
+    if not found and input_bound_causes.UNEXPLAINED.holds(s):
+        found.append((input_bound_causes.UNEXPLAINED, unknown))
     # Each shows the whole path: what else was considered is a part of why.
     return [hint_of(cause, s, path, passed) for cause, passed in found]
 
@@ -88,11 +98,17 @@ def _supply(s: Signals) -> list[Hint]:
 def _beside(s: Signals) -> list[Hint]:
     """What holds whether or not data are waited for."""
     hints: dict[str, Hint] = {}
-    ranks = device.RANKS if s.ranks > 1 else ()
-    for cause in (*memory.PRESSURE, *device.STALLS, *ranks, device.CONTENTION, device.NEIGHBOUR):
+    ranks = device_bound_causes.RANKS if s.ranks > 1 else ()
+    for cause in (
+        *memory_causes.PRESSURE,
+        *device_bound_causes.STALLS,
+        *ranks,
+        device_bound_causes.CONTENTION,
+        device_bound_causes.NEIGHBOUR,
+    ):
         if cause.holds(s):
             hints.setdefault(cause.id, hint_of(cause, s, (cause.step(s),)))
-    walked = walk(device.DEVICE, s)
+    walked = walk(device_bound_causes.DEVICE, s)
     if walked.found is not None:
         hints[walked.found.id] = hint_of(walked.found, s, walked.path, walked.open)
     return list(hints.values())

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.units import size
+from gputrain.engine.common.units import size
+from gputrain.engine.diagnosis.windows.signals import Signals
 
 Unit = Literal["share", "percent", "cores", "count", "times", "seconds", "bytes", "yes"]
 Severity = Literal["info", "warning", "critical"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events.advice import Hint, HintsChanged, Prediction, Tuned
 from gputrain.engine.events.envelope import FORMAT_VERSION, Event
 from gputrain.engine.events.hardware import (
@@ -25,7 +26,7 @@ from gputrain.engine.events.hardware import (
     MigSample,
     ProcessSample,
 )
-from gputrain.engine.events.life import (
+from gputrain.engine.events.lifecycle import (
     CommandTaken,
     DataReady,
     LogLine,
@@ -38,7 +39,6 @@ from gputrain.engine.events.life import (
     RunStarted,
 )
 from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, RankSteps, Steps, Validated
-from gputrain.engine.text import plain
 
 __all__ = [
     "FORMAT_VERSION",
@@ -122,7 +122,7 @@ class _NoFigureError(ValueError):
 def decode(line: bytes) -> AnyEvent | None:
     """The event of a line; None for a torn line, a type that a later version added, or figures beyond 1e100.
 
-    Texts come out harmless (`gputrain.engine.text.plain`), whoever wrote them.
+    Texts come out harmless (`gputrain.engine.common.sanitize.plain`), whoever wrote them.
     """
     try:
         event: AnyEvent = _decoder().decode(line)

@@ -16,17 +16,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from gputrain.engine import settings
-from gputrain.engine.config import CheckpointConfig, RunConfig
-from gputrain.engine.errors import BadInput
-from gputrain.engine.kerasfit import CHECKPOINT
-from gputrain.engine.position import Position
-from gputrain.engine.text import plain
-from gputrain.engine.training import checkpointfiles
-from gputrain.engine.training.checkpointfiles import CheckpointFiles, Summed
-from gputrain.engine.training.images import ImageSet
-from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.saving import Saver
+from gputrain.engine.checkpointing import checkpoint_files
+from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, Summed
+from gputrain.engine.checkpointing.checkpoint_saver import Saver
+from gputrain.engine.checkpointing.resume_position import Position
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.keras_compatibility import CHECKPOINT
+from gputrain.engine.configuration.run_config import CheckpointConfig, RunConfig
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.processes.event_reporter import Reporter
 
 Arrays = dict[str, npt.NDArray[Any]]
 _STATE = "state"
@@ -34,16 +34,16 @@ _GROUPS = ("model", "optimizer")
 
 
 class NpzForm:
-    """See `checkpointfiles.Form`."""
+    """See `checkpoint_files.Form`."""
 
     suffix = CHECKPOINT
 
     def size_of(self, state: Mapping[str, Any]) -> int:
-        """See `checkpointfiles.Form`."""
+        """See `checkpoint_files.Form`."""
         return sum(array.nbytes for group in _GROUPS for array in state[group].values())
 
     def write(self, state: dict[str, Any], file: Summed) -> None:
-        """See `checkpointfiles.Form`. Not by ``np.savez``: it wants a file that can be read, too."""
+        """See `checkpoint_files.Form`. Not by ``np.savez``: it wants a file that can be read, too."""
         plain_values = {name: value for name, value in state.items() if name not in _GROUPS}
         text = np.frombuffer(msgspec.json.encode(plain_values), np.uint8)
         with zipfile.ZipFile(file, "w", allowZip64=True) as archive:  # type: ignore[call-overload]
@@ -53,7 +53,7 @@ class NpzForm:
                     _add(archive, f"{group}/{path}", array)
 
     def read(self, path: Path) -> dict[str, Any]:
-        """See `checkpointfiles.Form`."""
+        """See `checkpoint_files.Form`."""
         with np.load(path, allow_pickle=False) as archive:
             state: dict[str, Any] = msgspec.json.decode(archive[_STATE].tobytes())
             for group in _GROUPS:
@@ -83,9 +83,9 @@ def saver(folder: Path, config: CheckpointConfig, reporter: Reporter) -> Saver:
     return Saver(files, reporter, _Copies() if config.async_checkpoints else None)
 
 
-def load(source: str, passed_over: checkpointfiles.PassedOver) -> dict[str, Any]:
-    """See `checkpointfiles.load`."""
-    return checkpointfiles.load(source, NpzForm(), passed_over)
+def load(source: str, passed_over: checkpoint_files.PassedOver) -> dict[str, Any]:
+    """See `checkpoint_files.load`."""
+    return checkpoint_files.load(source, NpzForm(), passed_over)
 
 
 def weights_of(file: str) -> Arrays:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from gputrain.engine.config import RunConfig
-from gputrain.engine.machine import inspect_machine
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.hardware.machine import inspect_machine
 
 
 def prepare(config: RunConfig) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.keras_compatibility import MODELS, WEIGHTS, why_no_model
+from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.keras.checkpoint import weights_of
 from gputrain.engine.keras.library import keras
-from gputrain.engine.kerasfit import MODELS, WEIGHTS, why_no_model
-from gputrain.engine.text import plain
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels, as in torchvision."""
@@ -72,7 +72,7 @@ def _application(name: str, side: int, classes: int, config: RunConfig) -> Any:
 
 
 def _simple_cnn(images: Any, classes: int, width: int) -> Any:
-    """As `gputrain.engine.training.simple_cnn`: four stages, each halving the picture; global pooling; one layer."""
+    """As `training.networks.simple_cnn`: four stages, each halving the picture; global pooling; one layer."""
     layers = keras.layers
     found = layers.Conv2D(width, 5, 2, "same", use_bias=False, kernel_initializer="he_normal", name="stem")(images)
     found = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, name="stem_norm")(found))

@@ -6,25 +6,26 @@ import contextlib
 import time
 from pathlib import Path
 
-from gputrain.engine.config import RunConfig
+from gputrain.engine.checkpointing.checkpoint_saver import Kind
+from gputrain.engine.checkpointing.resume_position import Position, check_continuation
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.settings import flatten
+from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Outcome, Phase, RunEnded, Tuned
-from gputrain.engine.keras import checkpoint, compute, imagery, networks, rules, shortage
-from gputrain.engine.keras.fetcher import Fetcher, Launched
-from gputrain.engine.keras.judging import METRIC, Validation
-from gputrain.engine.keras.pipeline import Batch, Pipeline
-from gputrain.engine.keras.ready import compiling_key, model_ready
-from gputrain.engine.keras.stepper import Stepper
-from gputrain.engine.keras.windows import Windows
-from gputrain.engine.position import Position, check_continuation
-from gputrain.engine.settings import flatten
-from gputrain.engine.training import epochs
-from gputrain.engine.training.badimages import BadImages
-from gputrain.engine.training.control import Control
-from gputrain.engine.training.images import ImageSet
-from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.saving import Kind
-from gputrain.engine.training.schedule import Schedule
-from gputrain.engine.training.skips import Skips
+from gputrain.engine.keras import checkpoint, device, networks, optimizers, out_of_memory
+from gputrain.engine.keras.data import keras_images
+from gputrain.engine.keras.data.tf_data_pipeline import Batch, Pipeline
+from gputrain.engine.keras.loss_fetcher import Fetcher, Launched
+from gputrain.engine.keras.model_report import compiling_key, model_ready
+from gputrain.engine.keras.step_windows import Windows
+from gputrain.engine.keras.train_step import Stepper
+from gputrain.engine.keras.validation import METRIC, Validation
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.shared_loop import epoch_end
+from gputrain.engine.shared_loop.lr_schedule import Schedule
+from gputrain.engine.shared_loop.nonfinite_loss import Skips
 
 _NOT_LIVE = "a training of Keras can't be changed while it runs: stop it, and resume it with the setting"
 
@@ -50,7 +51,7 @@ class KerasTrainer:
 
     def train(self) -> RunEnded:
         """Train to the end, or to where the run is asked to stop. Raises BadInput, and whatever else goes wrong."""
-        with contextlib.ExitStack() as stack, shortage.named():
+        with contextlib.ExitStack() as stack, out_of_memory.named():
             # Whatever ends the run, a checkpoint that is under way gets to the disk.
             stack.callback(self._saver.finish)
             self._build(stack)
@@ -65,8 +66,8 @@ class KerasTrainer:
 
     def _build(self, stack: contextlib.ExitStack) -> None:
         config, reporter = self._config, self._reporter
-        self._compute = compute.set_up(config, reporter.notice)
-        self._images, val = imagery.prepare(config, reporter, self._control)
+        self._compute = device.set_up(config, reporter.notice)
+        self._images, val = keras_images.prepare(config, reporter, self._control)
         reporter.phase(Phase.BUILDING, config.model.model)
         classes = len(self._images.classes)
         network = networks.build(config, classes)
@@ -103,7 +104,7 @@ class KerasTrainer:
         for text in check_continuation(state, flatten(self._config), self._images.classes, len(self._images)):
             self._reporter.notice("warning", text)
         checkpoint.put_back(self._stepper.network.variables, state["model"], "model")
-        checkpoint.put_back(self._stepper.optimizer.variables, state["optimizer"], "optimizer", rules.SCALING)
+        checkpoint.put_back(self._stepper.optimizer.variables, state["optimizer"], "optimizer", optimizers.SCALING)
         self._position = Position(**state["position"])
         self._windows.epoch_sum, self._windows.epoch_steps = self._position.loss_sum, self._position.loss_steps
         self._saver.go_on_from(self.step)
@@ -179,7 +180,7 @@ class KerasTrainer:
         if self._control.checkpoint:
             self._control.checkpoint = False
             self._save_within("requested")
-        elif epochs.due_within(self._config.checkpoint, self.step, self._saver.saved_step):
+        elif epoch_end.due_within(self._config.checkpoint, self.step, self._saver.saved_step):
             self._save_within("last")
         if self._control.paused:
             self._windows.report(self._position, self._lr, force=True)
@@ -188,8 +189,8 @@ class KerasTrainer:
 
     def _end_epoch(self, seconds: float, images: int) -> None:
         where = self._position
-        epochs.end_epoch(self._reporter, where, seconds, images, self._windows.take_epoch())
-        due = epochs.validation_due(self._config.checkpoint, where, self._schedule.total_steps)
+        epoch_end.end_epoch(self._reporter, where, seconds, images, self._windows.take_epoch())
+        due = epoch_end.validation_due(self._config.checkpoint, where, self._schedule.total_steps)
         where.unvalidated = self._validation is not None and due
         self._close_epoch()
 
@@ -199,8 +200,8 @@ class KerasTrainer:
         best = False
         if self._validation is not None and where.unvalidated:
             best = self._validation.judge(self._stepper, where)
-        self._early = epochs.why_early(settings, where, METRIC)
-        if kind := epochs.kind_due(settings, where, best=best, stopped=bool(self._control.stop)):
+        self._early = epoch_end.why_early(settings, where, METRIC)
+        if kind := epoch_end.kind_due(settings, where, best=best, stopped=bool(self._control.stop)):
             self._save(kind)
 
     def _save_within(self, kind: Kind) -> None:

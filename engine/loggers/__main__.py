@@ -14,15 +14,15 @@ import time
 from pathlib import Path
 from types import ModuleType
 
-from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, BadInput
-from gputrain.engine.loggers import choice
-from gputrain.engine.loggers.follow import Sink, follow
-from gputrain.engine.runs import RunDir
-from gputrain.engine.text import plain
+from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.loggers import logger_choice
+from gputrain.engine.loggers.follow_record import Sink, follow
+from gputrain.engine.runs.run_directory import RunDir
 
 _TELL_SECONDS = 1.0
 _NICENESS = 10
-_SINKS = {"tensorboard": ("tensorboardsink", "TensorBoardSink"), "wandb": ("wandbsink", "WandbSink")}
+_SINKS = {"tensorboard": ("tensorboard_logger", "TensorBoardSink"), "wandb": ("wandb_logger", "WandbSink")}
 
 
 class _Teller:
@@ -49,13 +49,13 @@ class _Teller:
 
 
 def main(directory: str, name: str, folder: str) -> int:
-    """Log the run in `directory`; returns an exit code of `gputrain.engine.errors`."""
+    """Log the run in `directory`; returns an exit code of `gputrain.engine.common.errors`."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.nice(_NICENESS)  # training comes first
     os.umask(0o077)
     run, teller = RunDir(Path(directory)), _Teller()
     try:
-        choice.require([choice.check_name(name)])
+        logger_choice.require([logger_choice.check_name(name)])
         count_and_hint = _log(run, name, Path(folder), teller)
     except BadInput as error:
         print(error, file=sys.stderr)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import DeviceSample, DiskSample
-from gputrain.engine.monitor.mounts import Mount, read_mounts
-from gputrain.engine.monitor.procfile import ProcFile
-from gputrain.engine.text import plain
+from gputrain.engine.hardware.mounts import Mount, read_mounts
+from gputrain.engine.monitor.proc_file import ProcFile
 
 _SECTOR = 512
 """Bytes of a sector in ``/proc/diskstats``, whatever the device's own are (Documentation/admin-guide/iostats.rst)."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gputrain.engine.machine import shm, usable_cores
-from gputrain.engine.monitor.cgroup import CGroup
-from gputrain.engine.monitor.procfile import ProcFile
+from gputrain.engine.hardware.cgroup import CGroup
+from gputrain.engine.hardware.machine import shm, usable_cores
+from gputrain.engine.monitor.proc_file import ProcFile
 
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 """Columns of a cpu line in ``/proc/stat`` (proc_stat(5)); what comes after steal is counted in user already."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from gputrain.engine.monitor.cgroup import CGroup
-from gputrain.engine.monitor.procfile import ProcFile
+from gputrain.engine.hardware.cgroup import CGroup
+from gputrain.engine.monitor.proc_file import ProcFile
 
 Resource = Literal["cpu", "io", "memory"]
 

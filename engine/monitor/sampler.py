@@ -10,14 +10,14 @@ from pathlib import Path
 import msgspec
 
 from gputrain.engine.events import GpuSample, HardwareSample
-from gputrain.engine.monitor.cgroup import find_cgroup
+from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.monitor.disk import Disks
-from gputrain.engine.monitor.gpuwatch import OPEN_PATIENCE, GpuWatch
+from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, GpuWatch
 from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
-from gputrain.engine.monitor.owners import LETTERS, Owners
 from gputrain.engine.monitor.pressure import Pressure
-from gputrain.engine.monitor.processes import ProcessTree, TreeFigures
-from gputrain.engine.monitor.strangers import Strangers
+from gputrain.engine.monitor.processes.foreign_processes import Strangers
+from gputrain.engine.monitor.processes.process_owners import LETTERS, Owners
+from gputrain.engine.monitor.processes.process_tree import ProcessTree, TreeFigures
 
 
 def next_due(due: float, interval: float) -> float:

@@ -1,6 +1,6 @@
 """``python -P -m gputrain.engine.remote RUN_DIR COMMAND``: hand a command to a run of this machine.
 
-Started over ssh, with the supervisor's own Python, by `gputrain.engine.remote.attachment`.
+Started over ssh, with the supervisor's own Python, by `gputrain.engine.remote.remote_attachment`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from gputrain.engine import launch
-from gputrain.engine.commands import decode_command
-from gputrain.engine.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.runs import RunDir
-from gputrain.engine.text import plain
+from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events.commands import decode_command
+from gputrain.engine.launching import launch
+from gputrain.engine.runs.run_directory import RunDir
 
 
 def main(directory: str, command: str) -> int:

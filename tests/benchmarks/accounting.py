@@ -21,13 +21,16 @@ import harness
 import photos
 from harness import Contender, Pass
 
-from gputrain.engine import settings
-from gputrain.engine.config import RunConfig
-from gputrain.engine.training import crew_threads, images, loader, locks
-from gputrain.engine.training.accounting import Meter, Tally
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.dataloading import lock_waits
+from gputrain.engine.dataloading.worker_accounting import Meter, Tally
+from gputrain.engine.datasets import image_set
+from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.workers import thread_workers
 
 _CALLS = 2000
-_LOOKS_PER_SECOND = 1 / locks.LOOK_SECONDS
+_LOOKS_PER_SECOND = 1 / lock_waits.LOOK_SECONDS
 
 
 class Silent:
@@ -71,7 +74,7 @@ def _config(setting: Setting) -> RunConfig:
 
 
 def _accounted(setting: Setting) -> Pass:
-    source = loader.make_loader(images.scan(setting.folder, "train"), _config(setting), train=True, pin=False)
+    source = image_loader.make_loader(image_set.scan(setting.folder, "train"), _config(setting), train=True, pin=False)
 
     def one_pass() -> int:
         count = 0
@@ -86,8 +89,8 @@ def _accounted(setting: Setting) -> Pass:
 
 def _bare(setting: Setting) -> Pass:
     # The patches stay for the life of this process, which is the contender's own.
-    mock.patch.object(crew_threads, "Meter", Silent).start()
-    mock.patch.object(locks.LockWatch, "look", return_value=None).start()
+    mock.patch.object(thread_workers, "Meter", Silent).start()
+    mock.patch.object(lock_waits.LockWatch, "look", return_value=None).start()
     return _accounted(setting)
 
 
@@ -114,9 +117,9 @@ def _batch_seconds(batch_size: int) -> float:
 
 def _look_seconds() -> float:
     """CPU time of a look at one worker."""
-    watch = locks.LockWatch(threads=False)
+    watch = lock_waits.LockWatch(threads=False)
     watch.watch(threading.get_native_id())
-    with mock.patch.object(locks, "LOOK_SECONDS", 0.0):
+    with mock.patch.object(lock_waits, "LOOK_SECONDS", 0.0):
         began = time.thread_time()
         for _ in range(_CALLS):
             watch.look()
@@ -128,7 +131,7 @@ def _look_seconds() -> float:
 def _sample_seconds(setting: Setting) -> float:
     """CPU time of a sample in one worker."""
     one = dataclasses.replace(setting, workers=1)
-    source = loader.make_loader(images.scan(setting.folder, "train"), _config(one), train=True, pin=False)
+    source = image_loader.make_loader(image_set.scan(setting.folder, "train"), _config(one), train=True, pin=False)
     for _ in source.epoch(0):
         pass
     source.take_stats()

@@ -19,10 +19,10 @@ from driven import driven
 from harness import Contender, Pass, Result
 from PIL import Image
 
-from gputrain.engine import settings
-from gputrain.engine.config import CheckpointConfig
-from gputrain.engine.training import epochs
-from gputrain.engine.training.snapshot import size_of
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import CheckpointConfig
+from gputrain.engine.shared_loop import epoch_end
+from gputrain.engine.training.state.state_snapshot import size_of
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision")
 CLASSES = 1000
@@ -63,7 +63,7 @@ def _pass(setting: Setting, *, every: bool, background: bool) -> Pass:
         # At the first step of each turn: the others are there to hide it.
         return every and step != saved_step and step % setting.steps == 1
 
-    inner = driven(config, setting.steps, ((epochs, "due_within", due),))
+    inner = driven(config, setting.steps, ((epoch_end, "due_within", due),))
 
     def one_pass() -> int:
         images = inner()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gputrain.engine.monitor.mounts import read_mounts
+from gputrain.engine.hardware.mounts import read_mounts
 
 ROOT, PROC = Path("/sys/fs/cgroup"), Path("/proc")
 _PERIOD = 100_000

@@ -11,7 +11,8 @@ from diagnosis_faults import Costs
 from diagnosis_setup import Setup
 from diagnosis_tape import config_of
 
-from gputrain.engine.training import images, loader
+from gputrain.engine.datasets import image_set
+from gputrain.engine.training.loader import image_loader
 
 _ROUNDS, _BATCHES = 5, 6
 """Not more than an epoch has."""
@@ -19,7 +20,7 @@ _ROUNDS, _BATCHES = 5, 6
 
 def calibrate(folder: str, count: int) -> Costs:
     """The costs of a sample and of new worker processes."""
-    found = images.scan(folder, "train")
+    found = image_set.scan(folder, "train")
     sample = _sample_seconds(folder)
     sizes = [path.stat().st_size for path in Path(folder).glob("train/*/*.jpg")]
     assert len(found) == count
@@ -30,7 +31,7 @@ def calibrate(folder: str, count: int) -> Costs:
 def _sample_seconds(folder: str) -> float:
     """CPU-seconds of a sample in a worker."""
     config = config_of(Setup(folder, 0, {"num_workers": 1}, step=1.0))
-    source = loader.make_loader(images.scan(folder, "train"), config, train=True, pin=False)
+    source = image_loader.make_loader(image_set.scan(folder, "train"), config, train=True, pin=False)
     batches = source.epoch(0)
     taken = []
     for _ in range(_ROUNDS):
@@ -48,7 +49,7 @@ def _restart_seconds(folder: str, workers: int) -> float:
     """Seconds until the first batch of worker processes that are started anew; the second start of two."""
     settings = {"num_workers": workers, "loader": "processes", "persistent_workers": False}
     config = config_of(Setup(folder, 0, settings, step=1.0))
-    source = loader.make_loader(images.scan(folder, "train"), config, train=True, pin=False)
+    source = image_loader.make_loader(image_set.scan(folder, "train"), config, train=True, pin=False)
     taken = []
     for epoch in range(3):
         began = time.perf_counter()

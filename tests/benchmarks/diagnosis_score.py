@@ -12,7 +12,7 @@ from typing import Any
 from diagnosis_trial import Trial
 from diagnosis_verdict import folk, rival
 
-from gputrain.engine.diagnosis.signals import Signals
+from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Hint
 
 _FINE = frozenset({"compute-bound", "cpu-compute", "gpu-neighbour"})

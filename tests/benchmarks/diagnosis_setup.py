@@ -11,12 +11,12 @@ from typing import Any, Literal
 import torch
 from diagnosis_machine import MachineFault
 
-from gputrain.engine.diagnosis import window
-from gputrain.engine.training import decode
-from gputrain.engine.training.accounting import Meter
-from gputrain.engine.training.decode import Choose
-from gputrain.engine.training.images import ImageSet
-from gputrain.engine.training.samples import read_file
+from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.diagnosis.windows import event_window
+from gputrain.engine.training.transforms import decode
+from gputrain.engine.training.transforms.decode import Choose
+from gputrain.engine.training.workers.fill_batch import read_file
 
 _lock = threading.Lock()
 _started = threading.Event()
@@ -126,12 +126,12 @@ class Setup:
     @property
     def warm_up(self) -> float:
         """Seconds until anything counts."""
-        return self.window * window.WARM_UP_SECONDS / window.WINDOW_SECONDS
+        return self.window * event_window.WARM_UP_SECONDS / event_window.WINDOW_SECONDS
 
     @property
     def least(self) -> float:
         """Seconds spent on steps below which a window says nothing."""
-        return self.window * window.LEAST_SECONDS / window.WINDOW_SECONDS
+        return self.window * event_window.LEAST_SECONDS / event_window.WINDOW_SECONDS
 
     @property
     def seconds(self) -> float:

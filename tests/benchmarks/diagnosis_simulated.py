@@ -14,11 +14,12 @@ from collections import deque
 from diagnosis_setup import AHEAD, Setup
 from diagnosis_tape import SAMPLE_SECONDS, Tape, config_of, faulty, repeated, watch
 
-from gputrain.engine import settings
+from gputrain.engine.configuration import settings
+from gputrain.engine.datasets import image_set
 from gputrain.engine.events import DataReady, ModelReady, Phase, PhaseChanged, RunStarted, Steps
-from gputrain.engine.machine import usable_cores
-from gputrain.engine.monitor.cgroup import find_cgroup
-from gputrain.engine.training import images, loader
+from gputrain.engine.hardware.cgroup import find_cgroup
+from gputrain.engine.hardware.machine import usable_cores
+from gputrain.engine.training.loader import image_loader
 
 _JITTER_STEPS = 8
 """Steps that are longer, or shorter, in a row."""
@@ -29,7 +30,7 @@ class Device:
     """The simulated device and the loop around it.
 
     As a GPU it works by itself: the host queues batches, a few ahead, and is behind only where the device has nothing
-    to do. The shares are those that the trainer's clock (engine/training/timing.py) makes of CUDA events.
+    to do. The shares are those that the trainer's clock (engine/training/runtime/step_timing.py) makes of CUDA events.
     """
 
     def __init__(self, setup: Setup, tape: Tape) -> None:
@@ -84,7 +85,7 @@ class Device:
         self._steps += 1
         self._images += count
 
-    def report(self, source: loader.AnyLoader) -> None:
+    def report(self, source: image_loader.AnyLoader) -> None:
         """Tell the window if it is old enough."""
         seconds = time.perf_counter() - self._began
         if self._count and seconds >= _WINDOW_SECONDS:
@@ -155,11 +156,11 @@ def _write_or_wait(phase: Phase, seconds: float) -> None:
 def simulate(setup: Setup, tape: Tape) -> None:
     """The loop of a simulated device, for `setup.seconds`."""
     config = config_of(setup)
-    files = images.scan(setup.folder, "train")
+    files = image_set.scan(setup.folder, "train")
     cached = config.data.cache != "none"
     found = files if cached else repeated(files, _epoch_images(setup, config.data.batch_size))
     with faulty(setup, len(files)):
-        source = loader.make_loader(found, config, train=True, pin=False)
+        source = image_loader.make_loader(found, config, train=True, pin=False)
     _begin(setup, source, cached=cached)
     tape.put(RunStarted(run_id="trace", settings=settings.flatten(config), usable_cores=usable_cores(find_cgroup())))
     tape.put(_data_ready(len(found), len(source)))
@@ -182,7 +183,7 @@ def _epoch_images(setup: Setup, batch: int) -> int:
     return batch * max(1, round(seconds / (setup.copy + setup.step)))
 
 
-def _begin(setup: Setup, source: loader.AnyLoader, *, cached: bool) -> None:
+def _begin(setup: Setup, source: image_loader.AnyLoader, *, cached: bool) -> None:
     """What is no part of the trace: the first epoch of a cache, and the server that processes are forked from."""
     if cached:
         for _ in source.epoch(setup.first_epoch - 1):
@@ -192,7 +193,7 @@ def _begin(setup: Setup, source: loader.AnyLoader, *, cached: bool) -> None:
     source.take_stats()
 
 
-def _loop(setup: Setup, source: loader.AnyLoader, device: Device) -> None:
+def _loop(setup: Setup, source: image_loader.AnyLoader, device: Device) -> None:
     end = time.perf_counter() + setup.seconds
     while time.perf_counter() < end:
         asked, first = time.perf_counter(), True

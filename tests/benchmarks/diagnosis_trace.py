@@ -21,15 +21,16 @@ from diagnosis_setup import Setup
 from diagnosis_simulated import simulate
 from diagnosis_tape import Tape, config_of, faulty, watch
 
-from gputrain.engine import events, settings
+from gputrain.engine import events
+from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, Phase, PhaseChanged, RunStarted
-from gputrain.engine.machine import usable_cores
-from gputrain.engine.monitor.cgroup import find_cgroup
+from gputrain.engine.hardware.cgroup import find_cgroup
+from gputrain.engine.hardware.machine import usable_cores
 from gputrain.engine.monitor.sampler import Sampler
-from gputrain.engine.training import worker_process
-from gputrain.engine.training.control import Control
-from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.trainer import Trainer
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.training.loop.trainer import Trainer
+from gputrain.engine.training.workers import worker_main
 
 _LIMIT_SECONDS = 240.0
 
@@ -38,7 +39,7 @@ def prepare() -> None:
     """Start the server that processes are forked from, with all they need, before a loader starts one with less."""
     context = multiprocessing.get_context("forkserver")
     # It finds modules that are installed only.
-    context.set_forkserver_preload([worker_process.__name__, Trainer.__module__, Sampler.__module__, "PIL.Image"])
+    context.set_forkserver_preload([worker_main.__name__, Trainer.__module__, Sampler.__module__, "PIL.Image"])
     forkserver.ensure_running()
 
 

@@ -15,9 +15,9 @@ from diagnosis_setup import Setup
 
 from gputrain.engine.diagnosis import advisor
 from gputrain.engine.diagnosis.advisor import Advisor
-from gputrain.engine.diagnosis.means import mean
-from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.diagnosis.window import Window
+from gputrain.engine.diagnosis.windows.event_window import Window
+from gputrain.engine.diagnosis.windows.optional_means import mean
+from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps
 
 _BIN = 0.5

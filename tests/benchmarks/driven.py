@@ -16,14 +16,14 @@ import msgspec
 import torch
 from harness import Pass
 
-from gputrain.engine.config import RunConfig
+from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import LoaderStats, Outcome
-from gputrain.engine.training import runloaders
-from gputrain.engine.training.batches import Batch, BatchSource
-from gputrain.engine.training.control import Control
-from gputrain.engine.training.loader import make_loader
-from gputrain.engine.training.reporter import Reporter
-from gputrain.engine.training.trainer import Trainer
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.training.loader import run_loaders
+from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loop.trainer import Trainer
+from gputrain.engine.training.runtime.batch import Batch, BatchSource
 
 
 class Gate:
@@ -165,7 +165,7 @@ def driven(
             gate.fail(error)
 
     # The patches stay for the life of this process, which is a contender's own.
-    for place, name, value in ((runloaders, "make_loader", make), *patches):
+    for place, name, value in ((run_loaders, "make_loader", make), *patches):
         mock.patch.object(place, name, value).start()
     threading.Thread(target=run, daemon=True).start()
     gate.start()

@@ -25,13 +25,13 @@ from driven import EPOCHS, driven
 from harness import Contender, Pass, Result
 from torch import nn
 
-from gputrain.engine import settings
-from gputrain.engine.config import RunConfig
-from gputrain.engine.draft import WORKER_SHARE
-from gputrain.engine.training import model
-from gputrain.engine.training.device_augment import DeviceBatch, Feed, Prepared
-from gputrain.engine.training.images import scan
-from gputrain.engine.training.loader import make_loader
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets.image_set import scan
+from gputrain.engine.planning.plan_draft import WORKER_SHARE
+from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.models import create_model
+from gputrain.engine.training.transforms.device_transforms import DeviceBatch, Feed, Prepared
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision", "simplejpeg")
 SPEEDS = {"equal": 1.0, "slower": 1.25, "faster": 0.8}
@@ -135,7 +135,7 @@ def _prepare(_feed: Feed, batch: DeviceBatch) -> Prepared:
 def _stand_in(setting: Setting, speed: str, steps: int | None) -> Pass:
     seconds = setting.batch_seconds * SPEEDS[speed]
     accelerator = _Accelerator(seconds)
-    patches = ((model, "build", lambda *_: accelerator), (Feed, "prepare", _prepare))
+    patches = ((create_model, "build", lambda *_: accelerator), (Feed, "prepare", _prepare))
     return driven(_config(setting), steps, patches, accelerator.finish)
 
 
@@ -189,7 +189,7 @@ class _Launching(nn.Module):
 def _launching(setting: Setting, kind: str, steps: int | None) -> Pass:
     host = _Launching()
     config = _config(setting, loader=kind, batch_size=_FEW)
-    return driven(config, steps, ((model, "build", lambda *_: host), (Feed, "prepare", _prepare)), lambda: None)
+    return driven(config, steps, ((create_model, "build", lambda *_: host), (Feed, "prepare", _prepare)), lambda: None)
 
 
 def host_alone(setting: Setting) -> Pass:

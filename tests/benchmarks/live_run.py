@@ -10,17 +10,17 @@ import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tui"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import scripted
+from helpers.tui import scripted
 
-from gputrain.engine import runs
-from gputrain.engine.channel import Server
-from gputrain.engine.config import RunConfig
+from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import AnyEvent, encode, stamp
-from gputrain.engine.record import RecordWriter
-from gputrain.engine.runs import RunDir
-from gputrain.engine.statusfile import StatusFile
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.event_channel import Server
+from gputrain.engine.runs.event_log import RecordWriter
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.runs.status_file import StatusFile
 
 
 def _write_past(run: RunDir, gpus: int, seconds: int) -> None:
@@ -42,7 +42,7 @@ def _wait_for_end(over: threading.Event) -> None:
 
 def main(gpus: int, past: int) -> None:
     """Serve until the input ends."""
-    run = runs.create("live")
+    run = run_directory.create("live")
     _write_past(run, gpus, past)
     assert run.own()
     server = Server(run, lambda _command: None)

@@ -19,9 +19,9 @@ from harness import Contender, Pass, Result
 from loader_decoders import DECODERS
 from loader_peers import PEERS, Setting
 
-from gputrain.engine import settings
-from gputrain.engine.training.images import scan
-from gputrain.engine.training.loader import make_loader
+from gputrain.engine.configuration import settings
+from gputrain.engine.datasets.image_set import scan
+from gputrain.engine.training.loader.image_loader import make_loader
 
 PACKAGES = (
     "gputrain-tui",

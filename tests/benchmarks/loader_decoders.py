@@ -16,25 +16,25 @@ import numpy.typing as npt
 import torch
 from loader_peers import Setting
 
-from gputrain.engine.training import augment
+from gputrain.engine.dataloading import random_resized_crop
 
 Decode = Callable[[bytes], npt.NDArray[np.uint8]]
 """From a file's bytes to (height, width, 3)."""
 
 
-def _crop(pixels: torch.Tensor, draws: augment.Draws, size: int) -> torch.Tensor:
+def _crop(pixels: torch.Tensor, draws: random_resized_crop.Draws, size: int) -> torch.Tensor:
     """A random crop of (3, height, width), antialiased."""
-    left, top, width, height = augment.random_box(draws, pixels.shape[2], pixels.shape[1], 0.08)
+    left, top, width, height = random_resized_crop.random_box(draws, pixels.shape[2], pixels.shape[1], 0.08)
     box = pixels[None, :, top : top + height, left : left + width]
     resized: torch.Tensor = torch.nn.functional.interpolate(box, size=(size, size), mode="bilinear", antialias=True)
     return resized[0]
 
 
-def _batches(setting: Setting) -> Iterator[list[tuple[str, augment.Draws]]]:
+def _batches(setting: Setting) -> Iterator[list[tuple[str, random_resized_crop.Draws]]]:
     """Files of whole batches, in a random order, with the random numbers of their crops."""
     paths = sorted(str(path) for path in setting.data.glob("train/*/*.jpg"))
     order = torch.randperm(len(paths)).tolist()
-    rows = augment.uniforms(0, 0, np.arange(len(paths))).tolist()
+    rows = random_resized_crop.uniforms(0, 0, np.arange(len(paths))).tolist()
     for start in range(0, len(order) - setting.batch_size + 1, setting.batch_size):
         yield [(paths[index], rows[index]) for index in order[start : start + setting.batch_size]]
 
@@ -47,7 +47,7 @@ def _read(path: str) -> bytes:
 def _threads(setting: Setting, decode: Decode) -> harness.Pass:
     torch.set_num_threads(1)
 
-    def make(out: torch.Tensor, path: str, draws: augment.Draws) -> None:
+    def make(out: torch.Tensor, path: str, draws: random_resized_crop.Draws) -> None:
         pixels = torch.from_numpy(decode(_read(path))).permute(2, 0, 1)
         out.copy_(_crop(pixels, draws, setting.size))
 

@@ -17,16 +17,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tui"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import harness
-import scripted
+from helpers.tui import scripted
 from terminals import cost
 
-from gputrain.engine import launch, runs
 from gputrain.engine.events import encode, stamp
-from gputrain.engine.milestones import Milestones
-from gputrain.engine.runs import RunDir
+from gputrain.engine.launching import launch
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.milestones import Milestones
+from gputrain.engine.runs.run_directory import RunDir
 
 WALL = 1_790_000_000.0
 BLOCK_SECONDS = 20
@@ -69,11 +70,11 @@ def open_record(name: str) -> dict[str, Any]:
     """Read a run as a dashboard does, and tell what that took. In a process of its own."""
     import psutil
 
-    from gputrain.tui.store import RunStore
+    from gputrain.tui.state.run_store import RunStore
 
     before = psutil.Process().memory_info().rss
     began, cpu = time.perf_counter(), time.process_time()
-    attachment, store, count = launch.attach(runs.find(name), outlined=True), RunStore(), 0
+    attachment, store, count = launch.attach(run_directory.find(name), outlined=True), RunStore(), 0
     while not attachment.ended:
         found = attachment.read()
         store.apply_all(found, attachment.sparse_until)
@@ -101,7 +102,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as home:
         os.environ["GPUTRAIN_HOME"] = home
-        run = runs.create("long")
+        run = run_directory.create("long")
         write(run, options.events)
         size = run.events.stat().st_size
         done = subprocess.run([sys.executable, __file__, "--open", run.id], capture_output=True, text=True, check=True)

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import harness
 
-from gputrain.engine import runs
-from gputrain.engine.marks import mark
-from gputrain.engine.runs import RunDir, State, Status
-from gputrain.tui.runlisting import Listing
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.run_directory import RunDir, State, Status
+from gputrain.engine.runs.run_marks import mark
+from gputrain.tui.actions.run_list_refresh import Listing
 
 PACKAGES = ("gputrain-tui", "msgspec", "psutil")
 ROUNDS = 5
@@ -31,7 +31,7 @@ ROUNDS = 5
 def make(count: int) -> None:
     """Run directories as runs leave them; every tenth has a name, a tag and a note."""
     for number in range(count):
-        run = RunDir(runs.runs_home() / f"20261128-{number:06}-resnet50")
+        run = RunDir(run_directory.runs_home() / f"20261128-{number:06}-resnet50")
         run.checkpoints.mkdir(parents=True)
         run.lock.touch()
         ended = 1.79e9 + number

@@ -22,8 +22,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision import models
 
-from gputrain.engine.training.gradientmean import GradientMean
-from gputrain.engine.training.ranks import Together
+from gputrain.engine.training.distributed.gradient_all_reduce import GradientMean
+from gputrain.engine.training.distributed.process_group import Together
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision")
 CONTENDERS = ("ours", "ddp", "no_exchange")

@@ -21,11 +21,8 @@ from typing import Any
 import harness
 
 # Where the tests keep the layouts in miniature.
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine" / "training"))
-import tiny_cifar
-import tiny_clips
-import tiny_faces
-import training_tools
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.training import tiny_cifar, tiny_clips, tiny_faces, training_tools
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision", "tensorflow", "keras")
 

@@ -23,11 +23,12 @@ from pathlib import Path
 import psutil
 from terminals import PATIENCE, Terminal
 
-from gputrain.engine import launch, settings
-from gputrain.engine.commands import Stop
+from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, Steps
-from gputrain.engine.record import RecordReader
-from gputrain.engine.runs import RunDir
+from gputrain.engine.events.commands import Stop
+from gputrain.engine.launching import launch
+from gputrain.engine.runs.event_log import RecordReader
+from gputrain.engine.runs.run_directory import RunDir
 
 DASHBOARDS = 3
 NOBODY, ONE, THREE = "nobody", "1 dashboard", "3 dashboards"

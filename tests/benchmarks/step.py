@@ -18,8 +18,8 @@ from PIL import Image
 from step_loops import CLASSES, CONTENDERS, Setting
 from torchvision import models
 
-from gputrain.engine.peaks import peak_flops
-from gputrain.engine.training.flops import flops_per_image
+from gputrain.engine.hardware.peak_flops import peak_flops
+from gputrain.engine.training.networks.flops import flops_per_image
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision", "timm")
 RATIOS = {

@@ -19,7 +19,7 @@ from harness import Contender, Pass
 from torch import nn
 from torchvision import models
 
-from gputrain.engine import settings
+from gputrain.engine.configuration import settings
 
 CLASSES = 100
 

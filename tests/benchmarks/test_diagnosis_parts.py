@@ -21,10 +21,10 @@ from diagnosis_verdict import Rate
 from fakes.images import dark_and_light
 from slow_files import CannotServe, slow
 
+from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.datasets import image_set
 from gputrain.engine.events import Hint, Prediction
-from gputrain.engine.training import images
-from gputrain.engine.training.accounting import Meter
-from gputrain.engine.training.samples import read_file
+from gputrain.engine.training.workers.fill_batch import read_file
 
 COSTS = Costs(sample=0.0006, restart=0.1, file_bytes=20_000, images=512, cores=2)
 
@@ -47,7 +47,7 @@ def test_reads_of_the_slow_file_system_wait_and_the_programs_own_accounting_sees
     meter = Meter()
     try:
         with slow(str(folder), mount, 0.02) as served:
-            found = images.scan(served, "train")
+            found = image_set.scan(served, "train")
             assert [found.name(index) for index in range(len(found))] == [
                 str(path.relative_to(folder / "train")) for path in sorted((folder / "train").glob("*/*"))
             ]
@@ -187,7 +187,7 @@ def test_only_what_is_real_is_tried() -> None:
 
 
 def test_images_again_and_again(tmp_path: Path) -> None:
-    found = images.scan(str(dark_and_light(tmp_path, 3)), "train")
+    found = image_set.scan(str(dark_and_light(tmp_path, 3)), "train")
     more = repeated(found, 14)
     assert len(more) == 14
     assert [more.path(index) for index in range(14)] == [found.path(index % len(found)) for index in range(14)]

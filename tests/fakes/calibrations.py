@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from gputrain.engine import settings
-from gputrain.engine.calibration import CachedCost, Calibration, StepCost, signature
+from gputrain.engine.configuration import settings
+from gputrain.engine.estimates.calibration import CachedCost, Calibration, StepCost, signature
 
 GIB = 1 << 30
 VALUES: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from gputrain.engine.runs import RunDir
+from gputrain.engine.runs.run_directory import RunDir
 
 
 def hold_lock(run: RunDir) -> subprocess.Popen[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from gputrain.engine.machine import GpuInfo, Machine
-from gputrain.engine.units import GIB
+from gputrain.engine.common.units import GIB
+from gputrain.engine.hardware.machine import GpuInfo, Machine
 
 NO_GPU = Machine(
     hostname="here",

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from fakes.machines import NO_GPU, with_gpu
 
-from gputrain.engine.draft import Layer
-from gputrain.engine.machine import Machine
-from gputrain.engine.plan import Plan, make_plan
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.planning.plan import Plan, make_plan
+from gputrain.engine.planning.plan_draft import Layer
 
 CPU = msgspec.structs.replace(NO_GPU, usable_cores=4.0)
 

@@ -17,9 +17,11 @@ import msgspec
 import psutil
 from fakes.images import dark_and_light
 
-from gputrain.engine import launch, record, settings
+from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, ModelReady, RunEnded, RunStarted, Steps
-from gputrain.engine.runs import RunDir
+from gputrain.engine.launching import launch
+from gputrain.engine.runs import event_log
+from gputrain.engine.runs.run_directory import RunDir
 
 PATIENCE = 120.0
 """Seconds after which something that has not happened never will. Not a measure of speed: machines may be busy."""
@@ -188,7 +190,7 @@ def let_go(run: RunDir) -> None:
 
 def missing_events(run: RunDir) -> int:
     """Numbers that are missing between the first and the last event of a record."""
-    numbers = [event.seq for event in record.read(run.events)]
+    numbers = [event.seq for event in event_log.read(run.events)]
     assert numbers == sorted(set(numbers)), "numbers came twice or out of order"
     return numbers[-1] - len(numbers) if numbers else 0
 
@@ -223,7 +225,7 @@ def lost(run: RunDir) -> int:
 def last_step(run: RunDir) -> int:
     """The newest step in the record since the run was last started: a life before may have come further."""
     newest = 0
-    for event in record.read(run.events):
+    for event in event_log.read(run.events):
         if isinstance(event, RunStarted):
             newest = 0
         elif isinstance(event, Steps):

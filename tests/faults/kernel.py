@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from faultlab import PATIENCE, Finding, Lab, lost, newest_checkpoint
 
-from gputrain.engine import runs
 from gputrain.engine.events import AnyEvent, CheckpointSaved, Outcome, RunEnded, RunStarted, decode
+from gputrain.engine.runs import run_directory
 
 E = TypeVar("E")
 LIMIT_MB = 1200
@@ -107,7 +107,7 @@ def out_of_memory(lab: Lab) -> Finding:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     events = [event for line in done.stdout.splitlines() if (event := decode(line.encode())) is not None]
     ended = _only(events, RunEnded, done.stderr)
-    run = runs.find(_only(events, RunStarted, done.stderr).run_id)
+    run = run_directory.find(_only(events, RunStarted, done.stderr).run_id)
     saved = max((event.step for event in events if isinstance(event, CheckpointSaved)), default=0)
     true = ended.outcome is Outcome.KILLED and ended.reason.startswith("the kernel's OOM killer ended the trainer")
     return Finding(true and 0 < saved <= newest_checkpoint(run), lost(run), ended.reason)

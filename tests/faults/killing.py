@@ -13,11 +13,11 @@ import psutil
 from faultlab import Finding, Lab, Live, end, ending, gone, last_step, let_go, lost, newest_checkpoint
 from seen import different, samples, watched
 
-from gputrain.engine import launch, resuming
-from gputrain.engine.commands import Checkpoint
 from gputrain.engine.events import CheckpointSaved, ModelReady, Notice, Outcome, Steps
-from gputrain.engine.machine import inspect_machine
-from gputrain.engine.runs import State
+from gputrain.engine.events.commands import Checkpoint
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.launching import launch, resume_run
+from gputrain.engine.runs.run_directory import State
 
 WORKERS: dict[str, Any] = {"loader": "processes", "num_workers": 2, "hang_seconds": 3.0}
 """A run with data workers of its own, watched closely."""
@@ -98,7 +98,7 @@ def _resumed(live: Live) -> int:
     """Go on with a run that is over, until it trains; returns from which step."""
     live.attachment.close()
     before = live.newest
-    resuming.resume(live.run, resuming.plan_again(live.run, {}, inspect_machine()))
+    resume_run.resume(live.run, resume_run.plan_again(live.run, {}, inspect_machine()))
     live.attachment = launch.attach(live.run)
     live.events.clear()
     ready = live.until(ModelReady, since=before + 1)

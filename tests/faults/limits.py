@@ -14,10 +14,19 @@ from pathlib import Path
 
 from faultlab import PATIENCE, Finding, Lab, end, ending, let_go, lost, newest_checkpoint, soft_limit
 
-from gputrain.engine import launch
-from gputrain.engine.commands import Checkpoint, Stop
-from gputrain.engine.events import AnyEvent, CheckpointSaved, HardwareSample, Notice, Outcome, RunEnded, Steps, decode
-from gputrain.engine.launch import Attachment
+from gputrain.engine.events import (
+    AnyEvent,
+    CheckpointSaved,
+    HardwareSample,
+    Notice,
+    Outcome,
+    RunEnded,
+    Steps,
+    decode,
+)
+from gputrain.engine.events.commands import Checkpoint, Stop
+from gputrain.engine.launching import launch
+from gputrain.engine.launching.launch import Attachment
 
 
 def disk_full_on_log(lab: Lab) -> Finding:

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 from faultlab import PATIENCE, Finding, Lab, Live, end, ending, let_go, lost
 
-from gputrain.engine.commands import Stop
 from gputrain.engine.events import ModelReady, Notice, Outcome, Phase, Steps
-from gputrain.engine.runs import RunDir
+from gputrain.engine.events.commands import Stop
+from gputrain.engine.runs.run_directory import RunDir
 
 DATA = '''
 """Pictures, one of which cannot be had."""

@@ -15,13 +15,14 @@ import psutil
 from fakes.clock import SettableClock
 from faultlab import PATIENCE, Finding, Lab, end, ending, gone, let_go, lost
 
-from gputrain.engine import launch, record, runs
-from gputrain.engine.commands import Stop
 from gputrain.engine.events import Notice, Outcome, Steps
-from gputrain.engine.record import RecordWriter
-from gputrain.engine.runs import RunDir, State, Status
-from gputrain.tui.plain import PlainLines
-from gputrain.tui.store import RunStore
+from gputrain.engine.events.commands import Stop
+from gputrain.engine.launching import launch
+from gputrain.engine.runs import event_log, run_directory
+from gputrain.engine.runs.event_log import RecordWriter
+from gputrain.engine.runs.run_directory import RunDir, State, Status
+from gputrain.tui.cli.plain_output import PlainLines
+from gputrain.tui.state.run_store import RunStore
 
 
 def two_launches(lab: Lab) -> Finding:
@@ -64,7 +65,7 @@ def stale_socket(lab: Lab) -> Finding:
 
 def reused_pid(lab: Lab) -> Finding:
     """The supervisor's pid belongs to somebody else by now: the run is not taken for a live one, nobody is killed."""
-    run = runs.create("reused")
+    run = run_directory.create("reused")
     with subprocess.Popen(["sleep", "600"]) as stranger:
         now = time.time()
         run.write_status(
@@ -105,7 +106,7 @@ def clock_backwards(lab: Lab) -> Finding:
         let_go(live.run)
     finally:
         end(live)
-    told = list(record.read(live.run.events))
+    told = list(event_log.read(live.run.events))
     store, shown = RunStore(), PlainLines()
     store.apply_all(told)
     lines = sum(len(list(shown.take(event))) for event in told)
@@ -119,7 +120,7 @@ def clock_backwards(lab: Lab) -> Finding:
 
 def torn_record(lab: Lab) -> Finding:
     """The machine went down within a write: the torn line is passed over, and numbering goes on."""
-    run = runs.create("torn")
+    run = run_directory.create("torn")
     writer = RecordWriter(run.events)
     for number in range(20):
         writer.append(Notice(level="info", text=f"event {number}"))
@@ -131,7 +132,7 @@ def torn_record(lab: Lab) -> Finding:
     again = RecordWriter(run.events)
     again.append(Notice(level="info", text="after the crash"))
     again.close()
-    numbers = [event.seq for event in record.read(run.events)]
+    numbers = [event.seq for event in event_log.read(run.events)]
     # The line that was within the write is the only one that may be gone, and its number is used again.
     return Finding(
         numbers == list(range(1, numbers[-1] + 1)), 20 - min(20, numbers[-1]), "the torn line is passed over"
@@ -140,7 +141,7 @@ def torn_record(lab: Lab) -> Finding:
 
 def damaged_files(lab: Lab) -> Finding:
     """Status, plan, index and key with bytes of anything: lists and readers say so and go on."""
-    run: RunDir = runs.create("damaged")
+    run: RunDir = run_directory.create("damaged")
     for name in ("status.json", "plan.json", "checkpoints/index.json", "channel.key", "events.jsonl"):
         (run.directory / name).write_bytes(lab.random.randbytes(lab.random.randint(0, 500)))
     commands = (["runs"], ["tail", str(run.directory), "--no-follow", "--plain"], ["stop", str(run.directory)])

@@ -15,9 +15,9 @@ from killing import WORKERS, data_workers
 from PIL import Image
 from seen import samples, watched
 
-from gputrain.engine.commands import Stop
 from gputrain.engine.events import EpochEnded, LoaderStats, LogLine, Notice, Outcome, RunEnded, Steps
-from gputrain.engine.runs import RunDir
+from gputrain.engine.events.commands import Stop
+from gputrain.engine.runs.run_directory import RunDir
 
 FILES = 20
 """Of the folder in which some cannot be read: whole batches."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from fakes.machines import NO_GPU, with_gpu
 
-from gputrain.engine.errors import BadInput
+from gputrain.engine.common.errors import BadInput
 from gputrain.profiles import catalog
 
 CPU = msgspec.structs.replace(NO_GPU, usable_cores=6.0)

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from fakes.machines import NO_GPU, with_gpu
 
-from gputrain.engine.budget import DataFacts
-from gputrain.engine.configfile import read_config, write_config
-from gputrain.engine.errors import BadInput
-from gputrain.engine.pace import Rate
-from gputrain.engine.plan import Plan
-from gputrain.engine.units import GIB
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.units import GIB
+from gputrain.engine.configuration.config_file import read_config, write_config
+from gputrain.engine.estimates.host_memory import DataFacts
+from gputrain.engine.estimates.updates_per_epoch import Rate
+from gputrain.engine.planning.plan import Plan
 from gputrain.profiles import catalog
-from gputrain.profiles.choose import choose
+from gputrain.profiles.resolve_plan import choose
 
 CPU = msgspec.structs.replace(
     NO_GPU, usable_cores=2.0, memory_total=24 * GIB, memory_limit=24 * GIB, memory_available=22 * GIB

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gputrain.engine import settings, vrambudget
-from gputrain.engine.units import GIB
+from gputrain.engine.common.units import GIB
+from gputrain.engine.configuration import settings
+from gputrain.engine.estimates import gpu_memory
 from gputrain.profiles import catalog
 
 ON, OFF = True, False
@@ -131,6 +132,6 @@ def test_resnet50_fits_each_card_in_its_careful_and_usual_preset(name: str) -> N
         flat = settings.flatten(settings.build(values))
         if flat["precision"] == "auto":
             flat["precision"] = "fp16" if (profile.match.capability or 7.0) >= 7.0 else "fp32"
-        total = vrambudget.vram_budget(flat, limit=None).total
+        total = gpu_memory.vram_budget(flat, limit=None).total
         assert total is not None
         assert total <= 0.9 * profile.match.memory_gib[0] * GIB, preset

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gputrain.engine import settings
+from gputrain.engine.configuration import settings
 from gputrain.profiles import catalog
 
 BUILT_IN = sorted(path.stem for path in (Path(catalog.__file__).parent / "recipes").iterdir())

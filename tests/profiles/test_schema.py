@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputrain.engine import settings, yamlfile
-from gputrain.engine.errors import BadInput
-from gputrain.profiles import reading, schema
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import settings, yaml_file
+from gputrain.profiles import profile_files, schema
 
 PROFILE = """\
 title: My card
@@ -62,7 +62,7 @@ def _file(folder: Path, text: str) -> Path:
 
 
 def test_a_profile_is_read_whole(tmp_path: Path) -> None:
-    profile = reading.read_profile(_file(tmp_path, PROFILE))
+    profile = profile_files.read_profile(_file(tmp_path, PROFILE))
     assert (profile.name, profile.title, profile.source, profile.worker_share) == ("mine", "My card", "me", 0.5)
     assert profile.match == schema.MatchRules(names=("My GPU",), memory_gib=(10, 12), capability=8.6)
     assert profile.settings == {"precision": "fp16", "pin_memory": True}
@@ -75,14 +75,14 @@ def test_a_profile_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_read_whole(tmp_path: Path) -> None:
-    recipe = reading.read_recipe(_file(tmp_path, RECIPE))
+    recipe = profile_files.read_recipe(_file(tmp_path, RECIPE))
     assert (recipe.name, recipe.title, recipe.task) == ("mine", "My training", "classification")
     assert recipe.settings == {"model": "resnet18", "lr": 0.2}
     assert recipe.requires == {"batch_size": 64}
 
 
 def test_an_unknown_preset_is_named_with_the_nearest(tmp_path: Path) -> None:
-    profile = reading.read_profile(_file(tmp_path, PROFILE))
+    profile = profile_files.read_profile(_file(tmp_path, PROFILE))
     with pytest.raises(BadInput, match="profile mine has no preset 'bald'; did you mean 'bold'\\? \\(careful, bold\\)"):
         profile.preset("bald")
 
@@ -127,7 +127,7 @@ def test_a_fault_in_a_profile_is_named_with_its_place(tmp_path: Path, old: str, 
     assert old in PROFILE
     path = _file(tmp_path, PROFILE.replace(old, new, 1))
     with pytest.raises(BadInput) as caught:
-        reading.read_profile(path)
+        profile_files.read_profile(path)
     assert str(caught.value).startswith(f"{path}{message}")
 
 
@@ -146,7 +146,7 @@ def test_a_fault_in_a_profile_is_named_with_its_place(tmp_path: Path, old: str, 
 def test_a_fault_in_a_recipe_is_named_with_its_place(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = _file(tmp_path, RECIPE.replace(old, new, 1))
     with pytest.raises(BadInput) as caught:
-        reading.read_recipe(path)
+        profile_files.read_recipe(path)
     assert str(caught.value).startswith(f"{path}{message}")
 
 
@@ -180,7 +180,7 @@ def test_any_mapping_is_a_profile_or_bad_input(values: dict[str, object]) -> Non
     base = {"title": "t", "match": {}, "presets": {"balanced": {}}}
     text = msgspec.yaml.encode({**base, **values}).decode()
     try:
-        reading.parse_profile(yamlfile.parse(Path("any.yaml"), text))
+        profile_files.parse_profile(yaml_file.parse(Path("any.yaml"), text))
     except BadInput as error:
         refusal = str(error)
     assert refusal.startswith("any.yaml")

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from fakes.machines import NO_GPU, with_gpu
 
-from gputrain.engine import settings, yamlfile
-from gputrain.engine.errors import BadInput
-from gputrain.engine.machine import Machine
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import settings, yaml_file
+from gputrain.engine.hardware.machine import Machine
 from gputrain.profiles import catalog
-from gputrain.profiles.choose import choose
-from gputrain.profiles.reading import parse_profile
-from gputrain.profiles.starter import new_profile, starter_profile
+from gputrain.profiles.new_profile import new_profile, starter_profile
+from gputrain.profiles.profile_files import parse_profile
+from gputrain.profiles.resolve_plan import choose
 
 CPU = msgspec.structs.replace(NO_GPU, usable_cores=8.0)
 
@@ -46,7 +46,7 @@ def test_the_file_is_a_profile_that_wins_on_its_machine_and_plans_the_same_run(m
 @pytest.mark.parametrize("machine", MACHINES)
 def test_it_explains_itself_and_holds_no_control_characters(machine: Machine) -> None:
     text = starter_profile(machine)
-    assert parse_profile(yamlfile.parse(Path("mine.yaml"), text)).presets.keys() >= {"conservative", "balanced"}
+    assert parse_profile(yaml_file.parse(Path("mine.yaml"), text)).presets.keys() >= {"conservative", "balanced"}
     assert text.count("\n#") >= 4
     assert all(line.isprintable() for line in text.splitlines())
 

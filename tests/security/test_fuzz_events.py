@@ -11,13 +11,14 @@ from hostile import acts_on_a_terminal, texts
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gputrain.engine import events, record
+from gputrain.engine import events
 from gputrain.engine.events import AnyEvent
-from gputrain.engine.remote.facts import read_status
-from gputrain.engine.remote.link import Frames
-from gputrain.tui.plain import JsonLines, PlainLines
-from gputrain.tui.store import RunStore
-from gputrain.tui.summary import summary
+from gputrain.engine.remote.remote_status import read_status
+from gputrain.engine.remote.ssh_link import Frames
+from gputrain.engine.runs import event_log
+from gputrain.tui.cli.plain_output import JsonLines, PlainLines
+from gputrain.tui.state.run_store import RunStore
+from gputrain.tui.state.run_summary import summary
 
 numbers = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, 10**12, -1])
 reals = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, 1e308, -1e308, 1e-308])
@@ -135,13 +136,13 @@ def test_a_record_in_any_pieces_gives_the_same_events(
     whole = b"\n".join(written) + b"\n"
     path = Path(tmp_path_factory.getbasetemp()) / "fuzzed.jsonl"
     path.write_bytes(whole)
-    cutter, found = record.LineCutter(), []
+    cutter, found = event_log.LineCutter(), []
     at = number = 0
     while at < len(whole):
         size = cuts[number % len(cuts)]
         found += [event for _, event in cutter.cut(whole[at : at + size])]
         at, number = at + size, number + 1
-    assert found == list(record.read(path))
+    assert found == list(event_log.read(path))
 
 
 @fuzz

@@ -13,12 +13,12 @@ from hostile import TEXTS, acts_on_a_terminal, texts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gputrain.engine import runs
-from gputrain.engine.configfile import read_config
-from gputrain.engine.errors import BadInput
-from gputrain.engine.settings import parse_override
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.configuration.settings import parse_override
+from gputrain.engine.runs import run_directory
 from gputrain.profiles import catalog
-from gputrain.tui import cli
+from gputrain.tui.cli import main
 
 fuzz = settings(
     max_examples=150,
@@ -120,7 +120,7 @@ def test_any_command_line(command: str, arguments: list[str]) -> None:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = cli.main([command, *arguments])
+            code = main.main([command, *arguments])
         except SystemExit as left:
             code = int(left.code or 0)
     assert code in (0, 1, 2)
@@ -131,9 +131,9 @@ def test_any_command_line(command: str, arguments: list[str]) -> None:
 @pytest.mark.parametrize("name", ["..", ".", "../..", "../runs", "/", "...", "~", "./.."])
 def test_no_name_leads_out_of_its_folder(private_homes: Path, name: str) -> None:
     (private_homes / "state" / "secret").mkdir(parents=True)
-    runs.create("demo")
+    run_directory.create("demo")
     with pytest.raises(BadInput):
-        runs.find(name)
+        run_directory.find(name)
     for kind in ("recipe", "profile"):
         with pytest.raises(BadInput):
             getattr(catalog, f"load_{kind}")(name)
@@ -141,7 +141,7 @@ def test_no_name_leads_out_of_its_folder(private_homes: Path, name: str) -> None
 
 @pytest.mark.parametrize("label", TEXTS)
 def test_no_label_leaves_the_folder_of_runs(private_homes: Path, label: str) -> None:
-    run = runs.create(label)
-    assert run.directory.parent == runs.runs_home()
+    run = run_directory.create(label)
+    assert run.directory.parent == run_directory.runs_home()
     assert run.id.isascii()
     assert run.id.isprintable()

@@ -11,15 +11,16 @@ import pytest
 from hostile import TEXTS, acts_on_a_terminal
 from textual.widgets import Input, Static
 
-from gputrain.engine import events, runs
+from gputrain.engine import events
 from gputrain.engine.events import AnyEvent, RunStarted, Steps, stamp
-from gputrain.engine.remote.attachment import RemoteRun
-from gputrain.engine.remote.name import RemoteName
-from gputrain.engine.runs import RunDir, State, Status
-from gputrain.tui import cli
+from gputrain.engine.remote.remote_attachment import RemoteRun
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.remote_name import RemoteName
+from gputrain.engine.runs.run_directory import RunDir, State, Status
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.runs import RunsScreen
-from gputrain.tui.screens.runs_dialogs import PromptScreen
+from gputrain.tui.cli import main
+from gputrain.tui.screens.runs.runs_dialogs import PromptScreen
+from gputrain.tui.screens.runs.runs_screen import RunsScreen
 
 FORGED = "forged"
 """Begins a line of its own if a line break in a name is printed."""
@@ -58,7 +59,7 @@ COMMANDS = (
 
 def make(name: str, text: str) -> RunDir:
     """A run that is over, with `name` as its directory and `text` wherever a text may stand; its plan is refused."""
-    run = RunDir(runs.runs_home() / name)
+    run = RunDir(run_directory.runs_home() / name)
     run.checkpoints.mkdir(parents=True)
     run.lock.touch()
     run.config.write_text("recipe: demo\ndata: nowhere\ntask: custom\nuser_dataset: nothing:here\n")
@@ -92,17 +93,17 @@ def test_every_command_on_a_hostile_run(
     words = {"RUN": str(make(name, text).directory), "OTHER": str(make("other", text).directory)}
     words |= {end: (name if not name.startswith("-") else "x") + end[3:] for end in ("RUN.csv", "RUN.onnx")}
     for command in COMMANDS:
-        code = cli.main([words.get(word, word) for word in command])
+        code = main.main([words.get(word, word) for word in command])
         out, err = capsys.readouterr()
         assert code in (0, 1, 2), command
         assert out or err, command
         check(out)
         check(err)
-    assert [info.run.directory.name for info in runs.list_runs()] == ["other"]
+    assert [info.run.directory.name for info in run_directory.list_runs()] == ["other"]
 
 
 def test_every_command_that_takes_a_run_is_tried() -> None:
-    (commands,) = [one for one in cli.parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    (commands,) = [one for one in main.parser()._actions if isinstance(one, argparse._SubParsersAction)]
     takers = {name for name, one in commands.choices.items() if any(action.dest == "run" for action in one._actions)}
     assert takers <= {command[0] for command in COMMANDS}
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from gputrain.engine import launch, runs
-from gputrain.engine.channel import Client, Server
-from gputrain.engine.commands import Stop, encode_command
-from gputrain.engine.runs import RunDir
+from gputrain.engine.events.commands import Stop, encode_command
+from gputrain.engine.launching import launch
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.event_channel import Client, Server
+from gputrain.engine.runs.run_directory import RunDir
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user needs root")
@@ -24,7 +25,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="acting as another use
 @pytest.fixture
 def served(private_homes: Path) -> Iterator[tuple[RunDir, Server, list[bytes]]]:
     taken: list[bytes] = []
-    run = runs.create("demo")
+    run = run_directory.create("demo")
     server = Server(run, taken.append)
     yield run, server, taken
     server.close()
@@ -123,7 +124,7 @@ def test_whoever_talks_nonsense_to_the_socket_harms_nobody(served: tuple[RunDir,
 @needs_root
 def test_a_run_of_another_user_is_only_read(private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A status that names a socket is no reason to connect to it: its replies would be unpickled."""
-    run = runs.create("theirs")
+    run = run_directory.create("theirs")
     run.events.touch()
     with socket.socket(socket.AF_UNIX) as trap:
         # By its short name: a socket's path has 107 bytes at most.

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import msgspec
 
-from gputrain.engine.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import HardwareSample, Notice
-from gputrain.engine.monitor.csvlog import Columns, CsvLog
-from gputrain.engine.monitor.gpuwatch import OPEN_PATIENCE, pending
-from gputrain.engine.monitor.rows import flat, whole
-from gputrain.engine.text import plain
-from gputrain.tui import opening
+from gputrain.engine.monitor.csv_log import Columns, CsvLog
+from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, pending
+from gputrain.engine.monitor.sample_rows import flat, whole
+from gputrain.tui.actions.monitor_source import MonitorSource, watched
 from gputrain.tui.commands.output import has_screen
-from gputrain.tui.monitoring import MonitorSource, watched
+from gputrain.tui.terminal import gc_pause
 
 _GPU_PATIENCE = 15.0
 """Seconds that rows wait for a driver that has to wake its GPUs: a log should have their columns from the start."""
@@ -44,10 +44,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _screen(source: MonitorSource, subject: str, interval: float, about: str, frugal: bool) -> int:
-    opening.begin()
+    gc_pause.begin()
     from gputrain.tui.app import GpuTrainApp
-    from gputrain.tui.reader import FRAME_SECONDS, FRUGAL_SECONDS
-    from gputrain.tui.screens.monitor import MonitorScreen
+    from gputrain.tui.screens.dashboard.monitor import MonitorScreen
+    from gputrain.tui.state.reader_thread import FRAME_SECONDS, FRUGAL_SECONDS
 
     seconds = FRUGAL_SECONDS if frugal else FRAME_SECONDS
     app = GpuTrainApp(

@@ -7,17 +7,17 @@ import ipaddress
 import socket
 import sys
 
-from gputrain.engine import runs
-from gputrain.engine.errors import EXIT_FINISHED, BadInput
-from gputrain.engine.text import plain
+from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.runs import run_directory
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    command = ["tail", str(runs.find(options.run).directory)] if options.run else []
+    command = ["tail", str(run_directory.find(options.run).directory)] if options.run else []
     _check_address(options.host, options.port)
     try:
-        from gputrain.tui.served import KeyedServer
+        from gputrain.tui.cli.web_server import KeyedServer
     except ImportError:
         raise BadInput("serving needs textual-serve: pip install 'gputrain-tui[serve]'") from None
     if not _is_loopback(options.host):

@@ -14,8 +14,8 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from gputrain.tui.lines import Line, to_ascii
-from gputrain.tui.theme import Palette
+from gputrain.tui.render.styled_lines import Line, to_ascii
+from gputrain.tui.render.theme import Palette
 
 
 def as_text(lines: Iterable[Line], palette: Palette, ascii_only: bool) -> Text:

@@ -13,9 +13,9 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from gputrain.tui.lines import EMPTY, Line, cut, fit, to_ascii, width
-from gputrain.tui.snapshot import Snapshot
-from gputrain.tui.theme import Palette, Role
+from gputrain.tui.render.styled_lines import EMPTY, Line, cut, fit, to_ascii, width
+from gputrain.tui.render.theme import Palette, Role
+from gputrain.tui.state.run_snapshot import Snapshot
 
 _NEAR = 12
 """Cells between two changes that are cheaper to send again than to jump over."""

@@ -8,7 +8,7 @@ from textual.geometry import Offset, Region, Size, Spacing
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.widget import Widget
 
-from gputrain.tui.arrangement import Place
+from gputrain.tui.layout.panel_layout import Place
 
 Arrange = Callable[[int, int], Mapping[str, Place]]
 

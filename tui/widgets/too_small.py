@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gputrain.tui.arrangement import too_small
-from gputrain.tui.lines import Line, fit, line, wrap
+from gputrain.tui.layout.panel_layout import too_small
+from gputrain.tui.render.styled_lines import Line, fit, line, wrap
 from gputrain.tui.widgets.panel import Panel, View
 
 

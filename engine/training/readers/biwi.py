@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gputrain.engine.config import RunConfig
-from gputrain.engine.datafolders import BIWI_PICTURE, BIWI_POSE, no_sequences
-from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, read_splits
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets.folder_layouts import BIWI_PICTURE, BIWI_POSE, no_sequences
+from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import Data, Found
 
 Matrix = npt.NDArray[np.float64]

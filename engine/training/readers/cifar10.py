@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gputrain.engine import datafolders
-from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput
-from gputrain.engine.text import plain
-from gputrain.engine.training.images import ImageSet, image_set
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets import folder_layouts
+from gputrain.engine.datasets.image_set import ImageSet, image_set
 from gputrain.engine.training.readers.reader import Data, Found
 from gputrain.engine.training.tasks.classification import Classification
 
@@ -49,15 +49,15 @@ class _Unpickler(pickle.Unpickler):
 
 def read(config: RunConfig, found: Found) -> Data:
     """See `Reader`. `data_dir` is the folder with the batches, or the one that holds it; all images go to memory."""
-    folder = datafolders.cifar_folder(config.data.data_dir)
-    names = _load(folder / datafolders.CIFAR_META).get("label_names")
+    folder = folder_layouts.cifar_folder(config.data.data_dir)
+    names = _load(folder / folder_layouts.CIFAR_META).get("label_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BadInput(
-            f"{plain(str(folder / datafolders.CIFAR_META), 300)}: has no label_names; unpack the data set anew"
+            f"{plain(str(folder / folder_layouts.CIFAR_META), 300)}: has no label_names; unpack the data set anew"
         )
-    train = _images(folder, datafolders.CIFAR_TRAIN, names)
+    train = _images(folder, folder_layouts.CIFAR_TRAIN, names)
     found(len(train))
-    val = _images(folder, datafolders.CIFAR_TEST, names) if config.data.val_split else None
+    val = _images(folder, folder_layouts.CIFAR_TEST, names) if config.data.val_split else None
     return Data(train, val, Classification(len(names), config.optim.label_smoothing))
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gputrain.engine.config import RunConfig
-from gputrain.engine.training import decode
-from gputrain.engine.training.readers import matfile
-from gputrain.engine.training.readers.faces import WHOLE, Face, Faces, read_splits
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets import mat_file
+from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.transforms import decode
 
 _MARGIN = 0.2
 """What the box of the landmarks grows by, and its multiples for each side: the forehead has no landmarks (the crop of
@@ -66,8 +66,8 @@ def _face(folder: Path, name: str) -> Face | None:
     """The face of a picture; None if its annotation is missing or of no use."""
     picture = folder / name
     try:
-        content = matfile.read(picture.with_suffix(".mat"), ("Pose_Para", "pt2d"))
-    except (OSError, matfile.BadMatFile):
+        content = mat_file.read(picture.with_suffix(".mat"), ("Pose_Para", "pt2d"))
+    except (OSError, mat_file.BadMatFile):
         return None
     pose = content.get("Pose_Para")
     if pose is None or pose.size < 3 or not np.isfinite(pose.flat[:3]).all():

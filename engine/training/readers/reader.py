@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gputrain.engine.config import RunConfig
-from gputrain.engine.training.images import ImageSet
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.tasks.task import Task
 
 

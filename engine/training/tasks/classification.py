@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gputrain.engine.config import RunConfig
-from gputrain.engine.training.tasks.means import Means
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.training.tasks.metric_means import Means
 from gputrain.engine.training.tasks.task import Scores
 
 _TOP = 5

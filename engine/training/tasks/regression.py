@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from gputrain.engine.config import RunConfig
-from gputrain.engine.training.tasks.means import Means
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.training.tasks.metric_means import Means
 from gputrain.engine.training.tasks.task import Scores, refuse
 
 

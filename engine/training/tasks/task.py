@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from gputrain.engine import settings, unsuited
-from gputrain.engine.config import RunConfig
-from gputrain.engine.errors import BadInput
-from gputrain.engine.unsuited import Off
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import dataset_compatibility, settings
+from gputrain.engine.configuration.dataset_compatibility import Off
+from gputrain.engine.configuration.run_config import RunConfig
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(outputs, targets) of a batch → its mean loss, a scalar on their device."""
@@ -82,5 +82,5 @@ def is_better(task: Task, value: float, best: float | None) -> bool:
 
 def refuse(config: RunConfig, off: Off, why: str) -> None:
     """Raises BadInput for the first of the settings in `off` that has another value than there."""
-    for clash in unsuited.clashes(settings.flatten(config), off, why):
+    for clash in dataset_compatibility.clashes(settings.flatten(config), off, why):
         raise BadInput(clash)

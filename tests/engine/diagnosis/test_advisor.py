@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from made_events import second, started
+from helpers.diagnosis.made_events import second, started
 
 from gputrain.engine.diagnosis.advisor import Advisor, is_news
-from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.diagnosis.window import Window
+from gputrain.engine.diagnosis.windows.event_window import Window
+from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (
     HardwareSample,
     Hint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gputrain.engine.diagnosis.autotune import Autotune, tune_of
-from gputrain.engine.diagnosis.window import Window
+from gputrain.engine.diagnosis.windows.event_window import Window
 from gputrain.engine.events import Hint, Phase, PhaseChanged, RunStarted, Tuned
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made_signals import FED, FULL, GPU, READING, judged
+from helpers.diagnosis.made_signals import FED, FULL, GPU, READING, judged
 
-from gputrain.engine import kerasfit
-from gputrain.engine.units import GIB
+from gputrain.engine.common.units import GIB
+from gputrain.engine.configuration import keras_compatibility
 
 
 def test_the_queue_that_is_proposed_lasts_as_long_as_the_slowest_sample() -> None:
@@ -50,9 +50,9 @@ def test_own_data_get_no_advice_that_their_loader_has_no_use_for(
     ],
 )
 def test_keras_gets_no_advice_that_it_has_no_counterpart_of(base: dict[str, Any], more: dict[str, Any]) -> None:
-    settings = {"engine": "keras", **{name: value for name, (value, _) in kerasfit.REPLACED.items()}}
+    settings = {"engine": "keras", **{name: value for name, (value, _) in keras_compatibility.REPLACED.items()}}
     for hint in judged(base, settings, **more).values():
-        assert not hint.changes.keys() & kerasfit.REPLACED.keys(), hint
+        assert not hint.changes.keys() & keras_compatibility.REPLACED.keys(), hint
         assert "cache=" not in hint.action
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from made_events import second, started
+from helpers.diagnosis.made_events import second, started
 
-from gputrain.engine.diagnosis.rankshares import of_ranks
 from gputrain.engine.diagnosis.rules import evaluate
-from gputrain.engine.diagnosis.window import Window
+from gputrain.engine.diagnosis.windows.event_window import Window
+from gputrain.engine.diagnosis.windows.rank_shares import of_ranks
 from gputrain.engine.events import AnyEvent, Hint, RankSteps, RunStarted, Steps
 
 

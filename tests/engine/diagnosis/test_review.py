@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from made_events import second, started
+from helpers.diagnosis.made_events import second, started
 
 from gputrain.engine.diagnosis.review import review
 from gputrain.engine.events import AnyEvent, Outcome, Phase, PhaseChanged, RunEnded
-from gputrain.tui.commands.diagnose import verdict_lines
+from gputrain.tui.commands.runs.diagnose import verdict_lines
 
 
 def events(waits: dict[range, float], *more: AnyEvent) -> Iterator[AnyEvent]:

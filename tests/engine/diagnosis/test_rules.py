@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made_signals import CPU, FED, FULL, GPU, READING, STARVED, judged
+from helpers.diagnosis.made_signals import CPU, FED, FULL, GPU, READING, STARVED, judged
 
-from gputrain.engine.diagnosis import supply
+from gputrain.engine.common.units import GIB
+from gputrain.engine.diagnosis import input_bound_causes
 from gputrain.engine.diagnosis.rules import CAUSES
 from gputrain.engine.events import Prediction, Tuned
-from gputrain.engine.units import GIB
 
 CACHED = {"cache": "ram"}
 
@@ -244,7 +244,7 @@ def test_the_path_tells_what_was_asked_and_why_the_others_are_out() -> None:
         line.startswith("✗ The cgroup's CPU quota") and "0 % of its periods (asked: ≥ 5 %)" in line for line in path
     )
     assert any(line.startswith("✓ Too few data workers") for line in path)
-    assert len(path) == sum(len(family) for family in supply.FAMILIES)
+    assert len(path) == sum(len(family) for family in input_bound_causes.FAMILIES)
 
 
 def test_the_path_goes_on_after_the_cause_that_was_found() -> None:

@@ -7,10 +7,10 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gputrain.engine.common.units import GIB
+from gputrain.engine.configuration.settings import build
 from gputrain.engine.diagnosis.rules import CAUSES, evaluate
-from gputrain.engine.diagnosis.signals import Signals
-from gputrain.engine.settings import build
-from gputrain.engine.units import GIB
+from gputrain.engine.diagnosis.windows.signals import Signals
 
 share = st.floats(0, 1)
 unknown_share = st.none() | share

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from keras_tools import draw_images, keras_config, skip_without_tensorflow
+from helpers.keras.keras_tools import draw_images, keras_config, skip_without_tensorflow
 
-from gputrain.engine import launch
 from gputrain.engine.events import AnyEvent, ModelReady, Outcome, RunEnded, Steps
-from gputrain.engine.machine import inspect_machine
-from gputrain.tui import cli
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.launching import launch
+from gputrain.tui.cli import main
 
 skip_without_tensorflow()
 pytestmark = [
@@ -41,7 +41,7 @@ def test_a_run_on_a_gpu_tells_its_memory_and_its_scale(
     assert (last.loss_scale is not None) is (precision == "fp16")
     while run.is_live():
         attachment.read(0.1)
-    assert cli.main(["predict", run.id, "--from", "last", "--json"]) == 0
+    assert main.main(["predict", run.id, "--from", "last", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["predicted"]
     assert found["gpu"]
     assert found["peak_bytes"] > 0

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_tools import draw_images, keras_config, own_environment, skip_without_tensorflow, train
+from helpers.keras.keras_tools import draw_images, keras_config, own_environment, skip_without_tensorflow, train
 from PIL import Image
 
-from gputrain.engine.errors import BadInput
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.dataloading import batch_sampler, random_resized_crop
+from gputrain.engine.datasets import image_set
 from gputrain.engine.events import ModelReady, Notice, Outcome, Steps
-from gputrain.engine.training import augment, images, optim, order, schedule
+from gputrain.engine.shared_loop import lr_schedule
+from gputrain.engine.training.optim import optimizers
 
 skip_without_tensorflow()
 __all__ = ["own_environment"]
@@ -26,31 +29,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pipeline(folder: Path, *, train: bool = True, **changes: Any) -> Any:
-    from gputrain.engine.keras.pipeline import Pipeline
+    from gputrain.engine.keras.data.tf_data_pipeline import Pipeline
 
-    found = images.scan(str(folder), "train" if train else "val")
+    found = image_set.scan(str(folder), "train" if train else "val")
     return Pipeline(found, keras_config(folder, **changes), train=train, on_bad=lambda bad: pytest.fail(str(bad)))
 
 
 @pytest.mark.parametrize("size", [(48, 48), (500, 375), (33, 400), (300, 20), (1, 1)])
 def test_boxes_are_those_of_the_other_engine(size: tuple[int, int]) -> None:
-    from gputrain.engine.keras import views
+    from gputrain.engine.keras.data import tf_transforms
 
-    draws = augment.uniforms(7, 3, np.arange(40))
+    draws = random_resized_crop.uniforms(7, 3, np.arange(40))
     for row in draws:
-        ours = tuple(int(value) for value in views.random_box(row, *size, 0.08))
-        assert ours == augment.random_box(row.tolist(), *size, 0.08)
+        ours = tuple(int(value) for value in tf_transforms.random_box(row, *size, 0.08))
+        assert ours == random_resized_crop.random_box(row.tolist(), *size, 0.08)
 
 
 def test_order_and_flips_are_those_of_the_other_engine_for_any_workers(folder: Path) -> None:
-    expected = order.batches(36, 6, seed=5, epoch=2, shuffle=True, drop_last=True)
+    expected = batch_sampler.batches(36, 6, seed=5, epoch=2, shuffle=True, drop_last=True)
     seen = []
     for workers in (0, 1, 3):
         source = pipeline(folder, num_workers=workers, seed=5)
         batches = list(source.epoch(2))
         for number, batch in enumerate(batches):
             assert (batch.indices == expected.indices(number)).all()
-            assert (batch.flips.numpy() == augment.flips(5, 2, batch.indices)).all()
+            assert (batch.flips.numpy() == random_resized_crop.flips(5, 2, batch.indices)).all()
             assert (batch.labels.numpy() == batch.indices // 12).all()
         seen.append(np.concatenate([batch.pixels.numpy() for batch in batches]))
         later = next(source.epoch(2, 4))
@@ -67,15 +70,15 @@ def test_pixels_are_those_of_pillow(tmp_path: Path, train: bool, suffix: str) ->
         image.crop((0, 0, 90, 70)).save(tmp_path / "train" / "down" / f"00.{suffix}", quality=95)
     source = pipeline(tmp_path, train=train, num_workers=0, augment="crop_flip")
     path = tmp_path / "train" / "down" / f"00.{suffix}"
-    draws = augment.uniforms(0, 0, np.array([12]))[0]
+    draws = random_resized_crop.uniforms(0, 0, np.array([12]))[0]
     ours = source._view.pixels(str(path), draws).numpy().astype(int)
     with Image.open(path) as image:
         if train:
-            left, top, width, height = augment.random_box(draws.tolist(), 90, 70, 0.5)
+            left, top, width, height = random_resized_crop.random_box(draws.tolist(), 90, 70, 0.5)
             box = (left, top, left + width, top + height)
             theirs = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR, box)
         else:
-            part = augment.centre(90, 70, 36, 32)
+            part = random_resized_crop.centre(90, 70, 36, 32)
             whole = image.convert("RGB").resize((part.resized_width, part.resized_height), Image.Resampling.BILINEAR)
             theirs = whole.crop((part.kept_left, part.kept_top, part.kept_left + 32, part.kept_top + 32))
     difference = np.abs(ours - np.asarray(theirs).astype(int))
@@ -103,17 +106,17 @@ def test_updates_are_those_of_torch(folder: Path, rule: dict[str, Any]) -> None:
     """Two updates by the same gradients, with a decay that counts."""
     import torch
 
-    from gputrain.engine.keras import compute, networks
+    from gputrain.engine.keras import device, networks
     from gputrain.engine.keras.library import tf
-    from gputrain.engine.keras.stepper import Stepper
+    from gputrain.engine.keras.train_step import Stepper
 
     config = keras_config(folder, weight_decay=0.1, lr=0.01, **rule)
-    compute.set_up(config, lambda level, text: None)
+    device.set_up(config, lambda level, text: None)
     network = networks.build(config, 3)
     stepper = Stepper(network, config, 3, "fp32")
     theirs = [torch.nn.Parameter(torch.from_numpy(v.numpy().copy())) for v in network.trainable_variables]
     holder = torch.nn.ParameterList(theirs)
-    torchs = optim.make_optimizer(holder, config)
+    torchs = optimizers.make_optimizer(holder, config)
     for batch in itertools.islice(pipeline(folder, num_workers=0).epoch(0), 2):
         pixels = batch.pixels.numpy()
         flipped = np.where(batch.flips.numpy()[:, None, None, None], pixels[:, :, ::-1], pixels).astype(np.float32)
@@ -133,11 +136,11 @@ def test_updates_are_those_of_torch(folder: Path, rule: dict[str, Any]) -> None:
 
 
 def test_smoothing_spreads_a_share_over_all_classes(folder: Path) -> None:
-    from gputrain.engine.keras import compute, networks
-    from gputrain.engine.keras.stepper import Stepper
+    from gputrain.engine.keras import device, networks
+    from gputrain.engine.keras.train_step import Stepper
 
     config = keras_config(folder, label_smoothing=0.3)
-    compute.set_up(config, lambda level, text: None)
+    device.set_up(config, lambda level, text: None)
     stepper = Stepper(networks.build(config, 3), config, 3, "fp32")
     scores, labels = np.array([[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]], np.float32), np.array([1, 0], np.int32)
     shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
@@ -147,19 +150,19 @@ def test_smoothing_spreads_a_share_over_all_classes(folder: Path) -> None:
 
 def test_the_rate_follows_the_schedule(folder: Path, tmp_path: Path) -> None:
     config = keras_config(folder, schedule="cosine", warmup_epochs=0.5, lr=0.01)
-    course = schedule.Schedule(config, 6)
+    course = lr_schedule.Schedule(config, 6)
     for event in train(tmp_path, config).of(Steps):
         assert event.lr == course.lr_at(event.step - 1)
 
 
 def test_mixed_precision_in_fp16_scales_the_loss(folder: Path) -> None:
     """On the CPU no run would do so; the graph is the same as on a GPU."""
-    from gputrain.engine.keras import checkpoint, compute, networks, rules
+    from gputrain.engine.keras import checkpoint, device, networks, optimizers
     from gputrain.engine.keras.library import keras
-    from gputrain.engine.keras.stepper import Stepper
+    from gputrain.engine.keras.train_step import Stepper
 
     config = keras_config(folder, clip_grad_norm=1.0)
-    compute.set_up(config, lambda level, text: None)
+    device.set_up(config, lambda level, text: None)
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     network = networks.build(config, 3)
     assert {v.dtype for v in network.trainable_variables} == {"float32"}
@@ -170,12 +173,16 @@ def test_mixed_precision_in_fp16_scales_the_loss(folder: Path) -> None:
     assert np.isfinite(loss)
     assert scale == 2**15
     # A run may go on in another precision.
-    plain = rules.make_optimizer(network, config, "fp32")
-    checkpoint.put_back(plain.variables, checkpoint.arrays_of(stepper.optimizer.variables), "optimizer", rules.SCALING)
+    plain = optimizers.make_optimizer(network, config, "fp32")
+    checkpoint.put_back(
+        plain.variables, checkpoint.arrays_of(stepper.optimizer.variables), "optimizer", optimizers.SCALING
+    )
     assert [int(v.numpy()) for v in plain.variables if v.path.endswith("iteration")] == [3]
-    checkpoint.put_back(stepper.optimizer.variables, checkpoint.arrays_of(plain.variables), "optimizer", rules.SCALING)
+    checkpoint.put_back(
+        stepper.optimizer.variables, checkpoint.arrays_of(plain.variables), "optimizer", optimizers.SCALING
+    )
     with pytest.raises(BadInput, match="does not fit the optimizer"):
-        checkpoint.put_back(plain.variables, {}, "optimizer", rules.SCALING)
+        checkpoint.put_back(plain.variables, {}, "optimizer", optimizers.SCALING)
     assert any((v.numpy() != old).any() for v, old in zip(network.trainable_variables, before, strict=True))
     keras.mixed_precision.set_dtype_policy("float32")
 
@@ -201,11 +208,11 @@ def test_a_gpu_that_is_asked_for_is_never_replaced_by_the_cpu(folder: Path, tmp_
 
 @pytest.mark.parametrize(("model", "side"), [("mobilenet_v2", 32), ("resnet50_v2", 32), ("efficientnet_b0", 32)])
 def test_networks_give_scores_for_pixels(folder: Path, model: str, side: int) -> None:
-    from gputrain.engine.keras import compute, networks
+    from gputrain.engine.keras import device, networks
     from gputrain.engine.keras.library import keras
 
     config = keras_config(folder, model=model, image_size=side)
-    compute.set_up(config, lambda level, text: None)
+    device.set_up(config, lambda level, text: None)
     network = networks.build(config, 5)
     assert network(np.full((2, side, side, 3), 128, np.float32)).shape == (2, 5)
     norms = [layer for layer in networks._layers(network) if isinstance(layer, keras.layers.BatchNormalization)]
@@ -215,8 +222,8 @@ def test_networks_give_scores_for_pixels(folder: Path, model: str, side: int) ->
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_losses_come_in_order_and_time_is_never_counted_twice(beside: bool) -> None:
-    from gputrain.engine.keras.fetcher import Fetcher, Launched
     from gputrain.engine.keras.library import tf
+    from gputrain.engine.keras.loss_fetcher import Fetcher, Launched
 
     fetcher = Fetcher(beside=beside)
     began, at = time.perf_counter(), np.arange(2)
@@ -235,7 +242,7 @@ def test_losses_come_in_order_and_time_is_never_counted_twice(beside: bool) -> N
 
 
 def test_what_goes_wrong_on_the_device_reaches_the_loop() -> None:
-    from gputrain.engine.keras.fetcher import Fetcher, Launched
+    from gputrain.engine.keras.loss_fetcher import Fetcher, Launched
 
     class Broken:
         def numpy(self) -> Any:
@@ -249,14 +256,14 @@ def test_what_goes_wrong_on_the_device_reaches_the_loop() -> None:
 
 
 def test_memory_that_runs_out_has_a_name() -> None:
-    from gputrain.engine.keras import shortage
+    from gputrain.engine.keras import out_of_memory
     from gputrain.engine.keras.library import tf
 
     def short(text: str) -> None:
-        with shortage.named():
+        with out_of_memory.named():
             raise tf.errors.ResourceExhaustedError(None, None, text)
 
-    with pytest.raises(shortage.NoGpuMemoryError, match="smaller batch_size"):
+    with pytest.raises(out_of_memory.NoGpuMemoryError, match="smaller batch_size"):
         short("OOM when allocating tensor on /device:GPU:0 by allocator GPU_0_bfc")
     with pytest.raises(MemoryError):
         short("OOM when allocating tensor on /device:CPU:0 by allocator cpu")

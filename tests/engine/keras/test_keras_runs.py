@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keras_tools import draw_images, keras_config, skip_without_tensorflow
+from helpers.keras.keras_tools import draw_images, keras_config, skip_without_tensorflow
 
-from gputrain.engine import launch
-from gputrain.engine.commands import Tune
 from gputrain.engine.events import (
     AnyEvent,
     CheckpointSaved,
@@ -30,8 +28,10 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.engine.runs import RunDir
-from gputrain.tui import cli
+from gputrain.engine.events.commands import Tune
+from gputrain.engine.launching import launch
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.tui.cli import main
 
 skip_without_tensorflow()
 PATIENCE = 120.0
@@ -96,7 +96,7 @@ def test_a_run_goes_on_where_a_signal_stopped_it_and_has_no_torch(images: Path) 
     assert watch.of(CheckpointSaved)[-1].step == ended.step
     assert Phase.IMPORTING_TENSORFLOW in [event.phase for event in watch.of(PhaseChanged)]
     watch.over()
-    assert cli.main(["resume", watch.run.id, f"max_steps={ended.step + 3}", "--plain"]) == 0
+    assert main.main(["resume", watch.run.id, f"max_steps={ended.step + 3}", "--plain"]) == 0
     status = watch.run.status()
     assert status is not None
     assert status.step == ended.step + 3
@@ -124,7 +124,7 @@ def test_xla_trains_and_what_was_learned_is_predicted(
     assert ended.outcome is Outcome.FINISHED, ended
     assert watch.of(ModelReady)[0].compiled
     output = tmp_path / "predictions.csv"
-    assert cli.main(["predict", watch.run.id, "--from", "last", "--json", "--output", str(output)]) == 0
+    assert main.main(["predict", watch.run.id, "--from", "last", "--json", "--output", str(output)]) == 0
     (found,) = json.loads(capsys.readouterr().out)["predicted"]
     assert found["samples"] == 18
     assert found["samples_per_second"] > 0
@@ -135,14 +135,14 @@ def test_xla_trains_and_what_was_learned_is_predicted(
     rows = list(csv.DictReader(output.read_text().splitlines()))
     hits = sum(row["sample"].startswith(row["class"] + "/") for row in rows)
     assert hits / len(rows) == last.metrics["accuracy"]
-    assert cli.main(["predict", watch.run.id, "--limit", "4", "--images", str(images / "val" / "down")]) == 0
+    assert main.main(["predict", watch.run.id, "--limit", "4", "--images", str(images / "val" / "down")]) == 0
     assert ": 4 samples" in capsys.readouterr().out
 
 
 def test_what_knows_torch_alone_says_so(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     watch = start(images, epochs=1, max_steps=1)
     watch.until(RunEnded)
-    assert cli.main(["export", watch.run.id, "net.onnx"]) == 2
+    assert main.main(["export", watch.run.id, "net.onnx"]) == 2
     assert "ONNX export is there for engine=torch alone" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_tools import (
+from helpers.keras.keras_tools import (
     Result,
     draw_images,
     keras_config,
@@ -21,9 +21,8 @@ from keras_tools import (
 )
 from PIL import Image
 
-from gputrain.engine import checkpoints
-from gputrain.engine.commands import Checkpoint, Pause, Resume, Tune
-from gputrain.engine.errors import BadInput
+from gputrain.engine.checkpointing import checkpoint_index
+from gputrain.engine.common.errors import BadInput
 from gputrain.engine.events import (
     CheckpointSaved,
     DataReady,
@@ -38,6 +37,7 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
+from gputrain.engine.events.commands import Checkpoint, Pause, Resume, Tune
 
 skip_without_tensorflow()
 __all__ = ["own_environment"]
@@ -111,11 +111,11 @@ def test_it_learns(images: Path, tmp_path: Path) -> None:
 
 def test_the_metrics_are_those_of_a_plain_computation(whole: tuple[Result, Path], images: Path) -> None:
     """Pillow's pixels, Keras' own prediction, NumPy's arithmetic, and the weights by their names."""
-    from gputrain.engine.keras import compute, networks
+    from gputrain.engine.keras import device, networks
 
     result, directory = whole
     config = keras_config(images, **EVERYTHING)
-    compute.set_up(config, lambda level, text: None)
+    device.set_up(config, lambda level, text: None)
     network = networks.build(config, 3)
     saved = weights(directory)
     for variable in network.variables:
@@ -141,7 +141,7 @@ def test_a_run_that_goes_on_is_the_same_to_the_bit(
 ) -> None:
     """From the midst of an epoch, with no workers and with others."""
     result, directory = whole
-    start = checkpoints.find(directory / "checkpoints", str(step))
+    start = checkpoint_index.find(directory / "checkpoints", str(step))
     source = str(directory / "checkpoints" / start.file)
     again = train(tmp_path, keras_config(images, **EVERYTHING | changes, resume_from=source))
     assert again.of(ModelReady)[0].start_step == step
@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(
     whole: tuple[Result, Path], images: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(whole[1] / "checkpoints", tmp_path / "checkpoints")
-    newest = checkpoints.find(tmp_path / "checkpoints", "last")
+    newest = checkpoint_index.find(tmp_path / "checkpoints", "last")
     path = tmp_path / "checkpoints" / newest.file
     path.write_bytes(path.read_bytes()[:-1])
     result = train(tmp_path, keras_config(images, **EVERYTHING, resume_from=str(tmp_path)))
@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_a_foreign_one_refused(
 
 
 def test_weights_of_another_run_are_begun_with(whole: tuple[Result, Path], images: Path, tmp_path: Path) -> None:
-    source = whole[1] / "checkpoints" / checkpoints.find(whole[1] / "checkpoints", "last").file
+    source = whole[1] / "checkpoints" / checkpoint_index.find(whole[1] / "checkpoints", "last").file
     config = keras_config(images, **EVERYTHING | {"weights": str(source), "epochs": 1, "max_steps": 1, "lr": 1e-9})
     train(tmp_path, config)
     theirs = weights(whole[1])

@@ -20,8 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from wandb.proto import wandb_internal_pb2
 
-from gputrain.engine import runs
-from gputrain.engine.errors import BadInput
+from gputrain.engine.common.errors import BadInput
 from gputrain.engine.events import (
     AnyEvent,
     GpuSample,
@@ -36,10 +35,11 @@ from gputrain.engine.events import (
     Steps,
     Validated,
 )
-from gputrain.engine.loggers import choice
-from gputrain.engine.loggers.watch import Loggers
-from gputrain.engine.record import RecordWriter
-from gputrain.engine.runs import RunDir
+from gputrain.engine.loggers import logger_choice
+from gputrain.engine.loggers.logger_processes import Loggers
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.event_log import RecordWriter
+from gputrain.engine.runs.run_directory import RunDir
 
 PATIENCE = 60.0
 
@@ -103,7 +103,7 @@ REST: tuple[AnyEvent, ...] = (
 
 @pytest.fixture
 def run(private_homes: Path) -> RunDir:
-    return runs.create("logged")
+    return run_directory.create("logged")
 
 
 def record(run: RunDir, events: tuple[AnyEvent, ...]) -> None:
@@ -215,7 +215,7 @@ def test_what_cannot_be_logged_is_bad_input(run: RunDir, arguments: tuple[str, .
 
 def test_a_missing_package_is_named_with_its_remedy() -> None:
     with pytest.raises(BadInput, match=r"pip install 'gputrain-tui\[no-such-logger\]'"):
-        choice.require(["tensorboard", "no-such-logger"])
+        logger_choice.require(["tensorboard", "no-such-logger"])
 
 
 def wait_for(happened: Callable[[], object]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gputrain.engine.events import DiskSample
+from gputrain.engine.hardware.mounts import parse_mounts
 from gputrain.engine.monitor.disk import Disks, find_place
-from gputrain.engine.monitor.mounts import parse_mounts
 
 
 def counters(name: str, *, reads: int = 0, sectors: int = 0, wait: int = 0, busy: int = 0, queue: int = 0) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gputrain.engine.monitor.cgroup import CGroup, find_cgroup
+from gputrain.engine.hardware.cgroup import CGroup, find_cgroup
 from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
 from gputrain.engine.monitor.pressure import Pressure
 

@@ -17,20 +17,31 @@ import pytest
 from fakes.images import dark_and_light
 from fakes.sshd import Sshd, needs_sshd, sshd
 
-from gputrain.engine import launch, record, runs, settings
-from gputrain.engine.commands import Stop
-from gputrain.engine.errors import BadInput
-from gputrain.engine.events import AnyEvent, CommandTaken, LogLine, Notice, Outcome, RunEnded, RunStarted, Steps
-from gputrain.engine.launch import NotLiveError
-from gputrain.engine.marks import mark
-from gputrain.engine.record import RecordWriter
-from gputrain.engine.remote import attachment, outlining
-from gputrain.engine.remote.attachment import RemoteAttachment
-from gputrain.engine.remote.link import Frame, Frames, LinkLostError
-from gputrain.engine.remote.listing import list_runs
-from gputrain.engine.remote.name import RemoteName
-from gputrain.engine.runs import RunDir, State, Status
-from gputrain.tui.cli import main
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import settings
+from gputrain.engine.events import (
+    AnyEvent,
+    CommandTaken,
+    LogLine,
+    Notice,
+    Outcome,
+    RunEnded,
+    RunStarted,
+    Steps,
+)
+from gputrain.engine.events.commands import Stop
+from gputrain.engine.launching import launch
+from gputrain.engine.launching.launch import NotLiveError
+from gputrain.engine.remote import remote_attachment, remote_outline
+from gputrain.engine.remote.remote_attachment import RemoteAttachment
+from gputrain.engine.remote.remote_runs import list_runs
+from gputrain.engine.remote.ssh_link import Frame, Frames, LinkLostError
+from gputrain.engine.runs import event_log, run_directory
+from gputrain.engine.runs.event_log import RecordWriter
+from gputrain.engine.runs.remote_name import RemoteName
+from gputrain.engine.runs.run_directory import RunDir, State, Status
+from gputrain.engine.runs.run_marks import mark
+from gputrain.tui.cli.main import main
 
 pytestmark = needs_sshd()
 PATIENCE = 150.0
@@ -75,7 +86,7 @@ def status_of(run: RunDir, state: State, heartbeat: float) -> None:
 
 
 def test_cut_again_and_again_nothing_is_missed_or_repeated(box: Sshd) -> None:
-    run = runs.create("cut")
+    run = run_directory.create("cut")
     status_of(run, State.RUNNING, time.time())
     writer = written(run, 2000)
     stop = threading.Event()
@@ -86,7 +97,7 @@ def test_cut_again_and_again_nothing_is_missed_or_repeated(box: Sshd) -> None:
 
     thread = threading.Thread(target=write)
     thread.start()
-    remote = attachment.attach(RemoteName("box", "cut"))
+    remote = remote_attachment.attach(RemoteName("box", "cut"))
     found = until(remote, lambda found: len(found) >= 2000)
     for _ in range(3):
         assert box.cut() >= 1
@@ -98,15 +109,15 @@ def test_cut_again_and_again_nothing_is_missed_or_repeated(box: Sshd) -> None:
     writer.close()
     found += until(remote, lambda _: remote.ended)
     remote.close()
-    assert found == list(record.read(run.events))
+    assert found == list(event_log.read(run.events))
     assert [event.seq for event in found] == list(range(1, len(found) + 1))
 
 
 def test_a_host_that_is_away_for_a_while(box: Sshd) -> None:
-    run = runs.create("away")
+    run = run_directory.create("away")
     status_of(run, State.RUNNING, time.time())
     writer = written(run, 10)
-    remote = attachment.attach(RemoteName("box", run.id))
+    remote = remote_attachment.attach(RemoteName("box", run.id))
     found = until(remote, lambda found: len(found) == 10)
     box.stop()
     until(remote, lambda _: "refused" in remote.trouble)
@@ -119,10 +130,10 @@ def test_a_host_that_is_away_for_a_while(box: Sshd) -> None:
 
 
 def test_a_record_that_was_replaced_meanwhile_is_read_again(box: Sshd) -> None:
-    run = runs.create("replaced")
+    run = run_directory.create("replaced")
     status_of(run, State.RUNNING, time.time())
     written(run, 10).close()
-    remote = attachment.attach(RemoteName("box", run.id))
+    remote = remote_attachment.attach(RemoteName("box", run.id))
     until(remote, lambda found: len(found) == 10)
     run.events.unlink()
     (run.directory / "events.jsonl").write_bytes(b"{}\n" * 3)
@@ -137,8 +148,8 @@ def test_a_record_that_was_replaced_meanwhile_is_read_again(box: Sshd) -> None:
 def long_run(box: Sshd, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     """A record of some megabytes, which counts as long here."""
     for name, value in {"LONG_BYTES": 1 << 20, "END_BYTES": 1 << 16, "PARTS": 20, "MILESTONE_BYTES": 1 << 14}.items():
-        monkeypatch.setattr(outlining, name, value)
-    run = runs.create("long")
+        monkeypatch.setattr(remote_outline, name, value)
+    run = run_directory.create("long")
     status_of(run, State.RUNNING, time.time() + 3600)
     writer = RecordWriter(run.events)
     for number in range(20_000):
@@ -158,13 +169,13 @@ def test_of_a_long_record_comes_what_is_shown(long_run: RunDir, box: Sshd, monke
         return take(self, data)
 
     monkeypatch.setattr(Frames, "take", counted)
-    remote = attachment.attach(RemoteName("box", "last"), outlined=True)
+    remote = remote_attachment.attach(RemoteName("box", "last"), outlined=True)
     found = until(remote, lambda _: remote.caught_up)
     size = long_run.events.stat().st_size
-    assert sum(taken) < (1 << 16) + 20 * outlining.PART_BYTES + (1 << 14) * 2 + 20_000 < size / 5
+    assert sum(taken) < (1 << 16) + 20 * remote_outline.PART_BYTES + (1 << 14) * 2 + 20_000 < size / 5
     numbers = [event.seq for event in found]
     assert numbers == sorted(set(numbers))
-    whole = {event.seq: event for event in record.read(long_run.events)}
+    whole = {event.seq: event for event in event_log.read(long_run.events)}
     assert all(whole[event.seq] == event for event in found)
     assert numbers[-1] == max(whole)
     assert {event for event in found if event.seq >= remote.sparse_until} == {
@@ -184,7 +195,7 @@ def test_of_a_long_record_comes_what_is_shown(long_run: RunDir, box: Sshd, monke
 
 
 def test_a_cut_within_the_outline_begins_it_again(long_run: RunDir, box: Sshd) -> None:
-    remote = attachment.attach(RemoteName("box", "last"), outlined=True)
+    remote = remote_attachment.attach(RemoteName("box", "last"), outlined=True)
     remote._take("O", (long_run.events.read_bytes()[:5000]))
     box.cut()
     found = until(remote, lambda _: remote.caught_up)
@@ -196,17 +207,17 @@ def test_a_cut_within_the_outline_begins_it_again(long_run: RunDir, box: Sshd) -
 
 def test_a_long_record_without_milestones_comes_whole(long_run: RunDir, box: Sshd) -> None:
     (long_run.directory / "milestones.jsonl").unlink()
-    remote = attachment.attach(RemoteName("box", "last"), outlined=True)
+    remote = remote_attachment.attach(RemoteName("box", "last"), outlined=True)
     assert len(until(remote, lambda _: remote.caught_up)) == 20_200
     assert remote.sparse_until == 0
     remote.close()
 
 
 def test_a_supervisor_that_died_there(box: Sshd) -> None:
-    run = runs.create("died")
+    run = run_directory.create("died")
     status_of(run, State.RUNNING, time.time() - 3600)
     written(run, 5).close()
-    remote = attachment.attach(RemoteName("box", "last"))
+    remote = remote_attachment.attach(RemoteName("box", "last"))
     found = until(remote, lambda _: remote.abandoned)
     assert len(found) == 5
     ((info, _),) = list_runs(RemoteName("box", ""))
@@ -218,16 +229,16 @@ def test_a_supervisor_that_died_there(box: Sshd) -> None:
 
 def test_what_cannot_be_reached_or_found_is_said(box: Sshd) -> None:
     with pytest.raises(BadInput, match="there are no runs yet"):
-        attachment.attach(RemoteName("box", "last"))
-    run = runs.create("demo")
+        remote_attachment.attach(RemoteName("box", "last"))
+    run = run_directory.create("demo")
     run.events.touch()
     with pytest.raises(BadInput, match=f"did you mean '{run.id}'"):
-        attachment.attach(RemoteName("box", f"{run.id}x"))
+        remote_attachment.attach(RemoteName("box", f"{run.id}x"))
     with pytest.raises(BadInput, match="not a run directory"):
-        attachment.attach(RemoteName("box", "/nowhere/at all; touch pwned"))
+        remote_attachment.attach(RemoteName("box", "/nowhere/at all; touch pwned"))
     with pytest.raises(BadInput, match="no run is called"):
-        attachment.attach(RemoteName("box", ".."))
-    remote = attachment.attach(RemoteName("box", str(run.directory)))
+        remote_attachment.attach(RemoteName("box", ".."))
+    remote = remote_attachment.attach(RemoteName("box", str(run.directory)))
     assert remote.run.id == f"box:{run.directory}"
     assert remote.read() == []
     with pytest.raises(NotLiveError, match="cannot be seen from a login there"):
@@ -235,25 +246,25 @@ def test_what_cannot_be_reached_or_found_is_said(box: Sshd) -> None:
     remote.close()
     box.stop()
     with pytest.raises(LinkLostError, match="refused"):
-        attachment.attach(RemoteName("box", "last"))
+        remote_attachment.attach(RemoteName("box", "last"))
     box.start()
 
 
 def test_runs_afar_have_names_tags_and_notes(box: Sshd, capfd: pytest.CaptureFixture[str]) -> None:
     for label in ("first", "second"):
-        run = runs.create(label)
+        run = run_directory.create(label)
         writer = written(run, 3)
         writer.append(RunEnded(outcome=Outcome.FINISHED, reason="done", step=3))
         writer.close()
         status_of(run, State.FINISHED, time.time())
     mark(run, name="my \x1b[31mbest", add=["keep"], note="look at the loss")
-    broken = runs.create("third")
+    broken = run_directory.create("third")
     (broken.directory / "marks.json").write_text('{"name": 3}')
     assert main(["runs", "box:", "--tag", "keep", "--json"]) == 0
     (found,) = map(json.loads, capfd.readouterr().out.splitlines())
     assert (found["run"], found["name"], found["tags"]) == (run.id, "my best", ["keep"])
     assert found["note"] == "look at the loss"
-    remote = attachment.attach(RemoteName("box", "my best"))
+    remote = remote_attachment.attach(RemoteName("box", "my best"))
     assert remote.run.id == f"box:{run.id}"
     remote.close()
     assert main(["stop", "box:my best"]) == 0
@@ -272,7 +283,7 @@ def test_no_name_is_a_command(box: Sshd, private_homes: Path) -> None:
         odd = private_homes / "odd" / name
         odd.mkdir(parents=True)
         written(RunDir(odd), 3).close()
-        remote = attachment.attach(RemoteName("box", str(odd)))
+        remote = remote_attachment.attach(RemoteName("box", str(odd)))
         assert len(until(remote, lambda found: len(found) == 3)) == 3
         remote.close()
     assert not list(private_homes.rglob("pwned"))
@@ -281,7 +292,7 @@ def test_no_name_is_a_command(box: Sshd, private_homes: Path) -> None:
 
 def test_a_login_that_talks_and_one_that_has_nothing(box: Sshd, private_homes: Path) -> None:
     """What the user's own start-up files print comes before the record; the other end needs only a POSIX shell."""
-    run = runs.create("talk")
+    run = run_directory.create("talk")
     written(run, 3).close()
     config = box.folder / "sshd_config"
     talk = private_homes / "talk.sh"
@@ -292,7 +303,7 @@ def test_a_login_that_talks_and_one_that_has_nothing(box: Sshd, private_homes: P
     box.stop()
     config.write_text(config.read_text() + f"ForceCommand {talk}\n")
     box.start()
-    remote = attachment.attach(RemoteName("box", "talk"))
+    remote = remote_attachment.attach(RemoteName("box", "talk"))
     assert [event.seq for event in until(remote, lambda found: len(found) == 3)] == [1, 2, 3]
     remote.close()
 
@@ -329,7 +340,7 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
         assert training.wait(PATIENCE)
         box.cut()
         assert "no connection, trying again" in tail.stderr.readline()
-        remote = attachment.attach(RemoteName("box", run.id[-8:]))
+        remote = remote_attachment.attach(RemoteName("box", run.id[-8:]))
         found = until(remote, lambda found: any(isinstance(event, Steps) for event in found))
         assert isinstance(found[0], RunStarted)
         listed = subprocess.run([*COMMAND, "runs", "box:", "--json"], capture_output=True, text=True)
@@ -344,14 +355,14 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
     taken = next(event for event in found if isinstance(event, CommandTaken))
     assert "@" in taken.sender
     assert json.loads(lines[-1])["type"] == "summary"
-    whole = list(record.read(run.events))
+    whole = list(event_log.read(run.events))
     assert found == whole
     first = json.loads(lines[0])["seq"]
     assert [json.loads(line)["seq"] for line in lines[:-1]] == list(range(first, len(whole) + 1))
 
 
 def test_the_dashboard_of_a_run_afar(box: Sshd) -> None:
-    run = runs.create("demo")
+    run = run_directory.create("demo")
     # Of a row that changes only the signs that differ are sent: what is waited for shares none with its forerunner.
     writer = written(run, 50)
     writer.append(Notice(level="info", text="ALLTHERE"))

@@ -6,11 +6,11 @@ import os
 import sys
 
 from gputrain.engine.events import encode
-from gputrain.engine.monitor import gpuwatch
+from gputrain.engine.monitor.gpus import gpu_threads
 from gputrain.engine.monitor.sampler import Sampler
 
 if __name__ == "__main__":
-    gpuwatch.REOPEN_AFTER = float(os.environ.get("REOPEN_AFTER", gpuwatch.REOPEN_AFTER))
+    gpu_threads.REOPEN_AFTER = float(os.environ.get("REOPEN_AFTER", gpu_threads.REOPEN_AFTER))
     chosen = os.environ.get("ONLY_GPUS")
     sampler = Sampler(gpus=frozenset(map(int, chosen.split(","))) if chosen else None)
     for _ in sys.stdin:

@@ -1,0 +1,220 @@
+"""The disk's part of the check: what the data lies on, and how fast files really come from it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from gputrain.engine.check.findings import Line
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import GIB, MIB, size
+from gputrain.engine.monitor.disk import DataPlace, find_place
+
+Kind = Literal["nvme", "ssd", "hdd", "virtual disk", "network", "memory", "unknown"]
+
+READERS = 4
+"""Files that are read at once, as data workers do."""
+_SECONDS = 2.0
+"""How long is read at most."""
+_LOOK_SECONDS = 2.0
+"""How long files are looked for at most."""
+_BYTES = 512 * MIB
+_FILES = 4000
+_CHUNK = 1 << 20
+_PATIENCE = 20.0
+"""Seconds after which a path that gives no answer is given up (a dead network mount)."""
+_LITTLE_SPACE = 5 * GIB
+"""Room for a few checkpoints and a cache."""
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "glusterfs", "beegfs", "gpfs", "9p", "afs", "virtiofs"}
+)
+_FEW_MB = 20e6
+"""Bytes per second below which a disk holds nearly any training from files back (about 200 photographs a second)."""
+
+
+class StorageFacts(Struct, frozen=True, kw_only=True):
+    """Where a path's data lies and how fast it is read."""
+
+    path: str
+    device: str
+    filesystem: str
+    kind: Kind
+    free: int | None
+    """Bytes that this user may still write there."""
+    files: int = 0
+    """Files that were read to measure."""
+    read_rate: float | None = None
+    """Bytes per second over `READERS` files at once; None: there was nothing to read."""
+    from_disk: float | None = None
+    """Share of these bytes that came from the device, not from memory; None where the kernel does not tell."""
+    error: str = ""
+
+
+def measure_storage(path: Path) -> StorageFacts:
+    """Look at `path` and read from it for two seconds at most. A dead mount costs `_PATIENCE` seconds."""
+    found: list[StorageFacts] = []
+    thread = threading.Thread(target=lambda: found.append(_measure(path)), name="storage", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    # A thread that hangs in the kernel can't be ended; as a daemon it doesn't keep the process alive.
+    return found[0] if found else _unanswered(path)
+
+
+def _unanswered(path: Path) -> StorageFacts:
+    error = f"no answer in {_PATIENCE:g} s: a network file system whose server is gone?"
+    return StorageFacts(path=plain(str(path), 300), device="", filesystem="", kind="unknown", free=None, error=error)
+
+
+def _measure(path: Path) -> StorageFacts:
+    place = find_place(path)
+    try:
+        status = os.statvfs(_existing(path))
+        free: int | None = status.f_bavail * status.f_frsize
+        error = ""
+    except OSError as fault:
+        free, error = None, fault.strerror or str(fault)
+    facts = StorageFacts(
+        path=plain(str(path), 300),
+        device=place.device if place else "",
+        filesystem=place.filesystem if place else "",
+        kind=kind_of(place) if place else "unknown",
+        free=free,
+        error=error,
+    )
+    if not path.exists():
+        return facts
+    files, total, seconds, disk = _read(_sample(path))
+    if not total or seconds <= 0:
+        return facts
+    from_disk = None if disk is None else min(1.0, disk / total)
+    return msgspec.structs.replace(facts, read_rate=total / seconds, from_disk=from_disk, files=files)
+
+
+def _existing(path: Path) -> Path:
+    return next((folder for folder in (path, *path.absolute().parents) if folder.exists()), Path("/"))
+
+
+def kind_of(place: DataPlace, sys: Path = Path("/sys")) -> Kind:
+    """What carries a place's data."""
+    if not place.block:
+        if place.filesystem in _NETWORK or place.filesystem.startswith("fuse.") or ":/" in place.device:
+            return "network"
+        return "memory" if place.filesystem in ("tmpfs", "ramfs") else "unknown"
+    if place.device.startswith("nvme"):
+        return "nvme"
+    if place.device.startswith(("vd", "xvd")):
+        # What they say of rotation is the hypervisor's default, not the disk's.
+        return "virtual disk"
+    try:
+        rotates = (sys / "block" / place.device / "queue" / "rotational").read_text().strip() == "1"
+    except OSError:
+        return "unknown"
+    return "hdd" if rotates else "ssd"
+
+
+def _sample(path: Path) -> list[Path]:
+    """Files below `path`, spread over what a short look finds."""
+    if path.is_file():
+        return [path]
+    deadline = time.monotonic() + _LOOK_SECONDS
+    found: list[Path] = []
+    for file in _walk(path):
+        found.append(file)
+        if len(found) >= 10 * _FILES or time.monotonic() > deadline:
+            break
+    step = max(1, len(found) // _FILES)
+    return found[::step]
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(path):
+        for name in names:
+            yield Path(folder, name)
+
+
+def _read(files: list[Path]) -> tuple[int, int, float, int | None]:
+    """Read files for a while: how many, their bytes, the seconds it took, and the bytes that came from a device."""
+    for file in files:
+        _forget(file)
+    began, before = time.perf_counter(), _device_bytes()
+    deadline = began + _SECONDS
+    total = count = 0
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(files), READERS):
+            read = sum(pool.map(_read_one, files[start : start + READERS], [deadline] * READERS))
+            total, count = total + read, count + len(files[start : start + READERS])
+            if total >= _BYTES or time.perf_counter() > deadline:
+                break
+    after = _device_bytes()
+    disk = after - before if after is not None and before is not None else None
+    return count, total, time.perf_counter() - began, disk
+
+
+def _forget(file: Path) -> None:
+    """Ask the kernel to drop what it holds of a file, so that the device is measured and not memory."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(handle)
+
+
+def _read_one(file: Path, deadline: float) -> int:
+    total = 0
+    try:
+        with file.open("rb", buffering=0) as source:
+            while time.perf_counter() < deadline and (chunk := source.read(_CHUNK)):
+                total += len(chunk)
+    except OSError:
+        return total  # unreadable or gone meanwhile: what was read of it counts
+    return total
+
+
+def _device_bytes() -> int | None:
+    """Bytes that this process has had fetched from block devices (``read_bytes`` of proc_pid_io(5))."""
+    try:
+        lines = Path("/proc/self/io").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("read_bytes:")), None)
+
+
+def storage_lines(facts: StorageFacts) -> list[Line]:
+    """The findings. Pure."""
+    if facts.error:
+        return [Line("disk", "data path", f"{facts.path}: {facts.error}", "problem")]
+    where = " ".join(word for word in (facts.kind, facts.device, facts.filesystem) if word)
+    lines = [Line("disk", "data path", f"{facts.path} on {where}")]
+    lines.append(_rate_line(facts))
+    if facts.free is not None:
+        little = facts.free < _LITTLE_SPACE
+        text = f"{size(facts.free)} free" + (": little for a cache" if little else "")
+        lines.append(Line("disk", "space", text, "note" if little else "ok"))
+    return lines
+
+
+def _rate_line(facts: StorageFacts) -> Line:
+    if facts.read_rate is None:
+        return Line("disk", "reading", "not measured: there is no file at the data path", "note")
+    text = f"{facts.read_rate / 1e6:,.0f} MB/s over {facts.files} files, {READERS} at once"
+    if facts.kind != "network" and facts.from_disk is not None and facts.from_disk < 0.5:
+        # Network file systems are on no block device, so that their share says nothing.
+        return Line("disk", "reading", f"{text}, {1 - facts.from_disk:.0%} of it from memory", "ok")
+    if facts.read_rate < _FEW_MB:
+        return Line(
+            "disk", "reading", f"{text}: slow for training from files; consider cache=disk or cache=ram", "warning"
+        )
+    if facts.kind == "hdd":
+        return Line("disk", "reading", f"{text}: a hard disk is slow at small files; consider cache=ram", "note")
+    return Line("disk", "reading", text)

@@ -1,0 +1,90 @@
+"""Which checkpoints a folder has: its index, without torch, for everybody who only wants to know.
+
+``index.json`` lists the complete ones with their SHA-256. A file that is not in it, or does not match its sum, does
+not count. ``best`` is another name of the one that is marked as the best. `checkpointing.checkpoint_files`
+writes and loads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.files import write_atomic
+from gputrain.engine.common.sanitize import plain
+
+INDEX = "index.json"
+BEST = "best"
+"""Name of the best one, without the suffix of its form."""
+_CHUNK = 1 << 20
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A complete checkpoint."""
+
+    file: str
+    step: int
+    epoch: int
+    sha256: str
+    bytes: int
+    best: bool = False
+    """No validation was better than the one that it was saved after."""
+
+
+def read_index(folder: Path) -> list[Entry]:
+    """The complete checkpoints of a folder, in the order in which they were written."""
+    try:
+        entries = msgspec.json.decode((folder / INDEX).read_bytes(), type=list[Entry])
+    except (OSError, msgspec.DecodeError, UnicodeError):
+        return []
+    # Whoever wrote the index, it names files of this folder alone.
+    return [entry for entry in entries if entry.file == Path(entry.file).name]
+
+
+def write_index(folder: Path, entries: list[Entry]) -> None:
+    """Replace the index, atomically. Raises OSError, leaving the old one."""
+    write_atomic(folder / INDEX, msgspec.json.encode(entries))
+
+
+def is_whole(folder: Path, entry: Entry) -> bool:
+    """Whether the file of `entry` has the content that it had when it was written; reads all of it."""
+    path = folder / entry.file
+    try:
+        return path.stat().st_size == entry.bytes and sha256(path) == entry.sha256
+    except OSError:
+        return False
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def newest_first(entries: list[Entry]) -> list[Entry]:
+    """From the last step to the first; of the same step, what was written last comes first."""
+    return sorted(entries, key=lambda entry: entry.step)[::-1]
+
+
+def find(folder: Path, wanted: str) -> Entry:
+    """The checkpoint of a folder that `wanted` means: ``last``, ``best`` or a step's number.
+
+    Raises BadInput with those that there are.
+    """
+    entries = read_index(folder)
+    if not entries:
+        raise BadInput(f"{folder} has no complete checkpoint")
+    if wanted == "last":
+        return newest_first(entries)[0]
+    for entry in newest_first(entries):
+        if entry.best if wanted == "best" else str(entry.step) == wanted:
+            return entry
+    steps = ", ".join(str(step) for step in sorted({entry.step for entry in entries}))
+    best = "; none is marked as the best" if not any(entry.best for entry in entries) else ""
+    raise BadInput(f"no checkpoint '{plain(wanted, 40)}' in {folder}: it has those of step {steps}{best}")

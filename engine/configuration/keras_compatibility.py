@@ -1,0 +1,87 @@
+"""What of the settings Keras has a counterpart of; the others are left off and told, or refused. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gputrain.engine.common.errors import did_you_mean
+from gputrain.engine.common.sanitize import plain
+
+MODELS = ("simple_cnn", "mobilenet_v2", "resnet50_v2", "efficientnet_b0")
+"""Networks by name: simple_cnn as in torch, the others of ``keras.applications``."""
+WEIGHTS = "DEFAULT"
+"""What `weights` says for Keras' own (ImageNet); simple_cnn has none."""
+CHECKPOINT = ".npz"
+"""Suffix of checkpoints, which may be weights to start from."""
+DATASETS = ("demo", "imagefolder")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+"""Files that TensorFlow decodes."""
+
+_THREADS = "images are decoded by num_workers threads of tf.data"
+_MEMORY = "TensorFlow keeps page-locked memory and copies by itself"
+_TORCHS = "of torch alone"
+REPLACED: Mapping[str, tuple[object, str]] = {
+    "loader": ("auto", f"no effect with engine=keras: {_THREADS}"),
+    "persistent_workers": (False, f"no effect with engine=keras: {_THREADS}"),
+    "pin_memory": (False, f"no effect with engine=keras: {_MEMORY}"),
+    "non_blocking": (False, f"no effect with engine=keras: {_MEMORY}"),
+    "cache": ("none", "engine=keras has no image cache: none"),
+    "val_precision": ("same", "engine=keras validates in the precision of training: same"),
+    "channels_last": (True, "engine=keras trains in NHWC: on"),
+    "compile_mode": ("default", f"no effect with engine=keras: {_TORCHS}; compile=true is XLA"),
+    "compile_scope": ("model", f"no effect with engine=keras: {_TORCHS}; XLA compiles the whole step"),
+    "fused_optimizer": (False, f"no effect with engine=keras: {_TORCHS}"),
+    "set_to_none": (False, f"no effect with engine=keras: {_TORCHS}"),
+    "gradient_checkpointing": (False, "engine=keras cannot recompute activations: off"),
+    "oom_fallback": (False, "engine=keras cannot divide batches: a run whose GPU memory runs out ends"),
+    "autotune": (False, "engine=keras cannot change a running training: off"),
+}
+"""Settings of how fast it runs, which profiles have too: the value that holds, and why."""
+_OFF: Mapping[str, object] = {
+    "progressive_start": 0,
+    "colour_jitter": 0.0,
+    "hue_jitter": 0.0,
+    "auto_augment": "none",
+    "random_erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "ema_decay": 0.0,
+    "accumulation_steps": 1,
+    "ranks": 1,
+    "nonfinite_loss": "stop",
+}
+"""Settings of what is learned, which must be as they are here."""
+
+
+def refusals(values: Mapping[str, Any]) -> Iterator[str]:
+    """What of the flat settings cannot be, a sentence each, with the remedy."""
+    if values["dataset"] not in DATASETS:
+        yield f"dataset: engine=keras reads {' and '.join(DATASETS)}, not {values['dataset']}; set engine=torch"
+    for name, wanted in _OFF.items():
+        if values[name] != wanted:
+            shown = f"{wanted:g}" if isinstance(wanted, float) else wanted
+            yield f"{name}: not with engine=keras; set {name}={shown}, or engine=torch"
+    if values["optimizer"] == "lamb":
+        yield (
+            "optimizer: Keras' lamb leaves the decay out of its trust ratio, so that it is another rule; "
+            "set optimizer=adamw, or engine=torch"
+        )
+
+
+def why_no_model(name: str) -> str:
+    """Why there is no network of that name; empty if there is one."""
+    if name in MODELS:
+        return ""
+    known = ", ".join(MODELS)
+    return f"model: engine=keras has no '{plain(name, 60)}'{did_you_mean(name, MODELS)} ({known}); or set engine=torch"
+
+
+def why_no_weights(model: str, weights: str, *, is_file: bool) -> str:
+    """Why `weights` can't be started from; empty if they can, or nobody knows."""
+    if not weights or (is_file and weights.endswith(CHECKPOINT)) or (weights == WEIGHTS and model != MODELS[0]):
+        return ""
+    if is_file:
+        return f"weights: engine=keras reads the checkpoints of its runs (*{CHECKPOINT}), not {plain(weights, 200)}"
+    own = "" if model == MODELS[0] else f"; for Keras' own, of ImageNet, say weights={WEIGHTS}"
+    return f"weights: no file '{plain(weights, 200)}'{own}"

@@ -1,0 +1,228 @@
+"""The settings of `RunConfig` as a table, and checked values from files and command lines.
+
+One table, read from the annotations in `gputrain.engine.configuration.run_config`, serves the command line, the YAML
+files, the launcher's form and the documentation, so that none of them can know another setting.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import typing
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+import yaml
+
+from gputrain.engine.common.errors import BadInput, did_you_mean
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.run_config import RunConfig
+
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What the safe loader raises: beside its own, for impossible dates, ``!!bool maybe`` and deep nesting."""
+
+RUN_SECTION = ""
+"""The section of the settings that stand directly in `RunConfig`."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting: where it stands, what it may be, and what it is for."""
+
+    name: str
+    section: str
+    kind: type
+    """``bool``, ``int``, ``float`` or ``str``."""
+    default: Any
+    choices: tuple[str, ...]
+    meta: msgspec.Meta | None
+
+    @property
+    def description(self) -> str:
+        """One line for help and forms."""
+        return (self.meta.description if self.meta else None) or ""
+
+
+@functools.cache
+def table() -> dict[str, Setting]:
+    """All settings by name, in the order of their declaration."""
+    settings: dict[str, Setting] = {}
+    for field in msgspec.structs.fields(RunConfig):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            for part in msgspec.structs.fields(field.type):
+                _add(settings, _setting(part, field.name))
+        else:
+            _add(settings, _setting(field, RUN_SECTION))
+    return settings
+
+
+def _add(settings: dict[str, Setting], setting: Setting) -> None:
+    assert setting.name not in settings, f"two settings are called {setting.name}"
+    settings[setting.name] = setting
+
+
+def sections() -> tuple[str, ...]:
+    """Names of the sections that group settings in files."""
+    return tuple(dict.fromkeys(s.section for s in table().values() if s.section))
+
+
+def _setting(field: msgspec.structs.FieldInfo, section: str) -> Setting:
+    hint, meta = field.type, None
+    if get_origin(hint) is typing.Annotated:
+        hint, meta = get_args(hint)[0], next(m for m in get_args(hint) if isinstance(m, msgspec.Meta))
+    choices = tuple(get_args(hint)) if get_origin(hint) is Literal else ()
+    kind = str if choices else hint
+    assert kind in _KINDS, f"{field.name}: {kind} has no check"
+    return Setting(field.name, section, kind, field.default, choices, meta)
+
+
+def find(name: str) -> Setting:
+    """The setting called `name` (``batch_size`` or ``data.batch_size``). Raises BadInput with the nearest name."""
+    setting = table().get(name.rpartition(".")[2])
+    if setting is None or ("." in name and name != f"{setting.section}.{setting.name}"):
+        known = [*table(), *(f"{s.section}.{s.name}" for s in table().values() if s.section and "." in name)]
+        raise BadInput(f"unknown setting '{plain(name, 60)}'{did_you_mean(name[:60], known)}")
+    return setting
+
+
+def check(setting: Setting, value: Any) -> Any:
+    """Return `value` in the setting's own type. Raises BadInput saying what it must be and what it was.
+
+    Whole floats pass for integers and integers for floats (``lr: 1``); a text is never taken for a
+    number here, since YAML has already told numbers from texts.
+    """
+    if setting.choices:
+        if value not in setting.choices:
+            raise BadInput(_must(setting, f"be one of {', '.join(setting.choices)}", value))
+        return value
+    if setting.kind is float and type(value) is int and abs(value) < _LARGEST:
+        value = float(value)
+    if setting.kind is float and isinstance(value, str):
+        # YAML 1.1 reads 1e-3 (without a dot) as a text.
+        value = _as_float(value)
+    if setting.kind is int and type(value) is float and value.is_integer():
+        value = int(value)
+    if setting.kind is str and value is None:
+        value = ""
+    if type(value) is not setting.kind:
+        raise BadInput(_must(setting, f"be {_KINDS[setting.kind]}", value))
+    if isinstance(value, str):
+        _check_text(setting, value)
+    _check_bounds(setting, value)
+    return value
+
+
+_LARGEST = 2**63
+"""Numbers beyond a signed 64-bit integer can be neither recorded nor meant."""
+
+
+def _check_text(setting: Setting, value: str) -> None:
+    # A path or a name with a line break, a NUL or an undecodable byte fails much later and far from here.
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value):
+        raise BadInput(_must(setting, "be one line of text in UTF-8 without control characters", value))
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _as_float(value: str) -> object:
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _check_bounds(setting: Setting, value: Any) -> None:
+    if setting.kind in (int, float) and not abs(value) < _LARGEST:  # in this form it refuses NaN too
+        raise BadInput(_must(setting, f"be {_KINDS[setting.kind]} below 2^63", value))
+    meta = setting.meta
+    if meta is None:
+        return
+    bounds = (
+        (meta.ge, "≥", operator.ge),
+        (meta.gt, ">", operator.gt),
+        (meta.le, "≤", operator.le),
+        (meta.lt, "<", operator.lt),
+    )
+    for bound, sign, holds in bounds:
+        if bound is not None and not holds(value, bound):
+            raise BadInput(_must(setting, f"be {sign} {bound:g}" if bound < 1e6 else f"be {sign} {bound}", value))
+    if meta.min_length is not None and len(value) < meta.min_length:
+        raise BadInput(_must(setting, "not be empty", value))
+    if meta.max_length is not None and len(value) > meta.max_length:
+        raise BadInput(_must(setting, f"have at most {meta.max_length} characters", value))
+
+
+def _must(setting: Setting, what: str, value: object) -> str:
+    shown = _yaml_word(value)
+    hint = did_you_mean(value, setting.choices) if isinstance(value, str) and setting.choices else ""
+    return f"{setting.name} must {what}, got {shown}{hint}"
+
+
+def _yaml_word(value: object) -> str:
+    """The value as the user would have written it."""
+    if isinstance(value, str):
+        return f"'{plain(value, 60)}'"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "nothing"
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        return "a number of more than 64 bits"  # and maybe of more digits than Python prints
+    return f"{value}" if isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
+def parse_override(argument: str) -> tuple[str, Any]:
+    """``"batch_size=64"`` → ``("batch_size", 64)``, checked. Raises BadInput naming the argument."""
+    name, equals, text = argument.partition("=")
+    if not equals or not name:
+        raise BadInput(f"'{plain(argument, 60)}': expected setting=value, for example batch_size=64")
+    try:
+        setting = find(name.strip())
+        return setting.name, check(setting, _parse_value(setting, text.strip()))
+    except BadInput as error:
+        raise BadInput(f"{plain(argument, 60)}: {error}") from None
+
+
+def _parse_value(setting: Setting, text: str) -> object:
+    if setting.kind is str:
+        return text
+    try:
+        return yaml.safe_load(text)
+    except YAML_ERRORS:
+        return text
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """The configuration as one flat mapping, setting name → value, in the table's order."""
+    return {s.name: getattr(getattr(config, s.section) if s.section else config, s.name) for s in table().values()}
+
+
+def build(values: Mapping[str, Any]) -> RunConfig:
+    """A RunConfig of checked `values` by setting name; what is missing has its default. Raises BadInput."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        setting = find(name)
+        parts.setdefault(setting.section, {})[setting.name] = check(setting, value)
+    top = parts.pop(RUN_SECTION, {})
+    nested = {f.name: f.type(**parts[f.name]) for f in msgspec.structs.fields(RunConfig) if f.name in parts}
+    return RunConfig(**top, **nested)
+
+
+def replace(config: RunConfig, **changes: Any) -> RunConfig:
+    """`config` with some settings changed by name, checked again."""
+    return build({**flatten(config), **changes})
+
+
+def changed(before: RunConfig, after: RunConfig, ignore: Iterable[str] = ()) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, as name → (before, after)."""
+    first, second = flatten(before), flatten(after)
+    return {n: (first[n], second[n]) for n in first if first[n] != second[n] and n not in set(ignore)}
+
+
+def shown(value: object) -> str:
+    """A setting's value as a person would write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,126 @@
+"""YAML files read safely, with the line of every key kept for error messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration import settings
+
+MAX_BYTES = 64 << 10
+"""A configuration larger than this is taken for a mistake (a data file, say) and not parsed."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader without aliases: nested ones make a few lines stand for a billion values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported: repeat the value", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A parsed file: its values, and the line (from 1) of each key by its dotted path."""
+
+    path: Path
+    values: dict[str, Any]
+    lines: dict[str, int]
+
+    def place(self, *keys: str) -> str:
+        """``"file.yaml:12"`` of a key, for the start of a message."""
+        line = self.lines.get(".".join(keys))
+        return f"{self.path}:{line}" if line else str(self.path)
+
+
+def load(path: Path) -> Document:
+    """Read one mapping. Raises BadInput naming file and line for whatever is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode("utf-8")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not a text in UTF-8 (byte {error.start})") from None
+    if len(raw) > MAX_BYTES:
+        raise BadInput(f"{path}: larger than {MAX_BYTES >> 10} KiB, which no configuration is")
+    return parse(path, text)
+
+
+def parse(path: Path, text: str) -> Document:
+    """The mapping that `text`, the content of `path`, holds. Raises BadInput as `load` does."""
+    lines: dict[str, int] = {}
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is not None:
+            _collect_lines(path, node, "", lines)
+        values = loader.construct_document(node) if node is not None else {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise BadInput(f"{place}: not valid YAML: {plain(error.problem or 'cannot be parsed', 200)}") from None
+    except settings.YAML_ERRORS as error:
+        raise BadInput(f"{path}: not valid YAML: {plain(str(error), 200)}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise BadInput(f"{path}:1: expected 'key: value' lines, found a {type(values).__name__}")
+    return Document(path, values, lines)
+
+
+def _collect_lines(path: Path, node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise BadInput(f"{path}:{line}: a key must be a plain word")
+        if key.tag != "tag:yaml.org,2002:str":
+            raise BadInput(f"{path}:{line}: the key {plain(key.value, 60)} must be a word; put it in quotes")
+        name = f"{prefix}{key.value}"
+        if name in lines:
+            raise BadInput(f"{path}:{line}: {plain(key.value, 60)} is given twice (first in line {lines[name]})")
+        lines[name] = line
+        _collect_lines(path, value, f"{name}.", lines)
+
+
+def read_settings(
+    document: Document, values: Mapping[str, Any] | None = None, within: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The settings of a mapping in `document`, flat or grouped by section, checked.
+
+    `within` is the path of keys that leads to `values`. Raises BadInput with file and line.
+    """
+    found: dict[str, Any] = {}
+    for keys, name, value in _leaves(document, document.values if values is None else values, within):
+        try:
+            setting = settings.find(name)
+            if setting.name in found:
+                raise BadInput(f"{setting.name} is given twice")
+            found[setting.name] = settings.check(setting, value)
+        except BadInput as error:
+            raise BadInput(f"{document.place(*keys)}: {plain(str(error), 300)}") from None
+    return found
+
+
+def _leaves(
+    document: Document, values: Mapping[str, Any], within: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str, Any]]:
+    for key, value in values.items():
+        if key not in settings.sections():
+            yield (*within, key), key, value
+        elif isinstance(value, dict):
+            yield from (((*within, key, k), f"{key}.{k}", v) for k, v in value.items())
+        elif value is not None and key not in settings.table():
+            raise BadInput(f"{document.place(*within, key)}: {key} groups settings: expected 'setting: value' lines")
+        elif value is not None:
+            yield (*within, key), key, value

@@ -1,0 +1,99 @@
+"""Random numbers of what is done to images on the device: pure functions of (seed, epoch, index or batch number)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.dataloading import random_resized_crop
+
+Floats = npt.NDArray[np.floating[Any]]
+
+_TRIES = 64
+_KIND, _X, _Y, _FIRST_TRY = 0, 1, 2, 3
+_COLOURS = 3
+_ERASED_AREA = (0.02, 1 / 3)
+"""Least and largest share of an image that is blanked (Zhong et al. 2017, arXiv:1708.04896; torchvision's default)."""
+_ERASED_RATIO = (0.3, 3.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How each image of a batch is mixed with its partner, the image before it in the batch."""
+
+    share: float
+    """What is left of the image's own pixels, and of its own label."""
+    box: tuple[int, int, int, int] | None
+    """Left, top, right and bottom of the part that the partner's pixels replace; None: they are blended."""
+
+
+def draw_mix(config: RunConfig, epoch: int, number: int, side: int) -> Mix | None:
+    """The mixing of batch `number`, of images `side` pixels wide and high.
+
+    Mixup (Zhang et al. 2018), cutmix (Yun et al. 2019) or, with both on, either.
+    """
+    mixup, cutmix = config.optim.mixup, config.optim.cutmix
+    if not mixup and not cutmix:
+        return None
+    at = np.array([number], dtype=np.int64)
+    draws = random_resized_crop.uniforms(config.seed, epoch, at, _FIRST_TRY + 2 * _TRIES, random_resized_crop.MIXING)[
+        0
+    ].tolist()
+    if mixup and not (cutmix and draws[_KIND] < 0.5):
+        return Mix(beta(mixup, draws[_FIRST_TRY:]), None)
+    half = 0.5 * side * math.sqrt(1 - beta(cutmix, draws[_FIRST_TRY:]))
+    x, y = draws[_X] * side, draws[_Y] * side
+    left, right = round(max(0.0, x - half)), round(min(float(side), x + half))
+    top, bottom = round(max(0.0, y - half)), round(min(float(side), y + half))
+    return Mix(1 - (right - left) * (bottom - top) / side**2, (left, top, right, bottom))
+
+
+def beta(alpha: float, draws: list[float]) -> float:
+    """A number of the distribution Beta(alpha, alpha) by Jöhnk's method, for alpha ≤ 2.
+
+    numpy promises no stable stream for its own. After all of `draws` are used up: the mean, 0.5 (fewer than one in
+    100,000 for alpha = 2).
+    """
+    for first, second in zip(draws[::2], draws[1::2], strict=True):
+        x, y = math.pow(first, 1 / alpha), math.pow(second, 1 / alpha)
+        if 0 < x + y <= 1:
+            return x / (x + y)
+    return 0.5
+
+
+def colours(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
+    """Factors of brightness, contrast and saturation for the images at `indices`, shape (n, 3)."""
+    draws = _on_device(config, epoch, indices)[:, :_COLOURS]
+    return 1 + config.data.colour_jitter * (2 * draws - 1)
+
+
+def hues(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
+    """By which share of the circle the hues of the images at `indices` are turned, shape (n,)."""
+    draws = random_resized_crop.uniforms(config.seed, epoch, indices, 1, random_resized_crop.HUE)[:, 0]
+    return config.data.hue_jitter * (2 * draws - 1)
+
+
+def erased(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], side: int) -> Floats:
+    """Left, top, right and bottom of the part that is blanked in the images at `indices`, shape (n, 4); 0 for none.
+
+    The images are `side` pixels wide and high.
+    """
+    chosen, area, ratio, x, y = _on_device(config, epoch, indices)[:, _COLOURS:].T
+    low, high = np.log(_ERASED_RATIO)
+    shape = np.exp(low + (high - low) * ratio)
+    pixels = (_ERASED_AREA[0] + (_ERASED_AREA[1] - _ERASED_AREA[0]) * area) * side**2
+    width = np.clip(np.round(np.sqrt(pixels * shape)), 1, side)
+    height = np.clip(np.round(np.sqrt(pixels / shape)), 1, side)
+    left, top = np.floor(x * (side - width + 1)), np.floor(y * (side - height + 1))
+    boxes = np.stack((left, top, left + width, top + height), axis=1)
+    boxes[chosen >= config.data.random_erasing] = 0
+    return boxes
+
+
+def _on_device(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
+    return random_resized_crop.uniforms(config.seed, epoch, indices, _COLOURS + 5, random_resized_crop.ON_DEVICE)

@@ -1,0 +1,83 @@
+"""What is told of the data of a run while they are drawn, found and counted. Imports no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from gputrain.engine.common import past_durations
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.dataloading import batch_sampler
+from gputrain.engine.datasets import demo_dataset
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.events import DataReady, Phase
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control, StopRequested
+
+_CLASSES_TOLD = 1000
+Data = TypeVar("Data")
+
+
+def located(config: RunConfig, reporter: Reporter, control: Control) -> RunConfig:
+    """`config` with the folder of its data: the built-in ones are drawn if they aren't there. Raises StopRequested."""
+    if config.data.dataset == "demo" and not config.data.data_dir:
+        place = msgspec.structs.replace(config.data, data_dir=_draw(reporter, control))
+        return msgspec.structs.replace(config, data=place)
+    return config
+
+
+def scanned(
+    config: RunConfig, reporter: Reporter, control: Control, read: Callable[[Callable[[int], None]], Data]
+) -> Data:
+    """What `read` finds, which tells its argument how many images it has found so far."""
+    reporter.phase(Phase.SCANNING_DATA, plain(config.data.data_dir, 200))
+    key = f"scan {config.data.dataset} {config.data.data_dir}"
+    before = past_durations.recall(key)
+    began, latest = time.perf_counter(), 0
+
+    def found(count: int) -> None:
+        nonlocal latest
+        latest = count
+        # As many as the last time, unless there are more by now.
+        total = before.count if before is not None and before.count and count <= before.count else None
+        reporter.progress(count, total, "images")
+        control.raise_if_stopped()
+
+    data = read(found)
+    past_durations.remember(key, time.perf_counter() - began, latest)
+    return data
+
+
+def _draw(reporter: Reporter, control: Control) -> str:
+    reporter.phase(Phase.DRAWING_DATA)
+
+    def stop() -> bool:
+        control.poll()
+        return bool(control.stop)
+
+    try:
+        return str(demo_dataset.ensure_demo(lambda done, total: reporter.progress(done, total, "images"), stop))
+    except demo_dataset.DemoStopped:
+        raise StopRequested(control.reason) from None
+
+
+def tell(config: RunConfig, reporter: Reporter, train: ImageSet, val: ImageSet | None, seconds: float) -> None:
+    """Say what there is to train on."""
+    samples = len(train) // train.group
+    batch_size = batch_sampler.fitting(config.data.batch_size, samples, config.ranks)
+    reporter.send(
+        DataReady(
+            dataset=config.data.dataset,
+            path=plain(config.data.data_dir, 1000),
+            train_images=len(train),
+            val_images=len(val) if val is not None else 0,
+            classes=tuple(plain(name, 100) for name in train.classes[:_CLASSES_TOLD]),
+            class_count=len(train.classes),
+            batches_per_epoch=batch_sampler.batch_count(samples, batch_size, drop_last=True, ranks=config.ranks),
+            seconds=seconds,
+        )
+    )

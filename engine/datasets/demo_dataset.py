@@ -1,0 +1,112 @@
+"""The built-in data set: JPEG files that are drawn once and kept in the cache folder.
+
+``demo-v1/{train,val}/<class>/<number>.jpg``. It is drawn in a folder beside its place and renamed when it is
+whole, under a lock, so that a killed drawing or two runs at once leave nothing half made to train on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.files import cache_home
+from gputrain.engine.datasets import demo_images
+
+VERSION = 1
+"""Raised with every change of what is drawn: an older folder is then left alone and a new one drawn."""
+COUNTS = {"train": 240, "val": 48}
+"""Pictures of each class by split."""
+_CHUNK = 20
+_POLL_SECONDS = 0.2
+
+
+class DemoStopped(Exception):  # noqa: N818 - a request, not an error
+    """Drawing was given up on request."""
+
+
+def ensure_demo(
+    progress: Callable[[int, int], None],
+    stop: Callable[[], bool] = lambda: False,
+    counts: dict[str, int] = COUNTS,
+    processes: int | None = None,
+) -> Path:
+    """The data set's folder, drawn now if it isn't there: a minute's work for one core.
+
+    `progress` gets (pictures drawn, all), a few times a second; `counts` are pictures of each class by split;
+    `processes` is one for each usable core. Raises DemoStopped once `stop` says so, BadInput if there is no room.
+    """
+    root = cache_home() / f"demo-v{VERSION}"
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(root.with_suffix(".lock"), stop):
+            if not root.is_dir():
+                _draw_all(root, counts, processes or len(os.sched_getaffinity(0)), progress, stop)
+    except OSError as error:
+        raise BadInput(
+            f"{error.filename or root}: the demo images cannot be written: {error.strerror or error}; "
+            "set GPUTRAIN_CACHE to a folder with 250 MB of room"
+        ) from None
+    return root
+
+
+@contextmanager
+def _lock(path: Path, stop: Callable[[], bool]) -> Iterator[None]:
+    """Hold the right to draw; another run that draws is waited for."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if stop():
+                    raise DemoStopped from None
+                time.sleep(_POLL_SECONDS)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _draw_all(
+    root: Path, counts: dict[str, int], processes: int, progress: Callable[[int, int], None], stop: Callable[[], bool]
+) -> None:
+    unfinished = root.with_suffix(".drawing")
+    # Only the lock's holder draws: what lies there was left by a drawing that was killed.
+    shutil.rmtree(unfinished, ignore_errors=True)
+    jobs = [
+        (str(unfinished), name, split, start, min(start + _CHUNK, count))
+        for split, count in counts.items()
+        for name in demo_images.PATTERNS
+        for start in range(0, count, _CHUNK)
+    ]
+    total = sum(end - start for *_, start, end in jobs)
+    context = multiprocessing.get_context("spawn")
+    progress(0, total)
+    with ProcessPoolExecutor(processes, context) as pool:
+        waiting: set[Future[int]] = {pool.submit(draw_some, *job) for job in jobs}
+        done = 0
+        while waiting:
+            finished, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
+            done += sum(future.result() for future in finished)
+            progress(done, total)
+            if stop():
+                pool.shutdown(cancel_futures=True)
+                raise DemoStopped
+    unfinished.rename(root)
+
+
+def draw_some(root: str, name: str, split: str, start: int, end: int) -> int:
+    """Draw pictures `start` to `end` of a class; returns how many. Runs in a process of the pool."""
+    folder = Path(root) / split / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(start, end):
+        (folder / f"{number:04d}.jpg").write_bytes(demo_images.draw(name, split, number))
+    return end - start

@@ -1,0 +1,122 @@
+"""Whether the data folder of a plan has the layout of its data set: a glance, without torch.
+
+The first thing of each kind is looked for; the run's own scan reads all of it and says the same of what it misses.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.datasets import folder_layouts
+
+LOOK_SECONDS = 0.5
+"""How long a plan may look; a disk that is slower is not looked at to the end, and nothing is said of it."""
+
+
+class _Late(Exception):  # noqa: N818 - not an error: the time is up
+    pass
+
+
+def missing_data(values: Mapping[str, Any], seconds: float = LOOK_SECONDS) -> tuple[str, ...]:
+    """Why the data folder of the settings cannot be read, as far as `seconds` tell; empty if nothing speaks against."""
+    look = _LOOKS.get(values["dataset"])
+    if look is None or not values["data_dir"]:
+        return ()
+    try:
+        look(values, time.monotonic() + seconds)
+    except BadInput as error:
+        return (str(error),)
+    except _Late:
+        return ()
+    return ()
+
+
+def _splits(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    """Setting and folder of each split that the run reads. Raises BadInput for one that is not there."""
+    for setting in ("train_split", "val_split"):
+        if values[setting]:
+            yield setting, folder_layouts.split_folder(values["data_dir"], values[setting], setting)
+
+
+def _classes(values: Mapping[str, Any], deadline: float) -> None:
+    known: list[str] | None = None
+    for setting, folder in _splits(values):
+        found = folder_layouts.class_folders(folder, setting, known)
+        for name in found:
+            if not _any_file(folder / name, deadline, lambda _folder, files: bool(folder_layouts.images_in(files))):
+                raise folder_layouts.no_images(folder / name, setting)
+        known = known or found
+
+
+def _cifar(values: Mapping[str, Any], deadline: float) -> None:
+    folder = folder_layouts.cifar_folder(values["data_dir"])
+    files = (*folder_layouts.CIFAR_TRAIN, *(folder_layouts.CIFAR_TEST if values["val_split"] else ()))
+    for name in files:
+        if not (folder / name).is_file():
+            raise BadInput(f"{folder_layouts.shown(folder / name)} is missing; unpack the data set anew")
+
+
+def _300wlp(values: Mapping[str, Any], deadline: float) -> None:
+    def annotated(_: str, files: list[str]) -> bool:
+        pictures = {Path(file).stem for file in files if file.lower().endswith((".jpg", ".jpeg", ".png"))}
+        return any(file.endswith(".mat") and Path(file).stem in pictures for file in files)
+
+    for setting, folder in _splits(values):
+        if not _any_file(folder, deadline, annotated):
+            raise BadInput(
+                f"{setting}: {folder_layouts.shown(folder)} has no picture with its annotation, a .mat, beside it"
+            )
+
+
+def _biwi(values: Mapping[str, Any], deadline: float) -> None:
+    for _, folder in _splits(values):
+        sequences = folder_layouts.subfolders(folder)
+        if not any(_has_frames(folder / name, deadline) for name in sequences):
+            raise folder_layouts.no_sequences(folder)
+
+
+def _has_frames(sequence: Path, deadline: float) -> bool:
+    return any(name.endswith(folder_layouts.BIWI_PICTURE) for name in _names(sequence, deadline))
+
+
+def _clips(values: Mapping[str, Any], deadline: float) -> None:
+    for setting, folder in _splits(values):
+        for name in folder_layouts.clip_classes(folder, setting):
+            first = folder / name / folder_layouts.clips_of(folder / name, setting)[0]
+            if not all(
+                folder_layouts.images_in(_names(stream, deadline)) for stream in folder_layouts.clip_streams(first)
+            ):
+                raise folder_layouts.no_frames(first, setting)
+
+
+def _names(folder: Path, deadline: float) -> list[str]:
+    if time.monotonic() > deadline:
+        raise _Late
+    with folder_layouts.scandir(os.fspath(folder)) as entries:
+        return [entry.name for entry in entries]
+
+
+def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], bool]) -> bool:
+    """Whether a folder, or one in it, has files that are `wanted`."""
+    for home, folders, files in os.walk(folder, followlinks=True):
+        if time.monotonic() > deadline:
+            raise _Late
+        if wanted(home, files):
+            return True
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return False
+
+
+_LOOKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
+    "demo": _classes,
+    "imagefolder": _classes,
+    "cifar10": _cifar,
+    "300wlp": _300wlp,
+    "biwi": _biwi,
+    "clips": _clips,
+}

@@ -1,0 +1,237 @@
+"""What holds a run back though its data come in time: stalls, copies, the host, the device itself.
+
+The bounds of the GPU causes are proposals from the documents of NVIDIA and PyTorch, tried with scripted figures and on
+one H200; nobody has tuned them.
+"""
+
+from __future__ import annotations
+
+from gputrain.engine.diagnosis import device_bound_fixes as fixes
+from gputrain.engine.diagnosis.input_bound_causes import CROWDED
+from gputrain.engine.diagnosis.speedup_prediction import FOREIGN_CORES
+from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Test
+from gputrain.engine.diagnosis.windows.signals import FULL_CPU
+
+LOW_UTILIZATION, HIGH_UTILIZATION = 70.0, 80.0
+MOSTLY_COMPUTE, MUCH_COMPUTE = 0.85, 0.70
+SHORT_STEP = 0.03
+"""Seconds of a step below which its gaps are of launching; longer ones are held up by something else."""
+LOW_ACTIVITY = 0.5
+TENSOR_CORES = 7.0
+"""Compute capability from which there are tensor cores (for fp16; for bf16 and TF32 from 8.0)."""
+LOW_CLOCK = 0.85
+_THERMAL = ("software thermal", "hardware thermal", "hardware slowdown", "power brake", "power cap")
+
+_UTILIZATION = Test(lambda s: s.utilization, "GPU utilization {}", unit="percent")
+_COMPUTING = Test(lambda s: s.compute, "computing {} of the time")
+_WAITED = Test(lambda s: s.wait, "data wait {} of the time")
+_ON_GPU = Test(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit="yes")
+_BATCH = Test(lambda s: s.setting("batch_size", None), "batches of {}", unit="count")
+_GAP = Test(lambda s: s.gap, "the GPU had nothing to do, with data there, {} of the time", least=MUCH)
+_DATA_THERE = Test(lambda s: s.wait, "data wait {} of the time", below=MUCH)
+
+
+STALLS = (
+    Cause(
+        "checkpoints",
+        "Checkpoints take much of the time",
+        (Test(lambda s: s.saving, "saving took {} of the time", least=MUCH),),
+        fixes.saving,
+        "the same rate with rarer checkpoints",
+        lambda s: s.saving,
+    ),
+    Cause(
+        "validation",
+        "Validation takes much of the time",
+        (Test(lambda s: s.validating, "validation took {} of the time", least=MUCH),),
+        fixes.validating,
+        "the same time per epoch with rarer validations",
+        lambda s: s.validating,
+    ),
+)
+"""Each for itself."""
+RANKS = (
+    Cause(
+        "slow-rank",
+        "The ranks wait for one of them",
+        (
+            Test(lambda s: s.rank_skew, "the slowest rank needs {} of a step more than the others do", least=MUCH),
+            Test(lambda s: s.exchange, "rank 0 waits for others {} of the time"),
+        ),
+        fixes.slow_rank,
+        "another slowest rank when the GPUs are given out in another order",
+        lambda s: s.rank_skew,
+        (Test(lambda s: s.late_by_data, "waiting for data makes {} of that"),),
+    ),
+    Cause(
+        "communication",
+        "Exchanging gradients takes much of the time",
+        (Test(lambda s: s.least_exchange, "even the slowest rank waits for gradients {} of the time", least=MUCH),),
+        fixes.communication,
+        "the same share with batches twice as large",
+        lambda s: s.least_exchange,
+        (_BATCH,),
+    ),
+)
+"""Where several ranks train together; each for itself."""
+DEVICE = (
+    Cause(
+        "host-copy",
+        "Copies to the GPU take much of the time",
+        (_ON_GPU, Test(lambda s: s.exposed_copy, "copies that nothing overlapped took {} of the time", least=MUCH)),
+        fixes.copy,
+        "the same rate with page-locked memory",
+        lambda s: s.exposed_copy,
+        (_UTILIZATION,),
+    ),
+    Cause(
+        "launch-bound",
+        "The GPU waits for kernels to be launched",
+        (
+            _ON_GPU,
+            _DATA_THERE,
+            _GAP,
+            Test(lambda s: s.step_seconds, "a step took {}", below=SHORT_STEP, unit="seconds"),
+        ),
+        fixes.less_launching,
+        "the same time per image with a batch twice as large",
+        lambda s: s.gap,
+        (_UTILIZATION, _BATCH),
+    ),
+    Cause(
+        "host-bound",
+        "The GPU waits for the host between steps",
+        (_ON_GPU, _DATA_THERE, _GAP),
+        fixes.host,
+        "the same gaps without logging and without values fetched",
+        lambda s: s.gap,
+        (_UTILIZATION,),
+    ),
+    Cause(
+        "small-work",
+        "The GPU has too little work at a time",
+        (
+            _ON_GPU,
+            Test(lambda s: s.wait, "data wait {} of the time", below=LITTLE),
+            Test(lambda s: s.utilization, "GPU utilization {}", below=LOW_UTILIZATION, unit="percent"),
+            Test(lambda s: s.saving + s.validating, "saving and validating took {} of the time", below=MUCH),
+        ),
+        fixes.less_launching,
+        "the same time per image with a batch twice as large",
+        lambda s: None if s.utilization is None else min(0.19, 1 - s.utilization / 100),
+        (_BATCH,),
+    ),
+    Cause(
+        "throttled",
+        "The GPU's clock is held down",
+        (
+            _ON_GPU,
+            Test(lambda s: s.clock, "its clock is {} of the highest", below=LOW_CLOCK),
+            Test(
+                lambda s: float(any(one in _THERMAL for one in s.slowed_by)),
+                "it is {}slowed by heat or power",
+                1,
+                None,
+                "yes",
+            ),
+        ),
+        fixes.cooling,
+        "the same clock while it is idle and cool",
+        lambda s: None if s.clock is None else 1 - s.clock,
+        (_UTILIZATION,),
+    ),
+    Cause(
+        "no-tensor-cores",
+        "The tensor cores are not used",
+        (
+            _ON_GPU,
+            Test(lambda s: s.capability, "its compute capability is {}", least=TENSOR_CORES, unit="cores"),
+            Test(lambda s: s.compute, "computing {} of the time", least=MUCH_COMPUTE),
+            Test(
+                lambda s: float(s.precision == "fp32" and not s.setting("tf32", False)),
+                "plain float32 is {}used",
+                1,
+                None,
+                "yes",
+            ),
+        ),
+        fixes.precision,
+        "the same rate in bf16",
+        lambda s: 0.0,
+        (Test(lambda s: s.tensor_activity, "tensor cores active {} of the time"), _COMPUTING),
+        "warning",
+    ),
+    Cause(
+        "inefficient",
+        "The GPU is busy but not filled",
+        (
+            _ON_GPU,
+            Test(lambda s: s.utilization, "GPU utilization {}", least=HIGH_UTILIZATION, unit="percent"),
+            Test(lambda s: s.compute, "computing {} of the time", least=MUCH_COMPUTE),
+            Test(lambda s: s.sm_activity, "its multiprocessors had work {} of the time", below=LOW_ACTIVITY),
+        ),
+        fixes.inefficient,
+        "the same activity with a batch twice as large",
+        lambda s: 0.0,
+        (_BATCH,),
+        "info",
+    ),
+)
+"""One at a time: each would make the next ones hold too."""
+NEIGHBOUR = Cause(
+    "gpu-neighbour",
+    "Other programs are on the GPU",
+    (
+        _ON_GPU,
+        Test(
+            lambda s: float(len(s.gpu_neighbours)), "other programs that hold memory of it: {}", least=1, unit="count"
+        ),
+    ),
+    fixes.neighbour,
+    "the same rate without them",
+    lambda s: 0.0,
+    severity="info",
+)
+CONTENTION = Cause(
+    "cpu-contention",
+    "Other programs take cores from the training",
+    (
+        Test(lambda s: float(s.on_gpu), "the device is {}a GPU", below=1, unit="yes"),
+        Test(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent"),
+        Test(lambda s: s.foreign_share, "others used {} of the usable cores", least=CROWDED),
+        Test(lambda s: s.foreign_cpu, "others used {} cores", least=FOREIGN_CORES, unit="cores"),
+    ),
+    fixes.contention,
+    "the same rate when they have ended",
+    lambda s: s.foreign_share,
+)
+HEALTHY = (
+    Cause(
+        "cpu-compute",
+        "Healthy: the CPU is the device, and it is fully used",
+        (
+            Test(lambda s: float(s.on_gpu), "the device is {}a GPU", below=1, unit="yes"),
+            Test(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent"),
+            # Beside a full CPU a batch is a little late now and then.
+            _DATA_THERE,
+        ),
+        fixes.cpu_bound,
+        "idle cores",
+        lambda s: 0.0,
+        severity="info",
+    ),
+    Cause(
+        "compute-bound",
+        "Healthy: compute-bound",
+        (
+            Test(lambda s: s.wait, "data wait {} of the time", below=LITTLE),
+            Test(lambda s: s.compute, "computing {} of the time", least=MOSTLY_COMPUTE),
+        ),
+        fixes.compute_bound,
+        "a shorter step with more workers",
+        lambda s: 0.0,
+        (_UTILIZATION,),
+        "info",
+    ),
+)
+"""Asked when nothing is wrong."""

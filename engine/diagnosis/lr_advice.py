@@ -1,0 +1,43 @@
+"""The learning rate that goes with another batch size: scaled in proportion, as the plan does. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gputrain.engine.diagnosis.tree import Fix
+from gputrain.engine.estimates.updates_per_epoch import updates
+
+_NEEDED = {"batch_size", "accumulation_steps", "lr", "lr_batch_size"}
+_MOST = 100.0
+"""Largest value that the setting `lr` takes."""
+
+
+def with_lr(fix: Fix, settings: Mapping[str, Any]) -> Fix:
+    """`fix`, with the learning rate where it changes the batch: in words, and as a setting where none scales it."""
+    if "batch_size" not in fix.changes:
+        return fix
+    changes = dict(fix.changes)
+    if settings.keys() >= _NEEDED and not settings["lr_batch_size"]:
+        changes["lr"] = _in_proportion(settings, changes["batch_size"])
+    return msgspec.structs.replace(
+        fix, action=f"{fix.action} {_sentence(settings, changes['batch_size'])}", changes=changes
+    )
+
+
+def _in_proportion(settings: Mapping[str, Any], batch: int) -> float:
+    return min(_MOST, float(f"{settings['lr'] * batch / settings['batch_size']:.4g}"))
+
+
+def _sentence(settings: Mapping[str, Any], batch: int) -> str:
+    if not settings.keys() >= _NEEDED:
+        return "The learning rate is to go with the batch size."
+    if not settings["lr_batch_size"]:
+        return (
+            f"Nothing scales the learning rate here (lr_batch_size=0): lr={_in_proportion(settings, batch):g} "
+            f"instead of {settings['lr']:g} goes with it."
+        )
+    now, then = (updates({**settings, "batch_size": size}).scaled_lr for size in (settings["batch_size"], batch))
+    return f"The learning rate is scaled with it, {now:.4g} → {then:.4g} (lr_batch_size={settings['lr_batch_size']})."

@@ -1,0 +1,218 @@
+"""What a change is expected to bring: the smallest of what workers, cores and the device could do. Pure.
+
+The model: W workers make W / t samples a second, where t is a sample's time in a worker; the cores that are free for
+them make free / t_cpu; the device takes what it took between waits. Over five workloads it was within −4…+11 % of
+what was measured after the change; a bound is never exceeded for long, so the range is below it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gputrain.engine.diagnosis.windows.signals import Signals
+from gputrain.engine.events import Prediction, Tuned
+
+LOW = 0.88
+"""Least of a bound that is reached."""
+FOREIGN_CORES = 0.25
+"""Cores of others above which nothing is promised: what they will use next is theirs to decide."""
+_MOST_PER_CORE = 4
+"""Workers for each usable core at most, however much they wait."""
+_LEAST_SECONDS = 1e-7
+"""CPU time of a sample that a clock can tell."""
+_UNEVEN = 4.0
+"""A slowest sample over the mean one from which a shorter queue may cost anything."""
+_WORDS = {"workers": "the workers", "cores": "the CPU's cores", "device": "the device"}
+
+_TOO_LITTLE = "too little was measured for a figure"
+_STEP = "what a step costs then is known when it is tried"
+_UNTRIED = {
+    "cache": "what an image from the cache costs is known when the first are in it",
+    "loader": "whether processes share what the workers wait for is known when they are tried",
+    "async_checkpoints": "what the copy in memory costs is known when it is tried",
+    **dict.fromkeys(
+        ("batch_size", "precision", "compile", "compile_mode", "channels_last", "gradient_checkpointing"), _STEP
+    ),
+}
+"""Settings for which nobody can promise anything, and why."""
+_RARER = {"checkpoint_steps", "checkpoint_epochs", "validate_epochs"}
+
+Limiter = Literal["workers", "cores", "device"]
+
+
+class Bounds(Struct, frozen=True):
+    """Images per second that each part could deliver."""
+
+    per_worker: float
+    cores: float
+    device: float
+
+    def rate(self, workers: int) -> tuple[float, Limiter]:
+        """Images per second with so many workers, and what limits them."""
+        parts: list[tuple[float, Limiter]] = [
+            (max(1, workers) * self.per_worker, "workers"),
+            (self.cores, "cores"),
+            (self.device, "device"),
+        ]
+        return min(parts)
+
+
+def bounds(s: Signals) -> Bounds | None:
+    """The bounds, where enough was measured."""
+    per_sample = s.seconds_per_sample
+    if per_sample is None or s.cpu_ratio is None or s.device_rate is None or s.free_cores is None:
+        return None
+    if per_sample * s.cpu_ratio < _LEAST_SECONDS:
+        return None
+    return Bounds(1 / per_sample, _cores_rate(s, per_sample * s.cpu_ratio), s.device_rate)
+
+
+def _cores_rate(s: Signals, cpu_per_sample: float) -> float:
+    """Samples per second that the cores allow."""
+    assert s.free_cores is not None
+    if s.on_gpu or not s.run_cpu or not s.rate:
+        return s.free_cores / cpu_per_sample
+    # The trainer's own work grows with the rate when the CPU is the device.
+    free = max(0.0, (s.usable_cores or 0.0) - (s.foreign_cpu or 0.0))
+    return free / (s.run_cpu / s.rate)
+
+
+def useful_workers(s: Signals) -> int | None:
+    """As many workers as the cores or the device can use; None where that was not measured."""
+    found = bounds(s)
+    if found is None:
+        return None
+    most = math.ceil(_MOST_PER_CORE * (s.usable_cores or 1.0))
+    return max(1, min(most, math.ceil(min(found.cores, found.device) / found.per_worker - 0.05)))
+
+
+def more_workers(s: Signals) -> float | None:
+    """How many more workers would be of use."""
+    useful = useful_workers(s)
+    return None if useful is None else float(max(0, useful - s.workers))
+
+
+def predict(s: Signals, changes: dict[str, Any]) -> Prediction | None:
+    """What `changes` would bring; None without changes. With several ranks, what all of them would do together."""
+    found = _of_one(s, changes)
+    if found is None or s.ranks == 1:
+        return found
+    times = {name: value * s.ranks for name in ("low", "high", "now") if (value := getattr(found, name)) is not None}
+    return msgspec.structs.replace(found, **times)
+
+
+def _of_one(s: Signals, changes: dict[str, Any]) -> Prediction | None:
+    if not changes:
+        return None
+    if s.rate is None:
+        return Prediction(void=_TOO_LITTLE)
+    if changes.keys() <= _RARER:
+        return _with_fewer_stops(s, s.rate, changes)
+    why = _void(s, changes)
+    if why:
+        return Prediction(void=why)
+    found = _expected(s, changes)
+    if found is None:
+        return Prediction(void=_TOO_LITTLE)
+    low, high, limiter = found
+    if _is_less(s, changes):
+        # It is for memory: what it costs is told beside what there is now.
+        return Prediction(round(low, 1), round(high, 1), limiter, now=round(s.rate, 1))
+    return Prediction(low=round(max(low, 0.97 * s.rate), 1), high=round(max(high, s.rate), 1), limiter=limiter)
+
+
+def _is_less(s: Signals, changes: dict[str, Any]) -> bool:
+    now = {"num_workers": s.workers, "prefetch_factor": s.setting("prefetch_factor", 0)}
+    return any(name in changes and changes[name] < value for name, value in now.items())
+
+
+def _with_fewer_stops(s: Signals, rate: float, changes: dict[str, Any]) -> Prediction:
+    """Checkpoints and validations that come more rarely, by arithmetic: what they take is known.
+
+    Whether the best checkpoints become rarer too is not, so that less than all of it is promised.
+    """
+    (name, value), *_ = changes.items()
+    only_best = not s.setting("checkpoint_epochs", 1) and not s.setting("checkpoint_steps", 0)
+    if name != "validate_epochs":
+        stops, sure = s.saving, 0.5
+    else:
+        stops, sure = (s.validating + s.saving, 0.5) if only_best else (s.validating, LOW)
+    training = 1 - s.saving - s.validating
+    times = value / s.setting(name, 1) if s.setting(name, 1) else 0.0
+    if training <= 0 or times <= 1:
+        return Prediction(void=_TOO_LITTLE)
+    now = rate * training
+    after = now / (1 - stops * (1 - 1 / times))
+    low = now + sure * (after - now)
+    return Prediction(round(low, 1), round(after, 1), "training itself", now=round(now, 1), stops=True)
+
+
+def taken_back(trial: Tuned) -> Prediction:
+    """What is said of a change that was tried and taken back: what it brought."""
+    if trial.before is None or trial.after is None:
+        return Prediction(void="it was tried in this training, and taken back")
+    gain = f"{trial.before:.0f} → {trial.after:.0f} img/s"
+    return Prediction(void=f"it was tried at step {trial.step}, brought {gain}, and was taken back")
+
+
+def _void(s: Signals, changes: dict[str, Any]) -> str:
+    """Why nothing can be promised; empty if something can."""
+    for name, why in _UNTRIED.items():
+        if name in changes:
+            return why
+    if (s.foreign_cpu or 0.0) > FOREIGN_CORES:
+        return f"others use {s.foreign_cpu:.1f} cores: what they leave may change"
+    fewer_ahead = changes.get("prefetch_factor", math.inf) < s.setting("prefetch_factor", 0)
+    if fewer_ahead and s.slowness is not None and s.slowness >= _UNEVEN:
+        return "some samples are slow, and how much of that the queue evens out now is not known"
+    if s.setting("cache", "none") != "none" and s.epoch == 0:
+        return "the cache is still being filled"
+    return ""
+
+
+def _expected(s: Signals, changes: dict[str, Any]) -> tuple[float, float, str] | None:
+    """Least and most images per second, and the limiter."""
+    rate, device = s.rate, s.device_rate
+    if rate is None or device is None:
+        return None
+    if "num_workers" in changes:
+        return _with_workers(s, changes["num_workers"])
+    if "prefetch_factor" in changes:
+        return _with_prefetch(s, rate, changes["prefetch_factor"])
+    if "persistent_workers" in changes:
+        without = rate / max(0.05, 1 - s.first_wait)
+        return LOW * without, without, _WORDS["device"]
+    if {"pin_memory", "non_blocking"} & changes.keys():
+        without = rate / max(0.05, 1 - (s.exposed_copy or 0.0))
+        # Page-locked copies take time too; half of what they took is gained at least.
+        return rate + (without - rate) / 2, without, _WORDS["device"]
+    return None
+
+
+def _with_workers(s: Signals, workers: int) -> tuple[float, float, str] | None:
+    found = bounds(s)
+    if found is None or s.rate is None:
+        return None
+    if workers < s.workers and s.run_delay:
+        # They take turns on the cores: fewer wait less for them, not at all when no more are left than ran at a time.
+        ran = max(0.05, 1 - s.run_delay)
+        found = msgspec.structs.replace(found, per_worker=found.per_worker / ran * min(1.0, ran * s.workers / workers))
+    high, limiter = found.rate(workers)
+    return LOW * high, high, _WORDS[limiter]
+
+
+def _with_prefetch(s: Signals, rate: float, batches: int) -> tuple[float, float, str] | None:
+    """Batches ahead cannot make the workers faster, but let them all work."""
+    found = bounds(s)
+    if found is None:
+        return None
+    if batches < s.setting("prefetch_factor", 0):
+        # Where all samples take about as long, a queue evens out little.
+        return LOW * rate, rate, _WORDS[found.rate(s.workers)[1]]
+    high, limiter = found.rate(s.workers)
+    # How much a longer queue evens out depends on how rare the slow ones are.
+    return rate + max(0.0, high - rate) / 3, high, _WORDS[limiter]

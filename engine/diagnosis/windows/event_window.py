@@ -1,0 +1,278 @@
+"""From events to signals: keeps the newest events of training and makes means and shares of them. Pure.
+
+Time is the events' own; what is kept is what came within the window before the newest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from gputrain.engine.diagnosis.windows.gpu_signals import of_gpu
+from gputrain.engine.diagnosis.windows.optional_means import mean
+from gputrain.engine.diagnosis.windows.rank_shares import of_ranks
+from gputrain.engine.diagnosis.windows.signals import Signals
+from gputrain.engine.events import (
+    AnyEvent,
+    DataReady,
+    HardwareSample,
+    LoaderStats,
+    ModelReady,
+    Phase,
+    PhaseChanged,
+    RankSteps,
+    RunStarted,
+    Steps,
+    Tuned,
+)
+
+WINDOW_SECONDS = 12.0
+_STALLS_KEPT = 8
+"""Checkpoints and validations are rare: their share is of the newest complete cycles, from end to end."""
+WARM_UP_SECONDS, WARM_UP_STEPS = 5.0, 10
+"""Until both have passed, the queue that was filled before the first step flatters every figure."""
+LEAST_SECONDS = 4.0
+"""Time spent on steps below which a window says nothing."""
+_TRIALS_KEPT = 8
+_STALLS = (Phase.SAVING, Phase.VALIDATING)
+_AT_WORK = (Phase.TRAINING, Phase.WARMING_UP, *_STALLS)
+
+
+class Window:
+    """Keeps the newest events of training and makes signals of them."""
+
+    def __init__(
+        self, seconds: float = WINDOW_SECONDS, warm_up: float = WARM_UP_SECONDS, least: float = LEAST_SECONDS
+    ) -> None:
+        """`least`: seconds spent on steps below which a window says nothing."""
+        self._seconds, self._warm_up, self._least = seconds, warm_up, least
+        self._settings: dict[str, Any] = {}
+        self._usable_cores: float | None = None
+        self._images = 0
+        self._device = self._precision = ""
+        self._capability: float | None = None
+        self._tried: deque[Tuned] = deque(maxlen=_TRIALS_KEPT)
+        self._phase = Phase.STARTING
+        self._phase_began = 0.0
+        self._began: float | None = None
+        self._warm_steps = 0
+        self._now = 0.0
+        self._stalls: dict[Phase, deque[tuple[float, float]]] = {phase: deque(maxlen=_STALLS_KEPT) for phase in _STALLS}
+        self._steps: deque[Steps] = deque()
+        self._loader: deque[LoaderStats] = deque()
+        self._hardware: deque[HardwareSample] = deque()
+        self._ranks: deque[RankSteps] = deque()
+
+    def feed(self, event: AnyEvent) -> None:
+        """Learn from one event; those outside training change no signal."""
+        self._now = max(self._now, event.mono)
+        training = self._phase is Phase.TRAINING
+        match event:
+            case RunStarted():
+                self._settings, self._usable_cores = dict(event.settings), event.usable_cores or None
+                self._tried.clear()
+            case DataReady():
+                self._images = event.train_images
+            case ModelReady():
+                self._device, self._precision = event.device, event.precision
+                self._capability = event.capability[0] + event.capability[1] / 10 if event.capability else None
+            case PhaseChanged():
+                self._enter(event.phase)
+            case Tuned() if event.now:
+                self._take_change(event)
+            case Steps() if training:
+                self._take_steps(event)
+            case LoaderStats() if training and self.warm:
+                self._loader.append(event)
+            case RankSteps() if training and self.warm:
+                self._ranks.append(event)
+            case HardwareSample() if training and self.warm:
+                self._hardware.append(event)
+        self._forget()
+
+    @property
+    def warm(self) -> bool:
+        """Whether the start of the training has passed."""
+        return (
+            self._began is not None and self._now - self._began >= self._warm_up and self._warm_steps >= WARM_UP_STEPS
+        )
+
+    def signals(self) -> Signals | None:
+        """The signals now; None outside training, and while there is too little to judge by."""
+        seconds = sum(one.window_seconds for one in self._steps)
+        if self._phase not in _AT_WORK or seconds < self._least:
+            return None
+        parts = (
+            self._of_steps(seconds),
+            self._of_phases(),
+            self._of_loader(seconds),
+            self._of_host(),
+            of_gpu(self._hardware, self._steps, self._device),
+            of_ranks(self._steps, self._ranks),
+        )
+        signals = Signals(
+            seconds=seconds,
+            wait=sum(one.data_wait for one in self._steps) / seconds,
+            compute=sum(one.compute for one in self._steps) / seconds,
+            settings=self._settings,
+            on_gpu=self._device.startswith("cuda"),
+            precision=self._precision,
+            capability=self._capability,
+            tried=tuple(self._tried),
+            workers=self._settings.get("num_workers", 0),
+            ranks=self._settings.get("ranks", 1),
+            usable_cores=self._usable_cores,
+        )
+        for part in parts:
+            signals = msgspec.structs.replace(signals, **part)
+        return signals
+
+    def _take_change(self, event: Tuned) -> None:
+        self._settings.update(event.now)
+        if event.verdict == "kept":
+            # What was tried before was tried with other settings.
+            self._tried.clear()
+        if event.verdict != "trying":
+            self._tried.append(event)
+        if event.verdict != "kept":
+            self._start_over()
+
+    def _enter(self, phase: Phase) -> None:
+        if phase is self._phase:
+            return
+        if self._phase in _STALLS and self.warm:
+            self._stalls[self._phase].append((self._phase_began, self._now))
+        self._phase, self._phase_began = phase, self._now
+        if phase is Phase.TRAINING and self._began is None:
+            self._began = self._now
+
+    def _start_over(self) -> None:
+        """Data are loaded otherwise: what was seen before says nothing any more, and the queue is filled anew."""
+        self._began, self._warm_steps = self._now, 0
+        for kept in (self._steps, self._loader, self._hardware, self._ranks):
+            kept.clear()
+
+    def _take_steps(self, event: Steps) -> None:
+        if self.warm:
+            self._steps.append(event)
+        else:
+            self._warm_steps += event.window_steps
+
+    def _forget(self) -> None:
+        oldest = self._now - self._seconds
+        kept: deque[Any]
+        for kept in (self._steps, self._loader, self._hardware, self._ranks):
+            while kept and kept[0].mono <= oldest:
+                kept.popleft()
+
+    def _of_steps(self, seconds: float) -> dict[str, Any]:
+        newest, steps = self._steps[-1], sum(one.window_steps for one in self._steps)
+        gaps = [one.launch_gap for one in self._steps if one.launch_gap is not None]
+        copies = [one.copy for one in self._steps if one.copy is not None]
+        retries = [one.alloc_retries for one in self._steps if one.alloc_retries is not None]
+        held = [
+            one.vram_reserved / one.vram_allocated for one in self._steps if one.vram_reserved and one.vram_allocated
+        ]
+        return {
+            "first_wait": sum(one.first_batch_wait for one in self._steps) / seconds,
+            "copy": sum(copies) / seconds if copies else None,
+            "other": sum(one.other for one in self._steps) / seconds,
+            "launch_gap": sum(gaps) / seconds if gaps else None,
+            "wait_cv": self._wait_cv(steps),
+            "step_seconds": seconds / steps if steps else None,
+            "rate": sum(one.images_per_second * one.window_seconds for one in self._steps)
+            / (seconds * self._settings.get("ranks", 1)),
+            "epoch": newest.epoch,
+            "batch_parts": newest.batch_parts,
+            "alloc_retries": retries[-1] - retries[0] if retries else None,
+            "vram_reserved": min(held) if held else None,
+        }
+
+    def _wait_cv(self, steps: int) -> float | None:
+        squares = [one.wait_squares for one in self._steps if one.wait_squares is not None]
+        total = math.fsum(one.data_wait for one in self._steps)
+        if len(squares) < len(self._steps) or total <= 0 or steps < 1:
+            return None
+        mean = total / steps
+        return math.sqrt(max(0.0, math.fsum(squares) / steps - mean * mean)) / mean
+
+    def _of_phases(self) -> dict[str, Any]:
+        """Shares of the wall time in which the run did something else than train."""
+        return {"saving": self._stalled(Phase.SAVING), "validating": self._stalled(Phase.VALIDATING)}
+
+    def _stalled(self, phase: Phase) -> float:
+        """Share of the time from the end of the first stall to that of the last; 0 before there are two."""
+        stalls = self._stalls[phase]
+        if len(stalls) < 2:
+            return 0.0
+        span = stalls[-1][1] - stalls[0][1]
+        since = self._now - stalls[-1][1]
+        if since > span / (len(stalls) - 1):
+            # They have become rarer.
+            span += since
+        return sum(end - start for start, end in list(stalls)[1:]) / span if span > 0 else 0.0
+
+    def _of_loader(self, training: float) -> dict[str, Any]:
+        """`training`: seconds of the window's steps. While the loop does something else the workers soon rest."""
+        if not self._loader:
+            return {}
+        newest = self._loader[-1]
+        worked = [(one, (one.busy if one.busy is not None else 1.0) * one.seconds) for one in self._loader]
+        read = sum(one.bytes_read for one in self._loader if one.bytes_read is not None)
+        disk = [one.disk_bytes for one in self._loader if one.disk_bytes is not None]
+        slowest = max(self._loader, key=lambda one: one.slowest or 0.0)
+        seconds, samples = sum(one.seconds for one in self._loader), sum(one.samples for one in self._loader)
+        busy = mean((one.busy, one.seconds) for one in self._loader)
+        if seconds > training and busy is not None:
+            working = busy * seconds
+            seconds = max(training, working)
+            busy = working / seconds
+        return {
+            # Without workers the loop itself is counted as one.
+            "workers": 0 if newest.kind == "inline" else newest.workers,
+            "kind": newest.kind,
+            "sample_rate": samples / seconds if seconds > 0 else None,
+            "busy": busy,
+            "cpu_ratio": mean((one.cpu_ratio, weight) for one, weight in worked),
+            "run_delay": mean((one.run_delay, weight) for one, weight in worked),
+            "read_share": mean((one.read_share, weight) for one, weight in worked),
+            "lock_share": mean((one.lock_share, one.seconds) for one in self._loader),
+            "data_bytes": round(read / samples * self._images) if read and samples and self._images else None,
+            "from_disk": min(1.0, sum(disk) / read) if disk and read else None,
+            "slowest": slowest.slowest,
+            "slowest_image": slowest.slowest_image,
+        }
+
+    def _of_host(self) -> dict[str, Any]:
+        if not self._hardware:
+            return {}
+        newest = self._hardware[-1]
+        used = None
+        if newest.ram_total and newest.ram_available is not None:
+            used = 1 - newest.ram_available / newest.ram_total
+        shm = newest.shm_used / newest.shm_total if newest.shm_total and newest.shm_used is not None else None
+        return {
+            "usable_cores": newest.usable_cores or self._usable_cores,
+            "host_cores": newest.host_cores or None,
+            "cpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.others),
+            "affinity": len(newest.per_core) or None,
+            **{name: self._host_mean(name) for name in ("run_cpu", "foreign_cpu", "psi_io", "psi_memory_full")},
+            "cpu": self._host_mean("cpu_percent"),
+            "throttled": self._throttled(newest),
+            "ram_used": used,
+            "ram_total": newest.ram_total,
+            "run_memory": newest.run_pss if newest.run_pss is not None else newest.run_rss,
+            "shm_used": shm,
+        }
+
+    def _throttled(self, newest: HardwareSample) -> float | None:
+        """Share of the periods in which the quota ran out; 0 without a quota: all cores of the affinity are usable."""
+        found = self._host_mean("throttled_share")
+        unlimited = bool(newest.per_core) and newest.usable_cores >= len(newest.per_core)
+        return 0.0 if found is None and unlimited else found
+
+    def _host_mean(self, name: str) -> float | None:
+        return mean((getattr(one, name), one.interval) for one in self._hardware)

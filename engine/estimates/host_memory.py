@@ -1,0 +1,230 @@
+"""The memory that a run will take on the host, before it starts; `vrambudget` has the GPU's. Pure functions.
+
+Sizes are in bytes. The figures of seed 003 (ResNet-50 on an A10G with 16 cores and
+62 GB) are reproduced by `tests/engine/test_budget.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from gputrain.engine.common.units import GIB, MIB, size
+from gputrain.engine.configuration import engine_choice
+from gputrain.engine.estimates import cache_resolution
+
+MAX_THREADS = 8
+"""Workers up to which ``loader: auto`` takes threads, as in `gputrain.engine.training.loader.image_loader`."""
+
+FLOAT32_OVERHEAD = 230e6 / 154_140_672
+"""What a float32 batch takes in the worker processes of a plain DataLoader, per byte of the batch (seed 003:
+230 MB where the tensor has 154)."""
+
+TRAINER_BYTES_CPU = 700 * MIB
+"""A process that has imported torch and torchvision (measured: 690 MiB of its own, torch 2.15 on Linux)."""
+TRAINER_BYTES_CUDA = 2 * GIB
+"""The same with CUDA's libraries and host buffers (seed 003: "PyTorch overhead ~2 GB")."""
+TRAINER_BYTES_TENSORFLOW = 650 * MIB
+"""A process that has imported TensorFlow and Keras and built MobileNetV2 (measured: 650 MiB, TensorFlow 2.21)."""
+WORKER_PROCESS_BYTES = 292 * MIB
+"""Memory that each worker process has for itself after importing torch (measured, torch 2.15 on Linux)."""
+
+CACHE_SHARE = 0.6
+"""Share of the available memory that a cache takes at most, as in `gputrain.engine.training.cache.cache_capacity`."""
+SHM_SHARE = 0.9
+"""Share of the free room in ``/dev/shm``, where a cache in memory lies, that it takes at most, as there."""
+UNCACHED = frozenset({"custom", "cifar10"})
+"""Data sets that no cache is made for: one's own, and one that is in memory anyway."""
+LEAST_CACHED = 0.01
+"""Share of the images below which there is no cache, as there."""
+
+
+class Part(Struct, frozen=True):
+    """One entry of a budget."""
+
+    name: str
+    bytes: int
+    note: str = ""
+
+
+class DataFacts(Struct, frozen=True):
+    """What is known about the data before it is read."""
+
+    train_images: int
+    val_images: int = 0
+    file_bytes: int | None = None
+    """Bytes of all image files together."""
+    short_side: float | None = None
+    """Pixels of the training images' short sides, on average; None: not looked at."""
+    group: int = 1
+    """Images of one sample, of which a batch has batch_size: a clip has several."""
+
+
+class CacheRoom(Struct, frozen=True):
+    """What a cache in memory would take, and may take."""
+
+    needed: int
+    """Bytes for all images."""
+    allowed: int
+    bound: Literal["RAM", "shm", "cache_gib"]
+    """What allows no more."""
+
+    @property
+    def share(self) -> float:
+        """Share of the images that are kept."""
+        return min(1.0, self.allowed / self.needed)
+
+
+class RamBudget(Struct, frozen=True):
+    """Host memory of one run."""
+
+    batch_bytes: int
+    """One batch as it is buffered here: uint8; of a data set of one's own as float32, which it may be."""
+    batch_bytes_float32: int
+    """The same batch as float32, as most training scripts buffer it."""
+    batches: int
+    """Batches that wait at most: workers × prefetch, times the ranks."""
+    buffer: int
+    buffer_float32: int
+    """What float32 batches would take in a plain DataLoader, its overhead included."""
+    parts: tuple[Part, ...]
+    total: int
+    limit: int
+    """What the run may use: the host's memory or its cgroup's limit."""
+    cache: CacheRoom | None = None
+    """None without a cache in memory, or when its size cannot be known."""
+
+
+def batch_bytes(values: Mapping[str, Any], bytes_per_value: int) -> int:
+    """Bytes of one batch of RGB images: batch × 3 × side² × `bytes_per_value` (1: uint8, 4: float32)."""
+    images: int = values["batch_size"] * images_per_sample(values)
+    side: int = values["image_size"]
+    return images * 3 * side * side * bytes_per_value
+
+
+def images_per_sample(values: Mapping[str, Any]) -> int:
+    """Images of one sample: a clip is taken to have both streams."""
+    return 2 * int(values["clip_frames"]) if values["dataset"] == "clips" else 1
+
+
+def value_bytes(values: Mapping[str, Any]) -> int:
+    """Bytes of a value of a buffered image: ours are uint8; those of a data set of one's own are taken for float32."""
+    return 4 if values["dataset"] == "custom" else 1
+
+
+def kind_of(values: Mapping[str, Any]) -> str:
+    """`value_bytes` in words."""
+    return "float32" if value_bytes(values) == 4 else "uint8"
+
+
+def buffered_batches(values: Mapping[str, Any]) -> int:
+    """Batches that wait for the trainer at most, those of all ranks; without workers there is the one in use."""
+    workers: int = values["num_workers"]
+    prefetch: int = values["prefetch_factor"]
+    ranks: int = values["ranks"]
+    return max(1, workers * prefetch) * ranks
+
+
+def uses_processes(values: Mapping[str, Any]) -> bool:
+    """True when the workers will be processes. Their batches lie in a memfd, which ``/dev/shm`` does not bound."""
+    workers: int = values["num_workers"]
+    kind: str = values["loader"]
+    return (
+        not engine_choice.is_keras(values)
+        and workers > 0
+        and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS))
+    )
+
+
+def batches_in_shm(values: Mapping[str, Any]) -> bool:
+    """True when batches lie in ``/dev/shm``: those of a data set of one's own come through torch's DataLoader."""
+    return bool(values["dataset"] == "custom" and values["num_workers"])
+
+
+def ram_budget(
+    values: Mapping[str, Any],
+    *,
+    limit: int,
+    in_use: int,
+    cuda: bool,
+    facts: DataFacts | None = None,
+    shm_free: int | None = None,
+) -> RamBudget:
+    """Host memory of a run with the settings `values`, in bytes.
+
+    `in_use` is what is taken already, `shm_free` what can be written to ``/dev/shm`` (None: unbounded).
+    """
+    own, float32 = batch_bytes(values, value_bytes(values)), batch_bytes(values, 4)
+    batches, ranks = buffered_batches(values), values["ranks"]
+    each = f"{ranks} ranks × " if ranks > 1 else ""
+    parts = [
+        Part("in use now", in_use, "the system and other programs"),
+        _trainer(values, cuda),
+        Part(
+            "batch buffer",
+            own * batches,
+            f"{each}{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(own)} "
+            f"({kind_of(values)})",
+        ),
+    ]
+    if uses_processes(values):
+        workers: int = values["num_workers"] * ranks
+        parts.append(Part("worker processes", workers * WORKER_PROCESS_BYTES, f"{size(WORKER_PROCESS_BYTES)} each"))
+    cache = _cache_room(values, facts, max(0, limit - in_use), shm_free)
+    if cache is not None:
+        note = f"{cache.share:.0%} of the images, form {values['cache_form']}"
+        parts.append(Part("image cache", int(cache.share * cache.needed), note))
+    return RamBudget(
+        batch_bytes=own,
+        batch_bytes_float32=float32,
+        batches=batches,
+        buffer=own * batches,
+        buffer_float32=int(float32 * batches * FLOAT32_OVERHEAD),
+        parts=tuple(parts),
+        total=sum(part.bytes for part in parts),
+        limit=limit,
+        cache=cache,
+    )
+
+
+def _trainer(values: Mapping[str, Any], cuda: bool) -> Part:
+    ranks: int = values["ranks"]
+    each = f"{ranks} ranks × " if ranks > 1 else ""
+    if engine_choice.is_keras(values):
+        # With CUDA's libraries nothing was measured: an allowance.
+        return Part("trainer", TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_TENSORFLOW, "TensorFlow and its libraries")
+    one = TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU
+    return Part("trainer", one * ranks, f"{each}torch and its libraries")
+
+
+def cache_room(available: int, shm_free: int | None) -> int:
+    """Bytes that a cache in memory may take of `available` RAM: its files lie in ``/dev/shm`` (None: unbounded)."""
+    allowed = available * CACHE_SHARE
+    return int(allowed if shm_free is None else min(allowed, shm_free * SHM_SHARE))
+
+
+def _cache_room(
+    values: Mapping[str, Any], facts: DataFacts | None, available: int, shm_free: int | None
+) -> CacheRoom | None:
+    """Like the cache itself, which keeps a part of the images where all are too many."""
+    cached = values["cache"] == "ram" and values["dataset"] not in UNCACHED
+    needed = _cache_bytes(values, facts) if cached else None
+    if not needed:
+        return None
+    allowed = cache_room(available, shm_free)
+    if 0 < values["cache_gib"] * GIB < allowed:
+        return CacheRoom(needed, int(values["cache_gib"] * GIB), "cache_gib")
+    return CacheRoom(needed, allowed, "RAM" if allowed == cache_room(available, None) else "shm")
+
+
+def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | None:
+    """Bytes of all images as the cache keeps them."""
+    if facts is None or values["cache_form"] == "jpeg":
+        return facts.file_bytes if facts else None
+    # Decoded images, at the 4:3 of most photographs; none is made larger than its file.
+    most = facts.short_side or math.inf
+    train, val = (min(most, cache_resolution.resolution(values, train=train)) for train in (True, False))
+    return round((facts.train_images * train**2 + facts.val_images * val**2) * 3 * 4 / 3)

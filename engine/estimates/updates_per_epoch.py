@@ -1,0 +1,125 @@
+"""How often a run will change its weights and how long it will take, before it starts. Pure functions.
+
+Times are in seconds. The figures of seed 003 are reproduced by `tests/engine/test_budget.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gputrain.engine.estimates.host_memory import (
+    FLOAT32_OVERHEAD,
+    DataFacts,
+    batch_bytes,
+    buffered_batches,
+    value_bytes,
+)
+
+
+class Rate(Struct, frozen=True):
+    """A training speed: measured here, or by somebody on such a machine."""
+
+    low: float
+    """Images per second."""
+    high: float
+    source: str
+
+
+class Updates(Struct, frozen=True):
+    """How often the weights change, and by how much."""
+
+    total_batch: int
+    """Images per update: batch_size × accumulation_steps × GPUs."""
+    scaled_lr: float
+    """Peak learning rate after scaling to the total batch."""
+    steps_per_epoch: int | None
+    """Batches per epoch on each GPU; None when the data has not been counted."""
+
+
+class Eta(Struct, frozen=True):
+    """How long it will take: from the fastest to the slowest of the rate's range."""
+
+    epoch_low: float
+    epoch_high: float
+    total_low: float
+    total_high: float
+    source: str
+
+
+class ScaleRow(Struct, frozen=True):
+    """A row of the table over numbers of GPUs; settings are per GPU, these are sums."""
+
+    gpus: int
+    total_batch: int
+    total_workers: int
+    buffer: int
+    buffer_float32: int
+    scaled_lr: float
+
+
+class BufferRow(Struct, frozen=True):
+    """A row of the table over numbers of workers and of batches that each prepares ahead."""
+
+    workers: int
+    prefetch: int
+    batches: int
+    buffer: int
+    buffer_float32: int
+
+
+def updates(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | None = None) -> Updates:
+    """Images per update, the learning rate scaled linearly to them, and batches per epoch."""
+    per_step: int = values["batch_size"] * gpus
+    total = per_step * values["accumulation_steps"]
+    reference: int = values["lr_batch_size"]
+    lr: float = values["lr"] * total / reference if reference else values["lr"]
+    steps = max(1, facts.train_images // (per_step * facts.group)) if facts else None
+    return Updates(total, lr, steps)
+
+
+def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -> Eta | None:
+    """Time per epoch and in all, without validation; None when the data or the speed is not known."""
+    if facts is None or rate is None or not facts.train_images or values["ranks"] > 1:
+        # Nobody has measured what several together reach.
+        return None
+    steps = updates(values, 1, facts).steps_per_epoch or 1
+    images = steps * values["batch_size"] * facts.group
+    share = min(1.0, values["max_steps"] / (steps * values["epochs"])) if values["max_steps"] else 1.0
+    low, high = images / rate.high, images / rate.low
+    epochs = values["epochs"] * share
+    return Eta(low, high, low * epochs, high * epochs, rate.source)
+
+
+def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
+    """What the same settings per GPU add up to on several GPUs."""
+    own, float32 = _buffers({**values, "ranks": 1})
+    rows = []
+    for gpus in counts:
+        sums = updates(values, gpus)
+        workers = values["num_workers"] * gpus
+        rows.append(ScaleRow(gpus, sums.total_batch, workers, own * gpus, int(float32 * gpus), sums.scaled_lr))
+    return tuple(rows)
+
+
+def buffer_table(values: Mapping[str, Any], cores: float) -> tuple[BufferRow, ...]:
+    """The RAM buffers, those of all ranks together.
+
+    Of twice the cores with 8 batches each, all of them with 4, 75 % with 3 and half with 4; on 16 cores these are the
+    rows of seed 003: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
+    """
+    rows = []
+    for share, prefetch in ((2.0, 8), (1.0, 4), (0.75, 3), (0.5, 4)):
+        workers = max(1, int(share * cores))
+        own, float32 = _buffers({**values, "num_workers": workers, "prefetch_factor": prefetch, "ranks": 1})
+        rows.append(BufferRow(workers, prefetch, workers * prefetch, own, int(float32)))
+    return tuple(rows)
+
+
+def _buffers(values: Mapping[str, Any]) -> tuple[int, float]:
+    """Bytes of the batches that wait, as they are here, and as float32 in a plain DataLoader."""
+    batches = buffered_batches(values)
+    own = batch_bytes(values, value_bytes(values)) * batches
+    return own, batch_bytes(values, 4) * batches * FLOAT32_OVERHEAD

@@ -1,0 +1,69 @@
+"""A calibration is taken: by a child process, as measuring needs torch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from gputrain.engine.check.storage_check import measure_storage
+from gputrain.engine.common import past_durations
+from gputrain.engine.configuration import engine_choice
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.settings import flatten
+from gputrain.engine.estimates.calibration import Calibration, signature
+from gputrain.engine.estimates.calibration_store import machine_key
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.processes.child_job import Started, Tell, ask
+
+SECONDS = 40.0
+"""How long is measured, beside importing torch, scanning the data and building the model."""
+
+
+class Order(Struct, frozen=True):
+    """What the child is asked for."""
+
+    config: RunConfig
+    seconds: float
+    machine: str
+    usable_cores: float
+    settings: dict[str, object]
+    disk_rate: float | None
+
+
+def calibrate(
+    config: RunConfig,
+    machine: Machine,
+    *,
+    seconds: float = SECONDS,
+    tell: Tell,
+    started: Started = lambda _end: None,
+) -> Calibration:
+    """Measure `config` on this machine for about `seconds`, without its cache, whose effect the forecast knows.
+
+    `tell` hears what is being done, `started` how to end it.
+    Raises BadInput where the data or the settings cannot be used, RuntimeError where measuring fails.
+    """
+    engine_choice.torch_alone(config, "a calibration")
+    began, disk_rate = time.monotonic(), None
+    if config.data.data_dir:
+        tell("reading files")
+        disk_rate = measure_storage(Path(config.data.data_dir)).read_rate
+    settings = signature(flatten(config))
+    uncached = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, cache="none"))
+    order = Order(uncached, seconds, machine_key(machine), machine.usable_cores, settings, disk_rate)
+    made = ask("gputrain.engine.training.benchmark.calibrate_child", order, Calibration, tell, started)
+    past_durations.remember(_key(config, seconds), time.monotonic() - began)
+    return made
+
+
+def probable_seconds(config: RunConfig, seconds: float = SECONDS) -> float | None:
+    """How long `calibrate` took for this recipe the last time, all in all; None if it was never done here."""
+    before = past_durations.recall(_key(config, seconds))
+    return before.seconds if before is not None else None
+
+
+def _key(config: RunConfig, seconds: float) -> str:
+    return f"calibrate {config.recipe} {config.data.data_dir} {seconds:g}"

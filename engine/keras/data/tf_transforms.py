@@ -1,0 +1,104 @@
+"""From a file to the pixels of a sample, in TensorFlow's own operations, which no lock of the interpreter holds up.
+
+The same boxes as `gputrain.engine.dataloading.random_resized_crop` cuts, from the same random numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from gputrain.engine.configuration.run_config import DataConfig
+from gputrain.engine.dataloading.random_resized_crop import DRAWS, TRIES
+from gputrain.engine.keras.library import tf
+
+_RATIO = (3 / 4, 4 / 3)
+_X, _Y, _FIRST_TRY = 1, 2, 3
+"""Places among the random numbers of a sample, as in `augment`."""
+_JPEG = b"\xff\xd8\xff"
+_DCT = "INTEGER_ACCURATE"
+"""As every other decoder has it; TensorFlow's default is off by some grey levels."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How samples are cut from images."""
+
+    random: bool
+    """A random box that is resized; else the resized image's centre."""
+    size: int
+    resize: int
+    """Short side of the image before its centre is cut out."""
+    min_scale: float
+
+    def pixels(self, path: Any, draws: Any) -> Any:
+        """uint8 (size, size, 3) of the image file `path`, cut as its `draws` say, float64 (DRAWS,)."""
+        data = tf.io.read_file(path)
+        is_jpeg = tf.equal(tf.strings.substr(data, 0, len(_JPEG)), _JPEG)
+        shown = self._random if self.random else self._centre
+        found = tf.cond(is_jpeg, lambda: shown(data, draws, jpeg=True), lambda: shown(data, draws, jpeg=False))
+        # Rounded to whole pixels, as they come to the device.
+        bytes_ = tf.cast(tf.clip_by_value(tf.round(found), 0, 255), tf.uint8)
+        return tf.ensure_shape(bytes_, (self.size, self.size, 3))
+
+    def _random(self, data: Any, draws: Any, *, jpeg: bool) -> Any:
+        if jpeg:
+            shape = tf.image.extract_jpeg_shape(data)
+            left, top, width, height = random_box(draws, shape[1], shape[0], self.min_scale)
+            # Of a JPEG only the box is decoded.
+            box = tf.image.decode_and_crop_jpeg(data, tf.stack((top, left, height, width)), 3, dct_method=_DCT)
+        else:
+            image = _decoded(data)
+            shape = tf.shape(image)
+            left, top, width, height = random_box(draws, shape[1], shape[0], self.min_scale)
+            box = image[top : top + height, left : left + width]
+        return tf.image.resize(box, (self.size, self.size), antialias=True)
+
+    def _centre(self, data: Any, _draws: Any, *, jpeg: bool) -> Any:
+        image = tf.image.decode_jpeg(data, 3, dct_method=_DCT) if jpeg else _decoded(data)
+        rows, columns, top, left = _resized(tf.shape(image), self.resize, self.size)
+        whole = tf.image.resize(image, tf.stack((rows, columns)), antialias=True)
+        return whole[top : top + self.size, left : left + self.size]
+
+
+def view_of(data: DataConfig, *, train: bool) -> View:
+    """How the samples of a run are cut, for training or for validation."""
+    return View(train and data.augment == "crop_flip", data.image_size, data.val_resize, data.crop_min_scale)
+
+
+def _decoded(data: Any) -> Any:
+    image = tf.io.decode_image(data, 3, expand_animations=False)
+    image.set_shape((None, None, 3))
+    return image
+
+
+def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[Any, Any, Any, Any]:
+    """int32 left, top, width and height as of `augment.random_box`, from `draws` float64 (DRAWS,)."""
+    wide, high = tf.cast(width, tf.float64), tf.cast(height, tf.float64)
+    tries = tf.reshape(draws[_FIRST_TRY:DRAWS], (TRIES, 2))
+    low, up = math.log(_RATIO[0]), math.log(_RATIO[1])
+    target = wide * high * (min_scale + (1 - min_scale) * tries[:, 0])
+    ratio = tf.exp(low + (up - low) * tries[:, 1])
+    w, h = tf.round(tf.sqrt(target * ratio)), tf.round(tf.sqrt(target / ratio))
+    fits = (w > 0) & (w <= wide) & (h > 0) & (h <= high)
+    first = tf.argmax(tf.cast(fits, tf.int32))
+    left, top = tf.floor(draws[_X] * (wide - w[first] + 1)), tf.floor(draws[_Y] * (high - h[first] + 1))
+    # The largest in the centre with a permitted ratio, where none of the tries fits.
+    ratio = tf.clip_by_value(wide / high, *_RATIO)
+    most_w, most_h = tf.minimum(wide, tf.round(high * ratio)), tf.minimum(high, tf.round(wide / ratio))
+    middle = (tf.math.floordiv(wide - most_w, 2), tf.math.floordiv(high - most_h, 2), most_w, most_h)
+    found = tf.where(tf.reduce_any(fits), tf.stack((left, top, w[first], h[first])), tf.stack(middle))
+    left, top, w, h = tf.unstack(tf.cast(found, tf.int32))
+    return left, top, w, h
+
+
+def _resized(shape: Any, resize: int, size: int) -> tuple[Any, Any, Any, Any]:
+    """Rows and columns of the whole image, and where its centre begins, as of `augment.centre`."""
+    height, width = shape[0], shape[1]
+    short = max(resize, size)
+    long = tf.cast(short * tf.maximum(height, width) / tf.minimum(height, width), tf.int32)
+    rows, columns = tf.where(width <= height, long, short), tf.where(width <= height, short, long)
+    top = tf.cast(tf.round((rows - size) / 2), tf.int32)
+    left = tf.cast(tf.round((columns - size) / 2), tf.int32)
+    return rows, columns, top, left

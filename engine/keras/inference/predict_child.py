@@ -1,0 +1,23 @@
+"""The process that tries a network of Keras on images, as asked by `jobs.predict_job`: ``python -m`` this."""
+
+from __future__ import annotations
+
+from gputrain.engine.configuration.engine_choice import KERAS
+from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
+from gputrain.engine.keras import environment
+from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+
+
+def _work(order: PredictOrder, reporter: Reporter, control: Control, tell: Tell) -> Predicted:
+    environment.prepare(order.config)
+    # Only now TensorFlow: what is done is told first.
+    from gputrain.engine.keras.inference.prediction import Trial
+
+    return Trial(order, reporter, control, tell).run()
+
+
+if __name__ == "__main__":
+    serve(PredictOrder, _work, KERAS)

@@ -1,0 +1,41 @@
+"""What is told of a network of Keras that is ready to be trained."""
+
+from __future__ import annotations
+
+import os
+
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.events import ModelReady
+from gputrain.engine.keras import networks
+from gputrain.engine.keras.device import Compute
+from gputrain.engine.keras.library import framework
+from gputrain.engine.keras.train_step import Stepper
+from gputrain.engine.shared_loop.lr_schedule import Schedule
+
+
+def model_ready(config: RunConfig, where: Compute, stepper: Stepper, schedule: Schedule, start_step: int) -> ModelReady:
+    """The event; `start_step` steps are done before. Its operations are not counted."""
+    return ModelReady(
+        model=config.model.model,
+        parameters=networks.parameter_count(stepper.network),
+        device=where.device,
+        device_name=where.name,
+        precision=where.precision,
+        channels_last=True,
+        compiled=stepper.compiled,
+        optimizer=config.optim.optimizer,
+        total_steps=schedule.total_steps,
+        total_updates=schedule.total_updates,
+        start_step=start_step,
+        framework=framework(),
+        trainer_pid=os.getpid(),
+        capability=where.capability,
+        image_size=config.data.image_size,
+    )
+
+
+def compiling_key(config: RunConfig, where: Compute) -> str:
+    """What is traced or compiled before the first step, by which the time that it took before is found."""
+    how = "xla" if config.speed.compile else "graph"
+    parts = (how, config.model.model, config.data.image_size, config.data.batch_size, where.precision, where.device)
+    return " ".join(("keras", *map(str, parts)))

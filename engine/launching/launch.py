@@ -1,0 +1,271 @@
+"""Starting a run that outlives its starter, and attaching to one from any process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.files import write_atomic
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events import AnyEvent, RunEnded, decode
+from gputrain.engine.events.commands import AnyCommand, encode_command
+from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.processes import preemption
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.event_log import RecordReader
+from gputrain.engine.runs.run_directory import RunDir
+
+if TYPE_CHECKING:
+    from gputrain.engine.configuration.run_config import RunConfig
+    from gputrain.engine.runs.event_channel import Client
+
+START_SECONDS = 15.0
+"""How long a supervisor may take to own its run directory; it needs well under one on an idle machine."""
+_LIVENESS_SECONDS = 0.5
+
+
+class NotLiveError(OSError):
+    """Nobody serves the run: it has ended, or its supervisor is gone."""
+
+
+class PlanRecord(msgspec.Struct, frozen=True):
+    """What the supervisor tells of the plan that made the configuration."""
+
+    origins: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+    forecast: Forecast | None = None
+
+
+def launch(
+    config: RunConfig,
+    origins: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
+    forecast: Forecast | None = None,
+) -> RunDir:
+    """Start a run in a session of its own and return once its supervisor owns it.
+
+    Raises BadInput if the run directory can't be written or the package of the engine or of a logger is missing,
+    RuntimeError if the supervisor does not come up.
+    """
+    # Of no use to a dashboard that attaches and is to open at once.
+    from gputrain.engine.configuration import engine_choice
+    from gputrain.engine.loggers import logger_choice
+
+    engine_choice.require(config)
+    logger_choice.require(logger_choice.chosen(config.monitor.loggers))
+    run = run_directory.create(config.name or config.recipe or "run")
+    write_settings(run, config, PlanRecord(dict(origins or {}), tuple(warnings), forecast))
+    start(run)
+    return run
+
+
+def write_settings(run: RunDir, config: RunConfig, plan: PlanRecord) -> None:
+    """Write what the supervisor of `run` starts from. Raises BadInput if it can't be written."""
+    from gputrain.engine.configuration.config_file import write_config
+
+    try:
+        write_config(run.config, config, plan.origins)
+        write_atomic(run.plan, msgspec.json.encode(plan))
+    except OSError as error:
+        raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
+
+
+def read_plan(run: RunDir) -> PlanRecord:
+    """The plan beside a run's settings; an empty one for a directory that was written by hand."""
+    try:
+        return msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
+    except (OSError, msgspec.DecodeError, UnicodeError):
+        return PlanRecord()
+
+
+def start(run: RunDir, *, resume: bool = False) -> None:
+    """Start the supervisor of a prepared run directory; `resume`: it goes on from its newest good checkpoint.
+
+    Raises RuntimeError if it does not come up.
+    """
+    # A new session: no hang-up, no Ctrl-C of this terminal reaches it. -P keeps the current
+    # folder off sys.path, where a user's engine.py or queue.py would be found before ours.
+    with open(run.supervisor_log, "ab", opener=_private) as log, preemption.held_back():
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory), *(["--resume"] if resume else [])],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    # A finished child must be waited for; a dashboard that stays open for days would keep it as a zombie.
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if (status := run.status()) is not None and status.pid == process.pid:
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    said = _last_line(run.supervisor_log)
+    raise RuntimeError(f"the run's supervisor did not start{': ' + said if said else ''} ({run.supervisor_log})")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _last_line(path: Path) -> str:
+    try:
+        lines = path.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return plain(lines[-1], 300) if lines else ""
+
+
+class Attachment:
+    """A run as one reader sees it: all its events from the first, then live, each exactly once.
+
+    Made by `attach`. Not thread-safe, except that `send` may be called beside `read`.
+    """
+
+    def __init__(self, run: RunDir, outlined: bool) -> None:
+        self.run = run
+        self.sparse_until = 0
+        """Number of the event before which some are left out, the record being long; 0: none is."""
+        self.ended = False
+        """The newest event says that the run is over."""
+        self.abandoned = False
+        """Nobody owns the run any more, and all of its record was read: nothing will follow."""
+        self.trouble = ""
+        """Always empty: what is on this machine can be read (see `gputrain.engine.remote.remote_attachment`)."""
+        self._outline: list[AnyEvent] | None = None if outlined else []
+        """What is still to be handed out of it; None: it was not read yet."""
+        self._reader = RecordReader(run.events)
+        self._cursor = 0
+        self._client: Client | None = None
+        self._history = True
+        self._checked = 0.0
+        self._live = False
+
+    @property
+    def caught_up(self) -> bool:
+        """All that had been recorded before was read."""
+        return not self._history
+
+    @property
+    def live(self) -> bool:
+        """A supervisor owns the run (as of half a second ago at most)."""
+        if time.monotonic() - self._checked > _LIVENESS_SECONDS:
+            self._live, self._checked = self.run.is_live(), time.monotonic()
+        return self._live
+
+    def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
+        """The next events in order; waits up to `timeout` seconds for the first one.
+
+        From the record until its end is reached, then from the supervisor's queue, and from the record
+        again if that fails or has moved on. Raises OSError if the record can't be read.
+        """
+        if self._outline is None:
+            self._read_outline()
+        if self._outline:
+            first, self._outline = self._outline[:limit], self._outline[limit:]
+            return self._fresh(first)
+        found = self._fresh(self._reader.poll(limit)) if self._history or self._client is None else []
+        if found:
+            return found
+        self._history = False
+        live = self.live
+        if live and not self.ended and self._connected():
+            # It may have been without an owner before, and was started again.
+            self.abandoned = False
+            return self._from_queue(timeout, limit)
+        found = self._from_record(timeout if live else 0.0, limit)
+        if found and not live:
+            # Somebody may have begun to own it since the last look.
+            self._checked = 0.0
+        # A supervisor writes its last word before it lets the run go: whoever looks at the record after that has it.
+        self.abandoned = not (live or found or self.ended)
+        return found
+
+    def _read_outline(self) -> None:
+        from gputrain.engine.runs.record_outline import outline  # of no use to the first paint
+
+        self._outline = []
+        if (found := outline(self.run.events)) is not None:
+            self._outline, self.sparse_until = found.events, found.until
+            self._reader = RecordReader(self.run.events, found.offset)
+
+    def _connected(self) -> bool:
+        if self._client is None:
+            # Loads multiprocessing: after the record was read, and never for a run that is over.
+            from gputrain.engine.runs.event_channel import Client
+
+            status = self.run.status()
+            if status is None or not status.socket:
+                return False
+            try:
+                self._client = Client(self.run, Path(status.socket))
+            except (OSError, EOFError):
+                return False
+        return True
+
+    def _from_queue(self, timeout: float, limit: int) -> list[AnyEvent]:
+        assert self._client is not None
+        try:
+            cursor, lost, lines = self._client.get_many(self._cursor, limit, timeout)
+        except (OSError, EOFError):
+            # The supervisor ended or was killed: the record has the rest.
+            self._client, self._history, self._checked = None, True, 0.0
+            return []
+        if lost:
+            self._history = True
+            return []
+        found = self._fresh([event for event in map(decode, lines) if event is not None])
+        self._cursor = max(self._cursor, cursor)
+        return found
+
+    def _from_record(self, timeout: float, limit: int) -> list[AnyEvent]:
+        deadline = time.monotonic() + timeout
+        while not (found := self._fresh(self._reader.poll(limit))):
+            if (left := deadline - time.monotonic()) <= 0:
+                break
+            time.sleep(min(0.1, left))
+        return found
+
+    def _fresh(self, found: list[AnyEvent]) -> list[AnyEvent]:
+        fresh = [event for event in found if event.seq > self._cursor]
+        if fresh:
+            self._cursor = fresh[-1].seq
+            self.ended = isinstance(fresh[-1], RunEnded)
+        return fresh
+
+    def send(self, command: AnyCommand) -> None:
+        """Hand a command to the supervisor, which answers by a `CommandTaken` event. Raises NotLiveError."""
+        status = self.run.status()
+        if status is None or status.state.over or not status.socket:
+            raise NotLiveError(f"{self.run.id} is not running")
+        from gputrain.engine.runs.event_channel import Client
+
+        try:
+            Client(self.run, Path(status.socket)).send(encode_command(command))
+        except (OSError, EOFError) as error:
+            raise NotLiveError(f"{self.run.id} cannot be reached: {error}") from error
+
+    def close(self) -> None:
+        """Leave the run, which goes on."""
+        self._reader.close()
+        self._client = None
+
+
+def attach(run: RunDir, outlined: bool = False) -> Attachment:
+    """Begin to read a run, live or over. `outlined`: of a very long record its outline will do, then all that follows.
+
+    Raises OSError if the record can't be read.
+    """
+    return Attachment(run, outlined)

@@ -1,0 +1,78 @@
+"""Facts as a run of Weights & Biases: sent to the account that the machine is logged in to, else kept in files."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from pathlib import Path
+from typing import Literal
+
+import wandb
+
+from gputrain.engine.loggers.logged_values import Fact, Scalars, Started, Text
+
+PROJECT = "gputrain"
+"""Unless ``WANDB_PROJECT`` names another."""
+_HOST = "api.wandb.ai"
+
+
+def mode() -> Literal["online", "offline"] | None:
+    """None: left to ``WANDB_MODE``, where it is set; else ``online`` if there is a key to log in with."""
+    if os.environ.get("WANDB_MODE"):
+        return None
+    return "online" if os.environ.get("WANDB_API_KEY") or _key_in_netrc() else "offline"
+
+
+def _key_in_netrc() -> bool:
+    try:
+        return netrc.netrc().authenticators(_HOST) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+class WandbSink:
+    """Writes through W&B's own process into `folder`; its own sampling of the machine is off: the record has that."""
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=run_id,
+            dir=str(folder),
+            mode=mode(),
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True),
+        )
+        for axis in ("step", "seconds"):
+            self._run.define_metric(axis, hidden=True)
+        for tags, axis in (("train/*", "step"), ("val/*", "step"), ("epoch/*", "step"), ("loader/*", "step")):
+            self._run.define_metric(tags, step_metric=axis)
+        for tags in ("system/*", "gpu*"):
+            self._run.define_metric(tags, step_metric="seconds")
+        files = Path(self._run.dir).parent
+        self.hint = f"wandb sync {files}" if self._run.offline else str(self._run.url or files)
+        """How to see what was logged."""
+
+    def take(self, fact: Fact) -> None:
+        """Hand one fact over."""
+        match fact:
+            case Scalars():
+                self._run.log({**fact.values, "step": fact.step, "seconds": fact.seconds, "_timestamp": fact.wall})
+            case Text():
+                self._run.log({fact.tag: wandb.Html(_page(fact.text)), "step": fact.step, "_timestamp": fact.wall})
+            case Started():
+                self._run.config.update(dict(fact.settings), allow_val_change=True)
+            case _:
+                pass
+
+    def flush(self) -> None:
+        """W&B's process writes by itself."""
+
+    def close(self, exit_code: int) -> None:
+        """Finish the run as ended well (0) or not."""
+        self._run.finish(exit_code=exit_code)
+
+
+def _page(text: str) -> str:
+    """Words as a harmless page: they come from files and processes."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"<pre>{escaped}</pre>"

@@ -1,0 +1,122 @@
+"""Samples as a CSV file: ``resources.csv`` of a run, and the monitor's log."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events import HardwareSample
+from gputrain.engine.monitor.sample_rows import Value, flat
+
+_LONGEST_HEADER = 1 << 18
+
+
+class Columns:
+    """The columns of a table of samples. They never move; new ones (a GPU that answers late) come last."""
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names = list(names)
+
+    def grow(self, row: Mapping[str, Value]) -> int:
+        """Take in the columns of `row` that are new; how many these are."""
+        known = set(self.names)
+        new = [name for name in row if name not in known]
+        self.names += new
+        return len(new)
+
+    @property
+    def header(self) -> str:
+        """The first line."""
+        return csv_line(self.names)
+
+    def line(self, row: Mapping[str, Value]) -> str:
+        """A row's line; empty cells for what it does not have."""
+        return csv_line(["" if row.get(name) is None else f"{row[name]}" for name in self.names])
+
+
+def csv_line(cells: Sequence[str]) -> str:
+    """The cells, with the line break."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+class CsvLog:
+    """Appends samples to a CSV file, each by one write: a crash leaves whole rows, or one torn last row."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises BadInput if `path` can't be written, or holds something else."""
+        self._path = path
+        try:
+            self._handle = _open(path)
+        except OSError as error:
+            raise BadInput(f"{path}: {error.strerror}; name a file that can be written") from None
+        try:
+            names, self._torn = _existing(self._handle, path)
+        except BadInput:
+            os.close(self._handle)
+            raise
+        self._columns = Columns(names)
+
+    def append(self, sample: HardwareSample) -> None:
+        """Write one row. Columns that the file does not have yet are added to all of it first. Raises OSError."""
+        row = flat(sample)
+        lines = "\n" if self._torn else ""
+        empty, new = not self._columns.names, self._columns.grow(row)
+        if new:
+            lines = "" if not empty and self._widen(new) else lines + self._columns.header
+        self._torn = False
+        os.write(self._handle, (lines + self._columns.line(row)).encode())
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _widen(self, new: int) -> bool:
+        """Give the file the longer header, and `new` empty cells to each row; whether that could be done.
+
+        It can't in a pipe or a folder that is not ours: the new header then stands between the rows.
+        """
+        if not stat.S_ISREG(os.fstat(self._handle).st_mode):
+            return False
+        path = Path(os.path.realpath(self._path))
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with aside.open("xb") as wider, path.open("rb") as old:
+                os.fchmod(wider.fileno(), os.fstat(self._handle).st_mode & 0o777)
+                old.readline()
+                wider.write(self._columns.header.encode())
+                for line in old:  # no cell holds a line break
+                    wider.write(line.rstrip(b"\n") + b"," * new + b"\n" if line != b"\n" else line)
+            handle = _open(aside)
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            return False
+        os.close(self._handle)
+        self._handle = handle
+        return True
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _existing(handle: int, path: Path) -> tuple[list[str], bool]:
+    """Columns of a file that is gone on with, and whether its last row is torn."""
+    size = os.fstat(handle).st_size
+    if size == 0:
+        return [], False
+    first = os.pread(handle, _LONGEST_HEADER, 0).split(b"\n", 1)[0].decode("utf-8", "replace")
+    columns = next(csv.reader([first]), [])
+    if columns[:1] != ["time_utc"]:
+        raise BadInput(f"{path}: holds something else ('{plain(first, 40)}'); name another file")
+    return columns, os.pread(handle, 1, size - 1) != b"\n"

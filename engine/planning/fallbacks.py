@@ -1,0 +1,273 @@
+"""What this machine cannot do, and what is used instead: rules over a draft of the settings. Pure functions.
+
+A value that a file asked for is changed, with a note; what the person asked for is changed only where
+it could not run at all, and always with a warning. Every text names the setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gputrain.engine.configuration import engine_choice, keras_compatibility, progressive_resizing
+from gputrain.engine.configuration.dataset_compatibility import unsuited
+from gputrain.engine.configuration.run_config import UNCACHED
+from gputrain.engine.hardware.machine import GpuInfo, Machine, missed_gpu
+from gputrain.engine.hardware.torch_compatibility import machine_fault
+from gputrain.engine.planning.plan_draft import WORKER_SHARE, Draft
+
+IMAGE_TO_RESIZE = 256 / 224
+"""Short side of validation images over the side of the crop, as ImageNet models are judged."""
+_BF16_FROM, _FP16_FROM, _TF32_FROM = (8, 0), (7, 0), (8, 0)
+"""Compute capabilities from which tensor cores work in these formats (CUDA C++ Programming Guide, arithmetic)."""
+
+_TRITON_FROM = (7, 0)
+"""The same for the kernels of torch.compile (torch._inductor's check of the device)."""
+
+
+def halves_precision(gpu: GpuInfo) -> bool:
+    """False where tensors of half precision gain nothing, so that a batch takes twice the memory; else, and where the
+    driver does not say, True."""
+    return gpu.capability is None or gpu.capability >= _FP16_FROM
+
+
+def pick_gpu(machine: Machine, device: str, engine: str = "torch") -> GpuInfo | None:
+    """The GPU that a run would use: the first one, unless the CPU was asked for or torch cannot use it."""
+    # Of TensorFlow nobody knows before it is imported.
+    usable = machine.gpus and device != "cpu" and (engine != "torch" or machine_fault(machine) is None)
+    return machine.gpus[0] if usable else None
+
+
+def adjust(draft: Draft) -> None:
+    """Apply all rules."""
+    for rule in _RULES:
+        rule(draft)
+
+
+def worker_limit(machine: Machine, share: float) -> int:
+    """Workers that take `share` of the usable cores; at least one."""
+    return max(1, int(share * machine.usable_cores))
+
+
+def _engine(draft: Draft) -> None:
+    if not engine_choice.is_keras(draft.values):
+        return
+    for name, (value, why) in keras_compatibility.REPLACED.items():
+        if draft.values[name] != value:
+            draft.change(name, value, why)
+    draft.refusals.extend(keras_compatibility.refusals(draft.values))
+    if draft.gpu is not None:
+        needs = f"a GPU needs TensorFlow's CUDA libraries: {engine_choice.INSTALL_CUDA}"
+        draft.notes["engine"] = f"{needs}; whether it can be used is known when the run starts"
+
+
+def _device(draft: Draft) -> None:
+    asked = draft.values["device"]
+    missing = why_no_gpu(draft.machine)
+    if draft.gpu is not None:
+        count = len(draft.machine.gpus)
+        draft.notes["device"] = draft.gpu.name + (f", one of {count} GPUs" if count > 1 else "")
+    elif asked == "cuda":
+        draft.refusals.append(f"device: cuda needs a GPU, and here: {missing}; device=cpu trains on the CPU")
+    elif asked == "auto":
+        draft.notes["device"] = f"auto: the CPU ({missing})"
+        draft.warnings.append(f"device: training on the CPU, since there is no GPU to use ({missing})")
+    else:
+        draft.notes["device"] = draft.machine.cpu_model
+        if (trouble := missed_gpu(draft.machine)) and not (draft.is_own("device") or draft.is_own("profile")):
+            reason = f"since the GPU cannot be used ({trouble}); device=cpu says that it is meant"
+            draft.warnings.append(f"device: training on the CPU, {reason}")
+
+
+def why_no_gpu(machine: Machine) -> str:
+    """Why nothing can be trained on a GPU here, with what mends it."""
+    fault = machine_fault(machine)
+    if fault is None:
+        return machine.gpu_error or "no NVIDIA GPU"
+    return f"{fault.reason}; {fault.remedy}" + (f": {fault.command}" if fault.command else "")
+
+
+def _precision(draft: Draft) -> None:
+    asked, gpu = draft.values["precision"], draft.gpu
+    if gpu is None:
+        if asked == "fp16":
+            draft.change("precision", "bf16", "fp16 needs a GPU: bf16 used")
+        elif asked == "auto" and draft.values["device"] == "cpu":
+            native = draft.machine.cpu_bf16
+            draft.values["precision"] = "bf16" if native else "fp32"
+            draft.notes["precision"] = f"auto: {'bf16' if native else 'fp32, as bf16 is emulated'} on this CPU"
+        elif asked == "auto":
+            draft.notes["precision"] = "auto: bf16 where the CPU computes in it, else fp32"
+        return
+    if gpu.capability is None:
+        draft.notes["precision"] = "compute capability unknown: decided when the run starts"
+        return
+    here = "{}.{}".format(*gpu.capability)
+    best = "bf16" if gpu.capability >= _BF16_FROM else "fp16" if gpu.capability >= _FP16_FROM else "fp32"
+    if asked == "auto":
+        draft.values["precision"] = best
+        draft.notes["precision"] = f"auto: {best} on compute capability {here}"
+    elif asked == "bf16" and gpu.capability < _BF16_FROM:
+        draft.change("precision", best, f"bf16 needs compute capability 8.0, this GPU has {here}: {best} used")
+    elif asked == "fp16" and gpu.capability < _FP16_FROM:
+        slow = f"fp16 is fast from compute capability 7.0, this GPU has {here}"
+        if draft.is_own("precision"):
+            draft.warnings.append(f"precision: {slow}; it saves memory, not time")
+        else:
+            draft.change("precision", "fp32", f"{slow}: fp32 used")
+
+
+def _tf32(draft: Draft) -> None:
+    if not draft.values["tf32"]:
+        return
+    if draft.gpu is None:
+        draft.change("tf32", False, "tf32 needs a GPU: off")
+    elif draft.gpu.capability is not None and draft.gpu.capability < _TF32_FROM:
+        here = "{}.{}".format(*draft.gpu.capability)
+        draft.change("tf32", False, f"tf32 needs compute capability 8.0, this GPU has {here}: off")
+
+
+def _compile(draft: Draft) -> None:
+    gpu = draft.gpu
+    if engine_choice.is_keras(draft.values):
+        return  # XLA has no such bound
+    if draft.values["compile"] and gpu is not None and gpu.capability is not None and gpu.capability < _TRITON_FROM:
+        here = "{}.{}".format(*gpu.capability)
+        draft.change("compile", False, f"torch.compile needs compute capability 7.0, this GPU has {here}: off")
+
+
+def _gpu_only(draft: Draft) -> None:
+    if draft.gpu is not None:
+        return
+    reasons = {
+        "pin_memory": "page-locked memory is for copies to a GPU: off",
+        "non_blocking": "on the CPU nothing is copied: off",
+        "cudnn_benchmark": "cuDNN needs a GPU: off",
+    }
+    for name, why in reasons.items():
+        if draft.values[name]:
+            draft.change(name, False, why)
+    if draft.values["compile"]:
+        draft.warnings.append("compile: takes up to a minute on a CPU and seldom gains; compile=false starts at once")
+
+
+def _ranks(draft: Draft) -> None:
+    ranks: int = draft.values["ranks"]
+    if ranks == 1:
+        return
+    there = len(draft.machine.gpus) if draft.gpu is not None else 1
+    if ranks <= there:
+        draft.notes["ranks"] = f"one process on each of {ranks} GPUs; batch_size and num_workers are each one's own"
+    elif not draft.is_own("ranks"):
+        draft.change("ranks", there, f"{ranks} → {there}: as many as there are GPUs")
+    elif draft.gpu is None:
+        draft.warnings.append(f"ranks: {ranks} processes share this CPU, which gains nothing; for trying it out")
+    else:
+        draft.refusals.append(f"ranks: {ranks} need a GPU each, and {there} can be used here; ranks={there}")
+
+
+def _workers(draft: Draft) -> None:
+    workers, ranks = draft.values["num_workers"], draft.values["ranks"]
+    layer = draft.layers.get("num_workers")
+    share = layer.worker_share if layer else WORKER_SHARE
+    limit = max(1, worker_limit(draft.machine, share) // ranks)
+    if workers <= limit:
+        return
+    cores = f"{share:.0%} of {draft.machine.usable_cores:g} usable cores"
+    if ranks > 1:
+        cores += f" for {ranks} ranks"
+    if layer and layer.own:
+        draft.warnings.append(f"num_workers: {workers} is more than {cores}; {limit} leave room for the trainer")
+    else:
+        draft.change("num_workers", limit, f"{workers} → {limit}: {cores}")
+
+
+def _val_resize(draft: Draft) -> None:
+    side, resize = draft.values["image_size"], draft.values["val_resize"]
+    fitting = round(side * IMAGE_TO_RESIZE)
+    if "val_resize" not in draft.layers and "image_size" in draft.layers and resize != fitting:
+        draft.change("val_resize", fitting, f"256/224 of image_size {side}")
+    elif resize < side:
+        draft.refusals.append(f"val_resize: {resize} is smaller than the crop of image_size {side}; at least {side}")
+
+
+def _cache_resolution(draft: Draft) -> None:
+    asked, least = draft.values["cache_resolution"], max(draft.values["val_resize"], draft.values["image_size"])
+    if 0 < asked < least:
+        draft.change("cache_resolution", least, f"{asked} → {least}: the model sees images of {least} pixels")
+
+
+def _without_effect(draft: Draft) -> None:
+    """Settings that the data set has no use for."""
+    values = draft.values
+    if values["cache"] != "none" and values["dataset"] in UNCACHED:
+        draft.change("cache", "none", f"{values['cache']} has no effect: {UNCACHED[values['dataset']]}")
+    if values["loader"] == "threads" and values["dataset"] == "custom":
+        why = "a data set of your own is read by torch's DataLoader, whose workers are processes"
+        draft.change("loader", "auto", f"threads has no effect: {why}")
+
+
+def _loader(draft: Draft) -> None:
+    """Workers as threads wait for the interpreter's lock, and make the host wait that launches the GPU's work.
+
+    Measured in docs/benchmarks.md, "From files to trained epochs"; on a CPU the step itself holds the lock but little.
+    """
+    values = draft.values
+    own = values["dataset"] == "custom" or engine_choice.is_keras(values)
+    if draft.gpu is not None and values["loader"] == "auto" and values["num_workers"] and not own:
+        values["loader"] = "processes"
+        draft.notes["loader"] = "auto: threads would hold up the launching of the GPU's work"
+
+
+def _progressive(draft: Draft) -> None:
+    start, size = draft.values["progressive_start"], draft.values["image_size"]
+    if not start:
+        return
+    if start >= size:
+        draft.refusals.append(
+            f"progressive_start: {start} is not smaller than image_size ({size}); 0 trains at one size"
+        )
+        return
+    if draft.values["dataset"] == "custom":
+        draft.refusals.append(f"progressive_start: {progressive_resizing.OWN}")
+        return
+    found = progressive_resizing.growth(draft.values)
+    draft.notes["progressive_start"] = progressive_resizing.sentence(found, draft.values["epochs"])
+    if draft.values["progressive_epochs"] > draft.values["epochs"]:
+        draft.warnings.append(
+            f"progressive_epochs: the run ends at {found.at(draft.values['epochs'] - 1)} pixels, before image_size "
+            f"({size}), at which validation is; progressive_epochs={draft.values['epochs']} or fewer reach it"
+        )
+    if draft.values["compile"]:
+        draft.warnings.append(
+            f"compile: each of the {len(found.stages())} image sizes is compiled when it is first met"
+        )
+
+
+def _data_dir(draft: Draft) -> None:
+    if draft.machine.assumed:
+        return  # the data are there, not here
+    if draft.values["dataset"] not in ("demo", "custom") and not draft.values["data_dir"]:
+        draft.refusals.append("data_dir: the folder with the images is missing; name it with --data DIR")
+
+
+def _unsuited(draft: Draft) -> None:
+    draft.refusals.extend(unsuited(draft.values))
+
+
+_RULES: tuple[Callable[[Draft], None], ...] = (
+    _engine,
+    _device,
+    _ranks,
+    _precision,
+    _tf32,
+    _compile,
+    _gpu_only,
+    _workers,
+    _val_resize,
+    _cache_resolution,
+    _without_effect,
+    _loader,
+    _progressive,
+    _data_dir,
+    _unsuited,
+)

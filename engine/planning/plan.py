@@ -1,0 +1,256 @@
+"""The plan: settings from several places and a machine → what will run, what it takes, and what speaks against it.
+
+Pure: what is known about the machine, the data and the speed comes in as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.units import GIB, size
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.settings import Setting, shown
+from gputrain.engine.estimates import calibration, gpu_memory, host_memory, updates_per_epoch
+from gputrain.engine.estimates.calibration import Calibration
+from gputrain.engine.estimates.gpu_memory import VramBudget
+from gputrain.engine.estimates.host_memory import DataFacts, Part, RamBudget
+from gputrain.engine.estimates.throughput_forecast import forecast, largest_batch, memory_of
+from gputrain.engine.estimates.updates_per_epoch import BufferRow, Eta, Rate, ScaleRow, Updates
+from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.hardware.machine import GpuInfo, Machine
+from gputrain.engine.planning import fallbacks, shared_memory_check
+from gputrain.engine.planning.plan_draft import Draft, Layer
+from gputrain.engine.planning.plan_summary import facts_of, speed_of
+
+DEFAULT = "default"
+"""Origin of a setting that nobody set."""
+THIS_MACHINE = "this machine"
+"""Origin of a setting that was adjusted."""
+COMFORT = 0.8
+"""Share of a memory above which the plan warns, and to which its advice leads."""
+
+
+class PlanRow(Struct, frozen=True):
+    """One setting of the plan, as text."""
+
+    setting: str
+    section: str
+    value: str
+    origin: str
+    note: str
+    changed: bool
+    """True when the plan uses another value than the one asked for."""
+
+
+class Plan(Struct, frozen=True):
+    """What will run, and what it will take."""
+
+    config: RunConfig
+    rows: tuple[PlanRow, ...]
+    origins: dict[str, str]
+    """Where each setting's value came from, by setting name."""
+    ram: RamBudget
+    vram: VramBudget | None
+    """None when training on the CPU."""
+    updates: Updates
+    eta: Eta | None
+    adjustments: tuple[str, ...]
+    """What a file asked for and this machine cannot do; each is in its row too."""
+    warnings: tuple[str, ...]
+    refuses: tuple[str, ...]
+    """Why this cannot run; empty when it can."""
+    forceable: tuple[str, ...]
+    """Those of `refuses` that rest on an estimate of memory, so that a person may overrule them."""
+    facts: tuple[tuple[str, str], ...]
+    """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
+    scaling: tuple[ScaleRow, ...]
+    """What the same settings would add up to on 1, 2, 4 and 8 GPUs."""
+    buffers: tuple[BufferRow, ...]
+    """RAM buffers of other numbers of workers, up to twice the cores."""
+    forecast: Forecast | None = None
+    """None without a calibration that holds for these settings."""
+
+    def stands(self, *, force: bool) -> tuple[str, ...]:
+        """The refusals that hold: with `force` those that rest on no estimate."""
+        return tuple(text for text in self.refuses if not force or text not in self.forceable)
+
+    def overruled(self, *, force: bool) -> tuple[str, ...]:
+        """The refusals that `force` turns into warnings. Raises BadInput for the others, and without it for all."""
+        stays = self.stands(force=force)
+        if not stays:
+            return self.refuses
+        hint = "" if force or len(self.forceable) < len(self.refuses) else " (--force starts all the same)"
+        raise BadInput("; ".join(stays) + hint)
+
+
+def make_plan(
+    layers: Sequence[Layer],
+    machine: Machine,
+    facts: DataFacts | None = None,
+    rate: Rate | None = None,
+    warnings: Iterable[str] = (),
+    refusals: Iterable[str] = (),
+    calibrations: Sequence[Calibration] = (),
+) -> Plan:
+    """The plan for `layers`, the last of which wins, on `machine`. Raises BadInput for a value out of bounds.
+
+    Of `calibrations` (all of the recipe on this machine) the newest that holds for the settings serves.
+    """
+    given: dict[str, Layer] = {}
+    values = settings.flatten(RunConfig())
+    for layer in layers:
+        for name, value in layer.values.items():
+            setting = settings.find(name)
+            values[setting.name] = settings.check(setting, value)
+            given[setting.name] = layer
+    draft = Draft(values, given, machine, fallbacks.pick_gpu(machine, values["device"], values["engine"]))
+    draft.warnings.extend(warnings)
+    if machine.assumed:
+        draft.warnings.append(machine.assumed)
+    if machine.logout:
+        draft.warnings.append(machine.logout)
+    draft.refusals.extend(refusals)
+    fallbacks.adjust(draft)
+    made = calibration.choose(calibrations, values)
+    foretold = _forecast(draft, made) if made else None
+    if made:
+        facts = facts or DataFacts(
+            made.train_images, made.val_images, made.file_bytes, host_memory.images_per_sample(draft.values)
+        )
+    ram = _ram(draft, facts)
+    vram = _vram(draft, made) if draft.gpu else None
+    updates = updates_per_epoch.updates(values, values["ranks"], facts)
+    eta = _eta(foretold) if foretold and values["ranks"] == 1 else updates_per_epoch.eta(values, facts, rate)
+    rows = tuple(_row(setting, draft) for setting in settings.table().values())
+    return Plan(
+        config=settings.build(values),
+        rows=rows,
+        origins={row.setting: row.origin for row in rows},
+        ram=ram,
+        vram=vram,
+        updates=updates,
+        eta=eta,
+        adjustments=tuple(draft.adjustments),
+        warnings=tuple(draft.warnings),
+        refuses=tuple(draft.refusals),
+        forceable=tuple(draft.estimated),
+        facts=(*facts_of(draft, ram, vram, updates, eta), *speed_of(foretold, made, calibrations, draft)),
+        scaling=updates_per_epoch.scale_table(values),
+        buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),
+        forecast=foretold if values["ranks"] == 1 else None,
+    )
+
+
+def _forecast(draft: Draft, made: Calibration) -> Forecast:
+    available = draft.machine.memory_available
+    memory = _free_vram(draft.gpu, 1.0) if draft.gpu else available
+    shm_free = draft.machine.shm_free
+    return forecast(made, draft.values, memory=memory, ram_available=available, shm_free=shm_free)
+
+
+def _eta(foretold: Forecast) -> Eta:
+    fast, slow = foretold.rate / foretold.high, foretold.rate / foretold.low
+    epoch, total = foretold.epoch_seconds, foretold.total_seconds
+    return Eta(epoch * fast, epoch * slow, total * fast, total * slow, "calibrated on this machine")
+
+
+def _row(setting: Setting, draft: Draft) -> PlanRow:
+    name = setting.name
+    layer = draft.layers.get(name)
+    origin = THIS_MACHINE if name in draft.changed else layer.origin if layer else DEFAULT
+    note = draft.notes.get(name) or (layer.source if layer else "")
+    return PlanRow(name, setting.section, shown(draft.values[name]), origin, note, name in draft.changed)
+
+
+def _ram(draft: Draft, facts: DataFacts | None) -> RamBudget:
+    machine = draft.machine
+    in_use = max(0, machine.memory_limit - machine.memory_available)
+
+    def take(values: Mapping[str, Any]) -> RamBudget:
+        return host_memory.ram_budget(
+            values,
+            limit=machine.memory_limit,
+            in_use=in_use,
+            cuda=draft.gpu is not None,
+            facts=facts,
+            shm_free=machine.shm_free,
+        )
+
+    ram = take(draft.values)
+    what = f"RAM {size(ram.total)} of {size(ram.limit)}, {size(ram.buffer)} of it the batch buffer"
+    _weigh(draft, what, ram.total, ram.limit, lambda values, share: take(values).total <= share * ram.limit)
+    shared_memory_check.check_batches(draft, ram)
+    shared_memory_check.check_cache(draft, ram)
+    return ram
+
+
+def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
+    assert draft.gpu is not None
+    in_use = draft.gpu.memory_used
+    vram = gpu_memory.vram_budget(draft.values, limit=draft.gpu.memory, in_use=in_use)
+    measured = memory_of(made, draft.values["batch_size"]) if made else None
+    if made is not None and measured is not None:
+        part = Part("measured", measured, f"at batches of {' and '.join(str(s.batch_size) for s in made.steps)}")
+        parts = (*gpu_memory.vram_in_use(in_use), part)
+        vram = VramBudget(parts, measured + in_use, draft.gpu.memory, "calibrated on this machine")
+    if vram.total is None or vram.limit is None:
+        return vram
+    limit = vram.limit
+    if vram.total > COMFORT * limit:
+        taken = f", {size(in_use)} of it in use now" if in_use else ""
+        what = f"VRAM {size(vram.total)} of {size(limit)}{taken}"
+        # In comfort, or where others leave no room for that, at all.
+        fitting = _fitting(draft, made, COMFORT) or _fitting(draft, made, 1.0)
+        # What recomputed blocks save depends on the model: the figure is then the most that it can be.
+        refuse = vram.total > limit and not draft.values["gradient_checkpointing"]
+        draft.weigh(what, refuse, _smaller_batch(draft.values["batch_size"], fitting, in_use))
+    return vram
+
+
+def _fitting(draft: Draft, made: Calibration | None, share: float) -> int:
+    """The largest batch when `share` of the GPU's memory may be used, in multiples of 8 where there are any."""
+    assert draft.gpu is not None
+    free = _free_vram(draft.gpu, share) or 0
+    largest = (largest_batch(made, free, 1.0) if made else gpu_memory.largest_batch(draft.values, free)) or 0
+    return largest // 8 * 8 if largest >= 8 else largest
+
+
+def _free_vram(gpu: GpuInfo, share: float) -> int | None:
+    """What a run may have of a GPU's memory when `share` of all may be used; None where it is unknown."""
+    return None if gpu.memory is None else max(0, int(gpu.memory * share) - gpu.memory_used)
+
+
+def _smaller_batch(batch: int, fitting: int, in_use: int) -> str:
+    """The advice for GPU memory."""
+    if not fitting:
+        return "a smaller model or image_size" + (", or other programs must give way" if in_use >= GIB else "")
+    times = -(-batch // fitting)
+    return f"batch_size {batch} → {fitting}; accumulation_steps {times} keeps the update's size"
+
+
+def _weigh(draft: Draft, what: str, total: int, limit: int, fits: Callable[[Mapping[str, Any], float], bool]) -> None:
+    """Warn of or refuse a use of host memory, with the smallest change that mends it."""
+    if total <= COMFORT * limit:
+        return
+    for name in ("prefetch_factor", "num_workers", "batch_size"):
+        smaller = _smaller(draft.values, name, fits)
+        if smaller is not None:
+            draft.weigh(what, total > limit, f"{name} {draft.values[name]} → {smaller}")
+            return
+    draft.weigh(what, total > limit, "other programs, or the cache, must give way")
+
+
+def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, Any], float], bool]) -> int | None:
+    """The largest value below the present one that fits in comfort; None if not even 1 does."""
+    low, high = 1, values[name] - 1
+    if low > high or not fits({**values, name: low}, COMFORT):
+        return None
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits({**values, name: middle}, COMFORT) else (low, middle - 1)
+    return low

@@ -1,0 +1,106 @@
+"""The figures of a plan in words: device, batch, learning rate, memory, time and speed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gputrain.engine.common.units import duration, size
+from gputrain.engine.configuration import engine_choice
+from gputrain.engine.configuration.settings import shown
+from gputrain.engine.estimates import cache_advice, calibration
+from gputrain.engine.estimates.calibration import Calibration
+from gputrain.engine.estimates.gpu_memory import VramBudget
+from gputrain.engine.estimates.host_memory import RamBudget, kind_of
+from gputrain.engine.estimates.updates_per_epoch import Eta, Updates
+from gputrain.engine.events.speed_forecast import LIMITERS, Forecast
+from gputrain.engine.hardware.machine import GpuInfo, Machine
+from gputrain.engine.planning.plan_draft import Draft
+
+CROWDED = 0.2
+"""Cores that others used during a calibration, over the usable ones, from which its plans say so."""
+
+
+def facts_of(
+    draft: Draft, ram: RamBudget, vram: VramBudget | None, updates: Updates, eta: Eta | None
+) -> tuple[tuple[str, str], ...]:
+    """Name and text of what follows from the settings alone."""
+    values = draft.values
+    factors = [values["batch_size"], *(n for n in (values["accumulation_steps"], values["ranks"]) if n > 1)]
+    parts = " × ".join(map(str, factors)) if len(factors) > 1 else ""
+    lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
+    steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
+    float32 = f": {ram.batches} batches of {size(ram.batch_bytes_float32)} and its overhead"
+    plain_loader = f"{size(ram.buffer_float32)} in a plain DataLoader{float32}"
+    in_torch = [] if engine_choice.is_keras(values) else [("RAM buffer as float32", plain_loader)]
+    facts = [
+        ("device", _device(draft.gpu, draft.machine, values["ranks"])),
+        ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
+        ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
+        ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} ({kind_of(values)})"),
+        *in_torch,
+        ("RAM", f"{size(ram.total)} of {size(ram.limit)}"),
+    ]
+    if vram is not None:
+        limit = f" of {size(vram.limit)}" if vram.limit else ""
+        taken = f", {size(draft.gpu.memory_used)} of it in use now" if draft.gpu and draft.gpu.memory_used else ""
+        facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
+    facts.append(("time", _time(eta, updates, values["ranks"])))
+    return tuple(facts)
+
+
+def _device(gpu: GpuInfo | None, machine: Machine, ranks: int) -> str:
+    if gpu is None:
+        return f"CPU, {machine.usable_cores:g} usable cores" + (", assumed" if machine.assumed else "")
+    there = len(machine.gpus)
+    others = f", one of {there} GPUs: ranks={there} trains on all" if there > 1 else ""
+    if ranks > 1:
+        others = f", the first of {ranks}" + (f" that are used of {there}" if there > ranks else "")
+    assumed = ", assumed: it is not here" if machine.assumed else ""
+    return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others + assumed
+
+
+def _time(eta: Eta | None, updates: Updates, ranks: int) -> str:
+    if eta is None:
+        missing = "the data has not been counted" if updates.steps_per_epoch is None else "no speed was measured"
+        missing += " of several ranks together" if ranks > 1 and updates.steps_per_epoch is not None else ""
+        return f"unknown: {missing}"
+    epoch, total = _between(eta.epoch_low, eta.epoch_high), _between(eta.total_low, eta.total_high)
+    return f"{epoch} an epoch, {total} in all ({eta.source})"
+
+
+def _between(low: float, high: float) -> str:
+    first, second = duration(low), duration(high)
+    return first if first == second else f"{first} to {second}"
+
+
+def speed_of(
+    foretold: Forecast | None,
+    made: Calibration | None,
+    calibrations: Sequence[Calibration],
+    draft: Draft,
+) -> tuple[tuple[str, str], ...]:
+    """What calibrations say of the speed; nothing where there are none."""
+    machine, ranks = draft.machine, draft.values["ranks"]
+    if ranks > 1 and foretold is not None:
+        one = f"{foretold.low:.0f} to {foretold.high:.0f} img/s"
+        return (("speed", f"of one rank alone {one}; at most {ranks} times that of {ranks}"),)
+    if foretold is not None and made is not None:
+        parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
+        if foretold.disk is not None:
+            parts += f", disk {foretold.disk:.0f}"
+        limit = f"limited by {LIMITERS[foretold.limiter]} (alone: {parts})"
+        facts = [("speed", f"{foretold.low:.0f} to {foretold.high:.0f} img/s, {limit}")]
+        if made.others is not None and made.others > CROWDED * made.usable_cores:
+            text = f"while other programs used {made.others:.1f} cores: calibrate again without them"
+            facts.append(("measured", text))
+        if foretold.largest_batch is not None:
+            facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
+        if offered := cache_advice.offer(made, draft.values, machine.memory_available, machine.shm_free):
+            facts.append(("faster with", offered))
+        return tuple(facts)
+    if not calibrations:
+        return ()
+    newest = max(calibrations, key=lambda one: one.made)
+    changes = [f"{n} {shown(a)} → {shown(b)}" for n, (a, b) in calibration.difference(newest, draft.values).items()]
+    more = " …" if len(changes) > 3 else ""
+    return (("speed", f"unknown: calibrated with other settings ({', '.join(changes[:3])}{more})"),)

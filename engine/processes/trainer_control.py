@@ -1,0 +1,130 @@
+"""What others ask of a running trainer: commands from the supervisor, signals, and the supervisor's own death."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Literal
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events import Outcome, Phase, RunEnded
+from gputrain.engine.events.commands import Checkpoint, Pause, Resume, Stop, Tune, decode_command
+from gputrain.engine.processes import preemption
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
+
+if TYPE_CHECKING:
+    from gputrain.engine.training.distributed.process_group import Ranks
+
+_ORPHAN_CHECK_SECONDS = 1.0
+_PAUSE_POLL_SECONDS = 0.2
+How = Literal["", "checkpoint", "now"]
+_HOW: tuple[How, ...] = ("", "checkpoint", "now")
+
+
+class StopRequested(Exception):  # noqa: N818 - a request, not an error
+    """Raised where there is nothing to save yet: while data are drawn, scanned or a model is built."""
+
+
+class Control:
+    """Polled by the training loop between steps; everything else of it is set from outside."""
+
+    def __init__(self, inbox: Connection, reporter: Reporter) -> None:
+        self._inbox = inbox
+        self._reporter = reporter
+        self._orphan_checked = 0.0
+        self._signal: int | None = None
+        self.stop: How = ""
+        self.reason = ""
+        """Why the run is to stop, in words."""
+        self.preempted = False
+        """A batch system asked for it: the run is to be resumed."""
+        self.checkpoint = False
+        self.paused = False
+        self.tune: Tune | None = None
+        """The newest wish for other settings."""
+
+    def install_signals(self) -> None:
+        """`STOPPING` ask for a stop after a checkpoint; the handler only leaves a mark."""
+        for number in STOPPING:
+            signal.signal(number, self._on_signal)
+        preemption.received()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._signal = number
+
+    def poll(self) -> None:
+        """Take in what has come."""
+        if self._signal is not None:
+            self.preempted |= self._signal in PREEMPTING
+            self._ask_stop("checkpoint", f"stopped by {signal.Signals(self._signal).name}")
+        try:
+            while self._inbox.poll():
+                self._take(self._inbox.recv_bytes())
+        except (EOFError, OSError):
+            self._ask_stop("checkpoint", "stopped: the supervisor is gone")
+        now = time.monotonic()
+        if now - self._orphan_checked > _ORPHAN_CHECK_SECONDS:
+            self._orphan_checked = now
+            if not self._reporter.supervised:
+                self._ask_stop("checkpoint", "stopped: the supervisor is gone")
+
+    def _take(self, raw: bytes) -> None:
+        match decode_command(raw):
+            case Stop(preempt=True, sender=sender):
+                self.preempted = True
+                self._ask_stop("checkpoint", f"stopped by {plain(sender, 120)}, after a checkpoint")
+            case Stop(checkpoint=True):
+                self._ask_stop("checkpoint", "stopped on request, after a checkpoint")
+            case Stop():
+                self._ask_stop("now", "stopped on request, at once")
+            case Checkpoint():
+                self.checkpoint = True
+            case Pause():
+                self.paused = True
+            case Resume():
+                self.paused = False
+            case Tune() as wish:
+                self.tune = wish
+
+    def _ask_stop(self, how: How, reason: str) -> None:
+        if self.stop != "now":
+            self.stop = how
+            self.reason = self.reason or reason
+
+    def agree(self, ranks: Ranks, *more: int) -> list[int]:
+        """Let the same be asked of all ranks: what a person or a signal asks of one is asked of all.
+
+        Returns the largest of each of the numbers in `more`. Until this is called, what `poll` has found is one rank's.
+        """
+        mine = (_HOW.index(self.stop), self.preempted, self.checkpoint, self.paused, *more)
+        stop, preempted, checkpoint, paused, *others = ranks.agree([int(value) for value in mine])
+        if stop > _HOW.index(self.stop):
+            self._ask_stop(_HOW[stop], "stopped, as another rank was asked to")
+        self.preempted, self.checkpoint, self.paused = bool(preempted), bool(checkpoint), bool(paused)
+        return others
+
+    def ended(self, step: int) -> RunEnded:
+        """The end of a run that was asked to stop."""
+        return RunEnded(outcome=Outcome.STOPPED, reason=self.reason, step=step, preempted=self.preempted)
+
+    def raise_if_stopped(self) -> None:
+        """For phases before the first step. Raises StopRequested."""
+        self.poll()
+        if self.stop:
+            raise StopRequested(self.reason)
+
+    def wait_while_paused(self, phase: Callable[[Phase], None], then: Phase) -> None:
+        """Return once the run may go on (with `then`), or is to stop."""
+        if not self.paused or self.stop:
+            return
+        phase(Phase.PAUSED)
+        while self._still_paused():
+            self._inbox.poll(_PAUSE_POLL_SECONDS)
+        phase(then)
+
+    def _still_paused(self) -> bool:
+        self.poll()
+        return self.paused and not self.stop

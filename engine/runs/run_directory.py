@@ -1,0 +1,258 @@
+"""Run directories: made, listed, found by name, and what their status says.
+
+A run directory is private (0700) and holds::
+
+    config.yaml    the resolved settings; launches the same run again
+    plan.json      where each setting came from, and the plan's warnings
+    events.jsonl   the record: one event a line, written by the supervisor alone
+    status.json    the newest `Status`, for lists
+    lock           held by the supervisor for as long as it lives; trainer.lock: the same of the trainer
+    checkpoints/   weights and training state
+    bad_images.csv which images could not be read, and why; only where there were some
+    trainer.log    what the trainer printed; supervisor.log: the same of the supervisor
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.files import state_home, write_atomic
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.runs import run_names
+from gputrain.engine.runs.run_lock import is_taken, take
+
+FILES = frozenset((
+    "config.yaml", "plan.json", "events.jsonl", "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
+    "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
+    "tensorboard", "tensorboard.log", "wandb", "wandb.log",
+))  # fmt: skip
+"""All that a run may write into its directory."""
+CREATED = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9._-]+")
+"""Names that `create` gives."""
+
+
+class State(enum.StrEnum):
+    """What a run is doing; a closed set."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    KILLED = "killed"
+    DIED = "died"
+    """Never written: the status says that the run goes on, and nobody holds its lock."""
+
+    @property
+    def over(self) -> bool:
+        """No process of the run is left."""
+        return self in (State.FINISHED, State.STOPPED, State.FAILED, State.KILLED, State.DIED)
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at a glance. Times are seconds since 1970."""
+
+    state: State
+    started: float
+    heartbeat: float
+    """When the supervisor last wrote this."""
+    pid: int
+    pid_started: float
+    """Start of the supervisor's process, in clock ticks since boot: tells a reused pid apart."""
+    boot_id: str
+    name: str = ""
+    recipe: str = ""
+    profile: str = ""
+    phase: str = ""
+    step: int = 0
+    total_steps: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    images_per_second: float | None = None
+    metric: str = ""
+    best: float | None = None
+    ended: float | None = None
+    reason: str = ""
+    socket: str = ""
+    """Address of the queue to dashboards."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The paths of one run."""
+
+    directory: Path
+
+    @property
+    def id(self) -> str:
+        """The run's name in lists and on the command line, harmless to show: whoever may write to a folder of runs
+        may call one anything. What tells runs apart is `directory`.
+        """
+        return plain(self.directory.name, 255)
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.directory / "config.yaml"
+
+    @property
+    def plan(self) -> Path:
+        """Origins of the settings, and the plan's warnings."""
+        return self.directory / "plan.json"
+
+    @property
+    def events(self) -> Path:
+        """The record."""
+        return self.directory / "events.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the supervisor while it lives."""
+        return self.directory / "lock"
+
+    @property
+    def trainer_lock(self) -> Path:
+        """Held by the trainer while it lives."""
+        return self.directory / "trainer.lock"
+
+    @property
+    def key(self) -> Path:
+        """Secret of the queue to dashboards."""
+        return self.directory / "channel.key"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.directory / "checkpoints"
+
+    @property
+    def trainer_log(self) -> Path:
+        """What the trainer printed."""
+        return self.directory / "trainer.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor printed; empty unless it failed."""
+        return self.directory / "supervisor.log"
+
+    def write_status(self, status: Status) -> None:
+        """Replace ``status.json``. Raises OSError."""
+        write_atomic(self.directory / "status.json", msgspec.json.encode(status))
+
+    def status(self) -> Status | None:
+        """What ``status.json`` says, with `State.DIED` for a run that nobody owns; None if there is none."""
+        status = self.written_status()
+        if status is None or status.state.over or self.is_live():
+            return status
+        # A supervisor writes its last word before it lets the run go, maybe just now.
+        status = self.written_status() or status
+        if status.state.over:
+            return status
+        reason = "the supervisor is gone without a word: killed, or the machine went down"
+        return msgspec.structs.replace(status, state=State.DIED, reason=reason)
+
+    def written_status(self) -> Status | None:
+        """What ``status.json`` says, true or not. The supervisor must look no further: by a look at its own lock it
+        would lose it.
+        """
+        try:
+            return msgspec.json.decode((self.directory / "status.json").read_bytes(), type=Status)
+        except (OSError, msgspec.DecodeError, UnicodeError):
+            return None
+
+    def is_live(self) -> bool:
+        """Whether a supervisor owns the run now, on whatever host shares the directory."""
+        return is_taken(self.lock)
+
+    def own(self) -> bool:
+        """Become the run's only supervisor, until this process ends; False if it has one. Raises OSError."""
+        return take(self.lock) is not None
+
+
+def runs_home() -> Path:
+    """The folder that holds all run directories."""
+    return state_home() / "runs"
+
+
+def create(label: str) -> RunDir:
+    """Make a new private run directory named by time and `label`. Raises BadInput where it can't be written."""
+    home = runs_home()
+    word = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:40] or "run"
+    stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{word}"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for attempt in range(1, 1000):
+            directory = home / (stem if attempt == 1 else f"{stem}-{attempt}")
+            with contextlib.suppress(FileExistsError):
+                directory.mkdir(mode=0o700)
+                (directory / "checkpoints").mkdir(mode=0o700)
+                return RunDir(directory)
+    except OSError as error:
+        raise BadInput(
+            f"{error.filename or home}: cannot make a run directory: {error.strerror}; "
+            "set GPUTRAIN_HOME to a folder that you can write"
+        ) from None
+    raise BadInput(f"{home}: a thousand runs were started in this second")
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run in a list; `status` is None for a directory whose run never got as far as writing one."""
+
+    run: RunDir
+    status: Status | None
+
+
+def list_runs() -> list[RunInfo]:
+    """All runs of this user, the newest first."""
+    return [RunInfo(run, run.status()) for run in directories()]
+
+
+def directories() -> list[RunDir]:
+    """The directories of all runs of this user, the newest first."""
+    try:
+        names = [entry.path for entry in os.scandir(runs_home()) if _is_run(entry)]
+    except OSError:
+        return []
+    return [RunDir(Path(name)) for name in sorted(names, reverse=True)]
+
+
+def _is_run(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.is_dir()
+
+
+def find(name: str) -> RunDir:
+    """The run called `name`: an id, a name that was given (of several runs, the newest), the unambiguous start or end
+    of an id, ``last``, or a run directory's path.
+
+    Raises BadInput with the nearest name.
+    """
+    if "/" in name:
+        try:
+            run = RunDir(Path(name).expanduser().resolve())
+        except (ValueError, RuntimeError, OSError) as error:
+            # A NUL, the home of nobody, links that go round.
+            raise BadInput(f"{plain(name, 200)}: not a run directory ({plain(str(error), 200)})") from None
+        # A config.yaml is in the folder of many a project; the plan is written beside it before a run starts.
+        if not run.events.exists() and not run.plan.exists():
+            raise BadInput(f"{plain(name, 200)}: not a run directory (no events.jsonl in it)")
+        return run
+    home = runs_home()
+    ids = sorted((entry.name for entry in os.scandir(home) if _is_run(entry)), reverse=True) if home.is_dir() else []
+    if name != "last" and name not in ids:
+        for run in (RunDir(home / one) for one in ids):
+            if name and run_names.given_name(run.directory) == name:
+                return run
+        run_names.refuse_remote(name)
+    return RunDir(home / run_names.choose(name, ids, str(home), "gputrain-tui runs"))

@@ -1,0 +1,76 @@
+"""What a person notes about a run: a name, tags and a sentence, in ``marks.json`` beside the record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.files import write_atomic
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.runs.run_directory import RunDir
+
+LONGEST_NAME = 80
+_LONGEST_NOTE = 1000
+_TAG = re.compile(r"[\w][\w.:+-]{0,39}")
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """A person's own words about a run. All of it is plain text."""
+
+    name: str = ""
+    """Takes the place of the name in the settings."""
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+
+def read_marks(run: RunDir) -> Marks:
+    """The marks of `run`; empty ones where there are none, or they cannot be read."""
+    try:
+        return decode_marks((run.directory / "marks.json").read_bytes())
+    except OSError:
+        return Marks()
+
+
+def decode_marks(written: bytes) -> Marks:
+    """The marks in a ``marks.json``; empty ones where they cannot be read."""
+    try:
+        found = msgspec.json.decode(written, type=Marks)
+    except (msgspec.DecodeError, UnicodeError):
+        return Marks()
+    return Marks(plain(found.name, LONGEST_NAME), tuple(plain(t, 40) for t in found.tags), plain(found.note, 1000))
+
+
+def mark(
+    run: RunDir,
+    *,
+    name: str | None = None,
+    note: str | None = None,
+    add: Iterable[str] = (),
+    remove: Iterable[str] = (),
+) -> Marks:
+    """Change the marks of `run`; None leaves a text as it is. Raises BadInput."""
+    before = read_marks(run)
+    for tag in add:
+        if not _TAG.fullmatch(tag):
+            raise BadInput(f"a tag has up to 40 letters, digits and . : + - _, got '{plain(tag, 60)}'")
+    gone = set(remove)
+    tags = tuple(dict.fromkeys((*(tag for tag in before.tags if tag not in gone), *add)))
+    after = Marks(
+        before.name if name is None else _text("name", name, LONGEST_NAME),
+        tags,
+        before.note if note is None else _text("note", note, _LONGEST_NOTE),
+    )
+    try:
+        write_atomic(run.directory / "marks.json", msgspec.json.encode(after))
+    except OSError as error:
+        raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
+    return after
+
+
+def _text(what: str, text: str, longest: int) -> str:
+    if len(text) > longest:
+        raise BadInput(f"a {what} has at most {longest} characters, got {len(text)}")
+    return plain(text, longest)

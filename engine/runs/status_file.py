@@ -1,0 +1,132 @@
+"""The status of a run, learned from its events and written for lists at most once a second."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.events import (
+    AnyEvent,
+    DataReady,
+    ModelReady,
+    Outcome,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    Steps,
+    Validated,
+)
+from gputrain.engine.runs.run_directory import RunDir, State, Status
+
+WRITE_SECONDS = 1.0
+_ENDS = {
+    Outcome.FINISHED: State.FINISHED,
+    Outcome.STOPPED: State.STOPPED,
+    Outcome.FAILED: State.FAILED,
+    Outcome.KILLED: State.KILLED,
+}
+
+
+class StatusFile:
+    """Keeps ``status.json`` true; the only writer is the run's supervisor."""
+
+    def __init__(self, run: RunDir, config: RunConfig, socket: str) -> None:
+        self._run = run
+        self._written = 0.0
+        now = time.time()
+        before = run.written_status()
+        self._status = Status(
+            state=State.STARTING,
+            started=now,
+            heartbeat=now,
+            pid=os.getpid(),
+            pid_started=process_started(os.getpid()),
+            boot_id=boot_id(),
+            name=config.name,
+            recipe=config.recipe,
+            profile=config.profile,
+            epochs=config.epochs,
+            # Where a run goes on, its best is still its best.
+            metric=before.metric if before else "",
+            best=before.best if before else None,
+            socket=socket,
+        )
+
+    @property
+    def step(self) -> int:
+        """Steps done, as far as the trainer said."""
+        return self._status.step
+
+    def stopping(self) -> None:
+        """A person asked the run to end."""
+        self._change(state=State.STOPPING)
+
+    def learn(self, event: AnyEvent) -> None:
+        """Take over what `event` says."""
+        match event:
+            case Steps():
+                self._change(step=event.step, epoch=event.epoch, images_per_second=event.images_per_second)
+            case PhaseChanged():
+                self._change(phase=event.phase.value, state=self._state_in(event.phase))
+            case ModelReady():
+                self._change(total_steps=event.total_steps, step=event.start_step)
+            case DataReady():
+                self._change(state=State.RUNNING)
+            case Validated():
+                best = event.metrics.get(event.metric) if event.best else self._status.best
+                self._change(metric=event.metric, best=best)
+            case RunEnded():
+                self._change(
+                    state=_ENDS[event.outcome], ended=time.time(), reason=event.reason, step=max(event.step, self.step)
+                )
+            case _:
+                pass
+
+    def _state_in(self, phase: Phase) -> State:
+        if phase is Phase.PAUSED:
+            return State.PAUSED
+        if phase is Phase.STOPPING or self._status.state is State.STOPPING:
+            return State.STOPPING
+        if phase in (Phase.TRAINING, Phase.VALIDATING, Phase.SAVING):
+            return State.RUNNING
+        return self._status.state
+
+    def _change(self, **changes: object) -> None:
+        self._status = msgspec.structs.replace(self._status, **changes)
+
+    def write_if_due(self) -> None:
+        """Write, unless that was done within the last second."""
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write now. A full disk leaves the old status: the record in memory is told by dashboards' queue."""
+        self._written = time.monotonic()
+        self._change(heartbeat=time.time())
+        try:
+            self._run.write_status(self._status)
+        except OSError as error:
+            # The supervisor's log may lie on the same full disk.
+            with contextlib.suppress(OSError):
+                print(f"status.json cannot be written: {error}", flush=True)
+
+
+def boot_id() -> str:
+    """Identity of the host's present boot; empty where the kernel does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def process_started(pid: int) -> float:
+    """Start of a process in clock ticks since boot (field 22 of ``/proc/PID/stat``); 0 if unknown."""
+    try:
+        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0.0

@@ -1,0 +1,91 @@
+"""Losses that are no numbers: the end of a run, or updates that are passed over and told (`nonfinite_loss`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gputrain.engine.common.sanitize import plain
+
+MOST_IN_A_ROW = 25
+"""Skipped updates in a row after which a run still goes on: fp16 may need 16, to find its first loss scale."""
+_TOLD = 100
+"""Skipped updates that are told one by one; after that, whenever their number has doubled."""
+_SAMPLES_NAMED = 32
+_IMAGES_NAMED = 3
+
+
+class Diverged(RuntimeError):  # noqa: N818 - reads as what it is
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoneStep:
+    """A step whose loss has come from the device."""
+
+    number: int
+    loss: float
+    indices: npt.NDArray[np.int64]
+
+
+class Skips:
+    """Judges the steps of a run and counts its updates that were skipped, in their order."""
+
+    def __init__(
+        self, notice: Callable[[str, str], None], name: Callable[[int], str], *, scaled: bool = False, ranks: int = 1
+    ) -> None:
+        """`name` tells a person which image an index stands for; `scaled`: infinite gradients of a finite loss are
+        part of the search for a loss scale. The indices are one rank's of `ranks`.
+        """
+        self._whose = f"; one of {ranks} ranks' share" if ranks > 1 else ""
+        self._notice = notice
+        self._name = name
+        self._scaled = scaled
+        self.total = 0
+        """Updates that were skipped, without those of the search for a loss scale."""
+        self.in_a_row = 0
+
+    def check(self, steps: Sequence[DoneStep]) -> None:
+        """Steps of a run that skips nothing. Raises Diverged at the first loss that is no number."""
+        bad = _bad(steps)
+        if bad is not None:
+            raise Diverged(
+                f"{self._what(bad, steps)}; lower lr, clip gradients (clip_grad_norm=1), use precision=bf16 or fp32, "
+                "or pass over such updates (nonfinite_loss=skip)"
+            )
+
+    def update(self, steps: Sequence[DoneStep], *, skipped: bool) -> None:
+        """The steps of one update. Raises Diverged when too many in a row were skipped."""
+        if not skipped:
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        bad = _bad(steps)
+        if bad is not None or not self._scaled:
+            self.total += 1
+            if self.total <= _TOLD:
+                self._notice("warning", f"the update of step {steps[-1].number} was skipped: {self._what(bad, steps)}")
+            elif self.total & (self.total - 1) == 0:
+                self._notice("warning", f"{self.total} updates were skipped so far; the last: {self._what(bad, steps)}")
+        if self.in_a_row > MOST_IN_A_ROW:
+            raise Diverged(f"{self.in_a_row} updates in a row were skipped; the last: {self._what(bad, steps)}")
+
+    def _what(self, bad: DoneStep | None, steps: Sequence[DoneStep]) -> str:
+        if bad is not None:
+            return f"the loss is {bad.loss} at step {bad.number}, on {self._named(bad.indices)}"
+        samples = np.concatenate([step.indices for step in steps])
+        return f"its gradients are no numbers, though its loss is one, on {self._named(samples)}"
+
+    def _named(self, indices: npt.NDArray[np.int64]) -> str:
+        names = ", ".join(plain(self._name(int(index)), 100) for index in indices[:_IMAGES_NAMED])
+        more = f" and {len(indices) - _IMAGES_NAMED} more" if len(indices) > _IMAGES_NAMED else ""
+        numbers = ", ".join(str(index) for index in indices[:_SAMPLES_NAMED])
+        return f"{names}{more} (samples {numbers}{', …' if len(indices) > _SAMPLES_NAMED else ''}{self._whose})"
+
+
+def _bad(steps: Sequence[DoneStep]) -> DoneStep | None:
+    return next((step for step in steps if not math.isfinite(step.loss)), None)

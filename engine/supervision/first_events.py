@@ -1,0 +1,37 @@
+"""The events with which a supervisor opens the record of a run, or goes on with it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+
+from gputrain.engine.common.version import VERSION
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.events import Notice, Phase, PhaseChanged, RunStarted
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.launching.launch import read_plan
+from gputrain.engine.runs.run_directory import RunDir
+
+
+def opening(run: RunDir, config: RunConfig, machine: Machine) -> Iterator[RunStarted | Notice | PhaseChanged]:
+    """What runs, on what and under whose settings; and what the plan warned of."""
+    plan = read_plan(run)
+    yield RunStarted(
+        run_id=run.id,
+        settings=settings.flatten(config),
+        origins=plan.origins,
+        host=machine.hostname,
+        pid=os.getpid(),
+        boot_id=machine.boot_id,
+        python=platform.python_version(),
+        version=VERSION,
+        gpus=tuple(gpu.name for gpu in machine.gpus),
+        usable_cores=machine.usable_cores,
+        memory_limit=machine.memory_limit,
+        forecast=plan.forecast,
+    )
+    for warning in plan.warnings:
+        yield Notice(level="warning", text=warning, source="plan")
+    yield PhaseChanged(phase=Phase.STARTING)

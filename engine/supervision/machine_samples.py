@@ -1,0 +1,70 @@
+"""The samples of the machine that a run's record has, and ``resources.csv``, which has them as a table."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.files import cache_home
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.events import HardwareSample
+from gputrain.engine.monitor.csv_log import CsvLog
+from gputrain.engine.monitor.sampler import Sampler, next_due
+
+
+class Sampling:
+    """Samples on a thread of its own; all methods are called on the main thread.
+
+    A table that cannot be written leaves the record its samples.
+    """
+
+    def __init__(self, directory: Path, config: RunConfig) -> None:
+        self._table_path = directory / "resources.csv" if config.monitor.resources_csv else None
+        self._table: CsvLog | None = None
+        self._told = False
+        self._interval = config.monitor.sample_seconds
+        # The built-in images lie in the cache; their disk is the one that is read.
+        self._data = Path(config.data.data_dir) if config.data.data_dir else cache_home()
+        self._stop = threading.Event()
+
+    def start(self, take: Callable[[HardwareSample], None]) -> None:
+        """Begin; `take` is called with each sample, on the thread that samples."""
+        threading.Thread(target=self._sample, args=(take,), name="sampler", daemon=True).start()
+
+    def _sample(self, take: Callable[[HardwareSample], None]) -> None:
+        made = Sampler(run_pids=lambda: (os.getpid(),), data_path=self._data, root_role="supervisor")
+        with contextlib.closing(made) as sampler:
+            due = time.monotonic()
+            while not self._stop.is_set():
+                take(sampler.sample())
+                due = next_due(due, self._interval)
+                self._stop.wait(due - time.monotonic())
+
+    def add_to_table(self, sample: HardwareSample) -> str:
+        """Append `sample` to ``resources.csv``, if that is asked for; returns what is to be told, once."""
+        if self._table_path is None:
+            return ""
+        try:
+            if self._table is None:
+                self._table = CsvLog(self._table_path)
+            self._table.append(sample)
+        except BadInput as error:
+            return self._once(str(error))
+        except OSError as error:
+            return self._once(f"resources.csv cannot be written: {error.strerror}")
+        return ""
+
+    def _once(self, trouble: str) -> str:
+        told, self._told = self._told, True
+        return "" if told else f"{trouble}; the record has the samples too"
+
+    def stop(self) -> None:
+        """Sample no more; returns at once."""
+        self._stop.set()
+        if self._table is not None:
+            self._table.close()

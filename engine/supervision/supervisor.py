@@ -1,0 +1,308 @@
+"""The owner of one run: starts the trainer, writes the record, serves dashboards, names the end.
+
+One thread, the main one, does everything that changes state; the others (queue from the trainer,
+hardware sampler, commands from dashboards, watch over the trainer) only put items into its inbox.
+It never imports torch and never forks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.diagnosis.advisor import Advisor, is_news
+from gputrain.engine.diagnosis.autotune import Autotune
+from gputrain.engine.events import (
+    AnyEvent,
+    CommandTaken,
+    HardwareSample,
+    Hint,
+    HintsChanged,
+    Notice,
+    Outcome,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    Tuned,
+    decode,
+)
+from gputrain.engine.events.commands import AnyCommand, Stop, decode_command
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.launching.kept_changes import Changes
+from gputrain.engine.launching.resume_run import going_on
+from gputrain.engine.loggers import logger_choice
+from gputrain.engine.loggers.logger_processes import Loggers
+from gputrain.engine.monitor.gpus.gpu_health import GpuHealth
+from gputrain.engine.processes import preemption
+from gputrain.engine.processes.main_thread_queue import TICK_SECONDS, Inbox
+from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
+from gputrain.engine.processes.watchdog import Watchdog
+from gputrain.engine.runs.event_channel import Server
+from gputrain.engine.runs.event_log import RecordWriter
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.runs.status_file import StatusFile
+from gputrain.engine.supervision import exit_reasons, orphan_trainer
+from gputrain.engine.supervision.auto_resume import TRIES, Retries
+from gputrain.engine.supervision.first_events import opening
+from gputrain.engine.supervision.machine_samples import Sampling
+from gputrain.engine.supervision.trainer_log import TrainerLog
+from gputrain.engine.supervision.trainer_process import TrainerProcess
+
+LINGER_SECONDS = 600.0
+"""How long a run that is over waits for room on a full disk."""
+STOP_NOW_SECONDS = 10.0
+"""How long a trainer may take to end on "stop now" before it is killed."""
+
+
+class Supervisor:
+    """State of one run; all methods are called on the main thread unless they say otherwise."""
+
+    def __init__(self, run: RunDir, config: RunConfig, *, resume: bool = False) -> None:
+        """`resume`: go on from the run's newest good checkpoint."""
+        self._run = run
+        self._config = config
+        self._resume = resume
+        self._changes = Changes(run, config)
+        self._inbox = Inbox()
+        self._record = RecordWriter(run.events)
+        self._server = Server(run, self._on_command_thread)
+        self._status = StatusFile(run, config, str(self._server.path))
+        self._log = TrainerLog(run.trainer_log)
+        self._sampling = Sampling(run.directory, config)
+        self._advisor = Advisor()
+        self._autotune = Autotune()
+        self._phase = Phase.STARTING
+        self._hints: tuple[Hint, ...] | None = None
+        self._gpu_health = GpuHealth()
+        self._trainer: TrainerProcess | None = None
+        self._loggers: Loggers | None = None
+        self._said: RunEnded | None = None
+        self._exited = False
+        self._stop_asked = False
+        self._retries = Retries()
+        self._watchdog = Watchdog(config.monitor.hang_seconds)
+        self._stop_now_deadline = float("inf")
+        self._polled = time.monotonic()
+
+    def install_signals(self) -> None:
+        """A hang-up is none of this run's business; the others ask it to stop after a checkpoint."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for number in STOPPING:
+            signal.signal(number, self._on_signal)
+        preemption.received()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        sender = signal.Signals(number).name
+        preempt = number in PREEMPTING
+        self._inbox.put(lambda: self._take_command(Stop(checkpoint=True, preempt=preempt, sender=sender)))
+
+    def main(self) -> int:
+        """Run to the end."""
+        self._status.write()
+        for event in opening(self._run, self._config, inspect_machine()):
+            self._write(event)
+        self._start_loggers()
+        self._sampling.start(lambda sample: self._inbox.put(lambda: self._take_sample(sample)))
+        try:
+            ended = self._after_leftover() or self._train_once(self._resume)
+            while self._config.checkpoint.auto_resume and self._starts_again(ended):
+                ended = self._train_once(True)
+        finally:
+            self._sampling.stop()
+        self._end(ended)
+        return 0
+
+    def _after_leftover(self) -> RunEnded | None:
+        """See a trainer off that outlived the supervisor before; returns why the run cannot go on."""
+        why = orphan_trainer.see_off(self._run, self._warn, self._wait)
+        if self._stop_asked:
+            reason = "stopped on request, before it went on"
+            return RunEnded(outcome=Outcome.STOPPED, reason=reason, step=self._status.step)
+        return RunEnded(outcome=Outcome.FAILED, reason=why, step=self._status.step) if why else None
+
+    def _wait(self, seconds: float, done: Callable[[], bool]) -> None:
+        """Wait until `done`, a stop is asked for, or `seconds` are over."""
+        due = time.monotonic() + seconds
+        self._inbox.do(lambda: self._stop_asked or done() or time.monotonic() >= due, self._tick)
+
+    def _warn(self, text: str) -> None:
+        self._write(Notice(level="warning", text=text, source="supervisor"))
+
+    def _train_once(self, resume: bool) -> RunEnded:
+        """One life of a trainer, from its start to its end; `resume`: from the run's newest checkpoint on."""
+        oom_before = exit_reasons.oom_kills()
+        config = going_on(self._run, self._changes.config) if resume else self._config
+        self._said, self._exited, self._stop_now_deadline = None, False, float("inf")
+        try:
+            self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
+        except OSError as error:
+            self._trainer, self._said = None, exit_reasons.not_started(error)
+            return self._outcome(oom_before)
+        self._watchdog.began(self._trainer.pid, time.monotonic())
+        self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
+        self._inbox.do(lambda: self._exited, self._tick)
+        # It is gone, and no longer watched; another one is watched anew.
+        self._watchdog = Watchdog(self._config.monitor.hang_seconds)
+        return self._outcome(oom_before)
+
+    def _starts_again(self, ended: RunEnded) -> bool:
+        """After a crash: wait, and say whether the trainer is to be started again."""
+        wait = None if self._stop_asked else self._retries.after(ended)
+        if wait is None:
+            return False
+        text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
+        self._write(Notice(level="error", text=text, source="supervisor"))
+        if (tried := self._changes.given_up()) is not None:
+            self._write(tried)
+        self._write(PhaseChanged(phase=Phase.STARTING))
+        self._wait(wait, lambda: False)
+        return not self._stop_asked
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._polled >= TICK_SECONDS:
+            for line in self._log.poll(now - self._polled):
+                self._write(line)
+            self._polled = now
+        self._record.flush()
+        self._status.write_if_due()
+        for notice in self._loggers.check() if self._loggers is not None else ():
+            self._write(notice)
+        if told := self._watchdog.check(now):
+            self._warn(told)
+        if now > self._stop_now_deadline and self._trainer is not None:
+            self._stop_now_deadline = float("inf")
+            self._trainer.kill()
+
+    # What happened, in the order of a run.
+
+    def _start_loggers(self) -> None:
+        try:
+            self._loggers = Loggers(self._run, logger_choice.chosen(self._config.monitor.loggers))
+        except OSError as error:
+            self._warn(f"no logger can be started: {error}")
+
+    def _write(self, event: AnyEvent) -> None:
+        """Record, broadcast, learn from."""
+        event, line = self._record.append(event)
+        self._server.broadcast.put(event.seq, line)
+        self._status.learn(event)
+        self._advisor.feed(event)
+        self._autotune.feed(event)
+        if isinstance(event, PhaseChanged):
+            self._phase = event.phase
+
+    def _advise(self) -> None:
+        hints = self._advisor.hints()
+        # That nothing stands out is told once it is known.
+        if (hints or self._advisor.has_judged) and is_news(hints, self._hints):
+            self._hints = hints
+            self._write(HintsChanged(hints=hints))
+        if self._config.monitor.autotune and self._phase is Phase.TRAINING:
+            tune = self._autotune.next(hints)
+            if tune is not None:
+                self._take_command(tune)
+
+    def _take_event(self, raw: bytes) -> None:
+        event = decode(raw)
+        if event is None:
+            self._write(
+                Notice(level="error", text="the trainer sent an event that cannot be read", source="supervisor")
+            )
+        elif isinstance(event, RunEnded):
+            # Only the end of the process is the end of the run.
+            self._said = event
+        else:
+            if told := self._watchdog.hear(event, time.monotonic()):
+                self._write(Notice(level="info", text=told, source="supervisor"))
+            # What a verdict changes is written down before anybody hears of it.
+            told = self._changes.learn(event) if isinstance(event, Tuned) else ""
+            self._write(event)
+            if told:
+                self._write(Notice(level="warning", text=told, source="supervisor"))
+
+    def _take_sample(self, sample: HardwareSample) -> None:
+        self._write(sample)
+        for level, text in self._gpu_health.take(sample):
+            self._write(Notice(level=level, text=plain(text, 300), source="monitor"))
+        if told := self._sampling.add_to_table(sample):
+            self._warn(told)
+        self._advise()
+
+    def _take_command(self, command: AnyCommand) -> None:
+        name = type(command).__name__.lower()
+        answer = "handed to the trainer"
+        if self._trainer is None:
+            answer = "the trainer is not there yet"
+        elif not self._trainer.send(command):
+            answer = "the trainer is gone"
+        if isinstance(command, Stop):
+            self._stop_asked = True
+            name = "stop after a checkpoint" if command.checkpoint else "stop now"
+            self._status.stopping()
+            self._write(PhaseChanged(phase=Phase.STOPPING))
+            if not command.checkpoint:
+                self._stop_now_deadline = min(self._stop_now_deadline, time.monotonic() + STOP_NOW_SECONDS)
+        self._write(CommandTaken(command=name, sender=plain(command.sender, 120), answer=answer))
+
+    def _on_trainer_exit(self) -> None:
+        assert self._trainer is not None
+        # Whatever the trainer still sent is taken before its end is told.
+        for raw in self._trainer.drain():
+            self._take_event(raw)
+        self._exited = True
+
+    def _outcome(self, oom_before: int) -> RunEnded:
+        """How the trainer ended; `oom_before`: the kernel's OOM kills when it was started."""
+        trainer = self._trainer
+        for line in self._log.poll(TICK_SECONDS):
+            self._write(line)
+        return exit_reasons.describe(
+            self._said,
+            trainer.exit_code if trainer is not None else None,
+            stop_now=trainer is not None and trainer.killed_by_us,
+            oom_killed=exit_reasons.oom_kills() > oom_before,
+            step=self._status.step,
+        )
+
+    def _end(self, ended: RunEnded) -> None:
+        self._write(PhaseChanged(phase=Phase.ENDED))
+        # Whoever reads the last event may look at the status next.
+        self._status.learn(ended)
+        self._status.write()
+        self._write(ended)
+        self._wait_for_room()
+        # What was written is as durable as this disk can make it.
+        with contextlib.suppress(OSError):
+            self._record.close()
+        self._log.close()
+        self._server.close()
+        if self._loggers is not None:
+            self._loggers.leave()
+
+    def _wait_for_room(self) -> None:
+        """The last events wait for a full disk to have room again; dashboards have them already."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        while not self._record.flush() and time.monotonic() < deadline:
+            time.sleep(TICK_SECONDS)
+        self._status.write()
+
+    # Other threads: they only put work into the inbox.
+
+    def _on_event_thread(self, raw: bytes) -> None:
+        self._inbox.put(lambda: self._take_event(raw))
+
+    def _on_command_thread(self, raw: bytes) -> None:
+        try:
+            command = decode_command(raw)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            text = f"a command was not understood: {plain(str(error), 200)}"
+            self._inbox.put(lambda: self._warn(text))
+            return
+        self._inbox.put(lambda: self._take_command(command))

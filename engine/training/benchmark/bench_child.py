@@ -1,0 +1,76 @@
+"""The process that times one configuration, as asked by `gputrain.engine.jobs.bench_job`: ``python -m`` this module."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from gputrain.engine.hardware.external_load import OthersWatch
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.jobs.bench_job import CACHED_AT_MOST, BenchOrder, Speed
+from gputrain.engine.monitor.gpus.mean_utilization import UtilizationWatch
+from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+
+if TYPE_CHECKING:
+    from gputrain.engine.training.benchmark.run_parts import RunParts
+
+
+def _work(order: BenchOrder, reporter: Reporter, control: Control, tell: Tell) -> Speed:
+    from gputrain.engine.training.benchmark.run_parts import RunParts
+
+    with contextlib.ExitStack() as loaders:
+        return _measure(order, RunParts(order.config, reporter, control, loaders, tell))
+
+
+def _measure(order: BenchOrder, parts: RunParts) -> Speed:
+    from gputrain.engine.training.runtime import peak_memory
+
+    note = _fill_cache(parts)
+    parts.say("warming up")
+    peak_memory.reset_peak(parts.compute)
+    batches = parts.endless(start=1)
+    for _ in range(order.warm_up):
+        parts.do(next(batches))
+    parts.settle()
+    parts.say("measuring")
+    parts.clock.skip()
+    with contextlib.ExitStack() as watching:
+        gpus = inspect_machine().gpus if parts.compute.is_gpu else ()
+        watch = watching.enter_context(UtilizationWatch(gpus[0].index)) if gpus else None
+        others = OthersWatch()
+        timing = parts.timed(lambda: parts.do(next(batches)), calls=order.steps)
+        busy = others.cores()
+    waited = parts.clock.wait
+    batches.close()
+    return Speed(
+        images_per_second=timing.rate,
+        spread=timing.spread,
+        steps=order.steps,
+        wait_share=min(1.0, waited / timing.seconds),
+        gpu_percent=watch.mean if watch is not None else None,
+        peak_bytes=peak_memory.peak(parts.compute),
+        precision=parts.compute.precision,
+        note=note,
+        others=busy,
+    )
+
+
+def _fill_cache(parts: RunParts) -> str:
+    """One epoch of reading alone, so that what is measured comes from the cache; a note where that is too much."""
+    if parts.config.data.cache == "none":
+        return ""
+    count = len(parts.data.train)
+    if count > CACHED_AT_MOST:
+        return f"measured while the cache fills: {count} images are too many to read first"
+    parts.say("filling the cache")
+    for number, _ in enumerate(parts.train_loader.epoch(0)):
+        if number % 50 == 0:
+            parts.say(f"filling the cache {number / len(parts.train_loader):.0%}")
+    return parts.train_loader.note
+
+
+if __name__ == "__main__":
+    serve(BenchOrder, _work)

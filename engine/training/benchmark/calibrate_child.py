@@ -1,0 +1,24 @@
+"""The process that calibrates, as asked by `gputrain.engine.jobs.calibration_job`: ``python -m`` this module."""
+
+from __future__ import annotations
+
+import contextlib
+
+from gputrain.engine.estimates.calibration import Calibration
+from gputrain.engine.jobs.calibration_job import Order
+from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+
+
+def _work(order: Order, reporter: Reporter, control: Control, tell: Tell) -> Calibration:
+    from gputrain.engine.training.benchmark.measure_throughput import measure
+    from gputrain.engine.training.benchmark.run_parts import RunParts
+
+    with contextlib.ExitStack() as loaders:
+        return measure(order, RunParts(order.config, reporter, control, loaders, tell))
+
+
+if __name__ == "__main__":
+    serve(Order, _work)

@@ -1,0 +1,100 @@
+"""What one core makes of images from their files and of the forms that a cache keeps, in its own time.
+
+Some images of the data set are prepared in each form, in memory; the same crops are then made of each for a while.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.dataloading.batch_sampler import Indices
+from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.estimates.calibration import CachedCost
+from gputrain.engine.training.cache.cache_forms import Form, Kept
+from gputrain.engine.training.cache.image_cache import form_of
+from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.transforms.decode import BadImage, Choose
+from gputrain.engine.training.workers import worker_pool
+from gputrain.engine.training.workers.fill_batch import FileSource, SampleMaker, Slot, Source, read_file
+
+_IMAGES = 48
+"""Images that are prepared, whole samples of them, spread over the data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A `Source` of images in a form, without the cache's files."""
+
+    form: Form
+    kept: dict[int, Kept]
+
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+        """See `Source`."""
+        self.form.show(self.kept[index], choose, out)
+        meter.hit()
+
+
+def cached_costs(images: ImageSet, config: RunConfig, seconds: float) -> tuple[CachedCost, ...]:
+    """The costs of each form, measured for `seconds` in all; none of data that aren't image files."""
+    if images.own is not None or images.pixels is not None:
+        return ()
+    count = max(1, min(_IMAGES, len(images)) // images.group)
+    samples = np.unique(np.linspace(0, len(images) // images.group - 1, count).astype(np.int64))
+    indices = (samples[:, None] * images.group + np.arange(images.group)).reshape(-1)
+    meter = Meter()
+    try:
+        with worker_pool.single_threaded():
+            return _costs(images, config, indices, seconds / 3, meter)
+    except BadImage:
+        # The run will name and replace it; what images cost is then not known of these.
+        return ()
+    finally:
+        meter.close()
+
+
+def _costs(
+    images: ImageSet,
+    config: RunConfig,
+    indices: Indices,
+    seconds: float,
+    meter: Meter,
+) -> tuple[CachedCost, ...]:
+    files = {index: read_file(images.path(index), meter) for index in indices.tolist()}
+    mean = sum(map(len, files.values())) / len(files)
+    costs = [CachedCost("none", _per_core(images, config, FileSource(images), indices, seconds, meter), mean)]
+    for name in ("raw", "jpeg"):
+        form = form_of(name, images, config, train=True)
+        kept = {index: form.make(data, images.path(index)) for index, data in files.items()}
+        mean = sum(len(one.content) for one in kept.values()) / len(kept)
+        rate = _per_core(images, config, _Prepared(form, kept), indices, seconds, meter)
+        costs.append(CachedCost(name, rate, mean))
+    return tuple(costs)
+
+
+def _per_core(
+    images: ImageSet,
+    config: RunConfig,
+    source: Source,
+    indices: Indices,
+    seconds: float,
+    meter: Meter,
+) -> float:
+    """Images per second of this thread's CPU time."""
+    size, count = config.data.image_size, len(indices)
+    pixels = torch.empty((count, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    slot = Slot(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
+    view = image_loader.view(config, train=True)
+    maker = SampleMaker(images, source, view, Growth(size, size, 0), config.seed, len(images))
+    maker.fill(slot, 0, indices, meter, lambda: False)  # warm: kernels are chosen with the first image
+    began, before, epoch = time.perf_counter(), time.thread_time(), 0
+    while not epoch or time.perf_counter() - began < seconds:
+        epoch += 1
+        maker.fill(slot, epoch, indices, meter, lambda: False)
+    return epoch * count / (time.thread_time() - before)

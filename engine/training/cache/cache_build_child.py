@@ -1,0 +1,64 @@
+"""Run with ``python -m``: fills the caches of a configuration's images, for `jobs.image_caches`."""
+
+from __future__ import annotations
+
+import time
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.units import duration
+from gputrain.engine.jobs.image_caches import BuildOrder, BuiltCaches
+from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+
+_BAD_NAMED = 20
+
+
+class Pace:
+    """How far the images of a split are, how fast it goes, and how long it will take."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._first: tuple[float, int] | None = None
+
+    def words(self, done: int, total: int) -> str:
+        """For `done` images by now; those that a former call prepared are no work of this one."""
+        now = time.monotonic()
+        began, before = self._first = self._first or (now, done)
+        text = f"{self._name} images: {done} of {total}"
+        if now - began < 1 or done <= before:
+            return text
+        rate = (done - before) / (now - began)
+        return f"{text}, {rate:.0f} a second, {duration((total - done) / rate)} left"
+
+
+def _work(order: BuildOrder, reporter: Reporter, control: Control, tell: Tell) -> BuiltCaches:
+    from gputrain.engine.datasets.image_set import ImageSet
+    from gputrain.engine.training.cache.image_cache import Built, build_cache
+    from gputrain.engine.training.readers import open_dataset
+
+    images = open_dataset.prepare(order.config, reporter, control)
+    built: list[Built] = []
+    for split, name in ((images.train, "training"), (images.val, "validation")):
+        if split is None:
+            continue
+        if not isinstance(split, ImageSet) or split.pixels is not None or split.own is not None:
+            raise BadInput("these data are not read from image files: there is nothing to cache")
+
+        def progress(done: int, total: int, pace: Pace = Pace(name)) -> None:  # noqa: B008 - one for each split
+            control.raise_if_stopped()
+            tell(pace.words(done, total))
+
+        built.append(build_cache(split, order.config, progress, train=split is images.train))
+    return BuiltCaches(
+        folders=tuple(str(one.folder) for one in built),
+        images=sum(one.images for one in built),
+        bytes=sum(one.used_bytes for one in built),
+        bad=tuple(reason for one in built for reason in one.bad)[:_BAD_NAMED],
+        notes=tuple(one.note for one in built),
+    )
+
+
+if __name__ == "__main__":
+    serve(BuildOrder, _work)

@@ -1,0 +1,294 @@
+"""Prepared images in front of their files: made when first met, or ahead, and shared by all runs on the same data.
+
+A cache belongs to its content: the files' names, sizes and times of change, and the settings that its bytes depend on.
+Whatever the state of the cache, a sample comes from the cached form of its image, even when that is made this moment:
+the batches of the first epoch are made as those of later ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+import struct
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gputrain.engine.common import files
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.estimates import cache_resolution
+from gputrain.engine.training.cache import cache_capacity
+from gputrain.engine.training.cache.cache_capacity import Place
+from gputrain.engine.training.cache.cache_forms import Form, JpegForm, RawForm
+from gputrain.engine.training.cache.cache_key import content_key
+from gputrain.engine.training.cache.cache_store import Entry, Store, remove_unused
+from gputrain.engine.training.transforms import decode
+from gputrain.engine.training.transforms.decode import BadImage, Choose
+from gputrain.engine.training.workers import worker_pool
+from gputrain.engine.training.workers.fill_batch import read_file
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's memory file system; our folder in it is private
+_PLAN = "plan.json"
+_DAMAGE = (ValueError, LookupError, struct.error)
+"""What tiles that are no tiles raise."""
+
+
+class CachedSource:
+    """A `Source` that keeps what it prepares. Worker processes get a copy and open the store themselves."""
+
+    def __init__(self, images: ImageSet, form: Form, place: Place, folder: Path, plan: _Plan) -> None:
+        self.place = place
+        self.note = plan.note
+        """What is kept, in a sentence."""
+        self._images = images
+        self._form = form
+        self._folder = folder
+        self._capacity = plan.capacity
+        self._kept = cache_capacity.subset(len(images), plan.share)
+        self._run = 1 + secrets.randbits(62)
+        self._store: Store | None = None
+        self._opening = threading.Lock()
+        self._syncer: ThreadPoolExecutor | None = None
+        self._syncing: Future[None] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        own = ("_store", "_opening", "_syncer", "_syncing")
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._store, self._opening = None, threading.Lock()
+        self._syncer = self._syncing = None
+
+    @property
+    def store(self) -> Store:
+        """The cache's files, opened with the first use in a process. Raises BadInput."""
+        with self._opening:
+            if self._store is None:
+                self._store = Store(self._folder, len(self._images), self._capacity, self._run)
+            return self._store
+
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+        """See `Source`."""
+        store = self._store or self.store
+        entry = store.get(index)
+        if entry is not None:
+            if self._show(store, index, entry, choose, out, meter):
+                meter.hit()
+                return
+            # Bytes that rotted on the disk: the same form is made of the file once more.
+            if store.drop(index, entry):
+                meter.repaired()
+        path = self._images.path(index)
+        data = read_file(path, meter)
+        if not self._kept[index]:
+            decode.render(data, path, choose, out)
+            return
+        kept = self._form.make(data, path)
+        store.put(index, kept.content, kept.width, kept.height)
+        self._form.show(kept, choose, out)
+
+    def _show(self, store: Store, index: int, entry: Entry, choose: Choose, out: torch.Tensor, meter: Meter) -> bool:
+        """Make the sample of what is kept; False if that is damaged."""
+        if not entry.checked and not store.is_whole(index, entry):
+            return False
+        try:
+            self._form.show_stored(store, entry, choose, out, meter)
+        except _DAMAGE:
+            return False
+        return True
+
+    def prepare(self, index: int, meter: Meter) -> None:
+        """Keep an image, unless it is there or none of those to be kept. Raises BadImage."""
+        if self._kept[index] and self.store.get(index) is None:
+            path = self._images.path(index)
+            kept = self._form.make(read_file(path, meter), path)
+            self.store.put(index, kept.content, kept.width, kept.height)
+
+    def wanted(self) -> npt.NDArray[np.int64]:
+        """Indices of the images that are to be kept."""
+        return np.flatnonzero(self._kept)
+
+    def commit(self) -> None:
+        """Begin to make what was kept so far survive a loss of power; training goes on meanwhile.
+
+        A disk may take minutes for the gigabytes of a first epoch. What is still under way is not begun again. Raises
+        what went wrong the time before (OSError).
+        """
+        if self._store is None or self.place == "ram" or (self._syncing is not None and not self._syncing.done()):
+            return
+        if self._syncing is not None:
+            self._syncing.result()
+        if self._syncer is None:
+            self._syncer = ThreadPoolExecutor(1, thread_name_prefix="cache-sync")
+        self._syncing = self._syncer.submit(self._store.commit)
+
+    def close(self) -> None:
+        """Make it survive, and close the files. A cache in memory goes with the last run that uses it."""
+        if self._syncer is not None:
+            self._syncer.shutdown()
+            self._syncer = None
+        if self._store is not None:
+            self._store.close(remove=self.place == "ram")
+            self._store = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How much a cache keeps; written down by its first run, so that later ones keep the same images."""
+
+    share: float
+    capacity: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What `build_cache` did."""
+
+    folder: Path
+    images: int
+    """Images that are kept now."""
+    used_bytes: int
+    bad: tuple[str, ...]
+    """Path and reason of each image that could not be read."""
+    note: str
+
+
+def open_cache(
+    images: ImageSet, config: RunConfig, *, train: bool, progress: Callable[[int, int], None] | None = None
+) -> CachedSource | None:
+    """The cache of a split under the settings; None for ``cache: none``. Raises BadInput where none can be had.
+
+    `progress` is called with the files that were looked at and their number.
+    """
+    data = config.data
+    if data.cache == "none":
+        return None
+    form = form_of(data.cache_form, images, config, train=train)
+    home = files.cache_home() / "images" if data.cache == "disk" else _memory_home()
+    folder = home / content_key(images, form, progress)
+    if data.cache == "ram":
+        remove_unused(home)
+    plan = _plan(images, form, data.cache, folder, data.cache_gib)
+    source = CachedSource(images, form, data.cache, folder, plan)
+    _ = source.store
+    return source
+
+
+def form_of(name: str, images: ImageSet, config: RunConfig, *, train: bool) -> Form:
+    """The form of that name for the images of a split."""
+    return JpegForm() if name == "jpeg" else RawForm(_resolution(images, config, train=train))
+
+
+def _resolution(images: ImageSet, config: RunConfig, *, train: bool) -> int:
+    part = 1.0
+    if images.boxes is not None and len(images):
+        # Nine of ten faces keep their pixels. A box's shorter side counts, as the short side of an image does.
+        sides = np.minimum(images.boxes[:, 2] - images.boxes[:, 0], images.boxes[:, 3] - images.boxes[:, 1])
+        part = min(1.0, max(_SMALLEST_PART, float(np.quantile(sides, 0.1))))
+    return cache_resolution.resolution(settings.flatten(config), train=train, part=part)
+
+
+_SMALLEST_PART = 0.1
+"""Of an image's side: smaller faces don't make the cache any larger."""
+
+
+def build_cache(images: ImageSet, config: RunConfig, progress: Callable[[int, int], None], *, train: bool) -> Built:
+    """Prepare all images that the cache keeps, with num_workers threads; goes on where a former call ended.
+
+    `progress` is called with the images done and their number. Raises BadInput for ``cache: none``.
+    """
+    source = open_cache(images, config, train=train)
+    if source is None:
+        raise BadInput("cache is none: there is nothing to build; set cache=disk")
+    if source.place == "ram":
+        source.close()
+        raise BadInput("cache=ram lasts as long as a run and cannot be built ahead; set cache=disk")
+    wanted = source.wanted()
+    bad: list[str] = []
+    try:
+        with (
+            worker_pool.single_threaded(),
+            ThreadPoolExecutor(max(1, config.data.num_workers), thread_name_prefix="cache") as pool,
+        ):
+            chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
+            done = 0
+            try:
+                for number, found in enumerate(pool.map(lambda chunk: _prepare(source, images, chunk), chunks)):
+                    bad += found
+                    done += len(chunks[number])
+                    progress(done, len(wanted))
+                    if source.store.full:
+                        raise BadInput(f"the disk of {source.store.folder} is full; free some room and build again")
+            finally:
+                pool.shutdown(cancel_futures=True)
+        store = source.store
+        return Built(store.folder, store.stored(), store.used_bytes(), tuple(bad), source.note)
+    finally:
+        source.close()
+
+
+_CHUNK = 64
+"""Images that a thread prepares between two reports."""
+
+
+def _prepare(source: CachedSource, images: ImageSet, chunk: npt.NDArray[np.int64]) -> list[str]:
+    bad: list[str] = []
+    meter = Meter()
+    try:
+        for index in chunk.tolist():
+            try:
+                source.prepare(index, meter)
+            except BadImage as error:
+                bad.append(str(error))
+    finally:
+        meter.close()
+    return bad
+
+
+def _plan(images: ImageSet, form: Form, place: Place, folder: Path, limit_gib: float) -> _Plan:
+    written = folder / _PLAN
+    try:
+        values = json.loads(written.read_bytes())
+        return _Plan(float(values["share"]), int(values["capacity"]), str(values["note"]))
+    except (FileNotFoundError, NotADirectoryError):
+        # The first run on this data, or the place is bad, which is said when it is made.
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{written}: cannot be used ({error}); remove the folder {folder} and start again") from error
+    made = cache_capacity.budget(images, form, place, folder, limit_gib)
+    plan = _Plan(made.share, min(2 * made.needed, made.allowed), made.sentence)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.write_atomic(
+            written, json.dumps({"share": plan.share, "capacity": plan.capacity, "note": plan.note}).encode()
+        )
+    except OSError as error:
+        raise BadInput(f"the cache in {folder} cannot be made: {error.strerror or error}") from error
+    return plan
+
+
+def _memory_home() -> Path:
+    """This user's folder in the memory file system. Raises BadInput where it is not to be trusted."""
+    home = SHARED_MEMORY / f"gputrain-{os.getuid()}"
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        status = home.lstat()
+    except OSError as error:
+        raise BadInput(f"cache=ram: {home} cannot be made: {error.strerror or error}; set cache=disk") from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise BadInput(f"cache=ram: {home} belongs to somebody else; remove it or set cache=disk")
+    return home

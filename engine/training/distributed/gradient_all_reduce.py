@@ -1,0 +1,106 @@
+"""The gradients of several ranks become their mean, while the backward pass still computes the others.
+
+As torch's DistributedDataParallel does it: in buckets, in the order in which gradients become ready (Li et al. 2020,
+arXiv:2006.15704). It is not used itself because a rank whose memory runs out in the midst of a backward pass would
+leave the others waiting in it for ever; here that rank sends what is missing as zeros, and then all begin again.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from gputrain.engine.training.distributed.process_group import Ranks, Sum
+
+FIRST_BYTES, BUCKET_BYTES = 1 << 20, 25 << 20
+"""DistributedDataParallel's sizes: the first is small, to begin early, the others large enough for the wire."""
+
+
+class _Bucket:
+    """Gradients that are sent together, as views of one tensor."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        first = parameters[0]
+        self.flat = torch.zeros(sum(p.numel() for p in parameters), dtype=first.dtype, device=first.device)
+        parts = self.flat.split([p.numel() for p in parameters])
+        # In the memory order of the weights, so that the optimizer walks through both alike.
+        self.views = [
+            part.as_strided(p.shape, p.stride(), part.storage_offset()) if _is_dense(p) else part.view(p.shape)
+            for part, p in zip(parts, parameters, strict=True)
+        ]
+        self.missing: set[nn.Parameter] = set(parameters)
+        self.work: Sum | None = None
+
+    def collect(self) -> None:
+        """Take in the gradients that are there; a weight that had no part in the loss has a gradient of 0."""
+        with torch.no_grad():
+            for parameter, view in zip(self.parameters, self.views, strict=True):
+                if parameter.grad is None:
+                    view.zero_()
+                elif parameter.grad is not view:
+                    view.copy_(parameter.grad)
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
+
+
+class GradientMean:
+    """Sums the gradients of a network over all ranks, each of which divides its loss by their number before."""
+
+    def __init__(self, network: nn.Module, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._buckets = _buckets(network)
+        self._of = {p: bucket for bucket in self._buckets for p in bucket.parameters}
+        self._armed = False
+        self._sent = 0
+        for parameter in self._of:
+            parameter.register_post_accumulate_grad_hook(self._ready)
+
+    def arm(self) -> None:
+        """The next backward pass is the last one of the update: send what it completes."""
+        self._armed = True
+
+    def _ready(self, parameter: torch.Tensor) -> None:
+        if not self._armed:
+            return
+        self._of[parameter].missing.discard(parameter)  # type: ignore[index]
+        # All ranks send them in one order, whichever is complete first.
+        while self._sent < len(self._buckets) and not self._buckets[self._sent].missing:
+            self._send(self._buckets[self._sent])
+
+    def _send(self, bucket: _Bucket, *, empty: bool = False) -> None:
+        if not empty:
+            bucket.collect()
+        bucket.work = self._ranks.sum_(bucket.flat)
+        self._sent += 1
+
+    def finish(self, *, failed: bool) -> None:
+        """Send what is missing and wait for the sums, which are the parameters' gradients then.
+
+        With `failed` what is sent and received means nothing: all ranks are about to begin the update again.
+        """
+        for bucket in self._buckets[self._sent :]:
+            self._send(bucket, empty=failed)
+        for bucket in self._buckets:
+            if bucket.work is not None:
+                bucket.work.wait()
+            bucket.work, bucket.missing = None, set(bucket.parameters)
+            if not failed:
+                for parameter, view in zip(bucket.parameters, bucket.views, strict=True):
+                    parameter.grad = view
+        self._armed, self._sent = False, 0
+
+
+def _buckets(network: nn.Module) -> list[_Bucket]:
+    """By type and device, from the last parameter to the first: about the order of a backward pass."""
+    made: list[_Bucket] = []
+    open_ones: dict[tuple[torch.dtype, torch.device], list[nn.Parameter]] = {}
+    for parameter in reversed([p for p in network.parameters() if p.requires_grad]):
+        held = open_ones.setdefault((parameter.dtype, parameter.device), [])
+        held.append(parameter)
+        if sum(p.numel() * p.element_size() for p in held) >= (BUCKET_BYTES if made else FIRST_BYTES):
+            made.append(_Bucket(open_ones.pop((parameter.dtype, parameter.device))))
+    made.extend(_Bucket(held) for held in open_ones.values())
+    return made

@@ -1,0 +1,207 @@
+"""A trained network as a graph of ONNX, in float32 and in 8-bit numbers, and both beside the network itself.
+
+The graph takes pixels as files have them (uint8 RGB) and gives the network's outputs; normalisation is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from onnxruntime import quantization
+from torch import nn
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.jobs.onnx_export_job import Form
+from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.readers.reader import Data
+from gputrain.engine.training.tasks.classification import Classification
+from gputrain.engine.training.transforms.device_transforms import MEAN, STD
+
+INPUT, OUTPUT = "images", "outputs"
+_EXAMPLE_SAMPLES = 2
+
+Pixels = npt.NDArray[np.uint8]
+Labelled = tuple[Pixels, torch.Tensor]
+"""uint8 (N, 3, H, W), or (N, group, 3, H, W), and the loader's labels."""
+
+
+class Plain(nn.Module):
+    """A network that takes pixels as they are: uint8, (N, 3, H, W) or (N, group, 3, H, W)."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", (torch.tensor(MEAN) * 255).view(3, 1, 1))
+        self.register_buffer("scale", (1 / (torch.tensor(STD) * 255)).view(3, 1, 1))
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The network's outputs, float32."""
+        outputs: torch.Tensor = self.network((images.to(torch.float32) - self.mean) * self.scale)
+        return outputs
+
+
+def write(network: Plain, data: Data, config: RunConfig, path: Path) -> Path:
+    """Write the graph for any number of samples; returns `path`. Raises RuntimeError where torch.onnx can't."""
+    size, group = config.data.image_size, data.task.group
+    shape = (_EXAMPLE_SAMPLES, 3, size, size) if group == 1 else (_EXAMPLE_SAMPLES, group, 3, size, size)
+    example = torch.zeros(shape, dtype=torch.uint8)
+    samples = torch.export.Dim("samples", min=1)
+    try:
+        # It prints its progress, which nobody asked for.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: samples},),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+        assert program is not None
+        program.save(path, external_data=False)
+    except Exception as error:  # noqa: BLE001 - the exporter raises whatever its many parts do
+        raise RuntimeError(f"torch.onnx cannot write this network: {_first_line(error)}") from None
+    _describe(path, data, config)
+    return path
+
+
+def _describe(path: Path, data: Data, config: RunConfig) -> None:
+    """What a user of the file must know, in its metadata."""
+    graph = onnx.load(path)
+    onnx.helper.set_model_props(
+        graph,
+        {
+            "classes": json.dumps(list(data.train.classes)),
+            "image_size": str(config.data.image_size),
+            "resize_short_side": str(config.data.val_resize),
+            "pixels": "uint8 RGB 0-255; normalisation is in the graph",
+            "model": config.model.model,
+            "recipe": config.recipe,
+        },
+    )
+    onnx.save(graph, path)
+
+
+def quantize(path: Path, target: Path, examples: Iterator[Labelled]) -> Path:
+    """The graph in `path` with weights and activations of 8 bits, whose ranges `examples` show; returns `target`.
+
+    Static, with quantize and dequantize operators (QDQ), weights by channel. Raises RuntimeError.
+    """
+    prepared = target.with_suffix(".prepared.onnx")
+    try:
+        quantization.quant_pre_process(str(path), str(prepared))
+        quantization.quantize_static(
+            str(prepared),
+            str(target),
+            _Examples(examples),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    except Exception as error:  # noqa: BLE001 - as above
+        raise RuntimeError(f"the network cannot be quantized: {_first_line(error)}") from None
+    return target
+
+
+class _Examples(quantization.CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, batches: Iterator[Labelled]) -> None:
+        self._batches = batches
+
+    def get_next(self) -> dict[str, Pixels] | None:
+        """The next batch by the input's name."""
+        following = next(self._batches, None)
+        return None if following is None else {INPUT: following[0]}
+
+
+def batches(images: ImageSet, config: RunConfig, samples: int, *, train: bool) -> Iterator[Labelled]:
+    """At most `samples` samples, as training (shuffled, cropped) or validation sees them, from one pass."""
+    left, group = samples, images.group
+    small = settings.replace(config, batch_size=min(config.data.batch_size, 32), val_batch_size=0, pin_memory=False)
+    with closing(make_loader(images, small, train=train, pin=False)) as loader:
+        for batch in loader.epoch(0):
+            count = min(left, len(batch.labels) // group)
+            pixels = batch.images[: count * group].contiguous()
+            if group > 1:
+                pixels = pixels.unflatten(0, (-1, group))
+            yield pixels.numpy().copy(), batch.labels[: count * group].clone()
+            left -= count
+            if not left:
+                return
+
+
+def tried(
+    network: Plain, files: Mapping[str, Path], data: Data, config: RunConfig, samples: int
+) -> tuple[tuple[Form, ...], int]:
+    """The network and the graphs made of it, by name, on validation samples; and how many these were."""
+    examples = list(batches(data.val, config, samples, train=False)) if data.val is not None else []
+    with torch.inference_mode():
+        own, seconds = _outputs(lambda pixels: network(torch.from_numpy(pixels)).numpy(), examples)
+    count = sum(map(len, own))
+    forms = [_form("PyTorch, float32", None, own, own, examples, seconds, data)]
+    for name, path in files.items():
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        outputs, seconds = _outputs(lambda pixels, s=session: s.run([OUTPUT], {INPUT: pixels})[0], examples)
+        forms.append(_form(name, path, outputs, own, examples, seconds, data))
+    return tuple(forms), count
+
+
+Outputs = list[npt.NDArray[np.float32]]
+
+
+def _outputs(run: Callable[..., npt.NDArray[np.float32]], examples: list[Labelled]) -> tuple[Outputs, float]:
+    """The outputs for each batch, and the seconds of all but a first look at one, which warms up."""
+    if examples:
+        run(examples[0][0])
+    began = time.perf_counter()
+    return [run(pixels) for pixels, _ in examples], time.perf_counter() - began
+
+
+def _form(
+    name: str, path: Path | None, outputs: Outputs, own: Outputs, examples: list[Labelled], seconds: float, data: Data
+) -> Form:
+    length = path.stat().st_size if path is not None else None
+    if not examples:
+        return Form(name=name, bytes=length, samples_per_second=None, metrics={}, largest_difference=None, agrees=None)
+    scores = data.task.scores()
+    for one, (_, labels) in zip(outputs, examples, strict=True):
+        scores.add(torch.from_numpy(one), data.task.targets(labels, None))
+    mine, theirs = np.concatenate(outputs), np.concatenate(own)
+    classes = isinstance(data.task, Classification)
+    return Form(
+        name=name,
+        bytes=length,
+        samples_per_second=len(mine) / seconds,
+        metrics=scores.metrics(),
+        largest_difference=None if path is None else float(np.abs(mine - theirs).max()),
+        agrees=float((mine.argmax(1) == theirs.argmax(1)).mean()) if classes and path is not None else None,
+    )
+
+
+def _first_line(error: Any) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return plain(f"{type(error).__name__}: {lines[0] if lines else ''}", 300)

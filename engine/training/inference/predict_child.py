@@ -1,0 +1,57 @@
+"""The process that tries a trained network on images, as asked by `jobs.predict_job`: ``python -m`` this."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
+from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gputrain.engine.training.runtime.device import Compute
+    from gputrain.engine.training.tasks.task import Task
+
+
+def _work(order: PredictOrder, reporter: Reporter, control: Control, tell: Tell) -> Predicted:
+    # Only now torch: what is done is told first.
+    from gputrain.engine.training.inference import input_images
+    from gputrain.engine.training.inference.prediction import Trial
+    from gputrain.engine.training.runtime import device
+    from gputrain.engine.training.state import torch_checkpoint
+
+    compute = device.set_up(order.config, reporter.notice)
+    state = torch_checkpoint.load(order.config.resume_from, tell)
+    classes, labelled = tuple(state["classes"]), True
+    tell("looking for images")
+    if order.images:
+        images, task, labelled = input_images.of_path(Path(order.images), order.config, classes)
+    else:
+        images, task = input_images.of_run(order.config, reporter, control)
+        if images.classes != classes:
+            raise BadInput("the data have other classes than the run had; name images instead: --images DIR")
+    network = trained(order.config, task, compute, state)
+    return Trial(order, compute, task, images, labelled=labelled).run(network, control, tell)
+
+
+def trained(config: RunConfig, task: Task, compute: Compute, state: dict[str, Any]) -> nn.Module:
+    """The network with the weights that were validated: the average, where the run kept one. Raises BadInput."""
+    from gputrain.engine.training.models import create_model
+
+    network = create_model.build(config, task, compute)
+    try:
+        network.load_state_dict(state["ema"] or state["model"])
+    except RuntimeError as error:
+        raise BadInput(f"the checkpoint does not fit the model: {str(error).splitlines()[0]}") from None
+    return network.eval()
+
+
+if __name__ == "__main__":
+    serve(PredictOrder, _work)

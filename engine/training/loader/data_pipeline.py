@@ -1,0 +1,63 @@
+"""The batches that a run is trained on, by settings for loading that may change on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import torch
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.training.distributed.process_group import Ranks
+from gputrain.engine.training.loader.image_loader import AnyLoader
+from gputrain.engine.training.loader.run_loaders import RunLoaders
+from gputrain.engine.training.runtime.device import Compute
+from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.tasks.task import Task
+from gputrain.engine.training.transforms.device_transforms import DeviceBatch, Feed
+
+
+class Supply:
+    """A loader and what moves its batches to the device."""
+
+    def __init__(
+        self, loaders: RunLoaders, images: ImageSet, config: RunConfig, compute: Compute, task: Task, ranks: Ranks
+    ) -> None:
+        """Raises BadInput."""
+        self._loaders, self._images, self._compute, self._task, self._ranks = loaders, images, compute, task, ranks
+        self.loader: AnyLoader = loaders.first(images, config, train=True)
+        self.feed = self._feed(config)
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self.loader)
+
+    def batches(self, epoch: int, start: int, clock: Clock) -> Generator[DeviceBatch, None, None]:
+        """The batches of an epoch from batch `start` on, on the device; closing them early is allowed."""
+        return self.feed.batches(self.loader.epoch(epoch, start), clock)
+
+    def change(self, wanted: Callable[[], RunConfig]) -> RunConfig:
+        """Go on with the settings of `wanted`, from the batch after the last: what it delivers is the same.
+
+        Raises BadInput, leaving all as it was, where this rank or another one can't have them.
+        """
+        failed = None
+        try:
+            config = wanted()
+            loader = self._loaders.make(self._images, config, train=True)
+        except BadInput as error:
+            failed = error
+        if any(self._ranks.agree([failed is not None])):
+            if failed is None:
+                loader.close()
+            raise failed or BadInput("another rank can't have it")
+        if self._compute.is_gpu:
+            # Copies out of the old loader's page-locked memory.
+            torch.cuda.synchronize(self._compute.device)
+        self.loader.close()
+        self.loader, self.feed = loader, self._feed(config)
+        return config
+
+    def _feed(self, config: RunConfig) -> Feed:
+        return Feed(config, self._compute, train=True, task=self._task, rank=self._ranks.rank)

@@ -1,0 +1,79 @@
+"""The loaders of a run: for training, which may change on the way, and for validation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.events import Phase
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.training.distributed.process_group import Ranks
+from gputrain.engine.training.loader.image_loader import AnyLoader, make_loader
+from gputrain.engine.training.runtime.device import Compute
+
+
+class RunLoaders:
+    """Makes them; all that are left are closed with `stack`, in which closing twice does no harm."""
+
+    def __init__(
+        self, stack: contextlib.ExitStack, compute: Compute, reporter: Reporter, bad_images: BadImages, ranks: Ranks
+    ) -> None:
+        self._stack = stack
+        self._compute = compute
+        self._reporter = reporter
+        self._bad_images = bad_images
+        self._ranks = ranks
+
+    def first(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
+        """`make`, and tell what is special about it."""
+        look = _Look(self._reporter, config.model.model)
+        loader = self.make(images, config, train=train, on_look=look.told)
+        look.over()
+        if loader.note:
+            self._reporter.notice("info", loader.note)
+        return loader
+
+    def make(
+        self,
+        images: ImageSet,
+        config: RunConfig,
+        *,
+        train: bool,
+        on_look: Callable[[int, int], None] | None = None,
+    ) -> AnyLoader:
+        """A loader of `images`; `on_look` as of `make_loader`. Raises BadInput."""
+        loader = make_loader(
+            images,
+            config,
+            train=train,
+            pin=config.data.pin_memory and self._compute.is_gpu,
+            on_bad=functools.partial(self._bad_images.add, "training" if train else "validation"),
+            on_trouble=functools.partial(self._reporter.notice, "warning"),
+            on_look=on_look,
+            rank=self._ranks.rank,
+            ranks=self._ranks.count,
+        )
+        return self._stack.enter_context(contextlib.closing(loader))
+
+
+class _Look:
+    """Tells of a look at many files; of few nobody would see it."""
+
+    def __init__(self, reporter: Reporter, model: str) -> None:
+        self._reporter, self._model = reporter, model
+        self._begun = False
+
+    def told(self, done: int, total: int) -> None:
+        if not self._begun and done < total:
+            self._begun = True
+            self._reporter.phase(Phase.SCANNING_DATA, "files for the cache")
+        if self._begun:
+            self._reporter.progress(done, total, "files")
+
+    def over(self) -> None:
+        if self._begun:
+            self._reporter.phase(Phase.BUILDING, self._model)

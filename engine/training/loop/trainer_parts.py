@@ -1,0 +1,112 @@
+"""What a run trains with, made before its first step: data, network, loaders, and what measures them."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.events import Phase
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.shared_loop.lr_schedule import Schedule
+from gputrain.engine.shared_loop.nonfinite_loss import Skips
+from gputrain.engine.training.distributed.process_group import Ranks
+from gputrain.engine.training.loader.data_pipeline import Supply
+from gputrain.engine.training.loader.run_loaders import RunLoaders
+from gputrain.engine.training.loop.step_windows import Windows
+from gputrain.engine.training.loop.validation import Validation
+from gputrain.engine.training.models import create_model
+from gputrain.engine.training.networks import flops
+from gputrain.engine.training.optim.loss_meter import Meter
+from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers.reader import Data
+from gputrain.engine.training.runtime import device, rng_state
+from gputrain.engine.training.runtime.device import Compute
+from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.tasks.task import Task
+from gputrain.engine.training.transforms.device_transforms import Feed
+
+
+@dataclass(slots=True)
+class Parts:
+    """See the module."""
+
+    compute: Compute
+    images: ImageSet
+    """Those that are trained on."""
+    task: Task
+    flops: float | None
+    """Operations of one image; None: they can't be counted."""
+    growth: Growth
+    clock: Clock
+    stepper: Stepper
+    supply: Supply
+    validation: Validation | None
+    schedule: Schedule
+    skips: Skips
+    meter: Meter
+    windows: Windows
+
+
+def assemble(
+    config: RunConfig,
+    ranks: Ranks,
+    reporter: Reporter,
+    control: Control,
+    bad_images: BadImages,
+    stack: contextlib.ExitStack,
+) -> Parts:
+    """Make all of it; `stack` closes the loaders. Raises BadInput, and StopRequested if asked to stop."""
+    compute = device.set_up(config, reporter.notice, ranks.rank)
+    ranks.use(compute.device)
+    found = _data(config, ranks, reporter, control)
+    images, task = found.train, found.task
+    reporter.phase(Phase.BUILDING, config.model.model)
+    network = create_model.build(config, task, compute)
+    ranks.same_weights(network)
+    if not ranks.speaks:
+        # What a network draws on the way (dropout) is another on each rank.
+        rng_state.seed(config.seed + ranks.rank)
+    each = flops.flops_per_image(network, config.data.image_size, task.group)
+    growth = flops.checked_growth(network, config, each, task.group)
+    clock = Clock(compute)
+    stepper = Stepper(network, config, compute, clock, reporter.notice, task.loss, ranks)
+    control.raise_if_stopped()
+    loaders = RunLoaders(stack, compute, reporter, bad_images, ranks)
+    supply = Supply(loaders, images, config, compute, task, ranks)
+    validation = None
+    if found.val is not None:
+        validation = Validation(
+            loader=loaders.first(found.val, config, train=False),
+            feed=Feed(config, compute, train=False, task=task),
+            compute=device.for_validation(compute, config),
+            task=task,
+            control=control,
+            reporter=reporter,
+            bad_images=bad_images,
+            config=config,
+            ranks=ranks,
+        )
+    scaled = stepper.scaler.is_enabled()
+    skips = Skips(reporter.notice, images.shown, scaled=scaled, ranks=ranks.count)
+    meter = Meter(compute, skips)
+    windows = Windows(reporter, supply.loader, compute, clock, meter, bad_images, ranks.count)
+    schedule = Schedule(config, len(supply))
+    return Parts(
+        compute, images, task, each, growth, clock, stepper, supply, validation, schedule, skips, meter, windows
+    )
+
+
+def _data(config: RunConfig, ranks: Ranks, reporter: Reporter, control: Control) -> Data:
+    """Rank 0 draws what is to be drawn, before the others look."""
+    if not ranks.speaks:
+        ranks.agree(())
+    found = open_dataset.prepare(config, reporter, control)
+    if ranks.speaks:
+        ranks.agree(())
+    return found

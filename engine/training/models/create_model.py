@@ -1,0 +1,80 @@
+"""Networks by name, with as many outputs as the task needs, in the run's memory format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.model_catalog import torchvision_models
+from gputrain.engine.training.models import pretrained_weights, timm_models
+from gputrain.engine.training.networks.simple_cnn import SimpleCNN
+from gputrain.engine.training.runtime import rng_state
+from gputrain.engine.training.runtime.device import Compute
+from gputrain.engine.training.tasks.task import Task
+from gputrain.engine.user_code import import_function, source_check
+
+
+def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
+    """The network on its device, in its memory format. Raises BadInput for a name or weights."""
+    rng_state.seed(config.seed)
+    # A checkpoint brings its own weights; those that the run once started from may be gone.
+    source = "" if config.resume_from else config.model.weights
+    file = Path(source).expanduser() if source else None
+    from_file = file is not None and file.is_file()
+    network = task.network(lambda outputs: _network(config, outputs, "" if from_file else source))
+    if file is not None and from_file:
+        pretrained_weights.load_file(network, file)
+    memory_format = torch.channels_last if config.speed.channels_last else torch.contiguous_format
+    # Module.to with a memory format has no overload of its own in torch's stubs.
+    return network.to(device=compute.device, memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
+
+
+def _network(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
+    name = config.model.model
+    if source_check.is_spec(name):
+        return _own(config, outputs, named_weights)
+    if name.startswith(torchvision_models.TIMM):
+        return timm_models.build(name.removeprefix(torchvision_models.TIMM), outputs, named_weights)
+    if name == "simple_cnn":
+        if named_weights:
+            raise BadInput(torchvision_models.why_no_weights(name, named_weights))
+        return SimpleCNN(outputs, config.model.width)
+    known = models.list_models(module=models)
+    if name not in known:
+        raise BadInput(torchvision_models.unknown_model(name, known))
+    network = _torchvisions(name, outputs)
+    if named_weights:
+        pretrained_weights.take_over(network, pretrained_weights.torchvisions(name, named_weights), named_weights)
+    return network
+
+
+def _own(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
+    """What a person's own function makes."""
+    spec, folder = config.model.model, config.data.code_dir
+    if named_weights:
+        raise BadInput(torchvision_models.why_no_weights(spec, named_weights))
+    function = import_function.load(spec, folder, "model")
+    network = import_function.call(function, outputs, setting="model", spec=spec, folder=folder)
+    if not isinstance(network, nn.Module):
+        raise BadInput(f"model: {plain(spec, 100)} gave a {plain(type(network).__name__, 60)}, not a torch.nn.Module")
+    return network
+
+
+def _torchvisions(name: str, outputs: int) -> nn.Module:
+    options: dict[str, Any] = {"num_classes": outputs}
+    if name in ("inception_v3", "googlenet"):
+        options |= {"aux_logits": False, "init_weights": True}
+    network: nn.Module = models.get_model(name, weights=None, **options)
+    return network
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -1,0 +1,98 @@
+"""Clips of faces as folders of frames, in one or two qualities: ``train/fake/<clip>/{high,low}/0001.jpg``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets import folder_layouts
+from gputrain.engine.datasets.folder_layouts import STREAMS, shown
+from gputrain.engine.datasets.image_set import ImageSet, image_set
+from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.tasks.clip_classification import ClipClassification
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """The frames of one clip, by stream."""
+
+    name: str
+    streams: tuple[tuple[str, ...], ...]
+    """Paths under the split's folder, in their order."""
+
+
+def read(config: RunConfig, found: Found) -> Data:
+    """See `Reader`. ``data_dir/<split>`` has two class folders, each with a folder for each clip.
+
+    A clip holds its frames, or ``high`` and ``low`` with the frames of each quality; all clips are alike in that.
+    ``clip_frames`` of them, evenly spaced, are one sample.
+    """
+    data = config.data
+    train, classes, streams = _split(config, data.train_split, "train_split", found)
+    val = None
+    if data.val_split:
+        val, others, its_streams = _split(config, data.val_split, "val_split", found)
+        if others != classes or its_streams != streams:
+            raise BadInput(
+                f"val_split: has {_said(others, its_streams)}, where the training clips have {_said(classes, streams)}"
+            )
+    return Data(train, val, ClipClassification(streams, data.clip_frames, config.optim.label_smoothing))
+
+
+def _said(classes: tuple[str, ...], streams: int) -> str:
+    return f"the classes {plain(', '.join(classes), 100)} in {streams} {'streams' if streams > 1 else 'stream'}"
+
+
+def _split(config: RunConfig, split: str, setting: str, found: Found) -> tuple[ImageSet, tuple[str, ...], int]:
+    """The clips of a split as images, its classes, and the number of streams."""
+    folder = folder_layouts.split_folder(config.data.data_dir, split, setting)
+    classes = folder_layouts.clip_classes(folder, setting)
+    names: list[str] = []
+    labels: list[int] = []
+    first: _Clip | None = None
+    for label, name in enumerate(classes):
+        for clip in [_clip(folder, f"{name}/{clip}") for clip in folder_layouts.clips_of(folder / name, setting)]:
+            first = first or clip
+            _check_alike(setting, folder, clip, first)
+            chosen = [frame for stream in clip.streams for frame in _spaced(stream, config.data.clip_frames)]
+            names += chosen
+            labels += [label] * len(chosen)
+        found(len(names))
+    assert first is not None
+    streams = len(first.streams)
+    found_images = image_set(folder, names, labels, classes)
+    return dataclasses.replace(found_images, group=streams * config.data.clip_frames), classes, streams
+
+
+def _clip(folder: Path, name: str) -> _Clip:
+    streams = folder_layouts.clip_streams(folder / name)
+    return _Clip(name, tuple(_frames(folder, os.path.relpath(stream, folder)) for stream in streams))
+
+
+def _frames(folder: Path, name: str) -> tuple[str, ...]:
+    with folder_layouts.scandir(os.fspath(folder / name)) as entries:
+        return tuple(f"{name}/{file}" for file in folder_layouts.images_in(entry.name for entry in entries))
+
+
+def _check_alike(setting: str, folder: Path, clip: _Clip, first: _Clip) -> None:
+    if len(clip.streams) != len(first.streams):
+        raise BadInput(
+            f"{setting}: {shown(folder / clip.name)} has {len(clip.streams)} of the streams {', '.join(STREAMS)}, "
+            f"{shown(folder / first.name)} has {len(first.streams)}; all clips must be alike"
+        )
+    for frames in clip.streams:
+        if not frames:
+            raise folder_layouts.no_frames(folder / clip.name, setting)
+
+
+def _spaced(frames: tuple[str, ...], count: int) -> list[str]:
+    """`count` of the frames, evenly spaced from the first to the last; of fewer some are repeated."""
+    places = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    return [frames[place] for place in places.tolist()]

@@ -1,0 +1,108 @@
+"""What the readers of head poses have in common: faces with their angles, the filter, and the split."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets.folder_layouts import split_folder
+from gputrain.engine.datasets.image_set import ImageSet, image_set
+from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.tasks.head_pose import LIMIT, HeadPose
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face in one picture."""
+
+    name: str
+    """Path of the picture under the folder of all."""
+    subject: str
+    """Pictures of the same subject are never on both sides of a split."""
+    angles: tuple[float, float, float]
+    """Yaw, pitch and roll in degrees."""
+    box: tuple[float, float, float, float]
+    """Left, top, right and bottom of the face, as shares of the picture's sides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """The faces of one folder."""
+
+    folder: Path
+    faces: list[Face]
+    left_out: int
+    """Pictures without a usable annotation."""
+
+
+def read_splits(config: RunConfig, found: Found, faces_in: Callable[[Path, Found], Faces]) -> Data:
+    """The faces that `faces_in` finds in the folders of both splits. Raises BadInput where none is left."""
+    data = config.data
+    train = faces_in(split_folder(data.data_dir, data.train_split, "train_split"), found)
+    val = None
+    if data.val_split:
+        val = faces_in(split_folder(data.data_dir, data.val_split, "val_split"), found)
+    return _split(config, train, val)
+
+
+def _split(config: RunConfig, train: Faces, val: Faces | None) -> Data:
+    """The data of faces to train on, and of `val` or of a share of the subjects. Raises BadInput where none is left."""
+    share = config.data.val_share
+    learned, tried = _near(train), _near(val) if val is not None else []
+    tried_folder = train.folder if val is None else val.folder
+    if val is None and share:
+        kept = _kept_out(sorted({face.subject for face in learned}), share)
+        learned, tried = [f for f in learned if f.subject not in kept], [f for f in learned if f.subject in kept]
+    _require(learned, train)
+    if val is not None:
+        _require(tried, val)
+    angles = np.array([face.angles for face in (*learned, *tried)], dtype=np.float32)
+    return Data(
+        _images(train.folder, learned, 0),
+        _images(tried_folder, tried, len(learned)) if tried else None,
+        HeadPose(angles),
+        tuple(_note(found) for found in (train, val) if found is not None),
+    )
+
+
+def _require(faces: list[Face], found: Faces) -> None:
+    if not faces:
+        raise BadInput(
+            f"{plain(str(found.folder), 300)}: no faces are left: of {len(found.faces) + found.left_out} pictures "
+            f"{found.left_out} have no usable annotation, {len(found.faces)} are turned by more than {LIMIT:g}°"
+        )
+
+
+def _near(found: Faces) -> list[Face]:
+    return [face for face in found.faces if max(abs(angle) for angle in face.angles) <= LIMIT]
+
+
+def _kept_out(subjects: Sequence[str], share: float) -> set[str]:
+    """A share of the subjects, at least one, always the same ones: those with the smallest hash of their names."""
+    if len(subjects) < 2:
+        raise BadInput(f"val_share: there is only one subject ({plain(''.join(subjects), 100)}); set val_share=0")
+    count = min(len(subjects) - 1, max(1, round(share * len(subjects))))
+    return set(sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+
+
+def _images(folder: Path, faces: list[Face], first: int) -> ImageSet:
+    found = image_set(folder, [face.name for face in faces], range(first, first + len(faces)), ())
+    return dataclasses.replace(found, boxes=np.array([face.box for face in faces], dtype=np.float32))
+
+
+def _note(found: Faces) -> str:
+    near = len(_near(found))
+    return (
+        f"{plain(str(found.folder), 200)}: {near:,} faces; left out: {len(found.faces) - near:,} turned by more than "
+        f"{LIMIT:g}°, {found.left_out:,} without a usable annotation"
+    )

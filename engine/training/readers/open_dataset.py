@@ -1,0 +1,40 @@
+"""The data of a run: drawn if they are the built-in ones, read as their layout asks, and told to the dashboards."""
+
+from __future__ import annotations
+
+import time
+
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets import dataset_report
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.training.readers import biwi, cifar10, clip_folders, custom_dataset, image_folder, lp300w
+from gputrain.engine.training.readers.reader import Data, Reader
+
+_READERS: dict[str, Reader] = {
+    "demo": image_folder.read,
+    "imagefolder": image_folder.read,
+    "cifar10": cifar10.read,
+    "300wlp": lp300w.read,
+    "biwi": biwi.read,
+    "clips": clip_folders.read,
+    "custom": custom_dataset.read,
+}
+
+
+def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
+    """Draw or find the images. Raises BadInput naming what is wrong with the folder, StopRequested if asked to stop."""
+    began = time.perf_counter()
+    config = dataset_report.located(config, reporter, control)
+    read = _READERS[config.data.dataset]
+    data = dataset_report.scanned(config, reporter, control, lambda found: read(config, found))
+    data.task.check(config)
+    for note in data.notes:
+        reporter.notice("info", note)
+    if config.data.cache != "none":
+        if data.train.pixels is not None:
+            reporter.notice("info", f"cache={config.data.cache}: not needed, all images are in memory")
+        elif data.train.own is not None:
+            reporter.notice("warning", f"cache={config.data.cache}: not used for a data set of one's own")
+    dataset_report.tell(config, reporter, data.train, data.val, time.perf_counter() - began)
+    return data

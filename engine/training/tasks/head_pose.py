@@ -1,0 +1,87 @@
+"""How a head is turned: yaw, pitch and roll in degrees, learned and judged by their mean absolute error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from gputrain.engine.configuration.dataset_compatibility import POSES, WITH_POSES
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.training.tasks.metric_means import Means
+from gputrain.engine.training.tasks.task import Scores, refuse
+
+ANGLES = ("yaw", "pitch", "roll")
+"""The network's outputs, in degrees."""
+LIMIT = 99.0
+"""Heads that are turned further by any angle are left out, as in Ruiz et al. 2018 (arXiv:1710.00925)."""
+_MIRRORED = (-1.0, 1.0, -1.0)
+"""What a mirrored picture does to the angles."""
+
+
+class HeadPose:
+    """See `Task`. The labels are rows of a table of angles."""
+
+    metric = "mae"
+    higher_is_better = False
+    outputs = len(ANGLES)
+    group = 1
+
+    def __init__(self, angles: npt.NDArray[np.float32]) -> None:
+        """`angles`: (M, 3) in degrees, of the training images and those of validation."""
+        self._angles = torch.from_numpy(angles)
+        self._mirrored = torch.tensor(_MIRRORED)
+
+    def check(self, config: RunConfig) -> None:
+        """See `Task`: what blends labels, or turns images, would make the angles wrong."""
+        refuse(config, POSES, WITH_POSES)
+
+    def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
+        """See `Task`."""
+        return make(self.outputs)
+
+    def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
+        """See `Task`: (N, 3) degrees; in a mirrored picture yaw and roll have the other sign."""
+        self._angles = self._angles.to(labels.device)
+        angles = self._angles[labels]
+        if flipped is None:
+            return angles
+        self._mirrored = self._mirrored.to(labels.device)
+        return torch.where(flipped[:, None], angles * self._mirrored, angles)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """See `Task`: the mean absolute error over images and angles, in degrees."""
+        return (outputs.float() - targets).abs().mean()
+
+    def scores(self) -> Scores:
+        """See `Task`."""
+        return AngleErrors()
+
+
+class AngleErrors:
+    """See `Scores`: ``mae`` in degrees over all angles, which is the loss too, and ``mae_yaw``, ``mae_pitch`` …"""
+
+    def __init__(self) -> None:
+        self._errors = Means()
+
+    def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """See `Scores`."""
+        self._errors.add((outputs - targets).abs().double().sum(0), len(targets))
+
+    def state(self) -> tuple[torch.Tensor | None, int]:
+        """See `Scores`."""
+        return self._errors.state()
+
+    def merge(self, state: tuple[torch.Tensor | None, int]) -> None:
+        """See `Scores`."""
+        self._errors.merge(state)
+
+    def metrics(self) -> dict[str, float]:
+        """See `Scores`."""
+        errors = self._errors.take()
+        mean = sum(errors) / len(errors)
+        each = {f"mae_{name}": error for name, error in zip(ANGLES, errors, strict=True)}
+        return {"loss": mean, "mae": mean, **each}

@@ -1,0 +1,69 @@
+"""A batch of a person's own samples: made in a data worker, with an account of the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from gputrain.engine.dataloading.worker_accounting import Meter, Tally
+from gputrain.engine.training.userdata.user_dataset import BadSample, Made, UserSet, make
+
+Batched = tuple[torch.Tensor, torch.Tensor, torch.Tensor, Tally]
+"""Images, targets, indices, and what the batch cost."""
+
+
+class Maker:
+    """Makes batches; what `torch.utils.data` takes for the data set. Each worker has a copy."""
+
+    def __init__(self, own: UserSet, seed: int) -> None:
+        self._own, self._seed = own, seed
+        self._meter: Meter | None = None
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batched | str:
+        """The samples of some (epoch, index) as a batch, or why there is none."""
+        if self._meter is None:
+            # Here: the kernel's counters are of the thread that opens them.
+            self._meter = Meter(told=False)
+        made: list[Made] = []
+        self._meter.begin()
+        try:
+            for epoch, index in keys:
+                made.append(make(self._own, self._seed, epoch, index))
+                self._meter.made(index)
+            images, targets, indices = _collated(made)
+        except BadSample as error:
+            return str(error)
+        finally:
+            tally = self._meter.end(len(made))
+        return images, targets, indices, tally
+
+    def close(self) -> None:
+        """Close the account of the thread that works here; what workers opened ends with them."""
+        if self._meter is not None:
+            self._meter.close()
+            self._meter = None
+
+
+def _collated(made: Sequence[Made]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images, targets and indices of a batch. Raises BadSample where samples differ in shape or type."""
+    for name in ("image", "target"):
+        kinds = {
+            (tuple(value.shape), str(value.dtype)): sample.index for sample in made for value in [getattr(sample, name)]
+        }
+        if len(kinds) > 1:
+            (one, at), (other, there) = list(kinds.items())[:2]
+            raise BadSample(
+                f"the {name}s of a batch differ: {_said(one)} in sample {at}, {_said(other)} in sample {there}; "
+                "make them alike in the data set"
+            )
+    return (
+        torch.stack([sample.image for sample in made]),
+        torch.stack([sample.target for sample in made]),
+        torch.tensor([sample.index for sample in made]),
+    )
+
+
+def _said(kind: tuple[tuple[int, ...], str]) -> str:
+    shape, dtype = kind
+    return f"{' × '.join(str(side) for side in shape) or 'a number'} of {dtype.removeprefix('torch.')}"

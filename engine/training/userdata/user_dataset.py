@@ -1,0 +1,115 @@
+"""One sample of a person's own torch Dataset: made, checked, and the same for any number of workers."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import get_worker_info
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.dataloading import random_resized_crop
+from gputrain.engine.dataloading.batch_sampler import Indices
+from gputrain.engine.training.runtime import rng_state
+from gputrain.engine.user_code import import_function
+
+_RANDOM_BITS = 1 << 32
+
+
+@dataclass(slots=True)
+class Drawn:
+    """What a sampler gave for an epoch; nobody knows whether it would give it again.
+
+    Another loader that goes on in mid-epoch takes it over, and so does a run that is resumed there.
+    """
+
+    epoch: int = -1
+    indices: Indices | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserSet:
+    """A map-style data set: ``len(dataset)`` and ``dataset[index]``, which gives (image, target)."""
+
+    dataset: Any
+    sampler: Iterable[int] | None
+    """Indices of an epoch in order; None: all of them, shuffled in training. With ``set_epoch`` it is told which."""
+    folder: str
+    """Where the person's code lies; empty: where the run was started."""
+    drawn: Drawn = field(default_factory=Drawn)
+    """Of the newest epoch."""
+
+
+class BadSample(Exception):  # noqa: N818 - reads as what it is
+    """What a person's data set gave instead of a sample, or why it gave none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A sample."""
+
+    image: torch.Tensor
+    """uint8 (3, H, W), still to be normalised; or float32 of any shape, used as it is."""
+    target: torch.Tensor
+    """int64 or float32."""
+    index: int
+
+
+def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
+    """A sample with the generators of Python, numpy and torch seeded from (seed, epoch, index). Raises BadSample.
+
+    So it depends on neither the worker nor what was made before. In the trainer itself the generators are put back: the
+    model draws from them.
+    """
+    number = int(random_resized_crop.uniforms(seed, epoch, np.array([index]), 1)[0, 0] * _RANDOM_BITS)
+    kept = rng_state.states() if get_worker_info() is None else None
+    random.seed(number)
+    np.random.seed(number)
+    # The CPU's alone: those of GPUs are the model's.
+    torch.default_generator.manual_seed(number)
+    try:
+        sample = own.dataset[index]
+    except Exception as error:
+        # The whole of it is in the log; what is raised names the line.
+        traceback.print_exception(error)
+        where = import_function.described(error, Path(own.folder or ".").expanduser().absolute())
+        raise BadSample(f"sample {index} failed {where}") from error
+    finally:
+        if kept is not None:
+            rng_state.put_back(kept)
+    if not isinstance(sample, tuple | list) or len(sample) != 2:
+        raise BadSample(f"sample {index} is {_kind(sample)}; a data set gives (image, target)")
+    image, target = _image(sample[0], index), _target(sample[1], index)
+    return Made(image, target, index)
+
+
+def _image(value: Any, index: int) -> torch.Tensor:
+    if isinstance(value, Image.Image):
+        value = np.array(value.convert("RGB")).transpose(2, 0, 1)
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if not isinstance(value, torch.Tensor):
+        raise BadSample(f"the image of sample {index} is {_kind(value)}; give a tensor, an array or a PIL image")
+    if value.dtype == torch.uint8 and value.ndim == 3 and value.shape[0] == 3:
+        return value
+    return value.to(torch.float32)
+
+
+def _target(value: Any, index: int) -> torch.Tensor:
+    if isinstance(value, bool | int | float | np.generic | np.ndarray):
+        value = torch.as_tensor(value)
+    if not isinstance(value, torch.Tensor):
+        raise BadSample(f"the target of sample {index} is {_kind(value)}; give a number, an array or a tensor")
+    return value.to(torch.float32 if value.is_floating_point() else torch.int64)
+
+
+def _kind(value: Any) -> str:
+    length = f" of {len(value)}" if isinstance(value, tuple | list | dict | str) else ""
+    return plain(f"a {type(value).__name__}{length}", 100)

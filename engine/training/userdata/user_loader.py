@@ -1,0 +1,167 @@
+"""Batches of a person's own Dataset through torch's DataLoader, in an order that belongs to (seed, epoch)."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import msgspec
+from torch.utils.data import DataLoader
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.dataloading import batch_sampler
+from gputrain.engine.dataloading.lock_waits import LockWatch
+from gputrain.engine.dataloading.worker_accounting import Tally, loader_stats
+from gputrain.engine.events import LoaderStats
+from gputrain.engine.training.runtime.batch import Batch
+from gputrain.engine.training.userdata import user_sampler
+from gputrain.engine.training.userdata.user_batch import Maker
+from gputrain.engine.training.userdata.user_dataset import UserSet
+from gputrain.engine.training.userdata.user_workers import UserWorkers
+
+
+class UserLoader:
+    """A `BatchSource`."""
+
+    note = ""
+
+    def __init__(
+        self,
+        own: UserSet,
+        config: RunConfig,
+        *,
+        train: bool,
+        pin: bool,
+        on_trouble: Callable[[str], None] = lambda text: None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. `on_trouble` is told of data
+        workers that were killed. Raises BadInput.
+        """
+        data = config.data
+        self._own, self._seed, self._train = own, config.seed, train
+        self._count = user_sampler.length(own)
+        asked = data.batch_size if train else data.val_batch_size or data.batch_size
+        self._batch_size = batch_sampler.fitting(asked, self._count, ranks if train else 1)
+        self._rank, self._ranks = rank, ranks
+        self._keys: list[list[tuple[int, int]]] = []
+        self._workers = data.num_workers
+        self._maker = Maker(own, config.seed)
+        self._loader = _torch_loader(self._maker, self._keys, config, pin=pin)
+        self._torch = UserWorkers(self._loader, self._keys, on_trouble)
+        self._since = time.perf_counter()
+        self._tally = Tally()
+        self._locks = LockWatch(threads=False)
+        self._running: Generator[Batch, None, None] | None = None
+
+    def __len__(self) -> int:
+        """See `BatchSource`."""
+        return batch_sampler.batch_count(
+            self._count, self._batch_size, drop_last=self._train, rank=self._rank, ranks=self._ranks
+        )
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """See `BatchSource`. Raises BadInput with the place in the person's code that failed."""
+        self._end_epoch()
+        self._running = self._epoch(epoch, start)
+        return self._running
+
+    def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
+        indices = user_sampler.epoch_order(self._own, self._seed, epoch, train=self._train)
+        batches = batch_sampler.Batches(indices, self._batch_size, self._train, rank=self._rank, ranks=self._ranks)
+        self._keys[:] = [[(epoch, index) for index in batches.indices(at).tolist()] for at in range(start, len(self))]
+        for number, found in enumerate(self._torch.batches(), start):
+            if isinstance(found, str):
+                raise BadInput(f"custom: {found}")
+            images, labels, at, tally = found
+            self._tally.add(tally)
+            if self._workers:
+                self._locks.watch(tally.thread)
+            yield Batch(images, labels, at, epoch, number)
+
+    def queue(self) -> tuple[int, int]:
+        """See `BatchSource`: torch's loader does not tell, which a capacity of 0 says."""
+        self._locks.look()
+        return 0, 0
+
+    def take_stats(self) -> LoaderStats:
+        """See `BatchSource`."""
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        tally, self._tally = self._tally, Tally()
+        workers, locked = max(1, self._workers), self._locks.take()
+        if self._workers and tally.read is not None:
+            # A lock is waited for, too; where nobody may look for that, nobody knows which it was.
+            tally.read = None if locked is None else max(0.0, tally.read - locked * workers * seconds)
+        stats = loader_stats(
+            tally,
+            workers=workers,
+            kind="processes" if self._workers else "inline",
+            seconds=seconds,
+            lock_share=locked,
+            slowest_image=f"sample {tally.slowest_index}" if tally.slowest_index >= 0 else "",
+        )
+        return msgspec.structs.replace(stats, bytes_read=None) if tally.disk_bytes is None else stats
+
+    def close(self) -> None:
+        """See `BatchSource`. The workers end with the loader's iterator."""
+        self._end_epoch()
+        # What keeps persistent workers is the loader's reference to its iterator.
+        self._loader._iterator = None
+        self._maker.close()
+        self._locks.close()
+
+    def _end_epoch(self) -> None:
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+
+def _torch_loader(maker: Maker, keys: list[list[tuple[int, int]]], config: RunConfig, *, pin: bool) -> DataLoader[Any]:
+    data = config.data
+    workers = data.num_workers
+    return _TorchLoader(
+        maker,  # type: ignore[arg-type]
+        batch_sampler=_Current(keys),
+        num_workers=workers,
+        collate_fn=_made,
+        pin_memory=pin,
+        prefetch_factor=data.prefetch_factor if workers else None,
+        persistent_workers=bool(workers) and data.persistent_workers,
+        # As torch's own default on Linux: data sets need not be picklable.
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_begin,
+    )
+
+
+class _TorchLoader(DataLoader[Any]):
+    def check_worker_number_rationality(self) -> None:
+        """Warns of more workers than cores: those that wait for a network may well be more; that is measured."""
+
+
+class _Current:
+    """A batch sampler whose batches are changed from epoch to epoch, while the workers stay."""
+
+    def __init__(self, keys: list[list[tuple[int, int]]]) -> None:
+        self._keys = keys
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def _begin(_worker: int) -> None:
+    """In a worker: Ctrl+C and the end of the run are the trainer's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _made(batch: Any) -> Any:
+    """The batch as `Maker` gives it: nothing is left to collate."""
+    return batch

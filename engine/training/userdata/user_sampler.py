@@ -1,0 +1,71 @@
+"""In which order a person's own samples are trained on: their sampler's, or a shuffled one of (seed, epoch)."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.dataloading import batch_sampler
+from gputrain.engine.dataloading.batch_sampler import Indices
+from gputrain.engine.training.runtime import rng_state
+from gputrain.engine.training.userdata.user_dataset import UserSet
+
+
+def length(own: UserSet) -> int:
+    """Samples of an epoch. Raises BadInput."""
+    sized: Any = own.dataset if own.sampler is None else own.sampler
+    count = len(sized)
+    if count < 1:
+        raise BadInput("custom: the data set is empty")
+    return count
+
+
+def epoch_order(own: UserSet, seed: int, epoch: int, *, train: bool) -> Indices:
+    """The indices of an epoch in order. Raises BadInput."""
+    count = length(own)
+    if own.sampler is None or not train:
+        return batch_sampler.permutation(seed, epoch, count) if train else np.arange(count, dtype=np.int64)
+    drawn = own.drawn
+    if drawn.epoch != epoch or drawn.indices is None or len(drawn.indices) != count:
+        drawn.epoch, drawn.indices = epoch, _draw(own.sampler, seed, epoch, count)
+    return drawn.indices
+
+
+def _draw(sampler: Any, seed: int, epoch: int, count: int) -> Indices:
+    if hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(epoch)
+    indices = _indices(sampler, (seed * 1_000_003 + epoch) % (1 << 63))
+    if len(indices) < count:
+        raise BadInput(f"custom: the sampler gave {len(indices)} indices, where its length is {count}")
+    return indices[:count]
+
+
+def _indices(sampler: Iterable[Any], number: int) -> Indices:
+    try:
+        with _seeded(number):
+            return np.fromiter((operator.index(index) for index in sampler), dtype=np.int64)
+    except TypeError as error:
+        if not str(error).endswith("cannot be interpreted as an integer"):
+            raise
+        raise BadInput(
+            "custom: the sampler gives no indices of single samples; a batch sampler is not needed: batch_size says "
+            "how many make a batch"
+        ) from None
+
+
+@contextlib.contextmanager
+def _seeded(number: int) -> Iterator[None]:
+    """A sampler draws from torch's, Python's or numpy's generator: each epoch begins at a place of its own in them."""
+    with rng_state.kept():
+        # The CPU's alone: those of GPUs are the model's.
+        torch.default_generator.manual_seed(number)
+        random.seed(number)
+        np.random.seed(number % (1 << 32))
+        yield

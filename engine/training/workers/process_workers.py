@@ -1,0 +1,259 @@
+"""Workers as processes that write into one shared ring; only numbers cross the pipes.
+
+For data sets whose samples keep the interpreter's lock, and for more workers than one interpreter can serve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import connection, reduction
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+
+from gputrain.engine.dataloading.batch_sampler import Indices
+from gputrain.engine.processes import preemption
+from gputrain.engine.training.workers import slot_buffer, worker_main
+from gputrain.engine.training.workers.fill_batch import SampleMaker, Slot
+from gputrain.engine.training.workers.slot_buffer import RingShape, SharedMemory
+from gputrain.engine.training.workers.worker_main import Control, Task
+from gputrain.engine.training.workers.worker_pool import Course, Filled, WorkerFailed
+
+MAX_DEATHS = 10
+"""Workers that may be killed in an epoch; more are no accident."""
+_DEATH_SECONDS = 1.0
+_END_SECONDS = 5.0
+"""What a worker that was told to end gets before it is terminated."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    tasks: dict[int, Task] = field(default_factory=dict)
+    """Batches that it was given and has not returned, by number; it is at work on the first."""
+
+
+class ProcessCrew:
+    """Worker processes, started with the first course. `persistent`: they stay for the next one."""
+
+    kind = "processes"
+
+    def __init__(
+        self,
+        maker: SampleMaker,
+        shape: RingShape,
+        workers: int,
+        prefetch: int,
+        on_trouble: Callable[[str], None],
+        *,
+        persistent: bool,
+        pin: bool,
+    ) -> None:
+        """`on_trouble` is told, in words, of a worker that was killed and replaced, and of memory left unpinned."""
+        self.workers = workers
+        self._maker = maker
+        self._shape = shape
+        self._prefetch = prefetch
+        self._on_trouble = on_trouble
+        self._persistent = persistent
+        self._memory = SharedMemory(shape.total_bytes + Control.BYTES)
+        if pin:
+            self._pin()
+        self._slots = slot_buffer.slots_in(self._memory.tensor, shape)
+        self._control = Control(self._memory.tensor)
+        self._crew: list[_Worker] = []
+        self._done: dict[int, Filled] = {}
+        self._deaths: list[int] = []
+        """Batches of the present epoch that a worker was at when it was killed; −1 for one that had none."""
+        self._epoch = -1
+
+    def _pin(self) -> None:
+        try:
+            self._memory.pin()
+        except RuntimeError as error:
+            # Some drivers and sandboxes refuse memory that processes share.
+            self._on_trouble(f"batches lie in memory that is not page-locked, copies to the GPU take longer: {error}")
+
+    def run(self, course: Course) -> Iterator[Filled]:
+        """See `Crew`. Raises WorkerFailed when a worker process dies, and another one in its place would too."""
+        self._hire()
+        self._epoch = -1
+        run = self._control.begin()
+        todo = enumerate(course)
+        free = list(range(self._shape.slots))
+        try:
+            for number in itertools.count():
+                self._hand_out(run, todo, free)
+                while number not in self._done:
+                    if not any(worker.tasks for worker in self._crew):
+                        return
+                    self._receive(None)
+                filled = self._done.pop(number)
+                yield filled
+                free.append(filled.slot)
+        finally:
+            self._settle()
+
+    def slot(self, number: int) -> Slot:
+        """See `Crew`."""
+        return self._slots[number]
+
+    def queue(self) -> tuple[int, int]:
+        """See `Crew`. One slot is the loop's."""
+        self._receive(0)
+        return len(self._done), self._shape.slots - 1
+
+    def close(self) -> None:
+        """See `Crew`."""
+        self._dismiss()
+        self._slots = []
+        self._memory.close()
+
+    def _hire(self) -> None:
+        if not self._crew:
+            self._crew = [self._start(number) for number in range(self.workers)]
+
+    def _start(self, number: int) -> _Worker:
+        # A server that has imported torch once and forks from there: workers start in milliseconds, and it never
+        # holds CUDA or the trainer's threads, which must not be forked.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([worker_main.__name__])
+        # A batch system signals all processes of a job: the trainer decides what it means, and needs its workers.
+        with preemption.held_back():
+            return self._start_in(context, number)
+
+    def _start_in(self, context: ForkServerContext, number: int) -> _Worker:
+        ours, theirs = context.Pipe(duplex=True)
+        process = context.Process(
+            target=worker_main.serve,
+            args=(theirs, self._maker, self._shape),
+            name=f"loader-{number}",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        assert process.pid is not None
+        worker = _Worker(process, ours)
+        try:
+            reduction.send_handle(ours, self._memory.handle, process.pid)
+        except OSError:
+            worker.process.join(_DEATH_SECONDS)
+            raise WorkerFailed(_obituary(worker)) from None
+        return worker
+
+    def _hand_out(self, run: int, todo: Iterator[tuple[int, tuple[int, Indices]]], free: list[int]) -> None:
+        """Give batches to the workers with the fewest, as long as there are slots."""
+        while free:
+            worker = min(self._crew, key=lambda w: len(w.tasks))
+            if len(worker.tasks) >= self._prefetch or (planned := next(todo, None)) is None:
+                return
+            number, (epoch, indices) = planned
+            if epoch != self._epoch:
+                self._epoch = epoch
+                self._deaths.clear()
+            slot = free.pop()
+            self._slots[slot].indices.numpy()[: len(indices)] = indices
+            self._give(worker, Task(run, epoch, number, slot, len(indices)))
+
+    def _give(self, worker: _Worker, task: Task) -> None:
+        worker.tasks[task.number] = task
+        # A worker that is gone is found, with all that it left, when its answers are read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            worker.pipe.send(task)
+
+    def _receive(self, timeout: float | None) -> None:
+        """Take what the workers have sent, waiting for `timeout` seconds (None: until something comes)."""
+        by_pipe = {worker.pipe: worker for worker in self._crew}
+        sentinels = [worker.process.sentinel for worker in self._crew]
+        ready = connection.wait([*by_pipe, *sentinels], timeout)
+        for one in ready:
+            if isinstance(one, Connection) and not self._take(by_pipe[one]):
+                self._replace(by_pipe[one])
+        for worker in tuple(self._crew):
+            if worker.process.exitcode is not None:
+                self._replace(worker)
+
+    def _take(self, worker: _Worker) -> bool:
+        """Take one answer; False if the worker is gone."""
+        try:
+            filled: Filled = worker.pipe.recv()
+        except (EOFError, OSError):
+            return False
+        worker.tasks.pop(filled.number, None)
+        self._done[filled.number] = filled
+        return True
+
+    def _replace(self, worker: _Worker) -> None:
+        """Put another worker in the place of one that was killed, to do what that one left: the batches are the same.
+
+        Raises WorkerFailed for what another one cannot mend: a worker that left by itself, a batch that has killed
+        one before, and too many deaths.
+        """
+        worker.process.join(_DEATH_SECONDS)
+        while worker.pipe.poll() and self._take(worker):
+            pass
+        code = worker.process.exitcode
+        at_work = next(iter(worker.tasks), None)
+        if code is None or code >= 0 or len(self._deaths) >= MAX_DEATHS or at_work in self._deaths:
+            raise WorkerFailed(_obituary(worker))
+        self._deaths.append(at_work if at_work is not None else -1)
+        self._on_trouble(f"{_death(worker)}; another one makes its {len(worker.tasks)} batches")
+        worker.pipe.close()
+        place = self._crew.index(worker)
+        fresh = self._start(place)
+        self._crew[place] = fresh
+        for task in worker.tasks.values():
+            self._give(fresh, task)
+
+    def _settle(self) -> None:
+        """Stop the present batches and wait for their workers; after a death, end them all."""
+        self._control.begin()
+        try:
+            while any(worker.tasks for worker in self._crew):
+                self._receive(None)
+        except WorkerFailed:
+            self._dismiss()
+        self._done.clear()
+        if not self._persistent:
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        crew, self._crew = self._crew, []
+        self._control.begin()
+        for worker in crew:
+            # The end of the pipe is the sign to go.
+            worker.pipe.close()
+        for worker in crew:
+            worker.process.join(_END_SECONDS)
+            if worker.process.exitcode is None:
+                worker.process.kill()
+                worker.process.join()
+            worker.process.close()
+        self._done.clear()
+
+
+def _death(worker: _Worker) -> str:
+    code = worker.process.exitcode
+    who = f"data worker {worker.process.name} (pid {worker.process.pid})"
+    if code is None:
+        return f"{who} hung up"
+    if code >= 0:
+        return f"{who} left with exit code {code}"
+    return f"{who} was ended by {signal.Signals(-code).name}"
+
+
+def _obituary(worker: _Worker) -> str:
+    code = worker.process.exitcode
+    if code == -signal.SIGKILL:
+        remedy = "most likely out of memory: lower num_workers, prefetch_factor or batch_size"
+    elif code is not None and code >= 0:
+        remedy = "its last words are in trainer.log. loader=threads does without processes"
+    else:
+        remedy = "loader=threads does without processes"
+    return f"{_death(worker)}; {remedy}"

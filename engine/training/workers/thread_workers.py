@@ -1,0 +1,183 @@
+"""Workers in this process: none at all, or threads (decoding and resizing release the interpreter's lock)."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+
+import torch
+
+from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.training.workers import worker_pool
+from gputrain.engine.training.workers.fill_batch import SampleMaker, Slot
+from gputrain.engine.training.workers.worker_pool import Course, Filled, Work
+
+
+class InlineCrew:
+    """No workers: a batch is made when it is asked for."""
+
+    kind = "inline"
+    workers = 1
+
+    def __init__(self, maker: SampleMaker, slots: list[Slot]) -> None:
+        self._maker = maker
+        self._slots = slots
+
+    def run(self, course: Course) -> Iterator[Filled]:
+        """See `Crew`."""
+        meter = Meter()
+        try:
+            for number, (epoch, indices) in enumerate(course):
+                work = Work(epoch, number, 0, indices)
+                with worker_pool.single_threaded():
+                    filled = worker_pool.fill(self._maker, self._slots[0], work, meter, lambda: False)
+                yield filled
+        finally:
+            meter.close()
+
+    def slot(self, number: int) -> Slot:
+        """See `Crew`."""
+        return self._slots[number]
+
+    def queue(self) -> tuple[int, int]:
+        """Nothing is made ahead."""
+        return 0, 0
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+class ThreadCrew:
+    """Threads that fill the slots of one ring. They live as long as a course: a thread starts in 50 µs."""
+
+    kind = "threads"
+
+    def __init__(self, maker: SampleMaker, slots: list[Slot], workers: int) -> None:
+        self.workers = workers
+        self._maker = maker
+        self._slots = slots
+        self._board: _Board | None = None
+
+    def run(self, course: Course) -> Iterator[Filled]:
+        """See `Crew`."""
+        board = self._board = _Board(course, len(self._slots))
+        threads = [
+            threading.Thread(target=self._work, args=(board,), name=f"loader-{n}", daemon=True)
+            for n in range(self.workers)
+        ]
+        own = torch.get_num_threads()
+        try:
+            for thread in threads:
+                thread.start()
+            board.wait_for_crew(self.workers)
+            # The workers' limit is their own in OpenMP, but MKL has one for all threads.
+            torch.set_num_threads(own)
+            for number in itertools.count():
+                if (filled := board.wait_for(number)) is None:
+                    return
+                yield filled
+                board.release(filled.slot)
+        finally:
+            self._board = None
+            board.cancel()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+
+    def slot(self, number: int) -> Slot:
+        """See `Crew`."""
+        return self._slots[number]
+
+    def queue(self) -> tuple[int, int]:
+        """See `Crew`. One slot is the loop's."""
+        board = self._board
+        return (board.waiting() if board else 0), len(self._slots) - 1
+
+    def close(self) -> None:
+        """See `Crew`. The threads ended with their course."""
+
+    def _work(self, board: _Board) -> None:
+        # Otherwise each resize wakes a helper thread that spins: a third slower, at the cost of half a core a worker.
+        # Asking first, since torch gives a thread the common number when it is first used there.
+        torch.get_num_threads()
+        torch.set_num_threads(1)
+        board.arrive()
+        meter = Meter()
+        try:
+            while (work := board.next()) is not None:
+                board.finish(worker_pool.fill(self._maker, self._slots[work.slot], work, meter, board.is_cancelled))
+        finally:
+            meter.close()
+
+
+class _Board:
+    """Who does what in one course: free slots, the next batch to begin, and those that are done."""
+
+    def __init__(self, course: Course, slots: int) -> None:
+        self._arrived = 0
+        self._changed = threading.Condition()
+        self._course = course
+        self._begun = 0
+        self._over = False
+        """Whether all batches of the course have begun."""
+        self._free = list(range(slots))
+        self._done: dict[int, Filled] = {}
+        self._cancelled = False
+
+    def arrive(self) -> None:
+        """A worker has begun."""
+        with self._changed:
+            self._arrived += 1
+            self._changed.notify_all()
+
+    def wait_for_crew(self, workers: int) -> None:
+        """Wait until all `workers` have begun."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._arrived == workers)
+
+    def next(self) -> Work | None:
+        """The next batch, for a free slot, waiting for one; None at the end.
+
+        A worker gets the slot first and the batch then, so that the lowest unfinished batch always has a slot.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._free or self._cancelled or self._over)
+            if self._cancelled or self._over:
+                return None
+            if (planned := next(self._course, None)) is None:
+                self._over = True
+                self._changed.notify_all()
+                return None
+            epoch, indices = planned
+            self._begun += 1
+            return Work(epoch, self._begun - 1, self._free.pop(), indices)
+
+    def finish(self, filled: Filled) -> None:
+        with self._changed:
+            self._done[filled.number] = filled
+            self._changed.notify_all()
+
+    def wait_for(self, number: int) -> Filled | None:
+        """The batch at that place of the course; None after its last."""
+        with self._changed:
+            self._changed.wait_for(lambda: number in self._done or (self._over and number >= self._begun))
+            return self._done.pop(number, None)
+
+    def release(self, slot: int) -> None:
+        with self._changed:
+            self._free.append(slot)
+            self._changed.notify_all()
+
+    def cancel(self) -> None:
+        with self._changed:
+            self._cancelled = True
+            self._changed.notify_all()
+
+    def is_cancelled(self) -> bool:
+        # Read without the lock, between any two samples: a plain attribute is never torn.
+        return self._cancelled
+
+    def waiting(self) -> int:
+        with self._changed:
+            return len(self._done)

@@ -1,0 +1,82 @@
+"""What a worker process does. The server that workers are forked from imports this module once for all."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import os
+import signal
+import traceback
+from dataclasses import dataclass
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+
+import torch
+
+from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.processes.watchdog import STACKS_SIGNAL
+from gputrain.engine.training.workers import slot_buffer, worker_pool
+from gputrain.engine.training.workers.fill_batch import SampleMaker
+from gputrain.engine.training.workers.slot_buffer import RingShape, SharedMemory
+from gputrain.engine.training.workers.worker_pool import Filled, Work, WorkerFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One batch to make; its indices lie in its slot."""
+
+    run: int
+    epoch: int
+    number: int
+    slot: int
+    count: int
+
+
+class Control:
+    """The number of the present run of batches, in the last page of the shared memory; workers drop older tasks."""
+
+    BYTES = 4096
+
+    def __init__(self, memory: torch.Tensor) -> None:
+        self._cell = memory[-self.BYTES :].view(torch.int64)[:1].numpy()
+
+    def begin(self) -> int:
+        """A new run begins; all tasks of former ones are void."""
+        self._cell[0] += 1
+        return int(self._cell[0])
+
+    def has_left(self, run: int) -> bool:
+        """Whether `run` is over."""
+        return bool(self._cell[0] != run)
+
+
+def serve(pipe: Connection, maker: SampleMaker, shape: RingShape) -> None:
+    """Make batches until the pipe ends, with the trainer or by its wish."""
+    # Ctrl+C in a terminal reaches every process; the trainer decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL, all_threads=True)
+    torch.set_num_threads(1)
+    memory = SharedMemory(shape.total_bytes + Control.BYTES, reduction.recv_handle(pipe))
+    slots, control, meter = slot_buffer.slots_in(memory.tensor, shape), Control(memory.tensor), Meter()
+    while True:
+        try:
+            task: Task = pipe.recv()
+        except EOFError:
+            return
+        slot = slots[task.slot]
+        indices = slot.indices[: task.count].numpy().copy()
+        work = Work(task.epoch, task.number, task.slot, indices)
+        filled = worker_pool.fill(maker, slot, work, meter, functools.partial(control.has_left, task.run))
+        try:
+            pipe.send(_portable(filled))
+        except BrokenPipeError:
+            return
+
+
+def _portable(filled: Filled) -> Filled:
+    """`filled` with its error as text: not every exception can be pickled."""
+    if filled.error is None:
+        return filled
+    text = "".join(traceback.format_exception(filled.error))
+    return Filled(filled.number, filled.slot, 0, filled.tally, error=WorkerFailed(f"in pid {os.getpid()}: {text}"))

@@ -1,0 +1,104 @@
+"""Workers in general: a crew takes batches in order, fills them in any order, and hands them over in order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from gputrain.engine.dataloading.batch_sampler import Indices
+from gputrain.engine.dataloading.worker_accounting import Meter, Tally
+from gputrain.engine.training.workers.fill_batch import SampleMaker, Slot, TooManyBadImages
+
+Course = Iterator[tuple[int, Indices]]
+"""The batches of a run of the workers, of one epoch or of several: of each its epoch and its images' indices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A batch that a worker is done with."""
+
+    number: int
+    """Its place in the course, from 0."""
+    slot: int
+    count: int
+    tally: Tally
+    bad: tuple[tuple[int, str], ...] = ()
+    """Bad images that were met: index and reason."""
+    overrun: bool = False
+    """Whether so many were bad that the batch was given up."""
+    error: Exception | None = None
+    """What ended the batch otherwise."""
+
+
+class Crew(Protocol):
+    """The workers of a loader, of whatever kind."""
+
+    kind: str
+    workers: int
+
+    def run(self, course: Course) -> Iterator[Filled]:
+        """The filled batches in the order of `course`; each one's slot is free again when the next is asked for.
+
+        Workers go ahead in the course as far as there are slots, whether one is asked for or not. Closing the iterator
+        stops their present batches and waits until none works any more.
+        """
+        ...
+
+    def slot(self, number: int) -> Slot:
+        """A slot by its number."""
+        ...
+
+    def queue(self) -> tuple[int, int]:
+        """Filled batches that wait now, and how many can wait."""
+        ...
+
+    def close(self) -> None:
+        """End the workers; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch to be made, and the slot for it."""
+
+    epoch: int
+    number: int
+    """Its place in the course."""
+    slot: int
+    indices: Indices
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """Torch computes on this thread alone, and on each that begins meanwhile, in those for good.
+
+    The operations on one image are too small to be shared: a helper thread that is waited for costs more than it does,
+    twenty times as much where other programs want the cores.
+    """
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
+def fill(maker: SampleMaker, slot: Slot, work: Work, meter: Meter, cancelled: Callable[[], bool]) -> Filled:
+    """Make a batch. What goes wrong comes back in the result."""
+    meter.begin()
+    count = len(work.indices)
+    try:
+        bad = maker.fill(slot, work.epoch, work.indices, meter, cancelled)
+        return Filled(work.number, work.slot, count, meter.end(count), tuple(bad))
+    except TooManyBadImages as error:
+        return Filled(work.number, work.slot, 0, meter.end(0), tuple(error.bad), overrun=True)
+    except Exception as error:  # noqa: BLE001 - it crosses to the loop's thread and is raised there
+        return Filled(work.number, work.slot, 0, meter.end(0), error=error)
+
+
+class WorkerFailed(RuntimeError):  # noqa: N818 - reads as what it is
+    """A worker process died, or raised what the loop can't have as an object."""

@@ -1,0 +1,110 @@
+"""A machine that is not here, as a profile describes it, so that plans can be made for it.
+
+Nothing of it is looked at: its GPU, and cores and RAM where the profile tells them, are taken from the profile, the
+rest from here. Such a plan cannot be started.
+"""
+
+from __future__ import annotations
+
+import math
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gputrain.engine.common.errors import BadInput, did_you_mean
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import GIB, size
+from gputrain.engine.hardware.machine import GpuInfo, Machine
+from gputrain.profiles import catalog
+from gputrain.profiles.schema import HardwareProfile
+
+_IN_USE = 3 * GIB
+"""What the system takes of the RAM (seed 003: "OS + base ~3 GB")."""
+_KEYS = ("gpus", "cores", "ram", "images")
+_MOST = 1e9
+_MOST_GPUS = 64
+
+
+class Assumed(Struct, frozen=True):
+    """What is asked for."""
+
+    profile: str
+    cores: float | None = None
+    ram: float | None = None
+    """GiB."""
+    images: int | None = None
+    """Training images that are taken to be there."""
+    gpus: int = 1
+    """GPUs of that kind."""
+
+
+def parse(text: str) -> Assumed:
+    """``a10g-23gb`` or ``a10g-23gb,cores=16,ram=62,images=1281167``. Raises BadInput."""
+    profile, *pairs = (part.strip() for part in text.split(","))
+    given: dict[str, float] = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        if name not in _KEYS:
+            raise BadInput(
+                f"--machine: unknown '{plain(pair, 60)}'{did_you_mean(name[:60], _KEYS)} "
+                "(PROFILE, then gpus=N, cores=N, ram=GIB or images=N)"
+            )
+        given[name] = _number(name, number)
+    images = given.get("images")
+    counted = None if images is None else max(1, int(images))
+    return Assumed(profile, given.get("cores"), given.get("ram"), counted, max(1, int(given.get("gpus", 1))))
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= _MOST:
+        raise BadInput(f"--machine: {name} must be a number above 0, got '{plain(text, 60)}'")
+    return number
+
+
+def machine_of(wanted: Assumed, here: Machine) -> Machine:
+    """The machine of `wanted`. Raises BadInput for a profile that is unknown or tells no GPU."""
+    profile = catalog.load_profile(wanted.profile)
+    gpus = () if profile.match.device == "cpu" else (_gpu(profile),) * min(wanted.gpus, _MOST_GPUS)
+    cores = wanted.cores or profile.machine.cores
+    gib = wanted.ram or profile.machine.ram_gib
+    memory = int(gib * GIB) if gib else here.memory_limit
+    name = f"{gpus[0].name}, {size(gpus[0].memory or 0)}" if gpus else "a CPU"
+    name = f"{len(gpus)} × {name}" if len(gpus) > 1 else name
+    as_here = [what for what, known in (("cores", cores), ("RAM", gib)) if not known]
+    told = f"{cores or here.usable_cores:g} cores and {size(memory)} of RAM"
+    return replace(
+        here,
+        hostname="assumed",
+        usable_cores=cores or here.usable_cores,
+        host_cores=math.ceil(cores or here.host_cores),
+        cpu_model="an assumed CPU",
+        memory_total=memory,
+        memory_limit=memory,
+        memory_available=max(0, memory - _IN_USE) if gib else here.memory_available,
+        shm_total=memory // 2,
+        shm_used=0,
+        gpus=gpus,
+        gpu_error="" if gpus else "none assumed",
+        logout="",
+        torch=None,
+        assumed=f"planned for another machine, not for this one: {plain(name, 100)}, {told}"
+        + (f" ({' and '.join(as_here)} as here)" if as_here else ""),
+    )
+
+
+def _gpu(profile: HardwareProfile) -> GpuInfo:
+    rules = profile.match
+    gib = profile.machine.gpu_gib or (rules.memory_gib[0] if rules.memory_gib else None)
+    if not rules.names or gib is None:
+        raise BadInput(f"--machine: profile {profile.name} is for many cards; name the profile of one of them")
+    capability = None
+    if rules.capability:
+        major, _, minor = f"{rules.capability:.1f}".partition(".")
+        capability = (int(major), int(minor))
+    # A star stands for any text, also for none.
+    name = rules.names[0].replace("*", "").strip()
+    return GpuInfo(index=0, uuid="GPU-assumed", name=name, memory=int(gib * GIB), capability=capability)

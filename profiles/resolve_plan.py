@@ -1,0 +1,126 @@
+"""From names to a plan: a recipe, a profile with its preset and the person's own settings, on one machine.
+
+Later layers win: defaults, recipe, profile, this machine (what a profile leaves to it), preset, what
+the recipe requires, what the preset has for this recipe, the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.units import GIB
+from gputrain.engine.configuration import engine_choice, settings
+from gputrain.engine.datasets.image_count import count_data
+from gputrain.engine.estimates import calibration_store
+from gputrain.engine.estimates.host_memory import DataFacts
+from gputrain.engine.estimates.updates_per_epoch import Rate
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.planning import preflight
+from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu, worker_limit
+from gputrain.engine.planning.plan import Plan, make_plan
+from gputrain.engine.planning.plan_draft import Layer
+from gputrain.profiles import catalog
+from gputrain.profiles.reference_speeds import reference_rate
+from gputrain.profiles.schema import HardwareProfile, Preset, Recipe, derived_batch
+
+_FP32 = ", as fp32 takes twice the memory (compute capability below 7.0)"
+_PATHS = ("data_dir", "resume_from", "code_dir")
+
+
+def choose(
+    machine: Machine,
+    *,
+    recipe: str,
+    profile: str | None = None,
+    preset: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data_dir: str | None = None,
+    facts: DataFacts | None = None,
+    rate: Rate | None = None,
+) -> Plan:
+    """The plan of a run. Without `profile`, the best one for `machine`; without `preset`, the profile's default.
+
+    `rate` is a speed measured on this machine; without one, the profile's reference figures serve where
+    they were taken with the same card, model, batch and preset. Raises BadInput for an unknown name or a
+    bad value; what is right in itself but cannot run is in `Plan.refuses`.
+    """
+    chosen_recipe = catalog.load_recipe(recipe)
+    name = profile or catalog.best(machine)
+    chosen_profile = catalog.load_profile(name)
+    chosen_preset = chosen_profile.preset(preset)
+    own = {**({"data_dir": data_dir} if data_dir else {}), **(overrides or {})}
+    if data_dir and chosen_recipe.settings.get("dataset", "demo") == "demo":
+        # A folder of one's own is read, whatever the recipe draws.
+        own.setdefault("dataset", "imagefolder")
+    layers = [
+        Layer("you", {"recipe": chosen_recipe.name}),
+        Layer("you" if profile else "this machine", {"profile": chosen_profile.name}, own=bool(profile)),
+        Layer("you" if preset else f"profile {name}", {"preset": chosen_preset.name}),
+        *_file_layers(chosen_recipe, chosen_profile, chosen_preset, machine),
+        Layer("you", {settings.find(key).name: value for key, value in own.items()}, own=True),
+    ]
+    if (own.get("custom") or ":" in str(own.get("model"))) and not own.get("code_dir"):
+        layers.append(Layer("where you are", {"code_dir": "."}))
+    layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
+    wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in _checked(y.values)}}
+    missing = () if machine.assumed and not wanted["data_dir"] else preflight.faults(wanted)
+    if facts is None and not missing:
+        facts = count_data(wanted)
+    group = facts.group if facts else 1
+    known = rate
+    if known is None and not engine_choice.is_keras(wanted):  # references are of torch
+        known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
+    made = calibration_store.load(machine, chosen_recipe.name)
+    return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
+
+
+def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[Layer]:
+    """What the files say, and what they leave to the machine."""
+    share = preset.worker_share or profile.worker_share
+    yield Layer(f"recipe {recipe.name}", recipe.settings, recipe.source)
+    yield Layer(f"profile {profile.name}", profile.settings, profile.source, worker_share=share)
+    if "num_workers" not in profile.settings:
+        workers = worker_limit(machine, share)
+        source = f"{share:.0%} of {machine.usable_cores:g} usable cores"
+        yield Layer("this machine", {"num_workers": workers}, source, worker_share=share)
+    gpu = pick_gpu(machine, profile.match.device)
+    if preset.batch_per_gib and gpu and gpu.memory:
+        per_gib = preset.batch_per_gib if halves_precision(gpu) else preset.batch_per_gib / 2
+        source = f"{per_gib:g} images per GiB of {gpu.memory / GIB:.0f} GiB" + ("" if halves_precision(gpu) else _FP32)
+        yield Layer("this machine", {"batch_size": derived_batch(per_gib, gpu.memory)}, source)
+    yield Layer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
+    if gpu and not halves_precision(gpu) and profile.match.capability is None and "batch_size" in preset.settings:
+        # Its batches are for mixed precision, as nothing says that the card is older.
+        source = f"half of the preset's{_FP32}"
+        yield Layer("this machine", {"batch_size": max(1, preset.settings["batch_size"] // 2)}, source)
+    yield Layer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
+    if own := preset.recipes.get(recipe.name):
+        yield Layer(f"preset {preset.name}", own, f"for {recipe.name} alone", worker_share=share)
+
+
+def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with paths that mean the same from every folder: the run is started elsewhere, maybe months later."""
+    found = dict(values)
+    for name in _PATHS:
+        if (path := found.get(name)) and isinstance(path, str):
+            found[name] = str(_from_home(name, path).absolute())
+    weights = found.get("weights")
+    # Weights may also be a name.
+    if isinstance(weights, str) and weights and _from_home("weights", weights).is_file():
+        found["weights"] = str(_from_home("weights", weights).absolute())
+    return found
+
+
+def _from_home(name: str, path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise BadInput(f"{name}: there is no home directory for '{path}'") from None
+
+
+def _checked(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        yield name, settings.check(settings.find(name), value)

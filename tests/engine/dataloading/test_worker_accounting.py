@@ -1,0 +1,89 @@
+"""The accounting of workers, against real threads: locks, the slowest sample, sums."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gputrain.engine.dataloading.lock_waits import LOOK_SECONDS, LockWatch
+from gputrain.engine.dataloading.worker_accounting import Meter, Tally
+from gputrain.engine.training.runtime.device import Compute
+from gputrain.engine.training.runtime.step_timing import Clock
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's files are Linux's")
+def test_a_thread_that_waits_for_a_lock_is_seen() -> None:
+    lock, ready = threading.Lock(), threading.Event()
+    numbers: list[int] = []
+
+    def wait() -> None:
+        numbers.append(threading.get_native_id())
+        ready.set()
+        with lock:
+            pass
+
+    watch = LockWatch(threads=False)
+    with lock:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        ready.wait()
+        watch.watch(numbers[0])
+        for _ in range(5):
+            watch.look()
+            time.sleep(LOOK_SECONDS)
+        share = watch.take()
+    thread.join()
+    if share is None:
+        pytest.skip("the kernel does not tell system calls of threads here")
+    assert share >= 0.5
+    while Path(f"/proc/self/task/{numbers[0]}").exists():  # for a moment longer than the interpreter knows of it
+        time.sleep(0.01)
+    watch.look()
+    assert watch.take() is None
+    watch.close()
+
+
+def test_who_is_not_watched_is_unknown() -> None:
+    watch = LockWatch(threads=True)
+    watch.look()
+    assert watch.take() is None
+
+
+def test_the_slowest_sample_is_known_by_its_index() -> None:
+    meter = Meter()
+    meter.begin()
+    for index, seconds in ((7, 0.0), (8, 0.05), (9, 0.0)):
+        time.sleep(seconds)
+        meter.made(index)
+    tally = meter.end(3)
+    meter.close()
+    assert tally.slowest_index == 8
+    assert 0.05 <= tally.slowest <= tally.busy
+    assert tally.thread == threading.get_native_id()
+    total = Tally(slowest=0.01, slowest_index=1)
+    total.add(tally)
+    assert total.slowest_index == 8
+    assert total.samples == 3
+
+
+def test_what_one_part_could_not_measure_is_unknown_of_the_sum() -> None:
+    total = Tally()
+    total.add(Tally(samples=1, run_delay=None, disk_bytes=None))
+    total.add(Tally(samples=1, run_delay=1.0, disk_bytes=1))
+    assert (total.samples, total.run_delay, total.disk_bytes) == (2, None, None)
+
+
+def test_the_squares_of_waits_tell_how_uneven_they_were() -> None:
+    clock = Clock(Compute(torch.device("cpu"), "a CPU", "fp32"))
+    for seconds in (0.0, 0.05):
+        with clock.waiting():
+            time.sleep(seconds)
+    assert clock.wait_squares <= clock.wait**2
+    assert clock.wait_squares >= clock.wait**2 * 0.5
+    clock.restart()
+    assert clock.wait_squares == 0.0

@@ -1,0 +1,224 @@
+"""Limits and counts of control groups, from trees as the kernel shows them and from this machine's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from gputrain.engine.hardware.cgroup import CGroup, Memory, find_cgroup
+
+GIB = 1 << 30
+UNLIMITED_V1 = 9223372036854771712
+
+
+class Tree:
+    """A made ``/proc/self`` with mounts and groups below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._self = root / "proc" / "self"
+        self._self.mkdir(parents=True)
+        self._mounts: list[str] = []
+
+    def mount(self, point: str, kind: str, options: str, top: str = "/") -> None:
+        self._mounts.append(f"{30 + len(self._mounts)} 1 0:30 {top} {point} rw - {kind} {kind} rw,{options}\n")
+
+    def groups(self, lines: str) -> None:
+        (self._self / "cgroup").write_text(lines)
+
+    def files(self, folder: str, files: Mapping[str, object]) -> None:
+        target = self.root / folder.lstrip("/")
+        target.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (target / name).write_text(f"{content}\n")
+
+    def find(self) -> CGroup:
+        (self._self / "mountinfo").write_text("".join(self._mounts))
+        return find_cgroup(self.root / "proc", self.root)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+def test_no_groups_limit_nothing(tree: Tree) -> None:
+    found = tree.find()
+    assert found.version == "none"
+    assert (found.quota(), found.cpus(), found.memory_now(), found.throttling()) == (None, None, None, None)
+
+
+def test_v2_takes_the_tightest_limit_up_the_path(tree: Tree) -> None:
+    tree.mount("/sys/fs/cgroup", "cgroup2", "nsdelegate")
+    tree.groups("0::/slurm/job 7/step\n")
+    tree.files("/sys/fs/cgroup", {"cpuset.cpus.effective": "0-63"})
+    tree.files("/sys/fs/cgroup/slurm", {"cpu.max": "1600000 100000", "memory.max": 64 * GIB, "memory.current": 9 * GIB})
+    tree.files(
+        "/sys/fs/cgroup/slurm/job 7",
+        {
+            "cpu.max": "250000 100000",
+            "cpu.stat": "usage_usec 5000000\nnr_periods 200\nnr_throttled 50\nthrottled_usec 1",
+            "memory.max": 16 * GIB,
+            "memory.high": 12 * GIB,
+            "memory.current": 8 * GIB,
+            "memory.swap.current": GIB // 2,
+            "memory.stat": f"anon {5 * GIB}\nfile {4 * GIB}\nshmem {GIB}\ninactive_file {3 * GIB}\nactive_file 7",
+        },
+    )
+    tree.files("/sys/fs/cgroup/slurm/job 7/step", {"cpu.max": "max 100000", "cpuset.cpus.effective": "0-3,8,10-11"})
+    found = tree.find()
+    assert found.version == "v2"
+    assert found.quota() == 2.5
+    assert found.cpus() == 7
+    # 12 GiB, of which 8 are used, of those 3 could be dropped.
+    assert found.memory_now() == Memory(limit=12 * GIB, available=7 * GIB, cached=4 * GIB, swap=GIB // 2, shared=GIB)
+    assert found.throttling() == (200, 50)
+    assert found.cpu_seconds() == 5.0
+
+
+def test_v2_without_limits(tree: Tree) -> None:
+    tree.mount("/sys/fs/cgroup", "cgroup2", "nsdelegate")
+    tree.groups("0::/user.slice\n")
+    tree.files("/sys/fs/cgroup/user.slice", {"cpu.max": "max 100000", "memory.max": "max", "memory.current": GIB})
+    found = tree.find()
+    assert (found.quota(), found.memory_now(), found.cpu_seconds()) == (None, None, None)
+
+
+def test_v1_has_a_mount_for_each_controller(tree: Tree) -> None:
+    tree.mount("/sys/fs/cgroup/cpu,cpuacct", "cgroup", "cpu,cpuacct")
+    tree.mount("/sys/fs/cgroup/memory", "cgroup", "memory")
+    tree.mount("/sys/fs/cgroup/cpuset", "cgroup", "cpuset")
+    tree.groups("4:memory:/a\n3:cpuset:/a\n2:cpu,cpuacct:/a/b\n")
+    tree.files(
+        "/sys/fs/cgroup/cpu,cpuacct/a",
+        {
+            "cpu.cfs_quota_us": 50000,
+            "cpu.cfs_period_us": 100000,
+            "cpu.stat": "nr_periods 10\nnr_throttled 4\nthrottled_time 9",
+            "cpuacct.usage": 2_500_000_000,
+        },
+    )
+    tree.files("/sys/fs/cgroup/cpu,cpuacct/a/b", {"cpu.cfs_quota_us": -1, "cpu.cfs_period_us": 100000})
+    tree.files("/sys/fs/cgroup/cpuset/a", {"cpuset.effective_cpus": "2"})
+    tree.files(
+        "/sys/fs/cgroup/memory/a",
+        {
+            "memory.limit_in_bytes": 4 * GIB,
+            "memory.usage_in_bytes": 3 * GIB,
+            "memory.stat": f"inactive_file 0\ncache 1\ntotal_inactive_file {GIB}\ntotal_cache {2 * GIB}\ntotal_swap 7",
+        },
+    )
+    tree.files("/sys/fs/cgroup/memory", {"memory.limit_in_bytes": UNLIMITED_V1, "memory.usage_in_bytes": 9 * GIB})
+    found = tree.find()
+    assert found.version == "v1"
+    assert found.quota() == 0.5
+    assert found.cpus() == 1
+    assert found.memory_now() == Memory(limit=4 * GIB, available=2 * GIB, cached=2 * GIB, swap=7)
+    assert found.throttling() == (10, 4)
+    assert found.cpu_seconds() == 2.5
+
+
+def test_hybrid_limits_by_v1(tree: Tree) -> None:
+    tree.mount("/sys/fs/cgroup/memory", "cgroup", "memory")
+    tree.mount("/sys/fs/cgroup/unified", "cgroup2", "nsdelegate")
+    tree.groups("4:memory:/a\n0::/u\n")
+    tree.files("/sys/fs/cgroup/memory/a", {"memory.limit_in_bytes": 2 * GIB, "memory.usage_in_bytes": GIB})
+    tree.files("/sys/fs/cgroup/unified/u", {"cpu.max": "300000 100000"})
+    found = tree.find()
+    assert found.version == "hybrid"
+    assert found.memory_now() == Memory(limit=2 * GIB, available=GIB)
+    assert found.quota() == 3.0
+
+
+def test_systemd_s_own_v1_mount_beside_v2_is_v2(tree: Tree) -> None:
+    tree.mount("/sys/fs/cgroup/systemd", "cgroup", "xattr,name=systemd")
+    tree.mount("/sys/fs/cgroup/unified", "cgroup2", "nsdelegate")
+    tree.groups("1:name=systemd:/\n0::/\n")
+    assert tree.find().version == "v2"
+
+
+def test_a_container_sees_its_own_group_at_the_top(tree: Tree) -> None:
+    # Docker with v1 and without a group namespace: the path is the host's, what is mounted is its end.
+    tree.mount("/sys/fs/cgroup/cpu", "cgroup", "cpu,cpuacct", top="/docker/abc")
+    tree.groups("2:cpu,cpuacct:/docker/abc\n")
+    tree.files("/sys/fs/cgroup/cpu", {"cpu.cfs_quota_us": 150000, "cpu.cfs_period_us": 100000})
+    assert tree.find().quota() == 1.5
+
+
+def test_a_group_out_of_sight_is_that_of_the_mount(tree: Tree) -> None:
+    tree.mount("/sys/fs/cgroup", "cgroup2", "nsdelegate")
+    tree.groups("0::/../../elsewhere\n")
+    tree.files("/sys/fs/cgroup", {"cpu.max": "400000 100000"})
+    assert tree.find().quota() == 4.0
+
+
+@contextlib.contextmanager
+def real_group(controller: str) -> Iterator[Path]:
+    """A new group below this process's own, in this machine's v1 tree; skips where none can be made."""
+    found = find_cgroup()
+    folders = {"cpu": found.cpu, "memory": found.memory}[controller]
+    limit = {"cpu": "cpu.cfs_quota_us", "memory": "memory.limit_in_bytes"}[controller]
+    if not folders or not (folders[0] / limit).exists():
+        pytest.skip(f"no {controller} group of v1 here")
+    folder = folders[0] / f"gputrain-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no group can be made here: {error.strerror}")
+    try:
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+INSIDE = """
+import os, sys, time
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.monitor.sampler import Sampler
+open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+machine = inspect_machine()
+sampler = Sampler(lambda: (os.getpid(),))
+sampler.sample()
+end = time.monotonic() + 1.0
+while time.monotonic() < end:
+    pass
+sample = sampler.sample()
+print(machine.usable_cores, machine.memory_limit, machine.memory_available, sample.cpu_percent, sample.throttled_share,
+      sample.ram_total, sample.ram_available, sample.ram_cached, sample.shm_total)
+"""
+
+
+def inside(folder: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", INSIDE, str(folder)], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.split()
+
+
+def test_a_real_quota_of_a_tenth_of_a_core() -> None:
+    with real_group("cpu") as folder:
+        (folder / "cpu.cfs_period_us").write_text("50000")
+        (folder / "cpu.cfs_quota_us").write_text("5000")
+        cores, _, _, percent, throttled, *_ = inside(folder)
+    assert cores == "0.1"
+    # A loop that never rests takes all of it, on a machine that is busy with other tests too, and is throttled.
+    assert float(percent) > 30
+    assert float(throttled) > 0.1
+
+
+def test_a_real_memory_limit() -> None:
+    with real_group("memory") as folder:
+        (folder / "memory.limit_in_bytes").write_text(str(1 << 30))
+        _, limit, available, _, _, total, left, cached, shm = inside(folder)
+    assert int(limit) == int(total) == 1 << 30
+    assert 0 < int(available) < 1 << 30
+    assert 0 < int(left) < 1 << 30
+    # The group's own, not the host's.
+    assert int(cached) < 1 << 30
+    assert int(shm) <= 1 << 30

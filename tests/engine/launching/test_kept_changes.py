@@ -1,0 +1,77 @@
+"""What was kept in a running training becomes the run's settings."""
+
+from __future__ import annotations
+
+from fakes.machines import NO_GPU
+from msgspec.structs import replace
+
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.events import Tuned
+from gputrain.engine.launching import launch
+from gputrain.engine.launching.kept_changes import KEPT, Changes
+from gputrain.engine.launching.launch import PlanRecord
+from gputrain.engine.launching.resume_run import plan_again
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.run_directory import RunDir
+
+WAS, CHANGES = {"num_workers": 1}, {"num_workers": 4}
+TRYING = Tuned(verdict="trying", changes=CHANGES, was=WAS)
+KEEPING = Tuned(verdict="kept", changes=CHANGES, was=WAS, before=67.2, after=276.4)
+
+
+def written() -> tuple[RunDir, Changes]:
+    run = run_directory.create("starved")
+    config = settings.build({"recipe": "demo", "device": "cpu", **WAS})
+    launch.write_settings(run, config, PlanRecord({"num_workers": "you", "device": "you"}, ("a warning",)))
+    return run, Changes(run, settings.replace(config, resume_from=str(run.directory)))
+
+
+def test_what_is_kept_is_written_down_with_what_it_brought() -> None:
+    run, changes = written()
+    assert changes.learn(TRYING) == ""
+    assert (changes.config.data.num_workers, read_config(run.config).data.num_workers) == (1, 1)
+    assert changes.learn(KEEPING) == ""
+    assert (changes.config.data.num_workers, changes.config.resume_from) == (4, str(run.directory))
+    kept = read_config(run.config)
+    assert (kept.data.num_workers, kept.device, kept.resume_from) == (4, "cpu", "")
+    assert "kept in the run: 67.2 → 276.4 img/s" in run.config.read_text()
+    plan = launch.read_plan(run)
+    assert plan.origins == {"num_workers": "kept in the run: 67.2 → 276.4 img/s", "device": "you"}
+    assert plan.warnings == ("a warning",)
+    assert changes.given_up() is None
+
+
+def test_what_is_taken_back_or_refused_changes_nothing() -> None:
+    run, changes = written()
+    before = run.config.read_text()
+    for verdict in (TRYING, Tuned(verdict="reverted", changes=CHANGES, was=WAS), Tuned(verdict="refused", changes={})):
+        assert changes.learn(verdict) == ""
+    assert changes.config.data.num_workers == 1
+    assert run.config.read_text() == before
+
+
+def test_a_change_in_whose_trial_the_trainer_died_is_off() -> None:
+    _, changes = written()
+    changes.learn(TRYING)
+    changes.learn(Tuned(verdict="refused", changes={"prefetch_factor": 3}))
+    off = changes.given_up()
+    assert off is not None
+    assert (off.verdict, off.now, off.after) == ("reverted", WAS, None)
+    assert changes.given_up() is None
+
+
+def test_a_run_that_cannot_write_it_down_says_so_and_goes_on_with_it() -> None:
+    run, changes = written()
+    run.config.unlink()
+    assert "could not be written down" in changes.learn(KEEPING)
+    assert changes.config.data.num_workers == 4
+
+
+def test_a_run_that_is_resumed_has_it_unless_the_person_wants_another() -> None:
+    run, changes = written()
+    changes.learn(KEEPING)
+    machine = replace(NO_GPU, usable_cores=2.0)
+    plan = plan_again(run, {}, machine)  # which would begin with one worker
+    assert (plan.config.data.num_workers, plan.origins["num_workers"][:15]) == (4, KEPT)
+    assert plan_again(run, {"num_workers": 2}, machine).config.data.num_workers == 2

@@ -1,0 +1,64 @@
+"""Attachments to runs: what they say of a run whose supervisor ends, or is gone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gputrain.engine.events import Notice, Outcome, RunEnded
+from gputrain.engine.launching import launch
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.event_log import RecordWriter
+from gputrain.engine.runs.run_directory import RunDir
+
+
+@contextmanager
+def owned(run: RunDir) -> Iterator[None]:
+    """A process owns the run inside."""
+    code = (
+        "import sys; from pathlib import Path; from gputrain.engine.runs.run_directory import RunDir;"
+        "print(RunDir(Path(sys.argv[1])).own(), flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "True\n"
+    try:
+        yield
+    finally:
+        child.communicate()
+
+
+def test_the_last_word_of_a_supervisor_that_just_left_is_read(private_homes: Path) -> None:
+    run = run_directory.create("demo")
+    record = RecordWriter(run.events)
+    record.append(Notice(level="info", text="begun", source="supervisor"))
+    attachment = launch.attach(run)
+    with owned(run):
+        assert len(attachment.read(timeout=0)) == 1
+        # The supervisor may write its last word and leave right after this call has looked at the record.
+        assert attachment.read(timeout=0) == []
+        assert not attachment.abandoned
+        record.append(RunEnded(outcome=Outcome.FINISHED, reason="done"))
+    assert not attachment.abandoned
+    assert [type(event) for event in attachment.read(timeout=0)] == [RunEnded]
+    assert attachment.ended
+    assert attachment.read(timeout=0) == []
+    assert not attachment.abandoned
+
+
+def test_a_supervisor_that_left_no_word_is_missed(private_homes: Path) -> None:
+    run = run_directory.create("demo")
+    RecordWriter(run.events).append(Notice(level="info", text="begun", source="supervisor"))
+    with owned(run):
+        assert run.is_live()
+        assert not run.own()
+    attachment = launch.attach(run)
+    assert len(attachment.read(timeout=0)) == 1
+    assert not attachment.abandoned
+    assert attachment.read(timeout=0) == []
+    assert attachment.abandoned

@@ -1,0 +1,119 @@
+"""Who else computes, with real processes."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gputrain.engine.events import ProcessSample
+from gputrain.engine.monitor.processes.foreign_processes import SLICE, Strangers
+from gputrain.engine.monitor.processes.process_owners import Owners
+
+NOBODY: frozenset[int] = frozenset()
+
+
+@pytest.fixture
+def busy() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that computes for ever, under a name that would colour a terminal."""
+    evil = "\x1b[31mred\x07"
+    process = subprocess.Popen([evil, "-S", "-c", "while True: pass", "neighbour"], executable=sys.executable)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def found(strangers: Strangers, pid: int, ours: frozenset[int] = NOBODY) -> ProcessSample:
+    """What is told of `pid`, as soon as it is."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for sample in strangers.read(ours):
+            if sample.pid == pid:
+                return sample
+        time.sleep(0.1)
+    pytest.fail("it was never named")
+
+
+def test_who_computes_is_named_until_it_ends(busy: subprocess.Popen[bytes]) -> None:
+    owners = Owners()
+    strangers = Strangers(owners)
+    first = found(strangers, busy.pid)
+    assert first.cpu is not None
+    assert 0.05 <= first.cpu <= 1.2
+    assert first.rss is not None
+    assert first.rss > 1 << 20
+    assert (first.threads, first.state in "RS") == (1, True)
+    # The name is harmless, the user known as soon as the system has told it.
+    assert first.name.endswith("neighbour")
+    assert first.name.isprintable()
+    until = time.monotonic() + 60
+    while found(strangers, busy.pid).user != getpass.getuser() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert found(strangers, busy.pid).user == getpass.getuser()
+    busy.kill()
+    busy.wait()
+    assert busy.pid not in {sample.pid for sample in strangers.read(NOBODY)}
+
+
+def test_the_runs_own_are_no_strangers(busy: subprocess.Popen[bytes]) -> None:
+    strangers = Strangers(Owners())
+    found(strangers, busy.pid)
+    ours = frozenset({busy.pid})
+    assert busy.pid not in {sample.pid for sample in strangers.read(ours)}
+    assert busy.pid not in {sample.pid for sample in strangers.read(ours)}
+
+
+def test_a_list_has_the_largest_too(tmp_path: Path) -> None:
+    """Those that rest but hold most memory come after those that compute."""
+    for pid in range(1, 11):
+        (tmp_path / str(pid)).mkdir()
+
+    def write(busy: int) -> None:
+        for pid in range(1, 11):
+            line = f"{pid} (worker) S 1 1 1 0 -1 0 0 0 0 0 {busy * (pid == 1)} 0 0 0 20 0 1 0 77 1000 {pid} 0\n"
+            (tmp_path / str(pid) / "stat").write_text(line)
+
+    strangers = Strangers(Owners(), tmp_path, most=3, largest=2)
+    write(0)
+    assert strangers.read(NOBODY) == ()
+    write(10**6)
+    told = strangers.read(NOBODY)
+    assert [sample.pid for sample in told] == [1, 10, 9]
+    assert told[1].cpu == 0.0
+
+
+def test_a_sample_looks_at_a_slice_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,000 processes a sample reads 128, and after a turn of eight samples all were read once."""
+
+    def write(pid: int, ticks: int) -> None:
+        line = f"{pid} (worker) R 1 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 77 1000 500 0\n"
+        (tmp_path / str(pid) / "stat").write_text(line)
+
+    for pid in range(1, 1001):
+        (tmp_path / str(pid)).mkdir()
+        write(pid, 0)
+    opened: list[str] = []
+    real = os.open
+
+    def counted(path: str, flags: int) -> int:
+        opened.append(path)
+        return real(path, flags)
+
+    strangers = Strangers(Owners(), tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", counted)
+        for _ in range(8):
+            before = len(opened)
+            assert strangers.read(NOBODY) == ()
+            assert len(opened) - before <= SLICE
+    assert len(set(opened)) == 1000
+    write(500, 10**9)
+    told = [strangers.read(NOBODY) for _ in range(8)]
+    assert [sample.pid for sample in next(one for one in told if one)] == [500]
+    assert next(one for one in told if one)[0].name == "[worker]"

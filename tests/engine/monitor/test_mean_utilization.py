@@ -1,0 +1,43 @@
+"""The mean utilization of a GPU, through the real binding against the stand-in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from fakes.nvml import RTX_3090, NvmlStandIn
+
+from gputrain.engine.monitor.gpus.mean_utilization import UtilizationWatch
+
+ASK = """
+import sys, time
+from gputrain.engine.monitor.gpus.mean_utilization import UtilizationWatch
+with UtilizationWatch(int(sys.argv[1])) as watch:
+    deadline = time.monotonic() + 30
+    while watch.mean is None and watch._thread.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+print(watch.mean)
+"""
+
+
+def mean_of(index: int, stand_in: NvmlStandIn) -> str:
+    command = [sys.executable, "-c", ASK, str(index)]
+    done = subprocess.run(command, env={**os.environ, **stand_in.env}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_gpu_that_is_asked_for_is_read(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.gpus(2, RTX_3090)
+    nvml_stand_in.set({"gpu1.utilization": 33})
+    assert mean_of(0, nvml_stand_in) == "71.0"
+    assert mean_of(1, nvml_stand_in) == "33.0"
+
+
+def test_a_gpu_that_is_not_there_or_lost_has_no_mean(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.gpus(1, {**RTX_3090, "error": 15})
+    assert mean_of(0, nvml_stand_in) == "None"
+    with UtilizationWatch(0) as watch:
+        pass
+    assert watch.mean is None

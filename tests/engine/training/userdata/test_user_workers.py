@@ -1,0 +1,117 @@
+"""torch's own data workers that are killed, at whatever moment: real processes and signals."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.training.training_tools import small_config
+from torch.utils.data import dataloader
+
+from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.readers import custom_dataset
+from gputrain.engine.training.userdata.user_loader import UserLoader
+from gputrain.engine.training.workers.worker_pool import WorkerFailed
+
+DATA = """
+import os
+import random
+
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+
+class Points(Dataset):
+    classes = 2
+
+    def __init__(self, deadly):
+        self.deadly = deadly
+
+    def __len__(self):
+        return 36
+
+    def __getitem__(self, index):
+        if get_worker_info() is not None:
+            if self.deadly == "left":
+                os._exit(3)
+            if self.deadly and index > 20:
+                os.kill(os.getpid(), self.deadly)
+        return torch.full((5,), index + random.random()), index % 2
+
+
+fine = lambda data_dir: Points(0)
+killed = lambda data_dir: Points(9)
+bus = lambda data_dir: Points(7)
+left = lambda data_dir: Points("left")
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "points.py").write_text(DATA)
+    # How long torch waits before it looks whether a worker is gone: five seconds.
+    monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))
+    finders = list(sys.meta_path)
+    yield tmp_path
+    sys.meta_path[:] = finders
+    sys.modules.pop("points", None)
+
+
+def loader(code: Path, said: list[str], function: str = "fine", **changes: Any) -> UserLoader:
+    values = {"dataset": "custom", "custom": f"points:{function}", "code_dir": str(code), "augment": "none"}
+    config = small_config(Path(), **values | {"batch_size": 6, "num_workers": 2, "prefetch_factor": 1} | changes)
+    data = custom_dataset.read(config, lambda _: None).train
+    made = make_loader(data, config, train=True, pin=False, on_trouble=said.append)
+    assert isinstance(made, UserLoader)
+    return made
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_killed_workers_are_replaced_and_the_batches_are_the_same(code: Path, persistent: bool) -> None:
+    said: list[str] = []
+    hit, whole = loader(code, said, persistent_workers=persistent), loader(code, [], num_workers=0)
+    handler = signal.getsignal(signal.SIGCHLD)
+    for epoch in (0, 1):
+        batches = hit.epoch(epoch, start=1)
+        for number, expected in enumerate(whole.epoch(epoch, start=1), 1):
+            if number in (2, 4):
+                for worker in multiprocessing.active_children():
+                    worker.kill()
+                    worker.join()
+            found = next(batches)
+            assert found.number == expected.number == number
+            assert torch.equal(found.indices, expected.indices)
+            assert torch.equal(found.images, expected.images)
+        assert next(batches, None) is None
+    hit.close()
+    assert not multiprocessing.active_children()
+    assert len(said) == 4
+    assert "was ended by SIGKILL; others make its batches" in said[0]
+    # torch's own would raise wherever the training is.
+    assert signal.getsignal(signal.SIGCHLD) is handler
+
+
+@pytest.mark.parametrize(
+    ("function", "message", "most"),
+    [
+        ("killed", "was ended by SIGKILL; most likely out of memory: lower num_workers", 6),
+        ("bus", "was ended by SIGBUS; most likely /dev/shm is full", 6),
+        ("left", r"left with exit code 3; its last words are in trainer\.log\. num_workers=0", 0),
+    ],
+)
+def test_workers_that_others_cannot_replace_end_the_run_with_the_reason(
+    code: Path, function: str, message: str, most: int
+) -> None:
+    said: list[str] = []
+    deadly = loader(code, said, function, num_workers=1)
+    with pytest.raises(WorkerFailed, match=message):
+        list(deadly.epoch(0))
+    assert len(said) <= most
+    assert bool(said) == bool(most)
+    deadly.close()

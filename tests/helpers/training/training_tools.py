@@ -1,0 +1,144 @@
+"""A trainer driven without a supervisor: real JPEG files, a real queue, a real pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gputrain.engine import events
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.events import AnyEvent, RunEnded, Steps
+from gputrain.engine.events.commands import AnyCommand, encode_command
+from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.training.loop.trainer import Trainer
+
+CLASSES = ("across", "down", "spots")
+
+
+def draw_images(root: Path, per_class: int = 12, side: int = 48) -> Path:
+    """Three classes of textures in ``root/{train,val}``."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", per_class), ("val", per_class // 2)):
+        for name in CLASSES:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                noise = rng.normal(0, 20, (side, side, 3))
+                rows, columns = np.mgrid[0:side, 0:side] + rng.integers(0, 8)
+                wave = {"across": rows % 8 < 4, "down": columns % 8 < 4, "spots": (rows % 8 < 4) & (columns % 8 < 4)}
+                pixels = noise + 90 + 90 * wave[name][..., None]
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(folder / f"{number}.jpg", quality=92)
+    return root
+
+
+def small_config(images: Path, **changes: Any) -> RunConfig:
+    """A run of seconds."""
+    values: dict[str, Any] = {
+        "device": "cpu",
+        "dataset": "imagefolder",
+        "data_dir": str(images),
+        "image_size": 32,
+        "val_resize": 36,
+        "crop_min_scale": 0.5,
+        "batch_size": 6,
+        "num_workers": 2,
+        "pin_memory": False,
+        "width": 8,
+        "epochs": 2,
+        "lr": 0.05,
+        "lr_batch_size": 0,
+        "precision": "fp32",
+    }
+    return settings.build(values | changes)
+
+
+@dataclass
+class Result:
+    """What a trainer said."""
+
+    ended: RunEnded
+    events: list[AnyEvent] = field(default_factory=list)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """Its events of one type."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def losses(self) -> list[tuple[int, float | None]]:
+        """(step, loss) of every reported window."""
+        return [(event.step, event.loss) for event in self.of(Steps)]
+
+
+class _StopsAt(Control):
+    """Is asked to stop after a checkpoint once the trainer has done some step."""
+
+    trainer: Trainer
+    stop_at: int | None = None
+
+    def poll(self) -> None:
+        super().poll()
+        if self.stop_at is not None and self.trainer.step >= self.stop_at:
+            self.stop, self.reason = "checkpoint", "stopped on request"
+
+
+def train(
+    directory: Path, config: RunConfig, commands: tuple[AnyCommand, ...] = (), stop_at: int | None = None
+) -> Result:
+    """Run a trainer to its end in this process, or until it has done step `stop_at`.
+
+    `commands` lie in its inbox from the start.
+    """
+    context = multiprocessing.get_context("spawn")
+    outbox = context.Queue()
+    theirs, ours = context.Pipe(duplex=False)
+    for command in commands:
+        ours.send_bytes(encode_command(command))
+    with collecting(outbox) as found:
+        reporter = Reporter(outbox)
+        control = _StopsAt(theirs, reporter)
+        control.trainer = Trainer(directory, config, reporter, control)
+        control.stop_at = stop_at
+        ended = control.trainer.train()
+    ours.close()
+    theirs.close()
+    return Result(ended, found)
+
+
+@contextlib.contextmanager
+def collecting(outbox: Any) -> Iterator[list[AnyEvent]]:
+    """Read the queue while the body runs; all that was sent is there afterwards."""
+    found: list[AnyEvent] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while True:
+            try:
+                event = events.decode(outbox.get(timeout=0.1))
+            except queue.Empty:
+                if done.is_set():
+                    return
+                continue
+            assert event is not None
+            found.append(event)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        reader.join()
+        outbox.close()
+        outbox.join_thread()

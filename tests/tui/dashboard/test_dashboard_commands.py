@@ -1,0 +1,157 @@
+"""The keys by which a run is left, stopped, saved and changed, and what becomes of the commands."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.tui.dashboards import LATER, dashboard, opened, panel, trained
+from helpers.tui.piloting import until
+
+from gputrain.engine.common.errors import EXIT_FINISHED
+from gputrain.engine.events import Hint, HintsChanged, Prediction, Tuned
+from gputrain.engine.events.commands import Checkpoint, Stop, Tune
+from gputrain.tui.app import GpuTrainApp
+from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
+from gputrain.tui.screens.dashboard.why import WhyScreen
+
+
+async def test_q_asks_and_enter_detaches() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("q")
+        assert isinstance(pilot.app.screen, QuitScreen)
+        await pilot.press("enter")
+        await until(pilot, source.closed.is_set)
+    app = pilot.app
+    assert isinstance(app, GpuTrainApp)
+    assert app.return_value == EXIT_FINISHED
+    assert app.leaving is not None
+    assert app.leaving.detached
+    assert app.leaving.farewell.endswith(f"come back with: gputrain-tui tail {source.run.id}")
+    assert source.sent == []
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+c", "f10"])
+async def test_leaving_can_be_taken_back(key: str) -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press(key)
+        assert len(pilot.app.screen_stack) == 2
+        await pilot.press("escape")
+        assert pilot.app.screen_stack == [dashboard(pilot)]
+        assert source.sent == []
+
+
+@pytest.mark.parametrize(("downs", "checkpoint"), [(0, True), (1, False)])
+async def test_s_asks_how_to_stop(downs: int, checkpoint: bool) -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("s", *["down"] * downs, "enter")
+        await until(pilot, lambda: bool(source.sent))
+        command = source.sent[0]
+        assert isinstance(command, Stop)
+        assert command.checkpoint is checkpoint
+        assert "pid" in command.sender
+        assert pilot.app.screen is dashboard(pilot)
+
+
+async def test_stopping_can_be_chosen_when_leaving() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("q", "x")
+        await until(pilot, lambda: bool(source.sent))
+        assert source.sent == [Stop(checkpoint=False, sender=source.sent[0].sender)]
+
+
+async def test_c_asks_for_a_checkpoint() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("c")
+        await until(pilot, lambda: bool(source.sent))
+        assert isinstance(source.sent[0], Checkpoint)
+
+
+LIVE = Hint(
+    id="few-workers",
+    severity="warning",
+    title="Too few data workers",
+    evidence="the workers were busy 97 % of the time",
+    action="The workers are busy and cores are idle: num_workers=12.",
+    changes={"num_workers": 12},
+    share=0.27,
+    prediction=Prediction(low=1090.0, high=1240.0, limiter="the device"),
+    disproof="the same rate with more of them",
+    path=("✗ Other programs take the cores: 0 %", "✓ Too few data workers: 97 %"),
+)
+
+
+async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        source.feed(HintsChanged(hints=(LATER, LIVE)))
+        await until(pilot, lambda: len(dashboard(pilot)._newest.now.hints) == 2)
+        await pilot.press("a")
+        await until(pilot, lambda: bool(source.sent))
+        (command,) = source.sent
+        assert isinstance(command, Tune)
+        assert (command.changes, command.promised) == ({"num_workers": 12}, LIVE.prediction)
+        # The graver hint before it is not passed over in silence.
+        await until(pilot, lambda: len(pilot.app._notifications) == 2)
+        told = " ".join(note.message for note in pilot.app._notifications)
+        assert "The GPU has too little work at a time: for the next run" in told
+        assert "batch_size=512" in told
+        assert "try num_workers=12 against: Too few data workers" in told
+        source.feed(
+            Tuned(verdict="kept", changes={"num_workers": 12}, was={"num_workers": 8}, before=900.0, after=1200.0)
+        )
+        await until(pilot, lambda: "kept num_workers=12: 900 → 1 200 img/s (+33 %)" in panel(pilot, "hints"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 35), (200, 50)])
+async def test_what_a_change_promises_is_shown_at_any_size(size: tuple[int, int]) -> None:
+    source = trained()
+    async with opened(source, size) as pilot:
+        source.feed(HintsChanged(hints=(LIVE, LATER)))
+        await until(pilot, lambda: len(dashboard(pilot)._newest.now.hints) == 2)
+        await until(pilot, lambda: "expected: 1 090–1 240 img/s" in panel(pilot, "hints"))
+
+
+async def test_a_says_what_is_for_the_next_run() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        source.feed(HintsChanged(hints=(LATER,)))
+        await until(pilot, lambda: dashboard(pilot)._newest.now.hints == (LATER,))
+        await pilot.press("a")
+        await until(pilot, lambda: any("batch_size=512" in one.message for one in pilot.app._notifications))
+        assert source.sent == []
+
+
+async def test_i_tells_why_and_closes() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        source.feed(HintsChanged(hints=(LIVE,)))
+        await until(pilot, lambda: dashboard(pilot)._newest.now.hints == (LIVE,))
+        await pilot.press("i")
+        await until(pilot, lambda: isinstance(pilot.app.screen, WhyScreen))
+        told = "\n".join(strip.text for strip in pilot.app.screen._compositor.render_strips())
+        for words in ("97 % of the time", "1 090–1 240 img/s", "num_workers=12", "✗ Other programs", "wrong if"):
+            assert words in told
+        await pilot.press("i")
+        await until(pilot, lambda: pilot.app.screen is dashboard(pilot))
+
+
+async def test_a_command_that_nobody_takes_is_said() -> None:
+    source = trained()
+    source.refuse = "it is not [running]"
+    async with opened(source) as pilot:
+        await pilot.press("c")
+        await until(pilot, lambda: bool(pilot.app._notifications))
+        assert [note.message for note in pilot.app._notifications] == ["checkpoint was not taken: it is not [running]"]
+
+
+async def test_d_detaches_at_once() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("d")
+        await until(pilot, source.closed.is_set)
+    assert pilot.app.return_value == EXIT_FINISHED
+    assert source.sent == []

@@ -1,0 +1,64 @@
+"""The plan that a command line asks for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.estimates import calibration_store
+from gputrain.engine.estimates.host_memory import DataFacts, images_per_sample
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.planning import preflight
+from gputrain.engine.planning.plan import Plan, make_plan
+from gputrain.engine.planning.plan_draft import Layer
+from gputrain.profiles import assumed_machine
+from gputrain.profiles.resolve_plan import choose
+
+DEFAULT_RECIPE = "demo"
+
+
+def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | None = None) -> Plan:
+    """The plan of a command's ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings.
+
+    `facts` are counted if they are not given. Raises BadInput.
+    """
+    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
+    data_dir = str(Path(options.data).expanduser().absolute()) if options.data else None
+    if not options.config:
+        return choose(
+            machine,
+            recipe=options.recipe or DEFAULT_RECIPE,
+            profile=options.profile,
+            preset=options.preset,
+            overrides=overrides,
+            data_dir=data_dir,
+            facts=facts,
+        )
+    if options.recipe or options.profile or options.preset:
+        raise BadInput("--config holds all settings of a run: leave out --recipe, --profile and --preset")
+    config = settings.flatten(read_config(Path(options.config)))
+    if data_dir:
+        layout = {"dataset": "imagefolder"} if config["dataset"] == "demo" else {}
+        overrides = {"data_dir": data_dir, **layout, **overrides}
+    layers = [Layer(Path(options.config).name, config), Layer("you", overrides, own=True)]
+    own = {settings.find(name).name: settings.check(settings.find(name), value) for name, value in overrides.items()}
+    faults = preflight.faults({**config, **own})
+    made = calibration_store.load(machine, str(config["recipe"]))
+    return make_plan(layers, machine, facts, refusals=faults, calibrations=made)
+
+
+def plan_elsewhere(options: argparse.Namespace, here: Machine) -> Plan:
+    """The plan for the machine of ``--machine``, with its profile unless another is named. Raises BadInput."""
+    wanted = assumed_machine.parse(options.machine)
+    machine = assumed_machine.machine_of(wanted, here)
+    if not options.config and not options.profile:
+        options = argparse.Namespace(**{**vars(options), "profile": wanted.profile})
+    if wanted.images is None:
+        return plan_of(options, machine)
+    # What a sample is, the recipe tells.
+    group = images_per_sample(settings.flatten(plan_of(options, machine).config))
+    return plan_of(options, machine, DataFacts(wanted.images * group, group=group))

@@ -1,0 +1,126 @@
+"""The rungs of a ladder, measured one after the other. No screen here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.settings import shown
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.jobs.bench_job import Speed, measure_speed, together
+from gputrain.engine.planning.ablation import Rung, ladder
+from gputrain.engine.planning.fallbacks import pick_gpu
+from gputrain.engine.planning.plan import Plan
+from gputrain.engine.processes.child_job import Started, Tell
+from gputrain.profiles import catalog
+from gputrain.tui.render.bench_table import Bench, Row
+
+_TF32_FROM = (8, 0)
+
+ROUNDS = 2
+"""How often all is measured, unless it is asked for otherwise."""
+
+Measured = Callable[[Bench], object]
+"""Hears of each rung that was measured: the whole benchmark as far as it is known."""
+
+
+def rungs_of(plan: Plan, machine: Machine, *, every: bool) -> list[Rung]:
+    """The rungs below a plan on `machine`; without `every` the standard and the plan alone."""
+    gpu = pick_gpu(machine, plan.config.device)
+    tf32 = gpu is not None and (gpu.capability is None or gpu.capability >= _TF32_FROM)
+    return ladder(settings.flatten(plan.config), gpu=gpu is not None, tf32=tf32, every=every)
+
+
+def climb(
+    bench: Bench,
+    config: RunConfig,
+    rungs: Sequence[Rung],
+    tell: Tell,
+    measured: Measured = lambda _bench: None,
+    started: Started = lambda _end: None,
+) -> Bench:
+    """`bench` with all rungs measured, in as many rounds as it says.
+
+    Every second round goes down again, so that what changes on the machine meanwhile favours no rung. A rung that
+    fails has its error in its row. Raises BadInput where the data or the settings cannot be used.
+    """
+    speeds: dict[int, list[Speed]] = {number: [] for number in range(len(rungs))}
+    for lap in range(bench.rounds):
+        order = range(len(rungs)) if lap % 2 == 0 else reversed(range(len(rungs)))
+        for number in order:
+            rung, row = rungs[number], bench.rows[number]
+            if row.error:
+                continue
+            say = _named(rung.name, tell)
+            try:
+                wanted = settings.replace(config, **rung.changes)
+                speeds[number].append(measure_speed(wanted, say, bench.steps, started=started))
+            except RuntimeError as error:
+                say(str(error))
+                row = replace(row, error=plain(str(error), 300))
+            else:
+                say(f"{speeds[number][-1].images_per_second:.1f} img/s")
+                rates = tuple(speed.images_per_second for speed in speeds[number])
+                row = replace(row, speed=together(speeds[number]), rounds=rates)
+            bench = replace(bench, rows=(*bench.rows[:number], row, *bench.rows[number + 1 :]))
+            measured(bench)
+    return bench
+
+
+def _named(rung: str, tell: Tell) -> Tell:
+    return lambda text: tell(f"{rung}: {text}")
+
+
+def blank(plan: Plan, machine: Machine, rungs: Sequence[Rung], *, steps: int, rounds: int) -> Bench:
+    """The benchmark before anything is measured."""
+    config, gpu = plan.config, pick_gpu(machine, plan.config.device)
+    return Bench(
+        recipe=config.recipe or "settings of a file",
+        machine=f"{machine.cpu_model}, {machine.usable_cores:g} cores" + (f", {gpu.name}" if gpu else ""),
+        device=gpu.name if gpu else machine.cpu_model,
+        usable_cores=machine.usable_cores,
+        batch_size=config.data.batch_size,
+        image_size=config.data.image_size,
+        steps=steps,
+        rounds=rounds,
+        rows=_rows(config, rungs),
+        references=catalog.ladders(config.profile),
+    )
+
+
+def _rows(config: RunConfig, rungs: Sequence[Rung]) -> tuple[Row, ...]:
+    """A row for each rung, with what it sets otherwise than the one below it."""
+    rows, before = list[Row](), dict[str, str]()
+    for rung in rungs:
+        values = _values(config, rung.changes)
+        changes = {name: value for name, value in values.items() if before and before[name] != value}
+        error = f"left out: {rung.skipped}" if rung.skipped else ""
+        rows.append(Row(name=rung.name, key=rung.key, settings=changes, speed=None, error=error))
+        if not rung.skipped:
+            before = values
+    return tuple(rows)
+
+
+def _values(config: RunConfig, changes: Mapping[str, object]) -> dict[str, str]:
+    return {name: shown(value) for name, value in settings.flatten(settings.replace(config, **changes)).items()}
+
+
+def check_writable(path: Path) -> None:
+    """Raises BadInput if no file can be written there, which is better known before all the measuring."""
+    folder = path.parent
+    if path.is_dir():
+        why = "it is a folder"
+    elif not folder.is_dir():
+        why = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        why = f"the folder {folder} cannot be written to"
+    else:
+        return
+    raise BadInput(plain(f"{path}: cannot be written: {why}", 400))

@@ -1,0 +1,107 @@
+"""What the runs screen does with runs. Each call may take seconds; all raise BadInput, OSError or RuntimeError."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gputrain.engine.checkpointing import checkpoint_index
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import settings
+from gputrain.engine.events.commands import Stop
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.launching import launch, resume_run
+from gputrain.engine.runs import delete_runs
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.runs.run_marks import mark, read_marks
+from gputrain.tui.actions import compare_runs
+from gputrain.tui.actions.compare_runs import Compared
+from gputrain.tui.actions.export_curves import write_curves
+from gputrain.tui.state import read_record
+from gputrain.tui.state.command_sender import sender
+
+_FROM = "from="
+
+
+def _changes(text: str) -> dict[str, Any]:
+    """``lr=0.1 epochs=5`` as values by name. Raises BadInput."""
+    return dict(settings.parse_override(word) for word in text.split())
+
+
+def stop(run: RunDir) -> str:
+    """Ask `run` to end after a checkpoint."""
+    attachment = launch.attach(run)
+    try:
+        attachment.send(Stop(checkpoint=True, sender=sender()))
+    finally:
+        attachment.close()
+    return f"{run.id} was asked to stop after a checkpoint"
+
+
+def checkpoints_of(run: RunDir) -> str:
+    """Which checkpoints `run` has, in words."""
+    entries = checkpoint_index.read_index(run.checkpoints)
+    if not entries:
+        return "it has no checkpoint yet: it would begin again"
+    steps = ", ".join(str(step) for step in sorted({entry.step for entry in entries}))
+    best = next((entry.step for entry in entries if entry.best), None)
+    told = f"it has checkpoints of step {steps}" + (f"; the best is of step {best}" if best is not None else "")
+    return f"{told}. From another than the last it goes on as a new run."
+
+
+def resume(run: RunDir, text: str) -> str:
+    """Go on with `run`; `text` has the settings to change, and from where: ``from=best lr=0.01``."""
+    words = text.split()
+    wanted = [word.removeprefix(_FROM) for word in words if word.startswith(_FROM)]
+    changes = " ".join(word for word in words if not word.startswith(_FROM))
+    plan = resume_run.plan_again(run, _changes(changes), inspect_machine())
+    goes_on, told = resume_run.resume(run, plan, wanted[-1] if wanted else resume_run.LAST)
+    return "; ".join((f"{goes_on.id} goes on", *told))
+
+
+def clone(run: RunDir, changes: str) -> str:
+    """Start a new run with the settings of `run`."""
+    plan = resume_run.plan_again(run, {"resume_from": "", **_changes(changes)}, inspect_machine())
+    started = resume_run.begin(plan)
+    return f"{started.id} was started"
+
+
+def delete(chosen: Sequence[RunDir]) -> str:
+    """Remove runs with all their files."""
+    for run in chosen:
+        delete_runs.delete(run)
+    return f"{len(chosen)} runs deleted" if len(chosen) > 1 else f"{chosen[0].id} deleted"
+
+
+def compare(chosen: Sequence[RunDir]) -> list[Compared]:
+    """What is compared of each of them."""
+    return [compare_runs.look_at(run) for run in chosen]
+
+
+def export(run: RunDir, file: str) -> str:
+    """Write the curves of `run` to `file`, in the current folder unless it says another."""
+    path = Path(file).expanduser()
+    if not file:
+        raise BadInput("name a file that ends in .csv, .png, .svg or .pdf")
+    write_curves(read_record.whole(run), path)
+    return f"written: {path.resolve()}"
+
+
+def rename(run: RunDir, name: str) -> str:
+    """Give `run` a name; an empty one takes it away."""
+    given = mark(run, name=name).name
+    return f"{run.id} is called {given}" if given else f"{run.id} has no name"
+
+
+def note(run: RunDir, text: str) -> str:
+    """Give `run` a note."""
+    mark(run, note=text)
+    return f"noted for {run.id}"
+
+
+def tag(run: RunDir, text: str) -> str:
+    """Let `run` have exactly the tags in `text`."""
+    wanted = text.split()
+    marks = mark(run, add=wanted, remove=[one for one in read_marks(run).tags if one not in wanted])
+    return f"{run.id}: {' '.join(marks.tags) or 'no tags'}"

@@ -1,0 +1,82 @@
+"""The system check together with the plan of what is to run: for the command and the screen. No screen here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from gputrain.engine.check.findings import Line, works
+from gputrain.engine.check.system_check import Examined, Tell, examine
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.files import cache_home
+from gputrain.engine.configuration.engine_choice import KERAS
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.planning.plan import Plan
+
+_TOLD = ("images per update", "RAM", "VRAM", "speed", "largest batch", "time")
+"""The plan's facts that belong to a check."""
+_RECOMMENDED = ("batch_size", "num_workers", "prefetch_factor", "precision")
+
+
+class Checked(Struct, frozen=True):
+    """The outcome of a check."""
+
+    works: bool
+    """Whether a run of the chosen recipe would work here."""
+    recommended: dict[str, str]
+    """Settings that the plan would use, by name."""
+    lines: tuple[Line, ...]
+    examined: Examined
+
+
+def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell: Tell) -> Checked:
+    """Check `machine` for the plan that `make_plan` gives. `tell` hears the findings as they come."""
+    lines: list[Line] = []
+
+    def say(found: list[Line]) -> None:
+        lines.extend(found)
+        tell(found)
+
+    try:
+        plan: Plan | None = make_plan()
+        last = _run_lines(plan) if plan else []
+    except BadInput as error:
+        plan, last = None, [Line("run", "plan", str(error), "problem")]
+    device = plan.config.device if plan else "auto"
+    cpu_meant = plan is not None and device == "cpu" and "you" in (plan.origins["device"], plan.origins["profile"])
+    examined = examine(machine, data=_data_path(plan), device=device, cpu_meant=cpu_meant, speed=speed, tell=say)
+    say(last)
+    rows = {row.setting: row.value for row in plan.rows} if plan else {}
+    recommended = {name: rows[name] for name in _RECOMMENDED if name in rows}
+    return Checked(works(lines), recommended, tuple(lines), examined)
+
+
+def _data_path(plan: Plan | None) -> Path:
+    """Where the images lie, or would be drawn and cached."""
+    folder = plan.config.data.data_dir if plan else ""
+    return Path(folder) if folder else cache_home()
+
+
+def _run_lines(plan: Plan) -> list[Line]:
+    """What the plan says of the run."""
+    rows = {row.setting: row for row in plan.rows}
+    config = plan.config
+    recommended = ", ".join(f"{name} {rows[name].value}" for name in _RECOMMENDED)
+    lines = [
+        Line("run", "chosen", f"recipe {config.recipe or 'none'}, profile {config.profile}, preset {config.preset}"),
+        Line("run", "device", rows["device"].note or rows["device"].value),
+        Line("run", "recommended", recommended),
+        *(Line("run", name, text) for name, text in plan.facts if name in _TOLD),
+    ]
+    lines += [Line("run", "adjusted", text, "note") for text in plan.adjustments]
+    lines += [Line("run", "plan", text, "warning") for text in plan.warnings]
+    if config.engine == KERAS:
+        lines.append(Line("run", "forecast", "none: calibrations are of engine=torch alone", "note"))
+    elif plan.forecast is None and not plan.refuses:
+        data = f" --data {shlex.quote(config.data.data_dir)}" if config.data.data_dir else ""
+        command = f"gputrain-tui calibrate --recipe {shlex.quote(config.recipe or 'demo')}{data}"
+        lines.append(Line("run", "forecast", "none: no calibration holds for these settings", "note", (command,)))
+    return lines + [Line("run", "plan", text, "problem") for text in plan.refuses]

@@ -1,0 +1,221 @@
+"""A line chart of braille dots with axes, drawn as text. Pure; ASCII where braille cannot be shown.
+
+Made to be sent over slow lines: one colour a curve, and axes that move seldom, so that a new value changes
+only the cells around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from gputrain.tui.charts.chart_axes import x_ticks, y_axis
+from gputrain.tui.charts.history import Bucket, Curve, pieces
+from gputrain.tui.render import format as words
+from gputrain.tui.render.styled_lines import Line, Span, cut, fit, right
+from gputrain.tui.render.theme import Role
+
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bit of each of the 4 rows × 2 columns of dots in a braille cell (Unicode block U+2800)."""
+_ASCII_ROWS = "'-._"
+_LABEL_CELLS = 9
+
+
+class Plot(Struct, frozen=True, kw_only=True):
+    """What a chart shows."""
+
+    curve: Curve
+    role: Role = "data"
+    others: tuple[tuple[Curve, Role], ...] = ()
+    """More curves on the same axes; where they cross, the first of all is seen."""
+    low: float | None = None
+    """Lower end of the y-axis; None: from the data."""
+    high: float | None = None
+    start: float = 0.0
+    """Range of the x-axis."""
+    end: float = 1.0
+    marks: tuple[tuple[float, float, str, Role], ...] = ()
+    """Points set on top: x, y, one character, role."""
+    label: Callable[[float], str]
+    """A tick of the y-axis in words."""
+    least: float = 0.0
+    """The y-axis is at least so long: what is next to nothing is not blown up."""
+    joined_until: float = 0.0
+    """Up to here the record was read in part: long ways between two points mean nothing."""
+    ends: tuple[str, str] | None = None
+    """Words for both ends of an x-axis that is no time."""
+    ascii: bool = False
+
+
+def draw(plot: Plot, width: int, height: int) -> list[Line]:
+    """The chart as `height` lines of `width` cells: plot, then a line with round times of the run."""
+    rows = height - 1
+    if rows < 1 or width < 12:
+        return []
+    curves = [(_between(curve, plot), role) for curve, role in ((plot.curve, plot.role), *plot.others)]
+    buckets = [bucket for found, _ in curves for bucket in found]
+    marks = [mark for mark in plot.marks if plot.start <= mark[0] <= plot.end]
+    if not buckets and not marks:
+        blank = [fit((), width)] * rows
+        blank[rows // 2] = fit((("no figures yet".center(width), "dim"),), width)
+        return [*blank, fit((), width)]
+    low, high, ticks = y_axis((plot.low, plot.high), buckets, [y for _, y, _, _ in marks], rows, plot.least)
+    names = {_row(tick, low, high, rows): cut(plot.label(tick), _LABEL_CELLS) for tick in ticks}
+    gutter = max(len(name) for name in names.values())
+    columns = width - gutter - 1
+    drawn = []
+    for found, role in curves:
+        dots = _columns(plot, found, columns * 2)
+        drawn.append((_cells(dots, low, high, rows, columns, plot.ascii), role))
+    stars = _place(marks, plot, low, high, rows, columns)
+    lines = []
+    for row in range(rows):
+        axis: Span = (right(names.get(row, ""), gutter) + ("┤" if row in names else "│"), "dim")
+        over = _over([(cells[row], role) for cells, role in drawn])
+        lines.append(fit((axis, *_with_marks(over, stars.get(row, []))), width))
+    return [*lines, _x_axis(plot, gutter, width)]
+
+
+def _between(curve: Curve, plot: Plot) -> list[Bucket]:
+    return [bucket for bucket in curve.since(plot.start) if bucket.first <= plot.end]
+
+
+def _over(rows: Sequence[tuple[Sequence[str], Role]]) -> list[tuple[str, Role]]:
+    """One row of cells from those of all curves: in each cell the first curve that is there."""
+    (first, role), *others = rows
+    found = [(cell, role) for cell in first]
+    for cells, other in others:
+        found = [(cell, other) if seen[0] == " " else seen for seen, cell in zip(found, cells, strict=True)]
+    return found
+
+
+def _row(value: float, low: float, high: float, rows: int) -> int:
+    level = _level(value, low, high, rows * 4)
+    return rows - 1 - level // 4
+
+
+def _level(value: float, low: float, high: float, levels: int) -> int:
+    return max(0, min(levels - 1, round((value - low) / (high - low) * (levels - 1))))
+
+
+def _column(x: float, start: float, end: float, columns: int) -> int:
+    return max(0, min(columns - 1, int((x - start) / (end - start) * columns)))
+
+
+class _Column(NamedTuple):
+    """What a column of dots shows."""
+
+    low: float
+    mean: float
+    high: float
+
+
+def _columns(plot: Plot, buckets: Sequence[Bucket], columns: int) -> list[_Column | None]:
+    """Smallest, mean and largest value in each column of dots. Between neighbouring points the line is interpolated,
+    where nothing was measured there is none."""
+    place = partial(_column, start=plot.start, end=plot.end, columns=columns)
+    found = pieces(buckets, plot.joined_until)
+    means = _means(found, place, columns)
+    lows: list[float] = [math.inf] * columns
+    highs: list[float] = [-math.inf] * columns
+    for bucket in buckets:
+        for column in range(place(max(bucket.first, plot.start)), place(bucket.last) + 1):
+            lows[column], highs[column] = min(lows[column], bucket.low), max(highs[column], bucket.high)
+    return [
+        None if mean is None else _Column(min(mean, low), mean, max(mean, high))
+        for low, mean, high in zip(lows, means, highs, strict=True)
+    ]
+
+
+def _means(found: Sequence[Sequence[Bucket]], place: Callable[[float], int], columns: int) -> list[float | None]:
+    sums = [0.0] * columns
+    weights = [0] * columns
+    known: list[list[int]] = []
+    for piece in found:
+        known.append([place((bucket.first + bucket.last) / 2) for bucket in piece])
+        for bucket, column in zip(piece, known[-1], strict=True):
+            sums[column] += bucket.mean * bucket.points
+            weights[column] += bucket.points
+    means = [total / weight if weight else None for total, weight in zip(sums, weights, strict=True)]
+    for before, after in (pair for piece in known for pair in pairwise(piece)):
+        first, last = means[before], means[after]
+        assert first is not None
+        assert last is not None
+        for index in range(before + 1, after):
+            means[index] = first + (last - first) * (index - before) / (after - before)
+    return means
+
+
+def _cells(
+    dots: Sequence[_Column | None], low: float, high: float, rows: int, columns: int, as_ascii: bool
+) -> list[list[str]]:
+    """The line of means, and around it, as a light pattern, what lies between smallest and largest value."""
+    lines = [[0] * columns for _ in range(rows)]
+    ranges = [[0] * columns for _ in range(rows)]
+    before: int | None = None
+    for index, value in enumerate(dots):
+        if value is None:
+            before = None
+            continue
+        level = _level(value.mean, low, high, rows * 4)
+        # Join to the neighbour, so that a steep curve stays a line.
+        reach = range(min(level, before + 1), max(level, before - 1) + 1) if before is not None else (level,)
+        for dot in reach:
+            lines[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
+        first, last = _level(value.low, low, high, rows * 4), _level(value.high, low, high, rows * 4)
+        for dot in {first, last, *range(first + (2 * index - first) % 4, last + 1, 4)}:
+            ranges[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
+        before = level
+    sign = _ascii_cell if as_ascii else _braille_cell
+    return [list(map(sign, line, around)) for line, around in zip(lines, ranges, strict=True)]
+
+
+def _braille_cell(line: int, around: int) -> str:
+    return chr(0x2800 + (line | around)) if line | around else " "
+
+
+def _ascii_cell(line: int, around: int) -> str:
+    """The sign nearest to the dots: one of four heights, or a stroke where they fill the cell; colons around them."""
+    heights = [row for row, (left, right_dot) in enumerate(_DOTS) if line & (left | right_dot)]
+    if not heights:
+        return ":" if around else " "
+    return "|" if len(heights) > 2 else _ASCII_ROWS[heights[0]]
+
+
+def _place(
+    marks: Sequence[tuple[float, float, str, Role]], plot: Plot, low: float, high: float, rows: int, columns: int
+) -> dict[int, list[tuple[int, str, Role]]]:
+    placed: dict[int, dict[int, tuple[str, Role]]] = {}
+    for x, y, sign, role in marks:
+        column = _column(x, plot.start, plot.end, columns)
+        placed.setdefault(_row(y, low, high, rows), {})[column] = (sign, role)
+    return {row: sorted((c, s, r) for c, (s, r) in found.items()) for row, found in placed.items()}
+
+
+def _with_marks(cells: list[tuple[str, Role]], marks: Sequence[tuple[int, str, Role]]) -> list[Span]:
+    """The row as spans: as few as there are changes of role."""
+    for column, sign, role in marks:
+        cells[column] = (sign, role)
+    return [("".join(cell for cell, _ in some), role) for role, some in groupby(cells, key=itemgetter(1))]
+
+
+def _x_axis(plot: Plot, gutter: int, width: int) -> Line:
+    """Round times below their columns, or what the ends are."""
+    columns = width - gutter - 1
+    if plot.ends is not None:
+        first, last = plot.ends
+        return fit(((" " * (gutter + 1) + first + right(last, max(0, columns - len(first))), "dim"),), width)
+    text = ""
+    for at in x_ticks(plot.start, plot.end, columns):
+        label = words.time_tick(at)
+        middle = int((at - plot.start) / (plot.end - plot.start) * columns)
+        place = max(0, min(columns - len(label), middle - len(label) // 2))
+        if not text or place > len(text):
+            text = text.ljust(place) + label
+    return fit(((" " * (gutter + 1) + text, "dim"),), width)

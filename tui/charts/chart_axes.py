@@ -1,0 +1,107 @@
+"""The axes of charts: round values, and ranges that move seldom. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from gputrain.tui.charts.history import Bucket
+from gputrain.tui.render import format as words
+
+_APART = 3
+"""Cells between two labels."""
+_TIMES: tuple[float, ...] = (
+    *(1, 2, 5, 10, 15, 30),
+    *(minutes * 60 for minutes in (1, 2, 5, 10, 15, 30)),
+    *(hours * 3600 for hours in (1, 2, 3, 6, 12)),
+    *(days * 86400 for days in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)),
+)
+_WHOLE = (
+    *(minutes * 60 for minutes in (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)),
+    *(hours * 3600 for hours in (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 16, 20)),
+    *(days * 86400 for days in (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8)),
+)
+"""Ends of the x-axis over a whole run, then ten times the last row, and so on."""
+ZOOMS: tuple[float | None, ...] = (None, 3600.0, 900.0, 300.0, 60.0)
+"""Lengths of the x-axis in seconds; None is the whole run."""
+ZOOM_NAMES = ("whole run", "last hour", "last 15 min", "last 5 min", "last minute")
+
+
+Ends = tuple[float | None, float | None]
+"""Of an axis; None: from the data."""
+
+
+class YAxis(NamedTuple):
+    """Range and ticks of a y-axis."""
+
+    low: float
+    high: float
+    ticks: list[float]
+
+
+def y_axis(fixed: Ends, buckets: Sequence[Bucket], marks: Sequence[float], rows: int, least: float = 0.0) -> YAxis:
+    """The axis of `rows` rows for what is drawn. `fixed`: ends that are given; `least`: its least length."""
+    low, high = _ends(fixed, buckets, marks, least)
+    if None not in fixed:
+        parts = 4 if rows >= 16 else 2 if rows >= 6 else 1
+        return YAxis(low, high, [low + (high - low) * number / parts for number in range(parts + 1)])
+    step = nice_step((high - low) / max(1, min(rows // 3, 4)))
+    if fixed[0] is None:
+        low = math.floor(low / step) * step
+    if fixed[1] is None:
+        high = math.ceil(high / step - 1e-9) * step
+    ticks = [low + step * number for number in range(round((high - low) / step) + 1)]
+    return YAxis(low, high, [tick for tick in ticks if tick <= high + step / 100])
+
+
+def _ends(fixed: Ends, buckets: Sequence[Bucket], marks: Sequence[float], least: float) -> tuple[float, float]:
+    means = [bucket.mean for bucket in buckets] + list(marks)
+    low, high = min(means), max(means)
+    # What is usual fits; an outlier runs into the edge, since the rest of the curve would be a flat line beside it.
+    usual = median(bucket.high - bucket.low for bucket in buckets) if buckets else 0.0
+    room = high - low + 2 * usual or math.inf
+    low = max(low - room, min((bucket.low for bucket in buckets), default=low))
+    high = min(high + room, max((bucket.high for bucket in buckets), default=high))
+    low = low if fixed[0] is None else fixed[0]
+    high = max(high, low + least) if fixed[1] is None else fixed[1]
+    if high <= low:
+        low, high = (low - abs(low) * 0.1 if fixed[0] is None else low), high + (abs(high) * 0.1 or 1.0)
+    return low, high
+
+
+def nice_step(rough: float) -> float:
+    """The smallest of 1, 2, 2.5 or 5 times a power of ten that is at least `rough`."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
+
+
+def x_ticks(start: float, end: float, columns: int) -> list[float]:
+    """As many round times from `start` to `end` as have room side by side in `columns` cells."""
+    for step in _TIMES:
+        each = step / (end - start) * columns
+        if each <= _APART:
+            continue
+        ticks = [number * step for number in range(math.ceil(start / step - 1e-9), int(end / step + 1e-9) + 1)]
+        widest = max((len(words.time_tick(at)) for at in ticks), default=0)
+        if each >= widest + _APART:
+            return ticks
+    return []
+
+
+def x_range(now: float, zoom: float | None) -> tuple[float, float]:
+    """Ends of the x-axis at run second `now`. They move in jumps, so that most updates leave the curve in place."""
+    if zoom is None:
+        return 0.0, next(end for end in _ends_of_whole() if end >= now)
+    jump = zoom / 10
+    end = max(zoom, math.ceil(now / jump) * jump)
+    return end - zoom, end
+
+
+def _ends_of_whole() -> Iterator[float]:
+    yield from _WHOLE
+    days, factor = _WHOLE[-10:], 10
+    while True:
+        yield from (end * factor for end in days)
+        factor *= 10

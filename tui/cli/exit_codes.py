@@ -1,0 +1,33 @@
+"""The exit code that a run's end has, for every command that watches one."""
+
+from __future__ import annotations
+
+from gputrain.engine.common.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    EXIT_FINISHED,
+    EXIT_KILLED,
+    EXIT_PREEMPTED,
+    EXIT_STOPPED,
+)
+from gputrain.engine.events import Outcome, RunEnded
+
+_BAD_INPUT = "BadInput: "
+_CODES = {
+    Outcome.FINISHED: EXIT_FINISHED,
+    Outcome.STOPPED: EXIT_STOPPED,
+    Outcome.FAILED: EXIT_FAILED,
+    Outcome.KILLED: EXIT_KILLED,
+}
+
+
+def exit_code(ended: RunEnded | None) -> int:
+    """The code of `ended`; a run that ended without a word was killed.
+
+    Bad input that only the trainer could find has the code of bad input.
+    """
+    if ended is None:
+        return EXIT_KILLED
+    if ended.error.startswith(_BAD_INPUT):
+        return EXIT_BAD_INPUT
+    return EXIT_PREEMPTED if ended.preempted else _CODES[ended.outcome]

@@ -1,0 +1,100 @@
+"""The command ``gputrain-tui``: its command line, and which module serves each command.
+
+Textual, the profiles and the engine are imported by the command that needs them, so that ``--help``
+and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from gputrain.engine.common.errors import EXIT_BAD_INPUT, BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.tui.cli.plan_arguments import add_catalog_commands, add_plan_commands
+from gputrain.tui.cli.run_arguments import add_run_commands
+from gputrain.tui.cli.view_arguments import add_view_commands
+from gputrain.tui.render import charset
+
+_EPILOG = """\
+commands without a terminal print plain lines; --json prints JSON lines.
+
+exit codes: 0 finished · 1 failed · 2 bad input · 3 stopped before the end · 4 killed from outside
+            75 made to go by a batch system: resume it
+
+first steps:
+  gputrain-tui                              choose a profile and a recipe, see the cost, start
+  gputrain-tui train --recipe demo          train on built-in images, no GPU and no data needed
+  gputrain-tui tail last                    come back to the newest run, from any terminal
+  gputrain-tui monitor                      this machine without a run
+"""
+
+
+_LAUNCH = ("train", "resume", "clone", "check", "calibrate", "bench", "cache")
+_RUNS = ("runs", "mark", "delete", "prune", "compare", "diagnose", "stop", "tail", "log", "export", "predict")
+_MODULES: dict[str | None, str] = {
+    None: "launch.launcher",
+    "profiles": "launch.lists",
+    "recipes": "launch.lists",
+    "settings": "launch.lists",
+    "monitor": "monitor",
+    "serve": "serve",
+    **{name: f"launch.{name}" for name in _LAUNCH},
+    **{name: f"runs.{name}" for name in _RUNS},
+}
+"""The module under `gputrain.tui.commands` that runs each command."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="gputrain-tui",
+        description="Launch an optimized PyTorch training run and see live what the machine does with it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    add_plan_commands(commands)
+    add_run_commands(commands)
+    add_view_commands(commands)
+    add_catalog_commands(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code."""
+    charset.prepare_output()
+    top = parser()
+    # argparse takes positional arguments in one place only; settings may stand between options.
+    options, rest = top.parse_known_args(arguments)
+    if "overrides" in options:
+        options.overrides += [argument for argument in rest if not argument.startswith("-")]
+        rest = [argument for argument in rest if argument.startswith("-")]
+    if rest:
+        top.error(f"unrecognized arguments: {plain(' '.join(rest), 200)}")
+    if getattr(options, "json", False):
+        charset.print_exactly()
+    try:
+        return _dispatch(options)
+    except BadInput as error:
+        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except BrokenPipeError:
+        # The reader of a pipe (head, say) has gone; Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    if options.version:
+        from gputrain.engine.common.version import VERSION
+
+        print(f"gputrain-tui {VERSION}")
+        return 0
+    module = importlib.import_module(f"gputrain.tui.commands.{_MODULES[options.command]}")
+    code: int = module.run(options)
+    return code

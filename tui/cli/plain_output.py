@@ -1,0 +1,156 @@
+"""A run as plain lines or JSON lines: for pipes, logs, cron and Slurm, and for people who prefer them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from gputrain.engine import events
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events import (
+    AnyEvent,
+    CheckpointSaved,
+    CommandTaken,
+    DataReady,
+    EpochEnded,
+    HintsChanged,
+    ModelReady,
+    Notice,
+    Phase,
+    PhaseChanged,
+    RunEnded,
+    RunStarted,
+    Steps,
+    Tuned,
+    Validated,
+)
+from gputrain.tui.render import format as words
+from gputrain.tui.render.advice_text import promise, verdict
+from gputrain.tui.state.run_snapshot import Snapshot
+from gputrain.tui.state.run_store import RunStore
+from gputrain.tui.state.run_summary import summary, summary_rows
+
+PROGRESS_SECONDS = 5.0
+"""Run seconds between two lines about the same phase."""
+_QUIET_PHASES = (Phase.TRAINING, Phase.SAVING, Phase.WARMING_UP, Phase.VALIDATING, Phase.ENDED)
+
+
+class PlainLines:
+    """Turns a run's events into lines, by the run's own time, so that a replay prints what was printed live."""
+
+    def __init__(self) -> None:
+        self.store = RunStore()
+        self._said_at = float("-inf")
+        self._hints: frozenset[str] = frozenset()
+
+    def take(self, event: AnyEvent) -> Iterator[str]:
+        """The lines that `event` is worth."""
+        self.store.apply(event)
+        for text in self._text(event):
+            yield f"{words.clock(event.wall)} {plain(text, 1000)}"
+
+    def _text(self, event: AnyEvent) -> Iterator[str]:
+        match event:
+            case RunStarted():
+                where = f"{', '.join(event.gpus) or 'no GPU'}, {event.usable_cores:g} cores"
+                yield f"run {event.run_id} on {event.host} ({where})"
+            case PhaseChanged():
+                yield from self._phase(event)
+            case DataReady():
+                images = (
+                    f"{words.whole(event.train_images)} training and {words.whole(event.val_images)} validation images"
+                )
+                yield f"{images}{words.in_classes(event.class_count)}: {event.path}"
+            case ModelReady():
+                size = f"{words.whole(event.parameters)} parameters"
+                yield f"{event.model}, {size}, {event.precision} on {words.devices(event)}"
+            case Steps():
+                yield from self._steps(event)
+            case EpochEnded():
+                loss = f", loss {words.figure(event.train_loss)}" if event.train_loss is not None else ""
+                yield (
+                    f"epoch {event.epoch + 1} done in {words.duration(event.seconds)}: "
+                    f"{words.rate(event.images_per_second)} img/s{loss}"
+                )
+            case Validated():
+                named = ", ".join(f"{name} {words.metric(name, value)}" for name, value in event.metrics.items())
+                yield f"validation: {named}{' (best so far)' if event.best else ''}"
+            case CheckpointSaved():
+                yield f"checkpoint {event.file}: {words.size(event.bytes)} in {event.seconds:.2f} s"
+            case Notice():
+                yield f"{event.level}: {event.text}" if event.level != "info" else event.text
+            case HintsChanged():
+                yield from self._new_hints(event)
+            case Tuned():
+                yield verdict(event)
+            case CommandTaken():
+                yield f"command from {event.sender or 'somebody'}: {event.command} ({event.answer})"
+            case RunEnded():
+                yield from self._end(event)
+            case _:
+                pass
+
+    def _phase(self, event: PhaseChanged) -> Iterator[str]:
+        if event.done is None:
+            if event.phase not in _QUIET_PHASES:
+                took = f", {words.duration(event.eta_seconds)} the last time" if event.eta_seconds else ""
+                yield event.phase.value + (f": {event.detail}" if event.detail else "") + took
+        elif self._due(event) or event.done == event.total:
+            of = f" of {words.whole(event.total)}" if event.total else ""
+            left = f", {words.duration(event.eta_seconds)} left" if event.eta_seconds else ""
+            yield f"{event.phase.value}: {words.whole(event.done)}{of} {event.unit}{left}"
+
+    def _steps(self, event: Steps) -> Iterator[str]:
+        if not self._due(event):
+            return
+        now = self.store.snapshot()
+        yield (
+            f"epoch {event.epoch + 1}{'/' + str(now.epochs) if now.epochs else ''}  step {words.whole(event.step)}"
+            f"  {words.rate(now.images_per_second)} img/s  loss {words.figure(now.loss)}  lr {words.figure(event.lr)}"
+            f"{_waits(now)}  ETA {words.duration(now.eta_run)}"
+        )
+
+    def _due(self, event: AnyEvent) -> bool:
+        # The monotonic clock begins anew where a run goes on after a reboot.
+        if 0 <= event.mono - self._said_at < PROGRESS_SECONDS:
+            return False
+        self._said_at = event.mono
+        return True
+
+    def _new_hints(self, event: HintsChanged) -> Iterator[str]:
+        for hint in event.hints:
+            if hint.id not in self._hints:
+                expected = f" Expected: {promise(hint.prediction)}." if hint.prediction is not None else ""
+                yield f"hint ({hint.severity}): {hint.title}. → {hint.action}{expected} Seen: {hint.evidence}"
+        self._hints = frozenset(hint.id for hint in event.hints)
+
+    def _end(self, event: RunEnded) -> Iterator[str]:
+        yield words.end(event.outcome.value, event.reason)
+        yield from event.traceback.splitlines()
+
+    def summary_lines(self, directory: str) -> list[str]:
+        """The end-of-run summary, a title and a value a line."""
+        rows = summary_rows(summary(self.store.snapshot()), directory)
+        return [f"  {title:<14} {plain(value, 500)}" for title, value in rows]
+
+
+def _waits(now: Snapshot) -> str:
+    return f"  waits {words.share(now.shares.data_wait)}" if now.shares is not None else ""
+
+
+class JsonLines:
+    """The run's record as it is, then the summary as the last line."""
+
+    def __init__(self) -> None:
+        self.store = RunStore()
+
+    def take(self, event: AnyEvent) -> Iterator[str]:
+        """The event's line of the record."""
+        self.store.apply(event)
+        yield events.encode(event).decode()
+
+    def summary_lines(self, directory: str) -> list[str]:
+        """One JSON object of type ``summary``."""
+        result = msgspec.to_builtins(summary(self.store.snapshot()))
+        return [msgspec.json.encode({"type": "summary", **result, "directory": plain(directory)}).decode()]

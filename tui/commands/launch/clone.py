@@ -1,0 +1,22 @@
+"""``gputrain-tui clone RUN setting=value …``: a new run with another one's settings, some of them changed."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from gputrain.engine.configuration import settings
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.launching import resume_run
+from gputrain.engine.runs import run_directory
+from gputrain.tui.commands.launch.start_run import begin
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns the exit code of the new run's outcome."""
+    source = run_directory.find(options.run)
+    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
+    # From the beginning: to go on from a checkpoint there is resume.
+    plan = resume_run.plan_again(source, {"resume_from": "", **overrides}, inspect_machine())
+    warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
+    return begin(lambda: resume_run.begin(plan, force=options.force), warnings, options)

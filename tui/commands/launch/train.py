@@ -1,0 +1,73 @@
+"""``gputrain-tui train``: plan, start, watch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import msgspec
+
+from gputrain.engine.common import units
+from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.hardware.machine import Machine, inspect_machine
+from gputrain.engine.launching import launch
+from gputrain.engine.planning.plan import Plan
+from gputrain.tui.actions.plan_from_arguments import plan_elsewhere, plan_of
+from gputrain.tui.commands.launch.calibrate import measure
+from gputrain.tui.commands.launch.start_run import begin
+from gputrain.tui.render.plan_tables import BUFFERS, SCALING, buffer_cells, scaling_cells
+from gputrain.tui.render.text_table import print_table
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns the exit code of the run's outcome; of a dry run, whether the plan could start."""
+    machine = inspect_machine()
+    if options.machine:
+        return _elsewhere(options, machine)
+    plan = plan_of(options, machine)
+    if options.calibrate and not plan.stands(force=options.force):
+        try:
+            measure(plan, machine)
+        except RuntimeError as error:
+            print(f"gputrain-tui: {plain(str(error), 600)}", file=sys.stderr)
+            return EXIT_FAILED
+        plan = plan_of(options, machine)
+    if options.dry_run:
+        _show(plan, options.json)
+        return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
+    warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
+    return begin(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
+
+
+def _elsewhere(options: argparse.Namespace, here: Machine) -> int:
+    """Show the plan for a machine that is not here."""
+    if not options.dry_run or options.calibrate:
+        raise BadInput("--machine plans for a machine that is not here: with --dry-run, without --calibrate")
+    plan = plan_elsewhere(options, here)
+    _show(plan, options.json)
+    return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
+
+
+def _show(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(plan).decode())
+        return
+    rows = [(row.setting, row.value, row.origin, row.note) for row in plan.rows if row.origin != "default" or row.note]
+    print_table(("setting", "value", "from", ""), rows)
+    print()
+    for name, text in plan.facts:
+        print(f"{name:<21} {text}")
+    for title, budget in (("RAM by part", plan.ram), ("VRAM by part", plan.vram)):
+        if budget is not None:
+            print()
+            parts = [(part.name, units.size(part.bytes), part.note) for part in budget.parts]
+            print_table((title, "takes", ""), parts)
+    print()
+    print_table(SCALING, scaling_cells(plan.scaling))
+    print("the rows of more GPUs are what the same settings add up to with ranks=2, 4 and 8")
+    print()
+    print_table(BUFFERS, buffer_cells(plan.buffers))
+    for kind, texts in (("adjusted", plan.adjustments), ("warning", plan.warnings), ("refused", plan.refuses)):
+        for text in texts:
+            print(f"{kind}: {text}")

@@ -1,0 +1,92 @@
+"""``gputrain-tui diagnose RUN``: what held a run back, judged from its record, running or over."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+
+from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import duration
+from gputrain.engine.diagnosis.autotune import tune_of
+from gputrain.engine.diagnosis.review import Finding, Review, review
+from gputrain.engine.events import AnyEvent, Hint
+from gputrain.engine.remote import remote_attachment
+from gputrain.engine.runs import event_log, remote_name, run_directory
+from gputrain.tui.render.advice_text import promise, settings_words, verdict
+
+_SIGNS = {"critical": "▲ critical", "warning": "▲ warning", "info": "● info"}
+_TOO_SHORT = "too short to judge: the queue is filled for 5 s, and 4 s of steps are needed after that"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the verdict."""
+    try:
+        found = review(_events(options.run))
+    except OSError as error:
+        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
+        return EXIT_FAILED
+    if options.json:
+        print(json.dumps(found.as_json()))
+        return EXIT_FINISHED
+    for line in verdict_lines(found, why=options.why):
+        print(line)
+    return EXIT_FINISHED
+
+
+def _events(run_name: str) -> Iterator[AnyEvent]:
+    """What has been recorded so far."""
+    remote = remote_name.parse(run_name)
+    if remote is None:
+        yield from event_log.read(run_directory.find(run_name).events)
+        return
+    source = remote_attachment.attach(remote)
+    try:
+        while not (source.caught_up or source.ended or source.abandoned):
+            yield from source.read()
+    finally:
+        source.close()
+
+
+def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
+    """The verdict in words."""
+    state = "over" if found.ended else "not over"
+    judged = f"{duration(found.seconds)} of steps judged in {found.windows} windows" if found.windows else _TOO_SHORT
+    if not found.run_id:
+        yield "the record does not tell that a run began: nothing to judge"
+        return
+    yield f"{plain(found.run_id, 100)}: {state}, {judged}"
+    for tried in found.tried:
+        yield verdict(tried)
+    if found.windows and not found.findings:
+        yield "nothing stands out"
+    for one in found.findings:
+        yield from _finding_lines(one, found, why=why)
+
+
+def _how_often(one: Finding, windows: int) -> str:
+    return f"(in {one.windows} of {windows} windows)" if one.windows else "(at its end)"
+
+
+def _taken(hint: Hint, run: str, *, ended: bool) -> str:
+    """How advice is taken: by key in a running training, else by another run."""
+    if not ended and tune_of(hint, "") is not None:
+        return "key a in the dashboard tries that"
+    return f"for another run: gputrain-tui clone {plain(run, 100)} …"
+
+
+def _finding_lines(one: Finding, found: Review, *, why: bool) -> Iterator[str]:
+    hint, windows, run_id, ended = one.hint, found.windows, found.run_id, found.ended
+    yield ""
+    yield f"{_SIGNS[hint.severity]}: {plain(hint.title, 400)}  {_how_often(one, windows)}"
+    yield f"  {plain(hint.evidence, 1000)}"
+    yield f"  → {plain(hint.action, 1000)}"
+    if hint.changes:
+        yield f"  settings: {settings_words(hint.changes)} ({_taken(hint, run_id, ended=ended)})"
+    if hint.prediction is not None:
+        yield f"  expected: {promise(hint.prediction)}"
+    yield f"  it would be something else if you saw: {plain(hint.disproof, 400)}"
+    if why:
+        yield from (f"    {plain(line, 400)}" for line in hint.path)

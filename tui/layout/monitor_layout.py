@@ -1,0 +1,48 @@
+"""Where each panel of the monitor stands in a window of a given size. Pure."""
+
+from __future__ import annotations
+
+from gputrain.tui.layout.panel_layout import SMALLEST, Place, Row, stack
+
+_LIST = 10
+"""Rows that the list of processes keeps before GPUs get room for details."""
+
+
+def arrange_monitor(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str, Place]:
+    """Places of the panels by name; empty if the window is too small. `full` has the whole body to itself."""
+    if width < SMALLEST[0] or height < SMALLEST[1]:
+        return {}
+    body = height - 2
+    rows: list[Row]
+    if full:
+        rows = [(body, [(full, 1.0)])]
+    elif width >= 100 and body >= 28:
+        rows = _wide(width, body, gpus)
+    else:
+        rows = _column(body, gpus)
+    return stack(rows, width, height)
+
+
+def _wide(width: int, body: int, gpus: int) -> list[Row]:
+    # A block of four rows for each GPU if these leave the machine and the list its place, with its details and the
+    # history where there is room; else a line each.
+    blocks = 2 + 4 * gpus
+    machine = (13 if gpus else 18) if body >= 40 else 9
+    most = body - machine - 5
+    wanted = (blocks if blocks <= most else 2 + gpus) if gpus else 4
+    more = (6 if gpus and wanted + 6 <= most else 0) + (4 * gpus if wanted + 4 * gpus + 6 <= most - _LIST else 0)
+    gpu = min(most, wanted + more)
+    rest = body - gpu - machine
+    return [
+        (gpu, [("gpu", 1)]),
+        (machine, [("cpu", 1), ("ram", 1), ("disk", 1)]),
+        (rest, [("processes", 1)]),
+    ]
+
+
+def _column(body: int, gpus: int) -> list[Row]:
+    machine = min(body - 4, 2 + max(1, gpus) + 1)
+    rest = body - machine
+    if rest >= 12:
+        return [(machine, [("machine", 1)]), (8, [("cpu", 1), ("ram", 1), ("disk", 1)]), (rest - 8, [("processes", 1)])]
+    return [(machine, [("machine", 1)]), (rest, [("processes", 1)])]

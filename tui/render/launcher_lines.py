@@ -1,0 +1,67 @@
+"""The launcher's machine, profiles, recipes and verdict as lines. Pure."""
+
+from __future__ import annotations
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import size
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.planning.plan import Plan
+from gputrain.profiles.catalog import Entry, Match
+from gputrain.tui.render.styled_lines import Line, Span, line
+
+LOOKING: Span = ("looking at this machine…", "dim")
+"""Said until the machine is known."""
+_PLANNING: Span = ("planning…", "dim")
+STARTING: Span = ("○ starting…", "data")
+
+
+def machine_line(machine: Machine | None) -> Line:
+    """The line above everything."""
+    if machine is None:
+        return line((" gputrain-tui  ", "title"), LOOKING)
+    sizes = [f"{plain(gpu.name, 60)}{f' {size(gpu.memory)}' if gpu.memory else ''}" for gpu in machine.gpus]
+    return line(
+        (" gputrain-tui  ", "title"),
+        (f"{plain(machine.hostname, 40)}  ", "bright"),
+        f"{', '.join(sizes) or machine.gpu_error or 'no GPU'}  ",
+        f"{machine.usable_cores:g} usable cores  {size(machine.memory_limit)} RAM",
+    )
+
+
+def profile_lines(match: Match) -> list[Line]:
+    """A profile in the list; the one for this machine with the reason below it."""
+    name, title = plain(match.name, 60), plain(match.title, 120)
+    if match.error:
+        return [line(("■ ", "bad"), f"{name}: ", (plain(match.error, 300), "bad"))]
+    own = " (yours)" if match.own else ""
+    if not match.detected:
+        return [line(f"  {title}{own}")]
+    return [
+        line(("● detected ", "good"), (f"{title}{own}", "bright")),
+        line(f"  {plain(match.reason, 200)}"),
+    ]
+
+
+def recipe_line(entry: Entry) -> Line:
+    """A recipe in the list."""
+    if entry.error:
+        return line(("■ ", "bad"), f"{plain(entry.name, 60)}: ", (plain(entry.error, 300), "bad"))
+    return line(f"{plain(entry.title, 120)}{' (yours)' if entry.own else ''}")
+
+
+def waiting_for(machine: Machine | None) -> Span:
+    """Said while there is no plan."""
+    return _PLANNING if machine is not None else LOOKING
+
+
+def verdict(plan: Plan | None, error: str, machine: Machine | None) -> Span:
+    """Whether the plan can start."""
+    if error:
+        return f"■ {error}", "bad"
+    if plan is None:
+        return waiting_for(machine)
+    if plan.refuses:
+        return f"■ cannot start: {plain(plan.refuses[0], 600)}", "bad"
+    warnings = len(plan.warnings)
+    said = f"with {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "ready"
+    return f"● {said}: Enter starts", "warn" if warnings else "good"

@@ -1,0 +1,156 @@
+"""Lines of a panel as text with roles: drawn by pure functions, compared cheaply, coloured last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len, set_cell_size
+
+from gputrain.tui.render.theme import Role
+
+Span = tuple[str, Role]
+Line = tuple[Span, ...]
+"""One row of a panel, from left to right. Texts are harmless and hold no line breaks."""
+
+EMPTY: Line = ()
+
+
+def line(*spans: Span | str) -> Line:
+    """A line of `spans`; a bare text has the role ``text``."""
+    return tuple((span, "text") if isinstance(span, str) else span for span in spans)
+
+
+def width(of: Iterable[Span]) -> int:
+    """Cells that the line takes; wide characters take two."""
+    return sum(cell_len(text) for text, _ in of)
+
+
+def cut(text: str, cells: int) -> str:
+    """`text` in at most `cells` cells, its end replaced by an ellipsis if it is longer."""
+    if cell_len(text) <= cells:
+        return text
+    return set_cell_size(text, cells - 1).rstrip() + "…" if cells > 0 else ""
+
+
+def pad(text: str, cells: int) -> str:
+    """`text` in exactly `cells` cells, on the left."""
+    return set_cell_size(cut(text, cells), cells)
+
+
+def right(text: str, cells: int) -> str:
+    """`text` in exactly `cells` cells, on the right."""
+    text = cut(text, cells)
+    return " " * (cells - cell_len(text)) + text
+
+
+def fit(spans: Line, cells: int) -> Line:
+    """The line in exactly `cells` cells."""
+    fitted: list[Span] = []
+    left = cells
+    for text, role in spans:
+        taken = cell_len(text)
+        if taken > left:
+            fitted.append((pad(text, left), role))
+            return tuple(span for span in fitted if span[0])
+        fitted.append((text, role))
+        left -= taken
+    if left:
+        fitted.append((" " * left, "text"))
+    return tuple(fitted)
+
+
+def spread(start: Line, end: Line, cells: int) -> Line:
+    """`start` on the left and `end` on the right; the left one is cut where they meet."""
+    room = cells - width(end)
+    return fit((*fit(start, max(0, room - 1)), (" ", "text"), *end), cells) if room > 1 else fit(start, cells)
+
+
+def groups(cells: int, *wholes: Line) -> Line:
+    """As many of `wholes` as fit side by side, two cells apart; none is cut in the middle except the first."""
+    joined: list[Span] = []
+    for whole in wholes:
+        if not whole:
+            continue
+        if joined and width(joined) + 2 + width(whole) > cells:
+            break
+        joined += [("  ", "text"), *whole] if joined else whole
+    return tuple(joined)
+
+
+def wrap(text: str, cells: int, most: int) -> list[str]:
+    """`text` in at most `most` rows of at most `cells` cells, broken between words; what is left over is cut."""
+    rows: list[str] = []
+    row = ""
+    words = text.split()
+    for number, word in enumerate(words):
+        longer = f"{row} {word}" if row else word
+        if cell_len(longer) <= cells:
+            row = longer
+            continue
+        if len(rows) == most - 1:
+            return [*rows, cut(" ".join([row, *words[number:]]).strip(), cells)]
+        if row:
+            rows.append(row)
+        row = cut(word, cells)
+    return [*rows, row] if row else rows
+
+
+def bar(fraction: float | None, cells: int, role: Role) -> Line:
+    """A horizontal bar to half a cell; an unknown fraction is an empty track of dots."""
+    if cells <= 0:
+        return EMPTY
+    if fraction is None:
+        return (("·" * cells, "track"),)
+    full, half = divmod(round(min(1.0, max(0.0, fraction)) * cells * 2), 2)
+    drawn = "━" * full + "╸" * half
+    return tuple(span for span in ((drawn, role), ("─" * (cells - len(drawn)), "track")) if span[0])
+
+
+def stacked(parts: Sequence[tuple[float, str, Role]], cells: int) -> Line:
+    """A bar of several parts (share of the whole, character, role), by largest remainders exactly `cells` long."""
+    exact = [share * cells for share, _, _ in parts]
+    lengths = [int(length) for length in exact]
+    whole = min(cells, round(sum(exact)))
+    order = sorted(range(len(parts)), key=lambda i: lengths[i] - exact[i])
+    for index in order[: max(0, whole - sum(lengths))]:
+        lengths[index] += 1
+    drawn = [(sign * n, role) for n, (_, sign, role) in zip(lengths, parts, strict=True) if n]
+    rest = cells - sum(lengths)
+    return (*drawn, ("·" * rest, "track")) if rest > 0 else tuple(drawn)
+
+
+_ASCII = str.maketrans(
+    {
+        **dict.fromkeys("█▓", "#"),
+        "▒": ":",
+        "░": ".",
+        **dict.fromkeys("▁▂▃", "_"),
+        **dict.fromkeys("▄▅▆▇━╸", "="),
+        **dict.fromkeys("─–—−╌┄", "-"),
+        **dict.fromkeys("│┃╎┆▕▏", "|"),
+        **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╴╶╵╷", "+"),
+        **dict.fromkeys("▶▸→", ">"),
+        **dict.fromkeys("◀◂←", "<"),
+        **dict.fromkeys("▲△↑", "^"),
+        **dict.fromkeys("▼▽↓", "v"),
+        **dict.fromkeys("●★◆■", "*"),
+        **dict.fromkeys("○◇□", "o"),
+        "·": ".",
+        "…": "~",
+        "×": "x",
+        "≥": ">",
+        "≤": "<",
+        "°": " ",
+        "±": "~",
+        "“": '"',
+        "”": '"',
+        "’": "'",
+    }
+)
+
+
+def to_ascii(text: str) -> str:
+    """`text` in ASCII and in the same number of cells, for terminals that can show nothing else."""
+    if text.isascii():
+        return text
+    return "".join(c if c.isascii() else "?" * cell_len(c) for c in text.translate(_ASCII))

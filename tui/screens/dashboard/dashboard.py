@@ -1,0 +1,194 @@
+"""The dashboard on one run, live or over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import BindingType
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.diagnosis.autotune import tune_of
+from gputrain.engine.events.commands import AnyCommand, Checkpoint, Stop
+from gputrain.tui.layout.key_bindings import bindings
+from gputrain.tui.layout.key_table import INNER_KEYS, KEYS, Key
+from gputrain.tui.layout.panel_layout import Place, arrange
+from gputrain.tui.render.advice_text import set_aside, settings_words
+from gputrain.tui.screens.dashboard.panel_screen import BoardScreen
+from gputrain.tui.screens.messages import Done, Left
+from gputrain.tui.screens.quit_result import leaving
+from gputrain.tui.state import command_sender
+from gputrain.tui.state.event_source import RunSource
+from gputrain.tui.state.reader_thread import FRAME_SECONDS
+from gputrain.tui.widgets.panel import Panel, View
+from gputrain.tui.widgets.panels.compact import CompactPanel, MachinePanel
+from gputrain.tui.widgets.panels.curves import LossPanel, MetricPanel, ThroughputPanel
+from gputrain.tui.widgets.panels.disks import DiskPanel
+from gputrain.tui.widgets.panels.gpus import GpuPanel
+from gputrain.tui.widgets.panels.hints import HintsPanel
+from gputrain.tui.widgets.panels.log import LogPanel
+from gputrain.tui.widgets.panels.machine_panels import CpuPanel, RamPanel
+from gputrain.tui.widgets.panels.pipeline import PipelinePanel
+from gputrain.tui.widgets.panels.processes import ProcessesPanel
+from gputrain.tui.widgets.panels.run_panel import RunPanel
+from gputrain.tui.widgets.panels.status_line import StatusPanel
+
+if TYPE_CHECKING:
+    from gputrain.tui.screens.dashboard.quit_dialog import Choice
+
+
+class DashboardScreen(BoardScreen):
+    """A run: its panels, and the commands to it. Its dialogs are imported when they are asked for: the first paint
+    does not wait for them."""
+
+    KEYS: ClassVar[tuple[Key, ...]] = KEYS
+    BINDINGS: ClassVar[list[BindingType]] = bindings(KEYS)
+    CHART: ClassVar[str] = "throughput"
+
+    def __init__(self, source: RunSource, frame_seconds: float = FRAME_SECONDS, *, inner: bool = False) -> None:
+        """`inner`: there is a screen below it to come back to."""
+        super().__init__(source, "this run", frame_seconds)
+        self._source = source
+        self._inner = inner
+        self._told = False
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        """With another screen below, leaving is going back."""
+        return INNER_KEYS if self._inner else KEYS
+
+    def panels(self) -> Iterable[Panel]:
+        """All panels; the arrangement chooses which are shown."""
+        return (
+            StatusPanel(id="status"),
+            PipelinePanel(id="pipeline"),
+            HintsPanel(id="hints"),
+            ThroughputPanel(id="throughput"),
+            LossPanel(id="loss"),
+            MetricPanel(id="metric"),
+            GpuPanel(id="gpu"),
+            CpuPanel(id="cpu"),
+            RamPanel(id="ram"),
+            DiskPanel(id="disk"),
+            MachinePanel(id="machine"),
+            CompactPanel(id="compact"),
+            LogPanel(id="log"),
+            ProcessesPanel(id="processes"),
+            RunPanel(id="run"),
+        )
+
+    def arranged(self, width: int, height: int, gpus: int, full: str) -> Mapping[str, Place]:
+        """Places by the window's size."""
+        return arrange(width, height, gpus, full)
+
+    def watch_view(self, view: View) -> None:
+        """Show it; the end of the run brings its summary."""
+        super().watch_view(view)
+        if view.now.outcome is not None and view.caught_up and not self._told:
+            self._told = True
+            from gputrain.tui.screens.dashboard.summary import SummaryScreen
+
+            self.app.push_screen(SummaryScreen(view, self._source.run.directory, inner=self._inner), self._on_summary)
+
+    # Keys.
+
+    def action_leave(self) -> None:
+        """Leave; with a run going, ask how, unless it is only back to another screen."""
+        if self._inner:
+            self._leave(detached=self._going())
+        elif self._going():
+            self._ask(stopping=False)
+        else:
+            self._leave(detached=False)
+
+    def action_stop_run(self) -> None:
+        """Ask how to stop."""
+        if self._going():
+            self._ask(stopping=True)
+        else:
+            self.notify("the run is over", markup=False)
+
+    def action_detach(self) -> None:
+        """Leave the run alone."""
+        self._leave(detached=self._going())
+
+    def action_checkpoint(self) -> None:
+        """Ask for a checkpoint."""
+        self._send(Checkpoint(sender=command_sender.sender()), "checkpoint")
+
+    def action_apply(self) -> None:
+        """Try the first advice that a running training can take; what is passed over for that is told, and why."""
+        if not self._going():
+            self.notify("the run is over", markup=False)
+            return
+        hints = self._newest.now.hints
+        tunes = [tune_of(hint, command_sender.sender()) for hint in hints]
+        place, tune = next(((at, one) for at, one in enumerate(tunes) if one is not None), (len(hints), None))
+        passed = set_aside(hints[:place])
+        if passed:
+            self.notify(passed, markup=False)
+        if tune is not None:
+            against = f" against: {plain(hints[place].title, 100)}" if place else ""
+            self._send(tune, f"try {settings_words(tune.changes)}{against}")
+        elif not passed:
+            self.notify("no hint has a setting to change", markup=False)
+
+    def action_why(self) -> None:
+        """Show how the hints were found."""
+        from gputrain.tui.screens.dashboard.why import WhyScreen
+
+        self.app.push_screen(WhyScreen(self._newest.now.hints, self._newest.ascii))
+
+    def action_search(self) -> None:
+        """Ask for a text that log lines must hold."""
+        from gputrain.tui.screens.dashboard.search_line import SearchScreen
+
+        self.app.push_screen(SearchScreen(self._newest.search), self._on_search)
+
+    def action_back(self) -> None:
+        """Out of a full-screen panel, else out of a search, else to the screen below."""
+        if self._in_full:
+            super().action_back()
+        elif self._newest.search:
+            self._change(search="")
+        elif self._inner:
+            self.action_leave()
+
+    # What the person chose.
+
+    def _going(self) -> bool:
+        return self._newest.now.outcome is None and not self._newest.gone
+
+    def _ask(self, stopping: bool) -> None:
+        from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
+
+        self.app.push_screen(QuitScreen(self._source.run.id, stopping=stopping), self._on_choice)
+
+    def _on_choice(self, choice: Choice | None) -> None:
+        if choice == "detach":
+            self._leave(detached=True)
+        elif choice is not None and choice != "cancel":
+            command = Stop(checkpoint=choice == "stop", sender=command_sender.sender())
+            self._send(command, "stop after a checkpoint" if choice == "stop" else "stop now")
+
+    def _on_search(self, text: str | None) -> None:
+        if text is not None:
+            self._change(search=text)
+            if text and not self.query_one(LogPanel).display:
+                self._reveal("log")
+
+    def _on_summary(self, leave: bool | None) -> None:
+        if leave:
+            self._leave(detached=False)
+
+    def _send(self, command: AnyCommand, name: str) -> None:
+        # What becomes of it is told by the run's own answer, which comes with its events.
+        def done(why: str) -> None:
+            text = f"{name} was not taken: {why}" if why else f"asked for: {name}"
+            self.post_message(Done(text, failed=bool(why)))
+
+        command_sender.send(self._source, command, done)
+
+    def _leave(self, detached: bool) -> None:
+        self._reader.stop()
+        self.app.post_message(Left(leaving(self._source.run.id, self._newest, detached), self._inner))

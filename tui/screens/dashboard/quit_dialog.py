@@ -1,0 +1,63 @@
+"""The question on the way out of a run that goes on."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from gputrain.engine.common.sanitize import plain
+
+Choice = Literal["detach", "stop", "stop_now", "cancel"]
+
+_LEAVE: tuple[tuple[Choice, str], ...] = (
+    ("detach", "Detach: the run goes on without this screen"),
+    ("stop", "Stop after a checkpoint"),
+    ("stop_now", "Stop now, without a checkpoint"),
+    ("cancel", "Cancel: stay here"),
+)
+_STOP: tuple[tuple[Choice, str], ...] = (
+    ("stop", "Stop after a checkpoint: it can be resumed"),
+    ("stop_now", "Stop now, without a checkpoint"),
+    ("cancel", "Cancel: let it run"),
+)
+
+
+class QuitScreen(ModalScreen[Choice]):
+    """Asks what shall become of the run; Enter takes the first answer, Escape the last."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,n", "choose('cancel')", "cancel"),
+        Binding("d", "choose('detach')", "detach", show=False),
+        Binding("s", "choose('stop')", "stop", show=False),
+        Binding("x", "choose('stop_now')", "stop now", show=False),
+        Binding("ctrl+c,q", "choose('cancel')", show=False, priority=True),
+    ]
+
+    def __init__(self, run_id: str, stopping: bool) -> None:
+        super().__init__()
+        self._run_id = run_id
+        self._choices = _STOP if stopping else _LEAVE
+        self._question = "Stop this run?" if stopping else "The run is still going. Leave it how?"
+
+    def compose(self) -> ComposeResult:
+        """The question and its answers."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = self._question
+            yield Static(Text(plain(self._run_id, 70), style="dim", no_wrap=True, overflow="ellipsis"))
+            yield OptionList(*(Option(Text(label), id=choice) for choice, label in self._choices))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """An answer was taken with Enter or a click."""
+        self.dismiss(next(choice for choice, _ in self._choices if choice == event.option.id))
+
+    def action_choose(self, choice: Choice) -> None:
+        """An answer was taken by its key."""
+        if any(choice == known for known, _ in self._choices):
+            self.dismiss(choice)

@@ -1,0 +1,72 @@
+"""The offer to attach to a run that goes on, before another one is planned."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.runs.run_directory import RunDir, RunInfo
+from gputrain.tui.render import format as words
+from gputrain.tui.render.styled_lines import to_ascii
+
+
+def run_words(found: RunInfo, now: float) -> str:
+    """A run in one line; `now` in seconds since 1970."""
+    status = found.status
+    if status is None:
+        return plain(found.run.id, 60)
+    parts = [
+        f"● {plain(found.run.id, 60)}",
+        plain(status.phase or status.state.value, 30),
+        f"epoch {status.epoch + 1}/{status.epochs}" if status.epochs else "",
+        f"{words.rate(status.images_per_second)} img/s" if status.images_per_second is not None else "",
+        f"for {words.duration(now - status.started)}",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+class AttachScreen(ModalScreen[RunDir]):
+    """Lists running runs. Returns the one to attach to, or None to go on to the launcher."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,n,q", "close", "launcher"),
+        Binding("ctrl+c", "close", show=False, priority=True),
+    ]
+
+    def __init__(self, found: list[RunInfo], ascii_only: bool) -> None:
+        super().__init__()
+        self._found = found
+        self._ascii = ascii_only
+
+    def compose(self) -> ComposeResult:
+        """The runs, the newest first."""
+        now = time.time()
+        lines = [run_words(found, now) for found in self._found]
+        with Vertical(classes="dialog wide") as dialog:
+            dialog.border_title = "A run is going" if len(lines) == 1 else f"{len(lines)} runs are going"
+            dialog.border_subtitle = "Enter attaches, Escape: on to the launcher"
+            yield Static("Attach to it, or start another one beside it?", markup=False)
+            yield OptionList(
+                *(Option(Text(to_ascii(text) if self._ascii else text, no_wrap=True)) for text in lines), markup=False
+            )
+
+    def on_mount(self) -> None:
+        """The newest run is the likeliest."""
+        self.query_one(OptionList).highlighted = 0
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A run was taken with Enter or a click."""
+        self.dismiss(self._found[event.option_index].run)
+
+    def action_close(self) -> None:
+        """On to the launcher."""
+        self.dismiss(None)

@@ -1,0 +1,33 @@
+"""What the launcher opens over itself: to check the machine, to calibrate the recipe, to measure the ladder."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.jobs.bench_job import STEPS
+from gputrain.engine.jobs.calibration_job import probable_seconds
+from gputrain.engine.planning.plan import Plan
+from gputrain.tui.actions.launcher_choices import Choice, checked, measured
+from gputrain.tui.actions.run_ablation import ROUNDS, blank, climb, rungs_of
+from gputrain.tui.render.theme import Palette
+from gputrain.tui.screens.launcher.bench_dialog import BenchScreen
+from gputrain.tui.screens.launcher.calibrate_dialog import CalibrateScreen
+from gputrain.tui.screens.launcher.check_dialog import CheckScreen
+
+
+def check_screen(machine: Machine, choice: Choice, colours: Palette, ascii_only: bool) -> CheckScreen:
+    """Checks `machine` for what is chosen."""
+    return CheckScreen(partial(checked, machine, choice), colours, ascii_only)
+
+
+def calibrate_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only: bool) -> CalibrateScreen:
+    """Measures what is planned; its answer says whether there is something new for a plan."""
+    return CalibrateScreen(partial(measured, plan, machine), colours, ascii_only, probable_seconds(plan.config))
+
+
+def bench_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only: bool) -> BenchScreen:
+    """Measures the rungs from standard settings to the plan."""
+    rungs = rungs_of(plan, machine, every=True)
+    bench = blank(plan, machine, rungs, steps=STEPS, rounds=ROUNDS)
+    return BenchScreen(bench, partial(climb, bench, plan.config, rungs), colours, ascii_only)

@@ -1,0 +1,150 @@
+"""The dialog in which one setting is changed: find it, type a value, have it checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.settings import Setting
+from gputrain.engine.planning.plan import PlanRow
+from gputrain.tui.render.styled_lines import cut, pad, to_ascii
+
+MENUS = ("recipe", "profile", "preset")
+"""Settings that the launcher's lists choose."""
+
+
+def matching(text: str) -> list[Setting]:
+    """Settings whose name holds every word of `text`, else whose description does; in the table's order."""
+    needles = text.lower().replace("_", " ").split()
+    known = [setting for setting in settings.table().values() if setting.name not in MENUS]
+    named = [s for s in known if all(needle in s.name.replace("_", " ") for needle in needles)]
+    return named or [s for s in known if all(needle in s.description.lower() for needle in needles)]
+
+
+def allowed(setting: Setting) -> str:
+    """What a setting may be, in words."""
+    if setting.choices:
+        return " | ".join(setting.choices)
+    return {bool: "true | false", int: "a whole number", float: "a number", str: "a text"}[setting.kind]
+
+
+class OverrideScreen(ModalScreen[tuple[str, Any]]):
+    """Returns a setting's name and its checked value; None if the person goes back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "back", priority=True),
+        Binding("ctrl+c", "close", show=False, priority=True),
+        Binding("up", "move(-1)", show=False, priority=True),
+        Binding("down", "move(1)", show=False, priority=True),
+    ]
+
+    def __init__(self, rows: Mapping[str, PlanRow], ascii_only: bool) -> None:
+        super().__init__()
+        self._rows = rows
+        self._ascii = ascii_only
+        self._found: list[Setting] = []
+
+    def compose(self) -> ComposeResult:
+        """A filter, the settings it leaves, what the chosen one is for, its value, what is wrong with it."""
+        with Vertical(classes="dialog wide", id="override") as dialog:
+            dialog.border_title = "Change a setting"
+            dialog.border_subtitle = "Enter: next, Escape: back"
+            yield Input(placeholder="part of a name: batch, lr, cache …", compact=True, id="filter")
+            yield OptionList(markup=False, id="settings")
+            yield Static(markup=False, id="about")
+            yield Input(placeholder="value", compact=True, id="value")
+            yield Static(markup=False, id="fault")
+
+    def on_mount(self) -> None:
+        """All settings, the keys in the filter; the list itself takes none."""
+        self.query_one("#settings", OptionList).can_focus = False
+        self.query_one("#filter", Input).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Another filter leaves other settings; another value takes the old fault away."""
+        if event.input.id == "filter":
+            self._found = matching(event.value)
+            menu = self.query_one("#settings", OptionList)
+            menu.clear_options()
+            menu.add_options([Option(self._row(setting)) for setting in self._found])
+            menu.highlighted = 0 if self._found else None
+            self._about()
+        self.query_one("#fault", Static).update("")
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """Say what the setting is for."""
+        self._about()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click takes the setting."""
+        self._edit()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """From the filter to the value, from there back to the plan if the value is good."""
+        if event.input.id == "filter":
+            self._edit()
+        elif (setting := self._setting()) is not None:
+            try:
+                self.dismiss(settings.parse_override(f"{setting.name}={event.value}"))
+            except BadInput as error:
+                self._fault(str(error))
+
+    def action_back(self) -> None:
+        """From the value to the filter, from there to the plan."""
+        if self.query_one("#value", Input).has_focus:
+            self.query_one("#filter", Input).focus()
+        else:
+            self.dismiss(None)
+
+    def action_close(self) -> None:
+        """To the plan."""
+        self.dismiss(None)
+
+    def action_move(self, step: int) -> None:
+        """Another setting, while the keys stay in the filter; a value that was begun keeps its setting."""
+        if self._found and not self.query_one("#value", Input).has_focus:
+            menu = self.query_one("#settings", OptionList)
+            menu.highlighted = ((menu.highlighted or 0) + step) % len(self._found)
+
+    def _setting(self) -> Setting | None:
+        at = self.query_one("#settings", OptionList).highlighted
+        return self._found[at] if at is not None and at < len(self._found) else None
+
+    def _edit(self) -> None:
+        if (setting := self._setting()) is None:
+            self._fault("no setting is called so; all are listed by an empty filter")
+            return
+        value = self.query_one("#value", Input)
+        value.value = plain(self._rows[setting.name].value, 400)
+        value.focus()
+        value.select_all()
+
+    def _row(self, setting: Setting) -> Text:
+        row = self._rows[setting.name]
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(self._shown(pad(setting.name, 22)), "bold")
+        text.append(self._shown(pad(plain(row.value, 60), 24)))
+        text.append(self._shown(cut(plain(row.origin, 60), 40)), "dim")
+        return text
+
+    def _about(self) -> None:
+        setting = self._setting()
+        about = f"{setting.name}: {setting.description} ({allowed(setting)})" if setting else "no such setting"
+        self.query_one("#about", Static).update(Text(self._shown(about), "dim"))
+
+    def _fault(self, error: str) -> None:
+        self.query_one("#fault", Static).update(Text(self._shown(f"■ {plain(error, 600)}")))
+
+    def _shown(self, text: str) -> str:
+        return to_ascii(text) if self._ascii else text

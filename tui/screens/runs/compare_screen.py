@@ -1,0 +1,102 @@
+"""Runs beside each other on a screen: their curves by any metric and axis, then settings, figures and causes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Static
+
+from gputrain.tui.actions.compare_chart import metrics, with_legend
+from gputrain.tui.actions.compare_runs import AXES, Compared
+from gputrain.tui.actions.compare_tables import tables
+from gputrain.tui.layout.key_bindings import bindings
+from gputrain.tui.layout.key_table import Key
+from gputrain.tui.render.charset import wants_ascii
+from gputrain.tui.render.styled_lines import Line, to_ascii
+from gputrain.tui.render.theme import palette
+from gputrain.tui.widgets.key_bar import KeyBar
+from gputrain.tui.widgets.panel import Panel, View
+
+KEYS = (
+    Key("q,escape,f10", "q", "back", "close", "Back to the runs."),
+    Key("m", "m", "metric", "metric(1)", "The next metric; M: the one before."),
+    Key("a,x", "a", "axis", "axis", "Along steps, seconds or images."),
+)
+
+
+class CurvesPanel(Panel, can_focus=False):
+    """The chart."""
+
+    FRAME = False
+
+    def __init__(self, compared: Sequence[Compared], *, id: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id)
+        self._compared = compared
+        self.metrics = metrics(compared)
+        self.metric = 0
+        self.axis = 0
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """Title, legend, curves."""
+        if not self.metrics:
+            return [(("none of the runs has figures yet", "dim"),)]
+        metric = self.metrics[self.metric % len(self.metrics)]
+        axis = AXES[self.axis % len(AXES)]
+        return with_legend(self._compared, metric, axis, columns, rows, view.ascii)
+
+
+class CompareScreen(Screen[None]):
+    """Curves above, tables below; the arrows scroll the tables."""
+
+    AUTO_FOCUS = "VerticalScroll"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings(KEYS),
+        Binding("M", "metric(-1)", show=False),
+        Binding("ctrl+c", "close", show=False, priority=True),
+    ]
+
+    def __init__(self, compared: Sequence[Compared]) -> None:
+        super().__init__()
+        self._compared = compared
+        self._ascii = wants_ascii()
+
+    def compose(self) -> ComposeResult:
+        """Curves, tables, keys."""
+        yield CurvesPanel(self._compared, id="curves")
+        text = "\n".join(tables(self._compared))
+        with VerticalScroll():
+            yield Static(Text(to_ascii(text) if self._ascii else text, no_wrap=True))
+        yield KeyBar(KEYS, id="keys")
+
+    def on_mount(self) -> None:
+        """Colours."""
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
+        self._restyle()
+
+    def _restyle(self) -> None:
+        colours = palette(self.app.current_theme, self.styles.background.rich_color, mono=self.app.no_color)
+        for panel in self.query(Panel).results():
+            panel.restyle(colours)
+            panel.show(View(ascii=self._ascii))
+
+    def action_metric(self, step: int) -> None:
+        """Another metric."""
+        curves = self.query_one(CurvesPanel)
+        curves.metric += step
+        curves.redraw()
+
+    def action_axis(self) -> None:
+        """Another axis."""
+        curves = self.query_one(CurvesPanel)
+        curves.axis += 1
+        curves.redraw()
+
+    def action_close(self) -> None:
+        """Back to the runs."""
+        self.dismiss(None)

@@ -1,0 +1,19 @@
+"""All that a run's record tells, read at once."""
+
+from __future__ import annotations
+
+from gputrain.engine.launching import launch
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.tui.state.run_snapshot import Snapshot
+from gputrain.tui.state.run_store import RunStore
+
+
+def whole(run: RunDir) -> Snapshot:
+    """What is known of `run` now; of a very long record its outline. Raises OSError if it can't be read."""
+    attachment, store = launch.attach(run, outlined=True), RunStore()
+    try:
+        while not attachment.caught_up:
+            store.apply_all(attachment.read(timeout=0), attachment.sparse_until)
+    finally:
+        attachment.close()
+    return store.snapshot()

@@ -1,0 +1,112 @@
+"""The thread that reads a run: it applies events to a store and hands out whole snapshots, seldom."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gputrain.tui.state.event_source import EventSource
+from gputrain.tui.state.run_snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from gputrain.tui.state.run_store import RunStore
+
+FRAME_SECONDS = 1.0
+"""Shortest time between two snapshots: the machine is sampled once a second, and what changes faster can't be read."""
+FRUGAL_SECONDS = 2.0
+"""The same for ``--low-bandwidth``."""
+_READ_SECONDS = 0.5
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """What the reader knows at one moment."""
+
+    now: Snapshot
+    live: bool
+    """A supervisor owns the run."""
+    caught_up: bool
+    """All that was recorded before was read."""
+    error: str = ""
+    """Why the run cannot be read any more."""
+    trouble: str = ""
+    """Why it cannot be read for now."""
+
+
+class Reader:
+    """Reads `source` on a thread of its own until told to stop; nothing waits for it.
+
+    `on_frame` is called on that thread with each new frame, `on_failure` with what must not happen: an error in
+    this program, for the application to raise where it is seen.
+    """
+
+    def __init__(
+        self,
+        source: EventSource,
+        on_frame: Callable[[Frame], None],
+        on_failure: Callable[[Exception], None],
+        frame_seconds: float = FRAME_SECONDS,
+    ) -> None:
+        self._source = source
+        self._frame_seconds = frame_seconds
+        self._on_frame = on_frame
+        self._on_failure = on_failure
+        self._stop = threading.Event()
+        self._caught_up = False
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more; returns at once."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        from gputrain.tui.state.run_store import (
+            RunStore,  # here, beside the screen: the first paint does not wait for it
+        )
+
+        store = RunStore()
+        try:
+            self._read(store)
+        except OSError as error:
+            self._post(store, error=f"it cannot be read: {error}")
+        except Exception as error:  # noqa: BLE001 - handed over to be raised on the application's thread
+            self._on_failure(error)
+        finally:
+            self._source.close()
+
+    def _read(self, store: RunStore) -> None:
+        posted = 0.0
+        before: tuple[bool, bool, str] | None = None
+        fresh = True
+        while not self._stop.is_set():
+            # Short at first: a run that has written nothing yet shows its empty dashboard at once.
+            events = self._source.read(timeout=_READ_SECONDS if self._caught_up else 0.05)
+            store.apply_all(events, self._source.sparse_until)
+            self._caught_up = self._caught_up or (not events and self._source.caught_up) or self._source.ended
+            fresh = fresh or bool(events)
+            state = (self._source.abandoned, self._caught_up, self._source.trouble)
+            if (fresh or state != before) and (self._caught_up or time.monotonic() - posted >= self._frame_seconds):
+                fresh, before, posted = False, state, time.monotonic()
+                self._post(store)
+            if self._caught_up:
+                # Waiting here and not in `read` gathers several events into one frame.
+                self._stop.wait(self._frame_seconds)
+
+    def _post(self, store: RunStore, error: str = "") -> None:
+        live = not (error or self._source.abandoned or self._source.ended)
+        self._on_frame(
+            Frame(
+                now=store.snapshot(),
+                live=live,
+                caught_up=self._caught_up,
+                error=error,
+                trouble=self._source.trouble,
+            )
+        )

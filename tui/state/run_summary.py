@@ -1,0 +1,191 @@
+"""A run in a few figures, for its end and for ``--json``. Made from its events alone. Pure."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gputrain.engine.events import Outcome, Tuned
+from gputrain.engine.events.speed_forecast import LIMITERS, Forecast
+from gputrain.tui.render import format as words
+from gputrain.tui.render.advice_text import verdict
+from gputrain.tui.state.run_snapshot import Snapshot
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What a run came to. Times in seconds, sizes in bytes, shares in 0…1; None: could not be measured."""
+
+    run: str
+    outcome: Outcome | None
+    """None: it has not ended, or its supervisor is gone without a word."""
+    reason: str
+    step: int
+    total_steps: int | None
+    epochs_done: int
+    epochs: int | None
+    metric: str
+    best: float | None
+    best_epoch: int | None
+    """From 0."""
+    loss: float | None
+    seconds: float
+    images: int
+    """Trained on by this run, without what it resumed from."""
+    images_per_second: float | None
+    """Mean over all steps."""
+    forecast: Forecast | None
+    """What the plan foretold from a calibration; None without one."""
+    data_wait_share: float | None
+    first_batch_share: float | None
+    """The part of `data_wait_share` that was for the first batches of epochs."""
+    copy_share: float | None
+    compute_share: float | None
+    exchange_share: float | None
+    """Waiting for the gradients of other ranks; None where one process trains alone."""
+    other_share: float | None
+    peak_vram: int | None
+    mean_watts: float | None
+    joules: float | None
+    throttled: dict[str, float]
+    """Reason → seconds."""
+    tried: tuple[Tuned, ...]
+    """The newest 20 changes of the running training that were kept or taken back, with what they brought."""
+    checkpoints: int
+    bad_images: int
+    image_sizes: tuple[int, int] | None
+    """Side of the first and of the last training images."""
+    estimated: bool
+    """The record is long and was read in part: sums over the run are estimates."""
+    lost_events: int
+    dropped_windows: int
+    error: str
+
+
+def summary(now: Snapshot) -> Summary:
+    """The summary of the run that `now` shows."""
+    totals, best = now.totals, now.best
+    ended = now.outcome
+    # Copies overlap compute on a GPU: shares of what adds up to more than the time would exceed 1.
+    parts = totals.data_wait + (totals.copy or 0.0) + totals.compute + (totals.exchange or 0.0) + totals.other
+    seconds = max(totals.step_seconds, parts)
+
+    def share(part: float | None) -> float | None:
+        return part / seconds if part is not None and seconds > 0 else None
+
+    return Summary(
+        run=now.started.run_id if now.started else "",
+        outcome=ended.outcome if ended else None,
+        reason=ended.reason if ended else "",
+        step=max(now.step, ended.step if ended else 0),
+        total_steps=now.model.total_steps if now.model else None,
+        epochs_done=_epochs_done(now),
+        epochs=now.epochs,
+        metric=best.metric if best else "",
+        best=best.metrics.get(best.metric) if best else None,
+        best_epoch=best.epoch if best else None,
+        loss=now.loss,
+        seconds=now.elapsed,
+        images=round(totals.images),
+        images_per_second=totals.images / totals.step_seconds if totals.step_seconds > 0 else None,
+        forecast=now.started.forecast if now.started else None,
+        data_wait_share=share(totals.data_wait if totals.steps else None),
+        first_batch_share=share(totals.first_batch_wait if totals.steps else None),
+        copy_share=share(totals.copy),
+        compute_share=share(totals.compute if totals.steps else None),
+        exchange_share=share(totals.exchange),
+        other_share=share(totals.other if totals.steps else None),
+        peak_vram=totals.peak_vram,
+        mean_watts=totals.joules / totals.power_seconds if totals.joules is not None and totals.power_seconds else None,
+        joules=totals.joules,
+        throttled=totals.throttled,
+        tried=now.tried,
+        checkpoints=now.checkpoint_count,
+        bad_images=totals.bad_images,
+        image_sizes=totals.image_sizes,
+        estimated=totals.estimated,
+        lost_events=totals.lost,
+        dropped_windows=totals.dropped,
+        error=ended.error if ended else "",
+    )
+
+
+def _epochs_done(now: Snapshot) -> int:
+    if now.steps is None:
+        return 0
+    whole = now.data is not None and now.steps.epoch_step >= now.data.batches_per_epoch
+    return now.steps.epoch + (1 if whole else 0)
+
+
+def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
+    """The summary as titles and values, for screens and plain output; what was not measured says so."""
+    of = f" of {words.whole(result.total_steps)}" if result.total_steps else ""
+    epochs = f"{result.epochs_done} of {result.epochs}" if result.epochs else f"{result.epochs_done}"
+    rows = [
+        ("outcome", result.outcome.value if result.outcome else "unknown"),
+        ("reason", result.reason or words.MISSING),
+        ("steps", f"{words.whole(result.step)}{of}, epochs {epochs}"),
+        ("time", words.duration(result.seconds)),
+        ("throughput", f"{words.rate(result.images_per_second)} img/s mean, {words.whole(result.images)} images"),
+        ("best", _best(result)),
+        ("time went to", _went_to(result)),
+        ("peak VRAM", words.size(result.peak_vram) if result.peak_vram is not None else "no GPU was used"),
+        ("energy", _energy(result)),
+        ("throttled", _throttled(result)),
+        ("checkpoints", words.whole(result.checkpoints)),
+    ]
+    if result.forecast is not None:
+        rows.insert(5, ("predicted", _predicted(result.forecast, result.images_per_second)))
+    rows += [("tuned" if not number else "", verdict(one)) for number, one in enumerate(result.tried)]
+    if result.error:
+        rows.insert(2, ("error", result.error))
+    if result.bad_images:
+        found = f"{words.whole(result.bad_images)} unreadable, replaced; named in bad_images.csv"
+        rows.append(("bad images", found))
+    if result.image_sizes is not None and result.image_sizes[0] != result.image_sizes[1]:
+        rows.append(("image size", "training images grew from {} to {} pixels".format(*result.image_sizes)))
+    if result.lost_events or result.dropped_windows:
+        lost = f"{words.whole(result.lost_events)} events, {words.whole(result.dropped_windows)} step windows"
+        rows.append(("not recorded", lost))
+    if result.estimated:
+        rows.append(("estimated", "sums over the run, from parts of its long record; tail --plain reads it whole"))
+    return [*rows, ("run directory", directory)]
+
+
+def _predicted(foretold: Forecast, came: float | None) -> str:
+    text = f"{words.rate(foretold.low)} to {words.rate(foretold.high)} img/s, limited by {LIMITERS[foretold.limiter]}"
+    if came is None:
+        return f"{text}; no step was done"
+    off = came / foretold.rate - 1
+    if foretold.low <= came <= foretold.high:
+        return f"{text}: it came so ({off:+.0%} of the middle)"
+    return f"{text}: it came to {abs(off):.0%} {'more' if off > 0 else 'less'} than the middle"
+
+
+def _best(result: Summary) -> str:
+    if result.best is None or result.best_epoch is None:
+        return "not validated"
+    return f"{result.metric} {words.metric(result.metric, result.best)} in epoch {result.best_epoch + 1}"
+
+
+def _went_to(result: Summary) -> str:
+    if result.compute_share is None:
+        return "no step was done"
+    wait = f"waiting for data {words.share(result.data_wait_share)}"
+    if result.first_batch_share is not None and result.first_batch_share >= 0.005:
+        wait += f" (first batches of epochs {words.share(result.first_batch_share)})"
+    copy = f", copies {words.share(result.copy_share)}" if result.copy_share is not None else ""
+    if result.exchange_share is not None:
+        copy += f", for other ranks {words.share(result.exchange_share)}"
+    return f"compute {words.share(result.compute_share)}, {wait}{copy}, the rest {words.share(result.other_share)}"
+
+
+def _energy(result: Summary) -> str:
+    if result.joules is None:
+        return "not measured"
+    return f"{words.energy(result.joules)} by the GPUs, {words.watts(result.mean_watts)} mean"
+
+
+def _throttled(result: Summary) -> str:
+    if result.joules is None and not result.throttled:
+        return "not measured"
+    named = ", ".join(f"{reason} {words.duration(seconds)}" for reason, seconds in result.throttled.items())
+    return named or "never"

@@ -1,0 +1,30 @@
+"""The rate of the newest steps, and where their time went. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gputrain.engine.events import Steps
+from gputrain.tui.state.run_snapshot import Shares
+
+
+def rate_of(windows: Sequence[Steps]) -> tuple[float | None, Shares | None]:
+    """Images per second, and the shares; None without windows."""
+    seconds = sum(window.window_seconds for window in windows)
+    if seconds <= 0:
+        return None, None
+    copies = [window.copy for window in windows if window.copy is not None]
+    exchanges = [window.exchange for window in windows if window.exchange is not None]
+    parts = [
+        sum(window.data_wait for window in windows),
+        sum(copies),
+        sum(window.compute for window in windows),
+        sum(exchanges),
+        sum(window.other for window in windows),
+    ]
+    # On a GPU copies overlap compute, so the parts may add up to more than the time that passed.
+    whole = max(seconds, sum(parts)) or 1.0
+    wait, copy, compute, exchange = (part / whole for part in parts[:4])
+    images = sum(window.images_per_second * window.window_seconds for window in windows)
+    rest = 1 - wait - copy - compute - exchange
+    return images / seconds, Shares(wait, copy if copies else None, compute, rest, exchange if exchanges else None)

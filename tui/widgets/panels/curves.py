@@ -1,0 +1,190 @@
+"""Charts over the run: throughput, loss, validation metric, and the small trends below meters."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from gputrain.engine.events import HardwareSample
+from gputrain.tui.charts.braille_chart import Plot, draw
+from gputrain.tui.charts.chart_axes import ZOOM_NAMES, ZOOMS, x_range
+from gputrain.tui.charts.history import Curve
+from gputrain.tui.metrics.metric import Show
+from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.render import format as words
+from gputrain.tui.render.styled_lines import Line, cut, fit, line
+from gputrain.tui.render.theme import Role
+from gputrain.tui.state import metric_values
+from gputrain.tui.state.run_snapshot import Snapshot
+from gputrain.tui.widgets.panel import Panel, View
+
+Mark = tuple[float, float, str, Role]
+_TREND_ROWS = 4
+_GPU_CURVES: tuple[tuple[str, str, Role], ...] = (
+    ("gpu", "utilization", "compute"),
+    ("vram", "VRAM", "data"),
+    ("temperature", "temperature", "copy"),
+)
+_GPU_CELLS = 34
+"""Columns that each of them needs at least."""
+_BEHIND = 20.0
+"""Percentage points below the middle one that are worth a word."""
+
+
+def trend(view: View, key: str, columns: int, rows: int, role: Role = "data") -> list[Line]:
+    """The history of the metric called `key` in the rows that are left; nothing where they are too few."""
+    if rows < _TREND_ROWS:
+        return []
+    metric = METRICS[key]
+    return [
+        fit((), columns),
+        *_chart(view, key, metric.low, metric.high, metric.tick, role, columns, rows - 1, least=metric.least),
+    ]
+
+
+def gpu_trends(view: View, columns: int, rows: int) -> list[Line]:
+    """Utilization over time, and where there is room memory and heat beside it: of several GPUs the mean, and around it
+    the range from the lowest to the highest."""
+    sample = view.now.hardware
+    if rows < _TREND_ROWS or sample is None:
+        return []
+    keys = _GPU_CURVES[: max(1, min(len(_GPU_CURVES), columns // _GPU_CELLS))]
+    each = (columns - 2 * (len(keys) - 1)) // len(keys)
+    drawn: list[Line] = [()] * rows
+    for number, (key, title, role) in enumerate(keys):
+        metric = METRICS[key]
+        chart = _chart(view, key, metric.low, metric.high, metric.tick, role, each, rows - 1)
+        head = line((cut(title + _lowest(sample, key), each), "dim"))
+        for row, part in enumerate((head, *chart)):
+            drawn[row] = (*drawn[row], *((("  ", "text"),) if number else ()), *fit(part, each))
+    return drawn
+
+
+def _lowest(sample: HardwareSample, key: str) -> str:
+    """How many GPUs the curve is of, and which one stays behind the others."""
+    known = [(value, gpu.index) for gpu in sample.gpus if (value := metric_values.of_gpu(gpu, key)) is not None]
+    if len(known) < 2:
+        return ""
+    value, index = min(known)
+    behind = key == "gpu" and value < median(value for value, _ in known) - _BEHIND
+    return f" of {len(known)} GPUs" + (f", GPU {index} behind: {value:.0f} %" if behind else "")
+
+
+def _chart(
+    view: View,
+    key: str,
+    low: float | None,
+    high: float | None,
+    label: Show,
+    role: Role,
+    columns: int,
+    rows: int,
+    marks: tuple[Mark, ...] = (),
+    least: float = 0.0,
+) -> list[Line]:
+    zoom = ZOOMS[view.zoom]
+    start, end = x_range(view.now.elapsed, zoom)
+    plot = Plot(
+        curve=view.now.curves.get(key, Curve()),
+        role=role,
+        low=low,
+        high=high,
+        start=start,
+        end=end,
+        marks=marks,
+        label=label,
+        least=least,
+        joined_until=view.now.sparse_until,
+        ascii=view.ascii,
+    )
+    return draw(plot, columns, rows)
+
+
+class ThroughputPanel(Panel):
+    """Images per second over time."""
+
+    TITLE = "Throughput"
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The rate's history."""
+        return (now.curves.get("images_per_second"),)
+
+    def title(self, view: View) -> str:
+        """With the span of the charts."""
+        return f"Throughput, {ZOOM_NAMES[view.zoom]}" if view.zoom else "Throughput"
+
+    def note(self, view: View) -> str:
+        """The mean of the run."""
+        totals = view.now.totals
+        mean = totals.images / totals.step_seconds if totals.step_seconds > 0 else None
+        return f"mean {words.rate(mean)} img/s" if mean is not None else ""
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The chart."""
+        return _chart(view, "images_per_second", 0, None, words.tick, "compute", columns, rows)
+
+
+class LossPanel(Panel):
+    """Training loss as a line, validation losses as marks."""
+
+    TITLE = "Loss"
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """Both losses' histories."""
+        return (now.curves.get("loss"), now.curves.get("val_loss"))
+
+    def note(self, view: View) -> str:
+        """The newest values."""
+        now = view.now
+        tried = now.validations[-1].metrics.get("loss") if now.validations else None
+        found = [f"train {words.figure(now.loss)}"] if now.loss is not None else []
+        found += [f"◆ val {words.figure(tried)}"] if tried is not None else []
+        return "  ".join(found)
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The chart."""
+        return _chart(view, "loss", None, None, words.tick, "copy", columns, rows, _marks(view.now, "loss", "◆"))
+
+
+class MetricPanel(Panel):
+    """The validation metric that decides, with its best value marked."""
+
+    TITLE = "Validation"
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The metric's history."""
+        return (now.best, now.curves.get(f"val_{main_metric(now)}"))
+
+    def title(self, view: View) -> str:
+        """The metric's name."""
+        name = main_metric(view.now)
+        return f"Validation {name}" if name else "Validation"
+
+    def note(self, view: View) -> str:
+        """The best value."""
+        best = view.now.best
+        value = best.metrics.get(best.metric) if best else None
+        if best is None or value is None:
+            return ""
+        return f"★ best {words.metric(best.metric, value)}"
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The chart."""
+        name = main_metric(view.now)
+        if not name:
+            first = "the first one comes after an epoch" if view.now.settings.get("val_split", "val") else "none"
+            return [*[fit((), columns)] * (rows // 2), fit((((first).center(columns), "dim"),), columns)]
+        show = words.share_tick if words.is_share(name) else words.tick
+        marks = _marks(view.now, name, "◆")
+        return _chart(view, f"val_{name}", None, None, show, "data", columns, rows, marks)
+
+
+def main_metric(now: Snapshot) -> str:
+    """The metric that decides what is best; empty before the first validation."""
+    return now.validations[-1].metric if now.validations else ""
+
+
+def _marks(now: Snapshot, name: str, sign: str) -> tuple[Mark, ...]:
+    curve = now.curves.get(f"val_{name}", Curve())
+    best = now.best.metrics.get(name) if now.best else None
+    points = ((point.first, point.mean) for point in curve.recent)
+    return tuple((x, y, "★" if y == best else sign, "warn" if y == best else "text") for x, y in points)

@@ -1,0 +1,227 @@
+"""The GPUs: a block for each while there is room, else a line for each; lost ones are named."""
+
+from __future__ import annotations
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events import GpuSample
+from gputrain.tui.metrics import metric_table
+from gputrain.tui.metrics.gpu_state import alarms, temperature_level, used_by
+from gputrain.tui.render import format as words
+from gputrain.tui.render.styled_lines import Line, Span, bar, cut, fit, groups, line, pad, right, spread, width, wrap
+from gputrain.tui.render.theme import Role
+from gputrain.tui.state.run_snapshot import Snapshot
+from gputrain.tui.widgets.panel import Panel, View
+from gputrain.tui.widgets.panels.curves import gpu_trends
+from gputrain.tui.widgets.panels.gpu_details import details, instance_name
+
+_BLOCK = 4
+"""Rows of a GPU's block."""
+_TREND = 5
+"""Rows that are kept for the history where there are as many, before details get any."""
+
+
+def role(key: str, value: float | None) -> Role:
+    """The colour of a figure of the metric called `key`."""
+    level = metric_table.level(key, value)
+    return "bright" if level == "plain" else level
+
+
+def throttle(gpu: GpuSample) -> Span | None:
+    """Why the clock is lowered, in words; None if nothing lowers it."""
+    if not gpu.throttle:
+        return None
+    level = metric_table.throttle_level(gpu.throttle)
+    return ", ".join(plain(reason, 40) for reason in gpu.throttle), "dim" if level == "plain" else level
+
+
+def unreadable(gpu: GpuSample) -> str:
+    """What to say of a GPU that gives no figures; the word is the sign in monochrome too."""
+    why = plain(gpu.error, 120)
+    if "lost" not in why.lower():
+        return f"NO FIGURES: {why}"
+    return f"LOST: {why.removeprefix('lost: ')}"
+
+
+def vram_percent(gpu: GpuSample) -> float | None:
+    """Memory that is taken, 0…100."""
+    if gpu.memory_used is None or not gpu.memory_total:
+        return None
+    return gpu.memory_used / gpu.memory_total * 100
+
+
+def gpu_line(gpu: GpuSample, columns: int) -> Line:
+    """One GPU in one line."""
+    start: Line = ((f"{gpu.index} ", "title"),)
+    if gpu.error:
+        return (*start, (unreadable(gpu), "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
+    used, full = gpu.utilization, vram_percent(gpu)
+    start = (*start, (pad(plain(gpu.name, 60), 24) + " ", "dim")) if columns >= 150 else start
+    tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
+    tail += [(right(words.celsius(gpu.temperature), 6), _heat(gpu)), (" ", "text")]
+    state = _state(gpu, short=columns < 72)
+    if columns >= 72:
+        tail.append((pad(state[0], 14), state[1]))
+    elif state[1] in ("warn", "bad"):
+        tail.append((cut(state[0], 7), state[1]))
+    if columns >= 110:
+        tail += _rates(gpu, columns >= 150)
+    # NVML has no utilization for a GPU that is divided into instances.
+    told = "MIG" if gpu.mig and used is None else words.percent(used)
+    figures = [(right(told, 6), role("gpu", used)), ("  ", "text")]
+    memory: Line = ((f" {right(words.of_size(gpu.memory_used, gpu.memory_total), 13)}", role("vram", full)),)
+    gap: Line = (("  " if columns >= 48 else " ", "text"),)
+    room = max(0, columns - width((*start, *figures, *memory, *gap, *tail)))
+    first = room // 2
+    return (
+        *start,
+        *bar(used / 100 if used is not None else None, first, "compute"),
+        *figures,
+        *bar(full / 100 if full is not None else None, room - first, "data"),
+        *memory,
+        *gap,
+        *tail,
+    )
+
+
+def _heat(gpu: GpuSample) -> Role:
+    level = temperature_level(gpu)
+    return "bright" if level == "plain" else level
+
+
+def _state(gpu: GpuSample, short: bool) -> Span:
+    """What a line tells of the GPU's state: what is wrong, else why its clock is lowered, else who else is on it."""
+    wrong, lowered = alarms(gpu), throttle(gpu)
+    if wrong and (wrong[0].level == "bad" or lowered is None or lowered[1] != "bad"):
+        return wrong[0].short if short else " ".join(alarm.short for alarm in wrong), wrong[0].level
+    others = used_by(gpu)
+    if others and (lowered is None or lowered[1] == "dim"):
+        return "SHARED" if short else f"also {others}", "warn"
+    if lowered is None:
+        return "", "dim"
+    return ("SLOWED", lowered[1]) if short else lowered
+
+
+def _rates(gpu: GpuSample, wide: bool) -> list[Span]:
+    """Clock and, where there is room, fan and PCIe traffic, each in cells of its own."""
+    clock = f"{words.whole(gpu.sm_clock)} MHz" if gpu.sm_clock is not None else ""
+    spans: list[Span] = [(right(clock, 10), "dim")]
+    if wide:
+        fan = f"fan {words.percent(gpu.fan)}" if gpu.fan is not None else ""
+        known = gpu.pcie_rx is not None or gpu.pcie_tx is not None
+        bus = (
+            f"PCIe ↓{right(words.byte_rate(gpu.pcie_rx), 9)} ↑{right(words.byte_rate(gpu.pcie_tx), 9)}" if known else ""
+        )
+        spans += [("  ", "text"), (pad(fan, 10), "dim"), (pad(bus, 26), "dim")]
+    return spans
+
+
+def gpu_block(gpu: GpuSample, columns: int) -> list[Line]:
+    """One GPU in four rows: name, utilization, memory, the rest."""
+    name = line((f"{gpu.index} ", "title"), (plain(gpu.name, 60) or "GPU", "bright"))
+    if gpu.error:
+        return [name, line((f"  {unreadable(gpu)}", "bad"))]
+    lowered = throttle(gpu)
+    told = [line((alarm.words, alarm.level)) for alarm in alarms(gpu)]
+    if lowered:
+        told.append(line((f"clock lowered by: {lowered[0]}", lowered[1])))
+    state = groups(columns - width(name) - 1, *told)
+    full = vram_percent(gpu)
+    used = _meter("util", gpu.utilization, words.percent(gpu.utilization), role("gpu", gpu.utilization), columns)
+    return [
+        spread(name, state, columns),
+        _instances(gpu, columns) if gpu.mig else used,
+        _meter("VRAM", full, words.of_size(gpu.memory_used, gpu.memory_total), role("vram", full), columns),
+        _rest(gpu, columns),
+    ]
+
+
+def _instances(gpu: GpuSample, columns: int) -> Line:
+    """All instances in a row; a divided GPU has no utilization of its own."""
+    count = len(gpu.instances)
+    told = f"{count} {'instance' if count == 1 else 'instances'}" if count else "no instances"
+    # NVML has none; Hopper and newer count activities instead.
+    without = "" if any(one.sm_activity is not None for one in gpu.instances) or not count else ", utilization unknown"
+    start = line(("  MIG ", "dim"), f"{told}{without}")
+    named = [
+        line((f"{instance_name(one)} ", "dim"), words.of_size(one.memory_used, one.memory_total))
+        for one in gpu.instances
+    ]
+    return groups(columns, start, *named)
+
+
+def _meter(label: str, percent: float | None, value: str, value_role: Role, columns: int) -> Line:
+    fraction = percent / 100 if percent is not None else None
+    drawn = bar(fraction, columns - 25, "compute" if label == "util" else "data")
+    return ((f"  {label} ▕", "dim"), *drawn, ("▏ ", "dim"), (right(value, 14), value_role))
+
+
+def _rest(gpu: GpuSample, columns: int) -> Line:
+    limit = f"/{gpu.power_limit:.0f}" if gpu.power_limit is not None else ""
+    spans: list[Span] = [("  ", "text")]
+    if gpu.power is not None:
+        spans.append((f"{gpu.power:.0f}{limit} W  ", "text"))
+    if gpu.temperature is not None:
+        spans.append((f"{words.celsius(gpu.temperature)}  ", _heat(gpu)))
+    if gpu.fan is not None:
+        spans.append((f"fan {words.percent(gpu.fan)}  ", "dim"))
+    if gpu.sm_clock is not None:
+        fastest = f"/{words.whole(gpu.sm_clock_max)}" if gpu.sm_clock_max else ""
+        spans.append((f"SM {words.whole(gpu.sm_clock)}{fastest} MHz  ", "dim"))
+    if gpu.pcie_rx is not None or gpu.pcie_tx is not None:
+        spans.append((f"PCIe ↓ {words.byte_rate(gpu.pcie_rx)} ↑ {words.byte_rate(gpu.pcie_tx)}", "dim"))
+    others = used_by(gpu)
+    if others:
+        spans.insert(1, (f"also used by {others}  ", "warn"))
+    while len(spans) > 1 and width(spans) > columns:
+        spans.pop()
+    return tuple(spans)
+
+
+def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
+    """All GPUs in the rows that there are, and their mean utilization over time below."""
+    sample = view.now.hardware
+    if sample is None:
+        return [line(("no sample of the machine yet", "dim"))]
+    if not sample.gpus:
+        return [line((row, "text")) for row in wrap(absent(view.now), columns, rows)]
+    spare = rows - len(sample.gpus) * _BLOCK
+    if spare >= 0:
+        each = (spare - _TREND if spare >= _TREND else spare) // len(sample.gpus)
+        drawn = [row for gpu in sample.gpus for row in (*gpu_block(gpu, columns), *details(gpu, columns)[:each])]
+    else:
+        shown = sample.gpus if len(sample.gpus) <= rows else sample.gpus[: rows - 1]
+        drawn = [fit(gpu_line(gpu, columns), columns) for gpu in shown]
+        if len(shown) < len(sample.gpus):
+            drawn.append(line((f"and {len(sample.gpus) - len(shown)} more: f shows all", "dim")))
+    return [*drawn, *gpu_trends(view, columns, rows - len(drawn))]
+
+
+def absent(now: Snapshot) -> str:
+    """Why no GPU is shown, and what that means for the run."""
+    reason = plain(now.hardware.gpu_error, 120) if now.hardware else ""
+    if now.started is None and now.model is None:
+        return reason or "no GPU"
+    training = "training on CPU" if now.model is None or now.model.device == "cpu" else "its figures cannot be read"
+    return f"{reason or 'no GPU'}: {training}"
+
+
+class GpuPanel(Panel):
+    """Utilization, memory, power and heat of each GPU."""
+
+    def parts(self, now: Snapshot) -> tuple[object, ...]:
+        """The newest sample, and what the run computes on."""
+        return (now.hardware, now.model)
+
+    def title(self, view: View) -> str:
+        """The GPU's number, or how many there are."""
+        count = len(view.now.hardware.gpus) if view.now.hardware else 0
+        return "GPU" if count < 2 else f"{count} GPUs"
+
+    def note(self, view: View) -> str:
+        """What the device computes in."""
+        model = view.now.model
+        return model.precision if model is not None and model.device != "cpu" else ""
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The GPUs."""
+        return draw_gpus(view, columns, rows)

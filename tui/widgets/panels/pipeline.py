@@ -1,0 +1,210 @@
+"""The way of an image: disk, workers, queue, copy, compute; with figures at each stage, the slowest one marked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gputrain.tui.metrics import metric_table
+from gputrain.tui.render import format as words
+from gputrain.tui.render.styled_lines import Line, Span, bar, fit, line, right, stacked, width
+from gputrain.tui.render.theme import Role
+from gputrain.tui.state import metric_values
+from gputrain.tui.state.run_snapshot import Shares, Snapshot
+from gputrain.tui.widgets.panel import Panel, View
+
+StageName = Literal["disk", "workers", "queue", "copy", "compute", "other"]
+_WAIT = 0.10
+_READS = 0.5
+
+
+class Stage(Struct, frozen=True):
+    """One stage: what it is, and its figures from most to least important."""
+
+    name: StageName
+    title: str
+    figure: str
+    detail: str = ""
+    fill: float | None = None
+
+
+def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
+    """The stage that the others wait for, and its name in words; None before the first steps.
+
+    By the shares of the step time: the thresholds are those of the hints, whose rules look closer.
+    """
+    shares = now.shares
+    if shares is None:
+        return None
+    rest = max(shares.copy or 0.0, shares.other, shares.exchange or 0.0)
+    if shares.data_wait >= _WAIT and shares.data_wait >= rest:
+        reads = now.loader.read_share if now.loader else None
+        return ("disk", "disk") if reads is not None and reads >= _READS else ("workers", "workers")
+    if (shares.copy or 0.0) >= max(_WAIT, shares.other, shares.exchange or 0.0):
+        return "copy", "copy to the GPU"
+    if (shares.exchange or 0.0) >= max(_WAIT, shares.other):
+        return "other", "the exchange between ranks"
+    if shares.other >= _WAIT:
+        return "other", "the host, launching work"
+    return "compute", "none, compute-bound"
+
+
+def stages(now: Snapshot) -> list[Stage]:
+    """The stages of this run; a run on the CPU copies nothing."""
+    found = [_disk(now), _workers(now), _queue(now)]
+    if not _on_cpu(now):
+        found.append(_copy(now))
+    return [*found, _compute(now)]
+
+
+def _on_cpu(now: Snapshot) -> bool:
+    if now.model is not None:
+        return now.model.device == "cpu"
+    return now.started is not None and not now.started.gpus
+
+
+def _disk(now: Snapshot) -> Stage:
+    loader, disk = now.loader, now.hardware.disk if now.hardware else None
+    files = from_disk = None
+    if loader is not None and loader.seconds > 0:
+        files = loader.bytes_read / loader.seconds if loader.bytes_read is not None else None
+        from_disk = loader.disk_bytes / loader.seconds if loader.disk_bytes is not None else None
+    if from_disk is None and disk is not None:
+        from_disk = disk.device_read_rate if disk.device_read_rate is not None else disk.read_rate
+    return Stage("disk", "disk", words.byte_rate(from_disk), f"files {words.byte_rate(files)}")
+
+
+def _workers(now: Snapshot) -> Stage:
+    loader = now.loader
+    count = loader.workers if loader else now.settings.get("num_workers")
+    title = "loading inline" if count == 0 else f"{count} workers" if count != 1 else "1 worker"
+    if loader is None:
+        return Stage("workers", title if count is not None else "workers", words.MISSING)
+    cached = (
+        f"cache {words.share(loader.cache_hits / loader.samples)}"
+        if loader.cache_hits is not None and loader.samples
+        else f"cpu {words.share(loader.cpu_ratio)}"
+    )
+    return Stage("workers", title, f"busy {words.share(loader.busy)}", cached)
+
+
+def _queue(now: Snapshot) -> Stage:
+    steps = now.steps
+    if steps is None or steps.queue_depth is None or not steps.queue_capacity:
+        return Stage("queue", "queue", words.MISSING)
+    depth, capacity = f"{steps.queue_depth:.0f}", f"{steps.queue_capacity}"
+    return Stage("queue", "queue", f"{right(depth, len(capacity))}/{capacity}", "batches", now.queue_fill)
+
+
+def _copy(now: Snapshot) -> Stage:
+    steps, shares = now.steps, now.shares
+    speed = None
+    if steps is not None and steps.bytes_copied is not None and steps.window_seconds > 0:
+        speed = steps.bytes_copied / steps.window_seconds
+    return Stage("copy", "copy", words.byte_rate(speed), f"{words.share(shares.copy if shares else None)} of step")
+
+
+def _compute(now: Snapshot) -> Stage:
+    share = f"{words.share(now.shares.compute if now.shares else None)} of step"
+    if now.model is None:
+        return Stage("compute", "compute", words.MISSING)
+    if _on_cpu(now):
+        return Stage("compute", "CPU compute", share, now.model.precision)
+    useful = metric_values.mfu(now)
+    detail = share if useful is None else f"{share}, MFU {words.share(useful)}"
+    return Stage("compute", "GPU compute", f"GPU {words.percent(metric_values.gpu(now))}", detail)
+
+
+def draw_pipeline(now: Snapshot, columns: int, rows: int) -> list[Line]:
+    """The picture in the space that there is: boxes with three rows, or one line."""
+    found = stages(now)
+    slow = bottleneck(now)
+    if rows >= 4 and columns >= 76:
+        return [*_picture(found, slow, columns), _step_time(now.shares, columns)]
+    return [_one_line(found, slow, columns), _step_time(now.shares, columns)][:rows]
+
+
+def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> list[Line]:
+    gap = 5 if columns < 110 else 7
+    each = (columns - gap * (len(found) - 1)) // len(found)
+    titles: list[Span] = []
+    figures: list[Span] = []
+    details: list[Span] = []
+    for number, stage in enumerate(found):
+        marked = slow is not None and slow[0] == stage.name and stage.name != "compute"
+        mark: Role = "bad" if marked else "bright"
+        titles += fit(line((stage.title, "bad" if marked else "title")), each)
+        if stage.fill is not None:
+            drawn = bar(stage.fill, min(12, each - len(stage.figure) - 5), "data")
+            row: Line = (("▕", "frame"), *drawn, ("▏ ", "frame"), (stage.figure, mark))
+            figures += fit(row, each)
+        else:
+            figures += fit(line((stage.figure, mark)), each)
+        details += fit(line(("▲ bottleneck", "bad") if marked else (_whole(stage.detail, each), "dim")), each)
+        if number < len(found) - 1:
+            titles.append((" " * gap, "text"))
+            figures.append(("─" * (gap - 3) + "▶  ", "dim"))
+            details.append((" " * gap, "text"))
+    return [tuple(titles), tuple(figures), tuple(details)]
+
+
+def _whole(detail: str, columns: int) -> str:
+    """`detail` without those of its last parts that would be cut off."""
+    while len(detail) > columns and ", " in detail:
+        detail = detail.rpartition(", ")[0]
+    return detail
+
+
+def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> Line:
+    spans: list[Span] = []
+    for number, stage in enumerate(found):
+        if number:
+            spans.append((" ──▶ " if columns >= 100 else " ▶ ", "dim"))
+        marked = slow is not None and slow[0] == stage.name and stage.name != "compute"
+        if stage.title != "GPU compute":
+            spans.append((f"{stage.title} ", "title"))
+        spans.append((stage.figure, "bad" if marked else "bright"))
+    return tuple(spans)
+
+
+def _step_time(shares: Shares | None, columns: int) -> Line:
+    """Where the time of a step goes, as a bar and in words."""
+    if shares is None:
+        return line(("step time: no steps yet", "dim"))
+    parts: list[tuple[str, float | None, str, Role]] = [
+        ("data wait", shares.data_wait, "▒", _role("data_wait", shares.data_wait, "data")),
+        ("copy", shares.copy, "▓", _role("copy", shares.copy, "copy")),
+        ("compute", shares.compute, "█", "compute"),
+        ("ranks", shares.exchange, "▚", _role("exchange", shares.exchange, "copy")),
+        ("other", shares.other, "░", _role("other", shares.other, "dim")),
+    ]
+    named: list[Span] = []
+    for title, share, sign, role in parts:
+        if share is not None:
+            named += [(f"  {sign} ", role), (f"{title} ", "dim"), (words.share(share), "text")]
+    room = columns - width(named) - 12
+    if room < 6:
+        return ((f"{parts[0][2]} ", parts[0][3]), *named[1:])
+    drawn = stacked([(share, sign, role) for _, share, sign, role in parts if share is not None], min(room, 60))
+    return (("step time ▕", "dim"), *drawn, ("▏", "dim"), *named)
+
+
+def _role(key: str, share: float | None, usual: Role) -> Role:
+    level = metric_table.level(key, share)
+    return level if level in ("warn", "bad") else usual
+
+
+class PipelinePanel(Panel):
+    """Stages with figures, and the step's time."""
+
+    TITLE = "Pipeline"
+
+    def note(self, view: View) -> str:
+        """The verdict in words."""
+        slow = bottleneck(view.now)
+        return f"bottleneck: {slow[1]}" if slow else ""
+
+    def draw(self, view: View, columns: int, rows: int) -> list[Line]:
+        """The picture."""
+        return draw_pipeline(view.now, columns, rows)

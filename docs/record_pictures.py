@@ -28,14 +28,14 @@ from fakes.nvml import NvmlStandIn, build
 from helpers.tui import screenshots
 
 from gputrain.engine.events import Steps, Validated
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import run_directory
 from gputrain.tui.app import GpuTrainApp
 
 HERE = Path(__file__).parent
 CGROUPS = Path("/sys/fs/cgroup")
-PATIENCE = 600.0
+TIMEOUT = 600.0
 HOST = "atlas"
 
 
@@ -127,7 +127,7 @@ def record(run: Run) -> None:
 
 def watch(going: run_directory.RunDir, seconds: float) -> None:
     """Return after so many seconds of steps, and a validation. Raises TimeoutError."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     attachment = launch.attach(going)
     trained, validated = 0.0, False
     while trained < seconds or not validated:
@@ -143,7 +143,7 @@ def stop(going: run_directory.RunDir) -> None:
     """End the run."""
     attachment = launch.attach(going)
     with contextlib.suppress(OSError):
-        attachment.send(Stop(checkpoint=False, sender="pictures"))
+        attachment.send(StopCommand(checkpoint=False, sender="pictures"))
         while not (attachment.ended or attachment.abandoned):
             attachment.read()
     attachment.close()

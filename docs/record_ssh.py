@@ -26,7 +26,7 @@ from fakes.sshd import sshd
 
 PROGRAM = [sys.executable, "-m", "gputrain.tui.cli"]
 TRAIN = "train --recipe demo name=demo num_workers=1 batch_size=32 width=8 --detach"
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 
 class Recorder:
@@ -53,7 +53,7 @@ class Recorder:
 
     def wait_for(self, words: str, count: int = 1) -> None:
         """Until so many lines hold `words`. Raises TimeoutError."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT
         while sum(words in line for line in self.lines) < count:
             if time.monotonic() > until:
                 raise TimeoutError(f"no line with '{words}':\n" + "\n".join(self.lines))
@@ -118,8 +118,8 @@ def record(folder: Path) -> list[str]:
         recorder.wait_for("img/s", steps + 2)
         recorder.run("stop box:demo")
         for process, thread in readers:
-            process.wait(PATIENCE)
-            thread.join(PATIENCE)
+            process.wait(TIMEOUT)
+            thread.join(TIMEOUT)
     (run,) = (there / "runs").iterdir()
     written = [json.loads(line)["seq"] for line in (run / "events.jsonl").read_bytes().splitlines()]
     same = numbers == written == list(range(1, len(written) + 1))

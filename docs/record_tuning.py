@@ -20,7 +20,7 @@ COMMAND = (
     "gputrain-tui train --recipe demo dataset=custom custom=slow_storage:make code_dir=docs augment=none"
     " num_workers=1 batch_size=32 width=8"
 )
-PATIENCE = 150.0
+TIMEOUT = 150.0
 
 
 class Session:
@@ -45,14 +45,14 @@ class Session:
 
     def wait_for(self, *words: str) -> str:
         """The screen as soon as it shows one of `words`. Raises TimeoutError with what was seen instead."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT
         while time.monotonic() < until:
             seen = self.screen()
             if any(word in seen for word in words):
                 time.sleep(1.0)  # the rest of the screen follows within a frame
                 return self.screen()
             time.sleep(0.5)
-        raise TimeoutError(f"none of {words} in {PATIENCE:.0f} s; the screen was:\n{self.screen()}")
+        raise TimeoutError(f"none of {words} in {TIMEOUT:.0f} s; the screen was:\n{self.screen()}")
 
 
 def record(session: Session) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ _MOST = 1e9
 _MOST_GPUS = 64
 
 
-class Assumed(Struct, frozen=True):
+class AssumedMachine(Struct, frozen=True):
     """What is asked for."""
 
     profile: str
@@ -38,7 +38,7 @@ class Assumed(Struct, frozen=True):
     """GPUs of that kind."""
 
 
-def parse(text: str) -> Assumed:
+def parse(text: str) -> AssumedMachine:
     """``a10g-23gb`` or ``a10g-23gb,cores=16,ram=62,images=1281167``. Raises BadInput."""
     profile, *pairs = (part.strip() for part in text.split(","))
     given: dict[str, float] = {}
@@ -52,7 +52,7 @@ def parse(text: str) -> Assumed:
         given[name] = _number(name, number)
     images = given.get("images")
     counted = None if images is None else max(1, int(images))
-    return Assumed(profile, given.get("cores"), given.get("ram"), counted, max(1, int(given.get("gpus", 1))))
+    return AssumedMachine(profile, given.get("cores"), given.get("ram"), counted, max(1, int(given.get("gpus", 1))))
 
 
 def _number(name: str, text: str) -> float:
@@ -65,7 +65,7 @@ def _number(name: str, text: str) -> float:
     return number
 
 
-def machine_of(wanted: Assumed, here: Machine) -> Machine:
+def machine_of(wanted: AssumedMachine, here: Machine) -> Machine:
     """The machine of `wanted`. Raises BadInput for a profile that is unknown or tells no GPU."""
     profile = catalog.load_profile(wanted.profile)
     gpus = () if profile.match.device == "cpu" else (_gpu(profile),) * min(wanted.gpus, _MOST_GPUS)

@@ -115,7 +115,7 @@ def best(machine: Machine) -> str:
     return next(match.name for match in rank(machine) if not match.error)
 
 
-def ladders(name: str) -> dict[str, ReferenceLadder]:
+def reference_ladders(name: str) -> dict[str, ReferenceLadder]:
     """What each optimization gained elsewhere, by profile: on the card of the profile `name`, or, where nobody told,
     on all cards of which somebody did."""
     found = {entry.name: load_profile(entry.name).ladders for entry in profile_entries() if not entry.error}

@@ -21,7 +21,7 @@ from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning import preflight
 from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu, worker_limit
 from gputrain.engine.planning.plan import Plan, make_plan
-from gputrain.engine.planning.plan_draft import Layer
+from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.profiles import catalog
 from gputrain.profiles.reference_speeds import reference_rate
 from gputrain.profiles.schema import HardwareProfile, Preset, Recipe, derived_batch
@@ -30,7 +30,7 @@ _FP32 = ", as fp32 takes twice the memory (compute capability below 7.0)"
 _PATHS = ("data_dir", "resume_from", "code_dir")
 
 
-def choose(
+def resolve_plan(
     machine: Machine,
     *,
     recipe: str,
@@ -56,17 +56,17 @@ def choose(
         # A folder of one's own is read, whatever the recipe draws.
         own.setdefault("dataset", "imagefolder")
     layers = [
-        Layer("you", {"recipe": chosen_recipe.name}),
-        Layer("you" if profile else "this machine", {"profile": chosen_profile.name}, own=bool(profile)),
-        Layer("you" if preset else f"profile {name}", {"preset": chosen_preset.name}),
+        SettingsLayer("you", {"recipe": chosen_recipe.name}),
+        SettingsLayer("you" if profile else "this machine", {"profile": chosen_profile.name}, own=bool(profile)),
+        SettingsLayer("you" if preset else f"profile {name}", {"preset": chosen_preset.name}),
         *_file_layers(chosen_recipe, chosen_profile, chosen_preset, machine),
-        Layer("you", {settings.find(key).name: value for key, value in own.items()}, own=True),
+        SettingsLayer("you", {settings.find(key).name: value for key, value in own.items()}, own=True),
     ]
     if (own.get("custom") or ":" in str(own.get("model"))) and not own.get("code_dir"):
-        layers.append(Layer("where you are", {"code_dir": "."}))
-    layers = [Layer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
+        layers.append(SettingsLayer("where you are", {"code_dir": "."}))
+    layers = [SettingsLayer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
     wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in _checked(y.values)}}
-    missing = () if machine.assumed and not wanted["data_dir"] else preflight.faults(wanted)
+    missing = () if machine.assumed and not wanted["data_dir"] else preflight.preflight_problems(wanted)
     if facts is None and not missing:
         facts = count_data(wanted)
     group = facts.group if facts else 1
@@ -77,28 +77,28 @@ def choose(
     return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
 
 
-def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[Layer]:
+def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[SettingsLayer]:
     """What the files say, and what they leave to the machine."""
     share = preset.worker_share or profile.worker_share
-    yield Layer(f"recipe {recipe.name}", recipe.settings, recipe.source)
-    yield Layer(f"profile {profile.name}", profile.settings, profile.source, worker_share=share)
+    yield SettingsLayer(f"recipe {recipe.name}", recipe.settings, recipe.source)
+    yield SettingsLayer(f"profile {profile.name}", profile.settings, profile.source, worker_share=share)
     if "num_workers" not in profile.settings:
         workers = worker_limit(machine, share)
         source = f"{share:.0%} of {machine.usable_cores:g} usable cores"
-        yield Layer("this machine", {"num_workers": workers}, source, worker_share=share)
+        yield SettingsLayer("this machine", {"num_workers": workers}, source, worker_share=share)
     gpu = pick_gpu(machine, profile.match.device)
     if preset.batch_per_gib and gpu and gpu.memory:
         per_gib = preset.batch_per_gib if halves_precision(gpu) else preset.batch_per_gib / 2
         source = f"{per_gib:g} images per GiB of {gpu.memory / GIB:.0f} GiB" + ("" if halves_precision(gpu) else _FP32)
-        yield Layer("this machine", {"batch_size": derived_batch(per_gib, gpu.memory)}, source)
-    yield Layer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
+        yield SettingsLayer("this machine", {"batch_size": derived_batch(per_gib, gpu.memory)}, source)
+    yield SettingsLayer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
     if gpu and not halves_precision(gpu) and profile.match.capability is None and "batch_size" in preset.settings:
         # Its batches are for mixed precision, as nothing says that the card is older.
         source = f"half of the preset's{_FP32}"
-        yield Layer("this machine", {"batch_size": max(1, preset.settings["batch_size"] // 2)}, source)
-    yield Layer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
+        yield SettingsLayer("this machine", {"batch_size": max(1, preset.settings["batch_size"] // 2)}, source)
+    yield SettingsLayer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
     if own := preset.recipes.get(recipe.name):
-        yield Layer(f"preset {preset.name}", own, f"for {recipe.name} alone", worker_share=share)
+        yield SettingsLayer(f"preset {preset.name}", own, f"for {recipe.name} alone", worker_share=share)
 
 
 def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:

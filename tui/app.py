@@ -15,9 +15,9 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.theme import NIGHT, TERMINAL, THEMES
-from gputrain.tui.screens.dashboard.panel_screen import BoardScreen
+from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
 from gputrain.tui.screens.messages import Left
-from gputrain.tui.screens.quit_result import Leaving
+from gputrain.tui.screens.quit_result import QuitResult
 from gputrain.tui.state.event_source import RunSource
 from gputrain.tui.state.reader_thread import FRAME_SECONDS, FRUGAL_SECONDS
 from gputrain.tui.terminal import gc_pause, hangup
@@ -59,7 +59,7 @@ class GpuTrainApp(App[int]):
         self.set_class(wants_ascii(), "-ascii")
         ScrollBar.renderer = _AsciiScrollBar if wants_ascii() else ScrollBarRender
         self._source, self._first = source, first
-        self.leaving: Leaving | None = None
+        self.leaving: QuitResult | None = None
         """How the person left a run; None if they left none."""
         for theme in THEMES:
             self.register_theme(theme)
@@ -73,7 +73,7 @@ class GpuTrainApp(App[int]):
 
     def on_ready(self) -> None:
         """The first layout was painted."""
-        gc_pause.opened()
+        gc_pause.resume_gc()
 
     def get_default_screen(self) -> Screen[Any]:
         """The dashboard, the screen that was asked for, or the launcher."""
@@ -110,7 +110,7 @@ class GpuTrainApp(App[int]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: the dashboard's keys by name, and Textual's own commands for themes and screenshots."""
-        if isinstance(screen, BoardScreen):
+        if isinstance(screen, PanelScreen):
             for key in screen.keys:
                 if not key.action.startswith("app."):
                     yield SystemCommand(key.label.capitalize(), key.help, lambda a=key.action: screen.run_action(a))

@@ -38,6 +38,6 @@ def advice(lines: Iterable[Line]) -> list[str]:
     return [before + ",".join(gpus) + after for (before, after), gpus in found.items()]
 
 
-def works(lines: list[Line]) -> bool:
+def no_problems(lines: list[Line]) -> bool:
     """Whether a run would work, as far as the check can tell."""
     return not any(line.level == "problem" for line in lines)

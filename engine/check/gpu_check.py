@@ -12,10 +12,10 @@ from msgspec import Struct
 from gputrain.engine.check.findings import Level, Line
 from gputrain.engine.common.units import GIB, size
 from gputrain.engine.events import GpuProcess, GpuSample
-from gputrain.engine.hardware.machine import NVML_SECONDS, Machine, hides_gpus, missed_gpu
+from gputrain.engine.hardware.machine import NVML_SECONDS, Machine, hides_gpus, unusable_gpu
 from gputrain.engine.hardware.nvml import Device, Nvml, NvmlError, Unreadable
 from gputrain.engine.monitor.gpus.gpu_sample import GpuReader
-from gputrain.engine.monitor.processes.process_owners import Owners
+from gputrain.engine.monitor.processes.process_owners import ProcessOwners
 
 _COMPUTE_MODES = {0: "default", 1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}
 """nvmlComputeMode_t (nvml.h)."""
@@ -75,7 +75,7 @@ def _facts(nvml: Nvml, device: Device | Unreadable, cuda_index: dict[str, int]) 
 
 
 def _with_owners(sample: GpuSample) -> GpuSample:
-    owners = Owners()
+    owners = ProcessOwners()
     described = tuple(owners.describe(process, frozenset({os.getpid()})) for process in sample.processes)
     return msgspec.structs.replace(sample, processes=described)
 
@@ -127,7 +127,7 @@ def _joined(alike: list[Line]) -> Line:
 
 def _none(machine: Machine, cpu_meant: bool) -> Line:
     """That there is no GPU to use: a problem where one is to be expected, since nobody wants to find that out late."""
-    why = missed_gpu(machine)
+    why = unusable_gpu(machine)
     text = f"{why or 'none that torch could use'}: a run would train on the CPU"
     if not why or cpu_meant:
         return Line("gpu", "GPU", text, "note")

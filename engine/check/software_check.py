@@ -5,7 +5,12 @@ from __future__ import annotations
 from gputrain.engine.check.findings import Level, Line
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.hardware.torch_build import TorchBuild
-from gputrain.engine.hardware.torch_compatibility import install_command, machine_fault, vision_fault, wheel_index
+from gputrain.engine.hardware.torch_compatibility import (
+    install_command,
+    machine_problem,
+    torchvision_problem,
+    wheel_index,
+)
 
 OLDEST_TORCH = (2, 9)
 """As in pyproject.toml."""
@@ -34,7 +39,7 @@ def _driver(machine: Machine) -> Line:
 
 def _torch(machine: Machine, build: TorchBuild) -> Line:
     text = f"torch {build.version}, " + (f"built with CUDA {build.cuda}" if build.cuda else "built for the CPU only")
-    fault = machine_fault(machine)
+    fault = machine_problem(machine)
     if fault is not None:
         commands = (fault.command,) if fault.command else ()
         return Line("software", "torch", f"{fault.reason}; {fault.remedy}", "problem", commands)
@@ -50,7 +55,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _torchvision(build: TorchBuild, needs: str) -> Line:
-    fault = vision_fault(build, needs)
+    fault = torchvision_problem(build, needs)
     if not fault:
         return Line("software", "torchvision", f"torchvision {build.torchvision}")
     command = f"pip install --force-reinstall torch torchvision{wheel_index(build.version)}"

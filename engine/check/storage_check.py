@@ -29,7 +29,7 @@ _LOOK_SECONDS = 2.0
 _BYTES = 512 * MIB
 _FILES = 4000
 _CHUNK = 1 << 20
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 """Seconds after which a path that gives no answer is given up (a dead network mount)."""
 _LITTLE_SPACE = 5 * GIB
 """Room for a few checkpoints and a cache."""
@@ -59,17 +59,17 @@ class StorageFacts(Struct, frozen=True, kw_only=True):
 
 
 def measure_storage(path: Path) -> StorageFacts:
-    """Look at `path` and read from it for two seconds at most. A dead mount costs `_PATIENCE` seconds."""
+    """Look at `path` and read from it for two seconds at most. A dead mount costs `_TIMEOUT` seconds."""
     found: list[StorageFacts] = []
     thread = threading.Thread(target=lambda: found.append(_measure(path)), name="storage", daemon=True)
     thread.start()
-    thread.join(_PATIENCE)
+    thread.join(_TIMEOUT)
     # A thread that hangs in the kernel can't be ended; as a daemon it doesn't keep the process alive.
     return found[0] if found else _unanswered(path)
 
 
 def _unanswered(path: Path) -> StorageFacts:
-    error = f"no answer in {_PATIENCE:g} s: a network file system whose server is gone?"
+    error = f"no answer in {_TIMEOUT:g} s: a network file system whose server is gone?"
     return StorageFacts(path=plain(str(path), 300), device="", filesystem="", kind="unknown", free=None, error=error)
 
 

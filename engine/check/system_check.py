@@ -19,7 +19,7 @@ from gputrain.engine.hardware.torch_build import needed_torch
 Tell = Callable[[list[Line]], None]
 
 
-class Examined(Struct, frozen=True, kw_only=True):
+class CheckResult(Struct, frozen=True, kw_only=True):
     """All that was found. The lines are in the order in which they were told."""
 
     machine: Machine
@@ -32,7 +32,7 @@ class Examined(Struct, frozen=True, kw_only=True):
     lines: tuple[Line, ...]
 
 
-def examine(
+def run_system_check(
     machine: Machine,
     *,
     data: Path | None,
@@ -40,7 +40,7 @@ def examine(
     cpu_meant: bool = False,
     speed: bool = True,
     tell: Tell = lambda _lines: None,
-) -> Examined:
+) -> CheckResult:
     """Examine this machine: some seconds with `speed`, else a moment. `tell` hears the findings as they come.
 
     `cpu_meant`: a run would train on the CPU because the person asked for it.
@@ -61,7 +61,7 @@ def examine(
     tested: Speed | None = None
     if speed and machine.torch is not None:
         tested = _test_speed(machine, gpus, device, say)
-    return Examined(
+    return CheckResult(
         machine=machine,
         gpus=gpus,
         host=host,

@@ -36,7 +36,7 @@ PassedOver = Callable[[str], None]
 """Is told of each damaged file that was skipped."""
 
 
-class Form(Protocol):
+class CheckpointFormat(Protocol):
     """How a training state becomes a file."""
 
     suffix: str
@@ -46,7 +46,7 @@ class Form(Protocol):
         """Bytes of all tensors in a state."""
         ...
 
-    def write(self, state: dict[str, Any], file: Summed) -> None:
+    def write(self, state: dict[str, Any], file: ChecksummedWriter) -> None:
         """Write it from the file's begin on. Raises OSError."""
         ...
 
@@ -58,7 +58,7 @@ class Form(Protocol):
 class CheckpointFiles:
     """The checkpoints of one run directory."""
 
-    def __init__(self, folder: Path, keep_last: int, form: Form) -> None:
+    def __init__(self, folder: Path, keep_last: int, form: CheckpointFormat) -> None:
         self._folder = folder
         self._keep = keep_last
         self._form = form
@@ -144,12 +144,12 @@ def _check_room(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, f"it needs {size(needed + _SLACK_BYTES)} and the disk has {size(free)} left")
 
 
-def _write(path: Path, state: dict[str, Any], form: Form) -> tuple[str, int]:
+def _write(path: Path, state: dict[str, Any], form: CheckpointFormat) -> tuple[str, int]:
     handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            summed = Summed(file)
+            summed = ChecksummedWriter(file)
             form.write(state, summed)
             file.flush()
             os.fsync(file.fileno())
@@ -161,7 +161,7 @@ def _write(path: Path, state: dict[str, Any], form: Form) -> tuple[str, int]:
     return summed.hexdigest(), length
 
 
-class Summed:
+class ChecksummedWriter:
     """A file that is summed up while it is written: cheaper than to read it again."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -199,7 +199,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def load(source: str, form: Form, passed_over: PassedOver) -> dict[str, Any]:
+def load(source: str, form: CheckpointFormat, passed_over: PassedOver) -> dict[str, Any]:
     """The state in a checkpoint file, or in the newest good one of a folder or run directory, in `form`.
 
     `passed_over` is told of each damaged file that was skipped. Raises BadInput where there is none.
@@ -217,7 +217,7 @@ def load(source: str, form: Form, passed_over: PassedOver) -> dict[str, Any]:
     return _read(path, form)
 
 
-def _load_newest(folder: Path, form: Form, passed_over: PassedOver) -> dict[str, Any]:
+def _load_newest(folder: Path, form: CheckpointFormat, passed_over: PassedOver) -> dict[str, Any]:
     for entry in checkpoint_index.newest_first(read_index(folder)):
         if is_whole(folder, entry):
             return _read(folder / entry.file, form)
@@ -225,7 +225,7 @@ def _load_newest(folder: Path, form: Form, passed_over: PassedOver) -> dict[str,
     raise BadInput(f"resume_from: {folder} has no complete checkpoint")
 
 
-def _read(path: Path, form: Form) -> dict[str, Any]:
+def _read(path: Path, form: CheckpointFormat) -> dict[str, Any]:
     try:
         state = form.read(path)
     except Exception as error:  # noqa: BLE001 - a reader raises whatever it meets in a foreign file

@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles
-from gputrain.engine.checkpointing.resume_position import Position
+from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import CheckpointSaved, Phase
-from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.event_reporter import EventReporter
 
 Kind = Literal["last", "best", "requested", "final"]
 _NICENESS = 5
 """Of the thread that writes: on a machine without a core to spare, the training comes first."""
 
 
-class Copier(Protocol):
+class StateCopier(Protocol):
     """Copies a training state, so that training may go on while the copy is written."""
 
     def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,10 +35,12 @@ class Copier(Protocol):
         ...
 
 
-class Saver:
+class CheckpointSaver:
     """Writes the checkpoints of a run, in the background where that is set. One is written at a time."""
 
-    def __init__(self, checkpoints: CheckpointFiles | None, reporter: Reporter, copier: Copier | None) -> None:
+    def __init__(
+        self, checkpoints: CheckpointFiles | None, reporter: EventReporter, copier: StateCopier | None
+    ) -> None:
         """Without `checkpoints` it only counts: another rank has the same state and writes it. Without a `copier` the
         training waits while checkpoints are written.
         """
@@ -47,7 +49,7 @@ class Saver:
         self._snapshot = copier
         self._writer: threading.Thread | None = None
         self._error: Exception | None = None
-        self._saved: Position | None = None
+        self._saved: ResumePosition | None = None
         self.saved_step = 0
         """The step of the newest checkpoint, or try at one, of this run or of the one that it goes on from."""
 
@@ -57,7 +59,7 @@ class Saver:
             self._checkpoints.go_on_from(step)
         self.saved_step = step
 
-    def save(self, kind: Kind, where: Position, state: Callable[[], dict[str, Any]]) -> None:
+    def save(self, kind: Kind, where: ResumePosition, state: Callable[[], dict[str, Any]]) -> None:
         """Write a checkpoint, unless this very position has one. A full disk or memory is told, and the run goes on.
 
         Returns once the state is copied; after a ``final`` one, and where it is not set otherwise, once it is on disk.
@@ -104,13 +106,17 @@ class Saver:
             error, self._error = self._error, None
             raise error
 
-    def _write_beside(self, kind: Kind, where: Position, state: dict[str, Any], began: float, held: float) -> None:
+    def _write_beside(
+        self, kind: Kind, where: ResumePosition, state: dict[str, Any], began: float, held: float
+    ) -> None:
         try:
             self._write(kind, where, state, began, held)
         except Exception as error:  # noqa: BLE001 - raised again on the thread of the training
             self._error = error
 
-    def _write(self, kind: Kind, where: Position, state: dict[str, Any], began: float, held: float | None) -> None:
+    def _write(
+        self, kind: Kind, where: ResumePosition, state: dict[str, Any], began: float, held: float | None
+    ) -> None:
         """Write and tell. `held`: seconds that training stood still; None: on its own thread, for all of it."""
         assert self._checkpoints is not None
         try:

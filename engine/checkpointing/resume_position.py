@@ -11,7 +11,7 @@ from gputrain.engine.configuration.resume_changes import check_changes
 
 
 @dataclass(slots=True)
-class Position:
+class ResumePosition:
     """Steps and batches that are done; the next batch is number `batch` of epoch `epoch`."""
 
     epoch: int = 0

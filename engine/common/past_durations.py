@@ -21,7 +21,7 @@ LEAST_SECONDS = 1.0
 _KEPT = 200
 
 
-class Took(Struct, frozen=True):
+class PastDuration(Struct, frozen=True):
     """What a thing took."""
 
     seconds: float
@@ -31,7 +31,7 @@ class Took(Struct, frozen=True):
     """When it ended, seconds since 1970."""
 
 
-def recall(what: str) -> Took | None:
+def recall(what: str) -> PastDuration | None:
     """What `what` took the last time; None if it was never done here, or nobody knows."""
     return _read().get(_key(what))
 
@@ -40,7 +40,7 @@ def remember(what: str, seconds: float, count: float | None = None) -> None:
     """Keep what `what` took, if that was long enough to speak of."""
     if seconds < LEAST_SECONDS:
         return
-    known = {**_read(), _key(what): Took(seconds, count, time.time())}
+    known = {**_read(), _key(what): PastDuration(seconds, count, time.time())}
     kept = sorted(known.items(), key=lambda item: item[1].wall)[-_KEPT:]
     with contextlib.suppress(OSError, BadInput):
         cache_home().mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,9 +52,9 @@ def _key(what: str) -> str:
     return f"{platform.node()} {what}"[:1000]
 
 
-def _read() -> dict[str, Took]:
+def _read() -> dict[str, PastDuration]:
     try:
-        return msgspec.json.decode(_path().read_bytes(), type=dict[str, Took])
+        return msgspec.json.decode(_path().read_bytes(), type=dict[str, PastDuration])
     except (OSError, BadInput, msgspec.DecodeError, UnicodeError):
         return {}
 

@@ -16,12 +16,12 @@ WITH_POSES, WITH_CLIPS = "does not go with the angles of heads", "does not go wi
 _KNOWN = {"300wlp": (POSES, WITH_POSES), "biwi": (POSES, WITH_POSES), "clips": (CLIPS, WITH_CLIPS)}
 
 
-def unsuited(values: Mapping[str, Any]) -> list[str]:
+def unsuitable_settings(values: Mapping[str, Any]) -> list[str]:
     """What of the settings does not go with their data set, with the remedy."""
-    return list(clashes(values, *_KNOWN[values["dataset"]])) if values["dataset"] in _KNOWN else []
+    return list(conflicting_settings(values, *_KNOWN[values["dataset"]])) if values["dataset"] in _KNOWN else []
 
 
-def clashes(values: Mapping[str, Any], off: Off, why: str) -> Iterator[str]:
+def conflicting_settings(values: Mapping[str, Any], off: Off, why: str) -> Iterator[str]:
     """The settings in `off` that have another value than there, in words."""
     for name, wanted in off.items():
         if values[name] != wanted:

@@ -46,7 +46,7 @@ def require(config: RunConfig) -> None:
         raise BadInput(missing)
 
 
-def torch_alone(config: RunConfig, what: str) -> None:
+def require_torch_engine(config: RunConfig, what: str) -> None:
     """Raises BadInput where a run is not of torch; `what` only knows torch."""
     if config.engine != "torch":
         raise BadInput(f"{what} is there for engine=torch alone, and this is engine={config.engine}")

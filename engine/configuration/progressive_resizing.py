@@ -20,7 +20,7 @@ below 128 pixels of 8."""
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class ImageSizeSchedule:
     """The side of the training images by epoch."""
 
     start: int
@@ -54,15 +54,15 @@ class Growth:
         return (growing + whole) / epochs
 
 
-def growth(values: Mapping[str, Any]) -> Growth:
+def image_size_schedule(values: Mapping[str, Any]) -> ImageSizeSchedule:
     """The growth that the settings (by name) ask for; images of one size have one of no epochs."""
     size, start = values["image_size"], values["progressive_start"]
     if not start or start >= size:
-        return Growth(size, size, 0)
-    return Growth(start, size, values["progressive_epochs"] or max(1, round(_SHARE * values["epochs"])))
+        return ImageSizeSchedule(size, size, 0)
+    return ImageSizeSchedule(start, size, values["progressive_epochs"] or max(1, round(_SHARE * values["epochs"])))
 
 
-def sentence(found: Growth, epochs: int) -> str:
+def sentence(found: ImageSizeSchedule, epochs: int) -> str:
     """The sizes of a run of `epochs`, for a person."""
     stages = [(first, side) for first, side in found.stages() if first < epochs]
     sizes = ", ".join(f"{side} from epoch {first + 1}" for first, side in stages)

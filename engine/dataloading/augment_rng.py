@@ -23,7 +23,7 @@ _ERASED_RATIO = (0.3, 3.3)
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class MixParameters:
     """How each image of a batch is mixed with its partner, the image before it in the batch."""
 
     share: float
@@ -32,7 +32,7 @@ class Mix:
     """Left, top, right and bottom of the part that the partner's pixels replace; None: they are blended."""
 
 
-def draw_mix(config: RunConfig, epoch: int, number: int, side: int) -> Mix | None:
+def draw_mix_parameters(config: RunConfig, epoch: int, number: int, side: int) -> MixParameters | None:
     """The mixing of batch `number`, of images `side` pixels wide and high.
 
     Mixup (Zhang et al. 2018), cutmix (Yun et al. 2019) or, with both on, either.
@@ -45,15 +45,15 @@ def draw_mix(config: RunConfig, epoch: int, number: int, side: int) -> Mix | Non
         0
     ].tolist()
     if mixup and not (cutmix and draws[_KIND] < 0.5):
-        return Mix(beta(mixup, draws[_FIRST_TRY:]), None)
-    half = 0.5 * side * math.sqrt(1 - beta(cutmix, draws[_FIRST_TRY:]))
+        return MixParameters(beta_sample(mixup, draws[_FIRST_TRY:]), None)
+    half = 0.5 * side * math.sqrt(1 - beta_sample(cutmix, draws[_FIRST_TRY:]))
     x, y = draws[_X] * side, draws[_Y] * side
     left, right = round(max(0.0, x - half)), round(min(float(side), x + half))
     top, bottom = round(max(0.0, y - half)), round(min(float(side), y + half))
-    return Mix(1 - (right - left) * (bottom - top) / side**2, (left, top, right, bottom))
+    return MixParameters(1 - (right - left) * (bottom - top) / side**2, (left, top, right, bottom))
 
 
-def beta(alpha: float, draws: list[float]) -> float:
+def beta_sample(alpha: float, draws: list[float]) -> float:
     """A number of the distribution Beta(alpha, alpha) by Jöhnk's method, for alpha ≤ 2.
 
     numpy promises no stable stream for its own. After all of `draws` are used up: the mean, 0.5 (fewer than one in
@@ -66,19 +66,19 @@ def beta(alpha: float, draws: list[float]) -> float:
     return 0.5
 
 
-def colours(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
+def colour_jitter_factors(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
     """Factors of brightness, contrast and saturation for the images at `indices`, shape (n, 3)."""
     draws = _on_device(config, epoch, indices)[:, :_COLOURS]
     return 1 + config.data.colour_jitter * (2 * draws - 1)
 
 
-def hues(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
+def hue_shifts(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
     """By which share of the circle the hues of the images at `indices` are turned, shape (n,)."""
     draws = random_resized_crop.uniforms(config.seed, epoch, indices, 1, random_resized_crop.HUE)[:, 0]
     return config.data.hue_jitter * (2 * draws - 1)
 
 
-def erased(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], side: int) -> Floats:
+def erasing_boxes(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], side: int) -> Floats:
     """Left, top, right and bottom of the part that is blanked in the images at `indices`, shape (n, 4); 0 for none.
 
     The images are `side` pixels wide and high.

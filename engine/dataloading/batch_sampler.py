@@ -29,7 +29,7 @@ def permutation(seed: int, epoch: int, count: int) -> Indices:
 
 
 @dataclass(frozen=True, slots=True)
-class Batches:
+class EpochBatches:
     """The batches of one epoch by number."""
 
     order: Indices
@@ -76,12 +76,12 @@ def batches(
     group: int = 1,
     rank: int = 0,
     ranks: int = 1,
-) -> Batches:
+) -> EpochBatches:
     """The batches of an epoch over `count` samples of `group` images each, or `rank`'s of them."""
     order = permutation(seed, epoch, count) if shuffle else np.arange(count, dtype=np.int64)
-    return Batches(order, batch_size, drop_last, group, rank, ranks)
+    return EpochBatches(order, batch_size, drop_last, group, rank, ranks)
 
 
-def fitting(batch_size: int, count: int, ranks: int = 1) -> int:
+def batch_size_that_fits(batch_size: int, count: int, ranks: int = 1) -> int:
     """The size of batches of which each of `ranks` gets one from `count` samples: `batch_size`, or less of few."""
     return max(1, min(batch_size, count // ranks))

@@ -19,7 +19,7 @@ _MOST = 16
 """Workers that are looked at; a look costs 10 µs each."""
 
 
-class LockWatch:
+class LockWaitSampler:
     """Counts looks at the workers that it was told of, while they work."""
 
     def __init__(self, *, threads: bool) -> None:

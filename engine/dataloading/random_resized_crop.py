@@ -30,7 +30,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 Draws = list[float]
 
 
-class Geometry(NamedTuple):
+class CropGeometry(NamedTuple):
     """A part of an image, the size that it is resized to, and the part of that which is kept; in pixels."""
 
     left: int
@@ -44,7 +44,7 @@ class Geometry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class CropDraw:
     """How samples are cut from images."""
 
     kind: Literal["random", "centre"]
@@ -56,19 +56,19 @@ class View:
     min_scale: float = 1.0
     """Smallest share of the image's area that a random box keeps."""
 
-    def sized(self, size: int) -> View:
+    def sized(self, size: int) -> CropDraw:
         """The same view in another size of image."""
         if size == self.size:
             return self
         return dataclasses.replace(self, size=size, resize=round(self.resize * size / self.size))
 
-    def geometry(self, draws: Draws, width: int, height: int) -> Geometry:
+    def geometry(self, draws: Draws, width: int, height: int) -> CropGeometry:
         """The part of an image of `width` × `height` that a sample with these `draws` shows."""
         if self.kind == "random":
-            return Geometry(*random_box(draws, width, height, self.min_scale), self.size, self.size, 0, 0)
-        return centre(width, height, self.resize, self.size)
+            return CropGeometry(*random_crop_box(draws, width, height, self.min_scale), self.size, self.size, 0, 0)
+        return center_crop_box(width, height, self.resize, self.size)
 
-    def within(self, box: list[float], draws: Draws, width: int, height: int) -> Geometry:
+    def within(self, box: list[float], draws: Draws, width: int, height: int) -> CropGeometry:
         """The same of the part of the image in `box`: left, top, right and bottom as shares of its sides."""
         left, right = _stretch(box[0], box[2], width)
         top, bottom = _stretch(box[1], box[3], height)
@@ -96,7 +96,7 @@ def uniforms(
     return numbers
 
 
-def flips(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def draw_flips(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which of the samples at `indices` are mirrored (half of them), shape (len(indices),).
 
     The loader leaves the mirroring to the device, where it costs nothing.
@@ -105,7 +105,7 @@ def flips(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[
     return mirrored
 
 
-def random_box(draws: Draws, width: int, height: int, min_scale: float) -> tuple[int, int, int, int]:
+def random_crop_box(draws: Draws, width: int, height: int, min_scale: float) -> tuple[int, int, int, int]:
     """A box (left, top, width, height) in an image of `width` × `height`, as RandomResizedCrop's.
 
     Its area is a share in [min_scale, 1] of the image's, its ratio in [3/4, 4/3], uniform in the logarithm. After ten
@@ -124,7 +124,7 @@ def random_box(draws: Draws, width: int, height: int, min_scale: float) -> tuple
     return (width - w) // 2, (height - h) // 2, w, h
 
 
-def centre(width: int, height: int, resize: int, size: int) -> Geometry:
+def center_crop_box(width: int, height: int, resize: int, size: int) -> CropGeometry:
     """The centre of `size` × `size` of an image whose short side is first resized to `resize`.
 
     Rounds as torchvision's Resize and CenterCrop do. Where `size` is larger than `resize` the image is resized to
@@ -136,4 +136,4 @@ def centre(width: int, height: int, resize: int, size: int) -> Geometry:
     else:
         resized_width, resized_height = int(short * width / height), short
     kept_left, kept_top = round((resized_width - size) / 2), round((resized_height - size) / 2)
-    return Geometry(0, 0, width, height, resized_width, resized_height, kept_left, kept_top)
+    return CropGeometry(0, 0, width, height, resized_width, resized_height, kept_left, kept_top)

@@ -20,7 +20,7 @@ _T = TypeVar("_T", int, float)
 
 
 @dataclass(slots=True)
-class Tally:
+class WorkerTally:
     """Sums over some batches. Times are in seconds; None is what this kernel doesn't count."""
 
     samples: int = 0
@@ -46,7 +46,7 @@ class Tally:
     thread: int = 0
     """Kernel's number of the thread that made the newest batch; 0: none yet."""
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: WorkerTally) -> None:
         """Add `other`; what one of both could not measure stays unmeasured."""
         self.samples += other.samples
         self.busy += other.busy
@@ -66,7 +66,7 @@ def _sum(first: _T | None, second: _T | None) -> _T | None:
 
 
 def loader_stats(
-    tally: Tally, *, workers: int, kind: str, seconds: float, lock_share: float | None, slowest_image: str
+    tally: WorkerTally, *, workers: int, kind: str, seconds: float, lock_share: float | None, slowest_image: str
 ) -> LoaderStats:
     """What `workers` did in `seconds`, in shares."""
     worked = tally.busy or None
@@ -87,7 +87,7 @@ def loader_stats(
     )
 
 
-class Meter:
+class BatchAccounting:
     """The accounting of one worker; made, used and closed by the thread that does the work.
 
     The kernel's counters are of threads, so that the training loop's own reading and waiting stay out of them.
@@ -102,12 +102,12 @@ class Meter:
         self._wall = self._cpu = self._sample_began = 0.0
         self._delay: tuple[int, int] | None = None
         self._bytes: tuple[int, int] | None = None
-        self._tally = Tally()
+        self._tally = WorkerTally()
 
     def begin(self) -> None:
         """A batch begins."""
         WORKING.add(self._thread)
-        self._tally = Tally()
+        self._tally = WorkerTally()
         self._delay, self._bytes = self._run_delay(), self._bytes_read()
         self._cpu, self._wall = time.thread_time(), time.perf_counter()
         self._sample_began = self._wall
@@ -137,7 +137,7 @@ class Meter:
         """An image was damaged in the cache, and is made again."""
         self._tally.repaired += 1
 
-    def end(self, samples: int) -> Tally:
+    def end(self, samples: int) -> WorkerTally:
         """The batch of `samples` is done: its figures."""
         WORKING.discard(self._thread)
         tally = self._tally

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import LoaderStats
-from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.event_reporter import EventReporter
 
 LIST = "bad_images.csv"
 """File in the run directory: split, path and reason of each; not there as long as there is none."""
@@ -16,7 +16,7 @@ _HEADER = ("split", "path", "reason")
 _NAMED = 3
 
 
-def limit_of(max_bad_images: float, images: int) -> int:
+def bad_image_limit(max_bad_images: float, images: int) -> int:
     """How many of `images` may be bad under the setting: a number of them, or below 1 a share."""
     return int(max_bad_images * images) if max_bad_images < 1 else int(max_bad_images)
 
@@ -24,7 +24,7 @@ def limit_of(max_bad_images: float, images: int) -> int:
 class BadImages:
     """The list of a run's bad images, in its directory."""
 
-    def __init__(self, directory: Path, reporter: Reporter) -> None:
+    def __init__(self, directory: Path, reporter: EventReporter) -> None:
         self._path = directory / LIST
         self._reporter = reporter
         self._broken = False

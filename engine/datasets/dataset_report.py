@@ -15,14 +15,14 @@ from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.datasets import demo_dataset
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import DataReady, Phase
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control, StopRequested
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
 
 _CLASSES_TOLD = 1000
 Data = TypeVar("Data")
 
 
-def located(config: RunConfig, reporter: Reporter, control: Control) -> RunConfig:
+def located(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> RunConfig:
     """`config` with the folder of its data: the built-in ones are drawn if they aren't there. Raises StopRequested."""
     if config.data.dataset == "demo" and not config.data.data_dir:
         place = msgspec.structs.replace(config.data, data_dir=_draw(reporter, control))
@@ -31,7 +31,7 @@ def located(config: RunConfig, reporter: Reporter, control: Control) -> RunConfi
 
 
 def scanned(
-    config: RunConfig, reporter: Reporter, control: Control, read: Callable[[Callable[[int], None]], Data]
+    config: RunConfig, reporter: EventReporter, control: TrainerControl, read: Callable[[Callable[[int], None]], Data]
 ) -> Data:
     """What `read` finds, which tells its argument how many images it has found so far."""
     reporter.phase(Phase.SCANNING_DATA, plain(config.data.data_dir, 200))
@@ -52,7 +52,7 @@ def scanned(
     return data
 
 
-def _draw(reporter: Reporter, control: Control) -> str:
+def _draw(reporter: EventReporter, control: TrainerControl) -> str:
     reporter.phase(Phase.DRAWING_DATA)
 
     def stop() -> bool:
@@ -65,10 +65,12 @@ def _draw(reporter: Reporter, control: Control) -> str:
         raise StopRequested(control.reason) from None
 
 
-def tell(config: RunConfig, reporter: Reporter, train: ImageSet, val: ImageSet | None, seconds: float) -> None:
+def report_dataset(
+    config: RunConfig, reporter: EventReporter, train: ImageSet, val: ImageSet | None, seconds: float
+) -> None:
     """Say what there is to train on."""
     samples = len(train) // train.group
-    batch_size = batch_sampler.fitting(config.data.batch_size, samples, config.ranks)
+    batch_size = batch_sampler.batch_size_that_fits(config.data.batch_size, samples, config.ranks)
     reporter.send(
         DataReady(
             dataset=config.data.dataset,

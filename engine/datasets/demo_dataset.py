@@ -91,7 +91,7 @@ def _draw_all(
     context = multiprocessing.get_context("spawn")
     progress(0, total)
     with ProcessPoolExecutor(processes, context) as pool:
-        waiting: set[Future[int]] = {pool.submit(draw_some, *job) for job in jobs}
+        waiting: set[Future[int]] = {pool.submit(draw_images, *job) for job in jobs}
         done = 0
         while waiting:
             finished, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
@@ -103,7 +103,7 @@ def _draw_all(
     unfinished.rename(root)
 
 
-def draw_some(root: str, name: str, split: str, start: int, end: int) -> int:
+def draw_images(root: str, name: str, split: str, start: int, end: int) -> int:
     """Draw pictures `start` to `end` of a class; returns how many. Runs in a process of the pool."""
     folder = Path(root) / split / name
     folder.mkdir(parents=True, exist_ok=True)

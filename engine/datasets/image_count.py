@@ -13,7 +13,7 @@ from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts
-from gputrain.engine.datasets.image_files import COUNT_SECONDS, Late, count_images
+from gputrain.engine.datasets.image_files import COUNT_SECONDS, TimeLimitReached, count_images
 from gputrain.engine.estimates.host_memory import DataFacts
 
 DEMO = DataFacts(train_images=2400, val_images=480, short_side=372)
@@ -34,7 +34,7 @@ def count_data(values: Mapping[str, Any], seconds: float = COUNT_SECONDS) -> Dat
         return None
     try:
         found = count(values, time.monotonic() + seconds)
-    except (BadInput, OSError, Late):
+    except (BadInput, OSError, TimeLimitReached):
         return None
     return found if found is not None and found.train_images else None
 
@@ -94,7 +94,7 @@ def _clips(values: Mapping[str, Any], deadline: float) -> DataFacts:
             streams = streams or len(folder_layouts.clip_streams(folder / name / found[0]))
             count += len(found)
             if time.monotonic() > deadline:
-                raise Late
+                raise TimeLimitReached
         return count
 
     train = clips(values["train_split"], "train_split")
@@ -107,7 +107,7 @@ def _walk(folder: Path, deadline: float) -> Iterator[list[str]]:
     """The files of `folder` and of each folder in it, without those whose names begin with a dot."""
     for _, folders, files in os.walk(folder):
         if time.monotonic() > deadline:
-            raise Late
+            raise TimeLimitReached
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield [name for name in files if not name.startswith(".")]
 

@@ -20,7 +20,7 @@ _LOOKED_AT = 16
 """Files whose headers are read at most, for the size of their images."""
 
 
-class Late(Exception):  # noqa: N818 - not an error: the time is up
+class TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
     pass
 
 
@@ -39,7 +39,7 @@ def count_images(folder: Path, train_split: str, val_split: str, seconds: float 
         # Spread over the classes, whose images may come from different places.
         looked_at = weighed[:: -(-len(weighed) // _LOOKED_AT)]
         return DataFacts(train, val, size, _short_side([entry.path for entry in looked_at], deadline))
-    except (OSError, Late):
+    except (OSError, TimeLimitReached):
         return None
 
 
@@ -72,7 +72,7 @@ def _images(folder: Path, deadline: float, depth: int = 0) -> Iterator[os.DirEnt
     with os.scandir(folder) as entries:
         for entry in entries:
             if time.monotonic() > deadline:
-                raise Late
+                raise TimeLimitReached
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():

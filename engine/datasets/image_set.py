@@ -19,7 +19,7 @@ from gputrain.engine.datasets.image_files import EXTENSIONS
 if TYPE_CHECKING:
     import torch
 
-    from gputrain.engine.training.userdata.user_dataset import UserSet
+    from gputrain.engine.training.userdata.user_dataset import UserDataset
 
 PROGRESS_EVERY = 10_000
 """Images between two calls of a scan's `progress`."""
@@ -46,7 +46,7 @@ class ImageSet:
     """Images of one sample: each `group` of them in a row are one."""
     boxes: npt.NDArray[np.float32] | None = None
     """(N, 4): left, top, right and bottom of what is used of each image, as shares of its sides; None: all of it."""
-    own: UserSet | None = None
+    own: UserDataset | None = None
     """A person's own data set, which takes the place of files."""
     pixels: torch.Tensor | None = None
     """uint8 (N, H, W, 3), where the images are in memory and not in files of their own."""

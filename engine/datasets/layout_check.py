@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.5
 """How long a plan may look; a disk that is slower is not looked at to the end, and nothing is said of it."""
 
 
-class _Late(Exception):  # noqa: N818 - not an error: the time is up
+class _TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
     pass
 
 
@@ -31,7 +31,7 @@ def missing_data(values: Mapping[str, Any], seconds: float = LOOK_SECONDS) -> tu
         look(values, time.monotonic() + seconds)
     except BadInput as error:
         return (str(error),)
-    except _Late:
+    except _TimeLimitReached:
         return ()
     return ()
 
@@ -96,7 +96,7 @@ def _clips(values: Mapping[str, Any], deadline: float) -> None:
 
 def _names(folder: Path, deadline: float) -> list[str]:
     if time.monotonic() > deadline:
-        raise _Late
+        raise _TimeLimitReached
     with folder_layouts.scandir(os.fspath(folder)) as entries:
         return [entry.name for entry in entries]
 
@@ -105,7 +105,7 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
     """Whether a folder, or one in it, has files that are `wanted`."""
     for home, folders, files in os.walk(folder, followlinks=True):
         if time.monotonic() > deadline:
-            raise _Late
+            raise _TimeLimitReached
         if wanted(home, files):
             return True
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from gputrain.engine.diagnosis.rules import evaluate, ranked
-from gputrain.engine.diagnosis.speedup_prediction import taken_back
-from gputrain.engine.diagnosis.windows.event_window import WINDOW_SECONDS, Window
+from gputrain.engine.diagnosis.speedup_prediction import was_reverted
+from gputrain.engine.diagnosis.windows.event_window import WINDOW_SECONDS, EventWindow
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (
     AnyEvent,
@@ -30,7 +30,7 @@ class Advisor:
     """Hints of a run as its events come; a clock of its own it has not."""
 
     def __init__(self) -> None:
-        self._window = Window()
+        self._window = EventWindow()
         self._evaluated: float | None = None
         self._before: dict[str, Hint] = {}
         self._shown: dict[str, Hint] = {}
@@ -71,7 +71,7 @@ class Advisor:
         for hints in (self._before, self._shown):
             for name, hint in hints.items():
                 if hint.changes == reverted.changes:
-                    hints[name] = msgspec.structs.replace(hint, prediction=taken_back(reverted))
+                    hints[name] = msgspec.structs.replace(hint, prediction=was_reverted(reverted))
 
     def _evaluate(self, now: float) -> None:
         signals = self._window.signals()

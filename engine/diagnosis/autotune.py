@@ -11,7 +11,7 @@ from typing import Any
 
 from gputrain.engine.configuration.settings import shown
 from gputrain.engine.events import AnyEvent, Hint, Phase, PhaseChanged, RunStarted, Tuned
-from gputrain.engine.events.commands import EXACT_SETTINGS, LIVE_SETTINGS, Tune
+from gputrain.engine.events.commands import EXACT_SETTINGS, LIVE_SETTINGS, TuneCommand
 
 SENDER = "autotune"
 FIRST_WAIT, LONGEST_WAIT = 15.0, 600.0
@@ -21,12 +21,12 @@ _ANSWER_SECONDS = 600.0
 _FOR_MEMORY = frozenset({"ram-pressure", "shm-full", "oversubscribed"})
 
 
-def tune_of(hint: Hint, sender: str, allowed: Collection[str] = LIVE_SETTINGS) -> Tune | None:
+def tune_command(hint: Hint, sender: str, allowed: Collection[str] = LIVE_SETTINGS) -> TuneCommand | None:
     """The command that puts a hint into effect; None where that would change more than `allowed`."""
     if not hint.changes or not hint.changes.keys() <= set(allowed):
         return None
     aim = "memory" if hint.id in _FOR_MEMORY else "speed"
-    return Tune(changes=hint.changes, promised=hint.prediction, aim=aim, sender=sender)  # type: ignore[arg-type]
+    return TuneCommand(changes=hint.changes, promised=hint.prediction, aim=aim, sender=sender)  # type: ignore[arg-type]
 
 
 class Autotune:
@@ -75,12 +75,12 @@ class Autotune:
                 self._trial = None
                 self._vain.append(_way(event.was, event.changes))
 
-    def next(self, hints: Iterable[Hint]) -> Tune | None:
+    def next(self, hints: Iterable[Hint]) -> TuneCommand | None:
         """The first advice that can be taken and may bring something; None while another is asked for or tried."""
         if self._trial is not None or (self._asked is not None and self._now < self._asked + _ANSWER_SECONDS):
             return None
         for hint in hints:
-            tune = tune_of(hint, SENDER, EXACT_SETTINGS)
+            tune = tune_command(hint, SENDER, EXACT_SETTINGS)
             if tune is not None and self._is_open(tune.changes):
                 self._asked = self._now
                 return tune

@@ -9,7 +9,7 @@ from __future__ import annotations
 from gputrain.engine.diagnosis import device_bound_fixes as fixes
 from gputrain.engine.diagnosis.input_bound_causes import CROWDED
 from gputrain.engine.diagnosis.speedup_prediction import FOREIGN_CORES
-from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Test
+from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Question
 from gputrain.engine.diagnosis.windows.signals import FULL_CPU
 
 LOW_UTILIZATION, HIGH_UTILIZATION = 70.0, 80.0
@@ -22,20 +22,20 @@ TENSOR_CORES = 7.0
 LOW_CLOCK = 0.85
 _THERMAL = ("software thermal", "hardware thermal", "hardware slowdown", "power brake", "power cap")
 
-_UTILIZATION = Test(lambda s: s.utilization, "GPU utilization {}", unit="percent")
-_COMPUTING = Test(lambda s: s.compute, "computing {} of the time")
-_WAITED = Test(lambda s: s.wait, "data wait {} of the time")
-_ON_GPU = Test(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit="yes")
-_BATCH = Test(lambda s: s.setting("batch_size", None), "batches of {}", unit="count")
-_GAP = Test(lambda s: s.gap, "the GPU had nothing to do, with data there, {} of the time", least=MUCH)
-_DATA_THERE = Test(lambda s: s.wait, "data wait {} of the time", below=MUCH)
+_UTILIZATION = Question(lambda s: s.utilization, "GPU utilization {}", unit="percent")
+_COMPUTING = Question(lambda s: s.compute, "computing {} of the time")
+_WAITED = Question(lambda s: s.wait, "data wait {} of the time")
+_ON_GPU = Question(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit="yes")
+_BATCH = Question(lambda s: s.setting("batch_size", None), "batches of {}", unit="count")
+_GAP = Question(lambda s: s.gap, "the GPU had nothing to do, with data there, {} of the time", least=MUCH)
+_DATA_THERE = Question(lambda s: s.wait, "data wait {} of the time", below=MUCH)
 
 
 STALLS = (
     Cause(
         "checkpoints",
         "Checkpoints take much of the time",
-        (Test(lambda s: s.saving, "saving took {} of the time", least=MUCH),),
+        (Question(lambda s: s.saving, "saving took {} of the time", least=MUCH),),
         fixes.saving,
         "the same rate with rarer checkpoints",
         lambda s: s.saving,
@@ -43,7 +43,7 @@ STALLS = (
     Cause(
         "validation",
         "Validation takes much of the time",
-        (Test(lambda s: s.validating, "validation took {} of the time", least=MUCH),),
+        (Question(lambda s: s.validating, "validation took {} of the time", least=MUCH),),
         fixes.validating,
         "the same time per epoch with rarer validations",
         lambda s: s.validating,
@@ -55,18 +55,18 @@ RANKS = (
         "slow-rank",
         "The ranks wait for one of them",
         (
-            Test(lambda s: s.rank_skew, "the slowest rank needs {} of a step more than the others do", least=MUCH),
-            Test(lambda s: s.exchange, "rank 0 waits for others {} of the time"),
+            Question(lambda s: s.rank_skew, "the slowest rank needs {} of a step more than the others do", least=MUCH),
+            Question(lambda s: s.exchange, "rank 0 waits for others {} of the time"),
         ),
         fixes.slow_rank,
         "another slowest rank when the GPUs are given out in another order",
         lambda s: s.rank_skew,
-        (Test(lambda s: s.late_by_data, "waiting for data makes {} of that"),),
+        (Question(lambda s: s.late_by_data, "waiting for data makes {} of that"),),
     ),
     Cause(
         "communication",
         "Exchanging gradients takes much of the time",
-        (Test(lambda s: s.least_exchange, "even the slowest rank waits for gradients {} of the time", least=MUCH),),
+        (Question(lambda s: s.least_exchange, "even the slowest rank waits for gradients {} of the time", least=MUCH),),
         fixes.communication,
         "the same share with batches twice as large",
         lambda s: s.least_exchange,
@@ -78,7 +78,7 @@ DEVICE = (
     Cause(
         "host-copy",
         "Copies to the GPU take much of the time",
-        (_ON_GPU, Test(lambda s: s.exposed_copy, "copies that nothing overlapped took {} of the time", least=MUCH)),
+        (_ON_GPU, Question(lambda s: s.exposed_copy, "copies that nothing overlapped took {} of the time", least=MUCH)),
         fixes.copy,
         "the same rate with page-locked memory",
         lambda s: s.exposed_copy,
@@ -91,7 +91,7 @@ DEVICE = (
             _ON_GPU,
             _DATA_THERE,
             _GAP,
-            Test(lambda s: s.step_seconds, "a step took {}", below=SHORT_STEP, unit="seconds"),
+            Question(lambda s: s.step_seconds, "a step took {}", below=SHORT_STEP, unit="seconds"),
         ),
         fixes.less_launching,
         "the same time per image with a batch twice as large",
@@ -112,9 +112,9 @@ DEVICE = (
         "The GPU has too little work at a time",
         (
             _ON_GPU,
-            Test(lambda s: s.wait, "data wait {} of the time", below=LITTLE),
-            Test(lambda s: s.utilization, "GPU utilization {}", below=LOW_UTILIZATION, unit="percent"),
-            Test(lambda s: s.saving + s.validating, "saving and validating took {} of the time", below=MUCH),
+            Question(lambda s: s.wait, "data wait {} of the time", below=LITTLE),
+            Question(lambda s: s.utilization, "GPU utilization {}", below=LOW_UTILIZATION, unit="percent"),
+            Question(lambda s: s.saving + s.validating, "saving and validating took {} of the time", below=MUCH),
         ),
         fixes.less_launching,
         "the same time per image with a batch twice as large",
@@ -126,8 +126,8 @@ DEVICE = (
         "The GPU's clock is held down",
         (
             _ON_GPU,
-            Test(lambda s: s.clock, "its clock is {} of the highest", below=LOW_CLOCK),
-            Test(
+            Question(lambda s: s.clock, "its clock is {} of the highest", below=LOW_CLOCK),
+            Question(
                 lambda s: float(any(one in _THERMAL for one in s.slowed_by)),
                 "it is {}slowed by heat or power",
                 1,
@@ -145,9 +145,9 @@ DEVICE = (
         "The tensor cores are not used",
         (
             _ON_GPU,
-            Test(lambda s: s.capability, "its compute capability is {}", least=TENSOR_CORES, unit="cores"),
-            Test(lambda s: s.compute, "computing {} of the time", least=MUCH_COMPUTE),
-            Test(
+            Question(lambda s: s.capability, "its compute capability is {}", least=TENSOR_CORES, unit="cores"),
+            Question(lambda s: s.compute, "computing {} of the time", least=MUCH_COMPUTE),
+            Question(
                 lambda s: float(s.precision == "fp32" and not s.setting("tf32", False)),
                 "plain float32 is {}used",
                 1,
@@ -158,7 +158,7 @@ DEVICE = (
         fixes.precision,
         "the same rate in bf16",
         lambda s: 0.0,
-        (Test(lambda s: s.tensor_activity, "tensor cores active {} of the time"), _COMPUTING),
+        (Question(lambda s: s.tensor_activity, "tensor cores active {} of the time"), _COMPUTING),
         "warning",
     ),
     Cause(
@@ -166,9 +166,9 @@ DEVICE = (
         "The GPU is busy but not filled",
         (
             _ON_GPU,
-            Test(lambda s: s.utilization, "GPU utilization {}", least=HIGH_UTILIZATION, unit="percent"),
-            Test(lambda s: s.compute, "computing {} of the time", least=MUCH_COMPUTE),
-            Test(lambda s: s.sm_activity, "its multiprocessors had work {} of the time", below=LOW_ACTIVITY),
+            Question(lambda s: s.utilization, "GPU utilization {}", least=HIGH_UTILIZATION, unit="percent"),
+            Question(lambda s: s.compute, "computing {} of the time", least=MUCH_COMPUTE),
+            Question(lambda s: s.sm_activity, "its multiprocessors had work {} of the time", below=LOW_ACTIVITY),
         ),
         fixes.inefficient,
         "the same activity with a batch twice as large",
@@ -183,7 +183,7 @@ NEIGHBOUR = Cause(
     "Other programs are on the GPU",
     (
         _ON_GPU,
-        Test(
+        Question(
             lambda s: float(len(s.gpu_neighbours)), "other programs that hold memory of it: {}", least=1, unit="count"
         ),
     ),
@@ -196,10 +196,10 @@ CONTENTION = Cause(
     "cpu-contention",
     "Other programs take cores from the training",
     (
-        Test(lambda s: float(s.on_gpu), "the device is {}a GPU", below=1, unit="yes"),
-        Test(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent"),
-        Test(lambda s: s.foreign_share, "others used {} of the usable cores", least=CROWDED),
-        Test(lambda s: s.foreign_cpu, "others used {} cores", least=FOREIGN_CORES, unit="cores"),
+        Question(lambda s: float(s.on_gpu), "the device is {}a GPU", below=1, unit="yes"),
+        Question(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent"),
+        Question(lambda s: s.foreign_share, "others used {} of the usable cores", least=CROWDED),
+        Question(lambda s: s.foreign_cpu, "others used {} cores", least=FOREIGN_CORES, unit="cores"),
     ),
     fixes.contention,
     "the same rate when they have ended",
@@ -210,8 +210,8 @@ HEALTHY = (
         "cpu-compute",
         "Healthy: the CPU is the device, and it is fully used",
         (
-            Test(lambda s: float(s.on_gpu), "the device is {}a GPU", below=1, unit="yes"),
-            Test(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent"),
+            Question(lambda s: float(s.on_gpu), "the device is {}a GPU", below=1, unit="yes"),
+            Question(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent"),
             # Beside a full CPU a batch is a little late now and then.
             _DATA_THERE,
         ),
@@ -224,8 +224,8 @@ HEALTHY = (
         "compute-bound",
         "Healthy: compute-bound",
         (
-            Test(lambda s: s.wait, "data wait {} of the time", below=LITTLE),
-            Test(lambda s: s.compute, "computing {} of the time", least=MOSTLY_COMPUTE),
+            Question(lambda s: s.wait, "data wait {} of the time", below=LITTLE),
+            Question(lambda s: s.compute, "computing {} of the time", least=MOSTLY_COMPUTE),
         ),
         fixes.compute_bound,
         "a shorter step with more workers",

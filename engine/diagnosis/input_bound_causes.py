@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gputrain.engine.diagnosis import input_bound_fixes as fixes
 from gputrain.engine.diagnosis.speedup_prediction import more_workers
-from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Test
+from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Question
 from gputrain.engine.diagnosis.windows.signals import FULL_CPU, Signals
 
 CROWDED = 0.25
@@ -25,24 +25,26 @@ _IDLE_CORE = 0.4
 _HELPERS = 1.0
 """Cores of the run that neither the workers' loops nor the trainer's thread account for."""
 
-WAIT = Test(lambda s: s.wait, "the loop waited for data {} of the time", least=LITTLE)
-_UTILIZATION = Test(lambda s: s.utilization, "GPU utilization {}", unit="percent")
-_CPU = Test(lambda s: s.cpu, "CPU {} busy", unit="percent")
-_WORKERS = Test(lambda s: s.workers, "data workers: {}", unit="count")
+WAIT = Question(lambda s: s.wait, "the loop waited for data {} of the time", least=LITTLE)
+_UTILIZATION = Question(lambda s: s.utilization, "GPU utilization {}", unit="percent")
+_CPU = Question(lambda s: s.cpu, "CPU {} busy", unit="percent")
+_WORKERS = Question(lambda s: s.workers, "data workers: {}", unit="count")
 _SHOWN = (_UTILIZATION, _CPU, _WORKERS)
 
-_STARVED = Test(lambda s: s.run_delay, "workers wanted a core and had none {} of their time", least=DELAYED)
-_WAS_BUSY = Test(lambda s: s.busy, "the workers were busy {} of the time", least=BUSY)
-_READS = Test(lambda s: s.read_wait, "workers waited for files {} of their time", least=READING)
-_FROM_DISK = Test(lambda s: s.from_disk, "{} of the bytes came from the disk")
-_FULL = Test(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent")
+_STARVED = Question(lambda s: s.run_delay, "workers wanted a core and had none {} of their time", least=DELAYED)
+_WAS_BUSY = Question(lambda s: s.busy, "the workers were busy {} of the time", least=BUSY)
+_READS = Question(lambda s: s.read_wait, "workers waited for files {} of their time", least=READING)
+_FROM_DISK = Question(lambda s: s.from_disk, "{} of the bytes came from the disk")
+_FULL = Question(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent")
 
 
 def _cost(s: Signals) -> float:
     return s.wait
 
 
-def _cause(name: str, title: str, *tests: Test, fix: fixes.Maker, disproof: str, more: tuple[Test, ...] = ()) -> Cause:
+def _cause(
+    name: str, title: str, *tests: Question, fix: fixes.Maker, disproof: str, more: tuple[Question, ...] = ()
+) -> Cause:
     return Cause(name, title, (WAIT, *tests), fix, disproof, _cost, (*more, *_SHOWN))
 
 
@@ -50,15 +52,15 @@ START = (
     _cause(
         "epoch-start",
         "The loop waits at the start of each epoch",
-        Test(lambda s: s.first_part, "{} of that for the first batch of an epoch", least=0.5),
+        Question(lambda s: s.first_part, "{} of that for the first batch of an epoch", least=0.5),
         fix=fixes.epoch_start,
         disproof="waits within the epochs would show that the workers are too slow, not their start",
     ),
     _cause(
         "no-workers",
         "Images are prepared by the training process itself",
-        Test(lambda s: s.workers, "num_workers is {}", below=1, unit="count"),
-        Test(lambda s: s.cpu, "CPU {} busy", below=FULL_CPU, unit="percent"),
+        Question(lambda s: s.workers, "num_workers is {}", below=1, unit="count"),
+        Question(lambda s: s.cpu, "CPU {} busy", below=FULL_CPU, unit="percent"),
         fix=fixes.no_workers,
         disproof="the same rate with one worker",
     ),
@@ -67,7 +69,7 @@ _TAKEN = (
     _cause(
         "cpu-quota",
         "The cgroup's CPU quota holds the workers back",
-        Test(lambda s: s.throttled, "the quota ran out in {} of its periods", least=THROTTLED),
+        Question(lambda s: s.throttled, "the quota ran out in {} of its periods", least=THROTTLED),
         _STARVED,
         fix=fixes.quota,
         disproof="the same rate with a higher quota",
@@ -76,8 +78,8 @@ _TAKEN = (
         "cpu-affinity",
         "The run may use a part of the cores only",
         _STARVED,
-        Test(lambda s: s.affinity_share, "its affinity allows {} of the cores", below=1.0),
-        Test(lambda s: s.foreign_share, "others used {} of them", below=0.5),
+        Question(lambda s: s.affinity_share, "its affinity allows {} of the cores", below=1.0),
+        Question(lambda s: s.foreign_share, "others used {} of them", below=0.5),
         fix=fixes.affinity,
         disproof="the same rate with all cores",
     ),
@@ -85,7 +87,7 @@ _TAKEN = (
         "cpu-neighbour",
         "Other programs take the cores",
         _STARVED,
-        Test(lambda s: s.foreign_share, "others used {} of the usable cores", least=CROWDED),
+        Question(lambda s: s.foreign_share, "others used {} of the usable cores", least=CROWDED),
         fix=fixes.neighbour,
         disproof="the same rate when they have ended",
     ),
@@ -93,7 +95,7 @@ _TAKEN = (
         "oversubscribed",
         "More workers than cores",
         _STARVED,
-        Test(lambda s: s.workers_per_core, "{} as many workers as usable cores", least=1.01, unit="times"),
+        Question(lambda s: s.workers_per_core, "{} as many workers as usable cores", least=1.01, unit="times"),
         fix=fixes.oversubscribed,
         disproof="a much lower rate with fewer workers",
     ),
@@ -113,9 +115,9 @@ CORES = (
         "helper-threads",
         "The workers' own threads take the cores from each other",
         _STARVED,
-        Test(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit="yes"),
-        Test(lambda s: s.foreign_share, "others used {} of the usable cores", below=CROWDED),
-        Test(
+        Question(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit="yes"),
+        Question(lambda s: s.foreign_share, "others used {} of the usable cores", below=CROWDED),
+        Question(
             lambda s: s.unnamed_cores,
             "{} cores of the run were used beside its workers and its trainer",
             least=_HELPERS,
@@ -129,9 +131,9 @@ CORES = (
         "cpu-saturated",
         "Preparing images needs all cores",
         _FULL,
-        Test(_none_taken, "nothing {}takes the cores from them", least=1, unit="yes", name=_STARVED.unknown),
-        Test(lambda s: s.cpu_ratio, "the workers computed {} of their time", least=0.2),
-        Test(lambda s: s.busy, "the workers were busy {} of the time", least=AT_WORK),
+        Question(_none_taken, "nothing {}takes the cores from them", least=1, unit="yes", name=_STARVED.unknown),
+        Question(lambda s: s.cpu_ratio, "the workers computed {} of their time", least=0.2),
+        Question(lambda s: s.busy, "the workers were busy {} of the time", least=AT_WORK),
         fix=fixes.saturated,
         disproof="a higher rate with more workers",
     ),
@@ -141,9 +143,9 @@ READING_FILES = (
         "cold-cache",
         "The files are read for the first time",
         _READS,
-        Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
-        Test(lambda s: s.epoch + 1, "this is epoch {}", below=2, unit="count"),
-        Test(
+        Question(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
+        Question(lambda s: s.epoch + 1, "this is epoch {}", below=2, unit="count"),
+        Question(
             fixes.fits,
             "what is free in RAM is {}enough for the files",
             least=1.0,
@@ -157,8 +159,8 @@ READING_FILES = (
         "cache-thrash",
         "The files do not stay in memory",
         _READS,
-        Test(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
-        Test(lambda s: s.epoch + 1, "this is epoch {}", least=2, unit="count"),
+        Question(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
+        Question(lambda s: s.epoch + 1, "this is epoch {}", least=2, unit="count"),
         fix=fixes.thrash,
         disproof="a faster epoch as soon as more RAM is free",
     ),
@@ -168,14 +170,14 @@ READING_FILES = (
         _READS,
         fix=fixes.disk,
         disproof="the same rate with the files in memory",
-        more=(_FROM_DISK, Test(lambda s: s.psi_io, "tasks waited for I/O {} of the time")),
+        more=(_FROM_DISK, Question(lambda s: s.psi_io, "tasks waited for I/O {} of the time")),
     ),
 )
 LOCKS = (
     _cause(
         "lock",
         "The workers wait for each other",
-        Test(lambda s: s.lock_share, "workers waited for a lock {} of their time", least=LOCKED),
+        Question(lambda s: s.lock_share, "workers waited for a lock {} of their time", least=LOCKED),
         fix=fixes.lock,
         disproof="a rate that grows with the number of workers",
     ),
@@ -184,10 +186,10 @@ SPREAD = (
     _cause(
         "slow-samples",
         "Some samples take much longer, and the others wait behind them",
-        Test(lambda s: s.busy, "the workers were busy {} of the time", below=SLACK),
-        Test(lambda s: s.workers, "data workers: {}", least=2, unit="count"),
-        Test(lambda s: s.slowness, "the slowest sample took {} as long as the mean one", least=_SLOW, unit="times"),
-        Test(lambda s: s.wait_cv, "the waits varied by {} their mean", least=UNEVEN, unit="times"),
+        Question(lambda s: s.busy, "the workers were busy {} of the time", below=SLACK),
+        Question(lambda s: s.workers, "data workers: {}", least=2, unit="count"),
+        Question(lambda s: s.slowness, "the slowest sample took {} as long as the mean one", least=_SLOW, unit="times"),
+        Question(lambda s: s.wait_cv, "the waits varied by {} their mean", least=UNEVEN, unit="times"),
         fix=fixes.slow_samples,
         disproof="the same rate with a longer queue, or after the named files are gone",
     ),
@@ -197,8 +199,8 @@ NUMBER = (
         "shared-wait",
         "More workers brought little: they wait for something in common",
         _WAS_BUSY,
-        Test(lambda s: float(s.workers_gain is not None), "more workers were {}tried", least=1, unit="yes"),
-        Test(lambda s: s.workers_gain, "they gained {} of what was promised", below=0.5),
+        Question(lambda s: float(s.workers_gain is not None), "more workers were {}tried", least=1, unit="yes"),
+        Question(lambda s: s.workers_gain, "they gained {} of what was promised", below=0.5),
         fix=fixes.shared_wait,
         disproof="a rate that grows with the number of workers after all",
     ),
@@ -206,10 +208,12 @@ NUMBER = (
         "few-workers",
         "Too few data workers",
         _WAS_BUSY,
-        Test(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
-        Test(lambda s: s.idle_cores, "{} cores were idle", least=_IDLE_CORE, unit="cores"),
-        Test(lambda s: s.run_delay, "they wanted a core and had none {} of their time", below=_SERVED, lenient=True),
-        Test(more_workers, "workers that would be of use beside them: {}", least=1, unit="count"),
+        Question(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
+        Question(lambda s: s.idle_cores, "{} cores were idle", least=_IDLE_CORE, unit="cores"),
+        Question(
+            lambda s: s.run_delay, "they wanted a core and had none {} of their time", below=_SERVED, lenient=True
+        ),
+        Question(more_workers, "workers that would be of use beside them: {}", least=1, unit="count"),
         fix=fixes.few_workers,
         disproof="the same rate with more of them: then they wait for something in common",
     ),
@@ -217,7 +221,7 @@ NUMBER = (
         "workers-at-limit",
         "The data workers are the bottleneck",
         _WAS_BUSY,
-        Test(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
+        Question(lambda s: s.own_work, "{} of that on the samples themselves", least=0.5),
         fix=fixes.at_limit,
         disproof="a higher rate with more workers",
     ),
@@ -249,24 +253,24 @@ UNEXPLAINED = Cause(
     "data-wait",
     "The loop waits for data, and no cause is certain",
     (
-        Test(lambda s: s.wait, "the loop waited for data {} of the time", least=MUCH),
-        Test(_is_handing_over, "batches were {}ready, and the loop was late to take them", below=1, unit="yes"),
+        Question(lambda s: s.wait, "the loop waited for data {} of the time", least=MUCH),
+        Question(_is_handing_over, "batches were {}ready, and the loop was late to take them", below=1, unit="yes"),
     ),
     fixes.unexplained,
     "a run with other num_workers that is as fast",
     _cost,
-    (Test(lambda s: s.busy, "the workers were busy {} of the time"), *_SHOWN),
+    (Question(lambda s: s.busy, "the workers were busy {} of the time"), *_SHOWN),
 )
 """What is left of a wait that is more than the handing over of batches."""
 UNNOTICED = Cause(
     "oversubscribed",
     "More workers than cores",
     (
-        Test(lambda s: s.wait, "the loop waited for data {} of the time", below=LITTLE),
+        Question(lambda s: s.wait, "the loop waited for data {} of the time", below=LITTLE),
         _STARVED,
         _FULL,
-        Test(lambda s: s.workers_per_core, "{} as many workers as usable cores", least=1.01, unit="times"),
-        Test(lambda s: s.foreign_share, "others used {} of the usable cores", below=CROWDED),
+        Question(lambda s: s.workers_per_core, "{} as many workers as usable cores", least=1.01, unit="times"),
+        Question(lambda s: s.foreign_share, "others used {} of the usable cores", below=CROWDED),
     ),
     fixes.oversubscribed,
     "a lower rate with fewer workers",

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gputrain.engine.diagnosis.tree import Fix
-from gputrain.engine.estimates.updates_per_epoch import updates
+from gputrain.engine.estimates.updates_per_epoch import update_counts
 
 _NEEDED = {"batch_size", "accumulation_steps", "lr", "lr_batch_size"}
 _MOST = 100.0
@@ -39,5 +39,5 @@ def _sentence(settings: Mapping[str, Any], batch: int) -> str:
             f"Nothing scales the learning rate here (lr_batch_size=0): lr={_in_proportion(settings, batch):g} "
             f"instead of {settings['lr']:g} goes with it."
         )
-    now, then = (updates({**settings, "batch_size": size}).scaled_lr for size in (settings["batch_size"], batch))
+    now, then = (update_counts({**settings, "batch_size": size}).scaled_lr for size in (settings["batch_size"], batch))
     return f"The learning rate is scaled with it, {now:.4g} → {then:.4g} (lr_batch_size={settings['lr_batch_size']})."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gputrain.engine.configuration.engine_choice import is_keras
-from gputrain.engine.diagnosis.tree import MUCH, Cause, Fix, Severity, Test
+from gputrain.engine.diagnosis.tree import MUCH, Cause, Fix, Question, Severity
 from gputrain.engine.diagnosis.windows.signals import Signals
 
 RAM_FULL, RAM_CRITICAL = 0.90, 0.97
@@ -69,13 +69,13 @@ def _less_vram(s: Signals) -> Fix:
     return Fix("Use smaller batches.", {"batch_size": batch // 2} if batch > 1 else {})
 
 
-_RUN = Test(lambda s: s.run_memory, "the run's processes hold {}", unit="bytes")
-_TOTAL = Test(lambda s: s.ram_total, "there are {}", unit="bytes")
+_RUN = Question(lambda s: s.run_memory, "the run's processes hold {}", unit="bytes")
+_TOTAL = Question(lambda s: s.ram_total, "there are {}", unit="bytes")
 
 
 def _ram(severity: Severity, least: float, below: float | None) -> Cause:
     """RAM by what is available under the limit: memory that caches hold is not counted as used."""
-    used = Test(lambda s: s.ram_used, "{} of the RAM cannot be had without swapping", least=least, below=below)
+    used = Question(lambda s: s.ram_used, "{} of the RAM cannot be had without swapping", least=least, below=below)
     return Cause(
         "ram-pressure",
         "RAM is nearly used up",
@@ -83,7 +83,7 @@ def _ram(severity: Severity, least: float, below: float | None) -> Cause:
         _less_ram,
         "free memory that grows when others end",
         lambda s: s.psi_memory_full or 0.0,
-        (_TOTAL, _RUN, Test(lambda s: s.psi_memory_full, "all tasks waited for memory {} of the time")),
+        (_TOTAL, _RUN, Question(lambda s: s.psi_memory_full, "all tasks waited for memory {} of the time")),
         severity,
     )
 
@@ -101,16 +101,16 @@ PRESSURE = (
     Cause(
         "ram-pressure",
         "The machine waits for memory",
-        (Test(lambda s: s.psi_memory_full, "all tasks waited for memory {} of the time", least=MUCH),),
+        (Question(lambda s: s.psi_memory_full, "all tasks waited for memory {} of the time", least=MUCH),),
         _less_ram,
         "as much waiting without this run",
         lambda s: s.psi_memory_full,
-        (_TOTAL, _RUN, Test(lambda s: s.ram_used, "{} of the RAM cannot be had without swapping")),
+        (_TOTAL, _RUN, Question(lambda s: s.ram_used, "{} of the RAM cannot be had without swapping")),
     ),
     Cause(
         "shm-full",
         "The shared memory file system is nearly full",
-        (Test(lambda s: s.shm_used, "{} of /dev/shm is used", least=SHM_FULL),),
+        (Question(lambda s: s.shm_used, "{} of /dev/shm is used", least=SHM_FULL),),
         _less_shm,
         "the same size without this run",
         lambda s: 0.0,
@@ -119,32 +119,34 @@ PRESSURE = (
     Cause(
         "out-of-memory",
         "Batches are computed in parts, as the GPU's memory ran out",
-        (Test(lambda s: s.batch_parts, "parts of each batch: {}", least=2, unit="count"),),
+        (Question(lambda s: s.batch_parts, "parts of each batch: {}", least=2, unit="count"),),
         _less_vram,
         "as many parts with a smaller batch",
         lambda s: 0.0,
-        (Test(lambda s: s.vram, "{} of its memory used at the peak"),),
+        (Question(lambda s: s.vram, "{} of its memory used at the peak"),),
         "warning",
     ),
     Cause(
         "vram-pressure",
         "The GPU's memory is in pieces, and is freed and taken again",
         (
-            Test(lambda s: s.alloc_retries, "times that the allocator had to free memory: {}", least=1, unit="count"),
-            Test(lambda s: s.vram_reserved, "{} as much is held as is needed", least=FRAGMENTED, unit="times"),
+            Question(
+                lambda s: s.alloc_retries, "times that the allocator had to free memory: {}", least=1, unit="count"
+            ),
+            Question(lambda s: s.vram_reserved, "{} as much is held as is needed", least=FRAGMENTED, unit="times"),
         ),
         _in_one_piece,
         "as many retries with pieces that grow",
         lambda s: 0.0,
-        (Test(lambda s: s.vram, "{} of its memory used at the peak"),),
+        (Question(lambda s: s.vram, "{} of its memory used at the peak"),),
         "warning",
     ),
     Cause(
         "vram-pressure",
         "The GPU's memory is nearly used up, and is freed and taken again",
         (
-            Test(lambda s: s.vram, "{} of its memory used at the peak", least=VRAM_FULL),
-            Test(
+            Question(lambda s: s.vram, "{} of its memory used at the peak", least=VRAM_FULL),
+            Question(
                 lambda s: s.alloc_retries,
                 "times that the allocator had to free memory: {}",
                 least=1,
@@ -154,7 +156,7 @@ PRESSURE = (
         _less_vram,
         "no retries with a smaller batch",
         lambda s: 0.0,
-        (Test(lambda s: s.vram_reserved, "{} as much is held as is needed", unit="times"),),
+        (Question(lambda s: s.vram_reserved, "{} as much is held as is needed", unit="times"),),
         "warning",
     ),
 )
@@ -168,5 +170,5 @@ _DIED = {
 def died(of: str, reason: str) -> Cause:
     """The cause of a run that ended for want of memory, `of` as in `RunEnded.died_of`; `reason` is its last word."""
     title, fix, disproof = _DIED[of]
-    told = Test(lambda s: 1.0, reason.replace("{", "(").replace("}", ")"), unit="count")
+    told = Question(lambda s: 1.0, reason.replace("{", "(").replace("}", ")"), unit="count")
     return Cause("out-of-memory", title, (told,), fix, disproof, lambda s: 0.0, severity="critical")

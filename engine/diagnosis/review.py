@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gputrain.engine.diagnosis import memory_causes
 from gputrain.engine.diagnosis.rules import evaluate, hint_of, ranked
-from gputrain.engine.diagnosis.windows.event_window import WINDOW_SECONDS, Window
+from gputrain.engine.diagnosis.windows.event_window import WINDOW_SECONDS, EventWindow
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (
     AnyEvent,
@@ -68,7 +68,7 @@ class Review(Struct, frozen=True):
 
 def review(events: Iterable[AnyEvent]) -> Review:
     """Judge all windows of a record, one after the other; the last may be shorter."""
-    window = Window()
+    window = EventWindow()
     name, ended, due = "", False, None
     settings: dict[str, Any] = {}
     died: RunEnded | None = None

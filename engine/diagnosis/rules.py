@@ -11,8 +11,8 @@ from typing import Any
 
 from gputrain.engine.diagnosis import device_bound_causes, input_bound_causes, memory_causes
 from gputrain.engine.diagnosis.lr_advice import with_lr
-from gputrain.engine.diagnosis.speedup_prediction import predict, taken_back
-from gputrain.engine.diagnosis.tree import Cause, walk
+from gputrain.engine.diagnosis.speedup_prediction import predict, was_reverted
+from gputrain.engine.diagnosis.tree import Cause, walk_tree
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Hint, Prediction
 
@@ -44,7 +44,7 @@ def evaluate(signals: Signals) -> dict[str, Hint]:
         # The same neighbours, told by what they cost the workers.
         found.pop(device_bound_causes.CONTENTION.id, None)
     if found.keys() <= _REMARKS:
-        walked = walk(device_bound_causes.HEALTHY, signals)
+        walked = walk_tree(device_bound_causes.HEALTHY, signals)
         if walked.found is not None:
             healthy = hint_of(walked.found, signals, (*_ruled_out(signals), *walked.path))
             found[healthy.id] = healthy
@@ -82,7 +82,7 @@ def _supply(s: Signals) -> list[Hint]:
     unknown: list[Cause] = []
     explained: dict[str, Cause] = {}
     for family in input_bound_causes.FAMILIES:
-        walked = walk(family, s, explained)
+        walked = walk_tree(family, s, explained)
         path += walked.path
         if walked.found is None:
             unknown += walked.open
@@ -108,7 +108,7 @@ def _beside(s: Signals) -> list[Hint]:
     ):
         if cause.holds(s):
             hints.setdefault(cause.id, hint_of(cause, s, (cause.step(s),)))
-    walked = walk(device_bound_causes.DEVICE, s)
+    walked = walk_tree(device_bound_causes.DEVICE, s)
     if walked.found is not None:
         hints[walked.found.id] = hint_of(walked.found, s, walked.path, walked.open)
     return list(hints.values())
@@ -117,7 +117,7 @@ def _beside(s: Signals) -> list[Hint]:
 def _promise(s: Signals, changes: dict[str, Any]) -> Prediction | None:
     """What is expected of changes; what was seen of them where they were tried and taken back."""
     before = s.taken_back(changes) if changes else None
-    return taken_back(before) if before is not None else predict(s, changes)
+    return was_reverted(before) if before is not None else predict(s, changes)
 
 
 def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cause] = ()) -> Hint:

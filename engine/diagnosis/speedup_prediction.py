@@ -151,7 +151,7 @@ def _with_fewer_stops(s: Signals, rate: float, changes: dict[str, Any]) -> Predi
     return Prediction(round(low, 1), round(after, 1), "training itself", now=round(now, 1), stops=True)
 
 
-def taken_back(trial: Tuned) -> Prediction:
+def was_reverted(trial: Tuned) -> Prediction:
     """What is said of a change that was tried and taken back: what it brought."""
     if trial.before is None or trial.after is None:
         return Prediction(void="it was tried in this training, and taken back")

@@ -20,7 +20,7 @@ LITTLE, MUCH, GRAVE = 0.05, 0.10, 0.20
 """Shares of the time from which a loss is worth a word, a warning, an alarm (as in TensorFlow's and TraceML's)."""
 
 
-class Test(Struct, frozen=True):
+class Question(Struct, frozen=True):
     """A question: is a figure within its bounds? Nobody knows where it was not measured."""
 
     __test__ = False  # pytest takes it for a test otherwise
@@ -98,13 +98,13 @@ class Cause(Struct, frozen=True):
 
     id: str
     title: str
-    tests: tuple[Test, ...]
+    tests: tuple[Question, ...]
     fix: Callable[[Signals], Fix]
     disproof: str
     """What would show that it is something else."""
     costs: Callable[[Signals], float | None]
     """Share of the time that it costs."""
-    more: tuple[Test, ...] = ()
+    more: tuple[Question, ...] = ()
     """Figures that are told with it, but decide nothing."""
     severity: Severity | None = None
     """None: by what it costs."""
@@ -143,7 +143,7 @@ class Cause(Struct, frozen=True):
         return f"✗ {self.title}: {failed.asked(s)}"
 
 
-class Walk(Struct, frozen=True):
+class TreeWalk(Struct, frozen=True):
     """What was found on the way through causes of which one at a time is right."""
 
     found: Cause | None
@@ -153,7 +153,7 @@ class Walk(Struct, frozen=True):
     """Causes that were passed because their figures were not measured."""
 
 
-def walk(causes: Iterable[Cause], s: Signals, explained: Mapping[str, Cause] | None = None) -> Walk:
+def walk_tree(causes: Iterable[Cause], s: Signals, explained: Mapping[str, Cause] | None = None) -> TreeWalk:
     """The first of `causes` that holds; those of `explained` would hold because of another one, and are not asked."""
     path: list[str] = []
     unknown: list[Cause] = []
@@ -168,4 +168,4 @@ def walk(causes: Iterable[Cause], s: Signals, explained: Mapping[str, Cause] | N
             found = cause
         elif holds is None:
             unknown.append(cause)
-    return Walk(found, tuple(path), tuple(unknown))
+    return TreeWalk(found, tuple(path), tuple(unknown))

@@ -19,7 +19,7 @@ _CANDIDATES = (("ram", "raw"), ("disk", "raw"), ("ram", "jpeg"), ("disk", "jpeg"
 _ALIKE = 0.95
 
 
-def offer(made: Calibration, values: Mapping[str, Any], ram_available: int, shm_free: int | None = None) -> str:
+def advise_cache(made: Calibration, values: Mapping[str, Any], ram_available: int, shm_free: int | None = None) -> str:
     """The cache that makes the run of `values` fastest, with the rate to expect; empty if none gains a tenth.
 
     Only for runs without a cache, of more than one epoch. A cache in memory is offered where all images fit.

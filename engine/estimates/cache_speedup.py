@@ -19,7 +19,7 @@ FITS_RAM = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class CacheSpeedup:
     """What holds from the second epoch on."""
 
     gain: float
@@ -28,11 +28,13 @@ class Effect:
     """Read from the disk in an epoch; 0: all stays in memory."""
 
 
-def effect(made: Calibration, values: Mapping[str, Any], ram_available: int, shm_free: int | None = None) -> Effect:
+def cache_speedup(
+    made: Calibration, values: Mapping[str, Any], ram_available: int, shm_free: int | None = None
+) -> CacheSpeedup:
     """The effect of the cache that `values` ask for. Data that aren't image files have none, and no costs of any."""
     plain, cached = cost_of(made, "none"), cost_of(made, values["cache_form"])
     if values["cache"] == "none" or plain is None or cached is None:
-        return Effect(1.0, _beyond(made.file_bytes, ram_available))
+        return CacheSpeedup(1.0, _beyond(made.file_bytes, ram_available))
     needed = round(cached.bytes_per_image * made.train_images)
     in_memory = values["cache"] == "ram"
     allowed = float(cache_room(ram_available, shm_free) if in_memory else needed)
@@ -43,8 +45,8 @@ def effect(made: Calibration, values: Mapping[str, Any], ram_available: int, shm
     time = share * plain.per_core / cached.per_core + 1 - share
     kept, files = round(share * needed), round((1 - share) * made.file_bytes)
     if in_memory:
-        return Effect(1 / time, _beyond(files, ram_available - kept))
-    return Effect(1 / time, _beyond(files + kept, ram_available))
+        return CacheSpeedup(1 / time, _beyond(files, ram_available - kept))
+    return CacheSpeedup(1 / time, _beyond(files + kept, ram_available))
 
 
 def cost_of(made: Calibration, form: str) -> CachedCost | None:

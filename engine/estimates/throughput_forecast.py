@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputrain.engine.estimates import cache_speedup
-from gputrain.engine.estimates.cache_speedup import Effect
+from gputrain.engine.estimates.cache_speedup import CacheSpeedup
 from gputrain.engine.estimates.calibration import Calibration
-from gputrain.engine.events.speed_forecast import Forecast, Limiter
+from gputrain.engine.events.speed_forecast import Limiter, SpeedForecast
 
 _LEAST_SPREAD = 0.07
 """Half-width of the forecast's range at least: runs of the same settings differ by about so much."""
@@ -31,21 +31,21 @@ def forecast(
     memory: int | None,
     ram_available: int,
     shm_free: int | None = None,
-) -> Forecast:
+) -> SpeedForecast:
     """The forecast for the settings `values`, which `made` holds for.
 
     `memory`: bytes of the device that trains (the GPU's, or what the process may use); `ram_available`: bytes of host
     memory that can be had; `shm_free`: bytes that can be written to ``/dev/shm`` (None: unbounded).
     """
-    rate, limiter, rates = _rate(made, values, cache_speedup.effect(made, values, ram_available, shm_free))
+    rate, limiter, rates = _rate(made, values, cache_speedup.cache_speedup(made, values, ram_available, shm_free))
     spread = min(_MOST_SPREAD, max(_LEAST_SPREAD, made.spread / made.together))
     low, high = rate * (1 - spread), rate * (1 + spread)
     first = rate
     if values["cache"] != "none":
         # The epoch that fills the cache.
-        first = min(rate, _rate(made, values, cache_speedup.Effect(1.0, 0))[0])
+        first = min(rate, _rate(made, values, cache_speedup.CacheSpeedup(1.0, 0))[0])
     epoch, total = _times(made, values, rate, first)
-    return Forecast(
+    return SpeedForecast(
         low=low,
         high=high,
         limiter=limiter,
@@ -59,7 +59,9 @@ def forecast(
     )
 
 
-def _rate(made: Calibration, values: Mapping[str, Any], effect: Effect) -> tuple[float, Limiter, dict[Limiter, float]]:
+def _rate(
+    made: Calibration, values: Mapping[str, Any], effect: CacheSpeedup
+) -> tuple[float, Limiter, dict[Limiter, float]]:
     """Images per second, what limits them, and the rate of each part if it were the only one."""
     rates = _limits(made, values["num_workers"], values["batch_size"], effect.gain)
     before = _limits(made, made.num_workers, made.batch_size, 1.0)

@@ -28,7 +28,7 @@ class Rate(Struct, frozen=True):
     source: str
 
 
-class Updates(Struct, frozen=True):
+class UpdateCounts(Struct, frozen=True):
     """How often the weights change, and by how much."""
 
     total_batch: int
@@ -70,14 +70,14 @@ class BufferRow(Struct, frozen=True):
     buffer_float32: int
 
 
-def updates(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | None = None) -> Updates:
+def update_counts(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | None = None) -> UpdateCounts:
     """Images per update, the learning rate scaled linearly to them, and batches per epoch."""
     per_step: int = values["batch_size"] * gpus
     total = per_step * values["accumulation_steps"]
     reference: int = values["lr_batch_size"]
     lr: float = values["lr"] * total / reference if reference else values["lr"]
     steps = max(1, facts.train_images // (per_step * facts.group)) if facts else None
-    return Updates(total, lr, steps)
+    return UpdateCounts(total, lr, steps)
 
 
 def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -> Eta | None:
@@ -85,7 +85,7 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
     if facts is None or rate is None or not facts.train_images or values["ranks"] > 1:
         # Nobody has measured what several together reach.
         return None
-    steps = updates(values, 1, facts).steps_per_epoch or 1
+    steps = update_counts(values, 1, facts).steps_per_epoch or 1
     images = steps * values["batch_size"] * facts.group
     share = min(1.0, values["max_steps"] / (steps * values["epochs"])) if values["max_steps"] else 1.0
     low, high = images / rate.high, images / rate.low
@@ -98,7 +98,7 @@ def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8
     own, float32 = _buffers({**values, "ranks": 1})
     rows = []
     for gpus in counts:
-        sums = updates(values, gpus)
+        sums = update_counts(values, gpus)
         workers = values["num_workers"] * gpus
         rows.append(ScaleRow(gpus, sums.total_batch, workers, own * gpus, int(float32 * gpus), sums.scaled_lr))
     return tuple(rows)

@@ -16,7 +16,7 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults
     sender: str = ""
 
 
-class Stop(Command, frozen=True, tag="stop"):
+class StopCommand(Command, frozen=True, tag="stop"):
     """End the run: after a checkpoint, or at once."""
 
     checkpoint: bool = True
@@ -24,16 +24,16 @@ class Stop(Command, frozen=True, tag="stop"):
     """A batch system asks, not a person: the run is to be resumed."""
 
 
-class Checkpoint(Command, frozen=True, tag="checkpoint"):
+class CheckpointCommand(Command, frozen=True, tag="checkpoint"):
     """Write a checkpoint after the current step."""
 
 
-class Pause(Command, frozen=True, tag="pause"):
+class PauseCommand(Command, frozen=True, tag="pause"):
     """Stop stepping, keep everything in memory."""
 
 
-class Resume(Command, frozen=True, tag="resume"):
-    """Go on after `Pause`."""
+class ResumeCommand(Command, frozen=True, tag="resume"):
+    """Go on after `PauseCommand`."""
 
 
 EXACT_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "loader", "pin_memory", "non_blocking")
@@ -42,7 +42,7 @@ LIVE_SETTINGS = (*EXACT_SETTINGS, "cache")
 """Settings that it can change between two batches; a cached image has been resized once more."""
 
 
-class Tune(Command, frozen=True, tag="tune"):
+class TuneCommand(Command, frozen=True, tag="tune"):
     """Try other settings for loading data, measure, and keep or take them back."""
 
     changes: dict[str, Any]
@@ -52,7 +52,7 @@ class Tune(Command, frozen=True, tag="tune"):
     promised: Prediction | None = None
 
 
-AnyCommand = Stop | Checkpoint | Pause | Resume | Tune
+AnyCommand = StopCommand | CheckpointCommand | PauseCommand | ResumeCommand | TuneCommand
 
 _encoder = msgspec.json.Encoder()
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec import field
 
 from gputrain.engine.events.envelope import Event
-from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.events.speed_forecast import SpeedForecast
 
 
 class Phase(enum.StrEnum):
@@ -58,7 +58,7 @@ class RunStarted(Event, frozen=True, tag="run_started"):
     """Names of the GPUs that the run may use."""
     usable_cores: float = 0.0
     memory_limit: int = 0
-    forecast: Forecast | None = None
+    forecast: SpeedForecast | None = None
     """What the plan foretold from a calibration; None without one."""
 
 

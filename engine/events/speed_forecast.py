@@ -15,7 +15,7 @@ LIMITERS: dict[Limiter, str] = {
 }
 
 
-class Forecast(Struct, frozen=True, kw_only=True):
+class SpeedForecast(Struct, frozen=True, kw_only=True):
     """What is foretold. Rates are images per second, times seconds."""
 
     low: float

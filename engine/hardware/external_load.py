@@ -11,7 +11,7 @@ import psutil
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
-class OthersWatch:
+class ExternalLoad:
     """From its making to `cores`. Counts the whole host, whatever part of it this process may use."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ _REMEDY = (
 )
 
 
-def ends_runs(root: Path, uid: int) -> str:
+def logout_kills_processes(root: Path, uid: int) -> str:
     """Why a run that is started now would end at logout, and the remedy; empty if nothing speaks for it.
 
     `root` is the root of the file system, `uid` the user. Files only: no bus has to answer.

@@ -16,7 +16,7 @@ from msgspec import Struct
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import Precision
 from gputrain.engine.hardware.cgroup import CGroup, Version, find_cgroup
-from gputrain.engine.hardware.logout import ends_runs
+from gputrain.engine.hardware.logout import logout_kills_processes
 from gputrain.engine.hardware.nvml import NO_DRIVER, Device, Nvml, NvmlError, Unreadable, visible
 from gputrain.engine.hardware.torch_build import TorchBuild, read_torch_build
 
@@ -122,18 +122,18 @@ def inspect_machine() -> Machine:
         cgroup=cgroup.version,
         boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
         container=_container(),
-        logout=ends_runs(Path("/"), os.getuid()),
+        logout=logout_kills_processes(Path("/"), os.getuid()),
         torch=read_torch_build(),
     )
 
 
-def missed_gpu(machine: Machine) -> str:
+def unusable_gpu(machine: Machine) -> str:
     """Why a GPU that is to be expected here cannot be used; empty if one can, or nothing speaks of one."""
     return "" if machine.gpus or machine.gpu_error == NO_DRIVER else machine.gpu_error
 
 
 def hides_gpus(machine: Machine) -> bool:
-    """Whether the person's own environment is the reason for `missed_gpu`."""
+    """Whether the person's own environment is the reason for `unusable_gpu`."""
     return not machine.gpus and machine.gpu_error.startswith(_HIDING)
 
 

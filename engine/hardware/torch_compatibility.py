@@ -21,7 +21,7 @@ _BLACKWELL_CUDA = (12, 8)
 """The first CUDA with kernels for compute capabilities 10 and 12."""
 
 
-class GpuFault(Struct, frozen=True):
+class GpuProblem(Struct, frozen=True):
     """Why torch cannot use a GPU that is there, and what mends it."""
 
     reason: str
@@ -29,17 +29,17 @@ class GpuFault(Struct, frozen=True):
     command: str = ""
 
 
-def machine_fault(machine: Machine) -> GpuFault | None:
+def machine_problem(machine: Machine) -> GpuProblem | None:
     """Why torch cannot use the first GPU of `machine`; None if it can as far as is known, or there is none."""
     if not machine.gpus:
         return None
     gpu = machine.gpus[0]
-    return gpu_fault(machine.torch, gpu.name, gpu.capability, machine.cuda_driver)
+    return gpu_problem(machine.torch, gpu.name, gpu.capability, machine.cuda_driver)
 
 
-def gpu_fault(
+def gpu_problem(
     build: TorchBuild | None, gpu: str, capability: tuple[int, int] | None, cuda_driver: str
-) -> GpuFault | None:
+) -> GpuProblem | None:
     """Why `build` cannot use a GPU of `capability` under a driver for CUDA `cuda_driver`; None where nothing is known
     against it."""
     if build is None:
@@ -47,17 +47,17 @@ def gpu_fault(
     command = install_command(capability, cuda_driver)
     if not build.cuda:
         reason = f"torch {build.version} is built for the CPU only, though there is {gpu}"
-        return GpuFault(reason, "install a build of torch with CUDA", command)
+        return GpuProblem(reason, "install a build of torch with CUDA", command)
     built, driver = _numbers(build.cuda), _numbers(cuda_driver)
     if driver and built[:1] > driver[:1]:
         reason = f"torch {build.version} needs a driver for CUDA {built[0]}, and this one supports {cuda_driver}"
-        return GpuFault(reason, "install a newer NVIDIA driver, or a torch for this one", command)
+        return GpuProblem(reason, "install a newer NVIDIA driver, or a torch for this one", command)
     if capability is None:
         return None
     here = "{}.{}".format(*capability)
     if (capability < _CUDA_13_FROM and built >= (13,)) or (capability > _CUDA_126_UP_TO and built < _BLACKWELL_CUDA):
         reason = f"torch {build.version} has no kernels for compute capability {here} ({gpu})"
-        return GpuFault(reason, "install a torch that has", command)
+        return GpuProblem(reason, "install a torch that has", command)
     return None
 
 
@@ -85,7 +85,7 @@ def wheel_index(version: str) -> str:
     return f" --index-url {_INDEX}/{tag}" if tag else ""
 
 
-def vision_fault(build: TorchBuild, needs: str) -> str:
+def torchvision_problem(build: TorchBuild, needs: str) -> str:
     """Why torchvision, which asks for a torch that `needs` describes, does not go with torch; empty if it does."""
     if not build.torchvision:
         return "torchvision is not installed"

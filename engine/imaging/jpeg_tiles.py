@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, JpegImagePlugin
 
-from gputrain.engine.dataloading.random_resized_crop import Geometry
+from gputrain.engine.dataloading.random_resized_crop import CropGeometry
 from gputrain.engine.imaging import jpeg_header
 
 INTERVAL = 2
@@ -108,7 +108,7 @@ def parse(block: memoryview) -> Tiles:
     return Tiles(bytes(block[start : start + header_size]), size_at, rows, pieces, width, height, offsets)
 
 
-def region(tiles: Tiles, geometry: Geometry) -> Region:
+def region(tiles: Tiles, geometry: CropGeometry) -> Region:
     """The pieces that `geometry` needs."""
     return Region(
         top=max(0, geometry.top - _MARGIN) // tiles.height,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from gputrain.engine.dataloading.random_resized_crop import Geometry
+from gputrain.engine.dataloading.random_resized_crop import CropGeometry
 
 MOST_BEFORE = 16
 """Pixels of the result that may be computed before its first one and thrown away; two or three are, on average."""
@@ -18,7 +18,7 @@ NEAR = 1 / 16
 of its own."""
 
 
-def as_stored(geometry: Geometry, orientation: int, width: int, height: int, size: int | None) -> Geometry:
+def as_stored(geometry: CropGeometry, orientation: int, width: int, height: int, size: int | None) -> CropGeometry:
     """Where in the stored image a part of the upright one lies, which is `width` × `height`.
 
     The inverse of `decode.upright`: mirrored and turned back. A square of `size` of the part is kept, or all.
@@ -32,11 +32,11 @@ def as_stored(geometry: Geometry, orientation: int, width: int, height: int, siz
     if orientation in (3, 4, 7, 8):
         top, kept_top = height - top - high, resized_height - kept_top - rows
     if orientation >= 5:
-        return Geometry(top, left, high, wide, resized_height, resized_width, kept_top, kept_left)
-    return Geometry(left, top, wide, high, resized_width, resized_height, kept_left, kept_top)
+        return CropGeometry(top, left, high, wide, resized_height, resized_width, kept_top, kept_left)
+    return CropGeometry(left, top, wide, high, resized_width, resized_height, kept_left, kept_top)
 
 
-def shrink(geometry: Geometry) -> int:
+def shrink(geometry: CropGeometry) -> int:
     """The largest of 1, 2, 4 and 8 by which an image can be divided and still have the pixels that are asked for.
 
     Powers of two only: libjpeg-turbo has fast code for no others.
@@ -45,7 +45,7 @@ def shrink(geometry: Geometry) -> int:
     return 8 if ratio >= 8 else 4 if ratio >= 4 else 2 if ratio >= 2 else 1
 
 
-def aligned(geometry: Geometry) -> tuple[Geometry, int]:
+def aligned(geometry: CropGeometry) -> tuple[CropGeometry, int]:
     """A part of the stored image that begins at multiples of a factor, and that factor; what is kept stays the same.
 
     Where a box begins between two decoded pixels, the part is larger by as many pixels of the result as it takes to
@@ -58,7 +58,7 @@ def aligned(geometry: Geometry) -> tuple[Geometry, int]:
         down = _begun(geometry.top, geometry.height / geometry.resized_height, factor)
         if across is not None and down is not None:
             (left, more_left), (top, more_above) = across, down
-            larger = Geometry(
+            larger = CropGeometry(
                 left=left,
                 top=top,
                 width=geometry.left + geometry.width - left,

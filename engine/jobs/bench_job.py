@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Started, Tell, ask
+from gputrain.engine.processes.child_job import Started, Tell, run_job
 
 STEPS = 40
 WARM_UP = 8
@@ -46,7 +46,7 @@ class Speed(Struct, frozen=True, kw_only=True):
     """Cores that other programs kept busy meanwhile; None: the kernel does not tell."""
 
 
-def together(speeds: Sequence[Speed]) -> Speed:
+def merge_speeds(speeds: Sequence[Speed]) -> Speed:
     """Several measurements of one configuration as one: the mean time of an image, and the widest spread."""
     rates = [speed.images_per_second for speed in speeds]
     within = statistics.fmean(speed.spread for speed in speeds)
@@ -75,6 +75,6 @@ def measure_speed(
     `started` hears how to end it. Raises BadInput where the data or the settings cannot be used, RuntimeError where
     training fails.
     """
-    engine_choice.torch_alone(config, "the benchmark")
+    engine_choice.require_torch_engine(config, "the benchmark")
     order = BenchOrder(config, steps, warm_up)
-    return ask("gputrain.engine.training.benchmark.bench_child", order, Speed, tell, started)
+    return run_job("gputrain.engine.training.benchmark.bench_child", order, Speed, tell, started)

@@ -16,13 +16,13 @@ from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.estimates.calibration import Calibration, signature
 from gputrain.engine.estimates.calibration_store import machine_key
 from gputrain.engine.hardware.machine import Machine
-from gputrain.engine.processes.child_job import Started, Tell, ask
+from gputrain.engine.processes.child_job import Started, Tell, run_job
 
 SECONDS = 40.0
 """How long is measured, beside importing torch, scanning the data and building the model."""
 
 
-class Order(Struct, frozen=True):
+class CalibrationOrder(Struct, frozen=True):
     """What the child is asked for."""
 
     config: RunConfig
@@ -46,15 +46,15 @@ def calibrate(
     `tell` hears what is being done, `started` how to end it.
     Raises BadInput where the data or the settings cannot be used, RuntimeError where measuring fails.
     """
-    engine_choice.torch_alone(config, "a calibration")
+    engine_choice.require_torch_engine(config, "a calibration")
     began, disk_rate = time.monotonic(), None
     if config.data.data_dir:
         tell("reading files")
         disk_rate = measure_storage(Path(config.data.data_dir)).read_rate
     settings = signature(flatten(config))
     uncached = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, cache="none"))
-    order = Order(uncached, seconds, machine_key(machine), machine.usable_cores, settings, disk_rate)
-    made = ask("gputrain.engine.training.benchmark.calibrate_child", order, Calibration, tell, started)
+    order = CalibrationOrder(uncached, seconds, machine_key(machine), machine.usable_cores, settings, disk_rate)
+    made = run_job("gputrain.engine.training.benchmark.calibrate_child", order, Calibration, tell, started)
     past_durations.remember(_key(config, seconds), time.monotonic() - began)
     return made
 

@@ -16,7 +16,7 @@ from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.files import cache_home
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Tell, ask
+from gputrain.engine.processes.child_job import Tell, run_job
 
 
 class BuildOrder(Struct, frozen=True):
@@ -62,7 +62,7 @@ def build(config: RunConfig, tell: Tell) -> BuiltCaches:
 
     Raises BadInput where the data or the settings cannot be used, RuntimeError where the work fails.
     """
-    return ask("gputrain.engine.training.cache.cache_build_child", BuildOrder(config), BuiltCaches, tell)
+    return run_job("gputrain.engine.training.cache.cache_build_child", BuildOrder(config), BuiltCaches, tell)
 
 
 def home() -> Path:

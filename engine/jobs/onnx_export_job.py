@@ -9,7 +9,7 @@ from msgspec import Struct
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Tell, ask
+from gputrain.engine.processes.child_job import Tell, run_job
 
 TRIED = 512
 """Validation samples that the file is tried on; 0 of them where the run has none."""
@@ -26,7 +26,7 @@ class OnnxOrder(Struct, frozen=True, kw_only=True):
     int8: bool = False
 
 
-class Form(Struct, frozen=True, kw_only=True):
+class OnnxForm(Struct, frozen=True, kw_only=True):
     """One form of the network, tried on the CPU."""
 
     name: str
@@ -46,7 +46,7 @@ class Exported(Struct, frozen=True, kw_only=True):
     file: str
     samples: int
     metric: str
-    forms: tuple[Form, ...]
+    forms: tuple[OnnxForm, ...]
     """The checkpoint's network, then what was made of it; the last one is the file."""
 
 
@@ -56,8 +56,8 @@ def export_onnx(order: OnnxOrder, tell: Tell) -> Exported:
     Raises BadInput where the packages are missing or checkpoint or data can't be used, RuntimeError where torch.onnx or
     the quantization fails.
     """
-    engine_choice.torch_alone(order.config, "ONNX export")
+    engine_choice.require_torch_engine(order.config, "ONNX export")
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise BadInput(f"writing ONNX needs {', '.join(missing)}: pip install 'gputrain-tui[onnx]'")
-    return ask("gputrain.engine.training.inference.onnx_child", order, Exported, tell)
+    return run_job("gputrain.engine.training.inference.onnx_child", order, Exported, tell)

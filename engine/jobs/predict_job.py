@@ -8,7 +8,7 @@ from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice, settings
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Tell, ask
+from gputrain.engine.processes.child_job import Tell, run_job
 from gputrain.engine.runs.run_directory import RunDir
 
 
@@ -79,4 +79,4 @@ def predict(order: PredictOrder, tell: Tell) -> Predicted:
     """
     engine_choice.require(order.config)
     package = "keras" if order.config.engine == engine_choice.KERAS else "training"
-    return ask(f"gputrain.engine.{package}.inference.predict_child", order, Predicted, tell)
+    return run_job(f"gputrain.engine.{package}.inference.predict_child", order, Predicted, tell)

@@ -17,33 +17,33 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.checkpointing import checkpoint_files
-from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, Summed
-from gputrain.engine.checkpointing.checkpoint_saver import Saver
-from gputrain.engine.checkpointing.resume_position import Position
+from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, ChecksummedWriter
+from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver
+from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.keras_compatibility import CHECKPOINT
 from gputrain.engine.configuration.run_config import CheckpointConfig, RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.event_reporter import EventReporter
 
 Arrays = dict[str, npt.NDArray[Any]]
 _STATE = "state"
 _GROUPS = ("model", "optimizer")
 
 
-class NpzForm:
-    """See `checkpoint_files.Form`."""
+class NpzCheckpointFormat:
+    """See `checkpoint_files.CheckpointFormat`."""
 
     suffix = CHECKPOINT
 
     def size_of(self, state: Mapping[str, Any]) -> int:
-        """See `checkpoint_files.Form`."""
+        """See `checkpoint_files.CheckpointFormat`."""
         return sum(array.nbytes for group in _GROUPS for array in state[group].values())
 
-    def write(self, state: dict[str, Any], file: Summed) -> None:
-        """See `checkpoint_files.Form`. Not by ``np.savez``: it wants a file that can be read, too."""
+    def write(self, state: dict[str, Any], file: ChecksummedWriter) -> None:
+        """See `checkpoint_files.CheckpointFormat`. Not by ``np.savez``: it wants a file that can be read, too."""
         plain_values = {name: value for name, value in state.items() if name not in _GROUPS}
         text = np.frombuffer(msgspec.json.encode(plain_values), np.uint8)
         with zipfile.ZipFile(file, "w", allowZip64=True) as archive:  # type: ignore[call-overload]
@@ -53,7 +53,7 @@ class NpzForm:
                     _add(archive, f"{group}/{path}", array)
 
     def read(self, path: Path) -> dict[str, Any]:
-        """See `checkpoint_files.Form`."""
+        """See `checkpoint_files.CheckpointFormat`."""
         with np.load(path, allow_pickle=False) as archive:
             state: dict[str, Any] = msgspec.json.decode(archive[_STATE].tobytes())
             for group in _GROUPS:
@@ -67,7 +67,7 @@ def _add(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:
         np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
-class _Copies:
+class _StateCopies:
     """See `saving.Copier`: a state is made of copies already."""
 
     def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,28 +77,30 @@ class _Copies:
         """There is nothing to wait for."""
 
 
-def saver(folder: Path, config: CheckpointConfig, reporter: Reporter) -> Saver:
+def saver(folder: Path, config: CheckpointConfig, reporter: EventReporter) -> CheckpointSaver:
     """Writes the checkpoints of a run."""
-    files = CheckpointFiles(folder, config.keep_last, NpzForm())
-    return Saver(files, reporter, _Copies() if config.async_checkpoints else None)
+    files = CheckpointFiles(folder, config.keep_last, NpzCheckpointFormat())
+    return CheckpointSaver(files, reporter, _StateCopies() if config.async_checkpoints else None)
 
 
 def load(source: str, passed_over: checkpoint_files.PassedOver) -> dict[str, Any]:
     """See `checkpoint_files.load`."""
-    return checkpoint_files.load(source, NpzForm(), passed_over)
+    return checkpoint_files.load(source, NpzCheckpointFormat(), passed_over)
 
 
 def weights_of(file: str) -> Arrays:
     """The network's variables in a checkpoint file, by path. Raises BadInput."""
     path = Path(file).expanduser()
     try:
-        found: Arrays = NpzForm().read(path)["model"]
+        found: Arrays = NpzCheckpointFormat().read(path)["model"]
     except Exception as error:  # noqa: BLE001 - a foreign file fails in as many ways as there are
         raise BadInput(f"weights: {plain(file, 200)} is not a checkpoint of Keras: {plain(str(error), 200)}") from None
     return found
 
 
-def state_of(where: Position, config: RunConfig, images: ImageSet, network: Any, optimizer: Any) -> dict[str, Any]:
+def state_of(
+    where: ResumePosition, config: RunConfig, images: ImageSet, network: Any, optimizer: Any
+) -> dict[str, Any]:
     """A checkpoint's content; its arrays are copies."""
     return {
         "position": asdict(where),
@@ -115,7 +117,7 @@ def arrays_of(variables: Iterable[Any]) -> Arrays:
     return {name: np.array(variable.numpy()) for name, variable in _named(variables)}
 
 
-def put_back(
+def restore_arrays(
     variables: Iterable[Any], arrays: Mapping[str, npt.NDArray[Any]], what: str, optional: str | None = None
 ) -> None:
     """Give variables the values that `arrays_of` took. Raises BadInput where they are others.

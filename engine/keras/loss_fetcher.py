@@ -22,7 +22,7 @@ _PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Launched:
+class LaunchedStep:
     """A step whose call has returned."""
 
     number: int
@@ -39,7 +39,7 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class FinishedStep:
     """A step that is done."""
 
     number: int
@@ -54,21 +54,21 @@ class Done:
     first: bool
 
 
-class Fetcher:
+class LossFetcher:
     """Takes steps in, in their order, and gives them out when they are done."""
 
     def __init__(self, *, beside: bool) -> None:
         """`beside`: on a thread; else a step is done when it comes."""
-        self._queue: queue.Queue[Launched | None] = queue.Queue(_AHEAD)
+        self._queue: queue.Queue[LaunchedStep | None] = queue.Queue(_AHEAD)
         self._lock = threading.Lock()
-        self._done: list[Done] = []
+        self._done: list[FinishedStep] = []
         self._ended: float | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._fetch, name="losses", daemon=True) if beside else None
         if self._thread is not None:
             self._thread.start()
 
-    def add(self, step: Launched) -> None:
+    def add(self, step: LaunchedStep) -> None:
         """Take in a step; waits while too many are unfinished. Raises what went wrong on the device."""
         if self._thread is None:
             self._settle(step)
@@ -81,7 +81,7 @@ class Fetcher:
         self.drain()
         self._ended = None
 
-    def take(self) -> list[Done]:
+    def take(self) -> list[FinishedStep]:
         """The steps that were done since the last call. Raises what went wrong on the device."""
         self._raise()
         with self._lock:
@@ -118,13 +118,13 @@ class Fetcher:
             finally:
                 self._queue.task_done()
 
-    def _settle(self, step: Launched) -> None:
+    def _settle(self, step: LaunchedStep) -> None:
         loss, scale = (float(value) for value in step.figures.numpy())
         now = time.perf_counter()
         idle = step.waited if self._ended is None else max(0.0, step.began - self._ended)
         waited = min(step.waited, idle)
         began = step.began if self._ended is None else max(step.began, self._ended)
         self._ended = now
-        done = Done(step.number, loss, scale, step.indices, waited, now - began, idle - waited, step.first)
+        done = FinishedStep(step.number, loss, scale, step.indices, waited, now - began, idle - waited, step.first)
         with self._lock:
             self._done.append(done)

@@ -9,11 +9,13 @@ from gputrain.engine.events import ModelReady
 from gputrain.engine.keras import networks
 from gputrain.engine.keras.device import Compute
 from gputrain.engine.keras.library import framework
-from gputrain.engine.keras.train_step import Stepper
-from gputrain.engine.shared_loop.lr_schedule import Schedule
+from gputrain.engine.keras.train_step import TrainStep
+from gputrain.engine.shared_loop.lr_schedule import LRSchedule
 
 
-def model_ready(config: RunConfig, where: Compute, stepper: Stepper, schedule: Schedule, start_step: int) -> ModelReady:
+def model_ready(
+    config: RunConfig, where: Compute, stepper: TrainStep, schedule: LRSchedule, start_step: int
+) -> ModelReady:
     """The event; `start_step` steps are done before. Its operations are not counted."""
     return ModelReady(
         model=config.model.model,

@@ -14,7 +14,7 @@ class NoGpuMemoryError(RuntimeError):
 
 
 @contextlib.contextmanager
-def named() -> Iterator[None]:
+def out_of_memory_error() -> Iterator[None]:
     """What TensorFlow calls an exhausted resource is raised as NoGpuMemoryError or MemoryError."""
     try:
         yield

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import time
 
-from gputrain.engine.checkpointing.resume_position import Position
+from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Steps
 from gputrain.engine.keras import device
 from gputrain.engine.keras.data.tf_data_pipeline import Batch, Pipeline
 from gputrain.engine.keras.device import Compute
-from gputrain.engine.keras.loss_fetcher import Done, Fetcher
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.shared_loop.nonfinite_loss import DoneStep, Skips
+from gputrain.engine.keras.loss_fetcher import FinishedStep, LossFetcher
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.shared_loop.nonfinite_loss import DoneStep, NonFinitePolicy
 
 WINDOW_SECONDS = 0.2
 """Shortest window, as in torch."""
 LOADER_SECONDS = 1.0
 
 
-class Windows:
+class StepWindows:
     """Collects steps and reports them; keeps the losses of the epoch."""
 
     def __init__(
-        self, reporter: Reporter, source: Pipeline, where: Compute, fetcher: Fetcher, skips: Skips, bad: BadImages
+        self,
+        reporter: EventReporter,
+        source: Pipeline,
+        where: Compute,
+        fetcher: LossFetcher,
+        skips: NonFinitePolicy,
+        bad: BadImages,
     ) -> None:
         """`skips` judges losses that are no numbers."""
         self._reporter, self._source, self._compute = reporter, source, where
@@ -33,7 +39,7 @@ class Windows:
         """Sum of the losses of this epoch's steps that have been fetched, and how many they are."""
         self.epoch_steps = 0
         self._steps = self._images = 0
-        self._done: list[Done] = []
+        self._done: list[FinishedStep] = []
         self._began = self._stats_taken = time.perf_counter()
 
     def step_done(self, batch: Batch) -> None:
@@ -49,7 +55,7 @@ class Windows:
         self._done = []
         self._began = time.perf_counter()
 
-    def report(self, position: Position, lr: float, *, force: bool = False) -> None:
+    def report(self, position: ResumePosition, lr: float, *, force: bool = False) -> None:
         """Send the window if it is old enough. Raises Diverged when a loss is no number."""
         now = time.perf_counter()
         if self._steps and (force or now - self._began >= WINDOW_SECONDS):
@@ -86,7 +92,7 @@ class Windows:
         self.epoch_steps += len(done)
         self._done += done
 
-    def _window(self, position: Position, lr: float, seconds: float) -> Steps:
+    def _window(self, position: ResumePosition, lr: float, seconds: float) -> Steps:
         done, memory = self._done, device.memory(self._compute)
         waited, computed = sum(step.waited for step in done), sum(step.compute for step in done)
         return Steps(

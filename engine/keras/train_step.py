@@ -12,7 +12,7 @@ from gputrain.engine.keras.library import tf
 _TOP = 5
 
 
-class Stepper:
+class TrainStep:
     """Network and update rule. Nothing here waits for the device."""
 
     def __init__(self, network: Any, config: RunConfig, classes: int, precision: str) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from gputrain.engine.checkpointing.checkpoint_saver import Kind
-from gputrain.engine.checkpointing.resume_position import Position, check_continuation
+from gputrain.engine.checkpointing.resume_position import ResumePosition, check_continuation
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.datasets.bad_images import BadImages
@@ -16,16 +16,16 @@ from gputrain.engine.events import Outcome, Phase, RunEnded, Tuned
 from gputrain.engine.keras import checkpoint, device, networks, optimizers, out_of_memory
 from gputrain.engine.keras.data import keras_images
 from gputrain.engine.keras.data.tf_data_pipeline import Batch, Pipeline
-from gputrain.engine.keras.loss_fetcher import Fetcher, Launched
+from gputrain.engine.keras.loss_fetcher import LaunchedStep, LossFetcher
 from gputrain.engine.keras.model_report import compiling_key, model_ready
-from gputrain.engine.keras.step_windows import Windows
-from gputrain.engine.keras.train_step import Stepper
+from gputrain.engine.keras.step_windows import StepWindows
+from gputrain.engine.keras.train_step import TrainStep
 from gputrain.engine.keras.validation import METRIC, Validation
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop import epoch_end
-from gputrain.engine.shared_loop.lr_schedule import Schedule
-from gputrain.engine.shared_loop.nonfinite_loss import Skips
+from gputrain.engine.shared_loop.lr_schedule import LRSchedule
+from gputrain.engine.shared_loop.nonfinite_loss import NonFinitePolicy
 
 _NOT_LIVE = "a training of Keras can't be changed while it runs: stop it, and resume it with the setting"
 
@@ -33,11 +33,11 @@ _NOT_LIVE = "a training of Keras can't be changed while it runs: stop it, and re
 class KerasTrainer:
     """One run on one device."""
 
-    def __init__(self, directory: Path, config: RunConfig, reporter: Reporter, control: Control) -> None:
+    def __init__(self, directory: Path, config: RunConfig, reporter: EventReporter, control: TrainerControl) -> None:
         self._config, self._reporter, self._control = config, reporter, control
         self._bad_images = BadImages(directory, reporter)
         self._saver = checkpoint.saver(directory / "checkpoints", config.checkpoint, reporter)
-        self._position = Position()
+        self._position = ResumePosition()
         self._lr = 0.0
         self._traced = False
         """The graph of a step was made in this process."""
@@ -51,7 +51,7 @@ class KerasTrainer:
 
     def train(self) -> RunEnded:
         """Train to the end, or to where the run is asked to stop. Raises BadInput, and whatever else goes wrong."""
-        with contextlib.ExitStack() as stack, out_of_memory.named():
+        with contextlib.ExitStack() as stack, out_of_memory.out_of_memory_error():
             # Whatever ends the run, a checkpoint that is under way gets to the disk.
             stack.callback(self._saver.finish)
             self._build(stack)
@@ -71,15 +71,15 @@ class KerasTrainer:
         reporter.phase(Phase.BUILDING, config.model.model)
         classes = len(self._images.classes)
         network = networks.build(config, classes)
-        self._stepper = Stepper(network, config, classes, self._compute.precision)
+        self._stepper = TrainStep(network, config, classes, self._compute.precision)
         self._control.raise_if_stopped()
         self._source = self._pipeline(self._images, "training")
         self._validation = self._prepared_validation(val) if val is not None else None
-        self._schedule = Schedule(config, len(self._source))
-        self._fetcher = Fetcher(beside=self._compute.is_gpu)
+        self._schedule = LRSchedule(config, len(self._source))
+        self._fetcher = LossFetcher(beside=self._compute.is_gpu)
         stack.callback(self._fetcher.close)
-        skips = Skips(reporter.notice, self._images.shown)
-        self._windows = Windows(reporter, self._source, self._compute, self._fetcher, skips, self._bad_images)
+        skips = NonFinitePolicy(reporter.notice, self._images.shown)
+        self._windows = StepWindows(reporter, self._source, self._compute, self._fetcher, skips, self._bad_images)
         if config.resume_from:
             self._resume()
         reporter.send(model_ready(config, self._compute, self._stepper, self._schedule, self.step))
@@ -103,9 +103,11 @@ class KerasTrainer:
         state = checkpoint.load(self._config.resume_from, lambda text: self._reporter.notice("warning", text))
         for text in check_continuation(state, flatten(self._config), self._images.classes, len(self._images)):
             self._reporter.notice("warning", text)
-        checkpoint.put_back(self._stepper.network.variables, state["model"], "model")
-        checkpoint.put_back(self._stepper.optimizer.variables, state["optimizer"], "optimizer", optimizers.SCALING)
-        self._position = Position(**state["position"])
+        checkpoint.restore_arrays(self._stepper.network.variables, state["model"], "model")
+        checkpoint.restore_arrays(
+            self._stepper.optimizer.variables, state["optimizer"], "optimizer", optimizers.SCALING
+        )
+        self._position = ResumePosition(**state["position"])
         self._windows.epoch_sum, self._windows.epoch_steps = self._position.loss_sum, self._position.loss_steps
         self._saver.go_on_from(self.step)
         where = f"step {self.step} (epoch {self._position.epoch + 1})"
@@ -162,7 +164,7 @@ class KerasTrainer:
         self._lr = self._schedule.lr_at(where.updates)
         began = time.perf_counter()
         figures = self._stepper.step(batch, self._lr)
-        self._fetcher.add(Launched(where.step + 1, figures, batch.indices, began, waited, first))
+        self._fetcher.add(LaunchedStep(where.step + 1, figures, batch.indices, began, waited, first))
         where.batch += 1
         where.step += 1
         where.updates += 1
@@ -200,8 +202,8 @@ class KerasTrainer:
         best = False
         if self._validation is not None and where.unvalidated:
             best = self._validation.judge(self._stepper, where)
-        self._early = epoch_end.why_early(settings, where, METRIC)
-        if kind := epoch_end.kind_due(settings, where, best=best, stopped=bool(self._control.stop)):
+        self._early = epoch_end.early_stop_reason(settings, where, METRIC)
+        if kind := epoch_end.checkpoint_due(settings, where, best=best, stopped=bool(self._control.stop)):
             self._save(kind)
 
     def _save_within(self, kind: Kind) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from gputrain.engine.checkpointing.resume_position import Position
+from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.keras.data.tf_data_pipeline import Pipeline
-from gputrain.engine.keras.train_step import Stepper, metrics_of
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.keras.train_step import TrainStep, metrics_of
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop import epoch_end
 
 METRIC = "accuracy"
@@ -23,11 +23,11 @@ class Validation:
 
     source: Pipeline
     classes: int
-    control: Control
-    reporter: Reporter
+    control: TrainerControl
+    reporter: EventReporter
     bad_images: BadImages
 
-    def judge(self, stepper: Stepper, where: Position) -> bool:
+    def judge(self, stepper: TrainStep, where: ResumePosition) -> bool:
         """Try the network after the epoch that has just ended; returns whether it was never better.
 
         Where the run is asked to stop meanwhile, `where` stays as it is. Raises Diverged.
@@ -41,10 +41,12 @@ class Validation:
         metrics, images = found
         best = where.best is None or metrics[METRIC] > where.best
         seconds = time.perf_counter() - began
-        epoch_end.judged(self.reporter, where, epoch_end.Judgement(metrics, METRIC, best, images, seconds))
+        epoch_end.validation_result(
+            self.reporter, where, epoch_end.ValidationResult(metrics, METRIC, best, images, seconds)
+        )
         return best
 
-    def _metrics(self, stepper: Stepper) -> tuple[dict[str, float], int] | None:
+    def _metrics(self, stepper: TrainStep) -> tuple[dict[str, float], int] | None:
         """The metrics over all images, and their number; None if the run was asked to stop meanwhile."""
         images, sums = 0, None
         for number, batch in enumerate(self.source.epoch(0), start=1):

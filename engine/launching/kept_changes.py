@@ -16,7 +16,7 @@ KEPT = "kept in the run"
 """How the origin of a value begins that was tried in a running training, and kept."""
 
 
-class Changes:
+class KeptChanges:
     """What was tried and kept, by the verdicts of the trainer."""
 
     def __init__(self, run: RunDir, config: RunConfig) -> None:

@@ -18,7 +18,7 @@ from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import AnyEvent, RunEnded, decode
 from gputrain.engine.events.commands import AnyCommand, encode_command
-from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.engine.processes import preemption
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordReader
@@ -42,14 +42,14 @@ class PlanRecord(msgspec.Struct, frozen=True):
 
     origins: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
-    forecast: Forecast | None = None
+    forecast: SpeedForecast | None = None
 
 
 def launch(
     config: RunConfig,
     origins: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
-    forecast: Forecast | None = None,
+    forecast: SpeedForecast | None = None,
 ) -> RunDir:
     """Start a run in a session of its own and return once its supervisor owns it.
 
@@ -94,7 +94,7 @@ def start(run: RunDir, *, resume: bool = False) -> None:
     """
     # A new session: no hang-up, no Ctrl-C of this terminal reaches it. -P keeps the current
     # folder off sys.path, where a user's engine.py or queue.py would be found before ours.
-    with open(run.supervisor_log, "ab", opener=_private) as log, preemption.held_back():
+    with open(run.supervisor_log, "ab", opener=_private) as log, preemption.blocked_signals():
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory), *(["--resume"] if resume else [])],
             stdin=subprocess.DEVNULL,

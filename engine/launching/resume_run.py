@@ -22,7 +22,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.launching.kept_changes import KEPT
 from gputrain.engine.launching.launch import PlanRecord, read_plan
 from gputrain.engine.planning.plan import Plan, make_plan
-from gputrain.engine.planning.plan_draft import Layer
+from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.engine.runs.run_directory import RunDir, State
 
 LAST = "last"
@@ -32,7 +32,7 @@ _EXTENDS = ("epochs", "max_steps", "early_stop")
 """What makes a finished run longer."""
 
 
-def plan_again(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> Plan:
+def plan_from_run(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> Plan:
     """The plan of `run` on this machine, with `overrides`; settings keep their origins.
 
     Raises BadInput where its configuration can't be read.
@@ -40,15 +40,15 @@ def plan_again(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> P
     config, origins = settings.flatten(read_config(run.config)), read_plan(run).origins
     # Workers that have shown their worth may be more than a plan would start with.
     measured = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
-    layers = [Layer(run.config.name, config), Layer(KEPT, measured, worker_share=_MEASURED_SHARE)]
-    plan = make_plan([*layers, Layer("you", dict(overrides), own=True)], machine)
+    layers = [SettingsLayer(run.config.name, config), SettingsLayer(KEPT, measured, worker_share=_MEASURED_SHARE)]
+    plan = make_plan([*layers, SettingsLayer("you", dict(overrides), own=True)], machine)
     now = settings.flatten(plan.config)
     kept = {n: origin for n, origin in origins.items() if n in now and now[n] == config[n]}
     return msgspec.structs.replace(plan, origins={**plan.origins, **kept})
 
 
 def resume(run: RunDir, plan: Plan, wanted: str = LAST, *, force: bool = False) -> tuple[RunDir, list[str]]:
-    """Go on with `run` under `plan` (`plan_again`), from the checkpoint `wanted` (``last``, ``best`` or a step).
+    """Go on with `run` under `plan` (`plan_from_run`), from the checkpoint `wanted` (``last``, ``best`` or a step).
 
     Returns the run that goes on, which is a new one unless `wanted` is the last step, and what the changed settings do
     to it. `force` overrules estimates of memory. Raises BadInput, RuntimeError if the supervisor does not come up.
@@ -69,7 +69,7 @@ def resume(run: RunDir, plan: Plan, wanted: str = LAST, *, force: bool = False) 
     return run, told
 
 
-def going_on(run: RunDir, config: RunConfig) -> RunConfig:
+def resume_config(run: RunDir, config: RunConfig) -> RunConfig:
     """`config` from the run's own newest checkpoint on; where it has none yet, as it began."""
     if not checkpoint_index.read_index(run.checkpoints):
         return config

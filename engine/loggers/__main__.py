@@ -17,7 +17,7 @@ from types import ModuleType
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.loggers import logger_choice
-from gputrain.engine.loggers.follow_record import Sink, follow
+from gputrain.engine.loggers.follow_record import Logger, follow
 from gputrain.engine.runs.run_directory import RunDir
 
 _TELL_SECONDS = 1.0
@@ -25,7 +25,7 @@ _NICENESS = 10
 _SINKS = {"tensorboard": ("tensorboard_logger", "TensorBoardSink"), "wandb": ("wandb_logger", "WandbSink")}
 
 
-class _Teller:
+class _ProgressPrinter:
     """Says how far the logger is, at most once a second, for as long as somebody listens."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ def main(directory: str, name: str, folder: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.nice(_NICENESS)  # training comes first
     os.umask(0o077)
-    run, teller = RunDir(Path(directory)), _Teller()
+    run, teller = RunDir(Path(directory)), _ProgressPrinter()
     try:
         logger_choice.require([logger_choice.check_name(name)])
         count_and_hint = _log(run, name, Path(folder), teller)
@@ -68,12 +68,12 @@ def main(directory: str, name: str, folder: str) -> int:
     return EXIT_FINISHED
 
 
-def _log(run: RunDir, name: str, folder: Path, teller: _Teller) -> tuple[int, str]:
+def _log(run: RunDir, name: str, folder: Path, teller: _ProgressPrinter) -> tuple[int, str]:
     # By this name tensorboard asks whether it is to do without TensorFlow where that is installed: its import takes
     # seconds, and its files raise errors of their own.
     sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
     module, kind = _SINKS[name]
-    sink: Sink = getattr(importlib.import_module(f"gputrain.engine.loggers.{module}"), kind)(folder, run.id)
+    sink: Logger = getattr(importlib.import_module(f"gputrain.engine.loggers.{module}"), kind)(folder, run.id)
     return follow(run, sink, teller.alive), sink.hint
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gputrain.engine.events import AnyEvent, Outcome, RunEnded
-from gputrain.engine.loggers.logged_values import Fact, Facts
+from gputrain.engine.loggers.logged_values import EventValues, Fact
 from gputrain.engine.runs.event_log import RecordReader
 from gputrain.engine.runs.run_directory import RunDir
 
@@ -17,7 +17,7 @@ _LAST_SECONDS = 600
 """How long a logger may take over what is left when the run is over; one that hangs then would stay for ever."""
 
 
-class Sink(Protocol):
+class Logger(Protocol):
     """Another tool's files or service."""
 
     hint: str
@@ -32,13 +32,13 @@ class Sink(Protocol):
         """Finish; `exit_code` is 0 for a run that ended well."""
 
 
-def follow(run: RunDir, sink: Sink, alive: Callable[[int], None]) -> int:
+def follow(run: RunDir, sink: Logger, alive: Callable[[int], None]) -> int:
     """Hand all events of `run` to `sink` until nobody owns the run any more. Returns how many there were.
 
     `alive` is called with that number at least once a second while there is nothing to wait for but the run.
     Raises OSError if the record can't be read or the sink can't write.
     """
-    facts, count, last = Facts(), 0, None
+    facts, count, last = EventValues(), 0, None
     with RecordReader(run.events) as reader:
         live = True
         while True:

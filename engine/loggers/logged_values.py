@@ -56,17 +56,17 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class DoneAgain:
+class Repeated:
     """The run goes on from a checkpoint: the steps from this one on are done again, and their figures told again."""
 
     step: int
     wall: float
 
 
-Fact = Scalars | Text | Started | DoneAgain
+Fact = Scalars | Text | Started | Repeated
 
 
-class Facts:
+class EventValues:
     """Turns events into facts; knows only at which step and second the run is."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Facts:
                 yield Started(event.settings, event.wall)
             case ModelReady():
                 if event.start_step < self._step:
-                    yield DoneAgain(event.start_step + 1, event.wall)
+                    yield Repeated(event.start_step + 1, event.wall)
                 self._step = event.start_step
             case Steps():
                 self._step = event.step

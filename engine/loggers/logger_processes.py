@@ -17,7 +17,7 @@ SILENT_SECONDS = 60.0
 """A logger that says nothing for so long hangs; importing its package takes a few."""
 
 
-class Loggers:
+class LoggerProcesses:
     """One process a logger. What becomes of them is told once each and changes nothing for the run."""
 
     def __init__(self, run: RunDir, names: Sequence[str], silent_seconds: float = SILENT_SECONDS) -> None:
@@ -91,7 +91,7 @@ class _Logger:
         return plain(lines[-1], 300) if lines else ""
 
     def leave(self) -> None:
-        """See `Loggers.leave`."""
+        """See `LoggerProcesses.leave`."""
         self._told = True
         if self._process.poll() is None and self._hangs:
             self._process.kill()

@@ -12,10 +12,10 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.plugins.text.metadata import create_summary_metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from gputrain.engine.loggers.logged_values import DoneAgain, Fact, Scalars, Started, Text
+from gputrain.engine.loggers.logged_values import Fact, Repeated, Scalars, Started, Text
 
 
-class TensorBoardSink:
+class TensorBoardLogger:
     """Writes into `folder`; a page for it: ``tensorboard --logdir FOLDER``."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
@@ -37,7 +37,7 @@ class TensorBoardSink:
                 self._write([Summary.Value(tag=fact.tag, tensor=tensor, metadata=metadata)], fact.step, fact.wall)
             case Started():
                 self._settings(fact)
-            case DoneAgain():
+            case Repeated():
                 # TensorBoard's own mark of a restart: it drops what it has from that step on.
                 mark = SessionLog(status=SessionLog.START)
                 self._writer.add_event(Event(wall_time=fact.wall, step=fact.step, session_log=mark))

@@ -30,7 +30,7 @@ def _key_in_netrc() -> bool:
         return False
 
 
-class WandbSink:
+class WandbLogger:
     """Writes through W&B's own process into `folder`; its own sampling of the machine is off: the record has that."""
 
     def __init__(self, folder: Path, run_id: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import HardwareSample
-from gputrain.engine.monitor.sample_rows import Value, flat
+from gputrain.engine.monitor.sample_rows import Value, flat_row
 
 _LONGEST_HEADER = 1 << 18
 
@@ -66,7 +66,7 @@ class CsvLog:
 
     def append(self, sample: HardwareSample) -> None:
         """Write one row. Columns that the file does not have yet are added to all of it first. Raises OSError."""
-        row = flat(sample)
+        row = flat_row(sample)
         lines = "\n" if self._torn else ""
         empty, new = not self._columns.names, self._columns.grow(row)
         if new:

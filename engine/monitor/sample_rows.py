@@ -17,7 +17,7 @@ from gputrain.engine.events import (
 Value = float | int | str | None
 
 
-def flat(sample: HardwareSample) -> dict[str, Value]:
+def flat_row(sample: HardwareSample) -> dict[str, Value]:
     """The sample as one mapping, column → value, in the columns' order; None is what was not measured.
 
     GPU columns are prefixed by the GPU's number (``gpu0_power_w``), those of disks by their names.
@@ -33,7 +33,7 @@ def flat(sample: HardwareSample) -> dict[str, Value]:
     return row
 
 
-def whole(sample: HardwareSample) -> dict[str, Any]:
+def sample_as_json(sample: HardwareSample) -> dict[str, Any]:
     """All of the sample: the same names as in a row, with lists of cores, disks, GPUs, instances and processes."""
     disks = sample.disk.devices if sample.disk else ()
     return {

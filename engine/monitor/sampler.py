@@ -12,11 +12,11 @@ import msgspec
 from gputrain.engine.events import GpuSample, HardwareSample
 from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.monitor.disk import Disks
-from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, GpuWatch
+from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, GpuThreads
 from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
 from gputrain.engine.monitor.pressure import Pressure
-from gputrain.engine.monitor.processes.foreign_processes import Strangers
-from gputrain.engine.monitor.processes.process_owners import LETTERS, Owners
+from gputrain.engine.monitor.processes.foreign_processes import ForeignProcesses
+from gputrain.engine.monitor.processes.process_owners import LETTERS, ProcessOwners
 from gputrain.engine.monitor.processes.process_tree import ProcessTree, TreeFigures
 
 
@@ -54,7 +54,7 @@ class Sampler:
         where samples are shown and not recorded.
         """
         cgroup = find_cgroup()
-        self._gpus = GpuWatch(gpus, gpu_patience)
+        self._gpus = GpuThreads(gpus, gpu_patience)
         self._cpu = Cpu(cgroup)
         self._clocks = Clocks()
         self._ram = Ram(cgroup)
@@ -62,8 +62,10 @@ class Sampler:
         self._disks = Disks(data_path)
         self._pressure = Pressure(cgroup)
         self._tree = ProcessTree(run_pids, root_role=root_role)
-        self._owners = Owners(letters=_LETTERS_OF_LIST if for_list else LETTERS)
-        self._strangers = Strangers(self._owners, most=_LIST, largest=_LARGEST) if for_list else Strangers(self._owners)
+        self._owners = ProcessOwners(letters=_LETTERS_OF_LIST if for_list else LETTERS)
+        self._strangers = (
+            ForeignProcesses(self._owners, most=_LIST, largest=_LARGEST) if for_list else ForeignProcesses(self._owners)
+        )
         self._at: float | None = None
 
     def sample(self) -> HardwareSample:

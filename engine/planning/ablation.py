@@ -40,7 +40,7 @@ _COMPILE = ("compile", "compile_mode", "compile_scope")
 _CACHE = ("cache", "cache_form", "cache_resolution", "cache_gib")
 
 
-class Rung(Struct, frozen=True):
+class Stage(Struct, frozen=True):
     """One rung."""
 
     name: str
@@ -55,18 +55,18 @@ class Rung(Struct, frozen=True):
         return self.name.removeprefix("+ ")
 
 
-def ladder(plan: Mapping[str, Any], *, gpu: bool, tf32: bool, every: bool) -> list[Rung]:
+def ablation_stages(plan: Mapping[str, Any], *, gpu: bool, tf32: bool, every: bool) -> list[Stage]:
     """The rungs for the settings `plan`; with `every` not set only the standard and the plan.
 
     `gpu`: the plan trains on one; `tf32`: it has TF32.
     """
-    rungs: list[Rung] = []
+    rungs: list[Stage] = []
     here = dict(STANDARD)
 
     def climb(name: str, settings: Mapping[str, Any], skipped: str = "") -> None:
         if not skipped:
             here.update(settings)
-        rungs.append(Rung(name, {k: v for k, v in here.items() if v != plan[k]}, skipped))
+        rungs.append(Stage(name, {k: v for k, v in here.items() if v != plan[k]}, skipped))
 
     climb("standard", {})
     if every:
@@ -82,7 +82,7 @@ def ladder(plan: Mapping[str, Any], *, gpu: bool, tf32: bool, every: bool) -> li
         cache = {name: plan[name] for name in _CACHE} if plan["cache"] != "none" else {"cache": "ram"}
         climb("+ cache", cache)
         climb("all", {"fused_optimizer": True})
-    rungs.append(Rung("the plan", {}))
+    rungs.append(Stage("the plan", {}))
     return rungs
 
 

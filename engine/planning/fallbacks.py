@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gputrain.engine.configuration import engine_choice, keras_compatibility, progressive_resizing
-from gputrain.engine.configuration.dataset_compatibility import unsuited
+from gputrain.engine.configuration.dataset_compatibility import unsuitable_settings
 from gputrain.engine.configuration.run_config import UNCACHED
-from gputrain.engine.hardware.machine import GpuInfo, Machine, missed_gpu
-from gputrain.engine.hardware.torch_compatibility import machine_fault
-from gputrain.engine.planning.plan_draft import WORKER_SHARE, Draft
+from gputrain.engine.hardware.machine import GpuInfo, Machine, unusable_gpu
+from gputrain.engine.hardware.torch_compatibility import machine_problem
+from gputrain.engine.planning.plan_draft import WORKER_SHARE, PlanDraft
 
 IMAGE_TO_RESIZE = 256 / 224
 """Short side of validation images over the side of the crop, as ImageNet models are judged."""
@@ -33,11 +33,11 @@ def halves_precision(gpu: GpuInfo) -> bool:
 def pick_gpu(machine: Machine, device: str, engine: str = "torch") -> GpuInfo | None:
     """The GPU that a run would use: the first one, unless the CPU was asked for or torch cannot use it."""
     # Of TensorFlow nobody knows before it is imported.
-    usable = machine.gpus and device != "cpu" and (engine != "torch" or machine_fault(machine) is None)
+    usable = machine.gpus and device != "cpu" and (engine != "torch" or machine_problem(machine) is None)
     return machine.gpus[0] if usable else None
 
 
-def adjust(draft: Draft) -> None:
+def apply_fallbacks(draft: PlanDraft) -> None:
     """Apply all rules."""
     for rule in _RULES:
         rule(draft)
@@ -48,7 +48,7 @@ def worker_limit(machine: Machine, share: float) -> int:
     return max(1, int(share * machine.usable_cores))
 
 
-def _engine(draft: Draft) -> None:
+def _engine(draft: PlanDraft) -> None:
     if not engine_choice.is_keras(draft.values):
         return
     for name, (value, why) in keras_compatibility.REPLACED.items():
@@ -60,7 +60,7 @@ def _engine(draft: Draft) -> None:
         draft.notes["engine"] = f"{needs}; whether it can be used is known when the run starts"
 
 
-def _device(draft: Draft) -> None:
+def _device(draft: PlanDraft) -> None:
     asked = draft.values["device"]
     missing = why_no_gpu(draft.machine)
     if draft.gpu is not None:
@@ -73,20 +73,20 @@ def _device(draft: Draft) -> None:
         draft.warnings.append(f"device: training on the CPU, since there is no GPU to use ({missing})")
     else:
         draft.notes["device"] = draft.machine.cpu_model
-        if (trouble := missed_gpu(draft.machine)) and not (draft.is_own("device") or draft.is_own("profile")):
+        if (trouble := unusable_gpu(draft.machine)) and not (draft.is_own("device") or draft.is_own("profile")):
             reason = f"since the GPU cannot be used ({trouble}); device=cpu says that it is meant"
             draft.warnings.append(f"device: training on the CPU, {reason}")
 
 
 def why_no_gpu(machine: Machine) -> str:
     """Why nothing can be trained on a GPU here, with what mends it."""
-    fault = machine_fault(machine)
+    fault = machine_problem(machine)
     if fault is None:
         return machine.gpu_error or "no NVIDIA GPU"
     return f"{fault.reason}; {fault.remedy}" + (f": {fault.command}" if fault.command else "")
 
 
-def _precision(draft: Draft) -> None:
+def _precision(draft: PlanDraft) -> None:
     asked, gpu = draft.values["precision"], draft.gpu
     if gpu is None:
         if asked == "fp16":
@@ -116,7 +116,7 @@ def _precision(draft: Draft) -> None:
             draft.change("precision", "fp32", f"{slow}: fp32 used")
 
 
-def _tf32(draft: Draft) -> None:
+def _tf32(draft: PlanDraft) -> None:
     if not draft.values["tf32"]:
         return
     if draft.gpu is None:
@@ -126,7 +126,7 @@ def _tf32(draft: Draft) -> None:
         draft.change("tf32", False, f"tf32 needs compute capability 8.0, this GPU has {here}: off")
 
 
-def _compile(draft: Draft) -> None:
+def _compile(draft: PlanDraft) -> None:
     gpu = draft.gpu
     if engine_choice.is_keras(draft.values):
         return  # XLA has no such bound
@@ -135,7 +135,7 @@ def _compile(draft: Draft) -> None:
         draft.change("compile", False, f"torch.compile needs compute capability 7.0, this GPU has {here}: off")
 
 
-def _gpu_only(draft: Draft) -> None:
+def _gpu_only(draft: PlanDraft) -> None:
     if draft.gpu is not None:
         return
     reasons = {
@@ -150,7 +150,7 @@ def _gpu_only(draft: Draft) -> None:
         draft.warnings.append("compile: takes up to a minute on a CPU and seldom gains; compile=false starts at once")
 
 
-def _ranks(draft: Draft) -> None:
+def _ranks(draft: PlanDraft) -> None:
     ranks: int = draft.values["ranks"]
     if ranks == 1:
         return
@@ -165,7 +165,7 @@ def _ranks(draft: Draft) -> None:
         draft.refusals.append(f"ranks: {ranks} need a GPU each, and {there} can be used here; ranks={there}")
 
 
-def _workers(draft: Draft) -> None:
+def _workers(draft: PlanDraft) -> None:
     workers, ranks = draft.values["num_workers"], draft.values["ranks"]
     layer = draft.layers.get("num_workers")
     share = layer.worker_share if layer else WORKER_SHARE
@@ -181,7 +181,7 @@ def _workers(draft: Draft) -> None:
         draft.change("num_workers", limit, f"{workers} → {limit}: {cores}")
 
 
-def _val_resize(draft: Draft) -> None:
+def _val_resize(draft: PlanDraft) -> None:
     side, resize = draft.values["image_size"], draft.values["val_resize"]
     fitting = round(side * IMAGE_TO_RESIZE)
     if "val_resize" not in draft.layers and "image_size" in draft.layers and resize != fitting:
@@ -190,13 +190,13 @@ def _val_resize(draft: Draft) -> None:
         draft.refusals.append(f"val_resize: {resize} is smaller than the crop of image_size {side}; at least {side}")
 
 
-def _cache_resolution(draft: Draft) -> None:
+def _cache_resolution(draft: PlanDraft) -> None:
     asked, least = draft.values["cache_resolution"], max(draft.values["val_resize"], draft.values["image_size"])
     if 0 < asked < least:
         draft.change("cache_resolution", least, f"{asked} → {least}: the model sees images of {least} pixels")
 
 
-def _without_effect(draft: Draft) -> None:
+def _without_effect(draft: PlanDraft) -> None:
     """Settings that the data set has no use for."""
     values = draft.values
     if values["cache"] != "none" and values["dataset"] in UNCACHED:
@@ -206,7 +206,7 @@ def _without_effect(draft: Draft) -> None:
         draft.change("loader", "auto", f"threads has no effect: {why}")
 
 
-def _loader(draft: Draft) -> None:
+def _loader(draft: PlanDraft) -> None:
     """Workers as threads wait for the interpreter's lock, and make the host wait that launches the GPU's work.
 
     Measured in docs/benchmarks.md, "From files to trained epochs"; on a CPU the step itself holds the lock but little.
@@ -218,7 +218,7 @@ def _loader(draft: Draft) -> None:
         draft.notes["loader"] = "auto: threads would hold up the launching of the GPU's work"
 
 
-def _progressive(draft: Draft) -> None:
+def _progressive(draft: PlanDraft) -> None:
     start, size = draft.values["progressive_start"], draft.values["image_size"]
     if not start:
         return
@@ -230,7 +230,7 @@ def _progressive(draft: Draft) -> None:
     if draft.values["dataset"] == "custom":
         draft.refusals.append(f"progressive_start: {progressive_resizing.OWN}")
         return
-    found = progressive_resizing.growth(draft.values)
+    found = progressive_resizing.image_size_schedule(draft.values)
     draft.notes["progressive_start"] = progressive_resizing.sentence(found, draft.values["epochs"])
     if draft.values["progressive_epochs"] > draft.values["epochs"]:
         draft.warnings.append(
@@ -243,18 +243,18 @@ def _progressive(draft: Draft) -> None:
         )
 
 
-def _data_dir(draft: Draft) -> None:
+def _data_dir(draft: PlanDraft) -> None:
     if draft.machine.assumed:
         return  # the data are there, not here
     if draft.values["dataset"] not in ("demo", "custom") and not draft.values["data_dir"]:
         draft.refusals.append("data_dir: the folder with the images is missing; name it with --data DIR")
 
 
-def _unsuited(draft: Draft) -> None:
-    draft.refusals.extend(unsuited(draft.values))
+def _unsuited(draft: PlanDraft) -> None:
+    draft.refusals.extend(unsuitable_settings(draft.values))
 
 
-_RULES: tuple[Callable[[Draft], None], ...] = (
+_RULES: tuple[Callable[[PlanDraft], None], ...] = (
     _engine,
     _device,
     _ranks,

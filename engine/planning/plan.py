@@ -20,12 +20,12 @@ from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.estimates.gpu_memory import VramBudget
 from gputrain.engine.estimates.host_memory import DataFacts, Part, RamBudget
 from gputrain.engine.estimates.throughput_forecast import forecast, largest_batch, memory_of
-from gputrain.engine.estimates.updates_per_epoch import BufferRow, Eta, Rate, ScaleRow, Updates
-from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.estimates.updates_per_epoch import BufferRow, Eta, Rate, ScaleRow, UpdateCounts
+from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.engine.hardware.machine import GpuInfo, Machine
 from gputrain.engine.planning import fallbacks, shared_memory_check
-from gputrain.engine.planning.plan_draft import Draft, Layer
-from gputrain.engine.planning.plan_summary import facts_of, speed_of
+from gputrain.engine.planning.plan_draft import PlanDraft, SettingsLayer
+from gputrain.engine.planning.plan_summary import plan_facts, speed_facts
 
 DEFAULT = "default"
 """Origin of a setting that nobody set."""
@@ -57,7 +57,7 @@ class Plan(Struct, frozen=True):
     ram: RamBudget
     vram: VramBudget | None
     """None when training on the CPU."""
-    updates: Updates
+    updates: UpdateCounts
     eta: Eta | None
     adjustments: tuple[str, ...]
     """What a file asked for and this machine cannot do; each is in its row too."""
@@ -72,7 +72,7 @@ class Plan(Struct, frozen=True):
     """What the same settings would add up to on 1, 2, 4 and 8 GPUs."""
     buffers: tuple[BufferRow, ...]
     """RAM buffers of other numbers of workers, up to twice the cores."""
-    forecast: Forecast | None = None
+    forecast: SpeedForecast | None = None
     """None without a calibration that holds for these settings."""
 
     def stands(self, *, force: bool) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class Plan(Struct, frozen=True):
 
 
 def make_plan(
-    layers: Sequence[Layer],
+    layers: Sequence[SettingsLayer],
     machine: Machine,
     facts: DataFacts | None = None,
     rate: Rate | None = None,
@@ -101,21 +101,21 @@ def make_plan(
 
     Of `calibrations` (all of the recipe on this machine) the newest that holds for the settings serves.
     """
-    given: dict[str, Layer] = {}
+    given: dict[str, SettingsLayer] = {}
     values = settings.flatten(RunConfig())
     for layer in layers:
         for name, value in layer.values.items():
             setting = settings.find(name)
             values[setting.name] = settings.check(setting, value)
             given[setting.name] = layer
-    draft = Draft(values, given, machine, fallbacks.pick_gpu(machine, values["device"], values["engine"]))
+    draft = PlanDraft(values, given, machine, fallbacks.pick_gpu(machine, values["device"], values["engine"]))
     draft.warnings.extend(warnings)
     if machine.assumed:
         draft.warnings.append(machine.assumed)
     if machine.logout:
         draft.warnings.append(machine.logout)
     draft.refusals.extend(refusals)
-    fallbacks.adjust(draft)
+    fallbacks.apply_fallbacks(draft)
     made = calibration.choose(calibrations, values)
     foretold = _forecast(draft, made) if made else None
     if made:
@@ -124,7 +124,7 @@ def make_plan(
         )
     ram = _ram(draft, facts)
     vram = _vram(draft, made) if draft.gpu else None
-    updates = updates_per_epoch.updates(values, values["ranks"], facts)
+    updates = updates_per_epoch.update_counts(values, values["ranks"], facts)
     eta = _eta(foretold) if foretold and values["ranks"] == 1 else updates_per_epoch.eta(values, facts, rate)
     rows = tuple(_row(setting, draft) for setting in settings.table().values())
     return Plan(
@@ -139,27 +139,27 @@ def make_plan(
         warnings=tuple(draft.warnings),
         refuses=tuple(draft.refusals),
         forceable=tuple(draft.estimated),
-        facts=(*facts_of(draft, ram, vram, updates, eta), *speed_of(foretold, made, calibrations, draft)),
+        facts=(*plan_facts(draft, ram, vram, updates, eta), *speed_facts(foretold, made, calibrations, draft)),
         scaling=updates_per_epoch.scale_table(values),
         buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),
         forecast=foretold if values["ranks"] == 1 else None,
     )
 
 
-def _forecast(draft: Draft, made: Calibration) -> Forecast:
+def _forecast(draft: PlanDraft, made: Calibration) -> SpeedForecast:
     available = draft.machine.memory_available
     memory = _free_vram(draft.gpu, 1.0) if draft.gpu else available
     shm_free = draft.machine.shm_free
     return forecast(made, draft.values, memory=memory, ram_available=available, shm_free=shm_free)
 
 
-def _eta(foretold: Forecast) -> Eta:
+def _eta(foretold: SpeedForecast) -> Eta:
     fast, slow = foretold.rate / foretold.high, foretold.rate / foretold.low
     epoch, total = foretold.epoch_seconds, foretold.total_seconds
     return Eta(epoch * fast, epoch * slow, total * fast, total * slow, "calibrated on this machine")
 
 
-def _row(setting: Setting, draft: Draft) -> PlanRow:
+def _row(setting: Setting, draft: PlanDraft) -> PlanRow:
     name = setting.name
     layer = draft.layers.get(name)
     origin = THIS_MACHINE if name in draft.changed else layer.origin if layer else DEFAULT
@@ -167,7 +167,7 @@ def _row(setting: Setting, draft: Draft) -> PlanRow:
     return PlanRow(name, setting.section, shown(draft.values[name]), origin, note, name in draft.changed)
 
 
-def _ram(draft: Draft, facts: DataFacts | None) -> RamBudget:
+def _ram(draft: PlanDraft, facts: DataFacts | None) -> RamBudget:
     machine = draft.machine
     in_use = max(0, machine.memory_limit - machine.memory_available)
 
@@ -189,7 +189,7 @@ def _ram(draft: Draft, facts: DataFacts | None) -> RamBudget:
     return ram
 
 
-def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
+def _vram(draft: PlanDraft, made: Calibration | None) -> VramBudget:
     assert draft.gpu is not None
     in_use = draft.gpu.memory_used
     vram = gpu_memory.vram_budget(draft.values, limit=draft.gpu.memory, in_use=in_use)
@@ -212,7 +212,7 @@ def _vram(draft: Draft, made: Calibration | None) -> VramBudget:
     return vram
 
 
-def _fitting(draft: Draft, made: Calibration | None, share: float) -> int:
+def _fitting(draft: PlanDraft, made: Calibration | None, share: float) -> int:
     """The largest batch when `share` of the GPU's memory may be used, in multiples of 8 where there are any."""
     assert draft.gpu is not None
     free = _free_vram(draft.gpu, share) or 0
@@ -233,7 +233,9 @@ def _smaller_batch(batch: int, fitting: int, in_use: int) -> str:
     return f"batch_size {batch} → {fitting}; accumulation_steps {times} keeps the update's size"
 
 
-def _weigh(draft: Draft, what: str, total: int, limit: int, fits: Callable[[Mapping[str, Any], float], bool]) -> None:
+def _weigh(
+    draft: PlanDraft, what: str, total: int, limit: int, fits: Callable[[Mapping[str, Any], float], bool]
+) -> None:
     """Warn of or refuse a use of host memory, with the smallest change that mends it."""
     if total <= COMFORT * limit:
         return

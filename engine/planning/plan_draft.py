@@ -14,7 +14,7 @@ WORKER_SHARE = 0.75
 """Share of the usable cores that data workers should leave to others at most (seed 003: 12 of 16)."""
 
 
-class Layer(Struct, frozen=True):
+class SettingsLayer(Struct, frozen=True):
     """Values from one place; a later layer wins over an earlier one."""
 
     origin: str
@@ -29,11 +29,11 @@ class Layer(Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Draft:
+class PlanDraft:
     """Settings on their way to a plan."""
 
     values: dict[str, Any]
-    layers: dict[str, Layer]
+    layers: dict[str, SettingsLayer]
     """The layer that gave each setting; what is missing has its default."""
     machine: Machine
     gpu: GpuInfo | None

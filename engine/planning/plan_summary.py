@@ -11,17 +11,17 @@ from gputrain.engine.estimates import cache_advice, calibration
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.estimates.gpu_memory import VramBudget
 from gputrain.engine.estimates.host_memory import RamBudget, kind_of
-from gputrain.engine.estimates.updates_per_epoch import Eta, Updates
-from gputrain.engine.events.speed_forecast import LIMITERS, Forecast
+from gputrain.engine.estimates.updates_per_epoch import Eta, UpdateCounts
+from gputrain.engine.events.speed_forecast import LIMITERS, SpeedForecast
 from gputrain.engine.hardware.machine import GpuInfo, Machine
-from gputrain.engine.planning.plan_draft import Draft
+from gputrain.engine.planning.plan_draft import PlanDraft
 
 CROWDED = 0.2
 """Cores that others used during a calibration, over the usable ones, from which its plans say so."""
 
 
-def facts_of(
-    draft: Draft, ram: RamBudget, vram: VramBudget | None, updates: Updates, eta: Eta | None
+def plan_facts(
+    draft: PlanDraft, ram: RamBudget, vram: VramBudget | None, updates: UpdateCounts, eta: Eta | None
 ) -> tuple[tuple[str, str], ...]:
     """Name and text of what follows from the settings alone."""
     values = draft.values
@@ -59,7 +59,7 @@ def _device(gpu: GpuInfo | None, machine: Machine, ranks: int) -> str:
     return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others + assumed
 
 
-def _time(eta: Eta | None, updates: Updates, ranks: int) -> str:
+def _time(eta: Eta | None, updates: UpdateCounts, ranks: int) -> str:
     if eta is None:
         missing = "the data has not been counted" if updates.steps_per_epoch is None else "no speed was measured"
         missing += " of several ranks together" if ranks > 1 and updates.steps_per_epoch is not None else ""
@@ -73,11 +73,11 @@ def _between(low: float, high: float) -> str:
     return first if first == second else f"{first} to {second}"
 
 
-def speed_of(
-    foretold: Forecast | None,
+def speed_facts(
+    foretold: SpeedForecast | None,
     made: Calibration | None,
     calibrations: Sequence[Calibration],
-    draft: Draft,
+    draft: PlanDraft,
 ) -> tuple[tuple[str, str], ...]:
     """What calibrations say of the speed; nothing where there are none."""
     machine, ranks = draft.machine, draft.values["ranks"]
@@ -95,7 +95,7 @@ def speed_of(
             facts.append(("measured", text))
         if foretold.largest_batch is not None:
             facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
-        if offered := cache_advice.offer(made, draft.values, machine.memory_available, machine.shm_free):
+        if offered := cache_advice.advise_cache(made, draft.values, machine.memory_available, machine.shm_free):
             facts.append(("faster with", offered))
         return tuple(facts)
     if not calibrations:

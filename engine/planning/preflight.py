@@ -15,7 +15,7 @@ from gputrain.engine.model_catalog import torchvision_models
 from gputrain.engine.user_code import source_check
 
 
-def faults(values: Mapping[str, Any]) -> tuple[str, ...]:
+def preflight_problems(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Why a run of the settings `values`, checked ones, could not begin."""
     found = [
         engine_choice.why_missing(values["engine"]),

@@ -10,12 +10,12 @@ from gputrain.engine.common.units import size
 from gputrain.engine.estimates import host_memory
 from gputrain.engine.estimates.host_memory import RamBudget
 from gputrain.engine.hardware.machine import SHM
-from gputrain.engine.planning.plan_draft import Draft
+from gputrain.engine.planning.plan_draft import PlanDraft
 
 _LARGER = "docker run --shm-size makes it larger"
 
 
-def check_batches(draft: Draft, ram: RamBudget) -> None:
+def check_batches(draft: PlanDraft, ram: RamBudget) -> None:
     """Torch's workers die of a bus error where ``/dev/shm`` is full."""
     free = draft.machine.shm_free
     if host_memory.batches_in_shm(draft.values) and ram.buffer > free:
@@ -23,7 +23,7 @@ def check_batches(draft: Draft, ram: RamBudget) -> None:
         draft.weigh(what, True, f"lower num_workers or prefetch_factor; num_workers=0 needs none, {_LARGER}")
 
 
-def check_cache(draft: Draft, ram: RamBudget) -> None:
+def check_cache(draft: PlanDraft, ram: RamBudget) -> None:
     """A cache keeps as many images as there is room for, and gives up below one in a hundred."""
     values, room = draft.values, ram.cache
     if values["cache"] != "ram" or values["dataset"] in host_memory.UNCACHED:

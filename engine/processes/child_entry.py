@@ -22,12 +22,12 @@ from gputrain.engine.common.units import duration
 from gputrain.engine.configuration.engine_choice import IMPORTS
 from gputrain.engine.events import Notice, PhaseChanged, decode
 from gputrain.engine.processes.child_job import Done, Failed, Progress, Reply, Tell
-from gputrain.engine.processes.compile_cache import keep_compiled
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control, StopRequested
+from gputrain.engine.processes.compile_cache import set_compile_cache
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
 
 Order = TypeVar("Order", bound=Struct)
-Work = Callable[[Order, Reporter, Control, Tell], Struct]
+Work = Callable[[Order, EventReporter, TrainerControl, Tell], Struct]
 """Does the work of an order; may import torch, which nothing before it does. Returns the result."""
 
 _GRACE = 5.0
@@ -36,21 +36,21 @@ _printing = threading.Lock()
 """Two threads print; their lines must not mix."""
 
 
-def serve(order_type: type[Order], work: Work[Order], engine: str = "torch") -> None:
+def serve_job(order_type: type[Order], work: Work[Order], engine: str = "torch") -> None:
     """Do `work` on the order that standard input holds, with the library of `engine`."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=order_type)
     threading.Thread(target=_end_with_asker, name="asker", daemon=True).start()
     context = multiprocessing.get_context("spawn")
     outbox: Queue[bytes] = context.Queue()
     inbox, other_end = context.Pipe(duplex=False)
-    reporter = Reporter(outbox)
-    control = Control(inbox, reporter)
+    reporter = EventReporter(outbox)
+    control = TrainerControl(inbox, reporter)
     control.install_signals()
     threading.Thread(target=_pass_on, args=(outbox,), name="progress", daemon=True).start()
     try:
         phase, key = IMPORTS[engine]
         reporter.phase(phase, key=key)
-        keep_compiled()
+        set_compile_cache()
         result = work(order, reporter, control, lambda text: _say(Progress(text)))
         _say(Done(msgspec.Raw(msgspec.json.encode(result))))
     except StopRequested as request:

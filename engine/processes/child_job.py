@@ -52,7 +52,9 @@ class Done(Struct, frozen=True, tag="done"):
 Reply = Progress | Failed | Done
 
 
-def ask(module: str, order: Struct, result: type[Result], tell: Tell, started: Started = lambda _end: None) -> Result:
+def run_job(
+    module: str, order: Struct, result: type[Result], tell: Tell, started: Started = lambda _end: None
+) -> Result:
     """What ``python -m module`` makes of `order`, which it gets as JSON on its standard input.
 
     Raises BadInput where the data or the settings cannot be used, RuntimeError where the work fails.

@@ -11,7 +11,7 @@ from gputrain.engine.common.files import cache_home, private_folder, state_home
 from gputrain.engine.configuration.run_config import RunConfig
 
 
-def keep_compiled() -> None:
+def set_compile_cache() -> None:
     """Let the compiler keep its results under the cache home, unless a person has named a folder for them.
 
     Its own default lies in the folder of temporary files, which many machines empty at each start. It puts

@@ -19,7 +19,7 @@ _PROGRESS_SECONDS = 0.2
 _REMEMBERED = 100
 
 
-class Reporter:
+class EventReporter:
     """Puts events into the queue to the supervisor."""
 
     def __init__(self, outbox: Queue[bytes]) -> None:

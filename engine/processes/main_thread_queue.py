@@ -8,7 +8,7 @@ from collections.abc import Callable
 TICK_SECONDS = 0.5
 
 
-class Inbox:
+class MainThreadQueue:
     """`put` may be called on any thread, and by a signal handler: the queue below is reentrant."""
 
     def __init__(self) -> None:

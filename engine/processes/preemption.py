@@ -15,7 +15,7 @@ STOPPING = (*PREEMPTING, signal.SIGINT)
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def blocked_signals() -> Iterator[None]:
     """A process that is started inside begins with these signals blocked, and so do those that it starts.
 
     Until it has said what they mean by `received`, they wait; helpers that never do go on with their work.

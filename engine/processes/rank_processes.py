@@ -24,12 +24,12 @@ from gputrain.engine import events
 from gputrain.engine.common.errors import EXIT_FAILED
 from gputrain.engine.events import AnyEvent, Notice, Outcome, RankSteps, RunEnded, Steps
 from gputrain.engine.processes import preemption
-from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.event_reporter import EventReporter
 
 Entry = Callable[[str, bytes, int, str, Connection], None]
-"""Run directory, configuration, rank, meeting place and pipe; called in a new process."""
+"""Run directory, configuration, rank, rendezvous place and pipe; called in a new process."""
 
-MEETING = "ranks"
+RENDEZVOUS = "ranks"
 """File in the run directory by which the ranks find each other."""
 RANK_LOST = "RankLost"
 """How the error begins of a rank that could not exchange something with another one."""
@@ -46,15 +46,15 @@ _HANG_SECONDS = 60.0
 between GPUs would wait for ever."""
 
 
-class OtherRanks:
+class RankProcesses:
     """Ranks 1 and up. Made by rank 0 before it imports torch, so that all import it at the same time."""
 
-    def __init__(self, directory: Path, config_json: bytes, count: int, entry: Entry, reporter: Reporter) -> None:
+    def __init__(self, directory: Path, config_json: bytes, count: int, entry: Entry, reporter: EventReporter) -> None:
         """`count`: of all ranks; none is started for 1. Raises OSError."""
         self._reporter = reporter
-        self._meeting = directory / MEETING
+        self._rendezvous = directory / RENDEZVOUS
         # Of a trainer that was killed: its ranks would be taken for these.
-        self._meeting.unlink(missing_ok=True)
+        self._rendezvous.unlink(missing_ok=True)
         self._processes: list[BaseProcess] = []
         self._pipes: dict[Connection, int] = {}
         self._said: set[str] = set()
@@ -68,10 +68,10 @@ class OtherRanks:
         if count == 1:
             return
         context = multiprocessing.get_context("spawn")
-        with preemption.held_back():
+        with preemption.blocked_signals():
             for rank in range(1, count):
                 ours, theirs = context.Pipe()
-                arguments = (str(directory), config_json, rank, str(self._meeting), theirs)
+                arguments = (str(directory), config_json, rank, str(self._rendezvous), theirs)
                 process = context.Process(target=entry, args=arguments, name=f"rank {rank}")
                 process.start()
                 theirs.close()
@@ -81,9 +81,9 @@ class OtherRanks:
         self._reader.start()
 
     @property
-    def meeting(self) -> str:
+    def rendezvous(self) -> str:
         """Where all ranks find each other; empty where there is one alone."""
-        return str(self._meeting) if self._processes else ""
+        return str(self._rendezvous) if self._processes else ""
 
     def cause_of(self, ended: RunEnded) -> RunEnded:
         """How the run ended: where rank 0 lost another one (`RANK_LOST`), what became of that."""
@@ -168,7 +168,7 @@ class OtherRanks:
         for process in self._processes:
             process.kill()
 
-    def __enter__(self) -> OtherRanks:
+    def __enter__(self) -> RankProcesses:
         return self
 
     def __exit__(
@@ -183,10 +183,10 @@ class OtherRanks:
         self._reader.join()
         for pipe in self._pipes:
             pipe.close()
-        self._meeting.unlink(missing_ok=True)
+        self._rendezvous.unlink(missing_ok=True)
 
 
-class RankReporter(Reporter):
+class RankReporter(EventReporter):
     """The reporter of another rank: what only it can know goes to rank 0, all else is rank 0's to tell."""
 
     def __init__(self, pipe: Connection, rank: int) -> None:
@@ -228,7 +228,7 @@ class RankReporter(Reporter):
         """All was sent at once."""
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """In another rank: be ended when rank 0 is gone, even where it waits for what will never come."""
     parent = os.getppid()
 

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Literal
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import Outcome, Phase, RunEnded
-from gputrain.engine.events.commands import Checkpoint, Pause, Resume, Stop, Tune, decode_command
+from gputrain.engine.events.commands import (
+    CheckpointCommand,
+    PauseCommand,
+    ResumeCommand,
+    StopCommand,
+    TuneCommand,
+    decode_command,
+)
 from gputrain.engine.processes import preemption
-from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
 
 if TYPE_CHECKING:
-    from gputrain.engine.training.distributed.process_group import Ranks
+    from gputrain.engine.training.distributed.process_group import SingleProcess
 
 _ORPHAN_CHECK_SECONDS = 1.0
 _PAUSE_POLL_SECONDS = 0.2
@@ -28,10 +35,10 @@ class StopRequested(Exception):  # noqa: N818 - a request, not an error
     """Raised where there is nothing to save yet: while data are drawn, scanned or a model is built."""
 
 
-class Control:
+class TrainerControl:
     """Polled by the training loop between steps; everything else of it is set from outside."""
 
-    def __init__(self, inbox: Connection, reporter: Reporter) -> None:
+    def __init__(self, inbox: Connection, reporter: EventReporter) -> None:
         self._inbox = inbox
         self._reporter = reporter
         self._orphan_checked = 0.0
@@ -43,7 +50,7 @@ class Control:
         """A batch system asked for it: the run is to be resumed."""
         self.checkpoint = False
         self.paused = False
-        self.tune: Tune | None = None
+        self.tune: TuneCommand | None = None
         """The newest wish for other settings."""
 
     def install_signals(self) -> None:
@@ -73,20 +80,20 @@ class Control:
 
     def _take(self, raw: bytes) -> None:
         match decode_command(raw):
-            case Stop(preempt=True, sender=sender):
+            case StopCommand(preempt=True, sender=sender):
                 self.preempted = True
                 self._ask_stop("checkpoint", f"stopped by {plain(sender, 120)}, after a checkpoint")
-            case Stop(checkpoint=True):
+            case StopCommand(checkpoint=True):
                 self._ask_stop("checkpoint", "stopped on request, after a checkpoint")
-            case Stop():
+            case StopCommand():
                 self._ask_stop("now", "stopped on request, at once")
-            case Checkpoint():
+            case CheckpointCommand():
                 self.checkpoint = True
-            case Pause():
+            case PauseCommand():
                 self.paused = True
-            case Resume():
+            case ResumeCommand():
                 self.paused = False
-            case Tune() as wish:
+            case TuneCommand() as wish:
                 self.tune = wish
 
     def _ask_stop(self, how: How, reason: str) -> None:
@@ -94,13 +101,13 @@ class Control:
             self.stop = how
             self.reason = self.reason or reason
 
-    def agree(self, ranks: Ranks, *more: int) -> list[int]:
+    def all_reduce_requests(self, ranks: SingleProcess, *more: int) -> list[int]:
         """Let the same be asked of all ranks: what a person or a signal asks of one is asked of all.
 
         Returns the largest of each of the numbers in `more`. Until this is called, what `poll` has found is one rank's.
         """
         mine = (_HOW.index(self.stop), self.preempted, self.checkpoint, self.paused, *more)
-        stop, preempted, checkpoint, paused, *others = ranks.agree([int(value) for value in mine])
+        stop, preempted, checkpoint, paused, *others = ranks.all_reduce_max([int(value) for value in mine])
         if stop > _HOW.index(self.stop):
             self._ask_stop(_HOW[stop], "stopped, as another rank was asked to")
         self.preempted, self.checkpoint, self.paused = bool(preempted), bool(checkpoint), bool(paused)

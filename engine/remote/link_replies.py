@@ -10,12 +10,12 @@ _SLICE_SECONDS = 0.2
 _MAX_ANSWER = 64 << 20
 
 
-def wait_for(link: Link, letter: str) -> dict[str, bytes]:
-    """The newest frame of each letter up to the first of `letter`. Raises as `wait_for_all`."""
-    return dict(wait_for_all(link, letter))
+def wait_for_frame(link: Link, letter: str) -> dict[str, bytes]:
+    """The newest frame of each letter up to the first of `letter`. Raises as `wait_for_frames`."""
+    return dict(wait_for_frames(link, letter))
 
 
-def wait_for_all(link: Link, letter: str) -> list[Frame]:
+def wait_for_frames(link: Link, letter: str) -> list[Frame]:
     """All frames up to the first of `letter`. Raises BadInput for the other end's refusal, LinkLostError."""
     found: list[Frame] = []
     size = 0

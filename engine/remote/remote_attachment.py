@@ -14,7 +14,7 @@ from gputrain.engine.events import AnyEvent, RunEnded
 from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.launching.launch import NotLiveError
 from gputrain.engine.remote import remote_shell
-from gputrain.engine.remote.link_replies import wait_for, wait_for_all, words
+from gputrain.engine.remote.link_replies import wait_for_frame, wait_for_frames, words
 from gputrain.engine.remote.remote_outline import RemoteOutline
 from gputrain.engine.remote.remote_status import read_status
 from gputrain.engine.remote.ssh_link import Link, LinkLostError
@@ -182,7 +182,7 @@ class RemoteAttachment:
         try:
             with Link(self.run.name, asking=False) as link:
                 link.send(remote_shell.send(self.run.path, encode_command(command).decode()))
-                wait_for(link, "T")
+                wait_for_frame(link, "T")
         except LinkLostError as error:
             raise NotLiveError(f"{self.run.id} cannot be reached: {error}") from error
         except BadInput as error:
@@ -212,9 +212,9 @@ def attach(name: RemoteName, *, outlined: bool = False) -> RemoteAttachment:
 def _find(link: Link, name: RemoteName) -> str:
     if "/" in name.run:
         link.send(remote_shell.resolve(name.run))
-        return _path(wait_for(link, "H")["H"], name.host)
+        return _path(wait_for_frame(link, "H")["H"], name.host)
     link.send(remote_shell.names())
-    frames = wait_for(link, "I")
+    frames = wait_for_frame(link, "I")
     home = _path(frames["H"], name.host)
     ids = sorted(filter(None, frames["I"].decode("utf-8", "replace").split("\n")), reverse=True)
     wanted = name.run or "last"
@@ -227,7 +227,7 @@ def _given(link: Link, wanted: str) -> str:
     """The id of the newest run that a person called `wanted`; empty if there is none."""
     link.send(remote_shell.given_names())
     run, marked = "", b""
-    for letter, payload in wait_for_all(link, "T"):
+    for letter, payload in wait_for_frames(link, "T"):
         match letter:
             case "R":
                 run = payload.decode("utf-8", "replace")

@@ -5,25 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from gputrain.engine.remote import remote_shell
-from gputrain.engine.remote.link_replies import wait_for_all
+from gputrain.engine.remote.link_replies import wait_for_frames
 from gputrain.engine.remote.remote_status import read_status
 from gputrain.engine.remote.ssh_link import Link
 from gputrain.engine.runs.remote_name import RemoteName
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
-from gputrain.engine.runs.run_marks import Marks, decode_marks
+from gputrain.engine.runs.run_marks import RunMarks, decode_marks
 
 
-def list_runs(name: RemoteName) -> list[tuple[RunInfo, Marks]]:
+def list_runs(name: RemoteName) -> list[tuple[RunInfo, RunMarks]]:
     """All runs of the user on a host with their marks, the newest first; their directories read ``HOST:PATH``.
 
     Raises LinkLostError where the host cannot be reached.
     """
     with Link(name, asking=True) as link:
         link.send(remote_shell.listing())
-        frames = wait_for_all(link, "T")
+        frames = wait_for_frames(link, "T")
     home = run = ""
     status = b""
-    marks = Marks()
+    marks = RunMarks()
     found = []
     for letter, payload in frames:
         text = payload.decode("utf-8", "replace")

@@ -13,7 +13,7 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import CREATED, FILES, RunDir, RunInfo, runs_home
-from gputrain.engine.runs.run_lock import take
+from gputrain.engine.runs.run_lock import acquire
 from gputrain.engine.runs.run_marks import read_marks
 
 KEEP = "keep"
@@ -98,7 +98,7 @@ def _nobody_else_owns(run: RunDir) -> Iterator[None]:
     """Keep supervisors and trainers from `run` inside. Raises BadInput if it has one."""
     with contextlib.ExitStack() as held:
         for lock, who in ((run.lock, "running; stop it first: gputrain-tui stop"), (run.trainer_lock, _LEFT)):
-            if (handle := take(lock)) is None:
+            if (handle := acquire(lock)) is None:
                 raise BadInput(f"{run.id} is {who} {run.id}")
             held.callback(os.close, handle)
         yield

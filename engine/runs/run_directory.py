@@ -28,7 +28,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home, write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs import run_names
-from gputrain.engine.runs.run_lock import is_taken, take
+from gputrain.engine.runs.run_lock import acquire, is_held
 
 FILES = frozenset((
     "config.yaml", "plan.json", "events.jsonl", "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
@@ -173,11 +173,11 @@ class RunDir:
 
     def is_live(self) -> bool:
         """Whether a supervisor owns the run now, on whatever host shares the directory."""
-        return is_taken(self.lock)
+        return is_held(self.lock)
 
     def own(self) -> bool:
         """Become the run's only supervisor, until this process ends; False if it has one. Raises OSError."""
-        return take(self.lock) is not None
+        return acquire(self.lock) is not None
 
 
 def runs_home() -> Path:

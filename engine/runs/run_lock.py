@@ -11,7 +11,7 @@ _LOOK_SECONDS = 0.5
 """Whoever looks whether a lock is taken holds it for a moment: one who wants it tries for longer."""
 
 
-def take(path: Path) -> int | None:
+def acquire(path: Path) -> int | None:
     """The descriptor of a lock that this process has now, until it closes any of that file; None if another one has it.
 
     By `lockf`: a forked child does not keep it. Raises OSError.
@@ -30,7 +30,7 @@ def take(path: Path) -> int | None:
             return handle
 
 
-def is_taken(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Whether another process has the lock. Not for the one that has it: by the look it would lose it."""
     try:
         handle = os.open(path, os.O_RDWR)

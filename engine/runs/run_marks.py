@@ -17,7 +17,7 @@ _LONGEST_NOTE = 1000
 _TAG = re.compile(r"[\w][\w.:+-]{0,39}")
 
 
-class Marks(msgspec.Struct, frozen=True):
+class RunMarks(msgspec.Struct, frozen=True):
     """A person's own words about a run. All of it is plain text."""
 
     name: str = ""
@@ -26,31 +26,31 @@ class Marks(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def read_marks(run: RunDir) -> Marks:
+def read_marks(run: RunDir) -> RunMarks:
     """The marks of `run`; empty ones where there are none, or they cannot be read."""
     try:
         return decode_marks((run.directory / "marks.json").read_bytes())
     except OSError:
-        return Marks()
+        return RunMarks()
 
 
-def decode_marks(written: bytes) -> Marks:
+def decode_marks(written: bytes) -> RunMarks:
     """The marks in a ``marks.json``; empty ones where they cannot be read."""
     try:
-        found = msgspec.json.decode(written, type=Marks)
+        found = msgspec.json.decode(written, type=RunMarks)
     except (msgspec.DecodeError, UnicodeError):
-        return Marks()
-    return Marks(plain(found.name, LONGEST_NAME), tuple(plain(t, 40) for t in found.tags), plain(found.note, 1000))
+        return RunMarks()
+    return RunMarks(plain(found.name, LONGEST_NAME), tuple(plain(t, 40) for t in found.tags), plain(found.note, 1000))
 
 
-def mark(
+def write_marks(
     run: RunDir,
     *,
     name: str | None = None,
     note: str | None = None,
     add: Iterable[str] = (),
     remove: Iterable[str] = (),
-) -> Marks:
+) -> RunMarks:
     """Change the marks of `run`; None leaves a text as it is. Raises BadInput."""
     before = read_marks(run)
     for tag in add:
@@ -58,7 +58,7 @@ def mark(
             raise BadInput(f"a tag has up to 40 letters, digits and . : + - _, got '{plain(tag, 60)}'")
     gone = set(remove)
     tags = tuple(dict.fromkeys((*(tag for tag in before.tags if tag not in gone), *add)))
-    after = Marks(
+    after = RunMarks(
         before.name if name is None else _text("name", name, LONGEST_NAME),
         tags,
         before.note if note is None else _text("note", note, _LONGEST_NOTE),

@@ -6,14 +6,16 @@ import math
 from dataclasses import dataclass
 
 from gputrain.engine.checkpointing.checkpoint_saver import Kind
-from gputrain.engine.checkpointing.resume_position import Position
+from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration.run_config import CheckpointConfig
 from gputrain.engine.events import EpochEnded, Validated
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.shared_loop.nonfinite_loss import Diverged
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.shared_loop.nonfinite_loss import NonFiniteLossError
 
 
-def end_epoch(reporter: Reporter, where: Position, seconds: float, images: int, train_loss: float | None) -> None:
+def end_epoch(
+    reporter: EventReporter, where: ResumePosition, seconds: float, images: int, train_loss: float | None
+) -> None:
     """Tell of the epoch that `where` is at the end of, and go on to the next one."""
     reporter.send(
         EpochEnded(
@@ -27,13 +29,13 @@ def end_epoch(reporter: Reporter, where: Position, seconds: float, images: int, 
     where.epoch += 1
 
 
-def validation_due(settings: CheckpointConfig, where: Position, total_steps: int) -> bool:
+def validation_due(settings: CheckpointConfig, where: ResumePosition, total_steps: int) -> bool:
     """Whether the model is to be tried after the epoch that has just ended; after the last one in any case."""
     return where.step >= total_steps or where.epoch % settings.validate_epochs == 0
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ValidationResult:
     """What came of a validation."""
 
     metrics: dict[str, float]
@@ -46,12 +48,12 @@ class Judgement:
     seconds: float
 
 
-def judged(reporter: Reporter, where: Position, found: Judgement) -> None:
+def validation_result(reporter: EventReporter, where: ResumePosition, found: ValidationResult) -> None:
     """Remember and tell a validation of the epoch that has just ended. Raises Diverged."""
     where.unvalidated = False
     loss = found.metrics["loss"]
     if not math.isfinite(loss):
-        raise Diverged(f"the validation loss is {loss} after step {where.step}; lower lr, or clip gradients")
+        raise NonFiniteLossError(f"the validation loss is {loss} after step {where.step}; lower lr, or clip gradients")
     where.best, where.worse = (found.metrics[found.metric], 0) if found.best else (where.best, where.worse + 1)
     reporter.send(
         Validated(
@@ -66,14 +68,14 @@ def judged(reporter: Reporter, where: Position, found: Judgement) -> None:
     )
 
 
-def why_early(settings: CheckpointConfig, where: Position, metric: str) -> str:
+def early_stop_reason(settings: CheckpointConfig, where: ResumePosition, metric: str) -> str:
     """Why the run ends now, though not all steps are done; empty if it does not."""
     if not settings.early_stop or where.worse < settings.early_stop:
         return ""
     return f"ended early: {where.worse} validations in a row were no better than {metric} {where.best:.4g}"
 
 
-def kind_due(settings: CheckpointConfig, where: Position, *, best: bool, stopped: bool) -> Kind | None:
+def checkpoint_due(settings: CheckpointConfig, where: ResumePosition, *, best: bool, stopped: bool) -> Kind | None:
     """The checkpoint that is due after the epoch that has just ended, if one is; `best`: it was never better."""
     if best:
         return "best"

@@ -18,8 +18,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import Tuned
-from gputrain.engine.events.commands import LIVE_SETTINGS, Tune
-from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.events.commands import LIVE_SETTINGS, TuneCommand
+from gputrain.engine.processes.event_reporter import EventReporter
 
 LEAST_UPDATES, LEAST_SECONDS = 20, 4.0
 """What a rate is taken from, at least both; fewer updates say little, and slow samples come seldom."""
@@ -35,7 +35,7 @@ _SPARE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class MeasuredRate:
     """Images per second over some updates, with the standard error of the mean."""
 
     value: float
@@ -44,7 +44,7 @@ class Rate:
 
 
 @dataclass(slots=True)
-class Pace:
+class RateMeter:
     """How long the newest updates took."""
 
     updates: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_KEPT))
@@ -54,7 +54,7 @@ class Pace:
         """Whether a rate can be taken from them; of `least` updates at least."""
         return len(self.updates) >= least and math.fsum(one for one, _ in self.updates) >= LEAST_SECONDS
 
-    def rate(self, least: int, burst: int = 1) -> Rate:
+    def rate(self, least: int, burst: int = 1) -> MeasuredRate:
         """The rate of the newest, of `least` at least. `burst`: updates whose batches become ready together.
 
         Workers that began together end together: one update waits for all of them, and the next ones wait for nothing.
@@ -72,10 +72,10 @@ class Pace:
         mean = math.fsum(means) / len(means)
         spread = math.sqrt(math.fsum((one - mean) ** 2 for one in means) / max(1, len(means) - 1))
         value = images / seconds
-        return Rate(value, value * spread / mean / math.sqrt(len(means)), count)
+        return MeasuredRate(value, value * spread / mean / math.sqrt(len(means)), count)
 
 
-def worth_keeping(before: Rate, after: Rate, aim: Literal["speed", "memory"]) -> bool:
+def worth_keeping(before: MeasuredRate, after: MeasuredRate, aim: Literal["speed", "memory"]) -> bool:
     """Whether a change has brought what it was for."""
     gain = after.value - before.value
     noise = _ERRORS * math.hypot(before.error, after.error)
@@ -85,12 +85,12 @@ def worth_keeping(before: Rate, after: Rate, aim: Literal["speed", "memory"]) ->
 
 
 @dataclass(slots=True)
-class _Trial:
+class _TrialChange:
     """A change that is being tried."""
 
-    tune: Tune
+    tune: TuneCommand
     was: dict[str, Any]
-    before: Rate
+    before: MeasuredRate
     settle: int
     """Updates that are left out yet: their batches were ready before."""
     burst: int
@@ -101,18 +101,18 @@ def _burst(config: RunConfig) -> int:
     return max(1, round(config.data.num_workers / config.optim.accumulation_steps))
 
 
-class Tuner:
+class LiveTuner:
     """Measures the pace of updates, and decides what becomes of changes."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: EventReporter) -> None:
         self._reporter = reporter
-        self._pace = Pace()
+        self._pace = RateMeter()
         self._last: float | None = None
         self._images = 0
         self.epoch_updates = 1
         """Updates of an epoch."""
-        self._asked: Tune | None = None
-        self._trial: _Trial | None = None
+        self._asked: TuneCommand | None = None
+        self._trial: _TrialChange | None = None
         self.pending: dict[str, Any] = {}
         """Settings that are to be put into effect before the next update; empty for none."""
 
@@ -124,7 +124,7 @@ class Tuner:
         """Updates to compare; workers that outlive an epoch show it only over some epochs."""
         return max(LEAST_UPDATES, 2 * self.epoch_updates) if "persistent_workers" in changes else LEAST_UPDATES
 
-    def ask(self, tune: Tune, config: RunConfig, step: int) -> None:
+    def ask(self, tune: TuneCommand, config: RunConfig, step: int) -> None:
         """A change is asked for; refused with a reason where it can't be made or judged now."""
         never = self._never(tune, config)
         why = never or self._not_yet(tune)
@@ -133,7 +133,7 @@ class Tuner:
             return
         self._asked, self.pending = tune, dict(tune.changes)
 
-    def _not_yet(self, tune: Tune) -> str:
+    def _not_yet(self, tune: TuneCommand) -> str:
         """Why a change can't be made or judged now; empty if it can."""
         if self._trial is not None or self.pending:
             return "another change is being tried"
@@ -141,7 +141,7 @@ class Tuner:
             return "too few steps so far to compare with; ask again in a moment"
         return ""
 
-    def _never(self, tune: Tune, config: RunConfig) -> str:
+    def _never(self, tune: TuneCommand, config: RunConfig) -> str:
         """Why a change makes no sense at all; empty if it does."""
         others = [name for name in tune.changes if name not in LIVE_SETTINGS]
         if others or not tune.changes:
@@ -155,7 +155,7 @@ class Tuner:
 
     def failed(self, error: BadInput, step: int) -> None:
         """What is pending could not be put into effect; all is as it was."""
-        tune = self._asked or (self._trial.tune if self._trial else Tune(changes={}))
+        tune = self._asked or (self._trial.tune if self._trial else TuneCommand(changes={}))
         self._asked, self._trial, self.pending = None, None, {}
         self._tell("refused", tune, {}, step, text=str(error))
 
@@ -168,9 +168,9 @@ class Tuner:
             data = config.data
             settle = data.num_workers * data.prefetch_factor + _SPARE + filling
             rate = self._pace.rate(self._least(was), _burst(before))
-            self._trial, self._asked = _Trial(self._asked, was, rate, settle, _burst(config)), None
+            self._trial, self._asked = _TrialChange(self._asked, was, rate, settle, _burst(config)), None
             self._tell("trying", self._trial.tune, was, step)
-        self._pace = Pace()
+        self._pace = RateMeter()
         self.skip()
 
     def update_done(self, images: int, step: int) -> None:
@@ -189,7 +189,7 @@ class Tuner:
         if trial is not None and self._pace.enough(self._least(trial.was)):
             self._judge(trial, step)
 
-    def _judge(self, trial: _Trial, step: int) -> None:
+    def _judge(self, trial: _TrialChange, step: int) -> None:
         after = self._pace.rate(self._least(trial.was), trial.burst)
         self._trial = None
         keep = worth_keeping(trial.before, after, trial.tune.aim)
@@ -200,11 +200,11 @@ class Tuner:
     def _tell(
         self,
         verdict: Literal["trying", "kept", "reverted", "refused"],
-        tune: Tune,
+        tune: TuneCommand,
         was: dict[str, Any],
         step: int,
-        before: Rate | None = None,
-        after: Rate | None = None,
+        before: MeasuredRate | None = None,
+        after: MeasuredRate | None = None,
         text: str = "",
         *,
         later: bool = False,

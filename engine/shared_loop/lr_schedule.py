@@ -12,7 +12,7 @@ _ONE_CYCLE_START = 25.0
 """The peak over the first rate of a one-cycle schedule (fast.ai's and torch's default)."""
 
 
-class Schedule:
+class LRSchedule:
     """The course of a run: how many steps and updates it has, and the learning rate of each update."""
 
     def __init__(self, config: RunConfig, batches_per_epoch: int) -> None:

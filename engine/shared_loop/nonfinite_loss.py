@@ -19,7 +19,7 @@ _SAMPLES_NAMED = 32
 _IMAGES_NAMED = 3
 
 
-class Diverged(RuntimeError):  # noqa: N818 - reads as what it is
+class NonFiniteLossError(RuntimeError):
     """The loss is no longer a number."""
 
 
@@ -32,7 +32,7 @@ class DoneStep:
     indices: npt.NDArray[np.int64]
 
 
-class Skips:
+class NonFinitePolicy:
     """Judges the steps of a run and counts its updates that were skipped, in their order."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Skips:
         """Steps of a run that skips nothing. Raises Diverged at the first loss that is no number."""
         bad = _bad(steps)
         if bad is not None:
-            raise Diverged(
+            raise NonFiniteLossError(
                 f"{self._what(bad, steps)}; lower lr, clip gradients (clip_grad_norm=1), use precision=bf16 or fp32, "
                 "or pass over such updates (nonfinite_loss=skip)"
             )
@@ -72,7 +72,9 @@ class Skips:
             elif self.total & (self.total - 1) == 0:
                 self._notice("warning", f"{self.total} updates were skipped so far; the last: {self._what(bad, steps)}")
         if self.in_a_row > MOST_IN_A_ROW:
-            raise Diverged(f"{self.in_a_row} updates in a row were skipped; the last: {self._what(bad, steps)}")
+            raise NonFiniteLossError(
+                f"{self.in_a_row} updates in a row were skipped; the last: {self._what(bad, steps)}"
+            )
 
     def _what(self, bad: DoneStep | None, steps: Sequence[DoneStep]) -> str:
         if bad is not None:

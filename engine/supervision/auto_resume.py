@@ -12,7 +12,7 @@ _HOPELESS = ("BadInput:", "Diverged:")
 """Failures that the same settings would lead to again."""
 
 
-class Retries:
+class AutoResume:
     """Counts the starts since the run last got further."""
 
     def __init__(self) -> None:

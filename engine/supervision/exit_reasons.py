@@ -43,7 +43,9 @@ def _cgroup_files() -> list[Path]:
     return files
 
 
-def describe(said: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int) -> RunEnded:
+def exit_reason(
+    said: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
+) -> RunEnded:
     """The run's last event.
 
     `said` is the trainer's own last word, `exit_code` as of `multiprocessing.Process` (negative: a

@@ -15,7 +15,7 @@ from gputrain.engine.launching.launch import read_plan
 from gputrain.engine.runs.run_directory import RunDir
 
 
-def opening(run: RunDir, config: RunConfig, machine: Machine) -> Iterator[RunStarted | Notice | PhaseChanged]:
+def first_events(run: RunDir, config: RunConfig, machine: Machine) -> Iterator[RunStarted | Notice | PhaseChanged]:
     """What runs, on what and under whose settings; and what the plan warned of."""
     plan = read_plan(run)
     yield RunStarted(

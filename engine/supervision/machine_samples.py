@@ -17,7 +17,7 @@ from gputrain.engine.monitor.csv_log import CsvLog
 from gputrain.engine.monitor.sampler import Sampler, next_due
 
 
-class Sampling:
+class MachineSampling:
     """Samples on a thread of its own; all methods are called on the main thread.
 
     A table that cannot be written leaves the record its samples.

@@ -16,7 +16,7 @@ import psutil
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.runs.run_lock import is_taken, take
+from gputrain.engine.runs.run_lock import acquire, is_held
 from gputrain.engine.runs.status_file import boot_id, process_started
 
 PATIENCE_SECONDS = 30.0
@@ -31,9 +31,9 @@ class _Owner(msgspec.Struct):
     boot_id: str
 
 
-def hold(run: RunDir) -> None:
+def acquire_trainer_lock(run: RunDir) -> None:
     """In a trainer: be the only one of `run` until this process ends. Raises BadInput if there is another, OSError."""
-    handle = take(run.trainer_lock)
+    handle = acquire(run.trainer_lock)
     if handle is None:
         raise BadInput(f"another trainer of {run.id} is still at work{_named(_owner(run))}")
     with contextlib.suppress(OSError):
@@ -42,12 +42,12 @@ def hold(run: RunDir) -> None:
         os.write(handle, msgspec.json.encode(_Owner(os.getpid(), process_started(os.getpid()), boot_id())))
 
 
-def see_off(run: RunDir, tell: Callable[[str], None], wait: Callable[[float, Callable[[], bool]], None]) -> str:
+def terminate(run: RunDir, tell: Callable[[str], None], wait: Callable[[float, Callable[[], bool]], None]) -> str:
     """Let a trainer of a killed supervisor save and end, or kill it; returns why it stays, if it does.
 
     `wait` returns after seconds, or once its function says so, or earlier: then nothing is killed.
     """
-    if not is_taken(run.trainer_lock):
+    if not is_held(run.trainer_lock):
         return ""
     pid = _owner(run)
     tell(f"the trainer{_named(pid)} of a killed supervisor is still at work; waiting for its last checkpoint")
@@ -56,12 +56,12 @@ def see_off(run: RunDir, tell: Callable[[str], None], wait: Callable[[float, Cal
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGCONT)
     began = time.monotonic()
-    wait(PATIENCE_SECONDS, lambda: not is_taken(run.trainer_lock))
-    if not is_taken(run.trainer_lock):
+    wait(PATIENCE_SECONDS, lambda: not is_held(run.trainer_lock))
+    if not is_held(run.trainer_lock):
         return ""
     if pid is not None and time.monotonic() - began >= PATIENCE_SECONDS:
         _kill(pid)
-        if not is_taken(run.trainer_lock):
+        if not is_held(run.trainer_lock):
             tell(f"it did not end by itself within {PATIENCE_SECONDS:.0f} s and was killed")
             return ""
     return f"another trainer of this run is still at work{_named(pid)}"

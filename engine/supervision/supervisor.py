@@ -32,15 +32,15 @@ from gputrain.engine.events import (
     Tuned,
     decode,
 )
-from gputrain.engine.events.commands import AnyCommand, Stop, decode_command
+from gputrain.engine.events.commands import AnyCommand, StopCommand, decode_command
 from gputrain.engine.hardware.machine import inspect_machine
-from gputrain.engine.launching.kept_changes import Changes
-from gputrain.engine.launching.resume_run import going_on
+from gputrain.engine.launching.kept_changes import KeptChanges
+from gputrain.engine.launching.resume_run import resume_config
 from gputrain.engine.loggers import logger_choice
-from gputrain.engine.loggers.logger_processes import Loggers
+from gputrain.engine.loggers.logger_processes import LoggerProcesses
 from gputrain.engine.monitor.gpus.gpu_health import GpuHealth
 from gputrain.engine.processes import preemption
-from gputrain.engine.processes.main_thread_queue import TICK_SECONDS, Inbox
+from gputrain.engine.processes.main_thread_queue import TICK_SECONDS, MainThreadQueue
 from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
 from gputrain.engine.processes.watchdog import Watchdog
 from gputrain.engine.runs.event_channel import Server
@@ -48,9 +48,9 @@ from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.status_file import StatusFile
 from gputrain.engine.supervision import exit_reasons, orphan_trainer
-from gputrain.engine.supervision.auto_resume import TRIES, Retries
-from gputrain.engine.supervision.first_events import opening
-from gputrain.engine.supervision.machine_samples import Sampling
+from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
+from gputrain.engine.supervision.first_events import first_events
+from gputrain.engine.supervision.machine_samples import MachineSampling
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 
@@ -68,24 +68,24 @@ class Supervisor:
         self._run = run
         self._config = config
         self._resume = resume
-        self._changes = Changes(run, config)
-        self._inbox = Inbox()
+        self._changes = KeptChanges(run, config)
+        self._inbox = MainThreadQueue()
         self._record = RecordWriter(run.events)
         self._server = Server(run, self._on_command_thread)
         self._status = StatusFile(run, config, str(self._server.path))
         self._log = TrainerLog(run.trainer_log)
-        self._sampling = Sampling(run.directory, config)
+        self._sampling = MachineSampling(run.directory, config)
         self._advisor = Advisor()
         self._autotune = Autotune()
         self._phase = Phase.STARTING
         self._hints: tuple[Hint, ...] | None = None
         self._gpu_health = GpuHealth()
         self._trainer: TrainerProcess | None = None
-        self._loggers: Loggers | None = None
+        self._loggers: LoggerProcesses | None = None
         self._said: RunEnded | None = None
         self._exited = False
         self._stop_asked = False
-        self._retries = Retries()
+        self._retries = AutoResume()
         self._watchdog = Watchdog(config.monitor.hang_seconds)
         self._stop_now_deadline = float("inf")
         self._polled = time.monotonic()
@@ -100,12 +100,12 @@ class Supervisor:
     def _on_signal(self, number: int, _frame: object) -> None:
         sender = signal.Signals(number).name
         preempt = number in PREEMPTING
-        self._inbox.put(lambda: self._take_command(Stop(checkpoint=True, preempt=preempt, sender=sender)))
+        self._inbox.put(lambda: self._take_command(StopCommand(checkpoint=True, preempt=preempt, sender=sender)))
 
     def main(self) -> int:
         """Run to the end."""
         self._status.write()
-        for event in opening(self._run, self._config, inspect_machine()):
+        for event in first_events(self._run, self._config, inspect_machine()):
             self._write(event)
         self._start_loggers()
         self._sampling.start(lambda sample: self._inbox.put(lambda: self._take_sample(sample)))
@@ -120,7 +120,7 @@ class Supervisor:
 
     def _after_leftover(self) -> RunEnded | None:
         """See a trainer off that outlived the supervisor before; returns why the run cannot go on."""
-        why = orphan_trainer.see_off(self._run, self._warn, self._wait)
+        why = orphan_trainer.terminate(self._run, self._warn, self._wait)
         if self._stop_asked:
             reason = "stopped on request, before it went on"
             return RunEnded(outcome=Outcome.STOPPED, reason=reason, step=self._status.step)
@@ -137,7 +137,7 @@ class Supervisor:
     def _train_once(self, resume: bool) -> RunEnded:
         """One life of a trainer, from its start to its end; `resume`: from the run's newest checkpoint on."""
         oom_before = exit_reasons.oom_kills()
-        config = going_on(self._run, self._changes.config) if resume else self._config
+        config = resume_config(self._run, self._changes.config) if resume else self._config
         self._said, self._exited, self._stop_now_deadline = None, False, float("inf")
         try:
             self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
@@ -184,7 +184,7 @@ class Supervisor:
 
     def _start_loggers(self) -> None:
         try:
-            self._loggers = Loggers(self._run, logger_choice.chosen(self._config.monitor.loggers))
+            self._loggers = LoggerProcesses(self._run, logger_choice.chosen(self._config.monitor.loggers))
         except OSError as error:
             self._warn(f"no logger can be started: {error}")
 
@@ -242,7 +242,7 @@ class Supervisor:
             answer = "the trainer is not there yet"
         elif not self._trainer.send(command):
             answer = "the trainer is gone"
-        if isinstance(command, Stop):
+        if isinstance(command, StopCommand):
             self._stop_asked = True
             name = "stop after a checkpoint" if command.checkpoint else "stop now"
             self._status.stopping()
@@ -263,7 +263,7 @@ class Supervisor:
         trainer = self._trainer
         for line in self._log.poll(TICK_SECONDS):
             self._write(line)
-        return exit_reasons.describe(
+        return exit_reasons.exit_reason(
             self._said,
             trainer.exit_code if trainer is not None else None,
             stop_now=trainer is not None and trainer.killed_by_us,

@@ -20,10 +20,10 @@ from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.engine_choice import IMPORTS, KERAS
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import Outcome, RunEnded
-from gputrain.engine.processes.compile_cache import keep_compiled
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.rank_processes import RANK_LOST, OtherRanks, RankReporter, end_with_parent
-from gputrain.engine.processes.trainer_control import Control, StopRequested
+from gputrain.engine.processes.compile_cache import set_compile_cache
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.rank_processes import RANK_LOST, RankProcesses, RankReporter, exit_with_parent
+from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
 from gputrain.engine.processes.watchdog import STACKS_SIGNAL
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import orphan_trainer
@@ -41,8 +41,8 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
     Leaves with 0 or `EXIT_FAILED`.
     """
     _say_stacks()
-    reporter = Reporter(outbox)
-    control = Control(inbox, reporter)
+    reporter = EventReporter(outbox)
+    control = TrainerControl(inbox, reporter)
     control.install_signals()
     work = _Work(Path(directory), config_json, reporter, control)
     ended = work.lead()
@@ -54,14 +54,14 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
         sys.exit(EXIT_FAILED)
 
 
-def run_rank(directory: str, config_json: bytes, rank: int, meeting: str, pipe: Connection) -> None:
-    """Train as another rank than 0, which is at the other end of `pipe`; all of them come to `meeting`."""
+def run_rank(directory: str, config_json: bytes, rank: int, rendezvous: str, pipe: Connection) -> None:
+    """Train as another rank than 0, which is at the other end of `pipe`; all of them come to `rendezvous`."""
     _say_stacks()
-    end_with_parent()
+    exit_with_parent()
     reporter = RankReporter(pipe, rank)
-    control = Control(pipe, reporter)
+    control = TrainerControl(pipe, reporter)
     control.install_signals()
-    ended = _Work(Path(directory), config_json, reporter, control, rank).follow(meeting)
+    ended = _Work(Path(directory), config_json, reporter, control, rank).follow(rendezvous)
     reporter.send(ended)
     if ended.outcome is Outcome.FAILED:
         _leave_at_once()
@@ -83,7 +83,7 @@ class _Work:
     """What one process does for a run: from the import of torch to the end, which is told in words."""
 
     def __init__(
-        self, directory: Path, config_json: bytes, reporter: Reporter, control: Control, rank: int = 0
+        self, directory: Path, config_json: bytes, reporter: EventReporter, control: TrainerControl, rank: int = 0
     ) -> None:
         self._directory, self._config_json = directory, config_json
         self._reporter, self._control, self._rank = reporter, control, rank
@@ -96,17 +96,17 @@ class _Work:
         """Be rank 0."""
         return self._in_words(self._with_others)
 
-    def follow(self, meeting: str) -> RunEnded:
+    def follow(self, rendezvous: str) -> RunEnded:
         """Be another rank."""
-        return self._in_words(lambda: self._train(meeting))
+        return self._in_words(lambda: self._train(rendezvous))
 
     def _with_others(self) -> RunEnded:
         phase, key = IMPORTS[self._config().engine]
         self._reporter.phase(phase, key=key)
-        orphan_trainer.hold(RunDir(self._directory))
+        orphan_trainer.acquire_trainer_lock(RunDir(self._directory))
         count = self._config().ranks
-        with OtherRanks(self._directory, self._config_json, count, run_rank, self._reporter) as others:
-            ended = self._in_words(lambda: self._train(others.meeting))
+        with RankProcesses(self._directory, self._config_json, count, run_rank, self._reporter) as others:
+            ended = self._in_words(lambda: self._train(others.rendezvous))
             self.lost_a_rank = ended.error.startswith(RANK_LOST)
             ended = others.cause_of(ended)
             if self._through:
@@ -116,15 +116,15 @@ class _Work:
     def _config(self) -> RunConfig:
         return msgspec.json.decode(self._config_json, type=RunConfig)
 
-    def _train(self, meeting: str) -> RunEnded:
-        keep_compiled()
-        trainer = self._trainer(self._config(), meeting)
+    def _train(self, rendezvous: str) -> RunEnded:
+        set_compile_cache()
+        trainer = self._trainer(self._config(), rendezvous)
         self._step = lambda: trainer.step
         ended = trainer.train()
         self._through = True
         return ended
 
-    def _trainer(self, config: RunConfig, meeting: str) -> Trainer | KerasTrainer:
+    def _trainer(self, config: RunConfig, rendezvous: str) -> Trainer | KerasTrainer:
         """The engine's; neither library is imported for the other. Raises BadInput."""
         if config.engine == KERAS:
             engine_choice.require(config)
@@ -134,10 +134,10 @@ class _Work:
             from gputrain.engine.keras.trainer import KerasTrainer
 
             return KerasTrainer(self._directory, config, self._reporter, self._control)
-        from gputrain.engine.training.distributed.process_group import Ranks, Together
+        from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess
         from gputrain.engine.training.loop.trainer import Trainer
 
-        ranks = Together(Path(meeting), self._rank, config.ranks) if meeting else Ranks()
+        ranks = ProcessGroup(Path(rendezvous), self._rank, config.ranks) if rendezvous else SingleProcess()
         return Trainer(self._directory, config, self._reporter, self._control, ranks)
 
     def _in_words(self, work: Callable[[], RunEnded]) -> RunEnded:

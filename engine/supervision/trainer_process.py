@@ -43,7 +43,7 @@ class TrainerProcess:
             args=(str(run.directory), msgspec.json.encode(config), self._outbox, theirs),
             name="trainer",
         )
-        with _standard_streams_to(run), preemption.held_back():
+        with _standard_streams_to(run), preemption.blocked_signals():
             self._process.start()
         theirs.close()
         # Without this end, a message that a killed trainer left half written reads as an end of file.

@@ -34,7 +34,7 @@ class _Finder:
         return PathFinder.find_spec(name, [self.folder], target)
 
 
-def load(spec: str, folder: str, setting: str) -> Callable[..., Any]:
+def import_function(spec: str, folder: str, setting: str) -> Callable[..., Any]:
     """The callable that ``package.module:function`` names, from `folder` (empty: where the run was started).
 
     Raises BadInput that names `setting`, and the line of the person's code where that is at fault.
@@ -43,7 +43,7 @@ def load(spec: str, folder: str, setting: str) -> Callable[..., Any]:
     if not home.is_dir():
         raise BadInput(f"code_dir: {plain(str(home), 300)} is not a folder")
     module_name, _, attribute = spec.partition(":")
-    if fault := source_check.ill_written(spec, setting):
+    if fault := source_check.malformed_spec(spec, setting):
         raise BadInput(fault)
     if not any(isinstance(finder, _Finder) and finder.folder == str(home) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder(str(home)))
@@ -52,9 +52,9 @@ def load(spec: str, folder: str, setting: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is not None and (error.name == module_name or module_name.startswith(f"{error.name}.")):
             raise BadInput(source_check.no_module(error.name, home, setting)) from None
-        raise BadInput(failed(setting, spec, error, home)) from error
+        raise BadInput(user_error(setting, spec, error, home)) from error
     except Exception as error:
-        raise BadInput(failed(setting, spec, error, home)) from error
+        raise BadInput(user_error(setting, spec, error, home)) from error
     found = getattr(module, attribute, None)
     if not callable(found):
         known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
@@ -63,15 +63,15 @@ def load(spec: str, folder: str, setting: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def call(function: Callable[..., Any], *arguments: Any, setting: str, spec: str, folder: str) -> Any:
+def call_user_function(function: Callable[..., Any], *arguments: Any, setting: str, spec: str, folder: str) -> Any:
     """The result of a person's function. Raises BadInput that names the line at fault."""
     try:
         return function(*arguments)
     except Exception as error:
-        raise BadInput(failed(setting, spec, error, Path(folder or ".").expanduser().absolute())) from error
+        raise BadInput(user_error(setting, spec, error, Path(folder or ".").expanduser().absolute())) from error
 
 
-def failed(setting: str, spec: str, error: BaseException, folder: Path) -> str:
+def user_error(setting: str, spec: str, error: BaseException, folder: Path) -> str:
     """What went wrong in a person's code, in one line with its place; prints the whole traceback to the log."""
     traceback.print_exception(error)
     return f"{setting}: {plain(spec, 100)} failed {described(error, folder)}"

@@ -19,7 +19,7 @@ def is_spec(name: str) -> bool:
     return ":" in name
 
 
-def ill_written(spec: str, setting: str) -> str:
+def malformed_spec(spec: str, setting: str) -> str:
     """What is wrong with how a function is named; empty if nothing is."""
     module, _, function = spec.partition(":")
     if all(part.isidentifier() for part in (*module.split("."), function)):
@@ -40,7 +40,7 @@ def why_no_function(spec: str, folder: str, setting: str) -> str:
     home = Path(folder or ".").expanduser().absolute()
     if not home.is_dir():
         return f"code_dir: {plain(str(home), 300)} is not a folder"
-    if fault := ill_written(spec, setting):
+    if fault := malformed_spec(spec, setting):
         return fault
     module, _, function = spec.partition(":")
     first, *_ = parts = module.split(".")

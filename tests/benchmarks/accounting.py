@@ -24,7 +24,7 @@ from harness import Contender, Pass
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import lock_waits
-from gputrain.engine.dataloading.worker_accounting import Meter, Tally
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
 from gputrain.engine.datasets import image_set
 from gputrain.engine.training.loader import image_loader
 from gputrain.engine.training.workers import thread_workers
@@ -37,26 +37,26 @@ class Silent:
     """A meter that measures nothing."""
 
     def begin(self) -> None:
-        """See `Meter`; so the others."""
+        """See `BatchAccounting`; so the others."""
 
     def made(self, index: int) -> None:
-        """See `Meter`."""
+        """See `BatchAccounting`."""
 
     def read(self, seconds: float, size: int) -> None:
-        """See `Meter`."""
+        """See `BatchAccounting`."""
 
     def mapped(self, size: int) -> None:
-        """See `Meter`."""
+        """See `BatchAccounting`."""
 
     def hit(self) -> None:
-        """See `Meter`."""
+        """See `BatchAccounting`."""
 
-    def end(self, samples: int) -> Tally:
-        """See `Meter`."""
-        return Tally(samples=samples)
+    def end(self, samples: int) -> WorkerTally:
+        """See `BatchAccounting`."""
+        return WorkerTally(samples=samples)
 
     def close(self) -> None:
-        """See `Meter`."""
+        """See `BatchAccounting`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _accounted(setting: Setting) -> Pass:
 def _bare(setting: Setting) -> Pass:
     # The patches stay for the life of this process, which is the contender's own.
     mock.patch.object(thread_workers, "Meter", Silent).start()
-    mock.patch.object(lock_waits.LockWatch, "look", return_value=None).start()
+    mock.patch.object(lock_waits.LockWaitSampler, "look", return_value=None).start()
     return _accounted(setting)
 
 
@@ -102,7 +102,7 @@ CONTENDERS = (
 
 def _batch_seconds(batch_size: int) -> float:
     """CPU time of the accounting's calls for a batch."""
-    meter = Meter()
+    meter = BatchAccounting()
     began = time.thread_time()
     for _ in range(_CALLS):
         meter.begin()
@@ -117,7 +117,7 @@ def _batch_seconds(batch_size: int) -> float:
 
 def _look_seconds() -> float:
     """CPU time of a look at one worker."""
-    watch = lock_waits.LockWatch(threads=False)
+    watch = lock_waits.LockWaitSampler(threads=False)
     watch.watch(threading.get_native_id())
     with mock.patch.object(lock_waits, "LOOK_SECONDS", 0.0):
         began = time.thread_time()

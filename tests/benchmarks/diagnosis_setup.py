@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from diagnosis_machine import MachineFault
 
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.diagnosis.windows import event_window
 from gputrain.engine.training.transforms import decode
@@ -57,7 +57,7 @@ class FaultySource:
     files: int
     """How many there are; later indices are the same files again."""
 
-    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """As `FileSource`, with the faults; the reading is that of the program, and so is its accounting."""
         fault, path = self.fault, self.images.path(index)
         if fault.start and not _started.is_set():
@@ -73,7 +73,7 @@ class FaultySource:
                 time.sleep(fault.locked)
         if index % self.files in fault.slow:
             time.sleep(fault.slow_seconds)
-        decode.render(data, path, choose, out)
+        decode.decode_into(data, path, choose, out)
 
 
 def _drop(path: str) -> None:

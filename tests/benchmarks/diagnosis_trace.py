@@ -27,8 +27,8 @@ from gputrain.engine.events import AnyEvent, Phase, PhaseChanged, RunStarted
 from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.hardware.machine import usable_cores
 from gputrain.engine.monitor.sampler import Sampler
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loop.trainer import Trainer
 from gputrain.engine.training.workers import worker_main
 
@@ -94,8 +94,8 @@ def _train(setup: Setup, tape: Tape) -> None:
     config, stop = config_of(setup), threading.Event()
     context = multiprocessing.get_context("spawn")
     outbox, (inbox, _hold) = context.Queue(10_000), context.Pipe(duplex=False)
-    reporter = Reporter(outbox)
-    control = Control(inbox, reporter)
+    reporter = EventReporter(outbox)
+    control = TrainerControl(inbox, reporter)
     tape.put(RunStarted(run_id="trace", settings=settings.flatten(config), usable_cores=usable_cores(find_cgroup())))
     watcher = threading.Thread(target=watch, args=(tape, setup, lambda: None, stop))
 

@@ -15,7 +15,7 @@ from diagnosis_setup import Setup
 
 from gputrain.engine.diagnosis import advisor
 from gputrain.engine.diagnosis.advisor import Advisor
-from gputrain.engine.diagnosis.windows.event_window import Window
+from gputrain.engine.diagnosis.windows.event_window import EventWindow
 from gputrain.engine.diagnosis.windows.optional_means import mean
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps
@@ -46,7 +46,7 @@ class Verdict:
 
 def judge(events: Iterable[AnyEvent], setup: Setup) -> Verdict:
     """The verdict on a trace."""
-    window = functools.partial(Window, seconds=setup.window, warm_up=setup.warm_up, least=setup.least)
+    window = functools.partial(EventWindow, seconds=setup.window, warm_up=setup.warm_up, least=setup.least)
     with mock.patch.object(advisor, "Window", window), mock.patch.object(advisor, "EVALUATE_EVERY", setup.window):
         adviser, raised = Advisor(), set[str]()
         for event in events:

@@ -18,8 +18,8 @@ from harness import Pass
 
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import LoaderStats, Outcome
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loader import run_loaders
 from gputrain.engine.training.loader.image_loader import make_loader
 from gputrain.engine.training.loop.trainer import Trainer
@@ -158,8 +158,8 @@ def driven(
 
     def run() -> None:
         try:
-            reporter = Reporter(outbox)
-            ended = Trainer(Path(folder), config, reporter, Control(inbox, reporter)).train()
+            reporter = EventReporter(outbox)
+            ended = Trainer(Path(folder), config, reporter, TrainerControl(inbox, reporter)).train()
             gate.fail(ended.reason if ended.outcome is not Outcome.FINISHED else "all steps are done")
         except BaseException as error:  # noqa: BLE001 - told to the thread that waits
             gate.fail(error)

@@ -31,7 +31,7 @@ from gputrain.engine.datasets.image_set import scan
 from gputrain.engine.planning.plan_draft import WORKER_SHARE
 from gputrain.engine.training.loader.image_loader import make_loader
 from gputrain.engine.training.models import create_model
-from gputrain.engine.training.transforms.device_transforms import DeviceBatch, Feed, Prepared
+from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher, PreparedBatch
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision", "simplejpeg")
 SPEEDS = {"equal": 1.0, "slower": 1.25, "faster": 0.8}
@@ -127,15 +127,15 @@ class _Accelerator(nn.Module):
         self._ends.clear()
 
 
-def _prepare(_feed: Feed, batch: DeviceBatch) -> Prepared:
+def _prepare(_feed: DevicePrefetcher, batch: DeviceBatch) -> PreparedBatch:
     """The device's part of augmentation is in the step's time."""
-    return Prepared(batch.images, batch.labels, None, 1.0)
+    return PreparedBatch(batch.images, batch.labels, None, 1.0)
 
 
 def _stand_in(setting: Setting, speed: str, steps: int | None) -> Pass:
     seconds = setting.batch_seconds * SPEEDS[speed]
     accelerator = _Accelerator(seconds)
-    patches = ((create_model, "build", lambda *_: accelerator), (Feed, "prepare", _prepare))
+    patches = ((create_model, "build", lambda *_: accelerator), (DevicePrefetcher, "prepare", _prepare))
     return driven(_config(setting), steps, patches, accelerator.finish)
 
 
@@ -189,7 +189,9 @@ class _Launching(nn.Module):
 def _launching(setting: Setting, kind: str, steps: int | None) -> Pass:
     host = _Launching()
     config = _config(setting, loader=kind, batch_size=_FEW)
-    return driven(config, steps, ((create_model, "build", lambda *_: host), (Feed, "prepare", _prepare)), lambda: None)
+    return driven(
+        config, steps, ((create_model, "build", lambda *_: host), (DevicePrefetcher, "prepare", _prepare)), lambda: None
+    )
 
 
 def host_alone(setting: Setting) -> Pass:

@@ -24,7 +24,7 @@ Decode = Callable[[bytes], npt.NDArray[np.uint8]]
 
 def _crop(pixels: torch.Tensor, draws: random_resized_crop.Draws, size: int) -> torch.Tensor:
     """A random crop of (3, height, width), antialiased."""
-    left, top, width, height = random_resized_crop.random_box(draws, pixels.shape[2], pixels.shape[1], 0.08)
+    left, top, width, height = random_resized_crop.random_crop_box(draws, pixels.shape[2], pixels.shape[1], 0.08)
     box = pixels[None, :, top : top + height, left : left + width]
     resized: torch.Tensor = torch.nn.functional.interpolate(box, size=(size, size), mode="bilinear", antialias=True)
     return resized[0]

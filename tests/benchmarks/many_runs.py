@@ -21,8 +21,8 @@ import harness
 
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import mark
-from gputrain.tui.actions.run_list_refresh import Listing
+from gputrain.engine.runs.run_marks import write_marks
+from gputrain.tui.actions.run_list_refresh import RunListing
 
 PACKAGES = ("gputrain-tui", "msgspec", "psutil")
 ROUNDS = 5
@@ -50,7 +50,7 @@ def make(count: int) -> None:
         )
         run.write_status(status)
         if number % 10 == 0:
-            mark(run, name=f"run {number}", add=["keep"], note="a note")
+            write_marks(run, name=f"run {number}", add=["keep"], note="a note")
 
 
 def median_ms(work: Callable[[], object]) -> float:
@@ -72,12 +72,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="many-runs-") as folder:
         os.environ["GPUTRAIN_HOME"] = str(Path(folder))
         make(options.runs)
-        listing = Listing()
+        listing = RunListing()
         command = [sys.executable, "-m", "gputrain.tui.cli", "runs", "--json"]
         shown = subprocess.run(command, check=True, capture_output=True).stdout.splitlines()
         figures = {
             "runs": len(shown),
-            "listed_ms": median_ms(lambda: Listing().rows()),
+            "listed_ms": median_ms(lambda: RunListing().rows()),
             "command_ms": median_ms(lambda: subprocess.run(command, check=True, capture_output=True)),
             "again_ms": median_ms(listing.rows),
         }

@@ -22,8 +22,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision import models
 
-from gputrain.engine.training.distributed.gradient_all_reduce import GradientMean
-from gputrain.engine.training.distributed.process_group import Together
+from gputrain.engine.training.distributed.gradient_all_reduce import GradientAllReduce
+from gputrain.engine.training.distributed.process_group import ProcessGroup
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision")
 CONTENDERS = ("ours", "ddp", "no_exchange")
@@ -39,12 +39,12 @@ def _network(options: argparse.Namespace, device: torch.device) -> nn.Module:
     return network.to(device).train()
 
 
-def _step(kind: str, options: argparse.Namespace, device: torch.device, ranks: Together) -> Step:
+def _step(kind: str, options: argparse.Namespace, device: torch.device, ranks: ProcessGroup) -> Step:
     network = _network(options, device)
     forward = network
     if kind == "ddp":
         forward = DistributedDataParallel(network, process_group=ranks.devices, gradient_as_bucket_view=True)
-    mean = GradientMean(network, ranks) if kind == "ours" else None
+    mean = GradientAllReduce(network, ranks) if kind == "ours" else None
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:
@@ -54,7 +54,7 @@ def _step(kind: str, options: argparse.Namespace, device: torch.device, ranks: T
         (nn.functional.cross_entropy(forward(images), labels) / ranks.count).backward()
         if mean is not None:
             mean.finish(failed=False)
-            ranks.agree([0, 0, 0, 0, 0, 0])
+            ranks.all_reduce_max([0, 0, 0, 0, 0, 0])
         optimizer.step()
 
     return step
@@ -66,7 +66,7 @@ def _work(rank: int, options: argparse.Namespace, meeting: str, out: str) -> Non
     device = torch.device("cuda", rank) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(rank)
-    ranks = Together(Path(meeting), rank, options.ranks)
+    ranks = ProcessGroup(Path(meeting), rank, options.ranks)
     ranks.use(device)
     images = torch.randn(options.batch_size, 3, options.size, options.size, device=device)
     labels = torch.randint(0, CLASSES, (options.batch_size,), device=device)
@@ -75,13 +75,13 @@ def _work(rank: int, options: argparse.Namespace, meeting: str, out: str) -> Non
     for number in range(1 + options.rounds):
         took: dict[str, float] = {}
         for kind in CONTENDERS if number % 2 else reversed(CONTENDERS):
-            ranks.agree([0])
+            ranks.all_reduce_max([0])
             began = time.perf_counter()
             for _ in range(options.steps):
                 steps[kind](images, labels)
             if gpu:
                 torch.cuda.synchronize(device)
-            ranks.agree([0])
+            ranks.all_reduce_max([0])
             took[kind] = options.ranks * options.batch_size * options.steps / (time.perf_counter() - began)
         if number:
             rounds.append(took)

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from terminals import PATIENCE, Terminal
+from terminals import TIMEOUT, Terminal
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, Steps
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs.event_log import RecordReader
 from gputrain.engine.runs.run_directory import RunDir
@@ -106,7 +106,7 @@ def training(images: Path) -> Iterator[RunDir]:
         yield run
     finally:
         attachment = launch.attach(run)
-        attachment.send(Stop(checkpoint=False, sender="benchmark"))
+        attachment.send(StopCommand(checkpoint=False, sender="benchmark"))
         while not (attachment.ended or attachment.abandoned):
             attachment.read()
         attachment.close()
@@ -127,7 +127,7 @@ def measure(
         try:
             for command in (*[ours] * DASHBOARDS, *others.values()):
                 programs.append(Terminal(command, env))
-                programs[-1].painted.wait(PATIENCE)
+                programs[-1].painted.wait(TIMEOUT)
             time.sleep(_SETTLE_SECONDS)
             for _ in range(rounds):
                 for who in (*turns, *reversed(turns)):

@@ -22,7 +22,7 @@ import psutil
 COLUMNS, ROWS = 200, 50
 PAINTED = 300
 """Characters that are no blanks after which a screen counts as painted: a frame with titles has more."""
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds after which a program that has shown nothing is given up."""
 
 _ESCAPES = re.compile(
@@ -155,11 +155,11 @@ def cost(command: Sequence[str], env: Mapping[str, str], mark: bytes, settle: fl
     except OSError as error:
         return Cost(reason=f"not installed: {error.strerror}")
     try:
-        terminal.painted.wait(PATIENCE)
-        terminal.marked.wait(PATIENCE if mark else 0)
+        terminal.painted.wait(TIMEOUT)
+        terminal.marked.wait(TIMEOUT if mark else 0)
         time.sleep(settle)
         if terminal.first_paint is None or not terminal.alive:
-            return Cost(reason="it ended at once" if not terminal.alive else f"nothing was seen in {PATIENCE:g} s")
+            return Cost(reason="it ended at once" if not terminal.alive else f"nothing was seen in {TIMEOUT:g} s")
         began, cpu, received = time.perf_counter(), terminal.cpu_seconds(), terminal.received
         time.sleep(seconds)
         elapsed = time.perf_counter() - began

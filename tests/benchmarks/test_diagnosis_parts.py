@@ -21,7 +21,7 @@ from diagnosis_verdict import Rate
 from fakes.images import dark_and_light
 from slow_files import CannotServe, slow
 
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets import image_set
 from gputrain.engine.events import Hint, Prediction
 from gputrain.engine.training.workers.fill_batch import read_file
@@ -44,7 +44,7 @@ def hint(prediction: Prediction | None = None, **changes: Any) -> Hint:
 def test_reads_of_the_slow_file_system_wait_and_the_programs_own_accounting_sees_it(tmp_path: Path) -> None:
     folder, mount = dark_and_light(tmp_path / "images", 2), tmp_path / "mount"
     mount.mkdir()
-    meter = Meter()
+    meter = BatchAccounting()
     try:
         with slow(str(folder), mount, 0.02) as served:
             found = image_set.scan(served, "train")

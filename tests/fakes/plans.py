@@ -9,7 +9,7 @@ from fakes.machines import NO_GPU, with_gpu
 
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning.plan import Plan, make_plan
-from gputrain.engine.planning.plan_draft import Layer
+from gputrain.engine.planning.plan_draft import SettingsLayer
 
 CPU = msgspec.structs.replace(NO_GPU, usable_cores=4.0)
 
@@ -19,7 +19,7 @@ def gpu(capability: tuple[int, int] | None = (8, 6), gib: float | None = 24, cor
 
 
 def plan_of(machine: Machine, own: bool = False, **values: Any) -> Plan:
-    return make_plan([Layer("you" if own else "recipe test", values, own=own)], machine)
+    return make_plan([SettingsLayer("you" if own else "recipe test", values, own=own)], machine)
 
 
 def value(plan: Plan, name: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 
 
 def _program(name: str) -> str | None:
@@ -73,7 +73,7 @@ class Sshd:
             self._server = subprocess.Popen(
                 [server, "-D", "-e", "-f", str(self.folder / "sshd_config")], stdin=subprocess.DEVNULL, stderr=log
             )
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
@@ -104,7 +104,7 @@ def _kill(processes: list[psutil.Process]) -> int:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(processes, timeout=_PATIENCE)
+    psutil.wait_procs(processes, timeout=_TIMEOUT)
     return len(processes)
 
 

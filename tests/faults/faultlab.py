@@ -23,7 +23,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs import event_log
 from gputrain.engine.runs.run_directory import RunDir
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds after which something that has not happened never will. Not a measure of speed: machines may be busy."""
 E = TypeVar("E")
 
@@ -58,7 +58,7 @@ class Live:
 
     def until(self, kind: type[E], wanted: Callable[[E], bool] = lambda _: True, since: int = 0) -> E:
         """The first event of `kind` that is `wanted`, number `since` or later; waits for it."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         looked = next((i for i, event in enumerate(self.events) if event.seq >= since), len(self.events))
         while True:
             for event in self.events[looked:]:
@@ -162,12 +162,12 @@ def kill_tree(pid: int) -> None:
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(family, timeout=PATIENCE)
+        psutil.wait_procs(family, timeout=TIMEOUT)
 
 
 def gone(pid: int, *, kill: bool = False) -> None:
     """Wait until a process is gone, or only waits to be asked how it ended."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -182,7 +182,7 @@ def gone(pid: int, *, kill: bool = False) -> None:
 
 def let_go(run: RunDir) -> None:
     """Wait until nobody owns a run."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while run.is_live():
         assert time.monotonic() < deadline, f"{run.id} is still owned"
         time.sleep(0.01)

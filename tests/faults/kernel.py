@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from faultlab import PATIENCE, Finding, Lab, lost, newest_checkpoint
+from faultlab import TIMEOUT, Finding, Lab, lost, newest_checkpoint
 
 from gputrain.engine.events import AnyEvent, CheckpointSaved, Outcome, RunEnded, RunStarted, decode
 from gputrain.engine.runs import run_directory
@@ -79,7 +79,7 @@ def _group() -> Iterator[Path]:
 
 
 def _remove(group: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             group.rmdir()
@@ -104,7 +104,7 @@ def out_of_memory(lab: Lab) -> Finding:
     train = [sys.executable, "-m", "gputrain.tui.cli", "train", "--recipe", "custom", "--data", str(lab.images)]
     with _group() as group:
         command = ["sh", "-c", f'echo $$ > "{group}/cgroup.procs" && exec "$@"', "sh", *train, "--json", *given]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     events = [event for line in done.stdout.splitlines() if (event := decode(line.encode())) is not None]
     ended = _only(events, RunEnded, done.stderr)
     run = run_directory.find(_only(events, RunStarted, done.stderr).run_id)

@@ -14,7 +14,7 @@ from faultlab import Finding, Lab, Live, end, ending, gone, last_step, let_go, l
 from seen import different, samples, watched
 
 from gputrain.engine.events import CheckpointSaved, ModelReady, Notice, Outcome, Steps
-from gputrain.engine.events.commands import Checkpoint
+from gputrain.engine.events.commands import CheckpointCommand
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching import launch, resume_run
 from gputrain.engine.runs.run_directory import State
@@ -82,7 +82,7 @@ def trainer(lab: Lab) -> Finding:
     """kill -9 of the trainer: the end is called what it is, and the run goes on from the announced checkpoint."""
     live = lab.running()
     since = live.newest + 1
-    live.attachment.send(Checkpoint(sender="fault"))
+    live.attachment.send(CheckpointCommand(sender="fault"))
     saved = live.until(CheckpointSaved, since=since)
     time.sleep(lab.random.uniform(0, 0.5))
     os.kill(live.trainer, signal.SIGKILL)
@@ -98,7 +98,7 @@ def _resumed(live: Live) -> int:
     """Go on with a run that is over, until it trains; returns from which step."""
     live.attachment.close()
     before = live.newest
-    resume_run.resume(live.run, resume_run.plan_again(live.run, {}, inspect_machine()))
+    resume_run.resume(live.run, resume_run.plan_from_run(live.run, {}, inspect_machine()))
     live.attachment = launch.attach(live.run)
     live.events.clear()
     ready = live.until(ModelReady, since=before + 1)
@@ -112,9 +112,9 @@ def trainer_while_saving(lab: Lab) -> Finding:
     """kill -9 of the trainer within a checkpoint: those that were complete before still are."""
     live = lab.running()
     since = live.newest + 1
-    live.attachment.send(Checkpoint(sender="fault"))
+    live.attachment.send(CheckpointCommand(sender="fault"))
     saved = live.until(CheckpointSaved, since=since)
-    live.attachment.send(Checkpoint(sender="fault"))
+    live.attachment.send(CheckpointCommand(sender="fault"))
     time.sleep(lab.random.uniform(0, 0.03))
     os.kill(live.trainer, signal.SIGKILL)
     ended = ending(live)

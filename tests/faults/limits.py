@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from faultlab import PATIENCE, Finding, Lab, end, ending, let_go, lost, newest_checkpoint, soft_limit
+from faultlab import TIMEOUT, Finding, Lab, end, ending, let_go, lost, newest_checkpoint, soft_limit
 
 from gputrain.engine.events import (
     AnyEvent,
@@ -24,7 +24,7 @@ from gputrain.engine.events import (
     Steps,
     decode,
 )
-from gputrain.engine.events.commands import Checkpoint, Stop
+from gputrain.engine.events.commands import CheckpointCommand, StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import Attachment
 
@@ -47,16 +47,16 @@ def disk_full_on_checkpoint(lab: Lab) -> Finding:
     """A checkpoint does not fit: that is told, the ones before stay, training goes on, the next one is saved."""
     live = lab.running()
     since = live.newest + 1
-    live.attachment.send(Checkpoint(sender="fault"))
+    live.attachment.send(CheckpointCommand(sender="fault"))
     before = live.until(CheckpointSaved, since=since)
     with soft_limit(live.trainer, resource.RLIMIT_FSIZE, lab.random.randint(0, 8192)):
         since = live.newest + 1
-        live.attachment.send(Checkpoint(sender="fault"))
+        live.attachment.send(CheckpointCommand(sender="fault"))
         told = live.until(Notice, lambda notice: "no checkpoint at step" in notice.text, since=since)
         live.steps_on()
         kept = newest_checkpoint(live.run) == before.step
     since = live.newest + 1
-    live.attachment.send(Checkpoint(sender="fault"))
+    live.attachment.send(CheckpointCommand(sender="fault"))
     live.until(CheckpointSaved, since=since)
     return Finding(kept, lost(live.run), told.text)
 
@@ -96,12 +96,12 @@ def small_disk_full(lab: Lab) -> Finding:
             live.until(Steps)
             ballast = _fill(disk)
             since = live.newest + 1
-            live.attachment.send(Checkpoint(sender="fault"))
+            live.attachment.send(CheckpointCommand(sender="fault"))
             told = live.until(Notice, lambda notice: "no checkpoint at step" in notice.text, since=since)
             live.steps_on()
             ballast.unlink()
             since = live.newest + 1
-            live.attachment.send(Stop(sender="fault"))
+            live.attachment.send(StopCommand(sender="fault"))
             ended = ending(live)
             let_go(live.run)
             finding = Finding(ended.outcome is Outcome.STOPPED, lost(live.run), told.text)
@@ -150,7 +150,7 @@ def few_descriptors(lab: Lab) -> Finding:
 
 def _catch_up(attachment: Attachment, number: int) -> None:
     seen = 0
-    for _ in range(int(PATIENCE)):
+    for _ in range(int(TIMEOUT)):
         found = attachment.read()
         seen = found[-1].seq if found else seen
         if seen >= number:
@@ -226,7 +226,7 @@ def _with_shared_memory(lab: Lab, left: int) -> tuple[list[AnyEvent], RunEnded]:
     given = [f"{name}={value}" for name, value in changes.items() if name not in ("recipe", "data_dir", "dataset")]
     train = [sys.executable, "-m", "gputrain.tui.cli", "train", "--data", str(lab.images), "--json"]
     command = ["unshare", "-m", "sh", "-c", script, "sh", *train, *given]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     events = [event for line in done.stdout.splitlines() if (event := decode(line.encode())) is not None]
     ended = next((event for event in events if isinstance(event, RunEnded)), None)
     assert ended is not None, done.stderr

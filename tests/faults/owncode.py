@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 import psutil
-from faultlab import PATIENCE, Finding, Lab, Live, end, ending, let_go, lost
+from faultlab import TIMEOUT, Finding, Lab, Live, end, ending, let_go, lost
 
 from gputrain.engine.events import ModelReady, Notice, Outcome, Phase, Steps
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.runs.run_directory import RunDir
 
 DATA = '''
@@ -151,12 +151,12 @@ def own_worker_hangs_stopped_now(lab: Lab) -> Finding:
         told = live.until(Notice, lambda notice: "those of 2 of its data workers" in notice.text)
         _until_logged(live.run, "137", "__getitem__")
         family = psutil.Process(live.supervisor).children(recursive=True)
-        live.attachment.send(Stop(checkpoint=False, sender="fault"))
+        live.attachment.send(StopCommand(checkpoint=False, sender="fault"))
         ended = ending(live)
         let_go(live.run)
     finally:
         end(live)
-    left = psutil.wait_procs(family, timeout=PATIENCE)[1]
+    left = psutil.wait_procs(family, timeout=TIMEOUT)[1]
     return Finding(ended.outcome is Outcome.STOPPED and not left, lost(live.run), told.text)
 
 
@@ -172,7 +172,7 @@ def own_worker_hangs_trainer_killed(lab: Lab) -> Finding:
         let_go(live.run)
     finally:
         end(live)
-    left = psutil.wait_procs(workers, timeout=PATIENCE)[1]
+    left = psutil.wait_procs(workers, timeout=TIMEOUT)[1]
     killed = ended.outcome is Outcome.KILLED and ended.signal == signal.SIGKILL
     return Finding(killed and len(workers) >= 2 and not left, lost(live.run), ended.reason)
 
@@ -183,7 +183,7 @@ def own_data_never_come(lab: Lab) -> Finding:
     try:
         told = live.until(Notice, lambda notice: f"in '{Phase.SCANNING_DATA}'" in notice.text)
         _until_logged(live.run, "never", "never")
-        live.attachment.send(Stop(checkpoint=False, sender="fault"))
+        live.attachment.send(StopCommand(checkpoint=False, sender="fault"))
         ended = ending(live)
         let_go(live.run)
     finally:
@@ -241,7 +241,7 @@ def _until_logged(run: RunDir, after: str, function: str) -> None:
     lines = HANGS.splitlines()
     number = 1 + next(i for i, line in enumerate(lines) if "sleep" in line and after in lines[i - 1])
     wanted = f'hanging_data.py", line {number} in {function}'
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while wanted not in run.trainer_log.read_text(errors="replace"):
         assert time.monotonic() < deadline, f"no {wanted} in trainer.log"
         time.sleep(0.05)

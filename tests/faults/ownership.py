@@ -13,10 +13,10 @@ from unittest import mock
 
 import psutil
 from fakes.clock import SettableClock
-from faultlab import PATIENCE, Finding, Lab, end, ending, gone, let_go, lost
+from faultlab import TIMEOUT, Finding, Lab, end, ending, gone, let_go, lost
 
 from gputrain.engine.events import Notice, Outcome, Steps
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.runs.event_log import RecordWriter
@@ -30,7 +30,7 @@ def two_launches(lab: Lab) -> Finding:
     live = lab.running()
     command = [sys.executable, "-P", "-m", "gputrain.engine", str(live.run.directory)]
     others = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [other.communicate(timeout=PATIENCE)[1] for other in others]
+    said = [other.communicate(timeout=TIMEOUT)[1] for other in others]
     live.steps_on()
     refused = all(other.returncode == 1 for other in others) and all("already has a supervisor" in s for s in said)
     return Finding(refused and live.supervisor not in {other.pid for other in others}, lost(live.run), said[0].strip())
@@ -51,7 +51,7 @@ def stale_socket(lab: Lab) -> Finding:
     reader.close()
     before = live.newest
     launch.start(live.run)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while live.attachment.abandoned:
         # Who watches looks for an owner twice a second.
         live.events += live.attachment.read()
@@ -101,7 +101,7 @@ def clock_backwards(lab: Lab) -> Finding:
         for hours in (lab.random.randrange(1, 100), lab.random.randrange(1, 100), 0):
             clock.back(hours)
             live.steps_on()
-        live.attachment.send(Stop(sender="fault"))
+        live.attachment.send(StopCommand(sender="fault"))
         ended = ending(live)
         let_go(live.run)
     finally:

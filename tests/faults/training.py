@@ -16,7 +16,7 @@ from PIL import Image
 from seen import samples, watched
 
 from gputrain.engine.events import EpochEnded, LoaderStats, LogLine, Notice, Outcome, RunEnded, Steps
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.runs.run_directory import RunDir
 
 FILES = 20
@@ -147,7 +147,7 @@ def bad_files(lab: Lab) -> Finding:
         # From an epoch that begins after the last file went to the end of the one after it.
         first = live.until(EpochEnded, since=live.newest + 1)
         live.until(EpochEnded, since=first.seq + 1)
-        live.attachment.send(Stop(sender="fault"))
+        live.attachment.send(StopCommand(sender="fault"))
         ended = ending(live)
         let_go(live.run)
     finally:

@@ -16,7 +16,7 @@ from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
 from gputrain.engine.planning.plan import Plan
 from gputrain.profiles import catalog
-from gputrain.profiles.resolve_plan import choose
+from gputrain.profiles.resolve_plan import resolve_plan
 
 CPU = msgspec.structs.replace(
     NO_GPU, usable_cores=2.0, memory_total=24 * GIB, memory_limit=24 * GIB, memory_available=22 * GIB
@@ -42,7 +42,7 @@ def of(plan: Plan, *names: str) -> tuple[Any, ...]:
 
 
 def test_on_a_machine_without_a_gpu_the_demo_runs_on_the_cpu() -> None:
-    plan = choose(CPU, recipe="demo")
+    plan = resolve_plan(CPU, recipe="demo")
     assert (plan.config.recipe, plan.config.profile, plan.config.preset) == ("demo", "cpu", "balanced")
     assert of(plan, "recipe", "profile", "preset", "device") == (
         ("demo", "you"),
@@ -59,15 +59,15 @@ def test_on_a_machine_without_a_gpu_the_demo_runs_on_the_cpu() -> None:
     [(2.0, None, 1), (16.0, None, 8), (16.0, "conservative", 4), (16.0, "aggressive", 12), (0.5, None, 1)],
 )
 def test_on_the_cpu_the_workers_follow_the_usable_cores(cores: float, preset: str | None, workers: int) -> None:
-    plan = choose(msgspec.structs.replace(CPU, usable_cores=cores), recipe="demo", preset=preset)
+    plan = resolve_plan(msgspec.structs.replace(CPU, usable_cores=cores), recipe="demo", preset=preset)
     assert plan.config.data.num_workers == workers
     assert plan.origins["num_workers"] == "this machine"
 
 
 def test_what_the_recipe_requires_wins_over_the_preset_and_the_person_over_both() -> None:
-    required = choose(A10G, recipe="demo")
+    required = resolve_plan(A10G, recipe="demo")
     assert of(required, "batch_size") == (("64", "recipe demo"),)
-    mine = choose(A10G, recipe="demo", overrides={"data.batch_size": 32})
+    mine = resolve_plan(A10G, recipe="demo", overrides={"data.batch_size": 32})
     assert of(mine, "batch_size") == (("32", "you"),)
 
 
@@ -82,7 +82,7 @@ def test_what_the_recipe_requires_wins_over_the_preset_and_the_person_over_both(
 def test_seed_003_on_its_own_machine(
     preset: str, batch: int, workers: int, prefetch: int, compiled: bool, lr: float, images: Path
 ) -> None:
-    plan = choose(A10G, recipe="imagenet-resnet50", preset=preset, data_dir=str(images))
+    plan = resolve_plan(A10G, recipe="imagenet-resnet50", preset=preset, data_dir=str(images))
     data, speed = plan.config.data, plan.config.speed
     assert (data.batch_size, data.num_workers, data.prefetch_factor, speed.compile) == (
         batch,
@@ -110,14 +110,16 @@ def test_the_seeds_batches_for_their_own_recipes(profile: str, recipe: str, batc
     title = catalog.load_profile(profile).match.names[0]
     machine = with_gpu(title, 24.0, (8, 9) if "4500" in title else (8, 6), cores=72.0)
     for preset, batch in batches.items():
-        plan = choose(machine, recipe=recipe, preset=preset)
+        plan = resolve_plan(machine, recipe=recipe, preset=preset)
         assert plan.config.profile == profile
         assert of(plan, "batch_size") == ((str(batch), f"preset {preset}"),)
-    assert choose(machine, recipe=recipe, overrides={"batch_size": 7}).config.data.batch_size == 7
+    assert resolve_plan(machine, recipe=recipe, overrides={"batch_size": 7}).config.data.batch_size == 7
 
 
 def test_on_fewer_cores_a_preset_gives_up_workers_and_says_so(images: Path) -> None:
-    plan = choose(with_gpu("NVIDIA A10G", 22.5, (8, 6), cores=4.0), recipe="imagenet-resnet50", data_dir=str(images))
+    plan = resolve_plan(
+        with_gpu("NVIDIA A10G", 22.5, (8, 6), cores=4.0), recipe="imagenet-resnet50", data_dir=str(images)
+    )
     assert plan.config.data.num_workers == 3
     assert plan.adjustments == ("num_workers: 12 → 3: 75% of 4 usable cores",)
 
@@ -125,14 +127,14 @@ def test_on_fewer_cores_a_preset_gives_up_workers_and_says_so(images: Path) -> N
 def test_somebodys_figures_are_a_forecast_only_for_the_same_thing(images: Path) -> None:
     facts = DataFacts(train_images=1_281_167)
     known: dict[str, Any] = {"recipe": "imagenet-resnet50", "data_dir": str(images), "facts": facts}
-    plan = choose(A10G, **known)
+    plan = resolve_plan(A10G, **known)
     assert plan.eta is not None
     assert plan.eta.source.startswith("seed 003")
     assert plan.eta.epoch_low == pytest.approx(5004 / 1.5)
-    assert choose(A10G, **known, overrides={"model": "resnet18"}).eta is None
-    assert choose(A10G, **known, overrides={"batch_size": 128}).eta is None
-    assert choose(with_gpu("NVIDIA L4", 22.5, (8, 9)), profile="a10g-23gb", **known).eta is None
-    measured = choose(A10G, **known, rate=Rate(500, 500, "measured here"))
+    assert resolve_plan(A10G, **known, overrides={"model": "resnet18"}).eta is None
+    assert resolve_plan(A10G, **known, overrides={"batch_size": 128}).eta is None
+    assert resolve_plan(with_gpu("NVIDIA L4", 22.5, (8, 9)), profile="a10g-23gb", **known).eta is None
+    measured = resolve_plan(A10G, **known, rate=Rate(500, 500, "measured here"))
     assert measured.eta is not None
     assert measured.eta.source == "measured here"
 
@@ -163,13 +165,13 @@ def test_the_seeds_figures_foretell_the_times_of_their_own_trainings(
     machine = with_gpu(gpu, 12.0 if "3060" in gpu else 24.0, capability, cores=72.0)
     facts = DataFacts(train_images=train, group=16 if recipe == "deepfake-convlstm" else 1)
     known: dict[str, Any] = {"recipe": recipe, "preset": preset, "facts": facts, "data_dir": str(tmp_path)}
-    plan = choose(machine, **known, overrides={"epochs": epochs})
+    plan = resolve_plan(machine, **known, overrides={"epochs": epochs})
     assert plan.eta is not None
     assert plan.eta.source.startswith("seed 00")
     found = (plan.eta.total_low / 3600, plan.eta.total_high / 3600)
     assert found == pytest.approx(hours, rel=0.02)
     # Another network, or more frames, is another training.
-    assert choose(machine, **known, overrides={"model": "resnet18"}).eta is None
+    assert resolve_plan(machine, **known, overrides={"model": "resnet18"}).eta is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_the_seeds_figures_foretell_the_times_of_their_own_trainings(
 )
 def test_an_unknown_card_gets_a_batch_by_its_memory(gib: float, preset: str | None, batch: int) -> None:
     machine = with_gpu("NVIDIA Future 1", gib, (13, 0), cores=64.0)
-    plan = choose(machine, recipe="resnet50-imagefolder", preset=preset)
+    plan = resolve_plan(machine, recipe="resnet50-imagefolder", preset=preset)
     assert plan.config.profile == "unknown-nvidia"
     assert of(plan, "batch_size") == ((str(batch), "this machine"),)
     assert plan.config.speed.precision == "bf16"
@@ -196,60 +198,60 @@ def test_an_unknown_card_gets_a_batch_by_its_memory(gib: float, preset: str | No
 def test_a_card_without_half_precision_gets_a_batch_that_fits(
     card: str, gib: float, preset: str, batch: int | None, images: Path
 ) -> None:
-    plan = choose(with_gpu(card, gib, (6, 1)), recipe="resnet50-imagefolder", preset=preset, data_dir=str(images))
+    plan = resolve_plan(with_gpu(card, gib, (6, 1)), recipe="resnet50-imagefolder", preset=preset, data_dir=str(images))
     assert plan.refuses == ()
     assert plan.config.speed.precision == "fp32"
     assert batch is None or of(plan, "batch_size") == ((str(batch), "this machine"),)
 
 
 def test_a_gpu_profile_on_a_machine_without_one_says_so_loudly(images: Path) -> None:
-    plan = choose(CPU, recipe="resnet50-imagefolder", profile="rtx-3090-24gb", data_dir=str(images))
+    plan = resolve_plan(CPU, recipe="resnet50-imagefolder", profile="rtx-3090-24gb", data_dir=str(images))
     assert any("training on the CPU" in text for text in plan.warnings)
     assert "precision: fp16 needs a GPU: bf16 used" in plan.adjustments
 
 
 def test_a_gpu_in_trouble_is_told_unless_the_profile_was_named() -> None:
     trouble = msgspec.structs.replace(CPU, gpu_error="CUDA_VISIBLE_DEVICES='' hides the GPU")
-    assert any("training on the CPU" in text for text in choose(trouble, recipe="demo").warnings)
-    assert choose(trouble, recipe="demo", profile="cpu").warnings == ()
+    assert any("training on the CPU" in text for text in resolve_plan(trouble, recipe="demo").warnings)
+    assert resolve_plan(trouble, recipe="demo", profile="cpu").warnings == ()
 
 
 def test_paths_are_made_absolute(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(images.parent)
     monkeypatch.setenv("HOME", str(images.parent))
     for given in ("data", "~/data"):
-        plan = choose(CPU, recipe="resnet50-imagefolder", data_dir=given)
+        plan = resolve_plan(CPU, recipe="resnet50-imagefolder", data_dir=given)
         assert plan.config.data.data_dir == str(images)
         assert plan.origins["data_dir"] == "you"
     with pytest.raises(BadInput, match="no home directory"):
-        choose(CPU, recipe="resnet50-imagefolder", data_dir="~no-such-user-here/x")
+        resolve_plan(CPU, recipe="resnet50-imagefolder", data_dir="~no-such-user-here/x")
 
 
 def test_missing_data_is_refused_before_the_start(images: Path) -> None:
     def refusal(data_dir: Path, **overrides: Any) -> str:
-        return choose(CPU, recipe="resnet50-imagefolder", data_dir=str(data_dir), overrides=overrides).refuses[0]
+        return resolve_plan(CPU, recipe="resnet50-imagefolder", data_dir=str(data_dir), overrides=overrides).refuses[0]
 
     (images / "file").touch()
     assert refusal(images / "none").startswith(f"data_dir: {images / 'none'} does not exist")
     assert refusal(images / "file").startswith(f"data_dir: {images / 'file'} is not a folder")
     assert refusal(images, train_split="training").startswith("train_split: there is no folder 'training' in data_dir")
-    assert "--data DIR" in choose(CPU, recipe="resnet50-imagefolder").refuses[0]
+    assert "--data DIR" in resolve_plan(CPU, recipe="resnet50-imagefolder").refuses[0]
 
 
 def test_a_folder_of_ones_own_is_read_as_its_recipe_reads(images: Path) -> None:
     for recipe, dataset in (("demo", "imagefolder"), ("simple-cnn", "imagefolder"), ("cifar10", "cifar10")):
-        assert choose(CPU, recipe=recipe, data_dir=str(images)).config.data.dataset == dataset
-    plan = choose(CPU, recipe="demo", data_dir=str(images), overrides={"dataset": "cifar10"})
+        assert resolve_plan(CPU, recipe=recipe, data_dir=str(images)).config.data.dataset == dataset
+    plan = resolve_plan(CPU, recipe="demo", data_dir=str(images), overrides={"dataset": "cifar10"})
     assert plan.config.data.dataset == "cifar10"
 
 
 def test_ones_own_code_is_found_from_everywhere(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(images)
     for own in ({"custom": "mine:make"}, {"model": "nets:build"}):
-        plan = choose(CPU, recipe="custom", overrides={"custom": "mine:make", **own})
+        plan = resolve_plan(CPU, recipe="custom", overrides={"custom": "mine:make", **own})
         assert plan.config.data.code_dir == str(images)
-    assert choose(CPU, recipe="simple-cnn", data_dir=str(images)).config.data.code_dir == ""
-    plan = choose(CPU, recipe="custom", overrides={"custom": "mine:make", "code_dir": "train"})
+    assert resolve_plan(CPU, recipe="simple-cnn", data_dir=str(images)).config.data.code_dir == ""
+    plan = resolve_plan(CPU, recipe="custom", overrides={"custom": "mine:make", "code_dir": "train"})
     assert plan.config.data.code_dir == str(images / "train")
     assert plan.refuses[0].startswith(f"custom: there is no module 'mine' in {images / 'train'}")
 
@@ -260,7 +262,7 @@ def test_a_file_of_weights_is_found_from_everywhere_and_a_name_stays(
     monkeypatch.chdir(images)
     (images / "mine.pth").touch()
     for given, expected in (("mine.pth", str(images / "mine.pth")), ("DEFAULT", "DEFAULT")):
-        plan = choose(CPU, recipe="simple-cnn", data_dir=str(images), overrides={"weights": given})
+        plan = resolve_plan(CPU, recipe="simple-cnn", data_dir=str(images), overrides={"weights": given})
         assert plan.config.model.weights == expected
 
 
@@ -277,12 +279,12 @@ def test_a_file_of_weights_is_found_from_everywhere_and_a_name_stays(
 )
 def test_a_wrong_name_or_value_is_refused_in_words(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput) as caught:
-        choose(CPU, **arguments)
+        resolve_plan(CPU, **arguments)
     assert message in str(caught.value)
 
 
 def test_the_plan_written_and_read_launches_the_same_run(tmp_path: Path) -> None:
-    plan = choose(CPU, recipe="demo", overrides={"name": "again", "lr": 0.05})
+    plan = resolve_plan(CPU, recipe="demo", overrides={"name": "again", "lr": 0.05})
     path = tmp_path / "config.yaml"
     write_config(path, plan.config, plan.origins)
     assert read_config(path) == plan.config
@@ -290,5 +292,5 @@ def test_the_plan_written_and_read_launches_the_same_run(tmp_path: Path) -> None
 
 
 def test_the_command_lines_json_can_hold_a_plan() -> None:
-    plan = choose(A10G, recipe="demo")
+    plan = resolve_plan(A10G, recipe="demo")
     assert msgspec.json.decode(msgspec.json.encode(plan))["config"]["recipe"] == "demo"

@@ -15,7 +15,7 @@ from gputrain.engine.hardware.machine import Machine
 from gputrain.profiles import catalog
 from gputrain.profiles.new_profile import new_profile, starter_profile
 from gputrain.profiles.profile_files import parse_profile
-from gputrain.profiles.resolve_plan import choose
+from gputrain.profiles.resolve_plan import resolve_plan
 
 CPU = msgspec.structs.replace(NO_GPU, usable_cores=8.0)
 
@@ -35,11 +35,11 @@ MACHINES = [
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_file_is_a_profile_that_wins_on_its_machine_and_plans_the_same_run(machine: Machine) -> None:
     recipes = ("resnet50-imagefolder", "deepfake-convlstm")
-    before = [choose(machine, recipe=recipe, preset="conservative").config for recipe in recipes]
+    before = [resolve_plan(machine, recipe=recipe, preset="conservative").config for recipe in recipes]
     path = new_profile("mine", machine)
     assert path.stat().st_mode & stat.S_IRWXO == 0
     assert catalog.best(machine) == "mine"
-    after = [choose(machine, recipe=recipe, preset="conservative").config for recipe in recipes]
+    after = [resolve_plan(machine, recipe=recipe, preset="conservative").config for recipe in recipes]
     assert [msgspec.structs.replace(config, profile=before[0].profile) for config in after] == before
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gputrain.engine.events.commands import Stop, encode_command
+from gputrain.engine.events.commands import StopCommand, encode_command
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_channel import Client, Server
@@ -81,7 +81,7 @@ def test_what_another_user_made_is_not_connected_to(served: tuple[RunDir, Server
         with pytest.raises(PermissionError):
             Client(run, server.path)
         os.chown(path, 0, 0)
-    Client(run, server.path).send(encode_command(Stop()))
+    Client(run, server.path).send(encode_command(StopCommand()))
 
 
 def test_a_key_that_others_may_read_is_not_used(served: tuple[RunDir, Server, list[bytes]]) -> None:
@@ -111,7 +111,7 @@ def test_whoever_talks_nonsense_to_the_socket_harms_nobody(served: tuple[RunDir,
     done = threading.Event()
 
     def command() -> None:
-        Client(run, server.path).send(encode_command(Stop()))
+        Client(run, server.path).send(encode_command(StopCommand()))
         done.set()
 
     threading.Thread(target=command, daemon=True).start()

@@ -93,7 +93,7 @@ def _merged(points: Sequence[Point]) -> list[Point]:
     return [second._replace(value=(first.value + second.value) / 2) for first, second in pairs]
 
 
-def look_at(run: RunDir) -> Compared:
+def read_compared(run: RunDir) -> Compared:
     """Read the record of `run`. Raises BadInput where its settings cannot be read, OSError where its record cannot."""
     store, curves = RunStore(), _Curves()
     for event in event_log.read(run.events):

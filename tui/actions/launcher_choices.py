@@ -14,7 +14,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.calibration import Calibration
-from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.jobs.calibration_job import calibrate
 from gputrain.engine.planning.plan import Plan
@@ -23,7 +23,7 @@ from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
 from gputrain.profiles import catalog
 from gputrain.profiles.catalog import Entry, Match
-from gputrain.profiles.resolve_plan import choose
+from gputrain.profiles.resolve_plan import resolve_plan
 from gputrain.tui.actions.run_check import Checked, check
 
 FAULTS = (BadInput, OSError, RuntimeError)
@@ -52,13 +52,13 @@ class Launch(Protocol):
         config: RunConfig,
         origins: Mapping[str, str] | None = None,
         warnings: Sequence[str] = (),
-        forecast: Forecast | None = None,
+        forecast: SpeedForecast | None = None,
     ) -> RunDir:
         """Return once the run is owned. Raises BadInput or RuntimeError."""
         ...
 
 
-class Found(Message):
+class Inspected(Message):
     """The recipes, then the machine and its profiles; `error` says why there are none."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Planned(Message):
         self.error = error
 
 
-class Going(Message):
+class LiveRun(Message):
     """Runs that go on at this moment."""
 
     def __init__(self, found: list[RunInfo]) -> None:
@@ -107,26 +107,26 @@ def said(error: BaseException) -> str:
     return plain(str(error), 600) or type(error).__name__
 
 
-def look_around(inspect: Callable[[], Machine], post: Callable[[Message], object]) -> None:
+def inspect(inspect: Callable[[], Machine], post: Callable[[Message], object]) -> None:
     """Post the recipes at once, and the machine with its ranked profiles when it is known."""
     recipes: tuple[Entry, ...] = ()
     try:
         recipes = catalog.recipe_entries()
-        post(Found(recipes))
+        post(Inspected(recipes))
         machine = inspect()
-        post(Found(recipes, machine, tuple(catalog.rank(machine))))
+        post(Inspected(recipes, machine, tuple(catalog.rank(machine))))
     except FAULTS as error:
-        post(Found(recipes, error=said(error)))
+        post(Inspected(recipes, error=said(error)))
 
 
-def going_runs() -> list[RunInfo]:
+def live_runs() -> list[RunInfo]:
     """Runs of this user that are not over, the newest first."""
     return [found for found in run_directory.list_runs() if found.status is not None and not found.status.state.over]
 
 
 def plan_for(machine: Machine, choice: Choice) -> Plan:
     """The plan of `choice`. Raises BadInput or OSError."""
-    return choose(
+    return resolve_plan(
         machine,
         recipe=choice.recipe,
         profile=choice.profile or None,

@@ -20,7 +20,7 @@ from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE
 from gputrain.engine.monitor.sampler import Sampler, next_due
 
 
-class Watched(Struct, frozen=True):
+class WatchedProcess(Struct, frozen=True):
     """A process that belongs to no run of ours, and all that it starts."""
 
     pid: int
@@ -34,7 +34,7 @@ class Watched(Struct, frozen=True):
         return f"pid {self.pid} {self.name}".rstrip()
 
 
-def watched(pid: int) -> Watched:
+def watched_process(pid: int) -> WatchedProcess:
     """The process of number `pid`. Raises BadInput if there is none."""
     try:
         process = psutil.Process(pid)
@@ -50,7 +50,7 @@ def watched(pid: int) -> Watched:
         except psutil.Error:
             return False
 
-    return Watched(pid, name, alive)
+    return WatchedProcess(pid, name, alive)
 
 
 class MonitorSource:
@@ -64,7 +64,7 @@ class MonitorSource:
         self,
         interval: float,
         gpus: frozenset[int] | None = None,
-        process: Watched | None = None,
+        process: WatchedProcess | None = None,
         log: CsvLog | None = None,
         gpu_patience: float = OPEN_PATIENCE,
     ) -> None:

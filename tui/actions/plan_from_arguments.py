@@ -14,9 +14,9 @@ from gputrain.engine.estimates.host_memory import DataFacts, images_per_sample
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning import preflight
 from gputrain.engine.planning.plan import Plan, make_plan
-from gputrain.engine.planning.plan_draft import Layer
+from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.profiles import assumed_machine
-from gputrain.profiles.resolve_plan import choose
+from gputrain.profiles.resolve_plan import resolve_plan
 
 DEFAULT_RECIPE = "demo"
 
@@ -29,7 +29,7 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     data_dir = str(Path(options.data).expanduser().absolute()) if options.data else None
     if not options.config:
-        return choose(
+        return resolve_plan(
             machine,
             recipe=options.recipe or DEFAULT_RECIPE,
             profile=options.profile,
@@ -44,9 +44,9 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
     if data_dir:
         layout = {"dataset": "imagefolder"} if config["dataset"] == "demo" else {}
         overrides = {"data_dir": data_dir, **layout, **overrides}
-    layers = [Layer(Path(options.config).name, config), Layer("you", overrides, own=True)]
+    layers = [SettingsLayer(Path(options.config).name, config), SettingsLayer("you", overrides, own=True)]
     own = {settings.find(name).name: settings.check(settings.find(name), value) for name, value in overrides.items()}
-    faults = preflight.faults({**config, **own})
+    faults = preflight.preflight_problems({**config, **own})
     made = calibration_store.load(machine, str(config["recipe"]))
     return make_plan(layers, machine, facts, refusals=faults, calibrations=made)
 

@@ -14,8 +14,8 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.configuration.settings import shown
 from gputrain.engine.hardware.machine import Machine
-from gputrain.engine.jobs.bench_job import Speed, measure_speed, together
-from gputrain.engine.planning.ablation import Rung, ladder
+from gputrain.engine.jobs.bench_job import Speed, measure_speed, merge_speeds
+from gputrain.engine.planning.ablation import Stage, ablation_stages
 from gputrain.engine.planning.fallbacks import pick_gpu
 from gputrain.engine.planning.plan import Plan
 from gputrain.engine.processes.child_job import Started, Tell
@@ -31,17 +31,17 @@ Measured = Callable[[Bench], object]
 """Hears of each rung that was measured: the whole benchmark as far as it is known."""
 
 
-def rungs_of(plan: Plan, machine: Machine, *, every: bool) -> list[Rung]:
+def stages_for(plan: Plan, machine: Machine, *, every: bool) -> list[Stage]:
     """The rungs below a plan on `machine`; without `every` the standard and the plan alone."""
     gpu = pick_gpu(machine, plan.config.device)
     tf32 = gpu is not None and (gpu.capability is None or gpu.capability >= _TF32_FROM)
-    return ladder(settings.flatten(plan.config), gpu=gpu is not None, tf32=tf32, every=every)
+    return ablation_stages(settings.flatten(plan.config), gpu=gpu is not None, tf32=tf32, every=every)
 
 
-def climb(
+def measure_stages(
     bench: Bench,
     config: RunConfig,
-    rungs: Sequence[Rung],
+    rungs: Sequence[Stage],
     tell: Tell,
     measured: Measured = lambda _bench: None,
     started: Started = lambda _end: None,
@@ -68,7 +68,7 @@ def climb(
             else:
                 say(f"{speeds[number][-1].images_per_second:.1f} img/s")
                 rates = tuple(speed.images_per_second for speed in speeds[number])
-                row = replace(row, speed=together(speeds[number]), rounds=rates)
+                row = replace(row, speed=merge_speeds(speeds[number]), rounds=rates)
             bench = replace(bench, rows=(*bench.rows[:number], row, *bench.rows[number + 1 :]))
             measured(bench)
     return bench
@@ -78,7 +78,7 @@ def _named(rung: str, tell: Tell) -> Tell:
     return lambda text: tell(f"{rung}: {text}")
 
 
-def blank(plan: Plan, machine: Machine, rungs: Sequence[Rung], *, steps: int, rounds: int) -> Bench:
+def blank(plan: Plan, machine: Machine, rungs: Sequence[Stage], *, steps: int, rounds: int) -> Bench:
     """The benchmark before anything is measured."""
     config, gpu = plan.config, pick_gpu(machine, plan.config.device)
     return Bench(
@@ -91,11 +91,11 @@ def blank(plan: Plan, machine: Machine, rungs: Sequence[Rung], *, steps: int, ro
         steps=steps,
         rounds=rounds,
         rows=_rows(config, rungs),
-        references=catalog.ladders(config.profile),
+        references=catalog.reference_ladders(config.profile),
     )
 
 
-def _rows(config: RunConfig, rungs: Sequence[Rung]) -> tuple[Row, ...]:
+def _rows(config: RunConfig, rungs: Sequence[Stage]) -> tuple[Row, ...]:
     """A row for each rung, with what it sets otherwise than the one below it."""
     rows, before = list[Row](), dict[str, str]()
     for rung in rungs:

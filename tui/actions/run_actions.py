@@ -9,12 +9,12 @@ from typing import Any
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching import launch, resume_run
 from gputrain.engine.runs import delete_runs
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.runs.run_marks import mark, read_marks
+from gputrain.engine.runs.run_marks import read_marks, write_marks
 from gputrain.tui.actions import compare_runs
 from gputrain.tui.actions.compare_runs import Compared
 from gputrain.tui.actions.export_curves import write_curves
@@ -33,7 +33,7 @@ def stop(run: RunDir) -> str:
     """Ask `run` to end after a checkpoint."""
     attachment = launch.attach(run)
     try:
-        attachment.send(Stop(checkpoint=True, sender=sender()))
+        attachment.send(StopCommand(checkpoint=True, sender=sender()))
     finally:
         attachment.close()
     return f"{run.id} was asked to stop after a checkpoint"
@@ -55,14 +55,14 @@ def resume(run: RunDir, text: str) -> str:
     words = text.split()
     wanted = [word.removeprefix(_FROM) for word in words if word.startswith(_FROM)]
     changes = " ".join(word for word in words if not word.startswith(_FROM))
-    plan = resume_run.plan_again(run, _changes(changes), inspect_machine())
+    plan = resume_run.plan_from_run(run, _changes(changes), inspect_machine())
     goes_on, told = resume_run.resume(run, plan, wanted[-1] if wanted else resume_run.LAST)
     return "; ".join((f"{goes_on.id} goes on", *told))
 
 
 def clone(run: RunDir, changes: str) -> str:
     """Start a new run with the settings of `run`."""
-    plan = resume_run.plan_again(run, {"resume_from": "", **_changes(changes)}, inspect_machine())
+    plan = resume_run.plan_from_run(run, {"resume_from": "", **_changes(changes)}, inspect_machine())
     started = resume_run.begin(plan)
     return f"{started.id} was started"
 
@@ -76,7 +76,7 @@ def delete(chosen: Sequence[RunDir]) -> str:
 
 def compare(chosen: Sequence[RunDir]) -> list[Compared]:
     """What is compared of each of them."""
-    return [compare_runs.look_at(run) for run in chosen]
+    return [compare_runs.read_compared(run) for run in chosen]
 
 
 def export(run: RunDir, file: str) -> str:
@@ -84,24 +84,24 @@ def export(run: RunDir, file: str) -> str:
     path = Path(file).expanduser()
     if not file:
         raise BadInput("name a file that ends in .csv, .png, .svg or .pdf")
-    write_curves(read_record.whole(run), path)
+    write_curves(read_record.read_snapshot(run), path)
     return f"written: {path.resolve()}"
 
 
 def rename(run: RunDir, name: str) -> str:
     """Give `run` a name; an empty one takes it away."""
-    given = mark(run, name=name).name
+    given = write_marks(run, name=name).name
     return f"{run.id} is called {given}" if given else f"{run.id} has no name"
 
 
 def note(run: RunDir, text: str) -> str:
     """Give `run` a note."""
-    mark(run, note=text)
+    write_marks(run, note=text)
     return f"noted for {run.id}"
 
 
 def tag(run: RunDir, text: str) -> str:
     """Let `run` have exactly the tags in `text`."""
     wanted = text.split()
-    marks = mark(run, add=wanted, remove=[one for one in read_marks(run).tags if one not in wanted])
+    marks = write_marks(run, add=wanted, remove=[one for one in read_marks(run).tags if one not in wanted])
     return f"{run.id}: {' '.join(marks.tags) or 'no tags'}"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gputrain.engine.check.findings import Line, works
-from gputrain.engine.check.system_check import Examined, Tell, examine
+from gputrain.engine.check.findings import Line, no_problems
+from gputrain.engine.check.system_check import CheckResult, Tell, run_system_check
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
 from gputrain.engine.configuration.engine_choice import KERAS
@@ -29,7 +29,7 @@ class Checked(Struct, frozen=True):
     recommended: dict[str, str]
     """Settings that the plan would use, by name."""
     lines: tuple[Line, ...]
-    examined: Examined
+    examined: CheckResult
 
 
 def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell: Tell) -> Checked:
@@ -47,11 +47,13 @@ def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell:
         plan, last = None, [Line("run", "plan", str(error), "problem")]
     device = plan.config.device if plan else "auto"
     cpu_meant = plan is not None and device == "cpu" and "you" in (plan.origins["device"], plan.origins["profile"])
-    examined = examine(machine, data=_data_path(plan), device=device, cpu_meant=cpu_meant, speed=speed, tell=say)
+    examined = run_system_check(
+        machine, data=_data_path(plan), device=device, cpu_meant=cpu_meant, speed=speed, tell=say
+    )
     say(last)
     rows = {row.setting: row.value for row in plan.rows} if plan else {}
     recommended = {name: rows[name] for name in _RECOMMENDED if name in rows}
-    return Checked(works(lines), recommended, tuple(lines), examined)
+    return Checked(no_problems(lines), recommended, tuple(lines), examined)
 
 
 def _data_path(plan: Plan | None) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunInfo, State, Status
-from gputrain.engine.runs.run_marks import Marks
+from gputrain.engine.runs.run_marks import RunMarks
 from gputrain.tui.render.format import duration, higher_is_better
 
 
@@ -17,7 +17,7 @@ class Row:
     """A run in the list, with what a person noted about it."""
 
     info: RunInfo
-    marks: Marks
+    marks: RunMarks
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ _Stamp = tuple[tuple[int, int] | None, ...]
 """Time and inode of each of `_FILES`: they are replaced whole, so another content has other ones."""
 
 
-class Listing:
+class RunListing:
     """The runs of this user. Not thread-safe."""
 
     def __init__(self) -> None:

@@ -17,8 +17,8 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import HardwareSample, Notice
 from gputrain.engine.monitor.csv_log import Columns, CsvLog
 from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, pending
-from gputrain.engine.monitor.sample_rows import flat, whole
-from gputrain.tui.actions.monitor_source import MonitorSource, watched
+from gputrain.engine.monitor.sample_rows import flat_row, sample_as_json
+from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
 from gputrain.tui.commands.output import has_screen
 from gputrain.tui.terminal import gc_pause
 
@@ -28,7 +28,7 @@ _GPU_PATIENCE = 15.0
 
 def run(options: argparse.Namespace) -> int:
     """Monitor until the person leaves, a signal comes, the samples asked for are taken or the process has ended."""
-    process = watched(options.pid) if options.pid is not None else None
+    process = watched_process(options.pid) if options.pid is not None else None
     log = CsvLog(Path(options.log)) if options.log else None
     gpus = frozenset(options.gpu) if options.gpu else None
     on_screen = has_screen(options)
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _screen(source: MonitorSource, subject: str, interval: float, about: str, frugal: bool) -> int:
-    gc_pause.begin()
+    gc_pause.pause_gc()
     from gputrain.tui.app import GpuTrainApp
     from gputrain.tui.screens.dashboard.monitor import MonitorScreen
     from gputrain.tui.state.reader_thread import FRAME_SECONDS, FRUGAL_SECONDS
@@ -91,13 +91,13 @@ def _check_gpus(sample: HardwareSample, asked: list[int] | None) -> None:
 
 def _printer(options: argparse.Namespace) -> Callable[[HardwareSample], None]:
     if options.json:
-        return lambda sample: print(msgspec.json.encode(whole(sample)).decode(), flush=True)
+        return lambda sample: print(msgspec.json.encode(sample_as_json(sample)).decode(), flush=True)
     if options.log and not options.plain:
         return lambda _sample: None
     columns = Columns()
 
     def show(sample: HardwareSample) -> None:
-        row = flat(sample)
+        row = flat_row(sample)
         # What was printed can't be widened: a new header stands where columns are added.
         header = columns.header if columns.grow(row) else ""
         print(header + columns.line(row), end="", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Figure(NamedTuple):
+class MetricDescription(NamedTuple):
     """One figure of a panel."""
 
     panel: str
@@ -16,29 +16,31 @@ class Figure(NamedTuple):
 
 
 FIGURES = (
-    Figure(
+    MetricDescription(
         "gpu",
         "SM clock",
         "The clock of the GPU's cores, and the highest it can have.",
         "NVML",
         "near the highest under load, unless the power cap holds it back",
     ),
-    Figure("gpu", "fan", "Speed of the fan that was asked for. Cards cooled by the server's air have none.", "NVML"),
-    Figure(
+    MetricDescription(
+        "gpu", "fan", "Speed of the fan that was asked for. Cards cooled by the server's air have none.", "NVML"
+    ),
+    MetricDescription(
         "gpu",
         "PCIe",
         "Traffic to (↓) and from (↑) the GPU over its bus, of a fraction of a second.",
         "NVML, one GPU after the other: the call takes some time",
         "far below what the link can do: about 25 GB/s for PCIe 4.0 x16",
     ),
-    Figure(
+    MetricDescription(
         "gpu",
         "also used by",
         "Whose other programs hold memory of this GPU, and slow the run down while they compute.",
         "NVML's list of processes, and /proc",
         "nobody",
     ),
-    Figure(
+    MetricDescription(
         "gpu",
         "activity",
         "Shares of the time in which the multiprocessors (SM), the tensor cores and the memory (DRAM) were at work, "
@@ -46,20 +48,20 @@ FIGURES = (
         "NVML's performance monitoring (GPM), Hopper and newer",
         "tensor cores busy in mixed precision: they are what makes it fast",
     ),
-    Figure(
+    MetricDescription(
         "gpu",
         "memory clock, busy",
         "The clock of the GPU's memory and the highest it can have, the share of the time in which memory was read or "
         "written, and its own temperature.",
         "NVML",
     ),
-    Figure(
+    MetricDescription(
         "gpu",
         "slows at",
         "The temperature at which this card lowers its clock; its heat is amber from 10 °C below, and HOT from there.",
         "NVML",
     ),
-    Figure(
+    MetricDescription(
         "gpu",
         "link",
         "Generation and lanes of the PCIe link, and NVLink's traffic. Told where it is less than this machine could "
@@ -67,7 +69,7 @@ FIGURES = (
         "NVML",
         "all lanes; else the card sits badly, or shares its slot",
     ),
-    Figure(
+    MetricDescription(
         "gpu",
         "ECC",
         "Memory errors since the driver was loaded: corrected ones cost nothing, uncorrected ones spoil figures or end "
@@ -75,25 +77,25 @@ FIGURES = (
         "NVML",
         "0 uncorrected; else have the card looked at",
     ),
-    Figure("gpu", "video", "Use of the video encoder and decoder.", "NVML", "0 %, unless the data is video"),
-    Figure(
+    MetricDescription("gpu", "video", "Use of the video encoder and decoder.", "NVML", "0 %, unless the data is video"),
+    MetricDescription(
         "gpu",
         "MIG",
         "The instances of a divided GPU, each with its memory, activity and number in CUDA. NVML has no utilization "
         "for them.",
         "NVML; activities by GPM, Hopper and newer",
     ),
-    Figure(
+    MetricDescription(
         "cpu", "cores", "How busy each usable core is; the busiest of neighbours where they don't fit.", "/proc/stat"
     ),
-    Figure(
+    MetricDescription(
         "cpu",
         "this run, others",
         "Cores that the run's own processes keep busy, and all others of the machine or container.",
         "/proc of the run's process tree; the rest of what is busy",
         "others near 0: they take what the workers need",
     ),
-    Figure(
+    MetricDescription(
         "cpu",
         "load",
         "Processes that ran or waited to run, mean over a minute, of the whole host.",
@@ -101,7 +103,7 @@ FIGURES = (
         "below the number of cores",
     ),
     *(
-        Figure(
+        MetricDescription(
             panel,
             "pressure",
             f"Share of the last ten seconds in which some task waited for {what}.",
@@ -113,34 +115,36 @@ FIGURES = (
             ("ram", "memory to be freed", "memory", "0 %: the kernel takes pages back that are still needed"),
         )
     ),
-    Figure(
+    MetricDescription(
         "cpu",
         "throttled",
         "Share of the scheduler's periods in which the container had used up its quota and stood still.",
         "the cgroup's nr_throttled",
         "0 %; else fewer workers, or a larger quota",
     ),
-    Figure(
+    MetricDescription(
         "cpu",
         "stolen",
         "Cores that the hypervisor gave to other virtual machines while this one wanted them.",
         "/proc/stat",
         "nothing",
     ),
-    Figure("cpu", "GHz, °C", "Mean clock of the usable cores and the CPU's temperature.", "cpufreq and hwmon in /sys"),
-    Figure(
+    MetricDescription(
+        "cpu", "GHz, °C", "Mean clock of the usable cores and the CPU's temperature.", "cpufreq and hwmon in /sys"
+    ),
+    MetricDescription(
         "ram",
         "this run",
         "Memory that the run's processes hold. Pages that they share count once, or for each where it can't be told.",
         "smaps_rollup in /proc, else their resident sets",
     ),
-    Figure(
+    MetricDescription(
         "ram",
         "cached",
         "Files that the kernel keeps in memory; given back when memory is needed.",
         "/proc/meminfo, or the memory.stat of the cgroup whose limit holds",
     ),
-    Figure(
+    MetricDescription(
         "ram",
         "shm",
         "Memory in /dev/shm, where cache=ram and the batches of a data set of one's own lie; containers often allow "
@@ -148,46 +152,46 @@ FIGURES = (
         "the file system's own count; under a cgroup's limit no more than that, and what the cgroup shares",
         "room for those",
     ),
-    Figure(
+    MetricDescription(
         "ram",
         "swap",
         "Memory that was moved to disk.",
         "/proc/meminfo, or the cgroup whose limit holds",
         "none: swapping stalls training",
     ),
-    Figure(
+    MetricDescription(
         "disk",
         "IO/s",
         "Requests a second. Many small ones (one file an image) slow a disk down more than many bytes do.",
         "/proc/diskstats",
     ),
-    Figure(
+    MetricDescription(
         "disk",
         "data on",
         "The disk that the run's data lies on; in the monitor, that of the current folder.",
         "the folder's file system",
     ),
-    Figure(
+    MetricDescription(
         "disk",
         "queue, take",
         "Requests that waited for the data's disk on average, and how long one read and one write took.",
         "/proc/diskstats",
         "reads below 1 ms on an SSD, below 15 ms on a hard disk",
     ),
-    Figure(
+    MetricDescription(
         "disk",
         "this run reads",
         "What its processes read from files, and the share that no disk was needed for.",
         "/proc/PID/io",
         "100 % from the cache once all data was read",
     ),
-    Figure(
+    MetricDescription(
         "disk", "single disks", "Each disk's use, read (↓) and written (↑), where there are several.", "/proc/diskstats"
     ),
-    Figure(
+    MetricDescription(
         "disk", "net", "Traffic of all network interfaces but loopback; data on NFS comes this way.", "/proc/net/dev"
     ),
-    Figure(
+    MetricDescription(
         "processes",
         "processes",
         "Who computes: the run's own processes and what they do in it (the trainer trains, workers make batches, the "

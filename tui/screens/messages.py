@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.message import Message
 
-from gputrain.tui.screens.quit_result import Leaving
+from gputrain.tui.screens.quit_result import QuitResult
 from gputrain.tui.state.reader_thread import Frame
 
 
@@ -31,7 +31,7 @@ class ReaderFailed(Message):
 class Left(Message):
     """The person left the dashboard of a run; `inner`: for the screen below it."""
 
-    def __init__(self, leaving: Leaving, inner: bool) -> None:
+    def __init__(self, leaving: QuitResult, inner: bool) -> None:
         super().__init__()
         self.leaving = leaving
         self.inner = inner

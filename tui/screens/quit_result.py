@@ -11,7 +11,7 @@ from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import View
 
 
-class Leaving(Struct, frozen=True):
+class QuitResult(Struct, frozen=True):
     """What became of the run when the person left."""
 
     run_id: str
@@ -31,7 +31,7 @@ class Leaving(Struct, frozen=True):
         return f"run {self.run_id} {words.end(self.now.outcome.outcome.value, self.now.outcome.reason)}"
 
 
-def leaving(run_id: str, view: View, detached: bool) -> Leaving:
+def quit_result(run_id: str, view: View, detached: bool) -> QuitResult:
     """How the run stands that `view` shows. Detaching is no failure."""
     code = EXIT_FINISHED if detached else exit_code(view.now.outcome)
-    return Leaving(run_id, detached, code, view.now)
+    return QuitResult(run_id, detached, code, view.now)

@@ -8,7 +8,7 @@ from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
 
 
-def whole(run: RunDir) -> Snapshot:
+def read_snapshot(run: RunDir) -> Snapshot:
     """What is known of `run` now; of a very long record its outline. Raises OSError if it can't be read."""
     attachment, store = launch.attach(run, outlined=True), RunStore()
     try:

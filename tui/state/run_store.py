@@ -39,7 +39,7 @@ from gputrain.tui.render.advice_text import verdict
 from gputrain.tui.state import metric_values
 from gputrain.tui.state.eta import Eta
 from gputrain.tui.state.run_snapshot import Entry, EntryKind, PhaseState, Snapshot
-from gputrain.tui.state.run_totals import Tally
+from gputrain.tui.state.run_totals import RunTotals
 from gputrain.tui.state.step_shares import rate_of
 
 RATE_SECONDS = 10.0
@@ -65,7 +65,7 @@ class RunStore:
 
     def __init__(self) -> None:
         self._now = Snapshot()
-        self._tally = Tally()
+        self._tally = RunTotals()
         self._clock_offset: float | None = None
         self._mono = 0.0
         self._windows: deque[Steps] = deque()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from gputrain.engine.events import Outcome, Tuned
-from gputrain.engine.events.speed_forecast import LIMITERS, Forecast
+from gputrain.engine.events.speed_forecast import LIMITERS, SpeedForecast
 from gputrain.tui.render import format as words
 from gputrain.tui.render.advice_text import verdict
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -32,7 +32,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Trained on by this run, without what it resumed from."""
     images_per_second: float | None
     """Mean over all steps."""
-    forecast: Forecast | None
+    forecast: SpeedForecast | None
     """What the plan foretold from a calibration; None without one."""
     data_wait_share: float | None
     first_batch_share: float | None
@@ -150,7 +150,7 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     return [*rows, ("run directory", directory)]
 
 
-def _predicted(foretold: Forecast, came: float | None) -> str:
+def _predicted(foretold: SpeedForecast, came: float | None) -> str:
     text = f"{words.rate(foretold.low)} to {words.rate(foretold.high)} img/s, limited by {LIMITERS[foretold.limiter]}"
     if came is None:
         return f"{text}; no step was done"

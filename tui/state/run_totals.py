@@ -13,7 +13,7 @@ _MAX_GAP = 60.0
 """Longest interval that one sample stands for; after a suspend of the host nobody knows what happened."""
 
 
-class Tally:
+class RunTotals:
     """Takes a run's events in order."""
 
     def __init__(self) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import gc
 
 
-def begin() -> None:
+def pause_gc() -> None:
     """Call before the application is imported."""
     gc.disable()
 
 
-def opened() -> None:
-    """Call once something is seen; does nothing without `begin`."""
+def resume_gc() -> None:
+    """Call once something is seen; does nothing without `pause_gc`."""
     if not gc.isenabled():
         # What is there now stays: no later collection needs to look at it.
         gc.freeze()

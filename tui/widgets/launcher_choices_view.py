@@ -12,7 +12,7 @@ from textual.widgets import Input
 from gputrain.tui.widgets.menu import Menu, PresetRow
 
 
-class Choices(Container):
+class LauncherChoices(Container):
     """What is chosen in them can be read at any time; they tell of changes by their own messages."""
 
     def compose(self) -> ComposeResult:

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from gputrain.engine.diagnosis.windows.gpu_signals import of_gpu
+from gputrain.engine.diagnosis.windows.gpu_signals import gpu_signals
 from gputrain.engine.diagnosis.windows.optional_means import mean
-from gputrain.engine.diagnosis.windows.rank_shares import of_ranks
+from gputrain.engine.diagnosis.windows.rank_shares import rank_shares
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (
     AnyEvent,
@@ -41,7 +41,7 @@ _STALLS = (Phase.SAVING, Phase.VALIDATING)
 _AT_WORK = (Phase.TRAINING, Phase.WARMING_UP, *_STALLS)
 
 
-class Window:
+class EventWindow:
     """Keeps the newest events of training and makes signals of them."""
 
     def __init__(
@@ -110,8 +110,8 @@ class Window:
             self._of_phases(),
             self._of_loader(seconds),
             self._of_host(),
-            of_gpu(self._hardware, self._steps, self._device),
-            of_ranks(self._steps, self._ranks),
+            gpu_signals(self._hardware, self._steps, self._device),
+            rank_shares(self._steps, self._ranks),
         )
         signals = Signals(
             seconds=seconds,

@@ -10,7 +10,7 @@ from gputrain.engine.diagnosis.windows.optional_means import mean
 from gputrain.engine.events import GpuSample, HardwareSample, Steps
 
 
-def of_gpu(samples: Iterable[HardwareSample], steps: Iterable[Steps], device: str) -> dict[str, Any]:
+def gpu_signals(samples: Iterable[HardwareSample], steps: Iterable[Steps], device: str) -> dict[str, Any]:
     """The signals of `device` (``cuda:0``); none where no GPU can be read."""
     found = [(gpu, one.interval) for one in samples if (gpu := _own(one, device)) is not None]
     if not found:

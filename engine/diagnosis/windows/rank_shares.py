@@ -24,7 +24,7 @@ class _Share(Struct):
         return self.step - self.exchange
 
 
-def of_ranks(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str, Any]:
+def rank_shares(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str, Any]:
     """Signals; none where one process trains alone."""
     first = [one for one in steps if one.exchange is not None]
     exchanged = sum(one.exchange or 0.0 for one in first)

@@ -14,13 +14,13 @@ from gputrain.engine.configuration.keras_compatibility import EXTENSIONS
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import dataset_report, image_set
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 
 _LOOKED_AT = 64
 
 
-def prepare(config: RunConfig, reporter: Reporter, control: Control) -> tuple[ImageSet, ImageSet | None]:
+def prepare(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> tuple[ImageSet, ImageSet | None]:
     """Training and validation images. Raises BadInput naming what is wrong with the folder, StopRequested."""
     began = time.perf_counter()
     config = dataset_report.located(config, reporter, control)
@@ -43,7 +43,7 @@ def prepare(config: RunConfig, reporter: Reporter, control: Control) -> tuple[Im
             f"{turned} of {min(_LOOKED_AT, len(train))} images that were looked at are to be turned by their Exif "
             "data, which TensorFlow does not do: turn the files, or set engine=torch",
         )
-    dataset_report.tell(config, reporter, train, val, time.perf_counter() - began)
+    dataset_report.report_dataset(config, reporter, train, val, time.perf_counter() - began)
     return train, val
 
 

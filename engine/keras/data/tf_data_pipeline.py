@@ -18,8 +18,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import batch_sampler, random_resized_crop
-from gputrain.engine.dataloading.batch_sampler import Batches, Indices
-from gputrain.engine.datasets.bad_images import limit_of
+from gputrain.engine.dataloading.batch_sampler import EpochBatches, Indices
+from gputrain.engine.datasets.bad_images import bad_image_limit
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import LoaderStats
 from gputrain.engine.keras.data.tf_transforms import view_of
@@ -73,7 +73,7 @@ class Pipeline:
         self._make = tf.function(self._sample, autograph=False)
         self._bad: set[int] = set()
         self._bad_new: list[tuple[str, str]] = []
-        self._most_bad = limit_of(data.max_bad_images, len(images))
+        self._most_bad = bad_image_limit(data.max_bad_images, len(images))
         self._samples, self._told = 0, time.perf_counter()
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class Pipeline:
                 # The pipeline is some batches ahead: which one failed is found out from the next one on.
                 self._find_bad(batches, epoch, number, error)
 
-    def _batches(self, epoch: int) -> Batches:
+    def _batches(self, epoch: int) -> EpochBatches:
         seed = self._config.seed
         return batch_sampler.batches(
             len(self._images), self._size, seed=seed, epoch=epoch, shuffle=self._train, drop_last=self._train
@@ -102,9 +102,9 @@ class Pipeline:
     def _flips(self, epoch: int, indices: Indices) -> Any:
         if not self._train or self._config.data.augment == "none":
             return tf.zeros(len(indices), tf.bool)
-        return tf.constant(random_resized_crop.flips(self._config.seed, epoch, indices))
+        return tf.constant(random_resized_crop.draw_flips(self._config.seed, epoch, indices))
 
-    def _dataset(self, batches: Batches, epoch: int, first: int) -> Any:
+    def _dataset(self, batches: EpochBatches, epoch: int, first: int) -> Any:
         """Indices int64 (N,) and pixels uint8 (N, size, size, 3) of each batch from `first` on."""
         workers, ahead = self._config.data.num_workers, self._config.data.prefetch_factor
 
@@ -121,7 +121,7 @@ class Pipeline:
         options.threading.private_threadpool_size = max(1, workers)
         return made.prefetch(workers * ahead if workers else 0).with_options(options)
 
-    def _rows(self, batches: Batches, epoch: int, number: int) -> tuple[Indices, npt.NDArray[np.float64]]:
+    def _rows(self, batches: EpochBatches, epoch: int, number: int) -> tuple[Indices, npt.NDArray[np.float64]]:
         """What a batch shows, with the random numbers of each sample."""
         indices = batches.indices(number)
         if self._bad:
@@ -142,7 +142,7 @@ class Pipeline:
     def _sample(self, index: Any, draws: Any) -> tuple[Any, Any]:
         return index, self._view.pixels(tf.gather(self._paths, index), draws)
 
-    def _find_bad(self, batches: Batches, epoch: int, first: int, error: Exception) -> None:
+    def _find_bad(self, batches: EpochBatches, epoch: int, first: int, error: Exception) -> None:
         """Look at the samples of the next batches one by one. Raises `error` if none of them is to blame."""
         for number in range(first, len(batches)):
             found: list[tuple[int, str]] = []

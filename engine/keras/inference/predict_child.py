@@ -5,19 +5,19 @@ from __future__ import annotations
 from gputrain.engine.configuration.engine_choice import KERAS
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
 from gputrain.engine.keras import environment
-from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.processes.child_entry import serve_job
 from gputrain.engine.processes.child_job import Tell
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 
 
-def _work(order: PredictOrder, reporter: Reporter, control: Control, tell: Tell) -> Predicted:
+def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Predicted:
     environment.prepare(order.config)
     # Only now TensorFlow: what is done is told first.
-    from gputrain.engine.keras.inference.prediction import Trial
+    from gputrain.engine.keras.inference.prediction import PredictionRun
 
-    return Trial(order, reporter, control, tell).run()
+    return PredictionRun(order, reporter, control, tell).run()
 
 
 if __name__ == "__main__":
-    serve(PredictOrder, _work, KERAS)
+    serve_job(PredictOrder, _work, KERAS)

@@ -22,8 +22,8 @@ from gputrain.engine.keras.data.tf_data_pipeline import Batch, Pipeline
 from gputrain.engine.keras.library import tf
 from gputrain.engine.keras.validation import METRIC
 from gputrain.engine.processes.child_job import Tell
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 
 _TELL_SECONDS = 1.0
 _FLUSH_SAMPLES = 4096
@@ -31,10 +31,10 @@ _FLUSH_SAMPLES = 4096
 _TOP = 5
 
 
-class Trial:
+class PredictionRun:
     """One look at each image of a set, in order."""
 
-    def __init__(self, order: PredictOrder, reporter: Reporter, control: Control, tell: Tell) -> None:
+    def __init__(self, order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> None:
         """Raises BadInput where checkpoint or images can't be used, StopRequested."""
         self._order, self._control, self._tell = order, control, tell
         self._compute = device.set_up(order.config, reporter.notice)
@@ -42,7 +42,7 @@ class Trial:
         tell("looking for images")
         self._images, self._labelled = _images(order, tuple(state["classes"]), reporter, control)
         self._network = networks.build(order.config, len(state["classes"]))
-        checkpoint.put_back(self._network.variables, state["model"], "model")
+        checkpoint.restore_arrays(self._network.variables, state["model"], "model")
         every = len(self._images)
         self._samples = min(every, order.limit) if order.limit else every
         self._classes = self._images.classes
@@ -56,7 +56,7 @@ class Trial:
         """Raises BadInput, StopRequested."""
         source = Pipeline(self._images, self._order.config, train=False, on_bad=lambda found: None)
         predict = tf.function(self._scores, autograph=False)
-        with ExitStack() as stack, out_of_memory.named():
+        with ExitStack() as stack, out_of_memory.out_of_memory_error():
             file = PredictionFile(Path(self._order.output) if self._order.output else None, CLASS_COLUMNS)
             stack.callback(file.discard)
             device.reset_peak(self._compute)
@@ -144,7 +144,7 @@ class Trial:
 
 
 def _images(
-    order: PredictOrder, classes: tuple[str, ...], reporter: Reporter, control: Control
+    order: PredictOrder, classes: tuple[str, ...], reporter: EventReporter, control: TrainerControl
 ) -> tuple[ImageSet, bool]:
     """What to predict, and whether it has labels. Raises BadInput."""
     if order.images:

@@ -12,7 +12,7 @@ from gputrain.engine.events import GpuSample
 from gputrain.engine.hardware.nvml import Device, Nvml, NvmlError, Unreadable, visible
 from gputrain.engine.monitor.gpus.gpu_sample import GpuReader
 
-PATIENCE = 0.25
+TIMEOUT = 0.25
 """Seconds that a sample waits for the GPUs' answers; what comes later goes into the next sample."""
 OPEN_PATIENCE = 2.0
 """The same for the first sample, where a person or a run waits for it."""
@@ -63,7 +63,7 @@ class _Worker:
 
     def join(self) -> bool:
         """Wait for the thread's end, not long: whether it has ended."""
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
         return not self._thread.is_alive()
 
     def sample(self, now: float) -> GpuSample:
@@ -92,7 +92,7 @@ class _Worker:
         self.reader.close()
 
 
-class GpuWatch:
+class GpuThreads:
     """Reads all GPUs on request; `read` and `close` are called on one thread and never hang."""
 
     def __init__(self, only: frozenset[int] | None = None, patience: float = OPEN_PATIENCE) -> None:
@@ -114,7 +114,7 @@ class GpuWatch:
         self._open_if_due()
         with self._changed:
             opened = self._changed.wait_for(lambda: self._opening_since is None, self._patience)
-            self._patience = PATIENCE
+            self._patience = TIMEOUT
             now = time.monotonic()
             if not opened and self._opening_since is not None:
                 silent = now - self._opening_since
@@ -123,7 +123,7 @@ class GpuWatch:
             turn = self._pcie_turn(idle, now)
             for worker in idle:
                 worker.ask(now, pcie=worker is turn)
-            self._changed.wait_for(lambda: all(w.asked_at is None for w in self._workers), PATIENCE)
+            self._changed.wait_for(lambda: all(w.asked_at is None for w in self._workers), TIMEOUT)
             samples = [worker.sample(time.monotonic()) for worker in self._workers] + self._unreadable
         if not any(sample.error for sample in samples):
             self._healthy_at = now

@@ -12,7 +12,7 @@ _SECONDS = 0.2
 """Between two readings; NVML itself averages over a sixth of a second to one second."""
 
 
-class UtilizationWatch:
+class MeanUtilization:
     """``with UtilizationWatch(0) as watch: …``, then `mean`. Reads on a thread of its own, which may hang."""
 
     def __init__(self, index: int) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import ProcessSample
-from gputrain.engine.monitor.processes.process_owners import Owners
+from gputrain.engine.monitor.processes.process_owners import ProcessOwners
 
 SLICE = 128
 """Processes that a sample looks at for the first time in its turn."""
@@ -41,10 +41,12 @@ class _Seen(NamedTuple):
     """The kernel's own, for those without a command line."""
 
 
-class Strangers:
+class ForeignProcesses:
     """Finds them, sample by sample."""
 
-    def __init__(self, owners: Owners, proc: Path = Path("/proc"), most: int = MOST_TOLD, largest: int = 0) -> None:
+    def __init__(
+        self, owners: ProcessOwners, proc: Path = Path("/proc"), most: int = MOST_TOLD, largest: int = 0
+    ) -> None:
         """`most`: how many that compute are told; `largest`: how many are told for their memory."""
         self._owners = owners
         self._proc = proc

@@ -27,7 +27,7 @@ def command_line(pid: int, proc: Path = Path("/proc"), letters: int = LETTERS) -
     return plain(b" ".join(short).decode("utf-8", "replace").strip(), letters)
 
 
-class Owners:
+class ProcessOwners:
     """Names and owners of other processes; asked for on a thread, as a directory service may be slow."""
 
     def __init__(self, proc: Path = Path("/proc"), letters: int = LETTERS) -> None:

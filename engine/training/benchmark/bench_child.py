@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from gputrain.engine.hardware.external_load import OthersWatch
+from gputrain.engine.hardware.external_load import ExternalLoad
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.jobs.bench_job import CACHED_AT_MOST, BenchOrder, Speed
-from gputrain.engine.monitor.gpus.mean_utilization import UtilizationWatch
-from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.monitor.gpus.mean_utilization import MeanUtilization
+from gputrain.engine.processes.child_entry import serve_job
 from gputrain.engine.processes.child_job import Tell
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 
 if TYPE_CHECKING:
     from gputrain.engine.training.benchmark.run_parts import RunParts
 
 
-def _work(order: BenchOrder, reporter: Reporter, control: Control, tell: Tell) -> Speed:
+def _work(order: BenchOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Speed:
     from gputrain.engine.training.benchmark.run_parts import RunParts
 
     with contextlib.ExitStack() as loaders:
@@ -39,8 +39,8 @@ def _measure(order: BenchOrder, parts: RunParts) -> Speed:
     parts.clock.skip()
     with contextlib.ExitStack() as watching:
         gpus = inspect_machine().gpus if parts.compute.is_gpu else ()
-        watch = watching.enter_context(UtilizationWatch(gpus[0].index)) if gpus else None
-        others = OthersWatch()
+        watch = watching.enter_context(MeanUtilization(gpus[0].index)) if gpus else None
+        others = ExternalLoad()
         timing = parts.timed(lambda: parts.do(next(batches)), calls=order.steps)
         busy = others.cores()
     waited = parts.clock.wait
@@ -73,4 +73,4 @@ def _fill_cache(parts: RunParts) -> str:
 
 
 if __name__ == "__main__":
-    serve(BenchOrder, _work)
+    serve_job(BenchOrder, _work)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 
 from gputrain.engine.estimates.calibration import Calibration
-from gputrain.engine.jobs.calibration_job import Order
-from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.jobs.calibration_job import CalibrationOrder
+from gputrain.engine.processes.child_entry import serve_job
 from gputrain.engine.processes.child_job import Tell
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 
 
-def _work(order: Order, reporter: Reporter, control: Control, tell: Tell) -> Calibration:
+def _work(order: CalibrationOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Calibration:
     from gputrain.engine.training.benchmark.measure_throughput import measure
     from gputrain.engine.training.benchmark.run_parts import RunParts
 
@@ -21,4 +21,4 @@ def _work(order: Order, reporter: Reporter, control: Control, tell: Tell) -> Cal
 
 
 if __name__ == "__main__":
-    serve(Order, _work)
+    serve_job(CalibrationOrder, _work)

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading.batch_sampler import Indices
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.estimates.calibration import CachedCost
-from gputrain.engine.training.cache.cache_forms import Form, Kept
+from gputrain.engine.training.cache.cache_forms import CachedImage, CacheForm
 from gputrain.engine.training.cache.image_cache import form_of
 from gputrain.engine.training.loader import image_loader
 from gputrain.engine.training.transforms.decode import BadImage, Choose
 from gputrain.engine.training.workers import worker_pool
-from gputrain.engine.training.workers.fill_batch import FileSource, SampleMaker, Slot, Source, read_file
+from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, FileSource, ImageSource, read_file
 
 _IMAGES = 48
 """Images that are prepared, whole samples of them, spread over the data set."""
@@ -30,13 +30,13 @@ _IMAGES = 48
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A `Source` of images in a form, without the cache's files."""
+    """A `ImageSource` of images in a form, without the cache's files."""
 
-    form: Form
-    kept: dict[int, Kept]
+    form: CacheForm
+    kept: dict[int, CachedImage]
 
-    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
-        """See `Source`."""
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
+        """See `ImageSource`."""
         self.form.show(self.kept[index], choose, out)
         meter.hit()
 
@@ -48,7 +48,7 @@ def cached_costs(images: ImageSet, config: RunConfig, seconds: float) -> tuple[C
     count = max(1, min(_IMAGES, len(images)) // images.group)
     samples = np.unique(np.linspace(0, len(images) // images.group - 1, count).astype(np.int64))
     indices = (samples[:, None] * images.group + np.arange(images.group)).reshape(-1)
-    meter = Meter()
+    meter = BatchAccounting()
     try:
         with worker_pool.single_threaded():
             return _costs(images, config, indices, seconds / 3, meter)
@@ -64,7 +64,7 @@ def _costs(
     config: RunConfig,
     indices: Indices,
     seconds: float,
-    meter: Meter,
+    meter: BatchAccounting,
 ) -> tuple[CachedCost, ...]:
     files = {index: read_file(images.path(index), meter) for index in indices.tolist()}
     mean = sum(map(len, files.values())) / len(files)
@@ -81,17 +81,17 @@ def _costs(
 def _per_core(
     images: ImageSet,
     config: RunConfig,
-    source: Source,
+    source: ImageSource,
     indices: Indices,
     seconds: float,
-    meter: Meter,
+    meter: BatchAccounting,
 ) -> float:
     """Images per second of this thread's CPU time."""
     size, count = config.data.image_size, len(indices)
     pixels = torch.empty((count, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    slot = Slot(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
-    view = image_loader.view(config, train=True)
-    maker = SampleMaker(images, source, view, Growth(size, size, 0), config.seed, len(images))
+    slot = BatchSlot(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
+    view = image_loader.crop_of(config, train=True)
+    maker = BatchFiller(images, source, view, ImageSizeSchedule(size, size, 0), config.seed, len(images))
     maker.fill(slot, 0, indices, meter, lambda: False)  # warm: kernels are chosen with the first image
     began, before, epoch = time.perf_counter(), time.thread_time(), 0
     while not epoch or time.perf_counter() - began < seconds:

@@ -10,23 +10,23 @@ from dataclasses import replace
 import torch
 
 from gputrain.engine.estimates.calibration import Calibration, StepCost
-from gputrain.engine.hardware.external_load import OthersWatch
-from gputrain.engine.jobs.calibration_job import Order
+from gputrain.engine.hardware.external_load import ExternalLoad
+from gputrain.engine.jobs.calibration_job import CalibrationOrder
 from gputrain.engine.training.benchmark.measure_cache import cached_costs
 from gputrain.engine.training.benchmark.run_parts import RunParts, Timing
 from gputrain.engine.training.loader.image_loader import AnyLoader
 from gputrain.engine.training.runtime import device, peak_memory
 from gputrain.engine.training.runtime.batch import Batch
-from gputrain.engine.training.transforms.device_transforms import DeviceBatch, Feed
+from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher
 
 _SUPPLY, _STEP, _TOGETHER, _VALIDATION, _CACHED = 0.2, 0.15, 0.4, 0.05, 0.05
 """Shares of the measuring time; a step is measured at two batch sizes."""
 _WARM_UP = 3
 
 
-def measure(order: Order, parts: RunParts) -> Calibration:
+def measure(order: CalibrationOrder, parts: RunParts) -> Calibration:
     """All measurements of `parts`. Raises BadInput, StopRequested, RuntimeError."""
-    began, seconds, others = time.perf_counter(), order.seconds, OthersWatch()
+    began, seconds, others = time.perf_counter(), order.seconds, ExternalLoad()
     supply, decode_rate, file_bytes = _supply(parts, _SUPPLY * seconds)
     steps = _steps(parts, _STEP * seconds)
     together = _together(parts, _TOGETHER * seconds)
@@ -118,7 +118,7 @@ def _together(parts: RunParts, seconds: float) -> Timing:
 def _validation(parts: RunParts, seconds: float) -> float:
     """Images per second of the forward pass alone, with the workers at work."""
     parts.say("measuring validation")
-    feed = Feed(parts.config, parts.compute, train=False, task=parts.data.task)
+    feed = DevicePrefetcher(parts.config, parts.compute, train=False, task=parts.data.task)
     epochs = _again(parts.loader(train=False))
     batches = itertools.chain.from_iterable(feed.batches(epoch, parts.clock) for epoch in epochs)
     compute = device.for_validation(parts.compute, parts.config)

@@ -19,15 +19,15 @@ import torch
 
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.processes.child_job import Tell
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loader.image_loader import AnyLoader, make_loader
 from gputrain.engine.training.models import create_model
-from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.readers import open_dataset
 from gputrain.engine.training.runtime import device
-from gputrain.engine.training.runtime.step_timing import Clock
-from gputrain.engine.training.transforms.device_transforms import DeviceBatch, Feed
+from gputrain.engine.training.runtime.step_timing import StepClock
+from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher
 
 _WINDOW = 1.0
 """Seconds of a window, whose rates tell how much the rate varies."""
@@ -62,8 +62,8 @@ class RunParts:
     def __init__(
         self,
         config: RunConfig,
-        reporter: Reporter,
-        control: Control,
+        reporter: EventReporter,
+        control: TrainerControl,
         loaders: contextlib.ExitStack,
         tell: Tell,
     ) -> None:
@@ -72,13 +72,13 @@ class RunParts:
         self.config = config = msgspec.structs.replace(config, ranks=1)
         self._tell, self._control, self._loaders = tell, control, loaders
         self.compute = device.set_up(config, reporter.notice)
-        self.data = open_dataset.prepare(config, reporter, control)
+        self.data = open_dataset.open_dataset(config, reporter, control)
         self.say("building the model")
         self.network = create_model.build(config, self.data.task, self.compute)
-        self.clock = Clock(self.compute)
+        self.clock = StepClock(self.compute)
         loss = self.data.task.loss
-        self._stepper = Stepper(self.network, config, self.compute, self.clock, reporter.notice, loss)
-        self.feed = Feed(config, self.compute, train=True, task=self.data.task)
+        self._stepper = TrainStep(self.network, config, self.compute, self.clock, reporter.notice, loss)
+        self.feed = DevicePrefetcher(config, self.compute, train=True, task=self.data.task)
         self.train_loader = self.loader(train=True)
         self._steps_done = 0
 

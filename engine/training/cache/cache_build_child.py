@@ -7,15 +7,15 @@ import time
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import duration
 from gputrain.engine.jobs.image_caches import BuildOrder, BuiltCaches
-from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.processes.child_entry import serve_job
 from gputrain.engine.processes.child_job import Tell
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 
 _BAD_NAMED = 20
 
 
-class Pace:
+class BuildProgress:
     """How far the images of a split are, how fast it goes, and how long it will take."""
 
     def __init__(self, name: str) -> None:
@@ -33,12 +33,12 @@ class Pace:
         return f"{text}, {rate:.0f} a second, {duration((total - done) / rate)} left"
 
 
-def _work(order: BuildOrder, reporter: Reporter, control: Control, tell: Tell) -> BuiltCaches:
+def _work(order: BuildOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> BuiltCaches:
     from gputrain.engine.datasets.image_set import ImageSet
     from gputrain.engine.training.cache.image_cache import Built, build_cache
     from gputrain.engine.training.readers import open_dataset
 
-    images = open_dataset.prepare(order.config, reporter, control)
+    images = open_dataset.open_dataset(order.config, reporter, control)
     built: list[Built] = []
     for split, name in ((images.train, "training"), (images.val, "validation")):
         if split is None:
@@ -46,7 +46,7 @@ def _work(order: BuildOrder, reporter: Reporter, control: Control, tell: Tell) -
         if not isinstance(split, ImageSet) or split.pixels is not None or split.own is not None:
             raise BadInput("these data are not read from image files: there is nothing to cache")
 
-        def progress(done: int, total: int, pace: Pace = Pace(name)) -> None:  # noqa: B008 - one for each split
+        def progress(done: int, total: int, pace: BuildProgress = BuildProgress(name)) -> None:  # noqa: B008 - one for each split
             control.raise_if_stopped()
             tell(pace.words(done, total))
 
@@ -61,4 +61,4 @@ def _work(order: BuildOrder, reporter: Reporter, control: Control, tell: Tell) -
 
 
 if __name__ == "__main__":
-    serve(BuildOrder, _work)
+    serve_job(BuildOrder, _work)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import psutil
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.training.cache.cache_forms import Form
+from gputrain.engine.training.cache.cache_forms import CacheForm
 from gputrain.engine.training.transforms.decode import BadImage
 from gputrain.engine.training.workers.fill_batch import read_file
 
@@ -33,7 +33,7 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class CacheCapacity:
     """What a cache would take, and may take."""
 
     images: int
@@ -61,13 +61,13 @@ class Budget:
         )
 
 
-def budget(images: ImageSet, form: Form, place: Place, folder: Path, limit_gib: float) -> Budget:
+def cache_capacity(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_gib: float) -> CacheCapacity:
     """What a new cache in `folder` may take. Raises BadInput where hardly any image would fit."""
     needed = int(mean_size(images, form) * len(images) * _SPARE)
     allowed = free_memory(folder) if place == "ram" else int(free_on(folder) * _DISK_SHARE)
     if limit_gib:
         allowed = min(allowed, int(limit_gib * GIB))
-    made = Budget(len(images), needed, allowed, place, folder)
+    made = CacheCapacity(len(images), needed, allowed, place, folder)
     if made.share < 0.01:
         remedy = "GPUTRAIN_CACHE names another disk" if place == "disk" else "cache=disk needs no memory"
         raise BadInput(
@@ -77,7 +77,7 @@ def budget(images: ImageSet, form: Form, place: Place, folder: Path, limit_gib: 
     return made
 
 
-def subset(count: int, share: float) -> npt.NDArray[np.bool_]:
+def cached_subset(count: int, share: float) -> npt.NDArray[np.bool_]:
     """Which of `count` images are kept, shape (count,): fixed by their index, and growing with `share`.
 
     Always the same ones, since least-recently-used keeps nothing when each image is used once an epoch.
@@ -86,9 +86,9 @@ def subset(count: int, share: float) -> npt.NDArray[np.bool_]:
     return spread <= np.uint64(min(share, 1.0) * (2**64 - 2048))
 
 
-def mean_size(images: ImageSet, form: Form) -> float:
+def mean_size(images: ImageSet, form: CacheForm) -> float:
     """Mean bytes of a kept image, by preparing some spread over the data set. Raises BadInput if none can be read."""
-    meter = Meter()
+    meter = BatchAccounting()
     sizes: list[int] = []
     try:
         for index in np.linspace(0, len(images) - 1, min(_PROBED, len(images))).astype(int).tolist():

@@ -18,15 +18,15 @@ import torch
 from PIL import Image
 
 from gputrain.engine.dataloading import random_resized_crop
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.imaging import jpeg_header, jpeg_tiles, scaled_decode
-from gputrain.engine.training.cache.cache_store import Entry, Store
+from gputrain.engine.training.cache.cache_store import CacheEntry, CacheStore
 from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import Choose
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedImage:
     """An image as a cache keeps it."""
 
     content: bytes | memoryview
@@ -34,7 +34,7 @@ class Kept:
     height: int
 
 
-class Form(Protocol):
+class CacheForm(Protocol):
     """A way to keep images."""
 
     @property
@@ -42,15 +42,17 @@ class Form(Protocol):
         """What of the settings the kept bytes depend on."""
         ...
 
-    def make(self, data: bytes, path: str) -> Kept:
+    def make(self, data: bytes, path: str) -> CachedImage:
         """The kept form of a file. Raises BadImage."""
         ...
 
-    def show(self, kept: Kept, choose: Choose, out: torch.Tensor) -> None:
+    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """Write what `choose` names of a kept image to `out` (3, size, size)."""
         ...
 
-    def show_stored(self, store: Store, entry: Entry, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+    def show_stored(
+        self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
+    ) -> None:
         """The same for an image in the store."""
         ...
 
@@ -63,26 +65,28 @@ class RawForm:
 
     @property
     def key(self) -> str:
-        """See `Form`."""
+        """See `CacheForm`."""
         return f"raw {self.short_side}"
 
-    def make(self, data: bytes, path: str) -> Kept:
-        """See `Form`. Resized as validation's images are, antialiased; smaller ones are kept as they are."""
-        pixels = decode.reduced(data, path, self.short_side)
-        return Kept(pixels.data.cast("B"), pixels.shape[1], pixels.shape[0])
+    def make(self, data: bytes, path: str) -> CachedImage:
+        """See `CacheForm`. Resized as validation's images are, antialiased; smaller ones are kept as they are."""
+        pixels = decode.decode_reduced(data, path, self.short_side)
+        return CachedImage(pixels.data.cast("B"), pixels.shape[1], pixels.shape[0])
 
-    def show(self, kept: Kept, choose: Choose, out: torch.Tensor) -> None:
-        """See `Form`."""
+    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
+        """See `CacheForm`."""
         pixels = np.frombuffer(kept.content, dtype=np.uint8).reshape(kept.height, kept.width, 3)
         decode.resize(pixels, choose(kept.width, kept.height), 1, out)
 
-    def show_stored(self, store: Store, entry: Entry, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
-        """See `Form`. Straight from the map: only the crop's rows are touched, one copy in memory serves all."""
+    def show_stored(
+        self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
+    ) -> None:
+        """See `CacheForm`. Straight from the map: only the crop's rows are touched, one copy in memory serves all."""
         meter.mapped(entry.length)
         geometry = choose(entry.width, entry.height)
         start = entry.offset + 3 * (geometry.top * entry.width + geometry.left)
         shape, strides = (1, 3, geometry.height, geometry.width), (1, 1, 3 * entry.width, 3)
-        decode.place(torch.as_strided(store.pixels, shape, strides, start), geometry, out)
+        decode.copy_into(torch.as_strided(store.pixels, shape, strides, start), geometry, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +95,28 @@ class JpegForm:
 
     @property
     def key(self) -> str:
-        """See `Form`."""
+        """See `CacheForm`."""
         return f"jpeg tiles of {jpeg_tiles.INTERVAL}"
 
-    def make(self, data: bytes, path: str) -> Kept:
-        """See `Form`."""
+    def make(self, data: bytes, path: str) -> CachedImage:
+        """See `CacheForm`."""
         image = _upright_jpeg(data)
         if image is None:
             image = Image.fromarray(decode.decode(data, path))
-        return Kept(jpeg_tiles.encode(image), *image.size)
+        return CachedImage(jpeg_tiles.encode(image), *image.size)
 
-    def show(self, kept: Kept, choose: Choose, out: torch.Tensor) -> None:
-        """See `Form`."""
+    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
+        """See `CacheForm`."""
         tiles = jpeg_tiles.parse(memoryview(kept.content))
         geometry, factor = scaled_decode.aligned(choose(kept.width, kept.height))
         part = jpeg_tiles.region(tiles, geometry)
         start, end = jpeg_tiles.span(tiles, part)
         _show_tiles(tiles, part, bytes(kept.content[start:end]), geometry, factor, out)
 
-    def show_stored(self, store: Store, entry: Entry, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
-        """See `Form`. Only the rows of the crop are read."""
+    def show_stored(
+        self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
+    ) -> None:
+        """See `CacheForm`. Only the rows of the crop are read."""
         tiles = jpeg_tiles.parse(memoryview(store.map)[entry.offset : entry.offset + entry.length])
         geometry, factor = scaled_decode.aligned(choose(entry.width, entry.height))
         part = jpeg_tiles.region(tiles, geometry)
@@ -139,7 +145,7 @@ def _show_tiles(
     tiles: jpeg_tiles.Tiles,
     part: jpeg_tiles.Region,
     rows: bytes,
-    geometry: random_resized_crop.Geometry,
+    geometry: random_resized_crop.CropGeometry,
     factor: int,
     out: torch.Tensor,
 ) -> None:

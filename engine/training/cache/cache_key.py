@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.training.cache.cache_forms import Form
+from gputrain.engine.training.cache.cache_forms import CacheForm
 
 FORMAT = 2
 """Version of the files; another one is another cache."""
@@ -24,7 +24,7 @@ _SAMPLED, _SAMPLE = 16, 65536
 """Files whose first bytes count, and how many of them."""
 
 
-def content_key(images: ImageSet, form: Form, progress: Callable[[int, int], None] | None = None) -> str:
+def content_key(images: ImageSet, form: CacheForm, progress: Callable[[int, int], None] | None = None) -> str:
     """The name of the cache: 32 hexadecimal digits of all that the cache's bytes depend on.
 
     `progress` is called with the files looked at and their number: a million on another machine take minutes.

@@ -35,7 +35,7 @@ _ALIGN = 64
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """Where an image lies in the data, its width and height, and the sum over its bytes."""
 
     offset: int
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     """This run has looked at the sum, or written the bytes."""
 
 
-class Store:
+class CacheStore:
     """The open files of one cache. Each process opens its own; threads share one."""
 
     def __init__(self, folder: Path, count: int, capacity: int, run: int = 1) -> None:
@@ -101,22 +101,22 @@ class Store:
             state[state == _WRITTEN] = _EMPTY
             files.write_atomic(mark, boot)
 
-    def get(self, index: int) -> Entry | None:
+    def get(self, index: int) -> CacheEntry | None:
         """Where an image is; None while it isn't there."""
         state, offset, length, size, total, run = self._rows[index + 1].tolist()
         # A run with a larger budget may have written behind the end of this one's map.
         if state < _WRITTEN or offset < 0 or length < 1 or offset + length > self.capacity:
             return None
-        return Entry(offset, length, size >> 32, size & 0xFFFFFFFF, total, run == self._run)
+        return CacheEntry(offset, length, size >> 32, size & 0xFFFFFFFF, total, run == self._run)
 
-    def is_whole(self, index: int, entry: Entry) -> bool:
+    def is_whole(self, index: int, entry: CacheEntry) -> bool:
         """Whether the bytes of an image that this run has not yet looked at are those that were written."""
         if _sum(memoryview(self.map)[entry.offset : entry.offset + entry.length]) != entry.sum:
             return False
         self._rows[index + 1, _CHECKED] = self._run
         return True
 
-    def drop(self, index: int, entry: Entry) -> bool:
+    def drop(self, index: int, entry: CacheEntry) -> bool:
         """Forget an image that is damaged; False if somebody else has done so, and perhaps made it again."""
         row = self._rows[index + 1]
         with self._locked():

@@ -26,14 +26,14 @@ from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.estimates import cache_resolution
 from gputrain.engine.training.cache import cache_capacity
 from gputrain.engine.training.cache.cache_capacity import Place
-from gputrain.engine.training.cache.cache_forms import Form, JpegForm, RawForm
+from gputrain.engine.training.cache.cache_forms import CacheForm, JpegForm, RawForm
 from gputrain.engine.training.cache.cache_key import content_key
-from gputrain.engine.training.cache.cache_store import Entry, Store, remove_unused
+from gputrain.engine.training.cache.cache_store import CacheEntry, CacheStore, remove_unused
 from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import BadImage, Choose
 from gputrain.engine.training.workers import worker_pool
@@ -48,7 +48,7 @@ _DAMAGE = (ValueError, LookupError, struct.error)
 class CachedSource:
     """A `Source` that keeps what it prepares. Worker processes get a copy and open the store themselves."""
 
-    def __init__(self, images: ImageSet, form: Form, place: Place, folder: Path, plan: _Plan) -> None:
+    def __init__(self, images: ImageSet, form: CacheForm, place: Place, folder: Path, plan: _Plan) -> None:
         self.place = place
         self.note = plan.note
         """What is kept, in a sentence."""
@@ -56,9 +56,9 @@ class CachedSource:
         self._form = form
         self._folder = folder
         self._capacity = plan.capacity
-        self._kept = cache_capacity.subset(len(images), plan.share)
+        self._kept = cache_capacity.cached_subset(len(images), plan.share)
         self._run = 1 + secrets.randbits(62)
-        self._store: Store | None = None
+        self._store: CacheStore | None = None
         self._opening = threading.Lock()
         self._syncer: ThreadPoolExecutor | None = None
         self._syncing: Future[None] | None = None
@@ -73,14 +73,14 @@ class CachedSource:
         self._syncer = self._syncing = None
 
     @property
-    def store(self) -> Store:
+    def store(self) -> CacheStore:
         """The cache's files, opened with the first use in a process. Raises BadInput."""
         with self._opening:
             if self._store is None:
-                self._store = Store(self._folder, len(self._images), self._capacity, self._run)
+                self._store = CacheStore(self._folder, len(self._images), self._capacity, self._run)
             return self._store
 
-    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """See `Source`."""
         store = self._store or self.store
         entry = store.get(index)
@@ -94,13 +94,21 @@ class CachedSource:
         path = self._images.path(index)
         data = read_file(path, meter)
         if not self._kept[index]:
-            decode.render(data, path, choose, out)
+            decode.decode_into(data, path, choose, out)
             return
         kept = self._form.make(data, path)
         store.put(index, kept.content, kept.width, kept.height)
         self._form.show(kept, choose, out)
 
-    def _show(self, store: Store, index: int, entry: Entry, choose: Choose, out: torch.Tensor, meter: Meter) -> bool:
+    def _show(
+        self,
+        store: CacheStore,
+        index: int,
+        entry: CacheEntry,
+        choose: Choose,
+        out: torch.Tensor,
+        meter: BatchAccounting,
+    ) -> bool:
         """Make the sample of what is kept; False if that is damaged."""
         if not entry.checked and not store.is_whole(index, entry):
             return False
@@ -110,7 +118,7 @@ class CachedSource:
             return False
         return True
 
-    def prepare(self, index: int, meter: Meter) -> None:
+    def prepare(self, index: int, meter: BatchAccounting) -> None:
         """Keep an image, unless it is there or none of those to be kept. Raises BadImage."""
         if self._kept[index] and self.store.get(index) is None:
             path = self._images.path(index)
@@ -188,7 +196,7 @@ def open_cache(
     return source
 
 
-def form_of(name: str, images: ImageSet, config: RunConfig, *, train: bool) -> Form:
+def form_of(name: str, images: ImageSet, config: RunConfig, *, train: bool) -> CacheForm:
     """The form of that name for the images of a split."""
     return JpegForm() if name == "jpeg" else RawForm(_resolution(images, config, train=train))
 
@@ -247,7 +255,7 @@ _CHUNK = 64
 
 def _prepare(source: CachedSource, images: ImageSet, chunk: npt.NDArray[np.int64]) -> list[str]:
     bad: list[str] = []
-    meter = Meter()
+    meter = BatchAccounting()
     try:
         for index in chunk.tolist():
             try:
@@ -259,7 +267,7 @@ def _prepare(source: CachedSource, images: ImageSet, chunk: npt.NDArray[np.int64
     return bad
 
 
-def _plan(images: ImageSet, form: Form, place: Place, folder: Path, limit_gib: float) -> _Plan:
+def _plan(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_gib: float) -> _Plan:
     written = folder / _PLAN
     try:
         values = json.loads(written.read_bytes())
@@ -269,7 +277,7 @@ def _plan(images: ImageSet, form: Form, place: Place, folder: Path, limit_gib: f
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{written}: cannot be used ({error}); remove the folder {folder} and start again") from error
-    made = cache_capacity.budget(images, form, place, folder, limit_gib)
+    made = cache_capacity.cache_capacity(images, form, place, folder, limit_gib)
     plan = _Plan(made.share, min(2 * made.needed, made.allowed), made.sentence)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

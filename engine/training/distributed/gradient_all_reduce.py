@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from gputrain.engine.training.distributed.process_group import Ranks, Sum
+from gputrain.engine.training.distributed.process_group import PendingSum, SingleProcess
 
 FIRST_BYTES, BUCKET_BYTES = 1 << 20, 25 << 20
 """DistributedDataParallel's sizes: the first is small, to begin early, the others large enough for the wire."""
@@ -30,7 +30,7 @@ class _Bucket:
             for part, p in zip(parts, parameters, strict=True)
         ]
         self.missing: set[nn.Parameter] = set(parameters)
-        self.work: Sum | None = None
+        self.work: PendingSum | None = None
 
     def collect(self) -> None:
         """Take in the gradients that are there; a weight that had no part in the loss has a gradient of 0."""
@@ -46,10 +46,10 @@ def _is_dense(tensor: torch.Tensor) -> bool:
     return tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
 
 
-class GradientMean:
+class GradientAllReduce:
     """Sums the gradients of a network over all ranks, each of which divides its loss by their number before."""
 
-    def __init__(self, network: nn.Module, ranks: Ranks) -> None:
+    def __init__(self, network: nn.Module, ranks: SingleProcess) -> None:
         self._ranks = ranks
         self._buckets = _buckets(network)
         self._of = {p: bucket for bucket in self._buckets for p in bucket.parameters}
@@ -73,7 +73,7 @@ class GradientMean:
     def _send(self, bucket: _Bucket, *, empty: bool = False) -> None:
         if not empty:
             bucket.collect()
-        bucket.work = self._ranks.sum_(bucket.flat)
+        bucket.work = self._ranks.all_reduce_sum(bucket.flat)
         self._sent += 1
 
     def finish(self, *, failed: bool) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet, found_at
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.readers import open_dataset
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.head_pose import HeadPose
@@ -21,15 +21,15 @@ _CLASSES = ("demo", "imagefolder", "cifar10")
 _HEADS = ("300wlp", "biwi")
 
 
-def of_run(config: RunConfig, reporter: Reporter, control: Control) -> tuple[ImageSet, Task]:
+def validation_images(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> tuple[ImageSet, Task]:
     """The run's validation images and task. Raises BadInput where it has none."""
-    found = open_dataset.prepare(config, reporter, control)
+    found = open_dataset.open_dataset(config, reporter, control)
     if found.val is None:
         raise BadInput("the run has no validation images; name a folder of images: --images DIR")
     return found.val, found.task
 
 
-def of_path(path: Path, config: RunConfig, classes: tuple[str, ...]) -> tuple[ImageSet, Task, bool]:
+def images_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> tuple[ImageSet, Task, bool]:
     """The images in a folder, or one, the task, and whether they have labels: their folders are the run's classes.
 
     Raises BadInput where there are no images, and for tasks whose samples are more than a picture.

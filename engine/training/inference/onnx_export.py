@@ -28,9 +28,9 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.jobs.onnx_export_job import Form
+from gputrain.engine.jobs.onnx_export_job import OnnxForm
 from gputrain.engine.training.loader.image_loader import make_loader
-from gputrain.engine.training.readers.reader import Data
+from gputrain.engine.training.readers.reader import OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 
@@ -42,7 +42,7 @@ Labelled = tuple[Pixels, torch.Tensor]
 """uint8 (N, 3, H, W), or (N, group, 3, H, W), and the loader's labels."""
 
 
-class Plain(nn.Module):
+class ExportedNetwork(nn.Module):
     """A network that takes pixels as they are: uint8, (N, 3, H, W) or (N, group, 3, H, W)."""
 
     mean: torch.Tensor
@@ -61,7 +61,7 @@ class Plain(nn.Module):
         return outputs
 
 
-def write(network: Plain, data: Data, config: RunConfig, path: Path) -> Path:
+def write(network: ExportedNetwork, data: OpenedDataset, config: RunConfig, path: Path) -> Path:
     """Write the graph for any number of samples; returns `path`. Raises RuntimeError where torch.onnx can't."""
     size, group = config.data.image_size, data.task.group
     shape = (_EXAMPLE_SAMPLES, 3, size, size) if group == 1 else (_EXAMPLE_SAMPLES, group, 3, size, size)
@@ -89,7 +89,7 @@ def write(network: Plain, data: Data, config: RunConfig, path: Path) -> Path:
     return path
 
 
-def _describe(path: Path, data: Data, config: RunConfig) -> None:
+def _describe(path: Path, data: OpenedDataset, config: RunConfig) -> None:
     """What a user of the file must know, in its metadata."""
     graph = onnx.load(path)
     onnx.helper.set_model_props(
@@ -154,9 +154,9 @@ def batches(images: ImageSet, config: RunConfig, samples: int, *, train: bool) -
                 return
 
 
-def tried(
-    network: Plain, files: Mapping[str, Path], data: Data, config: RunConfig, samples: int
-) -> tuple[tuple[Form, ...], int]:
+def compare_forms(
+    network: ExportedNetwork, files: Mapping[str, Path], data: OpenedDataset, config: RunConfig, samples: int
+) -> tuple[tuple[OnnxForm, ...], int]:
     """The network and the graphs made of it, by name, on validation samples; and how many these were."""
     examples = list(batches(data.val, config, samples, train=False)) if data.val is not None else []
     with torch.inference_mode():
@@ -182,17 +182,25 @@ def _outputs(run: Callable[..., npt.NDArray[np.float32]], examples: list[Labelle
 
 
 def _form(
-    name: str, path: Path | None, outputs: Outputs, own: Outputs, examples: list[Labelled], seconds: float, data: Data
-) -> Form:
+    name: str,
+    path: Path | None,
+    outputs: Outputs,
+    own: Outputs,
+    examples: list[Labelled],
+    seconds: float,
+    data: OpenedDataset,
+) -> OnnxForm:
     length = path.stat().st_size if path is not None else None
     if not examples:
-        return Form(name=name, bytes=length, samples_per_second=None, metrics={}, largest_difference=None, agrees=None)
+        return OnnxForm(
+            name=name, bytes=length, samples_per_second=None, metrics={}, largest_difference=None, agrees=None
+        )
     scores = data.task.scores()
     for one, (_, labels) in zip(outputs, examples, strict=True):
         scores.add(torch.from_numpy(one), data.task.targets(labels, None))
     mine, theirs = np.concatenate(outputs), np.concatenate(own)
     classes = isinstance(data.task, Classification)
-    return Form(
+    return OnnxForm(
         name=name,
         bytes=length,
         samples_per_second=len(mine) / seconds,

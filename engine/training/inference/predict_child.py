@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
-from gputrain.engine.processes.child_entry import serve
+from gputrain.engine.processes.child_entry import serve_job
 from gputrain.engine.processes.child_job import Tell
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from gputrain.engine.training.tasks.task import Task
 
 
-def _work(order: PredictOrder, reporter: Reporter, control: Control, tell: Tell) -> Predicted:
+def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Predicted:
     # Only now torch: what is done is told first.
     from gputrain.engine.training.inference import input_images
-    from gputrain.engine.training.inference.prediction import Trial
+    from gputrain.engine.training.inference.prediction import PredictionRun
     from gputrain.engine.training.runtime import device
     from gputrain.engine.training.state import torch_checkpoint
 
@@ -32,16 +32,16 @@ def _work(order: PredictOrder, reporter: Reporter, control: Control, tell: Tell)
     classes, labelled = tuple(state["classes"]), True
     tell("looking for images")
     if order.images:
-        images, task, labelled = input_images.of_path(Path(order.images), order.config, classes)
+        images, task, labelled = input_images.images_at(Path(order.images), order.config, classes)
     else:
-        images, task = input_images.of_run(order.config, reporter, control)
+        images, task = input_images.validation_images(order.config, reporter, control)
         if images.classes != classes:
             raise BadInput("the data have other classes than the run had; name images instead: --images DIR")
-    network = trained(order.config, task, compute, state)
-    return Trial(order, compute, task, images, labelled=labelled).run(network, control, tell)
+    network = load_trained(order.config, task, compute, state)
+    return PredictionRun(order, compute, task, images, labelled=labelled).run(network, control, tell)
 
 
-def trained(config: RunConfig, task: Task, compute: Compute, state: dict[str, Any]) -> nn.Module:
+def load_trained(config: RunConfig, task: Task, compute: Compute, state: dict[str, Any]) -> nn.Module:
     """The network with the weights that were validated: the average, where the run kept one. Raises BadInput."""
     from gputrain.engine.training.models import create_model
 
@@ -54,4 +54,4 @@ def trained(config: RunConfig, task: Task, compute: Compute, state: dict[str, An
 
 
 if __name__ == "__main__":
-    serve(PredictOrder, _work)
+    serve_job(PredictOrder, _work)

@@ -15,20 +15,20 @@ from torch import nn
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
 from gputrain.engine.processes.child_job import Tell
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.inference import input_images
-from gputrain.engine.training.inference.prediction_rows import Predictions, reading_of
+from gputrain.engine.training.inference.prediction_rows import Predictions, output_reading
 from gputrain.engine.training.loader.image_loader import make_loader
 from gputrain.engine.training.runtime import peak_memory
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Task
-from gputrain.engine.training.transforms.device_transforms import DeviceBatch, Feed
+from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher
 
 _TELL_SECONDS = 1.0
 
 
-class Trial:
+class PredictionRun:
     """One look at each sample of a set, in order."""
 
     def __init__(self, order: PredictOrder, compute: Compute, task: Task, images: ImageSet, *, labelled: bool) -> None:
@@ -39,19 +39,19 @@ class Trial:
         self._done = self._bad = self._timed = 0
         self._seconds = 0.0
 
-    def run(self, network: nn.Module, control: Control, tell: Tell) -> Predicted:
+    def run(self, network: nn.Module, control: TrainerControl, tell: Tell) -> Predicted:
         """Raises BadInput, StopRequested."""
         config, compute = self._order.config, self._compute
         with ExitStack() as stack:
             output = Path(self._order.output) if self._order.output else None
-            reading = reading_of(self._task, self._images.classes)
+            reading = output_reading(self._task, self._images.classes)
             kept = Predictions(output, reading, input_images.namer(self._images))
             stack.callback(kept.discard)
             pin = config.data.pin_memory and compute.is_gpu
             loader = stack.enter_context(closing(make_loader(self._images, config, train=False, pin=pin)))
-            feed = Feed(config, compute, train=False, task=self._task)
+            feed = DevicePrefetcher(config, compute, train=False, task=self._task)
             peak_memory.reset_peak(compute)
-            batches = stack.enter_context(closing(feed.batches(loader.epoch(0), Clock(compute))))
+            batches = stack.enter_context(closing(feed.batches(loader.epoch(0), StepClock(compute))))
             told = time.perf_counter()
             with torch.inference_mode():
                 for batch in self._timing(batches):
@@ -78,7 +78,7 @@ class Trial:
         self._settle()
         self._seconds, self._timed = time.perf_counter() - began, self._done - before
 
-    def _try(self, network: nn.Module, feed: Feed, batch: DeviceBatch, kept: Predictions) -> None:
+    def _try(self, network: nn.Module, feed: DevicePrefetcher, batch: DeviceBatch, kept: Predictions) -> None:
         prepared = feed.prepare(batch)
         with self._compute.autocast():
             outputs = network(prepared.images)

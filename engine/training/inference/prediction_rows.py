@@ -18,7 +18,7 @@ _FLUSH_SAMPLES = 4096
 """Samples whose results stay on the device before they are fetched, all at once."""
 
 
-class Reading(Protocol):
+class OutputReading(Protocol):
     """What the outputs of a network mean."""
 
     columns: tuple[str, ...]
@@ -57,7 +57,7 @@ class _Numbers:
         return [f"{value:.6g}" for value in row]
 
 
-def reading_of(task: Task, classes: Sequence[str]) -> Reading:
+def output_reading(task: Task, classes: Sequence[str]) -> OutputReading:
     """What a task's outputs mean. `classes` may be without names."""
     if isinstance(task, Classification):
         return _Classes([*classes, *map(str, range(len(classes), task.outputs))])
@@ -69,7 +69,7 @@ def reading_of(task: Task, classes: Sequence[str]) -> Reading:
 class Predictions:
     """The file, which gets its name when it is whole; and how often each class was said."""
 
-    def __init__(self, path: Path | None, reading: Reading, name: Name) -> None:
+    def __init__(self, path: Path | None, reading: OutputReading, name: Name) -> None:
         """Without a `path` only counts are kept. Raises BadInput where it can't be written."""
         self.counts: dict[int, int] = {}
         self._reading, self._name = reading, name

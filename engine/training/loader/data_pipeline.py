@@ -9,20 +9,26 @@ import torch
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.training.distributed.process_group import Ranks
+from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.image_loader import AnyLoader
 from gputrain.engine.training.loader.run_loaders import RunLoaders
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Task
-from gputrain.engine.training.transforms.device_transforms import DeviceBatch, Feed
+from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher
 
 
-class Supply:
+class DataPipeline:
     """A loader and what moves its batches to the device."""
 
     def __init__(
-        self, loaders: RunLoaders, images: ImageSet, config: RunConfig, compute: Compute, task: Task, ranks: Ranks
+        self,
+        loaders: RunLoaders,
+        images: ImageSet,
+        config: RunConfig,
+        compute: Compute,
+        task: Task,
+        ranks: SingleProcess,
     ) -> None:
         """Raises BadInput."""
         self._loaders, self._images, self._compute, self._task, self._ranks = loaders, images, compute, task, ranks
@@ -33,7 +39,7 @@ class Supply:
         """Batches of an epoch."""
         return len(self.loader)
 
-    def batches(self, epoch: int, start: int, clock: Clock) -> Generator[DeviceBatch, None, None]:
+    def batches(self, epoch: int, start: int, clock: StepClock) -> Generator[DeviceBatch, None, None]:
         """The batches of an epoch from batch `start` on, on the device; closing them early is allowed."""
         return self.feed.batches(self.loader.epoch(epoch, start), clock)
 
@@ -48,7 +54,7 @@ class Supply:
             loader = self._loaders.make(self._images, config, train=True)
         except BadInput as error:
             failed = error
-        if any(self._ranks.agree([failed is not None])):
+        if any(self._ranks.all_reduce_max([failed is not None])):
             if failed is None:
                 loader.close()
             raise failed or BadInput("another rank can't have it")
@@ -59,5 +65,5 @@ class Supply:
         self.loader, self.feed = loader, self._feed(config)
         return config
 
-    def _feed(self, config: RunConfig) -> Feed:
-        return Feed(config, self._compute, train=True, task=self._task, rank=self._ranks.rank)
+    def _feed(self, config: RunConfig) -> DevicePrefetcher:
+        return DevicePrefetcher(config, self._compute, train=True, task=self._task, rank=self._ranks.rank)

@@ -14,12 +14,12 @@ import msgspec
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import progressive_resizing, settings
-from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import batch_sampler
-from gputrain.engine.dataloading.lock_waits import LockWatch
-from gputrain.engine.dataloading.random_resized_crop import View
-from gputrain.engine.dataloading.worker_accounting import Tally, loader_stats
+from gputrain.engine.dataloading.lock_waits import LockWaitSampler
+from gputrain.engine.dataloading.random_resized_crop import CropDraw
+from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_stats
 from gputrain.engine.datasets import bad_images
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import LoaderStats
@@ -27,11 +27,11 @@ from gputrain.engine.training.cache.image_cache import CachedSource, open_cache
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.userdata.user_loader import UserLoader
 from gputrain.engine.training.workers import slot_buffer
-from gputrain.engine.training.workers.fill_batch import SampleMaker, source_of
-from gputrain.engine.training.workers.process_workers import ProcessCrew
-from gputrain.engine.training.workers.slot_buffer import RingShape
-from gputrain.engine.training.workers.thread_workers import InlineCrew, ThreadCrew
-from gputrain.engine.training.workers.worker_pool import Course, Crew, Filled
+from gputrain.engine.training.workers.fill_batch import BatchFiller, source_of
+from gputrain.engine.training.workers.process_workers import ProcessWorkerPool
+from gputrain.engine.training.workers.slot_buffer import SlotShape
+from gputrain.engine.training.workers.thread_workers import InlineWorker, ThreadWorkerPool
+from gputrain.engine.training.workers.worker_pool import Course, FilledBatch, WorkerPool
 
 MAX_THREADS = 8
 """Workers up to which ``loader: auto`` takes threads: each image needs 10–40 µs of the interpreter's lock."""
@@ -64,35 +64,37 @@ def make_loader(
         return UserLoader(images.own, config, train=train, pin=pin, on_trouble=on_trouble, rank=rank, ranks=ranks)
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
-    batch_size = batch_sampler.fitting(batch_size, len(images) // images.group, ranks if train else 1)
+    batch_size = batch_sampler.batch_size_that_fits(batch_size, len(images) // images.group, ranks if train else 1)
     cache = open_cache(images, config, train=train, progress=on_look) if images.pixels is None else None
-    max_bad = bad_images.limit_of(data.max_bad_images, len(images))
+    max_bad = bad_images.bad_image_limit(data.max_bad_images, len(images))
     growth = (
-        progressive_resizing.growth(settings.flatten(config)) if train else Growth(data.image_size, data.image_size, 0)
+        progressive_resizing.image_size_schedule(settings.flatten(config))
+        if train
+        else ImageSizeSchedule(data.image_size, data.image_size, 0)
     )
-    maker = SampleMaker(images, cache or source_of(images), view(config, train=train), growth, config.seed, max_bad)
+    maker = BatchFiller(images, cache or source_of(images), crop_of(config, train=train), growth, config.seed, max_bad)
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
-    shape = RingShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
+    shape = SlotShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
     crew = _crew(maker, shape, config, on_trouble, pin=pin)
     ahead = config.epochs if train and data.num_workers and data.persistent_workers else 0
-    return Loader(maker, crew, shape, cache, on_bad, train=train, ahead=ahead, dealt=(rank, ranks))
+    return ImageLoader(maker, crew, shape, cache, on_bad, train=train, ahead=ahead, dealt=(rank, ranks))
 
 
-def view(config: RunConfig, *, train: bool) -> View:
+def crop_of(config: RunConfig, *, train: bool) -> CropDraw:
     """How samples are cut from images."""
     data = config.data
     if train and data.augment == "crop_flip":
-        return View("random", data.image_size, data.val_resize, data.crop_min_scale)
-    return View("centre", data.image_size, data.val_resize)
+        return CropDraw("random", data.image_size, data.val_resize, data.crop_min_scale)
+    return CropDraw("centre", data.image_size, data.val_resize)
 
 
 def _crew(
-    maker: SampleMaker, shape: RingShape, config: RunConfig, on_trouble: Callable[[str], None], *, pin: bool
-) -> Crew:
+    maker: BatchFiller, shape: SlotShape, config: RunConfig, on_trouble: Callable[[str], None], *, pin: bool
+) -> WorkerPool:
     workers = config.data.num_workers
     kind = config.data.loader
     if workers and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS)):
-        return ProcessCrew(
+        return ProcessWorkerPool(
             maker,
             shape,
             workers,
@@ -102,10 +104,10 @@ def _crew(
             pin=pin,
         )
     slots = slot_buffer.slots_in(slot_buffer.private_memory(shape, pin=pin), shape)
-    return ThreadCrew(maker, slots, workers) if workers else InlineCrew(maker, slots)
+    return ThreadWorkerPool(maker, slots, workers) if workers else InlineWorker(maker, slots)
 
 
-class Loader:
+class ImageLoader:
     """A `BatchSource` over a crew of workers. One epoch at a time: asking for another ends the one before.
 
     At the end of an epoch the workers go on with the next one while the model is validated and saved, as far as there
@@ -114,9 +116,9 @@ class Loader:
 
     def __init__(
         self,
-        maker: SampleMaker,
-        crew: Crew,
-        shape: RingShape,
+        maker: BatchFiller,
+        crew: WorkerPool,
+        shape: SlotShape,
         cache: CachedSource | None,
         on_bad: OnBad,
         *,
@@ -141,13 +143,13 @@ class Loader:
         self._train = train
         self._rank, self._ranks = dealt
         self._ahead = ahead
-        self._tally = Tally()
-        self._locks = LockWatch(threads=crew.kind == "threads")
+        self._tally = WorkerTally()
+        self._locks = LockWaitSampler(threads=crew.kind == "threads")
         self._since = time.perf_counter()
         self._bad: dict[int, str] = {}
         self._reported_bad = 0
         self._running: Iterator[Batch] | None = None
-        self._filled: Iterator[Filled] | None = None
+        self._filled: Iterator[FilledBatch] | None = None
         """What the workers make, from epoch and batch `_next` on."""
         self._next = (0, 0)
         self._closed = False
@@ -185,7 +187,7 @@ class Loader:
             if self._cache is not None:
                 self._cache.commit()
 
-    def _filled_from(self, epoch: int, start: int) -> Iterator[Filled]:
+    def _filled_from(self, epoch: int, start: int) -> Iterator[FilledBatch]:
         """What the workers make from there on; they may be at it already."""
         if self._filled is None or self._next != (epoch, start):
             self._stop_filling()
@@ -225,7 +227,7 @@ class Loader:
         """See `BatchSource`."""
         now = time.perf_counter()
         tally, seconds = self._tally, now - self._since
-        self._tally, self._since = Tally(), now
+        self._tally, self._since = WorkerTally(), now
         new = list(self._bad.items())[self._reported_bad :]
         self._reported_bad = len(self._bad)
         stats = loader_stats(
@@ -259,7 +261,7 @@ class Loader:
             _close(self._running)
             self._running = None
 
-    def _account(self, filled: Filled) -> None:
+    def _account(self, filled: FilledBatch) -> None:
         """Add up a batch's figures. Raises what went wrong with it."""
         self._tally.add(filled.tally)
         if self._crew.kind != "inline":
@@ -284,7 +286,7 @@ class Loader:
     def _describe(self, index: int, why: str) -> str:
         return f"{plain(self._images.path(index), 300)}: {why}"
 
-    def _batch(self, filled: Filled, epoch: int, number: int) -> Batch:
+    def _batch(self, filled: FilledBatch, epoch: int, number: int) -> Batch:
         slot, count = self._crew.slot(filled.slot), filled.count
         return Batch(
             images=slot.sized(self._growth.at(epoch))[:count],
@@ -295,7 +297,7 @@ class Loader:
         )
 
 
-AnyLoader = Loader | UserLoader
+AnyLoader = ImageLoader | UserLoader
 """Batches with what they are made by, in a `note`."""
 
 

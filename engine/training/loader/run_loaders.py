@@ -10,8 +10,8 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.training.distributed.process_group import Ranks
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.image_loader import AnyLoader, make_loader
 from gputrain.engine.training.runtime.device import Compute
 
@@ -20,7 +20,12 @@ class RunLoaders:
     """Makes them; all that are left are closed with `stack`, in which closing twice does no harm."""
 
     def __init__(
-        self, stack: contextlib.ExitStack, compute: Compute, reporter: Reporter, bad_images: BadImages, ranks: Ranks
+        self,
+        stack: contextlib.ExitStack,
+        compute: Compute,
+        reporter: EventReporter,
+        bad_images: BadImages,
+        ranks: SingleProcess,
     ) -> None:
         self._stack = stack
         self._compute = compute
@@ -63,7 +68,7 @@ class RunLoaders:
 class _Look:
     """Tells of a look at many files; of few nobody would see it."""
 
-    def __init__(self, reporter: Reporter, model: str) -> None:
+    def __init__(self, reporter: EventReporter, model: str) -> None:
         self._reporter, self._model = reporter, model
         self._begun = False
 

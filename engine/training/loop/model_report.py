@@ -9,14 +9,14 @@ import torch
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import ModelReady
 from gputrain.engine.hardware.peak_flops import peak_flops
-from gputrain.engine.shared_loop.lr_schedule import Schedule
+from gputrain.engine.shared_loop.lr_schedule import LRSchedule
 from gputrain.engine.training.models import create_model
-from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.device import Compute
 
 
 def model_ready(
-    config: RunConfig, compute: Compute, stepper: Stepper, schedule: Schedule, flops: float | None, start_step: int
+    config: RunConfig, compute: Compute, stepper: TrainStep, schedule: LRSchedule, flops: float | None, start_step: int
 ) -> ModelReady:
     """The event. `flops` of one image as the settings have it, `start_step` steps done before."""
     return ModelReady(

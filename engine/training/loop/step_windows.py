@@ -6,16 +6,16 @@ import time
 
 import torch
 
-from gputrain.engine.checkpointing.resume_position import Position
-from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.checkpointing.resume_position import ResumePosition
+from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Steps
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.training.optim.loss_meter import Meter, Reading
-from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.training.optim.loss_meter import LossMeter, LossReading
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.batch import BatchSource
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch
 
 WINDOW_SECONDS = 0.2
@@ -23,16 +23,16 @@ WINDOW_SECONDS = 0.2
 LOADER_SECONDS = 1.0
 
 
-class Windows:
+class StepWindows:
     """Collects steps and reports them."""
 
     def __init__(
         self,
-        reporter: Reporter,
+        reporter: EventReporter,
         source: BatchSource,
         compute: Compute,
-        clock: Clock,
-        meter: Meter,
+        clock: StepClock,
+        meter: LossMeter,
         bad_images: BadImages,
         ranks: int = 1,
     ) -> None:
@@ -49,7 +49,7 @@ class Windows:
         self._image_size: int | None = None
         self._stats_taken = time.perf_counter()
 
-    def new_epoch(self, growth: Growth, epoch: int) -> None:
+    def new_epoch(self, growth: ImageSizeSchedule, epoch: int) -> None:
         """An epoch begins or goes on; says how large its images are if they grow and these are the first so large."""
         size = growth.at(epoch)
         if growth.start != growth.size and size != self._image_size:
@@ -74,7 +74,7 @@ class Windows:
         self._steps -= steps
         self._images -= images
 
-    def report(self, position: Position, lr: float, stepper: Stepper, *, force: bool = False) -> None:
+    def report(self, position: ResumePosition, lr: float, stepper: TrainStep, *, force: bool = False) -> None:
         """Send the window if it is old enough. Raises Diverged when a loss is no number."""
         seconds = self._clock.seconds
         if self._steps and (force or seconds >= WINDOW_SECONDS):
@@ -87,7 +87,7 @@ class Windows:
             self._report_loader()
 
     def _window(
-        self, position: Position, lr: float, reading: Reading | None, seconds: float, stepper: Stepper
+        self, position: ResumePosition, lr: float, reading: LossReading | None, seconds: float, stepper: TrainStep
     ) -> Steps:
         clock = self._clock
         memory = torch.cuda.memory_stats(self._compute.device) if self._compute.is_gpu else {}

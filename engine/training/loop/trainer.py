@@ -15,20 +15,20 @@ import msgspec
 import torch
 
 from gputrain.engine.checkpointing.checkpoint_saver import Kind
-from gputrain.engine.checkpointing.resume_position import Position
+from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Outcome, Phase, RunEnded
 from gputrain.engine.processes import compile_cache
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop import epoch_end
-from gputrain.engine.shared_loop.live_tuning import Tuner
-from gputrain.engine.training.distributed.process_group import Ranks
+from gputrain.engine.shared_loop.live_tuning import LiveTuner
+from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loop.model_report import model_ready
-from gputrain.engine.training.loop.trainer_parts import assemble
-from gputrain.engine.training.optim.train_step import Failure, Repeat, failure_of
+from gputrain.engine.training.loop.trainer_parts import build_parts
+from gputrain.engine.training.optim.train_step import Failure, RepeatInParts, classify_failure
 from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.state import torch_checkpoint, training_state
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch
@@ -38,18 +38,23 @@ class Trainer:
     """One run on one device."""
 
     def __init__(
-        self, directory: Path, config: RunConfig, reporter: Reporter, control: Control, ranks: Ranks | None = None
+        self,
+        directory: Path,
+        config: RunConfig,
+        reporter: EventReporter,
+        control: TrainerControl,
+        ranks: SingleProcess | None = None,
     ) -> None:
         """`ranks`: the processes that train it together, each with a Trainer; None: this one alone."""
         self._config = config
-        self._ranks = ranks or Ranks()
+        self._ranks = ranks or SingleProcess()
         self._reporter = reporter
-        self._tuner = Tuner(reporter)
+        self._tuner = LiveTuner(reporter)
         self._control = control
         self._bad_images = BadImages(directory, reporter)
         folder = directory / "checkpoints"
-        self._saver = torch_checkpoint.saver(folder, config.checkpoint, reporter, writes=self._ranks.speaks)
-        self._position = Position()
+        self._saver = torch_checkpoint.saver(folder, config.checkpoint, reporter, writes=self._ranks.is_main_process)
+        self._position = ResumePosition()
         self._lr = 0.0
         self._to_retune = False
         """Other settings for loading are to be put into effect, by all ranks now."""
@@ -81,7 +86,7 @@ class Trainer:
 
     def _build(self, loaders: contextlib.ExitStack) -> None:
         config = self._config
-        parts = assemble(config, self._ranks, self._reporter, self._control, self._bad_images, loaders)
+        parts = build_parts(config, self._ranks, self._reporter, self._control, self._bad_images, loaders)
         self._compute, self._images, self._task, self._growth = parts.compute, parts.images, parts.task, parts.growth
         self._clock, self._stepper, self._supply = parts.clock, parts.stepper, parts.supply
         self._validation, self._schedule, self._skips = parts.validation, parts.schedule, parts.skips
@@ -172,14 +177,14 @@ class Trainer:
                 with self._clock.computing("prepare"):
                     prepared = self._supply.feed.prepare(batch)
                 self._step_done(self._stepper.backward(prepared, 1 / size, last=number == size), batch)
-        except (torch.OutOfMemoryError, Repeat) as error:
-            failure = failure_of(error)
+        except (torch.OutOfMemoryError, RepeatInParts) as error:
+            failure = classify_failure(error)
         failure = self._of_all(failure)
         if failure is Failure.NONE:
             try:
                 self._stepper.update(lr, before.updates + 1)
             except torch.OutOfMemoryError as error:
-                failure = failure_of(error)
+                failure = classify_failure(error)
         if failure is not Failure.NONE:
             self._windows.undo(self.step - before.step, self._position.images - before.images)
             self._position = before
@@ -201,11 +206,11 @@ class Trainer:
             return failure
         self._stepper.exchange(failed=failure is not Failure.NONE)
         self._control.poll()
-        gravest, retune = self._control.agree(self._ranks, failure, bool(self._tuner.pending))
+        gravest, retune = self._control.all_reduce_requests(self._ranks, failure, bool(self._tuner.pending))
         if not gravest:
             self._stepper.exchange_losses()
         if retune:
-            self._tuner.pending = self._ranks.of_first(self._tuner.pending)
+            self._tuner.pending = self._ranks.broadcast_object(self._tuner.pending)
             self._to_retune = True
         return Failure(gravest)
 
@@ -249,11 +254,11 @@ class Trainer:
         elif epoch_end.due_within(self._config.checkpoint, self.step, self._saver.saved_step):
             self._save_within("last")
         if self._control.paused:
-            if self._ranks.speaks:
+            if self._ranks.is_main_process:
                 self._control.wait_while_paused(self._reporter.phase, Phase.TRAINING)
             else:
                 self._control.paused = False
-            self._control.agree(self._ranks)
+            self._control.all_reduce_requests(self._ranks)
             self._skip()
 
     def _end_epoch(self, seconds: float, images: int) -> None:
@@ -269,11 +274,11 @@ class Trainer:
         best = False
         if self._validation is not None and where.unvalidated:
             # One that is cut off and done again would leave other numbers to the training.
-            with rng_state.kept(devices=True):
+            with rng_state.preserved_rng(devices=True):
                 best = self._validation.judge(self._stepper, where)
-            self._control.agree(self._ranks)
-        self._early = epoch_end.why_early(settings, where, self._task.metric)
-        if kind := epoch_end.kind_due(settings, where, best=best, stopped=bool(self._control.stop)):
+            self._control.all_reduce_requests(self._ranks)
+        self._early = epoch_end.early_stop_reason(settings, where, self._task.metric)
+        if kind := epoch_end.checkpoint_due(settings, where, best=best, stopped=bool(self._control.stop)):
             self._save(kind)
 
     def _skip(self) -> None:
@@ -292,7 +297,7 @@ class Trainer:
         where.loss_sum, where.loss_steps = self._meter.epoch_sum, self._meter.epoch_steps
         where.skips, where.skips_in_a_row = self._skips.total, self._skips.in_a_row
         average = self._stepper.ema.network if self._stepper.ema is not None else None
-        self._ranks.same_figures([self._stepper.network, *([average] if average is not None else [])])
+        self._ranks.average_buffers([self._stepper.network, *([average] if average is not None else [])])
         drawn = self._ranks.gather(training_state.generator_states()) if self._ranks.count > 1 else ()
         self._saver.save(
             kind, where, lambda: training_state.state_of(where, self._config, self._images, self._stepper, drawn)

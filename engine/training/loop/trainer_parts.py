@@ -5,35 +5,35 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
-from gputrain.engine.shared_loop.lr_schedule import Schedule
-from gputrain.engine.shared_loop.nonfinite_loss import Skips
-from gputrain.engine.training.distributed.process_group import Ranks
-from gputrain.engine.training.loader.data_pipeline import Supply
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
+from gputrain.engine.shared_loop.lr_schedule import LRSchedule
+from gputrain.engine.shared_loop.nonfinite_loss import NonFinitePolicy
+from gputrain.engine.training.distributed.process_group import SingleProcess
+from gputrain.engine.training.loader.data_pipeline import DataPipeline
 from gputrain.engine.training.loader.run_loaders import RunLoaders
-from gputrain.engine.training.loop.step_windows import Windows
+from gputrain.engine.training.loop.step_windows import StepWindows
 from gputrain.engine.training.loop.validation import Validation
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.networks import flops
-from gputrain.engine.training.optim.loss_meter import Meter
-from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.training.optim.loss_meter import LossMeter
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.readers import open_dataset
-from gputrain.engine.training.readers.reader import Data
+from gputrain.engine.training.readers.reader import OpenedDataset
 from gputrain.engine.training.runtime import device, rng_state
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Task
-from gputrain.engine.training.transforms.device_transforms import Feed
+from gputrain.engine.training.transforms.device_transforms import DevicePrefetcher
 
 
 @dataclass(slots=True)
-class Parts:
+class TrainerParts:
     """See the module."""
 
     compute: Compute
@@ -42,25 +42,25 @@ class Parts:
     task: Task
     flops: float | None
     """Operations of one image; None: they can't be counted."""
-    growth: Growth
-    clock: Clock
-    stepper: Stepper
-    supply: Supply
+    growth: ImageSizeSchedule
+    clock: StepClock
+    stepper: TrainStep
+    supply: DataPipeline
     validation: Validation | None
-    schedule: Schedule
-    skips: Skips
-    meter: Meter
-    windows: Windows
+    schedule: LRSchedule
+    skips: NonFinitePolicy
+    meter: LossMeter
+    windows: StepWindows
 
 
-def assemble(
+def build_parts(
     config: RunConfig,
-    ranks: Ranks,
-    reporter: Reporter,
-    control: Control,
+    ranks: SingleProcess,
+    reporter: EventReporter,
+    control: TrainerControl,
     bad_images: BadImages,
     stack: contextlib.ExitStack,
-) -> Parts:
+) -> TrainerParts:
     """Make all of it; `stack` closes the loaders. Raises BadInput, and StopRequested if asked to stop."""
     compute = device.set_up(config, reporter.notice, ranks.rank)
     ranks.use(compute.device)
@@ -68,22 +68,22 @@ def assemble(
     images, task = found.train, found.task
     reporter.phase(Phase.BUILDING, config.model.model)
     network = create_model.build(config, task, compute)
-    ranks.same_weights(network)
-    if not ranks.speaks:
+    ranks.broadcast_parameters(network)
+    if not ranks.is_main_process:
         # What a network draws on the way (dropout) is another on each rank.
         rng_state.seed(config.seed + ranks.rank)
     each = flops.flops_per_image(network, config.data.image_size, task.group)
-    growth = flops.checked_growth(network, config, each, task.group)
-    clock = Clock(compute)
-    stepper = Stepper(network, config, compute, clock, reporter.notice, task.loss, ranks)
+    growth = flops.check_image_sizes(network, config, each, task.group)
+    clock = StepClock(compute)
+    stepper = TrainStep(network, config, compute, clock, reporter.notice, task.loss, ranks)
     control.raise_if_stopped()
     loaders = RunLoaders(stack, compute, reporter, bad_images, ranks)
-    supply = Supply(loaders, images, config, compute, task, ranks)
+    supply = DataPipeline(loaders, images, config, compute, task, ranks)
     validation = None
     if found.val is not None:
         validation = Validation(
             loader=loaders.first(found.val, config, train=False),
-            feed=Feed(config, compute, train=False, task=task),
+            feed=DevicePrefetcher(config, compute, train=False, task=task),
             compute=device.for_validation(compute, config),
             task=task,
             control=control,
@@ -93,20 +93,20 @@ def assemble(
             ranks=ranks,
         )
     scaled = stepper.scaler.is_enabled()
-    skips = Skips(reporter.notice, images.shown, scaled=scaled, ranks=ranks.count)
-    meter = Meter(compute, skips)
-    windows = Windows(reporter, supply.loader, compute, clock, meter, bad_images, ranks.count)
-    schedule = Schedule(config, len(supply))
-    return Parts(
+    skips = NonFinitePolicy(reporter.notice, images.shown, scaled=scaled, ranks=ranks.count)
+    meter = LossMeter(compute, skips)
+    windows = StepWindows(reporter, supply.loader, compute, clock, meter, bad_images, ranks.count)
+    schedule = LRSchedule(config, len(supply))
+    return TrainerParts(
         compute, images, task, each, growth, clock, stepper, supply, validation, schedule, skips, meter, windows
     )
 
 
-def _data(config: RunConfig, ranks: Ranks, reporter: Reporter, control: Control) -> Data:
+def _data(config: RunConfig, ranks: SingleProcess, reporter: EventReporter, control: TrainerControl) -> OpenedDataset:
     """Rank 0 draws what is to be drawn, before the others look."""
-    if not ranks.speaks:
-        ranks.agree(())
-    found = open_dataset.prepare(config, reporter, control)
-    if ranks.speaks:
-        ranks.agree(())
+    if not ranks.is_main_process:
+        ranks.all_reduce_max(())
+    found = open_dataset.open_dataset(config, reporter, control)
+    if ranks.is_main_process:
+        ranks.all_reduce_max(())
     return found

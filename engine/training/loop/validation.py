@@ -10,20 +10,20 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gputrain.engine.checkpointing.resume_position import Position
+from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Phase
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop import epoch_end
-from gputrain.engine.training.distributed.process_group import Ranks
+from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.image_loader import AnyLoader
-from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Scores, Task, is_better
-from gputrain.engine.training.transforms.device_transforms import DeviceBatch, Feed
+from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher
 
 
 @dataclass(slots=True)
@@ -31,25 +31,25 @@ class Validation:
     """Tries the model on the validation images of a run, as often as it is asked to."""
 
     loader: AnyLoader
-    feed: Feed
+    feed: DevicePrefetcher
     compute: Compute
     task: Task
-    control: Control
-    reporter: Reporter
+    control: TrainerControl
+    reporter: EventReporter
     bad_images: BadImages
     config: RunConfig
-    ranks: Ranks
+    ranks: SingleProcess
     most: int = 1 << 30
     """Samples that are computed at once at most, memory having run out with more."""
 
-    def judge(self, stepper: Stepper, where: Position) -> bool:
+    def judge(self, stepper: TrainStep, where: ResumePosition) -> bool:
         """Try the model after the epoch that has just ended; returns whether it was never better.
 
         Where the run is asked to stop meanwhile, `where` stays as it is. Raises Diverged.
         """
         self.reporter.phase(Phase.VALIDATING)
         began = time.perf_counter()
-        self.ranks.same_figures([stepper.evaluated])
+        self.ranks.average_buffers([stepper.evaluated])
         found = self._metrics(stepper)
         self.bad_images.tell(self.loader.take_stats(), "validation")
         if found is None:
@@ -57,10 +57,12 @@ class Validation:
         metrics, images = found
         best = is_better(self.task, metrics[self.task.metric], where.best)
         seconds = time.perf_counter() - began
-        epoch_end.judged(self.reporter, where, epoch_end.Judgement(metrics, self.task.metric, best, images, seconds))
+        epoch_end.validation_result(
+            self.reporter, where, epoch_end.ValidationResult(metrics, self.task.metric, best, images, seconds)
+        )
         return best
 
-    def _metrics(self, stepper: Stepper) -> tuple[dict[str, float], int] | None:
+    def _metrics(self, stepper: TrainStep) -> tuple[dict[str, float], int] | None:
         """The metrics over all images, and their number; None if the run was asked to stop meanwhile.
 
         Each rank computes its share of the batches, and all of them the metrics from the sums of all.
@@ -77,7 +79,7 @@ class Validation:
             images += sums[1]
         return scores.metrics(), images
 
-    def _sums(self, stepper: Stepper) -> tuple[Scores, int] | None:
+    def _sums(self, stepper: TrainStep) -> tuple[Scores, int] | None:
         """This rank's sums and images; None if it was asked to stop meanwhile."""
         images, scores, network = 0, self.task.scores(), stepper.evaluated
         data = self.config.data
@@ -106,7 +108,7 @@ class Validation:
         """The batches on the device. One that found no room there is copied again when less is computed at once."""
         begun = 0
         while begun < len(self.loader):
-            with contextlib.closing(self.feed.batches(self.loader.epoch(0, begun), Clock(self.compute))) as batches:
+            with contextlib.closing(self.feed.batches(self.loader.epoch(0, begun), StepClock(self.compute))) as batches:
                 try:
                     for batch in batches:
                         begun += 1

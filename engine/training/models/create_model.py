@@ -51,7 +51,9 @@ def _network(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
         raise BadInput(torchvision_models.unknown_model(name, known))
     network = _torchvisions(name, outputs)
     if named_weights:
-        pretrained_weights.take_over(network, pretrained_weights.torchvisions(name, named_weights), named_weights)
+        pretrained_weights.load_matching(
+            network, pretrained_weights.torchvision_weights(name, named_weights), named_weights
+        )
     return network
 
 
@@ -60,8 +62,8 @@ def _own(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     spec, folder = config.model.model, config.data.code_dir
     if named_weights:
         raise BadInput(torchvision_models.why_no_weights(spec, named_weights))
-    function = import_function.load(spec, folder, "model")
-    network = import_function.call(function, outputs, setting="model", spec=spec, folder=folder)
+    function = import_function.import_function(spec, folder, "model")
+    network = import_function.call_user_function(function, outputs, setting="model", spec=spec, folder=folder)
     if not isinstance(network, nn.Module):
         raise BadInput(f"model: {plain(spec, 100)} gave a {plain(type(network).__name__, 60)}, not a torch.nn.Module")
     return network

@@ -28,7 +28,7 @@ def load_file(network: nn.Module, path: Path) -> None:
         state = state.get("ema") or state.get("model") or state.get("state_dict") or state
     if not isinstance(state, dict):
         raise BadInput(f"weights: {path} holds a {type(state).__name__}, not weights by name")
-    take_over(network, {_unwrapped(str(name)): value for name, value in state.items()}, str(path))
+    load_matching(network, {_unwrapped(str(name)): value for name, value in state.items()}, str(path))
 
 
 def _unwrapped(name: str) -> str:
@@ -37,7 +37,7 @@ def _unwrapped(name: str) -> str:
     return name
 
 
-def torchvisions(model: str, weights: str) -> dict[str, Any]:
+def torchvision_weights(model: str, weights: str) -> dict[str, Any]:
     """Torchvision's weights called `weights` for its `model`, downloaded unless they are there. Raises BadInput."""
     known = models.get_model_weights(model)
     names = tuple(member.name for member in known)
@@ -56,7 +56,7 @@ def torchvisions(model: str, weights: str) -> dict[str, Any]:
     return state
 
 
-def take_over(network: nn.Module, state: dict[str, Any], source: str) -> None:
+def load_matching(network: nn.Module, state: dict[str, Any], source: str) -> None:
     """Load what fits; a classifier for another number of classes is left as it is. Raises BadInput if little fits."""
     own = network.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and getattr(v, "shape", None) == own[k].shape}

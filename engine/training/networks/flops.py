@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import progressive_resizing, settings
-from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.run_config import RunConfig
 
 
@@ -37,12 +37,12 @@ def flops_per_image(network: nn.Module, image_size: int, group: int = 1) -> floa
     return float(counter.get_total_flops()) / (2 * group) or None
 
 
-def checked_growth(network: nn.Module, config: RunConfig, flops: float | None, group: int = 1) -> Growth:
+def check_image_sizes(network: nn.Module, config: RunConfig, flops: float | None, group: int = 1) -> ImageSizeSchedule:
     """How the training images grow; `flops` are the network's for images of full size, None if it can't be tried.
 
     Raises BadInput for a network that does not take images of the first size.
     """
-    growth = progressive_resizing.growth(settings.flatten(config))
+    growth = progressive_resizing.image_size_schedule(settings.flatten(config))
     small = growth.at(0)
     if small != growth.size and config.data.dataset == "custom":
         raise BadInput(f"progressive_start: {progressive_resizing.OWN}")

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from gputrain.engine.training.networks.blocks import blocks_of
 
 
-def recompute_blocks(network: nn.Module) -> int:
+def checkpoint_blocks(network: nn.Module) -> int:
     """Let each block of `network` be recomputed in the backward pass; returns how many there are.
 
     Neither results nor running statistics change.

@@ -14,7 +14,7 @@ from gputrain.engine.training.networks.blocks import blocks_of
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
-def compiled(network: nn.Module, speed: SpeedConfig, notice: Callable[[str, str], None]) -> Forward:
+def compile_network(network: nn.Module, speed: SpeedConfig, notice: Callable[[str, str], None]) -> Forward:
     """`network` as its forward pass is to be called; nothing is compiled before the first call.
 
     With ``compile_scope: blocks`` each repeated block is compiled in its place, equal blocks once. Blocks that are

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 
-class RunningFigures:
+class BatchNormBuffers:
     """A network's buffers as they were when an update began, so that one that fails leaves nothing behind."""
 
     def __init__(self, network: nn.Module) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gputrain.engine.shared_loop.nonfinite_loss import DoneStep, Skips
+from gputrain.engine.shared_loop.nonfinite_loss import DoneStep, NonFinitePolicy
 from gputrain.engine.training.runtime.device import Compute
 
 
@@ -34,7 +34,7 @@ class _Update:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LossReading:
     """Figures that have come from the device."""
 
     loss: float | None
@@ -54,10 +54,10 @@ class _Flight:
     extras: Sequence[str]
 
 
-class Meter:
+class LossMeter:
     """Losses of steps, with the newest gradient norm and loss scale beside them."""
 
-    def __init__(self, compute: Compute, skips: Skips) -> None:
+    def __init__(self, compute: Compute, skips: NonFinitePolicy) -> None:
         """`skips` judges the losses that are no numbers."""
         self._gpu = compute.is_gpu
         self._skips = skips
@@ -88,7 +88,7 @@ class Meter:
         found = {"grad_norm": grad_norm, "loss_scale": loss_scale}
         self._extras = {name: value for name, value in found.items() if value is not None}
 
-    def take(self, *, wait: bool = False) -> Reading | None:
+    def take(self, *, wait: bool = False) -> LossReading | None:
         """Figures since the last reading; None if there are none, or the device has not got there yet.
 
         With `wait` the latter does not happen. Raises Diverged.
@@ -118,7 +118,7 @@ class Meter:
         arrived.record()
         return _Flight(host, arrived, steps, updates, tuple(extras))
 
-    def _settle(self, flight: _Flight) -> Reading:
+    def _settle(self, flight: _Flight) -> LossReading:
         values: list[float] = flight.values.tolist()
         losses = values[: len(flight.steps)]
         extras = dict(zip(flight.extras, values[len(losses) + len(flight.updates) :], strict=True))
@@ -130,7 +130,7 @@ class Meter:
             self.epoch_sum += loss
         self.epoch_steps += len(good)
         mean = sum(good) / len(good) if good else None
-        return Reading(mean, extras.get("grad_norm"), extras.get("loss_scale"))
+        return LossReading(mean, extras.get("grad_norm"), extras.get("loss_scale"))
 
     def _judge(self, updates: Sequence[_Update], skipped: Sequence[bool], steps: list[DoneStep]) -> None:
         """Raises Diverged at a loss that is no number; where such updates are skipped, at too many of them."""

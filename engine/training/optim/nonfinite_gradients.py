@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class Guard:
+class NonFiniteGradientGuard:
     """Judges each update on its device. With a fused optimizer, whose kernel can be told there not to write, the host
     never waits for the verdict; with another one on a GPU it waits at each update, as torch's GradScaler does.
     """

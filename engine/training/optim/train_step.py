@@ -11,18 +11,18 @@ from torch import nn
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.training.distributed.gradient_all_reduce import GradientMean
-from gputrain.engine.training.distributed.process_group import RankLost, Ranks
+from gputrain.engine.training.distributed.gradient_all_reduce import GradientAllReduce
+from gputrain.engine.training.distributed.process_group import RankLostError, SingleProcess
 from gputrain.engine.training.networks import torch_compile
-from gputrain.engine.training.networks.gradient_checkpointing import recompute_blocks
+from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_blocks
 from gputrain.engine.training.optim import optimizers
-from gputrain.engine.training.optim.batchnorm_buffers import RunningFigures
+from gputrain.engine.training.optim.batchnorm_buffers import BatchNormBuffers
 from gputrain.engine.training.optim.ema import Ema
-from gputrain.engine.training.optim.nonfinite_gradients import Guard, seed
+from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard, seed
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Loss
-from gputrain.engine.training.transforms.device_transforms import Prepared
+from gputrain.engine.training.transforms.device_transforms import PreparedBatch
 
 Notice = Callable[[str, str], None]
 
@@ -31,7 +31,7 @@ class NoGpuMemoryError(RuntimeError):
     """Not even a part of a batch fits."""
 
 
-class Repeat(Exception):  # noqa: N818 - reads as what it asks for
+class RepeatInParts(Exception):  # noqa: N818 - reads as what it asks for
     """The update has to be begun again; nothing is left of it."""
 
 
@@ -45,12 +45,12 @@ class Failure(IntEnum):
     """The device's memory was too small; it has to be begun again in smaller parts."""
 
 
-def failure_of(error: Exception) -> Failure:
-    """What an exception of `Stepper.backward` stands for."""
-    return Failure.REPEAT if isinstance(error, Repeat) else Failure.MEMORY
+def classify_failure(error: Exception) -> Failure:
+    """What an exception of `TrainStep.backward` stands for."""
+    return Failure.REPEAT if isinstance(error, RepeatInParts) else Failure.MEMORY
 
 
-class Stepper:
+class TrainStep:
     """The network with all that changes it."""
 
     def __init__(
@@ -58,10 +58,10 @@ class Stepper:
         network: nn.Module,
         config: RunConfig,
         compute: Compute,
-        clock: Clock,
+        clock: StepClock,
         notice: Notice,
         loss: Loss,
-        ranks: Ranks | None = None,
+        ranks: SingleProcess | None = None,
     ) -> None:
         """`ranks`: the processes that train it together; None: this one alone."""
         self.network = network
@@ -69,7 +69,7 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
         # The average is copied first: a block that is recomputed holds on to its own module.
         self.ema = Ema(network, config.optim.ema_decay) if config.optim.ema_decay else None
-        if config.speed.gradient_checkpointing and not recompute_blocks(network):
+        if config.speed.gradient_checkpointing and not checkpoint_blocks(network):
             notice("warning", f"gradient_checkpointing: {config.model.model} has no blocks to recompute: off")
         self.parts = 1
         """Into how many parts each batch is divided, for want of GPU memory."""
@@ -79,8 +79,8 @@ class Stepper:
         """Whether the newest update was skipped, on the device; None where none ever is."""
         self.compiled = config.speed.compile
         """Whether the network is compiled at present."""
-        self._guard = Guard(self.optimizer) if config.optim.nonfinite_loss == "skip" else None
-        self._figures = RunningFigures(network)
+        self._guard = NonFiniteGradientGuard(self.optimizer) if config.optim.nonfinite_loss == "skip" else None
+        self._figures = BatchNormBuffers(network)
         if self._guard is not None and self._guard.waits and compute.is_gpu:
             notice("info", "nonfinite_loss=skip: without a fused optimizer each update waits for the GPU")
         self._config = config
@@ -95,10 +95,10 @@ class Stepper:
         self._backward_passes = 0
         """Batches whose gradients the present update has so far."""
         if config.speed.compile:
-            self._forward = torch_compile.compiled(network, config.speed, notice)
+            self._forward = torch_compile.compile_network(network, config.speed, notice)
         self._graphs = compute.is_gpu and torch_compile.uses_cuda_graphs(config.speed)
-        self._ranks = ranks or Ranks()
-        self._mean = GradientMean(network, self._ranks) if self._ranks.count > 1 else None
+        self._ranks = ranks or SingleProcess()
+        self._mean = GradientAllReduce(network, self._ranks) if self._ranks.count > 1 else None
         self._losses: list[torch.Tensor] = []
         """Losses of the batches of the present update."""
 
@@ -112,7 +112,7 @@ class Stepper:
         """The present scale of the loss, on the device (reading it off the scaler would wait); None without one."""
         return self.scaler.scale(self._one) if self.scaler.is_enabled() else None
 
-    def backward(self, batch: Prepared, share: float, *, last: bool = True) -> torch.Tensor:
+    def backward(self, batch: PreparedBatch, share: float, *, last: bool = True) -> torch.Tensor:
         """Add the gradients of `share` times the batch's mean loss; returns that loss, on the device.
 
         `last`: of its update; with several ranks the gradients are summed meanwhile, see `exchange`.
@@ -142,14 +142,14 @@ class Stepper:
         """The same for the losses of the update's batches; to be called when no rank has failed."""
         with self._clock.exchanging():
             losses = torch.stack(self._losses) / self._ranks.count
-            self._ranks.sum_(losses).wait()
+            self._ranks.all_reduce_sum(losses).wait()
             for loss, mean in zip(self._losses, losses, strict=True):
                 loss.copy_(mean)
 
-    def _first_of_its_shape(self, batch: Prepared, share: float, *, last: bool) -> torch.Tensor:
+    def _first_of_its_shape(self, batch: PreparedBatch, share: float, *, last: bool) -> torch.Tensor:
         try:
             return self._backward(batch, share, last=last)
-        except (torch.OutOfMemoryError, RankLost):
+        except (torch.OutOfMemoryError, RankLostError):
             raise
         except Exception as error:  # noqa: BLE001 - a compiler's failure can be of any type
             why = plain(f"{type(error).__name__}: {error}".splitlines()[0], 300)
@@ -159,10 +159,10 @@ class Stepper:
         begun = self._backward_passes > 0 or self._mean is not None
         self.give_up()
         if begun:
-            raise Repeat
+            raise RepeatInParts
         return self._backward(batch, share, last=last)
 
-    def _backward(self, batch: Prepared, share: float, *, last: bool) -> torch.Tensor:
+    def _backward(self, batch: PreparedBatch, share: float, *, last: bool) -> torch.Tensor:
         total = torch.zeros((), device=self._compute.device)
         self._figures.begin()
         if self._graphs:
@@ -194,7 +194,7 @@ class Stepper:
             if parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
-    def _loss(self, outputs: torch.Tensor, batch: Prepared) -> torch.Tensor:
+    def _loss(self, outputs: torch.Tensor, batch: PreparedBatch) -> torch.Tensor:
         loss = self._criterion(outputs, batch.targets)
         if batch.partners is None:
             return loss

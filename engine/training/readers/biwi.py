@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.folder_layouts import BIWI_PICTURE, BIWI_POSE, no_sequences
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
-from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.readers.reader import Found, OpenedDataset
 
 Matrix = npt.NDArray[np.float64]
 
@@ -21,7 +21,7 @@ _HALF = 125.0
 """Millimetres from the centre of a head to each side of its box: hair and chin are inside."""
 
 
-def read(config: RunConfig, found: Found) -> Data:
+def read(config: RunConfig, found: Found) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` holds the sequences: ``01/frame_00003_rgb.png`` and ``…_pose.txt``.
 
     Without a `val_split`, `val_share` of the sequences is kept out.

@@ -17,7 +17,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import folder_layouts
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.readers.reader import Found, OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 
 _SIDE = 32
@@ -47,7 +47,7 @@ class _Unpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def read(config: RunConfig, found: Found) -> Data:
+def read(config: RunConfig, found: Found) -> OpenedDataset:
     """See `Reader`. `data_dir` is the folder with the batches, or the one that holds it; all images go to memory."""
     folder = folder_layouts.cifar_folder(config.data.data_dir)
     names = _load(folder / folder_layouts.CIFAR_META).get("label_names")
@@ -58,7 +58,7 @@ def read(config: RunConfig, found: Found) -> Data:
     train = _images(folder, folder_layouts.CIFAR_TRAIN, names)
     found(len(train))
     val = _images(folder, folder_layouts.CIFAR_TEST, names) if config.data.val_split else None
-    return Data(train, val, Classification(len(names), config.optim.label_smoothing))
+    return OpenedDataset(train, val, Classification(len(names), config.optim.label_smoothing))
 
 
 def _images(folder: Path, files: Sequence[str], classes: list[str]) -> ImageSet:

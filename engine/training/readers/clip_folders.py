@@ -15,7 +15,7 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import folder_layouts
 from gputrain.engine.datasets.folder_layouts import STREAMS, shown
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.readers.reader import Found, OpenedDataset
 from gputrain.engine.training.tasks.clip_classification import ClipClassification
 
 
@@ -28,7 +28,7 @@ class _Clip:
     """Paths under the split's folder, in their order."""
 
 
-def read(config: RunConfig, found: Found) -> Data:
+def read(config: RunConfig, found: Found) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` has two class folders, each with a folder for each clip.
 
     A clip holds its frames, or ``high`` and ``low`` with the frames of each quality; all clips are alike in that.
@@ -43,7 +43,7 @@ def read(config: RunConfig, found: Found) -> Data:
             raise BadInput(
                 f"val_split: has {_said(others, its_streams)}, where the training clips have {_said(classes, streams)}"
             )
-    return Data(train, val, ClipClassification(streams, data.clip_frames, config.optim.label_smoothing))
+    return OpenedDataset(train, val, ClipClassification(streams, data.clip_frames, config.optim.label_smoothing))
 
 
 def _said(classes: tuple[str, ...], streams: int) -> str:

@@ -14,17 +14,17 @@ from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.readers.reader import Found, OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.regression import Regression
 from gputrain.engine.training.tasks.task import Task, refuse
-from gputrain.engine.training.userdata.user_dataset import BadSample, Made, UserSet, make
+from gputrain.engine.training.userdata.user_dataset import MadeDatasets, UserDataset, UserSampleError, make_datasets
 from gputrain.engine.user_code import import_function, source_check
 
 _KEYS = ("train", "val", "sampler", "classes", "loss")
 
 
-def read(config: RunConfig, found: Found) -> Data:
+def read(config: RunConfig, found: Found) -> OpenedDataset:
     """See `Reader`. The function is called with ``data_dir`` and gives a torch Dataset, (train, val), or a mapping.
 
     A mapping has ``train``, and may have ``val``, ``sampler`` (indices to train on), ``classes`` (their number or
@@ -33,14 +33,14 @@ def read(config: RunConfig, found: Found) -> Data:
     parts = _parts(config)
     folder = config.data.code_dir
     train = _checked(parts["train"], "train", config)
-    first = _first(UserSet(train, None, folder), config)
+    first = _first(UserDataset(train, None, folder), config)
     classes = _classes(parts.get("classes"), train)
     task = _task(first, classes, config, parts.get("loss"))
     val = parts.get("val")
     found(len(train))
-    return Data(
-        _images("train", UserSet(train, parts.get("sampler"), folder), classes),
-        None if val is None else _images("val", UserSet(_checked(val, "val", config), None, folder), classes),
+    return OpenedDataset(
+        _images("train", UserDataset(train, parts.get("sampler"), folder), classes),
+        None if val is None else _images("val", UserDataset(_checked(val, "val", config), None, folder), classes),
         task,
     )
 
@@ -50,8 +50,10 @@ def _parts(config: RunConfig) -> Mapping[str, Any]:
     spec, folder = config.data.custom, config.data.code_dir
     if not spec:
         raise BadInput(source_check.UNSET)
-    function = import_function.load(spec, folder, "custom")
-    given = import_function.call(function, config.data.data_dir, setting="custom", spec=spec, folder=folder)
+    function = import_function.import_function(spec, folder, "custom")
+    given = import_function.call_user_function(
+        function, config.data.data_dir, setting="custom", spec=spec, folder=folder
+    )
     if isinstance(given, tuple | list) and len(given) == 2:
         return {"train": given[0], "val": given[1]}
     if not isinstance(given, Mapping):
@@ -79,11 +81,11 @@ def _checked(dataset: Any, name: str, config: RunConfig) -> Any:
     return dataset
 
 
-def _first(own: UserSet, config: RunConfig) -> Made:
+def _first(own: UserDataset, config: RunConfig) -> MadeDatasets:
     """The first sample, which tells what there is to learn; with it the settings that don't suit are refused."""
     try:
-        first = make(own, config.seed, 0, 0)
-    except BadSample as error:
+        first = make_datasets(own, config.seed, 0, 0)
+    except UserSampleError as error:
         raise BadInput(f"custom: {error}") from error
     off: dict[str, float | str] = {"progressive_start": 0.0}
     if first.image.dtype == torch.float32:
@@ -106,7 +108,7 @@ def _classes(given: Any, train: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in known) if known is not None else ()
 
 
-def _task(first: Made, classes: tuple[str, ...], config: RunConfig, loss: Any) -> Task:
+def _task(first: MadeDatasets, classes: tuple[str, ...], config: RunConfig, loss: Any) -> Task:
     if loss is not None and not callable(loss):
         raise BadInput(f"custom: loss is a {plain(type(loss).__name__, 60)}, which can't be called")
     task: Task
@@ -126,7 +128,7 @@ def _task(first: Made, classes: tuple[str, ...], config: RunConfig, loss: Any) -
     return task
 
 
-def _images(name: str, own: UserSet, classes: tuple[str, ...]) -> ImageSet:
+def _images(name: str, own: UserDataset, classes: tuple[str, ...]) -> ImageSet:
     """The samples as images without files, for messages and checkpoints."""
     count = len(own.dataset)
     return dataclasses.replace(

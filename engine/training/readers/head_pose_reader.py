@@ -15,7 +15,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.folder_layouts import split_folder
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.readers.reader import Found, OpenedDataset
 from gputrain.engine.training.tasks.head_pose import LIMIT, HeadPose
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -45,7 +45,7 @@ class Faces:
     """Pictures without a usable annotation."""
 
 
-def read_splits(config: RunConfig, found: Found, faces_in: Callable[[Path, Found], Faces]) -> Data:
+def read_splits(config: RunConfig, found: Found, faces_in: Callable[[Path, Found], Faces]) -> OpenedDataset:
     """The faces that `faces_in` finds in the folders of both splits. Raises BadInput where none is left."""
     data = config.data
     train = faces_in(split_folder(data.data_dir, data.train_split, "train_split"), found)
@@ -55,7 +55,7 @@ def read_splits(config: RunConfig, found: Found, faces_in: Callable[[Path, Found
     return _split(config, train, val)
 
 
-def _split(config: RunConfig, train: Faces, val: Faces | None) -> Data:
+def _split(config: RunConfig, train: Faces, val: Faces | None) -> OpenedDataset:
     """The data of faces to train on, and of `val` or of a share of the subjects. Raises BadInput where none is left."""
     share = config.data.val_share
     learned, tried = _near(train), _near(val) if val is not None else []
@@ -67,7 +67,7 @@ def _split(config: RunConfig, train: Faces, val: Faces | None) -> Data:
     if val is not None:
         _require(tried, val)
     angles = np.array([face.angles for face in (*learned, *tried)], dtype=np.float32)
-    return Data(
+    return OpenedDataset(
         _images(train.folder, learned, 0),
         _images(tried_folder, tried, len(learned)) if tried else None,
         HeadPose(angles),

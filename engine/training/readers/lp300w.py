@@ -14,7 +14,7 @@ from PIL import Image
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import mat_file
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
-from gputrain.engine.training.readers.reader import Data, Found
+from gputrain.engine.training.readers.reader import Found, OpenedDataset
 from gputrain.engine.training.transforms import decode
 
 _MARGIN = 0.2
@@ -25,7 +25,7 @@ _EVERY = 1000
 _RENDERING = re.compile(r"_\d+$")
 
 
-def read(config: RunConfig, found: Found) -> Data:
+def read(config: RunConfig, found: Found) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` holds folders of pictures (``AFW/AFW_1051618982_1_0.jpg`` and ``.mat``).
 
     Without a `val_split`, `val_share` of the photographs is kept out, with all their renderings.

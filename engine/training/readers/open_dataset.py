@@ -6,10 +6,10 @@ import time
 
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import dataset_report
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.readers import biwi, cifar10, clip_folders, custom_dataset, image_folder, lp300w
-from gputrain.engine.training.readers.reader import Data, Reader
+from gputrain.engine.training.readers.reader import OpenedDataset, Reader
 
 _READERS: dict[str, Reader] = {
     "demo": image_folder.read,
@@ -22,7 +22,7 @@ _READERS: dict[str, Reader] = {
 }
 
 
-def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
+def open_dataset(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> OpenedDataset:
     """Draw or find the images. Raises BadInput naming what is wrong with the folder, StopRequested if asked to stop."""
     began = time.perf_counter()
     config = dataset_report.located(config, reporter, control)
@@ -36,5 +36,5 @@ def prepare(config: RunConfig, reporter: Reporter, control: Control) -> Data:
             reporter.notice("info", f"cache={config.data.cache}: not needed, all images are in memory")
         elif data.train.own is not None:
             reporter.notice("warning", f"cache={config.data.cache}: not used for a data set of one's own")
-    dataset_report.tell(config, reporter, data.train, data.val, time.perf_counter() - began)
+    dataset_report.report_dataset(config, reporter, data.train, data.val, time.perf_counter() - began)
     return data

@@ -11,7 +11,7 @@ from gputrain.engine.training.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class OpenedDataset:
     """Training and validation images of one data set, and what is learned from them."""
 
     train: ImageSet
@@ -24,5 +24,5 @@ class Data:
 Found = Callable[[int], None]
 """Called now and then with the number of images found so far; may raise StopRequested."""
 
-Reader = Callable[[RunConfig, Found], Data]
+Reader = Callable[[RunConfig, Found], OpenedDataset]
 """Finds the data set in ``data_dir``. Raises BadInput that names the folder or file, and the remedy."""

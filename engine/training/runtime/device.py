@@ -14,7 +14,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.hardware.machine import Machine, cpu_model, cpu_precision, inspect_machine, usable_cores
-from gputrain.engine.hardware.torch_compatibility import machine_fault
+from gputrain.engine.hardware.torch_compatibility import machine_problem
 from gputrain.engine.planning.fallbacks import why_no_gpu
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -98,6 +98,6 @@ def _gpu(config: RunConfig, notice: Callable[[str, str], None], rank: int | None
 
 
 def _why_no_gpu(machine: Machine) -> str:
-    if not machine.gpus or machine_fault(machine) is not None:
+    if not machine.gpus or machine_problem(machine) is not None:
         return why_no_gpu(machine)
     return f"torch {torch.__version__} (CUDA {torch.version.cuda}) finds no usable GPU; the driver may be too old"

@@ -23,7 +23,7 @@ def seed(number: int) -> None:
     torch.manual_seed(number)
 
 
-def states() -> dict[str, Any]:
+def rng_states() -> dict[str, Any]:
     """Where they are, in tensors and plain values that ``weights_only`` loading can read. Without those of GPUs."""
     version, numbers, gauss = random.getstate()
     # A person may have put another kind of generator in the place of numpy's own, which has its say in a mapping.
@@ -41,8 +41,8 @@ def _numpys(own: Mapping[str, Any]) -> tuple[torch.Tensor, int, int, float]:
     return key, int(own["state"]["pos"]), int(own["has_gauss"]), float(own["gauss"])
 
 
-def put_back(before: Mapping[str, Any]) -> None:
-    """Go on from `states`."""
+def restore_rng_states(before: Mapping[str, Any]) -> None:
+    """Go on from `rng_states`."""
     torch.set_rng_state(before["torch_rng"])
     # Checkpoints of before they were kept have neither.
     if before.get("python_rng") is not None:
@@ -54,13 +54,13 @@ def put_back(before: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def kept(*, devices: bool = False) -> Iterator[None]:
+def preserved_rng(*, devices: bool = False) -> Iterator[None]:
     """Whatever is drawn inside, they go on as if nothing had been; with `devices`, those of GPUs too."""
-    before = states()
+    before = rng_states()
     on_gpus = torch.cuda.get_rng_state_all() if devices and torch.cuda.is_available() else []
     try:
         yield
     finally:
-        put_back(before)
+        restore_rng_states(before)
         if on_gpus:
             torch.cuda.set_rng_state_all(on_gpus)

@@ -45,7 +45,7 @@ def new_event() -> torch.cuda.Event:
     return torch.cuda.Event(enable_timing=True)
 
 
-class Clock:
+class StepClock:
     """Adds up the parts of the present window."""
 
     def __init__(self, compute: Compute) -> None:

@@ -10,7 +10,7 @@ import torch
 from gputrain.engine.common.sanitize import plain
 
 
-class Snapshot:
+class StateSnapshot:
     """Takes copies, each in the memory of the one before: they cost a copy, and no new pages."""
 
     def __init__(self, tell: Callable[[str], None] = lambda text: None) -> None:

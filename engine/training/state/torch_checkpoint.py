@@ -11,25 +11,25 @@ import torch
 from torch.utils.serialization import config as torch_saving
 
 from gputrain.engine.checkpointing import checkpoint_files
-from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, Summed
-from gputrain.engine.checkpointing.checkpoint_saver import Saver
+from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, ChecksummedWriter
+from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import CheckpointConfig
-from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.training.state import state_snapshot
 
 
-class TorchForm:
-    """See `checkpoint_files.Form`: files that load with ``weights_only=True``."""
+class TorchCheckpointFormat:
+    """See `checkpoint_files.CheckpointFormat`: files that load with ``weights_only=True``."""
 
     suffix = ".pt"
 
     def size_of(self, state: Any) -> int:
-        """See `checkpoint_files.Form`."""
+        """See `checkpoint_files.CheckpointFormat`."""
         return state_snapshot.size_of(state)
 
-    def write(self, state: dict[str, Any], file: Summed) -> None:
-        """See `checkpoint_files.Form`."""
+    def write(self, state: dict[str, Any], file: ChecksummedWriter) -> None:
+        """See `checkpoint_files.CheckpointFormat`."""
         try:
             # The sums that zip files have inside would be worked out for nothing.
             with torch_saving.patch("save.compute_crc32", False):  # type: ignore[attr-defined]
@@ -39,7 +39,7 @@ class TorchForm:
             raise OSError(errno.EIO, f"it could not be written: {plain(str(error), 200)}") from error
 
     def read(self, path: Path) -> dict[str, Any]:
-        """See `checkpoint_files.Form`."""
+        """See `checkpoint_files.CheckpointFormat`."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         return state if isinstance(state, dict) else {}
 
@@ -48,19 +48,19 @@ class Checkpoints(CheckpointFiles):
     """The checkpoints of one run directory."""
 
     def __init__(self, folder: Path, keep_last: int) -> None:
-        super().__init__(folder, keep_last, TorchForm())
+        super().__init__(folder, keep_last, TorchCheckpointFormat())
 
 
-def saver(folder: Path, config: CheckpointConfig, reporter: Reporter, *, writes: bool = True) -> Saver:
+def saver(folder: Path, config: CheckpointConfig, reporter: EventReporter, *, writes: bool = True) -> CheckpointSaver:
     """Writes the checkpoints of a run; without `writes` it only counts, as another rank writes them."""
 
     def warn(text: str) -> None:
         reporter.notice("warning", text)
 
-    copier = state_snapshot.Snapshot(warn) if config.async_checkpoints else None
-    return Saver(Checkpoints(folder, config.keep_last) if writes else None, reporter, copier)
+    copier = state_snapshot.StateSnapshot(warn) if config.async_checkpoints else None
+    return CheckpointSaver(Checkpoints(folder, config.keep_last) if writes else None, reporter, copier)
 
 
 def load(source: str, passed_over: Callable[[str], None]) -> dict[str, Any]:
     """See `checkpoint_files.load`."""
-    return checkpoint_files.load(source, TorchForm(), passed_over)
+    return checkpoint_files.load(source, TorchCheckpointFormat(), passed_over)

@@ -8,16 +8,20 @@ from typing import Any
 
 import torch
 
-from gputrain.engine.checkpointing.resume_position import Position, check_continuation
+from gputrain.engine.checkpointing.resume_position import ResumePosition, check_continuation
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime import rng_state
 
 
 def state_of(
-    position: Position, config: RunConfig, images: ImageSet, stepper: Stepper, drawn: Sequence[dict[str, Any]] = ()
+    position: ResumePosition,
+    config: RunConfig,
+    images: ImageSet,
+    stepper: TrainStep,
+    drawn: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """A checkpoint's content: tensors and plain values only, so that ``weights_only`` loading can read it.
 
@@ -43,12 +47,12 @@ def state_of(
 def generator_states() -> dict[str, Any]:
     """Where this process's generators are, in tensors and plain values."""
     return {
-        **rng_state.states(),
+        **rng_state.rng_states(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
-def _drawn_order(position: Position, images: ImageSet) -> torch.Tensor | None:
+def _drawn_order(position: ResumePosition, images: ImageSet) -> torch.Tensor | None:
     """What a person's sampler gave for the epoch that is under way: it need not give it again."""
     if images.own is None or not position.batch or images.own.drawn.epoch != position.epoch:
         return None
@@ -62,7 +66,7 @@ def restore_order(state: dict[str, Any], images: ImageSet) -> None:
         images.own.drawn.epoch, images.own.drawn.indices = state["position"]["epoch"], order.numpy()
 
 
-def restore(state: dict[str, Any], stepper: Stepper, rank: int = 0) -> Position:
+def restore(state: dict[str, Any], stepper: TrainStep, rank: int = 0) -> ResumePosition:
     """Put a checkpoint's content back, which `check` has passed, in the process of `rank`."""
     stepper.network.load_state_dict(state["model"])
     if stepper.ema is not None:
@@ -72,10 +76,10 @@ def restore(state: dict[str, Any], stepper: Stepper, rank: int = 0) -> Position:
         stepper.scaler.load_state_dict(state["scaler"])
     stepper.parts = state["parts"]
     drawn = state["of_ranks"][rank] if state.get("of_ranks") else state
-    rng_state.put_back(drawn)
+    rng_state.restore_rng_states(drawn)
     if torch.cuda.is_available() and len(drawn["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(drawn["cuda_rng"])
-    return Position(**state["position"])
+    return ResumePosition(**state["position"])
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

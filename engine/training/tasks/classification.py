@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.training.tasks.metric_means import Means
+from gputrain.engine.training.tasks.metric_means import MetricMeans
 from gputrain.engine.training.tasks.task import Scores
 
 _TOP = 5
@@ -50,7 +50,7 @@ class ClassScores:
     """See `Scores`: ``loss`` (without smoothing), ``accuracy`` and, from six classes on, ``accuracy_top5``."""
 
     def __init__(self) -> None:
-        self._means = Means()
+        self._means = MetricMeans()
         self._classes = 0
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:

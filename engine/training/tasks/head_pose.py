@@ -11,7 +11,7 @@ from torch import nn
 
 from gputrain.engine.configuration.dataset_compatibility import POSES, WITH_POSES
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.training.tasks.metric_means import Means
+from gputrain.engine.training.tasks.metric_means import MetricMeans
 from gputrain.engine.training.tasks.task import Scores, refuse
 
 ANGLES = ("yaw", "pitch", "roll")
@@ -65,7 +65,7 @@ class AngleErrors:
     """See `Scores`: ``mae`` in degrees over all angles, which is the loss too, and ``mae_yaw``, ``mae_pitch`` …"""
 
     def __init__(self) -> None:
-        self._errors = Means()
+        self._errors = MetricMeans()
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """See `Scores`."""

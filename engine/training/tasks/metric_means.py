@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-class Means:
+class MetricMeans:
     """Of K figures at a time."""
 
     def __init__(self) -> None:

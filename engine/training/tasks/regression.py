@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.training.tasks.metric_means import Means
+from gputrain.engine.training.tasks.metric_means import MetricMeans
 from gputrain.engine.training.tasks.task import Scores, refuse
 
 
@@ -47,7 +47,7 @@ class Errors:
     """See `Scores`: ``loss``, the mean squared error, and ``mae``, the mean absolute one."""
 
     def __init__(self) -> None:
-        self._errors = Means()
+        self._errors = MetricMeans()
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """See `Scores`."""

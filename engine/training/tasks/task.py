@@ -82,5 +82,5 @@ def is_better(task: Task, value: float, best: float | None) -> bool:
 
 def refuse(config: RunConfig, off: Off, why: str) -> None:
     """Raises BadInput for the first of the settings in `off` that has another value than there."""
-    for clash in dataset_compatibility.clashes(settings.flatten(config), off, why):
+    for clash in dataset_compatibility.conflicting_settings(settings.flatten(config), off, why):
         raise BadInput(clash)

@@ -35,7 +35,7 @@ _RANDAUGMENT_SHIFT = 150 / 331
 """Largest shift of RandAugment: 150 pixels of AutoAugment's images of 331."""
 
 
-class Part(NamedTuple):
+class PolicyPart(NamedTuple):
     """Rows [start, stop) of a round's table, which one kernel changes."""
 
     kernel: str
@@ -44,20 +44,20 @@ class Part(NamedTuple):
 
 
 @dataclass(slots=True)
-class Choices:
+class AugmentChoices:
     """What is done to the N images of a batch, in one or more rounds."""
 
     rows: torch.Tensor
     """int64, (rounds, N): places in the batch, those that need the same kernel together."""
     values: torch.Tensor
     """float32, (rounds, N, 6): the kernel's argument for the image at that row."""
-    parts: tuple[tuple[Part, ...], ...]
+    parts: tuple[tuple[PolicyPart, ...], ...]
     """For each round, on the host."""
 
-    def to(self, device: torch.device, *, non_blocking: bool) -> Choices:
+    def to(self, device: torch.device, *, non_blocking: bool) -> AugmentChoices:
         """The same with its tensors on `device`."""
         rows, values = (tensor.to(device, non_blocking=non_blocking) for tensor in (self.rows, self.values))
-        return Choices(rows, values, self.parts)
+        return AugmentChoices(rows, values, self.parts)
 
 
 def magnitudes(policy: str, height: int, width: int) -> dict[str, Floats]:
@@ -83,7 +83,7 @@ def _steps(first: float, last: float) -> Floats:
     return torch.linspace(first, last, BINS).double().numpy()
 
 
-def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], images: torch.Tensor) -> Choices | None:
+def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], images: torch.Tensor) -> AugmentChoices | None:
     """The choices for `images`, which are those at `indices`; None where the settings want none.
 
     Raises BadInput for images of one's own that are no uint8 (N, 3, H, W).
@@ -102,7 +102,7 @@ def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], images: 
     draws = random_resized_crop.uniforms(config.seed, epoch, indices, rounds * _DRAWS, random_resized_crop.AUTO)
     draws = draws.reshape(len(indices), rounds, _DRAWS)
     tables = [_round(data, draws[:, number], height, width) for number in range(rounds)]
-    return Choices(
+    return AugmentChoices(
         torch.from_numpy(np.stack([rows for rows, _, _ in tables])),
         torch.from_numpy(np.stack([values for _, values, _ in tables]).astype(np.float32)),
         tuple(parts for _, _, parts in tables),
@@ -111,7 +111,7 @@ def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], images: 
 
 def _round(
     data: DataConfig, draws: Floats, height: int, width: int
-) -> tuple[npt.NDArray[np.int64], Floats, tuple[Part, ...]]:
+) -> tuple[npt.NDArray[np.int64], Floats, tuple[PolicyPart, ...]]:
     """Rows, values and parts of one round."""
     operation = (draws[:, _OPERATION] * len(OPERATIONS)).astype(int)
     step = (draws[:, _BIN] * BINS).astype(int)
@@ -121,7 +121,7 @@ def _round(
     # The affine operations stand together in OPERATIONS, so that sorting by number puts all of a kernel together.
     rows = np.argsort(operation, kind="stable")
     values = np.zeros((len(draws), 6))
-    parts: list[Part] = []
+    parts: list[PolicyPart] = []
     known = magnitudes(data.auto_augment, height, width)
     for number, name in enumerate(OPERATIONS):
         start, stop = np.searchsorted(operation[rows], (number, number + 1)).tolist()
@@ -133,7 +133,7 @@ def _round(
         kernel = "affine" if name in _AFFINE else name
         if parts and parts[-1].kernel == kernel:
             start = parts.pop().start
-        parts.append(Part(kernel, start, stop))
+        parts.append(PolicyPart(kernel, start, stop))
     return rows.astype(np.int64), values, tuple(parts)
 
 
@@ -168,7 +168,7 @@ def _matrices(name: str, by: Floats, up: float, left: float) -> Floats:
     return np.stack(rows, axis=1)
 
 
-def apply(images: torch.Tensor, choices: Choices) -> torch.Tensor:
+def apply(images: torch.Tensor, choices: AugmentChoices) -> torch.Tensor:
     """`images`, uint8 (N, 3, H, W), changed as was chosen; they themselves stay as they are.
 
     Shapes and order of all work are known on the host: nothing here waits for the device.

@@ -24,7 +24,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.dataloading.random_resized_crop import Geometry, centre
+from gputrain.engine.dataloading.random_resized_crop import CropGeometry, center_crop_box
 from gputrain.engine.imaging import jpeg_header, scaled_decode
 from gputrain.engine.imaging.jpeg_header import JpegHeader
 
@@ -36,7 +36,7 @@ _KERNELS: Any = torch._C._nn
 cost 8 µs less than through torch.ops."""
 
 Pixels = npt.NDArray[np.uint8]
-Choose = Callable[[int, int], Geometry]
+Choose = Callable[[int, int], CropGeometry]
 """What to show of an image of (width, height)."""
 
 PILLOW_ERRORS = (
@@ -71,13 +71,13 @@ class _Stored(NamedTuple):
 
     pixels: Pixels
     orientation: int
-    part: Geometry
+    part: CropGeometry
     """What is shown, in the whole stored image."""
     factor: int
     """By what the pixels are divided."""
 
 
-def render(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> None:
+def decode_into(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> None:
     """Write the part of an image that `choose` names to `out`: uint8 (3, size, size) in channels_last memory.
 
     Raises BadImage for what can't be decoded.
@@ -85,7 +85,7 @@ def render(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> None:
     _show(_decoded(data, path, choose, out.shape[1]), out)
 
 
-def reduced(data: bytes, path: str, short_side: int) -> Pixels:
+def decode_reduced(data: bytes, path: str, short_side: int) -> Pixels:
     """The whole image upright, shape (height, width, 3), resized as validation's are if its short side is longer.
 
     Raises BadImage.
@@ -99,16 +99,16 @@ def reduced(data: bytes, path: str, short_side: int) -> Pixels:
     return small.numpy()
 
 
-def _whole(width: int, height: int, short_side: int) -> Geometry:
+def _whole(width: int, height: int, short_side: int) -> CropGeometry:
     if min(width, height) > short_side:
-        return centre(width, height, short_side, 0)
-    return Geometry(0, 0, width, height, width, height, 0, 0)
+        return center_crop_box(width, height, short_side, 0)
+    return CropGeometry(0, 0, width, height, width, height, 0, 0)
 
 
 def _decoded(data: bytes, path: str, choose: Choose, size: int | None) -> _Stored:
     """What `choose` names, of which a square of `size` is kept, or all."""
 
-    def part(orientation: int, width: int, height: int) -> Geometry:
+    def part(orientation: int, width: int, height: int) -> CropGeometry:
         if orientation >= 5:
             width, height = height, width
         return scaled_decode.as_stored(choose(width, height), orientation, width, height, size)
@@ -135,7 +135,7 @@ def decode(data: bytes, path: str) -> Pixels:
     return upright(*_with_pillow(data, path))
 
 
-def _fast(data: bytes, header: JpegHeader, part: Geometry | None, factor: int) -> Pixels | None:
+def _fast(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: int) -> Pixels | None:
     """The stored pixels down to the end of `part`, divided; None where simplejpeg refuses or the file was cut off."""
     if not jpeg_header.is_whole(data, header):
         return None
@@ -215,7 +215,7 @@ def _show(stored: _Stored, out: torch.Tensor) -> None:
     out.permute(1, 2, 0).numpy()[:] = upright(small.numpy(), stored.orientation)
 
 
-def resize(pixels: Pixels, geometry: Geometry, factor: int, out: torch.Tensor) -> None:
+def resize(pixels: Pixels, geometry: CropGeometry, factor: int, out: torch.Tensor) -> None:
     """Write `geometry` of an image to `out`; `pixels` are the image's, divided by `factor`, down to the box or more.
 
     With a factor, a geometry that `scaled_decode.aligned` made.
@@ -223,10 +223,10 @@ def resize(pixels: Pixels, geometry: Geometry, factor: int, out: torch.Tensor) -
     left, right = scaled_decode.stretch(geometry.left, geometry.width, factor, pixels.shape[1])
     top, bottom = scaled_decode.stretch(geometry.top, geometry.height, factor, pixels.shape[0])
     box = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1).unsqueeze(0)
-    place(box, geometry, out, factor)
+    copy_into(box, geometry, out, factor)
 
 
-def place(box: torch.Tensor, geometry: Geometry, out: torch.Tensor, factor: int = 1) -> None:
+def copy_into(box: torch.Tensor, geometry: CropGeometry, out: torch.Tensor, factor: int = 1) -> None:
     """Write the pixels of `geometry`'s box (1, 3, h, w), resized and cut as it says, to `out` (3, rows, columns)."""
     height, width = geometry.resized_height, geometry.resized_width
     rows, columns = out.shape[1:]
@@ -239,7 +239,7 @@ def place(box: torch.Tensor, geometry: Geometry, out: torch.Tensor, factor: int 
     out.copy_(whole[0, :, top : top + rows, left : left + columns])
 
 
-def _resize(source: torch.Tensor, geometry: Geometry, factor: int, out: torch.Tensor) -> None:
+def _resize(source: torch.Tensor, geometry: CropGeometry, factor: int, out: torch.Tensor) -> None:
     """Resize (1, 3, h, w) into `out` (1, 3, height, width)."""
     size = height, width = geometry.resized_height, geometry.resized_width
     if factor > 1:

@@ -14,14 +14,14 @@ import torch
 
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import augment_rng
-from gputrain.engine.dataloading.augment_rng import Mix
-from gputrain.engine.dataloading.random_resized_crop import flips
+from gputrain.engine.dataloading.augment_rng import MixParameters
+from gputrain.engine.dataloading.random_resized_crop import draw_flips
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Task
 from gputrain.engine.training.transforms import autoaugment, hue_jitter
-from gputrain.engine.training.transforms.autoaugment import Choices
+from gputrain.engine.training.transforms.autoaugment import AugmentChoices
 
 # Mean and deviation of ImageNet's training images in 0…1, as torchvision's models expect them.
 MEAN = (0.485, 0.456, 0.406)
@@ -42,9 +42,9 @@ class DeviceBatch:
     changes: torch.Tensor | None
     """float32, (N, 9): whether to flip, three factors of colour, the sides of the box to blank, the turn of the hue;
     None: leave as is."""
-    auto: Choices | None
+    auto: AugmentChoices | None
     """RandAugment's or TrivialAugment's."""
-    mix: Mix | None
+    mix: MixParameters | None
     indices: npt.NDArray[np.int64]
     """(N,), on the host: which images these are."""
     copied: torch.cuda.Event | None
@@ -60,7 +60,7 @@ class DeviceBatch:
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedBatch:
     """What the network sees."""
 
     images: torch.Tensor
@@ -72,19 +72,19 @@ class Prepared:
     share: float
     """Weight of `targets` against that of `partners`."""
 
-    def split(self, size: int) -> Iterator[Prepared]:
+    def split(self, size: int) -> Iterator[PreparedBatch]:
         """Parts of at most `size` images."""
         for start in range(0, len(self.targets), size):
             yield self.part(start, size)
 
-    def part(self, start: int, size: int) -> Prepared:
+    def part(self, start: int, size: int) -> PreparedBatch:
         """At most `size` images from `start` on."""
         part = slice(start, start + size)
         partners = None if self.partners is None else self.partners[part]
-        return Prepared(self.images[part], self.targets[part], partners, self.share)
+        return PreparedBatch(self.images[part], self.targets[part], partners, self.share)
 
 
-class Feed:
+class DevicePrefetcher:
     """Moves batches to the device, the next one while the present one is computed on."""
 
     def __init__(
@@ -108,7 +108,7 @@ class Feed:
         self._scale = (1 / (torch.tensor(STD) * 255)).view(1, 3, 1, 1).to(compute.device)
         self._grey = torch.tensor(_GREY).view(1, 3, 1, 1).to(compute.device)
 
-    def batches(self, source: Iterator[Batch], clock: Clock) -> Generator[DeviceBatch, None, None]:
+    def batches(self, source: Iterator[Batch], clock: StepClock) -> Generator[DeviceBatch, None, None]:
         """The batches of `source` on the device; waiting for them is charged to `clock`'s data wait."""
         ready: DeviceBatch | None = None
         while True:
@@ -129,7 +129,7 @@ class Feed:
         if ready is not None:
             yield ready
 
-    def _move(self, batch: Batch, clock: Clock) -> DeviceBatch:
+    def _move(self, batch: Batch, clock: StepClock) -> DeviceBatch:
         # The loader's memory is written again for a later batch; on the CPU too the labels need memory of their own:
         # the loss keeps them for the backward pass, and autograd takes a write to another slot of the same ring for
         # a write to them.
@@ -140,7 +140,9 @@ class Feed:
         changes = self._changes(batch.epoch, samples, side)
         mix = auto = None
         if self._train:
-            mix = augment_rng.draw_mix(self._config, batch.epoch, batch.number * self._config.ranks + self._rank, side)
+            mix = augment_rng.draw_mix_parameters(
+                self._config, batch.epoch, batch.number * self._config.ranks + self._rank, side
+            )
             auto = autoaugment.draw(self._config, batch.epoch, samples, batch.images)
         if self._stream is None:
             return DeviceBatch(batch.images, batch.labels.clone(), changes, auto, mix, indices, None, 0)
@@ -159,16 +161,16 @@ class Feed:
             return None
         table = np.zeros((len(indices), _HUE.stop), np.float32)
         if self._flips:
-            table[:, _FLIP] = flips(self._config.seed, epoch, indices)[:, None]
+            table[:, _FLIP] = draw_flips(self._config.seed, epoch, indices)[:, None]
         if self._colours:
-            table[:, _COLOURS] = augment_rng.colours(self._config, epoch, indices)
+            table[:, _COLOURS] = augment_rng.colour_jitter_factors(self._config, epoch, indices)
         if self._hues:
-            table[:, _HUE] = augment_rng.hues(self._config, epoch, indices)[:, None]
+            table[:, _HUE] = augment_rng.hue_shifts(self._config, epoch, indices)[:, None]
         if self._erases:
-            table[:, _BOX] = augment_rng.erased(self._config, epoch, indices, side)
+            table[:, _BOX] = augment_rng.erasing_boxes(self._config, epoch, indices, side)
         return torch.from_numpy(table)
 
-    def prepare(self, batch: DeviceBatch) -> Prepared:
+    def prepare(self, batch: DeviceBatch) -> PreparedBatch:
         """The batch with all its changes, as the network takes it."""
         if batch.copied is not None:
             current = torch.cuda.current_stream(self._compute.device)
@@ -184,7 +186,7 @@ class Feed:
         if self._colours:
             images = self._coloured(images, _of(batch, _COLOURS))
         if self._hues:
-            images = hue_jitter.turned(images, _of(batch, _HUE)[..., None])
+            images = hue_jitter.shift_hue(images, _of(batch, _HUE)[..., None])
         if raw:
             images = images.sub_(self._mean).mul_(self._scale)
         if self._flips:
@@ -198,7 +200,7 @@ class Feed:
             images = images.contiguous(memory_format=self._format)
         if self._group > 1:
             images = images.unflatten(0, (-1, self._group))
-        return Prepared(images, targets, partners, share)
+        return PreparedBatch(images, targets, partners, share)
 
     def _targets(self, batch: DeviceBatch) -> torch.Tensor:
         if self._task is None:
@@ -230,7 +232,9 @@ def _blanked(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     return images.masked_fill(down[:, None, :, None] & across[:, None, None, :], 0)
 
 
-def _mixed(images: torch.Tensor, targets: torch.Tensor, mix: Mix | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _mixed(
+    images: torch.Tensor, targets: torch.Tensor, mix: MixParameters | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     if mix is None:
         return images, None
     others = images.roll(1, 0)

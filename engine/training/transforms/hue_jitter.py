@@ -7,7 +7,7 @@ import torch
 _SIXTHS = (5.0, 3.0, 1.0)
 
 
-def turned(images: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+def shift_hue(images: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     """`images` (N, 3, H, W) with their hues turned by `shares` (N, 1, 1, 1) of the circle, -0.5 … 0.5; any scale.
 
     With hue h in sixths of the circle, chroma c and the largest value v, a colour's channel n is

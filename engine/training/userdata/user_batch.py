@@ -6,33 +6,33 @@ from collections.abc import Sequence
 
 import torch
 
-from gputrain.engine.dataloading.worker_accounting import Meter, Tally
-from gputrain.engine.training.userdata.user_dataset import BadSample, Made, UserSet, make
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
+from gputrain.engine.training.userdata.user_dataset import MadeDatasets, UserDataset, UserSampleError, make_datasets
 
-Batched = tuple[torch.Tensor, torch.Tensor, torch.Tensor, Tally]
+Batched = tuple[torch.Tensor, torch.Tensor, torch.Tensor, WorkerTally]
 """Images, targets, indices, and what the batch cost."""
 
 
-class Maker:
+class UserBatchMaker:
     """Makes batches; what `torch.utils.data` takes for the data set. Each worker has a copy."""
 
-    def __init__(self, own: UserSet, seed: int) -> None:
+    def __init__(self, own: UserDataset, seed: int) -> None:
         self._own, self._seed = own, seed
-        self._meter: Meter | None = None
+        self._meter: BatchAccounting | None = None
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batched | str:
         """The samples of some (epoch, index) as a batch, or why there is none."""
         if self._meter is None:
             # Here: the kernel's counters are of the thread that opens them.
-            self._meter = Meter(told=False)
-        made: list[Made] = []
+            self._meter = BatchAccounting(told=False)
+        made: list[MadeDatasets] = []
         self._meter.begin()
         try:
             for epoch, index in keys:
-                made.append(make(self._own, self._seed, epoch, index))
+                made.append(make_datasets(self._own, self._seed, epoch, index))
                 self._meter.made(index)
             images, targets, indices = _collated(made)
-        except BadSample as error:
+        except UserSampleError as error:
             return str(error)
         finally:
             tally = self._meter.end(len(made))
@@ -45,7 +45,7 @@ class Maker:
             self._meter = None
 
 
-def _collated(made: Sequence[Made]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _collated(made: Sequence[MadeDatasets]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Images, targets and indices of a batch. Raises BadSample where samples differ in shape or type."""
     for name in ("image", "target"):
         kinds = {
@@ -53,7 +53,7 @@ def _collated(made: Sequence[Made]) -> tuple[torch.Tensor, torch.Tensor, torch.T
         }
         if len(kinds) > 1:
             (one, at), (other, there) = list(kinds.items())[:2]
-            raise BadSample(
+            raise UserSampleError(
                 f"the {name}s of a batch differ: {_said(one)} in sample {at}, {_said(other)} in sample {there}; "
                 "make them alike in the data set"
             )

@@ -24,7 +24,7 @@ _RANDOM_BITS = 1 << 32
 
 
 @dataclass(slots=True)
-class Drawn:
+class UserSample:
     """What a sampler gave for an epoch; nobody knows whether it would give it again.
 
     Another loader that goes on in mid-epoch takes it over, and so does a run that is resumed there.
@@ -35,7 +35,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class UserSet:
+class UserDataset:
     """A map-style data set: ``len(dataset)`` and ``dataset[index]``, which gives (image, target)."""
 
     dataset: Any
@@ -43,16 +43,16 @@ class UserSet:
     """Indices of an epoch in order; None: all of them, shuffled in training. With ``set_epoch`` it is told which."""
     folder: str
     """Where the person's code lies; empty: where the run was started."""
-    drawn: Drawn = field(default_factory=Drawn)
+    drawn: UserSample = field(default_factory=UserSample)
     """Of the newest epoch."""
 
 
-class BadSample(Exception):  # noqa: N818 - reads as what it is
+class UserSampleError(Exception):
     """What a person's data set gave instead of a sample, or why it gave none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeDatasets:
     """A sample."""
 
     image: torch.Tensor
@@ -62,14 +62,14 @@ class Made:
     index: int
 
 
-def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
+def make_datasets(own: UserDataset, seed: int, epoch: int, index: int) -> MadeDatasets:
     """A sample with the generators of Python, numpy and torch seeded from (seed, epoch, index). Raises BadSample.
 
     So it depends on neither the worker nor what was made before. In the trainer itself the generators are put back: the
     model draws from them.
     """
     number = int(random_resized_crop.uniforms(seed, epoch, np.array([index]), 1)[0, 0] * _RANDOM_BITS)
-    kept = rng_state.states() if get_worker_info() is None else None
+    kept = rng_state.rng_states() if get_worker_info() is None else None
     random.seed(number)
     np.random.seed(number)
     # The CPU's alone: those of GPUs are the model's.
@@ -80,14 +80,14 @@ def make(own: UserSet, seed: int, epoch: int, index: int) -> Made:
         # The whole of it is in the log; what is raised names the line.
         traceback.print_exception(error)
         where = import_function.described(error, Path(own.folder or ".").expanduser().absolute())
-        raise BadSample(f"sample {index} failed {where}") from error
+        raise UserSampleError(f"sample {index} failed {where}") from error
     finally:
         if kept is not None:
-            rng_state.put_back(kept)
+            rng_state.restore_rng_states(kept)
     if not isinstance(sample, tuple | list) or len(sample) != 2:
-        raise BadSample(f"sample {index} is {_kind(sample)}; a data set gives (image, target)")
+        raise UserSampleError(f"sample {index} is {_kind(sample)}; a data set gives (image, target)")
     image, target = _image(sample[0], index), _target(sample[1], index)
-    return Made(image, target, index)
+    return MadeDatasets(image, target, index)
 
 
 def _image(value: Any, index: int) -> torch.Tensor:
@@ -96,7 +96,7 @@ def _image(value: Any, index: int) -> torch.Tensor:
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
     if not isinstance(value, torch.Tensor):
-        raise BadSample(f"the image of sample {index} is {_kind(value)}; give a tensor, an array or a PIL image")
+        raise UserSampleError(f"the image of sample {index} is {_kind(value)}; give a tensor, an array or a PIL image")
     if value.dtype == torch.uint8 and value.ndim == 3 and value.shape[0] == 3:
         return value
     return value.to(torch.float32)
@@ -106,7 +106,7 @@ def _target(value: Any, index: int) -> torch.Tensor:
     if isinstance(value, bool | int | float | np.generic | np.ndarray):
         value = torch.as_tensor(value)
     if not isinstance(value, torch.Tensor):
-        raise BadSample(f"the target of sample {index} is {_kind(value)}; give a number, an array or a tensor")
+        raise UserSampleError(f"the target of sample {index} is {_kind(value)}; give a number, an array or a tensor")
     return value.to(torch.float32 if value.is_floating_point() else torch.int64)
 
 

@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import batch_sampler
-from gputrain.engine.dataloading.lock_waits import LockWatch
-from gputrain.engine.dataloading.worker_accounting import Tally, loader_stats
+from gputrain.engine.dataloading.lock_waits import LockWaitSampler
+from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_stats
 from gputrain.engine.events import LoaderStats
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.userdata import user_sampler
-from gputrain.engine.training.userdata.user_batch import Maker
-from gputrain.engine.training.userdata.user_dataset import UserSet
+from gputrain.engine.training.userdata.user_batch import UserBatchMaker
+from gputrain.engine.training.userdata.user_dataset import UserDataset
 from gputrain.engine.training.userdata.user_workers import UserWorkers
 
 
@@ -30,7 +30,7 @@ class UserLoader:
 
     def __init__(
         self,
-        own: UserSet,
+        own: UserDataset,
         config: RunConfig,
         *,
         train: bool,
@@ -46,16 +46,16 @@ class UserLoader:
         self._own, self._seed, self._train = own, config.seed, train
         self._count = user_sampler.length(own)
         asked = data.batch_size if train else data.val_batch_size or data.batch_size
-        self._batch_size = batch_sampler.fitting(asked, self._count, ranks if train else 1)
+        self._batch_size = batch_sampler.batch_size_that_fits(asked, self._count, ranks if train else 1)
         self._rank, self._ranks = rank, ranks
         self._keys: list[list[tuple[int, int]]] = []
         self._workers = data.num_workers
-        self._maker = Maker(own, config.seed)
+        self._maker = UserBatchMaker(own, config.seed)
         self._loader = _torch_loader(self._maker, self._keys, config, pin=pin)
         self._torch = UserWorkers(self._loader, self._keys, on_trouble)
         self._since = time.perf_counter()
-        self._tally = Tally()
-        self._locks = LockWatch(threads=False)
+        self._tally = WorkerTally()
+        self._locks = LockWaitSampler(threads=False)
         self._running: Generator[Batch, None, None] | None = None
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class UserLoader:
 
     def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         indices = user_sampler.epoch_order(self._own, self._seed, epoch, train=self._train)
-        batches = batch_sampler.Batches(indices, self._batch_size, self._train, rank=self._rank, ranks=self._ranks)
+        batches = batch_sampler.EpochBatches(indices, self._batch_size, self._train, rank=self._rank, ranks=self._ranks)
         self._keys[:] = [[(epoch, index) for index in batches.indices(at).tolist()] for at in range(start, len(self))]
         for number, found in enumerate(self._torch.batches(), start):
             if isinstance(found, str):
@@ -92,7 +92,7 @@ class UserLoader:
         """See `BatchSource`."""
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        tally, self._tally = self._tally, Tally()
+        tally, self._tally = self._tally, WorkerTally()
         workers, locked = max(1, self._workers), self._locks.take()
         if self._workers and tally.read is not None:
             # A lock is waited for, too; where nobody may look for that, nobody knows which it was.
@@ -121,7 +121,9 @@ class UserLoader:
             self._running = None
 
 
-def _torch_loader(maker: Maker, keys: list[list[tuple[int, int]]], config: RunConfig, *, pin: bool) -> DataLoader[Any]:
+def _torch_loader(
+    maker: UserBatchMaker, keys: list[list[tuple[int, int]]], config: RunConfig, *, pin: bool
+) -> DataLoader[Any]:
     data = config.data
     workers = data.num_workers
     return _TorchLoader(
@@ -163,5 +165,5 @@ def _begin(_worker: int) -> None:
 
 
 def _made(batch: Any) -> Any:
-    """The batch as `Maker` gives it: nothing is left to collate."""
+    """The batch as `UserBatchMaker` gives it: nothing is left to collate."""
     return batch

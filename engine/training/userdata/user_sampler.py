@@ -15,10 +15,10 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.batch_sampler import Indices
 from gputrain.engine.training.runtime import rng_state
-from gputrain.engine.training.userdata.user_dataset import UserSet
+from gputrain.engine.training.userdata.user_dataset import UserDataset
 
 
-def length(own: UserSet) -> int:
+def length(own: UserDataset) -> int:
     """Samples of an epoch. Raises BadInput."""
     sized: Any = own.dataset if own.sampler is None else own.sampler
     count = len(sized)
@@ -27,7 +27,7 @@ def length(own: UserSet) -> int:
     return count
 
 
-def epoch_order(own: UserSet, seed: int, epoch: int, *, train: bool) -> Indices:
+def epoch_order(own: UserDataset, seed: int, epoch: int, *, train: bool) -> Indices:
     """The indices of an epoch in order. Raises BadInput."""
     count = length(own)
     if own.sampler is None or not train:
@@ -63,7 +63,7 @@ def _indices(sampler: Iterable[Any], number: int) -> Indices:
 @contextlib.contextmanager
 def _seeded(number: int) -> Iterator[None]:
     """A sampler draws from torch's, Python's or numpy's generator: each epoch begins at a place of its own in them."""
-    with rng_state.kept():
+    with rng_state.preserved_rng():
         # The CPU's alone: those of GPUs are the model's.
         torch.default_generator.manual_seed(number)
         random.seed(number)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.workers.process_workers import MAX_DEATHS
-from gputrain.engine.training.workers.worker_pool import WorkerFailed
+from gputrain.engine.training.workers.worker_pool import WorkerError
 
 _REMEDY = {
     -signal.SIGKILL: "most likely out of memory: lower num_workers, prefetch_factor or batch_size",
@@ -48,7 +48,7 @@ class UserWorkers:
                     raise
                 told = f"data worker (pid {dead.pid}) {_end(dead.exitcode)}"
                 if dead.exitcode > 0 or (stuck and not done) or deaths >= MAX_DEATHS:
-                    raise WorkerFailed(f"{told}; {_REMEDY.get(dead.exitcode, _LOG)}") from error
+                    raise WorkerError(f"{told}; {_REMEDY.get(dead.exitcode, _LOG)}") from error
                 self._on_trouble(f"{told}; others make its batches")
             else:
                 return
@@ -61,7 +61,7 @@ class UserWorkers:
         before = multiprocessing.active_children()
         handler = signal.getsignal(signal.SIGCHLD)
         # It draws a seed for its workers, which need none: a model's numbers must not depend on how often it began.
-        with rng_state.kept():
+        with rng_state.preserved_rng():
             batches = iter(self._loader)
         if threading.current_thread() is threading.main_thread():
             # torch's own raises an error wherever the training just is, in the midst of an update too.

@@ -14,11 +14,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.dataloading.batch_sampler import Indices
-from gputrain.engine.dataloading.random_resized_crop import View
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.random_resized_crop import CropDraw
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import BadImage, Choose
@@ -48,10 +48,10 @@ class TooManyBadImages(Exception):  # noqa: N818 - reads as what it is
         self.bad = bad
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """Where the pixels of an image come from: its file, or a cache in front of it."""
 
-    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """Write what `choose` names of image `index` to `out` (3, size, size). Raises BadImage."""
         ...
 
@@ -62,10 +62,10 @@ class FileSource:
 
     images: ImageSet
 
-    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
-        """See `Source`."""
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
+        """See `ImageSource`."""
         path = self.images.path(index)
-        decode.render(read_file(path, meter), path, choose, out)
+        decode.decode_into(read_file(path, meter), path, choose, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +75,19 @@ class MemorySource:
     pixels: torch.Tensor
     """uint8 (N, H, W, 3)."""
 
-    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: Meter) -> None:
-        """See `Source`."""
+    def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
+        """See `ImageSource`."""
         pixels = self.pixels[index].numpy()
         decode.resize(pixels, choose(pixels.shape[1], pixels.shape[0]), 1, out)
 
 
-def source_of(images: ImageSet) -> Source:
+def source_of(images: ImageSet) -> ImageSource:
     """Where the pixels of `images` are without a cache."""
     return FileSource(images) if images.pixels is None else MemorySource(images.pixels)
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class BatchSlot:
     """The places of one batch in host memory."""
 
     pixels: torch.Tensor
@@ -107,23 +107,23 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleMaker:
+class BatchFiller:
     """Makes batches from indices: a pure function of them, the epoch, and what is on disk."""
 
     images: ImageSet
-    source: Source
-    view: View
+    source: ImageSource
+    view: CropDraw
     """For images of full size."""
-    growth: Growth
+    growth: ImageSizeSchedule
     seed: int
     max_bad: int
 
-    def view_in(self, epoch: int) -> View:
+    def view_in(self, epoch: int) -> CropDraw:
         """The view in an epoch."""
         return self.view.sized(self.growth.at(epoch))
 
     def fill(
-        self, slot: Slot, epoch: int, indices: Indices, meter: Meter, cancelled: Callable[[], bool]
+        self, slot: BatchSlot, epoch: int, indices: Indices, meter: BatchAccounting, cancelled: Callable[[], bool]
     ) -> list[tuple[int, str]]:
         """Make the images at `indices`, whole samples, in `slot`; returns the bad images met, as (index, why).
 
@@ -155,7 +155,7 @@ class SampleMaker:
         draws: random_resized_crop.Draws,
         out: torch.Tensor,
         epoch: int,
-        meter: Meter,
+        meter: BatchAccounting,
         bad: dict[int, str],
     ) -> int:
         """Make `sample` in `out` (group, 3, size, size), or another one if it is bad; returns which it is in the end.
@@ -188,14 +188,14 @@ class SampleMaker:
             sample, following = following % count, following + 1
             draws = random_resized_crop.uniforms(self.seed, epoch, np.array([sample]))[0].tolist()
 
-    def _choice(self, view: View, index: int, draws: random_resized_crop.Draws) -> Choose:
+    def _choice(self, view: CropDraw, index: int, draws: random_resized_crop.Draws) -> Choose:
         """What of image `index` is shown."""
         if self.images.boxes is None:
             return functools.partial(view.geometry, draws)
         return functools.partial(view.within, self.images.boxes[index].tolist(), draws)
 
 
-def read_file(path: str, meter: Meter) -> bytes:
+def read_file(path: str, meter: BatchAccounting) -> bytes:
     """The bytes of a regular file. Raises BadImage where the file is at fault, OSError where the machine is."""
     start = time.perf_counter()
     try:

@@ -19,10 +19,10 @@ from multiprocessing.process import BaseProcess
 from gputrain.engine.dataloading.batch_sampler import Indices
 from gputrain.engine.processes import preemption
 from gputrain.engine.training.workers import slot_buffer, worker_main
-from gputrain.engine.training.workers.fill_batch import SampleMaker, Slot
-from gputrain.engine.training.workers.slot_buffer import RingShape, SharedMemory
-from gputrain.engine.training.workers.worker_main import Control, Task
-from gputrain.engine.training.workers.worker_pool import Course, Filled, WorkerFailed
+from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot
+from gputrain.engine.training.workers.slot_buffer import SharedMemory, SlotShape
+from gputrain.engine.training.workers.worker_main import WorkerControl, WorkerTask
+from gputrain.engine.training.workers.worker_pool import Course, FilledBatch, WorkerError
 
 MAX_DEATHS = 10
 """Workers that may be killed in an epoch; more are no accident."""
@@ -35,19 +35,19 @@ _END_SECONDS = 5.0
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    tasks: dict[int, Task] = field(default_factory=dict)
+    tasks: dict[int, WorkerTask] = field(default_factory=dict)
     """Batches that it was given and has not returned, by number; it is at work on the first."""
 
 
-class ProcessCrew:
+class ProcessWorkerPool:
     """Worker processes, started with the first course. `persistent`: they stay for the next one."""
 
     kind = "processes"
 
     def __init__(
         self,
-        maker: SampleMaker,
-        shape: RingShape,
+        maker: BatchFiller,
+        shape: SlotShape,
         workers: int,
         prefetch: int,
         on_trouble: Callable[[str], None],
@@ -62,13 +62,13 @@ class ProcessCrew:
         self._prefetch = prefetch
         self._on_trouble = on_trouble
         self._persistent = persistent
-        self._memory = SharedMemory(shape.total_bytes + Control.BYTES)
+        self._memory = SharedMemory(shape.total_bytes + WorkerControl.BYTES)
         if pin:
             self._pin()
         self._slots = slot_buffer.slots_in(self._memory.tensor, shape)
-        self._control = Control(self._memory.tensor)
+        self._control = WorkerControl(self._memory.tensor)
         self._crew: list[_Worker] = []
-        self._done: dict[int, Filled] = {}
+        self._done: dict[int, FilledBatch] = {}
         self._deaths: list[int] = []
         """Batches of the present epoch that a worker was at when it was killed; −1 for one that had none."""
         self._epoch = -1
@@ -80,7 +80,7 @@ class ProcessCrew:
             # Some drivers and sandboxes refuse memory that processes share.
             self._on_trouble(f"batches lie in memory that is not page-locked, copies to the GPU take longer: {error}")
 
-    def run(self, course: Course) -> Iterator[Filled]:
+    def run(self, course: Course) -> Iterator[FilledBatch]:
         """See `Crew`. Raises WorkerFailed when a worker process dies, and another one in its place would too."""
         self._hire()
         self._epoch = -1
@@ -100,7 +100,7 @@ class ProcessCrew:
         finally:
             self._settle()
 
-    def slot(self, number: int) -> Slot:
+    def slot(self, number: int) -> BatchSlot:
         """See `Crew`."""
         return self._slots[number]
 
@@ -125,13 +125,13 @@ class ProcessCrew:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker_main.__name__])
         # A batch system signals all processes of a job: the trainer decides what it means, and needs its workers.
-        with preemption.held_back():
+        with preemption.blocked_signals():
             return self._start_in(context, number)
 
     def _start_in(self, context: ForkServerContext, number: int) -> _Worker:
         ours, theirs = context.Pipe(duplex=True)
         process = context.Process(
-            target=worker_main.serve,
+            target=worker_main.worker_loop,
             args=(theirs, self._maker, self._shape),
             name=f"loader-{number}",
             daemon=True,
@@ -144,7 +144,7 @@ class ProcessCrew:
             reduction.send_handle(ours, self._memory.handle, process.pid)
         except OSError:
             worker.process.join(_DEATH_SECONDS)
-            raise WorkerFailed(_obituary(worker)) from None
+            raise WorkerError(_obituary(worker)) from None
         return worker
 
     def _hand_out(self, run: int, todo: Iterator[tuple[int, tuple[int, Indices]]], free: list[int]) -> None:
@@ -159,9 +159,9 @@ class ProcessCrew:
                 self._deaths.clear()
             slot = free.pop()
             self._slots[slot].indices.numpy()[: len(indices)] = indices
-            self._give(worker, Task(run, epoch, number, slot, len(indices)))
+            self._give(worker, WorkerTask(run, epoch, number, slot, len(indices)))
 
-    def _give(self, worker: _Worker, task: Task) -> None:
+    def _give(self, worker: _Worker, task: WorkerTask) -> None:
         worker.tasks[task.number] = task
         # A worker that is gone is found, with all that it left, when its answers are read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -182,7 +182,7 @@ class ProcessCrew:
     def _take(self, worker: _Worker) -> bool:
         """Take one answer; False if the worker is gone."""
         try:
-            filled: Filled = worker.pipe.recv()
+            filled: FilledBatch = worker.pipe.recv()
         except (EOFError, OSError):
             return False
         worker.tasks.pop(filled.number, None)
@@ -201,7 +201,7 @@ class ProcessCrew:
         code = worker.process.exitcode
         at_work = next(iter(worker.tasks), None)
         if code is None or code >= 0 or len(self._deaths) >= MAX_DEATHS or at_work in self._deaths:
-            raise WorkerFailed(_obituary(worker))
+            raise WorkerError(_obituary(worker))
         self._deaths.append(at_work if at_work is not None else -1)
         self._on_trouble(f"{_death(worker)}; another one makes its {len(worker.tasks)} batches")
         worker.pipe.close()
@@ -217,7 +217,7 @@ class ProcessCrew:
         try:
             while any(worker.tasks for worker in self._crew):
                 self._receive(None)
-        except WorkerFailed:
+        except WorkerError:
             self._dismiss()
         self._done.clear()
         if not self._persistent:

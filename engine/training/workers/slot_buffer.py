@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.training.workers.fill_batch import Slot
+from gputrain.engine.training.workers.fill_batch import BatchSlot
 
 _ALIGN = 4096
 _INT64 = 8
 
 
 @dataclass(frozen=True, slots=True)
-class RingShape:
+class SlotShape:
     """How much memory a ring is."""
 
     slots: int
@@ -41,7 +41,7 @@ def _pages(size: int) -> int:
     return -(-size // _ALIGN) * _ALIGN
 
 
-def slots_in(memory: torch.Tensor, shape: RingShape) -> list[Slot]:
+def slots_in(memory: torch.Tensor, shape: SlotShape) -> list[BatchSlot]:
     """The slots in a block of `shape.total_bytes` bytes (uint8), as views of it."""
     pixel_bytes = shape.batch_size * 3 * shape.size**2
     number_bytes = shape.batch_size * _INT64
@@ -51,7 +51,7 @@ def slots_in(memory: torch.Tensor, shape: RingShape) -> list[Slot]:
         indices_at = labels_at + _pages(number_bytes)
         pixels = memory[start : start + pixel_bytes].view(shape.batch_size, shape.size, shape.size, 3)
         slots.append(
-            Slot(
+            BatchSlot(
                 pixels=pixels.permute(0, 3, 1, 2),
                 labels=memory[labels_at : labels_at + number_bytes].view(torch.int64),
                 indices=memory[indices_at : indices_at + number_bytes].view(torch.int64),
@@ -60,7 +60,7 @@ def slots_in(memory: torch.Tensor, shape: RingShape) -> list[Slot]:
     return slots
 
 
-def private_memory(shape: RingShape, *, pin: bool) -> torch.Tensor:
+def private_memory(shape: SlotShape, *, pin: bool) -> torch.Tensor:
     """A block for threads; page-locked with `pin`. Raises BadInput where there is not so much memory."""
     try:
         return torch.empty(shape.total_bytes, dtype=torch.uint8, pin_memory=pin)
@@ -68,7 +68,7 @@ def private_memory(shape: RingShape, *, pin: bool) -> torch.Tensor:
         raise BadInput(_too_large(shape, pinned=pin)) from error
 
 
-def _too_large(shape: RingShape, *, pinned: bool) -> str:
+def _too_large(shape: SlotShape, *, pinned: bool) -> str:
     kind = "page-locked memory" if pinned else "memory"
     return (
         f"{shape.total_bytes / 2**20:,.0f} MiB of {kind} for {shape.slots} batches cannot be had; "

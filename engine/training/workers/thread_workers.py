@@ -8,25 +8,25 @@ from collections.abc import Iterator
 
 import torch
 
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.training.workers import worker_pool
-from gputrain.engine.training.workers.fill_batch import SampleMaker, Slot
-from gputrain.engine.training.workers.worker_pool import Course, Filled, Work
+from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot
+from gputrain.engine.training.workers.worker_pool import Course, FilledBatch, Work
 
 
-class InlineCrew:
+class InlineWorker:
     """No workers: a batch is made when it is asked for."""
 
     kind = "inline"
     workers = 1
 
-    def __init__(self, maker: SampleMaker, slots: list[Slot]) -> None:
+    def __init__(self, maker: BatchFiller, slots: list[BatchSlot]) -> None:
         self._maker = maker
         self._slots = slots
 
-    def run(self, course: Course) -> Iterator[Filled]:
+    def run(self, course: Course) -> Iterator[FilledBatch]:
         """See `Crew`."""
-        meter = Meter()
+        meter = BatchAccounting()
         try:
             for number, (epoch, indices) in enumerate(course):
                 work = Work(epoch, number, 0, indices)
@@ -36,7 +36,7 @@ class InlineCrew:
         finally:
             meter.close()
 
-    def slot(self, number: int) -> Slot:
+    def slot(self, number: int) -> BatchSlot:
         """See `Crew`."""
         return self._slots[number]
 
@@ -48,20 +48,20 @@ class InlineCrew:
         """There is nothing to end."""
 
 
-class ThreadCrew:
+class ThreadWorkerPool:
     """Threads that fill the slots of one ring. They live as long as a course: a thread starts in 50 µs."""
 
     kind = "threads"
 
-    def __init__(self, maker: SampleMaker, slots: list[Slot], workers: int) -> None:
+    def __init__(self, maker: BatchFiller, slots: list[BatchSlot], workers: int) -> None:
         self.workers = workers
         self._maker = maker
         self._slots = slots
-        self._board: _Board | None = None
+        self._board: _BatchBoard | None = None
 
-    def run(self, course: Course) -> Iterator[Filled]:
+    def run(self, course: Course) -> Iterator[FilledBatch]:
         """See `Crew`."""
-        board = self._board = _Board(course, len(self._slots))
+        board = self._board = _BatchBoard(course, len(self._slots))
         threads = [
             threading.Thread(target=self._work, args=(board,), name=f"loader-{n}", daemon=True)
             for n in range(self.workers)
@@ -85,7 +85,7 @@ class ThreadCrew:
                 if thread.ident is not None:
                     thread.join()
 
-    def slot(self, number: int) -> Slot:
+    def slot(self, number: int) -> BatchSlot:
         """See `Crew`."""
         return self._slots[number]
 
@@ -97,13 +97,13 @@ class ThreadCrew:
     def close(self) -> None:
         """See `Crew`. The threads ended with their course."""
 
-    def _work(self, board: _Board) -> None:
+    def _work(self, board: _BatchBoard) -> None:
         # Otherwise each resize wakes a helper thread that spins: a third slower, at the cost of half a core a worker.
         # Asking first, since torch gives a thread the common number when it is first used there.
         torch.get_num_threads()
         torch.set_num_threads(1)
         board.arrive()
-        meter = Meter()
+        meter = BatchAccounting()
         try:
             while (work := board.next()) is not None:
                 board.finish(worker_pool.fill(self._maker, self._slots[work.slot], work, meter, board.is_cancelled))
@@ -111,7 +111,7 @@ class ThreadCrew:
             meter.close()
 
 
-class _Board:
+class _BatchBoard:
     """Who does what in one course: free slots, the next batch to begin, and those that are done."""
 
     def __init__(self, course: Course, slots: int) -> None:
@@ -122,7 +122,7 @@ class _Board:
         self._over = False
         """Whether all batches of the course have begun."""
         self._free = list(range(slots))
-        self._done: dict[int, Filled] = {}
+        self._done: dict[int, FilledBatch] = {}
         self._cancelled = False
 
     def arrive(self) -> None:
@@ -153,12 +153,12 @@ class _Board:
             self._begun += 1
             return Work(epoch, self._begun - 1, self._free.pop(), indices)
 
-    def finish(self, filled: Filled) -> None:
+    def finish(self, filled: FilledBatch) -> None:
         with self._changed:
             self._done[filled.number] = filled
             self._changed.notify_all()
 
-    def wait_for(self, number: int) -> Filled | None:
+    def wait_for(self, number: int) -> FilledBatch | None:
         """The batch at that place of the course; None after its last."""
         with self._changed:
             self._changed.wait_for(lambda: number in self._done or (self._over and number >= self._begun))

@@ -13,16 +13,16 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.processes.watchdog import STACKS_SIGNAL
 from gputrain.engine.training.workers import slot_buffer, worker_pool
-from gputrain.engine.training.workers.fill_batch import SampleMaker
-from gputrain.engine.training.workers.slot_buffer import RingShape, SharedMemory
-from gputrain.engine.training.workers.worker_pool import Filled, Work, WorkerFailed
+from gputrain.engine.training.workers.fill_batch import BatchFiller
+from gputrain.engine.training.workers.slot_buffer import SharedMemory, SlotShape
+from gputrain.engine.training.workers.worker_pool import FilledBatch, Work, WorkerError
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class WorkerTask:
     """One batch to make; its indices lie in its slot."""
 
     run: int
@@ -32,7 +32,7 @@ class Task:
     count: int
 
 
-class Control:
+class WorkerControl:
     """The number of the present run of batches, in the last page of the shared memory; workers drop older tasks."""
 
     BYTES = 4096
@@ -50,18 +50,18 @@ class Control:
         return bool(self._cell[0] != run)
 
 
-def serve(pipe: Connection, maker: SampleMaker, shape: RingShape) -> None:
+def worker_loop(pipe: Connection, maker: BatchFiller, shape: SlotShape) -> None:
     """Make batches until the pipe ends, with the trainer or by its wish."""
     # Ctrl+C in a terminal reaches every process; the trainer decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
     torch.set_num_threads(1)
-    memory = SharedMemory(shape.total_bytes + Control.BYTES, reduction.recv_handle(pipe))
-    slots, control, meter = slot_buffer.slots_in(memory.tensor, shape), Control(memory.tensor), Meter()
+    memory = SharedMemory(shape.total_bytes + WorkerControl.BYTES, reduction.recv_handle(pipe))
+    slots, control, meter = slot_buffer.slots_in(memory.tensor, shape), WorkerControl(memory.tensor), BatchAccounting()
     while True:
         try:
-            task: Task = pipe.recv()
+            task: WorkerTask = pipe.recv()
         except EOFError:
             return
         slot = slots[task.slot]
@@ -74,9 +74,9 @@ def serve(pipe: Connection, maker: SampleMaker, shape: RingShape) -> None:
             return
 
 
-def _portable(filled: Filled) -> Filled:
+def _portable(filled: FilledBatch) -> FilledBatch:
     """`filled` with its error as text: not every exception can be pickled."""
     if filled.error is None:
         return filled
     text = "".join(traceback.format_exception(filled.error))
-    return Filled(filled.number, filled.slot, 0, filled.tally, error=WorkerFailed(f"in pid {os.getpid()}: {text}"))
+    return FilledBatch(filled.number, filled.slot, 0, filled.tally, error=WorkerError(f"in pid {os.getpid()}: {text}"))

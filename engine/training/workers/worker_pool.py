@@ -10,22 +10,22 @@ from typing import Protocol
 import torch
 
 from gputrain.engine.dataloading.batch_sampler import Indices
-from gputrain.engine.dataloading.worker_accounting import Meter, Tally
-from gputrain.engine.training.workers.fill_batch import SampleMaker, Slot, TooManyBadImages
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
+from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, TooManyBadImages
 
 Course = Iterator[tuple[int, Indices]]
 """The batches of a run of the workers, of one epoch or of several: of each its epoch and its images' indices."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class FilledBatch:
     """A batch that a worker is done with."""
 
     number: int
     """Its place in the course, from 0."""
     slot: int
     count: int
-    tally: Tally
+    tally: WorkerTally
     bad: tuple[tuple[int, str], ...] = ()
     """Bad images that were met: index and reason."""
     overrun: bool = False
@@ -34,13 +34,13 @@ class Filled:
     """What ended the batch otherwise."""
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """The workers of a loader, of whatever kind."""
 
     kind: str
     workers: int
 
-    def run(self, course: Course) -> Iterator[Filled]:
+    def run(self, course: Course) -> Iterator[FilledBatch]:
         """The filled batches in the order of `course`; each one's slot is free again when the next is asked for.
 
         Workers go ahead in the course as far as there are slots, whether one is asked for or not. Closing the iterator
@@ -48,7 +48,7 @@ class Crew(Protocol):
         """
         ...
 
-    def slot(self, number: int) -> Slot:
+    def slot(self, number: int) -> BatchSlot:
         """A slot by its number."""
         ...
 
@@ -87,18 +87,20 @@ def single_threaded() -> Iterator[None]:
         torch.set_num_threads(count)
 
 
-def fill(maker: SampleMaker, slot: Slot, work: Work, meter: Meter, cancelled: Callable[[], bool]) -> Filled:
+def fill(
+    maker: BatchFiller, slot: BatchSlot, work: Work, meter: BatchAccounting, cancelled: Callable[[], bool]
+) -> FilledBatch:
     """Make a batch. What goes wrong comes back in the result."""
     meter.begin()
     count = len(work.indices)
     try:
         bad = maker.fill(slot, work.epoch, work.indices, meter, cancelled)
-        return Filled(work.number, work.slot, count, meter.end(count), tuple(bad))
+        return FilledBatch(work.number, work.slot, count, meter.end(count), tuple(bad))
     except TooManyBadImages as error:
-        return Filled(work.number, work.slot, 0, meter.end(0), tuple(error.bad), overrun=True)
+        return FilledBatch(work.number, work.slot, 0, meter.end(0), tuple(error.bad), overrun=True)
     except Exception as error:  # noqa: BLE001 - it crosses to the loop's thread and is raised there
-        return Filled(work.number, work.slot, 0, meter.end(0), error=error)
+        return FilledBatch(work.number, work.slot, 0, meter.end(0), error=error)
 
 
-class WorkerFailed(RuntimeError):  # noqa: N818 - reads as what it is
+class WorkerError(RuntimeError):
     """A worker process died, or raised what the loop can't have as an object."""

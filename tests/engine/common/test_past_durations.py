@@ -12,8 +12,8 @@ import pytest
 from gputrain.engine import events
 from gputrain.engine.common import past_durations
 from gputrain.engine.events import Phase, PhaseChanged
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.training.cache.cache_build_child import Pace
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.training.cache.cache_build_child import BuildProgress
 
 
 def test_what_was_remembered_is_recalled_newest_first() -> None:
@@ -66,7 +66,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 def test_a_phase_tells_how_long_it_took_the_last_time(clock: Callable[[float], None]) -> None:
     outbox = multiprocessing.get_context("spawn").Queue()
-    told = Reporter(outbox)
+    told = EventReporter(outbox)
 
     def begin(phase: Phase, key: str = "") -> float | None:
         told.phase(phase, key=key)
@@ -86,7 +86,7 @@ def test_a_phase_tells_how_long_it_took_the_last_time(clock: Callable[[float], N
 
 
 def test_the_pace_of_a_cache_counts_only_what_is_new(clock: Callable[[float], None]) -> None:
-    pace = Pace("training")
+    pace = BuildProgress("training")
     assert pace.words(200, 480) == "training images: 200 of 480"
     clock(2.0)
     assert pace.words(280, 480) == "training images: 280 of 480, 40 a second, 5 s left"

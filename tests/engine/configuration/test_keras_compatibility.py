@@ -146,13 +146,13 @@ def test_without_tensorflow_nothing_starts_and_the_remedy_is_named(
     run = run_directory.create("old")
     launch.write_settings(run, config, PlanRecord())
     with pytest.raises(BadInput, match="needs TensorFlow"):
-        resume_run.resume(run, resume_run.plan_again(run, {}, CPU))
+        resume_run.resume(run, resume_run.plan_from_run(run, {}, CPU))
 
 
 @pytest.mark.usefixtures("no_tensorflow")
 def test_torch_needs_no_tensorflow() -> None:
     engine_choice.require(RunConfig())
-    assert preflight.faults(VALUES) == ()
+    assert preflight.preflight_problems(VALUES) == ()
 
 
 def told(_text: str) -> None:

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import progressive_resizing, settings
-from gputrain.engine.configuration.progressive_resizing import Growth
+from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning.plan import Plan, make_plan
-from gputrain.engine.planning.plan_draft import Layer
+from gputrain.engine.planning.plan_draft import SettingsLayer
 
 
-def growth(**changes: Any) -> Growth:
-    return progressive_resizing.growth(settings.flatten(RunConfig()) | changes)
+def growth(**changes: Any) -> ImageSizeSchedule:
+    return progressive_resizing.image_size_schedule(settings.flatten(RunConfig()) | changes)
 
 
 def test_images_of_one_size_by_default() -> None:
@@ -82,7 +82,7 @@ def plan_of(**values: Any) -> Plan:
         gpu_error="no NVIDIA driver",
         driver="",
     )
-    return make_plan([Layer("recipe test", {"image_size": 224, "epochs": 16} | values)], machine)
+    return make_plan([SettingsLayer("recipe test", {"image_size": 224, "epochs": 16} | values)], machine)
 
 
 def test_the_plan_tells_the_sizes() -> None:

@@ -44,7 +44,7 @@ def test_in_validation_each_sample_is_one_ranks(count: int, batch_size: int, ran
 
 @given(batch_size=st.integers(1, 100), count=st.integers(1, 100), ranks=RANKS)
 def test_few_samples_make_smaller_batches_of_which_each_rank_has_one(batch_size: int, count: int, ranks: int) -> None:
-    size = batch_sampler.fitting(batch_size, count, ranks)
+    size = batch_sampler.batch_size_that_fits(batch_size, count, ranks)
     assert 1 <= size <= batch_size
     if count >= ranks:
         assert batch_sampler.batch_count(count, size, drop_last=True, ranks=ranks) >= 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import RandomResizedCrop
 
 from gputrain.engine.dataloading import random_resized_crop
-from gputrain.engine.dataloading.random_resized_crop import View
+from gputrain.engine.dataloading.random_resized_crop import CropDraw
 
 SAMPLES = 4000
 # Two-sample Kolmogorov-Smirnov at the level of 0.001 for SAMPLES each: 1.95 · √(2/n).
@@ -31,7 +31,7 @@ def test_boxes_are_distributed_as_torchvisions(width: int, height: int, min_scal
         [RandomResizedCrop.get_params(image, [min_scale, 1.0], [3 / 4, 4 / 3]) for _ in range(SAMPLES)], dtype=float
     )[:, [1, 0, 3, 2]]
     rows = random_resized_crop.uniforms(5, 0, np.arange(SAMPLES)).tolist()
-    ours = np.array([random_resized_crop.random_box(row, width, height, min_scale) for row in rows], dtype=float)
+    ours = np.array([random_resized_crop.random_crop_box(row, width, height, min_scale) for row in rows], dtype=float)
     for column, name in enumerate(("left", "top", "width", "height")):
         assert distance(ours[:, column], theirs[:, column]) < KS_LIMIT, name
     assert distance(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]) < KS_LIMIT
@@ -47,7 +47,7 @@ def test_boxes_are_distributed_as_torchvisions(width: int, height: int, min_scal
 )
 @settings(deadline=None)
 def test_boxes_lie_in_the_image(draws: list[float], width: int, height: int, min_scale: float) -> None:
-    left, top, w, h = random_resized_crop.random_box(draws, width, height, min_scale)
+    left, top, w, h = random_resized_crop.random_crop_box(draws, width, height, min_scale)
     assert 0 <= left <= left + w <= width
     assert 0 <= top <= top + h <= height
     assert w >= 1
@@ -58,7 +58,7 @@ def test_a_strip_falls_back_to_its_centre_as_torchvisions() -> None:
     image = torch.empty(3, 10, 1000, dtype=torch.uint8)
     top, left, height, width = RandomResizedCrop.get_params(image, [1.0, 1.0], [3 / 4, 4 / 3])
     row = random_resized_crop.uniforms(0, 0, np.array([0]))[0].tolist()
-    assert random_resized_crop.random_box(row, 1000, 10, 1.0) == (left, top, width, height)
+    assert random_resized_crop.random_crop_box(row, 1000, 10, 1.0) == (left, top, width, height)
 
 
 def test_numbers_depend_on_seed_epoch_and_index_alone() -> None:
@@ -81,10 +81,10 @@ def test_numbers_are_uniform_and_unrelated() -> None:
 
 
 def test_half_of_the_samples_are_mirrored() -> None:
-    flips = random_resized_crop.flips(3, 1, np.arange(10_000))
+    flips = random_resized_crop.draw_flips(3, 1, np.arange(10_000))
     assert flips.dtype == np.bool_
     assert 4750 < flips.sum() < 5250
-    assert not np.array_equal(flips, random_resized_crop.flips(3, 2, np.arange(10_000)))
+    assert not np.array_equal(flips, random_resized_crop.draw_flips(3, 2, np.arange(10_000)))
 
 
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 501), (256, 256), (100, 90)])
@@ -93,7 +93,7 @@ def test_the_centre_is_torchvisions(width: int, height: int) -> None:
 
     marks = torch.arange(height)[:, None] * 10_000 + torch.arange(width)[None, :]
     resized = functional.resize(marks[None].float(), [256], antialias=True)
-    view = View("centre", 224, 256).geometry([], width, height)
+    view = CropDraw("centre", 224, 256).geometry([], width, height)
     assert (view.resized_height, view.resized_width) == tuple(resized.shape[1:])
     theirs = functional.center_crop(resized, [224, 224])
     ours = resized[:, view.kept_top : view.kept_top + 224, view.kept_left : view.kept_left + 224]
@@ -101,6 +101,6 @@ def test_the_centre_is_torchvisions(width: int, height: int) -> None:
 
 
 def test_a_centre_larger_than_the_resize_needs_no_padding() -> None:
-    view = View("centre", 300, 256).geometry([], 640, 480)
+    view = CropDraw("centre", 300, 256).geometry([], 640, 480)
     assert (view.resized_width, view.resized_height) == (400, 300)
     assert (view.kept_left, view.kept_top) == (50, 0)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gputrain.engine.dataloading.lock_waits import LOOK_SECONDS, LockWatch
-from gputrain.engine.dataloading.worker_accounting import Meter, Tally
+from gputrain.engine.dataloading.lock_waits import LOOK_SECONDS, LockWaitSampler
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's files are Linux's")
@@ -27,7 +27,7 @@ def test_a_thread_that_waits_for_a_lock_is_seen() -> None:
         with lock:
             pass
 
-    watch = LockWatch(threads=False)
+    watch = LockWaitSampler(threads=False)
     with lock:
         thread = threading.Thread(target=wait)
         thread.start()
@@ -49,13 +49,13 @@ def test_a_thread_that_waits_for_a_lock_is_seen() -> None:
 
 
 def test_who_is_not_watched_is_unknown() -> None:
-    watch = LockWatch(threads=True)
+    watch = LockWaitSampler(threads=True)
     watch.look()
     assert watch.take() is None
 
 
 def test_the_slowest_sample_is_known_by_its_index() -> None:
-    meter = Meter()
+    meter = BatchAccounting()
     meter.begin()
     for index, seconds in ((7, 0.0), (8, 0.05), (9, 0.0)):
         time.sleep(seconds)
@@ -65,21 +65,21 @@ def test_the_slowest_sample_is_known_by_its_index() -> None:
     assert tally.slowest_index == 8
     assert 0.05 <= tally.slowest <= tally.busy
     assert tally.thread == threading.get_native_id()
-    total = Tally(slowest=0.01, slowest_index=1)
+    total = WorkerTally(slowest=0.01, slowest_index=1)
     total.add(tally)
     assert total.slowest_index == 8
     assert total.samples == 3
 
 
 def test_what_one_part_could_not_measure_is_unknown_of_the_sum() -> None:
-    total = Tally()
-    total.add(Tally(samples=1, run_delay=None, disk_bytes=None))
-    total.add(Tally(samples=1, run_delay=1.0, disk_bytes=1))
+    total = WorkerTally()
+    total.add(WorkerTally(samples=1, run_delay=None, disk_bytes=None))
+    total.add(WorkerTally(samples=1, run_delay=1.0, disk_bytes=1))
     assert (total.samples, total.run_delay, total.disk_bytes) == (2, None, None)
 
 
 def test_the_squares_of_waits_tell_how_uneven_they_were() -> None:
-    clock = Clock(Compute(torch.device("cpu"), "a CPU", "fp32"))
+    clock = StepClock(Compute(torch.device("cpu"), "a CPU", "fp32"))
     for seconds in (0.0, 0.05):
         with clock.waiting():
             time.sleep(seconds)

@@ -14,7 +14,7 @@ from gputrain.engine.datasets import demo_dataset, demo_images, folder_layouts
 from gputrain.engine.datasets.image_count import DEMO, count_data
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.training.readers import biwi, clip_folders, lp300w
-from gputrain.engine.training.readers.reader import Data, Reader
+from gputrain.engine.training.readers.reader import OpenedDataset, Reader
 from gputrain.profiles import catalog
 
 
@@ -22,7 +22,7 @@ def wanted(recipe: str, folder: Path, **own: Any) -> dict[str, Any]:
     return settings.flatten(settings.build({**catalog.load_recipe(recipe).settings, "data_dir": str(folder), **own}))
 
 
-def read(reader: Reader, values: dict[str, Any]) -> Data:
+def read(reader: Reader, values: dict[str, Any]) -> OpenedDataset:
     return reader(settings.build(values), lambda _count: None)
 
 

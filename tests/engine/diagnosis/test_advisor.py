@@ -9,7 +9,7 @@ import pytest
 from helpers.diagnosis.made_events import second, started
 
 from gputrain.engine.diagnosis.advisor import Advisor, is_news
-from gputrain.engine.diagnosis.windows.event_window import Window
+from gputrain.engine.diagnosis.windows.event_window import EventWindow
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (
     HardwareSample,
@@ -42,7 +42,7 @@ def advisor() -> Advisor:
 
 
 def signals_after(seconds: range, device: str = "cuda:0", **more: Any) -> Signals:
-    window = Window()
+    window = EventWindow()
     for event in started(device):
         window.feed(event)
     for at in seconds:
@@ -75,7 +75,7 @@ def test_without_a_quota_none_has_run_out() -> None:
 
 
 def test_workers_that_rest_while_the_run_saves_are_not_idle() -> None:
-    window = Window()
+    window = EventWindow()
     for event in started():
         window.feed(event)
     for at in range(11, 30, 2):
@@ -104,7 +104,7 @@ def test_what_was_not_measured_stays_unknown() -> None:
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:
-    window = Window()
+    window = EventWindow()
     for event in started():
         window.feed(event)
     for at in range(11, 60):
@@ -120,7 +120,7 @@ def test_nothing_is_said_during_the_warm_up(advisor: Advisor) -> None:
 
 
 def test_slow_steps_warm_up_by_their_number() -> None:
-    window = Window()
+    window = EventWindow()
     for event in started():
         window.feed(event)
     (step, *_) = second(20.0)
@@ -158,7 +158,7 @@ def test_advice_that_was_taken_and_kept_is_not_given_any_longer(advisor: Advisor
 
 def test_samples_made_while_the_loop_stalled_do_not_make_the_workers_faster() -> None:
     """A worker that works through a stall of a second after each second of steps."""
-    window = Window(warm_up=1.0)
+    window = EventWindow(warm_up=1.0)
     for event in started():
         window.feed(event)
     for at in range(11, 25):

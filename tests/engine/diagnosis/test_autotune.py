@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gputrain.engine.diagnosis.autotune import Autotune, tune_of
-from gputrain.engine.diagnosis.windows.event_window import Window
+from gputrain.engine.diagnosis.autotune import Autotune, tune_command
+from gputrain.engine.diagnosis.windows.event_window import EventWindow
 from gputrain.engine.events import Hint, Phase, PhaseChanged, RunStarted, Tuned
 
 
@@ -14,15 +14,15 @@ def hint(name: str, **changes: Any) -> Hint:
 
 
 def test_only_changes_of_loading_are_taken() -> None:
-    assert tune_of(hint("small-work", batch_size=64, compile=True), "me") is None
-    assert tune_of(hint("cpu-quota"), "me") is None
-    taken = tune_of(hint("few-workers", num_workers=4), "me")
+    assert tune_command(hint("small-work", batch_size=64, compile=True), "me") is None
+    assert tune_command(hint("cpu-quota"), "me") is None
+    taken = tune_command(hint("few-workers", num_workers=4), "me")
     assert taken is not None
     assert (taken.changes, taken.aim, taken.sender) == ({"num_workers": 4}, "speed", "me")
 
 
 def test_what_frees_memory_need_not_be_faster() -> None:
-    taken = tune_of(hint("ram-pressure", prefetch_factor=1), "me")
+    taken = tune_command(hint("ram-pressure", prefetch_factor=1), "me")
     assert taken is not None
     assert taken.aim == "memory"
 
@@ -118,7 +118,7 @@ def test_what_a_person_tried_is_not_tried_again() -> None:
 
 
 def test_a_window_forgets_what_was_seen_with_other_settings() -> None:
-    window = Window()
+    window = EventWindow()
     window.feed(Tuned(verdict="trying", mono=1.0, changes={"num_workers": 4}, was={"num_workers": 2}))
     assert window.signals() is None
     assert window._settings["num_workers"] == 4

@@ -9,8 +9,8 @@ import msgspec
 from helpers.diagnosis.made_events import second, started
 
 from gputrain.engine.diagnosis.rules import evaluate
-from gputrain.engine.diagnosis.windows.event_window import Window
-from gputrain.engine.diagnosis.windows.rank_shares import of_ranks
+from gputrain.engine.diagnosis.windows.event_window import EventWindow
+from gputrain.engine.diagnosis.windows.rank_shares import rank_shares
 from gputrain.engine.events import AnyEvent, Hint, RankSteps, RunStarted, Steps
 
 
@@ -27,9 +27,9 @@ def hints(exchange: float, others: Mapping[int, tuple[float, float]], wait: floa
     return evaluate(signals)
 
 
-def run_of(ranks: int, **more: Any) -> Window:
+def run_of(ranks: int, **more: Any) -> EventWindow:
     """A window that knows of a run with so many ranks."""
-    window = Window()
+    window = EventWindow()
     for event in started():
         own = {**event.settings, "ranks": ranks} if isinstance(event, RunStarted) else {}
         window.feed(changed(event, RunStarted, settings=own, **more))
@@ -85,7 +85,7 @@ def test_an_exchange_that_even_the_slowest_waits_for_is_the_wire() -> None:
 
 def test_one_process_alone_has_no_such_signals() -> None:
     (steps,) = [event for event in second(20.0) if isinstance(event, Steps)]
-    assert of_ranks([steps], []) == {}
+    assert rank_shares([steps], []) == {}
 
 
 def test_what_is_promised_is_what_all_ranks_do_together() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fakes.calibrations import GIB, VALUES, made
 
-from gputrain.engine.estimates.cache_advice import offer
+from gputrain.engine.estimates.cache_advice import advise_cache
 from gputrain.engine.estimates.calibration import CachedCost, StepCost
 
 FAST_STEP = (StepCost(32, 0.004, 0.001, None), StepCost(64, 0.008, 0.002, None))
@@ -15,12 +15,12 @@ FAST_STEP = (StepCost(32, 0.004, 0.001, None), StepCost(64, 0.008, 0.002, None))
 
 
 def test_a_cache_in_memory_is_offered_where_shared_memory_holds_it() -> None:
-    assert offer(made(), VALUES, 16 * GIB, 2 * GIB).startswith("cache=ram")
-    assert offer(made(), VALUES, 16 * GIB, GIB).startswith("cache=disk")
+    assert advise_cache(made(), VALUES, 16 * GIB, 2 * GIB).startswith("cache=ram")
+    assert advise_cache(made(), VALUES, 16 * GIB, GIB).startswith("cache=disk")
 
 
 def test_a_cache_is_offered_with_what_it_gains() -> None:
-    assert offer(made(), VALUES, 16 * GIB) == (
+    assert advise_cache(made(), VALUES, 16 * GIB) == (
         "cache=ram cache_form=raw: 883 to 1017 img/s from the second epoch on, limited by the training step; "
         "takes 1.6 GiB"
     )
@@ -43,5 +43,5 @@ def test_a_cache_is_offered_with_what_it_gains() -> None:
 def test_the_offer_follows_room_and_limits(
     changes: dict[str, Any], values: dict[str, Any], available: int, expected: str
 ) -> None:
-    found = offer(made(**changes), VALUES | values, available)
+    found = advise_cache(made(**changes), VALUES | values, available)
     assert found.split(":")[0] == expected

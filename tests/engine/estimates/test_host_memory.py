@@ -101,19 +101,19 @@ def test_the_seeds_multi_gpu_table(gpus: int, total_batch: int, workers: int, gi
 
 @pytest.mark.parametrize(("batch", "lr"), [(128, 0.25), (192, 0.375), (256, 0.5), (320, 0.625), (384, 0.75)])
 def test_the_learning_rate_follows_the_batch(batch: int, lr: float) -> None:
-    assert updates_per_epoch.updates(seed_003(batch_size=batch)).scaled_lr == pytest.approx(lr)
+    assert updates_per_epoch.update_counts(seed_003(batch_size=batch)).scaled_lr == pytest.approx(lr)
 
 
 def test_accumulation_and_gpus_count_towards_the_update() -> None:
-    found = updates_per_epoch.updates(seed_003(batch_size=64, accumulation_steps=2), gpus=4)
+    found = updates_per_epoch.update_counts(seed_003(batch_size=64, accumulation_steps=2), gpus=4)
     assert found.total_batch == 512
     assert found.scaled_lr == pytest.approx(1.0)
-    assert updates_per_epoch.updates(seed_003(batch_size=64, lr_batch_size=0)).scaled_lr == 0.5
+    assert updates_per_epoch.update_counts(seed_003(batch_size=64, lr_batch_size=0)).scaled_lr == 0.5
 
 
 def test_the_seeds_times() -> None:
     values = seed_003()
-    assert updates_per_epoch.updates(values, 1, IMAGENET).steps_per_epoch == 5004
+    assert updates_per_epoch.update_counts(values, 1, IMAGENET).steps_per_epoch == 5004
     found = updates_per_epoch.eta(values, IMAGENET, Rate(0.8 * 256, 1.5 * 256, "seed 003"))
     assert found is not None
     assert [found.epoch_low / 60, found.epoch_high / 60] == pytest.approx([55, 105], abs=1)

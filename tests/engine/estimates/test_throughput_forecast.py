@@ -9,10 +9,10 @@ from fakes.calibrations import GIB, MADE, VALUES, made
 
 from gputrain.engine.estimates.calibration import Calibration, StepCost
 from gputrain.engine.estimates.throughput_forecast import forecast, largest_batch, memory_of
-from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.events.speed_forecast import SpeedForecast
 
 
-def of(calibration: Calibration = MADE, memory: int | None = 24 * GIB, **changes: Any) -> Forecast:
+def of(calibration: Calibration = MADE, memory: int | None = 24 * GIB, **changes: Any) -> SpeedForecast:
     return forecast(calibration, {**VALUES, **changes}, memory=memory, ram_available=16 * GIB)
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 from gputrain.engine.hardware import external_load
-from gputrain.engine.hardware.external_load import OthersWatch
+from gputrain.engine.hardware.external_load import ExternalLoad
 
 
 def work(seconds: float) -> None:
@@ -18,7 +18,7 @@ def work(seconds: float) -> None:
 
 
 def test_ones_own_work_and_that_of_workers_does_not_count() -> None:
-    watch = OthersWatch()
+    watch = ExternalLoad()
     began = time.monotonic()
     child = subprocess.Popen([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"])
     work(0.5)

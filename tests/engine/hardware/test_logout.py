@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gputrain.engine.hardware.logout import ends_runs
+from gputrain.engine.hardware.logout import logout_kills_processes
 
 UID = os.getuid()
 USER = pwd.getpwuid(UID).pw_name
@@ -44,7 +44,7 @@ EVERYBODY = "KillUserProcesses=yes\nKillExcludeUsers="
     ],
 )
 def test_a_login_session(tmp_path: Path, files: dict[str, str], ends: bool) -> None:
-    said = ends_runs(host(tmp_path, SESSION, **files), UID)
+    said = logout_kills_processes(host(tmp_path, SESSION, **files), UID)
     assert bool(said) == ends
     if ends:
         assert "systemd-run --user --scope" in said
@@ -53,12 +53,12 @@ def test_a_login_session(tmp_path: Path, files: dict[str, str], ends: bool) -> N
 
 def test_under_the_users_own_manager_only_lingering_counts(tmp_path: Path) -> None:
     root = host(tmp_path, MANAGER, main=EVERYBODY)
-    assert "does not linger" in ends_runs(root, UID)
+    assert "does not linger" in logout_kills_processes(root, UID)
     (root / "var/lib/systemd/linger").mkdir(parents=True)
     (root / "var/lib/systemd/linger" / USER).touch()
-    assert ends_runs(root, UID) == ""
+    assert logout_kills_processes(root, UID) == ""
 
 
 def test_no_login_no_word(tmp_path: Path) -> None:
-    assert ends_runs(host(tmp_path, "0::/system.slice/slurmd.service\n", main=EVERYBODY), UID) == ""
-    assert ends_runs(tmp_path / "nothing", UID) == ""
+    assert logout_kills_processes(host(tmp_path, "0::/system.slice/slurmd.service\n", main=EVERYBODY), UID) == ""
+    assert logout_kills_processes(tmp_path / "nothing", UID) == ""

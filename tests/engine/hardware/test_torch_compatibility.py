@@ -12,7 +12,7 @@ import torch
 import torchvision
 
 from gputrain.engine.hardware.torch_build import TorchBuild, needed_torch, read_torch_build
-from gputrain.engine.hardware.torch_compatibility import gpu_fault, install_command, vision_fault
+from gputrain.engine.hardware.torch_compatibility import gpu_problem, install_command, torchvision_problem
 
 CPU_ONLY = TorchBuild(version="2.15.0+cpu", cuda="", torchvision="0.30.0+cpu")
 CUDA_13 = TorchBuild(version="2.15.0+cu132", cuda="13.2", torchvision="0.30.0+cu132")
@@ -20,7 +20,7 @@ CUDA_12 = TorchBuild(version="2.14.1+cu126", cuda="12.6", torchvision="0.29.1+cu
 
 
 def fault(build: TorchBuild | None, capability: tuple[int, int] | None, driver: str) -> str:
-    found = gpu_fault(build, "Some GPU", capability, driver)
+    found = gpu_problem(build, "Some GPU", capability, driver)
     return found.reason if found else ""
 
 
@@ -88,7 +88,7 @@ def test_the_line_that_installs_a_fitting_torch(capability: tuple[int, int] | No
     ],
 )
 def test_a_torchvision_that_does_not_go_with_torch(version: str, vision: str, needs: str, said: str) -> None:
-    assert vision_fault(TorchBuild(version=version, cuda="13.0", torchvision=vision), needs) == said
+    assert torchvision_problem(TorchBuild(version=version, cuda="13.0", torchvision=vision), needs) == said
 
 
 def test_what_is_read_is_what_torch_says_of_itself() -> None:
@@ -97,7 +97,7 @@ def test_what_is_read_is_what_torch_says_of_itself() -> None:
     assert build.version == torch.__version__
     assert build.cuda == (torch.version.cuda or "")
     assert build.torchvision == torchvision.__version__
-    assert vision_fault(build, needed_torch()) == ""
+    assert torchvision_problem(build, needed_torch()) == ""
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gputrain.engine.dataloading.random_resized_crop import Geometry
+from gputrain.engine.dataloading.random_resized_crop import CropGeometry
 from gputrain.engine.imaging import jpeg_tiles
 
 KINDS: dict[str, Any] = {
@@ -65,7 +65,7 @@ def test_any_crop_equals_the_crop_of_the_whole(data: st.DataObject, kind: str) -
     width = data.draw(st.integers(1, image.width - left))
     height = data.draw(st.integers(1, image.height - top))
     tiles, everything = whole(kind)
-    part = jpeg_tiles.region(tiles, Geometry(left, top, width, height, 32, 32, 0, 0))
+    part = jpeg_tiles.region(tiles, CropGeometry(left, top, width, height, 32, 32, 0, 0))
     start, end = jpeg_tiles.span(tiles, part)
     small = pixels(jpeg_tiles.cut(tiles, part, BLOCKS[kind][start:end]))
     x, y = left - part.left * tiles.width, top - part.top * tiles.height

@@ -42,7 +42,7 @@ def test_boxes_are_those_of_the_other_engine(size: tuple[int, int]) -> None:
     draws = random_resized_crop.uniforms(7, 3, np.arange(40))
     for row in draws:
         ours = tuple(int(value) for value in tf_transforms.random_box(row, *size, 0.08))
-        assert ours == random_resized_crop.random_box(row.tolist(), *size, 0.08)
+        assert ours == random_resized_crop.random_crop_box(row.tolist(), *size, 0.08)
 
 
 def test_order_and_flips_are_those_of_the_other_engine_for_any_workers(folder: Path) -> None:
@@ -53,7 +53,7 @@ def test_order_and_flips_are_those_of_the_other_engine_for_any_workers(folder: P
         batches = list(source.epoch(2))
         for number, batch in enumerate(batches):
             assert (batch.indices == expected.indices(number)).all()
-            assert (batch.flips.numpy() == random_resized_crop.flips(5, 2, batch.indices)).all()
+            assert (batch.flips.numpy() == random_resized_crop.draw_flips(5, 2, batch.indices)).all()
             assert (batch.labels.numpy() == batch.indices // 12).all()
         seen.append(np.concatenate([batch.pixels.numpy() for batch in batches]))
         later = next(source.epoch(2, 4))
@@ -74,11 +74,11 @@ def test_pixels_are_those_of_pillow(tmp_path: Path, train: bool, suffix: str) ->
     ours = source._view.pixels(str(path), draws).numpy().astype(int)
     with Image.open(path) as image:
         if train:
-            left, top, width, height = random_resized_crop.random_box(draws.tolist(), 90, 70, 0.5)
+            left, top, width, height = random_resized_crop.random_crop_box(draws.tolist(), 90, 70, 0.5)
             box = (left, top, left + width, top + height)
             theirs = image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR, box)
         else:
-            part = random_resized_crop.centre(90, 70, 36, 32)
+            part = random_resized_crop.center_crop_box(90, 70, 36, 32)
             whole = image.convert("RGB").resize((part.resized_width, part.resized_height), Image.Resampling.BILINEAR)
             theirs = whole.crop((part.kept_left, part.kept_top, part.kept_left + 32, part.kept_top + 32))
     difference = np.abs(ours - np.asarray(theirs).astype(int))
@@ -108,12 +108,12 @@ def test_updates_are_those_of_torch(folder: Path, rule: dict[str, Any]) -> None:
 
     from gputrain.engine.keras import device, networks
     from gputrain.engine.keras.library import tf
-    from gputrain.engine.keras.train_step import Stepper
+    from gputrain.engine.keras.train_step import TrainStep
 
     config = keras_config(folder, weight_decay=0.1, lr=0.01, **rule)
     device.set_up(config, lambda level, text: None)
     network = networks.build(config, 3)
-    stepper = Stepper(network, config, 3, "fp32")
+    stepper = TrainStep(network, config, 3, "fp32")
     theirs = [torch.nn.Parameter(torch.from_numpy(v.numpy().copy())) for v in network.trainable_variables]
     holder = torch.nn.ParameterList(theirs)
     torchs = optimizers.make_optimizer(holder, config)
@@ -137,11 +137,11 @@ def test_updates_are_those_of_torch(folder: Path, rule: dict[str, Any]) -> None:
 
 def test_smoothing_spreads_a_share_over_all_classes(folder: Path) -> None:
     from gputrain.engine.keras import device, networks
-    from gputrain.engine.keras.train_step import Stepper
+    from gputrain.engine.keras.train_step import TrainStep
 
     config = keras_config(folder, label_smoothing=0.3)
     device.set_up(config, lambda level, text: None)
-    stepper = Stepper(networks.build(config, 3), config, 3, "fp32")
+    stepper = TrainStep(networks.build(config, 3), config, 3, "fp32")
     scores, labels = np.array([[1.0, 2.0, -1.0], [0.0, 0.5, 3.0]], np.float32), np.array([1, 0], np.int32)
     shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     wanted = np.eye(3)[labels] * 0.7 + 0.1
@@ -150,7 +150,7 @@ def test_smoothing_spreads_a_share_over_all_classes(folder: Path) -> None:
 
 def test_the_rate_follows_the_schedule(folder: Path, tmp_path: Path) -> None:
     config = keras_config(folder, schedule="cosine", warmup_epochs=0.5, lr=0.01)
-    course = lr_schedule.Schedule(config, 6)
+    course = lr_schedule.LRSchedule(config, 6)
     for event in train(tmp_path, config).of(Steps):
         assert event.lr == course.lr_at(event.step - 1)
 
@@ -159,14 +159,14 @@ def test_mixed_precision_in_fp16_scales_the_loss(folder: Path) -> None:
     """On the CPU no run would do so; the graph is the same as on a GPU."""
     from gputrain.engine.keras import checkpoint, device, networks, optimizers
     from gputrain.engine.keras.library import keras
-    from gputrain.engine.keras.train_step import Stepper
+    from gputrain.engine.keras.train_step import TrainStep
 
     config = keras_config(folder, clip_grad_norm=1.0)
     device.set_up(config, lambda level, text: None)
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     network = networks.build(config, 3)
     assert {v.dtype for v in network.trainable_variables} == {"float32"}
-    stepper = Stepper(network, config, 3, "fp16")
+    stepper = TrainStep(network, config, 3, "fp16")
     before = [v.numpy() for v in network.trainable_variables]
     for batch in itertools.islice(pipeline(folder, num_workers=0).epoch(0), 3):
         loss, scale = stepper.step(batch, 0.01).numpy()
@@ -174,15 +174,15 @@ def test_mixed_precision_in_fp16_scales_the_loss(folder: Path) -> None:
     assert scale == 2**15
     # A run may go on in another precision.
     plain = optimizers.make_optimizer(network, config, "fp32")
-    checkpoint.put_back(
+    checkpoint.restore_arrays(
         plain.variables, checkpoint.arrays_of(stepper.optimizer.variables), "optimizer", optimizers.SCALING
     )
     assert [int(v.numpy()) for v in plain.variables if v.path.endswith("iteration")] == [3]
-    checkpoint.put_back(
+    checkpoint.restore_arrays(
         stepper.optimizer.variables, checkpoint.arrays_of(plain.variables), "optimizer", optimizers.SCALING
     )
     with pytest.raises(BadInput, match="does not fit the optimizer"):
-        checkpoint.put_back(plain.variables, {}, "optimizer", optimizers.SCALING)
+        checkpoint.restore_arrays(plain.variables, {}, "optimizer", optimizers.SCALING)
     assert any((v.numpy() != old).any() for v, old in zip(network.trainable_variables, before, strict=True))
     keras.mixed_precision.set_dtype_policy("float32")
 
@@ -223,14 +223,14 @@ def test_networks_give_scores_for_pixels(folder: Path, model: str, side: int) ->
 @pytest.mark.parametrize("beside", [False, True])
 def test_losses_come_in_order_and_time_is_never_counted_twice(beside: bool) -> None:
     from gputrain.engine.keras.library import tf
-    from gputrain.engine.keras.loss_fetcher import Fetcher, Launched
+    from gputrain.engine.keras.loss_fetcher import LaunchedStep, LossFetcher
 
-    fetcher = Fetcher(beside=beside)
+    fetcher = LossFetcher(beside=beside)
     began, at = time.perf_counter(), np.arange(2)
     for number in range(1, 9):
         asked = time.perf_counter()
         figures = tf.constant([number / 2, 1.0])
-        fetcher.add(Launched(number, figures, at, asked, 0.001, number == 1))
+        fetcher.add(LaunchedStep(number, figures, at, asked, 0.001, number == 1))
     fetcher.drain()
     done = fetcher.take()
     fetcher.close()
@@ -242,14 +242,14 @@ def test_losses_come_in_order_and_time_is_never_counted_twice(beside: bool) -> N
 
 
 def test_what_goes_wrong_on_the_device_reaches_the_loop() -> None:
-    from gputrain.engine.keras.loss_fetcher import Fetcher, Launched
+    from gputrain.engine.keras.loss_fetcher import LaunchedStep, LossFetcher
 
     class Broken:
         def numpy(self) -> Any:
             raise RuntimeError("the device is lost")
 
-    fetcher = Fetcher(beside=True)
-    fetcher.add(Launched(1, Broken(), np.arange(1), 0.0, 0.0, True))
+    fetcher = LossFetcher(beside=True)
+    fetcher.add(LaunchedStep(1, Broken(), np.arange(1), 0.0, 0.0, True))
     with pytest.raises(RuntimeError, match="the device is lost"):
         fetcher.drain()
     fetcher.close()
@@ -260,7 +260,7 @@ def test_memory_that_runs_out_has_a_name() -> None:
     from gputrain.engine.keras.library import tf
 
     def short(text: str) -> None:
-        with out_of_memory.named():
+        with out_of_memory.out_of_memory_error():
             raise tf.errors.ResourceExhaustedError(None, None, text)
 
     with pytest.raises(out_of_memory.NoGpuMemoryError, match="smaller batch_size"):

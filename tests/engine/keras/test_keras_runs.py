@@ -28,13 +28,13 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.engine.events.commands import Tune
+from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.cli import main
 
 skip_without_tensorflow()
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ class Watch:
         self.events: list[AnyEvent] = []
 
     def until(self, kind: type[Any], wanted: Callable[[Any], bool] = lambda event: True) -> Any:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             for event in self.attachment.read(0.2):
                 self.events.append(event)
@@ -61,7 +61,7 @@ class Watch:
 
     def over(self) -> None:
         """Return once nobody owns the run any more."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while self.run.is_live():
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -88,7 +88,7 @@ def test_a_run_goes_on_where_a_signal_stopped_it_and_has_no_torch(images: Path) 
     status = watch.run.status()
     assert status is not None
     assert loaded(status.pid) == set()
-    watch.attachment.send(Tune(changes={"num_workers": 1}))
+    watch.attachment.send(TuneCommand(changes={"num_workers": 1}))
     assert watch.until(Tuned).verdict == "refused"
     os.kill(ready.trainer_pid, signal.SIGTERM)
     ended = watch.until(RunEnded)
@@ -109,7 +109,7 @@ def test_a_trainer_whose_supervisor_is_killed_saves_and_ends(images: Path) -> No
     status = watch.run.status()
     assert status is not None
     os.kill(status.pid, signal.SIGKILL)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while Path(f"/proc/{ready.trainer_pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not Path(f"/proc/{ready.trainer_pid}").exists()

@@ -37,7 +37,7 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.engine.events.commands import Checkpoint, Pause, Resume, Tune
+from gputrain.engine.events.commands import CheckpointCommand, PauseCommand, ResumeCommand, TuneCommand
 
 skip_without_tensorflow()
 __all__ = ["own_environment"]
@@ -197,8 +197,10 @@ def test_weights_of_another_run_are_begun_with(whole: tuple[Result, Path], image
 
 
 def test_commands_are_obeyed_or_refused_with_a_reason(images: Path, tmp_path: Path) -> None:
-    wish = Tune(changes={"num_workers": 1}, sender="me")
-    result = train(tmp_path, keras_config(images), commands=(wish, Checkpoint(), Pause(), Resume()))
+    wish = TuneCommand(changes={"num_workers": 1}, sender="me")
+    result = train(
+        tmp_path, keras_config(images), commands=(wish, CheckpointCommand(), PauseCommand(), ResumeCommand())
+    )
     (refused,) = result.of(Tuned)
     assert (refused.verdict, refused.sender, refused.changes) == ("refused", "me", {"num_workers": 1})
     assert "resume" in refused.text

@@ -9,9 +9,9 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.events import Tuned
 from gputrain.engine.launching import launch
-from gputrain.engine.launching.kept_changes import KEPT, Changes
+from gputrain.engine.launching.kept_changes import KEPT, KeptChanges
 from gputrain.engine.launching.launch import PlanRecord
-from gputrain.engine.launching.resume_run import plan_again
+from gputrain.engine.launching.resume_run import plan_from_run
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
 
@@ -20,11 +20,11 @@ TRYING = Tuned(verdict="trying", changes=CHANGES, was=WAS)
 KEEPING = Tuned(verdict="kept", changes=CHANGES, was=WAS, before=67.2, after=276.4)
 
 
-def written() -> tuple[RunDir, Changes]:
+def written() -> tuple[RunDir, KeptChanges]:
     run = run_directory.create("starved")
     config = settings.build({"recipe": "demo", "device": "cpu", **WAS})
     launch.write_settings(run, config, PlanRecord({"num_workers": "you", "device": "you"}, ("a warning",)))
-    return run, Changes(run, settings.replace(config, resume_from=str(run.directory)))
+    return run, KeptChanges(run, settings.replace(config, resume_from=str(run.directory)))
 
 
 def test_what_is_kept_is_written_down_with_what_it_brought() -> None:
@@ -72,6 +72,6 @@ def test_a_run_that_is_resumed_has_it_unless_the_person_wants_another() -> None:
     run, changes = written()
     changes.learn(KEEPING)
     machine = replace(NO_GPU, usable_cores=2.0)
-    plan = plan_again(run, {}, machine)  # which would begin with one worker
+    plan = plan_from_run(run, {}, machine)  # which would begin with one worker
     assert (plan.config.data.num_workers, plan.origins["num_workers"][:15]) == (4, KEPT)
-    assert plan_again(run, {"num_workers": 2}, machine).config.data.num_workers == 2
+    assert plan_from_run(run, {"num_workers": 2}, machine).config.data.num_workers == 2

@@ -36,12 +36,12 @@ from gputrain.engine.events import (
     Validated,
 )
 from gputrain.engine.loggers import logger_choice
-from gputrain.engine.loggers.logger_processes import Loggers
+from gputrain.engine.loggers.logger_processes import LoggerProcesses
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.run_directory import RunDir
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 def steps(step: int, loss: float | None = None) -> Steps:
@@ -125,7 +125,7 @@ def scalars(found: EventAccumulator, tag: str) -> list[tuple[int, float]]:
 
 def log_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gputrain.tui.cli", "log", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 def test_a_finished_run_is_read_back_by_tensorboard(run: RunDir, tmp_path: Path) -> None:
@@ -219,15 +219,15 @@ def test_a_missing_package_is_named_with_its_remedy() -> None:
 
 
 def wait_for(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def told_by(loggers: Loggers) -> list[Notice]:
+def told_by(loggers: LoggerProcesses) -> list[Notice]:
     """What is told about them, once there is something."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not (told := list(loggers.check())):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -244,7 +244,7 @@ def owner(run: RunDir) -> Iterator[subprocess.Popen[str]]:
 
 def logger_of(run: RunDir) -> psutil.Process:
     """The logger's process, once the kernel tells its command line: for a moment after its start there is none."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
@@ -256,7 +256,7 @@ def logger_of(run: RunDir) -> psutil.Process:
 
 def test_a_live_run_is_followed_until_nobody_owns_it(run: RunDir, owner: subprocess.Popen[str]) -> None:
     record(run, BEGUN)
-    loggers = Loggers(run, ["tensorboard"])
+    loggers = LoggerProcesses(run, ["tensorboard"])
     process = logger_of(run)
     wait_for(lambda: list((run.directory / "tensorboard").glob("events.*")))
     record(run, REST)
@@ -264,7 +264,7 @@ def test_a_live_run_is_followed_until_nobody_owns_it(run: RunDir, owner: subproc
     loggers.leave()
     assert process.is_running()
     owner.communicate()
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(TIMEOUT) == 0
     assert not list(loggers.check())
     assert scalars(read_back(run.directory / "tensorboard"), "train/loss") == [(1, 2.5), (3, 1.5)]
 
@@ -272,7 +272,7 @@ def test_a_live_run_is_followed_until_nobody_owns_it(run: RunDir, owner: subproc
 def test_a_logger_that_fails_is_told_once(run: RunDir, owner: subprocess.Popen[str]) -> None:
     record(run, BEGUN)
     (run.directory / "tensorboard").write_text("in the way")
-    loggers = Loggers(run, ["tensorboard"])
+    loggers = LoggerProcesses(run, ["tensorboard"])
     (notice,) = told_by(loggers)
     assert notice.level == "warning"
     assert "logging to tensorboard ended (exit code 1): tensorboard: " in notice.text
@@ -282,7 +282,7 @@ def test_a_logger_that_fails_is_told_once(run: RunDir, owner: subprocess.Popen[s
 
 def test_a_logger_that_hangs_is_told_once_and_ended_with_the_run(run: RunDir, owner: subprocess.Popen[str]) -> None:
     record(run, BEGUN)
-    loggers = Loggers(run, ["tensorboard"], silent_seconds=2.0)
+    loggers = LoggerProcesses(run, ["tensorboard"], silent_seconds=2.0)
     process = logger_of(run)
     process.send_signal(signal.SIGSTOP)
     (notice,) = told_by(loggers)
@@ -295,7 +295,7 @@ def test_a_logger_that_hangs_is_told_once_and_ended_with_the_run(run: RunDir, ow
 def test_a_run_logs_itself(run: RunDir, tmp_path: Path) -> None:
     """Through the supervisor, which does not wait: its logger goes on alone, and then ends."""
     run.config.write_text("dataset: imagefolder\ndata_dir: /nowhere\nmonitor:\n  loggers: tensorboard\n")
-    child = subprocess.run([sys.executable, "-P", "-m", "gputrain.engine", str(run.directory)], timeout=PATIENCE)
+    child = subprocess.run([sys.executable, "-P", "-m", "gputrain.engine", str(run.directory)], timeout=TIMEOUT)
     assert child.returncode == 0
     folder = run.directory / "tensorboard"
 

@@ -19,7 +19,7 @@ from gputrain.engine.events import (
     ProcessSample,
 )
 from gputrain.engine.monitor.csv_log import CsvLog
-from gputrain.engine.monitor.sample_rows import flat, whole
+from gputrain.engine.monitor.sample_rows import flat_row, sample_as_json
 
 GPU = GpuSample(index=0, name="A GPU", utilization=71.0, power=280.5, throttle=("power cap", "hardware thermal"))
 SAMPLE = HardwareSample(
@@ -102,7 +102,7 @@ def test_the_flat_form_has_every_unit_in_its_name() -> None:
     units = ("_s", "_utc", "_percent", "_cores", "_share", "_mhz", "_c", "_1m", "_bytes", "_w", "_queue")
     counts = ("_generation", "_width", "_max", "_corrected", "_uncorrected")
     texts = ("_device", "_error", "_throttle", "_name", "_uuid")
-    for name in flat(SAMPLE):
+    for name in flat_row(SAMPLE):
         assert name.endswith((*units, *counts, *texts)), name
 
 
@@ -157,14 +157,14 @@ def test_the_whole_sample_has_what_a_row_cannot_hold() -> None:
     sample = HardwareSample(
         wall=1.0, interval=1.0, gpus=(GPU, gpu), disk=disk, per_core=(1.0, 2.0), processes=(worker,)
     )
-    found = whole(sample)
+    found = sample_as_json(sample)
     assert found["per_core_percent"] == [1.0, 2.0]
-    assert found["gpu_power_w"] == flat(sample)["gpu_power_w"] == 380.5
+    assert found["gpu_power_w"] == flat_row(sample)["gpu_power_w"] == 380.5
     second = found["gpus"][1]
     assert (second["index"], second["uuid"], second["ecc_uncorrected"]) == (1, "GPU-1", 3)
     assert (second["processes"][0]["user"], second["processes"][0]["command"]) == ("eve", "python train.py")
     assert (second["instances"][0]["memory_used_bytes"], second["instances"][0]["sm_activity_share"]) == (4, 0.5)
-    assert flat(sample)["gpu1_mig0_memory_used_bytes"] == 4
+    assert flat_row(sample)["gpu1_mig0_memory_used_bytes"] == 4
     assert (found["disks"][0]["name"], found["disks"][0]["read_per_s"]) == ("sda", 3.0)
-    assert flat(sample)["disk_sda_read_per_s"] == 3.0
+    assert flat_row(sample)["disk_sda_read_per_s"] == 3.0
     assert (found["run_processes"][0]["role"], found["run_processes"][0]["cpu_cores"]) == ("worker", 0.5)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gputrain.engine.events import ProcessSample
-from gputrain.engine.monitor.processes.foreign_processes import SLICE, Strangers
-from gputrain.engine.monitor.processes.process_owners import Owners
+from gputrain.engine.monitor.processes.foreign_processes import SLICE, ForeignProcesses
+from gputrain.engine.monitor.processes.process_owners import ProcessOwners
 
 NOBODY: frozenset[int] = frozenset()
 
@@ -29,7 +29,7 @@ def busy() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def found(strangers: Strangers, pid: int, ours: frozenset[int] = NOBODY) -> ProcessSample:
+def found(strangers: ForeignProcesses, pid: int, ours: frozenset[int] = NOBODY) -> ProcessSample:
     """What is told of `pid`, as soon as it is."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -41,8 +41,8 @@ def found(strangers: Strangers, pid: int, ours: frozenset[int] = NOBODY) -> Proc
 
 
 def test_who_computes_is_named_until_it_ends(busy: subprocess.Popen[bytes]) -> None:
-    owners = Owners()
-    strangers = Strangers(owners)
+    owners = ProcessOwners()
+    strangers = ForeignProcesses(owners)
     first = found(strangers, busy.pid)
     assert first.cpu is not None
     assert 0.05 <= first.cpu <= 1.2
@@ -62,7 +62,7 @@ def test_who_computes_is_named_until_it_ends(busy: subprocess.Popen[bytes]) -> N
 
 
 def test_the_runs_own_are_no_strangers(busy: subprocess.Popen[bytes]) -> None:
-    strangers = Strangers(Owners())
+    strangers = ForeignProcesses(ProcessOwners())
     found(strangers, busy.pid)
     ours = frozenset({busy.pid})
     assert busy.pid not in {sample.pid for sample in strangers.read(ours)}
@@ -79,7 +79,7 @@ def test_a_list_has_the_largest_too(tmp_path: Path) -> None:
             line = f"{pid} (worker) S 1 1 1 0 -1 0 0 0 0 0 {busy * (pid == 1)} 0 0 0 20 0 1 0 77 1000 {pid} 0\n"
             (tmp_path / str(pid) / "stat").write_text(line)
 
-    strangers = Strangers(Owners(), tmp_path, most=3, largest=2)
+    strangers = ForeignProcesses(ProcessOwners(), tmp_path, most=3, largest=2)
     write(0)
     assert strangers.read(NOBODY) == ()
     write(10**6)
@@ -105,7 +105,7 @@ def test_a_sample_looks_at_a_slice_of_many(tmp_path: Path, monkeypatch: pytest.M
         opened.append(path)
         return real(path, flags)
 
-    strangers = Strangers(Owners(), tmp_path)
+    strangers = ForeignProcesses(ProcessOwners(), tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", counted)
         for _ in range(8):

@@ -8,7 +8,7 @@ import sys
 
 from fakes.nvml import RTX_3090, NvmlStandIn
 
-from gputrain.engine.monitor.gpus.mean_utilization import UtilizationWatch
+from gputrain.engine.monitor.gpus.mean_utilization import MeanUtilization
 
 ASK = """
 import sys, time
@@ -38,6 +38,6 @@ def test_the_gpu_that_is_asked_for_is_read(nvml_stand_in: NvmlStandIn) -> None:
 def test_a_gpu_that_is_not_there_or_lost_has_no_mean(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(1, {**RTX_3090, "error": 15})
     assert mean_of(0, nvml_stand_in) == "None"
-    with UtilizationWatch(0) as watch:
+    with MeanUtilization(0) as watch:
         pass
     assert watch.mean is None

@@ -15,7 +15,7 @@ import pytest
 
 from gputrain.engine.events import GpuProcess
 from gputrain.engine.monitor.processes import process_tree
-from gputrain.engine.monitor.processes.process_owners import Owners
+from gputrain.engine.monitor.processes.process_owners import ProcessOwners
 from gputrain.engine.monitor.processes.process_tree import ProcessTree
 
 FAMILY = """
@@ -212,7 +212,7 @@ def made_proc(root: Path, namespace: int) -> Path:
 
 
 def test_other_processes_are_named_without_their_escapes(tmp_path: Path) -> None:
-    owners = Owners(made_proc(tmp_path, 4026531836))
+    owners = ProcessOwners(made_proc(tmp_path, 4026531836))
     assert until(lambda: owners.describe(GpuProcess(pid=77), frozenset()).user == getpass.getuser())
     found = owners.describe(GpuProcess(pid=77, memory=5), frozenset())
     assert found.name == "python3 train.py --lr=1"
@@ -222,7 +222,7 @@ def test_other_processes_are_named_without_their_escapes(tmp_path: Path) -> None
 
 
 def test_in_a_container_only_the_run_s_own_pids_mean_something(tmp_path: Path) -> None:
-    owners = Owners(made_proc(tmp_path, 4026532444))
+    owners = ProcessOwners(made_proc(tmp_path, 4026532444))
     found = owners.describe(GpuProcess(pid=77), frozenset({99}))
     assert (found.hidden, found.name, found.user) == (True, "", "")
     assert owners.describe(GpuProcess(pid=99), frozenset({99})).ours

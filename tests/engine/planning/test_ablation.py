@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.planning.ablation import STANDARD, ladder
+from gputrain.engine.planning.ablation import STANDARD, ablation_stages
 
 PLAN: dict[str, Any] = {
     **settings.flatten(settings.build({})),
@@ -24,7 +24,7 @@ GPU = {"gpu": True, "tf32": True}
 def climbed(**arguments: Any) -> dict[str, dict[str, Any]]:
     """The whole settings of each rung that is climbed."""
     plan = arguments.pop("plan", PLAN)
-    rungs = ladder(plan, every=True, **arguments)
+    rungs = ablation_stages(plan, every=True, **arguments)
     return {rung.name: {**plan, **rung.changes} for rung in rungs if not rung.skipped}
 
 
@@ -49,7 +49,7 @@ def test_each_rung_adds_one_thing_to_those_below() -> None:
 
 
 def test_the_lowest_rung_sets_nothing_and_the_highest_is_the_plan() -> None:
-    lowest, highest = ladder(PLAN, every=False, **GPU)
+    lowest, highest = ablation_stages(PLAN, every=False, **GPU)
     assert {**PLAN, **lowest.changes} == {**PLAN, **STANDARD}
     assert highest.changes == {}
 
@@ -62,7 +62,9 @@ def test_the_lowest_rung_sets_nothing_and_the_highest_is_the_plan() -> None:
     ],
 )
 def test_what_the_machine_lacks_is_left_out_with_the_reason(arguments: Any, skipped: dict[str, str]) -> None:
-    assert {rung.name: rung.skipped for rung in ladder(PLAN, every=True, **arguments) if rung.skipped} == skipped
+    assert {
+        rung.name: rung.skipped for rung in ablation_stages(PLAN, every=True, **arguments) if rung.skipped
+    } == skipped
 
 
 def test_all_has_every_rung_also_what_the_plan_leaves_out() -> None:
@@ -89,5 +91,5 @@ def test_a_plan_in_float32_is_still_tried_in_mixed_precision_and_its_own_cache_i
 
 
 def test_every_rung_is_a_configuration() -> None:
-    for rung in ladder(PLAN, every=True, **GPU):
+    for rung in ablation_stages(PLAN, every=True, **GPU):
         settings.build({**PLAN, **rung.changes})

@@ -17,14 +17,14 @@ from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning.plan import DEFAULT, THIS_MACHINE, Plan, make_plan
-from gputrain.engine.planning.plan_draft import Layer
+from gputrain.engine.planning.plan_draft import SettingsLayer
 
 
 def test_the_last_layer_wins_and_is_named() -> None:
     layers = [
-        Layer("recipe test", {"batch_size": 64, "epochs": 3}, "a paper"),
-        Layer("profile card", {"batch_size": 128, "num_workers": 3}),
-        Layer("you", {"batch_size": 48}, own=True),
+        SettingsLayer("recipe test", {"batch_size": 64, "epochs": 3}, "a paper"),
+        SettingsLayer("profile card", {"batch_size": 128, "num_workers": 3}),
+        SettingsLayer("you", {"batch_size": 48}, own=True),
     ]
     plan = make_plan(layers, CPU)
     assert (plan.config.data.batch_size, plan.config.data.num_workers, plan.config.epochs) == (48, 3, 3)
@@ -194,7 +194,7 @@ def test_settings_that_do_not_go_with_the_data_are_refused(dataset: str, own: di
 
 
 def test_time_and_learning_rate_in_words() -> None:
-    layer = Layer("recipe test", {"batch_size": 512, "lr": 0.5, "epochs": 2})
+    layer = SettingsLayer("recipe test", {"batch_size": 512, "lr": 0.5, "epochs": 2})
     facts, rate = DataFacts(train_images=51_200), Rate(512, 1024, "measured here")
     said = dict(make_plan([layer], gpu(), facts, rate).facts)
     assert said["time"] == "50 s to 1 min 40 s an epoch, 1 min 40 s to 3 min 20 s in all (measured here)"
@@ -235,7 +235,7 @@ def test_any_plan_can_be_made_and_planned_again_without_another_change(
 ) -> None:
     plan = plan_of(machine, own, **values)
     settled = {row.setting: getattr(_section(plan, row.section), row.setting) for row in plan.rows}
-    again = make_plan([Layer("you", settled, own=True)], machine)
+    again = make_plan([SettingsLayer("you", settled, own=True)], machine)
     assert again.config == plan.config
     assert not [row.setting for row in again.rows if row.changed]
 

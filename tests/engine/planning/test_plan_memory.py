@@ -15,7 +15,7 @@ from gputrain.engine.common.units import GIB, MIB
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning.plan import THIS_MACHINE, Plan, make_plan
-from gputrain.engine.planning.plan_draft import Layer
+from gputrain.engine.planning.plan_draft import SettingsLayer
 
 WORKERS = [
     # cores, asked, own, share, used
@@ -35,7 +35,7 @@ WORKERS = [
 def test_workers_stay_within_their_share_of_the_usable_cores(
     cores: float, asked: int, own: bool, share: float, used: int
 ) -> None:
-    layer = Layer("you", {"num_workers": asked}, own=own, worker_share=share)
+    layer = SettingsLayer("you", {"num_workers": asked}, own=own, worker_share=share)
     plan = make_plan([layer], gpu(cores=cores))
     assert plan.config.data.num_workers == used
     assert (plan.origins["num_workers"] == THIS_MACHINE) == (used != asked)
@@ -83,7 +83,7 @@ def test_our_worker_processes_need_no_shared_memory_and_those_of_a_data_set_of_o
 
 
 def of_images(machine: Machine, count: int, **values: Any) -> Plan:
-    layer = Layer("you", {"cache": "ram", "dataset": "imagefolder", "data_dir": "/data", **values}, own=True)
+    layer = SettingsLayer("you", {"cache": "ram", "dataset": "imagefolder", "data_dir": "/data", **values}, own=True)
     return make_plan([layer], machine, DataFacts(count, short_side=305))
 
 
@@ -140,7 +140,7 @@ def test_gpu_memory_that_others_hold_is_not_there_for_the_run() -> None:
 
 
 def test_a_measured_batch_fits_beside_what_others_hold() -> None:
-    layer = Layer("recipe demo", {**VALUES, "precision": "fp32", "tf32": True})
+    layer = SettingsLayer("recipe demo", {**VALUES, "precision": "fp32", "tf32": True})
     plan = make_plan([layer], with_gpu("Some GPU", 24, (8, 6), cores=8.0, used=12), calibrations=[MADE])
     said = dict(plan.facts)
     assert said["VRAM"] == "17 GiB of 24 GiB, 12 GiB of it in use now"
@@ -156,7 +156,7 @@ def test_unknown_gpu_memory_or_model_is_said_not_guessed() -> None:
 
 
 def test_a_calibration_gives_speed_limiter_times_and_a_batch_that_fits() -> None:
-    layer = Layer("recipe demo", {**VALUES, "precision": "fp32", "tf32": True})
+    layer = SettingsLayer("recipe demo", {**VALUES, "precision": "fp32", "tf32": True})
     plan = make_plan([layer], gpu(cores=8.0), calibrations=[MADE])
     assert plan.forecast is not None
     assert plan.forecast.rate == pytest.approx(380)
@@ -172,20 +172,20 @@ def test_a_calibration_gives_speed_limiter_times_and_a_batch_that_fits() -> None
 
 @pytest.mark.parametrize(("others", "told"), [(None, False), (1.5, False), (2.0, True)])
 def test_a_calibration_beside_other_programs_is_told(others: float | None, told: bool) -> None:
-    layer = Layer("recipe demo", VALUES)
+    layer = SettingsLayer("recipe demo", VALUES)
     facts = dict(make_plan([layer], gpu(cores=8.0), calibrations=[made(others=others)]).facts)
     text = "while other programs used 2.0 cores: calibrate again without them"
     assert facts.get("measured") == (text if told else None)
 
 
 def test_measured_memory_refuses_a_batch_that_the_table_does_not_know() -> None:
-    layer = Layer("recipe demo", {**VALUES, "batch_size": 512})
+    layer = SettingsLayer("recipe demo", {**VALUES, "batch_size": 512})
     plan = make_plan([layer], gpu(cores=8.0), calibrations=[MADE])
     assert any("VRAM 33 GiB of 24 GiB: batch_size 512 → 288" in text for text in plan.refuses), plan.refuses
 
 
 def test_a_calibration_with_other_settings_is_not_used_and_says_why() -> None:
-    layer = Layer("recipe demo", {**VALUES, "model": "resnet18", "image_size": 64})
+    layer = SettingsLayer("recipe demo", {**VALUES, "model": "resnet18", "image_size": 64})
     plan = make_plan([layer], gpu(cores=8.0), calibrations=[MADE])
     assert plan.forecast is None
     said = dict(plan.facts)["speed"]

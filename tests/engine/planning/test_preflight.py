@@ -14,7 +14,7 @@ from torchvision import models
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets import layout_check
 from gputrain.engine.model_catalog import torchvision_models
-from gputrain.engine.planning.preflight import faults
+from gputrain.engine.planning.preflight import preflight_problems
 
 LAYOUTS: list[tuple[str, list[str], str]] = [
     # data set, files, what is said ("": nothing)
@@ -48,7 +48,7 @@ LAYOUTS: list[tuple[str, list[str], str]] = [
 
 
 def said(**values: Any) -> str:
-    return "; ".join(faults(settings.flatten(settings.build(values))))
+    return "; ".join(preflight_problems(settings.flatten(settings.build(values))))
 
 
 def write(home: Path, files: list[str]) -> str:

@@ -16,7 +16,7 @@ import pytest
 from gputrain.engine.events import Notice, Phase, PhaseChanged
 from gputrain.engine.processes.watchdog import Watchdog
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 ANSWERS = """
 import faulthandler, os, signal, sys, time
 faulthandler.register(signal.SIGUSR2)
@@ -60,7 +60,7 @@ Start = Callable[[str], tuple[int, list[int], Path]]
 
 
 def logged(log: Path, text: str, times: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while log.read_text().count(text) < times:
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.01)

@@ -29,7 +29,7 @@ from gputrain.engine.events import (
     RunStarted,
     Steps,
 )
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import NotLiveError
 from gputrain.engine.remote import remote_attachment, remote_outline
@@ -40,11 +40,11 @@ from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.remote_name import RemoteName
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import mark
+from gputrain.engine.runs.run_marks import write_marks
 from gputrain.tui.cli.main import main
 
 pytestmark = needs_sshd()
-PATIENCE = 150.0
+TIMEOUT = 150.0
 COMMAND = [sys.executable, "-m", "gputrain.tui.cli"]
 
 
@@ -58,7 +58,7 @@ def box(private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
 
 
 def until(remote: RemoteAttachment, wanted: Callable[[list[AnyEvent]], bool]) -> list[AnyEvent]:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     found: list[AnyEvent] = []
     while not wanted(found):
         assert time.monotonic() < deadline, (remote.trouble, remote.caught_up, len(found), found[-1:])
@@ -242,7 +242,7 @@ def test_what_cannot_be_reached_or_found_is_said(box: Sshd) -> None:
     assert remote.run.id == f"box:{run.directory}"
     assert remote.read() == []
     with pytest.raises(NotLiveError, match="cannot be seen from a login there"):
-        remote.send(Stop())
+        remote.send(StopCommand())
     remote.close()
     box.stop()
     with pytest.raises(LinkLostError, match="refused"):
@@ -257,7 +257,7 @@ def test_runs_afar_have_names_tags_and_notes(box: Sshd, capfd: pytest.CaptureFix
         writer.append(RunEnded(outcome=Outcome.FINISHED, reason="done", step=3))
         writer.close()
         status_of(run, State.FINISHED, time.time())
-    mark(run, name="my \x1b[31mbest", add=["keep"], note="look at the loss")
+    write_marks(run, name="my \x1b[31mbest", add=["keep"], note="look at the loss")
     broken = run_directory.create("third")
     (broken.directory / "marks.json").write_text('{"name": 3}')
     assert main(["runs", "box:", "--tag", "keep", "--json"]) == 0
@@ -337,7 +337,7 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
         # Nothing is seen of a cut by a tail that waits for its reader.
         reader = threading.Thread(target=gather, args=(tail.stdout, lines, training), daemon=True)
         reader.start()
-        assert training.wait(PATIENCE)
+        assert training.wait(TIMEOUT)
         box.cut()
         assert "no connection, trying again" in tail.stderr.readline()
         remote = remote_attachment.attach(RemoteName("box", run.id[-8:]))
@@ -350,8 +350,8 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
         assert stopped.stdout.startswith(f"box:{run.id}: stopped at step"), stopped
         found += until(remote, lambda _: remote.ended)
         remote.close()
-        assert tail.wait(PATIENCE) == 3
-        reader.join(PATIENCE)
+        assert tail.wait(TIMEOUT) == 3
+        reader.join(TIMEOUT)
     taken = next(event for event in found if isinstance(event, CommandTaken))
     assert "@" in taken.sender
     assert json.loads(lines[-1])["type"] == "summary"
@@ -371,7 +371,7 @@ def test_the_dashboard_of_a_run_afar(box: Sshd) -> None:
         sys.executable,
         ["-m", "gputrain.tui.cli", "tail", "box:last"],
         dimensions=(40, 140),
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         env={**os.environ, "TERM": "xterm-256color"},
     )
     screen.expect("ALLTHERE")

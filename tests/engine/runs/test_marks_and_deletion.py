@@ -12,7 +12,7 @@ from fakes.locks import hold_lock
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.runs import delete_runs, run_directory
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import mark, read_marks
+from gputrain.engine.runs.run_marks import read_marks, write_marks
 
 DAY = 86400.0
 
@@ -33,14 +33,14 @@ def make(label: str, days: float = 0.0, mib: int = 1, state: State = State.FINIS
 def test_marks_are_kept_and_found(private_homes: Path) -> None:
     first, second = make("a"), make("b")
     assert read_marks(first).tags == ()
-    mark(first, name="my baseline", note="lr too high", add=["lr", "keep"])
-    marks = mark(first, add=["v2"], remove=["lr"])
+    write_marks(first, name="my baseline", note="lr too high", add=["lr", "keep"])
+    marks = write_marks(first, add=["v2"], remove=["lr"])
     assert (marks.name, marks.tags, marks.note) == ("my baseline", ("keep", "v2"), "lr too high")
     assert run_directory.find("my baseline") == first
-    mark(second, name="my baseline")
+    write_marks(second, name="my baseline")
     # Of several of a name, the newest.
     assert run_directory.find("my baseline") == max(first, second, key=lambda run: run.id)
-    assert mark(second, name="").name == ""
+    assert write_marks(second, name="").name == ""
     assert run_directory.find("my baseline") == first
 
 
@@ -53,7 +53,7 @@ def test_a_name_in_the_settings_finds_the_newest_run(private_homes: Path) -> Non
 @pytest.mark.parametrize("tag", ["", "two words", "-x", "a" * 41, "\x1b[31m"])
 def test_tags_that_would_break_lists_are_refused(private_homes: Path, tag: str) -> None:
     with pytest.raises(BadInput, match="a tag has up to 40"):
-        mark(make("a"), add=[tag])
+        write_marks(make("a"), add=[tag])
 
 
 def test_marks_that_somebody_broke_are_no_marks(private_homes: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_run_that_never_came_up_is_deleted(private_homes: Path) -> None:
 
 def test_pruning_by_age_leaves_kept_live_and_newest_runs(private_homes: Path) -> None:
     old, kept, live, new = make("old", 40), make("kept", 40), make("live", 40, state=State.RUNNING), make("new", 1)
-    mark(kept, add=["keep"])
+    write_marks(kept, add=["keep"])
     child = hold_lock(live)
     try:
         chosen = delete_runs.choose(run_directory.list_runs(), now=time.time(), older=30 * DAY, total=None)
@@ -152,7 +152,7 @@ def test_a_large_newest_run_is_no_reason_to_lose_it_before_the_old_ones(private_
     assert gone(9) == [oldest, middle]
     # It alone is beyond the size, and stays: what was trained last is what nobody has looked at yet.
     assert gone(4) == [oldest, middle]
-    mark(oldest, add=["keep"])
+    write_marks(oldest, add=["keep"])
     assert gone(11) == [middle]
     assert newest.config.exists()
 

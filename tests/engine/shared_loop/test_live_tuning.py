@@ -12,10 +12,10 @@ from helpers.training.training_tools import Result, draw_images, small_config, t
 from gputrain.engine import events
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, Prediction, Tuned, commands
-from gputrain.engine.events.commands import Tune
-from gputrain.engine.processes.event_reporter import Reporter
+from gputrain.engine.events.commands import TuneCommand
+from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.shared_loop import live_tuning
-from gputrain.engine.shared_loop.live_tuning import Pace, Rate, Tuner, worth_keeping
+from gputrain.engine.shared_loop.live_tuning import LiveTuner, MeasuredRate, RateMeter, worth_keeping
 
 CHANGES = {"num_workers": 3, "prefetch_factor": 3, "loader": "processes"}
 
@@ -40,17 +40,17 @@ def test_the_losses_are_those_of_a_run_without_changes(
     monkeypatch.setattr(live_tuning, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(live_tuning, "worth_keeping", lambda *_: keeps)
     asked_at: list[int] = []
-    poll = live_tuning.Tuner.update_done
+    poll = live_tuning.LiveTuner.update_done
 
-    def ask_in_mid_epoch(self: Tuner, trained: int, step: int) -> None:
+    def ask_in_mid_epoch(self: LiveTuner, trained: int, step: int) -> None:
         poll(self, trained, step)
         if step == 9:
             asked_at.append(step)
-            self.ask(Tune(changes=CHANGES, sender="a test"), config, step)
+            self.ask(TuneCommand(changes=CHANGES, sender="a test"), config, step)
 
     config = small_config(images, epochs=6, checkpoint_epochs=0, early_stop=0)
     plain = train(tmp_path / "plain", config)
-    monkeypatch.setattr(live_tuning.Tuner, "update_done", ask_in_mid_epoch)
+    monkeypatch.setattr(live_tuning.LiveTuner, "update_done", ask_in_mid_epoch)
     tuned = train(tmp_path / "tuned", config)
     assert asked_at == [9]
     verdicts = [(event.verdict, event.step) for event in tuned.of(Tuned)]
@@ -75,15 +75,15 @@ def test_a_cache_without_room_is_refused_and_the_run_goes_on(
     monkeypatch.setattr(live_tuning, "LEAST_SECONDS", 0.0)
     config = small_config(images, epochs=2)
     asked: list[int] = []
-    done = live_tuning.Tuner.update_done
+    done = live_tuning.LiveTuner.update_done
 
-    def ask(self: Tuner, trained: int, step: int) -> None:
+    def ask(self: LiveTuner, trained: int, step: int) -> None:
         done(self, trained, step)
         if step == 4:
             asked.append(step)
-            self.ask(Tune(changes={"num_workers": 10**6}), config, step)
+            self.ask(TuneCommand(changes={"num_workers": 10**6}), config, step)
 
-    monkeypatch.setattr(live_tuning.Tuner, "update_done", ask)
+    monkeypatch.setattr(live_tuning.LiveTuner, "update_done", ask)
     result = train(tmp_path, config)
     (told,) = result.of(Tuned)
     assert asked == [4]
@@ -93,8 +93,8 @@ def test_a_cache_without_room_is_refused_and_the_run_goes_on(
     assert result.ended.step == 12
 
 
-def rates(before: float, after: float, error: float = 0.0) -> tuple[Rate, Rate]:
-    return Rate(before, error, 20), Rate(after, error, 20)
+def rates(before: float, after: float, error: float = 0.0) -> tuple[MeasuredRate, MeasuredRate]:
+    return MeasuredRate(before, error, 20), MeasuredRate(after, error, 20)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_a_change_is_kept_for_what_it_brings(
 
 
 def test_a_rate_has_the_error_of_its_mean() -> None:
-    even = Pace(deque([(0.1, 10)] * 50))
+    even = RateMeter(deque([(0.1, 10)] * 50))
     assert even.rate(20).value == pytest.approx(100)
     assert even.rate(20).error == pytest.approx(0, abs=1e-9)
-    uneven = Pace(deque([(0.05, 10), (0.15, 10)] * 10))
+    uneven = RateMeter(deque([(0.05, 10), (0.15, 10)] * 10))
     assert uneven.rate(20).value == pytest.approx(100)
     # Standard deviation 0.0513 s, over √20, of a mean of 0.1 s.
     assert uneven.rate(20).error == pytest.approx(11.47, abs=0.01)
@@ -127,7 +127,7 @@ def test_a_rate_has_the_error_of_its_mean() -> None:
 
 def test_batches_that_come_together_are_one_measurement() -> None:
     # Four workers that need 0.24 s at the same time; the first burst is cut.
-    bursts = Pace(deque([(0.0, 4), *[(0.24, 4), (0.0, 4), (0.0, 4), (0.0, 4)] * 7]))
+    bursts = RateMeter(deque([(0.0, 4), *[(0.24, 4), (0.0, 4), (0.0, 4), (0.0, 4)] * 7]))
     assert bursts.rate(20).error > 15
     assert bursts.rate(20, 4).error == pytest.approx(0, abs=1e-9)
     assert bursts.rate(20, 4).value == pytest.approx(16 / 0.24, rel=0.05)
@@ -137,12 +137,12 @@ def test_batches_that_come_together_are_one_measurement() -> None:
 
 def test_a_machine_whose_pace_changes_for_seconds_makes_the_error_larger() -> None:
     seconds = [0.05] * 50 + [0.15] * 50 + [0.05] * 50 + [0.15] * 50
-    slow_changes = Pace(deque((one, 10) for one in seconds))
+    slow_changes = RateMeter(deque((one, 10) for one in seconds))
     # As many measurements as groups of ten: 0.0513 s over √20, not over √200.
     assert slow_changes.rate(20).error == pytest.approx(11.47, abs=0.01)
 
 
-class _Told(Reporter):
+class _Told(EventReporter):
     def __init__(self) -> None:
         self.found: list[AnyEvent] = []
 
@@ -150,9 +150,9 @@ class _Told(Reporter):
         self.found.append(event)
 
 
-def tuner_after(updates: int, seconds: float = 0.5) -> tuple[Tuner, list[Any]]:
+def tuner_after(updates: int, seconds: float = 0.5) -> tuple[LiveTuner, list[Any]]:
     reporter = _Told()
-    tuner = Tuner(reporter)
+    tuner = LiveTuner(reporter)
     tuner._pace.updates.extend([(seconds, 10)] * updates)
     return tuner, reporter.found
 
@@ -170,7 +170,7 @@ def test_what_can_not_be_done_is_refused_with_a_reason(
     updates: int, changes: dict[str, Any], why: str, later: bool
 ) -> None:
     tuner, told = tuner_after(updates)
-    tuner.ask(Tune(changes=changes), settings.build({"num_workers": 2}), 7)
+    tuner.ask(TuneCommand(changes=changes), settings.build({"num_workers": 2}), 7)
     assert tuner.pending == {}
     (event,) = told
     assert event.verdict == "refused"
@@ -181,8 +181,8 @@ def test_what_can_not_be_done_is_refused_with_a_reason(
 def test_one_change_at_a_time_and_the_promise_is_told_with_the_verdict() -> None:
     tuner, told = tuner_after(30)
     config, promised = settings.build({"num_workers": 2}), Prediction(low=30.0, high=40.0, limiter="the device")
-    tuner.ask(Tune(changes={"num_workers": 4}, promised=promised), config, 7)
-    tuner.ask(Tune(changes={"num_workers": 6}), config, 7)
+    tuner.ask(TuneCommand(changes={"num_workers": 4}, promised=promised), config, 7)
+    tuner.ask(TuneCommand(changes={"num_workers": 6}), config, 7)
     assert told[0].text == "another change is being tried"
     tuner.changed(config, tuner.wanted(config), 7)
     assert (told[1].verdict, told[1].promised) == ("trying", promised)
@@ -200,7 +200,7 @@ def test_one_change_at_a_time_and_the_promise_is_told_with_the_verdict() -> None
 def test_a_cache_is_judged_when_it_is_full() -> None:
     tuner, told = tuner_after(30)
     config = settings.build({"num_workers": 1, "prefetch_factor": 1})
-    tuner.ask(Tune(changes={"cache": "ram"}), config, 7)
+    tuner.ask(TuneCommand(changes={"cache": "ram"}), config, 7)
     tuner.epoch_updates = 40
     tuner.changed(config, tuner.wanted(config), 7)
     # An epoch of 40 updates that fills it, 1 batch that was ready, and two more.
@@ -215,10 +215,10 @@ def test_workers_that_stay_are_judged_over_whole_epochs() -> None:
     tuner, told = tuner_after(30)
     tuner.epoch_updates = 40
     config = settings.build({"num_workers": 1, "prefetch_factor": 1, "persistent_workers": False})
-    tuner.ask(Tune(changes={"persistent_workers": True}), config, 7)
+    tuner.ask(TuneCommand(changes={"persistent_workers": True}), config, 7)
     assert told[-1].verdict == "refused", "30 updates are less than two epochs of 40"
     tuner._pace.updates.extend([(1.0, 10)] * 80)
-    tuner.ask(Tune(changes={"persistent_workers": True}), config, 7)
+    tuner.ask(TuneCommand(changes={"persistent_workers": True}), config, 7)
     tuner.changed(config, tuner.wanted(config), 7)
     for update in range(3 + 80):
         assert told[-1].verdict == "trying", update
@@ -227,7 +227,7 @@ def test_workers_that_stay_are_judged_over_whole_epochs() -> None:
 
 
 def test_commands_and_verdicts_cross_the_border() -> None:
-    command = Tune(changes={"num_workers": 4}, aim="memory", promised=Prediction(void="unknown"))
+    command = TuneCommand(changes={"num_workers": 4}, aim="memory", promised=Prediction(void="unknown"))
     assert commands.decode_command(commands.encode_command(command)) == command
     event = Tuned(verdict="kept", changes={"num_workers": 4}, was={"num_workers": 2}, before=1.0, after=2.0)
     assert events.decode(events.encode(event)) == event

@@ -16,17 +16,17 @@ from helpers.training.training_tools import Result, small_config, train
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import EpochEnded, Notice, Outcome, Steps
-from gputrain.engine.shared_loop.nonfinite_loss import MOST_IN_A_ROW, Diverged, DoneStep, Skips
+from gputrain.engine.shared_loop.nonfinite_loss import MOST_IN_A_ROW, DoneStep, NonFiniteLossError, NonFinitePolicy
 from gputrain.engine.training.loop import step_windows
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
-from gputrain.engine.training.optim.batchnorm_buffers import RunningFigures
-from gputrain.engine.training.optim.nonfinite_gradients import Guard
-from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.training.optim.batchnorm_buffers import BatchNormBuffers
+from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.state import torch_checkpoint
 from gputrain.engine.training.tasks.classification import Classification
-from gputrain.engine.training.transforms.device_transforms import Prepared
+from gputrain.engine.training.transforms.device_transforms import PreparedBatch
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 RULES: list[dict[str, Any]] = [
@@ -123,25 +123,27 @@ def same(one: Any, other: Any) -> bool:
     return all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
 
-def stepper(**changes: Any) -> Stepper:
+def stepper(**changes: Any) -> TrainStep:
     torch.manual_seed(0)
     config = settings.build({"ema_decay": 0.9, "nonfinite_loss": "skip", "precision": "fp32"} | changes)
-    return Stepper(SimpleCNN(2, 4), config, CPU, Clock(CPU), lambda _, text: pytest.fail(text), Classification(2).loss)
+    return TrainStep(
+        SimpleCNN(2, 4), config, CPU, StepClock(CPU), lambda _, text: pytest.fail(text), Classification(2).loss
+    )
 
 
-def batch(seed: int, *, bad: bool = False) -> Prepared:
+def batch(seed: int, *, bad: bool = False) -> PreparedBatch:
     pictures = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
     pictures[2] *= float("inf") if bad else 1.0
-    return Prepared(pictures, torch.arange(4) % 2, None, 1.0)
+    return PreparedBatch(pictures, torch.arange(4) % 2, None, 1.0)
 
 
-def everything(made: Stepper) -> list[Any]:
+def everything(made: TrainStep) -> list[Any]:
     assert made.ema is not None
     parts = (made.network.state_dict(), made.ema.network.state_dict(), made.optimizer.state_dict())
     return copy.deepcopy(list(parts))
 
 
-def do(made: Stepper, number: int, *batches: Prepared) -> bool:
+def do(made: TrainStep, number: int, *batches: PreparedBatch) -> bool:
     for one in batches:
         made.backward(one, 1 / len(batches))
     made.update(0.01, number)
@@ -217,8 +219,8 @@ def test_the_verdict_stays_on_the_device(monkeypatch: pytest.MonkeyPatch) -> Non
     with torch.device("meta"):
         network = SimpleCNN(2, 4)
         pictures = torch.randn(4, 3, 32, 32)
-    guard = Guard(torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True))
-    figures = RunningFigures(network)
+    guard = NonFiniteGradientGuard(torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True))
+    figures = BatchNormBuffers(network)
     figures.begin()
     network(pictures).sum().backward()
     skip = guard.judge(None)
@@ -252,7 +254,9 @@ def test_where_all_is_well_nothing_is_changed(code: Path, tmp_path: Path) -> Non
 
 
 def test_the_default_is_to_stop(code: Path, tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match=r"the loss is nan at step \d+, on .*\(samples .*7.*nonfinite_loss=skip"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"the loss is nan at step \d+, on .*\(samples .*7.*nonfinite_loss=skip"
+    ):
         run(tmp_path, code, "one", nonfinite_loss="stop")
 
 
@@ -276,7 +280,7 @@ def test_going_on_is_exact_before_and_after_a_skip(code: Path, tmp_path: Path) -
 
 def test_a_run_that_only_skips_ends(code: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        Diverged, match=rf"{MOST_IN_A_ROW + 1} updates in a row were skipped; the last: the loss is nan"
+        NonFiniteLossError, match=rf"{MOST_IN_A_ROW + 1} updates in a row were skipped; the last: the loss is nan"
     ):
         run(tmp_path, code, "most", epochs=9)
 
@@ -284,13 +288,13 @@ def test_a_run_that_only_skips_ends(code: Path, tmp_path: Path) -> None:
 def test_the_row_is_counted_over_a_checkpoint(code: Path, tmp_path: Path) -> None:
     run(tmp_path, code, "most", epochs=9, stop_at=20)
     assert state(tmp_path)["position"]["skips_in_a_row"] == 20
-    with pytest.raises(Diverged, match="the loss is nan at step 26,"):
+    with pytest.raises(NonFiniteLossError, match="the loss is nan at step 26,"):
         run(tmp_path, code, "most", epochs=9, resume_from=str(tmp_path))
 
 
 def test_what_is_told_is_bounded() -> None:
     told: list[str] = []
-    skips = Skips(lambda _, text: told.append(text), lambda index: f"cat/{index}\x1b.jpg")
+    skips = NonFinitePolicy(lambda _, text: told.append(text), lambda index: f"cat/{index}\x1b.jpg")
     for number in range(1, 1001):
         skips.update([DoneStep(number, float("nan"), np.arange(500))], skipped=True)
         skips.update([], skipped=False)
@@ -302,10 +306,12 @@ def test_what_is_told_is_bounded() -> None:
 
 
 def test_the_search_for_a_scale_is_not_told_but_has_an_end() -> None:
-    skips = Skips(lambda _, text: pytest.fail(text), str, scaled=True)
+    skips = NonFinitePolicy(lambda _, text: pytest.fail(text), str, scaled=True)
     step = DoneStep(1, 0.5, np.arange(4))
     for _ in range(MOST_IN_A_ROW):
         skips.update([step], skipped=True)
     assert skips.total == 0
-    with pytest.raises(Diverged, match=r"its gradients are no numbers, though its loss is one, on 0, 1, 2 and 1 more"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"its gradients are no numbers, though its loss is one, on 0, 1, 2 and 1 more"
+    ):
         skips.update([step], skipped=True)

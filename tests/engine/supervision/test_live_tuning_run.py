@@ -28,12 +28,12 @@ from gputrain.engine.events import (
     Steps,
     Tuned,
 )
-from gputrain.engine.events.commands import Tune
+from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import event_log
 from gputrain.engine.runs.run_directory import RunDir
 
-PATIENCE = 150.0
+TIMEOUT = 150.0
 STEPS, TRIES = 260, 3
 # A batch of 4 takes one worker 0.24 s, so that a window of 0.2 s is a single step.
 SLOW = """
@@ -67,7 +67,7 @@ class Watch:
 
     def until(self, wanted: Callable[[AnyEvent], bool]) -> AnyEvent:
         """The next event that is wanted."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             while self._waiting:
                 event = self._waiting.popleft()
@@ -126,7 +126,7 @@ def test_a_change_asked_for_over_the_socket_is_tried_measured_and_told(start: St
     ready = watch.until(lambda event: isinstance(event, ModelReady))
     # 20 updates and 4 s are needed for a comparison; before that it says so.
     watch.until(lambda event: isinstance(event, Steps))
-    watch.attachment.send(Tune(changes={"num_workers": 4}, sender="a test"))
+    watch.attachment.send(TuneCommand(changes={"num_workers": 4}, sender="a test"))
     early = watch.until_tuned()
     assert (early.verdict, early.sender) == ("refused", "a test")
     assert "too few steps" in early.text
@@ -156,7 +156,7 @@ def test_a_change_asked_for_over_the_socket_is_tried_measured_and_told(start: St
 def tried(watch: Watch) -> Tuned:
     """The verdict on four workers, which are asked for when there is enough to compare with."""
     while True:
-        watch.attachment.send(Tune(changes={"num_workers": 4}, sender="a test"))
+        watch.attachment.send(TuneCommand(changes={"num_workers": 4}, sender="a test"))
         trying = watch.until_tuned()
         if not (trying.verdict == "refused" and trying.later):
             break

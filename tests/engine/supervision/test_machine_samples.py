@@ -8,14 +8,14 @@ from pathlib import Path
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import HardwareSample
-from gputrain.engine.supervision.machine_samples import Sampling
+from gputrain.engine.supervision.machine_samples import MachineSampling
 
 CONFIG = settings.replace(RunConfig(), resources_csv=True, sample_seconds=0.2)
 
 
 def test_a_table_that_cannot_be_written_is_told_once_and_samples_go_on(tmp_path: Path) -> None:
     (tmp_path / "resources.csv").write_text("a diary\n")
-    sampling = Sampling(tmp_path, CONFIG)
+    sampling = MachineSampling(tmp_path, CONFIG)
     found: queue.SimpleQueue[HardwareSample] = queue.SimpleQueue()
     sampling.start(found.put)
     told = [sampling.add_to_table(found.get(timeout=60)) for _ in range(3)]
@@ -26,7 +26,7 @@ def test_a_table_that_cannot_be_written_is_told_once_and_samples_go_on(tmp_path:
 
 
 def test_a_table_has_a_row_for_each_sample(tmp_path: Path) -> None:
-    sampling = Sampling(tmp_path, CONFIG)
+    sampling = MachineSampling(tmp_path, CONFIG)
     found: queue.SimpleQueue[HardwareSample] = queue.SimpleQueue()
     sampling.start(found.put)
     assert [sampling.add_to_table(found.get(timeout=60)) for _ in range(2)] == ["", ""]

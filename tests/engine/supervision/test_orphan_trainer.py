@@ -16,10 +16,10 @@ import pytest
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.runs import delete_runs, run_directory
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.runs.run_lock import is_taken
+from gputrain.engine.runs.run_lock import is_held
 from gputrain.engine.supervision import orphan_trainer
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 HOLD = """
 import signal, subprocess, sys
 from pathlib import Path
@@ -61,7 +61,7 @@ def trainer(run: RunDir) -> Iterator[Callable[[str], tuple[psutil.Process, psuti
         if process.is_running():
             process.kill()
     for child in children:
-        child.wait(PATIENCE)
+        child.wait(TIMEOUT)
 
 
 def wait(seconds: float, done: Callable[[], bool]) -> None:
@@ -72,9 +72,9 @@ def wait(seconds: float, done: Callable[[], bool]) -> None:
 
 def test_nothing_is_told_where_nobody_is_left(run: RunDir) -> None:
     told: list[str] = []
-    assert orphan_trainer.see_off(run, told.append, wait) == ""
+    assert orphan_trainer.terminate(run, told.append, wait) == ""
     run.trainer_lock.write_text("of one that ended")
-    assert orphan_trainer.see_off(run, told.append, wait) == ""
+    assert orphan_trainer.terminate(run, told.append, wait) == ""
     assert told == []
 
 
@@ -85,14 +85,14 @@ def test_one_that_was_stopped_is_woken_and_waited_for(
     process.send_signal(signal.SIGSTOP)
     told: list[str] = []
     with pytest.raises(BadInput, match=rf"another trainer of {run.id} is still at work \(pid {process.pid}\)"):
-        orphan_trainer.hold(run)
+        orphan_trainer.acquire_trainer_lock(run)
     with pytest.raises(BadInput, match="its trainer, whose supervisor was killed, still saves into"):
         delete_runs.delete(run)
-    assert orphan_trainer.see_off(run, told.append, lambda _, done: wait(PATIENCE, done)) == ""
+    assert orphan_trainer.terminate(run, told.append, lambda _, done: wait(TIMEOUT, done)) == ""
     assert told == [
         f"the trainer (pid {process.pid}) of a killed supervisor is still at work; waiting for its last checkpoint"
     ]
-    orphan_trainer.hold(run)
+    orphan_trainer.acquire_trainer_lock(run)
 
 
 def test_one_that_does_not_end_is_killed_with_its_workers(
@@ -102,11 +102,11 @@ def test_one_that_does_not_end_is_killed_with_its_workers(
     process, worker = trainer("hangs")
     told: list[str] = []
     # A stop is asked for before the time is over: then it is let live.
-    assert f"still at work (pid {process.pid})" in orphan_trainer.see_off(run, told.append, lambda *_: None)
+    assert f"still at work (pid {process.pid})" in orphan_trainer.terminate(run, told.append, lambda *_: None)
     assert process.is_running()
-    assert orphan_trainer.see_off(run, told.append, wait) == ""
+    assert orphan_trainer.terminate(run, told.append, wait) == ""
     assert told[-1] == "it did not end by itself within 0 s and was killed"
-    psutil.wait_procs([worker], timeout=PATIENCE)
+    psutil.wait_procs([worker], timeout=TIMEOUT)
     assert not worker.is_running()
 
 
@@ -119,7 +119,7 @@ def test_nobody_is_killed_by_a_number_alone(
     owner = run.trainer_lock.read_text()
     stranger = os.getppid()
     run.trainer_lock.write_text(owner.replace(str(process.pid), str(stranger)))
-    why = orphan_trainer.see_off(run, lambda _: None, wait)
+    why = orphan_trainer.terminate(run, lambda _: None, wait)
     assert why == "another trainer of this run is still at work on another host"
-    assert is_taken(run.trainer_lock)
+    assert is_held(run.trainer_lock)
     assert psutil.pid_exists(stranger)

@@ -20,12 +20,12 @@ from fakes.images import dark_and_light
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import Attachment
 from gputrain.engine.runs import event_log, run_directory
 
-PATIENCE = 90.0
+TIMEOUT = 90.0
 SMALL: dict[str, Any] = {
     "device": "cpu",
     "dataset": "imagefolder",
@@ -74,7 +74,7 @@ def test_a_signal_to_every_process_of_a_job_leaves_a_checkpoint_and_the_code_to_
 
 
 def until(attachment: Attachment, found: list[AnyEvent], wanted: Callable[[AnyEvent], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not any(map(wanted, found)):
         assert time.monotonic() < deadline, found[-3:]
         found.extend(attachment.read())
@@ -92,7 +92,7 @@ def test_a_trainer_that_was_killed_is_started_again_from_its_newest_checkpoint(i
         (first,) = [event for event in found if isinstance(event, ModelReady)]
         os.kill(first.trainer_pid, signal.SIGKILL)
         until(attachment, found, lambda event: isinstance(event, ModelReady) and event.start_step > 0)
-        attachment.send(Stop(sender="test"))
+        attachment.send(StopCommand(sender="test"))
         until(attachment, found, lambda event: isinstance(event, RunEnded))
     finally:
         status = run.status()

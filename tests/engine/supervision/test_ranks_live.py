@@ -14,11 +14,11 @@ from fakes.images import dark_and_light
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import event_log
 
-PATIENCE = 150.0
+TIMEOUT = 150.0
 
 
 def test_a_killed_rank_is_told_and_the_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_killed_rank_is_told_and_the_run_goes_on_from_its_checkpoint(tmp_path:
     attachment, seen = launch.attach(run), list[AnyEvent]()
 
     def until(wanted: Callable[[AnyEvent], bool]) -> AnyEvent:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             new = attachment.read()
             seen.extend(new)
@@ -50,7 +50,7 @@ def test_a_killed_rank_is_told_and_the_run_goes_on_from_its_checkpoint(tmp_path:
         assert isinstance(again, ModelReady)
         assert again.trainer_pid != ready.trainer_pid
         assert again.start_step >= 4
-        attachment.send(Stop(checkpoint=True, sender="a test"))
+        attachment.send(StopCommand(checkpoint=True, sender="a test"))
         ended = until(lambda event: isinstance(event, RunEnded))
     finally:
         attachment.close()

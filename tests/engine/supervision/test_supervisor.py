@@ -28,13 +28,13 @@ from gputrain.engine.events import (
     RunStarted,
     Steps,
 )
-from gputrain.engine.events.commands import Checkpoint, Pause, Resume, Stop
+from gputrain.engine.events.commands import CheckpointCommand, PauseCommand, ResumeCommand, StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import Attachment
 from gputrain.engine.runs import event_log
 from gputrain.engine.runs.run_directory import RunDir, State
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ class Watch:
         self.events: list[AnyEvent] = []
 
     def until(self, wanted: Callable[[AnyEvent], bool]) -> AnyEvent:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         seen = 0
         while time.monotonic() < deadline:
             for event in self.events[seen:]:
@@ -114,7 +114,7 @@ Watched = Callable[[RunDir], Watch]
 
 def gone(pid: int) -> None:
     """Wait until a process is gone, or only waits to be asked how it ended."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while (process := _process(pid)) is not None and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -122,7 +122,7 @@ def gone(pid: int) -> None:
 
 def let_go(run: RunDir) -> None:
     """Wait until nobody owns a run: a process may count as gone while the last of its threads still ends."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while run.is_live():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -170,7 +170,7 @@ def test_killing_the_trainer_is_told_for_what_it_is(images: Path, watched: Watch
     assert (ended.outcome, ended.signal) == (Outcome.KILLED, signal.SIGKILL)
     assert "SIGKILL" in ended.reason
     assert ended.step >= 1
-    assert not psutil.wait_procs(workers, timeout=PATIENCE)[1]
+    assert not psutil.wait_procs(workers, timeout=TIMEOUT)[1]
 
 
 def test_a_trainer_whose_supervisor_was_killed_saves_and_ends(images: Path, watched: Watched) -> None:
@@ -197,16 +197,16 @@ def test_commands_reach_the_trainer(images: Path, watched: Watched) -> None:
     status = run.status()
     assert status is not None
     os.kill(status.pid, signal.SIGHUP)
-    watch.attachment.send(Checkpoint(sender="test"))
+    watch.attachment.send(CheckpointCommand(sender="test"))
     saved = watch.until(lambda event: isinstance(event, CheckpointSaved))
     assert isinstance(saved, CheckpointSaved)
     assert saved.kind == "requested"
-    watch.attachment.send(Pause(sender="test"))
+    watch.attachment.send(PauseCommand(sender="test"))
     watch.until(lambda event: isinstance(event, PhaseChanged) and event.phase is Phase.PAUSED)
     paused = run.status()
-    watch.attachment.send(Resume(sender="test"))
+    watch.attachment.send(ResumeCommand(sender="test"))
     watch.until(lambda event: isinstance(event, CommandTaken) and event.command == "resume")
-    watch.attachment.send(Stop(checkpoint=True, sender="test"))
+    watch.attachment.send(StopCommand(checkpoint=True, sender="test"))
     ended = watch.until_end()
     assert ended.outcome is Outcome.STOPPED
     assert paused is not None
@@ -215,7 +215,7 @@ def test_commands_reach_the_trainer(images: Path, watched: Watched) -> None:
     assert (run.checkpoints / f"step-{ended.step:08d}.pt").exists()
     gone(trainer)
     with pytest.raises(launch.NotLiveError):
-        watch.attachment.send(Stop())
+        watch.attachment.send(StopCommand())
 
 
 def test_sigterm_to_the_supervisor_stops_after_a_checkpoint(images: Path, watched: Watched) -> None:
@@ -270,5 +270,5 @@ def test_log_lines_reach_the_record(images: Path, watched: Watched) -> None:
     texts = [event.text for event in watch.events if isinstance(event, LogLine)]
     assert "red [bold]not markup[/bold]" in texts
     assert all(len(text) <= 2000 for text in texts)
-    watch.attachment.send(Stop(checkpoint=False))
+    watch.attachment.send(StopCommand(checkpoint=False))
     assert watch.until_end().outcome is Outcome.STOPPED

@@ -12,8 +12,8 @@ import pytest
 from gputrain.engine.configuration.engine_choice import KERAS, why_missing
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events.commands import AnyCommand, encode_command
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from helpers.training.training_tools import Result, collecting, draw_images, small_config
 
 __all__ = ["Result", "draw_images"]
@@ -40,7 +40,7 @@ def keras_config(images: Path, **changes: Any) -> RunConfig:
     return small_config(images, **{"engine": "keras", "momentum": 0.9} | changes)
 
 
-class _StopsAt(Control):
+class _StopsAt(TrainerControl):
     """Is asked to stop after a checkpoint once the trainer has done some step."""
 
     trainer: Any
@@ -67,7 +67,7 @@ def train(
     for command in commands:
         ours.send_bytes(encode_command(command))
     with collecting(outbox) as found:
-        reporter = Reporter(outbox)
+        reporter = EventReporter(outbox)
         control = _StopsAt(theirs, reporter)
         control.trainer = KerasTrainer(directory, config, reporter, control)
         control.stop_at = stop_at

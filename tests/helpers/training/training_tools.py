@@ -19,8 +19,8 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import AnyEvent, RunEnded, Steps
 from gputrain.engine.events.commands import AnyCommand, encode_command
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loop.trainer import Trainer
 
 CLASSES = ("across", "down", "spots")
@@ -81,7 +81,7 @@ class Result:
         return [(event.step, event.loss) for event in self.of(Steps)]
 
 
-class _StopsAt(Control):
+class _StopsAt(TrainerControl):
     """Is asked to stop after a checkpoint once the trainer has done some step."""
 
     trainer: Trainer
@@ -106,7 +106,7 @@ def train(
     for command in commands:
         ours.send_bytes(encode_command(command))
     with collecting(outbox) as found:
-        reporter = Reporter(outbox)
+        reporter = EventReporter(outbox)
         control = _StopsAt(theirs, reporter)
         control.trainer = Trainer(directory, config, reporter, control)
         control.stop_at = stop_at

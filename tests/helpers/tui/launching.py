@@ -14,7 +14,7 @@ from textual.widgets import Button, Static
 import gputrain.tui.app
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.engine.hardware.machine import GpuInfo, Machine
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
 from gputrain.tui.app import GpuTrainApp
@@ -49,14 +49,14 @@ class Starts:
         self.run = RunDir(directory)
         self.fails: BaseException | None = None
         self.asked: list[tuple[RunConfig, Mapping[str, str] | None, Sequence[str]]] = []
-        self.forecast: Forecast | None = None
+        self.forecast: SpeedForecast | None = None
 
     def __call__(
         self,
         config: RunConfig,
         origins: Mapping[str, str] | None = None,
         warnings: Sequence[str] = (),
-        forecast: Forecast | None = None,
+        forecast: SpeedForecast | None = None,
     ) -> RunDir:
         self.forecast = forecast
         self.asked.append((config, origins, warnings))

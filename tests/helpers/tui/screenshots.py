@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gputrain.engine.events import GpuProcess, ProcessSample
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard.monitor import MonitorScreen
-from gputrain.tui.screens.dashboard.panel_screen import BoardScreen
+from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
 from gputrain.tui.screens.launcher.launcher import LauncherScreen
 from helpers.tui import scripted
 from helpers.tui.launching import BENCH, Opened, settled
@@ -87,7 +87,7 @@ async def picture(app: GpuTrainApp, size: tuple[int, int]) -> str:
         if isinstance(screen, LauncherScreen):
             await settled(pilot)
         else:
-            assert isinstance(screen, BoardScreen)
+            assert isinstance(screen, PanelScreen)
             await until(pilot, lambda: screen.view.caught_up)
             await pilot.pause()
         return app.export_screenshot()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from gputrain.engine.diagnosis.rules import evaluate
-from gputrain.engine.diagnosis.windows.event_window import Window
+from gputrain.engine.diagnosis.windows.event_window import EventWindow
 from gputrain.engine.events import (
     AnyEvent,
     CheckpointSaved,
@@ -237,7 +237,7 @@ def advised(
     gpus: int = 1, sample: HardwareSample | None = None, workers: LoaderStats | None = None
 ) -> tuple[Hint, ...]:
     """What the diagnosis says of the run, with the machine and the workers as they are told here."""
-    window = Window()
+    window = EventWindow()
     script = Script()
     for event in start(gpus):
         window.feed(script.at(event))

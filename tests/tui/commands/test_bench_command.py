@@ -9,7 +9,7 @@ import pytest
 from helpers.tui.bench_speeds import speed
 
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.jobs.bench_job import Speed, together
+from gputrain.engine.jobs.bench_job import Speed, merge_speeds
 from gputrain.profiles.schema import ReferenceLadder
 from gputrain.tui.actions import run_ablation
 from gputrain.tui.cli import main
@@ -103,11 +103,11 @@ def test_rounds_go_up_and_down_and_what_fails_is_not_tried_again(
 
 
 def test_several_measurements_are_one() -> None:
-    one = together([speed(100.0, others=0.5), speed(110.0, others=None)])
+    one = merge_speeds([speed(100.0, others=0.5), speed(110.0, others=None)])
     assert one.images_per_second == pytest.approx(104.76, abs=0.01)
     assert one.spread == 5
     assert one.others == 0.5
-    assert together([speed(100.0)]) == speed(100.0)
+    assert merge_speeds([speed(100.0)]) == speed(100.0)
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(

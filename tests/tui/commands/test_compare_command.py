@@ -14,7 +14,7 @@ from gputrain.engine.configuration.config_file import write_config
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.runs.run_marks import mark
+from gputrain.engine.runs.run_marks import write_marks
 from gputrain.tui.actions import compare_runs
 from gputrain.tui.cli.main import main
 
@@ -30,7 +30,7 @@ def recorded(label: str, told: list[AnyEvent], **changes: object) -> RunDir:
 def pair(private_homes: Path) -> tuple[RunDir, RunDir]:
     first = recorded("one", whole_run(40), lr=0.1, batch_size=64)
     second = recorded("two", whole_run(20), lr=0.2, batch_size=64)
-    mark(second, name="high lr")
+    write_marks(second, name="high lr")
     return first, second
 
 
@@ -74,7 +74,7 @@ def test_steps_that_were_done_again_count_once(private_homes: Path) -> None:
         event for event in first if isinstance(event, RunStarted) or (isinstance(event, Steps) and event.step > 50)
     ]
     restart = [ModelReady(**{f: getattr(model, f) for f in model.__struct_fields__} | {"start_step": 50})]
-    look = compare_runs.look_at(recorded("twice", [*first, again[0], *restart, *again[1:]]))
+    look = compare_runs.read_compared(recorded("twice", [*first, again[0], *restart, *again[1:]]))
     steps = [point.step for point in look.curves["loss"]]
     assert steps == sorted(set(steps))
     assert steps[-1] == last
@@ -83,7 +83,7 @@ def test_steps_that_were_done_again_count_once(private_homes: Path) -> None:
 
 
 def test_long_curves_are_thinned(private_homes: Path) -> None:
-    look = compare_runs.look_at(recorded("long", whole_run(200)))
+    look = compare_runs.read_compared(recorded("long", whole_run(200)))
     assert len(look.curves["loss"]) < 2 * compare_runs.POINTS
     values = [event.loss for event in whole_run(200) if isinstance(event, Steps) and event.loss is not None]
     assert len(values) > 2 * compare_runs.POINTS

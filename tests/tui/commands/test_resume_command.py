@@ -59,12 +59,12 @@ def stopped(home: Path) -> RunDir:
 
 def test_what_cannot_go_on_is_refused_with_the_reason(stopped: RunDir) -> None:
     machine = inspect_machine()
-    plan = resume_run.plan_again(stopped, {}, machine)
+    plan = resume_run.plan_from_run(stopped, {}, machine)
     steps = sorted({entry.step for entry in checkpoint_index.read_index(stopped.checkpoints)})
     with pytest.raises(BadInput, match=f"no checkpoint '999999' in .*: it has those of step {steps[0]}, "):
         resume_run.resume(stopped, plan, "999999")
     with pytest.raises(BadInput, match="batch_size: was 4 and is 8; a run can't go on with another one"):
-        resume_run.resume(stopped, resume_run.plan_again(stopped, {"batch_size": 8}, machine))
+        resume_run.resume(stopped, resume_run.plan_from_run(stopped, {"batch_size": 8}, machine))
     child = hold_lock(stopped)
     try:
         with pytest.raises(BadInput, match="is still running; watch it with: gputrain-tui tail"):

@@ -8,7 +8,7 @@ from helpers.tui.piloting import until
 
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.events import Hint, HintsChanged, Prediction, Tuned
-from gputrain.engine.events.commands import Checkpoint, Stop, Tune
+from gputrain.engine.events.commands import CheckpointCommand, StopCommand, TuneCommand
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
 from gputrain.tui.screens.dashboard.why import WhyScreen
@@ -48,7 +48,7 @@ async def test_s_asks_how_to_stop(downs: int, checkpoint: bool) -> None:
         await pilot.press("s", *["down"] * downs, "enter")
         await until(pilot, lambda: bool(source.sent))
         command = source.sent[0]
-        assert isinstance(command, Stop)
+        assert isinstance(command, StopCommand)
         assert command.checkpoint is checkpoint
         assert "pid" in command.sender
         assert pilot.app.screen is dashboard(pilot)
@@ -59,7 +59,7 @@ async def test_stopping_can_be_chosen_when_leaving() -> None:
     async with opened(source) as pilot:
         await pilot.press("q", "x")
         await until(pilot, lambda: bool(source.sent))
-        assert source.sent == [Stop(checkpoint=False, sender=source.sent[0].sender)]
+        assert source.sent == [StopCommand(checkpoint=False, sender=source.sent[0].sender)]
 
 
 async def test_c_asks_for_a_checkpoint() -> None:
@@ -67,7 +67,7 @@ async def test_c_asks_for_a_checkpoint() -> None:
     async with opened(source) as pilot:
         await pilot.press("c")
         await until(pilot, lambda: bool(source.sent))
-        assert isinstance(source.sent[0], Checkpoint)
+        assert isinstance(source.sent[0], CheckpointCommand)
 
 
 LIVE = Hint(
@@ -92,7 +92,7 @@ async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown(
         await pilot.press("a")
         await until(pilot, lambda: bool(source.sent))
         (command,) = source.sent
-        assert isinstance(command, Tune)
+        assert isinstance(command, TuneCommand)
         assert (command.changes, command.promised) == ({"num_workers": 12}, LIVE.prediction)
         # The graver hint before it is not passed over in silence.
         await until(pilot, lambda: len(pilot.app._notifications) == 2)

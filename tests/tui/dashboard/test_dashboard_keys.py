@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from gputrain.engine.events import HintsChanged, LogLine
-from gputrain.engine.events.commands import Checkpoint
+from gputrain.engine.events.commands import CheckpointCommand
 from gputrain.tui.layout.key_table import KEYS, Key
 from gputrain.tui.screens.dashboard.help import HelpScreen
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
@@ -114,7 +114,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "?": ("question_mark", lambda pilot, _: isinstance(pilot.app.screen, HelpScreen)),
     "space": ("space", lambda pilot, _: "view paused" in panel(pilot, "status")),
     "s": ("s", lambda pilot, _: isinstance(pilot.app.screen, QuitScreen)),
-    "c": ("c", lambda _, source: any(isinstance(command, Checkpoint) for command in source.sent)),
+    "c": ("c", lambda _, source: any(isinstance(command, CheckpointCommand) for command in source.sent)),
     "a": ("a", lambda pilot, _: any("batch_size=512" in one.message for one in pilot.app._notifications)),
     "i": ("i", lambda pilot, _: isinstance(pilot.app.screen, WhyScreen)),
     "d": ("d", lambda _, source: source.closed.is_set()),

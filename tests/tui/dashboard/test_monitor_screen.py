@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from gputrain.engine.events import GpuProcess, HardwareSample, Notice, ProcessSample
-from gputrain.tui.actions.monitor_source import MonitorSource, watched
+from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.layout.key_table import MONITOR_KEYS
 from gputrain.tui.layout.monitor_layout import arrange_monitor
@@ -199,8 +199,8 @@ async def test_a_new_interval_holds_from_now_on() -> None:
 
 
 async def test_this_machine_is_shown() -> None:
-    live = MonitorSource(0.2, process=watched(os.getpid()))
-    async with opened(live, subject=watched(os.getpid()).title) as pilot:
+    live = MonitorSource(0.2, process=watched_process(os.getpid()))
+    async with opened(live, subject=watched_process(os.getpid()).title) as pilot:
         await until(pilot, lambda: str(os.getpid()) in panel(pilot, "processes"))
         sample = screen(pilot).view.now.hardware
         assert sample is not None

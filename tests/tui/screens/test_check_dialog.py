@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 
 from gputrain.engine.check import findings
 from gputrain.engine.check.host_check import read_host
-from gputrain.engine.check.system_check import Examined, Tell
+from gputrain.engine.check.system_check import CheckResult, Tell
 from gputrain.engine.common import past_durations
 from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.estimates import calibration_store
@@ -38,7 +38,7 @@ FINDINGS = [
 
 
 def outcome(works: bool = False) -> Checked:
-    examined = Examined(machine=BENCH, gpus=(), host=read_host(), storage=None, speed=None, lines=())
+    examined = CheckResult(machine=BENCH, gpus=(), host=read_host(), storage=None, speed=None, lines=())
     return Checked(works, {"batch_size": "64"}, tuple(FINDINGS), examined)
 
 

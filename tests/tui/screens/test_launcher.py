@@ -36,7 +36,7 @@ from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher.attach_dialog import AttachScreen, run_words
 from gputrain.tui.screens.launcher.launcher import LauncherScreen
 from gputrain.tui.screens.launcher.launcher_help import KEYS, LauncherHelpScreen
-from gputrain.tui.screens.launcher.setting_dialog import OverrideScreen, matching
+from gputrain.tui.screens.launcher.setting_dialog import SettingScreen, matching
 from gputrain.tui.screens.runs.runs_screen import RunsScreen
 from gputrain.tui.widgets.menu import PresetRow
 from gputrain.tui.widgets.plan_view import plan_lines
@@ -177,7 +177,7 @@ async def test_a_bad_value_is_refused_in_the_dialog_and_nothing_is_lost(starts: 
     async with opened(starts) as pilot:
         await press(pilot, "e", *"batch_size", "enter", "0", "enter")
         dialog = pilot.app.screen
-        assert isinstance(dialog, OverrideScreen)
+        assert isinstance(dialog, SettingScreen)
         assert "batch_size must be ≥ 1, got 0" in shown(pilot)
         assert dialog.query_one("#value", Input).value == "0"
         await press(pilot, "backspace", *"16", "enter")

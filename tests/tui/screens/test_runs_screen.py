@@ -18,8 +18,8 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import write_config
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import mark, read_marks
-from gputrain.tui.actions.run_list_refresh import Listing
+from gputrain.engine.runs.run_marks import read_marks, write_marks
+from gputrain.tui.actions.run_list_refresh import RunListing
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
 from gputrain.tui.screens.runs.compare_screen import CompareScreen, CurvesPanel
@@ -202,7 +202,7 @@ async def test_the_table_stays_where_it_was_scrolled_to(three: list[RunDir]) -> 
         await look()
         assert table.scroll_offset == (10, 5)
         assert table.get_row_at(42) == line
-        mark(three[0], note="changed in place")
+        write_marks(three[0], note="changed in place")
         await look()
         assert "changed in place" in str(table.get_row_at(42)[-1])
         assert table.scroll_offset == (10, 5)
@@ -249,7 +249,7 @@ async def test_states_are_filtered_curves_exported_and_all_keys_seen(
 
 
 def test_what_is_over_is_not_read_again(three: list[RunDir], monkeypatch: pytest.MonkeyPatch) -> None:
-    listing = Listing()
+    listing = RunListing()
     first = listing.rows()
     read: list[RunDir] = []
     real = RunDir.status
@@ -261,7 +261,7 @@ def test_what_is_over_is_not_read_again(three: list[RunDir], monkeypatch: pytest
     monkeypatch.setattr(RunDir, "status", status)
     assert all(a is b for a, b in zip(listing.rows(), first, strict=True))
     assert read == []
-    mark(three[1], note="new")
+    write_marks(three[1], note="new")
     assert [row.marks.note for row in listing.rows()] == ["", "new", ""]
     assert read == [three[1]]
     written = three[2].written_status()

@@ -9,7 +9,7 @@ import pytest
 from helpers.tui import scripted
 
 from gputrain.engine.events import ModelReady, Outcome, Prediction, RunEnded, RunStarted, Steps, Tuned
-from gputrain.engine.events.speed_forecast import Forecast
+from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.tui.state import metric_values
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
@@ -94,7 +94,7 @@ def test_an_error_and_losses_have_rows_of_their_own() -> None:
     ],
 )
 def test_what_was_foretold_is_compared_with_what_came(low: float, high: float, said: str) -> None:
-    foretold = Forecast(
+    foretold = SpeedForecast(
         low=low,
         high=high,
         limiter="disk",
@@ -115,7 +115,7 @@ def test_the_record_hands_on_what_was_foretold() -> None:
     foretold = msgspec.json.decode(
         b'{"low":1,"high":2,"limiter":"step","supply":3,"step":4,"disk":null,"epoch_seconds":5,"total_seconds":6,'
         b'"largest_batch":7,"measured":8}',
-        type=Forecast,
+        type=SpeedForecast,
     )
     script, store = scripted.Script(), RunStore()
     started = next(event for event in scripted.start() if isinstance(event, RunStarted))

@@ -13,7 +13,7 @@ from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.tui.actions.plan_from_arguments import plan_of
-from gputrain.tui.actions.run_ablation import blank, check_writable, climb, rungs_of
+from gputrain.tui.actions.run_ablation import blank, check_writable, measure_stages, stages_for
 from gputrain.tui.render.bench_table import Bench, cells, header, markdown, remarks, title
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.text_table import print_table
@@ -27,11 +27,13 @@ def run(options: argparse.Namespace) -> int:
     plan = plan_of(options, machine)
     if plan.refuses:
         raise BadInput("; ".join(plan.refuses))
-    rungs = rungs_of(plan, machine, every=options.ladder)
+    rungs = stages_for(plan, machine, every=options.ladder)
     for rung in rungs:
         if rung.skipped:
             _tell(f"{rung.name}: left out ({rung.skipped})")
-    bench = climb(blank(plan, machine, rungs, steps=options.steps, rounds=options.rounds), plan.config, rungs, _tell)
+    bench = measure_stages(
+        blank(plan, machine, rungs, steps=options.steps, rounds=options.rounds), plan.config, rungs, _tell
+    )
     _print(bench, options.json)
     if options.markdown:
         _write(Path(options.markdown), markdown(bench))

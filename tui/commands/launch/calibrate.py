@@ -45,12 +45,12 @@ def run(options: argparse.Namespace) -> int:
 
 def measure(plan: Plan, machine: Machine, seconds: float = SECONDS) -> tuple[Calibration, Path]:
     """Calibrate the configuration of `plan` and keep the result. Raises BadInput or RuntimeError."""
-    tell = _Teller(probable_seconds(plan.config, seconds))
+    tell = _ProgressPrinter(probable_seconds(plan.config, seconds))
     made = calibrate(plan.config, machine, seconds=seconds, tell=tell)
     return made, calibration_store.save(made)
 
 
-class _Teller:
+class _ProgressPrinter:
     """Prints what is being done, with how long it will take all in all if that is known from the last time."""
 
     def __init__(self, probable: float | None) -> None:

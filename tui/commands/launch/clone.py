@@ -9,7 +9,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching import resume_run
 from gputrain.engine.runs import run_directory
-from gputrain.tui.commands.launch.start_run import begin
+from gputrain.tui.commands.launch.start_run import start_run
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,6 +17,6 @@ def run(options: argparse.Namespace) -> int:
     source = run_directory.find(options.run)
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     # From the beginning: to go on from a checkpoint there is resume.
-    plan = resume_run.plan_again(source, {"resume_from": "", **overrides}, inspect_machine())
+    plan = resume_run.plan_from_run(source, {"resume_from": "", **overrides}, inspect_machine())
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
-    return begin(lambda: resume_run.begin(plan, force=options.force), warnings, options)
+    return start_run(lambda: resume_run.begin(plan, force=options.force), warnings, options)

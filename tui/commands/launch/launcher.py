@@ -16,7 +16,7 @@ def run(_options: argparse.Namespace) -> int:
             "the launcher needs a terminal; without one: gputrain-tui train --recipe demo, gputrain-tui runs, "
             "gputrain-tui tail last (see gputrain-tui --help)"
         )
-    gc_pause.begin()
+    gc_pause.pause_gc()
     from gputrain.tui.app import GpuTrainApp
 
     app = GpuTrainApp()

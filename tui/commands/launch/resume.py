@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     """Returns the exit code of the run's outcome."""
     target = run_directory.find(options.run)
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
-    plan = resume_run.plan_again(target, overrides, inspect_machine())
+    plan = resume_run.plan_from_run(target, overrides, inspect_machine())
     try:
         goes_on, told = resume_run.resume(target, plan, options.wanted, force=options.force)
     except RuntimeError as error:

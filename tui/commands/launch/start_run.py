@@ -13,7 +13,7 @@ from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.commands.runs.watch import watch
 
 
-def begin(start: Callable[[], RunDir], warnings: Iterable[str], options: argparse.Namespace) -> int:
+def start_run(start: Callable[[], RunDir], warnings: Iterable[str], options: argparse.Namespace) -> int:
     """Say `warnings`, `start` the run and watch it, or with ``--detach`` print its name.
 
     Returns the exit code of the run's outcome.

@@ -15,7 +15,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.planning.plan import Plan
 from gputrain.tui.actions.plan_from_arguments import plan_elsewhere, plan_of
 from gputrain.tui.commands.launch.calibrate import measure
-from gputrain.tui.commands.launch.start_run import begin
+from gputrain.tui.commands.launch.start_run import start_run
 from gputrain.tui.render.plan_tables import BUFFERS, SCALING, buffer_cells, scaling_cells
 from gputrain.tui.render.text_table import print_table
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         _show(plan, options.json)
         return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
-    return begin(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
+    return start_run(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
 
 
 def _elsewhere(options: argparse.Namespace, here: Machine) -> int:

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     if len(targets) < 2:
         raise BadInput("compare needs two runs or more; see: gputrain-tui runs")
     try:
-        compared = [compare_runs.look_at(target) for target in targets]
+        compared = [compare_runs.read_compared(target) for target in targets]
     except OSError as error:
         raise BadInput(f"{error.filename}: cannot be read: {error.strerror}") from None
     metric = _metric(options.metric, compared)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import duration
-from gputrain.engine.diagnosis.autotune import tune_of
+from gputrain.engine.diagnosis.autotune import tune_command
 from gputrain.engine.diagnosis.review import Finding, Review, review
 from gputrain.engine.events import AnyEvent, Hint
 from gputrain.engine.remote import remote_attachment
@@ -72,7 +72,7 @@ def _how_often(one: Finding, windows: int) -> str:
 
 def _taken(hint: Hint, run: str, *, ended: bool) -> str:
     """How advice is taken: by key in a running training, else by another run."""
-    if not ended and tune_of(hint, "") is not None:
+    if not ended and tune_command(hint, "") is not None:
         return "key a in the dashboard tries that"
     return f"for another run: gputrain-tui clone {plain(run, 100)} …"
 

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     if options.int8:
         raise BadInput(f"{path}: --int8 is for a network, in an .onnx file")
     if options.view is None:
-        write_curves(read_record.whole(target), path)
+        write_curves(read_record.read_snapshot(target), path)
     else:
         if path.suffix.lower() != ".svg":
             raise BadInput(f"{path}: a view is an .svg file")

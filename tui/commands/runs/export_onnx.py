@@ -8,7 +8,7 @@ from pathlib import Path
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.hardware.machine import inspect_machine
-from gputrain.engine.jobs.onnx_export_job import Exported, Form, OnnxOrder, export_onnx
+from gputrain.engine.jobs.onnx_export_job import Exported, OnnxForm, OnnxOrder, export_onnx
 from gputrain.engine.jobs.predict_job import checkpoint_of, config_of
 from gputrain.engine.launching import resume_run
 from gputrain.engine.runs.run_directory import RunDir
@@ -19,7 +19,7 @@ from gputrain.tui.render.text_table import print_table
 def export_network(target: RunDir, path: Path, wanted: str, *, int8: bool) -> int:
     """Write it, and print the table and the file. Returns 0, or 1 if it could not be written. Raises BadInput."""
     entry = checkpoint_of(target, wanted)
-    plan = resume_run.plan_again(
+    plan = resume_run.plan_from_run(
         target, {"device": "cpu", "precision": "fp32", "channels_last": False}, inspect_machine()
     )
     config = config_of(plan.config, target, entry)
@@ -36,7 +36,7 @@ def export_network(target: RunDir, path: Path, wanted: str, *, int8: bool) -> in
     return EXIT_FINISHED
 
 
-def _cells(form: Form, made: Exported) -> tuple[str, ...]:
+def _cells(form: OnnxForm, made: Exported) -> tuple[str, ...]:
     judged, differs = form.metrics.get(made.metric), form.largest_difference
     return (
         form.name,

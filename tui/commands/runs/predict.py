@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     target, machine = run_directory.find(options.run), inspect_machine()
     entry = checkpoint_of(target, options.wanted)
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
-    plan = resume_run.plan_again(target, overrides, machine)
+    plan = resume_run.plan_from_run(target, overrides, machine)
     order = PredictOrder(
         config=config_of(plan.config, target, entry),
         images=str(Path(options.images).expanduser().absolute()) if options.images else "",

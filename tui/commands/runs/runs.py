@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 def _screen(options: argparse.Namespace) -> int:
     if options.host or options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadInput("--screen needs a terminal, and is for the runs of this machine; leave it out for a list")
-    gc_pause.begin()
+    gc_pause.pause_gc()
     from gputrain.tui.app import GpuTrainApp
     from gputrain.tui.screens.runs.runs_screen import RunsScreen
 

@@ -9,7 +9,7 @@ import time
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import Notice, RunEnded
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.processes.watchdog import GOES_ON, SILENT
 from gputrain.engine.runs import remote_name, run_directory
@@ -52,7 +52,7 @@ def _afar(remote: remote_name.RemoteName, options: argparse.Namespace) -> int:
 
 def _stop(attachment: RunSource, options: argparse.Namespace) -> int:
     try:
-        attachment.send(Stop(checkpoint=not options.now, sender=sender()))
+        attachment.send(StopCommand(checkpoint=not options.now, sender=sender()))
         if options.no_wait:
             print(f"{attachment.run.id} was asked to stop")
             return EXIT_FINISHED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching.launch import NotLiveError
 from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
 from gputrain.tui.cli.exit_codes import exit_code
@@ -46,7 +46,7 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
 
 def dashboard(attachment: RunSource, frugal: bool) -> int:
     """Open the dashboard on a run; prints how it was left. `frugal`: for a slow line."""
-    gc_pause.begin()
+    gc_pause.pause_gc()
     from gputrain.tui.app import GpuTrainApp
 
     app = GpuTrainApp(attachment, frugal=frugal)
@@ -125,7 +125,7 @@ class _Asked:
         _say("stopping after a checkpoint; Ctrl-C again leaves the run to itself")
         try:
             name = f"{sender()} {signal.Signals(number).name}"
-            self._attachment.send(Stop(checkpoint=True, preempt=number in PREEMPTING, sender=name))
+            self._attachment.send(StopCommand(checkpoint=True, preempt=number in PREEMPTING, sender=name))
         except NotLiveError:
             self.detached = True
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import BindingType
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.diagnosis.autotune import tune_of
-from gputrain.engine.events.commands import AnyCommand, Checkpoint, Stop
+from gputrain.engine.diagnosis.autotune import tune_command
+from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, StopCommand
 from gputrain.tui.layout.key_bindings import bindings
 from gputrain.tui.layout.key_table import INNER_KEYS, KEYS, Key
 from gputrain.tui.layout.panel_layout import Place, arrange
 from gputrain.tui.render.advice_text import set_aside, settings_words
-from gputrain.tui.screens.dashboard.panel_screen import BoardScreen
+from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
 from gputrain.tui.screens.messages import Done, Left
-from gputrain.tui.screens.quit_result import leaving
+from gputrain.tui.screens.quit_result import quit_result
 from gputrain.tui.state import command_sender
 from gputrain.tui.state.event_source import RunSource
 from gputrain.tui.state.reader_thread import FRAME_SECONDS
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gputrain.tui.screens.dashboard.quit_dialog import Choice
 
 
-class DashboardScreen(BoardScreen):
+class DashboardScreen(PanelScreen):
     """A run: its panels, and the commands to it. Its dialogs are imported when they are asked for: the first paint
     does not wait for them."""
 
@@ -114,7 +114,7 @@ class DashboardScreen(BoardScreen):
 
     def action_checkpoint(self) -> None:
         """Ask for a checkpoint."""
-        self._send(Checkpoint(sender=command_sender.sender()), "checkpoint")
+        self._send(CheckpointCommand(sender=command_sender.sender()), "checkpoint")
 
     def action_apply(self) -> None:
         """Try the first advice that a running training can take; what is passed over for that is told, and why."""
@@ -122,7 +122,7 @@ class DashboardScreen(BoardScreen):
             self.notify("the run is over", markup=False)
             return
         hints = self._newest.now.hints
-        tunes = [tune_of(hint, command_sender.sender()) for hint in hints]
+        tunes = [tune_command(hint, command_sender.sender()) for hint in hints]
         place, tune = next(((at, one) for at, one in enumerate(tunes) if one is not None), (len(hints), None))
         passed = set_aside(hints[:place])
         if passed:
@@ -168,7 +168,7 @@ class DashboardScreen(BoardScreen):
         if choice == "detach":
             self._leave(detached=True)
         elif choice is not None and choice != "cancel":
-            command = Stop(checkpoint=choice == "stop", sender=command_sender.sender())
+            command = StopCommand(checkpoint=choice == "stop", sender=command_sender.sender())
             self._send(command, "stop after a checkpoint" if choice == "stop" else "stop now")
 
     def _on_search(self, text: str | None) -> None:
@@ -191,4 +191,4 @@ class DashboardScreen(BoardScreen):
 
     def _leave(self, detached: bool) -> None:
         self._reader.stop()
-        self.app.post_message(Left(leaving(self._source.run.id, self._newest, detached), self._inner))
+        self.app.post_message(Left(quit_result(self._source.run.id, self._newest, detached), self._inner))

@@ -13,7 +13,7 @@ from gputrain.tui.layout.key_bindings import bindings
 from gputrain.tui.layout.key_table import MONITOR_KEYS, Key
 from gputrain.tui.layout.monitor_layout import arrange_monitor
 from gputrain.tui.layout.panel_layout import Place
-from gputrain.tui.screens.dashboard.panel_screen import BoardScreen
+from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
 from gputrain.tui.state.event_source import EventSource
 from gputrain.tui.state.reader_thread import FRAME_SECONDS
 from gputrain.tui.widgets.panel import Panel
@@ -28,7 +28,7 @@ INTERVALS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds between samples that the keys offer."""
 
 
-class MonitorScreen(BoardScreen):
+class MonitorScreen(PanelScreen):
     """GPUs, processes, CPU, RAM and disks of this machine."""
 
     KEYS: ClassVar[tuple[Key, ...]] = MONITOR_KEYS
@@ -50,7 +50,7 @@ class MonitorScreen(BoardScreen):
         self._about = about
         self._set_interval = set_interval
         self._newest = replace(self._newest, interval=interval)
-        self.set_reactive(BoardScreen.view, self._newest)
+        self.set_reactive(PanelScreen.view, self._newest)
 
     def panels(self) -> Iterable[Panel]:
         """All panels; the arrangement chooses which are shown."""

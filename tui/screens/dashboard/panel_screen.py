@@ -26,7 +26,7 @@ from gputrain.tui.widgets.tiles import Tiles
 from gputrain.tui.widgets.too_small import TooSmallPanel
 
 
-class BoardScreen(Screen[None]):
+class PanelScreen(Screen[None]):
     """Panels over one frame at a time. Events are read by a thread; this screen never waits for them.
 
     Subclasses name their keys and panels, and say where these stand.
@@ -56,7 +56,7 @@ class BoardScreen(Screen[None]):
         self._held = False
         """It keeps the body although it has a place of its own."""
         self._gpus = 0
-        self.set_reactive(BoardScreen.view, self._newest)
+        self.set_reactive(PanelScreen.view, self._newest)
 
     @property
     def keys(self) -> Sequence[Key]:

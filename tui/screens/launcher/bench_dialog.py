@@ -11,7 +11,7 @@ from gputrain.tui.render import format as words
 from gputrain.tui.render.bench_table import BAR, Bench, cells, header, remarks, title
 from gputrain.tui.render.styled_lines import EMPTY, Line, fit, line, pad, width, wrap
 from gputrain.tui.render.theme import Palette
-from gputrain.tui.screens.launcher.work_dialog import LeftError, WorkScreen
+from gputrain.tui.screens.launcher.work_dialog import CancelledError, WorkScreen
 
 Climb = Callable[[Tell, Measured, Started], Bench]
 """Measures all rungs."""
@@ -40,7 +40,7 @@ class BenchScreen(WorkScreen[None]):
         def tell(text: str) -> None:
             # Between two rungs nothing is there that could be cancelled.
             if self._left:
-                raise LeftError
+                raise CancelledError
             self.tell(text)
 
         return self._climb(tell, self.tell, self.started)

@@ -21,14 +21,14 @@ from gputrain.engine.runs.run_directory import RunDir, RunInfo
 from gputrain.profiles.catalog import Match
 from gputrain.tui.actions.launcher_choices import (
     Choice,
-    Found,
-    Going,
+    Inspected,
     Launch,
     Launched,
+    LiveRun,
     Planned,
-    going_runs,
+    inspect,
     launched,
-    look_around,
+    live_runs,
     planned,
 )
 from gputrain.tui.actions.launcher_selection import Selection
@@ -49,9 +49,9 @@ from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
 from gputrain.tui.screens.launcher.attach_dialog import AttachScreen
 from gputrain.tui.screens.launcher.launcher_help import KEYS, LauncherHelpScreen
 from gputrain.tui.screens.launcher.launcher_tools import bench_screen, calibrate_screen, check_screen
-from gputrain.tui.screens.launcher.setting_dialog import OverrideScreen
+from gputrain.tui.screens.launcher.setting_dialog import SettingScreen
 from gputrain.tui.widgets.key_bar import KeyBar
-from gputrain.tui.widgets.launcher_choices_view import Choices
+from gputrain.tui.widgets.launcher_choices_view import LauncherChoices
 from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
 from gputrain.tui.widgets.panel import View
 from gputrain.tui.widgets.plan_view import PlanView
@@ -84,7 +84,7 @@ class LauncherScreen(Screen[None]):
         self,
         inspect: Callable[[], Machine] = inspect_machine,
         start: Launch = launch.launch,
-        going: Callable[[], list[RunInfo]] = going_runs,
+        going: Callable[[], list[RunInfo]] = live_runs,
     ) -> None:
         super().__init__()
         self._inspect, self._start_run, self._list_going = inspect, start, going
@@ -101,7 +101,7 @@ class LauncherScreen(Screen[None]):
         """Choices, the plan, the start; the style sheet places them by the window's size."""
         yield Static(id="head", markup=False)
         with Container(id="body"):
-            yield Choices(id="choices")
+            yield LauncherChoices(id="choices")
             with Container(id="result"):
                 yield PlanView(id="plan")
                 with Horizontal(id="go"):
@@ -114,8 +114,8 @@ class LauncherScreen(Screen[None]):
         """Colours and a first picture, then look around."""
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
         self._restyle()
-        self._in_background(lambda: look_around(self._inspect, self.post_message))
-        self._in_background(lambda: self.post_message(Going(self._list_going())))
+        self._in_background(lambda: inspect(self._inspect, self.post_message))
+        self._in_background(lambda: self.post_message(LiveRun(self._list_going())))
 
     def _in_background(self, work: Callable[[], object]) -> None:
         # A daemon: whoever leaves need not wait for a driver or a network drive that hangs.
@@ -127,14 +127,14 @@ class LauncherScreen(Screen[None]):
 
     # What was found.
 
-    def on_found(self, message: Found) -> None:
+    def on_found(self, message: Inspected) -> None:
         """Fill the lists."""
         self._selection.recipes, self._error = message.recipes, message.error
         if message.machine is not None:
             self._selection.machine, self._selection.profiles = message.machine, message.profiles
         self._fill()
 
-    def on_going(self, message: Going) -> None:
+    def on_going(self, message: LiveRun) -> None:
         """Offer to attach, before anything else is decided."""
         if message.found and not (self._starting or self._opened):
             self.app.push_screen(AttachScreen(message.found, self._ascii), self._open)
@@ -170,8 +170,8 @@ class LauncherScreen(Screen[None]):
     # From the choice to the plan.
 
     @property
-    def _choices(self) -> Choices:
-        return self.query_one(Choices)
+    def _choices(self) -> LauncherChoices:
+        return self.query_one(LauncherChoices)
 
     def _match(self) -> Match | None:
         return self._selection.profile(self._choices.profile)
@@ -242,7 +242,7 @@ class LauncherScreen(Screen[None]):
         """Change a setting."""
         if self._plan is not None:
             rows = {row.setting: row for row in self._plan.rows}
-            self.app.push_screen(OverrideScreen(rows, self._ascii), self._on_override)
+            self.app.push_screen(SettingScreen(rows, self._ascii), self._on_override)
 
     def _on_override(self, changed: tuple[str, Any] | None) -> None:
         if changed is None:

@@ -9,7 +9,7 @@ from gputrain.engine.jobs.bench_job import STEPS
 from gputrain.engine.jobs.calibration_job import probable_seconds
 from gputrain.engine.planning.plan import Plan
 from gputrain.tui.actions.launcher_choices import Choice, checked, measured
-from gputrain.tui.actions.run_ablation import ROUNDS, blank, climb, rungs_of
+from gputrain.tui.actions.run_ablation import ROUNDS, blank, measure_stages, stages_for
 from gputrain.tui.render.theme import Palette
 from gputrain.tui.screens.launcher.bench_dialog import BenchScreen
 from gputrain.tui.screens.launcher.calibrate_dialog import CalibrateScreen
@@ -28,6 +28,6 @@ def calibrate_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only:
 
 def bench_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only: bool) -> BenchScreen:
     """Measures the rungs from standard settings to the plan."""
-    rungs = rungs_of(plan, machine, every=True)
+    rungs = stages_for(plan, machine, every=True)
     bench = blank(plan, machine, rungs, steps=STEPS, rounds=ROUNDS)
-    return BenchScreen(bench, partial(climb, bench, plan.config, rungs), colours, ascii_only)
+    return BenchScreen(bench, partial(measure_stages, bench, plan.config, rungs), colours, ascii_only)

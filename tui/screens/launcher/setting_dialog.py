@@ -39,7 +39,7 @@ def allowed(setting: Setting) -> str:
     return {bool: "true | false", int: "a whole number", float: "a number", str: "a text"}[setting.kind]
 
 
-class OverrideScreen(ModalScreen[tuple[str, Any]]):
+class SettingScreen(ModalScreen[tuple[str, Any]]):
     """Returns a setting's name and its checked value; None if the person goes back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -22,7 +22,7 @@ from gputrain.tui.widgets.menu import as_text
 Result = TypeVar("Result")
 
 
-class LeftError(Exception):
+class CancelledError(Exception):
     """Nobody looks any more."""
 
 
@@ -116,7 +116,7 @@ class WorkScreen(ModalScreen[Result]):
     def _work(self) -> None:
         try:
             made = self.work()
-        except LeftError:
+        except CancelledError:
             return
         except FAULTS as error:
             self.post_message(self.Ended(None, said(error)))

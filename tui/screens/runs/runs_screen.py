@@ -22,7 +22,7 @@ from gputrain.tui.actions import run_actions
 from gputrain.tui.actions.compare_runs import Compared
 from gputrain.tui.actions.launcher_choices import FAULTS, said
 from gputrain.tui.actions.run_list import ORDERS, Row, about, ordered, wanted
-from gputrain.tui.actions.run_list_refresh import Listing
+from gputrain.tui.actions.run_list_refresh import RunListing
 from gputrain.tui.layout.key_bindings import bindings
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.styled_lines import to_ascii
@@ -66,7 +66,7 @@ class RunsScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._ascii = wants_ascii()
-        self._listing = Listing()
+        self._listing = RunListing()
         self._rows: list[Row] | None = None
         self._shown: list[Row] = []
         self._words = ""

@@ -21,7 +21,7 @@ from gputrain.engine.datasets.image_set import ImageSet, scan
 from gputrain.engine.estimates.cache_resolution import resolution
 from gputrain.engine.training.cache import cache_capacity
 from gputrain.engine.training.cache.cache_forms import RawForm
-from gputrain.engine.training.cache.cache_store import Store
+from gputrain.engine.training.cache.cache_store import CacheStore
 from gputrain.engine.training.loader.image_loader import make_loader
 
 
@@ -43,7 +43,7 @@ def test_a_small_budget_keeps_a_fixed_part(images: ImageSet) -> None:
     assert "the others are read from their files" in loader.note
     first, second, third = (epoch(loader, 0) for _ in range(3))
     assert first == second == third
-    kept = int(cache_capacity.subset(12, json.loads(_only_plan().read_text())["share"]).sum())
+    kept = int(cache_capacity.cached_subset(12, json.loads(_only_plan().read_text())["share"]).sum())
     loader.take_stats()
     epoch(loader, 1)
     hits = loader.take_stats().cache_hits
@@ -60,7 +60,7 @@ def _only_plan() -> Path:
 
 
 def test_the_part_that_is_kept_grows_with_the_share() -> None:
-    parts = [cache_capacity.subset(10_000, share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
+    parts = [cache_capacity.cached_subset(10_000, share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
     assert all((small <= large).all() for small, large in itertools.pairwise(parts))
     assert np.allclose([part.mean() for part in parts], [0, 0.1, 0.5, 0.9, 1], atol=0.02)
     assert parts[-1].all()
@@ -100,8 +100,8 @@ def test_a_cache_in_memory_goes_with_its_last_run(images: ImageSet, memory: Path
 
 def test_memory_that_a_killed_run_left_is_taken_back(images: ImageSet, memory: Path) -> None:
     left = memory / f"gputrain-{os.getuid()}" / "old"
-    Store(left, 10, 1000).put(0, b"abc", 1, 1)
-    in_use = Store(left.with_name("used"), 10, 1000)
+    CacheStore(left, 10, 1000).put(0, b"abc", 1, 1)
+    in_use = CacheStore(left.with_name("used"), 10, 1000)
     del left
     script = (
         "import sys, os, signal\nfrom pathlib import Path\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gputrain.engine.training.cache.cache_store import Store
+from gputrain.engine.training.cache.cache_store import CacheStore
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_a_store_keeps_what_was_put(place: Path) -> None:
-    store = Store(place, 5, 10_000)
+    store = CacheStore(place, 5, 10_000)
     assert store.get(2) is None
     assert store.put(2, b"x" * 100, 20, 30)
     assert not store.put(2, b"y" * 100, 20, 30)  # the first stays
@@ -32,20 +32,20 @@ def test_a_store_keeps_what_was_put(place: Path) -> None:
     assert not store.put(0, b"w" * 20_000, 1, 1)  # no room
     store.close()
     store.close()
-    again = Store(place, 5, 10_000)
+    again = CacheStore(place, 5, 10_000)
     assert again.get(2) == entry
     assert bytes(again.map[entry.offset : entry.offset + 100]) == b"x" * 100
     again.close()
 
 
 def test_a_claim_that_a_crash_left_is_taken_back(place: Path) -> None:
-    store = Store(place, 5, 10_000)
+    store = CacheStore(place, 5, 10_000)
     store.put(1, b"a" * 10, 1, 1)
     offset = store._claim(3, 100)  # as a writer that died at this point
     assert not store.put(3, b"b" * 100, 1, 1)
     for handle in (store._users, store._lock, store._data, store._table):
         os.close(handle)
-    again = Store(place, 5, 10_000)
+    again = CacheStore(place, 5, 10_000)
     assert again.put(3, b"b" * 100, 1, 1)
     entry = again.get(3)
     assert entry is not None
@@ -54,30 +54,30 @@ def test_a_claim_that_a_crash_left_is_taken_back(place: Path) -> None:
 
 
 def test_unsynchronised_entries_end_with_the_boot(place: Path) -> None:
-    store = Store(place, 5, 10_000)
+    store = CacheStore(place, 5, 10_000)
     store.put(0, b"a", 1, 1)
     store.commit()
     store.put(1, b"b", 1, 1)
     for handle in (store._users, store._lock, store._data, store._table):
         os.close(handle)
     (place / "boot").write_text("an earlier one")
-    again = Store(place, 5, 10_000)
+    again = CacheStore(place, 5, 10_000)
     assert again.get(0) is not None
     assert again.get(1) is None
     again.close()
 
 
 def test_claims_of_a_living_run_are_left_alone(place: Path) -> None:
-    store = Store(place, 5, 10_000)
+    store = CacheStore(place, 5, 10_000)
     store._claim(3, 100)
-    other = Store(place, 5, 10_000)
+    other = CacheStore(place, 5, 10_000)
     assert not other.put(3, b"b" * 100, 1, 1)
     other.close()
     store.close()
 
 
 def test_a_full_disk_stops_the_cache_and_not_the_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store(place, 5, 10_000)
+    store = CacheStore(place, 5, 10_000)
 
     def full(handle: int, content: bytes, offset: int) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -92,7 +92,7 @@ def test_a_full_disk_stops_the_cache_and_not_the_run(place: Path, monkeypatch: p
 
 
 def _put_all(place: Path, count: int, ready: Event) -> None:
-    store = Store(place, count, 1 << 20)
+    store = CacheStore(place, count, 1 << 20)
     ready.wait()
     for index in range(count):
         store.put(index, bytes([index % 251]) * (100 + index), index, 1)
@@ -109,7 +109,7 @@ def test_concurrent_writers_keep_each_image_once_and_whole(place: Path) -> None:
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
-    store = Store(place, 400, 1 << 20)
+    store = CacheStore(place, 400, 1 << 20)
     places = []
     for index in range(400):
         entry = store.get(index)
@@ -123,10 +123,10 @@ def test_concurrent_writers_keep_each_image_once_and_whole(place: Path) -> None:
 
 
 def test_of_two_that_find_damage_one_mends_it(place: Path) -> None:
-    writer = Store(place, 3, 1000, run=1)
+    writer = CacheStore(place, 3, 1000, run=1)
     writer.put(1, b"some bytes, 8 at a time", 1, 1)
     writer.close()
-    one, other = Store(place, 3, 1000, run=2), Store(place, 3, 1000, run=2)
+    one, other = CacheStore(place, 3, 1000, run=2), CacheStore(place, 3, 1000, run=2)
     entry = one.get(1)
     assert entry is not None
     assert not entry.checked

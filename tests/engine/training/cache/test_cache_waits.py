@@ -14,21 +14,21 @@ from helpers.training.training_tools import draw_images, small_config, train
 
 from gputrain.engine.datasets.image_set import scan
 from gputrain.engine.events import Phase, PhaseChanged
-from gputrain.engine.training.cache.cache_store import Store
+from gputrain.engine.training.cache.cache_store import CacheStore
 from gputrain.engine.training.loader.image_loader import make_loader
 
 
 def test_epochs_go_on_while_a_disk_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = scan(str(folder(tmp_path / "data", classes=2, per_class=6)), "train")
     disk, begun = threading.Event(), []
-    flush = Store.commit
+    flush = CacheStore.commit
 
-    def slow(store: Store) -> None:
+    def slow(store: CacheStore) -> None:
         begun.append(threading.current_thread())
         assert disk.wait(60)
         flush(store)
 
-    monkeypatch.setattr(Store, "commit", slow)
+    monkeypatch.setattr(CacheStore, "commit", slow)
     loader = make_loader(images, config(), train=True, pin=False)
     # Without a thread of its own the first epoch would not end.
     assert epoch(loader) == epoch(loader)
@@ -44,11 +44,11 @@ def test_what_went_wrong_is_raised_with_the_next_epoch(tmp_path: Path, monkeypat
     images = scan(str(folder(tmp_path / "data", classes=2, per_class=6)), "train")
     source = opened(images, config())
 
-    def fails(store: Store) -> None:
+    def fails(store: CacheStore) -> None:
         raise OSError("input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Store, "commit", fails)
+        broken.setattr(CacheStore, "commit", fails)
         source.commit()
         assert source._syncing is not None
         assert isinstance(source._syncing.exception(60), OSError)

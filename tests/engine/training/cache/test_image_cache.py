@@ -17,9 +17,9 @@ import torch
 from helpers.training.caching import config, epoch, opened, own_memory
 from helpers.training.pictures import encoded, folder, picture
 
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet, scan
-from gputrain.engine.training.cache.cache_forms import Kept, RawForm
+from gputrain.engine.training.cache.cache_forms import CachedImage, RawForm
 from gputrain.engine.training.cache.image_cache import build_cache
 from gputrain.engine.training.loader.image_loader import make_loader
 
@@ -81,7 +81,7 @@ def test_what_is_cut_from_kept_images_keeps_its_pixels(
     margin = (1 - part) / 2
     boxes = np.array([[margin, margin, 1 - margin, 1 - margin]] * len(images), dtype=np.float32)
     source = opened(dataclasses.replace(images, boxes=boxes), config(crop_min_scale=0.5, **changes))
-    source.prepare(0, Meter())
+    source.prepare(0, BatchAccounting())
     entry = source.store.get(0)
     assert entry is not None
     assert min(entry.width, entry.height) == side
@@ -169,7 +169,7 @@ def test_building_computes_on_one_thread_a_worker(images: ImageSet, monkeypatch:
     counts = set()
     original = RawForm.make
 
-    def make(self: RawForm, data: bytes, path: str) -> Kept:
+    def make(self: RawForm, data: bytes, path: str) -> CachedImage:
         if threading.current_thread().name.startswith("cache"):
             counts.add(torch.get_num_threads())
         return original(self, data, path)

@@ -32,7 +32,15 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.engine.events.commands import AnyCommand, Checkpoint, Pause, Resume, Stop, Tune, encode_command
+from gputrain.engine.events.commands import (
+    AnyCommand,
+    CheckpointCommand,
+    PauseCommand,
+    ResumeCommand,
+    StopCommand,
+    TuneCommand,
+    encode_command,
+)
 from gputrain.engine.supervision import trainer_main
 
 
@@ -184,7 +192,10 @@ def test_a_run_of_two_goes_on_exactly_where_it_was_stopped(images: Path, tmp_pat
     first = run(
         tmp_path / "first",
         config,
-        (lambda event: isinstance(event, EpochEnded), lambda _, send: send(Stop(checkpoint=True, sender="a test"))),
+        (
+            lambda event: isinstance(event, EpochEnded),
+            lambda _, send: send(StopCommand(checkpoint=True, sender="a test")),
+        ),
     )
     assert first.ended.outcome is Outcome.STOPPED
     assert 3 <= first.ended.step < 18
@@ -259,21 +270,21 @@ def test_pause_checkpoint_and_another_loader_reach_all_ranks(
         if newest[-1].verdict == "refused":
             assert newest[-1].later, newest[-1]
             time.sleep(1)
-            send(Tune(changes=changes))
+            send(TuneCommand(changes=changes))
         if newest[-1].verdict in ("kept", "reverted"):
-            send(Stop(checkpoint=True, sender="a test"))
+            send(StopCommand(checkpoint=True, sender="a test"))
         return newest[-1].verdict not in ("kept", "reverted")
 
     def go_on(_: int, send: Callable[[AnyCommand], None]) -> None:
-        send(Resume(sender="a test"))
-        send(Checkpoint(sender="a test"))
+        send(ResumeCommand(sender="a test"))
+        send(CheckpointCommand(sender="a test"))
 
     result = run(
         tmp_path / "run",
         config,
-        (stepping, lambda _, send: send(Pause(sender="a test"))),
+        (stepping, lambda _, send: send(PauseCommand(sender="a test"))),
         (lambda event: isinstance(event, PhaseChanged) and event.phase is Phase.PAUSED, go_on),
-        (lambda event: isinstance(event, CheckpointSaved), lambda _, send: send(Tune(changes=changes))),
+        (lambda event: isinstance(event, CheckpointSaved), lambda _, send: send(TuneCommand(changes=changes))),
         (tuned, until_judged),
     )
     assert result.ended.outcome is Outcome.STOPPED, result.ended

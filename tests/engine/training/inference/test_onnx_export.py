@@ -21,8 +21,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.jobs.onnx_export_job import Exported, OnnxOrder, export_onnx
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.runs import run_directory
 from gputrain.engine.training.inference import onnx_child
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
@@ -48,9 +48,9 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig
 def exported(config: RunConfig, file: Path, **others: Any) -> Exported:
     context = multiprocessing.get_context("spawn")
     outbox, (inbox, _other) = context.Queue(), context.Pipe(duplex=False)
-    reporter = Reporter(outbox)
+    reporter = EventReporter(outbox)
     order = OnnxOrder(config=config, file=str(file), **others)
-    made = onnx_child._work(order, reporter, Control(inbox, reporter), lambda text: None)
+    made = onnx_child._work(order, reporter, TrainerControl(inbox, reporter), lambda text: None)
     outbox.cancel_join_thread()
     return made
 

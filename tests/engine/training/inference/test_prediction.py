@@ -18,8 +18,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
-from gputrain.engine.processes.event_reporter import Reporter
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.inference import predict_child
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.transforms.decode import decode
@@ -47,8 +47,8 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig
 def tried(order: PredictOrder) -> Predicted:
     context = multiprocessing.get_context("spawn")
     outbox, (inbox, _other) = context.Queue(), context.Pipe(duplex=False)
-    reporter = Reporter(outbox)
-    found = predict_child._work(order, reporter, Control(inbox, reporter), lambda text: None)
+    reporter = EventReporter(outbox)
+    found = predict_child._work(order, reporter, TrainerControl(inbox, reporter), lambda text: None)
     outbox.cancel_join_thread()
     return found
 
@@ -146,11 +146,11 @@ def test_a_file_that_cannot_be_whole_is_not_there(trained: RunConfig, tmp_path: 
 
 
 def test_numbers_that_are_no_classes_are_columns(tmp_path: Path) -> None:
-    from gputrain.engine.training.inference.prediction_rows import reading_of
+    from gputrain.engine.training.inference.prediction_rows import output_reading
     from gputrain.engine.training.tasks.head_pose import HeadPose
     from gputrain.engine.training.tasks.regression import Regression
 
-    heads = reading_of(HeadPose(np.zeros((1, 3), np.float32)), ())
+    heads = output_reading(HeadPose(np.zeros((1, 3), np.float32)), ())
     assert heads.columns == ("yaw", "pitch", "roll")
     assert heads.cells(heads.values(torch.tensor([[1.0, -2.5, 3.0]]))[0].tolist()) == ["1", "-2.5", "3"]
-    assert reading_of(Regression(2), ()).columns == ("output_0", "output_1")
+    assert output_reading(Regression(2), ()).columns == ("output_0", "output_1")

@@ -154,7 +154,7 @@ def test_an_animation_shows_its_first_frame(kind: str) -> None:
 
 @pytest.mark.parametrize(("limit", "images", "bad"), [(100.0, 50, 100), (0.0, 50, 0), (1.0, 50, 1), (0.1, 50, 5)])
 def test_a_limit_is_a_count_or_a_share(limit: float, images: int, bad: int) -> None:
-    assert bad_images.limit_of(limit, images) == bad
+    assert bad_images.bad_image_limit(limit, images) == bad
 
 
 def test_a_share_of_bad_images_ends_the_run(wild: ImageSet) -> None:
@@ -212,5 +212,7 @@ def test_torch_sees_memory_of_its_own(wild: ImageSet) -> None:
     """Pillow's read-only buffers would warn in torch, and warnings are errors here."""
     out = torch.empty((1, 3, 32, 32), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     for name, data in UNUSUAL.items():
-        decode.render(data, name, lambda width, height: random_resized_crop.centre(width, height, 40, 32), out[0])
+        decode.decode_into(
+            data, name, lambda width, height: random_resized_crop.center_crop_box(width, height, 40, 32), out[0]
+        )
         assert out.any()

@@ -17,7 +17,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading import batch_sampler, random_resized_crop
 from gputrain.engine.datasets.image_set import ImageSet, image_set, scan
 from gputrain.engine.training.loader import image_loader
-from gputrain.engine.training.loader.image_loader import Loader
+from gputrain.engine.training.loader.image_loader import ImageLoader
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_sample_is_its_box_resized(images: ImageSet) -> None:
 
     pixels = decode.decode(Path(images.path(index)).read_bytes(), "a")
     draws = random_resized_crop.uniforms(5, 1, np.array([index]))[0].tolist()
-    left, top, width, height = random_resized_crop.random_box(draws, pixels.shape[1], pixels.shape[0], 0.08)
+    left, top, width, height = random_resized_crop.random_crop_box(draws, pixels.shape[1], pixels.shape[0], 0.08)
     part = torch.from_numpy(pixels[top : top + height, left : left + width]).permute(2, 0, 1)
     resized = torch.nn.functional.interpolate(part[None], size=(32, 32), mode="bilinear", antialias=True)
     assert torch.equal(batch.images[2], resized[0])
@@ -170,7 +170,7 @@ def test_the_queue_fills_while_the_loop_is_busy(images: ImageSet) -> None:
     source = make(images, num_workers=1, prefetch_factor=2)
     running = source.epoch(0)
     next(running)
-    assert isinstance(source, Loader)
+    assert isinstance(source, ImageLoader)
     waited = threading.Event()
     for _ in range(2000):
         if source.queue() == (2, 2):

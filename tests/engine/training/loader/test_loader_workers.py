@@ -16,15 +16,15 @@ from helpers.training.pictures import folder
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.dataloading import batch_sampler
-from gputrain.engine.dataloading.worker_accounting import Meter
+from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet, image_set, scan
-from gputrain.engine.training.loader.image_loader import Loader, make_loader
+from gputrain.engine.training.loader.image_loader import ImageLoader, make_loader
 from gputrain.engine.training.runtime.batch import BatchSource
 from gputrain.engine.training.workers import fill_batch, process_workers, worker_pool
 from gputrain.engine.training.workers.fill_batch import read_file
-from gputrain.engine.training.workers.process_workers import ProcessCrew
+from gputrain.engine.training.workers.process_workers import ProcessWorkerPool
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def expected(images: ImageSet) -> list[tuple[int, list[int], list[int], bytes]]:
 
 
 def workers_of(source: BatchSource) -> list[psutil.Process]:
-    assert isinstance(source, Loader)
-    assert isinstance(source._crew, ProcessCrew)
+    assert isinstance(source, ImageLoader)
+    assert isinstance(source._crew, ProcessWorkerPool)
     return [psutil.Process(worker.process.pid) for worker in source._crew._crew]
 
 
@@ -69,7 +69,7 @@ def test_a_new_epoch_ends_the_one_before(images: ImageSet, expected: Any) -> Non
 
 def ahead_of_the_loop(source: BatchSource) -> int:
     """Batches that are ready although nobody has asked for any of them, once there are some; 0 if there never are."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while source.queue()[0] == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     return source.queue()[0]
@@ -94,7 +94,7 @@ def test_nobody_works_ahead_of_the_last_epoch_or_without_persistent_workers(
     made = set()
     real = batch_sampler.batches
 
-    def noted(*arguments: Any, epoch: int, **others: Any) -> batch_sampler.Batches:
+    def noted(*arguments: Any, epoch: int, **others: Any) -> batch_sampler.EpochBatches:
         made.add(epoch)
         return real(*arguments, epoch=epoch, **others)
 
@@ -144,7 +144,7 @@ def test_too_many_killed_workers_are_an_error_and_not_a_hang(images: ImageSet, m
     next(running)
     at_work = workers_of(source)
     killed(at_work[0])
-    with pytest.raises(worker_pool.WorkerFailed, match="SIGKILL; most likely out of memory: lower num_workers"):
+    with pytest.raises(worker_pool.WorkerError, match="SIGKILL; most likely out of memory: lower num_workers"):
         list(running)
     assert not any(process.is_running() for process in at_work)
     assert len(copied(source.epoch(0))) == 6  # with new workers
@@ -156,7 +156,7 @@ def test_the_machines_errors_reach_the_loop(images: ImageSet, kind: str, tmp_pat
     # A name too long for the kernel is no bad image: something is wrong with the run.
     broken = image_set(tmp_path, ["x" * 300], [0], ["a"])
     source = make(broken, loader=kind if kind != "inline" else "auto", num_workers=0 if kind == "inline" else 1)
-    with pytest.raises((OSError, worker_pool.WorkerFailed), match="File name too long"):
+    with pytest.raises((OSError, worker_pool.WorkerError), match="File name too long"):
         list(source.epoch(0))
     source.close()
 
@@ -167,7 +167,7 @@ def test_each_worker_computes_on_one_thread_and_the_loop_on_its_own(
 ) -> None:
     seen = set()
 
-    def noted(path: str, meter: Meter) -> bytes:
+    def noted(path: str, meter: BatchAccounting) -> bytes:
         seen.add((threading.current_thread().name, torch.get_num_threads()))
         return read_file(path, meter)
 

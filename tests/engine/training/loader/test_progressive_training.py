@@ -59,7 +59,9 @@ def test_a_small_sample_is_its_box_resized(images: ImageSet) -> None:
         for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
             pixels = decode.decode(Path(images.path(index)).read_bytes(), "a")
             draws = random_resized_crop.uniforms(9, 0, np.array([index]))[0].tolist()
-            left, top, width, height = random_resized_crop.random_box(draws, pixels.shape[1], pixels.shape[0], 0.08)
+            left, top, width, height = random_resized_crop.random_crop_box(
+                draws, pixels.shape[1], pixels.shape[0], 0.08
+            )
             if min(width, height) >= 32:
                 continue  # decoded at half its size, which differs a little
             part = torch.from_numpy(pixels[top : top + height, left : left + width].copy()).permute(2, 0, 1)

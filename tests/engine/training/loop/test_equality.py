@@ -18,7 +18,7 @@ from torch import nn
 
 from gputrain.engine.events import LoaderStats, Outcome
 from gputrain.engine.training.cache import image_cache
-from gputrain.engine.training.loop.step_windows import Windows
+from gputrain.engine.training.loop.step_windows import StepWindows
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.state import torch_checkpoint
@@ -75,14 +75,14 @@ def run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         directory = tmp_path / str(count)
         directory.mkdir()
         seen: Losses = []
-        original = Windows.step_done
+        original = StepWindows.step_done
 
-        def step_done(self: Windows, loss: torch.Tensor, step: int, batch: DeviceBatch) -> None:
+        def step_done(self: StepWindows, loss: torch.Tensor, step: int, batch: DeviceBatch) -> None:
             seen.append((tuple(batch.indices.tolist()), float(loss)))
             original(self, loss, step, batch)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Windows, "step_done", step_done)
+            patch.setattr(StepWindows, "step_done", step_done)
             result = train(directory, small_config(images, **changes))
         assert result.ended.outcome is Outcome.FINISHED
         hits[directory.name] = sum(event.cache_hits or 0 for event in result.of(LoaderStats))

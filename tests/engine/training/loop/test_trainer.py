@@ -24,7 +24,7 @@ from gputrain.engine.events import (
     Steps,
     Validated,
 )
-from gputrain.engine.events.commands import Stop
+from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.training.state import torch_checkpoint
 
 
@@ -147,7 +147,7 @@ def stop_after(directory: Path, config: object, step: int) -> None:
 
 def test_a_request_to_stop_is_followed_with_a_checkpoint(images: Path, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="stopped on request"):
-        train(tmp_path, small_config(images), commands=(Stop(checkpoint=True),))
+        train(tmp_path, small_config(images), commands=(StopCommand(checkpoint=True),))
 
 
 def test_a_damaged_checkpoint_is_passed_over(whole: tuple[Result, Path], images: Path, tmp_path: Path) -> None:

@@ -75,13 +75,13 @@ def test_a_network_compiled_by_blocks_computes_what_the_plain_one_does() -> None
     plain = network(images)
     network.load_state_dict(state)
     speed = settings.build({"compile": True, "compile_scope": "blocks"}).speed
-    assert torch.allclose(torch_compile.compiled(network, speed, unheard)(images), plain, atol=1e-5)
+    assert torch.allclose(torch_compile.compile_network(network, speed, unheard)(images), plain, atol=1e-5)
 
 
 def test_undoing_leaves_no_compiled_block() -> None:
     network = resnet18()
     speed = settings.build({"compile": True, "compile_scope": "blocks"}).speed
-    torch_compile.compiled(network, speed, unheard)
+    torch_compile.compile_network(network, speed, unheard)
     assert any(module._compiled_call_impl is not None for module in network.modules())
     torch_compile.undo(network)
     assert all(module._compiled_call_impl is None for module in network.modules())
@@ -90,5 +90,5 @@ def test_undoing_leaves_no_compiled_block() -> None:
 def test_a_model_without_blocks_is_compiled_as_a_whole_and_that_is_said() -> None:
     said: list[str] = []
     speed = settings.build({"compile": True, "compile_scope": "blocks"}).speed
-    torch_compile.compiled(nn.Linear(2, 2), speed, lambda _kind, text: said.append(text))
+    torch_compile.compile_network(nn.Linear(2, 2), speed, lambda _kind, text: said.append(text))
     assert said == ["compile_scope: the model has no blocks that repeat: it is compiled as a whole"]

@@ -12,14 +12,14 @@ from torchvision import models
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.training.networks.gradient_checkpointing import recompute_blocks
+from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_blocks
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.optim.ema import Ema
-from gputrain.engine.training.optim.train_step import Stepper
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.classification import Classification
-from gputrain.engine.training.transforms.device_transforms import Prepared
+from gputrain.engine.training.transforms.device_transforms import PreparedBatch
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 
@@ -32,10 +32,10 @@ def quiet(_level: str, text: str) -> None:
     pytest.fail(f"unexpected notice: {text}")
 
 
-def batch(count: int = 8, classes: int = 3) -> Prepared:
+def batch(count: int = 8, classes: int = 3) -> PreparedBatch:
     generator = torch.Generator().manual_seed(1)
     pictures = torch.randn(count, 3, 32, 32, generator=generator)
-    return Prepared(pictures, torch.arange(count) % classes, None, 1.0)
+    return PreparedBatch(pictures, torch.arange(count) % classes, None, 1.0)
 
 
 def network_without_batch_statistics() -> nn.Module:
@@ -50,7 +50,7 @@ def gradients(network: nn.Module) -> list[torch.Tensor]:
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_parts_of_a_batch_give_the_gradients_of_the_whole(parts: int) -> None:
     network = network_without_batch_statistics()
-    stepper = Stepper(network, config(), CPU, Clock(CPU), quiet, nn.functional.cross_entropy)
+    stepper = TrainStep(network, config(), CPU, StepClock(CPU), quiet, nn.functional.cross_entropy)
     loss = stepper.backward(batch(), 0.5)
     whole = gradients(network)
     stepper.discard()
@@ -63,7 +63,7 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(parts: int) -> None:
 
 def test_accumulated_batches_give_the_gradients_of_one() -> None:
     network = network_without_batch_statistics()
-    stepper = Stepper(network, config(), CPU, Clock(CPU), quiet, nn.functional.cross_entropy)
+    stepper = TrainStep(network, config(), CPU, StepClock(CPU), quiet, nn.functional.cross_entropy)
     stepper.backward(batch(), 1.0)
     whole = gradients(network)
     stepper.discard()
@@ -75,7 +75,7 @@ def test_accumulated_batches_give_the_gradients_of_one() -> None:
 
 def test_mixed_labels_weigh_as_their_pixels_do() -> None:
     network = network_without_batch_statistics()
-    stepper = Stepper(network, config(), CPU, Clock(CPU), quiet, Classification(3, 0.1).loss)
+    stepper = TrainStep(network, config(), CPU, StepClock(CPU), quiet, Classification(3, 0.1).loss)
     mixed = batch()
     mixed.partners, mixed.share = mixed.targets.roll(1), 0.7
     targets = 0.7 * nn.functional.one_hot(mixed.targets, 3) + 0.3 * nn.functional.one_hot(mixed.partners, 3)
@@ -85,11 +85,11 @@ def test_mixed_labels_weigh_as_their_pixels_do() -> None:
 
 def test_a_clipped_gradient_has_the_norm_that_was_asked_for_and_the_true_one_is_told() -> None:
     network = network_without_batch_statistics()
-    stepper = Stepper(
+    stepper = TrainStep(
         network,
         config(clip_grad_norm=1e-3, optimizer="sgd", momentum=0.0, weight_decay=0.0),
         CPU,
-        Clock(CPU),
+        StepClock(CPU),
         quiet,
         nn.functional.cross_entropy,
     )
@@ -145,7 +145,7 @@ def test_recomputing_saves_memory_and_changes_nothing(name: str) -> None:
     torch.manual_seed(0)
     plain = SimpleCNN(3, 8) if name == "simple_cnn" else models.get_model(name, num_classes=3)
     frugal = copy.deepcopy(plain)
-    assert recompute_blocks(frugal) >= 4
+    assert checkpoint_blocks(frugal) >= 4
     pictures = torch.randn(2, 3, 64, 64)
     sizes = []
     for network in (plain.train(), frugal.train()):
@@ -161,11 +161,11 @@ def test_recomputing_saves_memory_and_changes_nothing(name: str) -> None:
 def test_a_model_without_blocks_says_so() -> None:
     told: list[str] = []
     network = models.get_model("alexnet", num_classes=3)
-    Stepper(
+    TrainStep(
         network,
         config(model="alexnet", gradient_checkpointing=True),
         CPU,
-        Clock(CPU),
+        StepClock(CPU),
         lambda _, text: told.append(text),
         nn.functional.cross_entropy,
     )
@@ -173,11 +173,11 @@ def test_a_model_without_blocks_says_so() -> None:
 
 
 def test_an_average_of_a_recomputed_network_is_its_own() -> None:
-    stepper = Stepper(
+    stepper = TrainStep(
         SimpleCNN(3, 4),
         config(ema_decay=0.9, gradient_checkpointing=True),
         CPU,
-        Clock(CPU),
+        StepClock(CPU),
         quiet,
         nn.functional.cross_entropy,
     )

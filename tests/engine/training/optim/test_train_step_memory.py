@@ -12,13 +12,13 @@ from helpers.training.training_tools import draw_images, small_config, train
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Outcome, Steps, Validated
 from gputrain.engine.training.loop import trainer
-from gputrain.engine.training.loop.step_windows import Windows
+from gputrain.engine.training.loop.step_windows import StepWindows
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
-from gputrain.engine.training.optim.train_step import Repeat, Stepper
+from gputrain.engine.training.optim.train_step import RepeatInParts, TrainStep
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.state import torch_checkpoint
-from gputrain.engine.training.transforms.device_transforms import Feed, Prepared
+from gputrain.engine.training.transforms.device_transforms import DevicePrefetcher, PreparedBatch
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 
@@ -73,15 +73,15 @@ def spy_on_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.extend(device_batch.indices.tolist())
         done(self, loss, device_batch)
 
-    again = Windows.undo
+    again = StepWindows.undo
 
-    def undo(self: Windows, steps: int, count: int) -> None:
+    def undo(self: StepWindows, steps: int, count: int) -> None:
         if count:
             del seen[-count:]
         again(self, steps, count)
 
     monkeypatch.setattr(trainer.Trainer, "_step_done", step_done)
-    monkeypatch.setattr(Windows, "undo", undo)
+    monkeypatch.setattr(StepWindows, "undo", undo)
     return seen
 
 
@@ -106,14 +106,14 @@ class Late(SimpleCNN):
         return outputs
 
 
-def stepper(network: torch.nn.Module, **changes: Any) -> Stepper:
+def stepper(network: torch.nn.Module, **changes: Any) -> TrainStep:
     run = settings.build({"batch_size": 8, "compile": False} | changes)
-    return Stepper(network, run, CPU, Clock(CPU), lambda _level, _text: None, torch.nn.functional.cross_entropy)
+    return TrainStep(network, run, CPU, StepClock(CPU), lambda _level, _text: None, torch.nn.functional.cross_entropy)
 
 
-def batch(count: int = 8) -> Prepared:
+def batch(count: int = 8) -> PreparedBatch:
     generator = torch.Generator().manual_seed(count)
-    return Prepared(torch.randn(count, 3, 32, 32, generator=generator), torch.arange(count) % 3, None, 1.0)
+    return PreparedBatch(torch.randn(count, 3, 32, 32, generator=generator), torch.arange(count) % 3, None, 1.0)
 
 
 def test_a_pass_that_failed_leaves_no_trace_in_the_running_figures() -> None:
@@ -198,9 +198,9 @@ def test_a_validation_batch_that_finds_no_room_is_copied_or_prepared_again(
 ) -> None:
     changes = {"epochs": 1, "val_batch_size": 5, "lr": 1e-4}
     whole = train(tmp_path, small_config(images, **changes))
-    original, calls = getattr(Feed, where), 0
+    original, calls = getattr(DevicePrefetcher, where), 0
 
-    def crowded(self: Feed, batch: Any, *others: Any) -> Any:
+    def crowded(self: DevicePrefetcher, batch: Any, *others: Any) -> Any:
         nonlocal calls
         if not self._train:
             calls += 1
@@ -208,7 +208,7 @@ def test_a_validation_batch_that_finds_no_room_is_copied_or_prepared_again(
                 raise torch.OutOfMemoryError("CUDA out of memory.")
         return original(self, batch, *others)
 
-    monkeypatch.setattr(Feed, where, crowded)
+    monkeypatch.setattr(DevicePrefetcher, where, crowded)
     result = train(tmp_path, small_config(images, **changes))
     assert [event.text.partition(":")[2] for event in result.of(Notice)] == [
         " at most 3 samples are computed at once from now on",
@@ -235,7 +235,7 @@ def test_a_compilation_that_fails_for_a_later_shape_begins_the_update_again() ->
     made._forward = compiled
     before = {name: value.clone() for name, value in plain.state_dict().items()}
     made.backward(batch(8), 0.5)
-    with pytest.raises(Repeat):
+    with pytest.raises(RepeatInParts):
         made.backward(batch(3), 0.5)
     assert told == ["torch.compile failed, going on without it: ValueError: no code for this shape"]
     assert not made.compiled

@@ -25,9 +25,9 @@ from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.readers import clip_folders
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.clip_classification import ClipClassification, auc
-from gputrain.engine.training.transforms.device_transforms import Feed
+from gputrain.engine.training.transforms.device_transforms import DevicePrefetcher
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 FRAMES = 3
@@ -167,10 +167,10 @@ def test_the_frames_of_a_clip_stay_together_and_are_changed_alike(home: Path) ->
             assert (batch.labels.view(-1, 6) == data.train.labels[samples[:, 0] * 6][:, None]).all()
     finally:
         loader.close()
-    feed = Feed(config, CPU, train=True, task=data.task)
+    feed = DevicePrefetcher(config, CPU, train=True, task=data.task)
     ramps = torch.arange(0, 256, 8, dtype=torch.uint8).expand(4 * 6, 3, SIDE, SIDE)
     rows = torch.arange(4 * 6)
-    prepared = feed.prepare(next(feed.batches(iter([Batch(ramps, rows // 6 % 2, rows, 1, 0)]), Clock(CPU))))
+    prepared = feed.prepare(next(feed.batches(iter([Batch(ramps, rows // 6 % 2, rows, 1, 0)]), StepClock(CPU))))
     assert prepared.images.shape == (4, 6, 3, SIDE, SIDE)
     assert prepared.targets.tolist() == [0, 1, 0, 1]
     assert (prepared.images == prepared.images[:, :1]).all()

@@ -25,13 +25,13 @@ from gputrain.engine.datasets import mat_file
 from gputrain.engine.events import DataReady, Notice, Validated
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.readers import biwi, lp300w
-from gputrain.engine.training.readers.reader import Data
+from gputrain.engine.training.readers.reader import OpenedDataset
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.head_pose import HeadPose
 from gputrain.engine.training.tasks.task import is_better
-from gputrain.engine.training.transforms.device_transforms import Feed
+from gputrain.engine.training.transforms.device_transforms import DevicePrefetcher
 
 SMALL: dict[str, Any] = {"image_size": 32, "val_resize": 36, "batch_size": 4, "model": "simple_cnn", "width": 8}
 # The recipes' own network takes longer, and is tried now and then.
@@ -136,8 +136,8 @@ def test_what_is_mirrored_on_the_device_has_mirrored_targets() -> None:
     angles = np.arange(1, 97, dtype=np.float32).reshape(32, 3)
     ramp = torch.arange(32, dtype=torch.uint8).expand(32, 3, 32, 32)
     rows = torch.arange(32)
-    feed = Feed(config, CPU, train=True, task=HeadPose(angles))
-    prepared = feed.prepare(next(feed.batches(iter([Batch(ramp, rows, rows, 3, 0)]), Clock(CPU))))
+    feed = DevicePrefetcher(config, CPU, train=True, task=HeadPose(angles))
+    prepared = feed.prepare(next(feed.batches(iter([Batch(ramp, rows, rows, 3, 0)]), StepClock(CPU))))
     flipped = prepared.images[:, 0, 0, 0] > prepared.images[:, 0, 0, -1]
     assert 5 < int(flipped.sum()) < 27
     signs = torch.where(flipped[:, None], torch.tensor([-1.0, 1.0, -1.0]), torch.ones(3))
@@ -174,7 +174,7 @@ def subject(name: str) -> str:
 
 
 def again(config: Any) -> bytes:
-    data: Data = lp300w.read(config, lambda _: None)
+    data: OpenedDataset = lp300w.read(config, lambda _: None)
     assert data.val is not None
     return data.val.names
 

@@ -122,11 +122,11 @@ def test_generators_go_on_from_where_they_were(tmp_path: Path) -> None:
 
     rng_state.seed(2**63 - 1)
     draw()
-    torch.save(rng_state.states(), tmp_path / "states.pt")
-    with rng_state.kept(devices=True):
+    torch.save(rng_state.rng_states(), tmp_path / "states.pt")
+    with rng_state.preserved_rng(devices=True):
         first = draw()
     assert draw() == first
     assert draw() != first
-    rng_state.put_back(torch.load(tmp_path / "states.pt", weights_only=True))
+    rng_state.restore_rng_states(torch.load(tmp_path / "states.pt", weights_only=True))
     assert draw() == first
-    rng_state.put_back({"torch_rng": torch.get_rng_state()})
+    rng_state.restore_rng_states({"torch_rng": torch.get_rng_state()})

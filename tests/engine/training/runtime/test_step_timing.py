@@ -11,11 +11,11 @@ import torch
 from helpers.training.training_tools import draw_images, small_config, train
 
 from gputrain.engine.checkpointing import checkpoint_index
-from gputrain.engine.shared_loop.nonfinite_loss import Diverged, Skips
-from gputrain.engine.training.optim.loss_meter import Meter
+from gputrain.engine.shared_loop.nonfinite_loss import NonFiniteLossError, NonFinitePolicy
+from gputrain.engine.training.optim.loss_meter import LossMeter
 from gputrain.engine.training.runtime import step_timing
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.state import torch_checkpoint
 
 GPU = Compute(torch.device("cuda", 0), "a made GPU", "bf16")
@@ -69,18 +69,18 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return times
 
 
-def wait(clock: Clock, now: list[float], seconds: float) -> None:
+def wait(clock: StepClock, now: list[float], seconds: float) -> None:
     with clock.waiting():
         now.append(now[-1] + seconds)
 
 
-def compute(clock: Clock) -> None:
+def compute(clock: StepClock) -> None:
     with clock.computing("forward"):
         pass
 
 
 def test_waiting_counts_only_while_the_device_has_nothing_to_do(device: Device, now: list[float]) -> None:
-    clock = Clock(GPU)
+    clock = StepClock(GPU)
     compute(clock)
     for _ in range(2):
         wait(clock, now, 0.090)
@@ -93,7 +93,7 @@ def test_waiting_counts_only_while_the_device_has_nothing_to_do(device: Device, 
 
 
 def test_the_device_may_be_idle_for_other_reasons(device: Device, now: list[float]) -> None:
-    clock = Clock(GPU)
+    clock = StepClock(GPU)
     compute(clock)
     wait(clock, now, 0.001)
     compute(clock)
@@ -104,7 +104,7 @@ def test_the_device_may_be_idle_for_other_reasons(device: Device, now: list[floa
 
 
 def test_work_that_ends_in_the_next_window_is_weighed_against_both(device: Device, now: list[float]) -> None:
-    clock = Clock(GPU)
+    clock = StepClock(GPU)
     for _ in range(2):
         compute(clock)
     device.finished_at = [0.0, 150.0]
@@ -119,7 +119,7 @@ def test_work_that_ends_in_the_next_window_is_weighed_against_both(device: Devic
 
 
 def test_the_host_is_held_back(device: Device, now: list[float]) -> None:
-    clock = Clock(GPU)
+    clock = StepClock(GPU)
     for _ in range(step_timing._AHEAD):
         compute(clock)
     assert device.synchronized == []
@@ -130,7 +130,7 @@ def test_the_host_is_held_back(device: Device, now: list[float]) -> None:
 
 
 def test_what_was_queued_before_a_pause_is_in_no_window(device: Device, now: list[float]) -> None:
-    clock = Clock(GPU)
+    clock = StepClock(GPU)
     wait(clock, now, 1.0)
     compute(clock)
     clock.skip()
@@ -140,7 +140,7 @@ def test_what_was_queued_before_a_pause_is_in_no_window(device: Device, now: lis
 
 
 def test_on_the_cpu_the_clock_serves(now: list[float]) -> None:
-    clock = Clock(CPU)
+    clock = StepClock(CPU)
     clock.new_epoch()
     wait(clock, now, 2.0)
     wait(clock, now, 1.0)
@@ -159,13 +159,13 @@ def untold(level: str, text: str) -> None:
     pytest.fail(text)
 
 
-def add(meter: Meter, number: int, loss: float) -> None:
+def add(meter: LossMeter, number: int, loss: float) -> None:
     meter.add(torch.tensor(loss), number, np.arange(number * 10, number * 10 + 5))
 
 
 def test_the_mean_of_an_epoch_does_not_depend_on_the_windows() -> None:
     losses = [0.1, 0.7, 1.3, 0.9, 2.1]
-    often, once = Meter(CPU, Skips(untold, name)), Meter(CPU, Skips(untold, name))
+    often, once = LossMeter(CPU, NonFinitePolicy(untold, name)), LossMeter(CPU, NonFinitePolicy(untold, name))
     for number, loss in enumerate(losses):
         add(often, number, loss)
         add(once, number, loss)
@@ -178,7 +178,7 @@ def test_the_mean_of_an_epoch_does_not_depend_on_the_windows() -> None:
 
 
 def test_steps_that_are_done_again_count_once() -> None:
-    meter = Meter(CPU, Skips(untold, name))
+    meter = LossMeter(CPU, NonFinitePolicy(untold, name))
     for number, loss in enumerate([1.0, 5.0, 7.0]):
         add(meter, number, loss)
     meter.undo(2)
@@ -187,7 +187,7 @@ def test_steps_that_are_done_again_count_once() -> None:
 
 
 def test_norm_and_scale_come_with_the_losses() -> None:
-    meter = Meter(CPU, Skips(untold, name))
+    meter = LossMeter(CPU, NonFinitePolicy(untold, name))
     add(meter, 1, 0.5)
     meter.note(torch.tensor(2.0), torch.tensor(65536.0))
     reading = meter.take()
@@ -197,12 +197,12 @@ def test_norm_and_scale_come_with_the_losses() -> None:
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_names_its_step_and_images(loss: float) -> None:
-    meter = Meter(CPU, Skips(untold, name))
+    meter = LossMeter(CPU, NonFinitePolicy(untold, name))
     add(meter, 1, 0.5)
     add(meter, 2, loss)
     add(meter, 3, float("nan"))
     with pytest.raises(
-        Diverged,
+        NonFiniteLossError,
         match=r"at step 2, on cat/20.jpg, cat/21.jpg, cat/22.jpg and 2 more \(samples 20, 21, 22, 23, 24\); lower lr",
     ):
         meter.take()
@@ -213,7 +213,7 @@ def test_the_trainer_stops_where_the_loss_is_no_number(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     with pytest.raises(
-        Diverged, match=r"the loss is (nan|inf) at step \d+, on (across|down|spots)/|the validation loss"
+        NonFiniteLossError, match=r"the loss is (nan|inf) at step \d+, on (across|down|spots)/|the validation loss"
     ):
         train(run, small_config(images, epochs=30, lr=100.0, weight_decay=10.0, schedule="constant"))
     for entry in checkpoint_index.read_index(run / "checkpoints"):

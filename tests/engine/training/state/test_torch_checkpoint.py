@@ -16,14 +16,14 @@ import torch
 from helpers.training.training_tools import Result, draw_images, small_config, train
 
 from gputrain.engine.checkpointing import checkpoint_files, checkpoint_index
-from gputrain.engine.checkpointing.checkpoint_files import Form
+from gputrain.engine.checkpointing.checkpoint_files import CheckpointFormat
 from gputrain.engine.events import CheckpointSaved, Notice, Outcome
-from gputrain.engine.processes.trainer_control import Control
+from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.state import torch_checkpoint
-from gputrain.engine.training.state.state_snapshot import Snapshot, size_of
+from gputrain.engine.training.state.state_snapshot import StateSnapshot, size_of
 from gputrain.engine.training.state.torch_checkpoint import Checkpoints
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 RUN: dict[str, Any] = {"epochs": 2, "checkpoint_steps": 3, "keep_last": 50, "momentum": 0.9, "ema_decay": 0.9}
 
 
@@ -75,14 +75,14 @@ def test_a_checkpoint_is_of_its_step_though_training_goes_on_meanwhile(
     held: tuple[Result, Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is not written before another step was done."""
-    write, poll, ahead = checkpoint_files._write, Control.poll, threading.Event()
+    write, poll, ahead = checkpoint_files._write, TrainerControl.poll, threading.Event()
     polls: list[None] = []
 
-    def late(path: Path, state: dict[str, Any], form: Form) -> tuple[str, int]:
-        assert ahead.wait(PATIENCE)
+    def late(path: Path, state: dict[str, Any], form: CheckpointFormat) -> tuple[str, int]:
+        assert ahead.wait(TIMEOUT)
         return write(path, state, form)
 
-    def counted(control: Control) -> None:
+    def counted(control: TrainerControl) -> None:
         poll(control)
         if any(thread.name == "checkpoint" for thread in threading.enumerate()):
             polls.append(None)
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_of_its_step_though_training_goes_on_meanwhile(
             ahead.set()
 
     monkeypatch.setattr(checkpoint_files, "_write", late)
-    monkeypatch.setattr(Control, "poll", counted)
+    monkeypatch.setattr(TrainerControl, "poll", counted)
     result = train(tmp_path, small_config(images, **RUN))
     assert result.ended.outcome is Outcome.FINISHED
     saved = result.of(CheckpointSaved)
@@ -107,7 +107,7 @@ def test_a_checkpoint_is_of_its_step_though_training_goes_on_meanwhile(
 def test_a_copy_keeps_its_values_and_its_memory() -> None:
     weight = torch.arange(24.0).reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last)
     state = {"model": {"w": weight}, "optimizer": [(weight, 3)], "name": "x"}
-    snapshot = Snapshot()
+    snapshot = StateSnapshot()
     first = snapshot.take(state)
     before = weight.clone()
     weight.add_(1)
@@ -129,7 +129,7 @@ def test_a_copy_without_page_locked_memory_is_made_in_other_memory() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is page-locked memory here")
     told: list[str] = []
-    snapshot = Snapshot(told.append)
+    snapshot = StateSnapshot(told.append)
     weight = torch.arange(6.0)
     state = {"a": weight.as_subclass(OnGpu), "b": weight.as_subclass(OnGpu)}
     taken = snapshot.take(state)
@@ -143,10 +143,10 @@ def test_a_copy_without_page_locked_memory_is_made_in_other_memory() -> None:
 def test_a_run_without_memory_for_copies_waits_for_its_checkpoints(
     held: tuple[Result, Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(snapshot: Snapshot, like: torch.Tensor) -> torch.Tensor:
+    def refuses(snapshot: StateSnapshot, like: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory\n  at c10/core")
 
-    monkeypatch.setattr(Snapshot, "_room", refuses)
+    monkeypatch.setattr(StateSnapshot, "_room", refuses)
     result = train(tmp_path, small_config(images, **RUN))
     assert result.ended.outcome is Outcome.FINISHED
     told = [event.text for event in result.of(Notice) if "no memory for a copy" in event.text]
@@ -160,7 +160,7 @@ def test_a_run_without_memory_for_copies_waits_for_its_checkpoints(
 def test_memory_that_runs_out_while_a_checkpoint_is_written_is_told(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(path: Path, state: dict[str, Any], form: Form) -> tuple[str, int]:
+    def refuses(path: Path, state: dict[str, Any], form: CheckpointFormat) -> tuple[str, int]:
         raise MemoryError
 
     monkeypatch.setattr(checkpoint_files, "_write", refuses)

@@ -19,10 +19,10 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
+from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.transforms import autoaugment, autoaugment_ops
 from gputrain.engine.training.transforms.autoaugment import BINS, OPERATIONS
-from gputrain.engine.training.transforms.device_transforms import Feed
+from gputrain.engine.training.transforms.device_transforms import DevicePrefetcher
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 SIDE = 40
@@ -91,9 +91,9 @@ def by_us(batch: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
     sign = np.full(count, -1.0 if magnitude < 0 else 1.0)
     values = autoaugment._values(name, known, sign, *batch.shape[2:])
     kernel = "affine" if name in autoaugment._AFFINE else name
-    parts = () if name == "identity" else (autoaugment.Part(kernel, 0, count),)
+    parts = () if name == "identity" else (autoaugment.PolicyPart(kernel, 0, count),)
     rows = torch.arange(count)[None]
-    choices = autoaugment.Choices(rows, torch.from_numpy(values.astype(np.float32))[None], (parts,))
+    choices = autoaugment.AugmentChoices(rows, torch.from_numpy(values.astype(np.float32))[None], (parts,))
     return autoaugment.apply(batch, choices)
 
 
@@ -159,10 +159,10 @@ def test_the_public_functions_agree() -> None:
 
 def made(indices: list[int], policy: str, *, size: int = SIDE, number: int = 0, **changes: Any) -> torch.Tensor:
     """What the network sees of a batch, in 0…255."""
-    feed = Feed(config(policy, **changes), CPU, train=True)
+    feed = DevicePrefetcher(config(policy, **changes), CPU, train=True)
     at = torch.tensor(indices)
     batch = Batch(images(max(indices) + 1, size)[indices], at % 5, at, epoch=3, number=number)
-    (moved,) = feed.batches(iter([batch]), Clock(CPU))
+    (moved,) = feed.batches(iter([batch]), StepClock(CPU))
     prepared = feed.prepare(moved).images
     return prepared.div(feed._scale).add(feed._mean).round()
 
@@ -245,9 +245,9 @@ def test_images_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_validation_images_stay_as_they_are() -> None:
-    feed = Feed(config("randaugment"), CPU, train=False)
+    feed = DevicePrefetcher(config("randaugment"), CPU, train=False)
     at = torch.arange(6)
-    (moved,) = feed.batches(iter([Batch(images(6), at, at, epoch=3, number=0)]), Clock(CPU))
+    (moved,) = feed.batches(iter([Batch(images(6), at, at, epoch=3, number=0)]), StepClock(CPU))
     assert moved.auto is None
     found = feed.prepare(moved).images.div(feed._scale).add(feed._mean).round()
     assert torch.equal(found, images(6).float())

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torchvision.transforms import functional
 
-from gputrain.engine.dataloading.random_resized_crop import Geometry, View
+from gputrain.engine.dataloading.random_resized_crop import CropDraw, CropGeometry
 from gputrain.engine.imaging import jpeg_header, scaled_decode
 from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import BadImage
@@ -32,14 +32,14 @@ JPEGS: dict[str, dict[str, Any]] = {
 }
 
 
-def cut(data: bytes, geometry: Geometry, size: int) -> Pixels:
+def cut(data: bytes, geometry: CropGeometry, size: int) -> Pixels:
     out = torch.zeros((1, 3, size, size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-    decode.render(data, "a.jpg", lambda width, height: geometry, out[0])
+    decode.decode_into(data, "a.jpg", lambda width, height: geometry, out[0])
     pixels: Pixels = out[0].permute(1, 2, 0).numpy()
     return pixels
 
 
-def reference(data: bytes, geometry: Geometry) -> npt.NDArray[np.int64]:
+def reference(data: bytes, geometry: CropGeometry) -> npt.NDArray[np.int64]:
     """torchvision's reference transform: Pillow's decoder, crop and antialiased resize."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     left, top, width, height = geometry[:4]
@@ -55,8 +55,8 @@ def turned(orientation: int) -> Image.Exif:
     return exif
 
 
-def box(left: int, top: int, width: int, height: int, size: int) -> Geometry:
-    return Geometry(left, top, width, height, size, size, 0, 0)
+def box(left: int, top: int, width: int, height: int, size: int) -> CropGeometry:
+    return CropGeometry(left, top, width, height, size, size, 0, 0)
 
 
 @pytest.mark.parametrize("kind", JPEGS)
@@ -107,11 +107,11 @@ def test_a_whole_image_that_no_factor_divides_reaches_its_edges(orientation: int
     ramp = np.broadcast_to(np.linspace(0, 255, 1601)[None, :, None], (1031, 1601, 3)).astype(np.uint8)
     data = encoded(Image.fromarray(ramp), exif=turned(orientation))
     width, height = (1031, 1601) if orientation >= 5 else (1601, 1031)
-    geometry = View("centre", 128, 128).geometry([], width, height)
+    geometry = CropDraw("centre", 128, 128).geometry([], width, height)
     assert scaled_decode.aligned(scaled_decode.as_stored(geometry, orientation, width, height, 128))[1] == 8
     kept = reference(data, geometry)[geometry.kept_top :, geometry.kept_left :][:128, :128]
     assert np.abs(cut(data, geometry, 128) - kept).max() <= 3
-    assert np.abs(decode.reduced(data, "a", 128).astype(int) - reference(data, geometry)).max() <= 3
+    assert np.abs(decode.decode_reduced(data, "a", 128).astype(int) - reference(data, geometry)).max() <= 3
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -172,7 +172,7 @@ def test_decoding_the_upper_part_changes_no_pixel(bottom: int, kind: str, factor
 
 def test_validation_equals_the_reference() -> None:
     data = encoded(picture(300, 211))
-    view = View("centre", 96, 112)
+    view = CropDraw("centre", 96, 112)
     image = functional.center_crop(functional.resize(Image.open(io.BytesIO(data)), [112], antialias=True), [96])
     difference = np.abs(cut(data, view.geometry([], 300, 211), 96) - np.asarray(image).astype(int))
     assert difference.max() <= 2

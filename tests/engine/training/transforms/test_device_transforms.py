@@ -14,8 +14,8 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import augment_rng
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.runtime.device import Compute
-from gputrain.engine.training.runtime.step_timing import Clock
-from gputrain.engine.training.transforms.device_transforms import MEAN, STD, Feed, Prepared
+from gputrain.engine.training.runtime.step_timing import StepClock
+from gputrain.engine.training.transforms.device_transforms import MEAN, STD, DevicePrefetcher, PreparedBatch
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 SIDE = 32
@@ -35,9 +35,9 @@ def batch(indices: list[int], number: int = 0) -> Batch:
     return Batch(memory, at % 5, at, epoch=3, number=number)
 
 
-def prepared(indices: list[int], number: int = 0, *, train: bool = True, **changes: Any) -> Prepared:
-    feed = Feed(config(**changes), CPU, train=train)
-    (moved,) = feed.batches(iter([batch(indices, number)]), Clock(CPU))
+def prepared(indices: list[int], number: int = 0, *, train: bool = True, **changes: Any) -> PreparedBatch:
+    feed = DevicePrefetcher(config(**changes), CPU, train=train)
+    (moved,) = feed.batches(iter([batch(indices, number)]), StepClock(CPU))
     return feed.prepare(moved)
 
 
@@ -74,7 +74,7 @@ def test_validation_images_stay_as_they_are() -> None:
 def test_colours_are_torchvisions() -> None:
     indices = [*range(6)]
     found = prepared(indices, colour_jitter=0.4)
-    factors = augment_rng.colours(config(colour_jitter=0.4), 3, np.array(indices))
+    factors = augment_rng.colour_jitter_factors(config(colour_jitter=0.4), 3, np.array(indices))
     assert factors.min() >= 0.6
     assert factors.max() <= 1.4
     for at, (brightness, contrast, saturation) in enumerate(factors.tolist()):
@@ -87,15 +87,15 @@ def test_colours_are_torchvisions() -> None:
 
 def test_hues_are_torchvisions_and_come_after_the_colours() -> None:
     indices = [*range(8)]
-    turns = augment_rng.hues(config(hue_jitter=0.5), 3, np.array(indices))
+    turns = augment_rng.hue_shifts(config(hue_jitter=0.5), 3, np.array(indices))
     assert -0.5 <= turns.min() < -0.1
     assert 0.1 < turns.max() <= 0.5
     before = batch(indices)
     before.images[0, :, :4] = 77  # grey has no hue
-    factors = augment_rng.colours(config(colour_jitter=0.4), 3, np.array(indices))
+    factors = augment_rng.colour_jitter_factors(config(colour_jitter=0.4), 3, np.array(indices))
     for jitter in (0.0, 0.4):
-        feed = Feed(config(hue_jitter=0.5, colour_jitter=jitter), CPU, train=True)
-        (moved,) = feed.batches(iter([before]), Clock(CPU))
+        feed = DevicePrefetcher(config(hue_jitter=0.5, colour_jitter=jitter), CPU, train=True)
+        (moved,) = feed.batches(iter([before]), StepClock(CPU))
         found = feed.prepare(moved).images
         for at, turn in enumerate(turns.tolist()):
             image = before.images[at].float() / 255
@@ -110,7 +110,7 @@ def test_hues_are_torchvisions_and_come_after_the_colours() -> None:
 
 def test_half_of_the_images_are_blanked_in_a_rectangle_and_nowhere_else() -> None:
     indices = [*range(400)]
-    boxes = augment_rng.erased(config(random_erasing=0.5), 3, np.array(indices), SIDE)
+    boxes = augment_rng.erasing_boxes(config(random_erasing=0.5), 3, np.array(indices), SIDE)
     found, before = prepared(indices, random_erasing=0.5).images, normal(batch(indices).images)
     shares = []
     for image, original, (left, top, right, bottom) in zip(found, before, boxes.astype(int), strict=True):
@@ -129,7 +129,7 @@ def test_half_of_the_images_are_blanked_in_a_rectangle_and_nowhere_else() -> Non
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 2.0])
 def test_shares_are_beta_distributed(alpha: float) -> None:
     rows = np.random.default_rng(0).random((4000, 128))
-    shares = np.array([augment_rng.beta(alpha, row.tolist()) for row in rows])
+    shares = np.array([augment_rng.beta_sample(alpha, row.tolist()) for row in rows])
     assert shares.mean() == pytest.approx(0.5, abs=0.03)
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.08)
 
@@ -156,7 +156,7 @@ def test_cutmix_counts_the_pixels() -> None:
 
 
 def test_with_both_each_batch_has_one() -> None:
-    kinds = [augment_rng.draw_mix(config(mixup=0.2, cutmix=1.0), 0, number, SIDE) for number in range(200)]
+    kinds = [augment_rng.draw_mix_parameters(config(mixup=0.2, cutmix=1.0), 0, number, SIDE) for number in range(200)]
     blended = sum(mix is not None and mix.box is None for mix in kinds)
     assert 60 < blended < 140
 

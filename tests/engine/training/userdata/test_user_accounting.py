@@ -14,7 +14,7 @@ import torch
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import LoaderStats
-from gputrain.engine.training.userdata.user_dataset import UserSet
+from gputrain.engine.training.userdata.user_dataset import UserDataset
 from gputrain.engine.training.userdata.user_loader import UserLoader
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's files are Linux's")
@@ -37,7 +37,7 @@ class Own:
 
 def stats_of(call: Callable[[int], object], workers: int) -> LoaderStats:
     config = settings.build({"dataset": "custom", "custom": "a:b", "batch_size": 4, "num_workers": workers})
-    loader = UserLoader(UserSet(Own(call), None, ""), config, train=True, pin=False)
+    loader = UserLoader(UserDataset(Own(call), None, ""), config, train=True, pin=False)
     for _ in loader.epoch(0):
         loader.queue()
     stats = loader.take_stats()

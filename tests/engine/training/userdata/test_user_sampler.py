@@ -17,7 +17,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events import EpochEnded
 from gputrain.engine.training.userdata import user_sampler
-from gputrain.engine.training.userdata.user_dataset import UserSet
+from gputrain.engine.training.userdata.user_dataset import UserDataset
 from gputrain.engine.training.userdata.user_loader import UserLoader
 
 COUNT, BATCH = 64, 8
@@ -86,7 +86,7 @@ def config() -> RunConfig:
     return settings.build({"dataset": "custom", "custom": "a:b", "batch_size": BATCH, "num_workers": 0, "seed": 3})
 
 
-def seen(own: UserSet, epoch: int, start: int = 0, end: int = COUNT // BATCH) -> list[int]:
+def seen(own: UserDataset, epoch: int, start: int = 0, end: int = COUNT // BATCH) -> list[int]:
     """Indices of some batches, from a loader of their own."""
     loader = UserLoader(own, config(), train=True, pin=False)
     found = [batch.indices.tolist() for batch, _ in zip(loader.epoch(epoch, start), range(end - start), strict=False)]
@@ -96,17 +96,17 @@ def seen(own: UserSet, epoch: int, start: int = 0, end: int = COUNT // BATCH) ->
 
 @pytest.mark.parametrize("shuffle", [random.shuffle, np.random.shuffle, random.SystemRandom().shuffle])
 def test_another_loader_in_mid_epoch_loses_and_repeats_nothing(shuffle: Callable[[list[int]], object]) -> None:
-    own = UserSet(Points(), Shuffled(shuffle), "")
+    own = UserDataset(Points(), Shuffled(shuffle), "")
     for epoch in (0, 1):
         assert sorted(seen(own, epoch, end=4) + seen(own, epoch, start=4)) == list(range(COUNT))
 
 
 @pytest.mark.parametrize("shuffle", [random.shuffle, np.random.shuffle])
 def test_the_order_belongs_to_seed_and_epoch(shuffle: Callable[[list[int]], object]) -> None:
-    first = seen(UserSet(Points(), Shuffled(shuffle), ""), 0)
+    first = seen(UserDataset(Points(), Shuffled(shuffle), ""), 0)
     random.random()
     np.random.random()
-    again = UserSet(Points(), Shuffled(shuffle), "")
+    again = UserDataset(Points(), Shuffled(shuffle), "")
     assert seen(again, 0) == first
     assert seen(again, 1) != first
 
@@ -138,6 +138,6 @@ def test_a_run_that_goes_on_in_mid_epoch_keeps_an_order_that_nobody_could_draw_a
 
 def test_a_batch_sampler_is_refused_with_the_remedy() -> None:
     batches = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(range(COUNT)), BATCH, drop_last=True)
-    own = UserSet(Points(), batches, "")  # type: ignore[arg-type]
+    own = UserDataset(Points(), batches, "")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="a batch sampler is not needed: batch_size says how many make a batch"):
         user_sampler.epoch_order(own, 0, 0, train=True)

@@ -17,7 +17,7 @@ from torch.utils.data import dataloader
 from gputrain.engine.training.loader.image_loader import make_loader
 from gputrain.engine.training.readers import custom_dataset
 from gputrain.engine.training.userdata.user_loader import UserLoader
-from gputrain.engine.training.workers.worker_pool import WorkerFailed
+from gputrain.engine.training.workers.worker_pool import WorkerError
 
 DATA = """
 import os
@@ -110,7 +110,7 @@ def test_workers_that_others_cannot_replace_end_the_run_with_the_reason(
 ) -> None:
     said: list[str] = []
     deadly = loader(code, said, function, num_workers=1)
-    with pytest.raises(WorkerFailed, match=message):
+    with pytest.raises(WorkerError, match=message):
         list(deadly.epoch(0))
     assert len(said) <= most
     assert bool(said) == bool(most)

@@ -44,7 +44,7 @@ class BadImages:
                 self._broken = True
                 self._reporter.notice("warning", f"{LIST} cannot be written: {error.strerror or error}")
 
-    def tell(self, stats: LoaderStats, split: str) -> None:
+    def report(self, stats: LoaderStats, split: str) -> None:
         """Say how many new ones `stats` has, and which; and how many were damaged in the cache alone."""
         if stats.cache_repaired:
             text = f"{stats.cache_repaired} {split} images were damaged in the cache and were made again"

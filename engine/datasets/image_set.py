@@ -46,7 +46,7 @@ class ImageSet:
     """Images of one sample: each `group` of them in a row are one."""
     boxes: npt.NDArray[np.float32] | None = None
     """(N, 4): left, top, right and bottom of what is used of each image, as shares of its sides; None: all of it."""
-    own: UserDataset | None = None
+    user_dataset: UserDataset | None = None
     """A person's own data set, which takes the place of files."""
     pixels: torch.Tensor | None = None
     """uint8 (N, H, W, 3), where the images are in memory and not in files of their own."""

@@ -14,7 +14,7 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts
 
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 """How long a plan may look; a disk that is slower is not looked at to the end, and nothing is said of it."""
 
 
@@ -22,13 +22,13 @@ class _TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
     pass
 
 
-def missing_data(values: Mapping[str, Any], seconds: float = LOOK_SECONDS) -> tuple[str, ...]:
+def missing_data(values: Mapping[str, Any], seconds: float = CHECK_SECONDS) -> tuple[str, ...]:
     """Why the data folder of the settings cannot be read, as far as `seconds` tell; empty if nothing speaks against."""
-    look = _LOOKS.get(values["dataset"])
-    if look is None or not values["data_dir"]:
+    check = _CHECKS.get(values["dataset"])
+    if check is None or not values["data_dir"]:
         return ()
     try:
-        look(values, time.monotonic() + seconds)
+        check(values, time.monotonic() + seconds)
     except BadInput as error:
         return (str(error),)
     except _TimeLimitReached:
@@ -112,7 +112,7 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
     return False
 
 
-_LOOKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
+_CHECKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
     "demo": _classes,
     "imagefolder": _classes,
     "cifar10": _cifar,

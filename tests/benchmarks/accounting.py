@@ -30,7 +30,7 @@ from gputrain.engine.training.loader import image_loader
 from gputrain.engine.training.workers import thread_workers
 
 _CALLS = 2000
-_LOOKS_PER_SECOND = 1 / lock_waits.LOOK_SECONDS
+_SAMPLES_PER_SECOND = 1 / lock_waits.SAMPLE_SECONDS
 
 
 class Silent:
@@ -90,7 +90,7 @@ def _accounted(setting: Setting) -> Pass:
 def _bare(setting: Setting) -> Pass:
     # The patches stay for the life of this process, which is the contender's own.
     mock.patch.object(thread_workers, "Meter", Silent).start()
-    mock.patch.object(lock_waits.LockWaitSampler, "look", return_value=None).start()
+    mock.patch.object(lock_waits.LockWaitSampler, "sample", return_value=None).start()
     return _accounted(setting)
 
 
@@ -115,14 +115,14 @@ def _batch_seconds(batch_size: int) -> float:
     return spent / _CALLS
 
 
-def _look_seconds() -> float:
+def _sample_seconds() -> float:
     """CPU time of a look at one worker."""
     watch = lock_waits.LockWaitSampler(threads=False)
     watch.watch(threading.get_native_id())
-    with mock.patch.object(lock_waits, "LOOK_SECONDS", 0.0):
+    with mock.patch.object(lock_waits, "SAMPLE_SECONDS", 0.0):
         began = time.thread_time()
         for _ in range(_CALLS):
-            watch.look()
+            watch.sample()
         spent = time.thread_time() - began
     watch.close()
     return spent / _CALLS
@@ -156,10 +156,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as temporary:
         folder = photos.draw((options.folder or Path(temporary)) / "photos-accounting", options.images)
         setting = Setting(str(folder), options.workers)
-        sample, batch, look = _sample_seconds(setting), _batch_seconds(setting.batch_size), _look_seconds()
+        sample, batch, look = _sample_seconds(setting), _batch_seconds(setting.batch_size), _sample_seconds()
         results = {one.contender.key: one for one in harness.compare(CONTENDERS, setting, options.rounds)}
     # A worker is looked at so many times a second, in which it makes 1 / sample samples.
-    direct = (batch / setting.batch_size + look * _LOOKS_PER_SECOND * sample) / sample
+    direct = (batch / setting.batch_size + look * _SAMPLES_PER_SECOND * sample) / sample
     ratio, reason = harness.ratio(results, "accounted", "bare")
     figures = {
         "sample_microseconds": 1e6 * sample,

@@ -37,13 +37,13 @@ class _Prepared:
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """See `ImageSource`."""
-        self.form.show(self.kept[index], choose, out)
+        self.form.render(self.kept[index], choose, out)
         meter.hit()
 
 
 def cached_costs(images: ImageSet, config: RunConfig, seconds: float) -> tuple[CachedCost, ...]:
     """The costs of each form, measured for `seconds` in all; none of data that aren't image files."""
-    if images.own is not None or images.pixels is not None:
+    if images.user_dataset is not None or images.pixels is not None:
         return ()
     count = max(1, min(_IMAGES, len(images)) // images.group)
     samples = np.unique(np.linspace(0, len(images) // images.group - 1, count).astype(np.int64))
@@ -71,7 +71,7 @@ def _costs(
     costs = [CachedCost("none", _per_core(images, config, FileSource(images), indices, seconds, meter), mean)]
     for name in ("raw", "jpeg"):
         form = form_of(name, images, config, train=True)
-        kept = {index: form.make(data, images.path(index)) for index, data in files.items()}
+        kept = {index: form.encode(data, images.path(index)) for index, data in files.items()}
         mean = sum(len(one.content) for one in kept.values()) / len(kept)
         rate = _per_core(images, config, _Prepared(form, kept), indices, seconds, meter)
         costs.append(CachedCost(name, rate, mean))

@@ -43,7 +43,7 @@ def _work(order: BuildOrder, reporter: EventReporter, control: TrainerControl, t
     for split, name in ((images.train, "training"), (images.val, "validation")):
         if split is None:
             continue
-        if not isinstance(split, ImageSet) or split.pixels is not None or split.own is not None:
+        if not isinstance(split, ImageSet) or split.pixels is not None or split.user_dataset is not None:
             raise BadInput("these data are not read from image files: there is nothing to cache")
 
         def progress(done: int, total: int, pace: BuildProgress = BuildProgress(name)) -> None:  # noqa: B008 - one for each split

@@ -20,9 +20,9 @@ from gputrain.engine.training.workers.fill_batch import read_file
 
 Place = Literal["ram", "disk"]
 
-_PROBED = 48
+_PROBES = 48
 """Images that are prepared to learn how large the others will be."""
-_SPARE = 1.05
+_MARGIN = 1.05
 """Their mean is off by a few per cent."""
 _DISK_SHARE = 0.9
 """Of a disk's free room: a full disk stops everything else on it."""
@@ -63,7 +63,7 @@ class CacheCapacity:
 
 def cache_capacity(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_gib: float) -> CacheCapacity:
     """What a new cache in `folder` may take. Raises BadInput where hardly any image would fit."""
-    needed = int(mean_size(images, form) * len(images) * _SPARE)
+    needed = int(mean_size(images, form) * len(images) * _MARGIN)
     allowed = free_memory(folder) if place == "ram" else int(free_on(folder) * _DISK_SHARE)
     if limit_gib:
         allowed = min(allowed, int(limit_gib * GIB))
@@ -91,17 +91,17 @@ def mean_size(images: ImageSet, form: CacheForm) -> float:
     meter = BatchAccounting()
     sizes: list[int] = []
     try:
-        for index in np.linspace(0, len(images) - 1, min(_PROBED, len(images))).astype(int).tolist():
+        for index in np.linspace(0, len(images) - 1, min(_PROBES, len(images))).astype(int).tolist():
             path = images.path(index)
             try:
-                sizes.append(len(form.make(read_file(path, meter), path).content))
+                sizes.append(len(form.encode(read_file(path, meter), path).content))
             except BadImage:
                 # It is counted, named and replaced when a batch meets it.
                 continue
     finally:
         meter.close()
     if not sizes:
-        raise BadInput(f"{images.root}: none of {min(_PROBED, len(images))} images that were tried can be read")
+        raise BadInput(f"{images.root}: none of {min(_PROBES, len(images))} images that were tried can be read")
     return sum(sizes) / len(sizes)
 
 

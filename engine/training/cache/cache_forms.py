@@ -42,15 +42,15 @@ class CacheForm(Protocol):
         """What of the settings the kept bytes depend on."""
         ...
 
-    def make(self, data: bytes, path: str) -> CachedImage:
+    def encode(self, data: bytes, path: str) -> CachedImage:
         """The kept form of a file. Raises BadImage."""
         ...
 
-    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
+    def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """Write what `choose` names of a kept image to `out` (3, size, size)."""
         ...
 
-    def show_stored(
+    def render_stored(
         self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
     ) -> None:
         """The same for an image in the store."""
@@ -68,17 +68,17 @@ class RawForm:
         """See `CacheForm`."""
         return f"raw {self.short_side}"
 
-    def make(self, data: bytes, path: str) -> CachedImage:
+    def encode(self, data: bytes, path: str) -> CachedImage:
         """See `CacheForm`. Resized as validation's images are, antialiased; smaller ones are kept as they are."""
         pixels = decode.decode_reduced(data, path, self.short_side)
         return CachedImage(pixels.data.cast("B"), pixels.shape[1], pixels.shape[0])
 
-    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
+    def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """See `CacheForm`."""
-        pixels = np.frombuffer(kept.content, dtype=np.uint8).reshape(kept.height, kept.width, 3)
-        decode.resize(pixels, choose(kept.width, kept.height), 1, out)
+        pixels = np.frombuffer(cached.content, dtype=np.uint8).reshape(cached.height, cached.width, 3)
+        decode.resize(pixels, choose(cached.width, cached.height), 1, out)
 
-    def show_stored(
+    def render_stored(
         self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
     ) -> None:
         """See `CacheForm`. Straight from the map: only the crop's rows are touched, one copy in memory serves all."""
@@ -98,22 +98,22 @@ class JpegForm:
         """See `CacheForm`."""
         return f"jpeg tiles of {jpeg_tiles.INTERVAL}"
 
-    def make(self, data: bytes, path: str) -> CachedImage:
+    def encode(self, data: bytes, path: str) -> CachedImage:
         """See `CacheForm`."""
-        image = _upright_jpeg(data)
+        image = _open_upright_jpeg(data)
         if image is None:
             image = Image.fromarray(decode.decode(data, path))
         return CachedImage(jpeg_tiles.encode(image), *image.size)
 
-    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
+    def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """See `CacheForm`."""
-        tiles = jpeg_tiles.parse(memoryview(kept.content))
-        geometry, factor = scaled_decode.aligned(choose(kept.width, kept.height))
+        tiles = jpeg_tiles.parse(memoryview(cached.content))
+        geometry, factor = scaled_decode.aligned(choose(cached.width, cached.height))
         part = jpeg_tiles.region(tiles, geometry)
         start, end = jpeg_tiles.span(tiles, part)
-        _show_tiles(tiles, part, bytes(kept.content[start:end]), geometry, factor, out)
+        _render_tiles(tiles, part, bytes(cached.content[start:end]), geometry, factor, out)
 
-    def show_stored(
+    def render_stored(
         self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
     ) -> None:
         """See `CacheForm`. Only the rows of the crop are read."""
@@ -124,10 +124,10 @@ class JpegForm:
         began = time.perf_counter()
         rows = store.read(entry.offset + start, end - start)
         meter.read(time.perf_counter() - began, len(rows))
-        _show_tiles(tiles, part, rows, geometry, factor, out)
+        _render_tiles(tiles, part, rows, geometry, factor, out)
 
 
-def _upright_jpeg(data: bytes) -> Image.Image | None:
+def _open_upright_jpeg(data: bytes) -> Image.Image | None:
     """A JPEG in RGB or grey that needs no turning, with its tables; None for all else."""
     header = jpeg_header.read_header(data)
     if header is None or header.orientation != 1 or not jpeg_header.is_whole(data, header):
@@ -141,7 +141,7 @@ def _upright_jpeg(data: bytes) -> Image.Image | None:
     return image if image.mode in ("RGB", "L") else None
 
 
-def _show_tiles(
+def _render_tiles(
     tiles: jpeg_tiles.Tiles,
     part: jpeg_tiles.Region,
     rows: bytes,

@@ -18,9 +18,9 @@ from gputrain.engine.training.cache.cache_forms import CacheForm
 
 FORMAT = 2
 """Version of the files; another one is another cache."""
-_STATS, _LOOKS = 1024, 8
+_CHUNK, _THREADS = 1024, 8
 """Files that one thread looks at in a row, and threads."""
-_SAMPLED, _SAMPLE = 16, 65536
+_SAMPLED_FILES, _SAMPLE_BYTES = 16, 65536
 """Files whose first bytes count, and how many of them."""
 
 
@@ -37,19 +37,19 @@ def content_key(images: ImageSet, form: CacheForm, progress: Callable[[int, int]
     key.update(images.names)
     key.update(images.ends.tobytes())
     count = len(images)
-    chunks = [range(start, min(start + _STATS, count)) for start in range(0, count, _STATS)]
+    chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     # Beside each other: each look takes a round trip where the files are on another machine.
-    with ThreadPoolExecutor(_LOOKS, thread_name_prefix="stat") as pool:
-        for chunk, times in zip(chunks, pool.map(functools.partial(_times, images), chunks), strict=True):
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="stat") as pool:
+        for chunk, times in zip(chunks, pool.map(functools.partial(_file_stats, images), chunks), strict=True):
             key.update(times.tobytes())
             if progress is not None:
                 progress(chunk.stop, count)
-    for index in np.linspace(0, count - 1, min(count, _SAMPLED), dtype=np.int64).tolist():
-        key.update(_start(images.path(index)))
+    for index in np.linspace(0, count - 1, min(count, _SAMPLED_FILES), dtype=np.int64).tolist():
+        key.update(_first_bytes(images.path(index)))
     return key.hexdigest()[:32]
 
 
-def _times(images: ImageSet, indices: range) -> npt.NDArray[np.int64]:
+def _file_stats(images: ImageSet, indices: range) -> npt.NDArray[np.int64]:
     """(len(indices), 2): size and time of change of each file."""
     found = np.full((len(indices), 2), -1, dtype=np.int64)
     for row, index in enumerate(indices):
@@ -60,14 +60,14 @@ def _times(images: ImageSet, indices: range) -> npt.NDArray[np.int64]:
     return found
 
 
-def _start(path: str) -> bytes:
+def _first_bytes(path: str) -> bytes:
     """The first bytes of a regular file; none of one that can't be read."""
     with contextlib.suppress(OSError):
         # Not blocking: a link to a FIFO would wait for a writer that never comes.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if stat.S_ISREG(os.fstat(handle).st_mode):
-                return os.read(handle, _SAMPLE)
+                return os.read(handle, _SAMPLE_BYTES)
         finally:
             os.close(handle)
     return b""

@@ -48,7 +48,7 @@ _DAMAGE = (ValueError, LookupError, struct.error)
 class CachedSource:
     """A `Source` that keeps what it prepares. Worker processes get a copy and open the store themselves."""
 
-    def __init__(self, images: ImageSet, form: CacheForm, place: Place, folder: Path, plan: _Plan) -> None:
+    def __init__(self, images: ImageSet, form: CacheForm, place: Place, folder: Path, plan: _CachePlan) -> None:
         self.place = place
         self.note = plan.note
         """What is kept, in a sentence."""
@@ -56,21 +56,21 @@ class CachedSource:
         self._form = form
         self._folder = folder
         self._capacity = plan.capacity
-        self._kept = cache_capacity.cached_subset(len(images), plan.share)
+        self._selected = cache_capacity.cached_subset(len(images), plan.share)
         self._run = 1 + secrets.randbits(62)
         self._store: CacheStore | None = None
         self._opening = threading.Lock()
-        self._syncer: ThreadPoolExecutor | None = None
-        self._syncing: Future[None] | None = None
+        self._sync_thread: ThreadPoolExecutor | None = None
+        self._sync_result: Future[None] | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        own = ("_store", "_opening", "_syncer", "_syncing")
+        own = ("_store", "_opening", "_sync_thread", "_sync_result")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._store, self._opening = None, threading.Lock()
-        self._syncer = self._syncing = None
+        self._sync_thread = self._sync_result = None
 
     @property
     def store(self) -> CacheStore:
@@ -85,7 +85,7 @@ class CachedSource:
         store = self._store or self.store
         entry = store.get(index)
         if entry is not None:
-            if self._show(store, index, entry, choose, out, meter):
+            if self._render_cached(store, index, entry, choose, out, meter):
                 meter.hit()
                 return
             # Bytes that rotted on the disk: the same form is made of the file once more.
@@ -93,14 +93,14 @@ class CachedSource:
                 meter.repaired()
         path = self._images.path(index)
         data = read_file(path, meter)
-        if not self._kept[index]:
+        if not self._selected[index]:
             decode.decode_into(data, path, choose, out)
             return
-        kept = self._form.make(data, path)
-        store.put(index, kept.content, kept.width, kept.height)
-        self._form.show(kept, choose, out)
+        cached = self._form.encode(data, path)
+        store.put(index, cached.content, cached.width, cached.height)
+        self._form.render(cached, choose, out)
 
-    def _show(
+    def _render_cached(
         self,
         store: CacheStore,
         index: int,
@@ -113,21 +113,21 @@ class CachedSource:
         if not entry.checked and not store.is_whole(index, entry):
             return False
         try:
-            self._form.show_stored(store, entry, choose, out, meter)
+            self._form.render_stored(store, entry, choose, out, meter)
         except _DAMAGE:
             return False
         return True
 
     def prepare(self, index: int, meter: BatchAccounting) -> None:
         """Keep an image, unless it is there or none of those to be kept. Raises BadImage."""
-        if self._kept[index] and self.store.get(index) is None:
+        if self._selected[index] and self.store.get(index) is None:
             path = self._images.path(index)
-            kept = self._form.make(read_file(path, meter), path)
-            self.store.put(index, kept.content, kept.width, kept.height)
+            cached = self._form.encode(read_file(path, meter), path)
+            self.store.put(index, cached.content, cached.width, cached.height)
 
     def wanted(self) -> npt.NDArray[np.int64]:
         """Indices of the images that are to be kept."""
-        return np.flatnonzero(self._kept)
+        return np.flatnonzero(self._selected)
 
     def commit(self) -> None:
         """Begin to make what was kept so far survive a loss of power; training goes on meanwhile.
@@ -135,26 +135,30 @@ class CachedSource:
         A disk may take minutes for the gigabytes of a first epoch. What is still under way is not begun again. Raises
         what went wrong the time before (OSError).
         """
-        if self._store is None or self.place == "ram" or (self._syncing is not None and not self._syncing.done()):
+        if (
+            self._store is None
+            or self.place == "ram"
+            or (self._sync_result is not None and not self._sync_result.done())
+        ):
             return
-        if self._syncing is not None:
-            self._syncing.result()
-        if self._syncer is None:
-            self._syncer = ThreadPoolExecutor(1, thread_name_prefix="cache-sync")
-        self._syncing = self._syncer.submit(self._store.commit)
+        if self._sync_result is not None:
+            self._sync_result.result()
+        if self._sync_thread is None:
+            self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="cache-sync")
+        self._sync_result = self._sync_thread.submit(self._store.commit)
 
     def close(self) -> None:
         """Make it survive, and close the files. A cache in memory goes with the last run that uses it."""
-        if self._syncer is not None:
-            self._syncer.shutdown()
-            self._syncer = None
+        if self._sync_thread is not None:
+            self._sync_thread.shutdown()
+            self._sync_thread = None
         if self._store is not None:
             self._store.close(remove=self.place == "ram")
             self._store = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _CachePlan:
     """How much a cache keeps; written down by its first run, so that later ones keep the same images."""
 
     share: float
@@ -267,18 +271,18 @@ def _prepare(source: CachedSource, images: ImageSet, chunk: npt.NDArray[np.int64
     return bad
 
 
-def _plan(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_gib: float) -> _Plan:
+def _plan(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_gib: float) -> _CachePlan:
     written = folder / _PLAN
     try:
         values = json.loads(written.read_bytes())
-        return _Plan(float(values["share"]), int(values["capacity"]), str(values["note"]))
+        return _CachePlan(float(values["share"]), int(values["capacity"]), str(values["note"]))
     except (FileNotFoundError, NotADirectoryError):
         # The first run on this data, or the place is bad, which is said when it is made.
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{written}: cannot be used ({error}); remove the folder {folder} and start again") from error
     made = cache_capacity.cache_capacity(images, form, place, folder, limit_gib)
-    plan = _Plan(made.share, min(2 * made.needed, made.allowed), made.sentence)
+    plan = _CachePlan(made.share, min(2 * made.needed, made.allowed), made.sentence)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         files.write_atomic(

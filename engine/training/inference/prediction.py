@@ -94,7 +94,7 @@ class PredictionRun:
 
     def _own_rows(self, indices: npt.NDArray[np.int64], count: int) -> list[int]:
         """The rows of a batch that show its own samples: in the place of an unreadable one stands another."""
-        if self._images.own is not None:
+        if self._images.user_dataset is not None:
             return list(range(count))
         group = self._images.group
         shown = (indices[::group] // group).tolist()

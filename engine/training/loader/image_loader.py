@@ -31,7 +31,7 @@ from gputrain.engine.training.workers.fill_batch import BatchFiller, source_of
 from gputrain.engine.training.workers.process_workers import ProcessWorkerPool
 from gputrain.engine.training.workers.slot_buffer import SlotShape
 from gputrain.engine.training.workers.thread_workers import InlineWorker, ThreadWorkerPool
-from gputrain.engine.training.workers.worker_pool import Course, FilledBatch, WorkerPool
+from gputrain.engine.training.workers.worker_pool import FilledBatch, IndexStream, WorkerPool
 
 MAX_THREADS = 8
 """Workers up to which ``loader: auto`` takes threads: each image needs 10–40 µs of the interpreter's lock."""
@@ -49,35 +49,37 @@ def make_loader(
     train: bool,
     pin: bool,
     on_bad: OnBad = lambda found: None,
-    on_trouble: Callable[[str], None] = lambda text: None,
-    on_look: Callable[[int, int], None] | None = None,
+    on_warning: Callable[[str], None] = lambda text: None,
+    on_scan: Callable[[int, int], None] | None = None,
     rank: int = 0,
     ranks: int = 1,
 ) -> AnyLoader:
     """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
 
-    Where `ranks` train together, the batches of `rank`. With `pin` they lie in page-locked memory; `on_trouble` is told
-    in words of what was mended (a data worker that was killed), `on_look` of the files that were looked at for a cache,
+    Where `ranks` train together, the batches of `rank`. With `pin` they lie in page-locked memory; `on_warning` is told
+    in words of what was mended (a data worker that was killed), `on_scan` of the files that were looked at for a cache,
     and their number. Raises BadInput where there is no room for the ring or the cache.
     """
-    if images.own is not None:
-        return UserLoader(images.own, config, train=train, pin=pin, on_trouble=on_trouble, rank=rank, ranks=ranks)
+    if images.user_dataset is not None:
+        return UserLoader(
+            images.user_dataset, config, train=train, pin=pin, on_warning=on_warning, rank=rank, ranks=ranks
+        )
     data = config.data
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = batch_sampler.batch_size_that_fits(batch_size, len(images) // images.group, ranks if train else 1)
-    cache = open_cache(images, config, train=train, progress=on_look) if images.pixels is None else None
+    cache = open_cache(images, config, train=train, progress=on_scan) if images.pixels is None else None
     max_bad = bad_images.bad_image_limit(data.max_bad_images, len(images))
     growth = (
         progressive_resizing.image_size_schedule(settings.flatten(config))
         if train
         else ImageSizeSchedule(data.image_size, data.image_size, 0)
     )
-    maker = BatchFiller(images, cache or source_of(images), crop_of(config, train=train), growth, config.seed, max_bad)
+    filler = BatchFiller(images, cache or source_of(images), crop_of(config, train=train), growth, config.seed, max_bad)
     # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
     shape = SlotShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
-    crew = _crew(maker, shape, config, on_trouble, pin=pin)
+    pool = _worker_pool(filler, shape, config, on_warning, pin=pin)
     ahead = config.epochs if train and data.num_workers and data.persistent_workers else 0
-    return ImageLoader(maker, crew, shape, cache, on_bad, train=train, ahead=ahead, dealt=(rank, ranks))
+    return ImageLoader(filler, pool, shape, cache, on_bad, train=train, ahead=ahead, dealt=(rank, ranks))
 
 
 def crop_of(config: RunConfig, *, train: bool) -> CropDraw:
@@ -88,23 +90,23 @@ def crop_of(config: RunConfig, *, train: bool) -> CropDraw:
     return CropDraw("centre", data.image_size, data.val_resize)
 
 
-def _crew(
-    maker: BatchFiller, shape: SlotShape, config: RunConfig, on_trouble: Callable[[str], None], *, pin: bool
+def _worker_pool(
+    filler: BatchFiller, shape: SlotShape, config: RunConfig, on_warning: Callable[[str], None], *, pin: bool
 ) -> WorkerPool:
     workers = config.data.num_workers
     kind = config.data.loader
     if workers and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS)):
         return ProcessWorkerPool(
-            maker,
+            filler,
             shape,
             workers,
             config.data.prefetch_factor,
-            on_trouble,
+            on_warning,
             persistent=config.data.persistent_workers,
             pin=pin,
         )
     slots = slot_buffer.slots_in(slot_buffer.private_memory(shape, pin=pin), shape)
-    return ThreadWorkerPool(maker, slots, workers) if workers else InlineWorker(maker, slots)
+    return ThreadWorkerPool(filler, slots, workers) if workers else InlineWorker(filler, slots)
 
 
 class ImageLoader:
@@ -116,8 +118,8 @@ class ImageLoader:
 
     def __init__(
         self,
-        maker: BatchFiller,
-        crew: WorkerPool,
+        filler: BatchFiller,
+        pool: WorkerPool,
         shape: SlotShape,
         cache: CachedSource | None,
         on_bad: OnBad,
@@ -132,19 +134,19 @@ class ImageLoader:
         """
         self.note = cache.note if cache else ""
         """What the cache will keep, in a sentence for a person; empty without one."""
-        self._images = maker.images
-        self._growth = maker.growth
+        self._images = filler.images
+        self._growth = filler.growth
         self._cache = cache
-        self._crew = crew
-        self._seed = maker.seed
-        self._max_bad = maker.max_bad
+        self._pool = pool
+        self._seed = filler.seed
+        self._max_bad = filler.max_bad
         self._on_bad = on_bad
-        self._batch_size = shape.batch_size // maker.images.group
+        self._batch_size = shape.batch_size // filler.images.group
         self._train = train
         self._rank, self._ranks = dealt
         self._ahead = ahead
         self._tally = WorkerTally()
-        self._locks = LockWaitSampler(threads=crew.kind == "threads")
+        self._locks = LockWaitSampler(threads=pool.kind == "threads")
         self._since = time.perf_counter()
         self._bad: dict[int, str] = {}
         self._reported_bad = 0
@@ -164,7 +166,7 @@ class ImageLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on; see `BatchSource`.
 
-        Raises BadInput when more than ``max_bad_images`` files are unreadable, WorkerFailed when a worker dies.
+        Raises BadInput when more than ``max_bad_images`` files are unreadable, WorkerError when a worker dies.
         """
         assert not self._closed, "the loader is closed"
         self._end_epoch()
@@ -192,10 +194,10 @@ class ImageLoader:
         if self._filled is None or self._next != (epoch, start):
             self._stop_filling()
             self._next = (epoch, start)
-            self._filled = self._crew.run(self._course(epoch, start))
+            self._filled = self._pool.run(self._index_stream(epoch, start))
         return self._filled
 
-    def _course(self, epoch: int, start: int) -> Course:
+    def _index_stream(self, epoch: int, start: int) -> IndexStream:
         """What is to be made, from there to the end of the epoch, or of the training."""
         samples, group = len(self._images) // self._images.group, self._images.group
         for each in range(epoch, max(epoch + 1, self._ahead)):
@@ -220,8 +222,8 @@ class ImageLoader:
 
     def queue(self) -> tuple[int, int]:
         """See `BatchSource`."""
-        self._locks.look()
-        return self._crew.queue()
+        self._locks.sample()
+        return self._pool.queue()
 
     def take_stats(self) -> LoaderStats:
         """See `BatchSource`."""
@@ -232,10 +234,10 @@ class ImageLoader:
         self._reported_bad = len(self._bad)
         stats = loader_stats(
             tally,
-            workers=self._crew.workers,
-            kind=self._crew.kind,
+            workers=self._pool.workers,
+            kind=self._pool.kind,
             seconds=seconds,
-            lock_share=self._locks.take(),
+            lock_share=self._locks.take_share(),
             slowest_image=plain(self._images.path(tally.slowest_index), 300) if tally.slowest_index >= 0 else "",
         )
         return msgspec.structs.replace(
@@ -250,7 +252,7 @@ class ImageLoader:
         """See `BatchSource`."""
         self._end_epoch()
         self._stop_filling()
-        self._crew.close()
+        self._pool.close()
         self._locks.close()
         if self._cache is not None:
             self._cache.close()
@@ -264,7 +266,7 @@ class ImageLoader:
     def _account(self, filled: FilledBatch) -> None:
         """Add up a batch's figures. Raises what went wrong with it."""
         self._tally.add(filled.tally)
-        if self._crew.kind != "inline":
+        if self._pool.kind != "inline":
             self._locks.watch(filled.tally.thread)
         new = {index: why for index, why in filled.bad if index not in self._bad}
         if new:
@@ -287,7 +289,7 @@ class ImageLoader:
         return f"{plain(self._images.path(index), 300)}: {why}"
 
     def _batch(self, filled: FilledBatch, epoch: int, number: int) -> Batch:
-        slot, count = self._crew.slot(filled.slot), filled.count
+        slot, count = self._pool.slot(filled.slot), filled.count
         return Batch(
             images=slot.sized(self._growth.at(epoch))[:count],
             labels=slot.labels[:count],

@@ -35,9 +35,9 @@ class RunLoaders:
 
     def first(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
         """`make`, and tell what is special about it."""
-        look = _Look(self._reporter, config.model.model)
-        loader = self.make(images, config, train=train, on_look=look.told)
-        look.over()
+        scan = _ScanProgress(self._reporter, config.model.model)
+        loader = self.make(images, config, train=train, on_scan=scan.update)
+        scan.close()
         if loader.note:
             self._reporter.notice("info", loader.note)
         return loader
@@ -48,37 +48,37 @@ class RunLoaders:
         config: RunConfig,
         *,
         train: bool,
-        on_look: Callable[[int, int], None] | None = None,
+        on_scan: Callable[[int, int], None] | None = None,
     ) -> AnyLoader:
-        """A loader of `images`; `on_look` as of `make_loader`. Raises BadInput."""
+        """A loader of `images`; `on_scan` as of `make_loader`. Raises BadInput."""
         loader = make_loader(
             images,
             config,
             train=train,
             pin=config.data.pin_memory and self._compute.is_gpu,
             on_bad=functools.partial(self._bad_images.add, "training" if train else "validation"),
-            on_trouble=functools.partial(self._reporter.notice, "warning"),
-            on_look=on_look,
+            on_warning=functools.partial(self._reporter.notice, "warning"),
+            on_scan=on_scan,
             rank=self._ranks.rank,
             ranks=self._ranks.count,
         )
         return self._stack.enter_context(contextlib.closing(loader))
 
 
-class _Look:
+class _ScanProgress:
     """Tells of a look at many files; of few nobody would see it."""
 
     def __init__(self, reporter: EventReporter, model: str) -> None:
         self._reporter, self._model = reporter, model
-        self._begun = False
+        self._shown = False
 
-    def told(self, done: int, total: int) -> None:
-        if not self._begun and done < total:
-            self._begun = True
+    def update(self, done: int, total: int) -> None:
+        if not self._shown and done < total:
+            self._shown = True
             self._reporter.phase(Phase.SCANNING_DATA, "files for the cache")
-        if self._begun:
+        if self._shown:
             self._reporter.progress(done, total, "files")
 
-    def over(self) -> None:
-        if self._begun:
+    def close(self) -> None:
+        if self._shown:
             self._reporter.phase(Phase.BUILDING, self._model)

@@ -51,7 +51,7 @@ class Validation:
         began = time.perf_counter()
         self.ranks.average_buffers([stepper.evaluated])
         found = self._metrics(stepper)
-        self.bad_images.tell(self.loader.take_stats(), "validation")
+        self.bad_images.report(self.loader.take_stats(), "validation")
         if found is None:
             return False
         metrics, images = found

@@ -17,7 +17,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import folder_layouts
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Found, OpenedDataset
+from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 
 _SIDE = 32
@@ -47,7 +47,7 @@ class _Unpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def read(config: RunConfig, found: Found) -> OpenedDataset:
+def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. `data_dir` is the folder with the batches, or the one that holds it; all images go to memory."""
     folder = folder_layouts.cifar_folder(config.data.data_dir)
     names = _load(folder / folder_layouts.CIFAR_META).get("label_names")
@@ -56,7 +56,7 @@ def read(config: RunConfig, found: Found) -> OpenedDataset:
             f"{plain(str(folder / folder_layouts.CIFAR_META), 300)}: has no label_names; unpack the data set anew"
         )
     train = _images(folder, folder_layouts.CIFAR_TRAIN, names)
-    found(len(train))
+    on_found(len(train))
     val = _images(folder, folder_layouts.CIFAR_TEST, names) if config.data.val_split else None
     return OpenedDataset(train, val, Classification(len(names), config.optim.label_smoothing))
 
@@ -66,12 +66,12 @@ def _images(folder: Path, files: Sequence[str], classes: list[str]) -> ImageSet:
     labels: list[int] = []
     names: list[str] = []
     for file in files:
-        data, own = _batch(folder / file, len(classes))
+        data, batch_labels = _batch(folder / file, len(classes))
         pixels.append(data.reshape(-1, 3, _SIDE, _SIDE))
-        labels += own
-        names += [f"{file}/{number}" for number in range(len(own))]
-    together = torch.from_numpy(np.concatenate(pixels)).permute(0, 2, 3, 1).contiguous()
-    return dataclasses.replace(image_set(folder, names, labels, classes), pixels=together)
+        labels += batch_labels
+        names += [f"{file}/{number}" for number in range(len(batch_labels))]
+    all_pixels = torch.from_numpy(np.concatenate(pixels)).permute(0, 2, 3, 1).contiguous()
+    return dataclasses.replace(image_set(folder, names, labels, classes), pixels=all_pixels)
 
 
 def _batch(path: Path, classes: int) -> tuple[npt.NDArray[np.uint8], list[int]]:

@@ -14,17 +14,17 @@ from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Found, OpenedDataset
+from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.regression import Regression
 from gputrain.engine.training.tasks.task import Task, refuse
-from gputrain.engine.training.userdata.user_dataset import MadeDatasets, UserDataset, UserSampleError, make_datasets
+from gputrain.engine.training.userdata.user_dataset import LoadedSample, UserDataset, UserSampleError, load_sample
 from gputrain.engine.user_code import import_function, source_check
 
 _KEYS = ("train", "val", "sampler", "classes", "loss")
 
 
-def read(config: RunConfig, found: Found) -> OpenedDataset:
+def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. The function is called with ``data_dir`` and gives a torch Dataset, (train, val), or a mapping.
 
     A mapping has ``train``, and may have ``val``, ``sampler`` (indices to train on), ``classes`` (their number or
@@ -37,7 +37,7 @@ def read(config: RunConfig, found: Found) -> OpenedDataset:
     classes = _classes(parts.get("classes"), train)
     task = _task(first, classes, config, parts.get("loss"))
     val = parts.get("val")
-    found(len(train))
+    on_found(len(train))
     return OpenedDataset(
         _images("train", UserDataset(train, parts.get("sampler"), folder), classes),
         None if val is None else _images("val", UserDataset(_checked(val, "val", config), None, folder), classes),
@@ -81,10 +81,10 @@ def _checked(dataset: Any, name: str, config: RunConfig) -> Any:
     return dataset
 
 
-def _first(own: UserDataset, config: RunConfig) -> MadeDatasets:
+def _first(user_dataset: UserDataset, config: RunConfig) -> LoadedSample:
     """The first sample, which tells what there is to learn; with it the settings that don't suit are refused."""
     try:
-        first = make_datasets(own, config.seed, 0, 0)
+        first = load_sample(user_dataset, config.seed, 0, 0)
     except UserSampleError as error:
         raise BadInput(f"custom: {error}") from error
     off: dict[str, float | str] = {"progressive_start": 0.0}
@@ -108,7 +108,7 @@ def _classes(given: Any, train: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in known) if known is not None else ()
 
 
-def _task(first: MadeDatasets, classes: tuple[str, ...], config: RunConfig, loss: Any) -> Task:
+def _task(first: LoadedSample, classes: tuple[str, ...], config: RunConfig, loss: Any) -> Task:
     if loss is not None and not callable(loss):
         raise BadInput(f"custom: loss is a {plain(type(loss).__name__, 60)}, which can't be called")
     task: Task
@@ -128,9 +128,9 @@ def _task(first: MadeDatasets, classes: tuple[str, ...], config: RunConfig, loss
     return task
 
 
-def _images(name: str, own: UserDataset, classes: tuple[str, ...]) -> ImageSet:
+def _images(name: str, user_dataset: UserDataset, classes: tuple[str, ...]) -> ImageSet:
     """The samples as images without files, for messages and checkpoints."""
-    count = len(own.dataset)
+    count = len(user_dataset.dataset)
     return dataclasses.replace(
-        image_set(Path(name), [str(number) for number in range(count)], [0] * count, classes), own=own
+        image_set(Path(name), [str(number) for number in range(count)], [0] * count, classes), user_dataset=user_dataset
     )

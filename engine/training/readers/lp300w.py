@@ -14,7 +14,7 @@ from PIL import Image
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import mat_file
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
-from gputrain.engine.training.readers.reader import Found, OpenedDataset
+from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.transforms import decode
 
 _MARGIN = 0.2
@@ -25,15 +25,15 @@ _EVERY = 1000
 _RENDERING = re.compile(r"_\d+$")
 
 
-def read(config: RunConfig, found: Found) -> OpenedDataset:
+def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` holds folders of pictures (``AFW/AFW_1051618982_1_0.jpg`` and ``.mat``).
 
     Without a `val_split`, `val_share` of the photographs is kept out, with all their renderings.
     """
-    return read_splits(config, found, _faces)
+    return read_splits(config, on_found, _faces)
 
 
-def _faces(folder: Path, found: Found) -> Faces:
+def _faces(folder: Path, on_found: OnFound) -> Faces:
     faces: list[Face] = []
     left_out = 0
     for name in _pictures(folder):
@@ -43,8 +43,8 @@ def _faces(folder: Path, found: Found) -> Faces:
         else:
             faces.append(face)
         if (len(faces) + left_out) % _EVERY == 0:
-            found(len(faces) + left_out)
-    found(len(faces) + left_out)
+            on_found(len(faces) + left_out)
+    on_found(len(faces) + left_out)
     return Faces(folder, faces, left_out)
 
 

@@ -21,8 +21,8 @@ class OpenedDataset:
     """What a person should know of what was found, a sentence each."""
 
 
-Found = Callable[[int], None]
+OnFound = Callable[[int], None]
 """Called now and then with the number of images found so far; may raise StopRequested."""
 
-Reader = Callable[[RunConfig, Found], OpenedDataset]
+Reader = Callable[[RunConfig, OnFound], OpenedDataset]
 """Finds the data set in ``data_dir``. Raises BadInput that names the folder or file, and the remedy."""

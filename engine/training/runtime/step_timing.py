@@ -22,13 +22,13 @@ Part = Literal["prepare", "forward", "backward", "update"]
 """Changes of images on the device, the forward pass with its loss, the backward pass, the update of the weights."""
 PARTS: tuple[Part, ...] = ("prepare", "forward", "backward", "update")
 
-_AHEAD = 24
+_MAX_QUEUED = 24
 """Parts of steps that may be queued on the device unfinished: enough
 for a host that is held up, few enough that the queue of finished batches is not drained into device memory."""
 
 
 @dataclass(slots=True)
-class _Work:
+class _QueuedWork:
     """Work on the device between two events."""
 
     kind: Literal["copy", "exchange"] | Part
@@ -50,7 +50,7 @@ class StepClock:
 
     def __init__(self, compute: Compute) -> None:
         self._gpu = compute.is_gpu
-        self._pending: deque[_Work] = deque()
+        self._pending: deque[_QueuedWork] = deque()
         self._first_of_epoch = True
         self.skip()
 
@@ -104,7 +104,7 @@ class StepClock:
         begin.record(stream)
         yield
         end.record(stream)
-        self._pending.append(_Work("copy", begin, end))
+        self._pending.append(_QueuedWork("copy", begin, end))
 
     @property
     def compute(self) -> float:
@@ -119,13 +119,13 @@ class StepClock:
             yield
             self.parts[part] += time.perf_counter() - began
             return
-        self._hold_back()
+        self._limit_queue()
         waited, first = self._take_wait()
         begin, end = new_event(), new_event()
         begin.record()
         yield
         end.record()
-        self._pending.append(_Work(part, begin, end, waited, first))
+        self._pending.append(_QueuedWork(part, begin, end, waited, first))
 
     @contextlib.contextmanager
     def exchanging(self) -> Iterator[None]:
@@ -139,12 +139,12 @@ class StepClock:
         begin.record()
         yield
         end.record()
-        self._pending.append(_Work("exchange", begin, end))
+        self._pending.append(_QueuedWork("exchange", begin, end))
 
-    def _hold_back(self) -> None:
+    def _limit_queue(self) -> None:
         queued = [work for work in self._pending if work.kind != "copy"]
-        if len(queued) >= _AHEAD:
-            queued[-_AHEAD].end.synchronize()
+        if len(queued) >= _MAX_QUEUED:
+            queued[-_MAX_QUEUED].end.synchronize()
             self.collect()
 
     def collect(self) -> None:

@@ -30,17 +30,17 @@ def affine(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def brightness(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Times a factor."""
-    return _bytes(images * _at(values, 0))
+    return _to_uint8(images * _column(values, 0))
 
 
 def colour(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """The saturation, by a factor: 0 is grey."""
-    return _blended(images, _grey(images), values)
+    return _blend(images, _grey(images), values)
 
 
 def contrast(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """The distance from the mean grey, by a factor."""
-    return _blended(images, _grey(images).mean((1, 2, 3), keepdim=True), values)
+    return _blend(images, _grey(images).mean((1, 2, 3), keepdim=True), values)
 
 
 def sharpness(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -53,18 +53,18 @@ def sharpness(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     # A kernel of ones with a five in its middle.
     smooth = ((box + 4 * inner) / 13).round_()
-    inner.add_((smooth - inner) * _at(values, 1))
-    return _bytes(real)
+    inner.add_((smooth - inner) * _column(values, 1))
+    return _to_uint8(real)
 
 
 def posterize(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """The upper bits of each byte, as many as the value says."""
-    return images & (256 - torch.exp2(8 - _at(values, 0))).to(torch.uint8)
+    return images & (256 - torch.exp2(8 - _column(values, 0))).to(torch.uint8)
 
 
 def solarize(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """What is at least as bright as the value is inverted."""
-    return torch.where(images >= _at(values, 0), ~images, images)
+    return torch.where(images >= _column(values, 0), ~images, images)
 
 
 def auto_contrast(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -72,7 +72,7 @@ def auto_contrast(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     real = images.float()
     low, high = real.amin((2, 3), keepdim=True), real.amax((2, 3), keepdim=True)
     scale = (high - low) * (1 / 255)
-    return torch.where(high == low, images, _bytes((real - low) / scale.clamp_(min=1e-9)))
+    return torch.where(high == low, images, _to_uint8((real - low) / scale.clamp_(min=1e-9)))
 
 
 def equalize(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -104,7 +104,7 @@ KERNELS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 """By name; `auto_contrast` and `equalize` need no values."""
 
 
-def _at(values: torch.Tensor, column: int) -> torch.Tensor:
+def _column(values: torch.Tensor, column: int) -> torch.Tensor:
     """A column, (N, 1, 1, 1)."""
     return values[:, column, None, None, None]
 
@@ -115,10 +115,10 @@ def _grey(images: torch.Tensor) -> torch.Tensor:
     return red.mul(_GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2]).floor_()[:, None]
 
 
-def _blended(images: torch.Tensor, others: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    return _bytes(images * _at(values, 0) + others * _at(values, 1))
+def _blend(images: torch.Tensor, other: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return _to_uint8(images * _column(values, 0) + other * _column(values, 1))
 
 
-def _bytes(real: torch.Tensor) -> torch.Tensor:
+def _to_uint8(real: torch.Tensor) -> torch.Tensor:
     """Cut off to 0…255, and fractions cut off."""
     return real.clamp_(0, 255).to(torch.uint8)

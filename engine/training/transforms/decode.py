@@ -66,7 +66,7 @@ class BadImage(Exception):  # noqa: N818 - reads as what it is
         return f"{plain(self.path, 300)}: {self.why}"
 
 
-class _Stored(NamedTuple):
+class _StoredPixels(NamedTuple):
     """What was decoded of a file, as it is stored: before Exif's orientation is applied."""
 
     pixels: Pixels
@@ -82,7 +82,7 @@ def decode_into(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> No
 
     Raises BadImage for what can't be decoded.
     """
-    _show(_decoded(data, path, choose, out.shape[1]), out)
+    _write_upright(_decode_stored(data, path, choose, out.shape[1]), out)
 
 
 def decode_reduced(data: bytes, path: str, short_side: int) -> Pixels:
@@ -90,22 +90,22 @@ def decode_reduced(data: bytes, path: str, short_side: int) -> Pixels:
 
     Raises BadImage.
     """
-    stored = _decoded(data, path, lambda width, height: _whole(width, height, short_side), None)
+    stored = _decode_stored(data, path, lambda width, height: _reduced_geometry(width, height, short_side), None)
     rows, columns = stored.part.resized_height, stored.part.resized_width
     if stored.orientation >= 5:
         rows, columns = columns, rows
     small = torch.empty((rows, columns, 3), dtype=torch.uint8)
-    _show(stored, small.permute(2, 0, 1))
+    _write_upright(stored, small.permute(2, 0, 1))
     return small.numpy()
 
 
-def _whole(width: int, height: int, short_side: int) -> CropGeometry:
+def _reduced_geometry(width: int, height: int, short_side: int) -> CropGeometry:
     if min(width, height) > short_side:
         return center_crop_box(width, height, short_side, 0)
     return CropGeometry(0, 0, width, height, width, height, 0, 0)
 
 
-def _decoded(data: bytes, path: str, choose: Choose, size: int | None) -> _Stored:
+def _decode_stored(data: bytes, path: str, choose: Choose, size: int | None) -> _StoredPixels:
     """What `choose` names, of which a square of `size` is kept, or all."""
 
     def part(orientation: int, width: int, height: int) -> CropGeometry:
@@ -117,11 +117,11 @@ def _decoded(data: bytes, path: str, choose: Choose, size: int | None) -> _Store
     if header is not None:
         _check_size(header.width, header.height, path)
         geometry, factor = scaled_decode.aligned(part(header.orientation, header.width, header.height))
-        pixels = _fast(data, header, geometry, factor)
+        pixels = _decode_simplejpeg(data, header, geometry, factor)
         if pixels is not None:
-            return _Stored(pixels, header.orientation, geometry, factor)
-    pixels, orientation = _with_pillow(data, path)
-    return _Stored(pixels, orientation, part(orientation, pixels.shape[1], pixels.shape[0]), 1)
+            return _StoredPixels(pixels, header.orientation, geometry, factor)
+    pixels, orientation = _decode_pillow(data, path)
+    return _StoredPixels(pixels, orientation, part(orientation, pixels.shape[1], pixels.shape[0]), 1)
 
 
 def decode(data: bytes, path: str) -> Pixels:
@@ -129,13 +129,13 @@ def decode(data: bytes, path: str) -> Pixels:
     header = jpeg_header.read_header(data)
     if header is not None:
         _check_size(header.width, header.height, path)
-        pixels = _fast(data, header, None, 1)
+        pixels = _decode_simplejpeg(data, header, None, 1)
         if pixels is not None:
             return upright(pixels, header.orientation)
-    return upright(*_with_pillow(data, path))
+    return upright(*_decode_pillow(data, path))
 
 
-def _fast(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: int) -> Pixels | None:
+def _decode_simplejpeg(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: int) -> Pixels | None:
     """The stored pixels down to the end of `part`, divided; None where simplejpeg refuses or the file was cut off."""
     if not jpeg_header.is_whole(data, header):
         return None
@@ -155,7 +155,7 @@ def _fast(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: in
     return pixels
 
 
-def _with_pillow(data: bytes, path: str) -> tuple[Pixels, int]:
+def _decode_pillow(data: bytes, path: str) -> tuple[Pixels, int]:
     """The stored pixels, and Exif's orientation."""
     if not data:
         raise BadImage(path, "the file is empty")
@@ -174,20 +174,20 @@ def _with_pillow(data: bytes, path: str) -> tuple[Pixels, int]:
 def _as_rgb(image: Image.Image) -> Pixels:
     """8-bit RGB of any mode. Transparency is dropped, as by torchvision's loader; more than 8 bits are scaled down."""
     if image.mode.startswith("I;16"):
-        return _repeated(np.asarray(image).astype(np.uint16) >> 8)
+        return _grey_to_rgb(np.asarray(image).astype(np.uint16) >> 8)
     if image.mode == "I":
         wide = np.asarray(image)
-        return _repeated(wide >> 8 if wide.max(initial=0) > 255 else wide)
+        return _grey_to_rgb(wide >> 8 if wide.max(initial=0) > 255 else wide)
     if image.mode == "F":
         real = np.nan_to_num(np.asarray(image))
         # Floating-point files hold light from 0 to 1; some writers put 0…255 into them.
-        return _repeated(real * 255 if real.max(initial=0) <= 1 else real)
+        return _grey_to_rgb(real * 255 if real.max(initial=0) <= 1 else real)
     image.info.pop("transparency", None)
     # A copy: torch takes no memory that must not be written to.
     return np.array(image.convert("RGB"))
 
 
-def _repeated(grey: npt.NDArray[Any]) -> Pixels:
+def _grey_to_rgb(grey: npt.NDArray[Any]) -> Pixels:
     """Three equal channels of 8 bits."""
     return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
@@ -203,7 +203,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def _show(stored: _Stored, out: torch.Tensor) -> None:
+def _write_upright(stored: _StoredPixels, out: torch.Tensor) -> None:
     """Resize, cut and turn what was decoded into `out` (3, rows, columns)."""
     if stored.orientation == 1:
         resize(stored.pixels, stored.part, stored.factor, out)
@@ -220,8 +220,8 @@ def resize(pixels: Pixels, geometry: CropGeometry, factor: int, out: torch.Tenso
 
     With a factor, a geometry that `scaled_decode.aligned` made.
     """
-    left, right = scaled_decode.stretch(geometry.left, geometry.width, factor, pixels.shape[1])
-    top, bottom = scaled_decode.stretch(geometry.top, geometry.height, factor, pixels.shape[0])
+    left, right = scaled_decode.decoded_range(geometry.left, geometry.width, factor, pixels.shape[1])
+    top, bottom = scaled_decode.decoded_range(geometry.top, geometry.height, factor, pixels.shape[0])
     box = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1).unsqueeze(0)
     copy_into(box, geometry, out, factor)
 

@@ -184,17 +184,17 @@ class DevicePrefetcher:
         raw = not images.is_floating_point()
         images = images.to(torch.float32)
         if self._colours:
-            images = self._coloured(images, _of(batch, _COLOURS))
+            images = self._jitter_colours(images, _columns(batch, _COLOURS))
         if self._hues:
-            images = hue_jitter.shift_hue(images, _of(batch, _HUE)[..., None])
+            images = hue_jitter.shift_hue(images, _columns(batch, _HUE)[..., None])
         if raw:
             images = images.sub_(self._mean).mul_(self._scale)
         if self._flips:
-            images = torch.where(_of(batch, _FLIP)[..., None] > 0.5, images.flip(3), images)
+            images = torch.where(_columns(batch, _FLIP)[..., None] > 0.5, images.flip(3), images)
         if self._erases:
-            images = _blanked(images, _of(batch, _BOX))
+            images = _erase(images, _columns(batch, _BOX))
         targets = self._targets(batch)
-        images, partners = _mixed(images, targets, batch.mix)
+        images, partners = _mix(images, targets, batch.mix)
         share = 1.0 if batch.mix is None else batch.mix.share
         if images.ndim == 4:
             images = images.contiguous(memory_format=self._format)
@@ -205,9 +205,9 @@ class DevicePrefetcher:
     def _targets(self, batch: DeviceBatch) -> torch.Tensor:
         if self._task is None:
             return batch.labels
-        return self._task.targets(batch.labels, _of(batch, _FLIP)[:, 0, 0] > 0.5 if self._flips else None)
+        return self._task.targets(batch.labels, _columns(batch, _FLIP)[:, 0, 0] > 0.5 if self._flips else None)
 
-    def _coloured(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    def _jitter_colours(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
         """Images in 0…255 with changed brightness, contrast and saturation, in this order."""
         brightness, contrast, saturation = factors[..., None].unbind(1)
         images = (images * brightness[:, None]).clamp_(0, 255)
@@ -217,13 +217,13 @@ class DevicePrefetcher:
         return torch.lerp(grey, images, saturation[:, None]).clamp_(0, 255)
 
 
-def _of(batch: DeviceBatch, columns: slice) -> torch.Tensor:
+def _columns(batch: DeviceBatch, columns: slice) -> torch.Tensor:
     """Columns of the table of changes, (N, columns, 1)."""
     assert batch.changes is not None
     return batch.changes[:, columns, None]
 
 
-def _blanked(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+def _erase(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """Normalised images with 0, the mean colour, in their boxes (N, 4, 1): left, top, right, bottom."""
     left, top, right, bottom = boxes.unbind(1)
     x = torch.arange(images.shape[3], device=images.device)
@@ -232,15 +232,15 @@ def _blanked(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     return images.masked_fill(down[:, None, :, None] & across[:, None, None, :], 0)
 
 
-def _mixed(
+def _mix(
     images: torch.Tensor, targets: torch.Tensor, mix: MixParameters | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     if mix is None:
         return images, None
-    others = images.roll(1, 0)
+    partners = images.roll(1, 0)
     if mix.box is None:
-        images = torch.lerp(others, images, mix.share)
+        images = torch.lerp(partners, images, mix.share)
     else:
         left, top, right, bottom = mix.box
-        images[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+        images[:, :, top:bottom, left:right] = partners[:, :, top:bottom, left:right]
     return images, targets.roll(1, 0)

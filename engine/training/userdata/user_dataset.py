@@ -24,7 +24,7 @@ _RANDOM_BITS = 1 << 32
 
 
 @dataclass(slots=True)
-class UserSample:
+class EpochOrder:
     """What a sampler gave for an epoch; nobody knows whether it would give it again.
 
     Another loader that goes on in mid-epoch takes it over, and so does a run that is resumed there.
@@ -43,7 +43,7 @@ class UserDataset:
     """Indices of an epoch in order; None: all of them, shuffled in training. With ``set_epoch`` it is told which."""
     folder: str
     """Where the person's code lies; empty: where the run was started."""
-    drawn: UserSample = field(default_factory=UserSample)
+    epoch_order: EpochOrder = field(default_factory=EpochOrder)
     """Of the newest epoch."""
 
 
@@ -52,7 +52,7 @@ class UserSampleError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class MadeDatasets:
+class LoadedSample:
     """A sample."""
 
     image: torch.Tensor
@@ -62,8 +62,8 @@ class MadeDatasets:
     index: int
 
 
-def make_datasets(own: UserDataset, seed: int, epoch: int, index: int) -> MadeDatasets:
-    """A sample with the generators of Python, numpy and torch seeded from (seed, epoch, index). Raises BadSample.
+def load_sample(user_dataset: UserDataset, seed: int, epoch: int, index: int) -> LoadedSample:
+    """A sample with the generators of Python, numpy and torch seeded from (seed, epoch, index). Raises UserSampleError.
 
     So it depends on neither the worker nor what was made before. In the trainer itself the generators are put back: the
     model draws from them.
@@ -75,11 +75,11 @@ def make_datasets(own: UserDataset, seed: int, epoch: int, index: int) -> MadeDa
     # The CPU's alone: those of GPUs are the model's.
     torch.default_generator.manual_seed(number)
     try:
-        sample = own.dataset[index]
+        sample = user_dataset.dataset[index]
     except Exception as error:
         # The whole of it is in the log; what is raised names the line.
         traceback.print_exception(error)
-        where = import_function.described(error, Path(own.folder or ".").expanduser().absolute())
+        where = import_function.described(error, Path(user_dataset.folder or ".").expanduser().absolute())
         raise UserSampleError(f"sample {index} failed {where}") from error
     finally:
         if kept is not None:
@@ -87,7 +87,7 @@ def make_datasets(own: UserDataset, seed: int, epoch: int, index: int) -> MadeDa
     if not isinstance(sample, tuple | list) or len(sample) != 2:
         raise UserSampleError(f"sample {index} is {_kind(sample)}; a data set gives (image, target)")
     image, target = _image(sample[0], index), _target(sample[1], index)
-    return MadeDatasets(image, target, index)
+    return LoadedSample(image, target, index)
 
 
 def _image(value: Any, index: int) -> torch.Tensor:

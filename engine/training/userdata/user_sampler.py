@@ -18,24 +18,24 @@ from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.userdata.user_dataset import UserDataset
 
 
-def length(own: UserDataset) -> int:
+def length(user_dataset: UserDataset) -> int:
     """Samples of an epoch. Raises BadInput."""
-    sized: Any = own.dataset if own.sampler is None else own.sampler
+    sized: Any = user_dataset.dataset if user_dataset.sampler is None else user_dataset.sampler
     count = len(sized)
     if count < 1:
         raise BadInput("custom: the data set is empty")
     return count
 
 
-def epoch_order(own: UserDataset, seed: int, epoch: int, *, train: bool) -> Indices:
+def epoch_indices(user_dataset: UserDataset, seed: int, epoch: int, *, train: bool) -> Indices:
     """The indices of an epoch in order. Raises BadInput."""
-    count = length(own)
-    if own.sampler is None or not train:
+    count = length(user_dataset)
+    if user_dataset.sampler is None or not train:
         return batch_sampler.permutation(seed, epoch, count) if train else np.arange(count, dtype=np.int64)
-    drawn = own.drawn
-    if drawn.epoch != epoch or drawn.indices is None or len(drawn.indices) != count:
-        drawn.epoch, drawn.indices = epoch, _draw(own.sampler, seed, epoch, count)
-    return drawn.indices
+    epoch_order = user_dataset.epoch_order
+    if epoch_order.epoch != epoch or epoch_order.indices is None or len(epoch_order.indices) != count:
+        epoch_order.epoch, epoch_order.indices = epoch, _draw(user_dataset.sampler, seed, epoch, count)
+    return epoch_order.indices
 
 
 def _draw(sampler: Any, seed: int, epoch: int, count: int) -> Indices:

@@ -25,15 +25,15 @@ _LOG = "its last words are in trainer.log. num_workers=0 does without processes"
 class UserWorkers:
     """Iterates over a DataLoader's batches, from where it was when a worker was killed on."""
 
-    def __init__(self, loader: DataLoader[Any], keys: list[Any], on_trouble: Callable[[str], None]) -> None:
-        """`keys`: what the loader makes a batch each of; `on_trouble` is told of killed workers, in words."""
+    def __init__(self, loader: DataLoader[Any], keys: list[Any], on_warning: Callable[[str], None]) -> None:
+        """`keys`: what the loader makes a batch each of; `on_warning` is told of killed workers, in words."""
         self._loader = loader
         self._keys = keys
-        self._on_trouble = on_trouble
+        self._on_warning = on_warning
         self._workers: list[BaseProcess] = []
 
     def batches(self) -> Iterator[Any]:
-        """What the loader makes of the present keys. Raises WorkerFailed where others would be killed too."""
+        """What the loader makes of the present keys. Raises WorkerError where others would be killed too."""
         deaths, stuck = 0, False
         while True:
             done = 0
@@ -49,7 +49,7 @@ class UserWorkers:
                 told = f"data worker (pid {dead.pid}) {_end(dead.exitcode)}"
                 if dead.exitcode > 0 or (stuck and not done) or deaths >= MAX_DEATHS:
                     raise WorkerError(f"{told}; {_REMEDY.get(dead.exitcode, _LOG)}") from error
-                self._on_trouble(f"{told}; others make its batches")
+                self._on_warning(f"{told}; others make its batches")
             else:
                 return
             deaths, stuck = deaths + 1, not done

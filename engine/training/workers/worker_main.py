@@ -45,12 +45,12 @@ class WorkerControl:
         self._cell[0] += 1
         return int(self._cell[0])
 
-    def has_left(self, run: int) -> bool:
+    def is_over(self, run: int) -> bool:
         """Whether `run` is over."""
         return bool(self._cell[0] != run)
 
 
-def worker_loop(pipe: Connection, maker: BatchFiller, shape: SlotShape) -> None:
+def worker_loop(pipe: Connection, filler: BatchFiller, shape: SlotShape) -> None:
     """Make batches until the pipe ends, with the trainer or by its wish."""
     # Ctrl+C in a terminal reaches every process; the trainer decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -67,14 +67,14 @@ def worker_loop(pipe: Connection, maker: BatchFiller, shape: SlotShape) -> None:
         slot = slots[task.slot]
         indices = slot.indices[: task.count].numpy().copy()
         work = Work(task.epoch, task.number, task.slot, indices)
-        filled = worker_pool.fill(maker, slot, work, meter, functools.partial(control.has_left, task.run))
+        filled = worker_pool.fill(filler, slot, work, meter, functools.partial(control.is_over, task.run))
         try:
-            pipe.send(_portable(filled))
+            pipe.send(_picklable(filled))
         except BrokenPipeError:
             return
 
 
-def _portable(filled: FilledBatch) -> FilledBatch:
+def _picklable(filled: FilledBatch) -> FilledBatch:
     """`filled` with its error as text: not every exception can be pickled."""
     if filled.error is None:
         return filled

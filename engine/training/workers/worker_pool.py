@@ -13,7 +13,7 @@ from gputrain.engine.dataloading.batch_sampler import Indices
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
 from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, TooManyBadImages
 
-Course = Iterator[tuple[int, Indices]]
+IndexStream = Iterator[tuple[int, Indices]]
 """The batches of a run of the workers, of one epoch or of several: of each its epoch and its images' indices."""
 
 
@@ -40,8 +40,8 @@ class WorkerPool(Protocol):
     kind: str
     workers: int
 
-    def run(self, course: Course) -> Iterator[FilledBatch]:
-        """The filled batches in the order of `course`; each one's slot is free again when the next is asked for.
+    def run(self, stream: IndexStream) -> Iterator[FilledBatch]:
+        """The filled batches in the order of `stream`; each one's slot is free again when the next is asked for.
 
         Workers go ahead in the course as far as there are slots, whether one is asked for or not. Closing the iterator
         stops their present batches and waits until none works any more.
@@ -88,13 +88,13 @@ def single_threaded() -> Iterator[None]:
 
 
 def fill(
-    maker: BatchFiller, slot: BatchSlot, work: Work, meter: BatchAccounting, cancelled: Callable[[], bool]
+    filler: BatchFiller, slot: BatchSlot, work: Work, meter: BatchAccounting, cancelled: Callable[[], bool]
 ) -> FilledBatch:
     """Make a batch. What goes wrong comes back in the result."""
     meter.begin()
     count = len(work.indices)
     try:
-        bad = maker.fill(slot, work.epoch, work.indices, meter, cancelled)
+        bad = filler.fill(slot, work.epoch, work.indices, meter, cancelled)
         return FilledBatch(work.number, work.slot, count, meter.end(count), tuple(bad))
     except TooManyBadImages as error:
         return FilledBatch(work.number, work.slot, 0, meter.end(0), tuple(error.bad), overrun=True)

@@ -14,9 +14,9 @@ SETTINGS = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 
 
 
 def make(
-    images: ImageSet, *, train: bool = True, on_trouble: Callable[[str], None] = lambda _: None, **changes: Any
+    images: ImageSet, *, train: bool = True, on_warning: Callable[[str], None] = lambda _: None, **changes: Any
 ) -> BatchSource:
-    return make_loader(images, settings.build(SETTINGS | changes), train=train, pin=False, on_trouble=on_trouble)
+    return make_loader(images, settings.build(SETTINGS | changes), train=train, pin=False, on_warning=on_warning)
 
 
 def copied(batches: Iterator[Batch]) -> list[tuple[int, list[int], list[int], bytes]]:

@@ -39,8 +39,8 @@ def expected(images: ImageSet) -> list[tuple[int, list[int], list[int], bytes]]:
 
 def workers_of(source: BatchSource) -> list[psutil.Process]:
     assert isinstance(source, ImageLoader)
-    assert isinstance(source._crew, ProcessWorkerPool)
-    return [psutil.Process(worker.process.pid) for worker in source._crew._crew]
+    assert isinstance(source._pool, ProcessWorkerPool)
+    return [psutil.Process(worker.process.pid) for worker in source._pool._processes]
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
@@ -125,7 +125,7 @@ def killed(process: psutil.Process) -> None:
 
 def test_a_killed_worker_is_replaced_and_changes_no_batch(images: ImageSet, expected: Any) -> None:
     said: list[str] = []
-    source = make(images, loader="processes", on_trouble=said.append)
+    source = make(images, loader="processes", on_warning=said.append)
     running = source.epoch(3)
     found = copied(itertools.islice(running, 1))
     killed(workers_of(source)[0])
@@ -191,7 +191,7 @@ def test_each_worker_computes_on_one_thread_and_the_loop_on_its_own(
 def test_memory_that_cannot_be_locked_is_told_and_used_as_it_is(images: ImageSet, expected: Any) -> None:
     told: list[str] = []
     config = settings.build(SETTINGS | {"loader": "processes"})
-    source = make_loader(images, config, train=True, pin=True, on_trouble=told.append)
+    source = make_loader(images, config, train=True, pin=True, on_warning=told.append)
     assert copied(source.epoch(3)) == expected
     source.close()
     (text,) = told

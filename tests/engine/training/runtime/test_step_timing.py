@@ -120,7 +120,7 @@ def test_work_that_ends_in_the_next_window_is_weighed_against_both(device: Devic
 
 def test_the_host_is_held_back(device: Device, now: list[float]) -> None:
     clock = StepClock(GPU)
-    for _ in range(step_timing._AHEAD):
+    for _ in range(step_timing._MAX_QUEUED):
         compute(clock)
     assert device.synchronized == []
     for _ in range(3):

@@ -138,7 +138,7 @@ def test_an_aligned_part_shows_the_same(place: tuple[int, int, int, int], size: 
     assert (part.left + part.width, part.top + part.height) == (left + width, top + height)
     assert (part.resized_width - part.kept_left, part.resized_height - part.kept_top) == (size, size)
     step = width / size
-    assert abs(part.left + part.kept_left * step - left) <= factor * scaled_decode.NEAR + 1e-6
+    assert abs(part.left + part.kept_left * step - left) <= factor * scaled_decode.TOLERANCE + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -140,4 +140,4 @@ def test_a_batch_sampler_is_refused_with_the_remedy() -> None:
     batches = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(range(COUNT)), BATCH, drop_last=True)
     own = UserDataset(Points(), batches, "")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="a batch sampler is not needed: batch_size says how many make a batch"):
-        user_sampler.epoch_order(own, 0, 0, train=True)
+        user_sampler.epoch_indices(own, 0, 0, train=True)

@@ -67,7 +67,7 @@ def loader(code: Path, said: list[str], function: str = "fine", **changes: Any) 
     values = {"dataset": "custom", "custom": f"points:{function}", "code_dir": str(code), "augment": "none"}
     config = small_config(Path(), **values | {"batch_size": 6, "num_workers": 2, "prefetch_factor": 1} | changes)
     data = custom_dataset.read(config, lambda _: None).train
-    made = make_loader(data, config, train=True, pin=False, on_trouble=said.append)
+    made = make_loader(data, config, train=True, pin=False, on_warning=said.append)
     assert isinstance(made, UserLoader)
     return made
 

@@ -18,7 +18,7 @@ _TRIES = 64
 _KIND, _X, _Y, _FIRST_TRY = 0, 1, 2, 3
 _COLOURS = 3
 _ERASED_AREA = (0.02, 1 / 3)
-"""Smallest and largest share of an image that is erased (Zhong et al. 2017, arXiv:1708.04896; torchvision's default)."""
+"""Smallest and largest share of an image that is erased (Zhong et al. 2017, arXiv:1708.04896; torchvision's)."""
 _ERASED_RATIO = (0.3, 3.3)
 
 

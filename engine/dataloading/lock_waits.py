@@ -1,8 +1,8 @@
-"""Whether data workers wait for a lock: looks from outside at what each of them is call, a few times a second.
+"""Lock contention of data workers: samples the system call of each worker a few times a second.
 
-A worker that waits for a lock and one that waits for a slow disk both take time without using a core, but more
-workers help against the second alone. The kernel tells the system call in which a thread waits (proc(5),
-``/proc/PID/syscall``); waiting for a lock of any kind (the interpreter's, too) is ``futex``.
+A worker that waits for a lock and one that waits for a slow disk both use no core, but more workers only help with the
+disk. ``/proc/PID/syscall`` (proc(5)) names the system call in which a thread waits; for a lock of any kind, the GIL
+included, it is ``futex``.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class BatchAccounting:
     """
 
     def __init__(self, *, reports_reads: bool = True) -> None:
-        """`reports_reads`: reads are reported with `read`. Otherwise the kernel counts bytes, and idle time is reading."""
+        """`reports_reads`: reads are reported with `read`; otherwise bytes and read time come from the kernel."""
         self._reports_reads = reports_reads
         self._schedstat = _open(_SCHEDSTAT)
         self._io = _open(_IO)

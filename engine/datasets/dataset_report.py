@@ -1,4 +1,4 @@
-"""What is told of the data of a run while they are drawn, found and counted. Imports no torch."""
+"""Progress and summary of opening a run's data set: drawing, scanning, DataReady. Imports no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Data = TypeVar("Data")
 
 
 def with_data_dir(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> RunConfig:
-    """`config` with the folder of its data: the built-in ones are drawn if they aren't there. Raises StopRequested."""
+    """`config` with its data folder; draws the demo images if they are missing. Raises StopRequested."""
     if config.data.dataset == "demo" and not config.data.data_dir:
         place = msgspec.structs.replace(config.data, data_dir=_draw(reporter, control))
         return msgspec.structs.replace(config, data=place)
@@ -33,7 +33,10 @@ def with_data_dir(config: RunConfig, reporter: EventReporter, control: TrainerCo
 def timed_scan(
     config: RunConfig, reporter: EventReporter, control: TrainerControl, read: Callable[[Callable[[int], None]], Data]
 ) -> Data:
-    """What `read` finds, which tells its argument how many images it has found so far."""
+    """The result of `read`, which calls its argument with the number of images found so far.
+
+    Reports progress, with the number of the last scan of the same data as the total.
+    """
     reporter.phase(Phase.SCANNING_DATA, plain(config.data.data_dir, 200))
     key = f"scan {config.data.dataset} {config.data.data_dir}"
     previous = past_durations.recall(key)
@@ -42,7 +45,7 @@ def timed_scan(
     def found(count: int) -> None:
         nonlocal last_count
         last_count = count
-        # As many as the last time, unless there are more by now.
+        # As many as last time, unless there are already more.
         total = previous.count if previous is not None and previous.count and count <= previous.count else None
         reporter.progress(count, total, "images")
         control.raise_if_stopped()
@@ -68,7 +71,7 @@ def _draw(reporter: EventReporter, control: TrainerControl) -> str:
 def report_dataset(
     config: RunConfig, reporter: EventReporter, train: ImageSet, val: ImageSet | None, seconds: float
 ) -> None:
-    """Say what there is to train on."""
+    """Send DataReady: numbers of images, classes and batches per epoch."""
     samples = len(train) // train.group
     batch_size = batch_sampler.batch_size_that_fits(config.data.batch_size, samples, config.ranks)
     reporter.send(

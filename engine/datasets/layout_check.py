@@ -1,6 +1,6 @@
-"""Whether the data folder of a plan has the layout of its data set: a glance, without torch.
+"""Checks for plans that the data folder has the layout of its data set, without torch.
 
-The first thing of each kind is looked for; the run's own scan reads all of it and says the same of what it misses.
+Looks for one image of each class, or one annotated picture. The run's scan reads everything and raises the same errors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts
 
 CHECK_SECONDS = 0.5
-"""How long a plan may look; a disk that is slower is not looked at to the end, and nothing is said of it."""
+"""Time limit of the check; on a slower disk it ends without a result."""
 
 
 class _TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
@@ -23,7 +23,7 @@ class _TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
 
 
 def missing_data(values: Mapping[str, Any], seconds: float = CHECK_SECONDS) -> tuple[str, ...]:
-    """Why the data folder of the settings cannot be read, as far as `seconds` tell; empty if nothing speaks against."""
+    """Errors of the settings' data folder that are found in `seconds`; empty if there are none."""
     check = _CHECKS.get(values["dataset"])
     if check is None or not values["data_dir"]:
         return ()
@@ -37,7 +37,7 @@ def missing_data(values: Mapping[str, Any], seconds: float = CHECK_SECONDS) -> t
 
 
 def _splits(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    """Setting and folder of each split that the run reads. Raises BadInput for one that is not there."""
+    """Setting and folder of each split that the run reads. Raises BadInput for a missing one."""
     for setting in ("train_split", "val_split"):
         if values[setting]:
             yield setting, folder_layouts.split_folder(values["data_dir"], values[setting], setting)
@@ -102,7 +102,7 @@ def _names(folder: Path, deadline: float) -> list[str]:
 
 
 def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], bool]) -> bool:
-    """Whether a folder, or one in it, has files that are `wanted`."""
+    """Whether `wanted` is true of the files of a folder, or of one of its sub-folders."""
     for home, folders, files in os.walk(folder, followlinks=True):
         if time.monotonic() > deadline:
             raise _TimeLimitReached

@@ -26,7 +26,7 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import lock_waits
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
 from gputrain.engine.datasets import image_set
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.workers import thread_workers
 
 _CALLS = 2000
@@ -74,7 +74,7 @@ def _config(setting: Setting) -> RunConfig:
 
 
 def _accounted(setting: Setting) -> Pass:
-    source = image_loader.make_loader(image_set.scan(setting.folder, "train"), _config(setting), train=True, pin=False)
+    source = make_loader.make_loader(image_set.scan(setting.folder, "train"), _config(setting), train=True, pin=False)
 
     def one_pass() -> int:
         count = 0
@@ -131,7 +131,7 @@ def _sample_seconds() -> float:
 def _sample_seconds(setting: Setting) -> float:
     """CPU time of a sample in one worker."""
     one = dataclasses.replace(setting, workers=1)
-    source = image_loader.make_loader(image_set.scan(setting.folder, "train"), _config(one), train=True, pin=False)
+    source = make_loader.make_loader(image_set.scan(setting.folder, "train"), _config(one), train=True, pin=False)
     for _ in source.epoch(0):
         pass
     source.take_stats()

@@ -19,7 +19,7 @@ from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.estimates.calibration import CachedCost
 from gputrain.engine.training.cache.cache_forms import CachedImage, CacheForm
 from gputrain.engine.training.cache.image_cache import form_of
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.transforms.decode import BadImage, Choose
 from gputrain.engine.training.workers import worker_pool
 from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, FileSource, ImageSource, read_file
@@ -90,7 +90,7 @@ def _per_core(
     size, count = config.data.image_size, len(indices)
     pixels = torch.empty((count, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     slot = BatchSlot(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
-    view = image_loader.crop_of(config, train=True)
+    view = make_loader.crop_of(config, train=True)
     maker = BatchFiller(images, source, view, ImageSizeSchedule(size, size, 0), config.seed, len(images))
     maker.fill(slot, 0, indices, meter, lambda: False)  # warm: kernels are chosen with the first image
     began, before, epoch = time.perf_counter(), time.thread_time(), 0

@@ -1,4 +1,4 @@
-"""The loaders of a run: for training, which may change on the way, and for validation."""
+"""Creates a run's loaders for training and validation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.training.distributed.process_group import SingleProcess
-from gputrain.engine.training.loader.image_loader import AnyLoader, make_loader
+from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 from gputrain.engine.training.runtime.device import Compute
 
 
 class RunLoaders:
-    """Makes them; all that are left are closed with `stack`, in which closing twice does no harm."""
+    """Creates loaders, and registers them with `stack`, which closes them; closing twice is harmless."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class RunLoaders:
         self._ranks = ranks
 
     def first(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
-        """`make`, and tell what is special about it."""
+        """`make`, with progress of the cache's scan and a notice about the cache."""
         scan = _ScanProgress(self._reporter, config.model.model)
         loader = self.make(images, config, train=train, on_scan=scan.update)
         scan.close()
@@ -50,7 +50,7 @@ class RunLoaders:
         train: bool,
         on_scan: Callable[[int, int], None] | None = None,
     ) -> AnyLoader:
-        """A loader of `images`; `on_scan` as of `make_loader`. Raises BadInput."""
+        """A loader of `images`; `on_scan` as in `make_loader`. Raises BadInput."""
         loader = make_loader(
             images,
             config,
@@ -66,7 +66,7 @@ class RunLoaders:
 
 
 class _ScanProgress:
-    """Tells of a look at many files; of few nobody would see it."""
+    """Reports the progress of a scan, if it needs more than one step."""
 
     def __init__(self, reporter: EventReporter, model: str) -> None:
         self._reporter, self._model = reporter, model

@@ -1,4 +1,4 @@
-"""Clips of faces as folders of frames, in one or two qualities: ``train/fake/<clip>/{high,low}/0001.jpg``."""
+"""Reader of clips: folders of frames, in one or two qualities: ``train/fake/<clip>/{high,low}/0001.jpg``."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class _Clip:
 
     name: str
     streams: tuple[tuple[str, ...], ...]
-    """Paths under the split's folder, in their order."""
+    """Paths of the frames relative to the split's folder, in order."""
 
 
 def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` has two class folders, each with a folder for each clip.
 
-    A clip holds its frames, or ``high`` and ``low`` with the frames of each quality; all clips are alike in that.
-    ``clip_frames`` of them, evenly spaced, are one sample.
+    A clip folder contains frames, or ``high`` and ``low`` with the frames of each quality; all clips the same.
+    ``clip_frames`` evenly spaced frames are one sample.
     """
     data = config.data
     train, classes, streams = _split(config, data.train_split, "train_split", on_found)
@@ -41,7 +41,8 @@ def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
         val, val_classes, val_streams = _split(config, data.val_split, "val_split", on_found)
         if val_classes != classes or val_streams != streams:
             raise BadInput(
-                f"val_split: has {_describe(val_classes, val_streams)}, where the training clips have {_describe(classes, streams)}"
+                f"val_split: has {_describe(val_classes, val_streams)}, "
+                f"where the training clips have {_describe(classes, streams)}"
             )
     return OpenedDataset(train, val, ClipClassification(streams, data.clip_frames, config.optim.label_smoothing))
 
@@ -51,7 +52,7 @@ def _describe(classes: tuple[str, ...], streams: int) -> str:
 
 
 def _split(config: RunConfig, split: str, setting: str, on_found: OnFound) -> tuple[ImageSet, tuple[str, ...], int]:
-    """The clips of a split as images, its classes, and the number of streams."""
+    """The frames of a split's clips as images, its classes, and the number of streams."""
     folder = folder_layouts.split_folder(config.data.data_dir, split, setting)
     classes = folder_layouts.clip_classes(folder, setting)
     names: list[str] = []
@@ -93,6 +94,6 @@ def _check_alike(setting: str, folder: Path, clip: _Clip, first: _Clip) -> None:
 
 
 def _spaced(frames: tuple[str, ...], count: int) -> list[str]:
-    """`count` of the frames, evenly spaced from the first to the last; of fewer some are repeated."""
+    """`count` frames, evenly spaced from the first to the last; some repeat if there are fewer."""
     places = np.linspace(0, len(frames) - 1, count).round().astype(int)
     return [frames[place] for place in places.tolist()]

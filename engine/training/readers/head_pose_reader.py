@@ -1,4 +1,4 @@
-"""What the readers of head poses have in common: faces with their angles, the filter, and the split."""
+"""Common parts of the head-pose readers: faces with angles and boxes, the angle limit, and the split by subject."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Face:
     """One face in one picture."""
 
     name: str
-    """Path of the picture under the folder of all."""
+    """Path of the picture relative to the split's folder."""
     subject: str
-    """Pictures of the same subject are never on both sides of a split."""
+    """Person or photograph. Pictures of the same subject are never on both sides of a split."""
     angles: tuple[float, float, float]
     """Yaw, pitch and roll in degrees."""
     box: tuple[float, float, float, float]
@@ -46,7 +46,7 @@ class Faces:
 
 
 def read_splits(config: RunConfig, on_found: OnFound, faces_in: Callable[[Path, OnFound], Faces]) -> OpenedDataset:
-    """The faces that `faces_in` finds in the folders of both splits. Raises BadInput where none is left."""
+    """The faces that `faces_in` finds in the folders of both splits. Raises BadInput if none is left."""
     data = config.data
     train = faces_in(split_folder(data.data_dir, data.train_split, "train_split"), on_found)
     val = None
@@ -56,7 +56,7 @@ def read_splits(config: RunConfig, on_found: OnFound, faces_in: Callable[[Path, 
 
 
 def _split(config: RunConfig, train: Faces, val: Faces | None) -> OpenedDataset:
-    """The data of faces to train on, and of `val` or of a share of the subjects. Raises BadInput where none is left."""
+    """The data sets of `train`, and of `val` or a held-out share of the subjects. Raises BadInput if none is left."""
     share = config.data.val_share
     train_faces, val_faces = _within_limit(train), _within_limit(val) if val is not None else []
     val_folder = train.folder if val is None else val.folder
@@ -91,7 +91,7 @@ def _within_limit(found: Faces) -> list[Face]:
 
 
 def _held_out(subjects: Sequence[str], share: float) -> set[str]:
-    """A share of the subjects, at least one, always the same ones: those with the smallest hash of their names."""
+    """A share of the subjects, at least one: those with the smallest hash of their names, so always the same."""
     if len(subjects) < 2:
         raise BadInput(f"val_share: there is only one subject ({plain(''.join(subjects), 100)}); set val_share=0")
     count = min(len(subjects) - 1, max(1, round(share * len(subjects))))

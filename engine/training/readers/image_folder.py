@@ -1,4 +1,4 @@
-"""Folders of class folders, as torchvision's ImageFolder reads them."""
+"""Reader of class folders, as torchvision's ImageFolder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The global generators of Python, numpy and torch in the trainer: what a model draws from in its forward pass.
+"""Global RNG states of Python, NumPy and torch in the trainer, which a model's forward pass uses (dropout).
 
-Order and augmentation are functions of (seed, epoch, index) and need none of them.
+Batch order and augmentation are functions of (seed, epoch, index) and do not use them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _NUMPY_SEEDS = 1 << 32
 
 
 def seed(number: int) -> None:
-    """Begin anew."""
+    """Seed all three."""
     random.seed(number)
     np.random.seed(number % _NUMPY_SEEDS)
     torch.manual_seed(number)
 
 
 def rng_states() -> dict[str, Any]:
-    """Where they are, in tensors and plain values that ``weights_only`` loading can read. Without those of GPUs."""
+    """The states, as tensors and plain values that ``weights_only`` loading can read; without those of GPUs."""
     version, numbers, gauss = random.getstate()
-    # A person may have put another kind of generator in the place of numpy's numpy_state, which has its say in a mapping.
+    # The user may have replaced NumPy's bit generator by one of another kind, whose state is not kept.
     numpy_state = np.random.get_state(legacy=False)
     twister = isinstance(numpy_state, dict) and numpy_state["bit_generator"] == "MT19937"
     return {
@@ -42,9 +42,9 @@ def _numpy_state(numpy_state: Mapping[str, Any]) -> tuple[torch.Tensor, int, int
 
 
 def restore_rng_states(before: Mapping[str, Any]) -> None:
-    """Go on from `rng_states`."""
+    """Restore what `rng_states` returned."""
     torch.set_rng_state(before["torch_rng"])
-    # Checkpoints of before they were kept have neither.
+    # Old checkpoints have neither.
     if before.get("python_rng") is not None:
         version, numbers, gauss = before["python_rng"]
         random.setstate((version, tuple(numbers.tolist()), gauss))
@@ -55,7 +55,7 @@ def restore_rng_states(before: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def preserved_rng(*, devices: bool = False) -> Iterator[None]:
-    """Whatever is drawn inside, they go on as if nothing had been; with `devices`, those of GPUs too."""
+    """Restore the RNG states at the end; with `devices`, those of GPUs too."""
     before = rng_states()
     gpu_states = torch.cuda.get_rng_state_all() if devices and torch.cuda.is_available() else []
     try:

@@ -1,4 +1,4 @@
-"""Batches of a person's own Dataset through torch's DataLoader, in an order that belongs to (seed, epoch)."""
+"""Loader of the user's Dataset: torch's DataLoader, with an order that depends on (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class UserLoader:
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. `on_warning` is told of data
-        workers that were killed. Raises BadInput.
+        """In training, batches follow the data set's sampler or a shuffled order, without a smaller last batch.
+
+        `on_warning` gets a message for each data worker that was killed. Raises BadInput.
         """
         data = config.data
         self._user_dataset, self._seed, self._train = user_dataset, config.seed, train
@@ -65,7 +66,7 @@ class UserLoader:
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """See `BatchSource`. Raises BadInput with the place in the person's code that failed."""
+        """See `BatchSource`. Raises BadInput with the line of the user's code that failed."""
         self._end_epoch()
         self._running = self._epoch(epoch, start)
         return self._running
@@ -84,7 +85,7 @@ class UserLoader:
             yield Batch(images, labels, at, epoch, number)
 
     def queue(self) -> tuple[int, int]:
-        """See `BatchSource`: torch's loader does not tell, which a capacity of 0 says."""
+        """See `BatchSource`. The capacity is 0: torch's loader does not report its queue."""
         self._locks.sample()
         return 0, 0
 
@@ -95,7 +96,7 @@ class UserLoader:
         tally, self._tally = self._tally, WorkerTally()
         workers, locked = max(1, self._workers), self._locks.take_share()
         if self._workers and tally.read is not None:
-            # A lock is waited for, too; where nobody may look for that, nobody knows which it was.
+            # Waiting for a lock is not reading. Without lock samples the two cannot be separated.
             tally.read = None if locked is None else max(0.0, tally.read - locked * workers * seconds)
         stats = loader_stats(
             tally,
@@ -110,7 +111,7 @@ class UserLoader:
     def close(self) -> None:
         """See `BatchSource`. The workers end with the loader's iterator."""
         self._end_epoch()
-        # What keeps persistent workers is the loader's reference to its iterator.
+        # The loader's reference to its iterator keeps persistent workers alive.
         self._loader._iterator = None
         self._maker.close()
         self._locks.close()
@@ -134,7 +135,7 @@ def _torch_loader(
         pin_memory=pin,
         prefetch_factor=data.prefetch_factor if workers else None,
         persistent_workers=bool(workers) and data.persistent_workers,
-        # As torch's own default on Linux: data sets need not be picklable.
+        # torch's default on Linux: data sets need not be picklable.
         multiprocessing_context="fork" if workers else None,
         worker_init_fn=_init_worker,
     )
@@ -142,11 +143,11 @@ def _torch_loader(
 
 class _TorchLoader(DataLoader[Any]):
     def check_worker_number_rationality(self) -> None:
-        """Warns of more workers than cores: those that wait for a network may well be more; that is measured."""
+        """Overrides torch's warning of more workers than cores: workers that wait for a network may be more."""
 
 
 class _EpochKeys:
-    """A batch sampler whose batches are changed from epoch to epoch, while the workers stay."""
+    """A batch sampler whose batches change from epoch to epoch, while the workers stay."""
 
     def __init__(self, keys: list[list[tuple[int, int]]]) -> None:
         self._keys = keys
@@ -159,11 +160,11 @@ class _EpochKeys:
 
 
 def _init_worker(_worker: int) -> None:
-    """In a worker: Ctrl+C and the end of the run are the trainer's to handle."""
+    """In a worker: the trainer handles Ctrl+C and the end of the run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _identity(batch: Any) -> Any:
-    """The batch as `UserBatchMaker` gives it: nothing is left to collate."""
+    """The batch as `UserBatchMaker` returned it: it is already collated."""
     return batch

@@ -1,4 +1,4 @@
-"""In which order a person's own samples are trained on: their sampler's, or a shuffled one of (seed, epoch)."""
+"""Order of the user's samples: that of their sampler, or shuffled by (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def _indices(sampler: Iterable[Any], number: int) -> Indices:
         if not str(error).endswith("cannot be interpreted as an integer"):
             raise
         raise BadInput(
-            "custom: the sampler gives no indices of single samples; a batch sampler is not needed: batch_size says "
-            "how many make a batch"
+            "custom: the sampler returns no indices of single samples; a batch sampler is not supported: batch_size "
+            "sets the size of batches"
         ) from None
 
 
 @contextlib.contextmanager
 def _seeded(number: int) -> Iterator[None]:
-    """A sampler draws from torch's, Python's or numpy's generator: each epoch begins at a place of its own in them."""
+    """The RNGs of torch, Python and NumPy seeded with `number`, for samplers that use them; restored afterwards."""
     with rng_state.preserved_rng():
-        # The CPU's alone: those of GPUs are the model's.
+        # Only the CPU's generator: those of GPUs belong to the model.
         torch.default_generator.manual_seed(number)
         random.seed(number)
         np.random.seed(number % (1 << 32))

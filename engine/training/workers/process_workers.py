@@ -1,6 +1,6 @@
-"""Workers as processes that write into one shared ring; only numbers cross the pipes.
+"""Worker processes, which write batches into a shared slot buffer; only task numbers cross the pipes.
 
-For data sets whose samples keep the interpreter's lock, and for more workers than one interpreter can serve.
+For data sets whose samples hold the GIL, and for more workers than one interpreter can serve.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from gputrain.engine.training.workers.worker_main import WorkerControl, WorkerTa
 from gputrain.engine.training.workers.worker_pool import FilledBatch, IndexStream, WorkerError
 
 MAX_DEATHS = 10
-"""Workers that may be killed in an epoch; more are no accident."""
+"""Killed workers per epoch that are replaced; more end the run."""
 _JOIN_SECONDS = 1.0
 _STOP_SECONDS = 5.0
-"""What a worker that was told to end gets before it is terminated."""
+"""Time for a worker to stop before it is killed."""
 
 
 @dataclass(slots=True)
@@ -36,11 +36,11 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     tasks: dict[int, WorkerTask] = field(default_factory=dict)
-    """Batches that it was given and has not returned, by number; it is at work on the first."""
+    """Batches that it has not returned yet, by number; it works on the first."""
 
 
 class ProcessWorkerPool:
-    """Worker processes, started with the first course. `persistent`: they stay for the next one."""
+    """Worker processes, started with the first index stream. `persistent`: they stay for the next one."""
 
     kind = "processes"
 
@@ -55,7 +55,7 @@ class ProcessWorkerPool:
         persistent: bool,
         pin: bool,
     ) -> None:
-        """`on_warning` is told, in words, of a worker that was killed and replaced, and of memory left unpinned."""
+        """`on_warning` gets a message for a worker that was killed and replaced, and for memory that is not pinned."""
         self.workers = workers
         self._filler = filler
         self._shape = shape
@@ -70,18 +70,18 @@ class ProcessWorkerPool:
         self._processes: list[_Worker] = []
         self._done: dict[int, FilledBatch] = {}
         self._deaths: list[int] = []
-        """Batches of the present epoch that a worker was at when it was killed; −1 for one that had none."""
+        """Batches of the present epoch at which a worker was killed; −1 for an idle worker."""
         self._epoch = -1
 
     def _pin(self) -> None:
         try:
             self._memory.pin()
         except RuntimeError as error:
-            # Some drivers and sandboxes refuse memory that processes share.
-            self._on_warning(f"batches lie in memory that is not page-locked, copies to the GPU take longer: {error}")
+            # Some drivers and sandboxes refuse to pin shared memory.
+            self._on_warning(f"batches are in memory that is not page-locked, copies to the GPU take longer: {error}")
 
     def run(self, stream: IndexStream) -> Iterator[FilledBatch]:
-        """See `WorkerPool`. Raises WorkerError when a worker process dies, and another one in its place would too."""
+        """See `WorkerPool`. Raises WorkerError when a worker dies and a replacement would die too."""
         self._start_all()
         self._epoch = -1
         run = self._control.begin()
@@ -105,7 +105,7 @@ class ProcessWorkerPool:
         return self._slots[number]
 
     def queue(self) -> tuple[int, int]:
-        """See `WorkerPool`. One slot is the loop's."""
+        """See `WorkerPool`. One slot belongs to the loop."""
         self._receive(0)
         return len(self._done), self._shape.slots - 1
 
@@ -120,11 +120,11 @@ class ProcessWorkerPool:
             self._processes = [self._start(number) for number in range(self.workers)]
 
     def _start(self, number: int) -> _Worker:
-        # A server that has imported torch once and forks from there: workers start in milliseconds, and it never
-        # holds CUDA or the trainer's threads, which must not be forked.
+        # The fork server imports torch once, so that workers start in milliseconds. It never holds CUDA or the
+        # trainer's threads, which must not be forked.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker_main.__name__])
-        # A batch system signals all processes of a job: the trainer decides what it means, and needs its workers.
+        # A batch system signals all processes of a job. The trainer handles the signal, and needs its workers.
         with preemption.blocked_signals():
             return self._start_in(context, number)
 
@@ -163,12 +163,12 @@ class ProcessWorkerPool:
 
     def _send(self, worker: _Worker, task: WorkerTask) -> None:
         worker.tasks[task.number] = task
-        # A worker that is gone is found, with all that it left, when its answers are read.
+        # A dead worker is noticed, and replaced, when its answers are read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             worker.pipe.send(task)
 
     def _receive(self, timeout: float | None) -> None:
-        """Take what the workers have sent, waiting for `timeout` seconds (None: until something comes)."""
+        """Receive what the workers have sent, waiting up to `timeout` seconds (None: until something arrives)."""
         by_pipe = {worker.pipe: worker for worker in self._processes}
         sentinels = [worker.process.sentinel for worker in self._processes]
         ready = connection.wait([*by_pipe, *sentinels], timeout)
@@ -180,7 +180,7 @@ class ProcessWorkerPool:
                 self._replace(worker)
 
     def _take(self, worker: _Worker) -> bool:
-        """Take one answer; False if the worker is gone."""
+        """Receive one answer; False if the worker is dead."""
         try:
             filled: FilledBatch = worker.pipe.recv()
         except (EOFError, OSError):
@@ -190,10 +190,10 @@ class ProcessWorkerPool:
         return True
 
     def _replace(self, worker: _Worker) -> None:
-        """Put another worker in the place of one that was killed, to do what that one left: the batches are the same.
+        """Replace a killed worker by a new one, which gets its tasks: the batches stay the same.
 
-        Raises WorkerError for what another one cannot mend: a worker that left by itself, a batch that has killed
-        one before, and too many deaths.
+        Raises WorkerError if a replacement cannot help: the worker exited by itself, its batch has killed a worker
+        before, or too many workers died.
         """
         worker.process.join(_JOIN_SECONDS)
         while worker.pipe.poll() and self._take(worker):
@@ -203,7 +203,7 @@ class ProcessWorkerPool:
         if code is None or code >= 0 or len(self._deaths) >= MAX_DEATHS or at_work in self._deaths:
             raise WorkerError(_failure_message(worker))
         self._deaths.append(at_work if at_work is not None else -1)
-        self._on_warning(f"{_exit_description(worker)}; another one makes its {len(worker.tasks)} batches")
+        self._on_warning(f"{_exit_description(worker)}; a new worker makes its {len(worker.tasks)} batches")
         worker.pipe.close()
         place = self._processes.index(worker)
         replacement = self._start(place)
@@ -212,7 +212,7 @@ class ProcessWorkerPool:
             self._send(replacement, task)
 
     def _cancel_pending(self) -> None:
-        """Stop the present batches and wait for their workers; after a death, end them all."""
+        """Cancel the present batches and wait for their workers; after a death, stop all workers."""
         self._control.begin()
         try:
             while any(worker.tasks for worker in self._processes):
@@ -227,7 +227,7 @@ class ProcessWorkerPool:
         processes, self._processes = self._processes, []
         self._control.begin()
         for worker in processes:
-            # The end of the pipe is the sign to go.
+            # A worker stops when its pipe is closed.
             worker.pipe.close()
         for worker in processes:
             worker.process.join(_STOP_SECONDS)
@@ -242,10 +242,10 @@ def _exit_description(worker: _Worker) -> str:
     code = worker.process.exitcode
     who = f"data worker {worker.process.name} (pid {worker.process.pid})"
     if code is None:
-        return f"{who} hung up"
+        return f"{who} closed its pipe"
     if code >= 0:
-        return f"{who} left with exit code {code}"
-    return f"{who} was ended by {signal.Signals(-code).name}"
+        return f"{who} exited with code {code}"
+    return f"{who} was killed by {signal.Signals(-code).name}"
 
 
 def _failure_message(worker: _Worker) -> str:
@@ -253,7 +253,7 @@ def _failure_message(worker: _Worker) -> str:
     if code == -signal.SIGKILL:
         remedy = "most likely out of memory: lower num_workers, prefetch_factor or batch_size"
     elif code is not None and code >= 0:
-        remedy = "its last words are in trainer.log. loader=threads does without processes"
+        remedy = "trainer.log has its last output; loader=threads uses no processes"
     else:
-        remedy = "loader=threads does without processes"
+        remedy = "loader=threads uses no processes"
     return f"{_exit_description(worker)}; {remedy}"

@@ -12,7 +12,7 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.cache import image_cache
 from gputrain.engine.training.cache.image_cache import CachedSource, open_cache
-from gputrain.engine.training.loader.image_loader import AnyLoader
+from gputrain.engine.training.loader.make_loader import AnyLoader
 from gputrain.engine.training.runtime.batch import Batch
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime.batch import Batch, BatchSource
 
 SETTINGS = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 2, "loader": "threads", "seed": 5}

@@ -15,7 +15,7 @@ from helpers.training.training_tools import draw_images, small_config, train
 from gputrain.engine.datasets.image_set import scan
 from gputrain.engine.events import Phase, PhaseChanged
 from gputrain.engine.training.cache.cache_store import CacheStore
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 
 
 def test_epochs_go_on_while_a_disk_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

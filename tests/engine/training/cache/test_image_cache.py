@@ -19,9 +19,9 @@ from helpers.training.pictures import encoded, folder, picture
 
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet, scan
+from gputrain.engine.training.cache.build_cache import build_cache
 from gputrain.engine.training.cache.cache_forms import CachedImage, RawForm
-from gputrain.engine.training.cache.image_cache import build_cache
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_images_that_were_moved_keep_their_cache(images: ImageSet, tmp_path: Pat
 _BUILD = """
 import sys
 from gputrain.engine import settings
-from gputrain.engine.training.cache.image_cache import build_cache
+from gputrain.engine.training.cache.build_cache import build_cache
 from gputrain.engine.datasets.image_set import scan
 images = scan(sys.argv[1], "train")
 values = dict(image_size=32, val_resize=40, num_workers=1, cache="disk")

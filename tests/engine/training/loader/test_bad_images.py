@@ -23,7 +23,7 @@ from gputrain.engine.datasets import bad_images
 from gputrain.engine.datasets.image_set import ImageSet, scan
 from gputrain.engine.events import EpochEnded, LoaderStats, Notice, Outcome
 from gputrain.engine.training.cache import image_cache
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.transforms import decode
 

@@ -16,7 +16,7 @@ from helpers.training.pictures import encoded, folder, picture
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading import batch_sampler, random_resized_crop
 from gputrain.engine.datasets.image_set import ImageSet, image_set, scan
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.loader.image_loader import ImageLoader
 
 
@@ -182,7 +182,7 @@ def test_the_queue_fills_while_the_loop_is_busy(images: ImageSet) -> None:
 
 
 def test_auto_takes_threads_until_one_interpreter_is_too_few(images: ImageSet) -> None:
-    assert make(images, loader="auto", num_workers=image_loader.MAX_THREADS).take_stats().kind == "threads"
-    many = make(images, loader="auto", num_workers=image_loader.MAX_THREADS + 1)
+    assert make(images, loader="auto", num_workers=make_loader.MAX_THREADS).take_stats().kind == "threads"
+    many = make(images, loader="auto", num_workers=make_loader.MAX_THREADS + 1)
     assert many.take_stats().kind == "processes"
     many.close()

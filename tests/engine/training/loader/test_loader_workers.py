@@ -18,7 +18,8 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet, image_set, scan
-from gputrain.engine.training.loader.image_loader import ImageLoader, make_loader
+from gputrain.engine.training.loader.image_loader import ImageLoader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime.batch import BatchSource
 from gputrain.engine.training.workers import fill_batch, process_workers, worker_pool
 from gputrain.engine.training.workers.fill_batch import read_file
@@ -132,7 +133,7 @@ def test_a_killed_worker_is_replaced_and_changes_no_batch(images: ImageSet, expe
     found += copied(running)
     assert found == expected
     assert len(said) == 1
-    assert "was ended by SIGKILL; another one makes its" in said[0]
+    assert "was killed by SIGKILL; a new worker makes its" in said[0]
     assert copied(source.epoch(3)) == expected
     source.close()
 

@@ -18,7 +18,7 @@ from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.datasets.image_set import ImageSet, scan
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Steps
 from gputrain.engine.training.cache import image_cache
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.transforms import decode
 
 GROWING: dict[str, Any] = {"image_size": 32, "progressive_start": 16, "progressive_epochs": 2}

@@ -19,7 +19,7 @@ from torchvision import models
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import DataReady, ModelReady
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.networks.clip_network import ClipNetwork, ConvLstm, encoder_of
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.readers import clip_folders

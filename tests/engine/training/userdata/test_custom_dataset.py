@@ -18,7 +18,7 @@ from torch import nn
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.events import DataReady, LoaderStats, ModelReady, Notice, Validated
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.readers import custom_dataset
 from gputrain.engine.training.state import torch_checkpoint
 
@@ -291,7 +291,7 @@ def test_workers_end_with_their_loader_in_mid_epoch(code: Path, images: Path, pe
         ({"custom": "mydata:number"}, "train of mydata:number is a int"),
         ({"custom": "mydata:empty"}, "is empty"),
         ({"custom": "mydata:stream"}, "is an IterableDataset"),
-        ({"custom": "mydata:classless"}, "nobody says how many there are"),
+        ({"custom": "mydata:classless"}, "their number is unknown"),
         ({"custom": "mydata:triples"}, r"sample 0 is a tuple of 3; a data set gives \(image, target\)"),
         (
             {"custom": "mydata:uneven", "model": "nets:flat"},

@@ -139,5 +139,5 @@ def test_a_run_that_goes_on_in_mid_epoch_keeps_an_order_that_nobody_could_draw_a
 def test_a_batch_sampler_is_refused_with_the_remedy() -> None:
     batches = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(range(COUNT)), BATCH, drop_last=True)
     own = UserDataset(Points(), batches, "")  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match="a batch sampler is not needed: batch_size says how many make a batch"):
+    with pytest.raises(BadInput, match="a batch sampler is not supported: batch_size sets the size of batches"):
         user_sampler.epoch_indices(own, 0, 0, train=True)

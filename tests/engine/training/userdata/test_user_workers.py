@@ -14,7 +14,7 @@ import torch
 from helpers.training.training_tools import small_config
 from torch.utils.data import dataloader
 
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.readers import custom_dataset
 from gputrain.engine.training.userdata.user_loader import UserLoader
 from gputrain.engine.training.workers.worker_pool import WorkerError
@@ -92,7 +92,7 @@ def test_killed_workers_are_replaced_and_the_batches_are_the_same(code: Path, pe
     hit.close()
     assert not multiprocessing.active_children()
     assert len(said) == 4
-    assert "was ended by SIGKILL; others make its batches" in said[0]
+    assert "was killed by SIGKILL; new workers load its batches" in said[0]
     # torch's own would raise wherever the training is.
     assert signal.getsignal(signal.SIGCHLD) is handler
 
@@ -100,9 +100,9 @@ def test_killed_workers_are_replaced_and_the_batches_are_the_same(code: Path, pe
 @pytest.mark.parametrize(
     ("function", "message", "most"),
     [
-        ("killed", "was ended by SIGKILL; most likely out of memory: lower num_workers", 6),
-        ("bus", "was ended by SIGBUS; most likely /dev/shm is full", 6),
-        ("left", r"left with exit code 3; its last words are in trainer\.log\. num_workers=0", 0),
+        ("killed", "was killed by SIGKILL; most likely out of memory: lower num_workers", 6),
+        ("bus", "was killed by SIGBUS; most likely /dev/shm is full", 6),
+        ("left", r"exited with code 3; trainer\.log has its last output; num_workers=0", 0),
     ],
 )
 def test_workers_that_others_cannot_replace_end_the_run_with_the_reason(

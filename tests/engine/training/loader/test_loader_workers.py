@@ -189,11 +189,11 @@ def test_each_worker_computes_on_one_thread_and_the_loop_on_its_own(
 @pytest.mark.skipif(
     torch.cuda.is_available() or not torch.backends.cuda.is_built(), reason="needs a CUDA that refuses to lock pages"
 )
-def test_memory_that_cannot_be_locked_is_told_and_used_as_it_is(images: ImageSet, expected: Any) -> None:
-    told: list[str] = []
+def test_memory_that_cannot_be_pinned_is_reported_and_used(images: ImageSet, expected: Any) -> None:
+    warnings: list[str] = []
     config = settings.build(SETTINGS | {"loader": "processes"})
-    source = make_loader(images, config, train=True, pin=True, on_warning=told.append)
+    source = make_loader(images, config, train=True, pin=True, on_warning=warnings.append)
     assert copied(source.epoch(3)) == expected
     source.close()
-    (text,) = told
-    assert "batches lie in memory that is not page-locked" in text
+    (text,) = warnings
+    assert "batches are in memory that is not page-locked" in text

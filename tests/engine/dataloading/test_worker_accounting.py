@@ -1,4 +1,4 @@
-"""The accounting of workers, against real threads: locks, the slowest sample, sums."""
+"""Worker accounting with real threads: locks, the slowest sample, sums."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_thread_that_waits_for_a_lock_is_seen() -> None:
     sampler.close()
 
 
-def test_who_is_not_watched_is_unknown() -> None:
+def test_without_watched_workers_the_share_is_unknown() -> None:
     sampler = LockWaitSampler(threads=True)
     sampler.sample()
     assert sampler.take_share() is None
@@ -71,14 +71,14 @@ def test_the_slowest_sample_is_known_by_its_index() -> None:
     assert total.samples == 3
 
 
-def test_what_one_part_could_not_measure_is_unknown_of_the_sum() -> None:
+def test_an_unmeasured_part_makes_the_sum_unknown() -> None:
     total = WorkerTally()
     total.add(WorkerTally(samples=1, run_delay=None, disk_bytes=None))
     total.add(WorkerTally(samples=1, run_delay=1.0, disk_bytes=1))
     assert (total.samples, total.run_delay, total.disk_bytes) == (2, None, None)
 
 
-def test_the_squares_of_waits_tell_how_uneven_they_were() -> None:
+def test_the_squares_of_waits_measure_their_variance() -> None:
     clock = StepClock(Compute(torch.device("cpu"), "a CPU", "fp32"))
     for seconds in (0.0, 0.05):
         with clock.waiting():

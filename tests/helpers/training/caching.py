@@ -1,4 +1,4 @@
-"""Caches and the loaders that read from them."""
+"""Caches, and loaders that read from them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def opened(images: ImageSet, settings_: RunConfig) -> CachedSource:
 
 
 def own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The kernel's memory file system, in a folder of the test's own."""
+    """A folder of the test in place of the memory file system."""
     place = tmp_path / "shm"
     place.mkdir()
     monkeypatch.setattr(image_cache, "SHARED_MEMORY", place)

@@ -1,4 +1,4 @@
-"""Loaders as the tests want them."""
+"""Loaders with the tests' settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers of a loader: how they end, are replaced and fail, and how many threads they compute on."""
+"""Workers of a loader: shutdown, replacement, failure, and torch threads."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_closing_early_leaves_nothing_running(images: ImageSet, kind: str) -> No
     assert not any(process.is_running() for process in at_work)
 
 
-def test_a_new_epoch_ends_the_one_before(images: ImageSet, expected: Any) -> None:
+def test_a_new_epoch_closes_the_previous_one(images: ImageSet, expected: Any) -> None:
     source = make(images)
     old = source.epoch(0)
     next(old)
@@ -69,7 +69,7 @@ def test_a_new_epoch_ends_the_one_before(images: ImageSet, expected: Any) -> Non
 
 
 def ahead_of_the_loop(source: BatchSource) -> int:
-    """Batches that are ready although nobody has asked for any of them, once there are some; 0 if there never are."""
+    """Number of prefetched batches before any is requested; 0 if there never are any."""
     deadline = time.monotonic() + TIMEOUT
     while source.queue()[0] == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -77,7 +77,7 @@ def ahead_of_the_loop(source: BatchSource) -> int:
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_workers_go_on_into_the_next_epoch(images: ImageSet, expected: Any, kind: str) -> None:
+def test_workers_prefetch_the_next_epoch(images: ImageSet, expected: Any, kind: str) -> None:
     source = make(images, loader=kind, epochs=5)
     second = copied(source.epoch(2))
     assert ahead_of_the_loop(source) > 0
@@ -89,7 +89,7 @@ def test_workers_go_on_into_the_next_epoch(images: ImageSet, expected: Any, kind
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_nobody_works_ahead_of_the_last_epoch_or_without_persistent_workers(
+def test_no_prefetch_after_the_last_epoch_or_without_persistent_workers(
     images: ImageSet, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = set()
@@ -153,7 +153,7 @@ def test_too_many_killed_workers_are_an_error_and_not_a_hang(images: ImageSet, m
 
 
 @pytest.mark.parametrize("kind", ["inline", "threads", "processes"])
-def test_the_machines_errors_reach_the_loop(images: ImageSet, kind: str, tmp_path: Path) -> None:
+def test_errors_of_the_machine_reach_the_loop(images: ImageSet, kind: str, tmp_path: Path) -> None:
     # A name too long for the kernel is no bad image: something is wrong with the run.
     broken = image_set(tmp_path, ["x" * 300], [0], ["a"])
     source = make(broken, loader=kind if kind != "inline" else "auto", num_workers=0 if kind == "inline" else 1)

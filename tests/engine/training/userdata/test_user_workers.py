@@ -1,4 +1,4 @@
-"""torch's own data workers that are killed, at whatever moment: real processes and signals."""
+"""Killed workers of torch's DataLoader: real processes and signals."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_killed_workers_are_replaced_and_the_batches_are_the_same(code: Path, pe
         ("left", r"exited with code 3; trainer\.log has its last output; num_workers=0", 0),
     ],
 )
-def test_workers_that_others_cannot_replace_end_the_run_with_the_reason(
+def test_workers_that_die_repeatedly_end_the_run_with_the_reason(
     code: Path, function: str, message: str, most: int
 ) -> None:
     said: list[str] = []

@@ -167,14 +167,14 @@ def test_a_flipped_bit_is_found_and_repaired(images: ImageSet, form: str, kind: 
 
 def test_a_build_uses_one_torch_thread_per_worker(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = set()
-    original = RawForm.make
+    original = RawForm.encode
 
-    def make(self: RawForm, data: bytes, path: str) -> CachedImage:
+    def encode(self: RawForm, data: bytes, path: str) -> CachedImage:
         if threading.current_thread().name.startswith("cache"):
             counts.add(torch.get_num_threads())
         return original(self, data, path)
 
-    monkeypatch.setattr(RawForm, "make", make)
+    monkeypatch.setattr(RawForm, "encode", encode)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -225,7 +225,7 @@ def test_images_that_were_moved_keep_their_cache(images: ImageSet, tmp_path: Pat
 
 _BUILD = """
 import sys
-from gputrain.engine import settings
+from gputrain.engine.configuration import settings
 from gputrain.engine.training.cache.build_cache import build_cache
 from gputrain.engine.datasets.image_set import scan
 images = scan(sys.argv[1], "train")

@@ -115,7 +115,7 @@ def _batch_seconds(batch_size: int) -> float:
     return spent / _CALLS
 
 
-def _sample_seconds() -> float:
+def _lock_sample_seconds() -> float:
     """CPU time of a look at one worker."""
     watch = lock_waits.LockWaitSampler(threads=False)
     watch.watch(threading.get_native_id())
@@ -156,7 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as temporary:
         folder = photos.draw((options.folder or Path(temporary)) / "photos-accounting", options.images)
         setting = Setting(str(folder), options.workers)
-        sample, batch, look = _sample_seconds(setting), _batch_seconds(setting.batch_size), _sample_seconds()
+        sample, batch, look = _sample_seconds(setting), _batch_seconds(setting.batch_size), _lock_sample_seconds()
         results = {one.contender.key: one for one in harness.compare(CONTENDERS, setting, options.rounds)}
     # A worker is looked at so many times a second, in which it makes 1 / sample samples.
     direct = (batch / setting.batch_size + look * _SAMPLES_PER_SECOND * sample) / sample

@@ -290,7 +290,7 @@ def test_workers_end_with_their_loader_in_mid_epoch(code: Path, images: Path, pe
         ({"custom": "mydata:empty"}, "is empty"),
         ({"custom": "mydata:stream"}, "is an IterableDataset"),
         ({"custom": "mydata:classless"}, "their number is unknown"),
-        ({"custom": "mydata:triples"}, r"sample 0 is a tuple of 3; a data set gives \(image, target\)"),
+        ({"custom": "mydata:triples"}, r"sample 0 is a tuple of 3; a data set returns \(image, target\)"),
         (
             {"custom": "mydata:uneven", "model": "nets:flat"},
             "images of a batch differ: [45] of float32 in sample .* [45] of float32",

@@ -12,12 +12,13 @@ from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import GIB
-from gputrain.engine.configuration import engine_choice, settings
+from gputrain.engine.configuration import engine_choice, settings, value_range
 from gputrain.engine.datasets.image_count import count_data
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
 from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.imaging import value_range_scan
 from gputrain.engine.planning import preflight
 from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu, worker_limit
 from gputrain.engine.planning.plan import Plan, make_plan
@@ -70,11 +71,18 @@ def resolve_plan(
     if facts is None and not missing:
         facts = count_data(wanted)
     group = facts.group if facts else 1
+    doubts: tuple[str, ...] = ()
+    if not missing and (looked := value_range_scan.of_settings(wanted)) is not None:
+        is_auto = wanted["value_range"] == value_range.AUTO
+        chosen = looked.value_range if is_auto else value_range.parse(wanted["value_range"])
+        doubts = looked.warnings(chosen)
+        if is_auto and chosen is not None:
+            layers.append(SettingsLayer("the images", {"value_range": str(chosen)}, looked.note()))
     known = rate
     if known is None and not engine_choice.is_keras(wanted):  # references are of torch
         known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
     made = calibration_store.load(machine, chosen_recipe.name)
-    return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
+    return make_plan(layers, machine, facts, known, warnings=doubts, refusals=missing, calibrations=made)
 
 
 def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[SettingsLayer]:

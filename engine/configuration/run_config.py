@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from gputrain.engine.configuration import value_range
+
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 Engine = Literal["torch", "keras"]
@@ -66,6 +68,13 @@ class DataConfig(_Part, frozen=True):
     val_resize: Annotated[
         int, Meta(ge=8, le=8192, description="short side that validation images are resized to before the centre crop")
     ] = 256
+    value_range: Annotated[
+        str,
+        Meta(
+            description="values of grey images above 8 bits that become black and white: [low, high], bits, or auto",
+            extra={"parse": value_range.normalised},
+        ),
+    ] = value_range.AUTO
     augment: Annotated[
         Literal["none", "flip", "crop_flip"],
         Meta(description="training augmentation: none, horizontal flips, or random resized crops and flips"),

@@ -105,6 +105,11 @@ def check(setting: Setting, value: Any) -> Any:
         value = int(value)
     if setting.kind is str and value is None:
         value = ""
+    if setting.meta is not None and setting.meta.extra is not None:
+        try:
+            value = setting.meta.extra["parse"](value)
+        except ValueError as error:
+            raise BadInput(_must(setting, f"be {error}", value)) from None
     if type(value) is not setting.kind:
         raise BadInput(_must(setting, f"be {_KINDS[setting.kind]}", value))
     if isinstance(value, str):

@@ -61,6 +61,8 @@ class DataFacts(Struct, frozen=True):
     """Pixels of the training images' short sides, on average; None: not looked at."""
     group: int = 1
     """Images of one sample, of which a batch has batch_size: a clip has several."""
+    skipped: tuple[tuple[str, int], ...] = ()
+    """Files and folders that are no images, by kind, with their numbers."""
 
 
 class CacheRoom(Struct, frozen=True):

@@ -79,7 +79,10 @@ def _clip(folder: Path, name: str) -> _Clip:
 
 def _frames(folder: Path, name: str) -> tuple[str, ...]:
     with folder_layouts.scandir(os.fspath(folder / name)) as entries:
-        return tuple(f"{name}/{file}" for file in folder_layouts.images_in(entry.name for entry in entries))
+        return tuple(
+            f"{name}/{file}"
+            for file in folder_layouts.images_in(os.fspath(folder / name), (entry.name for entry in entries))
+        )
 
 
 def _check_alike(setting: str, folder: Path, clip: _Clip, first: _Clip) -> None:

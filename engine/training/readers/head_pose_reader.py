@@ -15,6 +15,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.folder_layouts import split_folder
 from gputrain.engine.datasets.image_set import ImageSet, image_set
+from gputrain.engine.imaging.decoding import Decoding
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.head_pose import LIMIT, HeadPose
 
@@ -100,7 +101,9 @@ def _held_out(subjects: Sequence[str], share: float) -> set[str]:
 
 def _images(folder: Path, faces: list[Face], first: int) -> ImageSet:
     found = image_set(folder, [face.name for face in faces], range(first, first + len(faces)), ())
-    return dataclasses.replace(found, boxes=np.array([face.box for face in faces], dtype=np.float32))
+    boxes = np.array([face.box for face in faces], dtype=np.float32)
+    # Boxes and angles are annotated in the stored picture, whatever its orientation tag says.
+    return dataclasses.replace(found, boxes=boxes, decoding=Decoding(as_stored=True))
 
 
 def _summary(found: Faces) -> str:

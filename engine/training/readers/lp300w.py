@@ -12,10 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.datasets import mat_file
+from gputrain.engine.datasets import image_files, mat_file
+from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
-from gputrain.engine.training.transforms import decode
 
 _MARGIN = 0.2
 """The box of the landmarks grows by this share, times a factor for each side, since the forehead has no landmarks (the
@@ -52,7 +52,7 @@ def _pictures(folder: Path) -> list[str]:
     """Paths of all pictures under `folder`, sorted."""
     names = []
     for home, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not image_files.is_ignored(name)]
         inner = os.path.relpath(home, folder)
         names += [
             os.path.normpath(f"{inner}/{file}")
@@ -87,7 +87,7 @@ def _box(picture: Path, points: npt.NDArray[np.float64] | None) -> tuple[float, 
     try:
         with Image.open(picture) as opened:
             width, height = opened.size
-    except decode.PILLOW_ERRORS:
+    except PILLOW_ERRORS:
         # The loader reads the file again, and reports the fault.
         return WHOLE
     if points is None or points.ndim != 2 or points.shape[0] != 2:

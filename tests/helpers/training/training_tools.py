@@ -22,6 +22,8 @@ from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loop.trainer import Trainer
+from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers.reader import OpenedDataset
 
 CLASSES = ("across", "down", "spots")
 
@@ -114,6 +116,17 @@ def train(
     ours.close()
     theirs.close()
     return Result(ended, found)
+
+
+def opened(config: RunConfig) -> tuple[OpenedDataset, list[AnyEvent]]:
+    """The run's data set, and the events of opening it."""
+    context = multiprocessing.get_context("spawn")
+    outbox = context.Queue()
+    child_end, parent_end = context.Pipe(duplex=False)
+    with parent_end, child_end, collecting(outbox) as found:
+        reporter = EventReporter(outbox)
+        data = open_dataset.open_dataset(config, reporter, TrainerControl(child_end, reporter))
+    return data, found
 
 
 @contextlib.contextmanager

@@ -168,7 +168,7 @@ def _images(
                     skipped.add(LINK_TO_PARENT)
                 else:
                     yield from _images(Path(entry.path), deadline, skipped, above | {identity}, depth + 1)
-            elif depth and is_image(entry.path):
+            elif depth and entry.is_file() and is_image(entry.path):
                 yield entry
             elif depth:
                 skipped.add(kind_of_file(entry.name))

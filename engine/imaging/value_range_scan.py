@@ -169,7 +169,7 @@ def _sample(folder: Path, count: int, above: frozenset[tuple[int, int]]) -> list
         known = sorted(entries, key=lambda entry: entry.name)
     folders = [entry.path for entry in known if entry.is_dir() and not image_files.is_ignored(entry.name)]
     folders = [path for path in folders if image_files.identity_of(path) not in above]
-    files = [entry.path for entry in known if not entry.is_dir() and image_files.is_image(entry.path)]
+    files = [entry.path for entry in known if entry.is_file() and image_files.is_image(entry.path)]
     found = _spread(files, count // 2 if folders else count)
     chosen = _spread(folders, count - len(found))
     for number, path in enumerate(chosen):

@@ -51,7 +51,11 @@ class DataConfig(_Part, frozen=True):
     val_split: Annotated[str, Meta(description="sub-folder of data_dir to validate on; empty: no validation")] = "val"
     val_share: Annotated[
         float,
-        Meta(ge=0, le=0.9, description="share of the subjects kept for validation where faces have no val_split"),
+        Meta(
+            ge=0,
+            le=0.9,
+            description="share of the people held out for validation where faces or clips have no val_split",
+        ),
     ] = 0.0
     image_size: Annotated[
         int, Meta(ge=8, le=4096, description="side of the square crop that the model sees, in pixels")

@@ -99,6 +99,9 @@ def _clips(values: Mapping[str, Any], deadline: float) -> DataFacts:
 
     train = clips(values["train_split"], "train_split")
     val = clips(values["val_split"], "val_split") if values["val_split"] else 0
+    if not values["val_split"] and values["val_share"]:
+        val = round(values["val_share"] * train)
+        train -= val
     group = streams * values["clip_frames"]
     return DataFacts(train * group, val * group, group=group)
 

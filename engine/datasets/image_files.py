@@ -29,6 +29,11 @@ IGNORED_FOLDERS = frozenset((
 ))  # fmt: skip
 """Folders that file servers, archives and systems create: never classes, and their files are no images of a class.
 Names that begin with a dot are ignored too."""
+UNREADABLE = frozenset((
+    ".arw", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".hdr", ".heic", ".heics", ".heif", ".hif", ".jxl", ".jxr", ".mat",
+    ".nef", ".nii", ".npy", ".orf", ".raf", ".rw2", ".svg",
+))  # fmt: skip
+"""Suffixes of pictures that Pillow cannot open: they are skipped with a warning."""
 NO_SUFFIX = "no suffix"
 _SIGNATURES = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6",
@@ -82,13 +87,21 @@ class SkippedFiles:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
-    def add(self, kind: str) -> None:
-        """Count one."""
-        self._counts[kind] = self._counts.get(kind, 0) + 1
+    def add(self, kind: str, count: int = 1) -> None:
+        """Count `count` of a kind."""
+        self._counts[kind] = self._counts.get(kind, 0) + count
 
     def counts(self) -> tuple[tuple[str, int], ...]:
         """Kinds and numbers, the largest first."""
         return tuple(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def unreadable_text(counts: Iterable[tuple[str, int]]) -> str:
+    """A warning for skipped files that hold pictures, with the remedy; empty if there are none."""
+    found = [(kind, count) for kind, count in counts if kind in UNREADABLE]
+    if not found:
+        return ""
+    return f"not read: {skipped_text(found)} files, which Pillow cannot open; convert them to PNG, TIFF or JPEG"
 
 
 def skipped_text(counts: Iterable[tuple[str, int]]) -> str:

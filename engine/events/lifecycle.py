@@ -85,6 +85,8 @@ class DataReady(Event, frozen=True, tag="data_ready"):
     class_count: int
     batches_per_epoch: int
     seconds: float
+    skipped: dict[str, int] = {}
+    """Files and folders that are no images, by kind, with their numbers."""
 
 
 class ModelReady(Event, frozen=True, tag="model_ready"):

@@ -49,6 +49,8 @@ def open_dataset(config: RunConfig, reporter: EventReporter, control: TrainerCon
     data.task.check(config)
     for note in data.notes:
         reporter.notice("info", note)
+    for text in data.warnings:
+        reporter.notice("warning", text)
     if config.data.cache != "none":
         if data.train.pixels is not None:
             reporter.notice("info", f"cache={config.data.cache}: not needed, all images are in memory")

@@ -18,7 +18,6 @@ from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
 from gputrain.engine.hardware.machine import Machine
-from gputrain.engine.imaging import value_range_scan
 from gputrain.engine.planning import preflight
 from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu, worker_limit
 from gputrain.engine.planning.plan import Plan, make_plan
@@ -71,18 +70,26 @@ def resolve_plan(
     if facts is None and not missing:
         facts = count_data(wanted)
     group = facts.group if facts else 1
-    doubts: tuple[str, ...] = ()
-    if not missing and (looked := value_range_scan.of_settings(wanted)) is not None:
-        is_auto = wanted["value_range"] == value_range.AUTO
-        chosen = looked.value_range if is_auto else value_range.parse(wanted["value_range"])
-        doubts = looked.warnings(chosen)
-        if is_auto and chosen is not None:
-            layers.append(SettingsLayer("the images", {"value_range": str(chosen)}, looked.note()))
+    doubts = () if missing else _choose_value_range(wanted, layers)
     known = rate
     if known is None and not engine_choice.is_keras(wanted):  # references are of torch
         known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
     made = calibration_store.load(machine, chosen_recipe.name)
     return make_plan(layers, machine, facts, known, warnings=doubts, refusals=missing, calibrations=made)
+
+
+def _choose_value_range(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> tuple[str, ...]:
+    """Add the images' value range to `layers` where it is ``auto``; returns warnings about the range."""
+    from gputrain.engine.imaging import value_range_scan  # NumPy and Pillow: not for every command
+
+    found = value_range_scan.of_settings(wanted)
+    if found is None:
+        return ()
+    if wanted["value_range"] != value_range.AUTO:
+        return found.warnings(value_range.parse(wanted["value_range"]))
+    if found.value_range is not None:
+        layers.append(SettingsLayer("the images", {"value_range": str(found.value_range)}, found.note()))
+    return found.warnings(found.value_range)
 
 
 def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[SettingsLayer]:

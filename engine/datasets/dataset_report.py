@@ -92,6 +92,6 @@ def report_dataset(
             class_count=len(train.classes),
             batches_per_epoch=batch_sampler.batch_count(samples, batch_size, drop_last=True, ranks=config.ranks),
             seconds=seconds,
-            skipped=dict(skipped.counts()),
+            skipped=tuple((plain(kind, 60), count) for kind, count in skipped.counts()),
         )
     )

@@ -85,7 +85,7 @@ class DataReady(Event, frozen=True, tag="data_ready"):
     class_count: int
     batches_per_epoch: int
     seconds: float
-    skipped: dict[str, int] = {}
+    skipped: tuple[tuple[str, int], ...] = ()
     """Files and folders that are no images, by kind, with their numbers."""
 
 

@@ -79,7 +79,7 @@ def composed(name: str) -> str:
 
 def form_of(name: str) -> str:
     """The Unicode form of `name`: NFC, NFD, or neither."""
-    return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, name)), "a mixed form")  # type: ignore[arg-type]
+    return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, name)), "a mixed form")
 
 
 def no_images(folder: Path, setting: str, skipped: SkippedFiles | None = None) -> BadInput:

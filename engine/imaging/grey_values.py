@@ -40,7 +40,8 @@ def is_deep(image: Image.Image) -> bool:
 
 def is_wide_colour(image: Image.Image) -> bool:
     """Whether `image`, opened but not decoded, has 16 bits per channel, of which Pillow keeps the upper 8."""
-    raw = str(image.tile[0].args) if getattr(image, "tile", None) else ""
+    tile = getattr(image, "tile", None)
+    raw = str(tile[0].args) if tile else ""
     return image.mode in ("LA", "RGB", "RGBA", "RGBX") and ";16" in raw
 
 

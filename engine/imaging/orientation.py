@@ -40,7 +40,10 @@ def of_jpeg(exif: bytes, xmp: bytes) -> int:
         return 1
     # Anything unusual is left to Pillow: tags of other types, XMP, damaged data.
     image = Image.new("1", (1, 1))
-    image.info |= ({"exif": b"Exif\0\0" + exif} if exif else {}) | ({"xmp": xmp} if xmp else {})
+    if exif:
+        image.info["exif"] = b"Exif\0\0" + exif
+    if xmp:
+        image.info["xmp"] = xmp
     return of_image(image)
 
 

@@ -44,7 +44,13 @@ def config_text(config: RunConfig, origins: Mapping[str, str]) -> str:
 
 def read_config(path: Path) -> RunConfig:
     """The configuration in a file. Raises BadInput with file, line, key and reason."""
-    return settings.build(yaml_file.read_settings(yaml_file.load(path)))
+    return read_config_with_notes(path)[0]
+
+
+def read_config_with_notes(path: Path) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration in a file, and a note for each setting that it calls by an old name. Raises BadInput."""
+    document = yaml_file.load(path)
+    return settings.build(yaml_file.read_settings(document)), document.renamed()
 
 
 def _scalar(value: Any) -> str:

@@ -40,7 +40,7 @@ REPLACED: Mapping[str, tuple[object, str]] = {
 """Settings of how fast it runs, which profiles have too: the value that holds, and why."""
 _OFF: Mapping[str, object] = {
     "progressive_start": 0,
-    "colour_jitter": 0.0,
+    "color_jitter": 0.0,
     "hue_jitter": 0.0,
     "auto_augment": "none",
     "random_erasing": 0.0,

@@ -73,7 +73,7 @@ class DataConfig(_Part, frozen=True):
     crop_min_scale: Annotated[
         float, Meta(gt=0, le=1, description="smallest share of the image's area that a random crop keeps")
     ] = 0.08
-    colour_jitter: Annotated[
+    color_jitter: Annotated[
         float,
         Meta(ge=0, lt=1, description="largest change of brightness, contrast and saturation in training; 0: none"),
     ] = 0.0

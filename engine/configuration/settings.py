@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 import yaml
 
+from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
@@ -78,7 +79,11 @@ def _setting(field: msgspec.structs.FieldInfo, section: str) -> Setting:
 
 
 def find(name: str) -> Setting:
-    """The setting called `name` (``batch_size`` or ``data.batch_size``). Raises BadInput with the nearest name."""
+    """The setting called `name` (``batch_size`` or ``data.batch_size``), or that was called so in an older version.
+
+    Raises BadInput with the nearest name.
+    """
+    name = renamed_names.setting_name(name)
     setting = table().get(name.rpartition(".")[2])
     if setting is None or ("." in name and name != f"{setting.section}.{setting.name}"):
         known = [*table(), *(f"{s.section}.{s.name}" for s in table().values() if s.section and "." in name)]
@@ -183,6 +188,16 @@ def parse_override(argument: str) -> tuple[str, Any]:
         return setting.name, check(setting, _parse_value(setting, text.strip()))
     except BadInput as error:
         raise BadInput(f"{plain(argument, 60)}: {error}") from None
+
+
+def parse_overrides(arguments: Iterable[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The settings of ``setting=value`` arguments, checked, and a note for each old name among them.
+
+    Raises BadInput naming the argument.
+    """
+    arguments = list(arguments)
+    names = {argument.partition("=")[0].strip(): plain(argument, 60) for argument in arguments}
+    return dict(map(parse_override, arguments)), tuple(renamed_names.renamed_notes(names))
 
 
 def _parse_value(setting: Setting, text: str) -> object:

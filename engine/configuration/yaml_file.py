@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
@@ -38,6 +39,11 @@ class Document(msgspec.Struct, frozen=True):
         """``"file.yaml:12"`` of a key, for the start of a message."""
         line = self.lines.get(".".join(keys))
         return f"{self.path}:{line}" if line else str(self.path)
+
+    def renamed(self) -> tuple[str, ...]:
+        """A note for each setting that the file calls by an old name."""
+        places = ({key.rpartition(".")[2]: f"{self.path}:{line}"} for key, line in self.lines.items())
+        return tuple(note for place in places for note in renamed_names.renamed_notes(place))
 
 
 def load(path: Path) -> Document:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gputrain.engine.common import renamed_names
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events.advice import Hint, HintsChanged, Prediction, Tuned
 from gputrain.engine.events.envelope import FORMAT_VERSION, Event
@@ -80,6 +81,7 @@ _MAX_TRACEBACK = 100_000
 _LARGEST = 1e100
 _SUSPICIOUS = re.compile(rb"\\|\x7f|\d[eE]\+?\d\d\d|\d{80}")
 """What a line has that holds an escape, a control character or a number beyond `_LARGEST`."""
+_OLD_NAMES = renamed_names.old_names_pattern()
 
 AnyEvent = (
     RunStarted
@@ -122,10 +124,11 @@ class _NoFigureError(ValueError):
 def decode(line: bytes) -> AnyEvent | None:
     """The event of a line; None for a torn line, a type that a later version added, or figures beyond 1e100.
 
-    Texts come out harmless (`gputrain.engine.common.sanitize.plain`), whoever wrote them.
+    Old names of types, fields and settings become the present ones. Texts come out harmless
+    (`gputrain.engine.common.sanitize.plain`), whoever wrote them.
     """
     try:
-        event: AnyEvent = _decoder().decode(line)
+        event: AnyEvent = _decode_renamed(line) if _OLD_NAMES.search(line) else _decoder().decode(line)
         # JSON shows whether a text can hold anything but printable ASCII: then it has an escape or other bytes.
         if line.isascii() and not _SUSPICIOUS.search(line):
             return event
@@ -133,6 +136,15 @@ def decode(line: bytes) -> AnyEvent | None:
         return harmless
     except (msgspec.DecodeError, UnicodeError, RecursionError, _NoFigureError):
         return None
+
+
+def _decode_renamed(line: bytes) -> AnyEvent:
+    # Slower than the typed decoder (about 10 times), and needed for records of older versions only.
+    fields = msgspec.json.decode(line)
+    if not isinstance(fields, dict):
+        raise msgspec.DecodeError("an event is a JSON object")
+    event: AnyEvent = msgspec.convert(renamed_names.current_event(fields), AnyEvent)
+    return event
 
 
 def _harmless(value: Any, name: str = "") -> Any:

@@ -64,7 +64,7 @@ class Tuned(Event, frozen=True, tag="tuned"):
     before: float | None = None
     """Images per second before and after; None before they are measured."""
     after: float | None = None
-    promised: Prediction | None = None
+    prediction: Prediction | None = None
     sender: str = ""
     text: str = ""
     """Why it was refused."""

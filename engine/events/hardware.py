@@ -206,6 +206,6 @@ class HardwareSample(Event, frozen=True, tag="hardware"):
     """Share of them that no disk was needed for, 0…1; None while next to nothing is read."""
     processes: tuple[ProcessSample, ...] = ()
     """The run's own, those that use most CPU first; at most 32."""
-    others: tuple[ProcessSample, ...] = ()
+    other_processes: tuple[ProcessSample, ...] = ()
     """Those of others that use most CPU, the first five; who computes less than 0.05 cores is left out. The monitor
     has more of them, and those that hold most memory."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
@@ -82,9 +83,10 @@ def write_settings(run: RunDir, config: RunConfig, plan: PlanRecord) -> None:
 def read_plan(run: RunDir) -> PlanRecord:
     """The plan beside a run's settings; an empty one for a directory that was written by hand."""
     try:
-        return msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
+        plan = msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
     except (OSError, msgspec.DecodeError, UnicodeError):
         return PlanRecord()
+    return msgspec.structs.replace(plan, origins=renamed_names.current_settings(plan.origins))
 
 
 def start(run: RunDir, *, resume: bool = False) -> None:

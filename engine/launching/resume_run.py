@@ -14,7 +14,7 @@ import msgspec
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice, settings
-from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.configuration.config_file import read_config, read_config_with_notes
 from gputrain.engine.configuration.resume_changes import check_changes
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.hardware.machine import Machine
@@ -32,16 +32,18 @@ _EXTENDS = ("epochs", "max_steps", "early_stop")
 """What makes a finished run longer."""
 
 
-def plan_from_run(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> Plan:
-    """The plan of `run` on this machine, with `overrides`; settings keep their origins.
+def plan_from_run(run: RunDir, overrides: Mapping[str, Any], machine: Machine, warnings: Iterable[str] = ()) -> Plan:
+    """The plan of `run` on this machine, with `overrides` and `warnings`; settings keep their origins.
 
     Raises BadInput where its configuration can't be read.
     """
-    config, origins = settings.flatten(read_config(run.config)), read_plan(run).origins
+    saved, renamed = read_config_with_notes(run.config)
+    config, origins = settings.flatten(saved), read_plan(run).origins
     # Workers that have shown their worth may be more than a plan would start with.
     measured = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
     layers = [SettingsLayer(run.config.name, config), SettingsLayer(KEPT, measured, worker_share=_MEASURED_SHARE)]
-    plan = make_plan([*layers, SettingsLayer("you", dict(overrides), own=True)], machine)
+    layers.append(SettingsLayer("you", dict(overrides), own=True))
+    plan = make_plan(layers, machine, warnings=(*renamed, *warnings))
     now = settings.flatten(plan.config)
     kept = {n: origin for n, origin in origins.items() if n in now and now[n] == config[n]}
     return msgspec.structs.replace(plan, origins={**plan.origins, **kept})

@@ -29,7 +29,7 @@ EVERYTHING: dict[str, Any] = {
     "mixup": 0.4,
     "cutmix": 1.0,
     "label_smoothing": 0.1,
-    "colour_jitter": 0.2,
+    "color_jitter": 0.2,
     "random_erasing": 0.3,
     "schedule": "one_cycle",
     "warmup_epochs": 0.5,

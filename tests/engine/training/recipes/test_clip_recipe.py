@@ -157,7 +157,7 @@ def test_encoders_of_known_networks_give_maps(name: str) -> None:
 
 
 def test_the_frames_of_a_clip_stay_together_and_are_changed_alike(home: Path) -> None:
-    config = settings.build({**SMALL, "data_dir": str(home), "augment": "crop_flip", "colour_jitter": 0.5})
+    config = settings.build({**SMALL, "data_dir": str(home), "augment": "crop_flip", "color_jitter": 0.5})
     data = clip_folders.read(config, lambda _: None)
     loader = make_loader(data.train, config, train=True, pin=False)
     try:

@@ -124,7 +124,7 @@ def test_a_plan_and_a_checkpoint_with_an_old_name_are_read() -> None:
     assert check_continuation(state, now, ["a"], 3) == []
     before["colour_jitter"] = 0.4
     assert check_continuation(state, now, ["a"], 3) == [
-        "color_jitter: was 0.4 and is 0.2: the training takes another course from here on"
+        "color_jitter: was 0.4 and is 0.2: the training differs from here on"
     ]
 
 

@@ -105,7 +105,7 @@ def test_one_that_does_not_end_is_killed_with_its_workers(
     assert f"still running (pid {process.pid})" in orphan_trainer.terminate(run, told.append, lambda *_: None)
     assert process.is_running()
     assert orphan_trainer.terminate(run, told.append, wait) == ""
-    assert told[-1] == "it did not end by itself within 0 s and was killed"
+    assert told[-1] == "it did not exit by itself within 0 s and was killed"
     psutil.wait_procs([worker], timeout=TIMEOUT)
     assert not worker.is_running()
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import Precision
+from gputrain.engine.hardware import slurm
 from gputrain.engine.hardware.cgroup import CGroup, Version, find_cgroup
 from gputrain.engine.hardware.logout import logout_kills_processes
 from gputrain.engine.hardware.nvml import NO_DRIVER, Device, Nvml, NvmlError, Unreadable, visible
@@ -49,7 +50,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
     hostname: str
     usable_cores: float
-    """min(affinity, cpuset, cgroup quota); may be a fraction."""
+    """min(affinity, cpuset, cgroup quota, Slurm allocation); may be a fraction."""
     host_cores: int
     cpu_model: str
     cpu_bf16: bool = False
@@ -57,7 +58,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     memory_total: int
     """Memory of the host."""
     memory_limit: int
-    """What this process may use: the host's, or the tightest cgroup limit above it."""
+    """What this process may use: the host's memory, the tightest cgroup limit, or the Slurm job's."""
     memory_available: int
     """What can be had of it now without swapping."""
     shm_total: int
@@ -102,6 +103,7 @@ def inspect_machine() -> Machine:
     cgroup = find_cgroup()
     total, available = host_memory()
     limited = cgroup.memory_now()
+    job = slurm.job_memory() or total
     gpus = _ask_for_gpus(NVML_SECONDS)
     shm_total, shm_used = shm()
     return Machine(
@@ -111,8 +113,8 @@ def inspect_machine() -> Machine:
         cpu_model=cpu_model(),
         cpu_bf16=cpu_has_bf16(),
         memory_total=total,
-        memory_limit=min(total, limited.limit) if limited else total,
-        memory_available=min(available, limited.available) if limited else available,
+        memory_limit=min(total, limited.limit if limited else total, job),
+        memory_available=min(available, limited.available if limited else available, job),
         shm_total=shm_total,
         shm_used=shm_used,
         gpus=gpus.gpus,
@@ -138,8 +140,9 @@ def hides_gpus(machine: Machine) -> bool:
 
 
 def usable_cores(cgroup: CGroup) -> float:
-    """Cores that this process may keep busy: min(affinity, cpuset, quota)."""
-    limits = (float(len(os.sched_getaffinity(0))), cgroup.cpus() or math.inf, cgroup.quota() or math.inf)
+    """Cores that this process may keep busy: min(affinity, cpuset, quota, Slurm allocation)."""
+    allowed = (cgroup.cpus(), cgroup.quota(), slurm.job_cores())
+    limits = (float(len(os.sched_getaffinity(0))), *(limit or math.inf for limit in allowed))
     return round(min(limits), 2)
 
 

@@ -121,6 +121,9 @@ def _add_resume(commands: Commands) -> None:
     resume.add_argument(
         "--from", dest="wanted", default="last", metavar="WHERE", help="last (default), best, or a checkpoint's step"
     )
+    resume.add_argument(
+        "--if-needed", action="store_true", help="exit with 0 if the run is finished: for jobs that are requeued"
+    )
     resume.add_argument("--force", action="store_true", help=_FORCE)
     resume.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
     add_output(resume)

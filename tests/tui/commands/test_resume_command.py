@@ -97,6 +97,10 @@ def test_a_run_goes_on_in_its_own_record(stopped: RunDir) -> None:
     assert finished.returncode == 2
     assert "is finished: all steps are done; to train longer, set epochs=N" in finished.stderr
     assert "Traceback" not in finished.stderr
+    nothing = call("resume", "last", "--if-needed", "--plain")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert f"{stopped.id} is finished: there is nothing to resume" in nothing.stderr
+    assert list(event_log.read(stopped.events)) == events
 
 
 def test_from_an_earlier_step_it_becomes_a_run_of_its_own(stopped: RunDir) -> None:
@@ -108,7 +112,7 @@ def test_from_an_earlier_step_it_becomes_a_run_of_its_own(stopped: RunDir) -> No
     assert stopped.events.read_bytes() == before
     new = run_directory.list_runs()[0].run
     assert new != stopped
-    assert f"{new.id} goes on from its {first.step}" in done.stderr
+    assert f"{new.id} starts from its {first.step}" in done.stderr
     (model,) = [event for event in event_log.read(new.events) if isinstance(event, ModelReady)]
     assert model.start_step == first.step
 

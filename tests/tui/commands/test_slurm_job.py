@@ -19,6 +19,7 @@ from gputrain.engine.runs import event_log, run_directory
 SCRIPT = Path(__file__).parents[3] / "docs" / "slurm" / "job.sh"
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(bool(slurm.why_impossible()), reason=slurm.why_impossible() or "possible"),
 ]
 SMALL = (
@@ -46,7 +47,8 @@ def job(cluster: Slurm, tmp_path: Path, private_homes: Path) -> tuple[list[str],
     (programs / "gputrain-tui").write_text(f'#!/bin/sh\nexec {sys.executable} -m gputrain.tui.cli "$@"\n')
     (programs / "gputrain-tui").chmod(0o755)
     options = ["--cpus-per-task=2", "--mem=3000", f"--output={tmp_path}/output", f"--chdir={tmp_path}"]
-    return options, {"PATH": f"{programs}:{cluster.environ['PATH']}"}
+    homes = {name: value for name, value in os.environ.items() if name.startswith("GPUTRAIN_")}
+    return options, {**homes, "PATH": f"{programs}:{cluster.environ['PATH']}"}
 
 
 def output(tmp_path: Path) -> str:

@@ -16,10 +16,10 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.theme import NIGHT, TERMINAL, THEMES
 from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
-from gputrain.tui.screens.messages import Left
+from gputrain.tui.screens.messages import DashboardClosed
 from gputrain.tui.screens.quit_result import QuitResult
 from gputrain.tui.state.event_source import RunSource
-from gputrain.tui.state.reader_thread import FRAME_SECONDS, FRUGAL_SECONDS
+from gputrain.tui.state.reader_thread import FRAME_SECONDS, LOW_BANDWIDTH_FRAME_SECONDS
 from gputrain.tui.terminal import gc_pause, hangup
 from gputrain.tui.terminal.output_filter import only_changes
 
@@ -34,7 +34,7 @@ class _AsciiScrollBar(ScrollBarRender):
 class GpuTrainApp(App[int]):
     """Started on a run, on a screen of `first`'s making, or on the launcher.
 
-    `run` returns the exit code; `leaving` tells more.
+    `run` returns the exit code; `quit_result` tells more.
     """
 
     TITLE = "gputrain-tui"
@@ -44,9 +44,9 @@ class GpuTrainApp(App[int]):
         self,
         source: RunSource | None = None,
         first: Callable[[], Screen[Any]] | None = None,
-        frugal: bool = False,
+        low_bandwidth: bool = False,
     ) -> None:
-        """`frugal`: send few bytes to the terminal, by its own colours and views that change seldom."""
+        """`low_bandwidth`: send few bytes to the terminal, by its own colours and views that change seldom."""
         # Textual turns colours into greys for NO_COLOR and still sends them; with the terminal's
         # own colours it sends none at all.
         colourless = "NO_COLOR" in os.environ
@@ -54,17 +54,17 @@ class GpuTrainApp(App[int]):
         names = ["app.tcss"] if source is not None or first is not None else ["app.tcss", "launcher.tcss"]
         super().__init__(
             css_path=[Path(__file__).with_name(name) for name in names],
-            ansi_color=True if colourless or frugal else None,
+            ansi_color=True if colourless or low_bandwidth else None,
         )
         self.set_class(wants_ascii(), "-ascii")
         ScrollBar.renderer = _AsciiScrollBar if wants_ascii() else ScrollBarRender
         self._source, self._first = source, first
-        self.leaving: QuitResult | None = None
+        self.quit_result: QuitResult | None = None
         """How the person left a run; None if they left none."""
         for theme in THEMES:
             self.register_theme(theme)
-        self._frame_seconds = FRUGAL_SECONDS if frugal else FRAME_SECONDS
-        self.theme = TERMINAL.name if colourless or frugal else NIGHT.name
+        self._frame_seconds = LOW_BANDWIDTH_FRAME_SECONDS if low_bandwidth else FRAME_SECONDS
+        self.theme = TERMINAL.name if colourless or low_bandwidth else NIGHT.name
 
     def on_mount(self) -> None:
         """Look after the terminal; a browser's connection ends by other means, and a test has none."""
@@ -100,13 +100,13 @@ class GpuTrainApp(App[int]):
 
         return portable(super().export_screenshot(title=title, simplify=simplify))
 
-    def on_left(self, message: Left) -> None:
+    def on_dashboard_closed(self, message: DashboardClosed) -> None:
         """The person left the run: for the screen below it, or for good."""
         if message.inner:
             self.pop_screen()
             return
-        self.leaving = message.leaving
-        self.exit(message.leaving.exit_code)
+        self.quit_result = message.quit_result
+        self.exit(message.quit_result.exit_code)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: the dashboard's keys by name, and Textual's own commands for themes and screenshots."""

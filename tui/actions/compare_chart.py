@@ -8,7 +8,7 @@ from string import ascii_lowercase
 from gputrain.tui.actions.compare_runs import AXES, Axis, Compared, Point
 from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.history import Bucket, Curve
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, fit
 from gputrain.tui.render.theme import Role
 
@@ -31,7 +31,7 @@ def legend(compared: Sequence[Compared], metric: str) -> list[Line]:
     lines: list[Line] = []
     for number, one in enumerate(compared):
         points = one.curves.get(metric)
-        last = f"  {words.figure(points[-1].value)}" if points else "  no such figures"
+        last = f"  {fmt.figure(points[-1].value)}" if points else "  no such figures"
         lines.append(((f"{letter(number)} {one.label}", _role(number)), (last, "text")))
     return lines
 
@@ -53,7 +53,7 @@ def chart(compared: Sequence[Compared], metric: str, axis: Axis, width: int, hei
         marks=tuple(
             mark for number, points in enumerate(curves) for mark in _marks(number, points, column, len(curves))
         ),
-        label=words.share_tick if words.is_share(metric) else words.tick,
+        label=fmt.share_tick if fmt.is_share(metric) else fmt.tick,
         ends=None if axis == "seconds" else (place(start, axis), f"{place(end, axis)} {axis}"),
         ascii=as_ascii,
     )
@@ -71,7 +71,7 @@ def with_legend(
 
 def place(at: float, axis: Axis) -> str:
     """A place on `axis` in words."""
-    return words.duration(at) if axis == "seconds" else words.whole(at)
+    return fmt.duration(at) if axis == "seconds" else fmt.whole(at)
 
 
 def _role(number: int) -> Role:

@@ -15,7 +15,7 @@ from gputrain.engine.diagnosis.review import review
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps, Validated
 from gputrain.engine.runs import event_log, run_names
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_store import RunStore
 from gputrain.tui.state.run_summary import Summary, summary
 
@@ -121,16 +121,16 @@ def figures(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
 
 def _column(one: Compared) -> dict[str, str]:
     found = one.summary
-    best = f"{found.metric} {words.metric(found.metric, found.best)}" if found.best is not None else "not validated"
+    best = f"{found.metric} {fmt.metric(found.metric, found.best)}" if found.best is not None else "not validated"
     return {
         "outcome": found.outcome.value if found.outcome else "not over",
-        "steps": words.whole(found.step),
-        "time": words.duration(found.seconds),
-        "images/s": words.rate(found.images_per_second),
-        "waits for data": words.share(found.data_wait_share),
-        "loss": words.figure(found.loss),
+        "steps": fmt.whole(found.step),
+        "time": fmt.duration(found.seconds),
+        "images/s": fmt.rate(found.images_per_second),
+        "waits for data": fmt.share(found.data_wait_share),
+        "loss": fmt.figure(found.loss),
         "best": best,
-        "peak VRAM": words.size(found.peak_vram) if found.peak_vram is not None else "no GPU was used",
+        "peak VRAM": fmt.size(found.peak_vram) if found.peak_vram is not None else "no GPU was used",
         "held back by": one.cause,
     }
 
@@ -145,7 +145,7 @@ def side_by_side(compared: Sequence[Compared], metric: str, axis: Axis, rows: in
         at = end * number / rows
         found.append(
             (
-                words.duration(at) if axis == "seconds" else words.whole(at),
+                fmt.duration(at) if axis == "seconds" else fmt.whole(at),
                 *(_value(points, at, column) for points in curves),
             )
         )
@@ -157,4 +157,4 @@ def _value(points: Sequence[Point], at: float, column: int) -> str:
     if not points or at > points[-1][column] * (1 + 1e-9):
         return ""
     number = bisect_right([point[column] for point in points], at * (1 + 1e-9))
-    return words.figure(points[number - 1].value) if number else ""
+    return fmt.figure(points[number - 1].value) if number else ""

@@ -12,7 +12,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import write_atomic
 from gputrain.tui.charts.history import Curve, pieces
 from gputrain.tui.metrics.metric_table import METRICS
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _groups(now: Snapshot) -> list[tuple[str, list[_Drawing]]]:
             title, drawing = "loss", _Drawing("training", curve)
         elif (metric := METRICS.get(key)) is not None:
             title = f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
-            drawing = _Drawing(metric.title, curve, 100.0 if metric.show is words.share else 1.0, low=metric.low)
+            drawing = _Drawing(metric.title, curve, 100.0 if metric.show is fmt.share else 1.0, low=metric.low)
         else:
             title, drawing = _validation(now, key.removeprefix("val_"), curve)
         found.setdefault(title, []).append(drawing)
@@ -132,5 +132,5 @@ def _groups(now: Snapshot) -> list[tuple[str, list[_Drawing]]]:
 
 def _validation(now: Snapshot, name: str, curve: Curve) -> tuple[str, _Drawing]:
     best = now.best.metrics.get(name) if now.best is not None and now.best.metric == name else None
-    factor, unit = (100.0, " [%]") if words.is_share(name) else (1.0, "")
+    factor, unit = (100.0, " [%]") if fmt.is_share(name) else (1.0, "")
     return f"{name}{unit}", _Drawing("validation", curve, factor, dots=True, best=best)

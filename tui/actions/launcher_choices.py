@@ -26,7 +26,7 @@ from gputrain.profiles.catalog import Entry, Match
 from gputrain.profiles.resolve_plan import resolve_plan
 from gputrain.tui.actions.run_check import Checked, check
 
-FAULTS = (BadInput, OSError, RuntimeError)
+EXPECTED_ERRORS = (BadInput, OSError, RuntimeError)
 """What a look at files, folders and processes may raise; each is shown, none ends the launcher."""
 
 
@@ -85,7 +85,7 @@ class Planned(Message):
         self.error = error
 
 
-class LiveRun(Message):
+class LiveRunsFound(Message):
     """Runs that go on at this moment."""
 
     def __init__(self, found: list[RunInfo]) -> None:
@@ -115,7 +115,7 @@ def inspect(inspect: Callable[[], Machine], post: Callable[[Message], object]) -
         post(Inspected(recipes))
         machine = inspect()
         post(Inspected(recipes, machine, tuple(catalog.rank(machine))))
-    except FAULTS as error:
+    except EXPECTED_ERRORS as error:
         post(Inspected(recipes, error=said(error)))
 
 
@@ -152,7 +152,7 @@ def planned(machine: Machine, choice: Choice) -> Planned:
     """`plan_for` as a message, its error in words."""
     try:
         return Planned(choice, plan_for(machine, choice), "")
-    except FAULTS as error:
+    except EXPECTED_ERRORS as error:
         return Planned(choice, None, said(error))
 
 
@@ -160,5 +160,5 @@ def launched(plan: Plan, start: Launch) -> Launched:
     """Start the run of `plan`; its error in words."""
     try:
         return Launched(start(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast), "")
-    except FAULTS as error:
+    except EXPECTED_ERRORS as error:
         return Launched(None, said(error))

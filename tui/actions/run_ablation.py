@@ -1,4 +1,4 @@
-"""The rungs of a ladder, measured one after the other. No screen here."""
+"""The stages of a ladder, measured one after the other. No screen here."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ ROUNDS = 2
 """How often all is measured, unless it is asked for otherwise."""
 
 Measured = Callable[[Bench], object]
-"""Hears of each rung that was measured: the whole benchmark as far as it is known."""
+"""Hears of each stage that was measured: the whole benchmark as far as it is known."""
 
 
 def stages_for(plan: Plan, machine: Machine, *, every: bool) -> list[Stage]:
-    """The rungs below a plan on `machine`; without `every` the standard and the plan alone."""
+    """The stages below a plan on `machine`; without `every` the standard and the plan alone."""
     gpu = pick_gpu(machine, plan.config.device)
     tf32 = gpu is not None and (gpu.capability is None or gpu.capability >= _TF32_FROM)
     return ablation_stages(settings.flatten(plan.config), gpu=gpu is not None, tf32=tf32, every=every)
@@ -41,26 +41,26 @@ def stages_for(plan: Plan, machine: Machine, *, every: bool) -> list[Stage]:
 def measure_stages(
     bench: Bench,
     config: RunConfig,
-    rungs: Sequence[Stage],
+    stages: Sequence[Stage],
     tell: Tell,
     measured: Measured = lambda _bench: None,
     started: Started = lambda _end: None,
 ) -> Bench:
-    """`bench` with all rungs measured, in as many rounds as it says.
+    """`bench` with all stages measured, in as many rounds as it says.
 
-    Every second round goes down again, so that what changes on the machine meanwhile favours no rung. A rung that
+    Every second round goes down again, so that what changes on the machine meanwhile favours no stage. A stage that
     fails has its error in its row. Raises BadInput where the data or the settings cannot be used.
     """
-    speeds: dict[int, list[Speed]] = {number: [] for number in range(len(rungs))}
+    speeds: dict[int, list[Speed]] = {number: [] for number in range(len(stages))}
     for lap in range(bench.rounds):
-        order = range(len(rungs)) if lap % 2 == 0 else reversed(range(len(rungs)))
+        order = range(len(stages)) if lap % 2 == 0 else reversed(range(len(stages)))
         for number in order:
-            rung, row = rungs[number], bench.rows[number]
+            stage, row = stages[number], bench.rows[number]
             if row.error:
                 continue
-            say = _named(rung.name, tell)
+            say = _named(stage.name, tell)
             try:
-                wanted = settings.replace(config, **rung.changes)
+                wanted = settings.replace(config, **stage.changes)
                 speeds[number].append(measure_speed(wanted, say, bench.steps, started=started))
             except RuntimeError as error:
                 say(str(error))
@@ -74,11 +74,11 @@ def measure_stages(
     return bench
 
 
-def _named(rung: str, tell: Tell) -> Tell:
-    return lambda text: tell(f"{rung}: {text}")
+def _named(stage: str, tell: Tell) -> Tell:
+    return lambda text: tell(f"{stage}: {text}")
 
 
-def blank(plan: Plan, machine: Machine, rungs: Sequence[Stage], *, steps: int, rounds: int) -> Bench:
+def blank(plan: Plan, machine: Machine, stages: Sequence[Stage], *, steps: int, rounds: int) -> Bench:
     """The benchmark before anything is measured."""
     config, gpu = plan.config, pick_gpu(machine, plan.config.device)
     return Bench(
@@ -90,20 +90,20 @@ def blank(plan: Plan, machine: Machine, rungs: Sequence[Stage], *, steps: int, r
         image_size=config.data.image_size,
         steps=steps,
         rounds=rounds,
-        rows=_rows(config, rungs),
+        rows=_rows(config, stages),
         references=catalog.reference_ladders(config.profile),
     )
 
 
-def _rows(config: RunConfig, rungs: Sequence[Stage]) -> tuple[Row, ...]:
-    """A row for each rung, with what it sets otherwise than the one below it."""
+def _rows(config: RunConfig, stages: Sequence[Stage]) -> tuple[Row, ...]:
+    """A row for each stage, with what it sets otherwise than the one below it."""
     rows, before = list[Row](), dict[str, str]()
-    for rung in rungs:
-        values = _values(config, rung.changes)
+    for stage in stages:
+        values = _values(config, stage.changes)
         changes = {name: value for name, value in values.items() if before and before[name] != value}
-        error = f"left out: {rung.skipped}" if rung.skipped else ""
-        rows.append(Row(name=rung.name, key=rung.key, settings=changes, speed=None, error=error))
-        if not rung.skipped:
+        error = f"left out: {stage.skipped}" if stage.skipped else ""
+        rows.append(Row(name=stage.name, key=stage.key, settings=changes, speed=None, error=error))
+        if not stage.skipped:
             before = values
     return tuple(rows)
 

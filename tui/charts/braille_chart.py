@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gputrain.tui.charts.chart_axes import x_ticks, y_axis
 from gputrain.tui.charts.history import Bucket, Curve, pieces
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, fit, right
 from gputrain.tui.render.theme import Role
 
@@ -213,7 +213,7 @@ def _x_axis(plot: Plot, gutter: int, width: int) -> Line:
         return fit(((" " * (gutter + 1) + first + right(last, max(0, columns - len(first))), "dim"),), width)
     text = ""
     for at in x_ticks(plot.start, plot.end, columns):
-        label = words.time_tick(at)
+        label = fmt.time_tick(at)
         middle = int((at - plot.start) / (plot.end - plot.start) * columns)
         place = max(0, min(columns - len(label), middle - len(label) // 2))
         if not text or place > len(text):

@@ -8,7 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 from gputrain.tui.charts.history import Bucket
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 
 _APART = 3
 """Cells between two labels."""
@@ -84,7 +84,7 @@ def x_ticks(start: float, end: float, columns: int) -> list[float]:
         if each <= _APART:
             continue
         ticks = [number * step for number in range(math.ceil(start / step - 1e-9), int(end / step + 1e-9) + 1)]
-        widest = max((len(words.time_tick(at)) for at in ticks), default=0)
+        widest = max((len(fmt.time_tick(at)) for at in ticks), default=0)
         if each >= widest + _APART:
             return ticks
     return []

@@ -97,7 +97,7 @@ class History:
         return self._curve
 
 
-class Thinned:
+class DownsampledHistory:
     """A history that gets at most one point per `step` of x: the weighted mean of what came in between."""
 
     def __init__(self, step: float = 1.0) -> None:

@@ -25,7 +25,7 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import promise, verdict
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
@@ -48,7 +48,7 @@ class PlainLines:
         """The lines that `event` is worth."""
         self.store.apply(event)
         for text in self._text(event):
-            yield f"{words.clock(event.wall)} {plain(text, 1000)}"
+            yield f"{fmt.clock(event.wall)} {plain(text, 1000)}"
 
     def _text(self, event: AnyEvent) -> Iterator[str]:
         match event:
@@ -58,26 +58,24 @@ class PlainLines:
             case PhaseChanged():
                 yield from self._phase(event)
             case DataReady():
-                images = (
-                    f"{words.whole(event.train_images)} training and {words.whole(event.val_images)} validation images"
-                )
-                yield f"{images}{words.in_classes(event.class_count)}: {event.path}"
+                images = f"{fmt.whole(event.train_images)} training and {fmt.whole(event.val_images)} validation images"
+                yield f"{images}{fmt.in_classes(event.class_count)}: {event.path}"
             case ModelReady():
-                size = f"{words.whole(event.parameters)} parameters"
-                yield f"{event.model}, {size}, {event.precision} on {words.devices(event)}"
+                size = f"{fmt.whole(event.parameters)} parameters"
+                yield f"{event.model}, {size}, {event.precision} on {fmt.devices(event)}"
             case Steps():
                 yield from self._steps(event)
             case EpochEnded():
-                loss = f", loss {words.figure(event.train_loss)}" if event.train_loss is not None else ""
+                loss = f", loss {fmt.figure(event.train_loss)}" if event.train_loss is not None else ""
                 yield (
-                    f"epoch {event.epoch + 1} done in {words.duration(event.seconds)}: "
-                    f"{words.rate(event.images_per_second)} img/s{loss}"
+                    f"epoch {event.epoch + 1} done in {fmt.duration(event.seconds)}: "
+                    f"{fmt.rate(event.images_per_second)} img/s{loss}"
                 )
             case Validated():
-                named = ", ".join(f"{name} {words.metric(name, value)}" for name, value in event.metrics.items())
+                named = ", ".join(f"{name} {fmt.metric(name, value)}" for name, value in event.metrics.items())
                 yield f"validation: {named}{' (best so far)' if event.best else ''}"
             case CheckpointSaved():
-                yield f"checkpoint {event.file}: {words.size(event.bytes)} in {event.seconds:.2f} s"
+                yield f"checkpoint {event.file}: {fmt.size(event.bytes)} in {event.seconds:.2f} s"
             case Notice():
                 yield f"{event.level}: {event.text}" if event.level != "info" else event.text
             case HintsChanged():
@@ -94,21 +92,21 @@ class PlainLines:
     def _phase(self, event: PhaseChanged) -> Iterator[str]:
         if event.done is None:
             if event.phase not in _QUIET_PHASES:
-                took = f", {words.duration(event.eta_seconds)} the last time" if event.eta_seconds else ""
+                took = f", {fmt.duration(event.eta_seconds)} the last time" if event.eta_seconds else ""
                 yield event.phase.value + (f": {event.detail}" if event.detail else "") + took
         elif self._due(event) or event.done == event.total:
-            of = f" of {words.whole(event.total)}" if event.total else ""
-            left = f", {words.duration(event.eta_seconds)} left" if event.eta_seconds else ""
-            yield f"{event.phase.value}: {words.whole(event.done)}{of} {event.unit}{left}"
+            of = f" of {fmt.whole(event.total)}" if event.total else ""
+            left = f", {fmt.duration(event.eta_seconds)} left" if event.eta_seconds else ""
+            yield f"{event.phase.value}: {fmt.whole(event.done)}{of} {event.unit}{left}"
 
     def _steps(self, event: Steps) -> Iterator[str]:
         if not self._due(event):
             return
         now = self.store.snapshot()
         yield (
-            f"epoch {event.epoch + 1}{'/' + str(now.epochs) if now.epochs else ''}  step {words.whole(event.step)}"
-            f"  {words.rate(now.images_per_second)} img/s  loss {words.figure(now.loss)}  lr {words.figure(event.lr)}"
-            f"{_waits(now)}  ETA {words.duration(now.eta_run)}"
+            f"epoch {event.epoch + 1}{'/' + str(now.epochs) if now.epochs else ''}  step {fmt.whole(event.step)}"
+            f"  {fmt.rate(now.images_per_second)} img/s  loss {fmt.figure(now.loss)}  lr {fmt.figure(event.lr)}"
+            f"{_waits(now)}  ETA {fmt.duration(now.eta_run)}"
         )
 
     def _due(self, event: AnyEvent) -> bool:
@@ -126,7 +124,7 @@ class PlainLines:
         self._hints = frozenset(hint.id for hint in event.hints)
 
     def _end(self, event: RunEnded) -> Iterator[str]:
-        yield words.end(event.outcome.value, event.reason)
+        yield fmt.end(event.outcome.value, event.reason)
         yield from event.traceback.splitlines()
 
     def summary_lines(self, directory: str) -> list[str]:
@@ -136,7 +134,7 @@ class PlainLines:
 
 
 def _waits(now: Snapshot) -> str:
-    return f"  waits {words.share(now.shares.data_wait)}" if now.shares is not None else ""
+    return f"  waits {fmt.share(now.shares.data_wait)}" if now.shares is not None else ""
 
 
 class JsonLines:

@@ -43,15 +43,16 @@ def run(options: argparse.Namespace) -> int:
         source.close()
 
 
-def _screen(source: MonitorSource, subject: str, interval: float, about: str, frugal: bool) -> int:
+def _screen(source: MonitorSource, subject: str, interval: float, about: str, low_bandwidth: bool) -> int:
     gc_pause.pause_gc()
     from gputrain.tui.app import GpuTrainApp
     from gputrain.tui.screens.dashboard.monitor import MonitorScreen
-    from gputrain.tui.state.reader_thread import FRAME_SECONDS, FRUGAL_SECONDS
+    from gputrain.tui.state.reader_thread import FRAME_SECONDS, LOW_BANDWIDTH_FRAME_SECONDS
 
-    seconds = FRUGAL_SECONDS if frugal else FRAME_SECONDS
+    seconds = LOW_BANDWIDTH_FRAME_SECONDS if low_bandwidth else FRAME_SECONDS
     app = GpuTrainApp(
-        first=lambda: MonitorScreen(source, subject, interval, source.set_interval, about, seconds), frugal=frugal
+        first=lambda: MonitorScreen(source, subject, interval, source.set_interval, about, seconds),
+        low_bandwidth=low_bandwidth,
     )
     code = app.run()
     return code if code is not None else EXIT_FAILED

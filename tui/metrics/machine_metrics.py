@@ -6,7 +6,7 @@ Target ranges of GPU, CPU and RAM are those of the guides that this tool replace
 from __future__ import annotations
 
 from gputrain.tui.metrics.metric import Metric
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state import metric_values
 
 MACHINE = (
@@ -19,7 +19,7 @@ MACHINE = (
         source="NVML utilization.gpu, one sample a second",
         advice="95–100 %; below 70 % something holds the GPU up",
         get=metric_values.gpu,
-        show=words.percent,
+        show=fmt.percent,
         low=0,
         high=100,
         good=(95, 100),
@@ -34,7 +34,7 @@ MACHINE = (
         source="NVML memory info",
         advice="below 90 %; far below: a bigger batch would fit",
         get=metric_values.vram,
-        show=words.percent,
+        show=fmt.percent,
         low=0,
         high=100,
         warn_above=90,
@@ -48,7 +48,7 @@ MACHINE = (
         help="Temperature of the GPU's die. Near its slowdown threshold the clock is lowered.",
         source="NVML",
         advice="below 80 °C",
-        show=words.celsius,
+        show=fmt.celsius,
         warn_above=83,
         bad_above=90,
     ),
@@ -60,7 +60,7 @@ MACHINE = (
         help="Electrical power of all GPUs. At the power cap the clock is held back, which is usual under full load.",
         source="NVML",
         get=metric_values.power,
-        show=words.watts,
+        show=fmt.watts,
         low=0,
     ),
     Metric(
@@ -82,7 +82,7 @@ MACHINE = (
         source="/proc/stat and the cgroup",
         advice="60–80 %; above 95 % more workers cannot help",
         get=metric_values.cpu,
-        show=words.percent,
+        show=fmt.percent,
         low=0,
         high=100,
         good=(60, 80),
@@ -98,7 +98,7 @@ MACHINE = (
         source="MemAvailable in /proc/meminfo, and the cgroup",
         advice="40–60 %; above 90 % the kernel may end the run",
         get=metric_values.ram,
-        show=words.percent,
+        show=fmt.percent,
         low=0,
         high=100,
         good=(40, 60),
@@ -113,7 +113,7 @@ MACHINE = (
         help="Read from all disks. Falls to nothing once the data is in the page cache.",
         source="/proc/diskstats",
         get=metric_values.disk_read,
-        show=words.byte_rate,
+        show=fmt.byte_rate,
         low=0,
         least=1e6,
     ),
@@ -125,7 +125,7 @@ MACHINE = (
         help="Written to all disks; checkpoints show as peaks.",
         source="/proc/diskstats",
         get=metric_values.disk_write,
-        show=words.byte_rate,
+        show=fmt.byte_rate,
         low=0,
         least=1e6,
     ),
@@ -137,7 +137,7 @@ MACHINE = (
         help="Share of the time in which the data's disk had requests. An SSD can do more even at 100 %.",
         source="/proc/diskstats",
         get=lambda now: now.hardware.disk.device_busy if now.hardware and now.hardware.disk else None,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
         warn_above=0.95,
@@ -151,7 +151,7 @@ MACHINE = (
         source="/proc/pressure, or the cgroup's",
         advice="near 0 %",
         get=lambda now: now.hardware.psi_io if now.hardware else None,
-        show=words.share,
+        show=fmt.share,
         warn_above=0.10,
         bad_above=0.40,
     ),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_snapshot import Snapshot
 
 Level = Literal["plain", "good", "warn", "bad"]
@@ -31,7 +31,7 @@ class Metric(Struct, frozen=True, kw_only=True):
     """What is good, in words; empty where nothing can be said in general."""
     get: Getter | None = None
     """Its present value; None for figures of which there are several (one per GPU)."""
-    show: Show = words.figure
+    show: Show = fmt.figure
     low: float | None = None
     """The chart's range; None: from the data."""
     high: float | None = None
@@ -58,4 +58,4 @@ class Metric(Struct, frozen=True, kw_only=True):
     @property
     def tick(self) -> Show:
         """How a tick of its axis is shown: with the unit of its values, without needless digits."""
-        return words.byte_tick if self.show is words.byte_rate else self.show
+        return fmt.byte_tick if self.show is fmt.byte_rate else self.show

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gputrain.tui.metrics.panel_descriptions import MetricDescription
 
-RUN_FIGURES = (
+RUN_METRICS = (
     MetricDescription(
         "status",
         "● training",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gputrain.tui.metrics.metric import Metric
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state import metric_values
 
 TRAINING = (
@@ -16,7 +16,7 @@ TRAINING = (
         source="the training loop's clock: images of the steps over the time they took, waits included",
         advice="what counts: compare it before and after a change, on the same recipe",
         get=lambda now: now.images_per_second,
-        show=words.rate,
+        show=fmt.rate,
         low=0,
     ),
     Metric(
@@ -28,7 +28,7 @@ TRAINING = (
         source="timed in the training loop around the loader",
         advice="below 5 %; from 10 % on the workers or the disk hold the run back, from 20 % badly",
         get=metric_values.wait,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
         warn_above=0.10,
@@ -43,7 +43,7 @@ TRAINING = (
         source="CUDA events around the copies; on the CPU nothing is copied",
         advice="below 10 %; pinned memory and non-blocking copies hide it behind compute",
         get=metric_values.copy,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
         warn_above=0.10,
@@ -58,7 +58,7 @@ TRAINING = (
         source="CUDA events on a GPU, the clock on the CPU",
         advice="above 90 %: the run is as fast as this device computes",
         get=metric_values.compute,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
         good=(0.90, 1.0),
@@ -73,7 +73,7 @@ TRAINING = (
         source="matrix products and convolutions counted on the model; the data sheet's dense rate",
         advice="20-45 % for convolutional networks, 40-60 % for transformers: utilization says busy, this says useful",
         get=metric_values.mfu,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
     ),
@@ -87,7 +87,7 @@ TRAINING = (
         source="CUDA events on a GPU, the clock on the CPU",
         advice="below 10 %: larger batches, or a look at the slowest rank",
         get=metric_values.exchange,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
         warn_above=0.10,
@@ -102,7 +102,7 @@ TRAINING = (
         source="the rest of the training loop's clock",
         advice="below 10 %",
         get=metric_values.other,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
         warn_above=0.10,
@@ -117,7 +117,7 @@ TRAINING = (
         source="counted by the loader at each step",
         advice="not empty",
         get=lambda now: now.queue_fill,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
     ),
@@ -130,7 +130,7 @@ TRAINING = (
         source="timed inside each worker",
         advice="at 100 % with an empty queue, more workers help if cores are free",
         get=metric_values.busy,
-        show=words.share,
+        show=fmt.share,
         low=0,
         high=1,
     ),

@@ -26,7 +26,7 @@ def settings_words(values: Mapping[str, Any]) -> str:
     return plain(" ".join(f"{name}={value}" for name, value in shown.items()), 300)
 
 
-def set_aside(hints: Iterable[Hint]) -> str:
+def skipped_hints(hints: Iterable[Hint]) -> str:
     """What key `a` does not try, and why: what is wrong, and the settings for the next run where there are any."""
     return ". ".join(_aside(hint) for hint in hints if hint.severity != "info" or hint.changes)
 

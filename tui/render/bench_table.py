@@ -10,20 +10,20 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.jobs.bench_job import Speed
 from gputrain.engine.planning.plan_summary import CROWDED
 from gputrain.profiles.schema import ReferenceLadder
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 
 BAR = 24
 """Characters of the longest bar."""
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One rung: its speed, or why it has none."""
+    """One stage: its speed, or why it has none."""
 
     name: str
     key: str = ""
     """Its name in `Bench.references`."""
     settings: dict[str, str]
-    """What it sets otherwise than the rung before it, by name."""
+    """What it sets otherwise than the stage before it, by name."""
     speed: Speed | None
     """None: not measured yet, or not to be measured."""
     rounds: tuple[float, ...] = ()
@@ -45,7 +45,7 @@ class Bench(Struct, frozen=True, kw_only=True):
     rounds: int
     rows: tuple[Row, ...]
     references: Mapping[str, ReferenceLadder] = {}
-    """What the rungs gained elsewhere, by hardware profile."""
+    """What the stages gained elsewhere, by hardware profile."""
 
 
 def speed_up(row: Row, rows: Sequence[Row]) -> float | None:
@@ -54,7 +54,7 @@ def speed_up(row: Row, rows: Sequence[Row]) -> float | None:
 
 
 def gain(row: Row, rows: Sequence[Row]) -> float | None:
-    """Times the rate of the rung below it that was measured; None where a row is no single step up."""
+    """Times the rate of the stage below it that was measured; None where a row is no single step up."""
     below = [other for other in rows[: rows.index(row)] if other.speed]
     return _times(row, below[-1]) if below and row.name.startswith("+") else None
 
@@ -74,25 +74,25 @@ def cells(row: Row, bench: Bench, ascii_only: bool) -> tuple[str, ...]:
     speed = row.speed
     elsewhere = tuple(_elsewhere(reference, row.key) for reference in bench.references.values())
     if speed is None:
-        return (row.name, words.MISSING, "", "", "", "", "", "", *elsewhere, plain(row.error, 200))
+        return (row.name, fmt.MISSING, "", "", "", "", "", "", *elsewhere, plain(row.error, 200))
     fastest = max((other.speed.images_per_second for other in bench.rows if other.speed), default=1.0)
     bar = max(1, round(BAR * speed.images_per_second / fastest)) * ("#" if ascii_only else "█")
     return (
         row.name,
-        words.rate(speed.images_per_second),
-        words.share(speed.spread / speed.images_per_second),
-        f"{speed.gpu_percent:.0f} %" if speed.gpu_percent is not None else words.MISSING,
-        words.share(speed.wait_share),
-        _said_times(speed_up(row, bench.rows)) or words.MISSING,
+        fmt.rate(speed.images_per_second),
+        fmt.share(speed.spread / speed.images_per_second),
+        f"{speed.gpu_percent:.0f} %" if speed.gpu_percent is not None else fmt.MISSING,
+        fmt.share(speed.wait_share),
+        _said_times(speed_up(row, bench.rows)) or fmt.MISSING,
         _said_gain(gain(row, bench.rows)),
-        words.size(speed.peak_bytes),
+        fmt.size(speed.peak_bytes),
         *elsewhere,
         bar,
     )
 
 
-def _elsewhere(reference: ReferenceLadder, rung: str) -> str:
-    return _said_times(reference.times(rung)) or _said_gain(reference.gain(rung))
+def _elsewhere(reference: ReferenceLadder, stage: str) -> str:
+    return _said_times(reference.times(stage)) or _said_gain(reference.gain(stage))
 
 
 def _said_times(times: float | None) -> str:
@@ -138,9 +138,9 @@ def title(bench: Bench) -> str:
 
 
 def markdown(bench: Bench) -> str:
-    """The table for documents, with the settings of each rung."""
+    """The table for documents, with the settings of each stage."""
     elsewhere = [plain(name, 30) for name in bench.references]
-    heads = ("rung", "img/s", "±", "GPU", "waits for data", "speed-up", "gain", "peak memory", *elsewhere, "settings")
+    heads = ("stage", "img/s", "±", "GPU", "waits for data", "speed-up", "gain", "peak memory", *elsewhere, "settings")
     lines = [
         f"{title(bench)} ({bench.machine})",
         "",

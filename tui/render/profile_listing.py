@@ -87,8 +87,8 @@ def _reference(reference: Reference) -> str:
 
 
 def _ladder(ladder: ReferenceLadder) -> str:
-    found = [f"{rung} {rate:g} img/s" for rung, rate in ladder.images_per_second.items()]
-    found += [f"{rung} {gain:g} ×" for rung, gain in ladder.gains.items()]
+    found = [f"{stage} {rate:g} img/s" for stage, rate in ladder.images_per_second.items()]
+    found += [f"{stage} {gain:g} ×" for stage, gain in ladder.gains.items()]
     if ladder.speed_up:
         found.append(f"in all {ladder.speed_up:g} ×")
     return plain("; ".join(word for word in (ladder.source, ", ".join(found), ladder.text) if word), 600)

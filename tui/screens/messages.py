@@ -28,16 +28,16 @@ class ReaderFailed(Message):
         self.error = error
 
 
-class Left(Message):
+class DashboardClosed(Message):
     """The person left the dashboard of a run; `inner`: for the screen below it."""
 
-    def __init__(self, leaving: QuitResult, inner: bool) -> None:
+    def __init__(self, quit_result: QuitResult, inner: bool) -> None:
         super().__init__()
-        self.leaving = leaving
+        self.quit_result = quit_result
         self.inner = inner
 
 
-class Done(Message):
+class ActionFinished(Message):
     """Something was done on a thread, or `failed`: a command was handed to the run, files were written."""
 
     def __init__(self, text: str, failed: bool) -> None:

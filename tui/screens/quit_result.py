@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.tui.cli.exit_codes import exit_code
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import View
 
@@ -22,13 +22,13 @@ class QuitResult(Struct, frozen=True):
     """What was known last."""
 
     @property
-    def farewell(self) -> str:
+    def exit_message(self) -> str:
         """A line to print below the screen that is gone."""
         if self.detached:
             return f"run {self.run_id} goes on; come back with: gputrain-tui tail {self.run_id}"
         if self.now.outcome is None:
             return f"run {self.run_id}: its supervisor is gone without a word"
-        return f"run {self.run_id} {words.end(self.now.outcome.outcome.value, self.now.outcome.reason)}"
+        return f"run {self.run_id} {fmt.end(self.now.outcome.outcome.value, self.now.outcome.reason)}"
 
 
 def quit_result(run_id: str, view: View, detached: bool) -> QuitResult:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FRAME_SECONDS = 1.0
 """Shortest time between two snapshots: the machine is sampled once a second, and what changes faster can't be read."""
-FRUGAL_SECONDS = 2.0
+LOW_BANDWIDTH_FRAME_SECONDS = 2.0
 """The same for ``--low-bandwidth``."""
 _READ_SECONDS = 0.5
 

@@ -33,8 +33,8 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.tui.charts.history import Thinned
-from gputrain.tui.render import format as words
+from gputrain.tui.charts.history import DownsampledHistory
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
 from gputrain.tui.state import metric_values
 from gputrain.tui.state.eta import Eta
@@ -65,12 +65,12 @@ class RunStore:
 
     def __init__(self) -> None:
         self._now = Snapshot()
-        self._tally = RunTotals()
+        self._totals = RunTotals()
         self._clock_offset: float | None = None
         self._mono = 0.0
         self._windows: deque[Steps] = deque()
         self._eta = Eta()
-        self._curves: dict[str, Thinned] = {}
+        self._curves: dict[str, DownsampledHistory] = {}
         self._journal: deque[Entry] = deque(maxlen=_JOURNAL)
         self._journal_count = 0
         self._frozen_journal: tuple[Entry, ...] | None = ()
@@ -78,7 +78,7 @@ class RunStore:
 
     def apply(self, event: AnyEvent, *, sparse: bool = False) -> None:
         """Learn from one event. `sparse`: some before it were left out, which it stands for."""
-        self._tally.see(event, sparse=sparse)
+        self._totals.see(event, sparse=sparse)
         self._eta.see(event)
         self._tick(event)
         self._now = replace(self._now, seq=event.seq, wall=event.wall, elapsed=self._elapsed(event))
@@ -119,7 +119,7 @@ class RunStore:
         eta_epoch, eta_run = self._eta.left(self._now)
         return replace(
             self._now,
-            totals=self._tally.totals(),
+            totals=self._totals.totals(),
             images_per_second=rate,
             shares=shares,
             eta_epoch=eta_epoch,
@@ -156,12 +156,12 @@ class RunStore:
                 self._say(event, "info", f"run {event.run_id} on {event.host or 'this host'}")
             case DataReady():
                 self._now = replace(self._now, data=event)
-                counts = f"{words.whole(event.train_images)} training and {words.whole(event.val_images)} validation"
-                self._say(event, "info", f"data: {counts} images{words.in_classes(event.class_count)}")
+                counts = f"{fmt.whole(event.train_images)} training and {fmt.whole(event.val_images)} validation"
+                self._say(event, "info", f"data: {counts} images{fmt.in_classes(event.class_count)}")
             case ModelReady():
                 self._now = replace(self._now, model=event)
-                name = f"{event.model}, {words.whole(event.parameters)} parameters"
-                self._say(event, "info", f"model: {name}, {event.precision} on {words.devices(event)}")
+                name = f"{event.model}, {fmt.whole(event.parameters)} parameters"
+                self._say(event, "info", f"model: {name}, {event.precision} on {fmt.devices(event)}")
 
     def _phase(self, event: PhaseChanged) -> PhaseState:
         before = self._now.phase
@@ -203,7 +203,7 @@ class RunStore:
     ) -> None:
         if value is not None and math.isfinite(value):
             if key not in self._curves:
-                self._curves[key] = Thinned(step)
+                self._curves[key] = DownsampledHistory(step)
             self._curves[key].add(self._now.elapsed, value, weight, extremes)
 
     # The machine.
@@ -237,8 +237,8 @@ class RunStore:
     def _on_milestone(self, event: EpochEnded | Validated | CheckpointSaved) -> None:
         match event:
             case EpochEnded():
-                loss = f", loss {words.figure(event.train_loss)}" if event.train_loss is not None else ""
-                took = f"{words.duration(event.seconds)}, {words.rate(event.images_per_second)} img/s"
+                loss = f", loss {fmt.figure(event.train_loss)}" if event.train_loss is not None else ""
+                took = f"{fmt.duration(event.seconds)}, {fmt.rate(event.images_per_second)} img/s"
                 self._say(event, "info", f"epoch {event.epoch + 1}: {took}{loss}")
             case Validated():
                 self._validations.append(event)
@@ -246,21 +246,21 @@ class RunStore:
                     self._add(f"val_{name}", value, step=0.0)
                 if event.best:
                     self._now = replace(self._now, best=event)
-                values = ", ".join(f"{name} {words.metric(name, value)}" for name, value in event.metrics.items())
+                values = ", ".join(f"{name} {fmt.metric(name, value)}" for name, value in event.metrics.items())
                 mark = " ★ best so far" if event.best else ""
                 self._say(event, "good" if event.best else "info", f"validation {event.epoch + 1}: {values}{mark}")
             case CheckpointSaved():
                 kept = (*self._now.checkpoints, event)[-20:]
                 count = self._now.checkpoint_count + 1
                 self._now = replace(self._now, checkpoints=kept, checkpoint_count=count)
-                cost = f"{words.size(event.bytes)} in {event.seconds:.1f} s"
-                self._say(event, "info", f"checkpoint {event.file} at step {words.whole(event.step)}: {cost}")
+                cost = f"{fmt.size(event.bytes)} in {event.seconds:.1f} s"
+                self._say(event, "info", f"checkpoint {event.file} at step {fmt.whole(event.step)}: {cost}")
 
     def _on_words(self, event: LogLine | Notice | CommandTaken) -> None:
         match event:
             case LogLine():
                 if event.skipped:
-                    self._say(event, "info", f"{words.whole(event.skipped)} lines were left out: too many a second")
+                    self._say(event, "info", f"{fmt.whole(event.skipped)} lines were left out: too many a second")
                 self._say(event, "log", event.text)
             case Notice():
                 self._say(event, event.level, event.text)
@@ -271,7 +271,7 @@ class RunStore:
     def _on_end(self, event: RunEnded) -> None:
         phase = PhaseState(Phase.ENDED, since=self._now.elapsed)
         self._now = replace(self._now, outcome=event, phase=phase, hints=())
-        self._say(event, _END_KINDS[event.outcome], words.end(event.outcome.value, event.reason))
+        self._say(event, _END_KINDS[event.outcome], fmt.end(event.outcome.value, event.reason))
 
     def _say(self, event: AnyEvent, kind: EntryKind, text: str) -> None:
         self._journal.append(Entry(event.wall, kind, text))

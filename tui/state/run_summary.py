@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from gputrain.engine.events import Outcome, Tuned
 from gputrain.engine.events.speed_forecast import LIMITERS, SpeedForecast
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
 from gputrain.tui.state.run_snapshot import Snapshot
 
@@ -117,20 +117,20 @@ def _epochs_done(now: Snapshot) -> int:
 
 def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     """The summary as titles and values, for screens and plain output; what was not measured says so."""
-    of = f" of {words.whole(result.total_steps)}" if result.total_steps else ""
+    of = f" of {fmt.whole(result.total_steps)}" if result.total_steps else ""
     epochs = f"{result.epochs_done} of {result.epochs}" if result.epochs else f"{result.epochs_done}"
     rows = [
         ("outcome", result.outcome.value if result.outcome else "unknown"),
-        ("reason", result.reason or words.MISSING),
-        ("steps", f"{words.whole(result.step)}{of}, epochs {epochs}"),
-        ("time", words.duration(result.seconds)),
-        ("throughput", f"{words.rate(result.images_per_second)} img/s mean, {words.whole(result.images)} images"),
+        ("reason", result.reason or fmt.MISSING),
+        ("steps", f"{fmt.whole(result.step)}{of}, epochs {epochs}"),
+        ("time", fmt.duration(result.seconds)),
+        ("throughput", f"{fmt.rate(result.images_per_second)} img/s mean, {fmt.whole(result.images)} images"),
         ("best", _best(result)),
         ("time went to", _went_to(result)),
-        ("peak VRAM", words.size(result.peak_vram) if result.peak_vram is not None else "no GPU was used"),
+        ("peak VRAM", fmt.size(result.peak_vram) if result.peak_vram is not None else "no GPU was used"),
         ("energy", _energy(result)),
         ("throttled", _throttled(result)),
-        ("checkpoints", words.whole(result.checkpoints)),
+        ("checkpoints", fmt.whole(result.checkpoints)),
     ]
     if result.forecast is not None:
         rows.insert(5, ("predicted", _predicted(result.forecast, result.images_per_second)))
@@ -138,12 +138,12 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     if result.error:
         rows.insert(2, ("error", result.error))
     if result.bad_images:
-        found = f"{words.whole(result.bad_images)} unreadable, replaced; named in bad_images.csv"
+        found = f"{fmt.whole(result.bad_images)} unreadable, replaced; named in bad_images.csv"
         rows.append(("bad images", found))
     if result.image_sizes is not None and result.image_sizes[0] != result.image_sizes[1]:
         rows.append(("image size", "training images grew from {} to {} pixels".format(*result.image_sizes)))
     if result.lost_events or result.dropped_windows:
-        lost = f"{words.whole(result.lost_events)} events, {words.whole(result.dropped_windows)} step windows"
+        lost = f"{fmt.whole(result.lost_events)} events, {fmt.whole(result.dropped_windows)} step windows"
         rows.append(("not recorded", lost))
     if result.estimated:
         rows.append(("estimated", "sums over the run, from parts of its long record; tail --plain reads it whole"))
@@ -151,7 +151,7 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
 
 
 def _predicted(foretold: SpeedForecast, came: float | None) -> str:
-    text = f"{words.rate(foretold.low)} to {words.rate(foretold.high)} img/s, limited by {LIMITERS[foretold.limiter]}"
+    text = f"{fmt.rate(foretold.low)} to {fmt.rate(foretold.high)} img/s, limited by {LIMITERS[foretold.limiter]}"
     if came is None:
         return f"{text}; no step was done"
     off = came / foretold.rate - 1
@@ -163,29 +163,29 @@ def _predicted(foretold: SpeedForecast, came: float | None) -> str:
 def _best(result: Summary) -> str:
     if result.best is None or result.best_epoch is None:
         return "not validated"
-    return f"{result.metric} {words.metric(result.metric, result.best)} in epoch {result.best_epoch + 1}"
+    return f"{result.metric} {fmt.metric(result.metric, result.best)} in epoch {result.best_epoch + 1}"
 
 
 def _went_to(result: Summary) -> str:
     if result.compute_share is None:
         return "no step was done"
-    wait = f"waiting for data {words.share(result.data_wait_share)}"
+    wait = f"waiting for data {fmt.share(result.data_wait_share)}"
     if result.first_batch_share is not None and result.first_batch_share >= 0.005:
-        wait += f" (first batches of epochs {words.share(result.first_batch_share)})"
-    copy = f", copies {words.share(result.copy_share)}" if result.copy_share is not None else ""
+        wait += f" (first batches of epochs {fmt.share(result.first_batch_share)})"
+    copy = f", copies {fmt.share(result.copy_share)}" if result.copy_share is not None else ""
     if result.exchange_share is not None:
-        copy += f", for other ranks {words.share(result.exchange_share)}"
-    return f"compute {words.share(result.compute_share)}, {wait}{copy}, the rest {words.share(result.other_share)}"
+        copy += f", for other ranks {fmt.share(result.exchange_share)}"
+    return f"compute {fmt.share(result.compute_share)}, {wait}{copy}, the rest {fmt.share(result.other_share)}"
 
 
 def _energy(result: Summary) -> str:
     if result.joules is None:
         return "not measured"
-    return f"{words.energy(result.joules)} by the GPUs, {words.watts(result.mean_watts)} mean"
+    return f"{fmt.energy(result.joules)} by the GPUs, {fmt.watts(result.mean_watts)} mean"
 
 
 def _throttled(result: Summary) -> str:
     if result.joules is None and not result.throttled:
         return "not measured"
-    named = ", ".join(f"{reason} {words.duration(seconds)}" for reason, seconds in result.throttled.items())
+    named = ", ".join(f"{reason} {fmt.duration(seconds)}" for reason, seconds in result.throttled.items())
     return named or "never"

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.estimates.host_memory import Part
 from gputrain.engine.planning.plan import DEFAULT, THIS_MACHINE, Plan, PlanRow
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.plan_tables import NARROW_BUFFERS, NARROW_SCALING, buffer_cells, scaling_cells
 from gputrain.tui.render.styled_lines import EMPTY, Line, Span, cut, fit, line, pad, stacked, width, wrap
 from gputrain.tui.render.theme import Palette, Role
@@ -95,9 +95,9 @@ def _budget(name: str, parts: Sequence[Part], total: int, limit: int | None, col
     whole = max(total, limit or 0, 1)
     marked = list(zip(ordered, cycle(_SIGNS), strict=False))
     drawn = stacked([(part.bytes / whole, sign, role) for part, (sign, role) in marked], columns)
-    used = f"{words.size(total)} of {words.size(limit)}" if limit else words.size(total)
+    used = f"{fmt.size(total)} of {fmt.size(limit)}" if limit else fmt.size(total)
     legend = [
-        line((f"{sign} ", role), f"{part.name} ", (words.size(part.bytes), "bright")) for part, (sign, role) in marked
+        line((f"{sign} ", role), f"{part.name} ", (fmt.size(part.bytes), "bright")) for part, (sign, role) in marked
     ]
     return [_heading(f"{name} {used}", columns), fit(drawn, columns), *_flow(legend, columns)]
 

@@ -54,7 +54,7 @@ def test_the_ladder_as_json_and_markdown(
     capsys: pytest.CaptureFixture[str], measured: list[RunConfig], tmp_path: Path
 ) -> None:
     target = tmp_path / "bench.md"
-    # The rung that fails is told, and does not keep the others from being measured.
+    # The stage that fails is told, and does not keep the others from being measured.
     assert main.main(["bench", "--ladder", "--rounds", "1", "--json", "--markdown", str(target), "num_workers=2"]) == 1
     told = json.loads(capsys.readouterr().out)
     names = [row["name"] for row in told["rows"]]
@@ -91,7 +91,7 @@ def test_rounds_go_up_and_down_and_what_fails_is_not_tried_again(
 ) -> None:
     arguments = ["bench", "--ladder", "--rounds", "2", "--json", "num_workers=2"]
     assert main.main(arguments) == 1
-    # Seven rungs apply; the sixth and the seventh, which have a cache, fail and are left alone on the way down.
+    # Seven stages apply; the sixth and the seventh, which have a cache, fail and are left alone on the way down.
     assert len(measured) == 7 + 5
     assert measured[7] == measured[6]
     assert measured[11] == measured[0]

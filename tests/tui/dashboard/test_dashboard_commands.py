@@ -24,9 +24,9 @@ async def test_q_asks_and_enter_detaches() -> None:
     app = pilot.app
     assert isinstance(app, GpuTrainApp)
     assert app.return_value == EXIT_FINISHED
-    assert app.leaving is not None
-    assert app.leaving.detached
-    assert app.leaving.farewell.endswith(f"come back with: gputrain-tui tail {source.run.id}")
+    assert app.quit_result is not None
+    assert app.quit_result.detached
+    assert app.quit_result.exit_message.endswith(f"come back with: gputrain-tui tail {source.run.id}")
     assert source.sent == []
 
 

@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from gputrain.tui.layout.key_table import KEYS, MONITOR_KEYS
 from gputrain.tui.metrics.metric_table import METRICS, level
 from gputrain.tui.metrics.panel_descriptions import FIGURES
-from gputrain.tui.metrics.run_descriptions import RUN_FIGURES
+from gputrain.tui.metrics.run_descriptions import RUN_METRICS
 from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
 from gputrain.tui.screens.dashboard.help import _figures, help_text
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
 
-PANELS = {metric.panel for metric in METRICS.values()} | {figure.panel for figure in RUN_FIGURES}
+PANELS = {metric.panel for metric in METRICS.values()} | {figure.panel for figure in RUN_METRICS}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_help_explains_every_metric() -> None:
 
 def test_the_help_explains_the_smaller_figures_too() -> None:
     text = help_text(KEYS, PANELS | {"processes"}, ascii_only=False).plain
-    for figure in (*RUN_FIGURES, *FIGURES):
+    for figure in (*RUN_METRICS, *FIGURES):
         assert f"  {figure.title}  {figure.help}\n      from: {figure.source}\n" in text
         assert figure.advice in text
     shown = help_text(KEYS, PANELS, ascii_only=False).plain

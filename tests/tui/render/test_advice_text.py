@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gputrain.engine.events import Hint, Prediction, Tuned
-from gputrain.tui.render.advice_text import promise, set_aside, settings_words, verdict
+from gputrain.tui.render.advice_text import promise, skipped_hints, settings_words, verdict
 from gputrain.tui.screens.dashboard.why import why_text
 
 RANGE = Prediction(low=1090.0, high=1240.0, limiter="the device")
@@ -48,7 +48,7 @@ def test_what_a_running_training_can_not_take_is_for_the_next() -> None:
     later = Hint(id="x", severity="warning", title="T", evidence="e", action="a.", changes={"compile": True})
     nothing = Hint(id="y", severity="critical", title="\x1b[1mU", evidence="e", action="a.")
     remark = Hint(id="z", severity="info", title="V", evidence="e", action="a.")
-    told = set_aside([nothing, later, remark])
+    told = skipped_hints([nothing, later, remark])
     assert told.endswith(
         "U: no setting mends that. T: for the next run, as it changes the training or what is saved: compile=true"
     )

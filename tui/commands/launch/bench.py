@@ -20,24 +20,24 @@ from gputrain.tui.render.text_table import print_table
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns 0 when every rung that applies was measured, else 1."""
+    """Returns 0 when every stage that applies was measured, else 1."""
     if options.markdown:
         check_writable(Path(options.markdown))
     machine = inspect_machine()
     plan = plan_of(options, machine)
     if plan.refuses:
         raise BadInput("; ".join(plan.refuses))
-    rungs = stages_for(plan, machine, every=options.ladder)
-    for rung in rungs:
-        if rung.skipped:
-            _tell(f"{rung.name}: left out ({rung.skipped})")
+    stages = stages_for(plan, machine, every=options.ladder)
+    for stage in stages:
+        if stage.skipped:
+            _tell(f"{stage.name}: left out ({stage.skipped})")
     bench = measure_stages(
-        blank(plan, machine, rungs, steps=options.steps, rounds=options.rounds), plan.config, rungs, _tell
+        blank(plan, machine, stages, steps=options.steps, rounds=options.rounds), plan.config, stages, _tell
     )
     _print(bench, options.json)
     if options.markdown:
         _write(Path(options.markdown), markdown(bench))
-    failed = [row for row, rung in zip(bench.rows, rungs, strict=True) if row.error and not rung.skipped]
+    failed = [row for row, stage in zip(bench.rows, stages, strict=True) if row.error and not stage.skipped]
     return EXIT_FAILED if failed else EXIT_FINISHED
 
 

@@ -12,7 +12,7 @@ from gputrain.engine.jobs.onnx_export_job import Exported, OnnxForm, OnnxOrder, 
 from gputrain.engine.jobs.predict_job import checkpoint_of, config_of
 from gputrain.engine.launching import resume_run
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.text_table import print_table
 
 
@@ -40,11 +40,11 @@ def _cells(form: OnnxForm, made: Exported) -> tuple[str, ...]:
     judged, differs = form.metrics.get(made.metric), form.largest_difference
     return (
         form.name,
-        words.size(form.bytes),
-        words.rate(form.samples_per_second),
-        f"{judged:.4g}" if judged is not None else words.MISSING,
-        f"{form.agrees:.2%}" if form.agrees is not None else words.MISSING,
-        f"{differs:.2g}" if differs is not None else words.MISSING,
+        fmt.size(form.bytes),
+        fmt.rate(form.samples_per_second),
+        f"{judged:.4g}" if judged is not None else fmt.MISSING,
+        f"{form.agrees:.2%}" if form.agrees is not None else fmt.MISSING,
+        f"{differs:.2g}" if differs is not None else fmt.MISSING,
     )
 
 

@@ -18,7 +18,7 @@ from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder, checkpoint_of, config_of, predict
 from gputrain.engine.launching import resume_run
 from gputrain.engine.runs import run_directory
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.text_table import print_table
 
 _COMPARED = 1024
@@ -81,9 +81,9 @@ def _cells(one: Predicted, first: Predicted) -> tuple[str, ...]:
         ("GPU " if one.gpu else "CPU ") + plain(one.device, 60),
         one.precision,
         str(one.batch_size),
-        words.rate(one.samples_per_second),
+        fmt.rate(one.samples_per_second),
         f"{one.samples_per_second / first.samples_per_second:.2f} ×",
-        words.size(one.peak_bytes),
+        fmt.size(one.peak_bytes),
     )
 
 

@@ -50,8 +50,8 @@ def _screen(options: argparse.Namespace) -> int:
 
     app = GpuTrainApp(first=RunsScreen)
     code = app.run()
-    if app.leaving is not None:
-        print(app.leaving.farewell)
+    if app.quit_result is not None:
+        print(app.quit_result.exit_message)
     return code if code is not None else EXIT_FAILED
 
 

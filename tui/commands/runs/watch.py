@@ -32,7 +32,7 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
     """
     try:
         if has_screen(options):
-            return dashboard(attachment, frugal=options.low_bandwidth)
+            return dashboard(attachment, low_bandwidth=options.low_bandwidth)
         from gputrain.tui.cli.plain_output import (  # not needed for a dashboard, which is to open at once
             JsonLines,
             PlainLines,
@@ -44,15 +44,15 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
         attachment.close()
 
 
-def dashboard(attachment: RunSource, frugal: bool) -> int:
-    """Open the dashboard on a run; prints how it was left. `frugal`: for a slow line."""
+def dashboard(attachment: RunSource, low_bandwidth: bool) -> int:
+    """Open the dashboard on a run; prints how it was left. `low_bandwidth`: for a slow line."""
     gc_pause.pause_gc()
     from gputrain.tui.app import GpuTrainApp
 
-    app = GpuTrainApp(attachment, frugal=frugal)
+    app = GpuTrainApp(attachment, low_bandwidth=low_bandwidth)
     code = app.run()
-    if app.leaving is not None:
-        print(app.leaving.farewell)
+    if app.quit_result is not None:
+        print(app.quit_result.exit_message)
     return code if code is not None else EXIT_FAILED
 
 

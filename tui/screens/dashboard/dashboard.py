@@ -13,9 +13,9 @@ from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, StopC
 from gputrain.tui.layout.key_bindings import bindings
 from gputrain.tui.layout.key_table import INNER_KEYS, KEYS, Key
 from gputrain.tui.layout.panel_layout import Place, arrange
-from gputrain.tui.render.advice_text import set_aside, settings_words
+from gputrain.tui.render.advice_text import skipped_hints, settings_words
 from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
-from gputrain.tui.screens.messages import Done, Left
+from gputrain.tui.screens.messages import ActionFinished, DashboardClosed
 from gputrain.tui.screens.quit_result import quit_result
 from gputrain.tui.state import command_sender
 from gputrain.tui.state.event_source import RunSource
@@ -124,7 +124,7 @@ class DashboardScreen(PanelScreen):
         hints = self._newest.now.hints
         tunes = [tune_command(hint, command_sender.sender()) for hint in hints]
         place, tune = next(((at, one) for at, one in enumerate(tunes) if one is not None), (len(hints), None))
-        passed = set_aside(hints[:place])
+        passed = skipped_hints(hints[:place])
         if passed:
             self.notify(passed, markup=False)
         if tune is not None:
@@ -185,10 +185,10 @@ class DashboardScreen(PanelScreen):
         # What becomes of it is told by the run's own answer, which comes with its events.
         def done(why: str) -> None:
             text = f"{name} was not taken: {why}" if why else f"asked for: {name}"
-            self.post_message(Done(text, failed=bool(why)))
+            self.post_message(ActionFinished(text, failed=bool(why)))
 
         command_sender.send(self._source, command, done)
 
     def _leave(self, detached: bool) -> None:
         self._reader.stop()
-        self.app.post_message(Left(quit_result(self._source.run.id, self._newest, detached), self._inner))
+        self.app.post_message(DashboardClosed(quit_result(self._source.run.id, self._newest, detached), self._inner))

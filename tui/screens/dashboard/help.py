@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from gputrain.tui.layout.key_table import Key
 from gputrain.tui.metrics.metric_table import METRICS
 from gputrain.tui.metrics.panel_descriptions import FIGURES
-from gputrain.tui.metrics.run_descriptions import RUN_FIGURES
+from gputrain.tui.metrics.run_descriptions import RUN_METRICS
 from gputrain.tui.render.styled_lines import to_ascii
 from gputrain.tui.screens.text_screen import TextScreen
 
@@ -55,7 +55,7 @@ def _figures(panels: Collection[str]) -> dict[str, list[tuple[str, str, str, str
         title = f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
         found.setdefault(metric.panel, []).append((title, metric.help, metric.source, metric.advice))
     # The monitor has a status too, but no run.
-    for figure in (*RUN_FIGURES, *FIGURES) if "run" in panels else FIGURES:
+    for figure in (*RUN_METRICS, *FIGURES) if "run" in panels else FIGURES:
         found.setdefault(figure.panel, []).append(figure[1:])
     return {panel: figures for panel, figures in found.items() if panel in panels and figures}
 

@@ -17,7 +17,7 @@ from gputrain.tui.layout.key_table import Key
 from gputrain.tui.layout.panel_layout import Place
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.theme import palette
-from gputrain.tui.screens.messages import Done, FrameReady, ReaderFailed
+from gputrain.tui.screens.messages import ActionFinished, FrameReady, ReaderFailed
 from gputrain.tui.state.event_source import EventSource
 from gputrain.tui.state.reader_thread import Frame, Reader
 from gputrain.tui.widgets.key_bar import KeyBar
@@ -229,9 +229,9 @@ class PanelScreen(Screen[None]):
 
     def _exported(self, text: str, failed: bool) -> None:
         # On the thread that wrote.
-        self.post_message(Done(text, failed))
+        self.post_message(ActionFinished(text, failed))
 
-    def on_done(self, message: Done) -> None:
+    def on_action_finished(self, message: ActionFinished) -> None:
         """Say it."""
         self.notify(message.text, severity="error" if message.failed else "information", markup=False)
 

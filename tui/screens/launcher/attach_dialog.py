@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import to_ascii
 
 
@@ -28,8 +28,8 @@ def run_words(found: RunInfo, now: float) -> str:
         f"● {plain(found.run.id, 60)}",
         plain(status.phase or status.state.value, 30),
         f"epoch {status.epoch + 1}/{status.epochs}" if status.epochs else "",
-        f"{words.rate(status.images_per_second)} img/s" if status.images_per_second is not None else "",
-        f"for {words.duration(now - status.started)}",
+        f"{fmt.rate(status.images_per_second)} img/s" if status.images_per_second is not None else "",
+        f"for {fmt.duration(now - status.started)}",
     ]
     return "  ".join(part for part in parts if part)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.jobs.calibration_job import SECONDS
 from gputrain.engine.processes.child_job import Started, Tell
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import EMPTY, Line, line
 from gputrain.tui.render.theme import Palette
 from gputrain.tui.screens.launcher.work_dialog import WorkScreen
@@ -55,9 +55,9 @@ class CalibrateScreen(WorkScreen[bool]):
             seconds = time.monotonic() - self._began
             rough = f"about {SECONDS:.0f} s, after torch has started and the data are known"
             left = self._probable - seconds if self._probable is not None else 0.0
-            rest = f", about {words.duration(left)} left" if left >= 1 else ""
+            rest = f", about {fmt.duration(left)} left" if left >= 1 else ""
             return [
-                line((f"○ {self._doing}…", "data"), f"  {words.duration(seconds)}{rest}"),
+                line((f"○ {self._doing}…", "data"), f"  {fmt.duration(seconds)}{rest}"),
                 EMPTY,
                 line("Measures the workers, the step, both together and the memory they take:"),
                 line(f"{rough}."),
@@ -69,12 +69,12 @@ def _result(made: Calibration) -> list[Line]:
     """The measurements in words."""
     step = made.steps[-1]
     rows = [
-        ("together", f"{words.rate(made.together)} img/s with {made.num_workers} workers"),
-        ("workers alone", f"{words.rate(made.supply)} img/s"),
-        ("decoding", f"{words.rate(made.decode_per_core)} img/s a core"),
-        ("step alone", f"{words.rate(step.batch_size / step.seconds)} img/s at batches of {step.batch_size}"),
-        ("memory", ", ".join(f"{words.size(s.peak_bytes)} at {s.batch_size}" for s in made.steps)),
-        ("reading files", words.byte_rate(made.disk_rate)),
-        ("validation", f"{words.rate(made.validation)} img/s"),
+        ("together", f"{fmt.rate(made.together)} img/s with {made.num_workers} workers"),
+        ("workers alone", f"{fmt.rate(made.supply)} img/s"),
+        ("decoding", f"{fmt.rate(made.decode_per_core)} img/s a core"),
+        ("step alone", f"{fmt.rate(step.batch_size / step.seconds)} img/s at batches of {step.batch_size}"),
+        ("memory", ", ".join(f"{fmt.size(s.peak_bytes)} at {s.batch_size}" for s in made.steps)),
+        ("reading files", fmt.byte_rate(made.disk_rate)),
+        ("validation", f"{fmt.rate(made.validation)} img/s"),
     ]
     return [line(("● measured", "good")), *(line((f"  {name:<15}", "dim"), (text, "bright")) for name, text in rows)]

@@ -24,7 +24,7 @@ from gputrain.tui.actions.launcher_choices import (
     Inspected,
     Launch,
     Launched,
-    LiveRun,
+    LiveRunsFound,
     Planned,
     inspect,
     launched,
@@ -84,10 +84,10 @@ class LauncherScreen(Screen[None]):
         self,
         inspect: Callable[[], Machine] = inspect_machine,
         start: Launch = launch.launch,
-        going: Callable[[], list[RunInfo]] = live_runs,
+        find_live_runs: Callable[[], list[RunInfo]] = live_runs,
     ) -> None:
         super().__init__()
-        self._inspect, self._start_run, self._list_going = inspect, start, going
+        self._inspect, self._start_run, self._find_live_runs = inspect, start, find_live_runs
         self._ascii = wants_ascii()
         self._palette: Palette = {}
         self._selection = Selection()
@@ -115,7 +115,7 @@ class LauncherScreen(Screen[None]):
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
         self._restyle()
         self._in_background(lambda: inspect(self._inspect, self.post_message))
-        self._in_background(lambda: self.post_message(LiveRun(self._list_going())))
+        self._in_background(lambda: self.post_message(LiveRunsFound(self._find_live_runs())))
 
     def _in_background(self, work: Callable[[], object]) -> None:
         # A daemon: whoever leaves need not wait for a driver or a network drive that hangs.
@@ -127,14 +127,14 @@ class LauncherScreen(Screen[None]):
 
     # What was found.
 
-    def on_found(self, message: Inspected) -> None:
+    def on_inspected(self, message: Inspected) -> None:
         """Fill the lists."""
         self._selection.recipes, self._error = message.recipes, message.error
         if message.machine is not None:
             self._selection.machine, self._selection.profiles = message.machine, message.profiles
         self._fill()
 
-    def on_going(self, message: LiveRun) -> None:
+    def on_live_runs_found(self, message: LiveRunsFound) -> None:
         """Offer to attach, before anything else is decided."""
         if message.found and not (self._starting or self._opened):
             self.app.push_screen(AttachScreen(message.found, self._ascii), self._open)
@@ -288,7 +288,7 @@ class LauncherScreen(Screen[None]):
             self._replan()
 
     def action_bench(self) -> None:
-        """Measure the rungs from standard settings to the plan."""
+        """Measure the stages from standard settings to the plan."""
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
             self.app.push_screen(bench_screen(machine, plan, self._palette, self._ascii))

@@ -27,7 +27,7 @@ def calibrate_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only:
 
 
 def bench_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only: bool) -> BenchScreen:
-    """Measures the rungs from standard settings to the plan."""
-    rungs = stages_for(plan, machine, every=True)
-    bench = blank(plan, machine, rungs, steps=STEPS, rounds=ROUNDS)
-    return BenchScreen(bench, partial(measure_stages, bench, plan.config, rungs), colours, ascii_only)
+    """Measures the stages from standard settings to the plan."""
+    stages = stages_for(plan, machine, every=True)
+    bench = blank(plan, machine, stages, steps=STEPS, rounds=ROUNDS)
+    return BenchScreen(bench, partial(measure_stages, bench, plan.config, stages), colours, ascii_only)

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from gputrain.tui.actions.launcher_choices import FAULTS, said
+from gputrain.tui.actions.launcher_choices import EXPECTED_ERRORS, said
 from gputrain.tui.render.styled_lines import Line
 from gputrain.tui.render.theme import Palette
 from gputrain.tui.widgets.menu import as_text
@@ -84,7 +84,7 @@ class WorkScreen(ModalScreen[Result]):
     def work(self) -> Any:
         """Do it, in the thread; `tell` says what becomes known.
 
-        Raises what `FAULTS` names; LeftError ends it quietly.
+        Raises what `EXPECTED_ERRORS` names; LeftError ends it quietly.
         """
 
     @abstractmethod
@@ -118,7 +118,7 @@ class WorkScreen(ModalScreen[Result]):
             made = self.work()
         except CancelledError:
             return
-        except FAULTS as error:
+        except EXPECTED_ERRORS as error:
             self.post_message(self.Ended(None, said(error)))
         else:
             self.post_message(self.Ended(made))

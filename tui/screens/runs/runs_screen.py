@@ -20,7 +20,7 @@ from gputrain.engine.runs.run_directory import RunDir, State
 from gputrain.engine.runs.run_marks import read_marks
 from gputrain.tui.actions import run_actions
 from gputrain.tui.actions.compare_runs import Compared
-from gputrain.tui.actions.launcher_choices import FAULTS, said
+from gputrain.tui.actions.launcher_choices import EXPECTED_ERRORS, said
 from gputrain.tui.actions.run_list import ORDERS, Row, about, ordered, wanted
 from gputrain.tui.actions.run_list_refresh import RunListing
 from gputrain.tui.layout.key_bindings import bindings
@@ -167,7 +167,7 @@ class RunsScreen(Screen[None]):
         def attempt() -> None:
             try:
                 result = work()
-            except FAULTS as error:
+            except EXPECTED_ERRORS as error:
                 self.post_message(self.Done(said(error), failed=True))
             else:
                 self.post_message(self.Done(result) if isinstance(result, str) else self.Done("", compared=result))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gputrain.tui.metrics.metric_table import METRICS
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, groups, line
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -37,9 +37,9 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
     slow = bottleneck(now)
     speed = line(
         ("throughput ", "dim"),
-        (f"{words.rate(now.images_per_second)} img/s", "bright"),
+        (f"{fmt.rate(now.images_per_second)} img/s", "bright"),
         ("   loss ", "dim"),
-        words.figure(now.loss),
+        fmt.figure(now.loss),
         ("   ", "text"),
         (f"bottleneck: {slow[1]}" if slow else "", "good" if slow and slow[0] == "compute" else "bad"),
     )
@@ -49,9 +49,7 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
         hint = hint_lines(now.hints[0], columns, 3 if rows - gpus >= 8 else 2)
     machine = machine_lines(view, columns, rows - 2 - len(hint))
     left = eta(now)
-    progress = groups(
-        columns, line(progress_words(now)), line(f"ETA {words.duration(left)}") if left is not None else ()
-    )
+    progress = groups(columns, line(progress_words(now)), line(f"ETA {fmt.duration(left)}") if left is not None else ())
     drawn = [progress, speed, *machine]
     gap = rows - len(drawn) - len(hint)
     if gap > 1:

@@ -10,7 +10,7 @@ from gputrain.tui.charts.chart_axes import ZOOM_NAMES, ZOOMS, x_range
 from gputrain.tui.charts.history import Curve
 from gputrain.tui.metrics.metric import Show
 from gputrain.tui.metrics.metric_table import METRICS
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, cut, fit, line
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state import metric_values
@@ -116,11 +116,11 @@ class ThroughputPanel(Panel):
         """The mean of the run."""
         totals = view.now.totals
         mean = totals.images / totals.step_seconds if totals.step_seconds > 0 else None
-        return f"mean {words.rate(mean)} img/s" if mean is not None else ""
+        return f"mean {fmt.rate(mean)} img/s" if mean is not None else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """The chart."""
-        return _chart(view, "images_per_second", 0, None, words.tick, "compute", columns, rows)
+        return _chart(view, "images_per_second", 0, None, fmt.tick, "compute", columns, rows)
 
 
 class LossPanel(Panel):
@@ -136,13 +136,13 @@ class LossPanel(Panel):
         """The newest values."""
         now = view.now
         tried = now.validations[-1].metrics.get("loss") if now.validations else None
-        found = [f"train {words.figure(now.loss)}"] if now.loss is not None else []
-        found += [f"◆ val {words.figure(tried)}"] if tried is not None else []
+        found = [f"train {fmt.figure(now.loss)}"] if now.loss is not None else []
+        found += [f"◆ val {fmt.figure(tried)}"] if tried is not None else []
         return "  ".join(found)
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """The chart."""
-        return _chart(view, "loss", None, None, words.tick, "copy", columns, rows, _marks(view.now, "loss", "◆"))
+        return _chart(view, "loss", None, None, fmt.tick, "copy", columns, rows, _marks(view.now, "loss", "◆"))
 
 
 class MetricPanel(Panel):
@@ -165,7 +165,7 @@ class MetricPanel(Panel):
         value = best.metrics.get(best.metric) if best else None
         if best is None or value is None:
             return ""
-        return f"★ best {words.metric(best.metric, value)}"
+        return f"★ best {fmt.metric(best.metric, value)}"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """The chart."""
@@ -173,7 +173,7 @@ class MetricPanel(Panel):
         if not name:
             first = "the first one comes after an epoch" if view.now.settings.get("val_split", "val") else "none"
             return [*[fit((), columns)] * (rows // 2), fit((((first).center(columns), "dim"),), columns)]
-        show = words.share_tick if words.is_share(name) else words.tick
+        show = fmt.share_tick if fmt.is_share(name) else fmt.tick
         marks = _marks(view.now, name, "◆")
         return _chart(view, f"val_{name}", None, None, show, "data", columns, rows, marks)
 

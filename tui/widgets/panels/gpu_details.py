@@ -5,7 +5,7 @@ from __future__ import annotations
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuSample, MigSample
 from gputrain.tui.metrics.gpu_state import narrow, slow_link
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, bar, groups, line, pad, right
 from gputrain.tui.render.theme import Role
 
@@ -34,10 +34,10 @@ def _told(label: str, value: str, known: bool, role: Role = "text") -> Line:
 def _shares(of: GpuSample | MigSample, columns: int) -> Line:
     return groups(
         columns,
-        _told("SM", words.share(of.sm_activity), of.sm_activity is not None),
-        _told("tensor", words.share(of.tensor_activity), of.tensor_activity is not None),
-        _told("DRAM", words.share(of.dram_activity), of.dram_activity is not None),
-        _told("occupancy", words.share(of.sm_occupancy), of.sm_occupancy is not None),
+        _told("SM", fmt.share(of.sm_activity), of.sm_activity is not None),
+        _told("tensor", fmt.share(of.tensor_activity), of.tensor_activity is not None),
+        _told("DRAM", fmt.share(of.dram_activity), of.dram_activity is not None),
+        _told("occupancy", fmt.share(of.sm_occupancy), of.sm_occupancy is not None),
     )
 
 
@@ -47,13 +47,13 @@ def _activity(gpu: GpuSample, columns: int) -> Line:
 
 
 def _clocks(gpu: GpuSample, columns: int) -> Line:
-    fastest = f"/{words.whole(gpu.memory_clock_max)}" if gpu.memory_clock_max else ""
+    fastest = f"/{fmt.whole(gpu.memory_clock_max)}" if gpu.memory_clock_max else ""
     return groups(
         columns,
-        _told("memory", f"{words.whole(gpu.memory_clock)}{fastest} MHz", gpu.memory_clock is not None),
-        _told("busy", words.percent(gpu.memory_utilization), gpu.memory_utilization is not None),
-        _told("memory at", words.celsius(gpu.memory_temperature), gpu.memory_temperature is not None),
-        _told("slows at", words.celsius(gpu.temperature_slowdown), gpu.temperature_slowdown is not None),
+        _told("memory", f"{fmt.whole(gpu.memory_clock)}{fastest} MHz", gpu.memory_clock is not None),
+        _told("busy", fmt.percent(gpu.memory_utilization), gpu.memory_utilization is not None),
+        _told("memory at", fmt.celsius(gpu.memory_temperature), gpu.memory_temperature is not None),
+        _told("slows at", fmt.celsius(gpu.temperature_slowdown), gpu.temperature_slowdown is not None),
     )
 
 
@@ -63,7 +63,7 @@ def _links(gpu: GpuSample, columns: int) -> Line:
     if whole and (narrow(gpu) or slow_link(gpu)):
         link += f" of {gpu.pcie_generation_max} ×{gpu.pcie_width_max}"
     lanes: Role = "warn" if narrow(gpu) or slow_link(gpu) else "text"
-    nvlink = f"↓ {words.byte_rate(gpu.nvlink_rx)} ↑ {words.byte_rate(gpu.nvlink_tx)}"
+    nvlink = f"↓ {fmt.byte_rate(gpu.nvlink_rx)} ↑ {fmt.byte_rate(gpu.nvlink_tx)}"
     known = gpu.ecc_uncorrected is not None or gpu.ecc_corrected is not None
     return groups(
         columns,
@@ -86,8 +86,8 @@ def _ecc(gpu: GpuSample) -> Line:
 def _video(gpu: GpuSample, columns: int) -> Line:
     return groups(
         columns,
-        _told("video encoder", words.percent(gpu.encoder), gpu.encoder is not None),
-        _told("decoder", words.percent(gpu.decoder), gpu.decoder is not None),
+        _told("video encoder", fmt.percent(gpu.encoder), gpu.encoder is not None),
+        _told("decoder", fmt.percent(gpu.decoder), gpu.decoder is not None),
     )
 
 
@@ -105,6 +105,6 @@ def _instance(number: int, instance: MigSample, columns: int) -> Line:
         (f"  .{number} ", "title"),
         (pad(name, 12) + " ", "text"),
         *bar(fraction, max(0, min(16, columns - 34)), "data"),
-        (f" {right(words.of_size(used, total), 13)}  ", "text"),
+        (f" {right(fmt.of_size(used, total), 13)}  ", "text"),
         *tail,
     )

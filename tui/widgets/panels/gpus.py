@@ -6,7 +6,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuSample
 from gputrain.tui.metrics import metric_table
 from gputrain.tui.metrics.gpu_state import alarms, temperature_level, used_by
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, cut, fit, groups, line, pad, right, spread, width, wrap
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -56,8 +56,8 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
         return (*start, (unreadable(gpu), "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
     used, full = gpu.utilization, vram_percent(gpu)
     start = (*start, (pad(plain(gpu.name, 60), 24) + " ", "dim")) if columns >= 150 else start
-    tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
-    tail += [(right(words.celsius(gpu.temperature), 6), _heat(gpu)), (" ", "text")]
+    tail: list[Span] = [(f"{right(fmt.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
+    tail += [(right(fmt.celsius(gpu.temperature), 6), _heat(gpu)), (" ", "text")]
     state = _state(gpu, short=columns < 72)
     if columns >= 72:
         tail.append((pad(state[0], 14), state[1]))
@@ -66,9 +66,9 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
     if columns >= 110:
         tail += _rates(gpu, columns >= 150)
     # NVML has no utilization for a GPU that is divided into instances.
-    told = "MIG" if gpu.mig and used is None else words.percent(used)
+    told = "MIG" if gpu.mig and used is None else fmt.percent(used)
     figures = [(right(told, 6), role("gpu", used)), ("  ", "text")]
-    memory: Line = ((f" {right(words.of_size(gpu.memory_used, gpu.memory_total), 13)}", role("vram", full)),)
+    memory: Line = ((f" {right(fmt.of_size(gpu.memory_used, gpu.memory_total), 13)}", role("vram", full)),)
     gap: Line = (("  " if columns >= 48 else " ", "text"),)
     room = max(0, columns - width((*start, *figures, *memory, *gap, *tail)))
     first = room // 2
@@ -103,14 +103,12 @@ def _state(gpu: GpuSample, short: bool) -> Span:
 
 def _rates(gpu: GpuSample, wide: bool) -> list[Span]:
     """Clock and, where there is room, fan and PCIe traffic, each in cells of its own."""
-    clock = f"{words.whole(gpu.sm_clock)} MHz" if gpu.sm_clock is not None else ""
+    clock = f"{fmt.whole(gpu.sm_clock)} MHz" if gpu.sm_clock is not None else ""
     spans: list[Span] = [(right(clock, 10), "dim")]
     if wide:
-        fan = f"fan {words.percent(gpu.fan)}" if gpu.fan is not None else ""
+        fan = f"fan {fmt.percent(gpu.fan)}" if gpu.fan is not None else ""
         known = gpu.pcie_rx is not None or gpu.pcie_tx is not None
-        bus = (
-            f"PCIe ↓{right(words.byte_rate(gpu.pcie_rx), 9)} ↑{right(words.byte_rate(gpu.pcie_tx), 9)}" if known else ""
-        )
+        bus = f"PCIe ↓{right(fmt.byte_rate(gpu.pcie_rx), 9)} ↑{right(fmt.byte_rate(gpu.pcie_tx), 9)}" if known else ""
         spans += [("  ", "text"), (pad(fan, 10), "dim"), (pad(bus, 26), "dim")]
     return spans
 
@@ -126,11 +124,11 @@ def gpu_block(gpu: GpuSample, columns: int) -> list[Line]:
         told.append(line((f"clock lowered by: {lowered[0]}", lowered[1])))
     state = groups(columns - width(name) - 1, *told)
     full = vram_percent(gpu)
-    used = _meter("util", gpu.utilization, words.percent(gpu.utilization), role("gpu", gpu.utilization), columns)
+    used = _meter("util", gpu.utilization, fmt.percent(gpu.utilization), role("gpu", gpu.utilization), columns)
     return [
         spread(name, state, columns),
         _instances(gpu, columns) if gpu.mig else used,
-        _meter("VRAM", full, words.of_size(gpu.memory_used, gpu.memory_total), role("vram", full), columns),
+        _meter("VRAM", full, fmt.of_size(gpu.memory_used, gpu.memory_total), role("vram", full), columns),
         _rest(gpu, columns),
     ]
 
@@ -143,8 +141,7 @@ def _instances(gpu: GpuSample, columns: int) -> Line:
     without = "" if any(one.sm_activity is not None for one in gpu.instances) or not count else ", utilization unknown"
     start = line(("  MIG ", "dim"), f"{told}{without}")
     named = [
-        line((f"{instance_name(one)} ", "dim"), words.of_size(one.memory_used, one.memory_total))
-        for one in gpu.instances
+        line((f"{instance_name(one)} ", "dim"), fmt.of_size(one.memory_used, one.memory_total)) for one in gpu.instances
     ]
     return groups(columns, start, *named)
 
@@ -161,14 +158,14 @@ def _rest(gpu: GpuSample, columns: int) -> Line:
     if gpu.power is not None:
         spans.append((f"{gpu.power:.0f}{limit} W  ", "text"))
     if gpu.temperature is not None:
-        spans.append((f"{words.celsius(gpu.temperature)}  ", _heat(gpu)))
+        spans.append((f"{fmt.celsius(gpu.temperature)}  ", _heat(gpu)))
     if gpu.fan is not None:
-        spans.append((f"fan {words.percent(gpu.fan)}  ", "dim"))
+        spans.append((f"fan {fmt.percent(gpu.fan)}  ", "dim"))
     if gpu.sm_clock is not None:
-        fastest = f"/{words.whole(gpu.sm_clock_max)}" if gpu.sm_clock_max else ""
-        spans.append((f"SM {words.whole(gpu.sm_clock)}{fastest} MHz  ", "dim"))
+        fastest = f"/{fmt.whole(gpu.sm_clock_max)}" if gpu.sm_clock_max else ""
+        spans.append((f"SM {fmt.whole(gpu.sm_clock)}{fastest} MHz  ", "dim"))
     if gpu.pcie_rx is not None or gpu.pcie_tx is not None:
-        spans.append((f"PCIe ↓ {words.byte_rate(gpu.pcie_rx)} ↑ {words.byte_rate(gpu.pcie_tx)}", "dim"))
+        spans.append((f"PCIe ↓ {fmt.byte_rate(gpu.pcie_rx)} ↑ {fmt.byte_rate(gpu.pcie_tx)}", "dim"))
     others = used_by(gpu)
     if others:
         spans.insert(1, (f"also used by {others}  ", "warn"))

@@ -25,7 +25,7 @@ def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
     """As many hints as fit, the most important first; how many did not is said."""
     now = view.now
     if view.gone:
-        return cleared_lines(now, columns, rows)
+        return died_lines(now, columns, rows)
     drawn = _tuned_lines(now, columns) if rows > 3 else []
     if not now.hints:
         return [*drawn, line((_nothing(now), "dim"))]
@@ -68,7 +68,7 @@ def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
     return block[:rows] if rows < len(block) else block
 
 
-def cleared_lines(now: Snapshot, columns: int, rows: int) -> list[Line]:
+def died_lines(now: Snapshot, columns: int, rows: int) -> list[Line]:
     """What a run that died without a word leaves."""
     saved = now.checkpoints[-1] if now.checkpoints else None
     left = f"the newest checkpoint is of step {saved.step}" if saved else "it had not written a checkpoint"

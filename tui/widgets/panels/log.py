@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.events import MouseScrollDown, MouseScrollUp
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, line
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.run_snapshot import Entry, Snapshot
@@ -28,7 +28,7 @@ def matching(view: View) -> tuple[Entry, ...]:
 
 def entry_line(entry: Entry) -> Line:
     """One line of the journal with its local time."""
-    clock = words.clock(entry.wall)
+    clock = fmt.clock(entry.wall)
     return line((f"{clock} ", "dim"), (_WORDS.get(entry.kind, "") + plain(entry.text, 1000), _ROLES[entry.kind]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import GIB
 from gputrain.engine.events import HardwareSample
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, bar, groups, line, pad, right
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state import metric_values
@@ -47,27 +47,27 @@ def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
     sample = view.now.hardware
     if sample is None:
         return NOTHING
-    drawn = [meter("use", "cpu", sample.cpu_percent, words.percent(sample.cpu_percent), columns)]
+    drawn = [meter("use", "cpu", sample.cpu_percent, fmt.percent(sample.cpu_percent), columns)]
     if sample.per_core:
         drawn.append((("cores ", "dim"), *cores_strip(sample.per_core, columns - 6)))
     drawn.append(_owners(view, sample, columns))
     drawn.append(_load(sample, columns))
     if sample.throttled_share:
-        part = line((f"throttled {words.share(sample.throttled_share)}", "warn"))
+        part = line((f"throttled {fmt.share(sample.throttled_share)}", "warn"))
         drawn.append(groups(columns, part, line(("of the cgroup's periods", "dim"))))
     if (sample.cpu_steal or 0) >= _STOLEN:
-        drawn.append(line((f"stolen {words.rate(sample.cpu_steal)} cores", "warn")))
+        drawn.append(line((f"stolen {fmt.rate(sample.cpu_steal)} cores", "warn")))
     return [*drawn[:rows], *trend(view, "cpu", columns, rows - len(drawn))]
 
 
 def _owners(view: View, sample: HardwareSample, columns: int) -> Line:
     if not view.subject:
-        return groups(columns, line(("busy ", "dim"), f"{words.rate(sample.foreign_cpu)} cores"))
+        return groups(columns, line(("busy ", "dim"), f"{fmt.rate(sample.foreign_cpu)} cores"))
     busy = sample.foreign_cpu is not None and sample.foreign_cpu > 0.25 * max(1.0, sample.usable_cores)
     return groups(
         columns,
-        line((f"{plain(view.subject, 24)} ", "dim"), f"{words.rate(sample.run_cpu)} cores"),
-        line(("others ", "dim"), (words.rate(sample.foreign_cpu), "warn" if busy else "text")),
+        line((f"{plain(view.subject, 24)} ", "dim"), f"{fmt.rate(sample.run_cpu)} cores"),
+        line(("others ", "dim"), (fmt.rate(sample.foreign_cpu), "warn" if busy else "text")),
     )
 
 
@@ -75,10 +75,10 @@ def _load(sample: HardwareSample, columns: int) -> Line:
     clock = f"{sample.cpu_frequency / 1000:.1f} GHz" if sample.cpu_frequency is not None else ""
     return groups(
         columns,
-        line(("load ", "dim"), words.rate(sample.load_1m)),
+        line(("load ", "dim"), fmt.rate(sample.load_1m)),
         line((clock, "dim")) if clock else (),
-        line((words.celsius(sample.cpu_temperature), "dim")) if sample.cpu_temperature is not None else (),
-        line(("pressure ", "dim"), words.share(sample.psi_cpu)) if sample.psi_cpu is not None else (),
+        line((fmt.celsius(sample.cpu_temperature), "dim")) if sample.cpu_temperature is not None else (),
+        line(("pressure ", "dim"), fmt.share(sample.psi_cpu)) if sample.psi_cpu is not None else (),
     )
 
 
@@ -114,20 +114,20 @@ def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
     percent = taken / sample.ram_total * 100 if taken is not None and sample.ram_total else None
     own = sample.run_pss if sample.run_pss is not None else sample.run_rss
     drawn = [
-        meter("used", "ram", percent, words.of_size(taken, sample.ram_total), columns),
+        meter("used", "ram", percent, fmt.of_size(taken, sample.ram_total), columns),
         groups(
             columns,
-            line((f"{plain(view.subject, 24)} ", "dim"), words.size(own)) if view.subject else (),
-            line(("cached ", "dim"), words.size(sample.ram_cached)),
+            line((f"{plain(view.subject, 24)} ", "dim"), fmt.size(own)) if view.subject else (),
+            line(("cached ", "dim"), fmt.size(sample.ram_cached)),
         ),
         groups(
             columns,
-            line(("shm ", "dim"), words.of_size(sample.shm_used, sample.shm_total)),
-            line(("swap ", "dim"), (words.size(sample.swap_used), "warn" if (sample.swap_used or 0) > GIB else "text")),
+            line(("shm ", "dim"), fmt.of_size(sample.shm_used, sample.shm_total)),
+            line(("swap ", "dim"), (fmt.size(sample.swap_used), "warn" if (sample.swap_used or 0) > GIB else "text")),
         ),
     ]
     if sample.psi_memory:
-        drawn.append(line(("pressure ", "dim"), (words.share(sample.psi_memory), "warn")))
+        drawn.append(line(("pressure ", "dim"), (fmt.share(sample.psi_memory), "warn")))
     return [*drawn[:rows], *trend(view, "ram", columns, rows - len(drawn))]
 
 
@@ -143,7 +143,7 @@ class RamPanel(Panel):
     def note(self, view: View) -> str:
         """How much of it is taken."""
         value = metric_values.ram(view.now)
-        return words.percent(value) if value is not None else ""
+        return fmt.percent(value) if value is not None else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """Meter, owners, history."""

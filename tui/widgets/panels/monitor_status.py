@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, fit, groups, line
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
@@ -34,7 +34,7 @@ def draw_monitor_status(view: View, about: str, host: str, columns: int) -> Line
         line((plain(view.subject, 60), "bright")) if view.subject else (),
         line((f"only lines with “{plain(view.search, 30)}”", "warn")) if view.search else (),
         line((f"every {view.interval:g} s{about}", "text")),
-        line((f"for {words.duration(now.elapsed)}", "dim")),
+        line((f"for {fmt.duration(now.elapsed)}", "dim")),
         line((f"a sample costs {cost * 1000:.1f} ms of CPU", "dim")) if cost is not None else (),
     )
     return fit((((" "), "text"), *shown), columns)

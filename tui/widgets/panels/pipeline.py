@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gputrain.tui.metrics import metric_table
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, fit, line, right, stacked, width
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state import metric_values
@@ -72,7 +72,7 @@ def _disk(now: Snapshot) -> Stage:
         from_disk = loader.disk_bytes / loader.seconds if loader.disk_bytes is not None else None
     if from_disk is None and disk is not None:
         from_disk = disk.device_read_rate if disk.device_read_rate is not None else disk.read_rate
-    return Stage("disk", "disk", words.byte_rate(from_disk), f"files {words.byte_rate(files)}")
+    return Stage("disk", "disk", fmt.byte_rate(from_disk), f"files {fmt.byte_rate(files)}")
 
 
 def _workers(now: Snapshot) -> Stage:
@@ -80,19 +80,19 @@ def _workers(now: Snapshot) -> Stage:
     count = loader.workers if loader else now.settings.get("num_workers")
     title = "loading inline" if count == 0 else f"{count} workers" if count != 1 else "1 worker"
     if loader is None:
-        return Stage("workers", title if count is not None else "workers", words.MISSING)
+        return Stage("workers", title if count is not None else "workers", fmt.MISSING)
     cached = (
-        f"cache {words.share(loader.cache_hits / loader.samples)}"
+        f"cache {fmt.share(loader.cache_hits / loader.samples)}"
         if loader.cache_hits is not None and loader.samples
-        else f"cpu {words.share(loader.cpu_ratio)}"
+        else f"cpu {fmt.share(loader.cpu_ratio)}"
     )
-    return Stage("workers", title, f"busy {words.share(loader.busy)}", cached)
+    return Stage("workers", title, f"busy {fmt.share(loader.busy)}", cached)
 
 
 def _queue(now: Snapshot) -> Stage:
     steps = now.steps
     if steps is None or steps.queue_depth is None or not steps.queue_capacity:
-        return Stage("queue", "queue", words.MISSING)
+        return Stage("queue", "queue", fmt.MISSING)
     depth, capacity = f"{steps.queue_depth:.0f}", f"{steps.queue_capacity}"
     return Stage("queue", "queue", f"{right(depth, len(capacity))}/{capacity}", "batches", now.queue_fill)
 
@@ -102,18 +102,18 @@ def _copy(now: Snapshot) -> Stage:
     speed = None
     if steps is not None and steps.bytes_copied is not None and steps.window_seconds > 0:
         speed = steps.bytes_copied / steps.window_seconds
-    return Stage("copy", "copy", words.byte_rate(speed), f"{words.share(shares.copy if shares else None)} of step")
+    return Stage("copy", "copy", fmt.byte_rate(speed), f"{fmt.share(shares.copy if shares else None)} of step")
 
 
 def _compute(now: Snapshot) -> Stage:
-    share = f"{words.share(now.shares.compute if now.shares else None)} of step"
+    share = f"{fmt.share(now.shares.compute if now.shares else None)} of step"
     if now.model is None:
-        return Stage("compute", "compute", words.MISSING)
+        return Stage("compute", "compute", fmt.MISSING)
     if _on_cpu(now):
         return Stage("compute", "CPU compute", share, now.model.precision)
     useful = metric_values.mfu(now)
-    detail = share if useful is None else f"{share}, MFU {words.share(useful)}"
-    return Stage("compute", "GPU compute", f"GPU {words.percent(metric_values.gpu(now))}", detail)
+    detail = share if useful is None else f"{share}, MFU {fmt.share(useful)}"
+    return Stage("compute", "GPU compute", f"GPU {fmt.percent(metric_values.gpu(now))}", detail)
 
 
 def draw_pipeline(now: Snapshot, columns: int, rows: int) -> list[Line]:
@@ -182,7 +182,7 @@ def _step_time(shares: Shares | None, columns: int) -> Line:
     named: list[Span] = []
     for title, share, sign, role in parts:
         if share is not None:
-            named += [(f"  {sign} ", role), (f"{title} ", "dim"), (words.share(share), "text")]
+            named += [(f"  {sign} ", role), (f"{title} ", "dim"), (fmt.share(share), "text")]
     room = columns - width(named) - 12
     if room < 6:
         return ((f"{parts[0][2]} ", parts[0][3]), *named[1:])

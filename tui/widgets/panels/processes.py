@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuProcess, HardwareSample, ProcessSample
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, cut, line, pad, right, width
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
@@ -25,7 +25,7 @@ def gpu_process_lines(where: str, processes: tuple[GpuProcess, ...], columns: in
         drawn.append(
             line(
                 (f"{where} ", "title"),
-                (right(words.size(process.memory), 9), "bright"),
+                (right(fmt.size(process.memory), 9), "bright"),
                 (f" {pad(owner, 12)}", "good" if process.ours else "warn"),
                 (f" {right(str(process.pid), 7)} ", "dim"),
                 cut(name, room),
@@ -51,9 +51,9 @@ def own_line(process: ProcessSample, columns: int, roles: bool = False) -> Line:
     spans: Line = (
         (f"{right(str(process.pid), 7)} ", "dim"),
         (pad(plain(process.role, 11), 12) if roles else "", "good"),
-        (right(words.rate(process.cpu), 5), "bright"),
+        (right(fmt.rate(process.cpu), 5), "bright"),
         (" cores ", "dim"),
-        (right(words.size(process.rss), 9), "bright"),
+        (right(fmt.size(process.rss), 9), "bright"),
         (right(f"{process.threads} thr ", 9) if threads else "  ", "dim"),
     )
     tail: Line = ((f" {state}", "warn"),) if state else ()
@@ -63,9 +63,9 @@ def own_line(process: ProcessSample, columns: int, roles: bool = False) -> Line:
 def _other_line(process: ProcessSample, columns: int) -> Line:
     """One that is not the run's: cores, memory, whose, pid, command."""
     return line(
-        (right(words.rate(process.cpu), 5), "bright"),
+        (right(fmt.rate(process.cpu), 5), "bright"),
         (" cores ", "dim"),
-        (right(words.size(process.rss), 9), "bright"),
+        (right(fmt.size(process.rss), 9), "bright"),
         (f" {pad(plain(process.user, 12) or '?', 12)}", "warn"),
         (f" {right(str(process.pid), 7)} ", "dim"),
         cut(plain(process.name, 200) or "?", max(0, columns - 43)),

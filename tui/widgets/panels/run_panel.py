@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, pad
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
@@ -11,18 +11,18 @@ from gputrain.tui.widgets.panel import Panel, View
 _TITLE_CELLS = 10
 
 
-def key_figures(now: Snapshot) -> list[tuple[str, str]]:
+def key_values(now: Snapshot) -> list[tuple[str, str]]:
     """Titles and values, from most to least important; what is not known yet is left out."""
     found = [
-        ("loss", words.figure(now.loss) if now.loss is not None else ""),
+        ("loss", fmt.figure(now.loss) if now.loss is not None else ""),
         ("best", _best(now)),
-        ("elapsed", words.duration(now.elapsed)),
-        ("epoch in", words.duration(now.eta_epoch) if now.eta_epoch is not None else ""),
+        ("elapsed", fmt.duration(now.elapsed)),
+        ("epoch in", fmt.duration(now.eta_epoch) if now.eta_epoch is not None else ""),
         ("model", _model(now)),
         ("device", _device(now)),
         ("batch", _batch(now)),
         ("loader", _loader(now)),
-        ("lr", words.figure(now.steps.lr) if now.steps else ""),
+        ("lr", fmt.figure(now.steps.lr) if now.steps else ""),
         ("data", _data(now)),
         ("saved", _saved(now)),
         ("trouble", _trouble(now)),
@@ -36,7 +36,7 @@ def _best(now: Snapshot) -> str:
     best = now.best
     if best is None:
         return ""
-    return f"{best.metric} {words.metric(best.metric, best.metrics.get(best.metric))} in epoch {best.epoch + 1}"
+    return f"{best.metric} {fmt.metric(best.metric, best.metrics.get(best.metric))} in epoch {best.epoch + 1}"
 
 
 def _model(now: Snapshot) -> str:
@@ -50,7 +50,7 @@ def _device(now: Snapshot) -> str:
     if model is None:
         return ""
     extras = [name for name, on in (("channels_last", model.channels_last), ("compiled", model.compiled)) if on]
-    name = words.devices(model)
+    name = fmt.devices(model)
     return ", ".join([name, model.precision, *extras])
 
 
@@ -77,7 +77,7 @@ def _data(now: Snapshot) -> str:
     data = now.data
     if data is None:
         return ""
-    counts = f"{words.whole(data.train_images)} + {words.whole(data.val_images)} images"
+    counts = f"{fmt.whole(data.train_images)} + {fmt.whole(data.val_images)} images"
     return counts + (f", {data.class_count} classes" if data.class_count else "")
 
 
@@ -85,7 +85,7 @@ def _saved(now: Snapshot) -> str:
     if not now.checkpoints:
         return ""
     newest = now.checkpoints[-1]
-    return f"step {words.whole(newest.step)}, {words.size(newest.bytes)} ({now.checkpoint_count} in all)"
+    return f"step {fmt.whole(newest.step)}, {fmt.size(newest.bytes)} ({now.checkpoint_count} in all)"
 
 
 def _trouble(now: Snapshot) -> str:
@@ -95,12 +95,12 @@ def _trouble(now: Snapshot) -> str:
         (totals.lost, "events lost"),
         (totals.dropped, "windows dropped"),
     )
-    return ", ".join(f"{words.whole(count)} {what}" for count, what in counts if count)
+    return ", ".join(f"{fmt.whole(count)} {what}" for count, what in counts if count)
 
 
 def draw_run(now: Snapshot, columns: int, rows: int) -> list[Line]:
     """The figures in as many columns as are needed and fit."""
-    figures = key_figures(now)
+    figures = key_values(now)
     across = 2 if len(figures) > rows and columns >= 72 else 1
     each = columns // across
     down = min(rows, -(-len(figures) // across))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import Outcome, Phase
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, cut, fit, line, pad, right, width
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -29,7 +29,7 @@ def state(view: View) -> Span:
     if view.trouble:
         return f"○ no connection, trying again: {plain(view.trouble, 120)}", "warn"
     if not view.caught_up:
-        return f"○ reading the record, {words.whole(now.seq)} events", "text"
+        return f"○ reading the record, {fmt.whole(now.seq)} events", "text"
     if not view.live:
         return f"■ {GONE}", "bad"
     if now.phase.phase in (Phase.PAUSED, Phase.STOPPING):
@@ -47,12 +47,12 @@ def fraction(now: Snapshot) -> float | None:
 def progress_words(now: Snapshot) -> str:
     """Done and to do, in steps or in the phase's own unit."""
     if now.steps is not None and now.model is not None:
-        total = words.whole(now.model.total_steps)
-        return f"step {right(words.whole(now.step), len(total))}/{total}"
+        total = fmt.whole(now.model.total_steps)
+        return f"step {right(fmt.whole(now.step), len(total))}/{total}"
     phase = now.phase
     if phase.done is not None and phase.total:
-        return f"{words.whole(phase.done)}/{words.whole(phase.total)} {phase.unit}".rstrip()
-    spent = f"for {words.duration(now.elapsed - phase.since)}" if now.outcome is None else ""
+        return f"{fmt.whole(phase.done)}/{fmt.whole(phase.total)} {phase.unit}".rstrip()
+    spent = f"for {fmt.duration(now.elapsed - phase.since)}" if now.outcome is None else ""
     return f"{spent}  {plain(phase.detail, 60)}".strip()
 
 
@@ -79,7 +79,7 @@ def draw_status(view: View, columns: int) -> Line:
     now = view.now
     sign, role = state(view)
     done, left = fraction(now), eta(now)
-    percent: Line = ((f"{right(words.share(done), 5)}", "bright"),) if done is not None else ()
+    percent: Line = ((f"{right(fmt.share(done), 5)}", "bright"),) if done is not None else ()
     profile = " ".join(plain(str(now.settings.get(key) or ""), 40) for key in ("profile", "preset")).strip()
     # From what matters most to what is left out first where it is narrow.
     fields: list[Line] = [
@@ -88,8 +88,8 @@ def draw_status(view: View, columns: int) -> Line:
         line(("view paused", "warn")) if view.paused else (),
         line(epoch_words(now)) if now.steps else (),
         percent,
-        line((f"{right(words.rate(now.images_per_second), 6)} img/s", "bright")) if now.steps else (),
-        line(f"ETA {pad(words.duration(left), 11)}")
+        line((f"{right(fmt.rate(now.images_per_second), 6)} img/s", "bright")) if now.steps else (),
+        line(f"ETA {pad(fmt.duration(left), 11)}")
         if left is not None and now.outcome is None and not view.gone
         else (),
         line(progress_words(now)),

@@ -1,4 +1,4 @@
-"""A run as plain lines or JSON lines: for pipes, logs, cron and Slurm, and for people who prefer them."""
+"""Plain text or JSON lines of a run, for pipes, logs, cron and Slurm jobs."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from gputrain.tui.state.run_store import RunStore
 from gputrain.tui.state.run_summary import summary, summary_rows
 
 PROGRESS_SECONDS = 5.0
-"""Run seconds between two lines about the same phase."""
+"""Seconds of run time between two progress lines."""
 _QUIET_PHASES = (Phase.TRAINING, Phase.SAVING, Phase.WARMING_UP, Phase.VALIDATING, Phase.ENDED)
 
 
 class PlainLines:
-    """Turns a run's events into lines, by the run's own time, so that a replay prints what was printed live."""
+    """Formats events as lines. Uses the time stamps of the events, so that a replay prints what was printed live."""
 
     def __init__(self) -> None:
         self.store = RunStore()
-        self._said_at = float("-inf")
+        self._progress_at = float("-inf")
         self._hints: frozenset[str] = frozenset()
 
     def take(self, event: AnyEvent) -> Iterator[str]:
-        """The lines that `event` is worth."""
+        """The lines to print for `event`; often none."""
         self.store.apply(event)
         for text in self._text(event):
             yield f"{fmt.clock(event.wall)} {plain(text, 1000)}"
@@ -83,7 +83,7 @@ class PlainLines:
             case Tuned():
                 yield verdict(event)
             case CommandTaken():
-                yield f"command from {event.sender or 'somebody'}: {event.command} ({event.answer})"
+                yield f"command from {event.sender or 'unknown'}: {event.command} ({event.answer})"
             case RunEnded():
                 yield from self._end(event)
             case _:
@@ -92,7 +92,7 @@ class PlainLines:
     def _phase(self, event: PhaseChanged) -> Iterator[str]:
         if event.done is None:
             if event.phase not in _QUIET_PHASES:
-                took = f", {fmt.duration(event.eta_seconds)} the last time" if event.eta_seconds else ""
+                took = f", {fmt.duration(event.eta_seconds)} last time" if event.eta_seconds else ""
                 yield event.phase.value + (f": {event.detail}" if event.detail else "") + took
         elif self._due(event) or event.done == event.total:
             of = f" of {fmt.whole(event.total)}" if event.total else ""
@@ -106,21 +106,21 @@ class PlainLines:
         yield (
             f"epoch {event.epoch + 1}{'/' + str(now.epochs) if now.epochs else ''}  step {fmt.whole(event.step)}"
             f"  {fmt.rate(now.images_per_second)} img/s  loss {fmt.figure(now.loss)}  lr {fmt.figure(event.lr)}"
-            f"{_waits(now)}  ETA {fmt.duration(now.eta_run)}"
+            f"{_data_wait(now)}  ETA {fmt.duration(now.eta_run)}"
         )
 
     def _due(self, event: AnyEvent) -> bool:
-        # The monotonic clock begins anew where a run goes on after a reboot.
-        if 0 <= event.mono - self._said_at < PROGRESS_SECONDS:
+        # The monotonic clock restarts if the run was resumed after a reboot.
+        if 0 <= event.mono - self._progress_at < PROGRESS_SECONDS:
             return False
-        self._said_at = event.mono
+        self._progress_at = event.mono
         return True
 
     def _new_hints(self, event: HintsChanged) -> Iterator[str]:
         for hint in event.hints:
             if hint.id not in self._hints:
                 expected = f" Expected: {promise(hint.prediction)}." if hint.prediction is not None else ""
-                yield f"hint ({hint.severity}): {hint.title}. → {hint.action}{expected} Seen: {hint.evidence}"
+                yield f"hint ({hint.severity}): {hint.title}. → {hint.action}{expected} Evidence: {hint.evidence}"
         self._hints = frozenset(hint.id for hint in event.hints)
 
     def _end(self, event: RunEnded) -> Iterator[str]:
@@ -128,27 +128,27 @@ class PlainLines:
         yield from event.traceback.splitlines()
 
     def summary_lines(self, directory: str) -> list[str]:
-        """The end-of-run summary, a title and a value a line."""
+        """The end-of-run summary, one title and value per line."""
         rows = summary_rows(summary(self.store.snapshot()), directory)
         return [f"  {title:<14} {plain(value, 500)}" for title, value in rows]
 
 
-def _waits(now: Snapshot) -> str:
+def _data_wait(now: Snapshot) -> str:
     return f"  waits {fmt.share(now.shares.data_wait)}" if now.shares is not None else ""
 
 
 class JsonLines:
-    """The run's record as it is, then the summary as the last line."""
+    """The events of the run as JSON, unchanged, then the summary as the last line."""
 
     def __init__(self) -> None:
         self.store = RunStore()
 
     def take(self, event: AnyEvent) -> Iterator[str]:
-        """The event's line of the record."""
+        """The event as one JSON line."""
         self.store.apply(event)
         yield events.encode(event).decode()
 
     def summary_lines(self, directory: str) -> list[str]:
-        """One JSON object of type ``summary``."""
+        """The summary as one JSON object of type ``summary``."""
         result = msgspec.to_builtins(summary(self.store.snapshot()))
         return [msgspec.json.encode({"type": "summary", **result, "directory": plain(directory)}).decode()]

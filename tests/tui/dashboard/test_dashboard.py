@@ -137,7 +137,7 @@ async def test_a_supervisor_that_is_gone_is_said_and_can_be_left() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.abandoned = True
-        await until(pilot, lambda: "supervisor is gone" in panel(pilot, "status"))
+        await until(pilot, lambda: "supervisor of the run died" in panel(pilot, "status"))
         assert "newest checkpoint" in panel(pilot, "hints")
         await pilot.press("q")
         await until(pilot, source.closed.is_set)
@@ -145,7 +145,7 @@ async def test_a_supervisor_that_is_gone_is_said_and_can_be_left() -> None:
     assert isinstance(app, GpuTrainApp)
     assert app.return_value == EXIT_KILLED
     assert app.quit_result is not None
-    assert "gone without a word" in app.quit_result.exit_message
+    assert "died without recording an end" in app.quit_result.exit_message
 
 
 async def test_a_record_that_cannot_be_read_is_said() -> None:

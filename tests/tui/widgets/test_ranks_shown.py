@@ -39,7 +39,7 @@ def of_ranks(event: AnyEvent, ranks: int) -> AnyEvent:
 def test_the_share_of_waiting_for_others_is_told() -> None:
     now = seen(4, 0.3)
     assert exchange(now) == pytest.approx(0.3)
-    assert bottleneck(now) == ("other", "the exchange between ranks")
+    assert bottleneck(now) == ("other", "gradient exchange between ranks")
     assert summary(now).exchange_share == pytest.approx(0.3)
     assert now.shares is not None
     assert now.shares.other == pytest.approx(0.05)

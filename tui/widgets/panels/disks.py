@@ -1,4 +1,4 @@
-"""The disks and the network: traffic, waits, and what the run reads, with the history where there is room."""
+"""The disk panel: rates, latencies, reads of the run, network, and a chart if it fits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gputrain.tui.widgets.panels.curves import trend
 from gputrain.tui.widgets.panels.machine_panels import NOTHING
 
 _HISTORY = 6
-"""Rows that single disks leave to the history."""
+"""Rows reserved for the chart before single disks are listed."""
 
 
 def draw_disk(view: View, columns: int, rows: int) -> list[Line]:
-    """Traffic of the disks, and how busy the data's one is."""
+    """Rates of all disks, and load of the data disk."""
     sample = view.now.hardware
     if sample is None:
         return NOTHING
     disk = sample.disk
     if disk is None:
-        return [line(("disks cannot be read here", "dim"))]
+        return [line(("disk statistics are not available", "dim"))]
     drawn = [
         _traffic("read ", disk.read_rate, disk.read_iops, columns),
         _traffic("write", disk.write_rate, disk.write_iops, columns),
@@ -49,7 +49,7 @@ def _data_disk(disk: DiskSample, columns: int) -> Line:
 
 
 def _waits(disk: DiskSample, columns: int) -> Line:
-    """How long requests to the data's disk take, and how many wait."""
+    """Queue length and latency of the data disk."""
     if disk.device_queue is None:
         return ()
     return groups(
@@ -70,7 +70,7 @@ def _own_reads(view: View, sample: HardwareSample, columns: int) -> Line:
     return groups(
         columns,
         line((f"{plain(view.subject, 24)} ", "dim"), f"reads {fmt.byte_rate(sample.run_read_rate)}"),
-        line(f"{fmt.share(cached)} ", ("from the cache", "dim")) if cached is not None else (),
+        line(f"{fmt.share(cached)} ", ("from page cache", "dim")) if cached is not None else (),
     )
 
 
@@ -101,5 +101,5 @@ class DiskPanel(Panel):
         return (now.hardware,)
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """Rates, use, history."""
+        """Draw rates, load and chart."""
         return draw_disk(view, columns, rows)

@@ -1,4 +1,4 @@
-"""The machine's CPU and memory, each with its history where there is room."""
+"""The CPU and RAM panels, with charts if they fit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gputrain.tui.widgets.panels.gpus import role
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _STOLEN = 0.05
-"""Cores given to other virtual machines below which nothing is said."""
-NOTHING: list[Line] = [line(("no sample of the machine yet", "dim"))]
+"""Steal time in cores below which it is not shown."""
+NOTHING: list[Line] = [line(("no machine sample yet", "dim"))]
 
 
 def meter(label: str, key: str, percent: float | None, value: str, columns: int) -> Line:
-    """A labelled bar with its value on the right, coloured by the metric's limits; narrow ones have no bar."""
+    """A labeled bar with its value on the right, colored by the level of the metric; no bar if too narrow."""
     shown: Role = role(key, percent)
     field = 13 if columns >= 36 else 10
     room = columns - len(label) - 4 - field
@@ -32,7 +32,7 @@ def meter(label: str, key: str, percent: float | None, value: str, columns: int)
 
 
 def cores_strip(cores: tuple[float, ...], columns: int) -> Line:
-    """A block for each core, as high as it is busy; more cores than fit are shown by the busiest of neighbours."""
+    """A block per core, as high as its use; if they do not fit, each block is the maximum of neighboring cores."""
     if not cores or columns < 8:
         return ()
     each = -(-len(cores) // columns)
@@ -43,7 +43,7 @@ def cores_strip(cores: tuple[float, ...], columns: int) -> Line:
 
 
 def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
-    """Use of the usable cores: in all, each, ours and others'."""
+    """Total CPU use, use per core, and use by the run and by others."""
     sample = view.now.hardware
     if sample is None:
         return NOTHING
@@ -83,14 +83,14 @@ def _load(sample: HardwareSample, columns: int) -> Line:
 
 
 class CpuPanel(Panel):
-    """The cores that the run may use."""
+    """The cores available to the run."""
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The newest sample."""
         return (now.hardware,)
 
     def title(self, view: View) -> str:
-        """How many cores of how many."""
+        """The title with available and total cores."""
         sample = view.now.hardware
         if sample is None or not sample.usable_cores:
             return "CPU"
@@ -99,12 +99,12 @@ class CpuPanel(Panel):
         return f"CPU {usable}{of} {'core' if usable == '1' and not of else 'cores'}"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """Meter, cores, owners, history."""
+        """Draw meter, cores, owners and chart."""
         return draw_cpu(view, columns, rows)
 
 
 def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
-    """Memory that is taken, by whom, and what else lies in it."""
+    """Used memory in total and by the run, page cache, shared memory and swap."""
     sample = view.now.hardware
     if sample is None:
         return NOTHING
@@ -132,7 +132,7 @@ def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
 
 
 class RamPanel(Panel):
-    """The memory that the run may use."""
+    """The memory available to the run."""
 
     TITLE = "RAM"
 
@@ -141,10 +141,10 @@ class RamPanel(Panel):
         return (now.hardware,)
 
     def note(self, view: View) -> str:
-        """How much of it is taken."""
+        """Used memory in percent."""
         value = metric_values.ram(view.now)
         return fmt.percent(value) if value is not None else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """Meter, owners, history."""
+        """Draw meter, owners and chart."""
         return draw_ram(view, columns, rows)

@@ -1,4 +1,4 @@
-"""The way of an image: disk, workers, queue, copy, compute; with figures at each stage, the slowest one marked."""
+"""The data pipeline panel: disk, workers, queue, copy, compute, with the bottleneck marked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READS = 0.5
 
 
 class Stage(Struct, frozen=True):
-    """One stage: what it is, and its figures from most to least important."""
+    """One stage with its values, most important first."""
 
     name: StageName
     title: str
@@ -30,9 +30,9 @@ class Stage(Struct, frozen=True):
 
 
 def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
-    """The stage that the others wait for, and its name in words; None before the first steps.
+    """The stage that the others wait for, and its name as text; None before the first steps.
 
-    By the shares of the step time: the thresholds are those of the hints, whose rules look closer.
+    Derived from the shares of the step time, with the same thresholds as the hints.
     """
     shares = now.shares
     if shares is None:
@@ -44,14 +44,14 @@ def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
     if (shares.copy or 0.0) >= max(_WAIT, shares.other, shares.exchange or 0.0):
         return "copy", "copy to the GPU"
     if (shares.exchange or 0.0) >= max(_WAIT, shares.other):
-        return "other", "the exchange between ranks"
+        return "other", "gradient exchange between ranks"
     if shares.other >= _WAIT:
-        return "other", "the host, launching work"
+        return "other", "host, launching kernels"
     return "compute", "none, compute-bound"
 
 
 def stages(now: Snapshot) -> list[Stage]:
-    """The stages of this run; a run on the CPU copies nothing."""
+    """The stages of this run; on the CPU there is no copy stage."""
     found = [_disk(now), _workers(now), _queue(now)]
     if not _on_cpu(now):
         found.append(_copy(now))
@@ -78,7 +78,7 @@ def _disk(now: Snapshot) -> Stage:
 def _workers(now: Snapshot) -> Stage:
     loader = now.loader
     count = loader.workers if loader else now.settings.get("num_workers")
-    title = "loading inline" if count == 0 else f"{count} workers" if count != 1 else "1 worker"
+    title = "no workers" if count == 0 else f"{count} workers" if count != 1 else "1 worker"
     if loader is None:
         return Stage("workers", title if count is not None else "workers", fmt.MISSING)
     cached = (
@@ -117,7 +117,7 @@ def _compute(now: Snapshot) -> Stage:
 
 
 def draw_pipeline(now: Snapshot, columns: int, rows: int) -> list[Line]:
-    """The picture in the space that there is: boxes with three rows, or one line."""
+    """The pipeline in three rows, or in one line if there is less space; below it the step time."""
     found = stages(now)
     slow = bottleneck(now)
     if rows >= 4 and columns >= 76:
@@ -150,7 +150,7 @@ def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: in
 
 
 def _whole(detail: str, columns: int) -> str:
-    """`detail` without those of its last parts that would be cut off."""
+    """`detail` without its last parts that do not fit."""
     while len(detail) > columns and ", " in detail:
         detail = detail.rpartition(", ")[0]
     return detail
@@ -169,7 +169,7 @@ def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: i
 
 
 def _step_time(shares: Shares | None, columns: int) -> Line:
-    """Where the time of a step goes, as a bar and in words."""
+    """The shares of the step time, as a bar and as text."""
     if shares is None:
         return line(("step time: no steps yet", "dim"))
     parts: list[tuple[str, float | None, str, Role]] = [
@@ -196,15 +196,15 @@ def _role(key: str, share: float | None, usual: Role) -> Role:
 
 
 class PipelinePanel(Panel):
-    """Stages with figures, and the step's time."""
+    """The stages of the data pipeline, and the step time."""
 
     TITLE = "Pipeline"
 
     def note(self, view: View) -> str:
-        """The verdict in words."""
+        """The bottleneck."""
         slow = bottleneck(view.now)
         return f"bottleneck: {slow[1]}" if slow else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The picture."""
+        """Draw the pipeline."""
         return draw_pipeline(view.now, columns, rows)

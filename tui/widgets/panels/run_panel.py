@@ -1,4 +1,4 @@
-"""Key figures of the run: what is trained on what, with which settings, and what came of it so far."""
+"""The run panel: results so far, model, device and settings of the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TITLE_CELLS = 10
 
 
 def key_values(now: Snapshot) -> list[tuple[str, str]]:
-    """Titles and values, from most to least important; what is not known yet is left out."""
+    """Titles and values, most important first; unknown values are left out."""
     found = [
         ("loss", fmt.figure(now.loss) if now.loss is not None else ""),
         ("best", _best(now)),
@@ -26,7 +26,7 @@ def key_values(now: Snapshot) -> list[tuple[str, str]]:
         ("data", _data(now)),
         ("saved", _saved(now)),
         ("trouble", _trouble(now)),
-        ("read", "in part, the record being long: sums are estimates" if now.totals.estimated else ""),
+        ("read", "long record read in part: sums are estimates" if now.totals.estimated else ""),
         ("run", now.started.run_id if now.started else ""),
     ]
     return [(title, plain(value, 200)) for title, value in found if value]
@@ -85,39 +85,39 @@ def _saved(now: Snapshot) -> str:
     if not now.checkpoints:
         return ""
     newest = now.checkpoints[-1]
-    return f"step {fmt.whole(newest.step)}, {fmt.size(newest.bytes)} ({now.checkpoint_count} in all)"
+    return f"step {fmt.whole(newest.step)}, {fmt.size(newest.bytes)} ({now.checkpoint_count} checkpoints)"
 
 
 def _trouble(now: Snapshot) -> str:
     totals = now.totals
     counts = (
         (totals.bad_images, "unreadable images"),
-        (totals.lost, "events lost"),
-        (totals.dropped, "windows dropped"),
+        (totals.lost, "lost events"),
+        (totals.dropped, "lost step windows"),
     )
     return ", ".join(f"{fmt.whole(count)} {what}" for count, what in counts if count)
 
 
 def draw_run(now: Snapshot, columns: int, rows: int) -> list[Line]:
-    """The figures in as many columns as are needed and fit."""
-    figures = key_values(now)
-    across = 2 if len(figures) > rows and columns >= 72 else 1
+    """Draw the values in one or two columns."""
+    values = key_values(now)
+    across = 2 if len(values) > rows and columns >= 72 else 1
     each = columns // across
-    down = min(rows, -(-len(figures) // across))
+    down = min(rows, -(-len(values) // across))
     drawn: list[Line] = []
     for row in range(down):
         spans: list[Span] = []
-        for title, value in figures[row : across * down : down]:
+        for title, value in values[row : across * down : down]:
             spans += [(pad(title, _TITLE_CELLS), "dim"), (pad(cut(value, each - 12), each - _TITLE_CELLS), "text")]
         drawn.append(tuple(spans))
     return drawn
 
 
 class RunPanel(Panel):
-    """Key figures."""
+    """Key values of the run."""
 
     TITLE = "Run"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The figures."""
+        """Draw the values."""
         return draw_run(view.now, columns, rows)

@@ -87,7 +87,10 @@ class GpuTrainApp(App[int]):
         Terminals clear or move cells when their size changes. Textual paints nothing if the size is soon as before.
         """
         if self._painted:
-            self.call_after_refresh(lambda: self.screen.refresh())
+            self.call_after_refresh(self._repaint)
+
+    def _repaint(self) -> None:
+        self.screen.refresh()
 
     def on_ready(self) -> None:
         """Resume garbage collection after the first paint."""

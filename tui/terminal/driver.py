@@ -110,4 +110,3 @@ class TerminalOutput:
     def isatty(self) -> bool:
         """Whether the output is a terminal."""
         return self._file.isatty()
-

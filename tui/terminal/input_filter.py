@@ -133,12 +133,12 @@ class InputFilter:
         if not 0x40 <= data[end] <= 0x7E:
             # Broken off: drop the beginning, and go on with the byte that does not belong to it.
             return "", end, data
-        sequence = data[: end + 1]
-        if sequence == _PASTE_START:
+        sequence = data[: end + 1].decode()
+        if sequence == _PASTE_START.decode():
             self._pasted = 0
             self._decoder.reset()
-            return sequence.decode(), len(sequence), data
-        return (sequence.decode() if _known(sequence.decode()) else ""), len(sequence), data
+            return sequence, len(sequence), data
+        return (sequence if _known(sequence) else ""), len(sequence), data
 
 
 def _character(data: bytes) -> tuple[str, int, bytes]:

@@ -57,9 +57,7 @@ def test_what_a_running_training_can_not_take_is_for_the_next() -> None:
 
 
 def test_the_reasons_in_a_poor_terminal_and_without_hints() -> None:
-    hint = Hint(
-        id="x", severity="info", title="t", evidence="e", action="a.", path=("✓ first", "✗ second", "? third")
-    )
+    hint = Hint(id="x", severity="info", title="t", evidence="e", action="a.", path=("✓ first", "✗ second", "? third"))
     text = WhyScreen([hint, hint], ascii_only=True)._text.plain
     assert text.isascii()
     assert text.count("e") > 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -72,7 +74,7 @@ STRAY = {
 def test_stray_input_is_dropped_and_the_next_key_passes(name: str) -> None:
     assert filtered(STRAY[name]).strip("\n") == ""
     assert filtered(STRAY[name], b"\x1b[A").endswith("\x1b[A")
-    for at in range(0, min(len(STRAY[name]), 40)):
+    for at in range(min(len(STRAY[name]), 40)):
         assert filtered(STRAY[name][:at], STRAY[name][at:], b"\x1b[A").strip("\n") == "\x1b[A", at
     assert filtered(*(STRAY[name][at : at + 1] for at in range(len(STRAY[name]))), b"\x1b[A").strip("\n") == "\x1b[A"
 
@@ -137,4 +139,4 @@ def test_chunks_change_nothing(parts: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
     ends = [0, *cuts, len(whole)]
-    assert filtered(*(whole[a:b] for a, b in zip(ends, ends[1:], strict=False))) == filtered(whole)
+    assert filtered(*(whole[a:b] for a, b in pairwise(ends))) == filtered(whole)

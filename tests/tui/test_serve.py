@@ -1,4 +1,4 @@
-"""The dashboard in a browser: over its own HTTP and websocket, and in a headless Chromium where there is one."""
+"""The dashboard in a browser: over its own HTTP and websocket, and in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import aiohttp
 import pytest
 import scripted
 from PIL import Image
+from skipped_tests import SERVICES
 
 from gputrain.engine import runs
 from gputrain.engine.record import RecordWriter
@@ -143,7 +144,7 @@ async def painted(tools: aiohttp.ClientWebSocketResponse) -> dict[Any, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(CHROMIUM is None, reason=f"no Chromium is installed: {SERVICES}")
 async def test_a_browser_paints_it_and_its_keys_reach_it(link: str, tmp_path: Path) -> None:
     background, bars = rgb(str(NIGHT.background)), rgb(str(NIGHT.secondary))
     async with chromium(tmp_path, link) as tools:

@@ -23,10 +23,9 @@ from training_tools import Result, collecting, draw_images, small_config
 __all__ = ["Result", "draw_images"]
 
 
-def skip_without_tensorflow() -> None:
-    """Leave a module of tests out, with the reason."""
-    if missing := why_missing(KERAS):
-        pytest.skip(missing, allow_module_level=True)
+needs_tensorflow = pytest.mark.skipif(
+    bool(why_missing(KERAS)), reason="needs TensorFlow: an environment with pip install -e '.[dev-keras]'"
+)
 
 
 @pytest.fixture(autouse=True, scope="module")

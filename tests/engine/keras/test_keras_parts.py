@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_tools import draw_images, keras_config, own_environment, skip_without_tensorflow, train
+from keras_tools import draw_images, keras_config, needs_tensorflow, own_environment, train
 from PIL import Image
 
 from gputrain.engine.errors import BadInput
 from gputrain.engine.events import ModelReady, Notice, Outcome, Steps
 from gputrain.engine.training import augment, images, optim, order, schedule
 
-skip_without_tensorflow()
+pytestmark = needs_tensorflow
 __all__ = ["own_environment"]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keras_tools import draw_images, keras_config, skip_without_tensorflow
+from keras_tools import draw_images, keras_config, needs_tensorflow
 
 from gputrain.engine import launch
 from gputrain.engine.commands import Tune
@@ -33,7 +33,7 @@ from gputrain.engine.events import (
 from gputrain.engine.runs import RunDir
 from gputrain.tui import cli
 
-skip_without_tensorflow()
+pytestmark = needs_tensorflow
 PATIENCE = 120.0
 
 

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from skipped_tests import SERVICES
 from torch import nn
 from torchvision.models import resnet18
 
 from gputrain.engine import settings
 from gputrain.engine.training import compiling
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++: torch.compile on a CPU builds C++")
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None, reason=f"needs g++, for torch.compile on a CPU: {SERVICES}"
+)
 
 ONE_COMPILATION = """
 import json

@@ -17,7 +17,7 @@ from gputrain.engine.configuration import engine_choice
 from gputrain.engine.estimates import cache_resolution
 
 MAX_THREADS = 8
-"""Workers up to which ``loader: auto`` takes threads, as in `gputrain.engine.training.loader.image_loader`."""
+"""Workers up to which ``loader: auto`` takes threads, as in `gputrain.engine.training.loader.make_loader`."""
 
 FLOAT32_OVERHEAD = 230e6 / 154_140_672
 """What a float32 batch takes in the worker processes of a plain DataLoader, per byte of the batch (seed 003:

@@ -103,7 +103,7 @@ class Sampler:
             run_read_rate=tree.read_rate,
             run_cache_hit=tree.cache_hit,
             processes=tree.processes,
-            others=self._strangers.read(tree.pids | {os.getpid()}),
+            other_processes=self._strangers.read(tree.pids | {os.getpid()}),
             shm_used=ram.shm_used,
             shm_total=ram.shm_total,
             disk=self._disks.read(now),

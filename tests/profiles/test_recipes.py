@@ -33,7 +33,7 @@ def test_head_poses_have_the_seeds_augmentation() -> None:
     for name in ("headpose-300wlp", "headpose-biwi"):
         values = catalog.load_recipe(name).settings
         assert values["augment"] == "flip"
-        assert min(values["colour_jitter"], values["hue_jitter"]) > 0
+        assert min(values["color_jitter"], values["hue_jitter"]) > 0
 
 
 def test_the_demo_needs_neither_data_nor_a_gpu() -> None:

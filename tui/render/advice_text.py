@@ -41,7 +41,7 @@ def _aside(hint: Hint) -> str:
 def verdict(event: Tuned) -> str:
     """What became of a change of the running training."""
     asked, was = settings_words(event.changes), settings_words(event.was)
-    promised = f"; promised: {promise(event.promised)}" if event.promised is not None else ""
+    promised = f"; promised: {promise(event.prediction)}" if event.prediction is not None else ""
     match event.verdict:
         case "trying":
             return f"trying {asked} (was {was}){promised}"

@@ -262,7 +262,7 @@ def test_what_was_taken_back_stands_there_without_its_old_promise(advisor: Advis
         was={"num_workers": 2},
         before=20.0,
         after=20.2,
-        promised=hint.prediction,
+        prediction=hint.prediction,
     )
     advisor.feed(back)
     (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]

@@ -102,7 +102,7 @@ def advised(
 def _at_ease(sample: HardwareSample) -> HardwareSample:
     """The GPU as it was read, on a machine whose other parts are no one's bottleneck, whatever runs the tests."""
     return msgspec.structs.replace(
-        sample, interval=1.0, cpu_percent=20.0, foreign_cpu=0.0, ram_available=None, others=()
+        sample, interval=1.0, cpu_percent=20.0, foreign_cpu=0.0, ram_available=None, other_processes=()
     )
 
 

@@ -143,7 +143,7 @@ def test_what_knows_torch_alone_says_so(images: Path, capsys: pytest.CaptureFixt
     watch = start(images, epochs=1, max_steps=1)
     watch.until(RunEnded)
     assert main.main(["export", watch.run.id, "net.onnx"]) == 2
-    assert "ONNX export is there for engine=torch alone" in capsys.readouterr().err
+    assert "ONNX export needs engine=torch" in capsys.readouterr().err
 
 
 def test_the_room_of_keras_imports_no_torch() -> None:

@@ -179,7 +179,7 @@ def losses(run: RunDir) -> dict[int, float]:
 
 def quiet() -> bool:
     """Whether other programs leave the cores alone, after some patience."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while psutil.cpu_percent(1.0) > 50:
         if time.monotonic() > deadline:
             return False

@@ -16,7 +16,9 @@ ASKED = {"num_workers": 8, "persistent_workers": True}
     ("event", "words"),
     [
         (
-            Tuned(verdict="trying", changes=ASKED, was={"num_workers": 4, "persistent_workers": False}, promised=RANGE),
+            Tuned(
+                verdict="trying", changes=ASKED, was={"num_workers": 4, "persistent_workers": False}, prediction=RANGE
+            ),
             (
                 "trying num_workers=8 persistent_workers=true (was num_workers=4 persistent_workers=false); "
                 "promised: 1 090–1 240 img/s, then the device limits"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
@@ -19,8 +18,8 @@ from gputrain.tui.commands.runs.watch import watch
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code of the run's outcome."""
     target = run_directory.find(options.run)
-    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
-    plan = resume_run.plan_from_run(target, overrides, inspect_machine())
+    overrides, notes = settings.parse_overrides(options.overrides)
+    plan = resume_run.plan_from_run(target, overrides, inspect_machine(), notes)
     try:
         goes_on, told = resume_run.resume(target, plan, options.wanted, force=options.force)
     except RuntimeError as error:

@@ -14,8 +14,9 @@ from gputrain.engine.common.files import config_home, write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import settings
+from gputrain.engine.estimates.worker_limit import worker_limit
 from gputrain.engine.hardware.machine import GpuInfo, Machine
-from gputrain.engine.planning.fallbacks import halves_precision, worker_limit
+from gputrain.engine.planning.fallbacks import halves_precision
 from gputrain.profiles import catalog
 from gputrain.profiles.schema import HardwareProfile, Preset, derived_batch
 
@@ -91,15 +92,15 @@ def _match(gpu: GpuInfo) -> Iterator[str]:
 
 def _preset(base: HardwareProfile, preset: Preset, machine: Machine, told: set[str]) -> Iterator[str]:
     values = {**preset.settings, **_batch(base, preset, machine)}
-    share = preset.worker_share or base.worker_share
+    limit = worker_limit(machine.usable_cores, preset.worker_share or base.worker_share)
     workers = {**base.settings, **values}.get("num_workers")
     yield f"  {_scalar(preset.name)}:\n"
     if preset.worker_share:
         yield f"    worker_share: {preset.worker_share:g}\n"
     if workers is None:
-        yield f"    # num_workers follows from worker_share: {worker_limit(machine, share)} on this machine\n"
-    elif workers > worker_limit(machine, share):
-        yield f"    # num_workers is cut to {worker_limit(machine, share)} on this machine by worker_share\n"
+        yield f"    # num_workers follows from worker_share: {limit} on this machine\n"
+    elif workers > limit:
+        yield f"    # num_workers is cut to {limit} on this machine by worker_share\n"
     yield from _settings(values, 4, told)
     if preset.recipes:
         yield "    # For single recipes, instead of the above and of what the recipe requires.\n    recipes:\n"

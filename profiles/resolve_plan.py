@@ -17,9 +17,10 @@ from gputrain.engine.datasets.image_count import count_data
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
+from gputrain.engine.estimates.worker_limit import worker_limit
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning import preflight
-from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu, worker_limit
+from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu
 from gputrain.engine.planning.plan import Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.profiles import catalog
@@ -83,7 +84,7 @@ def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machi
     yield SettingsLayer(f"recipe {recipe.name}", recipe.settings, recipe.source)
     yield SettingsLayer(f"profile {profile.name}", profile.settings, profile.source, worker_share=share)
     if "num_workers" not in profile.settings:
-        workers = worker_limit(machine, share)
+        workers = worker_limit(machine.usable_cores, share)
         source = f"{share:.0%} of {machine.usable_cores:g} usable cores"
         yield SettingsLayer("this machine", {"num_workers": workers}, source, worker_share=share)
     gpu = pick_gpu(machine, profile.match.device)

@@ -53,7 +53,7 @@ def test_a_login_session(tmp_path: Path, files: dict[str, str], ends: bool) -> N
 
 def test_under_the_users_own_manager_only_lingering_counts(tmp_path: Path) -> None:
     root = host(tmp_path, MANAGER, main=EVERYBODY)
-    assert "does not linger" in logout_kills_processes(root, UID)
+    assert "systemd then stops your user manager" in logout_kills_processes(root, UID)
     (root / "var/lib/systemd/linger").mkdir(parents=True)
     (root / "var/lib/systemd/linger" / USER).touch()
     assert logout_kills_processes(root, UID) == ""

@@ -120,7 +120,7 @@ def test_a_divided_gpu_without_instances_is_said(nvml_stand_in: NvmlStandIn) -> 
     nvml_stand_in.mig(0, instances=0)
     machine, _ = ask(nvml_stand_in.env)
     assert machine.gpus == ()
-    assert machine.gpu_error == "MIG is on, but no instance has been made"
+    assert machine.gpu_error == "MIG mode is on, but there are no instances"
 
 
 def test_a_lost_gpu_is_named_beside_the_others(nvml_stand_in: NvmlStandIn) -> None:
@@ -152,4 +152,4 @@ def test_a_driver_that_hangs_does_not_hang_us(nvml_stand_in: NvmlStandIn) -> Non
     )
     machine, _ = ask(nvml_stand_in.env, hurried.replace("print(ms", "m.NVML_SECONDS = 0.5\nprint(ms"))
     assert machine.gpus == ()
-    assert machine.gpu_error == "NVML gives no answer (waited 0.5 s)"
+    assert machine.gpu_error == "NVML does not answer (waited 0.5 s)"

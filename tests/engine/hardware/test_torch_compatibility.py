@@ -27,8 +27,8 @@ def fault(build: TorchBuild | None, capability: tuple[int, int] | None, driver: 
 @pytest.mark.parametrize(
     ("build", "capability", "driver", "said"),
     [
-        (CPU_ONLY, (8, 6), "13.0", "torch 2.15.0+cpu is built for the CPU only, though there is Some GPU"),
-        (CPU_ONLY, None, "", "torch 2.15.0+cpu is built for the CPU only, though there is Some GPU"),
+        (CPU_ONLY, (8, 6), "13.0", "torch 2.15.0+cpu is built for the CPU only, but the machine has Some GPU"),
+        (CPU_ONLY, None, "", "torch 2.15.0+cpu is built for the CPU only, but the machine has Some GPU"),
         (CUDA_13, (8, 6), "13.0", ""),
         (CUDA_13, (7, 5), "13.2", ""),
         (CUDA_13, (7, 0), "13.0", "torch 2.15.0+cu132 has no kernels for compute capability 7.0 (Some GPU)"),
@@ -77,9 +77,9 @@ def test_the_line_that_installs_a_fitting_torch(capability: tuple[int, int] | No
     [
         ("2.9.1+cu130", "0.24.1+cu130", "==2.9.1", ""),
         ("2.9.1", "0.24.1", "==2.9.1", ""),
-        ("2.9.0", "0.24.1", "==2.9.1", "torchvision 0.24.1 is for torch ==2.9.1, and torch is 2.9.0"),
+        ("2.9.0", "0.24.1", "==2.9.1", "torchvision 0.24.1 needs torch ==2.9.1, but 2.9.0 is installed"),
         ("2.15.0", "0.29.2", ">=2.14.0", ""),
-        ("2.13.0", "0.29.2", ">=2.14.0,<3", "torchvision 0.29.2 is for torch >=2.14.0,<3, and torch is 2.13.0"),
+        ("2.13.0", "0.29.2", ">=2.14.0,<3", "torchvision 0.29.2 needs torch >=2.14.0,<3, but 2.13.0 is installed"),
         ("2.9.1", "0.24", "==2.9.*", ""),
         ("2.9.1", "0.24", "~=2.9", ""),
         ("2.9.1", "0.24", "something else", ""),

@@ -88,13 +88,13 @@ def test_a_torn_last_row_spoils_no_other(tmp_path: Path) -> None:
 def test_somebody_else_s_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "thesis.txt"
     path.write_text("Chapter one\n")
-    with pytest.raises(BadInput, match=r"thesis\.txt: holds something else \('Chapter one'\)"):
+    with pytest.raises(BadInput, match=r"thesis\.txt: is not a log of samples \(begins with 'Chapter one'\)"):
         CsvLog(path)
     assert path.read_text() == "Chapter one\n"
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="No such file or directory; name a file that can be written"):
+    with pytest.raises(BadInput, match="No such file or directory; choose a file that can be written"):
         CsvLog(tmp_path / "missing" / "resources.csv")
 
 

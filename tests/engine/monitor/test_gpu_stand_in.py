@@ -166,7 +166,7 @@ def test_a_driver_that_hangs_when_it_is_opened_stops_nobody(nvml_stand_in: NvmlS
     nvml_stand_in.gpus(1)
     nvml_stand_in.set({"delay.nvmlInitWithFlags": 600})
     probe = Probe(nvml_stand_in)
-    sample = probe.until("'no answer' in s.gpu_error")
+    sample = probe.until("'does not answer' in s.gpu_error")
     assert sample.ram_available is not None
     assert probe.close() == 0  # nor the process's end
 

@@ -62,7 +62,10 @@ def test_the_cpu_only_wheel_is_named_as_the_cause(nvml_stand_in: NvmlStandIn, cp
     cause = "torch 2.15.0+cpu is built for the CPU only, but the machine has NVIDIA GeForce RTX 3090"
     assert f"problem: {cause}" in done.stdout
     assert f"  {line}" in done.stdout
-    for asked, kind in (("cuda", "refused: device: cuda needs a GPU, but none is usable"), ("auto", "warning: device: training")):
+    for asked, kind in (
+        ("cuda", "refused: device: cuda needs a GPU, but none is usable"),
+        ("auto", "warning: device: training"),
+    ):
         arguments = ["train", "--dry-run", "--plain", f"device={asked}"]
         plan = subprocess.run(
             [*COMMAND[:-1], *arguments], env={**os.environ, **env}, capture_output=True, text=True

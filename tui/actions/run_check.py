@@ -46,9 +46,9 @@ def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell:
     except BadInput as error:
         plan, last = None, [Line("run", "plan", str(error), "problem")]
     device = plan.config.device if plan else "auto"
-    cpu_meant = plan is not None and device == "cpu" and "you" in (plan.origins["device"], plan.origins["profile"])
+    cpu_requested = plan is not None and device == "cpu" and "you" in (plan.origins["device"], plan.origins["profile"])
     examined = run_system_check(
-        machine, data=_data_path(plan), device=device, cpu_meant=cpu_meant, speed=speed, tell=say
+        machine, data=_data_path(plan), device=device, cpu_requested=cpu_requested, speed=speed, on_lines=say
     )
     say(last)
     rows = {row.setting: row.value for row in plan.rows} if plan else {}

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from helpers.docs import DOCS, REPOSITORY
 
 PAGE = (DOCS / "architecture.md").read_text()
-CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 FILE = re.compile(r"`((?:engine|tui|profiles|tests|docs|\.ci)/[\w./-]*\w)/?`")
 
 
-@pytest.mark.parametrize("text", [PAGE, CONTRIBUTING], ids=["architecture", "CONTRIBUTING"])
-def test_every_file_that_is_named_exists(text: str) -> None:
-    named = FILE.findall(text)
-    assert named
-    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(REPOSITORY)) for page in PAGES])
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    assert [name for name in FILE.findall(page.read_text()) if not (REPOSITORY / name).exists()] == []
+
+
+def test_files_are_seen() -> None:
+    named = FILE.findall(PAGE)
+    assert len(named) > 100
+    assert "engine/shared_loop/lr_schedule.py" in named
 
 
 def test_every_package_has_a_phrase() -> None:

@@ -61,9 +61,10 @@ def test_mean_colours_tell_nothing() -> None:
 
 def test_a_killed_drawing_leaves_nothing_to_train_on(private_homes: Path) -> None:
     code = (
-        "from gputrain.engine.training import demo\n"
+        "from gputrain.engine.datasets import demo_dataset\n"
         "if __name__ == '__main__':\n"
-        "    demo.ensure_demo(lambda done, total: print(done, flush=True), counts={'train': 200}, processes=1)\n"
+        "    report = lambda done, total: print(done, flush=True)\n"
+        "    demo_dataset.ensure_demo(report, counts={'train': 200}, processes=1)\n"
     )
     script = private_homes / "draw.py"
     script.write_text(code)
@@ -83,10 +84,10 @@ def test_a_killed_drawing_leaves_nothing_to_train_on(private_homes: Path) -> Non
 def test_two_at_once_draw_once(private_homes: Path) -> None:
     """lockf locks belong to processes: the other one is a process."""
     code = (
-        "from gputrain.engine.training import demo\n"
+        "from gputrain.engine.datasets import demo_dataset\n"
         "if __name__ == '__main__':\n"
         "    print('begin', flush=True)\n"
-        f"    demo.ensure_demo(lambda done, total: print(done, flush=True), counts={SMALL}, processes=1)\n"
+        f"    demo_dataset.ensure_demo(lambda done, total: print(done, flush=True), counts={SMALL}, processes=1)\n"
     )
     script = private_homes / "draw.py"
     script.write_text(code)

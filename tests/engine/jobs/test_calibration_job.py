@@ -70,7 +70,8 @@ def test_a_child_ends_with_who_asked_it(tmp_path: Path) -> None:
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\nimport time; time.sleep(100)"
     )
     code = (
-        "from gputrain.engine import settings; from gputrain.engine.jobs.calibration_job import calibrate;"
+        "from gputrain.engine.configuration import settings;"
+        "from gputrain.engine.jobs.calibration_job import calibrate;"
         "from gputrain.engine.hardware.machine import inspect_machine;"
         "calibrate(settings.build({}), inspect_machine(), seconds=1.0, tell=lambda text: print(text, flush=True))"
     )

@@ -147,7 +147,7 @@ def test_what_knows_torch_alone_says_so(images: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_room_of_keras_imports_no_torch() -> None:
-    rooms = ("trainer", "trial", "predict")
+    rooms = ("trainer", "inference.prediction", "inference.predict_child")
     code = "; ".join([*(f"import gputrain.engine.keras.{room}" for room in rooms), "import sys"])
     code += "; print([name for name in ('torch', 'torchvision', 'tensorflow', 'keras') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

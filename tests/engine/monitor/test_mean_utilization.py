@@ -12,8 +12,8 @@ from gputrain.engine.monitor.gpus.mean_utilization import MeanUtilization
 
 ASK = """
 import sys, time
-from gputrain.engine.monitor.gpus.mean_utilization import UtilizationWatch
-with UtilizationWatch(int(sys.argv[1])) as watch:
+from gputrain.engine.monitor.gpus.mean_utilization import MeanUtilization
+with MeanUtilization(int(sys.argv[1])) as watch:
     deadline = time.monotonic() + 30
     while watch.mean is None and watch._thread.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)

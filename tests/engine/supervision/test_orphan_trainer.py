@@ -23,11 +23,11 @@ TIMEOUT = 60.0
 HOLD = """
 import signal, subprocess, sys
 from pathlib import Path
-from gputrain.engine import leftover
+from gputrain.engine.supervision import orphan_trainer
 from gputrain.engine.runs.run_directory import RunDir
 
 signal.signal(signal.SIGCONT, lambda *_: sys.exit())
-leftover.hold(RunDir(Path(sys.argv[1])))
+orphan_trainer.acquire_trainer_lock(RunDir(Path(sys.argv[1])))
 worker = subprocess.Popen(["sleep", "600"])
 print(worker.pid, flush=True)
 signal.pause() if sys.argv[2] == "ends" else worker.wait()

@@ -105,8 +105,8 @@ def test_memory_that_a_killed_run_left_is_taken_back(images: ImageSet, memory: P
     del left
     script = (
         "import sys, os, signal\nfrom pathlib import Path\n"
-        "from gputrain.engine.training.cache.cache_store import Store\n"
-        "Store(Path(sys.argv[1]), 10, 1000)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+        "from gputrain.engine.training.cache.cache_store import CacheStore\n"
+        "CacheStore(Path(sys.argv[1]), 10, 1000)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = memory / f"gputrain-{os.getuid()}" / "killed"
     assert subprocess.run([sys.executable, "-c", script, str(killed)]).returncode == -signal.SIGKILL

@@ -225,7 +225,7 @@ def test_images_that_were_moved_keep_their_cache(images: ImageSet, tmp_path: Pat
 
 _BUILD = """
 import sys
-from gputrain.engine import settings
+from gputrain.engine.configuration import settings
 from gputrain.engine.training.cache.image_cache import build_cache
 from gputrain.engine.datasets.image_set import scan
 images = scan(sys.argv[1], "train")

@@ -1,10 +1,10 @@
-"""Write the reference pages of commands, settings, events, exit codes and keys from the code.
+"""Write the reference pages of commands, settings, events, exit codes, keys and values from the code.
 
     python docs/generate_reference.py            write docs/reference/*.md
     python docs/generate_reference.py --check    write nothing; exit code 1 if a page is stale
 
-The text comes from the parser, the table of settings, the event types with their docstrings, the exit codes and the
-tables of keys.
+The text comes from the parser, the table of settings, the event types with their docstrings, the exit codes, the
+tables of keys, and the descriptions of the values on the screen.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from gputrain.engine.configuration import resume_changes, run_config, settings
 from gputrain.engine.events import commands as run_commands
 from gputrain.tui.cli.main import parser
 from gputrain.tui.layout import key_table
+from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.metrics.panel_descriptions import FIGURES
+from gputrain.tui.metrics.run_descriptions import RUN_FIGURES
 from gputrain.tui.screens.launcher import launcher_help
 from gputrain.tui.screens.runs import runs_help
 
@@ -334,7 +337,26 @@ def keys_page() -> str:
     return _page(lines)
 
 
+# Values on the screen
+
+
+def metrics_page() -> str:
+    """Every value on the screen, by panel."""
+    rows: dict[str, list[tuple[str, ...]]] = {}
+    for metric in METRICS.values():
+        title = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+        rows.setdefault(metric.panel, []).append((title, metric.help, metric.source, metric.advice))
+    for described in (*RUN_FIGURES, *FIGURES):
+        rows.setdefault(described.panel, []).append(tuple(described)[1:])
+    lines = [GENERATED, "# Values on the screen", "", "`?` in the dashboard and in the monitor shows the same."]
+    for panel, values in rows.items():
+        cells = [tuple(map(prose, value)) for value in values]
+        lines += ["", f"## {panel}", *table(("value", "meaning", "source", "good"), cells)]
+    return _page(lines)
+
+
 PAGES = {
+    "metrics.md": metrics_page,
     "keys.md": keys_page,
     "commands.md": commands_page,
     "settings.md": settings_page,

@@ -13,6 +13,7 @@ from gputrain.engine import events
 from gputrain.engine.configuration import keras_compatibility
 from gputrain.engine.runs import run_directory
 from gputrain.tui.layout.key_table import KEYS
+from gputrain.tui.metrics.metric_table import METRICS
 
 
 @pytest.mark.parametrize("name", generate_reference.PAGES)
@@ -63,6 +64,11 @@ def test_every_screen_has_its_keys() -> None:
         "## List of runs",
     ]
     assert all(f"| `{key.shown}` | {key.label} |" in page for key in KEYS)
+
+
+def test_every_value_on_the_screen_is_explained() -> None:
+    page = (DOCS / "reference" / "metrics.md").read_text()
+    assert [metric.title for metric in METRICS.values() if f"| {metric.title}" not in page] == []
 
 
 def test_every_setting_without_a_counterpart_in_keras_is_named() -> None:

@@ -21,11 +21,11 @@ def run(options: argparse.Namespace) -> int:
     overrides, notes = settings.parse_overrides(options.overrides)
     plan = resume_run.plan_from_run(target, overrides, inspect_machine(), notes)
     try:
-        resumed, notes = resume_run.resume(target, plan, options.wanted, force=options.force)
+        resumed, warnings = resume_run.resume(target, plan, options.wanted, force=options.force)
     except RuntimeError as error:
         return fail(error)
     if not options.json:
-        for text in (*notes, *plan.adjustments, *plan.warnings, *plan.refuses):
+        for text in (*warnings, *plan.adjustments, *plan.warnings, *plan.refuses):
             print(f"resume: {plain(text)}", file=sys.stderr)
     if resumed != target:
         print(

@@ -48,7 +48,7 @@ def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell:
     device = plan.config.device if plan else "auto"
     cpu_requested = plan is not None and device == "cpu" and "you" in (plan.origins["device"], plan.origins["profile"])
     examined = run_system_check(
-        machine, data=_data_path(plan), device=device, cpu_meant=cpu_requested, speed=speed, tell=report
+        machine, data=_data_path(plan), device=device, cpu_requested=cpu_requested, speed=speed, on_lines=report
     )
     report(last)
     rows = {row.setting: row.value for row in plan.rows} if plan else {}

@@ -41,14 +41,14 @@ def _skip_reason(hint: Hint) -> str:
 def verdict(event: Tuned) -> str:
     """The result of a live change."""
     asked, was = settings_words(event.changes), settings_words(event.was)
-    promised = f"; predicted: {promise(event.promised)}" if event.promised is not None else ""
+    predicted = f"; predicted: {promise(event.prediction)}" if event.prediction is not None else ""
     match event.verdict:
         case "trying":
-            return f"trying {asked} (was {was}){promised}"
+            return f"trying {asked} (was {was}){predicted}"
         case "kept":
-            return f"kept {asked}: {_gain(event)}{promised}"
+            return f"kept {asked}: {_gain(event)}{predicted}"
         case "reverted":
-            return f"reverted to {was}: with {asked} {_gain(event)}{promised}"
+            return f"reverted to {was}: with {asked} {_gain(event)}{predicted}"
     return f"{asked or 'nothing'} not changed: {plain(event.text, 300)}"
 
 

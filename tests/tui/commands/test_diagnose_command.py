@@ -95,7 +95,7 @@ def test_the_verdict_in_words(starved: RunDir, capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().out
     assert told.startswith("starved: ended, ")
     assert "▲ critical: Too few data workers" in told
-    assert "→ num_workers=4: the workers are busy and cores are idle." in told
+    assert "→ Use more workers, as cores are idle: num_workers=4." in told
     assert "settings: num_workers=4 (in a new run: gputrain-tui clone starved …)" in told
     assert "expected: 1 467–1 667 img/s, then the device limits" in told
     assert "✗" not in told

@@ -145,8 +145,9 @@ async def test_a_command_that_nobody_takes_is_said() -> None:
     async with opened(source) as pilot:
         await pilot.press("c")
         await until(pilot, lambda: bool(pilot.app._notifications))
-        shown = [note.message for note in pilot.app._notifications]
-        assert shown == ["checkpoint was not accepted: it is not [running]"]
+        assert [note.message for note in pilot.app._notifications] == [
+            "checkpoint was not accepted: it is not [running]"
+        ]
 
 
 async def test_d_detaches_at_once() -> None:

@@ -179,7 +179,7 @@ async def test_the_watched_processes_come_first() -> None:
 
 async def test_others_that_compute_are_named() -> None:
     other = ProcessSample(pid=90, name="\x1b[31mcc1plus [b]-O2[/b]", cpu=0.97, rss=1 << 30, user="eve")
-    async with opened(source(replace(machine(0), others=(other,)))) as pilot:
+    async with opened(source(replace(machine(0), other_processes=(other,)))) as pilot:
         shown = panel(pilot, "processes").splitlines()
         assert "others by CPU" in shown[1]
         assert "0.97 cores" in shown[2]

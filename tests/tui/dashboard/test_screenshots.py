@@ -15,7 +15,14 @@ from gputrain.tui.widgets.key_bar import places
 
 DOCS = Path(__file__).parents[3] / "docs"
 SHOWN = {
-    "launcher": ["● detected", "NVIDIA GeForce RTX 3090", "● balanced", "learning rate", "VRAM", "press Enter"],
+    "launcher": [
+        "● detected",
+        "NVIDIA GeForce RTX 3090",
+        "● balanced",
+        "learning rate",
+        "VRAM",
+        "press Enter to start",
+    ],
     "dashboard-200x50": ["● training", "bottleneck: workers", "NVIDIA GeForce RTX 3090", "Validation accuracy"],
     "dashboard-120x35": [
         "● training",

@@ -16,7 +16,9 @@ ASKED = {"num_workers": 8, "persistent_workers": True}
     ("event", "words"),
     [
         (
-            Tuned(verdict="trying", changes=ASKED, was={"num_workers": 4, "persistent_workers": False}, promised=RANGE),
+            Tuned(
+                verdict="trying", changes=ASKED, was={"num_workers": 4, "persistent_workers": False}, prediction=RANGE
+            ),
             (
                 "trying num_workers=8 persistent_workers=true (was num_workers=4 persistent_workers=false); "
                 "predicted: 1 090–1 240 img/s, then the device limits"
@@ -41,7 +43,9 @@ def test_a_promise_or_why_there_is_none() -> None:
     assert promise(RANGE) == "1 090–1 240 img/s, then the device limits"
     stops = Prediction(low=809.0, high=824.0, limiter="training itself", now=700.0, stops=True)
     assert promise(stops) == "700 → 809–824 img/s including its stops, then training itself limits"
-    assert promise(Prediction(void="the cache is being filled")) == "no prediction: the cache is being filled"
+    assert (
+        promise(Prediction(void="the cache is still being filled")) == "no prediction: the cache is still being filled"
+    )
 
 
 def test_what_a_running_training_can_not_take_is_for_the_next() -> None:

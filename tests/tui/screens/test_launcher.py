@@ -55,7 +55,7 @@ async def test_the_detected_profile_is_on_top_and_marked_with_its_reason(starts:
         first = str(rows.get_option_at_index(0).prompt)
         assert "● detected" in first
         assert "RTX 3090" in first
-        assert "NVML says NVIDIA GeForce RTX 3090, 24 GiB" in first
+        assert "NVML reports NVIDIA GeForce RTX 3090, 24 GiB" in first
         others = [str(rows.get_option_at_index(i).prompt) for i in range(1, rows.option_count)]
         assert not any("detected" in other for other in others)
         assert rows.chosen == catalog.best(BENCH) == "rtx-3090-24gb"

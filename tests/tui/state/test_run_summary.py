@@ -52,7 +52,7 @@ def test_what_was_not_measured_is_none_and_said() -> None:
 def test_what_was_changed_on_the_way_is_told_with_what_it_brought() -> None:
     script, store = scripted.Script(), RunStore()
     promised = Prediction(low=290.0, high=329.0, limiter="the device")
-    workers: dict[str, Any] = {"changes": {"num_workers": 5}, "was": {"num_workers": 1}, "promised": promised}
+    workers: dict[str, Any] = {"changes": {"num_workers": 5}, "was": {"num_workers": 1}, "prediction": promised}
     pinned: dict[str, Any] = {"changes": {"pin_memory": True}, "was": {"pin_memory": False}}
     store.apply(script.at(scripted.start()[0]))
     store.apply(script.at(Tuned(verdict="refused", **workers)))

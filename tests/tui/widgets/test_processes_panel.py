@@ -47,7 +47,7 @@ def test_owners_of_gpu_memory_are_named_on_instances_too() -> None:
 
 def test_what_has_no_row_is_counted() -> None:
     others = tuple(ProcessSample(pid=n, name="cc1plus", cpu=0.5, user="eve") for n in range(20))
-    drawn = draw_processes(view(HardwareSample(interval=1, others=others)), 100, 8)
+    drawn = draw_processes(view(HardwareSample(interval=1, other_processes=others)), 100, 8)
     assert len(drawn) == 8
     assert "and 14 more" in text([drawn[-1]])
 
@@ -59,7 +59,7 @@ OTHERS = (
 
 
 def test_the_list_is_sorted_and_filtered_as_asked_for() -> None:
-    sample = HardwareSample(interval=1, others=OTHERS, processes=OWN)
+    sample = HardwareSample(interval=1, other_processes=OTHERS, processes=OWN)
     drawn = text(draw_processes(view(sample), 100, 20))
     assert drawn.index("cc1plus") < drawn.index("firefox")
     by_memory = text(draw_processes(replace(view(sample), by_memory=True), 100, 20))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
@@ -15,8 +14,8 @@ from gputrain.tui.commands.launch.start_run import start_run
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code for the outcome of the new run."""
     source = run_directory.find(options.run)
-    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
+    overrides, notes = settings.parse_overrides(options.overrides)
     # A clone starts from scratch, even if the run itself was resumed from a checkpoint.
-    plan = resume_run.plan_from_run(source, {"resume_from": "", **overrides}, inspect_machine())
+    plan = resume_run.plan_from_run(source, {"resume_from": "", **overrides}, inspect_machine(), notes)
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
     return start_run(lambda: resume_run.begin(plan, force=options.force), warnings, options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
@@ -19,14 +18,14 @@ from gputrain.tui.commands.runs.watch import watch
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code for the outcome of the run."""
     target = run_directory.find(options.run)
-    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
-    plan = resume_run.plan_from_run(target, overrides, inspect_machine())
+    overrides, notes = settings.parse_overrides(options.overrides)
+    plan = resume_run.plan_from_run(target, overrides, inspect_machine(), notes)
     try:
-        resumed, notes = resume_run.resume(target, plan, options.wanted, force=options.force)
+        resumed, warnings = resume_run.resume(target, plan, options.wanted, force=options.force)
     except RuntimeError as error:
         return fail(error)
     if not options.json:
-        for text in (*notes, *plan.adjustments, *plan.warnings, *plan.refuses):
+        for text in (*warnings, *plan.adjustments, *plan.warnings, *plan.refuses):
             print(f"resume: {plain(text)}", file=sys.stderr)
     if resumed != target:
         print(

@@ -9,7 +9,7 @@ from gputrain.engine.common.errors import EXIT_FINISHED, EXIT_STOPPED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import size
 from gputrain.engine.runs import run_directory
-from gputrain.engine.runs.delete_runs import check_own, delete, size_of
+from gputrain.engine.runs.delete_runs import check_deletable, delete, size_of
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     if live:
         raise BadInput(f"{', '.join(live)}: running; stop it first: gputrain-tui stop {live[0]}")
     for target in targets:
-        check_own(target)
+        check_deletable(target)
     total = sum(map(size_of, targets))
     # The whole path, because a run given by path may be anywhere.
     what = plain(str(targets[0].directory), 300) if len(targets) == 1 else f"{len(targets)} runs"

@@ -80,7 +80,7 @@ def draw_processes(view: View, columns: int, rows: int) -> list[Line]:
     sample = view.now.hardware
     if sample is None:
         return [line(("no machine sample yet", "dim"))]
-    own, others = _sorted(sample.processes, view), _sorted(sample.others, view)
+    own, others = _sorted(sample.processes, view), _sorted(sample.other_processes, view)
     roles = any(process.role for process in own)
     rows_of = [
         ("", [own_line(process, columns, roles) for process in own]),

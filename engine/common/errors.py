@@ -15,6 +15,8 @@ EXIT_STOPPED = 3
 """The run was stopped on request before its last step; it can be resumed."""
 EXIT_KILLED = 4
 """The run's processes were killed: by a signal, the kernel's OOM killer, or a reboot."""
+EXIT_SCREEN_FAILED = 5
+"""The screen of a command closed because of an error in this program. Runs continue."""
 EXIT_PREEMPTED = 75
 """A batch system stopped the run, after a checkpoint: resume it (EX_TEMPFAIL of sysexits.h)."""
 

@@ -1,4 +1,4 @@
-"""The plan that a command line asks for."""
+"""Makes the plan for the options of a command."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DEFAULT_RECIPE = "demo"
 
 
 def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | None = None) -> Plan:
-    """The plan of a command's ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings.
+    """The plan for ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings of a command.
 
-    `facts` are counted if they are not given. Raises BadInput.
+    Scans the data for `facts` if they are None. Raises BadInput.
     """
     overrides, notes = settings.parse_overrides(options.overrides)
     data_dir = str(Path(options.data).expanduser().absolute()) if options.data else None
@@ -39,7 +39,7 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
             warnings=notes,
         )
     if options.recipe or options.profile or options.preset:
-        raise BadInput("--config holds all settings of a run: leave out --recipe, --profile and --preset")
+        raise BadInput("--config already contains all settings: remove --recipe, --profile and --preset")
     saved, renamed = read_config_with_notes(Path(options.config))
     config = settings.flatten(saved)
     if data_dir:
@@ -52,14 +52,14 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
     return make_plan(layers, machine, facts, None, (*renamed, *notes), faults, made)
 
 
-def plan_elsewhere(options: argparse.Namespace, here: Machine) -> Plan:
-    """The plan for the machine of ``--machine``, with its profile unless another is named. Raises BadInput."""
+def plan_for_other_machine(options: argparse.Namespace, here: Machine) -> Plan:
+    """The plan for the machine of ``--machine``, with its profile unless ``--profile`` is given. Raises BadInput."""
     wanted = assumed_machine.parse(options.machine)
     machine = assumed_machine.machine_of(wanted, here)
     if not options.config and not options.profile:
         options = argparse.Namespace(**{**vars(options), "profile": wanted.profile})
     if wanted.images is None:
         return plan_of(options, machine)
-    # What a sample is, the recipe tells.
+    # The recipe defines how many images make a sample.
     group = images_per_sample(settings.flatten(plan_of(options, machine).config))
     return plan_of(options, machine, DataFacts(wanted.images * group, group=group))

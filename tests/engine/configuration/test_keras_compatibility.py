@@ -91,7 +91,7 @@ def test_plans_claim_nothing_that_was_counted_in_torch() -> None:
     assert ours.vram is not None
     assert ours.vram.total is None
     facts = dict(ours.facts)
-    assert facts["VRAM"] == "unknown: TensorFlow's memory is not tabulated"
+    assert facts["VRAM"] == "unknown: TensorFlow's memory is not in the table of models"
     assert facts["time"].startswith("unknown")
     assert "RAM buffer as float32" not in facts
     assert any(part.note == "TensorFlow and its libraries" for part in ours.ram.parts)

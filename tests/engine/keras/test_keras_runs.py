@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.keras.keras_tools import draw_images, keras_config, skip_without_tensorflow
+from helpers.keras.keras_tools import draw_images, keras_config, needs_tensorflow
 
 from gputrain.engine.events import (
     AnyEvent,
@@ -33,7 +33,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.cli import main
 
-skip_without_tensorflow()
+pytestmark = needs_tensorflow
 TIMEOUT = 120.0
 
 

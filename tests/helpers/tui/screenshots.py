@@ -58,7 +58,7 @@ def _monitor(source: Callable[[], ScriptedSource]) -> Callable[[], GpuTrainApp]:
 
 
 def _launcher() -> GpuTrainApp:
-    return Opened(LauncherScreen(lambda: BENCH, going=list))
+    return Opened(LauncherScreen(lambda: BENCH, find_live_runs=list))
 
 
 PICTURES: dict[str, tuple[tuple[int, int], Callable[[], GpuTrainApp]]] = {

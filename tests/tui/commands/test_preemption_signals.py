@@ -172,7 +172,7 @@ def test_two_ctrl_c_detach(images: Path, begin: Begin) -> None:
         child.send_signal(signal.SIGINT)
         out, errors = child.communicate(timeout=TIMEOUT)
         assert child.returncode == 0
-        assert "Ctrl-C again leaves the run to itself" in errors
+        assert "press Ctrl-C again to leave the run alone" in errors
         assert "come back with: gputrain-tui tail" in out
         assert run_directory.find("last").is_live()
 

@@ -112,7 +112,7 @@ def test_from_an_earlier_step_it_becomes_a_run_of_its_own(stopped: RunDir) -> No
     assert stopped.events.read_bytes() == before
     new = run_directory.list_runs()[0].run
     assert new != stopped
-    assert f"{new.id} starts from its {first.step}" in done.stderr
+    assert f"{new.id} starts from checkpoint {first.step}" in done.stderr
     (model,) = [event for event in event_log.read(new.events) if isinstance(event, ModelReady)]
     assert model.start_step == first.step
 

@@ -148,12 +148,12 @@ def test_the_journal_tells_what_happened_in_order() -> None:
     )  # fmt: skip
     assert [(entry.kind, entry.text) for entry in now.journal] == [
         ("warning", "fp16 needs a GPU: bf16 used"),
-        ("info", "12 lines were left out: too many a second"),
+        ("info", "12 lines skipped: too many per second"),
         ("log", "hello"),
         ("info", "epoch 1: 20 s, 1 184 img/s, loss 2.100"),
         ("good", "validation 1: loss 2.800, accuracy 16.8 % ★ best so far"),
         ("info", "checkpoint epoch-0000.pt at step 400: 196 MiB in 0.8 s"),
-        ("info", "asked by ann@atlas: checkpoint: sent to the trainer"),
+        ("info", "command by ann@atlas: checkpoint: sent to the trainer"),
         ("warning", "unreadable image: a.jpg: not an image"),
         ("error", "failed: out of memory"),
     ]

@@ -25,7 +25,7 @@ def test_each_of_the_run_s_processes_is_told_with_its_work(columns: int) -> None
     assert "trainer" in rows[0]
     assert "1.2" in rows[0]
     assert "worker" in rows[1]
-    assert roles(drawn, "waits for a disk") == {"warn"}
+    assert roles(drawn, "waits for disk") == {"warn"}
     assert rows[2].split()[:2] == ["13", "0.01"]
 
 
@@ -67,4 +67,4 @@ def test_the_list_is_sorted_and_filtered_as_asked_for() -> None:
     filtered = text(draw_processes(replace(view(sample), search="FireFox"), 100, 20)).splitlines()
     assert len(filtered) == 2
     assert "firefox" in filtered[1]
-    assert "no line holds “[b]” " in text(draw_processes(replace(view(sample), search="[b]"), 100, 20)) + " "
+    assert "no process contains “[b]” " in text(draw_processes(replace(view(sample), search="[b]"), 100, 20)) + " "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching.launch import NotLiveError
 from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
+from gputrain.tui.commands.output import print_error
 from gputrain.tui.state.command_sender import sender
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class StopSignals:
 
     def _stop(self, number: int) -> None:
         self._stopping = True
-        hint = "; Ctrl-C again leaves the run to itself" if number == signal.SIGINT else ""
-        print(f"gputrain-tui: stopping after a checkpoint{hint}", file=sys.stderr, flush=True)
+        hint = "; press Ctrl-C again to leave the run alone" if number == signal.SIGINT else ""
+        print_error(f"stopping after a checkpoint{hint}")
         name = f"{sender()} {signal.Signals(number).name}"
         self._pending = StopCommand(checkpoint=True, preempt=number in PREEMPTING, sender=name)
 

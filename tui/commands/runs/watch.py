@@ -1,34 +1,34 @@
-"""Watching a run from a command: in the dashboard where there is a terminal, else as lines."""
+"""Watches a run for a command: in the dashboard if there is a terminal, otherwise as lines."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.tui.cli.exit_codes import exit_code
-from gputrain.tui.commands.output import has_screen
+from gputrain.tui.commands.output import has_screen, print_error
 from gputrain.tui.commands.runs.stop_signals import StopSignals
+from gputrain.tui.commands.show_app import show_app
+from gputrain.tui.render.format import run_continues, supervisor_died
 from gputrain.tui.state.event_source import RunSource
-from gputrain.tui.terminal import gc_pause
 
 if TYPE_CHECKING:
     from gputrain.tui.cli.plain_output import JsonLines, PlainLines
 
 
 def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSignals) -> int:
-    """Watch a run to its end, or until the user leaves. `signals`: entered by the caller.
+    """Watch a run until it ends or the user leaves. `signals`: entered by the caller.
 
-    Returns the exit code that the run's outcome has. Closes `attachment`. Raises OSError if it can't be read.
+    Returns the exit code for the outcome of the run. Closes `attachment`. Raises OSError if it cannot be read.
     """
     try:
         if has_screen(options):
             signals.release()
-            return dashboard(attachment, frugal=options.low_bandwidth)
-        from gputrain.tui.cli.plain_output import (  # not needed for a dashboard, which is to open at once
+            return dashboard(attachment, low_bandwidth=options.low_bandwidth)
+        from gputrain.tui.cli.plain_output import (  # imported here: the dashboard opens faster without it
             JsonLines,
             PlainLines,
         )
@@ -39,16 +39,9 @@ def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSigna
         attachment.close()
 
 
-def dashboard(attachment: RunSource, frugal: bool) -> int:
-    """Open the dashboard on a run; prints how it was left. `frugal`: for a slow line."""
-    gc_pause.pause_gc()
-    from gputrain.tui.app import GpuTrainApp
-
-    app = GpuTrainApp(attachment, frugal=frugal)
-    code = app.run()
-    if app.leaving is not None:
-        print(app.leaving.farewell)
-    return code if code is not None else EXIT_FAILED
+def dashboard(attachment: RunSource, low_bandwidth: bool) -> int:
+    """Open the dashboard of a run. Returns the exit code."""
+    return show_app(lambda app: app(attachment, low_bandwidth=low_bandwidth), attachment.run.id)
 
 
 def _follow(
@@ -72,22 +65,18 @@ def _follow(
             print("\n".join(tail), flush=True)
             tail = None
         if signals.detached:
-            print(f"run {attachment.run.id} goes on; come back with: gputrain-tui tail {attachment.run.id}")
+            print(run_continues(attachment.run.id))
             return EXIT_FINISHED
         if attachment.ended or attachment.abandoned or (not follow and attachment.caught_up):
             break
         if attachment.trouble != trouble:
             trouble = attachment.trouble
-            _say(f"no connection, trying again: {plain(trouble, 300)}" if trouble else "connected again")
+            print_error(f"no connection, trying again: {plain(trouble, 300)}" if trouble else "connected again")
     for line in lines.summary_lines(str(attachment.run.directory)):
         print(line, flush=True)
     ended = lines.store.snapshot().outcome
     if ended is None:
         if not follow:
             return EXIT_FINISHED
-        print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
+        print_error(supervisor_died(attachment.run.id))
     return exit_code(ended)
-
-
-def _say(text: str) -> None:
-    print(f"gputrain-tui: {text}", file=sys.stderr, flush=True)

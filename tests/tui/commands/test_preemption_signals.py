@@ -173,7 +173,7 @@ def test_two_ctrl_c_detach(images: Path, begin: Begin) -> None:
         out, errors = child.communicate(timeout=TIMEOUT)
         assert child.returncode == 0
         assert "press Ctrl-C again to leave the run alone" in errors
-        assert "come back with: gputrain-tui tail" in out
+        assert "watch it again with: gputrain-tui tail" in out
         assert run_directory.find("last").is_live()
 
 

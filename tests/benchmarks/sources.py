@@ -60,7 +60,8 @@ def counters() -> dict[str, float]:
     disks = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
     whole = [disk for name, disk in disks.items() if Path("/sys/block", name, "device").exists()]
     nics = psutil.net_io_counters(pernic=True, nowrap=False)
-    outer = [nic for name, nic in nics.items() if name != "lo" and not name.startswith(("veth", "br-", "docker"))]
+    cards = [nic for name, nic in nics.items() if Path("/sys/class/net", name, "device").exists()]
+    outer = cards or [nic for name, nic in nics.items() if name.startswith("eth")]
     return {
         "cores busy": sum(one.user + one.nice + one.system + one.irq + one.softirq for one in times),
         "disk read, bytes/s": sum(one.read_bytes for one in whole),

@@ -110,14 +110,24 @@ FAULTS = [
     ("batch_size: 32", "lr: 0.1", ":15: lr belongs to a recipe, not to the hardware"),
     ("worker_share: 1.0", "worker_share: no", ":17: presets.bold.worker_share: expected a number"),
     ("{batch_size: 8}", "{lr: 0.1}", ":21: lr belongs to a recipe, not to the hardware"),
-    ("default_preset: careful", "default_preset: brave", ":22: default_preset is brave, which is not one of the presets (careful,"),
-    ("default_preset: careful\n", "", ":12: default_preset is balanced, which is not one of the presets (careful, bold)"),
+    (
+        "default_preset: careful",
+        "default_preset: brave",
+        ":22: default_preset is brave, which is not one of the presets (careful,",
+    ),
+    (
+        "default_preset: careful\n",
+        "",
+        ":12: default_preset is balanced, which is not one of the presets (careful, bold)",
+    ),
     ("- source: a friend", "- sauce: a friend", ":24: unknown key 'sauce'; did you mean 'source'?"),
     (
         "    images_per_second: [10, 20]",
         "ladder: [{source: x, gains: {speed: 2}}]",
         ":26: ladder[0].gains: invalid",
     ),
+    ("images_per_second: [10, 20]", "images_per_second: [0, 20]", ":24: reference[0].images_per_second"),
+    ("images_per_second: [10, 20]", "images_per_second: [.nan, 20]", ":24: reference[0].images_per_second"),
     ("images_per_second: [10, 20]", "images_per_second: fast", ":24: reference[0].images_per_second: expected a list"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home
 from gputrain.engine.common.units import GIB
 from gputrain.engine.estimates import calibration, calibration_store
-from gputrain.engine.estimates.calibration import difference
+from gputrain.engine.estimates.calibration import CachedCost, StepCost, difference
 from gputrain.engine.hardware.machine import GpuInfo, Machine
 from gputrain.engine.hardware.torch_build import TorchBuild
 
@@ -92,3 +93,24 @@ def test_unwritable_folder_is_reported(private_homes: Path) -> None:
     (private_homes / "state").write_text("a file in the way")
     with pytest.raises(BadInput, match="cannot be written"):
         calibration_store.save(HERE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_images": 0},
+        {"together": 0.0},
+        {"supply": 0.0},
+        {"batch_size": 0},
+        {"usable_cores": 0.0},
+        {"steps": ()},
+        {"steps": (StepCost(64, 0.0, 0.0, None),)},
+        {"cached": (CachedCost("none", 200.0, 1e5), CachedCost("raw", 0.0, 1e5))},
+    ],
+)
+def test_calibrations_with_zero_rates_are_skipped(changes: dict[str, Any]) -> None:
+    """Forecasts divide by them."""
+    calibration_store.save(msgspec.structs.replace(HERE, **changes))
+    assert calibration_store.load(MACHINE, "demo") == []
+    calibration_store.save(HERE)
+    assert calibration_store.load(MACHINE, "demo") == [HERE]

@@ -110,6 +110,22 @@ def test_network_file_system_has_no_block_device(kernel: Kernel, tmp_path: Path)
     assert (sample.device, sample.device_read_rate) == ("server:/export", None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [("ext4", True), ("overlay", True), ("tmpfs", True), ("nfs4", True), ("zfs", False), ("fuse.s3fs", False)],
+)
+def test_file_systems_whose_reads_the_kernel_does_not_count(
+    kernel: Kernel, tmp_path: Path, kind: str, counts: bool
+) -> None:
+    kernel.holds(tmp_path, "", kind=kind, source="pool")
+    kernel.disks(counters("sda"))
+    disks = Disks(tmp_path, kernel.proc, kernel.sys)
+    settled(disks, 1.0)
+    assert disks.counts_reads == counts
+    assert Disks(None, kernel.proc, kernel.sys).counts_reads
+    disks.close()
+
+
 def test_no_disk_statistics_are_none(tmp_path: Path) -> None:
     assert Disks(None, tmp_path, tmp_path).read(1.0) is None
 

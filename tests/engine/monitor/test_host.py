@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from gputrain.engine.hardware.cgroup import CGroup, find_cgroup
-from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
+from gputrain.engine.monitor.host import Clocks, Cpu, Ram
 from gputrain.engine.monitor.pressure import Pressure
 
 NO_GROUP = CGroup(version="none")
@@ -87,26 +87,6 @@ def test_missing_meminfo_gives_none(tmp_path: Path) -> None:
     assert (figures.total, figures.available, figures.used, figures.swap) == (None, None, None, None)
 
 
-DEV = """Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo: {lo}       9    0    0    0     0          0         0  {lo}       9    0    0    0     0       0          0
-  eth0: {rx} 9 0 0 0 0 0 0 {tx} 9 0 0 0 0 0 0
-veth1a: 999999 9 0 0 0 0 0 0 999999 9 0 0 0 0 0 0
-"""  # noqa: E501
-
-
-def test_network_without_loopback_and_container_pairs(tmp_path: Path) -> None:
-    folder = tmp_path / "net"
-    folder.mkdir()
-    (folder / "dev").write_text(DEV.format(lo=5, rx=1000, tx=500))
-    net = Net(tmp_path)
-    assert net.read(10.0) == (None, None)
-    (folder / "dev").write_text(DEV.format(lo=77777, rx=5000, tx=700))
-    assert net.read(12.0) == (2000, 100)
-    (folder / "dev").write_text(DEV.format(lo=0, rx=10, tx=10))  # the interface was replaced
-    assert net.read(14.0) == (None, None)
-
-
 def test_pressure_of_the_cgroup_first(tmp_path: Path) -> None:
     host, group = tmp_path / "proc" / "pressure", tmp_path / "group"
     host.mkdir(parents=True)
@@ -138,6 +118,8 @@ def test_clock_and_temperature_sensors(tmp_path: Path) -> None:
     (tmp_path / "proc" / "loadavg").write_text("1.25 0.50 0.10 2/300 4711\n")
     clocks = Clocks(tmp_path / "proc", tmp_path / "sys")
     assert (clocks.load(), clocks.frequency(), clocks.temperature()) == (1.25, 3400, 61.25)
+    (clock / "scaling_cur_freq").write_text("0\n")
+    assert clocks.frequency() is None
     clocks.close()
     nothing = Clocks(tmp_path / "elsewhere", tmp_path / "elsewhere")
     assert (nothing.load(), nothing.frequency(), nothing.temperature()) == (None, None, None)

@@ -257,7 +257,8 @@ def _less_host_memory(values: Mapping[str, Any], fits: Callable[[Mapping[str, An
     for name in ("prefetch_factor", "num_workers", "batch_size"):
         smaller = _smaller(values, name, fits)
         if smaller is not None:
-            return f"{name} {values[name]} → {smaller}"
+            rounded = smaller // 8 * 8 if name == "batch_size" and smaller >= 8 else smaller
+            return f"{name} {values[name]} → {rounded}"
     return "stop other programs, or use a smaller cache"
 
 

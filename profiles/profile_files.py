@@ -91,6 +91,7 @@ def parse_profile(document: Document) -> HardwareProfile:
         ladders=keys.ladder,
         machine=keys.machine,
         path=str(document.path),
+        renamed=document.renamed(),
     )
 
 
@@ -107,6 +108,7 @@ def read_recipe(path: Path) -> Recipe:
         requires=_settings_of(document, keys.requires, ("requires",), _hardware_only),
         source=plain(keys.source),
         path=str(path),
+        renamed=document.renamed(),
     )
 
 

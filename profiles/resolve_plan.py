@@ -6,7 +6,7 @@ preset, the recipe's requirements, the preset's settings for that recipe, the us
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def resolve_plan(
     data_dir: str | None = None,
     facts: DataFacts | None = None,
     rate: Rate | None = None,
+    warnings: Iterable[str] = (),
 ) -> Plan:
     """The plan of a run. Without `profile`, the best one for `machine`; without `preset`, the profile's default.
 
@@ -75,7 +76,8 @@ def resolve_plan(
     if known is None and not engine_choice.is_keras(wanted):  # references are of torch
         known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
     made = calibration_store.load(machine, chosen_recipe.name)
-    return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
+    notes = (*chosen_recipe.renamed, *chosen_profile.renamed, *warnings)
+    return make_plan(layers, machine, facts, known, notes, missing, made)
 
 
 def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[SettingsLayer]:

@@ -160,6 +160,8 @@ class HardwareProfile(Struct, frozen=True, kw_only=True):
     ladders: tuple[ReferenceLadder, ...]
     machine: MachineFacts
     path: str
+    renamed: tuple[str, ...] = ()
+    """A note for each setting that the file calls by an old name."""
 
     def preset(self, name: str | None = None) -> Preset:
         """The preset called `name`, or the default one. Raises BadInput with the nearest name."""
@@ -185,6 +187,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     """Hardware settings that the recipe needs on every machine."""
     source: str
     path: str
+    renamed: tuple[str, ...] = ()
+    """A note for each setting that the file calls by an old name."""
 
 
 def belongs_to_hardware(name: str) -> bool:

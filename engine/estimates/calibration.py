@@ -21,7 +21,7 @@ _MAY_DIFFER = frozenset(
             "ema_decay",
             "nonfinite_loss",
             "label_smoothing",
-            "colour_jitter",
+            "color_jitter",
             "hue_jitter",
             "random_erasing",
             "crop_min_scale",

@@ -9,6 +9,7 @@ import msgspec
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home, write_atomic
+from gputrain.engine.common.renamed_names import current_settings
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.estimates.calibration import VERSION, Calibration
 from gputrain.engine.hardware.machine import Machine
@@ -44,7 +45,7 @@ def load(machine: Machine, recipe: str) -> list[Calibration]:
         except (OSError, msgspec.DecodeError, UnicodeError):
             continue
         if one.version == VERSION and one.recipe == recipe and _is_usable(one):
-            found.append(one)
+            found.append(msgspec.structs.replace(one, settings=current_settings(one.settings)))
     return found
 
 

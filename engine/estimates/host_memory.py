@@ -17,7 +17,7 @@ from gputrain.engine.configuration import engine_choice
 from gputrain.engine.estimates import cache_resolution
 
 MAX_THREADS = 8
-"""Number of workers up to which ``loader: auto`` uses threads, as in `gputrain.engine.training.loader.image_loader`."""
+"""Number of workers up to which ``loader: auto`` uses threads, as in `gputrain.engine.training.loader.make_loader`."""
 
 FLOAT32_OVERHEAD = 230e6 / 154_140_672
 """Memory of a float32 batch in the worker processes of a plain DataLoader over its tensor's size (seed 003: 230 MB for

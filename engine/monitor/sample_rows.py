@@ -45,7 +45,7 @@ def sample_as_json(sample: HardwareSample) -> dict[str, Any]:
         "gpu_power_w": _power(sample),
         "gpus": [_whole_gpu(gpu) for gpu in sample.gpus],
         "run_processes": [_process(process) for process in sample.processes],
-        "other_processes": [_process(process) for process in sample.others],
+        "other_processes": [_process(process) for process in sample.other_processes],
     }
 
 

@@ -107,7 +107,7 @@ class Sampler:
             # 1 is what remains where the kernel counts no bytes from the disk.
             run_cache_hit=None if tree.cache_hit == 1 and not self._disks.counts_reads else tree.cache_hit,
             processes=tree.processes,
-            others=self._foreign_processes.read(tree.pids | {os.getpid()}),
+            other_processes=self._foreign_processes.read(tree.pids | {os.getpid()}),
             shm_used=ram.shm_used,
             shm_total=ram.shm_total,
             disk=self._disks.read(now),

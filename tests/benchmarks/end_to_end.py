@@ -29,7 +29,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import scan
 from gputrain.engine.estimates.worker_limit import worker_limit
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher, PreparedBatch
 

@@ -33,7 +33,7 @@ def test_headpose_recipes_have_the_augmentation_of_seed_002() -> None:
     for name in ("headpose-300wlp", "headpose-biwi"):
         values = catalog.load_recipe(name).settings
         assert values["augment"] == "flip"
-        assert min(values["colour_jitter"], values["hue_jitter"]) > 0
+        assert min(values["color_jitter"], values["hue_jitter"]) > 0
 
 
 def test_demo_needs_no_data_and_no_gpu() -> None:

@@ -257,7 +257,7 @@ class EventWindow:
         return {
             "usable_cores": newest.usable_cores or self._usable_cores,
             "host_cores": newest.host_cores or None,
-            "cpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.others),
+            "cpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.other_processes),
             "affinity": len(newest.per_core) or None,
             **{name: self._host_mean(name) for name in ("run_cpu", "foreign_cpu", "psi_io", "psi_memory_full")},
             "cpu": self._host_mean("cpu_percent"),

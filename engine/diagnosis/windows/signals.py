@@ -125,7 +125,7 @@ class Signals(Struct, frozen=True, kw_only=True):
         """Measured over predicted gain when more workers were tried last; None: not tried."""
         for one in reversed(self.tried):
             more = one.changes.get("num_workers", 0) > one.was.get("num_workers", 0)
-            promise = one.promised
+            promise = one.prediction
             if not more or promise is None or promise.low is None or promise.high is None:
                 continue
             if one.before is None or one.after is None:

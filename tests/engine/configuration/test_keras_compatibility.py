@@ -161,5 +161,5 @@ def told(_text: str) -> None:
 
 @pytest.mark.parametrize("measure", [measure_speed, lambda config, tell: calibrate(config, CPU, tell=tell)])
 def test_what_measures_torch_refuses_the_other(measure: Any) -> None:
-    with pytest.raises(BadInput, match="engine=torch alone, and this is engine=keras"):
+    with pytest.raises(BadInput, match="needs engine=torch, but this is engine=keras"):
         measure(settings.build({"engine": "keras"}), told)

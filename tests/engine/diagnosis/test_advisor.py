@@ -264,7 +264,7 @@ def test_reverted_change_loses_its_prediction(advisor: Advisor) -> None:
         was={"num_workers": 2},
         before=20.0,
         after=20.2,
-        promised=hint.prediction,
+        prediction=hint.prediction,
     )
     advisor.feed(back)
     (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]

@@ -24,7 +24,7 @@ def tried(after: float) -> Tuned:
         step=500,
         before=1000.0,
         after=after,
-        promised=Prediction(low=1400.0, high=1600.0, limiter="the device"),
+        prediction=Prediction(low=1400.0, high=1600.0, limiter="the device"),
     )
 
 

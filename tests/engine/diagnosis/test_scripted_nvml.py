@@ -102,7 +102,7 @@ def advised(
 def _with_idle_host(sample: HardwareSample) -> HardwareSample:
     """`sample` with an idle host, whatever else runs on the test machine."""
     return msgspec.structs.replace(
-        sample, interval=1.0, cpu_percent=20.0, foreign_cpu=0.0, ram_available=None, others=()
+        sample, interval=1.0, cpu_percent=20.0, foreign_cpu=0.0, ram_available=None, other_processes=()
     )
 
 

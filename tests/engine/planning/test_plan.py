@@ -181,9 +181,9 @@ def test_image_data_sets_need_a_folder() -> None:
 @pytest.mark.parametrize(
     ("dataset", "own", "refused"),
     [
-        ("300wlp", {"mixup": 0.2}, "mixup: does not go with the angles of heads; set mixup=0"),
-        ("biwi", {"auto_augment": "randaugment"}, "auto_augment: does not go with the angles of heads"),
-        ("clips", {"cutmix": 0.5}, "cutmix: does not go with clips; set cutmix=0"),
+        ("300wlp", {"mixup": 0.2}, "mixup: cannot be used with head poses; set mixup=0"),
+        ("biwi", {"auto_augment": "randaugment"}, "auto_augment: cannot be used with head poses"),
+        ("clips", {"cutmix": 0.5}, "cutmix: cannot be used with clips; set cutmix=0"),
         ("clips", {"label_smoothing": 0.1}, ""),
         ("imagefolder", {"mixup": 0.2, "cutmix": 0.2}, ""),
     ],

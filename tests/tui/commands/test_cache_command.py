@@ -48,4 +48,4 @@ def test_what_is_not_there_cannot_be_cleared(capsys: pytest.CaptureFixture[str])
     assert main(["cache", "clear", "abc", "--yes"]) == 2
     assert "is not a cache" in capsys.readouterr().err
     assert main(["cache", "clear"]) == 2
-    assert "clear which?" in capsys.readouterr().err
+    assert "name the caches to delete" in capsys.readouterr().err

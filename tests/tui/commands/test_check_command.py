@@ -34,7 +34,7 @@ def test_a_machine_without_a_gpu_works_and_says_that_it_trains_on_the_cpu() -> N
     assert done.returncode == 0, done.stdout + done.stderr
     assert "a run would train on the CPU" in done.stdout
     assert "recommended        batch_size 64, num_workers" in done.stdout
-    assert done.stdout.rstrip().endswith("a run would work here: 0 problems, 0 warnings")
+    assert done.stdout.rstrip().endswith("a run works on this machine: 0 problems, 0 warnings")
 
 
 def test_a_gpu_that_is_asked_for_and_missing_fails_with_the_reason() -> None:

@@ -70,4 +70,4 @@ def test_a_recipe_is_shown_with_all_its_settings(capsys: pytest.CaptureFixture[s
     recipe = catalog.load_recipe(name)
     shown = {line.split()[0] for line in lines if line}
     assert {*recipe.settings, *recipe.requires} <= shown
-    assert lines[-1] == f"train it with: gputrain-tui train --recipe {name}"
+    assert lines[-1] == f"train with: gputrain-tui train --recipe {name}"

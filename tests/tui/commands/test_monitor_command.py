@@ -30,7 +30,7 @@ def going(nvml: NvmlStandIn, *arguments: str) -> Iterator[subprocess.Popen[str]]
         yield process
 
 
-def test_json_lines_have_the_drivers_figures(nvml_stand_in: NvmlStandIn) -> None:
+def test_json_lines_have_the_drivers_metrics_by_panel(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2)
     nvml_stand_in.set({"gpu1.power": 150_250, "gpu1.throttle": 4})
     done = monitor(nvml_stand_in, "--json", "-n", "2")

@@ -168,8 +168,7 @@ def ram_budget(
         Part(
             "batch buffer",
             own * batches,
-            f"{each}{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(own)} "
-            f"({kind_of(values)})",
+            f"{each}{_counted(values)} × {size(own)} ({kind_of(values)})",
         ),
     ]
     if uses_processes(values):
@@ -192,6 +191,14 @@ def ram_budget(
         limit=limit,
         cache=cache,
     )
+
+
+def _counted(values: Mapping[str, Any]) -> str:
+    """The number of buffered batches of one rank as text: ``4 workers × 2 batches``, or the one batch in use."""
+    workers, prefetch = values["num_workers"], values["prefetch_factor"]
+    if not workers:
+        return "no workers, 1 batch"
+    return f"{workers} worker{'s' if workers > 1 else ''} × {prefetch} batch{'es' if prefetch > 1 else ''}"
 
 
 def _trainer(values: Mapping[str, Any], cuda: bool) -> Part:

@@ -28,7 +28,7 @@ def plan_facts(
     factors = [values["batch_size"], *(n for n in (values["accumulation_steps"], values["ranks"]) if n > 1)]
     parts = " × ".join(map(str, factors)) if len(factors) > 1 else ""
     lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
-    steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
+    steps = f"{updates.steps_per_epoch:,} batches per epoch" if updates.steps_per_epoch else "data not counted yet"
     float32 = f": {ram.batches} batches of {size(ram.batch_bytes_float32)}, plus its overhead"
     plain_loader = f"{size(ram.buffer_float32)} in a plain DataLoader{float32}"
     in_torch = [] if engine_choice.is_keras(values) else [("RAM buffer as float32", plain_loader)]

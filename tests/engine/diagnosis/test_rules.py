@@ -228,7 +228,7 @@ def test_full_cpu_without_schedstat_leaves_the_cause_open() -> None:
 def test_unmeasured_signals_are_not_shown_as_zero() -> None:
     hint = judged(GPU, run_delay=None)["few-workers"]
     assert "waited for a CPU core" not in hint.evidence.partition("not measured here:")[0]
-    assert any("not measured: they waited for a CPU core … of their time" in line for line in hint.path)
+    assert any("not measured: the workers waited for a CPU core … of their time" in line for line in hint.path)
 
 
 def test_missing_signals_are_named() -> None:

@@ -227,3 +227,16 @@ def test_sizes_in_words(count: float, text: str) -> None:
 )
 def test_times_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("workers", "prefetch", "text"),
+    [
+        (12, 3, "12 workers × 3 batches × 37 MiB (uint8)"),
+        (1, 1, "1 worker × 1 batch × 37 MiB (uint8)"),
+        (0, 3, "no workers, 1 batch × 37 MiB (uint8)"),
+    ],
+)
+def test_batch_buffer_in_words(workers: int, prefetch: int, text: str) -> None:
+    parts = {part.name: part.note for part in ram(seed_003(num_workers=workers, prefetch_factor=prefetch)).parts}
+    assert parts["batch buffer"] == text

@@ -199,7 +199,7 @@ def test_facts_about_time_and_learning_rate() -> None:
     said = dict(make_plan([layer], gpu(), facts, rate).facts)
     assert said["time"] == "50 s to 1 min 40 s per epoch, 1 min 40 s to 3 min 20 s in total (measured here)"
     assert said["learning rate"] == "1 (0.5 at 256)"
-    assert said["images per update"] == "512; 100 batches an epoch"
+    assert said["images per update"] == "512; 100 batches per epoch"
     assert dict(make_plan([layer], gpu(), facts).facts)["time"] == "unknown: no speed was measured"
     assert dict(make_plan([layer], gpu()).facts)["time"] == "unknown: the data has not been counted"
 
@@ -243,7 +243,7 @@ def _section(plan: Plan, section: str) -> object:
 
 
 def test_settings_without_effect_are_noted() -> None:
-    assert "in memory already" in note(plan_of(CPU, dataset="cifar10", data_dir="/d", cache="disk"), "cache")
+    assert "already in memory" in note(plan_of(CPU, dataset="cifar10", data_dir="/d", cache="disk"), "cache")
     plan = plan_of(CPU, own=True, dataset="custom", custom="mine:make", cache="ram", loader="threads")
     assert (plan.config.data.cache, plan.config.data.loader) == ("none", "auto")
     for name in ("cache", "loader"):

@@ -163,7 +163,7 @@ def test_calibration_gives_speed_limiter_times_and_largest_batch() -> None:
     said = dict(plan.facts)
     assert said["speed"] == "353 to 407 img/s, limited by the workers (alone: workers 400, step 1000)"
     assert said["largest batch"] == "337 (from the measured memory)"
-    assert said["images per update"] == "64; 100 batches an epoch"
+    assert said["images per update"] == "64; 100 batches per epoch"
     assert said["time"] == "17 s to 19 s per epoch, 2 min 47 s to 3 min 12 s in total (calibrated on this machine)"
     assert said["VRAM"] == "5.0 GiB of 24 GiB"
     assert plan.vram is not None

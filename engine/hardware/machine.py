@@ -149,9 +149,10 @@ def hides_gpus(machine: Machine) -> bool:
 
 
 def usable_cores(cgroup: CGroup) -> float:
-    """Cores that this process may use: min(affinity, cpuset, quota)."""
+    """Cores that this process may use: min(affinity, cpuset, quota); at least 0.01."""
     limits = (float(len(os.sched_getaffinity(0))), cgroup.cpus() or math.inf, cgroup.quota() or math.inf)
-    return round(min(limits), 2)
+    # The kernel allows a quota of a thousandth of a core; shares are computed by dividing by this number.
+    return max(0.01, round(min(limits), 2))
 
 
 def host_memory() -> tuple[int, int]:

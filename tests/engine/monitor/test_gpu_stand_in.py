@@ -264,3 +264,11 @@ def test_zero_where_a_value_cannot_be_zero_is_unknown(nvml_stand_in: NvmlStandIn
     gpu = only(probe.sample())
     assert {name: getattr(gpu, name) for name in zero} == dict.fromkeys(zero)
     assert (gpu.utilization, gpu.fan, gpu.error) == (0.0, 0.0, "")
+
+
+def test_process_memory_that_the_driver_does_not_report_is_unknown(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+    """NVML reports all ones for it (NVML_VALUE_NOT_AVAILABLE)."""
+    nvml_stand_in.gpus(1)
+    nvml_stand_in.set({"gpu0.processes": f"1:{2**64 - 1} 2:1000"})
+    processes = only(probe.sample()).processes
+    assert [(process.pid, process.memory) for process in processes] == [(2, 1000), (1, None)]

@@ -38,6 +38,22 @@ def test_cpu_use_between_two_readings(tmp_path: Path) -> None:
     assert second.forks == 103
 
 
+def test_tiny_cpu_quota_is_not_zero_cores(tmp_path: Path) -> None:
+    """The smallest quota that the kernel takes is 1 ms in a period of 1 s."""
+    group = tmp_path / "group"
+    group.mkdir()
+    (group / "cpu.max").write_text("1000 1000000\n")
+    (group / "cpu.stat").write_text("usage_usec 1000000\n")
+    (tmp_path / "stat").write_text(stat("100 0 100 1000 0 0 0 0 0 0"))
+    cpu = Cpu(CGroup(version="v2", cpu=(group,), usage=(group,)), tmp_path)
+    cpu.read(1.0)
+    (group / "cpu.stat").write_text("usage_usec 1005000\n")
+    (tmp_path / "stat").write_text(stat("101 0 100 1099 0 0 0 0 0 0"))
+    assert cpu.usable == 0.01
+    assert cpu.read(2.0).percent == 50.0
+    cpu.close()
+
+
 def test_decreasing_iowait_gives_no_negative_use(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text(stat("100 0 100 1000 50 0 0 0 0 0"))
     cpu = Cpu(NO_GROUP, tmp_path)

@@ -73,8 +73,8 @@ def test_rates_of_all_disks_and_of_the_data_disk(kernel: Kernel, tmp_path: Path)
     assert (second.device_busy, second.device_queue) == (0.25, 0.5)
     assert second.device_read_latency == 0.004
     assert second.device_write_latency is None
-    (told,) = second.devices
-    assert (told.name, told.read_iops, told.write_iops, told.busy) == ("sda", 50.0, 0.0, 0.25)
+    (device,) = second.devices
+    assert (device.name, device.read_iops, device.write_iops, device.busy) == ("sda", 50.0, 0.0, 0.25)
     disks.close()
 
 

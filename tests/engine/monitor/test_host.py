@@ -72,10 +72,10 @@ def test_only_usable_cores_count() -> None:
 
 def test_memory_agrees_with_psutil() -> None:
     ram = Ram(NO_GROUP)
-    figures, theirs = ram.read(), psutil.virtual_memory()
-    assert figures.total == theirs.total
-    assert figures.available == pytest.approx(theirs.available, abs=256 << 20)
-    assert figures.used == theirs.total - (figures.available or 0)
+    figures, by_psutil = ram.read(), psutil.virtual_memory()
+    assert figures.total == by_psutil.total
+    assert figures.available == pytest.approx(by_psutil.available, abs=256 << 20)
+    assert figures.used == by_psutil.total - (figures.available or 0)
     assert figures.swap == pytest.approx(psutil.swap_memory().used, abs=64 << 20)
     ram.close()
 

@@ -102,11 +102,11 @@ def test_tf32(capability: tuple[int, int], on: bool) -> None:
 
 
 def test_changed_user_value_is_a_warning_changed_file_value_an_adjustment() -> None:
-    mine = plan_of(CPU, own=True, precision="fp16")
-    assert "precision: fp16 needs a GPU: bf16 used" in mine.warnings
-    theirs = plan_of(CPU, precision="fp16", device="cpu")
-    assert theirs.adjustments == ("precision: fp16 needs a GPU: bf16 used",)
-    assert theirs.warnings == ()
+    by_user = plan_of(CPU, own=True, precision="fp16")
+    assert "precision: fp16 needs a GPU: bf16 used" in by_user.warnings
+    by_file = plan_of(CPU, precision="fp16", device="cpu")
+    assert by_file.adjustments == ("precision: fp16 needs a GPU: bf16 used",)
+    assert by_file.warnings == ()
 
 
 def test_users_slow_fp16_is_kept_with_a_warning() -> None:
@@ -156,11 +156,11 @@ def test_compile_on_a_cpu_is_a_warning() -> None:
 
 
 def test_compile_needs_compute_capability_7() -> None:
-    theirs, mine = (plan_of(gpu((6, 1)), own, compile=True) for own in (False, True))
-    assert (theirs.config.speed.compile, mine.config.speed.compile) == (False, False)
+    by_file, by_user = (plan_of(gpu((6, 1)), own, compile=True) for own in (False, True))
+    assert (by_file.config.speed.compile, by_user.config.speed.compile) == (False, False)
     text = "compile: torch.compile needs compute capability 7.0, this GPU has 6.1: off"
-    assert text in theirs.adjustments
-    assert text in mine.warnings
+    assert text in by_file.adjustments
+    assert text in by_user.warnings
     assert plan_of(gpu((7, 0)), compile=True).config.speed.compile
 
 

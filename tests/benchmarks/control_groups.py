@@ -15,7 +15,7 @@ _PERIOD = 100_000
 """Microseconds of a quota's period."""
 
 
-class NoGroup(Exception):  # noqa: N818 - reads as what it is
+class NoGroup(Exception):  # noqa: N818 - the name states the condition
     """This process cannot create a cgroup here."""
 
 

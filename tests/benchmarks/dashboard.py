@@ -35,7 +35,7 @@ ON_GPUS = ("nvitop", "nvtop", "glances")
 """Those that show GPUs, and are measured with 1 and 8."""
 COUNTS = (0, 1, 8)
 _PER_CLASS = 3000
-"""Images of the training: epochs of seconds, so that it tells some ten events a second, as real ones do."""
+"""Images of the training: epochs of some seconds, with about ten events per second, as in real runs."""
 MARK = b"GiB"
 """Memory is among the first figures of each of them."""
 RATIOS = {

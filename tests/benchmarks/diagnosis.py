@@ -98,7 +98,7 @@ def run(case: Case, costs: Costs, by: Draw, quiet: float, longer: float) -> Outc
     try:
         events, others, again = _undisturbed(setup, quiet)
     except (Unavailable, RuntimeError) as error:
-        # One trace that fails ends no run of hours; it is told among what is unavailable.
+        # A failed trace does not end a run of hours; it is listed as unavailable.
         return replace(outcome, unavailable=str(error))
     found = judge(events, setup)
     outcome = replace(

@@ -14,7 +14,7 @@ Strength = Literal["strong", "mild"]
 LOST: dict[Strength, tuple[float, float]] = {"strong": (0.30, 0.55), "mild": (0.08, 0.15)}
 """Share of the time that a fault is to cost, at least and at most."""
 LOST_BESIDE: dict[Strength, tuple[float, float]] = {"strong": (0.25, 0.45), "mild": (0.12, 0.18)}
-"""The same for what is not waiting for data, of which less than 10 % is nobody's bottleneck."""
+"""The same for faults other than waiting for data, of which less than 10 % is not a bottleneck."""
 BATCH = 16
 _EVERY = 0.7
 """Seconds of training between two checkpoints or validations."""

@@ -55,7 +55,7 @@ class MachineFault:
         return bool(self.burners or self.bursts or self.readers or self.gpu_programs)
 
 
-class Unavailable(Exception):  # noqa: N818 - reads as what it is
+class Unavailable(Exception):  # noqa: N818 - the name states the condition
     """The fault cannot be injected on this machine."""
 
 

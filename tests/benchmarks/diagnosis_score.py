@@ -38,7 +38,7 @@ class Outcome:
     """All hints that were shown on the way."""
     unavailable: str = ""
     others: float = 0.0
-    """Cores that programs used beside the trace that nobody injected."""
+    """Cores used by programs other than the trace and the injected ones."""
     again: int = 0
     """How often it was recorded again because of such programs."""
     trial: Trial | None = None

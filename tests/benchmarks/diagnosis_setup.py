@@ -24,11 +24,11 @@ _started = threading.Event()
 AHEAD = 6
 """Steps that are queued on the device unfinished at most, as by the trainer's clock."""
 WINDOW = 3.0
-"""Seconds of a window of most traces; the program's are longer, and so is what it waits for before."""
+"""Seconds of a window in most traces; the program's window and warm-up are longer."""
 _JUDGED = 3
 """Windows that are judged in a trace; a hint needs two in a row."""
 _SLACK = 0.6
-"""Seconds until the figures of the last window are told."""
+"""Seconds until the values of the last window are reported."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _serve(pipe: Connection, setup: Setup) -> None:
         pipe.send(msgspec.json.encode(tape.events))
     except Unavailable as error:
         pipe.send(error)
-    except Exception as error:  # noqa: BLE001 - told to the process that asked
+    except Exception as error:  # noqa: BLE001 - reported to the parent process
         pipe.send(f"{type(error).__name__}: {error}")
 
 

@@ -161,7 +161,7 @@ def driven(
             reporter = EventReporter(outbox)
             ended = Trainer(Path(folder), config, reporter, TrainerControl(inbox, reporter)).train()
             gate.fail(ended.reason if ended.outcome is not Outcome.FINISHED else "all steps are done")
-        except BaseException as error:  # noqa: BLE001 - told to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - reported to the waiting thread
             gate.fail(error)
 
     # The patches stay for the life of this process, which is a contender's own.

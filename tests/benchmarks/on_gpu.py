@@ -28,7 +28,7 @@ import photos
 
 _HERE = Path(__file__).parent
 _TOO_LONG = 124
-"""The exit code that is told of what was ended, as ``timeout`` has it."""
+"""Exit code of a check that was ended, as ``timeout`` has it."""
 
 
 @dataclass(frozen=True, slots=True)

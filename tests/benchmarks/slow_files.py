@@ -38,7 +38,7 @@ _READ_ONLY, _DETACH = 1 | 2 | 4 | 1024, 2
 """Mount flags (read-only, no set-uid, no devices, no times of access), and that of a lazy unmount."""
 
 
-class CannotServe(Exception):  # noqa: N818 - reads as what it is
+class CannotServe(Exception):  # noqa: N818 - the name states the condition
     """A file system cannot be mounted here."""
 
 
@@ -51,7 +51,7 @@ class Tree:
         self._seconds = seconds
 
     def answer(self, operation: int, node: int, body: bytes) -> bytes:
-        """The answer to one request, by the protocol's number of it. Raises OSError with what is to be told instead."""
+        """The answer to one request, by its protocol number. Raises OSError for an error reply."""
         path = self._paths.get(node, "")
         match operation:
             case 26:  # init

@@ -144,5 +144,5 @@ def test_what_others_gained_and_what_others_used_stands_beside() -> None:
     assert [cells(row, bench, True)[at - 2] for row in rows] == ["", "", "+20 %", ""]
     assert list(remarks(bench)) == [
         "all: 2.00 × the default here, 4 × on card (somebody): 0.50 of it",
-        "other programs used up to 1.5 cores meanwhile, where 2 are usable: measure again without them",
+        "other programs used up to 1.5 of 2 cores during the measurement: measure again without them",
     ]

@@ -93,7 +93,7 @@ def starved() -> RunDir:
 def test_the_verdict_in_words(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["diagnose", str(starved.directory)]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("starved: over, ")
+    assert told.startswith("starved: ended, ")
     assert "▲ critical: Too few data workers" in told
     assert "→ Use more workers, as cores are idle: num_workers=4." in told
     assert "settings: num_workers=4 (in a new run: gputrain-tui clone starved …)" in told

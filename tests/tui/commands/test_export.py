@@ -148,7 +148,7 @@ def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFix
 def test_without_matplotlib_or_figures_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gputrain.engine.common.errors import BadInput
 
-    with pytest.raises(BadInput, match="no values yet"):
+    with pytest.raises(BadInput, match="no curves yet"):
         write_curves(Snapshot(), tmp_path / "curves.csv")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(BadInput, match=r"pip install 'gputrain-tui\[plot\]'"):

@@ -101,7 +101,7 @@ def test_each_profile_describes_a_machine_that_it_is_for(name: str) -> None:
         (["--machine", "l4-24gb,cores=few"], "cores must be a number above 0, got 'few'"),
         (["--machine", "l4-24gb,ram=-1"], "ram must be a number above 0, got '-1'"),
         (["--machine", "l4-24gb,ram=nan"], "ram must be a number above 0, got 'nan'"),
-        (["--machine", "l4-24gb", "--calibrate"], "needs --dry-run and excludes --calibrate"),
+        (["--machine", "l4-24gb", "--calibrate"], "it needs --dry-run and excludes --calibrate"),
     ],
 )
 def test_what_cannot_be_assumed_is_refused(

@@ -68,9 +68,10 @@ def _loader(now: Snapshot) -> str:
     workers, ahead = now.settings.get("num_workers"), now.settings.get("prefetch_factor")
     if workers is None:
         return ""
-    kind = f" {now.loader.kind}" if now.loader else ""
+    kind = f"{now.loader.kind} " if now.loader else ""
+    count = f"{workers} {kind}worker{'s' if workers != 1 else ''}" if workers else "no workers"
     cache = now.settings.get("cache", "none")
-    return f"{workers}{kind}, {ahead} ahead" + (f", cache={cache}" if cache != "none" else "")
+    return f"{count}, {ahead} batches ahead" + (f", cache={cache}" if cache != "none" else "")
 
 
 def _data(now: Snapshot) -> str:

@@ -120,6 +120,11 @@ def test_times_of_seed_003() -> None:
     assert [found.total_low / 86400, found.total_high / 86400] == pytest.approx([4, 7], abs=0.5)
 
 
+def test_no_images_give_no_batches() -> None:
+    assert updates_per_epoch.update_counts(seed_003(), 1, DataFacts(0)).steps_per_epoch is None
+    assert updates_per_epoch.update_counts(seed_003(), 1, DataFacts(10)).steps_per_epoch == 1
+
+
 def test_eta_needs_count_and_speed_and_respects_max_steps() -> None:
     rate = Rate(100, 200, "measured")
     assert updates_per_epoch.eta(seed_003(), None, rate) is None

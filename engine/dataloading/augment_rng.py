@@ -66,10 +66,10 @@ def beta_sample(alpha: float, draws: list[float]) -> float:
     return 0.5
 
 
-def colour_jitter_factors(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
+def color_jitter_factors(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
     """Factors of brightness, contrast and saturation for the images at `indices`, shape (n, 3)."""
     draws = _on_device(config, epoch, indices)[:, :_COLOURS]
-    return 1 + config.data.colour_jitter * (2 * draws - 1)
+    return 1 + config.data.color_jitter * (2 * draws - 1)
 
 
 def hue_shifts(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:

@@ -1,4 +1,4 @@
-"""Where calibrations are kept: one file for each machine, recipe and set of settings."""
+"""Calibrations on disk: one JSON file for each machine, recipe and set of settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home, write_atomic
+from gputrain.engine.common.renamed_names import current_settings
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.estimates.calibration import VERSION, Calibration
 from gputrain.engine.hardware.machine import Machine
@@ -23,7 +24,7 @@ def machine_key(machine: Machine) -> str:
 
 
 def save(calibration: Calibration) -> Path:
-    """Keep it, in the place of an older one for the same settings. Raises BadInput where it cannot be written."""
+    """Write it, replacing an older one for the same settings; returns the path. Raises BadInput on a write error."""
     content = msgspec.json.encode(calibration.settings, order="sorted")
     folder = _folder() / calibration.machine
     path = folder / f"{_file_name(calibration.recipe)}-{hashlib.sha256(content).hexdigest()[:12]}.json"
@@ -36,16 +37,23 @@ def save(calibration: Calibration) -> Path:
 
 
 def load(machine: Machine, recipe: str) -> list[Calibration]:
-    """All calibrations of `recipe` on `machine`; files that cannot be read or are of another version are left out."""
+    """All calibrations of `recipe` on `machine`, without unreadable files and those of another version."""
     found = []
     for path in sorted((_folder() / machine_key(machine)).glob(f"{_file_name(recipe)}-*.json")):
         try:
             one = msgspec.json.decode(path.read_bytes(), type=Calibration)
         except (OSError, msgspec.DecodeError, UnicodeError):
             continue
-        if one.version == VERSION and one.recipe == recipe:
-            found.append(one)
+        if one.version == VERSION and one.recipe == recipe and _is_usable(one):
+            found.append(msgspec.structs.replace(one, settings=current_settings(one.settings)))
     return found
+
+
+def _is_usable(one: Calibration) -> bool:
+    """Whether forecasts can divide by its rates and counts; False for a damaged or edited file."""
+    rates = (one.train_images, one.batch_size, one.supply, one.together, one.usable_cores)
+    steps = [number for step in one.steps for number in (step.batch_size, step.seconds)]
+    return bool(one.steps) and all(number > 0 for number in (*rates, *steps, *(cost.per_core for cost in one.cached)))
 
 
 def _folder() -> Path:

@@ -1,4 +1,4 @@
-"""The life of a run: what it is, what it is busy with, what it says, and how it ended."""
+"""Lifecycle events of a run: start, phases, data and model, notices, log lines, commands, end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gputrain.engine.events.speed_forecast import SpeedForecast
 
 
 class Phase(enum.StrEnum):
-    """What the run is busy with; one at a time."""
+    """The current phase of a run."""
 
     STARTING = "starting"
     IMPORTING = "importing torch"
@@ -40,129 +40,171 @@ class Outcome(enum.StrEnum):
 
 
 class RunStarted(Event, frozen=True, tag="run_started"):
-    """The supervisor took over the run directory."""
+    """The supervisor started or resumed the run."""
 
     run_id: str
+    """Name of the run directory."""
     settings: dict[str, Any]
     """The resolved configuration, flat: setting name → value."""
     origins: dict[str, str] = field(default_factory=dict)
-    """Where each setting's value came from, in the plan's words."""
+    """The origin of each setting's value, as in the plan."""
     host: str = ""
+    """Host name."""
     pid: int = 0
     """Process id of the supervisor."""
     boot_id: str = ""
+    """The kernel's id of this boot; monotonic times of different boots cannot be compared."""
     python: str = ""
+    """Version of Python."""
     version: str = ""
     """Version of gputrain-tui."""
     gpus: tuple[str, ...] = ()
-    """Names of the GPUs that the run may use."""
+    """Names of the GPUs that the run can use."""
     usable_cores: float = 0.0
+    """Cores that the run may use: affinity and cgroup quota."""
     memory_limit: int = 0
+    """Bytes of RAM that the run may use."""
     forecast: SpeedForecast | None = None
-    """What the plan foretold from a calibration; None without one."""
+    """The plan's forecast from a calibration; None without one."""
 
 
 class PhaseChanged(Event, frozen=True, tag="phase"):
-    """The run began something else, or is so far through what may take over a second."""
+    """A phase began, or the progress within it (for phases of more than a second)."""
 
     phase: Phase
+    """The present phase."""
     detail: str = ""
+    """What exactly, for example a path or a model."""
     done: float | None = None
+    """Progress in `unit`; None: unknown."""
     total: float | None = None
+    """Total in `unit`; None: unknown."""
     unit: str = ""
+    """Unit of `done` and `total`."""
     eta_seconds: float | None = None
+    """Time left; None: unknown."""
 
 
 class DataReady(Event, frozen=True, tag="data_ready"):
-    """The data set was read and counted."""
+    """The data set was scanned."""
 
     dataset: str
+    """Value of the setting `dataset`."""
     path: str
+    """Folder of the data."""
     train_images: int
+    """Number of training samples."""
     val_images: int
+    """Number of validation samples."""
     classes: tuple[str, ...]
     """Class names; cut to the first 1,000."""
     class_count: int
+    """Number of classes."""
     batches_per_epoch: int
+    """Training batches in one epoch."""
     seconds: float
+    """Duration of the scan."""
     skipped: tuple[tuple[str, int], ...] = ()
     """Files and folders that are no images, by kind, with their numbers."""
 
 
 class ModelReady(Event, frozen=True, tag="model_ready"):
-    """The model is on its device and the first step may begin.
+    """The model is on its device and the first step can begin.
 
-    Sent again where a compilation fails later and the run goes on without it.
+    Sent again if compilation fails later and the run continues without it.
     """
 
     model: str
+    """Value of the setting `model`."""
     parameters: int
+    """Number of parameters."""
     device: str
     """``cpu`` or ``cuda:0``."""
     device_name: str
+    """Product name of the GPU or CPU."""
     precision: Literal["fp32", "fp16", "bf16"]
+    """Precision in use."""
     channels_last: bool
+    """NHWC memory format is on."""
     compiled: bool
+    """The model is compiled."""
     optimizer: str
+    """Value of the setting `optimizer`."""
     total_steps: int
+    """Steps of the whole run."""
     total_updates: int
+    """Optimizer updates of the whole run."""
     start_step: int = 0
-    """Steps that are done."""
+    """Steps done before; not 0 in a resumed run."""
     torch_version: str = ""
-    """Empty where another engine trains."""
+    """Empty with another engine."""
     framework: str = ""
-    """The engine and its versions in words; empty in records of older versions."""
+    """The engine with its versions; empty in records of older versions."""
     cuda_version: str = ""
+    """CUDA version of torch; empty on the CPU."""
     trainer_pid: int = 0
+    """Process id of the trainer."""
     flops_per_image: float | None = None
-    """Operations of one image's forward and backward pass; None: they cannot be counted."""
+    """FLOPs of the forward and backward pass of one image; None: cannot be counted."""
     peak_flops: float | None = None
-    """What the device computes at best in this precision, operations a second; None: not known, or a CPU."""
+    """Peak FLOP/s of the device in this precision; None: unknown, or a CPU."""
     image_size: int | None = None
-    """Side of the images that `flops_per_image` is for."""
+    """Image side in pixels for `flops_per_image`."""
     capability: tuple[int, int] | None = None
-    """CUDA compute capability, (8, 6); None on the CPU and in records of older versions."""
+    """CUDA compute capability, for example (8, 6); None on the CPU and in records of older versions."""
     ranks: int = 1
-    """Processes that train it together, each on a device like this one."""
+    """Number of ranks, each with one device like this one."""
 
 
 class Notice(Event, frozen=True, tag="notice"):
-    """A sentence for the person: what was changed, refused, skipped or lost."""
+    """A message for the user: what was changed, refused, skipped or lost."""
 
     level: Literal["info", "warning", "error"]
+    """How serious it is."""
     text: str
+    """The sentence."""
     source: Literal["supervisor", "trainer", "plan", "monitor"] = "trainer"
+    """Which process wrote it."""
 
 
 class LogLine(Event, frozen=True, tag="log"):
-    """A line that the trainer printed, made harmless and cut to 2,000 characters."""
+    """A line of the trainer's output, sanitized and cut to 2,000 characters."""
 
     text: str
+    """The line."""
     skipped: int = 0
-    """Lines before this one that were left out because there were too many a second."""
+    """Number of lines left out before this one because there were too many per second."""
 
 
 class CommandTaken(Event, frozen=True, tag="command"):
-    """A command reached the run."""
+    """The supervisor received a command."""
 
     command: str
+    """Name of the command."""
     sender: str
+    """Who sent it: user, host and terminal, or a signal."""
     answer: str = ""
+    """What the supervisor did with it."""
 
 
 class RunEnded(Event, frozen=True, tag="run_ended"):
     """The last event of a run."""
 
     outcome: Outcome
+    """How it ended."""
     reason: str
-    """One sentence: why it ended, and what to do if it should not have."""
+    """One sentence: why it ended, and the remedy."""
     exit_code: int | None = None
+    """Exit code of the trainer; negative: ended by that signal. None: it reported the end itself."""
     signal: int | None = None
+    """Number of the signal that ended the trainer; None without one."""
     step: int = 0
+    """Steps done."""
     error: str = ""
-    """The exception as ``Type: message``, for a failed run."""
+    """The exception of a failed run as ``Type: message``."""
     traceback: str = ""
+    """The full traceback of a failed run."""
     died_of: Literal["", "gpu", "ram"] = ""
-    """The memory that there was too little of: the GPU's, or RAM; empty: it was something else."""
+    """The memory that ran out: ``gpu`` or ``ram``; empty: another cause."""
     preempted: bool = False
-    """Stopped because a batch system wants the machine: it is to be resumed."""
+    """Stopped by a batch system: the run should be resumed."""

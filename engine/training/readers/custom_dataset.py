@@ -89,7 +89,7 @@ def _first(user_dataset: UserDataset, config: RunConfig) -> LoadedSample:
         raise BadInput(f"custom: {error}") from error
     off: dict[str, float | str] = {"progressive_start": 0.0}
     if first.image.dtype == torch.float32:
-        off |= {"augment": "none", "colour_jitter": 0.0, "hue_jitter": 0.0}
+        off |= {"augment": "none", "color_jitter": 0.0, "hue_jitter": 0.0}
         off |= {"random_erasing": 0.0, "auto_augment": "none"}
         if first.image.ndim != 3:
             off |= {"mixup": 0.0, "cutmix": 0.0}

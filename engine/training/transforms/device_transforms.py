@@ -98,7 +98,7 @@ class DevicePrefetcher:
         self._compute = compute
         self._train = train
         self._flips = train and config.data.augment in ("flip", "crop_flip")
-        self._colours = train and config.data.colour_jitter > 0
+        self._colours = train and config.data.color_jitter > 0
         self._hues = train and config.data.hue_jitter > 0
         self._erases = train and config.data.random_erasing > 0
         self._async = config.data.non_blocking and config.data.pin_memory
@@ -162,7 +162,7 @@ class DevicePrefetcher:
         if self._flips:
             table[:, _FLIP] = draw_flips(self._config.seed, epoch, indices)[:, None]
         if self._colours:
-            table[:, _COLOURS] = augment_rng.colour_jitter_factors(self._config, epoch, indices)
+            table[:, _COLOURS] = augment_rng.color_jitter_factors(self._config, epoch, indices)
         if self._hues:
             table[:, _HUE] = augment_rng.hue_shifts(self._config, epoch, indices)[:, None]
         if self._erases:

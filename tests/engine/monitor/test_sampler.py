@@ -1,4 +1,4 @@
-"""The whole sample of this machine."""
+"""Samples of this machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from gputrain.engine.events import decode, encode
+from gputrain.engine.monitor import disk
 from gputrain.engine.monitor.sampler import Sampler
 
 
@@ -45,7 +47,7 @@ def test_a_sample_of_this_machine(tmp_path: Path) -> None:
     assert decode(encode(second)) == second
 
 
-def test_a_sample_has_one_time_and_it_is_now() -> None:
+def test_sample_time_is_now() -> None:
     sampler = Sampler()
     before = time.time(), time.monotonic()
     sample = sampler.sample()
@@ -55,7 +57,7 @@ def test_a_sample_has_one_time_and_it_is_now() -> None:
     assert before[1] <= sample.mono <= after[1]
 
 
-def test_without_a_run_all_that_is_busy_is_foreign() -> None:
+def test_without_a_run_all_cpu_use_is_foreign() -> None:
     sampler = Sampler()
     sampler.sample()
     burn(0.3)
@@ -66,7 +68,7 @@ def test_without_a_run_all_that_is_busy_is_foreign() -> None:
     assert sample.foreign_cpu > 0
 
 
-def test_closing_leaves_no_thread_and_no_file() -> None:
+def test_close_leaves_no_thread_and_no_open_file() -> None:
     Sampler().close()  # what is loaded once and for all is loaded now
     threads, files = threading.active_count(), set(Path("/proc/self/fd").iterdir())
     sampler = Sampler(run_pids=lambda: (os.getpid(),))
@@ -74,3 +76,25 @@ def test_closing_leaves_no_thread_and_no_file() -> None:
     sampler.close()
     assert threading.active_count() <= threads
     assert set(Path("/proc/self/fd").iterdir()) == files
+
+
+@pytest.mark.parametrize(("filesystem", "share"), [("ext4", 1.0), ("zfs", None)])
+def test_cache_hits_are_unknown_where_the_kernel_counts_no_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, share: float | None
+) -> None:
+    place = disk.DataPlace("pool", filesystem, block=False)
+    monkeypatch.setattr(disk, "find_place", lambda *_: place)
+    file = tmp_path / "data"
+    file.write_bytes(bytes(8 << 20))  # in the page cache from now on
+    sampler = Sampler(run_pids=lambda: (os.getpid(),), data_path=tmp_path)
+    for thread in threading.enumerate():
+        if thread.name == "data-path":
+            thread.join()
+    sampler.sample()
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        file.read_bytes()
+    sample = sampler.sample()
+    sampler.close()
+    assert sample.run_read_rate is not None
+    assert sample.run_cache_hit == share

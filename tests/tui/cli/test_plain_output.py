@@ -1,4 +1,4 @@
-"""A run as plain lines: what is told of hints."""
+"""Plain output: the lines of hints."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HINT = Hint(
 )
 
 
-def test_a_hint_tells_what_to_do_and_what_that_promises_before_why() -> None:
+def test_a_hint_shows_action_and_prediction_before_evidence() -> None:
     plain = PlainLines()
     (told,) = plain.take(HintsChanged(hints=(HINT,)))
     assert told.endswith(
         "hint (critical): Too few data workers. → The workers are busy and cores are idle: num_workers=4. "
-        "Expected: 1 090–1 240 img/s, then the device limits. Seen: the workers were busy 97 % of the time"
+        "Expected: 1 090–1 240 img/s, then the device limits. Evidence: the workers were busy 97 % of the time"
     )
     assert list(plain.take(HintsChanged(hints=(HINT,)))) == []

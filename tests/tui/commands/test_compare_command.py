@@ -1,4 +1,4 @@
-"""``gputrain-tui compare``: from two records to what differs."""
+"""``gputrain-tui compare``: differences between two records."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_what_differs_is_shown(pair: tuple[RunDir, RunDir], capsys: pytest.Captu
     assert ["lr", "0.1", "0.2"] in lines
     assert not any(line and line[0] == "batch_size" for line in lines)
     assert "high lr" in shown
-    assert any(line.startswith("held back by") for line in shown.splitlines())
+    assert any(line.startswith("bottleneck") for line in shown.splitlines())
     drawn = shown[shown.index("loss by step") :].partition("\n\n")[0].splitlines()
     assert drawn[1].startswith("a ")
     assert drawn[2].startswith("b high lr")
@@ -93,6 +93,6 @@ def test_long_curves_are_thinned(private_homes: Path) -> None:
 
 def test_mistakes_are_named(pair: tuple[RunDir, RunDir], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "one", "one"]) == 2
-    assert "needs two runs" in capsys.readouterr().err
+    assert "needs at least two runs" in capsys.readouterr().err
     assert main(["compare", "one", "two", "--metric", "los"]) == 2
     assert "did you mean 'loss'?" in capsys.readouterr().err

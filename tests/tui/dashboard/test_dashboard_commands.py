@@ -1,4 +1,4 @@
-"""The keys by which a run is left, stopped, saved and changed, and what becomes of the commands."""
+"""The keys that detach, stop, checkpoint and tune a run, and the results of these commands."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ async def test_q_asks_and_enter_detaches() -> None:
     app = pilot.app
     assert isinstance(app, GpuTrainApp)
     assert app.return_value == EXIT_FINISHED
-    assert app.leaving is not None
-    assert app.leaving.detached
-    assert app.leaving.farewell.endswith(f"come back with: gputrain-tui tail {source.run.id}")
+    assert app.quit_result is not None
+    assert app.quit_result.detached
+    assert app.quit_result.exit_message.endswith(f"watch it again with: gputrain-tui tail {source.run.id}")
     assert source.sent == []
 
 
@@ -84,7 +84,7 @@ LIVE = Hint(
 )
 
 
-async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown() -> None:
+async def test_key_a_tries_the_first_applicable_hint_and_shows_the_result() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.feed(HintsChanged(hints=(LATER, LIVE)))
@@ -97,7 +97,7 @@ async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown(
         # The graver hint before it is not passed over in silence.
         await until(pilot, lambda: len(pilot.app._notifications) == 2)
         told = " ".join(note.message for note in pilot.app._notifications)
-        assert "The GPU has too little work at a time: for the next run" in told
+        assert "The GPU has too little work at a time: only for the next run" in told
         assert "batch_size=512" in told
         assert "try num_workers=12 against: Too few data workers" in told
         source.feed(
@@ -107,7 +107,7 @@ async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown(
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 35), (200, 50)])
-async def test_what_a_change_promises_is_shown_at_any_size(size: tuple[int, int]) -> None:
+async def test_the_prediction_is_shown_at_any_size(size: tuple[int, int]) -> None:
     source = trained()
     async with opened(source, size) as pilot:
         source.feed(HintsChanged(hints=(LIVE, LATER)))
@@ -125,7 +125,7 @@ async def test_a_says_what_is_for_the_next_run() -> None:
         assert source.sent == []
 
 
-async def test_i_tells_why_and_closes() -> None:
+async def test_key_i_explains_the_hints_and_closes() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.feed(HintsChanged(hints=(LIVE,)))
@@ -139,13 +139,15 @@ async def test_i_tells_why_and_closes() -> None:
         await until(pilot, lambda: pilot.app.screen is dashboard(pilot))
 
 
-async def test_a_command_that_nobody_takes_is_said() -> None:
+async def test_a_command_that_is_not_accepted_is_reported() -> None:
     source = trained()
     source.refuse = "it is not [running]"
     async with opened(source) as pilot:
         await pilot.press("c")
         await until(pilot, lambda: bool(pilot.app._notifications))
-        assert [note.message for note in pilot.app._notifications] == ["checkpoint was not taken: it is not [running]"]
+        assert [note.message for note in pilot.app._notifications] == [
+            "checkpoint was not accepted: it is not [running]"
+        ]
 
 
 async def test_d_detaches_at_once() -> None:

@@ -1,4 +1,4 @@
-"""The panel of processes, drawn: what the run's own do, who else computes, and who is on the GPUs."""
+"""The processes panel: processes of the run, other processes, and processes on GPUs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ OWN = (
 
 
 @pytest.mark.parametrize("columns", [64, 70, 100, 190])
-def test_each_of_the_run_s_processes_is_told_with_its_work(columns: int) -> None:
+def test_each_process_of_the_run_is_shown_with_its_role(columns: int) -> None:
     drawn = draw_processes(view(HardwareSample(interval=1, processes=OWN)), columns, 9)
     assert all(styled_lines.width(row) <= columns for row in drawn)
     rows = text(drawn).splitlines()
     assert "trainer" in rows[0]
     assert "1.2" in rows[0]
     assert "worker" in rows[1]
-    assert roles(drawn, "waits for a disk") == {"warn"}
+    assert roles(drawn, "waits for disk") == {"warn"}
     assert rows[2].split()[:2] == ["13", "0.01"]
 
 
-def test_commands_are_told_where_nothing_is_known_of_their_work() -> None:
+def test_commands_are_named_if_their_role_is_unknown() -> None:
     mine = (ProcessSample(pid=7, name="python train.py --lr 1", cpu=1.0),)
     drawn = text(draw_processes(view(HardwareSample(interval=1, processes=mine)), 100, 9))
     assert "python train.py --lr 1" in drawn
@@ -47,7 +47,7 @@ def test_owners_of_gpu_memory_are_named_on_instances_too() -> None:
 
 def test_what_has_no_row_is_counted() -> None:
     others = tuple(ProcessSample(pid=n, name="cc1plus", cpu=0.5, user="eve") for n in range(20))
-    drawn = draw_processes(view(HardwareSample(interval=1, others=others)), 100, 8)
+    drawn = draw_processes(view(HardwareSample(interval=1, other_processes=others)), 100, 8)
     assert len(drawn) == 8
     assert "and 14 more" in text([drawn[-1]])
 
@@ -59,7 +59,7 @@ OTHERS = (
 
 
 def test_the_list_is_sorted_and_filtered_as_asked_for() -> None:
-    sample = HardwareSample(interval=1, others=OTHERS, processes=OWN)
+    sample = HardwareSample(interval=1, other_processes=OTHERS, processes=OWN)
     drawn = text(draw_processes(view(sample), 100, 20))
     assert drawn.index("cc1plus") < drawn.index("firefox")
     by_memory = text(draw_processes(replace(view(sample), by_memory=True), 100, 20))
@@ -67,4 +67,4 @@ def test_the_list_is_sorted_and_filtered_as_asked_for() -> None:
     filtered = text(draw_processes(replace(view(sample), search="FireFox"), 100, 20)).splitlines()
     assert len(filtered) == 2
     assert "firefox" in filtered[1]
-    assert "no line holds “[b]” " in text(draw_processes(replace(view(sample), search="[b]"), 100, 20)) + " "
+    assert "no process contains “[b]” " in text(draw_processes(replace(view(sample), search="[b]"), 100, 20)) + " "

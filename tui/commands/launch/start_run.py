@@ -1,4 +1,4 @@
-"""What the commands that start a new run have in common: its warnings, its start, and watching it."""
+"""Starts a new run for the commands train and clone, and watches it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,41 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.hardware.slurm import step_tasks
 from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
+from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
 
 
 def start_run(start: Callable[[], RunDir], warnings: Iterable[str], options: argparse.Namespace) -> int:
-    """Say `warnings`, `start` the run and watch it, or with ``--detach`` print its name.
+    """Print `warnings`, call `start`, and watch the run, or with ``--detach`` print its id.
 
-    Returns the exit code of the run's outcome.
+    Returns the exit code for the outcome of the run.
     """
     if not options.json:
         for warning in warnings:
             print(f"plan: {plain(warning)}", file=sys.stderr)
-    try:
-        started = start()
-    except RuntimeError as error:
-        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
-        return EXIT_FAILED
-    if options.detach:
-        print(started.id)
-        return EXIT_FINISHED
-    return watch(launch.attach(started), options, owner=True)
+    with StopSignals(owner=True) as signals:
+        try:
+            started = start()
+        except RuntimeError as error:
+            return fail(error)
+        if options.detach:
+            print(started.id)
+            return EXIT_FINISHED
+        code = watch(launch.attach(started), options, signals)
+        launch.wait_for_exit(started)
+    return code
+
+
+def require_single_task() -> None:
+    """Raises BadInput in an srun step of several tasks: each of them would start a run of its own."""
+    if (tasks := step_tasks()) > 1:
+        raise BadInput(
+            f"this srun step has {tasks} tasks, and each would start its own run: use srun --ntasks=1 "
+            "(one run on several GPUs: ranks=N)"
+        )

@@ -107,7 +107,7 @@ def test_validation_is_at_full_size_from_the_start(images: ImageSet) -> None:
     assert [batch.images.shape[2] for batch in loader.epoch(0)] == [32]
 
 
-EVERY: dict[str, Any] = {"auto_augment": "randaugment", "cutmix": 1.0, "random_erasing": 0.5, "colour_jitter": 0.2}
+EVERY: dict[str, Any] = {"auto_augment": "randaugment", "cutmix": 1.0, "random_erasing": 0.5, "color_jitter": 0.2}
 
 
 @pytest.fixture(scope="module")

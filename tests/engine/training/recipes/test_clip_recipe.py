@@ -157,7 +157,7 @@ def test_encoders_of_known_networks_give_maps(name: str) -> None:
 
 
 def test_frames_of_a_clip_stay_together_and_get_the_same_augmentation(home: Path) -> None:
-    config = settings.build({**SMALL, "data_dir": str(home), "augment": "crop_flip", "colour_jitter": 0.5})
+    config = settings.build({**SMALL, "data_dir": str(home), "augment": "crop_flip", "color_jitter": 0.5})
     data = clip_folders.read(config, lambda _: None)
     loader = make_loader(data.train, config, train=True, pin=False)
     try:
@@ -212,7 +212,7 @@ def without(home: Path, name: str) -> None:
         ("train/real", {}, "train_split: .* has 1 class folders, where two are needed"),
         ("val/real", {}, "val_split: .* has 1 class folders"),
         ("train/real/real0/low", {}, "real0 has 1 of the streams high, low.* all clips must be alike"),
-        ("", {"mixup": 0.2}, "mixup: does not go with clips; set mixup=0"),
+        ("", {"mixup": 0.2}, "mixup: cannot be used with clips; set mixup=0"),
         ("", {"model": "vit_b_16", "image_size": 224}, "VisionTransformer has no part that gives maps"),
         ("", {"train_split": "training"}, "there is no folder 'training'"),
     ],

@@ -203,7 +203,7 @@ def test_a_damaged_mat_file_is_refused(cut: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mixup": 0.2}, "mixup: does not go with the angles of heads; set mixup=0"),
+        ({"mixup": 0.2}, "mixup: cannot be used with head poses; set mixup=0"),
         ({"label_smoothing": 0.1}, "set label_smoothing=0"),
         ({"auto_augment": "randaugment"}, "set auto_augment=none"),
         ({"train_split": "300W"}, "train_split: there is no folder '300W'.*did you mean '300W_LP'"),

@@ -19,7 +19,7 @@ CPU_ONLY = TorchBuild(version="2.15.0+cpu", cuda="")
     ("gpus", "build", "level", "words"),
     [
         ((), None, "warning", "no NVIDIA driver"),
-        ((CARD,), CPU_ONLY, "error", "torch 2.15.0+cpu is built for the CPU only, though there is Some GPU"),
+        ((CARD,), CPU_ONLY, "error", "torch 2.15.0+cpu is built for the CPU only, but the machine has Some GPU"),
         ((CARD,), None, "error", "finds no usable GPU"),
     ],
 )

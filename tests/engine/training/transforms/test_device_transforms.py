@@ -46,7 +46,7 @@ def normal(images: torch.Tensor) -> torch.Tensor:
     return normalised
 
 
-EVERY: dict[str, Any] = {"augment": "flip", "colour_jitter": 0.4, "hue_jitter": 0.2, "random_erasing": 0.5}
+EVERY: dict[str, Any] = {"augment": "flip", "color_jitter": 0.4, "hue_jitter": 0.2, "random_erasing": 0.5}
 
 
 def test_without_changes_images_are_normalised() -> None:
@@ -73,8 +73,8 @@ def test_validation_images_are_not_augmented() -> None:
 
 def test_colour_jitter_equals_torchvisions() -> None:
     indices = [*range(6)]
-    found = prepared(indices, colour_jitter=0.4)
-    factors = augment_rng.colour_jitter_factors(config(colour_jitter=0.4), 3, np.array(indices))
+    found = prepared(indices, color_jitter=0.4)
+    factors = augment_rng.color_jitter_factors(config(color_jitter=0.4), 3, np.array(indices))
     assert factors.min() >= 0.6
     assert factors.max() <= 1.4
     for at, (brightness, contrast, saturation) in enumerate(factors.tolist()):
@@ -92,9 +92,9 @@ def test_hue_jitter_equals_torchvisions_and_follows_colour_jitter() -> None:
     assert 0.1 < turns.max() <= 0.5
     before = batch(indices)
     before.images[0, :, :4] = 77  # grey has no hue
-    factors = augment_rng.colour_jitter_factors(config(colour_jitter=0.4), 3, np.array(indices))
+    factors = augment_rng.color_jitter_factors(config(color_jitter=0.4), 3, np.array(indices))
     for jitter in (0.0, 0.4):
-        feed = DevicePrefetcher(config(hue_jitter=0.5, colour_jitter=jitter), CPU, train=True)
+        feed = DevicePrefetcher(config(hue_jitter=0.5, color_jitter=jitter), CPU, train=True)
         (moved,) = feed.batches(iter([before]), StepClock(CPU))
         found = feed.prepare(moved).images
         for at, turn in enumerate(turns.tolist()):

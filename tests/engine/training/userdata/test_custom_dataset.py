@@ -301,7 +301,7 @@ def test_workers_end_with_their_loader_in_mid_epoch(code: Path, images: Path, pe
         ),
         ({"custom": "mydata:both", "augment": "crop_flip"}, "set augment=flip or augment=none"),
         ({"custom": "mydata:points", "hue_jitter": 0.1}, r"hue_jitter: .*\(5,\) of float32; set hue_jitter=0"),
-        ({"custom": "mydata:points", "colour_jitter": 0.1}, r"colour_jitter: .*\(5,\) of float32; set colour_jitter=0"),
+        ({"custom": "mydata:points", "color_jitter": 0.1}, r"color_jitter: .*\(5,\) of float32; set color_jitter=0"),
         ({"custom": "mydata:points", "label_smoothing": 0.1}, "label_smoothing: is for classes"),
         ({"custom": "mydata:both", "model": "nets:no_module"}, r"nets:no_module gave a str, not a torch\.nn\.Module"),
         (

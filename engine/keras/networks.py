@@ -1,4 +1,4 @@
-"""Networks of Keras. They take pixels from 0 to 255, (N, H, W, 3), and give scores (N, classes)."""
+"""Creates Keras models. Input: pixels from 0 to 255, (N, H, W, 3); output: logits (N, classes)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gputrain.engine.keras.checkpoint import weights_of
 from gputrain.engine.keras.library import keras
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, as in torchvision."""
+"""ImageNet mean and std, as in torchvision."""
 _NORM_MOMENTUM = 0.9
-"""As in torch. Keras' networks have 0.99 and 0.999, with which the averages are of no use in short trainings."""
+"""As in torch. Keras' models have 0.99 and 0.999, too slow for short trainings."""
 _APPLICATIONS = {"mobilenet_v2": "MobileNetV2", "resnet50_v2": "ResNet50V2", "efficientnet_b0": "EfficientNetB0"}
 _UNSCALED = ("efficientnet_b0",)
-"""Networks that begin with a scaling of their own; the others want pixels from -1 to 1."""
+"""Models with a built-in rescaling layer; the others expect pixels from -1 to 1."""
 
 
 def build(config: RunConfig, classes: int) -> Any:
-    """The network of the settings (a ``keras.Model``), with the weights that it begins with. Raises BadInput."""
+    """The ``keras.Model`` of the settings with its initial weights. Raises BadInput."""
     name, side = config.model.model, config.data.image_size
     if why := why_no_model(name):
         raise BadInput(why)
@@ -48,7 +48,7 @@ def _layers(network: Any) -> Iterator[Any]:
 
 
 def _scaled(pixels: Any, name: str) -> Any:
-    # In float32 whatever the policy: half a grey level is lost in fp16.
+    # Always in float32: fp16 loses half a grey level.
     if name in _UNSCALED:
         return pixels
     if name == MODELS[0]:
@@ -62,17 +62,17 @@ def _application(name: str, side: int, classes: int, config: RunConfig) -> Any:
     try:
         body = make(input_shape=(side, side, 3), weights=None, classes=classes, classifier_activation=None)
         if config.model.weights == WEIGHTS and not config.resume_from:
-            # All but the classifier, whose classes are others.
+            # All layers but the classifier.
             own = make(input_shape=(side, side, 3), weights="imagenet", include_top=False)
             for layer in filter(lambda one: one.weights, own.layers):
                 body.get_layer(layer.name).set_weights(layer.get_weights())
-    except Exception as error:  # noqa: BLE001 - Keras raises whatever its download and checks meet
-        raise BadInput(f"model: {name} cannot be made: {plain(str(error), 300)}") from None
+    except Exception as error:  # noqa: BLE001 - downloads and checks of Keras can raise any error
+        raise BadInput(f"model: {name} cannot be created: {plain(str(error), 300)}") from None
     return body
 
 
 def _simple_cnn(images: Any, classes: int, width: int) -> Any:
-    """As `training.networks.simple_cnn`: four stages, each halving the picture; global pooling; one layer."""
+    """As `training.networks.simple_cnn`: four stages, each halving the image; global pooling; one linear layer."""
     layers = keras.layers
     found = layers.Conv2D(width, 5, 2, "same", use_bias=False, kernel_initializer="he_normal", name="stem")(images)
     found = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, name="stem_norm")(found))
@@ -99,5 +99,5 @@ def _begin_with(network: Any, file: str) -> None:
 
 
 def parameter_count(network: Any) -> int:
-    """Numbers that are trained."""
+    """Trainable parameters."""
     return int(sum(variable.numpy().size for variable in network.trainable_variables))

@@ -1,4 +1,4 @@
-"""The images of a run of Keras: found as those of torch, and looked at for what TensorFlow would show otherwise."""
+"""Image sets of a Keras run, found as in the PyTorch engine, with checks for what TensorFlow reads differently."""
 
 from __future__ import annotations
 

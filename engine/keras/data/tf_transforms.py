@@ -1,6 +1,6 @@
-"""From a file to the pixels of a sample, in TensorFlow's own operations, which no lock of the interpreter holds up.
+"""Decodes, crops and resizes images with TensorFlow operations, which run without the GIL.
 
-The same boxes as `gputrain.engine.dataloading.random_resized_crop` cuts, from the same random numbers.
+Crops are those of `gputrain.engine.dataloading.random_resized_crop`, from the same random numbers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from gputrain.engine.keras.library import tf
 
 _RATIO = (3 / 4, 4 / 3)
 _X, _Y, _FIRST_TRY = 1, 2, 3
-"""Places among the random numbers of a sample, as in `augment`."""
+"""Positions in the random numbers of a sample, as in `random_resized_crop`."""
 _JPEG = b"\xff\xd8\xff"
 _DCT = "INTEGER_ACCURATE"
-"""As every other decoder has it; TensorFlow's default is off by some grey levels."""
+"""As in other decoders; TensorFlow's default differs by some grey levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class View:
     """How samples are cut from images."""
 
     random: bool
-    """A random box that is resized; else the resized image's centre."""
+    """Random resized crop; else a centre crop of the resized image."""
     size: int
     resize: int
-    """Short side of the image before its centre is cut out."""
+    """Short side of the image before the centre crop."""
     min_scale: float
 
     def pixels(self, path: Any, draws: Any) -> Any:
@@ -38,7 +38,7 @@ class View:
         is_jpeg = tf.equal(tf.strings.substr(data, 0, len(_JPEG)), _JPEG)
         shown = self._random if self.random else self._centre
         found = tf.cond(is_jpeg, lambda: shown(data, draws, jpeg=True), lambda: shown(data, draws, jpeg=False))
-        # Rounded to whole pixels, as they come to the device.
+        # uint8, as copied to the device.
         bytes_ = tf.cast(tf.clip_by_value(tf.round(found), 0, 255), tf.uint8)
         return tf.ensure_shape(bytes_, (self.size, self.size, 3))
 
@@ -46,7 +46,7 @@ class View:
         if jpeg:
             shape = tf.image.extract_jpeg_shape(data)
             left, top, width, height = random_box(draws, shape[1], shape[0], self.min_scale)
-            # Of a JPEG only the box is decoded.
+            # Decodes only the crop of a JPEG.
             box = tf.image.decode_and_crop_jpeg(data, tf.stack((top, left, height, width)), 3, dct_method=_DCT)
         else:
             image = _decoded(data)
@@ -74,7 +74,7 @@ def _decoded(data: Any) -> Any:
 
 
 def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[Any, Any, Any, Any]:
-    """int32 left, top, width and height as of `augment.random_box`, from `draws` float64 (DRAWS,)."""
+    """int32 left, top, width and height as in `random_resized_crop.random_box`, from `draws` float64 (DRAWS,)."""
     wide, high = tf.cast(width, tf.float64), tf.cast(height, tf.float64)
     tries = tf.reshape(draws[_FIRST_TRY:DRAWS], (TRIES, 2))
     low, up = math.log(_RATIO[0]), math.log(_RATIO[1])
@@ -84,7 +84,7 @@ def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[A
     fits = (w > 0) & (w <= wide) & (h > 0) & (h <= high)
     first = tf.argmax(tf.cast(fits, tf.int32))
     left, top = tf.floor(draws[_X] * (wide - w[first] + 1)), tf.floor(draws[_Y] * (high - h[first] + 1))
-    # The largest in the centre with a permitted ratio, where none of the tries fits.
+    # If no try fits: the largest centre crop with an allowed aspect ratio.
     ratio = tf.clip_by_value(wide / high, *_RATIO)
     most_w, most_h = tf.minimum(wide, tf.round(high * ratio)), tf.minimum(high, tf.round(wide / ratio))
     middle = (tf.math.floordiv(wide - most_w, 2), tf.math.floordiv(high - most_h, 2), most_w, most_h)
@@ -94,7 +94,7 @@ def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[A
 
 
 def _resized(shape: Any, resize: int, size: int) -> tuple[Any, Any, Any, Any]:
-    """Rows and columns of the whole image, and where its centre begins, as of `augment.centre`."""
+    """Rows and columns of the whole image, and where its centre begins, as in `random_resized_crop.centre`."""
     height, width = shape[0], shape[1]
     short = max(resize, size)
     long = tf.cast(short * tf.maximum(height, width) / tf.minimum(height, width), tf.int32)

@@ -1,4 +1,4 @@
-"""The process that tries a trained network on images, as asked by `jobs.predict_job`: ``python -m`` this."""
+"""Child process of a prediction with PyTorch, started by `jobs.predict_job` with ``python -m``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Predicted:
-    # Only now torch: what is done is told first.
+    # Imported here: torch takes seconds, and progress is reported first.
     from gputrain.engine.training.inference import input_images
     from gputrain.engine.training.inference.prediction import PredictionRun
     from gputrain.engine.training.runtime import device
@@ -42,7 +42,7 @@ def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl,
 
 
 def load_trained(config: RunConfig, task: Task, compute: Compute, state: dict[str, Any]) -> nn.Module:
-    """The network with the weights that were validated: the average, where the run kept one. Raises BadInput."""
+    """The network with the checkpoint's weights: the EMA weights if there are any. Raises BadInput."""
     from gputrain.engine.training.models import create_model
 
     network = create_model.build(config, task, compute)

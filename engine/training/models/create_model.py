@@ -1,4 +1,4 @@
-"""Networks by name, with as many outputs as the task needs, in the run's memory format."""
+"""Creates the model by name (torchvision, timm, simple_cnn, user code), with the task's outputs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from gputrain.engine.user_code import import_function, source_check
 
 
 def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
-    """The network on its device, in its memory format. Raises BadInput for a name or weights."""
+    """The network on its device, in its memory format. Raises BadInput for an unknown name or unfit weights."""
     rng_state.seed(config.seed)
-    # A checkpoint brings its own weights; those that the run once started from may be gone.
+    # A checkpoint has its own weights; the file that the run started from may no longer exist.
     source = "" if config.resume_from else config.model.weights
     file = Path(source).expanduser() if source else None
     from_file = file is not None and file.is_file()
@@ -32,14 +32,14 @@ def build(config: RunConfig, task: Task, compute: Compute) -> nn.Module:
     if file is not None and from_file:
         pretrained_weights.load_file(network, file)
     memory_format = torch.channels_last if config.speed.channels_last else torch.contiguous_format
-    # Module.to with a memory format has no overload of its own in torch's stubs.
+    # torch's stubs have no overload of Module.to with a memory format.
     return network.to(device=compute.device, memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _network(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     name = config.model.model
     if source_check.is_spec(name):
-        return _own(config, outputs, named_weights)
+        return _user_model(config, outputs, named_weights)
     if name.startswith(torchvision_models.TIMM):
         return timm_models.build(name.removeprefix(torchvision_models.TIMM), outputs, named_weights)
     if name == "simple_cnn":
@@ -49,7 +49,7 @@ def _network(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     known = models.list_models(module=models)
     if name not in known:
         raise BadInput(torchvision_models.unknown_model(name, known))
-    network = _torchvisions(name, outputs)
+    network = _torchvision_model(name, outputs)
     if named_weights:
         pretrained_weights.load_matching(
             network, pretrained_weights.torchvision_weights(name, named_weights), named_weights
@@ -57,8 +57,8 @@ def _network(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     return network
 
 
-def _own(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
-    """What a person's own function makes."""
+def _user_model(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
+    """The model that a user's function returns."""
     spec, folder = config.model.model, config.data.code_dir
     if named_weights:
         raise BadInput(torchvision_models.why_no_weights(spec, named_weights))
@@ -69,7 +69,7 @@ def _own(config: RunConfig, outputs: int, named_weights: str) -> nn.Module:
     return network
 
 
-def _torchvisions(name: str, outputs: int) -> nn.Module:
+def _torchvision_model(name: str, outputs: int) -> nn.Module:
     options: dict[str, Any] = {"num_classes": outputs}
     if name in ("inception_v3", "googlenet"):
         options |= {"aux_logits": False, "init_weights": True}

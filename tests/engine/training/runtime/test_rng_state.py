@@ -104,14 +104,14 @@ def test_a_run_that_goes_on_draws_what_it_would_have_drawn(code: Path, tmp_path:
 
 def test_a_validation_that_is_cut_off_leaves_no_trace(code: Path, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", code, num_workers=0)
-    judge = Validation.judge
+    validate = Validation.validate
 
     def cut_off(validation: Validation, *arguments: Any) -> bool:
         validation.control.stop, validation.control.reason = "checkpoint", "stopped on request"
-        return judge(validation, *arguments)
+        return validate(validation, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Validation, "judge", cut_off)
+        patch.setattr(Validation, "validate", cut_off)
         cut = run(tmp_path / "cut", code, num_workers=0)
     assert same(run(cut, code, num_workers=0, resume_from=str(cut)), whole)
 

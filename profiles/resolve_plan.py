@@ -20,6 +20,7 @@ from gputrain.engine.estimates.updates_per_epoch import Rate
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning import preflight
 from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu, worker_limit
+from gputrain.engine.planning.model_preflight import ModelPlan, plan_model, with_model_layer
 from gputrain.engine.planning.plan import Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.profiles import catalog
@@ -67,6 +68,11 @@ def resolve_plan(
     layers = [SettingsLayer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
     wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in _checked(y.values)}}
     missing = () if machine.assumed and not wanted["data_dir"] else preflight.preflight_problems(wanted)
+    of_model = ModelPlan()
+    if not missing:
+        of_model = plan_model(wanted, {name for layer in layers if layer.own for name in layer.values})
+        layers = with_model_layer(layers, of_model)
+        wanted |= dict(of_model.layer.values) if of_model.layer else {}
     if facts is None and not missing:
         facts = count_data(wanted)
     group = facts.group if facts else 1
@@ -74,7 +80,16 @@ def resolve_plan(
     if known is None and not engine_choice.is_keras(wanted):  # references are of torch
         known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
     made = calibration_store.load(machine, chosen_recipe.name)
-    return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
+    return make_plan(
+        layers,
+        machine,
+        facts,
+        known,
+        warnings=of_model.warnings,
+        refusals=(*missing, *of_model.refusals),
+        forceable=of_model.forceable,
+        calibrations=made,
+    )
 
 
 def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[SettingsLayer]:

@@ -16,7 +16,7 @@ CHECKPOINT = ".npz"
 """Suffix of checkpoints, which may be weights to start from."""
 DATASETS = ("demo", "imagefolder")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-"""Files that TensorFlow decodes."""
+"""Suffixes of the image files that are read."""
 
 _THREADS = "images are decoded by num_workers threads of tf.data"
 _MEMORY = "TensorFlow keeps page-locked memory and copies by itself"
@@ -50,6 +50,8 @@ _OFF: Mapping[str, object] = {
     "accumulation_steps": 1,
     "ranks": 1,
     "nonfinite_loss": "stop",
+    "mean": "auto",
+    "std": "auto",
 }
 """Settings of what is learned, which must be as they are here."""
 

@@ -11,6 +11,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+AUTO = "auto"
+"""Value of settings that are determined from the weights."""
+NORMALIZATION = ("mean", "std")
+"""Settings of three numbers, see `configuration.normalization`."""
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 Engine = Literal["torch", "keras"]
@@ -66,6 +70,13 @@ class DataConfig(_Part, frozen=True):
     val_resize: Annotated[
         int, Meta(ge=8, le=8192, description="short side that validation images are resized to before the centre crop")
     ] = 256
+    mean: Annotated[
+        str,
+        Meta(description="mean of red, green, blue in 0…1 for normalisation; auto: the weights', or ImageNet's"),
+    ] = AUTO
+    std: Annotated[
+        str, Meta(description="standard deviation of red, green, blue in 0…1; auto: the weights', or ImageNet's")
+    ] = AUTO
     augment: Annotated[
         Literal["none", "flip", "crop_flip"],
         Meta(description="training augmentation: none, horizontal flips, or random resized crops and flips"),
@@ -142,6 +153,9 @@ class ModelConfig(_Part, frozen=True):
         str,
         Meta(description="file of weights to start from, or the name of torchvision's own (DEFAULT); empty: random"),
     ] = ""
+    weights_strict: Annotated[
+        bool, Meta(description="refuse weights that differ from the model in more than the classifier")
+    ] = True
     width: Annotated[int, Meta(ge=4, le=1024, description="channels of simple_cnn's first stage")] = 32
 
 

@@ -18,7 +18,8 @@ import yaml
 
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration import normalization
+from gputrain.engine.configuration.run_config import NORMALIZATION, RunConfig
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """What the safe loader raises: beside its own, for impossible dates, ``!!bool maybe`` and deep nesting."""
@@ -105,6 +106,8 @@ def check(setting: Setting, value: Any) -> Any:
         value = int(value)
     if setting.kind is str and value is None:
         value = ""
+    if setting.name in NORMALIZATION:
+        value = normalization.checked(setting.name, value)
     if type(value) is not setting.kind:
         raise BadInput(_must(setting, f"be {_KINDS[setting.kind]}", value))
     if isinstance(value, str):

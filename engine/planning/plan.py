@@ -95,6 +95,7 @@ def make_plan(
     rate: Rate | None = None,
     warnings: Iterable[str] = (),
     refusals: Iterable[str] = (),
+    forceable: Iterable[str] = (),
     calibrations: Sequence[Calibration] = (),
 ) -> Plan:
     """The plan for `layers`, the last of which wins, on `machine`. Raises BadInput for a value out of bounds.
@@ -115,6 +116,7 @@ def make_plan(
     if machine.logout:
         draft.warnings.append(machine.logout)
     draft.refusals.extend(refusals)
+    draft.estimated.extend(forceable)
     fallbacks.apply_fallbacks(draft)
     made = calibration.choose(calibrations, values)
     foretold = _forecast(draft, made) if made else None

@@ -36,6 +36,8 @@ _FILE_ERRORS = (
 )
 """Errors of reading or decoding one file; any other error ends the run."""
 _NAMED = 3
+_PREAMBLE = ("Graph execution error", "Detected at node")
+"""First lines of an error in a graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ class Pipeline:
             for index, row in zip(indices.tolist(), draws, strict=True):
                 try:
                     with tf.device("/CPU:0"):
-                        self._view.pixels(self._paths[index], row)
+                        # In a graph, where errors of Python functions become TensorFlow's.
+                        self._make(tf.constant(index, tf.int64), tf.constant(row))
                 except _FILE_ERRORS as why:
                     found.append((index, _reason(why)))
             if found:
@@ -193,6 +196,9 @@ class Pipeline:
 
 
 def _reason(error: Exception) -> str:
-    """First line of TensorFlow's message, without the operation's name."""
-    text = str(getattr(error, "message", error)).partition("\n")[0]
-    return plain(text.rpartition("}} ")[2].partition(" [Op:")[0], 200) or type(error).__name__
+    """The reason in TensorFlow's message, without its frames and the operation's name."""
+    lines = str(getattr(error, "message", error)).splitlines()
+    # Frames are indented.
+    lines = [line for line in lines if line.strip() and not line[0].isspace() and not line.startswith(_PREAMBLE)]
+    text = (lines[0] if lines else "").rpartition("}} ")[2].partition(" [Op:")[0].removeprefix("ValueError: ")
+    return plain(text, 200) or type(error).__name__

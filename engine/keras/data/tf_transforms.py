@@ -1,4 +1,4 @@
-"""Decodes, crops and resizes images with TensorFlow operations, which run without the GIL.
+"""Decodes, crops and resizes images with TensorFlow operations, which run without the GIL; Pillow reads the rest.
 
 Crops are those of `gputrain.engine.dataloading.random_resized_crop`, from the same random numbers.
 """
@@ -9,8 +9,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gputrain.engine.configuration.run_config import DataConfig
 from gputrain.engine.dataloading.random_resized_crop import DRAWS, TRIES
+from gputrain.engine.imaging import pillow_decode
 from gputrain.engine.keras.library import tf
 
 _RATIO = (3 / 4, 4 / 3)
@@ -37,7 +40,11 @@ class View:
         data = tf.io.read_file(path)
         is_jpeg = tf.equal(tf.strings.substr(data, 0, len(_JPEG)), _JPEG)
         shown = self._random if self.random else self._centre
-        found = tf.cond(is_jpeg, lambda: shown(data, draws, jpeg=True), lambda: shown(data, draws, jpeg=False))
+        found = tf.cond(
+            tf.logical_and(is_jpeg, _is_plain(data)),
+            lambda: shown(data, draws, jpeg=True),
+            lambda: shown(data, draws, jpeg=False),
+        )
         # uint8, as copied to the device.
         bytes_ = tf.cast(tf.clip_by_value(tf.round(found), 0, 255), tf.uint8)
         return tf.ensure_shape(bytes_, (self.size, self.size, 3))
@@ -67,8 +74,36 @@ def view_of(data: DataConfig, *, train: bool) -> View:
     return View(train and data.augment == "crop_flip", data.image_size, data.val_resize, data.crop_min_scale)
 
 
+def _is_plain_head(head: Any) -> Any:
+    return np.bool_(pillow_decode.is_plain(_bytes(head)))
+
+
+def _decode_upright(data: Any) -> Any:
+    return pillow_decode.decode_upright(_bytes(data))
+
+
+def _bytes(value: Any) -> bytes:
+    """numpy_function passes bytes in a graph and arrays of one object outside."""
+    return value if isinstance(value, bytes) else bytes(value.item())
+
+
+def _is_plain(data: Any) -> Any:
+    """bool scalar: TensorFlow decodes the file to the same pixels as the PyTorch engine."""
+    head = tf.strings.substr(data, 0, pillow_decode.HEAD_BYTES)
+    found = tf.numpy_function(_is_plain_head, [head], tf.bool, stateful=False)
+    return tf.ensure_shape(found, ())
+
+
 def _decoded(data: Any) -> Any:
-    image = tf.io.decode_image(data, 3, expand_animations=False)
+    """uint8 (height, width, 3) of a file that is no plain JPEG: plain PNGs by TensorFlow, others by Pillow.
+
+    TensorFlow reads the colours of palette BMPs as grey levels, and no WebP with transparency or several frames.
+    """
+    image = tf.cond(
+        _is_plain(data),
+        lambda: tf.io.decode_png(data, 3),
+        lambda: tf.numpy_function(_decode_upright, [data], tf.uint8, stateful=False),
+    )
     image.set_shape((None, None, 3))
     return image
 

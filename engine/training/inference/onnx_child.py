@@ -23,16 +23,17 @@ def _work(order: OnnxOrder, reporter: EventReporter, control: TrainerControl, te
     # Imported here: torch takes seconds, and progress is reported first.
     from gputrain.engine.training.inference import onnx_export
     from gputrain.engine.training.inference.predict_child import load_trained
+    from gputrain.engine.training.models import input_config
     from gputrain.engine.training.readers import open_dataset
     from gputrain.engine.training.runtime import device
     from gputrain.engine.training.state import torch_checkpoint
 
-    config = order.config
-    compute = device.set_up(config, reporter.notice)
-    state = torch_checkpoint.load(config.resume_from, tell)
+    compute = device.set_up(order.config, reporter.notice)
+    state = torch_checkpoint.load(order.config.resume_from, tell)
+    config = input_config.of_checkpoint(order.config, state)
     found = open_dataset.open_dataset(config, reporter, control)
     _check(found, tuple(state["classes"]))
-    network = onnx_export.ExportedNetwork(load_trained(config, found.task, compute, state))
+    network = onnx_export.ExportedNetwork(load_trained(config, found.task, compute, state), config)
     target = Path(order.file)
     with ExitStack() as stack:
         try:

@@ -25,14 +25,13 @@ from onnxruntime import quantization
 from torch import nn
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration import settings
+from gputrain.engine.configuration import normalization, settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.jobs.onnx_export_job import OnnxForm
 from gputrain.engine.training.loader.image_loader import make_loader
 from gputrain.engine.training.readers.reader import OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
-from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 
 INPUT, OUTPUT = "images", "outputs"
 _EXAMPLE_SAMPLES = 2
@@ -48,11 +47,12 @@ class ExportedNetwork(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, config: RunConfig) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", (torch.tensor(MEAN) * 255).view(3, 1, 1))
-        self.register_buffer("scale", (1 / (torch.tensor(STD) * 255)).view(3, 1, 1))
+        mean, std = normalization.mean_std(config.data)
+        self.register_buffer("mean", (torch.tensor(mean) * 255).view(3, 1, 1))
+        self.register_buffer("scale", (1 / (torch.tensor(std) * 255)).view(3, 1, 1))
         self.eval()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -92,6 +92,7 @@ def write(network: ExportedNetwork, data: OpenedDataset, config: RunConfig, path
 def _describe(path: Path, data: OpenedDataset, config: RunConfig) -> None:
     """Write classes, image size and preprocessing into the file's metadata."""
     graph = onnx.load(path)
+    mean, std = normalization.mean_std(config.data)
     onnx.helper.set_model_props(
         graph,
         {
@@ -99,6 +100,8 @@ def _describe(path: Path, data: OpenedDataset, config: RunConfig) -> None:
             "image_size": str(config.data.image_size),
             "resize_short_side": str(config.data.val_resize),
             "pixels": "uint8 RGB 0-255; normalisation is in the graph",
+            "mean": normalization.text_of(mean),
+            "std": normalization.text_of(std),
             "model": config.model.model,
             "recipe": config.recipe,
         },

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
@@ -24,11 +26,13 @@ def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl,
     # Imported here: torch takes seconds, and progress is reported first.
     from gputrain.engine.training.inference import input_images
     from gputrain.engine.training.inference.prediction import PredictionRun
+    from gputrain.engine.training.models import input_config
     from gputrain.engine.training.runtime import device
     from gputrain.engine.training.state import torch_checkpoint
 
     compute = device.set_up(order.config, reporter.notice)
     state = torch_checkpoint.load(order.config.resume_from, tell)
+    order = msgspec.structs.replace(order, config=input_config.of_checkpoint(order.config, state))
     classes, labelled = tuple(state["classes"]), True
     tell("looking for images")
     if order.images:

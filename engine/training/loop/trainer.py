@@ -16,7 +16,7 @@ import torch
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.run_config import AUTO, RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.processes import compile_cache
@@ -27,6 +27,7 @@ from gputrain.engine.shared_loop.training_loop import TrainingLoop
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loop.model_report import model_ready
 from gputrain.engine.training.loop.trainer_parts import build_parts
+from gputrain.engine.training.models import input_config
 from gputrain.engine.training.optim.train_step import Failure, RepeatInParts, classify_failure
 from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.state import torch_checkpoint, training_state
@@ -56,7 +57,8 @@ class Trainer(TrainingLoop):
     # Before the first step.
 
     def _build(self, stack: contextlib.ExitStack) -> None:
-        config = self._config
+        # The mean and std of the weights belong to the checkpoints of this run.
+        config = self._config = self._with_normalization(self._config)
         parts = build_parts(config, self._ranks, self._reporter, self._control, self._bad_images, stack)
         self._compute, self._images, self._growth = parts.compute, parts.images, parts.growth
         self._clock, self._stepper, self._supply = parts.clock, parts.stepper, parts.supply
@@ -69,6 +71,11 @@ class Trainer(TrainingLoop):
             self._resume()
         self._ready = model_ready(config, self._compute, self._stepper, self._schedule, parts.flops, self.step)
         self._reporter.send(self._ready)
+
+    def _with_normalization(self, config: RunConfig) -> RunConfig:
+        if config.resume_from and config.model.weights and AUTO in (config.data.mean, config.data.std):
+            return input_config.of_checkpoint(config, torch_checkpoint.load(config.resume_from, lambda text: None))
+        return input_config.resolve(config)
 
     def _load_checkpoint(self, warn: Callable[[str], None]) -> dict[str, Any]:
         return torch_checkpoint.load(self._config.resume_from, warn)

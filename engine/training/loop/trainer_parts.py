@@ -67,7 +67,7 @@ def build_parts(
     found = _data(config, ranks, reporter, control)
     images, task = found.train, found.task
     reporter.phase(Phase.BUILDING, config.model.model)
-    network = create_model.build(config, task, compute)
+    network = create_model.build(config, task, compute, reporter.notice)
     ranks.broadcast_parameters(network)
     if not ranks.is_main_process:
         # Random numbers of the network (dropout) differ between ranks.

@@ -27,9 +27,9 @@ def flops_per_image(network: nn.Module, image_size: int, group: int = 1) -> floa
         # Batch norm needs two images in training mode.
         samples = (2,) if group == 1 else (2, group)
         images = torch.empty(*samples, 3, image_size, image_size, device="meta")
-        copy_on_meta = _on_meta(network).train()
+        copyon_meta = on_meta(network).train()
         with FlopCounterMode(display=False) as counter:
-            copy_on_meta(images).sum().backward()
+            copyon_meta(images).sum().backward()
     except (RuntimeError, TypeError, AttributeError, ValueError, AssertionError, LookupError, ArithmeticError):
         return None
     # Some releases of torch raise nothing for images that are too small; the count is 0 then.
@@ -53,7 +53,7 @@ def check_image_sizes(network: nn.Module, config: RunConfig, flops: float | None
     return growth
 
 
-def _on_meta(network: nn.Module) -> nn.Module:
+def on_meta(network: nn.Module) -> nn.Module:
     """A copy on the meta device, made without allocating a second network."""
     copies: dict[int, torch.Tensor] = {
         id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in network.parameters()

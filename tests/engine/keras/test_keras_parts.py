@@ -225,7 +225,7 @@ def test_losses_arrive_in_order_and_times_do_not_overlap(threaded: bool) -> None
     from gputrain.engine.keras.library import tf
     from gputrain.engine.keras.loss_fetcher import LaunchedStep, LossFetcher
 
-    fetcher = LossFetcher(threaded=beside)
+    fetcher = LossFetcher(threaded=threaded)
     began, at = time.perf_counter(), np.arange(2)
     for number in range(1, 9):
         asked = time.perf_counter()

@@ -153,7 +153,7 @@ class _Told(EventReporter):
 def tuner_after(updates: int, seconds: float = 0.5) -> tuple[LiveTuner, list[Any]]:
     reporter = _Told()
     tuner = LiveTuner(reporter)
-    tuner._pace.updates.extend([(seconds, 10)] * updates)
+    tuner._rates.updates.extend([(seconds, 10)] * updates)
     return tuner, reporter.found
 
 
@@ -217,7 +217,7 @@ def test_persistent_workers_are_measured_over_whole_epochs() -> None:
     config = settings.build({"num_workers": 1, "prefetch_factor": 1, "persistent_workers": False})
     tuner.ask(TuneCommand(changes={"persistent_workers": True}), config, 7)
     assert told[-1].verdict == "refused", "30 updates are less than two epochs of 40"
-    tuner._pace.updates.extend([(1.0, 10)] * 80)
+    tuner._rates.updates.extend([(1.0, 10)] * 80)
     tuner.ask(TuneCommand(changes={"persistent_workers": True}), config, 7)
     tuner.changed(config, tuner.wanted(config), 7)
     for update in range(3 + 80):

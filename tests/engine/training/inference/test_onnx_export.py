@@ -19,6 +19,8 @@ from helpers.training.training_tools import CLASSES, draw_images, small_config, 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
+from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.jobs.onnx_export_job import Exported, OnnxOrder, export_onnx
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -27,7 +29,6 @@ from gputrain.engine.runs import run_directory
 from gputrain.engine.training.inference import onnx_child
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.transforms.decode import decode
-from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 from gputrain.tui.cli import main
 
 

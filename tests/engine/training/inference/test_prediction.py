@@ -16,6 +16,8 @@ from helpers.training.training_tools import CLASSES, draw_images, small_config, 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
+from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -23,7 +25,6 @@ from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.inference import predict_child
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.transforms.decode import decode
-from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 
 
 @pytest.fixture(scope="module")

@@ -84,8 +84,9 @@ def test_the_reported_accuracy_is_the_true_one(whole: tuple[Result, Path], image
     import numpy as np
     from PIL import Image
 
+    from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
+    from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
     from gputrain.engine.training.networks.simple_cnn import SimpleCNN
-    from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 
     result, directory = whole
     network = SimpleCNN(3, 8)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.renamed_names import current_settings
 from gputrain.engine.configuration.resume_changes import check_changes
 
 
@@ -42,7 +43,7 @@ def check_continuation(
     resumed run.
     """
     try:
-        warnings = check_changes(state["settings"], values)
+        warnings = check_changes(current_settings(state["settings"]), values)
     except BadInput as error:
         raise BadInput(f"resume_from: {error}") from None
     if list(classes) != state["classes"]:

@@ -55,7 +55,7 @@ class StepWindows(ABC):
             self._stats_taken = time.perf_counter()
             stats = self._stats_source.take_stats()
             self._reporter.send(stats)
-            self._bad_images.tell(stats, "training")
+            self._bad_images.report(stats, "training")
 
     @abstractmethod
     def _seconds(self) -> float:

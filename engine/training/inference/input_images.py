@@ -55,6 +55,6 @@ Name = Callable[[int], str]
 
 def namer(images: ImageSet) -> Name:
     """Name of a sample: the path of its (first) image, or its number in a custom data set."""
-    if images.own is not None:
+    if images.user_dataset is not None:
         return str
     return lambda sample: images.name(sample * images.group)

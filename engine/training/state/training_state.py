@@ -54,16 +54,19 @@ def generator_states() -> dict[str, Any]:
 
 def _sampler_order(position: ResumePosition, images: ImageSet) -> torch.Tensor | None:
     """The order that a user's sampler returned for the present epoch; it may not return the same again."""
-    if images.own is None or not position.batch or images.own.drawn.epoch != position.epoch:
+    if images.user_dataset is None or not position.batch or images.user_dataset.epoch_order.epoch != position.epoch:
         return None
-    return torch.from_numpy(images.own.drawn.indices)
+    return torch.from_numpy(images.user_dataset.epoch_order.indices)
 
 
 def restore_order(state: dict[str, Any], images: ImageSet) -> None:
     """Continue the epoch in the order in which it started, whatever a user's sampler returns now."""
     order = state.get("order")
-    if images.own is not None and order is not None:
-        images.own.drawn.epoch, images.own.drawn.indices = state["position"]["epoch"], order.numpy()
+    if images.user_dataset is not None and order is not None:
+        images.user_dataset.epoch_order.epoch, images.user_dataset.epoch_order.indices = (
+            state["position"]["epoch"],
+            order.numpy(),
+        )
 
 
 def restore(state: dict[str, Any], stepper: TrainStep, rank: int = 0) -> ResumePosition:

@@ -49,7 +49,7 @@ def saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[], bytes]:
 
 def frames(kind: str, mode: str = "RGB") -> Callable[[], bytes]:
     more = {"lossless": True} if kind == "WEBP" else {}
-    return lambda: saved(kind, mode, save_all=True, append_images=[picture(mode).rotate(90)], duration=100, **more)()
+    return saved(kind, mode, save_all=True, append_images=[picture(mode).rotate(90)], duration=100, **more)
 
 
 def turned(kind: str, orientation: int, **options: Any) -> Callable[[], bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.keras.keras_tools import draw_images, keras_config, skip_without_tensorflow
+from helpers.keras.keras_tools import draw_images, keras_config, needs_tensorflow
 
 from gputrain.engine.events import (
     AnyEvent,
@@ -33,7 +33,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.cli import main
 
-skip_without_tensorflow()
+pytestmark = needs_tensorflow
 TIMEOUT = 120.0
 
 
@@ -141,11 +141,11 @@ def test_commands_for_pytorch_only_are_refused(images: Path, capsys: pytest.Capt
     watch = start(images, epochs=1, max_steps=1)
     watch.until(RunEnded)
     assert main.main(["export", watch.run.id, "net.onnx"]) == 2
-    assert "ONNX export is there for engine=torch alone" in capsys.readouterr().err
+    assert "ONNX export needs engine=torch" in capsys.readouterr().err
 
 
 def test_the_keras_package_imports_no_torch() -> None:
-    rooms = ("trainer", "trial", "predict")
+    rooms = ("trainer", "inference.prediction", "inference.predict_child")
     code = "; ".join([*(f"import gputrain.engine.keras.{room}" for room in rooms), "import sys"])
     code += "; print([name for name in ('torch', 'torchvision', 'tensorflow', 'keras') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

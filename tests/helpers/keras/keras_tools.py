@@ -17,10 +17,9 @@ from helpers.training.training_tools import Result, draw_images, small_config
 __all__ = ["Result", "draw_images"]
 
 
-def skip_without_tensorflow() -> None:
-    """Skip a test module where TensorFlow is not installed."""
-    if missing := why_missing(KERAS):
-        pytest.skip(missing, allow_module_level=True)
+needs_tensorflow = pytest.mark.skipif(
+    bool(why_missing(KERAS)), reason="needs TensorFlow: an environment with pip install -e '.[dev-keras]'"
+)
 
 
 @pytest.fixture(autouse=True, scope="module")

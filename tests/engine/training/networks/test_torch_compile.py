@@ -11,28 +11,31 @@ from pathlib import Path
 
 import pytest
 import torch
+from skipped_tests import SERVICES
 from torch import nn
 from torchvision.models import resnet18
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.training.networks import torch_compile
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++: torch.compile on a CPU builds C++")
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None, reason=f"needs g++, for torch.compile on a CPU: {SERVICES}"
+)
 
 ONE_COMPILATION = """
 import json
-from gputrain.engine.processes.compile_cache import keep_compiled
-keep_compiled()
+from gputrain.engine.processes.compile_cache import set_compile_cache
+set_compile_cache()
 import torch
 from torch import nn
 from torch._dynamo.utils import counters
-from gputrain.engine import settings
-from gputrain.engine.training.networks.torch_compile import compiled
+from gputrain.engine.configuration import settings
+from gputrain.engine.training.networks.torch_compile import compile_network
 
 torch.manual_seed(0)
 network = nn.Sequential(*(nn.Sequential(nn.Linear(48, 48), nn.GELU()) for _ in range(5)))
 speed = settings.build({"compile": True, "compile_scope": "blocks"}).speed
-compiled(network, speed, lambda *_: None)(torch.randn(4, 48)).sum().backward()
+compile_network(network, speed, lambda *_: None)(torch.randn(4, 48)).sum().backward()
 found = counters["inductor"]
 print(json.dumps({name: found[name] for name in ("fxgraph_cache_hit", "fxgraph_cache_miss")}
     | {"graphs": counters["stats"]["unique_graphs"]}))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.imaging import jpeg_header
@@ -69,7 +69,7 @@ def decode_upright(data: bytes) -> npt.NDArray[np.uint8]:
             return _as_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise ValueError(plain(str(error), 200)) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ValueError("not an image of a known format") from None
     except _ERRORS as error:
         raise ValueError(f"cannot be decoded: {plain(str(error), 200)}") from error

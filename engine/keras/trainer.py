@@ -58,7 +58,7 @@ class KerasTrainer(TrainingLoop):
         self._images, val = keras_images.prepare(config, reporter, self._control)
         reporter.phase(Phase.BUILDING, config.model.model)
         classes = len(self._images.classes)
-        network = networks.build(config, classes)
+        network = networks.build(config, classes, reporter.notice)
         self._stepper = TrainStep(network, config, classes, self._compute.precision)
         self._control.raise_if_stopped()
         self._source = self._pipeline(self._images, "training")

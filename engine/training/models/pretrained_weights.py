@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ def _load(
     note: str = "",
 ) -> None:
     model, source = names
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken and strict:
+        raise BadInput(nonfinite(broken, source))
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in broken}
     state, prefix = convert(network, tensors, source)
     found = strict_loading.match(network, state, outputs)
     if fault := why_unfit(found, model, source, strict=strict):
@@ -67,6 +71,16 @@ def _load(
         "info" if found.is_complete else "warning",
         f"weights: {len(found.fitting)} of {found.total} tensors of {plain(model, 60)} loaded from "
         f"{plain(source, 200)}{note}{removed}{stays}",
+    )
+
+
+def nonfinite(names: Sequence[str], source: str) -> str:
+    """Error message for tensors with NaN or Inf."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"weights: {plain(source, 200)} has NaN or Inf in {len(names)} tensors "
+        f"({', '.join(plain(name, 120) for name in names[:3])}{more}); use other weights, or set weights_strict=false, "
+        "which leaves them random"
     )
 
 

@@ -39,8 +39,8 @@ def read_weights(path: Path, *, shapes_only: bool = False) -> WeightsFile:
     tensors, keys = _state_dict(content, path)
     settings = content.get("settings")
     # Only checkpoints of this program have both.
-    ours = "position" in content and isinstance(settings, Mapping)
-    return WeightsFile(tensors, ".".join(keys), any(key in _EMA_KEYS for key in keys), settings if ours else {})
+    ours = settings if "position" in content and isinstance(settings, Mapping) else {}
+    return WeightsFile(tensors, ".".join(keys), any(key in _EMA_KEYS for key in keys), ours)
 
 
 def _read(path: Path, device: str) -> Any:

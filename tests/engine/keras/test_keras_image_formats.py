@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.keras.keras_tools import own_environment, skip_without_tensorflow
+from helpers.keras.keras_tools import needs_tensorflow, own_environment
 from PIL import Image
 
-skip_without_tensorflow()
-
+pytestmark = needs_tensorflow
 __all__ = ["own_environment"]
 
 SIDE = 48

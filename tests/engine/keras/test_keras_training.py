@@ -196,6 +196,42 @@ def test_a_run_starts_from_the_weights_of_another(whole: tuple[Result, Path], im
             assert np.allclose(value, theirs[name], atol=1e-6), name
 
 
+def test_weights_that_differ_in_more_than_the_classifier_are_refused(
+    whole: tuple[Result, Path], images: Path, tmp_path: Path
+) -> None:
+    source = whole[1] / "checkpoints" / checkpoint_index.find(whole[1] / "checkpoints", "last").file
+    changes: dict[str, Any] = EVERYTHING | {"weights": str(source), "epochs": 1, "max_steps": 1}
+    wider = changes | {"width": 16}
+    with pytest.raises(
+        BadInput, match=r"does not fit simple_cnn: \d+ variables of another shape \(stem/kernel, .* more\)"
+    ):
+        train(tmp_path, keras_config(images, **wider))
+    # Two classes instead of three: only the classifier differs.
+    for split in ("train", "val"):
+        for name in ("across", "down"):
+            shutil.copytree(images / split / name, tmp_path / "two" / split / name)
+    (tmp_path / "run").mkdir()
+    result = train(tmp_path / "run", keras_config(tmp_path / "two", **changes))
+    texts = [event.text for event in result.of(Notice) if event.text.startswith("weights: ")]
+    assert len(texts) == 1
+    assert texts[0].endswith("; 2 stay random")
+
+
+def test_weights_strict_false_loads_what_fits_and_says_how_much_stays_random(
+    whole: tuple[Result, Path], images: Path, tmp_path: Path
+) -> None:
+    source = whole[1] / "checkpoints" / checkpoint_index.find(whole[1] / "checkpoints", "last").file
+    with np.load(source) as archive:
+        kept = {name: archive[name] for name in archive.files if name != "model/stage2/kernel"}
+    np.savez(tmp_path / "part.npz", **kept)
+    changes: dict[str, Any] = EVERYTHING | {"weights": str(tmp_path / "part.npz"), "epochs": 1, "max_steps": 1}
+    with pytest.raises(BadInput, match=r"1 variables missing in the file \(stage2/kernel\)"):
+        train(tmp_path, keras_config(images, **changes))
+    result = train(tmp_path, keras_config(images, **changes, weights_strict=False))
+    (text,) = [event.text for event in result.of(Notice) if event.text.startswith("weights: ")]
+    assert text.endswith("; 1 stay random")
+
+
 def test_commands_take_effect_or_are_refused_with_a_reason(images: Path, tmp_path: Path) -> None:
     wish = TuneCommand(changes={"num_workers": 1}, sender="me")
     result = train(

@@ -103,7 +103,8 @@ def why_unfit(found: strict_loading.Match, model: str, source: str, *, strict: b
         return ""
     return (
         f"weights: {place} does not fit {name}: {strict_loading.explain(found)}; choose the model that the file was "
-        f"saved from, or set weights_strict=false, which leaves {len(found.random)} of {found.total} tensors random"
+        f"saved from, or set weights_strict=false, which leaves "
+        f"{len(found.missing) + len(found.reshaped)} of {found.total} tensors random"
     )
 
 

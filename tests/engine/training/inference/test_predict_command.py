@@ -59,7 +59,7 @@ def test_predict_prints_a_table_writes_csv_and_compares_runs(
     [
         (["nothing"], "nothing"),
         (["last", "--from", "77"], "no checkpoint '77'"),
-        (["last", "--compare", "device=cpu"], "leave these settings out"),
+        (["last", "--compare", "device=cpu"], "remove these settings"),
         (["last", "batch_sise=3"], "did you mean"),
     ],
 )

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import RenderableType
+from textual import constants
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
@@ -21,6 +23,7 @@ from gputrain.tui.screens.quit_result import QuitResult
 from gputrain.tui.state.event_source import RunSource
 from gputrain.tui.state.reader_thread import FRAME_SECONDS, LOW_BANDWIDTH_FRAME_SECONDS
 from gputrain.tui.terminal import gc_pause, hangup
+from gputrain.tui.terminal.driver import TerminalDriver
 from gputrain.tui.terminal.output_filter import only_changes
 
 
@@ -56,6 +59,7 @@ class GpuTrainApp(App[int]):
             css_path=[Path(__file__).with_name(name) for name in names],
             ansi_color=True if colorless or low_bandwidth else None,
         )
+        self._painted = False
         self.set_class(wants_ascii(), "-ascii")
         ScrollBar.renderer = _AsciiScrollBar if wants_ascii() else ScrollBarRender
         self._source, self._first = source, first
@@ -68,14 +72,30 @@ class GpuTrainApp(App[int]):
         self._frame_seconds = LOW_BANDWIDTH_FRAME_SECONDS if low_bandwidth else FRAME_SECONDS
         self.theme = TERMINAL.name if colorless or low_bandwidth else NIGHT.name
 
+    def get_driver_class(self) -> type[Driver]:
+        """The driver named in the environment, as for a browser, or our own for terminals."""
+        return super().get_driver_class() if constants.DRIVER is not None else TerminalDriver
+
     def on_mount(self) -> None:
         """Watch for a hang-up of the terminal; not in a browser or in a test, which have no terminal."""
         if os.isatty(0) and not (self.is_web or self.is_headless):
             self.set_interval(hangup.POLL_SECONDS, hangup.end_if_gone)
 
+    def on_resize(self) -> None:
+        """Repaint everything after a resize.
+
+        Terminals clear or move cells when their size changes. Textual paints nothing if the size is soon as before.
+        """
+        if self._painted:
+            self.call_after_refresh(self._repaint)
+
+    def _repaint(self) -> None:
+        self.screen.refresh()
+
     def on_ready(self) -> None:
         """Resume garbage collection after the first paint."""
         gc_pause.resume_gc()
+        self._painted = True
 
     def get_default_screen(self) -> Screen[Any]:
         """The dashboard, the screen of `first`, or the launcher."""

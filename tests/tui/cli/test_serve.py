@@ -87,7 +87,7 @@ async def test_the_dashboard_comes_over_the_websocket_and_takes_keys(link: str) 
             await until(pipe, b"Throughput")
             await until(pipe, b"NVIDIA GeForce RTX 3090")
             await pipe.send_str(json.dumps(["stdin", "?"]))
-            await until(pipe, b"Escape closes")
+            await until(pipe, b"Escape: close")
 
 
 async def until(pipe: aiohttp.ClientWebSocketResponse, wanted: bytes) -> None:

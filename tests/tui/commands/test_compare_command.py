@@ -1,4 +1,4 @@
-"""``gputrain-tui compare``: from two records to what differs."""
+"""``gputrain-tui compare``: differences between two records."""
 
 from __future__ import annotations
 
@@ -93,6 +93,6 @@ def test_long_curves_are_thinned(private_homes: Path) -> None:
 
 def test_mistakes_are_named(pair: tuple[RunDir, RunDir], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "one", "one"]) == 2
-    assert "needs two runs" in capsys.readouterr().err
+    assert "needs at least two runs" in capsys.readouterr().err
     assert main(["compare", "one", "two", "--metric", "los"]) == 2
     assert "did you mean 'loss'?" in capsys.readouterr().err

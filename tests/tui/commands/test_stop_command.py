@@ -1,4 +1,4 @@
-"""``gputrain-tui stop`` on a run that does not end: it is told why, and what would end it."""
+"""``gputrain-tui stop`` on a run that does not end: prints why, and what would end it."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def said(capsys: pytest.CaptureFixture[str], *heard: AnyEvent, now: bool = False
     assert stop._wait(cast("Any", slow), now=now) == 0
     out, err = capsys.readouterr()
     assert out == f"{slow.run.id}: stopped at step 7: on request\n"
-    return err.splitlines(), f"at once, without a checkpoint: gputrain-tui stop {slow.run.id} --now"
+    return err.splitlines(), f"to stop at once without a checkpoint: gputrain-tui stop {slow.run.id} --now"
 
 
 def notice(text: str) -> Notice:
     return Notice(level="warning", text=text, source="supervisor")
 
 
-def test_one_that_hangs_is_told_with_the_remedy(
+def test_a_run_that_hangs_is_reported_with_the_remedy(
     private_homes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = notice("something else")
     assert said(capsys, notice(HANGS), other)[0] == []
-    monkeypatch.setattr(stop, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(stop, "NOTICE_SECONDS", -1.0)
     assert said(capsys, notice(HANGS), other, now=True)[0] == []
     # Slow at first, and known to hang later.
     lines, remedy = said(capsys, other, other, notice(HANGS), other)
@@ -56,6 +56,6 @@ def test_one_that_hangs_is_told_with_the_remedy(
         f"has not ended yet: {HANGS}; {remedy}",
     ]
     # It went on before it was asked to stop.
-    monkeypatch.setattr(stop, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(stop, "NOTICE_SECONDS", 0.0)
     lines, remedy = said(capsys, notice(HANGS), notice("the trainer goes on, after 301 s"), other)
     assert lines[-1].endswith(f"has not ended yet; {remedy}")

@@ -51,7 +51,7 @@ def _action_and_name(what: list[str], actions: tuple[str, ...]) -> tuple[str, st
 
 def _new_profile(name: str) -> int:
     path = new_profile(name, inspect_machine())
-    print(f"wrote {path}: a profile with the values of this machine and a comment on each.")
+    print(f"{path}: a profile with the values of this machine and a comment on each.")
     print(f"Edit it, then run: gputrain-tui train --profile {path.stem}")
     return EXIT_FINISHED
 

@@ -33,14 +33,14 @@ def _add(text: Text, hint: Hint, *, same_path: bool) -> None:
     cost = f", about {100 * hint.share:.0f} % of the time" if hint.share else ""
     text.append(f"{plain(hint.title, 400)}", style="bold")
     text.append(f"  {hint.severity}{cost}\n", style="dim")
-    text.append(f"evidence  {plain(hint.evidence, 1000)}\n")
-    text.append(f"action    {plain(hint.action, 1000)}\n")
+    text.append("evidence  ", style="dim").append(f"{plain(hint.evidence, 1000)}\n")
+    text.append("action    ", style="dim").append(f"{plain(hint.action, 1000)}\n")
     if hint.changes:
-        text.append(f"settings  {settings_words(hint.changes)}\n")
+        text.append("settings  ", style="dim").append(f"{settings_words(hint.changes)}\n")
     if hint.prediction is not None:
-        text.append(f"expected  {promise(hint.prediction)}\n")
+        text.append("expected  ", style="dim").append(f"{promise(hint.prediction)}\n")
     if hint.disproof:
-        text.append(f"wrong if  {plain(hint.disproof, 400)}\n")
+        text.append("wrong if  ", style="dim").append(f"{plain(hint.disproof, 400)}\n")
     if same_path:
         text.append("decisions: as above\n", style="dim")
         return

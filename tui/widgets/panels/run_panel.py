@@ -42,7 +42,8 @@ def _best(now: Snapshot) -> str:
 def _model(now: Snapshot) -> str:
     if now.model is None:
         return str(now.settings.get("model", ""))
-    return f"{now.model.model}, {now.model.parameters / 1e6:.1f} M parameters"
+    count = now.model.parameters
+    return f"{now.model.model}, {f'{count / 1e6:.1f} M' if count >= 1e5 else fmt.whole(count)} parameters"
 
 
 def _device(now: Snapshot) -> str:
@@ -68,9 +69,10 @@ def _loader(now: Snapshot) -> str:
     workers, ahead = now.settings.get("num_workers"), now.settings.get("prefetch_factor")
     if workers is None:
         return ""
-    kind = f" {now.loader.kind}" if now.loader else ""
+    kind = f"{now.loader.kind} " if now.loader else ""
+    count = f"{workers} {kind}worker{'s' if workers != 1 else ''}" if workers else "no workers"
     cache = now.settings.get("cache", "none")
-    return f"{workers}{kind}, {ahead} ahead" + (f", cache={cache}" if cache != "none" else "")
+    return f"{count}, {ahead} batches ahead" + (f", cache={cache}" if cache != "none" else "")
 
 
 def _data(now: Snapshot) -> str:

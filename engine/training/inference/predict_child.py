@@ -47,13 +47,14 @@ def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl,
 
 def load_trained(config: RunConfig, task: Task, compute: Compute, state: dict[str, Any]) -> nn.Module:
     """The network with the checkpoint's weights: the EMA weights if there are any. Raises BadInput."""
-    from gputrain.engine.training.models import create_model
+    from gputrain.engine.training.models import create_model, strict_loading
 
     network = create_model.build(config, task, compute)
-    try:
-        network.load_state_dict(state["ema"] or state["model"])
-    except RuntimeError as error:
-        raise BadInput(f"the checkpoint does not fit the model: {str(error).splitlines()[0]}") from None
+    weights = state["ema"] or state["model"]
+    found = strict_loading.match(network, weights, None)
+    if not found.is_complete:
+        raise BadInput(f"the checkpoint does not fit the model: {strict_loading.explain(found)}")
+    strict_loading.load(network, weights, found)
     return network.eval()
 
 

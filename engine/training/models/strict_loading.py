@@ -33,11 +33,11 @@ class Match(NamedTuple):
         return bool(self.fitting) and not (self.missing or self.unexpected or self.reshaped)
 
 
-def match(network: nn.Module, state: Mapping[str, torch.Tensor], outputs: int) -> Match:
-    """Compare `state` with `network`, whose classifier has `outputs` outputs."""
+def match(network: nn.Module, state: Mapping[str, torch.Tensor], outputs: int | None) -> Match:
+    """Compare `state` with `network`, whose classifier has `outputs` outputs; None: it must fit, too."""
     own = network.state_dict()
     tensors = {name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
-    heads = classifier_modules(network, outputs)
+    heads = () if outputs is None else classifier_modules(network, outputs)
     fitting = [name for name, value in tensors.items() if name in state and state[name].shape == value.shape]
     filled = frozenset(fitting)
     # Files of torch before 0.4.1 have no counters of batches, which no result depends on.

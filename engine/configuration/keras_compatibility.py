@@ -16,7 +16,7 @@ CHECKPOINT = ".npz"
 """Suffix of checkpoints, which `weights` accepts too."""
 DATASETS = ("demo", "imagefolder")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-"""Image files that TensorFlow decodes."""
+"""Suffixes of the image files that are read."""
 
 _THREADS = "images are decoded by num_workers threads of tf.data"
 _MEMORY = "TensorFlow manages page-locked memory and copies itself"
@@ -50,6 +50,8 @@ _OFF: Mapping[str, object] = {
     "accumulation_steps": 1,
     "ranks": 1,
     "nonfinite_loss": "stop",
+    "mean": "auto",
+    "std": "auto",
 }
 """Settings that affect the result, with the only value that engine=keras supports."""
 

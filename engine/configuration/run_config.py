@@ -13,6 +13,10 @@ from msgspec import Meta, Struct
 
 from gputrain.engine.configuration import value_range
 
+AUTO = "auto"
+"""Value of settings that are determined from the weights."""
+NORMALIZATION = ("mean", "std")
+"""Settings of three numbers, see `configuration.normalization`."""
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 Engine = Literal["torch", "keras"]
@@ -72,6 +76,13 @@ class DataConfig(_Part, frozen=True):
             extra={"parse": value_range.normalised},
         ),
     ] = value_range.AUTO
+    mean: Annotated[
+        str,
+        Meta(description="mean of red, green, blue in 0…1 for normalisation; auto: the weights', or ImageNet's"),
+    ] = AUTO
+    std: Annotated[
+        str, Meta(description="standard deviation of red, green, blue in 0…1; auto: the weights', or ImageNet's")
+    ] = AUTO
     augment: Annotated[
         Literal["none", "flip", "crop_flip"],
         Meta(description="training augmentation: none, random horizontal flips, or random resized crops and flips"),
@@ -147,6 +158,9 @@ class ModelConfig(_Part, frozen=True):
     weights: Annotated[
         str, Meta(description="initial weights: a file, or the name of pretrained weights (DEFAULT); empty: random")
     ] = ""
+    weights_strict: Annotated[
+        bool, Meta(description="refuse weights that differ from the model in more than the classifier")
+    ] = True
     width: Annotated[int, Meta(ge=4, le=1024, description="channels of the first stage of simple_cnn")] = 32
 
 

@@ -97,10 +97,12 @@ def make_plan(
     warnings: Iterable[str] = (),
     refusals: Iterable[str] = (),
     calibrations: Sequence[Calibration] = (),
+    forceable: Iterable[str] = (),
 ) -> Plan:
     """The plan for `layers`, of which later ones override earlier ones. Raises BadInput for a value out of bounds.
 
     `calibrations` are all of the recipe on this machine; the newest one for these settings is used.
+    `forceable` are those of `refusals` that --force overrides.
     """
     given: dict[str, SettingsLayer] = {}
     values = settings.flatten(RunConfig())
@@ -118,6 +120,7 @@ def make_plan(
     if machine.logout:
         draft.warnings.append(machine.logout)
     draft.refusals.extend(refusals)
+    draft.estimated.extend(forceable)
     fallbacks.apply_fallbacks(draft)
     made = calibration.choose(calibrations, values)
     speed = _forecast(draft, made) if made else None

@@ -109,7 +109,7 @@ def test_a_torch_that_cannot_be_imported_is_a_problem(cpu_only_torch: dict[str, 
     [
         (["model=resnet51"], "there is no 'resnet51'"),
         (["--recipe", "custom"], "custom is not set"),
-        (["--recipe", "headpose-biwi", "--data", "{folder}", "mixup=0.2"], "mixup: does not go with"),
+        (["--recipe", "headpose-biwi", "--data", "{folder}", "mixup=0.2"], "mixup: cannot be used with"),
         (["--recipe", "cifar10", "--data", "{folder}"], "has no cifar-10-batches-py"),
     ],
 )

@@ -96,7 +96,7 @@ def test_each_profile_describes_a_machine_that_it_is_for(name: str) -> None:
     ("arguments", "message"),
     [
         (["--machine", "a10g"], "unknown profile 'a10g'; did you mean 'a10g-23gb'"),
-        (["--machine", "unknown-nvidia"], "profile unknown-nvidia is for many cards"),
+        (["--machine", "unknown-nvidia"], "profile unknown-nvidia is for many GPUs"),
         (["--machine", "l4-24gb,core=3"], "unknown 'core=3'; did you mean 'cores'"),
         (["--machine", "l4-24gb,cores=few"], "cores must be a number above 0, got 'few'"),
         (["--machine", "l4-24gb,ram=-1"], "ram must be a number above 0, got '-1'"),

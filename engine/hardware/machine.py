@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import Precision
+from gputrain.engine.hardware import slurm
 from gputrain.engine.hardware.cgroup import CGroup, Version, find_cgroup
 from gputrain.engine.hardware.logout import logout_kills_processes
 from gputrain.engine.hardware.nvml import NO_DRIVER, Device, Nvml, NvmlError, Unreadable, visible
@@ -35,7 +36,9 @@ class GpuInfo(Struct, frozen=True, kw_only=True):
     uuid: str
     name: str
     memory: int | None
-    """Bytes of its memory; None where the driver doesn't say (memory shared with the CPU)."""
+    """Bytes of its own memory; None where the driver reports none."""
+    unified: bool = False
+    """It has no memory of its own and uses the host's RAM."""
     memory_used: int = 0
     """Bytes in use by programs and the driver at that time."""
     capability: tuple[int, int] | None
@@ -49,7 +52,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
     hostname: str
     usable_cores: float
-    """min(affinity, cpuset, cgroup quota); may be a fraction."""
+    """min(affinity, cpuset, cgroup quota, Slurm allocation); may be a fraction."""
     host_cores: int
     cpu_model: str
     cpu_bf16: bool = False
@@ -57,7 +60,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     memory_total: int
     """Memory of the host."""
     memory_limit: int
-    """Memory that this process may use: the host's, or the tightest cgroup limit."""
+    """What this process may use: the host's memory, the tightest cgroup limit, or the Slurm job's."""
     memory_available: int
     """Memory available now without swapping."""
     shm_total: int
@@ -89,6 +92,10 @@ class Machine(Struct, frozen=True, kw_only=True):
         """Bytes that can be written to ``/dev/shm``, where caches in memory are."""
         return max(0, self.shm_total - self.shm_used)
 
+    def gpu_memory(self, gpu: GpuInfo) -> int | None:
+        """Bytes that programs on `gpu` can use: its own memory, or the RAM that it shares; None where unknown."""
+        return self.memory_limit if gpu.unified else gpu.memory
+
 
 class _Gpus(Struct, frozen=True):
     gpus: tuple[GpuInfo, ...] = ()
@@ -102,8 +109,14 @@ def inspect_machine() -> Machine:
     cgroup = find_cgroup()
     total, available = host_memory()
     limited = cgroup.memory_now()
+    job = slurm.job_memory() or total
     gpus = _ask_for_gpus(NVML_SECONDS)
+    memory_limit = min(total, limited.limit if limited else total, job)
+    memory_available = min(available, limited.available if limited else available, job)
     shm_total, shm_used = shm()
+    if not shm_total and SHM.is_dir():
+        # A tmpfs without a size of its own reports 0 of 0: memory is its limit.
+        shm_total, shm_used = memory_limit, memory_limit - memory_available
     return Machine(
         hostname=plain(socket.gethostname(), 80),
         usable_cores=usable_cores(cgroup),
@@ -111,8 +124,8 @@ def inspect_machine() -> Machine:
         cpu_model=cpu_model(),
         cpu_bf16=cpu_has_bf16(),
         memory_total=total,
-        memory_limit=min(total, limited.limit) if limited else total,
-        memory_available=min(available, limited.available) if limited else available,
+        memory_limit=memory_limit,
+        memory_available=memory_available,
         shm_total=shm_total,
         shm_used=shm_used,
         gpus=gpus.gpus,
@@ -138,9 +151,11 @@ def hides_gpus(machine: Machine) -> bool:
 
 
 def usable_cores(cgroup: CGroup) -> float:
-    """Cores that this process may use: min(affinity, cpuset, quota)."""
-    limits = (float(len(os.sched_getaffinity(0))), cgroup.cpus() or math.inf, cgroup.quota() or math.inf)
-    return round(min(limits), 2)
+    """Cores that this process may use: min(affinity, cpuset, quota, Slurm allocation); at least 0.01."""
+    allowed = (cgroup.cpus(), cgroup.quota(), slurm.job_cores())
+    limits = (float(len(os.sched_getaffinity(0))), *(limit or math.inf for limit in allowed))
+    # The kernel allows a quota of a thousandth of a core; shares are computed by dividing by this number.
+    return max(0.01, round(min(limits), 2))
 
 
 def host_memory() -> tuple[int, int]:
@@ -154,7 +169,7 @@ def host_memory() -> tuple[int, int]:
 
 
 def shm() -> tuple[int, int]:
-    """Size and used bytes of ``/dev/shm``; (0, 0) where it does not exist."""
+    """Size and used bytes of ``/dev/shm``; (0, 0) where it does not exist or has no size of its own."""
     try:
         status = os.statvfs(SHM)
     except OSError:
@@ -195,6 +210,7 @@ def _info(device: Device, used: int) -> GpuInfo:
         uuid=device.uuid,
         name=device.name,
         memory=device.memory,
+        unified=device.unified,
         memory_used=used,
         capability=device.capability,
         mig=device.gpu_instance is not None,

@@ -13,5 +13,5 @@ def test_the_nearest_name_is_offered_and_a_far_one_is_not() -> None:
 
 def test_exit_codes_are_distinct_and_zero_means_finished() -> None:
     codes = [v for k, v in vars(errors).items() if k.startswith("EXIT_")]
-    assert len(set(codes)) == len(codes) == 6
+    assert len(set(codes)) == len(codes) == 7
     assert errors.EXIT_FINISHED == 0

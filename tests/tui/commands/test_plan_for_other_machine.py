@@ -46,7 +46,7 @@ def test_the_tables_of_seed_003_without_its_gpu(capsys: pytest.CaptureFixture[st
     for text in (
         "36 batches of 147 MiB",
         "VRAM                  13 GiB of 22 GiB",
-        "5,004 batches an epoch",
+        "5,004 batches per epoch",
         "55 min 36 s to 1 h 44 min per epoch, 3 d 20 h to 7 d 5 h in total (seed 003",
         "NVIDIA A10G, 22 GiB, assumed (another machine)",
         "warning: planned for another machine, not for this one: NVIDIA A10G, 22 GiB, 16 cores and 62 GiB of RAM",

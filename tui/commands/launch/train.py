@@ -13,7 +13,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.planning.plan import Plan
 from gputrain.tui.actions.plan_from_arguments import plan_for_other_machine, plan_of
 from gputrain.tui.commands.launch.calibrate import measure
-from gputrain.tui.commands.launch.start_run import start_run
+from gputrain.tui.commands.launch.start_run import require_single_task, start_run
 from gputrain.tui.commands.output import fail
 from gputrain.tui.render.plan_tables import BUFFERS, SCALING, buffer_cells, scaling_cells
 from gputrain.tui.render.text_table import print_table
@@ -24,6 +24,8 @@ def run(options: argparse.Namespace) -> int:
     machine = inspect_machine()
     if options.machine:
         return _plan_other_machine(options, machine)
+    if not options.dry_run:
+        require_single_task()
     plan = plan_of(options, machine)
     if options.calibrate and not plan.stands(force=options.force):
         try:

@@ -1,4 +1,4 @@
-"""Machines that are nowhere: one without a GPU, and the same with one."""
+"""Made-up machines: one without a GPU, and the same with one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_GPU = Machine(
 def with_gpu(
     name: str, gib: float | None, capability: tuple[int, int] | None, cores: float = 16.0, used: float = 0.0
 ) -> Machine:
-    """The machine with so many usable cores, and one GPU of so much memory (None: it does not tell), partly used."""
+    """The machine with so many usable cores, and one GPU of so much memory (None: unknown), partly used."""
     memory = None if gib is None else int(gib * GIB)
     card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, memory_used=int(used * GIB), capability=capability)
     return replace(NO_GPU, usable_cores=cores, gpus=(card,), gpu_error="", driver="580.1")

@@ -170,6 +170,8 @@ def _capability(gpu: GpuInfo) -> float | None:
 
 
 def _memory(gpu: GpuInfo) -> str:
+    if gpu.unified:
+        return "unified memory"
     return "memory unknown" if gpu.memory is None else f"{gpu.memory / GIB:.0f} GiB"
 
 

@@ -111,11 +111,12 @@ def _preset(base: HardwareProfile, preset: Preset, machine: Machine, described: 
 def _batch(base: HardwareProfile, preset: Preset, machine: Machine) -> dict[str, int]:
     """The batch size that a plan derives from the preset on `machine`; empty where it is the preset's own."""
     gpu = machine.gpus[0] if machine.gpus else None
-    if gpu is None or gpu.memory is None:
+    memory = machine.gpu_memory(gpu) if gpu else None
+    if gpu is None or memory is None:
         return {}
     whole = halves_precision(gpu)
     if preset.batch_per_gib:
-        return {"batch_size": derived_batch(preset.batch_per_gib if whole else preset.batch_per_gib / 2, gpu.memory)}
+        return {"batch_size": derived_batch(preset.batch_per_gib if whole else preset.batch_per_gib / 2, memory)}
     # The new profile has the GPU's compute capability, so that plans no longer halve its batches.
     if not whole and base.match.capability is None and "batch_size" in preset.settings:
         return {"batch_size": max(1, preset.settings["batch_size"] // 2)}

@@ -90,10 +90,11 @@ def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machi
         source = f"{share:.0%} of {machine.usable_cores:g} usable cores"
         yield SettingsLayer("this machine", {"num_workers": workers}, source, worker_share=share)
     gpu = pick_gpu(machine, profile.match.device)
-    if preset.batch_per_gib and gpu and gpu.memory:
+    memory = machine.gpu_memory(gpu) if gpu else None
+    if preset.batch_per_gib and gpu and memory:
         per_gib = preset.batch_per_gib if halves_precision(gpu) else preset.batch_per_gib / 2
-        source = f"{per_gib:g} images per GiB of {gpu.memory / GIB:.0f} GiB" + ("" if halves_precision(gpu) else _FP32)
-        yield SettingsLayer("this machine", {"batch_size": derived_batch(per_gib, gpu.memory)}, source)
+        source = f"{per_gib:g} images per GiB of {memory / GIB:.0f} GiB" + ("" if halves_precision(gpu) else _FP32)
+        yield SettingsLayer("this machine", {"batch_size": derived_batch(per_gib, memory)}, source)
     yield SettingsLayer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
     if gpu and not halves_precision(gpu) and profile.match.capability is None and "batch_size" in preset.settings:
         # The preset's batches are for mixed precision, because the profile has no compute capability.

@@ -40,6 +40,8 @@ LAUNCH_SETTINGS = frozenset({"recipe", "profile", "preset", "name", "resume_from
 Range = tuple[float, float]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
+Rates = tuple[Positive, Positive]
+"""Lowest and highest rate; times are computed by dividing by them."""
 Line = Annotated[str, Meta(min_length=1, max_length=400)]
 
 
@@ -80,8 +82,8 @@ class Reference(Keys, frozen=True):
     preset: str = ""
     """Preset of the measurement; empty: other settings, which give no forecast."""
     batch_size: int | None = None
-    images_per_second: Range | None = None
-    iterations_per_second: Range | None = None
+    images_per_second: Rates | None = None
+    iterations_per_second: Rates | None = None
     """One iteration is one batch."""
     gpu_percent: Range | None = None
     cpu_percent: Range | None = None

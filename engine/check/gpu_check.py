@@ -30,6 +30,8 @@ class GpuFacts(Struct, frozen=True, kw_only=True):
 
     now: GpuSample
     capability: tuple[int, int] | None = None
+    unified: bool = False
+    """It has no memory of its own and uses the host's RAM."""
     power_limit_default: float | None = None
     power_limit_max: float | None = None
     persistence: bool | None = None
@@ -69,7 +71,8 @@ def _facts(nvml: Nvml, device: Device | Unreadable, cuda_index: dict[str, int]) 
         reader = GpuReader(nvml, device, cuda_index)
         sample = reader.read(pcie=False)
         reader.close()
-        return GpuFacts(now=_with_owners(sample), capability=device.capability, **_settings(nvml, device.handle))
+        settings = _settings(nvml, device.handle)
+        return GpuFacts(now=_with_owners(sample), capability=device.capability, unified=device.unified, **settings)
     except NvmlError as error:
         return GpuFacts(now=GpuSample(index=device.index, name=device.name, uuid=device.uuid, error=str(error)))
 
@@ -83,17 +86,17 @@ def _with_owners(sample: GpuSample) -> GpuSample:
 def _settings(nvml: Nvml, handle: Any) -> dict[str, Any]:
     """Settings of the GPU that do not change under load."""
     api, ask = nvml.api, nvml.optional
-    default = ask(api.nvmlDeviceGetPowerManagementDefaultLimit, handle)
+    default = nvml.positive(api.nvmlDeviceGetPowerManagementDefaultLimit, handle)
     limits = ask(api.nvmlDeviceGetPowerManagementLimitConstraints, handle)
     persistence = ask(api.nvmlDeviceGetPersistenceMode, handle)
     mode = ask(api.nvmlDeviceGetComputeMode, handle)
     return {
         "power_limit_default": default / 1000 if default is not None else None,
-        "power_limit_max": limits[1] / 1000 if limits else None,
+        "power_limit_max": limits[1] / 1000 if limits and limits[1] else None,
         "persistence": None if persistence is None else bool(persistence),
         "compute_mode": _COMPUTE_MODES.get(mode, "") if mode is not None else "",
-        "pcie_generation_max": ask(api.nvmlDeviceGetMaxPcieLinkGeneration, handle),
-        "pcie_width_max": ask(api.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        "pcie_generation_max": nvml.positive(api.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+        "pcie_width_max": nvml.positive(api.nvmlDeviceGetMaxPcieLinkWidth, handle),
     }
 
 
@@ -157,7 +160,8 @@ def _one(gpu: GpuFacts) -> list[Line]:
 
 def _name(gpu: GpuFacts, title: str) -> Line:
     now = gpu.now
-    words = [now.name, size(now.memory_total) if now.memory_total else "memory unknown"]
+    unknown = "unified memory: it uses the host's RAM" if gpu.unified else "memory unknown"
+    words = [now.name, size(now.memory_total) if now.memory_total else unknown]
     if now.memory_used is not None:
         words.append(f"{size(now.memory_used)} in use")
     if gpu.capability:

@@ -94,7 +94,8 @@ def _measure(path: Path) -> StorageFacts:
     files, total, seconds, disk = _read(_sample(path))
     if not total or seconds <= 0:
         return facts
-    from_disk = None if disk is None else min(1.0, disk / total)
+    counted = disk or place is None or place.counts_reads
+    from_disk = min(1.0, disk / total) if disk is not None and counted else None
     return msgspec.structs.replace(facts, read_rate=total / seconds, from_disk=from_disk, files=files)
 
 

@@ -34,7 +34,7 @@ _SHOWN = (_UTILIZATION, _CPU, _WORKERS)
 _STARVED = Question(lambda s: s.run_delay, "workers waited for a CPU core {} of their time", least=DELAYED)
 _WAS_BUSY = Question(lambda s: s.busy, "the workers were busy {} of the time", least=BUSY)
 _READS = Question(lambda s: s.read_wait, "workers waited for files {} of their time", least=READING)
-_FROM_DISK = Question(lambda s: s.from_disk, "{} of the bytes came from the disk")
+_FROM_DISK = Question(lambda s: s.from_disk, "{} of the bytes came from a local disk")
 _FULL = Question(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent")
 
 
@@ -146,7 +146,7 @@ READING_FILES = (
         "cold-cache",
         "First epoch: the files are not in the page cache yet",
         _READS,
-        Question(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
+        Question(lambda s: s.from_disk, "{} of the bytes came from a local disk", least=COLD),
         Question(lambda s: s.epoch + 1, "this is epoch {}", below=2, unit="count"),
         Question(
             fixes.fits,
@@ -162,7 +162,7 @@ READING_FILES = (
         "cache-thrash",
         "The files do not fit in the page cache",
         _READS,
-        Question(lambda s: s.from_disk, "{} of the bytes came from the disk", least=COLD),
+        Question(lambda s: s.from_disk, "{} of the bytes came from a local disk", least=COLD),
         Question(lambda s: s.epoch + 1, "this is epoch {}", least=2, unit="count"),
         fix=fixes.thrash,
         disproof="the rate stays the same when more RAM is free",
@@ -215,7 +215,9 @@ NUMBER = (
         _WAS_BUSY,
         Question(lambda s: s.own_work, "{} of that computing samples", least=0.5),
         Question(lambda s: s.idle_cores, "{} cores were idle", least=_IDLE_CORE, unit="cores"),
-        Question(lambda s: s.run_delay, "they waited for a CPU core {} of their time", below=_SERVED, lenient=True),
+        Question(
+            lambda s: s.run_delay, "the workers waited for a CPU core {} of their time", below=_SERVED, lenient=True
+        ),
         Question(more_workers, "workers that could be added: {}", least=1, unit="count"),
         fix=fixes.few_workers,
         disproof="the rate stays the same with more workers: then they wait for a shared resource",

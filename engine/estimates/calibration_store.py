@@ -44,9 +44,16 @@ def load(machine: Machine, recipe: str) -> list[Calibration]:
             one = msgspec.json.decode(path.read_bytes(), type=Calibration)
         except (OSError, msgspec.DecodeError, UnicodeError):
             continue
-        if one.version == VERSION and one.recipe == recipe:
+        if one.version == VERSION and one.recipe == recipe and _is_usable(one):
             found.append(msgspec.structs.replace(one, settings=current_settings(one.settings)))
     return found
+
+
+def _is_usable(one: Calibration) -> bool:
+    """Whether forecasts can divide by its rates and counts; False for a damaged or edited file."""
+    rates = (one.train_images, one.batch_size, one.supply, one.together, one.usable_cores)
+    steps = [number for step in one.steps for number in (step.batch_size, step.seconds)]
+    return bool(one.steps) and all(number > 0 for number in (*rates, *steps, *(cost.per_core for cost in one.cached)))
 
 
 def _folder() -> Path:

@@ -152,10 +152,12 @@ def ram_budget(
     cuda: bool,
     facts: DataFacts | None = None,
     shm_free: int | None = None,
+    gpu_bytes: int | None = None,
 ) -> RamBudget:
     """Host memory of a run with the settings `values`, in bytes.
 
-    `in_use` is already in use, `shm_free` can be written to ``/dev/shm`` (None: unlimited).
+    `in_use` is already in use, `shm_free` can be written to ``/dev/shm`` (None: unlimited). `gpu_bytes` is the GPU's
+    part of a GPU that uses RAM (unified memory); None for one with memory of its own, and where the part is unknown.
     """
     own, float32 = batch_bytes(values, value_bytes(values)), batch_bytes(values, 4)
     batches, ranks = buffered_batches(values), values["ranks"]
@@ -166,14 +168,15 @@ def ram_budget(
         Part(
             "batch buffer",
             own * batches,
-            f"{each}{values['num_workers']} workers × {values['prefetch_factor']} batches × {size(own)} "
-            f"({kind_of(values)})",
+            f"{each}{_counted(values)} × {size(own)} ({kind_of(values)})",
         ),
     ]
     if uses_processes(values):
         workers: int = values["num_workers"] * ranks
         parts.append(Part("worker processes", workers * WORKER_PROCESS_BYTES, f"{size(WORKER_PROCESS_BYTES)} each"))
-    cache = _cache_room(values, facts, max(0, limit - in_use), shm_free)
+    if gpu_bytes is not None:
+        parts.append(Part("GPU memory", gpu_bytes, "unified memory: the GPU uses RAM"))
+    cache = _cache_room(values, facts, max(0, limit - in_use - (gpu_bytes or 0)), shm_free)
     if cache is not None:
         note = f"{cache.share:.0%} of the images, form {values['cache_form']}"
         parts.append(Part("image cache", int(cache.share * cache.needed), note))
@@ -188,6 +191,14 @@ def ram_budget(
         limit=limit,
         cache=cache,
     )
+
+
+def _counted(values: Mapping[str, Any]) -> str:
+    """The number of buffered batches of one rank as text: ``4 workers × 2 batches``, or the one batch in use."""
+    workers, prefetch = values["num_workers"], values["prefetch_factor"]
+    if not workers:
+        return "no workers, 1 batch"
+    return f"{workers} worker{'s' if workers > 1 else ''} × {prefetch} batch{'es' if prefetch > 1 else ''}"
 
 
 def _trainer(values: Mapping[str, Any], cuda: bool) -> Part:

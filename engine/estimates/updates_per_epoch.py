@@ -37,7 +37,7 @@ class UpdateCounts(Struct, frozen=True):
     scaled_lr: float
     """Peak learning rate, scaled to the total batch."""
     steps_per_epoch: int | None
-    """Batches per epoch on each GPU; None when the data has not been counted."""
+    """Batches per epoch on each GPU; None without a count of the images."""
 
 
 class Eta(Struct, frozen=True):
@@ -77,7 +77,7 @@ def update_counts(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | N
     total = per_step * values["accumulation_steps"]
     reference: int = values["lr_batch_size"]
     lr: float = values["lr"] * total / reference if reference else values["lr"]
-    steps = max(1, facts.train_images // (per_step * facts.group)) if facts else None
+    steps = max(1, facts.train_images // (per_step * facts.group)) if facts and facts.train_images else None
     return UpdateCounts(total, lr, steps)
 
 

@@ -36,7 +36,9 @@ class GpuInfo(Struct, frozen=True, kw_only=True):
     uuid: str
     name: str
     memory: int | None
-    """Bytes of its memory; None where the driver doesn't say (memory shared with the CPU)."""
+    """Bytes of its own memory; None where the driver reports none."""
+    unified: bool = False
+    """It has no memory of its own and uses the host's RAM."""
     memory_used: int = 0
     """Bytes in use by programs and the driver at that time."""
     capability: tuple[int, int] | None
@@ -90,6 +92,10 @@ class Machine(Struct, frozen=True, kw_only=True):
         """Bytes that can be written to ``/dev/shm``, where caches in memory are."""
         return max(0, self.shm_total - self.shm_used)
 
+    def gpu_memory(self, gpu: GpuInfo) -> int | None:
+        """Bytes that programs on `gpu` can use: its own memory, or the RAM that it shares; None where unknown."""
+        return self.memory_limit if gpu.unified else gpu.memory
+
 
 class _Gpus(Struct, frozen=True):
     gpus: tuple[GpuInfo, ...] = ()
@@ -105,7 +111,12 @@ def inspect_machine() -> Machine:
     limited = cgroup.memory_now()
     job = slurm.job_memory() or total
     gpus = _ask_for_gpus(NVML_SECONDS)
+    memory_limit = min(total, limited.limit if limited else total, job)
+    memory_available = min(available, limited.available if limited else available, job)
     shm_total, shm_used = shm()
+    if not shm_total and SHM.is_dir():
+        # A tmpfs without a size of its own reports 0 of 0: memory is its limit.
+        shm_total, shm_used = memory_limit, memory_limit - memory_available
     return Machine(
         hostname=plain(socket.gethostname(), 80),
         usable_cores=usable_cores(cgroup),
@@ -113,8 +124,8 @@ def inspect_machine() -> Machine:
         cpu_model=cpu_model(),
         cpu_bf16=cpu_has_bf16(),
         memory_total=total,
-        memory_limit=min(total, limited.limit if limited else total, job),
-        memory_available=min(available, limited.available if limited else available, job),
+        memory_limit=memory_limit,
+        memory_available=memory_available,
         shm_total=shm_total,
         shm_used=shm_used,
         gpus=gpus.gpus,
@@ -140,10 +151,11 @@ def hides_gpus(machine: Machine) -> bool:
 
 
 def usable_cores(cgroup: CGroup) -> float:
-    """Cores that this process may keep busy: min(affinity, cpuset, quota, Slurm allocation)."""
+    """Cores that this process may use: min(affinity, cpuset, quota, Slurm allocation); at least 0.01."""
     allowed = (cgroup.cpus(), cgroup.quota(), slurm.job_cores())
     limits = (float(len(os.sched_getaffinity(0))), *(limit or math.inf for limit in allowed))
-    return round(min(limits), 2)
+    # The kernel allows a quota of a thousandth of a core; shares are computed by dividing by this number.
+    return max(0.01, round(min(limits), 2))
 
 
 def host_memory() -> tuple[int, int]:
@@ -157,7 +169,7 @@ def host_memory() -> tuple[int, int]:
 
 
 def shm() -> tuple[int, int]:
-    """Size and used bytes of ``/dev/shm``; (0, 0) where it does not exist."""
+    """Size and used bytes of ``/dev/shm``; (0, 0) where it does not exist or has no size of its own."""
     try:
         status = os.statvfs(SHM)
     except OSError:
@@ -198,6 +210,7 @@ def _info(device: Device, used: int) -> GpuInfo:
         uuid=device.uuid,
         name=device.name,
         memory=device.memory,
+        unified=device.unified,
         memory_used=used,
         capability=device.capability,
         mig=device.gpu_instance is not None,

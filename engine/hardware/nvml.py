@@ -21,6 +21,7 @@ LIBRARY = "libnvidia-ml.so.1"
 NO_DRIVER = "no NVIDIA driver"
 """The reason where the library is not installed."""
 
+_NOT_SUPPORTED = 3
 _UNKNOWN = 999
 _FATAL = frozenset({1, 9, 15, 16})
 """Return codes after which the GPU cannot be read at all; any other concerns one value only."""
@@ -56,6 +57,9 @@ class Device(Struct, frozen=True, kw_only=True):
     uuid: str
     name: str
     memory: int | None
+    """Bytes of its own memory; None where the driver reports none."""
+    unified: bool = False
+    """It has no memory of its own and uses the host's RAM (GB10, Jetson)."""
     capability: tuple[int, int] | None
     mig_mode: bool = False
     """The GPU is in MIG mode: work runs only on its instances."""
@@ -125,20 +129,26 @@ class Nvml:
         return found
 
     def memory_used(self, device: Device) -> int | None:
-        """Bytes that nobody else can have now: programs', and what the driver keeps. Raises NvmlError."""
+        """Bytes in use by programs and the driver; None where they are unknown. Raises NvmlError."""
         memory = self.optional(self.api.nvmlDeviceGetMemoryInfo, device.handle)
-        return int(memory.used) if memory else None
+        return int(memory.used) if memory and memory.total else None
+
+    def positive(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """As `optional`, for values that cannot be 0: some drivers report 0 where they have none."""
+        return self.optional(call, *arguments) or None
 
     def _device(self, index: int) -> Device:
         handle = self.must(self.api.nvmlDeviceGetHandleByIndex, index)
         capability = self.optional(self.api.nvmlDeviceGetCudaComputeCapability, handle)
+        memory, unified = self._memory(handle)
         shared = Device(
             handle=handle,
             index=index,
             uuid=self._text(self.api.nvmlDeviceGetUUID, handle),
             name=self._text(self.api.nvmlDeviceGetName, handle),
-            memory=self._memory(handle),
-            capability=(capability[0], capability[1]) if capability else None,
+            memory=memory,
+            unified=unified,
+            capability=(capability[0], capability[1]) if capability and capability[0] else None,
         )
         mode = self.optional(self.api.nvmlDeviceGetMigMode, handle)
         if not mode or mode[0] != self.api.NVML_DEVICE_MIG_ENABLE:
@@ -158,7 +168,7 @@ class Nvml:
                     index=parent.index,
                     uuid=self._text(self.api.nvmlDeviceGetUUID, handle),
                     name=self._text(self.api.nvmlDeviceGetName, handle) or f"{parent.name} MIG",
-                    memory=self._memory(handle),
+                    memory=self._memory(handle)[0],
                     capability=parent.capability,
                     gpu_instance=self.optional(self.api.nvmlDeviceGetGpuInstanceId, handle),
                     compute_instance=self.optional(self.api.nvmlDeviceGetComputeInstanceId, handle),
@@ -169,9 +179,15 @@ class Nvml:
     def _text(self, call: Callable[..., Any], handle: Any) -> str:
         return plain(self.optional(call, handle) or "", 96)
 
-    def _memory(self, handle: Any) -> int | None:
-        memory = self.optional(self.api.nvmlDeviceGetMemoryInfo, handle)
-        return int(memory.total) if memory else None
+    def _memory(self, handle: Any) -> tuple[int | None, bool]:
+        """Bytes of the GPU's own memory, and whether it has none: it is then not supported, or reported as 0 of 0."""
+        try:
+            total = int(self.must(self.api.nvmlDeviceGetMemoryInfo, handle).total)
+        except NvmlError as error:
+            if error.code in _FATAL:
+                raise
+            return None, error.code == _NOT_SUPPORTED
+        return (total, False) if total else (None, True)
 
 
 def in_words(code: int) -> str:

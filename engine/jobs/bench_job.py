@@ -72,8 +72,8 @@ def measure_speed(
 ) -> Speed:
     """Train `config` for `warm_up` and then `steps` steps at a learning rate of 0, and time the latter.
 
-    `started` hears how to end it. Raises BadInput where the data or the settings cannot be used, RuntimeError where
-    training fails.
+    `tell` gets progress messages, `started` a function that ends the child. Raises BadInput where the data or the
+    settings cannot be used, RuntimeError where training fails.
     """
     engine_choice.require_torch_engine(config, "the benchmark")
     order = BenchOrder(config, steps, warm_up)

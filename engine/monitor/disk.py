@@ -19,6 +19,8 @@ _SECTOR = 512
 
 MOST_DEVICES = 16
 """Most disks that a sample lists individually."""
+_UNCOUNTED = frozenset({"zfs", "fuse", "9p", "virtiofs", "cifs", "smb3", "lustre", "beegfs", "gpfs", "ceph", "afs"})
+"""File systems whose reads the kernel does not count for a process (``read_bytes`` of proc_pid_io(5))."""
 
 
 class DataPlace(Struct, frozen=True):
@@ -29,6 +31,11 @@ class DataPlace(Struct, frozen=True):
     filesystem: str
     block: bool
     """Whether `device` is in ``/proc/diskstats``."""
+
+    @property
+    def counts_reads(self) -> bool:
+        """Whether the kernel counts bytes that a process reads from it; if not, a count of 0 means nothing."""
+        return self.filesystem not in _UNCOUNTED and not self.filesystem.startswith("fuse.")
 
 
 class Counters(Struct, frozen=True):
@@ -122,6 +129,11 @@ class Disks:
         names = sorted(changes, key=lambda name: (name != data, name))
         devices = tuple(_device(name, changes[name], seconds) for name in names[:MOST_DEVICES])
         return _sample(named, total, devices, data, seconds)
+
+    @property
+    def counts_reads(self) -> bool:
+        """`DataPlace.counts_reads` of the data; True where its place is not known."""
+        return self._place is None or self._place.counts_reads
 
     def close(self) -> None:
         """Close the file."""

@@ -133,7 +133,9 @@ class Clocks:
 
     def frequency(self) -> float | None:
         """Mean clock in MHz of the first usable cores; None in most virtual machines."""
-        clocks = [int(content) for file in self._clocks if (content := file.read().strip()).isdigit()]
+        contents = [file.read().strip() for file in self._clocks]
+        # Some drivers report 0 for a clock that they cannot read.
+        clocks = [int(content) for content in contents if content.isdigit() and int(content)]
         return round(sum(clocks) / len(clocks) / 1000) if clocks else None
 
     def temperature(self) -> float | None:
@@ -206,35 +208,6 @@ class Ram:
             shm_used=shm_used if shm_total else None,
             shm_total=shm_total or None,
         )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class Net:
-    """Traffic of all network interfaces but the loopback."""
-
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._file = ProcFile(proc / "net" / "dev", 1 << 13)
-        self._before: tuple[float, int, int] | None = None
-
-    def read(self, now: float) -> tuple[float | None, float | None]:
-        """Bytes per second received and sent since the last call; None the first time."""
-        received = sent = 0
-        lines = self._file.read().splitlines()[2:]
-        for line in lines:
-            name, _, rest = line.partition(b":")
-            fields = rest.split()
-            # Bridges and container pairs would count the same bytes again.
-            if name.strip() == b"lo" or name.strip().startswith((b"veth", b"br-", b"docker")):
-                continue
-            received, sent = received + int(fields[0]), sent + int(fields[8])
-        before, self._before = self._before, (now, received, sent) if lines else None
-        if before is None or not lines or now <= before[0] or received < before[1] or sent < before[2]:
-            return None, None
-        seconds = now - before[0]
-        return round((received - before[1]) / seconds), round((sent - before[2]) / seconds)
 
     def close(self) -> None:
         """Close the file."""

@@ -13,7 +13,8 @@ from gputrain.engine.events import GpuSample, HardwareSample
 from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.monitor.disk import Disks
 from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, GpuThreads
-from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
+from gputrain.engine.monitor.host import Clocks, Cpu, Ram
+from gputrain.engine.monitor.network import Network
 from gputrain.engine.monitor.pressure import Pressure
 from gputrain.engine.monitor.processes.foreign_processes import ForeignProcesses
 from gputrain.engine.monitor.processes.process_owners import LETTERS, ProcessOwners
@@ -60,7 +61,7 @@ class Sampler:
         self._cpu = Cpu(cgroup)
         self._clocks = Clocks()
         self._ram = Ram(cgroup)
-        self._net = Net()
+        self._net = Network()
         self._disks = Disks(data_path)
         self._pressure = Pressure(cgroup)
         self._tree = ProcessTree(run_pids, root_role=root_role)
@@ -103,7 +104,8 @@ class Sampler:
             run_rss=tree.rss,
             run_pss=tree.pss,
             run_read_rate=tree.read_rate,
-            run_cache_hit=tree.cache_hit,
+            # 1 is what remains where the kernel counts no bytes from the disk.
+            run_cache_hit=None if tree.cache_hit == 1 and not self._disks.counts_reads else tree.cache_hit,
             processes=tree.processes,
             other_processes=self._foreign_processes.read(tree.pids | {os.getpid()}),
             shm_used=ram.shm_used,

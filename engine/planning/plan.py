@@ -122,7 +122,7 @@ def make_plan(
         facts = facts or DataFacts(
             made.train_images, made.val_images, made.file_bytes, host_memory.images_per_sample(draft.values)
         )
-    ram = _ram(draft, facts)
+    ram = _ram(draft, facts, made)
     vram = _vram(draft, made) if draft.gpu else None
     updates = updates_per_epoch.update_counts(values, values["ranks"], facts)
     eta = _eta(speed) if speed and values["ranks"] == 1 else updates_per_epoch.eta(values, facts, rate)
@@ -147,9 +147,13 @@ def make_plan(
 
 
 def _forecast(draft: PlanDraft, made: Calibration) -> SpeedForecast:
-    available = draft.machine.memory_available
-    memory = _free_vram(draft.gpu, 1.0) if draft.gpu else available
-    shm_free = draft.machine.shm_free
+    available, shm_free = draft.machine.memory_available, draft.machine.shm_free
+    memory: int | None = available
+    if draft.gpu is not None and draft.gpu.unified:
+        host = host_memory.ram_budget(draft.values, limit=available, in_use=0, cuda=True, shm_free=shm_free)
+        memory = max(0, available - host.total)
+    elif draft.gpu is not None:
+        memory = _free_vram(draft.gpu, 1.0)
     return forecast(made, draft.values, memory=memory, ram_available=available, shm_free=shm_free)
 
 
@@ -167,7 +171,7 @@ def _row(setting: Setting, draft: PlanDraft) -> PlanRow:
     return PlanRow(name, setting.section, shown(draft.values[name]), origin, note, name in draft.changed)
 
 
-def _ram(draft: PlanDraft, facts: DataFacts | None) -> RamBudget:
+def _ram(draft: PlanDraft, facts: DataFacts | None, made: Calibration | None) -> RamBudget:
     machine = draft.machine
     in_use = max(0, machine.memory_limit - machine.memory_available)
 
@@ -179,14 +183,29 @@ def _ram(draft: PlanDraft, facts: DataFacts | None) -> RamBudget:
             cuda=draft.gpu is not None,
             facts=facts,
             shm_free=machine.shm_free,
+            gpu_bytes=_unified_bytes(draft.gpu, made, values),
         )
 
-    ram = take(draft.values)
+    ram, on_gpu = take(draft.values), _unified_bytes(draft.gpu, made, draft.values)
     what = f"RAM {size(ram.total)} of {size(ram.limit)}, {size(ram.buffer)} of it the batch buffer"
-    _check_host_memory(draft, what, ram.total, ram.limit, lambda values, share: take(values).total <= share * ram.limit)
+    what += f", {size(on_gpu)} for the GPU (unified memory)" if on_gpu else ""
+    # As for a GPU's own memory: with recomputed blocks the estimate is an upper bound.
+    least = ram.total - (on_gpu or 0) if draft.values["gradient_checkpointing"] else ram.total
+    refuse = least > ram.limit
+    if ram.total > COMFORT * ram.limit:
+        advice = _less_host_memory(draft.values, lambda values, share: take(values).total <= share * ram.limit)
+        draft.add_estimate(what, refuse, advice)
     shared_memory_check.check_batches(draft, ram)
     shared_memory_check.check_cache(draft, ram)
     return ram
+
+
+def _unified_bytes(gpu: GpuInfo | None, made: Calibration | None, values: Mapping[str, Any]) -> int | None:
+    """Bytes of RAM that a run takes on a GPU with unified memory; None on others, and where it is unknown."""
+    if gpu is None or not gpu.unified:
+        return None
+    measured = memory_of(made, values["batch_size"]) if made else None
+    return gpu_memory.vram_budget(values, limit=None).total if measured is None else measured
 
 
 def _vram(draft: PlanDraft, made: Calibration | None) -> VramBudget:
@@ -233,18 +252,14 @@ def _smaller_batch(batch: int, fitting: int, in_use: int) -> str:
     return f"batch_size {batch} → {fitting}; accumulation_steps {times} keeps the number of images per update"
 
 
-def _check_host_memory(
-    draft: PlanDraft, what: str, total: int, limit: int, fits: Callable[[Mapping[str, Any], float], bool]
-) -> None:
-    """Warn about or refuse a use of host memory, with the smallest change of one setting that avoids it."""
-    if total <= COMFORT * limit:
-        return
+def _less_host_memory(values: Mapping[str, Any], fits: Callable[[Mapping[str, Any], float], bool]) -> str:
+    """The smallest change of one setting with which host memory suffices; else other advice."""
     for name in ("prefetch_factor", "num_workers", "batch_size"):
-        smaller = _smaller(draft.values, name, fits)
+        smaller = _smaller(values, name, fits)
         if smaller is not None:
-            draft.add_estimate(what, total > limit, f"{name} {draft.values[name]} → {smaller}")
-            return
-    draft.add_estimate(what, total > limit, "stop other programs, or use a smaller cache")
+            rounded = smaller // 8 * 8 if name == "batch_size" and smaller >= 8 else smaller
+            return f"{name} {values[name]} → {rounded}"
+    return "stop other programs, or use a smaller cache"
 
 
 def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, Any], float], bool]) -> int | None:

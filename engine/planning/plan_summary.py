@@ -28,7 +28,7 @@ def plan_facts(
     factors = [values["batch_size"], *(n for n in (values["accumulation_steps"], values["ranks"]) if n > 1)]
     parts = " × ".join(map(str, factors)) if len(factors) > 1 else ""
     lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
-    steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
+    steps = f"{updates.steps_per_epoch:,} batches per epoch" if updates.steps_per_epoch else "data not counted yet"
     float32 = f": {ram.batches} batches of {size(ram.batch_bytes_float32)}, plus its overhead"
     plain_loader = f"{size(ram.buffer_float32)} in a plain DataLoader{float32}"
     in_torch = [] if engine_choice.is_keras(values) else [("RAM buffer as float32", plain_loader)]
@@ -42,6 +42,7 @@ def plan_facts(
     ]
     if vram is not None:
         limit = f" of {size(vram.limit)}" if vram.limit else ""
+        limit = ", part of the RAM above (unified memory)" if draft.gpu and draft.gpu.unified else limit
         taken = f", {size(draft.gpu.memory_used)} of it in use now" if draft.gpu and draft.gpu.memory_used else ""
         facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
     facts.append(("time", _time(eta, updates, values["ranks"])))
@@ -56,7 +57,8 @@ def _device(gpu: GpuInfo | None, machine: Machine, ranks: int) -> str:
     if ranks > 1:
         others = f", the first of {ranks}" + (f" used out of {there}" if there > ranks else "")
     assumed = ", assumed (another machine)" if machine.assumed else ""
-    return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others + assumed
+    memory = f", {size(gpu.memory)}" if gpu.memory else ", unified memory" if gpu.unified else ""
+    return gpu.name + memory + others + assumed
 
 
 def _time(eta: Eta | None, updates: UpdateCounts, ranks: int) -> str:

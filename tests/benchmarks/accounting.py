@@ -1,8 +1,7 @@
-"""What the accounting inside the data workers costs of the loader's throughput.
+"""Cost of the accounting inside the data workers, as a share of the loader's throughput.
 
-Two answers. Direct: the CPU time of the accounting's own calls for a batch, over that of making the batch; exact, as
-nothing else is in it. By comparison: the real loader with its accounting beside the same loader without any, taking
-turns; as noisy as the machine.
+Two measurements. Direct and exact: CPU time of the accounting's own calls for a batch, over that of making the batch.
+By comparison: the real loader with and without accounting, alternating; as noisy as the machine.
 
     python tests/benchmarks/accounting.py --json
 """
@@ -34,10 +33,10 @@ _SAMPLES_PER_SECOND = 1 / lock_waits.SAMPLE_SECONDS
 
 
 class Silent:
-    """A meter that measures nothing."""
+    """A meter without measurements."""
 
     def begin(self) -> None:
-        """See `BatchAccounting`; so the others."""
+        """See `BatchAccounting`, as all methods here."""
 
     def made(self, index: int) -> None:
         """See `BatchAccounting`."""
@@ -61,7 +60,7 @@ class Silent:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What both contenders get."""
+    """Input of both contenders."""
 
     folder: str
     workers: int
@@ -116,7 +115,7 @@ def _batch_seconds(batch_size: int) -> float:
 
 
 def _lock_sample_seconds() -> float:
-    """CPU time of a look at one worker."""
+    """CPU time of one reading of a worker."""
     watch = lock_waits.LockWaitSampler(threads=False)
     watch.watch(threading.get_native_id())
     with mock.patch.object(lock_waits, "SAMPLE_SECONDS", 0.0):

@@ -1,4 +1,4 @@
-"""A bare Textual application with a few live widgets as they come: what the dashboard is held to."""
+"""A minimal Textual application with a few live widgets: the baseline for the dashboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POINTS = 80
 
 
 class Bare(App[None]):
-    """Ten texts and ten sparklines, new once a second."""
+    """Ten texts and ten sparklines, updated once a second."""
 
     CSS = "Grid { grid-size: 2; }"
 

@@ -1,8 +1,8 @@
-"""What checkpoints cost the training: ``python tests/benchmarks/checkpoint.py [--json]``.
+"""Cost of checkpoints during training: ``python tests/benchmarks/checkpoint.py [--json]``.
 
-The real training loop on a batch that lies in memory, without checkpoints, with one a turn that is written beside the
-training, and with one that the training waits for. A turn ends when its checkpoint is on disk, so that nothing of it
-is hidden; the ratios are of images per second, the median over rounds in which the three take turns.
+The real training loop on one batch in memory: without checkpoints, with one asynchronous checkpoint per turn, and with
+one synchronous checkpoint per turn. A turn ends when its checkpoint is on disk, so that all of its cost counts. Ratios
+are of images per second, as the median over rounds in which the three alternate.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLASSES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all three train."""
+    """The training of all three."""
 
     data: str
     model: str
@@ -112,7 +112,7 @@ def _checkpoint_bytes(model: str) -> int:
 
 
 def _seconds(result: Result, bare: Result, images: int) -> float | None:
-    """What one checkpoint adds to the time of a turn, in seconds."""
+    """Extra seconds per turn for one checkpoint."""
     if result.per_second is None or bare.per_second is None:
         return None
     return images / result.per_second - images / bare.per_second

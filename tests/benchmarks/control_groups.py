@@ -1,4 +1,4 @@
-"""Limits that the kernel's control groups put on this process; version 1 and version 2."""
+"""Puts this process under limits with cgroups, version 1 or 2."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _PERIOD = 100_000
 """Microseconds of a quota's period."""
 
 
-class NoGroup(Exception):  # noqa: N818 - reads as what it is
-    """This machine gives this process no control group of its own."""
+class NoGroup(Exception):  # noqa: N818 - the name states the condition
+    """This process cannot create a cgroup here."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit in the words of both versions: controller, file, text."""
+    """A limit for both versions: controller, file, text."""
 
     old: tuple[str, str, str]
     new: tuple[str, str, str]
@@ -34,7 +34,7 @@ def cpu(cores: float) -> Limit:
 
 
 def disk(folder: Path, per_second: int) -> Limit:
-    """So many bytes per second from the disk of `folder`."""
+    """A limit of bytes per second read from the disk of `folder`."""
     number = folder.stat().st_dev
     name = f"{os.major(number)}:{os.minor(number)}"
     return Limit(
@@ -44,15 +44,15 @@ def disk(folder: Path, per_second: int) -> Limit:
 
 
 def memory(size: int) -> Limit:
-    """So many bytes."""
+    """A memory limit in bytes."""
     return Limit(("memory", "memory.limit_in_bytes", f"{size}"), ("memory", "memory.max", f"{size}"))
 
 
 @contextlib.contextmanager
 def limited(limit: Limit, root: Path = ROOT, proc: Path = PROC) -> Iterator[Path]:
-    """This process in a group of its own under `limit`; its folder. Raises NoGroup.
+    """Move this process into a new group under `limit`; yields its folder. Raises NoGroup.
 
-    `root` and `proc` are others in tests.
+    Tests pass other `root` and `proc`.
     """
     paths: dict[str, str] = {}
     for line in (proc / "self" / "cgroup").read_text().splitlines():

@@ -1,9 +1,9 @@
-"""Whether the settings that make training fast keep what it reaches:
+"""Whether the settings that make training fast keep its accuracy:
 ``python tests/benchmarks/convergence.py [--json]``.
 
-Each study trains a recipe several times with everything off that makes it faster, and several times with all of it on,
-with the same seeds: the order and the crops of the images are the same, arithmetic and layout are not. Compared is the
-best validation accuracy: the difference of the means, and how many standard errors (Welch) that is.
+Each study trains a recipe several times with all optimizations off and several times with all on, with the same seeds:
+the order and the crops of the images are equal, arithmetic and memory layout are not. The result is the difference of
+the mean best validation accuracy, also in standard errors (Welch).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ STUDIES = {
 
 @dataclass(slots=True)
 class Side:
-    """What one choice of settings reached."""
+    """Results of one choice of settings."""
 
     accuracy: list[float] = field(default_factory=list)
     """Best validation accuracy by seed, 0…1."""
@@ -63,7 +63,7 @@ class Side:
         return statistics.stdev(self.accuracy) if len(self.accuracy) > 1 else math.nan
 
     def add(self, arguments: tuple[str, ...], seed: int) -> None:
-        """Train once more. Raises RuntimeError with what the run said if it fails."""
+        """Train once more. Raises RuntimeError with the run's output if it fails."""
         command = [sys.executable, "-m", "gputrain.tui.cli", "train", "--json", *arguments, f"seed={seed}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -80,7 +80,7 @@ def _distance(one: Side, other: Side) -> float:
 
 
 def study(name: str, seeds: range, extra: list[str]) -> tuple[Side, Side]:
-    """Train both sides with each of `seeds`, taking turns."""
+    """Train both sides with each of `seeds`, alternating."""
     standard, optimized = Side(), Side()
     for seed in seeds:
         standard.add((*STUDIES[name], *STANDARD, *extra), seed)

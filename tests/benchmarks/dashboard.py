@@ -1,8 +1,8 @@
-"""What dashboard and monitor cost, beside other monitors: ``python tests/benchmarks/dashboard.py [--json]``.
+"""Cost of dashboard and monitor, compared with other monitors: ``python tests/benchmarks/dashboard.py [--json]``.
 
-Each program runs in a terminal of its own of 200×50 for some seconds, once a second refreshed, over the same scripted
-GPUs (a stand-in for NVIDIA's library that the real bindings load). The dashboard shows a run that tells 10 events a
-second. Then a real training on the CPU goes on with 0, 1 and 3 dashboards attached.
+Each program runs for some seconds in its own terminal of 200×50 with one refresh per second, on the same scripted GPUs
+(a stand-in for NVIDIA's library, loaded by the real bindings). The dashboard shows a run with 10 events per second.
+Then a real training on the CPU runs with 0, 1 and 3 dashboards attached.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ON_GPUS = ("nvitop", "nvtop", "glances")
 """Those that show GPUs, and are measured with 1 and 8."""
 COUNTS = (0, 1, 8)
 _PER_CLASS = 3000
-"""Images of the training: epochs of seconds, so that it tells some ten events a second, as real ones do."""
+"""Images of the training: epochs of some seconds, with about ten events per second, as in real runs."""
 MARK = b"GiB"
 """Memory is among the first figures of each of them."""
 RATIOS = {
@@ -49,7 +49,7 @@ RATIOS = {
 
 @contextlib.contextmanager
 def live_run(gpus: int, past: int) -> Iterator[str]:
-    """A run that goes on; its name."""
+    """Start a run; yields its name."""
     command = [sys.executable, str(HERE / "live_run.py"), str(gpus), str(past)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -62,7 +62,7 @@ def live_run(gpus: int, past: int) -> Iterator[str]:
 
 
 def peer(name: str) -> Sequence[str]:
-    """The command of another monitor, once a second where it can be told."""
+    """The command of another monitor, with an interval of one second where it has such an option."""
     commands: dict[str, Sequence[str]] = {
         "nvitop": (sys.executable, "-m", "nvitop", "--monitor", "full", "--interval", "1"),
         "bare_textual": (sys.executable, str(HERE / "bare_textual.py")),
@@ -106,7 +106,7 @@ def trained(options: argparse.Namespace, folder: Path, stand_in: NvmlStandIn) ->
 
 
 def figures(costs: Mapping[str, Cost], slowed: Slowdown) -> dict[str, Any]:
-    """The figures of the issue first, then all."""
+    """The main figures first, then all."""
     ours = costs.get("dashboard_8gpu") or Cost()
     percent, spread = slowed.percent(ONE)
     by_cpu = slowed.percent(ONE, by_cpu=True)
@@ -167,7 +167,7 @@ def ratios(costs: Mapping[str, Cost], slowed: Slowdown) -> tuple[dict[str, float
 
 
 def table(costs: Mapping[str, Cost], found: Mapping[str, Any]) -> str:
-    """For people."""
+    """The results as a text table."""
 
     def cell(value: float | None, digits: int) -> str:
         return f"{value:.{digits}f}" if value is not None else "–"
@@ -185,7 +185,7 @@ def table(costs: Mapping[str, Cost], found: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")

@@ -1,10 +1,10 @@
-"""How often the diagnosis names the fault that was injected, and whether its advice gains what it promises.
+"""How often the diagnosis names the injected fault, and whether its advice gains what it predicts.
 
 Each trace runs the real loader and its accounting for some seconds with a real fault (tests/benchmarks/
 diagnosis_faults.py), before a simulated accelerator that takes time and no CPU, with the real trainer on the CPU, or,
-with --gpu, on a CUDA device. The verdict is that of the program's Advisor over three windows. The rules' bounds are
-those of the program; they were fixed before the seeds that docs/diagnosis.md reports. The rules of folk wisdom and of
-a rival judge the same traces.
+with --gpu, on a CUDA device. The verdict is that of the program's Advisor over three windows. The thresholds are
+those of the program, fixed before the seeds that docs/diagnosis.md reports. Common rules of thumb and another
+profiler's rules judge the same traces.
 
     python tests/benchmarks/diagnosis.py --json --runs 5 --healthy 13   about two hours on two cores
     python tests/benchmarks/diagnosis.py --only disk --runs 1           one cause
@@ -67,7 +67,7 @@ def cases(only: Iterable[str]) -> Iterator[Case]:
 
 
 def unknown(only: Iterable[str]) -> str:
-    """What is said of names that are neither groups nor causes; empty if there are none."""
+    """The error message for names that are neither groups nor causes; empty if there are none."""
     known = [*_GROUPS, *(name for faults, _ in _GROUPS.values() for name in faults)]
     for name in only:
         if name not in known:
@@ -79,7 +79,7 @@ def unknown(only: Iterable[str]) -> str:
 
 
 def wait_for_quiet(seconds: float) -> float:
-    """Wait up to `seconds` until others use few cores; returns how many they use."""
+    """Wait up to `seconds` until other programs use few cores; returns how many they use."""
     until = time.monotonic() + seconds
     while True:
         others = psutil.cpu_percent(0.5) / 100 * (os.cpu_count() or 1)
@@ -88,7 +88,7 @@ def wait_for_quiet(seconds: float) -> float:
 
 
 def run(case: Case, costs: Costs, by: Draw, quiet: float, longer: float) -> Outcome:
-    """Record one trace and judge it; with its advice applied, another."""
+    """Record and judge one trace, and another one with its advice applied."""
     group, name, fault, strength = case
     outcome = Outcome(group, name, strength, by.seed, fault.causes, fault.parts)
     if group == "gpu" and (why := diagnosis_gpu.missing()):
@@ -98,7 +98,7 @@ def run(case: Case, costs: Costs, by: Draw, quiet: float, longer: float) -> Outc
     try:
         events, others, again = _undisturbed(setup, quiet)
     except (Unavailable, RuntimeError) as error:
-        # One trace that fails ends no run of hours; it is told among what is unavailable.
+        # A failed trace does not end a run of hours; it is listed as unavailable.
         return replace(outcome, unavailable=str(error))
     found = judge(events, setup)
     outcome = replace(
@@ -120,7 +120,7 @@ def run(case: Case, costs: Costs, by: Draw, quiet: float, longer: float) -> Outc
 
 
 def _undisturbed(setup: Setup, quiet: float) -> tuple[list[AnyEvent], float, int]:
-    """A trace's events, the cores that programs took that nobody injected, and how often it was recorded again."""
+    """A trace's events, the cores used by programs that were not injected, and the number of retries."""
     again = 0
     while True:
         wait_for_quiet(quiet)
@@ -132,7 +132,7 @@ def _undisturbed(setup: Setup, quiet: float) -> tuple[list[AnyEvent], float, int
 
 
 def _plan(chosen: list[Case], runs: int, healthy: int, folder: str, seed: int) -> Iterator[tuple[Case, Draw]]:
-    """Each kind of trace as often as wanted, by turns, so that a run that is cut short has some of each."""
+    """Each kind of trace `runs` times, alternating, so that an interrupted benchmark has some of each."""
     for number in range(max(runs, healthy)):
         for place, case in enumerate(chosen):
             if number < (healthy if case[0] == "healthy" else runs):
@@ -140,7 +140,7 @@ def _plan(chosen: list[Case], runs: int, healthy: int, folder: str, seed: int) -
 
 
 def _measure(chosen: list[Case], options: argparse.Namespace, folder: str) -> list[Outcome]:
-    """All traces, told one by one on stderr."""
+    """All traces, reported one by one on stderr."""
     costs = calibrate(folder, IMAGES)
     plan = list(_plan(chosen, options.runs, options.healthy or options.runs, folder, options.seed))
     outcomes: list[Outcome] = []

@@ -1,4 +1,4 @@
-"""What a sample and a new crew cost on this machine: measured before the faults are set up."""
+"""Cost of a sample and of new worker processes on this machine, measured before the faults are set up."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _sample_seconds(folder: str) -> float:
 
 
 def _restart_seconds(folder: str, workers: int) -> float:
-    """Seconds until the first batch of worker processes that are started anew; the second start of two."""
+    """Seconds until the first batch of restarted worker processes; the second of two starts."""
     settings = {"num_workers": workers, "loader": "processes", "persistent_workers": False}
     config = config_of(Setup(folder, 0, settings, step=1.0))
     source = make_loader.make_loader(image_set.scan(folder, "train"), config, train=True, pin=False)

@@ -1,4 +1,4 @@
-"""The faults by name with the hints that tell them: alone, in pairs, before the trainer, on a GPU; what is well."""
+"""The faults by name with their expected hints: single, in pairs, with the real trainer, on a GPU; and healthy runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diagnosis_setup import SampleFault, Setup
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, and the hints that name it."""
+    """A fault, and the hints that are right for it."""
 
     make: Callable[[Costs, Draw], Setup]
     causes: frozenset[str]
@@ -54,7 +54,7 @@ GPU = {name: _fault(make, *causes) for name, (make, causes) in diagnosis_gpu.MAK
 
 
 def _pair(first: str, second: str) -> Fault:
-    """Both faults: the loader's from the first, what else is lost from the second."""
+    """Both faults: the loader's from the first, other losses from the second."""
 
     def make(costs: Costs, by: Draw) -> Setup:
         base, beside = FAULTS[first].make(costs, by), FAULTS[second].make(costs, by)

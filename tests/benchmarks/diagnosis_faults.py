@@ -1,4 +1,4 @@
-"""The faults that are injected: how each is set up so that a given share of the time is lost to it."""
+"""The injected faults: how each is set up so that it costs a given share of the time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Strength = Literal["strong", "mild"]
 LOST: dict[Strength, tuple[float, float]] = {"strong": (0.30, 0.55), "mild": (0.08, 0.15)}
 """Share of the time that a fault is to cost, at least and at most."""
 LOST_BESIDE: dict[Strength, tuple[float, float]] = {"strong": (0.25, 0.45), "mild": (0.12, 0.18)}
-"""The same for what is not waiting for data, of which less than 10 % is nobody's bottleneck."""
+"""The same for faults other than waiting for data, of which less than 10 % is not a bottleneck."""
 BATCH = 16
 _EVERY = 0.7
 """Seconds of training between two checkpoints or validations."""
@@ -24,7 +24,7 @@ _START = 0.3
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured on this machine before."""
+    """Costs measured on this machine before."""
 
     sample: float
     """CPU-seconds of a sample."""
@@ -67,19 +67,19 @@ def _starved(costs: Costs, by: Draw, capacity: float, workers: int, **settings: 
 
 
 def few_workers(costs: Costs, by: Draw) -> Setup:
-    """One worker; in half of the traces its samples wait for something that is no file."""
+    """One worker; in half of the traces its samples wait for something other than files."""
     sleep = by.dice.choice((0.0, 2 * costs.sample))
     setup = _starved(costs, by, 1 / (costs.sample + sleep), 1)
     return replace(setup, sample=SampleFault(sleep=sleep))
 
 
 def no_workers(costs: Costs, by: Draw) -> Setup:
-    """The loop makes its batches itself, and is slower than the device."""
+    """The loop prepares its batches itself, and is slower than the device."""
     return _starved(costs, by, 1 / costs.sample, 0)
 
 
 def epoch_start(costs: Costs, by: Draw) -> Setup:
-    """Worker processes that end with each epoch, are slow to begin, and short epochs."""
+    """Short epochs, and worker processes that end with each epoch and start slowly."""
     setup = healthy(costs, by, load=0.4)
     length = (costs.restart + _START - AHEAD * setup.step) / by.lost
     own = {**setup.settings, "loader": "processes", "persistent_workers": False}
@@ -102,7 +102,7 @@ def affinity(costs: Costs, by: Draw) -> Setup:
 
 
 def neighbour(costs: Costs, by: Draw) -> Setup:
-    """Other programs that compute."""
+    """Other programs that use the CPU."""
     burners = by.dice.choice((1, 2)) * costs.cores
     left = costs.cores * costs.cores / (costs.cores + burners)
     setup = _starved(costs, by, left / costs.sample, costs.cores)
@@ -110,7 +110,7 @@ def neighbour(costs: Costs, by: Draw) -> Setup:
 
 
 def oversubscribed(costs: Costs, by: Draw) -> Setup:
-    """Four workers a core."""
+    """Four workers per core."""
     return _starved(costs, by, costs.cores / costs.sample, 4 * costs.cores, prefetch_factor=2)
 
 
@@ -120,7 +120,7 @@ def saturated(costs: Costs, by: Draw) -> Setup:
 
 
 def slow_samples(costs: Costs, by: Draw) -> Setup:
-    """A few samples that take long, and a short queue."""
+    """A few slow samples, and a short queue."""
     workers = max(2, costs.cores)
     setup = healthy(costs, by, load=0.35)
     rate = BATCH / setup.step
@@ -135,7 +135,7 @@ def slow_samples(costs: Costs, by: Draw) -> Setup:
 
 
 def disk(costs: Costs, by: Draw) -> Setup:
-    """A file system on which each read takes long, as over a network."""
+    """A file system with slow reads, as over a network."""
     read = by.dice.uniform(5, 10) * costs.sample
     setup = _starved(costs, by, costs.cores / (costs.sample + read), costs.cores)
     return replace(setup, machine=MachineFault(read_wait=read), first_epoch=1)
@@ -154,12 +154,12 @@ def cold(costs: Costs, by: Draw) -> Setup:
 
 
 def thrash(costs: Costs, by: Draw) -> Setup:
-    """A later one, whose files are no longer in memory."""
+    """A later epoch, whose files are no longer in memory."""
     return replace(_throttled(costs, by), first_epoch=2)
 
 
 def lock(costs: Costs, by: Draw) -> Setup:
-    """Workers of which one at a time gets on."""
+    """Workers of which only one runs at a time."""
     held = 4 * costs.sample
     setup = _starved(costs, by, 1 / held, 2 * costs.cores)
     return replace(setup, sample=SampleFault(locked=held))
@@ -187,19 +187,19 @@ def launch(costs: Costs, by: Draw) -> Setup:
 
 
 def host(costs: Costs, by: Draw) -> Setup:
-    """Long steps that the host holds up."""
+    """Long steps that the host delays."""
     setup = healthy(costs, by)
     whole = max(0.06, setup.step)
     return replace(setup, step=whole * (1 - by.lost_beside), host=whole)
 
 
 def copying(costs: Costs, by: Draw) -> Setup:
-    """Copies that nothing overlaps."""
+    """Copies without overlap."""
     setup = healthy(costs, by)
     own = {**setup.settings, "pin_memory": False}
     return replace(setup, settings=own, step=setup.step * (1 - by.lost_beside), copy=setup.step * by.lost_beside)
 
 
 def ram(costs: Costs, by: Draw) -> Setup:
-    """A cgroup whose memory the run nearly fills."""
+    """A cgroup whose memory limit the run nearly reaches."""
     return replace(healthy(costs, by), machine=MachineFault(ram_share=by.dice.uniform(0.93, 0.96)))

@@ -1,6 +1,6 @@
-"""Faults on a CUDA device, before the real trainer: what a simulated device cannot show.
+"""Faults on a CUDA device with the real trainer, which a simulated device cannot show.
 
-Without such a device each is reported as unavailable, with the reason.
+Without a CUDA device each is reported as unavailable, with the reason.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def missing() -> str:
 
 
 def device_name() -> str | None:
-    """What the device is; None without one."""
+    """The device's name; None without one."""
     import torch
 
     return None if missing() else torch.cuda.get_device_name(0)

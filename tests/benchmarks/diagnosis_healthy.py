@@ -1,4 +1,4 @@
-"""Runs in which nothing is wrong, alone and beside other programs: what they are told is a false alarm."""
+"""Healthy runs, alone and beside other programs: any hint is a false alarm."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from diagnosis_setup import SampleFault, Setup, Stall
 
 
 def well(costs: Costs, by: Draw) -> Setup:
-    """A device that the workers outrun."""
+    """Workers that are faster than the device."""
     return healthy(costs, by, load=by.dice.choice((0.2, 0.35, 0.5)))
 
 
 def processes(costs: Costs, by: Draw) -> Setup:
-    """The same with processes for workers."""
+    """The same with worker processes."""
     setup = healthy(costs, by, load=0.35)
     return replace(setup, settings={**setup.settings, "loader": "processes"})
 
@@ -28,7 +28,7 @@ def one_worker(costs: Costs, by: Draw) -> Setup:
 
 
 def uneven(costs: Costs, by: Draw) -> Setup:
-    """Steps that are longer and shorter by turns."""
+    """Steps of varying length."""
     return replace(healthy(costs, by, load=0.35), jitter=0.3)
 
 
@@ -50,7 +50,7 @@ def slow_storage(costs: Costs, by: Draw) -> Setup:
 
 
 def rare_slow(costs: Costs, by: Draw) -> Setup:
-    """A slow sample now and then, and a queue that outlasts it."""
+    """A rare slow sample, and a queue that is long enough for it."""
     setup = healthy(costs, by, load=0.35)
     own = {**setup.settings, "prefetch_factor": 8}
     indices = tuple(by.dice.sample(range(costs.images), 2))

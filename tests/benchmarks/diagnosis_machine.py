@@ -1,4 +1,4 @@
-"""What is wrong with the machine: real limits of the kernel, real other programs, a file system that is really slow."""
+"""Faults of the machine: real kernel limits, real other programs, a really slow file system."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _NEIGHBOUR_FILE = 64 << 20
 
 @dataclass(frozen=True)
 class MachineFault:
-    """What is wrong with the machine."""
+    """A fault of the machine."""
 
     quota: float = 0.0
     """Cores that a control group grants; 0: no limit."""
     cores: int = 0
     """Cores that the affinity allows; 0: all."""
     burners: int = 0
-    """Other programs that compute."""
+    """Other programs that use the CPU."""
     bursts: int = 0
     """Other programs that compute a third of the time."""
     readers: int = 0
@@ -55,8 +55,8 @@ class MachineFault:
         return bool(self.burners or self.bursts or self.readers or self.gpu_programs)
 
 
-class Unavailable(Exception):  # noqa: N818 - reads as what it is
-    """This machine does not let the fault be injected."""
+class Unavailable(Exception):  # noqa: N818 - the name states the condition
+    """The fault cannot be injected on this machine."""
 
 
 @contextlib.contextmanager
@@ -79,7 +79,7 @@ def injected(fault: MachineFault) -> Iterator[None]:
 
 @contextlib.contextmanager
 def beside(fault: MachineFault) -> Iterator[None]:
-    """Other programs; for a process that is not the trace's, whose children count as its own."""
+    """Other programs; call it in a process outside the trace, whose children count as the trace's own."""
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as folder:
         commands: list[tuple[str, ...]] = []
         commands += [("-S", "-c", _BURN)] * fault.burners + [("-S", "-c", _BURST)] * fault.bursts
@@ -101,7 +101,7 @@ def beside(fault: MachineFault) -> Iterator[None]:
 
 @contextlib.contextmanager
 def served(folder: str, fault: MachineFault) -> Iterator[str]:
-    """Where the images of `folder` are to be read from. Raises Unavailable."""
+    """The folder from which the images of `folder` are read. Raises Unavailable."""
     if not fault.read_wait:
         yield folder
         return
@@ -115,7 +115,7 @@ def served(folder: str, fault: MachineFault) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _filled(share: float) -> Iterator[None]:
-    """Memory of this process that fills `share` of a limit of its own. Raises NoGroup, Unavailable."""
+    """Allocate memory up to `share` of this process's own limit. Raises NoGroup, Unavailable."""
     with control_groups.limited(control_groups.memory(_MEMORY)) as group:
         usage = next(file for name in ("memory.current", "memory.usage_in_bytes") if (file := group / name).exists())
         own = 4096 * int(Path("/proc/self/statm").read_text().split()[1])

@@ -1,4 +1,4 @@
-"""A person's own models, with what such models do wrong on a GPU (``model=diagnosis_own:synced``)."""
+"""User-defined models with typical mistakes on a GPU (``model=diagnosis_own:synced``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCRATCH = (200, 900)
 
 
 class _Watched(nn.Module):
-    """A model whose author looks at its activations in every step: the GPU waits meanwhile."""
+    """A model that reads its activations on the host in every step, so that the GPU waits."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Watched(nn.Module):
 
 
 class _Crowded(nn.Module):
-    """A model that fills the GPU's memory, and takes and frees pieces of many sizes."""
+    """A model that fills the GPU's memory, and allocates and frees blocks of many sizes."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()

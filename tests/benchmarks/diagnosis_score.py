@@ -1,4 +1,4 @@
-"""How often the verdicts were right, what the advice gained, and the matrix of what was said for what was injected."""
+"""Accuracy of the verdicts, gain of the advice, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Z = 1.96
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trace and what was said about it."""
+    """A trace and its verdict."""
 
     group: str
     name: str
@@ -38,7 +38,7 @@ class Outcome:
     """All hints that were shown on the way."""
     unavailable: str = ""
     others: float = 0.0
-    """Cores that programs used beside the trace that nobody injected."""
+    """Cores used by programs other than the trace and the injected ones."""
     again: int = 0
     """How often it was recorded again because of such programs."""
     trial: Trial | None = None
@@ -73,16 +73,16 @@ class Outcome:
 
     @property
     def false_alarm(self) -> bool:
-        """Something was said to be wrong, if only for a while."""
+        """Some hint was raised, if only for a while."""
         return not self.raised <= _FINE | self.causes
 
     @property
     def abstained(self) -> bool:
-        """Nothing, or nothing certain, was said."""
+        """No hint, or none with a certain cause, was raised."""
         return not self.hints or self.first in _UNSURE
 
     def line(self) -> str:
-        """For a person who waits."""
+        """One line of progress."""
         said = self.unavailable or ", ".join(hint.id for hint in self.hints[:3]) or "nothing"
         tried = ""
         if self.trial is not None:
@@ -160,9 +160,9 @@ def figures(outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _efficacy(known: list[Outcome]) -> dict[str, Any]:
-    """What the first hint's advice gained, over all and by the cause that it names; and what was not judged, and why.
+    """Gain of the first hint's advice, in total and by its cause; and what was not judged, and why.
 
-    Wrong verdicts count too: their advice is what a person would have taken.
+    Wrong verdicts count as well: a user would have followed their advice.
     """
     tried = [one for one in known if one.trial is not None]
     judged = [one for one in tried if one.trial is not None and one.trial.effective is not None]
@@ -196,7 +196,7 @@ def _why(one: Outcome) -> str:
 
 
 def matrix(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
-    """What was said first for each kind of trace, and how often."""
+    """The first hint for each kind of trace, and how often."""
     rows: dict[str, Counter[str]] = {}
     for one in outcomes:
         if not one.unavailable:
@@ -206,7 +206,7 @@ def matrix(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The figures and the matrix for a person."""
+    """The figures and the matrix as text."""
     found = figures(outcomes)
     shares = {name: one for name, one in found.items() if isinstance(one, dict) and one.get("interval")}
     shares |= {f"efficacy: {cause}": one for cause, one in found["efficacy_by_cause"].items()}

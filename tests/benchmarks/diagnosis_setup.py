@@ -1,4 +1,4 @@
-"""What a trace is made of: the settings, the simulated device, the faults of samples, and how long it is watched."""
+"""Set-up of a trace: settings, simulated device, faulty samples, duration."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _started = threading.Event()
 AHEAD = 6
 """Steps that are queued on the device unfinished at most, as by the trainer's clock."""
 WINDOW = 3.0
-"""Seconds of a window of most traces; the program's are longer, and so is what it waits for before."""
+"""Seconds of a window in most traces; the program's window and warm-up are longer."""
 _JUDGED = 3
 """Windows that are judged in a trace; a hint needs two in a row."""
 _SLACK = 0.6
-"""Seconds until the figures of the last window are told."""
+"""Seconds until the values of the last window are reported."""
 
 
 @dataclass(frozen=True)
 class SampleFault:
-    """What is wrong with the samples. Waiting for files is not told here: that is measured when they are read."""
+    """Faults of the samples. Waiting for files is not part of it: the accounting measures it."""
 
     sleep: float = 0.0
     """Seconds that each sample waits for something that is no file (a network, say)."""
@@ -50,7 +50,7 @@ class SampleFault:
 
 @dataclass(frozen=True)
 class FaultySource:
-    """Files with something wrong; in the place of the loader's `FileSource`."""
+    """Faulty files, which replace the loader's `FileSource`."""
 
     images: ImageSet
     fault: SampleFault
@@ -86,7 +86,7 @@ def _drop(path: str) -> None:
 
 @dataclass(frozen=True)
 class Stall:
-    """The loop does something else than train now and then, as often as a setting says.
+    """Interruptions of the training loop, as often as a setting says.
 
     A checkpoint comes every ``checkpoint_steps`` steps, a validation after ``validate_epochs`` epochs of `every`.
     """
@@ -99,7 +99,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Setup:
-    """A trace: all that is given to the process that makes it."""
+    """The input of the process that records a trace."""
 
     folder: str
     """Images in class folders below ``train``."""
@@ -125,12 +125,12 @@ class Setup:
 
     @property
     def warm_up(self) -> float:
-        """Seconds until anything counts."""
+        """Seconds of warm-up."""
         return self.window * event_window.WARM_UP_SECONDS / event_window.WINDOW_SECONDS
 
     @property
     def least(self) -> float:
-        """Seconds spent on steps below which a window says nothing."""
+        """Seconds on steps below which a window has no signals."""
         return self.window * event_window.LEAST_SECONDS / event_window.WINDOW_SECONDS
 
     @property

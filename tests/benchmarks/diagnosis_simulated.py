@@ -1,6 +1,6 @@
-"""The simulated device: it takes time and no CPU, and its events are those that a GPU's would be.
+"""The simulated device: it takes time but no CPU, and reports the events of a GPU.
 
-Utilization is the share of the time in which it worked. All else (workers, cores, disks, memory, control groups) is
+Utilization is the share of the time in which it was busy. Everything else (workers, cores, disks, memory, cgroups) is
 measured on this machine.
 """
 
@@ -52,7 +52,7 @@ class Device:
         self._count = self._window_images = 0
 
     def busy(self) -> float:
-        """Share of the time since the last call in which it worked."""
+        """Share of the time since the last call in which it was busy."""
         now = time.perf_counter()
         worked = self._queued - max(0.0, (self._free or now) - now)
         share = (worked - self._worked_before) / (now - self._asked)
@@ -60,7 +60,7 @@ class Device:
         return max(0.0, min(1.0, share))
 
     def step(self, waited: float, count: int, *, first: bool) -> None:
-        """Queue the work on a batch that was waited for; returns when not too much is queued."""
+        """Queue the work on a batch; returns when the queue is short enough."""
         longer = -1 if self._steps // _JITTER_STEPS % 2 else 1
         compute = self._setup.step * (1 + longer * self._setup.jitter)
         work = self._setup.copy + compute
@@ -86,7 +86,7 @@ class Device:
         self._images += count
 
     def report(self, source: make_loader.AnyLoader) -> None:
-        """Tell the window if it is old enough."""
+        """Report the window if it is long enough."""
         seconds = time.perf_counter() - self._began
         if self._count and seconds >= _WINDOW_SECONDS:
             self._tape.put(self._window(seconds))
@@ -129,7 +129,7 @@ class Device:
             self._stalled, self._stalled_step = time.perf_counter(), self._steps
 
     def _stall(self, phase: Phase, seconds: float) -> None:
-        """Do something else than train, when what is queued is done."""
+        """Run an interruption after the queued work is done."""
         time.sleep(max(0.0, (self._free or 0.0) - time.perf_counter()))
         if self._count:
             self._tape.put(self._window(time.perf_counter() - self._began))
@@ -142,7 +142,7 @@ class Device:
 
 
 def _write_or_wait(phase: Phase, seconds: float) -> None:
-    """Write to the disk as a checkpoint does, or wait as for a device that validates."""
+    """Write to the disk as a checkpoint does, or wait as for a validation."""
     until = time.perf_counter() + seconds
     with tempfile.TemporaryFile() as file:
         while phase is Phase.SAVING and time.perf_counter() < until - 0.05:
@@ -178,13 +178,13 @@ def simulate(setup: Setup, tape: Tape) -> None:
 
 
 def _epoch_images(setup: Setup, batch: int) -> int:
-    """Images of an epoch that lasts as long as it should; one that lasts for the trace has some to spare."""
+    """Number of images for an epoch of the wanted duration; with a reserve if it lasts for the whole trace."""
     seconds = setup.epoch_seconds or 2 * setup.seconds
     return batch * max(1, round(seconds / (setup.copy + setup.step)))
 
 
 def _begin(setup: Setup, source: make_loader.AnyLoader, *, cached: bool) -> None:
-    """What is no part of the trace: the first epoch of a cache, and the server that processes are forked from."""
+    """Work before the trace: the first epoch of a cache, and the start of the fork server."""
     if cached:
         for _ in source.epoch(setup.first_epoch - 1):
             pass

@@ -1,4 +1,4 @@
-"""What both kinds of traces share: the tape of events, the configuration, the faulty files, the machine's samples."""
+"""Shared by both kinds of traces: recording of events, configuration, faulty files, hardware samples."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ def config_of(setup: Setup) -> RunConfig:
 
 
 def faulty(setup: Setup, files: int) -> Any:
-    """Put the faulty files in the place of the loader's."""
+    """Replace the loader's files by the faulty ones."""
     return mock.patch.object(make_loader, "source_of", lambda found: FaultySource(found, setup.sample, files))
 
 
 def repeated(found: ImageSet, count: int) -> ImageSet:
-    """`count` images: those of `found`, again and again, so that an epoch is as long as is wanted."""
+    """`count` images: those of `found`, repeated, for an epoch of the wanted length."""
     times = -(-count // len(found))
     ends = np.concatenate([found.ends + time * len(found.names) for time in range(times)])
     return replace(found, names=found.names * times, ends=ends[:count], labels=np.tile(found.labels, times)[:count])
 
 
 def watch(tape: Tape, setup: Setup, busy: Callable[[], float | None], stop: threading.Event) -> None:
-    """Sample the machine until `stop`; `busy` tells the simulated device's utilization since the last call."""
+    """Sample the machine until `stop`; `busy` returns the simulated device's utilization since the last call."""
     pids = (multiprocessing.current_process().pid or 0,)
     sampler = Sampler(run_pids=lambda: pids, data_path=Path(setup.folder))
     try:

@@ -36,7 +36,7 @@ _LIMIT_SECONDS = 240.0
 
 
 def prepare() -> None:
-    """Start the server that processes are forked from, with all they need, before a loader starts one with less."""
+    """Start the fork server with all modules that the workers need, before a loader starts one without them."""
     context = multiprocessing.get_context("forkserver")
     # It finds modules that are installed only.
     context.set_forkserver_preload([worker_main.__name__, Trainer.__module__, Sampler.__module__, "PIL.Image"])
@@ -44,7 +44,7 @@ def prepare() -> None:
 
 
 def record(setup: Setup) -> list[AnyEvent]:
-    """The events of a trace, made in a process of its own. Raises Unavailable, RuntimeError."""
+    """The events of a trace, recorded in a child process. Raises Unavailable, RuntimeError."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     with diagnosis_machine.served(setup.folder, setup.machine) as folder, diagnosis_machine.beside(setup.machine):
@@ -61,7 +61,7 @@ def record(setup: Setup) -> list[AnyEvent]:
 
 
 def _answer(ours: Connection, process: BaseProcess) -> Any:
-    """What the trace's process sends; it has ended then."""
+    """The result of the trace's process, after it has ended."""
     try:
         if not ours.poll(_LIMIT_SECONDS):
             raise RuntimeError("the trace took too long")
@@ -85,7 +85,7 @@ def _serve(pipe: Connection, setup: Setup) -> None:
         pipe.send(msgspec.json.encode(tape.events))
     except Unavailable as error:
         pipe.send(error)
-    except Exception as error:  # noqa: BLE001 - told to the process that asked
+    except Exception as error:  # noqa: BLE001 - reported to the parent process
         pipe.send(f"{type(error).__name__}: {error}")
 
 

@@ -1,8 +1,8 @@
-"""Advice put to the test: the trace again with what was proposed, and what that gained beside what was promised.
+"""Trial of the advice: records the trace again with the proposed settings, and compares measured and predicted gain.
 
-A promise counts as kept where at least half of the promised gain came. One that is no larger than the noise of the two
-rates cannot be told from nothing, and is left out, as is advice that proposes no setting, promises no figure, or
-proposes what a simulated device could only answer by the benchmark's own assumption. All that is left out is counted.
+A prediction counts as right if at least half of the predicted gain was measured. Left out, and counted, are predictions
+within the noise of the two rates, advice without settings or without a predicted number, and settings whose effect on a
+simulated device would only be the benchmark's own assumption.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOISE, _ERRORS = 0.03, 2.0
 
 @dataclass(frozen=True)
 class Trial:
-    """One try of a first hint's settings."""
+    """One trial of the first hint's settings."""
 
     changes: dict[str, Any]
     before: Rate
@@ -40,31 +40,31 @@ class Trial:
 
     @property
     def noise(self) -> float:
-        """Images per second that two such rates differ by for nothing."""
+        """Noise: images per second by which two such rates differ without a change."""
         return max(_NOISE * self.before.value, _ERRORS * math.hypot(self.before.error, self.after.error))
 
     @property
     def gain(self) -> float:
-        """Images per second that were gained."""
+        """Gained images per second."""
         return self.after.value - self.before.value
 
     @property
     def left_out(self) -> str:
-        """Why no promise can be judged; empty where one can."""
+        """Why the prediction cannot be judged; empty if it can."""
         if self.promised is None:
             return f"no figure promised: {self.void}"
         return "" if self.promised - self.before.value > self.noise else "a promise within the noise"
 
     @property
     def effective(self) -> bool | None:
-        """Half of the promised gain came; None: there is no promise to judge."""
+        """Whether at least half of the predicted gain was measured; None without a prediction to judge."""
         if self.left_out or self.promised is None:
             return None
         return self.gain >= _ENOUGH * (self.promised - self.before.value)
 
     @property
     def harmless(self) -> bool:
-        """The rate did not fall, beyond the noise, below what it was, or below a lower one that was announced."""
+        """Whether the rate did not fall, beyond the noise, below the old one, or below a lower predicted one."""
         announced = self.before.value if self.promised is None else min(self.promised, self.before.value)
         return self.after.value >= announced - self.noise
 
@@ -83,7 +83,7 @@ class Trial:
 
 
 def untried(setup: Setup, hint: Hint) -> str:
-    """Why the advice of `hint` is not tried; empty if it can be."""
+    """Why the advice of `hint` is not tried; empty if it is."""
     if not hint.changes:
         return "no setting is proposed"
     if not setup.step:
@@ -104,7 +104,7 @@ def changed(setup: Setup, hint: Hint) -> Setup:
 
 
 def trial_of(hint: Hint, rate: float | None, before: Rate, after: Rate) -> Trial:
-    """The trial of `hint`; `rate` is the window's, which a promise is relative to unless it names another."""
+    """The trial of `hint`; `rate` is the window's, to which a prediction is relative unless it has its own."""
     promise = hint.prediction
     if promise is None or promise.low is None or promise.high is None:
         return Trial(hint.changes, before, after, None, promise.void if promise is not None else "")

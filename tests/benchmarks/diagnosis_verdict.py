@@ -1,6 +1,6 @@
-"""The verdict on a trace by the way that the program takes: its Advisor, with its hysteresis over two windows.
+"""The verdict on a trace from the program's Advisor, with its hysteresis over two windows.
 
-The window is shorter than the program's, and what comes before it as much shorter; nothing else differs.
+Window and warm-up are shorter than the program's; nothing else differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the program says of a trace."""
+    """The program's verdict on a trace."""
 
     signals: Signals | None
     """The newest."""
@@ -89,7 +89,7 @@ def foreign_cores(events: Iterable[AnyEvent]) -> float:
 
 
 def folk(s: Signals) -> str:
-    """The three rules of folk wisdom, as the seeds of this project have them."""
+    """Three common rules of thumb, as in the seeds of this project."""
     if s.ram_used is not None and s.ram_used > 0.90:
         return "ram-pressure"
     if s.cpu is not None and s.cpu > 95:

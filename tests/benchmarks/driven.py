@@ -1,4 +1,4 @@
-"""A real `Trainer` that is let go one turn at a time, from the thread that measures."""
+"""Drives a real `Trainer` turn by turn from the measuring thread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gputrain.engine.training.runtime.batch import Batch, BatchSource
 
 
 class Gate:
-    """Lets the trainer's thread through turn by turn."""
+    """A gate that lets the trainer's thread run turn by turn."""
 
     def __init__(self, finish: Callable[[], None]) -> None:
         """`finish` waits for all that was asked of the device."""
@@ -37,13 +37,13 @@ class Gate:
         self.failure: BaseException | str = ""
 
     def wait(self) -> None:
-        """Called by the trainer's thread between two turns: all that was asked of the device is done."""
+        """Called by the trainer's thread between two turns, when the device has finished all work."""
         self._finish()
         self._reached.release()
         self._go.acquire()
 
     def fail(self, why: BaseException | str) -> None:
-        """The trainer has ended; nobody waits for it any more."""
+        """The trainer has ended: release all waiting threads."""
         self.failure = why
         self._reached.release()
 
@@ -53,7 +53,7 @@ class Gate:
         self._check()
 
     def turn(self) -> None:
-        """Let it do one turn, and wait for that. Raises RuntimeError if it ended instead."""
+        """Let the trainer do one turn, and wait for its end. Raises RuntimeError if the trainer ended instead."""
         self._go.release()
         self._reached.acquire()
         self._check()
@@ -64,7 +64,7 @@ class Gate:
 
 
 class Resident:
-    """A loader that costs nothing: one batch in memory, again and again; a turn is a number of steps."""
+    """A loader without cost: one batch in memory, repeated; a turn is a number of steps."""
 
     def __init__(self, gate: Gate, config: RunConfig, classes: int, steps: int) -> None:
         size, count = config.data.image_size, config.data.batch_size
@@ -112,7 +112,7 @@ EPOCHS = 3
 
 
 class ByEpochs:
-    """The real loader; a turn is `EPOCHS` epochs, and nothing is loaded between two turns: they are all it knows of."""
+    """The real loader; a turn is `EPOCHS` epochs, and nothing is loaded between two turns."""
 
     def __init__(self, gate: Gate, inner: BatchSource) -> None:
         self._gate, self._inner = gate, inner
@@ -161,7 +161,7 @@ def driven(
             reporter = EventReporter(outbox)
             ended = Trainer(Path(folder), config, reporter, TrainerControl(inbox, reporter)).train()
             gate.fail(ended.reason if ended.outcome is not Outcome.FINISHED else "all steps are done")
-        except BaseException as error:  # noqa: BLE001 - told to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - reported to the waiting thread
             gate.fail(error)
 
     # The patches stay for the life of this process, which is a contender's own.

@@ -100,7 +100,7 @@ def whole(setting: Setting) -> Pass:
 
 
 class _Accelerator(nn.Module):
-    """Takes time and no CPU, as work on another device does. It works by itself: the host queues steps, a few ahead."""
+    """A device that takes time but no CPU. It works asynchronously: the host queues a few steps ahead."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -160,12 +160,12 @@ def equal_alone(setting: Setting) -> Pass:
 
 
 def slower_alone(setting: Setting) -> Pass:
-    """The slower one's."""
+    """The slower accelerator's steps without data loading."""
     return _stand_in(setting, "slower", 10)
 
 
 def faster_alone(setting: Setting) -> Pass:
-    """The faster one's."""
+    """The faster accelerator's steps without data loading."""
     return _stand_in(setting, "faster", 10)
 
 

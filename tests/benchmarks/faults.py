@@ -1,7 +1,7 @@
-"""The fault matrix, repeated: ``python tests/benchmarks/faults.py --json [--tries N] [--only NAME …]``.
+"""The fault matrix, repeated several times: ``python tests/benchmarks/faults.py --json [--tries N] [--only NAME …]``.
 
-Every try is a real fault on a real run (`tests/faults`). ``figures`` has for each fault how often it was tried, how
-often everything went on that can go on with a true message, and what was lost in all (events, checkpoints, samples).
+Every try is a real fault on a real run (`tests/faults`). ``figures`` has for each fault the number of tries,
+how often everything unaffected continued with a correct message, and the losses (events, checkpoints, samples).
 """
 
 from __future__ import annotations

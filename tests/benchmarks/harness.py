@@ -1,7 +1,7 @@
-"""Timing contenders beside each other: each in a process of its own, taking turns, judged by medians.
+"""Compares the speed of contenders: each in its own process, alternating, with medians.
 
-Turns and medians, because other work on the machine comes and goes; CPU-seconds beside the wall clock, because they
-hardly feel it.
+Alternation and medians reduce the effect of other load on the machine. CPU-seconds are measured beside wall time,
+because other load hardly affects them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TURN_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to do the work that is compared."""
+    """One of the compared ways to do the work."""
 
     key: str
     name: str
@@ -42,7 +42,7 @@ class Contender:
 
 @dataclass(slots=True)
 class Result:
-    """What a contender reached."""
+    """Results of a contender."""
 
     contender: Contender
     wall: list[float] = field(default_factory=list)
@@ -74,7 +74,7 @@ class _Runner:
         theirs.close()
 
     def turn(self) -> tuple[int, float, float] | str:
-        """One turn: images, seconds and CPU-seconds; or why there is none."""
+        """One turn: images, seconds and CPU-seconds; or the reason for failure."""
         try:
             self.pipe.send("turn")
             answer: tuple[int, float, float] | str = self.pipe.recv()
@@ -123,10 +123,10 @@ def _cpu_seconds() -> float:
 
 
 def compare(contenders: Sequence[Contender], setting: object, rounds: int, lives: int = 1) -> list[Result]:
-    """Let `contenders` take turns, `rounds` times, after a pass each to warm up.
+    """Run `contenders` alternately, `rounds` times, after one warm-up pass each.
 
-    All of that `lives` times, each with new processes: where its memory happens to lie makes a process faster or slower
-    by some percent for all of its life.
+    Repeat all of that `lives` times with new processes: the memory layout of a process makes it some percent faster or
+    slower for its whole life.
     """
     results = [Result(contender) for contender in contenders]
     for _ in range(lives):
@@ -160,7 +160,7 @@ def _take(result: Result, turn: tuple[int, float, float] | str, *, count: bool) 
 def ratio(results: dict[str, Result], ours: str, theirs: str, *, wall: bool = False) -> tuple[float | None, str]:
     """Our images per CPU-second (or with `wall` per second) over theirs, and the reason if there is none.
 
-    The median of the ratios round by round: what else the machine does in a round slows both.
+    The median of the ratios per round: other load in a round slows both.
     """
     if ours not in results or theirs not in results:
         return None, "not run"
@@ -172,7 +172,7 @@ def ratio(results: dict[str, Result], ours: str, theirs: str, *, wall: bool = Fa
 
 
 def versions(packages: Sequence[str]) -> dict[str, str | None]:
-    """Versions of what took part; None for what is not installed."""
+    """Versions of the compared packages; None for packages that are not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in packages:
         try:

@@ -1,6 +1,6 @@
-"""Owns a run that trains nothing and tells 10 events and a hardware sample a second, as a real supervisor would.
+"""Owns a run without training that reports 10 events and a hardware sample per second, as a real supervisor does.
 
-``python live_run.py GPUS PAST_SECONDS`` prints the run's name and goes on until its input ends.
+``python live_run.py GPUS PAST_SECONDS`` prints the run's name and runs until its input ends.
 """
 
 from __future__ import annotations

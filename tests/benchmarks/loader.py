@@ -1,4 +1,4 @@
-"""Images per second from JPEG files to batches, ours and others': ``python tests/benchmarks/loader.py [--json]``.
+"""Images per second from JPEG files to batches, beside other loaders: ``python tests/benchmarks/loader.py [--json]``.
 
 2,000 photograph-like JPEGs of about 500×375 at quality 90, random resized crops of 224², batches of 64. Ratios are of
 images per CPU-second in the same run. Peers that are not installed are named with the reason.
@@ -70,7 +70,7 @@ def ours(setting: Setting) -> Pass:
 
 
 def ours_processes(setting: Setting) -> Pass:
-    """No cache, worker processes over a shared ring."""
+    """No cache, worker processes with a shared slot buffer."""
     return _ours(setting, loader="processes")
 
 
@@ -90,12 +90,12 @@ def ours_raw_processes(setting: Setting) -> Pass:
 
 
 def ours_raw_default(setting: Setting) -> Pass:
-    """As large as the smallest crop needs: the plan's choice, which keeps these images at their full size."""
+    """As large as the smallest crop needs: the plan's choice, which stores these images at full size."""
     return _ours(setting, cache="disk", cache_form="raw")
 
 
 def full_decode(setting: Setting) -> Pass:
-    """libjpeg-turbo alone: whole images from memory, nothing else done."""
+    """libjpeg-turbo alone: decodes whole images from memory, and nothing else."""
     files = [path.read_bytes() for path in sorted(setting.data.glob("train/*/*.jpg"))]
 
     def one_pass() -> int:

@@ -1,6 +1,6 @@
-"""The decoders that were to choose from, in one and the same loader: threads, whole images, antialiased crops in uint8.
+"""Candidate JPEG decoders in the same loader: threads, whole images, antialiased crops in uint8.
 
-What differs is the decoder alone. Ours does not stand among them: it decodes parts of images.
+Only the decoder differs. The engine's own is not among them: it decodes parts of images.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _threads(setting: Setting, decode: Decode) -> harness.Pass:
 
 
 def with_simplejpeg(setting: Setting) -> harness.Pass:
-    """simplejpeg, which brings libjpeg-turbo along."""
+    """simplejpeg, which contains libjpeg-turbo."""
     return _threads(setting, import_module("simplejpeg").decode_jpeg)
 
 

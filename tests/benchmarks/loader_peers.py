@@ -1,6 +1,6 @@
-"""Other loaders as the benchmark runs them: each as its own documentation advises, for the same random crops.
+"""Other loaders, each configured as its own documentation recommends, for the same random crops.
 
-All but torchvision's reference deliver uint8 without mirroring, which is the least that any of them has to do.
+All but torchvision's reference return uint8 without flipping, the least work that they have in common.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _drain(loader: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every way to load images gets."""
+    """Input of every loader."""
 
     data: Path
     """Folder with ``train/<class>/*.jpg``."""

@@ -1,7 +1,7 @@
-"""Opening a very long record: ``python tests/benchmarks/long_record.py [--events 10000000] [--json]``.
+"""Opening the record of a very long run: ``python tests/benchmarks/long_record.py [--events 10000000] [--json]``.
 
-Writes a record as a run of so many events leaves it (ten million: eleven days), then opens it in a process of its own
-until all figures are there, and in the dashboard until a figure is on the screen.
+Writes the record of a run with that many events (ten million: eleven days), then opens it in a child process until all
+values are there, and in the dashboard until a value is on the screen.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def write(run: RunDir, events: int) -> None:
 
 
 def open_record(name: str) -> dict[str, Any]:
-    """Read a run as a dashboard does, and tell what that took. In a process of its own."""
+    """Read a run as a dashboard does, and report the time; runs in a child process."""
     import psutil
 
     from gputrain.tui.state.run_store import RunStore
@@ -91,7 +91,7 @@ def open_record(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--events", type=int, default=10_000_000)

@@ -1,8 +1,8 @@
 """Listing many runs: ``python tests/benchmarks/many_runs.py [--runs 1000] [--json]``.
 
-Makes so many run directories that are over, with marks, and takes the medians of five: `listed_ms` for all that a list
-shows, `command_ms` for the whole command ``gputrain-tui runs``, `again_ms` for looking again when nothing has changed,
-as the runs screen does every two seconds.
+Creates that many directories of finished runs with marks, and measures medians of five: `listed_ms` for all values of a
+list, `command_ms` for the whole command ``gputrain-tui runs``, `again_ms` for a refresh without changes, as the runs
+screen does every two seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROUNDS = 5
 
 
 def make(count: int) -> None:
-    """Run directories as runs leave them; every tenth has a name, a tag and a note."""
+    """Directories of finished runs; every tenth has a name, a tag and a note."""
     for number in range(count):
         run = RunDir(run_directory.runs_home() / f"20261128-{number:06}-resnet50")
         run.checkpoints.mkdir(parents=True)
@@ -54,7 +54,7 @@ def make(count: int) -> None:
 
 
 def median_ms(work: Callable[[], object]) -> float:
-    """Of the rounds."""
+    """Median of the rounds."""
     took = []
     for _ in range(ROUNDS):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Everything that only a GPU shows, one thing after the other: ``python tests/benchmarks/on_gpu.py FOLDER``.
+"""All checks that need a GPU, one after the other: ``python tests/benchmarks/on_gpu.py FOLDER``.
 
 The tests that are marked gpu, the benchmarks of step, whole path and diagnosis, and the program itself: check, plan,
 calibration, a training that is recorded, its diagnosis, predictions, ladder. FOLDER has what each of them printed,
@@ -28,12 +28,12 @@ import photos
 
 _HERE = Path(__file__).parent
 _TOO_LONG = 124
-"""The exit code that is told of what was ended, as ``timeout`` has it."""
+"""Exit code of a check that was ended, as ``timeout`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to run."""
+    """One check."""
 
     name: str
     command: tuple[str, ...]
@@ -43,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How it went."""
+    """The result of a check."""
 
     name: str
     exit_code: int
@@ -118,7 +118,7 @@ def _run(step: Step, output: Path) -> Done:
 
 
 def run_all(plan: Sequence[Sequence[Step]], output: Path, *, together: bool) -> list[Done]:
-    """All of `plan`, its chains `together` or one after the other."""
+    """Run all checks of `plan`, its chains in parallel (`together`) or one after the other."""
 
     def chain(steps: Sequence[Step]) -> list[Done]:
         return [_run(step, output) for step in steps]
@@ -134,7 +134,7 @@ def _chosen(plan: list[list[Step]], only: Sequence[str]) -> Iterator[list[Step]]
 
 
 def main() -> None:
-    """Run all that was asked for; leaves with 1 if any of it failed."""
+    """Run the selected checks; exits with 1 if any failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where everything is written")
     parser.add_argument("--small", action="store_true")

@@ -1,4 +1,4 @@
-"""Photograph-like JPEGs for the benchmarks: drawn once, the same bytes on every machine with the same libraries."""
+"""Photograph-like JPEGs for the benchmarks: generated once, byte for byte equal with the same libraries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def photograph(random: np.random.Generator, width: int, height: int) -> npt.NDAr
 
 
 def draw(folder: Path, count: int, size: tuple[int, int] = (500, 375), quality: int = 90) -> Path:
-    """`count` JPEGs of about `size` (width, height) under ``folder/train/<class>/``, drawn unless they are there."""
+    """`count` JPEGs of about `size` (width, height) under ``folder/train/<class>/``, generated unless they exist."""
     done = folder / f".complete-{count}"
     if done.exists():
         return folder
@@ -56,7 +56,7 @@ def draw(folder: Path, count: int, size: tuple[int, int] = (500, 375), quality: 
 
 
 def linked(folder: Path, times: int) -> Path:
-    """A folder beside `folder` in which each of its images stands `times` times, as links: epochs of many batches."""
+    """A folder beside `folder` with `times` links to each of its images, for epochs of many batches."""
     home = folder.with_name(f"{folder.name}-{times}-times")
     for file in (folder / "train").glob("*/*.jpg"):
         target = home / "train" / file.parent.name

@@ -1,4 +1,5 @@
-"""What exchanging gradients costs, ours and DistributedDataParallel: ``python tests/benchmarks/ranks.py [--json]``.
+"""Cost of gradient all-reduce, the engine's and DistributedDataParallel's:
+``python tests/benchmarks/ranks.py [--json]``.
 
 Real processes with a network each train on one batch in memory: with our mean of the gradients (and the word on the
 host that lets all begin again where one fails), with torch's DistributedDataParallel, and each for itself, which

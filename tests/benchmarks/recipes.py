@@ -1,8 +1,8 @@
-"""Every recipe through the command line, for an epoch on small data of its real layout:
+"""Runs every recipe from the command line for an epoch, on small data of its real layout:
 ``python tests/benchmarks/recipes.py [--json]``.
 
-Not a measurement of speed: what has to be typed, and what comes back. The data are noise, so that the metrics say
-nothing but that they were computed (tests/engine/training checks each against a plain computation). That of Keras fails
+It does not measure speed, but shows the commands and their output. The data is noise, so the metrics only show that
+they were computed (tests/engine/training checks each against a plain computation). That of Keras fails
 where TensorFlow is not installed, and says so.
 """
 
@@ -65,7 +65,7 @@ def net(outputs):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A recipe, what data it is tried on, and what is changed to make an epoch of it short."""
+    """A recipe, its test data, and changes that make its epoch short."""
 
     recipe: str
     draw: Callable[[Path], Path] | None
@@ -112,7 +112,7 @@ def _lines(answer: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run the recipes and print what each answered, or JSON."""
+    """Run the recipes and print the result of each, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", nargs="*", default=[], help="recipes to run")

@@ -1,8 +1,7 @@
-"""A slow file system: a folder as it would come over a network, each read late, and the reader really waiting.
+"""A slow file system: serves a folder with delayed reads, as over a network.
 
-The kernel asks this program by its FUSE protocol (linux/fuse.h), so that neither a library nor the reader's help is
-needed: whoever reads a file is put to sleep by the kernel until the answer is there. Pages are not kept, so that each
-epoch reads again. Mounting needs root.
+It answers the kernel's FUSE protocol (linux/fuse.h) directly, without a library. The kernel puts a reading process to
+sleep until the answer arrives. Pages are not cached, so that each epoch reads again. Mounting needs root.
 
     python tests/benchmarks/slow_files.py FOLDER MOUNT SECONDS    serves until its input ends
 """
@@ -39,8 +38,8 @@ _READ_ONLY, _DETACH = 1 | 2 | 4 | 1024, 2
 """Mount flags (read-only, no set-uid, no devices, no times of access), and that of a lazy unmount."""
 
 
-class CannotServe(Exception):  # noqa: N818 - reads as what it is
-    """This machine mounts no file system for us."""
+class CannotServe(Exception):  # noqa: N818 - the name states the condition
+    """A file system cannot be mounted here."""
 
 
 class Tree:
@@ -52,7 +51,7 @@ class Tree:
         self._seconds = seconds
 
     def answer(self, operation: int, node: int, body: bytes) -> bytes:
-        """The answer to one request, by the protocol's number of it. Raises OSError with what is to be told instead."""
+        """The answer to one request, by its protocol number. Raises OSError for an error reply."""
         path = self._paths.get(node, "")
         match operation:
             case 26:  # init
@@ -144,7 +143,7 @@ def _unmount(mount: str) -> None:
 
 
 def main() -> None:
-    """Mount, say so, and serve until the input ends."""
+    """Mount, print that it is ready, and serve until the input ends."""
     folder, mount, seconds = str(Path(sys.argv[1]).resolve()), sys.argv[2], float(sys.argv[3])
     try:
         handle = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)

@@ -1,10 +1,9 @@
-"""What a supervisor costs, and how much slower a training runs while dashboards look at it.
+"""Cost of a supervisor, and the slowdown of a training while dashboards watch it.
 
-One real training on the CPU goes on while no, one and three dashboards look at it, or another monitor runs, by turns of
-some seconds. All are open all the time; those that are not to look stand still (SIGSTOP), and work off what they have
-missed once they go on, so their cost is rather over- than underrated. A round goes through all and back again, which
-takes out whatever drifts; the figure is the median over many rounds of the difference from the turns of the same round
-with nobody looking.
+One real training on the CPU runs while no, one or three dashboards watch it, or another monitor runs, in turns of some
+seconds. All programs are open all the time; those that are not watching are stopped (SIGSTOP) and process their
+backlog afterwards, so their cost is rather over- than underestimated. A round goes through all turns and back again,
+which cancels drift. The result is the median over many rounds of the difference from the turns without watchers.
 """
 
 from __future__ import annotations
@@ -64,14 +63,13 @@ class Turn:
 
 @dataclass(slots=True)
 class Slowdown:
-    """Turns by who looks, two for each round."""
+    """Turns by watcher, two for each round."""
 
     turns: dict[str, list[Turn]] = field(default_factory=dict)
     supervisor_rss_mib: float | None = None
 
     def percent(self, who: str, *, by_cpu: bool = False) -> tuple[float | None, float | None]:
-        """How much slower training was while `who` looked: median over the rounds, and half the interval that holds
-        the true median with 95 %."""
+        """Slowdown while `who` watched: the median over the rounds, and half of its 95 % confidence interval."""
 
         def rates(turns: list[Turn]) -> list[float]:
             each = [turn.images_per_cpu_second if by_cpu else turn.images_per_second for turn in turns]
@@ -95,7 +93,7 @@ class Slowdown:
 
 @contextmanager
 def training(images: Path) -> Iterator[RunDir]:
-    """A run on `images` that goes on until it is left, on one core: threads that wait for each other burn CPU time."""
+    """A run on `images` until the block ends, on one core: threads that wait for each other would use CPU time."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
@@ -115,7 +113,7 @@ def training(images: Path) -> Iterator[RunDir]:
 def measure(
     images: Path, rounds: int, seconds: float, env: Mapping[str, str], others: Mapping[str, Sequence[str]]
 ) -> Slowdown:
-    """Let a training go on through `rounds` of turns of `seconds` each. `others`: other monitors' commands by name."""
+    """Run a training through `rounds` of turns of `seconds` each. `others`: other monitors' commands by name."""
     # Who looks, as the programs' numbers: the dashboards come first.
     turns = {NOBODY: range(0), ONE: range(1), THREE: range(DASHBOARDS)}
     turns |= {name: range(DASHBOARDS + place, DASHBOARDS + place + 1) for place, name in enumerate(others)}

@@ -1,4 +1,5 @@
-"""The monitor's figures beside their sources in the same seconds: ``python tests/benchmarks/sources.py [--json]``.
+"""Compares the monitor's values with their sources:
+``python tests/benchmarks/sources.py [--json]``.
 
 Counters are read before and after each of two samples, by psutil, so that the monitor's rates must lie between what the
 source can have counted in the meantime. Levels are compared with `free`, `df` and the load average; GPUs with
@@ -39,7 +40,7 @@ LEVEL_SLACK = 256 * MIB
 
 
 class Row(NamedTuple):
-    """One figure: the monitor's, and between what its source says that it lies."""
+    """One value of the monitor, and the bounds given by its source."""
 
     figure: str
     ours: float | None
@@ -49,18 +50,19 @@ class Row(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether it lies there."""
+        """Whether the value is within the bounds."""
         return self.ours is not None and self.low <= self.ours <= self.high
 
 
 def counters() -> dict[str, float]:
-    """What has been counted since boot, by psutil."""
+    """Counters since boot, by psutil."""
     cores = os.sched_getaffinity(0)
     times = [core for number, core in enumerate(psutil.cpu_times(percpu=True)) if number in cores]
     disks = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
     whole = [disk for name, disk in disks.items() if Path("/sys/block", name, "device").exists()]
     nics = psutil.net_io_counters(pernic=True, nowrap=False)
-    outer = [nic for name, nic in nics.items() if name != "lo" and not name.startswith(("veth", "br-", "docker"))]
+    cards = [nic for name, nic in nics.items() if Path("/sys/class/net", name, "device").exists()]
+    outer = cards or [nic for name, nic in nics.items() if name.startswith("eth")]
     return {
         "cores busy": sum(one.user + one.nice + one.system + one.irq + one.softirq for one in times),
         "disk read, bytes/s": sum(one.read_bytes for one in whole),
@@ -73,7 +75,7 @@ def counters() -> dict[str, float]:
 
 
 def rates(sample: HardwareSample) -> dict[str, float | None]:
-    """The monitor's figures under the same names."""
+    """The monitor's values under the same names."""
     disk = sample.disk
     return {
         "cores busy": sample.foreign_cpu,
@@ -91,7 +93,7 @@ Pair = tuple[dict[str, float], dict[str, float]]
 
 
 def rate_rows(sample: HardwareSample, first: Pair, second: Pair) -> list[Row]:
-    """Between what was surely counted between the samples, and what was at most."""
+    """Rows with the least and the most that the sources counted between the samples."""
     rows = []
     shortest, longest = sample.interval - ROUNDING, sample.interval + ROUNDING
     for name, value in rates(sample).items():
@@ -104,7 +106,7 @@ def rate_rows(sample: HardwareSample, first: Pair, second: Pair) -> list[Row]:
 
 
 def levels() -> dict[str, float]:
-    """What is taken now, by `free`, `df` and the kernel's load average."""
+    """Present levels by `free`, `df` and the kernel's load average."""
     free = subprocess.run(["free", "-b"], capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
     memory, swap = (line.split() for line in free.stdout.splitlines()[1:3])
     found = {"RAM total": float(memory[1]), "RAM available": float(memory[6]), "swap used": float(swap[2])}
@@ -115,7 +117,7 @@ def levels() -> dict[str, float]:
 
 
 def level_rows(sample: HardwareSample, before: dict[str, float], after: dict[str, float]) -> list[Row]:
-    """Under a cgroup's limit the monitor tells the group's own, of which `free` knows nothing."""
+    """Under a cgroup limit the monitor shows the group's own values, which `free` does not."""
     if sample.ram_total is not None and sample.ram_total < before["RAM total"]:
         return []
     ours = {
@@ -152,7 +154,7 @@ def work(seconds: float, folder: Path) -> None:
 
 
 def scripted_gpus(folder: Path) -> bool:
-    """Load the stand-in library into this process, with two GPUs; whether that could be done."""
+    """Load the stand-in library with two GPUs into this process; returns whether that worked."""
     if compiler() is None:
         return False
     library = build(folder)
@@ -165,7 +167,7 @@ def scripted_gpus(folder: Path) -> bool:
 
 
 def ours_of(gpu: GpuSample) -> dict[str, float | None]:
-    """The figures that nvidia-smi has too."""
+    """The values that nvidia-smi has, too."""
     return {
         "utilization, %": gpu.utilization,
         "memory used, MiB": gpu.memory_used / MIB if gpu.memory_used is not None else None,
@@ -178,7 +180,7 @@ def ours_of(gpu: GpuSample) -> dict[str, float | None]:
 
 
 def scripted() -> list[dict[str, float]]:
-    """What the stand-in's script says of its two GPUs."""
+    """Values of the two GPUs in the stand-in's script."""
     figures = {name: float(str(value)) for name, value in RTX_3090.items() if name != "name"}
     one = {
         "utilization, %": figures["utilization"],
@@ -193,7 +195,7 @@ def scripted() -> list[dict[str, float]]:
 
 
 def nvidia_smi() -> list[dict[str, float]]:
-    """What nvidia-smi says of each GPU; figures that it does not have are left out."""
+    """nvidia-smi's values of each GPU, without missing ones."""
     query = "utilization.gpu,memory.used,power.draw,temperature.gpu,clocks.sm,pcie.link.gen.current"
     command = ["nvidia-smi", f"--query-gpu={query},pcie.link.width.current", "--format=csv,noheader,nounits"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -211,7 +213,7 @@ def nvidia_smi() -> list[dict[str, float]]:
 def gpu_rows(
     gpus: tuple[GpuSample, ...], before: list[dict[str, float]], after: list[dict[str, float]], source: str
 ) -> list[Row]:
-    """Each figure of each GPU; those of a working one may move by a tenth between two looks."""
+    """Rows for each value of each GPU; values of a busy GPU may change by 10 % between two readings."""
     rows = []
     for gpu, first, last in zip(gpus, before, after, strict=True):
         ours = ours_of(gpu)
@@ -223,7 +225,7 @@ def gpu_rows(
 
 
 def compare(seconds: float, folder: Path) -> tuple[list[Row], str]:
-    """The rows, and what iostat says of the same seconds."""
+    """The rows, and iostat's values for the same seconds."""
     smi = shutil.which("nvidia-smi") is not None
     source = "nvidia-smi" if smi else "the script"
     look = nvidia_smi if smi else scripted
@@ -255,7 +257,7 @@ def iostat(seconds: float) -> subprocess.Popen[str] | None:
 
 
 def io_words(running: subprocess.Popen[str] | None, sample: HardwareSample) -> str:
-    """iostat's figures of the data's disk and ours."""
+    """iostat's and the monitor's values of the data disk."""
     if running is None:
         return "iostat is not installed"
     report = json.loads(running.communicate()[0])["sysstat"]["hosts"][0]["statistics"][0]["disk"]
@@ -276,7 +278,7 @@ def io_words(running: subprocess.Popen[str] | None, sample: HardwareSample) -> s
 
 
 def main() -> int:
-    """Exit code 1 if a figure is off."""
+    """Returns 1 if a value is out of its bounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--json", action="store_true")

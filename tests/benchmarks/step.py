@@ -1,4 +1,4 @@
-"""Training steps per second without data loading, ours and others': ``python tests/benchmarks/step.py [--json]``.
+"""Training steps per second without data loading, beside other loops: ``python tests/benchmarks/step.py [--json]``.
 
 One batch lies in memory; every loop trains the same network on it in the same arithmetic. On a GPU the ratios are of
 images per second, on a CPU of images per CPU-second (all use all cores, and other work on the machine is hardly felt),
@@ -31,7 +31,7 @@ RATIOS = {
 
 
 def _folder(root: Path) -> Path:
-    """An image folder with one image per class: the trainer looks at its data before it starts."""
+    """An image folder with one image per class, as the trainer reads its data before it starts."""
     for number in range(CLASSES):
         folder = root / "train" / f"{number:03}"
         folder.mkdir(parents=True)

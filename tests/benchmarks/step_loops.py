@@ -1,6 +1,6 @@
-"""Ways to train on one batch that lies in memory: ours, a bare loop, and the loops of torchvision's and timm's scripts.
+"""Training loops on one batch in memory: the trainer, a bare loop, and the loops of torchvision's and timm's scripts.
 
-The scripts' loops are written here from what they do in each step; all get the same network, arithmetic and batch.
+The scripts' loops are reimplemented step by step; all train the same network with the same arithmetic and batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLASSES = 100
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every loop gets."""
+    """Input of every loop."""
 
     data: Path
     """An image folder with `CLASSES` classes, which ours looks at before it starts."""
@@ -71,7 +71,7 @@ def _finish(setting: Setting) -> None:
 
 
 def bare(setting: Setting) -> Pass:
-    """Nothing but forward, backward and update, with all that makes them fast."""
+    """Only forward, backward and update, with all optimizations."""
     parts = _parts(setting, torch.channels_last)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     optimizer = torch.optim.SGD(

@@ -1,4 +1,4 @@
-"""A program in a terminal of its own, and what it costs: CPU, memory, bytes sent, time until something is seen."""
+"""Measures a program in its own terminal: CPU, memory, bytes sent, time until it shows values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BLANKS = re.compile(rb"[\x00-\x20]+")
 
 @dataclass(slots=True)
 class Cost:
-    """What a program costs in a terminal of 200×50."""
+    """Cost of a program in a terminal of 200×50."""
 
     cpu_percent: float | None = None
     """Of one core, its children included."""
@@ -53,7 +53,7 @@ class Terminal:
     """A running program; its output is read and counted by a thread."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], mark: bytes = b"") -> None:
-        """`mark` is what the program shows as soon as it has figures. Raises OSError if it cannot be started."""
+        """`mark`: text that the program shows as soon as it has values. Raises OSError if it cannot be started."""
         self._mark = mark
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -132,11 +132,11 @@ class Terminal:
         return total
 
     def hold(self, held: bool) -> None:
-        """Let the program stand still, or go on."""
+        """Stop the program (SIGSTOP), or continue it."""
         self._child.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
 
     def close(self) -> None:
-        """End the program, with force if it has to be."""
+        """End the program, with SIGKILL if necessary."""
         self.hold(False)
         self._child.send_signal(signal.SIGTERM)
         try:

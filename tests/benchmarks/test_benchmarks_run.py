@@ -1,4 +1,4 @@
-"""Each benchmark runs, small, and answers with the figures and ratios that it promises."""
+"""Each benchmark runs with small parameters and returns its documented values and ratios."""
 
 from __future__ import annotations
 

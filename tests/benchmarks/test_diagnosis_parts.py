@@ -1,4 +1,4 @@
-"""The parts that the diagnosis benchmark's honesty hangs on: real waits, limits, judged promises, known names."""
+"""Parts on which the diagnosis benchmark's validity depends: real waits, limits, judged predictions, known names."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_reads_of_the_slow_file_system_wait_and_the_programs_own_accounting_sees
 
 
 def unified(tmp_path: Path, own: str, controllers: dict[str, str]) -> tuple[Path, Path]:
-    """A made tree of version 2 with the group `own` of this process, and a /proc that tells of it."""
+    """A fake cgroup v2 tree with the group `own` of this process, and a matching /proc."""
     top, proc = tmp_path / "cgroup", tmp_path / "proc"
     (proc / "self").mkdir(parents=True)
     (top / own).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Made-up machines: one without a GPU, and the same with one."""
+"""Fake machines: one without a GPU, and the same with one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,22 @@ NO_GPU = Machine(
 
 
 def with_gpu(
-    name: str, gib: float | None, capability: tuple[int, int] | None, cores: float = 16.0, used: float = 0.0
+    name: str,
+    gib: float | None,
+    capability: tuple[int, int] | None,
+    cores: float = 16.0,
+    used: float = 0.0,
+    unified: bool = False,
 ) -> Machine:
-    """The machine with so many usable cores, and one GPU of so much memory (None: unknown), partly used."""
+    """The machine with `cores` usable cores and one GPU of `gib` memory (None: unknown), `used` GiB of it in use."""
     memory = None if gib is None else int(gib * GIB)
-    card = GpuInfo(index=0, uuid="GPU-1", name=name, memory=memory, memory_used=int(used * GIB), capability=capability)
+    card = GpuInfo(
+        index=0,
+        uuid="GPU-1",
+        name=name,
+        memory=memory,
+        memory_used=int(used * GIB),
+        capability=capability,
+        unified=unified,
+    )
     return replace(NO_GPU, usable_cores=cores, gpus=(card,), gpu_error="", driver="580.1")

@@ -185,6 +185,17 @@ def test_unknown_gpu_gets_a_batch_by_memory(gib: float, preset: str | None, batc
     assert plan.config.speed.precision == "bf16"
 
 
+def test_unknown_gpu_with_unified_memory_gets_a_batch_by_ram() -> None:
+    machine = with_gpu("NVIDIA GB10", None, (12, 1), cores=20.0, unified=True)  # 62 GiB of RAM
+    plan = resolve_plan(machine, recipe="resnet50-imagefolder", preset="balanced")
+    assert plan.config.profile == "unknown-nvidia"
+    assert of(plan, "batch_size") == (("368", "this machine"),)
+    unknown = with_gpu("NVIDIA GB10", None, (12, 1), cores=20.0)
+    assert of(resolve_plan(unknown, recipe="resnet50-imagefolder"), "batch_size") != (("368", "this machine"),)
+    reasons = {match.name: match.reason for match in catalog.rank(machine)}
+    assert "NVIDIA GB10, unified memory" in reasons["unknown-nvidia"]
+
+
 @pytest.mark.parametrize(
     ("card", "gib", "preset", "batch"),
     [

@@ -126,6 +126,8 @@ FAULTS = [
         "ladder: [{source: x, gains: {speed: 2}}]",
         ":26: ladder[0].gains: invalid",
     ),
+    ("images_per_second: [10, 20]", "images_per_second: [0, 20]", ":24: reference[0].images_per_second"),
+    ("images_per_second: [10, 20]", "images_per_second: [.nan, 20]", ":24: reference[0].images_per_second"),
     ("images_per_second: [10, 20]", "images_per_second: fast", ":24: reference[0].images_per_second: expected a list"),
 ]
 

@@ -124,7 +124,7 @@ async def test_the_runs_screen_on_a_hostile_run(private_homes: Path, name: str) 
         await pilot.press("escape", "d")
         check(str(app.screen.query_one(Static).render()))
         await pilot.press("escape", "e", *"seen", "enter")
-        while "noted" not in (said := str(screen.query_one("#message", Static).render())):
+        while "note saved for" not in (said := str(screen.query_one("#message", Static).render())):
             await pilot.pause(0.01)
         check(said)
 

@@ -80,5 +80,5 @@ def _run_lines(plan: Plan) -> list[Line]:
     elif plan.forecast is None and not plan.refuses:
         data = f" --data {shlex.quote(config.data.data_dir)}" if config.data.data_dir else ""
         command = f"gputrain-tui calibrate --recipe {shlex.quote(config.recipe or 'demo')}{data}"
-        lines.append(Line("run", "forecast", "none: no calibration for these settings", "note", (command,)))
+        lines.append(Line("run", "forecast", "no calibration for these settings", "note", (command,)))
     return lines + [Line("run", "plan", text, "problem") for text in plan.refuses]

@@ -264,7 +264,7 @@ class EventWindow:
             "throttled": self._throttled(newest),
             "ram_used": used,
             "ram_total": newest.ram_total,
-            "run_memory": newest.run_pss if newest.run_pss is not None else newest.run_rss,
+            "run_memory": _run_memory(newest),
             "shm_used": shm,
         }
 
@@ -276,3 +276,12 @@ class EventWindow:
 
     def _host_mean(self, name: str) -> float | None:
         return mean((getattr(one, name), one.interval) for one in self._hardware)
+
+
+def _run_memory(sample: HardwareSample) -> int | None:
+    """Bytes of the run's processes: PSS; else RSS, which counts shared pages per process, up to all used memory."""
+    if sample.run_pss is not None or sample.run_rss is None:
+        return sample.run_pss
+    if sample.ram_total is None or sample.ram_available is None:
+        return sample.run_rss
+    return min(sample.run_rss, sample.ram_total - sample.ram_available)

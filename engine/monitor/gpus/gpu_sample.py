@@ -53,13 +53,13 @@ class GpuReader:
             cuda_index=cuda_index.get(device.uuid),
             memory_total=device.memory,
             mig=device.mig_mode,
-            temperature_slowdown=self._figure(
+            temperature_slowdown=nvml.positive(
                 api.nvmlDeviceGetTemperatureThreshold, handle, api.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
             ),
-            sm_clock_max=self._figure(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_SM),
-            memory_clock_max=self._figure(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_MEM),
-            pcie_generation_max=self._figure(api.nvmlDeviceGetMaxPcieLinkGeneration, handle),
-            pcie_width_max=self._figure(api.nvmlDeviceGetMaxPcieLinkWidth, handle),
+            sm_clock_max=nvml.positive(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_SM),
+            memory_clock_max=nvml.positive(api.nvmlDeviceGetMaxClockInfo, handle, api.NVML_CLOCK_MEM),
+            pcie_generation_max=nvml.positive(api.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+            pcie_width_max=nvml.positive(api.nvmlDeviceGetMaxPcieLinkWidth, handle),
         )
         # A GPU in MIG mode has no counters of its own; its instances have.
         self._gpm = None if device.mig_mode else open_gpm(nvml, handle)
@@ -134,12 +134,12 @@ class GpuReader:
         # Version 2 excludes memory reserved by the driver, as nvidia-smi does.
         memory = self._figure(api.nvmlDeviceGetMemoryInfo, handle, api.nvmlMemory_v2)
         memory = memory or self._figure(api.nvmlDeviceGetMemoryInfo, handle)
-        return int(memory.used) if memory else None
+        return int(memory.used) if memory and memory.total else None
 
     def _power_and_heat(self) -> dict[str, Any]:
         api, handle = self._nvml.api, self._device.handle
         power = self._figure(api.nvmlDeviceGetPowerUsage, handle)
-        limit = self._figure(api.nvmlDeviceGetEnforcedPowerLimit, handle)
+        limit = self._nvml.positive(api.nvmlDeviceGetEnforcedPowerLimit, handle)
         heat = self._figure(api.nvmlDeviceGetTemperature, handle, api.NVML_TEMPERATURE_GPU)
         fan = self._figure(api.nvmlDeviceGetFanSpeed, handle)
         return {
@@ -156,8 +156,8 @@ class GpuReader:
             "sm_clock": self._figure(api.nvmlDeviceGetClockInfo, handle, api.NVML_CLOCK_SM),
             "memory_clock": self._figure(api.nvmlDeviceGetClockInfo, handle, api.NVML_CLOCK_MEM),
             "throttle": throttle_words(reasons or 0),
-            "pcie_generation": self._figure(api.nvmlDeviceGetCurrPcieLinkGeneration, handle),
-            "pcie_width": self._figure(api.nvmlDeviceGetCurrPcieLinkWidth, handle),
+            "pcie_generation": self._nvml.positive(api.nvmlDeviceGetCurrPcieLinkGeneration, handle),
+            "pcie_width": self._nvml.positive(api.nvmlDeviceGetCurrPcieLinkWidth, handle),
         }
 
     def _errors_and_links(self) -> dict[str, Any]:

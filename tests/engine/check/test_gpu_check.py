@@ -117,5 +117,16 @@ def test_unusable_gpu_is_a_problem_unless_the_cpu_is_requested(
 
 def test_values_the_driver_does_not_report_are_unknown(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(1, {"name": "Some GPU"})
+    nvml_stand_in.set({"gpu0.error.nvmlDeviceGetMemoryInfo": 999})
     texts = [line.text for line in findings(nvml_stand_in)]
     assert texts == ["Some GPU, memory unknown", "power unknown, power limit unknown", "PCIe link unknown"]
+
+
+def test_unified_memory_is_named_and_no_value_is_compared_with_zero(nvml_stand_in: NvmlStandIn) -> None:
+    zero = ("memory_total", "memory_used", "power_limit", "power_limit_max", "pcie_width", "pcie_width_max")
+    nvml_stand_in.gpus(1, {**HEALTHY, "name": "NVIDIA GB10", **dict.fromkeys(zero, 0)})
+    assert [(line.text, line.level) for line in findings(nvml_stand_in)] == [
+        ("NVIDIA GB10, unified memory: it uses the host's RAM, compute capability 8.6", "ok"),
+        ("280 W now, power limit unknown", "ok"),
+        ("PCIe link unknown", "ok"),
+    ]

@@ -7,24 +7,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from fakes.machines import NO_GPU
 
 from gputrain.engine.check.findings import Level, Line
 from gputrain.engine.check.host_check import HostFacts, host_lines, read_host
 from gputrain.engine.common.units import GIB, MIB
 from gputrain.engine.hardware.machine import Machine
 
-MACHINE = Machine(
-    hostname="here",
-    usable_cores=8.0,
-    host_cores=64,
-    cpu_model="Some CPU",
+MACHINE = msgspec.structs.replace(
+    NO_GPU,
     memory_total=256 * GIB,
     memory_limit=32 * GIB,
     memory_available=20 * GIB,
     shm_total=16 * GIB,
-    gpus=(),
-    gpu_error="no NVIDIA driver",
-    driver="",
     container="docker",
 )
 FACTS = HostFacts(

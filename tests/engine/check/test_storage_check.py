@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from gputrain.engine.check import storage_check
 from gputrain.engine.check.findings import Level
 from gputrain.engine.check.storage_check import Kind, StorageFacts, kind_of, measure_storage, storage_lines
 from gputrain.engine.common.units import GIB, MIB
@@ -102,3 +104,14 @@ def test_little_space_and_no_answer() -> None:
     assert next(line for line in storage_lines(facts) if line.title == "space").level == "note"
     dead = StorageFacts(path="/d", device="", filesystem="", kind="unknown", free=None, error="no answer in 20 s")
     assert [line.level for line in storage_lines(dead)] == ["problem"]
+
+
+def test_bytes_from_memory_are_not_claimed_where_the_kernel_counts_no_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files in ``/dev/shm`` are read from no device, as files are of which the kernel counts no reads."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        (Path(folder) / "file").write_bytes(bytes(1 << 20))
+        assert measure_storage(Path(folder)).from_disk == 0.0
+        monkeypatch.setattr(storage_check, "find_place", lambda _: DataPlace("pool", "zfs", block=False))
+        facts = measure_storage(Path(folder))
+    assert (facts.from_disk, facts.files) == (None, 1)
+    assert all("page cache" not in line.text for line in storage_lines(facts))

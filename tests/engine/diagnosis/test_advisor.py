@@ -68,6 +68,18 @@ def test_signals_are_means_over_the_window() -> None:
     assert found.vram == pytest.approx(0.25)
 
 
+def test_pages_shared_by_workers_do_not_exceed_the_used_memory() -> None:
+    """RSS counts them once per process; PSS, where it can be read, does not."""
+    assert signals_after(range(11, 30), run_pss=25).run_memory == 25
+    many = [msgspec.structs.replace(event, run_rss=500) for event in second(20.0) if isinstance(event, HardwareSample)]
+    window = EventWindow(warm_up=0.0, least=0.0)
+    for event in (*started(), *second(11.0), *second(12.0), *many):
+        window.feed(event)
+    found = window.signals()
+    assert found is not None
+    assert (found.ram_used, found.ram_total, found.run_memory) == (pytest.approx(0.4), 100, 40)
+
+
 def test_without_a_quota_throttling_is_zero() -> None:
     assert signals_after(range(11, 30), per_core=(1.0,) * 16).throttled == 0.0
     assert signals_after(range(11, 30), per_core=(1.0,) * 32).throttled is None, (

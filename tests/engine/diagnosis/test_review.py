@@ -51,13 +51,13 @@ def test_short_run_has_no_diagnosis() -> None:
 
 
 def test_json_has_hint_windows_and_signals() -> None:
-    told = json.loads(json.dumps(review(events({range(11, 60): 0.4})).as_json()))
-    (finding,) = told["findings"]
+    shown = json.loads(json.dumps(review(events({range(11, 60): 0.4})).as_json()))
+    (finding,) = shown["findings"]
     assert finding["id"] == "few-workers"
     assert finding["windows"] == 5
     assert finding["prediction"]["high"] > 0
-    assert told["signals"]["wait"] == pytest.approx(0.4)
-    assert told["signals"]["sm_activity"] is None
+    assert shown["signals"]["wait"] == pytest.approx(0.4)
+    assert shown["signals"]["sm_activity"] is None
 
 
 @pytest.mark.parametrize(("of", "setting"), [("ram", "num_workers"), ("gpu", "gradient_checkpointing")])
@@ -69,6 +69,6 @@ def test_out_of_memory_end_comes_first(of: Literal["ram", "gpu"], setting: str) 
     assert "OOM" in found.findings[0].hint.evidence
     at_once = review([*started(), died])
     assert [one.hint.id for one in at_once.findings] == ["out-of-memory"]
-    (line, _, told, *_) = verdict_lines(at_once, why=False)
+    (line, _, shown, *_) = verdict_lines(at_once, why=False)
     assert "too short" in line
-    assert told.endswith("(at its end)")
+    assert shown.endswith("(at its end)")

@@ -43,7 +43,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("workers and others take turns", STARVED, {"foreign_cpu": 2.0}, "cpu-neighbour", {}),
     ("others, without schedstat", STARVED, {"run_delay": None, "foreign_cpu": 3.0}, "data-wait", {}),
     ("surplus workers, without schedstat", STARVED, {"run_delay": None, "workers": 8}, "data-wait", {}),
-    ("nobody else, without schedstat", STARVED, {"run_delay": None}, "cpu-saturated", {"cache": "ram"}),
+    ("no other programs, without schedstat", STARVED, {"run_delay": None}, "cpu-saturated", {"cache": "ram"}),
     ("work beside others, without schedstat", FULL, {"run_delay": None, "foreign_cpu": 3.0}, "cpu-saturated", CACHED),
     ("idle cores, without schedstat", GPU, {"run_delay": None}, "few-workers", {"num_workers": 7}),
     ("quota", GPU, {"run_delay": 0.6, "throttled": 0.4}, "cpu-quota", {}),
@@ -65,7 +65,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, dict[str, Any]]] = [
     ("gradients on the way", FED, {"ranks": 2, "least_exchange": 0.3}, "communication", {}),
     ("validating", FED, {"validating": 0.3}, "validation", {"validate_epochs": 2}),
     ("copies", FED, {"copy": 0.4, "compute": 0.57}, "host-copy", {}),
-    ("copies beside the computing", FED, {"copy": 0.4}, "compute-bound", {}),
+    ("copies that overlap with computing", FED, {"copy": 0.4}, "compute-bound", {}),
     ("launching", FED, {"launch_gap": 0.4, "compute": 0.5, "step_seconds": 0.01}, "launch-bound", {"compile": True}),
     ("the host", FED, {"launch_gap": 0.4, "compute": 0.5, "step_seconds": 0.2}, "host-bound", {"compile": True}),
     ("little work", FED, {"utilization": 40.0}, "small-work", {"compile": True}),
@@ -228,7 +228,7 @@ def test_full_cpu_without_schedstat_leaves_the_cause_open() -> None:
 def test_unmeasured_signals_are_not_shown_as_zero() -> None:
     hint = judged(GPU, run_delay=None)["few-workers"]
     assert "waited for a CPU core" not in hint.evidence.partition("not measured here:")[0]
-    assert any("not measured: they waited for a CPU core … of their time" in line for line in hint.path)
+    assert any("not measured: the workers waited for a CPU core … of their time" in line for line in hint.path)
 
 
 def test_missing_signals_are_named() -> None:
@@ -260,9 +260,9 @@ def test_path_continues_after_the_found_cause() -> None:
 
 
 def test_path_lines_read_like_sentences() -> None:
-    told = " ".join(line for base in (READING, GPU) for hint in judged(base, workers=1).values() for line in hint.path)
-    assert "1 workers" not in told
-    assert "(the first is 0)" not in told
+    lines = " ".join(line for base in (READING, GPU) for hint in judged(base, workers=1).values() for line in hint.path)
+    assert "1 workers" not in lines
+    assert "(the first is 0)" not in lines
     unknown = " ".join(judged(READING, from_disk=0.9, data_bytes=None)["disk"].path)
     assert "not measured: whether free RAM holds the files" in unknown
 

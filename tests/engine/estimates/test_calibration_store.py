@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from fakes.calibrations import MADE, VALUES, made
+from fakes.machines import NO_GPU
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home
 from gputrain.engine.common.units import GIB
 from gputrain.engine.estimates import calibration, calibration_store
-from gputrain.engine.estimates.calibration import difference
-from gputrain.engine.hardware.machine import GpuInfo, Machine
+from gputrain.engine.estimates.calibration import CachedCost, StepCost, difference
+from gputrain.engine.hardware.machine import GpuInfo
 from gputrain.engine.hardware.torch_build import TorchBuild
 
-MACHINE = Machine(
-    hostname="here",
-    usable_cores=8.0,
-    host_cores=8,
-    cpu_model="Some CPU",
-    memory_total=64 * GIB,
-    memory_limit=64 * GIB,
-    memory_available=60 * GIB,
-    shm_total=GIB,
-    gpus=(),
-    gpu_error="no NVIDIA driver",
-    driver="",
-)
-HERE = made(machine=calibration_store.machine_key(MACHINE))
+HERE = made(machine=calibration_store.machine_key(NO_GPU))
 
 
 @pytest.mark.parametrize("name", ["batch_size", "num_workers", "prefetch_factor", "lr", "epochs", "seed", "val_split"])
@@ -55,12 +44,12 @@ def test_newest_valid_calibration_is_chosen() -> None:
 
 def test_saved_calibration_is_found_on_the_same_machine_only() -> None:
     calibration_store.save(HERE)
-    assert calibration_store.load(MACHINE, "demo") == [HERE]
-    assert calibration_store.load(MACHINE, "other") == []
+    assert calibration_store.load(NO_GPU, "demo") == [HERE]
+    assert calibration_store.load(NO_GPU, "other") == []
     card = GpuInfo(index=0, uuid="GPU-1", name="Some GPU", memory=GIB, capability=(8, 6))
     for change in ({"gpus": (card,)}, {"usable_cores": 4.0}, {"torch": TorchBuild(version="9", cuda="")}):
-        assert calibration_store.load(msgspec.structs.replace(MACHINE, **change), "demo") == []
-    assert calibration_store.load(msgspec.structs.replace(MACHINE, memory_available=GIB), "demo") == [HERE]
+        assert calibration_store.load(msgspec.structs.replace(NO_GPU, **change), "demo") == []
+    assert calibration_store.load(msgspec.structs.replace(NO_GPU, memory_available=GIB), "demo") == [HERE]
 
 
 def test_same_settings_replace_a_calibration() -> None:
@@ -69,7 +58,7 @@ def test_same_settings_replace_a_calibration() -> None:
     assert calibration_store.save(newer) == first
     other = msgspec.structs.replace(HERE, settings={**HERE.settings, "precision": "bf16"})
     assert calibration_store.save(other) != first
-    assert {one.together for one in calibration_store.load(MACHINE, "demo")} == {1.0, 380.0}
+    assert {one.together for one in calibration_store.load(NO_GPU, "demo")} == {1.0, 380.0}
 
 
 def test_damaged_and_newer_files_are_skipped() -> None:
@@ -78,17 +67,38 @@ def test_damaged_and_newer_files_are_skipped() -> None:
     path.with_name("demo-later.json").write_bytes(
         msgspec.json.encode(msgspec.structs.replace(HERE, version=calibration.VERSION + 1))
     )
-    assert calibration_store.load(MACHINE, "demo") == [HERE]
+    assert calibration_store.load(NO_GPU, "demo") == [HERE]
 
 
 def test_recipe_name_cannot_leave_the_folder() -> None:
     for name in ("../../evil", "/etc/passwd", "..", ""):
         path = calibration_store.save(msgspec.structs.replace(HERE, recipe=name))
         assert path.resolve().is_relative_to((state_home() / "calibrations").resolve())
-        assert [one.recipe for one in calibration_store.load(MACHINE, name)] == [name]
+        assert [one.recipe for one in calibration_store.load(NO_GPU, name)] == [name]
 
 
 def test_unwritable_folder_is_reported(private_homes: Path) -> None:
     (private_homes / "state").write_text("a file in the way")
     with pytest.raises(BadInput, match="cannot be written"):
         calibration_store.save(HERE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_images": 0},
+        {"together": 0.0},
+        {"supply": 0.0},
+        {"batch_size": 0},
+        {"usable_cores": 0.0},
+        {"steps": ()},
+        {"steps": (StepCost(64, 0.0, 0.0, None),)},
+        {"cached": (CachedCost("none", 200.0, 1e5), CachedCost("raw", 0.0, 1e5))},
+    ],
+)
+def test_calibrations_with_zero_rates_are_skipped(changes: dict[str, Any]) -> None:
+    """Forecasts divide by them."""
+    calibration_store.save(msgspec.structs.replace(HERE, **changes))
+    assert calibration_store.load(NO_GPU, "demo") == []
+    calibration_store.save(HERE)
+    assert calibration_store.load(NO_GPU, "demo") == [HERE]

@@ -120,6 +120,11 @@ def test_times_of_seed_003() -> None:
     assert [found.total_low / 86400, found.total_high / 86400] == pytest.approx([4, 7], abs=0.5)
 
 
+def test_no_images_give_no_batches() -> None:
+    assert updates_per_epoch.update_counts(seed_003(), 1, DataFacts(0)).steps_per_epoch is None
+    assert updates_per_epoch.update_counts(seed_003(), 1, DataFacts(10)).steps_per_epoch == 1
+
+
 def test_eta_needs_count_and_speed_and_respects_max_steps() -> None:
     rate = Rate(100, 200, "measured")
     assert updates_per_epoch.eta(seed_003(), None, rate) is None
@@ -227,3 +232,16 @@ def test_sizes_in_words(count: float, text: str) -> None:
 )
 def test_times_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("workers", "prefetch", "text"),
+    [
+        (12, 3, "12 workers × 3 batches × 37 MiB (uint8)"),
+        (1, 1, "1 worker × 1 batch × 37 MiB (uint8)"),
+        (0, 3, "no workers, 1 batch × 37 MiB (uint8)"),
+    ],
+)
+def test_batch_buffer_in_words(workers: int, prefetch: int, text: str) -> None:
+    parts = {part.name: part.note for part in ram(seed_003(num_workers=workers, prefetch_factor=prefetch)).parts}
+    assert parts["batch buffer"] == text

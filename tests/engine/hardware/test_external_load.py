@@ -23,11 +23,11 @@ def test_own_work_is_not_external_load() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"])
     work(0.5)
     child.wait()
-    mine = 1.0 / (time.monotonic() - began)
+    own = 1.0 / (time.monotonic() - began)
     before = watch._busy
     assert before is not None
     cores = watch.cores()
     assert cores is not None
     # The use of the whole host, less the second of this test's two processes.
     whole = ((external_load._busy() or 0.0) - before) / (time.monotonic() - began)
-    assert cores <= whole - 0.8 * mine + 0.05
+    assert cores <= whole - 0.8 * own + 0.05

@@ -133,8 +133,44 @@ def test_lost_gpu_is_reported_beside_the_others(nvml_stand_in: NvmlStandIn) -> N
 
 def test_values_the_driver_does_not_report_are_none(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(1, {"name": "Bare"})
+    nvml_stand_in.set({"gpu0.error.nvmlDeviceGetMemoryInfo": 999})
     machine, _ = ask(nvml_stand_in.env)
-    assert (machine.gpus[0].memory, machine.gpus[0].capability) == (None, None)
+    assert (machine.gpus[0].memory, machine.gpus[0].unified, machine.gpus[0].capability) == (None, False, None)
+
+
+@pytest.mark.parametrize("memory", [{}, {"memory_total": 0, "memory_used": 0}], ids=["not supported", "0 of 0"])
+def test_gpu_without_memory_of_its_own_uses_ram(nvml_stand_in: NvmlStandIn, memory: dict[str, object]) -> None:
+    nvml_stand_in.gpus(1, {"name": "NVIDIA GB10", "capability": 12.1, **memory})
+    machine, _ = ask(nvml_stand_in.env)
+    (gpu,) = machine.gpus
+    assert (gpu.memory, gpu.memory_used, gpu.unified) == (None, 0, True)
+    assert machine.gpu_memory(gpu) == machine.memory_limit
+    nvml_stand_in.gpus(1)
+    machine, _ = ask(nvml_stand_in.env)
+    assert (machine.gpus[0].unified, machine.gpu_memory(machine.gpus[0])) == (False, 24 * GIB)
+
+
+def test_compute_capability_of_0_is_unknown(nvml_stand_in: NvmlStandIn) -> None:
+    nvml_stand_in.gpus(1, {**RTX_3090, "capability": 0})
+    machine, _ = ask(nvml_stand_in.env)
+    assert machine.gpus[0].capability is None
+
+
+def test_shared_memory_without_a_size_of_its_own_is_limited_by_ram() -> None:
+    """A tmpfs with ``size=0`` has no limit, and reports 0 of 0."""
+    code = "from gputrain.engine.hardware.machine import inspect_machine as i; m = i();"
+    code += "print(m.shm_total == m.memory_limit > 0, m.shm_free == m.memory_available)"
+    mount = 'mount -t tmpfs -o size=0 none /dev/shm && exec "$@"'
+    try:
+        able = subprocess.run(["unshare", "-m", "sh", "-c", mount, "sh", "true"], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("unshare is missing (util-linux)")
+    if able.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {able.stderr.strip()}")
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
 
 
 @pytest.mark.parametrize(("code", "words"), [(9, "driver is not loaded"), (18, "different versions"), (77, "error 77")])

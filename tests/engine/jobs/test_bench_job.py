@@ -11,7 +11,7 @@ from gputrain.engine.jobs.bench_job import measure_speed
 
 
 def test_configuration_is_measured_from_a_filled_cache(tmp_path: Path) -> None:
-    data, told = dark_and_light(tmp_path, 6), list[str]()
+    data, messages = dark_and_light(tmp_path, 6), list[str]()
     config = settings.build(
         {
             "dataset": "imagefolder",
@@ -25,7 +25,7 @@ def test_configuration_is_measured_from_a_filled_cache(tmp_path: Path) -> None:
             "cache": "ram",
         }
     )
-    speed = measure_speed(config, told.append, steps=5, warm_up=1)
+    speed = measure_speed(config, messages.append, steps=5, warm_up=1)
     assert speed.images_per_second > 0
     assert speed.steps == 5
     assert 0 <= speed.wait_share <= 1
@@ -34,4 +34,4 @@ def test_configuration_is_measured_from_a_filled_cache(tmp_path: Path) -> None:
     assert speed.peak_bytes is not None
     assert speed.note
     assert speed.others is None or speed.others >= 0
-    assert "filling the cache 0%" in told
+    assert "filling the cache 0%" in messages

@@ -31,8 +31,8 @@ def config(data: Path, **changes: object) -> RunConfig:
 
 def test_all_parts_are_measured_on_real_images(tmp_path: Path) -> None:
     data = dark_and_light(tmp_path, 6)
-    machine, wanted, told = inspect_machine(), config(data, accumulation_steps=2, cache="ram"), list[str]()
-    made = calibrate(wanted, machine, seconds=2.0, tell=told.append)
+    machine, wanted, messages = inspect_machine(), config(data, accumulation_steps=2, cache="ram"), list[str]()
+    made = calibrate(wanted, machine, seconds=2.0, tell=messages.append)
     assert (made.train_images, made.val_images) == (12, 12)
     assert [step.batch_size for step in made.steps] == [2, 4]
     assert all(step.seconds > 0 and step.cpu_seconds > 0 for step in made.steps)
@@ -53,10 +53,10 @@ def test_all_parts_are_measured_on_real_images(tmp_path: Path) -> None:
     assert raw == 3 * SIDE**2  # smaller than the 43 pixels that crops would need
     assert made.settings == signature(flatten(wanted))
     assert made.machine == calibration_store.machine_key(machine)
-    assert {"reading files", "measuring the workers", "measuring the step", "measuring validation"} <= set(told)
+    assert {"reading files", "measuring the workers", "measuring the step", "measuring validation"} <= set(messages)
     values = flatten(wanted) | {"cache": "none"}
-    foretold = forecast(made, values, memory=None, ram_available=machine.memory_available)
-    assert foretold.rate == pytest.approx(made.together)
+    predicted = forecast(made, values, memory=None, ram_available=machine.memory_available)
+    assert predicted.rate == pytest.approx(made.together)
 
 
 def test_unusable_data_is_bad_input(tmp_path: Path) -> None:

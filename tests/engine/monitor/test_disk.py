@@ -73,8 +73,8 @@ def test_rates_of_all_disks_and_of_the_data_disk(kernel: Kernel, tmp_path: Path)
     assert (second.device_busy, second.device_queue) == (0.25, 0.5)
     assert second.device_read_latency == 0.004
     assert second.device_write_latency is None
-    (told,) = second.devices
-    assert (told.name, told.read_iops, told.write_iops, told.busy) == ("sda", 50.0, 0.0, 0.25)
+    (device,) = second.devices
+    assert (device.name, device.read_iops, device.write_iops, device.busy) == ("sda", 50.0, 0.0, 0.25)
     disks.close()
 
 
@@ -108,6 +108,22 @@ def test_network_file_system_has_no_block_device(kernel: Kernel, tmp_path: Path)
     disks = Disks(tmp_path, kernel.proc, kernel.sys)
     sample = settled(disks, 1.0)
     assert (sample.device, sample.device_read_rate) == ("server:/export", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [("ext4", True), ("overlay", True), ("tmpfs", True), ("nfs4", True), ("zfs", False), ("fuse.s3fs", False)],
+)
+def test_file_systems_whose_reads_the_kernel_does_not_count(
+    kernel: Kernel, tmp_path: Path, kind: str, counts: bool
+) -> None:
+    kernel.holds(tmp_path, "", kind=kind, source="pool")
+    kernel.disks(counters("sda"))
+    disks = Disks(tmp_path, kernel.proc, kernel.sys)
+    settled(disks, 1.0)
+    assert disks.counts_reads == counts
+    assert Disks(None, kernel.proc, kernel.sys).counts_reads
+    disks.close()
 
 
 def test_no_disk_statistics_are_none(tmp_path: Path) -> None:

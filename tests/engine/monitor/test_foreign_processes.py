@@ -49,7 +49,7 @@ def test_busy_process_is_listed_until_it_ends(busy: subprocess.Popen[bytes]) -> 
     assert first.rss is not None
     assert first.rss > 1 << 20
     assert (first.threads, first.state in "RS") == (1, True)
-    # The name is harmless, the user known as soon as the system has told it.
+    # The name is sanitized; the user is known as soon as the lookup is done.
     assert first.name.endswith("neighbour")
     assert first.name.isprintable()
     until = time.monotonic() + 60
@@ -83,9 +83,9 @@ def test_list_contains_the_largest_processes(tmp_path: Path) -> None:
     write(0)
     assert foreign.read(NOBODY) == ()
     write(10**6)
-    told = foreign.read(NOBODY)
-    assert [sample.pid for sample in told] == [1, 10, 9]
-    assert told[1].cpu == 0.0
+    samples = foreign.read(NOBODY)
+    assert [sample.pid for sample in samples] == [1, 10, 9]
+    assert samples[1].cpu == 0.0
 
 
 def test_sample_reads_a_slice_of_many_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +114,6 @@ def test_sample_reads_a_slice_of_many_processes(tmp_path: Path, monkeypatch: pyt
             assert len(opened) - before <= SLICE
     assert len(set(opened)) == 1000
     write(500, 10**9)
-    told = [foreign.read(NOBODY) for _ in range(8)]
-    assert [sample.pid for sample in next(one for one in told if one)] == [500]
-    assert next(one for one in told if one)[0].name == "[worker]"
+    samples = [foreign.read(NOBODY) for _ in range(8)]
+    assert [sample.pid for sample in next(one for one in samples if one)] == [500]
+    assert next(one for one in samples if one)[0].name == "[worker]"

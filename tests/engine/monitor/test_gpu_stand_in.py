@@ -253,3 +253,22 @@ def test_cuda_visible_devices_gives_the_cuda_index(nvml_stand_in: NvmlStandIn) -
     probe = Probe(nvml_stand_in, CUDA_VISIBLE_DEVICES="2,GPU-00000000")
     assert [gpu.cuda_index for gpu in probe.sample().gpus] == [1, None, 0]
     assert probe.close() == 0
+
+
+def test_zero_where_a_value_cannot_be_zero_is_unknown(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+    zero = (
+        *("memory_total", "memory_used", "power_limit", "temperature_slowdown", "sm_clock_max", "memory_clock_max"),
+        *("pcie_generation", "pcie_width", "pcie_generation_max", "pcie_width_max"),
+    )
+    nvml_stand_in.gpus(1, {**RTX_3090, **dict.fromkeys(zero, 0), "utilization": 0, "fan": 0})
+    gpu = only(probe.sample())
+    assert {name: getattr(gpu, name) for name in zero} == dict.fromkeys(zero)
+    assert (gpu.utilization, gpu.fan, gpu.error) == (0.0, 0.0, "")
+
+
+def test_process_memory_that_the_driver_does_not_report_is_unknown(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+    """NVML reports all ones for it (NVML_VALUE_NOT_AVAILABLE)."""
+    nvml_stand_in.gpus(1)
+    nvml_stand_in.set({"gpu0.processes": f"1:{2**64 - 1} 2:1000"})
+    processes = only(probe.sample()).processes
+    assert [(process.pid, process.memory) for process in processes] == [(2, 1000), (1, None)]

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from gputrain.engine.hardware.cgroup import CGroup, find_cgroup
-from gputrain.engine.monitor.host import Clocks, Cpu, Net, Ram
+from gputrain.engine.monitor.host import Clocks, Cpu, Ram
 from gputrain.engine.monitor.pressure import Pressure
 
 NO_GROUP = CGroup(version="none")
@@ -38,6 +38,22 @@ def test_cpu_use_between_two_readings(tmp_path: Path) -> None:
     assert second.forks == 103
 
 
+def test_tiny_cpu_quota_is_not_zero_cores(tmp_path: Path) -> None:
+    """The smallest quota that the kernel takes is 1 ms in a period of 1 s."""
+    group = tmp_path / "group"
+    group.mkdir()
+    (group / "cpu.max").write_text("1000 1000000\n")
+    (group / "cpu.stat").write_text("usage_usec 1000000\n")
+    (tmp_path / "stat").write_text(stat("100 0 100 1000 0 0 0 0 0 0"))
+    cpu = Cpu(CGroup(version="v2", cpu=(group,), usage=(group,)), tmp_path)
+    cpu.read(1.0)
+    (group / "cpu.stat").write_text("usage_usec 1005000\n")
+    (tmp_path / "stat").write_text(stat("101 0 100 1099 0 0 0 0 0 0"))
+    assert cpu.usable == 0.01
+    assert cpu.read(2.0).percent == 50.0
+    cpu.close()
+
+
 def test_decreasing_iowait_gives_no_negative_use(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text(stat("100 0 100 1000 50 0 0 0 0 0"))
     cpu = Cpu(NO_GROUP, tmp_path)
@@ -56,10 +72,10 @@ def test_only_usable_cores_count() -> None:
 
 def test_memory_agrees_with_psutil() -> None:
     ram = Ram(NO_GROUP)
-    figures, theirs = ram.read(), psutil.virtual_memory()
-    assert figures.total == theirs.total
-    assert figures.available == pytest.approx(theirs.available, abs=256 << 20)
-    assert figures.used == theirs.total - (figures.available or 0)
+    figures, by_psutil = ram.read(), psutil.virtual_memory()
+    assert figures.total == by_psutil.total
+    assert figures.available == pytest.approx(by_psutil.available, abs=256 << 20)
+    assert figures.used == by_psutil.total - (figures.available or 0)
     assert figures.swap == pytest.approx(psutil.swap_memory().used, abs=64 << 20)
     ram.close()
 
@@ -85,26 +101,6 @@ def test_memory_under_a_group_s_limit(tmp_path: Path) -> None:
 def test_missing_meminfo_gives_none(tmp_path: Path) -> None:
     figures = Ram(NO_GROUP, tmp_path).read()
     assert (figures.total, figures.available, figures.used, figures.swap) == (None, None, None, None)
-
-
-DEV = """Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo: {lo}       9    0    0    0     0          0         0  {lo}       9    0    0    0     0       0          0
-  eth0: {rx} 9 0 0 0 0 0 0 {tx} 9 0 0 0 0 0 0
-veth1a: 999999 9 0 0 0 0 0 0 999999 9 0 0 0 0 0 0
-"""  # noqa: E501
-
-
-def test_network_without_loopback_and_container_pairs(tmp_path: Path) -> None:
-    folder = tmp_path / "net"
-    folder.mkdir()
-    (folder / "dev").write_text(DEV.format(lo=5, rx=1000, tx=500))
-    net = Net(tmp_path)
-    assert net.read(10.0) == (None, None)
-    (folder / "dev").write_text(DEV.format(lo=77777, rx=5000, tx=700))
-    assert net.read(12.0) == (2000, 100)
-    (folder / "dev").write_text(DEV.format(lo=0, rx=10, tx=10))  # the interface was replaced
-    assert net.read(14.0) == (None, None)
 
 
 def test_pressure_of_the_cgroup_first(tmp_path: Path) -> None:
@@ -138,6 +134,8 @@ def test_clock_and_temperature_sensors(tmp_path: Path) -> None:
     (tmp_path / "proc" / "loadavg").write_text("1.25 0.50 0.10 2/300 4711\n")
     clocks = Clocks(tmp_path / "proc", tmp_path / "sys")
     assert (clocks.load(), clocks.frequency(), clocks.temperature()) == (1.25, 3400, 61.25)
+    (clock / "scaling_cur_freq").write_text("0\n")
+    assert clocks.frequency() is None
     clocks.close()
     nothing = Clocks(tmp_path / "elsewhere", tmp_path / "elsewhere")
     assert (nothing.load(), nothing.frequency(), nothing.temperature()) == (None, None, None)

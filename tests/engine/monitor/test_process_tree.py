@@ -156,13 +156,13 @@ def test_cpu_time_of_an_ended_child_is_not_counted_twice() -> None:
         parent.stdout.readline()
         tree = ProcessTree(lambda: (parent.pid,))
         tree.read(0.0, None)
-        told = 0.0
+        counted = 0.0
         for _ in range(2):
             parent.stdin.write("\n")
             parent.stdout.readline()
-            told += tree.read(1.0, None).cpu or 0.0
+            counted += tree.read(1.0, None).cpu or 0.0
         used = psutil.Process(parent.pid).cpu_times()
-        assert told == pytest.approx(used.children_user + used.children_system, abs=0.15)
+        assert counted == pytest.approx(used.children_user + used.children_system, abs=0.15)
         tree.close()
         parent.stdin.write("\n")
 
@@ -184,7 +184,7 @@ def test_ended_processes_leave_the_tree(family: Family) -> None:
     tree = ProcessTree(lambda: (family.root.pid,))
     tree.read(0.0, 1)
     family.do("end")
-    # The host's count of forks is said to be the same: only the ended process's own file tells of it.
+    # The host's count of forks is given as unchanged: only the ended process's own file shows its end.
     assert tree.read(1.0, 1).pids == {family.root.pid, family.children[1]}
     tree.close()
 
@@ -228,7 +228,7 @@ def test_foreign_pids_are_hidden_in_a_container(tmp_path: Path) -> None:
     assert owners.describe(GpuProcess(pid=99), frozenset({99})).ours
 
 
-CREW = """
+POOL = """
 import multiprocessing, sys, time
 def work(queue):
     queue.put("at work")
@@ -250,8 +250,8 @@ if __name__ == "__main__":
 
 
 def test_process_roles_of_a_run(tmp_path: Path) -> None:
-    script = tmp_path / "crew.py"
-    script.write_text(CREW)
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
     with subprocess.Popen(
         [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as root:
@@ -268,5 +268,5 @@ def test_process_roles_of_a_run(tmp_path: Path) -> None:
                 assert {"worker", "fork server", "cleaner"} <= {process.role for process in found.values()}
             else:
                 assert {process.role for process in found.values()} == {""}
-                assert found[root.pid].name.endswith("crew.py")
+                assert found[root.pid].name.endswith("pool.py")
         root.communicate("\n")

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from gputrain.engine.events import decode, encode
+from gputrain.engine.monitor import disk
 from gputrain.engine.monitor.sampler import Sampler
 
 
@@ -74,3 +76,25 @@ def test_close_leaves_no_thread_and_no_open_file() -> None:
     sampler.close()
     assert threading.active_count() <= threads
     assert set(Path("/proc/self/fd").iterdir()) == files
+
+
+@pytest.mark.parametrize(("filesystem", "share"), [("ext4", 1.0), ("zfs", None)])
+def test_cache_hits_are_unknown_where_the_kernel_counts_no_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, share: float | None
+) -> None:
+    place = disk.DataPlace("pool", filesystem, block=False)
+    monkeypatch.setattr(disk, "find_place", lambda *_: place)
+    file = tmp_path / "data"
+    file.write_bytes(bytes(8 << 20))  # in the page cache from now on
+    sampler = Sampler(run_pids=lambda: (os.getpid(),), data_path=tmp_path)
+    for thread in threading.enumerate():
+        if thread.name == "data-path":
+            thread.join()
+    sampler.sample()
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        file.read_bytes()
+    sample = sampler.sample()
+    sampler.close()
+    assert sample.run_read_rate is not None
+    assert sample.run_cache_hit == share

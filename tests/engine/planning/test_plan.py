@@ -102,11 +102,11 @@ def test_tf32(capability: tuple[int, int], on: bool) -> None:
 
 
 def test_changed_user_value_is_a_warning_changed_file_value_an_adjustment() -> None:
-    mine = plan_of(CPU, own=True, precision="fp16")
-    assert "precision: fp16 needs a GPU: bf16 used" in mine.warnings
-    theirs = plan_of(CPU, precision="fp16", device="cpu")
-    assert theirs.adjustments == ("precision: fp16 needs a GPU: bf16 used",)
-    assert theirs.warnings == ()
+    by_user = plan_of(CPU, own=True, precision="fp16")
+    assert "precision: fp16 needs a GPU: bf16 used" in by_user.warnings
+    by_file = plan_of(CPU, precision="fp16", device="cpu")
+    assert by_file.adjustments == ("precision: fp16 needs a GPU: bf16 used",)
+    assert by_file.warnings == ()
 
 
 def test_users_slow_fp16_is_kept_with_a_warning() -> None:
@@ -156,11 +156,11 @@ def test_compile_on_a_cpu_is_a_warning() -> None:
 
 
 def test_compile_needs_compute_capability_7() -> None:
-    theirs, mine = (plan_of(gpu((6, 1)), own, compile=True) for own in (False, True))
-    assert (theirs.config.speed.compile, mine.config.speed.compile) == (False, False)
+    by_file, by_user = (plan_of(gpu((6, 1)), own, compile=True) for own in (False, True))
+    assert (by_file.config.speed.compile, by_user.config.speed.compile) == (False, False)
     text = "compile: torch.compile needs compute capability 7.0, this GPU has 6.1: off"
-    assert text in theirs.adjustments
-    assert text in mine.warnings
+    assert text in by_file.adjustments
+    assert text in by_user.warnings
     assert plan_of(gpu((7, 0)), compile=True).config.speed.compile
 
 
@@ -199,7 +199,7 @@ def test_facts_about_time_and_learning_rate() -> None:
     said = dict(make_plan([layer], gpu(), facts, rate).facts)
     assert said["time"] == "50 s to 1 min 40 s per epoch, 1 min 40 s to 3 min 20 s in total (measured here)"
     assert said["learning rate"] == "1 (0.5 at 256)"
-    assert said["images per update"] == "512; 100 batches an epoch"
+    assert said["images per update"] == "512; 100 batches per epoch"
     assert dict(make_plan([layer], gpu(), facts).facts)["time"] == "unknown: no speed was measured"
     assert dict(make_plan([layer], gpu()).facts)["time"] == "unknown: the data has not been counted"
 
@@ -243,7 +243,7 @@ def _section(plan: Plan, section: str) -> object:
 
 
 def test_settings_without_effect_are_noted() -> None:
-    assert "in memory already" in note(plan_of(CPU, dataset="cifar10", data_dir="/d", cache="disk"), "cache")
+    assert "already in memory" in note(plan_of(CPU, dataset="cifar10", data_dir="/d", cache="disk"), "cache")
     plan = plan_of(CPU, own=True, dataset="custom", custom="mine:make", cache="ram", loader="threads")
     assert (plan.config.data.cache, plan.config.data.loader) == ("none", "auto")
     for name in ("cache", "loader"):

@@ -163,7 +163,7 @@ def test_calibration_gives_speed_limiter_times_and_largest_batch() -> None:
     said = dict(plan.facts)
     assert said["speed"] == "353 to 407 img/s, limited by the workers (alone: workers 400, step 1000)"
     assert said["largest batch"] == "337 (from the measured memory)"
-    assert said["images per update"] == "64; 100 batches an epoch"
+    assert said["images per update"] == "64; 100 batches per epoch"
     assert said["time"] == "17 s to 19 s per epoch, 2 min 47 s to 3 min 12 s in total (calibrated on this machine)"
     assert said["VRAM"] == "5.0 GiB of 24 GiB"
     assert plan.vram is not None
@@ -210,3 +210,58 @@ def test_force_overrules_memory_estimates_only() -> None:
     again = plan_of(gpu(), own=True, **values, gradient_checkpointing=True)
     assert again.forceable == ()
     assert any(text.startswith("VRAM") for text in again.warnings)
+
+
+def unified(gib: float) -> Machine:
+    """A machine whose GPU has no memory of its own, with `gib` of RAM, 3 of them in use."""
+    machine = with_gpu("NVIDIA GB10", None, (12, 1), unified=True)
+    ram = {"memory_total": gib, "memory_limit": gib, "memory_available": gib - 3, "shm_total": gib / 2}
+    return msgspec.structs.replace(machine, **{name: int(value * GIB) for name, value in ram.items()})
+
+
+def test_unified_memory_counts_the_gpu_in_ram() -> None:
+    values: dict[str, Any] = {"model": "resnet50", "batch_size": 256, "precision": "bf16", "num_workers": 4}
+    plan = plan_of(unified(120), **values)
+    assert (plan.refuses, plan.warnings) == ((), ())
+    assert plan.vram is not None
+    assert plan.vram.limit is None
+    part = next(part for part in plan.ram.parts if part.name == "GPU memory")
+    assert part.bytes == plan.vram.total
+    assert plan.ram.total == sum(one.bytes for one in plan.ram.parts)
+    facts = dict(plan.facts)
+    assert facts["device"] == "NVIDIA GB10, unified memory"
+    assert facts["VRAM"] == "13 GiB, part of the RAM above (unified memory)"
+    assert "GPU memory" not in {part.name for part in plan_of(gpu(), **values).ram.parts}
+
+
+def test_too_little_unified_memory_is_refused_with_a_batch_that_fits_in_ram() -> None:
+    values: dict[str, Any] = {"model": "resnet50", "batch_size": 256, "precision": "bf16", "num_workers": 4}
+    small = unified(15)
+    plan = plan_of(small, **values)
+    (refusal,) = plan.refuses
+    assert "of 0.0 MiB" not in refusal
+    assert "13 GiB for the GPU (unified memory): batch_size 256 → " in refusal
+    assert plan.forceable == plan.refuses
+    fitting = int(refusal.rpartition("→ ")[2])
+    assert plan_of(small, **{**values, "batch_size": fitting}).refuses == ()
+    assert plan_of(small, **{**values, "batch_size": fitting}).warnings == ()
+    recomputed = plan_of(small, **values, gradient_checkpointing=True)
+    assert recomputed.refuses == ()
+    assert any("batch_size" in text for text in recomputed.warnings)
+
+
+def test_measured_memory_counts_on_a_unified_gpu() -> None:
+    layer = SettingsLayer("recipe demo", {**VALUES, "precision": "fp32"})
+    plan = make_plan([layer], unified(16), calibrations=[MADE])
+    part = next(part for part in plan.ram.parts if part.name == "GPU memory")
+    assert part.bytes == 5 * GIB
+    assert plan.forecast is not None
+    # 1 GiB and 64 MiB an image, of what the host's part leaves of 13 GiB.
+    left = 13 * GIB - sum(p.bytes for p in plan.ram.parts if p.name not in ("in use now", "GPU memory"))
+    assert plan.forecast.largest_batch == pytest.approx((0.92 * left - GIB) / (64 * MIB), abs=1)
+
+
+def test_unknown_model_on_a_unified_gpu_is_unknown_not_zero() -> None:
+    plan = plan_of(unified(120), model="my_net")
+    assert "GPU memory" not in {part.name for part in plan.ram.parts}
+    assert dict(plan.facts)["VRAM"] == "unknown: activations of my_net are not in the table of models"

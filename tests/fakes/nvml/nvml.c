@@ -333,8 +333,7 @@ typedef struct { Uint pid; Ullong memory; Uint gpu_instance, compute_instance; }
 Return nvmlDeviceGetUtilizationRates(Device *device, Utilization *value) {
     BEGIN(device);
     if (unsigned_figure(device, "utilization", &value->gpu)) return NOT_SUPPORTED;
-    value->memory = 0;
-    unsigned_figure(device, "memory_utilization", &value->memory);
+    if (unsigned_figure(device, "memory_utilization", &value->memory)) return NOT_SUPPORTED;
     return OK;
 }
 
@@ -342,7 +341,8 @@ static Return memory_of(const Device *device, Ullong *total, Ullong *used) {
     double found;
     if (!number(&found, "%smemory_total", device->prefix)) return NOT_SUPPORTED;
     *total = (Ullong)found;
-    *used = number(&found, "%smemory_used", device->prefix) ? (Ullong)found : 0;
+    if (!number(&found, "%smemory_used", device->prefix)) return NOT_SUPPORTED;
+    *used = (Ullong)found;
     return OK;
 }
 

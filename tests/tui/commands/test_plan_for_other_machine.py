@@ -1,4 +1,4 @@
-"""``train --dry-run --machine``: plans for machines that are not here, above all those of the seeds."""
+"""``train --dry-run --machine``: plans for other machines."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_tables_of_seed_003_without_its_gpu(capsys: pytest.CaptureFixture[st
     for text in (
         "36 batches of 147 MiB",
         "VRAM                  13 GiB of 22 GiB",
-        "5,004 batches an epoch",
+        "5,004 batches per epoch",
         "55 min 36 s to 1 h 44 min per epoch, 3 d 20 h to 7 d 5 h in total (seed 003",
         "NVIDIA A10G, 22 GiB, assumed (another machine)",
         "warning: planned for another machine, not for this one: NVIDIA A10G, 22 GiB, 16 cores and 62 GiB of RAM",
@@ -96,7 +96,7 @@ def test_each_profile_describes_a_machine_that_it_is_for(name: str) -> None:
     ("arguments", "message"),
     [
         (["--machine", "a10g"], "unknown profile 'a10g'; did you mean 'a10g-23gb'"),
-        (["--machine", "unknown-nvidia"], "profile unknown-nvidia is for many cards"),
+        (["--machine", "unknown-nvidia"], "profile unknown-nvidia is for many GPUs"),
         (["--machine", "l4-24gb,core=3"], "unknown 'core=3'; did you mean 'cores'"),
         (["--machine", "l4-24gb,cores=few"], "cores must be a number above 0, got 'few'"),
         (["--machine", "l4-24gb,ram=-1"], "ram must be a number above 0, got '-1'"),

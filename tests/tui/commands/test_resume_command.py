@@ -1,4 +1,4 @@
-"""``gputrain-tui resume``: a real run, stopped and gone on with from the command line."""
+"""``gputrain-tui resume``: a real run is stopped and resumed from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documented Slurm job script, run as it is; the programs that it starts write down that they were started."""
+"""The documented Slurm job script runs unchanged; stand-ins for the programs record that they were started."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def named(name: str) -> None:
     run_directory.create(name).write_status(status)
 
 
-def test_a_run_is_begun_once_and_then_gone_on_with(script: Callable[[int], tuple[int, list[str]]]) -> None:
+def test_a_run_is_started_once_and_then_resumed(script: Callable[[int], tuple[int, list[str]]]) -> None:
     named("job-77")
     code, said = script(75)
     assert said[0].startswith("train --recipe demo ")

@@ -17,7 +17,7 @@ from gputrain.engine.configuration.run_config import AUTO, NORMALIZATION, RunCon
 from gputrain.engine.configuration.settings import Setting
 
 
-def test_a_written_file_gives_the_same_configuration_and_is_private(tmp_path: Path) -> None:
+def test_a_written_file_reads_back_and_is_private(tmp_path: Path) -> None:
     config = settings.build({"batch_size": 48, "lr": 3e-5, "name": "it's: a #test", "data_dir": "/data/ä b"})
     path = tmp_path / "config.yaml"
     write_config(path, config, {"batch_size": "you"})
@@ -25,7 +25,7 @@ def test_a_written_file_gives_the_same_configuration_and_is_private(tmp_path: Pa
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_settings_stand_in_their_sections_with_their_origins() -> None:
+def test_settings_are_grouped_by_section_with_their_origins() -> None:
     lines = config_text(settings.build({"batch_size": 48}), {"batch_size": "preset\nbalanced \x1b[31m"}).splitlines()
     data = lines.index("data:")
     found = next(i for i, line in enumerate(lines) if line.startswith("  batch_size: 48 "))

@@ -90,7 +90,7 @@ def resolve_plan(
 
 def _choose_value_range(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> tuple[str, ...]:
     """Add the images' value range to `layers` where it is ``auto``; returns warnings about the range."""
-    from gputrain.engine.imaging import value_range_scan  # NumPy and Pillow: not for every command
+    from gputrain.engine.datasets import value_range_scan  # NumPy and Pillow: not for every command
 
     found = value_range_scan.of_settings(wanted)
     if found is None:

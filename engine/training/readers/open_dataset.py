@@ -6,9 +6,8 @@ import dataclasses
 import time
 
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.datasets import dataset_report
+from gputrain.engine.datasets import dataset_report, value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.imaging import decoding
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.readers import biwi, cifar10, clip_folders, custom_dataset, image_folder, lp300w
@@ -29,7 +28,7 @@ def _with_value_range(data: OpenedDataset, config: RunConfig, reporter: EventRep
     """`data` with the value range of the settings, for training and validation images alike."""
     if data.train.pixels is not None or data.train.user_dataset is not None:
         return data
-    chosen, warnings = decoding.range_of(config)
+    chosen, warnings = value_range_scan.range_of(config)
     for text in warnings:
         reporter.notice("warning", text)
 

@@ -20,7 +20,7 @@ from PIL import Image
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import keras_compatibility, settings, value_range
 from gputrain.engine.configuration.value_range import ValueRange
-from gputrain.engine.imaging import value_range_scan
+from gputrain.engine.datasets import value_range_scan
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.planning.plan import Plan
 from gputrain.engine.training.inference import input_images

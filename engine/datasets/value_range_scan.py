@@ -16,7 +16,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from gputrain.engine.configuration.run_config import UNCACHED
+from gputrain.engine.configuration import value_range
+from gputrain.engine.configuration.run_config import UNCACHED, RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.datasets import image_files
 from gputrain.engine.imaging import grey_values
@@ -187,3 +188,18 @@ def _spread(items: Sequence[str], count: int) -> list[str]:
     return (
         [items[place] for place in np.linspace(0, len(items) - 1, count).round().astype(int).tolist()] if count else []
     )
+
+
+def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
+    """The value range under the settings, and warnings; for ``auto`` the training images are sampled.
+
+    Without readable training images (prediction on another machine) ``auto`` is the full range of each file's type.
+    """
+    data = config.data
+    if data.value_range != value_range.AUTO:
+        return value_range.parse(data.value_range), ()
+    try:
+        found = scan(Path(data.data_dir).expanduser() / data.train_split)
+    except OSError:
+        return None, ()
+    return found.value_range, found.warnings(found.value_range)

@@ -19,7 +19,9 @@ import yaml
 from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration import normalization
+from gputrain.engine.configuration.run_config import NORMALIZATION, RunConfig
+from gputrain.engine.configuration.yaml_scalars import Ambiguous, load_word, number, why_no_number
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """Exceptions of the safe loader: its own, and others for impossible dates, ``!!bool maybe`` and deep nesting."""
@@ -94,21 +96,27 @@ def find(name: str) -> Setting:
 def check(setting: Setting, value: Any) -> Any:
     """Return `value` in the setting's own type. Raises BadInput with the expected and the given value.
 
-    Integral floats are accepted as integers, and integers as floats (``lr: 1``).
+    Integral floats are accepted as integers (``1e3``), integers as floats, and quoted numbers as numbers.
     """
     if setting.choices:
         if value not in setting.choices:
             raise BadInput(_must(setting, f"be one of {', '.join(setting.choices)}", value))
         return value
+    if setting.kind in (int, float) and isinstance(value, str):
+        value = _as_number(value)
     if setting.kind is float and type(value) is int and abs(value) < _LARGEST:
         value = float(value)
-    if setting.kind is float and isinstance(value, str):
-        # YAML 1.1 reads 1e-3 (without a dot) as a text.
-        value = _as_float(value)
     if setting.kind is int and type(value) is float and value.is_integer():
         value = int(value)
-    if setting.kind is str and value is None:
-        value = ""
+    if setting.kind is str and (value is None or isinstance(value, Ambiguous)):
+        value = "" if value is None else str(value)
+    if setting.meta is not None and setting.meta.extra is not None:
+        try:
+            value = setting.meta.extra["parse"](value)
+        except ValueError as error:
+            raise BadInput(_must(setting, f"be {error}", value)) from None
+    if setting.name in NORMALIZATION:
+        value = normalization.checked(setting.name, value)
     if type(value) is not setting.kind:
         raise BadInput(_must(setting, f"be {_KINDS[setting.kind]}", value))
     if isinstance(value, str):
@@ -130,11 +138,13 @@ def _check_text(setting: Setting, value: str) -> None:
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-def _as_float(value: str) -> object:
+def _as_number(value: str) -> object:
+    """The number in a quoted text or a word of the command line; `value` itself if it is none."""
     try:
-        return float(value)
-    except ValueError:
+        found = number(value)
+    except ValueError:  # more digits than Python converts
         return value
+    return value if found is None else found
 
 
 def _check_bounds(setting: Setting, value: Any) -> None:
@@ -160,7 +170,10 @@ def _check_bounds(setting: Setting, value: Any) -> None:
 
 def _must(setting: Setting, what: str, value: object) -> str:
     shown = _yaml_word(value)
-    hint = did_you_mean(value, setting.choices) if isinstance(value, str) and setting.choices else ""
+    hint = ""
+    if isinstance(value, str):
+        hint = did_you_mean(value, setting.choices) if setting.choices else ""
+        hint = hint or (why_no_number(value) if setting.kind in (int, float) else "")
     return f"{setting.name} must {what}, got {shown}{hint}"
 
 
@@ -203,7 +216,7 @@ def _parse_value(setting: Setting, text: str) -> object:
     if setting.kind is str:
         return text
     try:
-        return yaml.safe_load(text)
+        return load_word(text)
     except YAML_ERRORS:
         return text
 

@@ -12,13 +12,13 @@ import yaml
 from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration import settings
+from gputrain.engine.configuration import settings, yaml_scalars
 
 MAX_BYTES = 64 << 10
 """Larger files are not parsed: they are not configurations."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml_scalars.Loader):
     """The safe loader without aliases: nested aliases expand a few lines to a billion values."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -34,6 +34,8 @@ class Document(msgspec.Struct, frozen=True):
     path: Path
     values: dict[str, Any]
     lines: dict[str, int]
+    texts: dict[str, str]
+    """The text of each scalar as written, by dotted path."""
 
     def place(self, *keys: str) -> str:
         """The position of a key for error messages: ``"file.yaml:12"``."""
@@ -64,11 +66,12 @@ def load(path: Path) -> Document:
 def parse(path: Path, text: str) -> Document:
     """Parse `text`, the content of `path`, as one mapping. Raises BadInput as `load` does."""
     lines: dict[str, int] = {}
+    texts: dict[str, str] = {}
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is not None:
-            _collect_lines(path, node, "", lines)
+            _collect_lines(path, node, "", lines, texts)
         values = loader.construct_document(node) if node is not None else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -80,10 +83,10 @@ def parse(path: Path, text: str) -> Document:
         values = {}
     if not isinstance(values, dict):
         raise BadInput(f"{path}:1: expected 'key: value' lines, found a {type(values).__name__}")
-    return Document(path, values, lines)
+    return Document(path, values, lines, texts)
 
 
-def _collect_lines(path: Path, node: yaml.Node, prefix: str, lines: dict[str, int]) -> None:
+def _collect_lines(path: Path, node: yaml.Node, prefix: str, lines: dict[str, int], texts: dict[str, str]) -> None:
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
@@ -96,7 +99,9 @@ def _collect_lines(path: Path, node: yaml.Node, prefix: str, lines: dict[str, in
         if name in lines:
             raise BadInput(f"{path}:{line}: {plain(key.value, 60)} is given twice (first in line {lines[name]})")
         lines[name] = line
-        _collect_lines(path, value, f"{name}.", lines)
+        if isinstance(value, yaml.ScalarNode):
+            texts[name] = value.value
+        _collect_lines(path, value, f"{name}.", lines, texts)
 
 
 def read_settings(
@@ -113,7 +118,9 @@ def read_settings(
             setting = settings.find(name)
             if setting.name in found:
                 raise BadInput(f"{setting.name} is given twice")
-            found[setting.name] = settings.check(setting, value)
+            as_written = setting.kind is str and isinstance(value, bool | int | float)  # name: 010, train_split: no
+            wanted = document.texts.get(".".join(keys), value) if as_written else value
+            found[setting.name] = settings.check(setting, wanted)
         except BadInput as error:
             raise BadInput(f"{document.place(*keys)}: {plain(str(error), 300)}") from None
     return found

@@ -19,6 +19,7 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
 from gputrain.engine.datasets import demo_images
+from gputrain.engine.processes import preemption
 
 VERSION = 1
 """Increased with every change of the images: the new version is drawn in a new folder, the old folder stays."""
@@ -91,8 +92,12 @@ def _draw_all(
     total = sum(end - start for *_, start, end in jobs)
     context = multiprocessing.get_context("spawn")
     progress(0, total)
-    with ProcessPoolExecutor(processes, context) as pool:
-        waiting: set[Future[int]] = {pool.submit(draw_images, *job) for job in jobs}
+    with preemption.blocked_signals():  # its queues start multiprocessing's resource tracker
+        pool = ProcessPoolExecutor(processes, context)
+    with pool:
+        # Submitting starts the processes. A preemption signal to all processes of a job must not end them: `stop` does.
+        with preemption.blocked_signals():
+            waiting: set[Future[int]] = {pool.submit(draw_images, *job) for job in jobs}
         done = 0
         while waiting:
             finished, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import Precision
+from gputrain.engine.hardware import slurm
 from gputrain.engine.hardware.cgroup import CGroup, Version, find_cgroup
 from gputrain.engine.hardware.logout import logout_kills_processes
 from gputrain.engine.hardware.nvml import NO_DRIVER, Device, Nvml, NvmlError, Unreadable, visible
@@ -51,7 +52,7 @@ class Machine(Struct, frozen=True, kw_only=True):
 
     hostname: str
     usable_cores: float
-    """min(affinity, cpuset, cgroup quota); may be a fraction."""
+    """min(affinity, cpuset, cgroup quota, Slurm allocation); may be a fraction."""
     host_cores: int
     cpu_model: str
     cpu_bf16: bool = False
@@ -59,7 +60,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     memory_total: int
     """Memory of the host."""
     memory_limit: int
-    """Memory that this process may use: the host's, or the tightest cgroup limit."""
+    """What this process may use: the host's memory, the tightest cgroup limit, or the Slurm job's."""
     memory_available: int
     """Memory available now without swapping."""
     shm_total: int
@@ -108,9 +109,10 @@ def inspect_machine() -> Machine:
     cgroup = find_cgroup()
     total, available = host_memory()
     limited = cgroup.memory_now()
+    job = slurm.job_memory() or total
     gpus = _ask_for_gpus(NVML_SECONDS)
-    memory_limit = min(total, limited.limit) if limited else total
-    memory_available = min(available, limited.available) if limited else available
+    memory_limit = min(total, limited.limit if limited else total, job)
+    memory_available = min(available, limited.available if limited else available, job)
     shm_total, shm_used = shm()
     if not shm_total and SHM.is_dir():
         # A tmpfs without a size of its own reports 0 of 0: memory is its limit.
@@ -149,8 +151,9 @@ def hides_gpus(machine: Machine) -> bool:
 
 
 def usable_cores(cgroup: CGroup) -> float:
-    """Cores that this process may use: min(affinity, cpuset, quota); at least 0.01."""
-    limits = (float(len(os.sched_getaffinity(0))), cgroup.cpus() or math.inf, cgroup.quota() or math.inf)
+    """Cores that this process may use: min(affinity, cpuset, quota, Slurm allocation); at least 0.01."""
+    allowed = (cgroup.cpus(), cgroup.quota(), slurm.job_cores())
+    limits = (float(len(os.sched_getaffinity(0))), *(limit or math.inf for limit in allowed))
     # The kernel allows a quota of a thousandth of a core; shares are computed by dividing by this number.
     return max(0.01, round(min(limits), 2))
 

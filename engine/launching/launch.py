@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 15.0
 """How long a supervisor may take to lock its run directory; on an idle machine it takes well under a second."""
+EXIT_SECONDS = 10.0
+"""How long `wait_for_exit` waits; on a full disk a supervisor stays longer."""
 _LIVENESS_SECONDS = 0.5
 
 
@@ -116,6 +118,17 @@ def start(run: RunDir, *, resume: bool = False) -> None:
         time.sleep(0.01)
     line = _last_line(run.supervisor_log)
     raise RuntimeError(f"the run's supervisor did not start{': ' + line if line else ''} ({run.supervisor_log})")
+
+
+def wait_for_exit(run: RunDir) -> None:
+    """Wait until the supervisor of an ended run has exited; returns at once if the run has not ended.
+
+    A batch system may kill it as soon as the command that started the run has left.
+    """
+    status = run.written_status()
+    deadline = time.monotonic() + EXIT_SECONDS
+    while status is not None and status.state.over and run.is_live() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _private(path: str, flags: int) -> int:

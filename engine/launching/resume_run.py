@@ -23,7 +23,7 @@ from gputrain.engine.launching.kept_changes import KEPT
 from gputrain.engine.launching.launch import PlanRecord, read_plan
 from gputrain.engine.planning.plan import Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
-from gputrain.engine.runs.run_directory import RunDir, State
+from gputrain.engine.runs.run_directory import RunDir, State, Status
 
 LAST = "last"
 _KEPT_WORKER_SHARE = 4.0
@@ -71,6 +71,16 @@ def resume(run: RunDir, plan: Plan, wanted: str = LAST, *, force: bool = False) 
     return run, notes
 
 
+def is_complete(run: RunDir, plan: Plan, wanted: str = LAST) -> bool:
+    """Whether `run` is finished and `plan` does not extend it: `resume` would refuse it."""
+    return _finished(run.status(), settings.changed(read_config(run.config), plan.config), wanted)
+
+
+def _finished(status: Status | None, changed: Iterable[str], wanted: str) -> bool:
+    finished = status is not None and status.state is State.FINISHED
+    return wanted == LAST and finished and not any(name in _EXTENDS for name in changed)
+
+
 def resume_config(run: RunDir, config: RunConfig) -> RunConfig:
     """`config` with `resume_from` set to the run's own newest checkpoint; unchanged if it has none yet."""
     if not checkpoint_index.read_index(run.checkpoints):
@@ -84,7 +94,10 @@ def begin(plan: Plan, *, force: bool = False) -> RunDir:
     Raises BadInput, RuntimeError if the supervisor does not come up.
     """
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
-    return launch.launch(plan.config, plan.origins, warnings, plan.forecast)
+    config = plan.config
+    if any(text.startswith("weights:") for text in plan.forceable):
+        config = settings.replace(config, weights_strict=False)
+    return launch.launch(config, plan.origins, warnings, plan.forecast)
 
 
 def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoint_index.Entry | None:
@@ -92,8 +105,7 @@ def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoint_index.
     if run.is_live():
         raise BadInput(f"{run.id} is still running; watch it with: gputrain-tui tail {run.id}")
     status = run.status()
-    finished = status is not None and status.state is State.FINISHED
-    if wanted == LAST and finished and not any(name in _EXTENDS for name in changed):
+    if _finished(status, changed, wanted):
         raise BadInput(f"{run.id} is finished: {status.reason if status else ''}; to train longer, set epochs=N")
     if wanted == LAST and not checkpoint_index.read_index(run.checkpoints):
         return None

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import Notice
 from gputrain.engine.loggers import logger_choice
+from gputrain.engine.processes import preemption
 from gputrain.engine.runs.run_directory import RunDir
 
 SILENT_SECONDS = 60.0
@@ -47,13 +48,15 @@ class _Logger:
         handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             # In its own session: it may outlive the supervisor to finish writing.
-            self._process = subprocess.Popen(
-                logger_choice.command(run, name, logger_choice.default_folder(run, name)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=handle,
-                start_new_session=True,
-            )
+            # A preemption signal to all processes of a job must not end it before the run has ended.
+            with preemption.blocked_signals():
+                self._process = subprocess.Popen(
+                    logger_choice.command(run, name, logger_choice.default_folder(run, name)),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=handle,
+                    start_new_session=True,
+                )
         finally:
             os.close(handle)
         self._last_output = time.monotonic()

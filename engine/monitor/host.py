@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gputrain.engine.hardware import slurm
 from gputrain.engine.hardware.cgroup import CGroup
 from gputrain.engine.hardware.machine import shm, usable_cores
 from gputrain.engine.monitor.proc_file import ProcFile
@@ -195,6 +196,9 @@ class Ram:
             shm_used = min(shm_used, limited.shared if limited.shared is not None else shm_total)
             # Page cache and swap are the cgroup's; unknown where the kernel does not report them.
             cached, swap = limited.cached, limited.swap
+        if total is not None and available is not None and (job := slurm.job_memory() or total) < total:
+            # Not enforced by a cgroup: what the job itself uses is unknown.
+            total, available = job, min(available, job)
         return MemoryFigures(
             total=total,
             available=available,

@@ -21,6 +21,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import duration
 from gputrain.engine.configuration.engine_choice import IMPORTS
 from gputrain.engine.events import Notice, PhaseChanged, decode
+from gputrain.engine.processes import preemption
 from gputrain.engine.processes.child_job import Done, Failed, Progress, Reply, Tell
 from gputrain.engine.processes.compile_cache import set_compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -42,7 +43,8 @@ def serve_job(order_type: type[Order], work: Work[Order], engine: str = "torch")
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=order_type)
     threading.Thread(target=_exit_with_parent, name="parent watch", daemon=True).start()
     context = multiprocessing.get_context("spawn")
-    outbox: Queue[bytes] = context.Queue()
+    with preemption.blocked_signals():  # see `trainer_process`
+        outbox: Queue[bytes] = context.Queue()
     inbox, commands = context.Pipe(duplex=False)
     reporter = EventReporter(outbox)
     control = TrainerControl(inbox, reporter)

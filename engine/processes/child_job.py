@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.processes import preemption
 
 _KILL_SECONDS = 5.0
 _STDERR_LINES = 20
@@ -59,12 +60,14 @@ def run_job(
 
     `tell` gets progress texts. Raises BadInput for unusable data or settings, RuntimeError if the job fails.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    # Blocked until the child has handlers: a preemption signal must not end it before.
+    with preemption.blocked_signals():
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
     started(child.terminate)
     try:
         return _converse(child, msgspec.json.encode(order), result, tell)

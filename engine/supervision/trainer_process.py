@@ -35,7 +35,9 @@ class TrainerProcess:
         """`on_event` gets each encoded event, on a thread."""
         _become_subreaper()
         context = multiprocessing.get_context("spawn")
-        self._outbox: Queue[bytes] = context.Queue(QUEUE_EVENTS)
+        # The queue starts multiprocessing's resource tracker, which a preemption signal must not end.
+        with preemption.blocked_signals():
+            self._outbox: Queue[bytes] = context.Queue(QUEUE_EVENTS)
         child_end, self._commands = context.Pipe(duplex=False)
         self.killed_on_request = False
         self._process = context.Process(

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.processes import preemption
 from gputrain.tui.cli.plan_arguments import add_catalog_commands, add_plan_commands
 from gputrain.tui.cli.run_arguments import add_run_commands
 from gputrain.tui.cli.view_arguments import add_view_commands
@@ -40,6 +41,7 @@ first steps:
 
 
 _LAUNCH = ("train", "resume", "clone", "check", "calibrate", "bench", "cache")
+"""Commands that batch jobs run: a preemption signal before a run has started ends them with `EXIT_PREEMPTED`."""
 _RUNS = ("runs", "mark", "delete", "prune", "compare", "diagnose", "stop", "tail", "log", "export", "predict")
 _MODULES: dict[str | None, str] = {
     None: "launch.launcher",
@@ -73,6 +75,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if set(_LAUNCH).isdisjoint(words[:1]):
+        return _run(words)
+    with preemption.exit_when_preempted():
+        return _run(words)
+
+
+def _run(arguments: Sequence[str]) -> int:
     charset.prepare_output()
     top = parser()
     # argparse takes positional arguments in one place only; settings may stand between options.

@@ -135,6 +135,9 @@ def _add_resume(commands: Commands) -> None:
         metavar="WHERE",
         help="checkpoint to continue from: last (default), best, or a step number",
     )
+    resume.add_argument(
+        "--if-needed", action="store_true", help="exit with 0 if the run is finished: for jobs that are requeued"
+    )
     resume.add_argument("--force", action="store_true", help=FORCE)
     resume.add_argument("--detach", action="store_true", help=DETACH)
     add_output(resume)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.lock_waits import LockWaitSampler
 from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_stats
 from gputrain.engine.events import LoaderStats
+from gputrain.engine.processes.preemption import STOPPING
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.userdata import user_sampler
 from gputrain.engine.training.userdata.user_batch import UserBatchMaker
@@ -160,9 +163,22 @@ class _EpochKeys:
 
 
 def _init_worker(_worker: int) -> None:
-    """In a worker: the trainer handles Ctrl+C and the end of the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a worker: ignore the signals that a batch system or Ctrl-C sends to all processes of a run.
+
+    Only the trainer may end its workers: torch does it by SIGTERM.
+    """
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    # Not ignored: an ignored signal is never pending, and could not be waited for.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_exit_on_parents_signal, name="signals", daemon=True).start()
+
+
+def _exit_on_parents_signal() -> None:
+    while (info := signal.sigwaitinfo([signal.SIGTERM])).si_pid != os.getppid():
+        pass
+    os._exit(128 + info.si_signo)
 
 
 def _identity(batch: Any) -> Any:

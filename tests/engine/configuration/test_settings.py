@@ -53,7 +53,7 @@ def _top_fields() -> list[tuple[str, Any]]:
         (" batch_size = 8 ", "batch_size", 8),
     ],
 )
-def test_an_override_is_parsed_into_the_settings_type(argument: str, name: str, value: object) -> None:
+def test_an_override_is_parsed_to_the_type_of_the_setting(argument: str, name: str, value: object) -> None:
     parsed = settings.parse_override(argument)
     assert parsed == (name, value)
     assert type(parsed[1]) is type(value)
@@ -69,7 +69,7 @@ def test_an_override_is_parsed_into_the_settings_type(argument: str, name: str, 
         ("batch_size=true", "batch_size=true: batch_size must be a whole number, got true"),
         ("batch_size=", "batch_size=: batch_size must be a whole number, got nothing"),
         ("batch_size=[1]", "batch_size=[1]: batch_size must be a whole number, got a list"),
-        ("batch_size=2001-01-01", "batch_size=2001-01-01: batch_size must be a whole number, got a date"),
+        ("batch_size=2001-01-01", "batch_size=2001-01-01: batch_size must be a whole number, got '2001-01-01'"),
         ("batchsize=1", "batchsize=1: unknown setting 'batchsize'; did you mean 'batch_size'?"),
         ("optim.batch_size=1", "optim.batch_size=1: unknown setting 'optim.batch_size'"),
         ("lr=0", "lr=0: lr must be > 0, got 0.0"),
@@ -88,7 +88,7 @@ def test_an_override_is_parsed_into_the_settings_type(argument: str, name: str, 
         ("", "'': expected setting=value"),
     ],
 )
-def test_a_bad_override_says_what_is_wrong_and_what_would_be_right(argument: str, message: str) -> None:
+def test_a_bad_override_is_refused_with_the_remedy(argument: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         settings.parse_override(argument)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""Dashboards on scripted runs, and what they show."""
+"""Opens dashboards on scripted runs, and reads their text."""
 
 from __future__ import annotations
 

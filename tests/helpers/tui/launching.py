@@ -1,4 +1,4 @@
-"""Launchers with injected machines, run lists and starts, and what they show."""
+"""Opens launchers with injected machines, run lists and starts, and reads their text."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ def live_run(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Train on a few images below `folder`. Yields the run's id and the environment in which commands find it."""
     env = {f"GPUTRAIN_{kind}": str(folder / kind.lower()) for kind in ("HOME", "CACHE", "CONFIG")}
     for number in range(16):
-        place = folder / "images" / ("a", "b")[number % 2]
+        place = folder / "images" / ("train", "val")[number % 4 == 3] / ("a", "b")[number % 2 ^ number // 4 % 2]
         place.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (16, 16), (number * 16, 0, 0)).save(place / f"{number}.png")
     settings = ["device=cpu", "model=simple_cnn", "width=8", "image_size=16", "batch_size=4", "num_workers=0"]
-    train = [*COMMAND, "train", "--detach", "--recipe", "custom", "--data", str(folder / "images")]
+    train = [*COMMAND, "train", "--detach", "--recipe", "demo", "--data", str(folder / "images")]
     done = subprocess.run(
         [*train, *settings, "epochs=100000"],
         env={**os.environ, **env},

@@ -1,4 +1,4 @@
-"""Waiting for what an application under test does."""
+"""Waits for conditions in an application under test."""
 
 from __future__ import annotations
 

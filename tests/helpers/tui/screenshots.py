@@ -1,4 +1,4 @@
-"""Pictures of the screens by scripted runs and machines, which docs/record_pictures.py writes."""
+"""Pictures of screens with scripted runs and machines, for docs/record_pictures.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that never was: plausible events."""
+"""Plausible events of a scripted run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source of events that hands them out as a test wants."""
+"""A source of events controlled by a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store knows after some events."""
+"""Snapshots of a store after given events."""
 
 from __future__ import annotations
 

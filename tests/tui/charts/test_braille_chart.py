@@ -1,4 +1,4 @@
-"""The chart, cell by cell."""
+"""Charts: the exact cells that are drawn."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_marks_outside_the_range_are_left_out() -> None:
     assert "★" not in "".join(rows(plot(line, marks=((7.0, 2.0, "★", "warn"),)), 20, 9))
 
 
-def test_nothing_to_show_is_said() -> None:
+def test_an_empty_chart_says_so() -> None:
     shown = rows(plot(Curve()), 30, 5)
     assert len(shown) == 5
     assert "no values yet" in shown[2]

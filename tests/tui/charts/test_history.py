@@ -1,4 +1,4 @@
-"""Histories stay small, and say the same however they were filled."""
+"""Histories have bounded size, and their content does not depend on batching."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: bad input is told with its place and its remedy, and nothing is started."""
+"""The command line: bad input is reported with its place and remedy, and nothing is started."""
 
 from __future__ import annotations
 

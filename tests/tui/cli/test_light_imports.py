@@ -1,4 +1,4 @@
-"""The dashboard's process stays light."""
+"""The dashboard process does not import torch."""
 
 from __future__ import annotations
 

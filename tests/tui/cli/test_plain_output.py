@@ -1,4 +1,4 @@
-"""A run as plain lines: what is told of hints."""
+"""Plain output: the lines of hints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HINT = Hint(
 )
 
 
-def test_a_hint_tells_what_to_do_and_what_that_promises_before_why() -> None:
+def test_a_hint_shows_action_and_prediction_before_evidence() -> None:
     plain = PlainLines()
     (told,) = plain.take(HintsChanged(hints=(HINT,)))
     assert told.endswith(

@@ -1,4 +1,4 @@
-"""``gputrain-tui bench``: its table, JSON, Markdown and exit code, from speeds of the test's making."""
+"""``gputrain-tui bench``: table, JSON, Markdown and exit code, from given speeds."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_standard_and_optimized_are_compared(capsys: pytest.CaptureFixture[str],
     assert (optimized.data.num_workers, optimized.speed.channels_last) == (1, True)
 
 
-def test_the_ladder_as_json_and_markdown(
+def test_the_ablation_as_json_and_markdown(
     capsys: pytest.CaptureFixture[str], measured: list[RunConfig], tmp_path: Path
 ) -> None:
     target = tmp_path / "bench.md"
@@ -110,7 +110,7 @@ def test_several_measurements_are_one() -> None:
     assert merge_speeds([speed(100.0)]) == speed(100.0)
 
 
-def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+def test_an_unwritable_file_is_reported_before_the_measurement(
     capsys: pytest.CaptureFixture[str], measured: list[RunConfig], tmp_path: Path
 ) -> None:
     for target in (tmp_path, tmp_path / "none" / "bench.md"):
@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
     assert not measured
 
 
-def test_what_others_gained_and_what_others_used_stands_beside() -> None:
+def test_published_gains_and_load_by_other_programs_are_shown() -> None:
     seed = ReferenceLadder(source="somebody", gains={"workers": 1.5}, speed_up=4.0)
     rows = (
         Row(name="standard", key="standard", settings={}, speed=speed(50.0, others=0.1)),

@@ -1,4 +1,4 @@
-"""``gputrain-tui cache``: built by a real child from real JPEG files, listed, and cleared unless it is in use."""
+"""``gputrain-tui cache``: a real child builds it from JPEG files; it is listed, and cleared unless a run uses it."""
 
 from __future__ import annotations
 

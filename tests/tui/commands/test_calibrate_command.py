@@ -1,4 +1,4 @@
-"""``gputrain-tui calibrate``: a plan that cannot run is refused, and a kept measurement is in the next plan."""
+"""``gputrain-tui calibrate``: refuses a plan that cannot start; the next plan uses a saved measurement."""
 
 from __future__ import annotations
 

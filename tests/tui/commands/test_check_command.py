@@ -1,4 +1,4 @@
-"""``gputrain-tui check``: what it prints, its JSON and its exit code, with and without a GPU and a torch for it."""
+"""``gputrain-tui check``: printed lines, JSON and exit code, with and without a GPU and a CUDA build of torch."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_cpu_only_wheel_is_named_as_the_cause(nvml_stand_in: NvmlStandIn, cp
         assert line in plan
 
 
-def test_a_driver_in_trouble_is_a_problem_and_warned_of_unless_the_cpu_is_meant(nvml_stand_in: NvmlStandIn) -> None:
+def test_a_driver_error_is_a_problem_unless_the_cpu_is_requested(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.set({"error.nvmlInitWithFlags": 18})
     why = "the NVIDIA driver and its library have different versions"
     done = check("--no-speed", **nvml_stand_in.env)

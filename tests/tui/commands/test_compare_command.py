@@ -1,4 +1,4 @@
-"""``gputrain-tui compare``: from two records to what differs."""
+"""``gputrain-tui compare``: differences between two records."""
 
 from __future__ import annotations
 

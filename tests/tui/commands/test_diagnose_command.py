@@ -1,4 +1,4 @@
-"""``gputrain-tui diagnose`` on records: what it prints, in words and as JSON, and what it refuses."""
+"""``gputrain-tui diagnose`` on records: text, JSON and refusals."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def starved() -> RunDir:
     return recorded([*start, *steps, (40.0, PhaseChanged(phase=Phase.ENDED))])
 
 
-def test_the_verdict_in_words(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_diagnosis_as_text(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["diagnose", str(starved.directory)]) == 0
     told = capsys.readouterr().out
     assert told.startswith("starved: ended, ")
@@ -110,7 +110,7 @@ def test_the_verdict_as_json(starved: RunDir, capsys: pytest.CaptureFixture[str]
     assert told["signals"]["busy"] == pytest.approx(0.99)
 
 
-def test_what_was_tried_in_the_run_is_told(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_live_changes_of_the_run_are_listed(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     tuned = Tuned(verdict="kept", changes={"num_workers": 4}, was={"num_workers": 2}, before=1000.0, after=1550.0)
     with starved.events.open("ab") as record:
         record.write(encode(stamp(tuned, 1000, 41.0, 41.0)) + b"\n")

@@ -1,4 +1,4 @@
-"""Exports: curves as CSV and pictures, the dashboard as SVG; by command and by key."""
+"""Exports: curves as CSV and images, the dashboard as SVG; by command and by key."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFix
     assert message in capsys.readouterr().err
 
 
-def test_without_matplotlib_or_figures_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_or_values_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gputrain.engine.common.errors import BadInput
 
     with pytest.raises(BadInput, match="no curves yet"):

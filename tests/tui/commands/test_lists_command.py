@@ -1,4 +1,4 @@
-"""``gputrain-tui profiles show | new`` and ``recipes show``: in full, for a person and as JSON."""
+"""``gputrain-tui profiles show | new`` and ``recipes show``: full text and JSON."""
 
 from __future__ import annotations
 

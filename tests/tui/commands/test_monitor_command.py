@@ -1,4 +1,4 @@
-"""``gputrain-tui monitor`` without a screen: what it prints and logs against scripted GPUs and real processes."""
+"""``gputrain-tui monitor`` without a screen: printed rows and logs, with scripted GPUs and real processes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_gpu_that_is_not_there_is_bad_input(nvml_stand_in: NvmlStandIn) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_a_log_alone_is_silent_and_gone_on_with(nvml_stand_in: NvmlStandIn, tmp_path: Path) -> None:
+def test_a_log_alone_prints_nothing_and_is_appended_to(nvml_stand_in: NvmlStandIn, tmp_path: Path) -> None:
     nvml_stand_in.gpus(1)
     log = tmp_path / "resources.csv"
     for _ in range(2):
@@ -147,7 +147,7 @@ def test_bad_input(nvml_stand_in: NvmlStandIn, arguments: list[str], message: st
     assert "Traceback" not in done.stderr
 
 
-def test_a_log_that_cannot_be_written_any_more_is_said() -> None:
+def test_a_log_that_becomes_unwritable_is_reported() -> None:
     done = subprocess.run([*COMMAND, "--log", "/dev/full", "-n", "3"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "the log cannot be written" in done.stderr

@@ -1,4 +1,4 @@
-"""``train --dry-run --machine``: plans for machines that are not here, above all those of the seeds."""
+"""``train --dry-run --machine``: plans for other machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gputrain-tui resume``: a real run, stopped and gone on with from the command line."""
+"""``gputrain-tui resume``: a real run is stopped and resumed from the command line."""
 
 from __future__ import annotations
 
@@ -97,6 +97,10 @@ def test_a_run_goes_on_in_its_own_record(stopped: RunDir) -> None:
     assert finished.returncode == 2
     assert "is finished: all steps are done; to train longer, set epochs=N" in finished.stderr
     assert "Traceback" not in finished.stderr
+    nothing = call("resume", "last", "--if-needed", "--plain")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert f"{stopped.id} is finished: there is nothing to resume" in nothing.stderr
+    assert list(event_log.read(stopped.events)) == events
 
 
 def test_from_an_earlier_step_it_becomes_a_run_of_its_own(stopped: RunDir) -> None:

@@ -1,4 +1,4 @@
-"""``gputrain-tui runs`` and what keeps them in order: mark, delete, prune."""
+"""``gputrain-tui runs`` and the commands mark, delete and prune."""
 
 from __future__ import annotations
 

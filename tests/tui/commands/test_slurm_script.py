@@ -1,4 +1,4 @@
-"""The documented Slurm job script, run as it is; the programs that it starts write down that they were started."""
+"""The documented Slurm job script runs unchanged; stand-ins for the programs record that they were started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gputrain.engine.runs.run_directory import State, Status
 DOCS = Path(__file__).parents[3] / "docs"
 JOB = DOCS / "slurm" / "job.sh"
 PROGRAMS = {
-    "srun": 'exec "$@"',
+    "srun": 'shift; exec "$@"',  # after --ntasks=1
     "scontrol": 'echo "scontrol $*" >> "$SAID"',
     "gputrain-tui": '[ "$1" != runs ] || exec "$PYTHON" -m gputrain.tui.cli "$@"; echo "$*" >> "$SAID"; exit $CODE',
 }
@@ -36,7 +36,7 @@ def script(private_homes: Path) -> Callable[[int], tuple[int, list[str]]]:
         said.write_text("")
         more = {"SAID": str(said), "CODE": str(code), "PYTHON": sys.executable, "SLURM_JOB_ID": "7"}
         environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", **more}
-        done = subprocess.run([str(JOB)], env=environment, check=False)
+        done = subprocess.run([str(JOB), "--recipe", "demo"], env=environment, check=False)
         return done.returncode, said.read_text().splitlines()
 
     return run
@@ -47,17 +47,19 @@ def named(name: str) -> None:
     run_directory.create(name).write_status(status)
 
 
-def test_a_run_is_begun_once_and_then_gone_on_with(script: Callable[[int], tuple[int, list[str]]]) -> None:
+def test_a_run_is_started_once_and_then_resumed(script: Callable[[int], tuple[int, list[str]]]) -> None:
     named("job-77")
     code, said = script(75)
-    assert said[0].startswith("train --recipe")
+    assert said[0].startswith("train --recipe demo ")
     assert "name=job-7 --plain" in said[0]
     assert (code, said[1:]) == (75, ["scontrol requeue 7"])
     named("job-7")
-    assert script(75) == (75, ["resume job-7 --plain", "scontrol requeue 7"])
+    assert script(75) == (75, ["resume job-7 --if-needed --plain", "scontrol requeue 7"])
+    # SIGUSR1 before Python had started: nothing is lost.
+    assert script(138) == (138, ["resume job-7 --if-needed --plain", "scontrol requeue 7"])
     # Finished, still running, a setting that is refused: nothing of that is a reason to begin another one.
-    assert script(2) == (2, ["resume job-7 --plain"])
-    assert script(0) == (0, ["resume job-7 --plain"])
+    assert script(2) == (2, ["resume job-7 --if-needed --plain"])
+    assert script(0) == (0, ["resume job-7 --if-needed --plain"])
 
 
 def test_the_guide_shows_the_script_as_it_is() -> None:

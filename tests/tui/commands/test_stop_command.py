@@ -1,4 +1,4 @@
-"""``gputrain-tui stop`` on a run that does not end: it is told why, and what would end it."""
+"""``gputrain-tui stop`` on a run that does not end: prints why, and what would end it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def notice(text: str) -> Notice:
     return Notice(level="warning", text=text, source="supervisor")
 
 
-def test_one_that_hangs_is_told_with_the_remedy(
+def test_a_run_that_hangs_is_reported_with_the_remedy(
     private_homes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = notice("something else")

@@ -1,4 +1,4 @@
-"""``gputrain-tui train`` without a terminal: real runs to their end, as lines, with the exit code of their outcome."""
+"""``gputrain-tui train`` without a terminal: real runs, their lines and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboard by an injected source: sizes, ends, hostile text and poor terminals."""
+"""The dashboard with an injected source: sizes, ends, hostile text and terminals without UTF-8 or colors."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_the_end_brings_the_summary_which_stays_until_q(outcome: Outcome, 
     assert pilot.app.return_value == code
 
 
-async def test_a_supervisor_that_is_gone_is_said_and_can_be_left() -> None:
+async def test_a_dead_supervisor_is_reported_and_the_dashboard_can_be_closed() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.abandoned = True
@@ -148,7 +148,7 @@ async def test_a_supervisor_that_is_gone_is_said_and_can_be_left() -> None:
     assert "died without recording an end" in app.quit_result.exit_message
 
 
-async def test_a_record_that_cannot_be_read_is_said() -> None:
+async def test_a_record_that_cannot_be_read_is_reported() -> None:
     class Broken(ScriptedSource):
         def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
             raise OSError("Input/output error")

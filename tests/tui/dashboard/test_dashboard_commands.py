@@ -1,4 +1,4 @@
-"""The keys by which a run is left, stopped, saved and changed, and what becomes of the commands."""
+"""The keys that detach, stop, checkpoint and tune a run, and the results of these commands."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ LIVE = Hint(
 )
 
 
-async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown() -> None:
+async def test_key_a_tries_the_first_applicable_hint_and_shows_the_result() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.feed(HintsChanged(hints=(LATER, LIVE)))
@@ -107,7 +107,7 @@ async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown(
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 35), (200, 50)])
-async def test_what_a_change_promises_is_shown_at_any_size(size: tuple[int, int]) -> None:
+async def test_the_prediction_is_shown_at_any_size(size: tuple[int, int]) -> None:
     source = trained()
     async with opened(source, size) as pilot:
         source.feed(HintsChanged(hints=(LIVE, LATER)))
@@ -125,7 +125,7 @@ async def test_a_says_what_is_for_the_next_run() -> None:
         assert source.sent == []
 
 
-async def test_i_tells_why_and_closes() -> None:
+async def test_key_i_explains_the_hints_and_closes() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.feed(HintsChanged(hints=(LIVE,)))
@@ -139,7 +139,7 @@ async def test_i_tells_why_and_closes() -> None:
         await until(pilot, lambda: pilot.app.screen is dashboard(pilot))
 
 
-async def test_a_command_that_nobody_takes_is_said() -> None:
+async def test_a_command_that_is_not_accepted_is_reported() -> None:
     source = trained()
     source.refuse = "it is not [running]"
     async with opened(source) as pilot:

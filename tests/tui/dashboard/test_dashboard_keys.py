@@ -1,4 +1,4 @@
-"""The keys and clicks of the dashboard: one test for each, and one that none is forgotten."""
+"""The keys and clicks of the dashboard: one test per key, and one that every key has a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The monitor's panels, by an injected source and by this machine's own sampler."""
+"""The monitor screen, with an injected source and with the real sampler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of the documentation are those of the program, and show what they are to show."""
+"""The pictures in the documentation match the program."""
 
 from __future__ import annotations
 

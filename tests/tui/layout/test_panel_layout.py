@@ -1,4 +1,4 @@
-"""Panels cover the window without gaps or overlaps, at any size."""
+"""Panels cover the window without gaps or overlaps at any size."""
 
 from __future__ import annotations
 

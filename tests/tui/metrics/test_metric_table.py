@@ -69,7 +69,7 @@ def test_the_help_explains_every_metric() -> None:
         assert metric.advice in text
 
 
-def test_the_help_explains_the_smaller_figures_too() -> None:
+def test_the_help_explains_values_without_levels_too() -> None:
     text = help_text(KEYS, PANELS | {"processes"}).plain
     for figure in (*RUN_METRICS, *PANEL_METRICS):
         assert f"  {figure.title}  {figure.help}\n      source: {figure.source}\n" in text

@@ -1,4 +1,4 @@
-"""Advice and verdicts in words."""
+"""The text of hints, predictions and results of live changes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_what_became_of_a_change(event: Tuned, words: str) -> None:
     assert verdict(event) == words
 
 
-def test_a_promise_or_why_there_is_none() -> None:
+def test_a_prediction_or_why_there_is_none() -> None:
     assert promise(RANGE) == "1 090–1 240 img/s, then the device limits"
     stops = Prediction(low=809.0, high=824.0, limiter="training itself", now=700.0, stops=True)
     assert promise(stops) == "700 → 809–824 img/s including its stops, then training itself limits"

@@ -1,4 +1,4 @@
-"""What goes to terminals and pipes that cannot show everything: never an error, never a character they don't have."""
+"""Output to terminals and pipes with a limited character set: no errors, no characters they cannot show."""
 
 from __future__ import annotations
 

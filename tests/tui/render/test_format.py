@@ -1,4 +1,4 @@
-"""Figures in words."""
+"""Formatting of numbers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Shown = Callable[[float | None], str]
         (fmt.energy, 3600 * 4.7, "4.7 Wh"),
     ],
 )
-def test_values_in_words(show: Shown, value: float, expected: str) -> None:
+def test_values_as_text(show: Shown, value: float, expected: str) -> None:
     assert show(value) == expected
 
 

@@ -1,4 +1,4 @@
-"""Lines of exact width, whatever stands in them."""
+"""Lines have an exact width for any content."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_wrapped_text_keeps_to_its_rows_and_cells(text: str, cells: int, most: i
     assert all(cell_len(row) <= cells for row in rows)
 
 
-def test_wrapping_breaks_between_words_and_says_what_is_cut() -> None:
+def test_wrapping_breaks_between_words_and_marks_the_cut() -> None:
     assert styled_lines.wrap("the loop waits for data", 10, 3) == ["the loop", "waits for", "data"]
     assert styled_lines.wrap("the loop waits for data", 10, 2) == ["the loop", "waits for…"]
 

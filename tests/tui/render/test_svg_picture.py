@@ -1,4 +1,4 @@
-"""Exported pictures: each word and sign in its own cells, in any viewer, and nothing that is fetched."""
+"""Exported SVGs: every word has its own position, and nothing is loaded from the network."""
 
 from __future__ import annotations
 

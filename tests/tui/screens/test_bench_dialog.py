@@ -1,4 +1,4 @@
-"""The ladder over the launcher, with speeds of the test's making."""
+"""The ablation dialog of the launcher, with given speeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def starts(tmp_path: Path) -> Starts:
     return Starts(tmp_path)
 
 
-async def test_each_rung_is_drawn_when_it_is_measured(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_stage_is_drawn_when_it_is_measured(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, asked = threading.Event(), list[RunConfig]()
 
     def measure(config: RunConfig, tell: Tell, _steps: int, started: Started) -> Speed:
@@ -52,7 +52,7 @@ async def test_each_rung_is_drawn_when_it_is_measured(starts: Starts, monkeypatc
     assert not starts.asked
 
 
-async def test_closing_ends_the_measuring_and_no_other_rung_begins(
+async def test_closing_cancels_the_measurement_and_starts_no_other_stage(
     starts: Starts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended, asked = threading.Event(), list[RunConfig]()

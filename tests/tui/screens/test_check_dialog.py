@@ -1,4 +1,4 @@
-"""The system check and the calibration over the launcher, with checks and measurements of the test's making."""
+"""The check and calibration dialogs of the launcher, with given results."""
 
 from __future__ import annotations
 

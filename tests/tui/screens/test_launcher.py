@@ -1,4 +1,4 @@
-"""The launcher by injected machines, run lists and starts: choices, the plan, settings, the start."""
+"""The launcher with injected machines, run lists and starts: choices, plan, settings, start."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_where_names_do_not_fit_the_preset_row_counts() -> None:
     assert presets.spans(30)[-1][1] == "conservative"
 
 
-async def test_a_recipe_without_its_data_is_refused_in_words(starts: Starts) -> None:
+async def test_a_recipe_without_its_data_is_refused_with_a_message(starts: Starts) -> None:
     async with opened(starts) as pilot:
         assert not start_button(pilot).disabled
         menu(pilot, "recipes").focus()
@@ -251,7 +251,7 @@ async def test_the_first_picture_does_not_wait_for_the_machine(starts: Starts) -
         assert not start_button(pilot).disabled
 
 
-async def test_a_machine_that_cannot_be_read_is_said(starts: Starts) -> None:
+async def test_a_machine_that_cannot_be_inspected_is_reported(starts: Starts) -> None:
     def broken() -> Machine:
         raise OSError("no /proc here")
 

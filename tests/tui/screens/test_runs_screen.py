@@ -1,4 +1,4 @@
-"""The runs screen on real run directories: what is shown, and what its keys do."""
+"""The runs screen on real run directories: its content and its keys."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_runs_are_compared_and_deleted_once_chosen(three: list[RunDir]) ->
         assert [info.run for info in run_directory.list_runs()] == [three[0]]
 
 
-async def test_a_refusal_is_told(three: list[RunDir]) -> None:
+async def test_a_refusal_is_shown(three: list[RunDir]) -> None:
     app = GpuTrainApp(first=RunsScreen)
     async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: len(shown(app)) == 3)

@@ -1,4 +1,4 @@
-"""How long a run still takes, by what was seen of it."""
+"""The ETA from the events so far."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A long record is opened by its outline: the same run is seen, and the work does not grow with the record."""
+"""A long record is read by its outline: same result, and the work does not grow with the record."""
 
 from __future__ import annotations
 

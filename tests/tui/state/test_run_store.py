@@ -1,4 +1,4 @@
-"""The store: each event's effect, and that batches, looks and replays make no difference."""
+"""The run store: the effect of each event; batching, snapshots and replays make no difference."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_hints_replace_each_other_and_end_with_the_run() -> None:
     assert after(hints, scripted.finished()).hints == ()
 
 
-def test_the_journal_tells_what_happened_in_order() -> None:
+def test_the_log_lists_events_in_order() -> None:
     now = after(
         Notice(level="warning", text="fp16 needs a GPU: bf16 used"),
         LogLine(text="hello", skipped=12),
@@ -209,7 +209,7 @@ def test_time_goes_on_after_a_reboot_and_stands_still_between_supervisors() -> N
         (Outcome.FAILED, "out of memory", "error", "failed: out of memory"),
     ],
 )
-def test_how_the_run_ended_is_said_once_and_in_its_colour(outcome: Outcome, reason: str, kind: str, text: str) -> None:
+def test_the_outcome_is_shown_once_in_its_color(outcome: Outcome, reason: str, kind: str, text: str) -> None:
     last = after(RunEnded(outcome=outcome, reason=reason)).journal[-1]
     assert (last.kind, last.text) == (kind, text)
 

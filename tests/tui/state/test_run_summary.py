@@ -40,7 +40,7 @@ def test_it_goes_through_json_and_back() -> None:
     assert msgspec.json.decode(msgspec.json.encode(result), type=Summary) == result
 
 
-def test_what_was_not_measured_is_none_and_said() -> None:
+def test_what_was_not_measured_is_none_and_says_so() -> None:
     result = of_run(gpus=0)
     assert (result.peak_vram, result.joules, result.copy_share) == (None, None, None)
     rows = dict(summary_rows(result, "/runs/a"))
@@ -49,7 +49,7 @@ def test_what_was_not_measured_is_none_and_said() -> None:
     assert rows["throttled"] == "not measured"
 
 
-def test_what_was_changed_on_the_way_is_told_with_what_it_brought() -> None:
+def test_live_changes_are_listed_with_their_effect() -> None:
     script, store = scripted.Script(), RunStore()
     promised = Prediction(low=290.0, high=329.0, limiter="the device")
     workers: dict[str, Any] = {"changes": {"num_workers": 5}, "was": {"num_workers": 1}, "prediction": promised}
@@ -93,7 +93,7 @@ def test_an_error_and_losses_have_rows_of_their_own() -> None:
         (2268.0, 2468.0, "2 268 to 2 468 img/s, limited by the disk; measured 50% below the middle"),
     ],
 )
-def test_what_was_foretold_is_compared_with_what_came(low: float, high: float, said: str) -> None:
+def test_the_forecast_is_compared_with_the_result(low: float, high: float, said: str) -> None:
     foretold = SpeedForecast(
         low=low,
         high=high,
@@ -111,7 +111,7 @@ def test_what_was_foretold_is_compared_with_what_came(low: float, high: float, s
     assert "predicted" not in dict(summary_rows(of_run(), "/runs/a"))
 
 
-def test_the_record_hands_on_what_was_foretold() -> None:
+def test_the_record_contains_the_forecast() -> None:
     foretold = msgspec.json.decode(
         b'{"low":1,"high":2,"limiter":"step","supply":3,"step":4,"disk":null,"epoch_seconds":5,"total_seconds":6,'
         b'"largest_batch":7,"measured":8}',

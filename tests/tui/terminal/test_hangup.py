@@ -1,4 +1,4 @@
-"""A terminal that goes away takes its screen with it, whoever owns the terminal."""
+"""A screen ends when its terminal closes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_screen_ends_with_its_terminal(owner: bool, private_homes: Path) -> No
         screen.wait()
 
 
-def test_a_terminal_that_is_there_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_terminal_is_not_reported_as_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "rb", buffering=0) as terminal:
         monkeypatch.setattr(sys, "__stdin__", terminal)

@@ -1,4 +1,4 @@
-"""The cheap update paints what the plain one paints, with fewer bytes."""
+"""The filtered update paints the same cells as Textual's, with fewer bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No input and no resize of a real terminal ends a screen, and none of it is taken for keys."""
+"""Stray input and resizes of a real terminal do not end a screen, and do not count as keys."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_launcher_survives() -> None:
 def test_the_runs_screen_survives(live: tuple[str, Mapping[str, str]]) -> None:
     run, env = live
     with on_terminal("runs", "--screen", env=env) as terminal:
-        survives(terminal, "1 runs by newest")
+        survives(terminal, "1 run sorted by newest")
         terminal.send(b"q")
         assert terminal.ended()[0] == 0
     assert (Path(env["GPUTRAIN_HOME"]) / "runs" / run).is_dir()
@@ -121,6 +121,14 @@ def test_a_screen_goes_on_after_its_terminal_stood_still(nonblocking: bool) -> N
         works(terminal)
         terminal.send(b"q")
         assert terminal.ended()[0] == 0
+
+
+def test_a_resize_to_the_same_size_repaints_everything() -> None:
+    with on_terminal("monitor") as terminal:
+        bar = terminal.shows("● monitoring", "Processes", "q quit").splitlines()[-1]
+        works(terminal)
+        terminal.clear()
+        assert terminal.shows("● monitoring", "╭─ Processes", "q quit").splitlines()[-1] == bar
 
 
 CRASH = """

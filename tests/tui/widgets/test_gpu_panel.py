@@ -1,4 +1,4 @@
-"""The GPU panel, drawn: blocks, lines, what is missing, and who else is there."""
+"""The GPU panel: blocks, lines, missing values and foreign processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_gpus_that_have_no_row_are_counted() -> None:
     assert "and 4 more" in text(draw_gpus(view(scripted.hardware(1, gpus=8)), 80, 5))
 
 
-def test_without_a_driver_the_run_is_on_the_cpu_and_that_is_said() -> None:
+def test_without_a_driver_the_run_trains_on_the_cpu_and_says_so() -> None:
     assert text(draw_gpus(view(*scripted.start(0), scripted.hardware(1, gpus=0)), 60, 9)) == (
         "no NVIDIA driver: training on CPU"
     )
@@ -65,7 +65,7 @@ def test_a_gpu_that_cannot_be_read_is_named_with_the_cause(error: str, shown: st
     assert roles(drawn, shown) == {"bad"}
 
 
-def test_a_figure_that_a_gpu_does_not_tell_is_missing_and_not_zero() -> None:
+def test_a_value_that_a_gpu_does_not_report_is_missing_and_not_zero() -> None:
     line = gpu_line(GpuSample(index=0, name="odd"), 80)
     assert "0 %" not in text([line])
     assert "–" in text([line])
@@ -118,7 +118,7 @@ TROUBLED = GpuSample(
 )
 
 
-def test_what_is_wrong_is_said_in_words_before_all_else() -> None:
+def test_problems_are_named_first() -> None:
     sample = HardwareSample(interval=1, gpus=(replace(TROUBLED, throttle=("power cap",)),))
     first = draw_gpus(view(sample), 120, 4)
     for wrong, role in (("HOT", "bad"), ("3 uncorrected ECC errors", "bad"), ("PCIe ×4 of ×16", "warn")):
@@ -186,7 +186,7 @@ def test_somebody_else_on_the_gpu_is_named() -> None:
 
 
 @pytest.mark.parametrize("columns", [38, 40, 48, 72, 109, 110, 149, 150, 196])
-def test_a_gpu_s_line_is_as_wide_as_the_panel_and_tells_more_where_there_is_room(columns: int) -> None:
+def test_a_gpu_line_is_as_wide_as_the_panel_and_shows_more_if_it_fits(columns: int) -> None:
     sample = scripted.gpu(0, 1)
     for gpu in (sample, replace(sample, throttle=("hardware thermal",)), GpuSample(index=0, name="bare")):
         assert styled_lines.width(gpu_line(gpu, columns)) <= columns

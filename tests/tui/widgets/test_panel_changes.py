@@ -1,4 +1,4 @@
-"""A panel sends what changed and nothing else."""
+"""A panel repaints only changed cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the panels say, drawn without a screen."""
+"""The text of the panels, drawn without a screen."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_machine_without_sensors_shows_no_zero() -> None:
         assert "0 MiB" not in drawn
 
 
-def test_the_disks_tell_waits_the_run_s_reads_and_each_disk() -> None:
+def test_the_disk_panel_shows_latencies_reads_of_the_run_and_each_disk() -> None:
     disk = DiskSample(
         read_rate=3e6,
         device="sda",
@@ -117,7 +117,7 @@ def test_the_disks_tell_waits_the_run_s_reads_and_each_disk() -> None:
     assert "sdb" not in text(few)
 
 
-def test_the_processor_tells_its_heat_and_what_is_stolen() -> None:
+def test_the_cpu_panel_shows_temperature_and_steal_time() -> None:
     drawn = draw_cpu(view(HardwareSample(interval=1.0, cpu_temperature=71.0, cpu_steal=0.31, load_1m=1.0)), 60, 8)
     assert "71 °C" in text(drawn)
     assert roles(drawn, "stolen 0.31 cores") == {"warn"}
@@ -142,7 +142,7 @@ def test_a_hint_is_symptom_evidence_and_action() -> None:
 
 
 @pytest.mark.parametrize("rows", range(3, 12))
-def test_what_a_change_promises_goes_before_the_evidence(rows: int) -> None:
+def test_the_prediction_comes_before_the_evidence(rows: int) -> None:
     long = "a long sentence that takes more than one row " * 4
     hint = replace(scripted.HINT, evidence=long, action=long, prediction=Prediction(1900.0, 2160.0, "the device"))
     drawn = text(draw_hints(view(HintsChanged(hints=(hint,))), 60, rows))
@@ -163,7 +163,7 @@ def test_hints_never_take_more_rows_than_there_are_and_say_what_is_missing(rows:
         assert "more" in text(drawn)
 
 
-def test_before_the_first_step_hints_are_promised_then_looked_for_and_then_absent() -> None:
+def test_the_hints_panel_before_the_first_step_while_measuring_and_without_hints() -> None:
     assert text(draw_hints(view(*scripted.start()), 60, 5)) == "hints appear after the first steps"
     assert text(draw_hints(view(*scripted.start(), scripted.steps(0)), 60, 5)).startswith("measuring: hints need")
     judged = (*scripted.start(), scripted.steps(0), HintsChanged(hints=()))
@@ -205,7 +205,7 @@ def test_what_comes_before_the_first_step_has_progress_and_an_estimate() -> None
         assert part in text([line])
 
 
-def test_the_status_holds_still_while_figures_change() -> None:
+def test_the_status_line_keeps_its_columns_while_values_change() -> None:
     shown = [
         text([draw_status(view(*scripted.start(), replace(scripted.steps(9), step=step, images_per_second=rate)), 160)])
         for step, rate in ((8, 84.2), (12_204, 1184.0), (104_000, 951.0))
@@ -214,7 +214,7 @@ def test_the_status_holds_still_while_figures_change() -> None:
         assert len({line.index(part) for line in shown}) == 1
 
 
-def test_key_figures_fit_their_columns() -> None:
+def test_key_values_fit_their_columns() -> None:
     shown = view(*scripted.start(), scripted.steps(1), scripted.validated(0))
     for columns in (30, 80):
         assert all(styled_lines.width(line) <= columns for line in draw_run(shown.now, columns, 8))
@@ -234,7 +234,7 @@ def test_the_smallest_window_has_all_that_matters(gpus: int) -> None:
         assert part in text(drawn).replace("step      4", "step 4")
 
 
-def test_the_log_shows_time_and_level_in_words() -> None:
+def test_the_log_shows_time_and_level() -> None:
     entry = view(LogLine(text="plain line")).now.journal[0]
     assert text([entry_line(entry)]).endswith("plain line")
     assert "error: " in text([entry_line(replace(entry, kind="error"))])

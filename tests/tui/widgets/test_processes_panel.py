@@ -1,4 +1,4 @@
-"""The panel of processes, drawn: what the run's own do, who else computes, and who is on the GPUs."""
+"""The processes panel: processes of the run, other processes, and processes on GPUs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWN = (
 
 
 @pytest.mark.parametrize("columns", [64, 70, 100, 190])
-def test_each_of_the_run_s_processes_is_told_with_its_work(columns: int) -> None:
+def test_each_process_of_the_run_is_shown_with_its_role(columns: int) -> None:
     drawn = draw_processes(view(HardwareSample(interval=1, processes=OWN)), columns, 9)
     assert all(styled_lines.width(row) <= columns for row in drawn)
     rows = text(drawn).splitlines()
@@ -29,7 +29,7 @@ def test_each_of_the_run_s_processes_is_told_with_its_work(columns: int) -> None
     assert rows[2].split()[:2] == ["13", "0.01"]
 
 
-def test_commands_are_told_where_nothing_is_known_of_their_work() -> None:
+def test_commands_are_named_if_their_role_is_unknown() -> None:
     mine = (ProcessSample(pid=7, name="python train.py --lr 1", cpu=1.0),)
     drawn = text(draw_processes(view(HardwareSample(interval=1, processes=mine)), 100, 9))
     assert "python train.py --lr 1" in drawn

@@ -1,4 +1,4 @@
-"""What the screens say of a run whose model several ranks train together."""
+"""Screens of a run with several ranks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def of_ranks(event: AnyEvent, ranks: int) -> AnyEvent:
     return event
 
 
-def test_the_share_of_waiting_for_others_is_told() -> None:
+def test_the_share_of_waiting_for_other_ranks_is_shown() -> None:
     now = seen(4, 0.3)
     assert exchange(now) == pytest.approx(0.3)
     assert bottleneck(now) == ("other", "gradient exchange between ranks")

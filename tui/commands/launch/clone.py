@@ -8,11 +8,12 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching import resume_run
 from gputrain.engine.runs import run_directory
-from gputrain.tui.commands.launch.start_run import start_run
+from gputrain.tui.commands.launch.start_run import require_single_task, start_run
 
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code for the outcome of the new run."""
+    require_single_task()
     source = run_directory.find(options.run)
     overrides, notes = settings.parse_overrides(options.overrides)
     # A clone starts from scratch, even if the run itself was resumed from a checkpoint.

@@ -11,28 +11,37 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching import launch, resume_run
 from gputrain.engine.runs import run_directory
+from gputrain.tui.commands.launch.start_run import require_single_task
 from gputrain.tui.commands.output import fail, has_screen
+from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
 
 
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code for the outcome of the run."""
+    require_single_task()
     target = run_directory.find(options.run)
     overrides, notes = settings.parse_overrides(options.overrides)
     plan = resume_run.plan_from_run(target, overrides, inspect_machine(), notes)
-    try:
-        resumed, warnings = resume_run.resume(target, plan, options.wanted, force=options.force)
-    except RuntimeError as error:
-        return fail(error)
-    if not options.json:
-        for text in (*warnings, *plan.adjustments, *plan.warnings, *plan.refuses):
-            print(f"resume: {plain(text)}", file=sys.stderr)
-    if resumed != target:
-        print(
-            f"resume: {resumed.id} starts from checkpoint {options.wanted} of {target.id}, which stays unchanged",
-            file=sys.stderr,
-        )
-    if options.detach:
-        print(resumed.id)
+    if options.if_needed and resume_run.is_complete(target, plan, options.wanted):
+        print(f"resume: {target.id} is finished: there is nothing to resume", file=sys.stderr)
         return EXIT_FINISHED
-    return watch(launch.attach(resumed, outlined=has_screen(options)), options, owner=True)
+    with StopSignals(owner=True) as signals:
+        try:
+            resumed, warnings = resume_run.resume(target, plan, options.wanted, force=options.force)
+        except RuntimeError as error:
+            return fail(error)
+        if not options.json:
+            for text in (*warnings, *plan.adjustments, *plan.warnings, *plan.refuses):
+                print(f"resume: {plain(text)}", file=sys.stderr)
+        if resumed != target:
+            print(
+                f"resume: {resumed.id} starts from checkpoint {options.wanted} of {target.id}, which stays unchanged",
+                file=sys.stderr,
+            )
+        if options.detach:
+            print(resumed.id)
+            return EXIT_FINISHED
+        code = watch(launch.attach(resumed, outlined=has_screen(options)), options, signals)
+        launch.wait_for_exit(resumed)
+    return code

@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 
-from gputrain.engine.common.errors import EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.hardware.slurm import step_tasks
 from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
 
 
@@ -22,11 +24,23 @@ def start_run(start: Callable[[], RunDir], warnings: Iterable[str], options: arg
     if not options.json:
         for warning in warnings:
             print(f"plan: {plain(warning)}", file=sys.stderr)
-    try:
-        started = start()
-    except RuntimeError as error:
-        return fail(error)
-    if options.detach:
-        print(started.id)
-        return EXIT_FINISHED
-    return watch(launch.attach(started), options, owner=True)
+    with StopSignals(owner=True) as signals:
+        try:
+            started = start()
+        except RuntimeError as error:
+            return fail(error)
+        if options.detach:
+            print(started.id)
+            return EXIT_FINISHED
+        code = watch(launch.attach(started), options, signals)
+        launch.wait_for_exit(started)
+    return code
+
+
+def require_single_task() -> None:
+    """Raises BadInput in an srun step of several tasks: each of them would start a run of its own."""
+    if (tasks := step_tasks()) > 1:
+        raise BadInput(
+            f"this srun step has {tasks} tasks, and each would start its own run: use srun --ntasks=1 "
+            "(one run on several GPUs: ranks=N)"
+        )

@@ -7,6 +7,7 @@ import argparse
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import remote_name, run_directory
 from gputrain.tui.commands.output import fail, has_screen
+from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
 
 
@@ -14,10 +15,14 @@ def run(options: argparse.Namespace) -> int:
     """Returns the exit code for the outcome of the run; 0 if it continues."""
     remote = remote_name.parse(options.run)
     if remote is None:
-        return watch(launch.attach(run_directory.find(options.run), outlined=has_screen(options)), options, owner=False)
+        attachment = launch.attach(run_directory.find(options.run), outlined=has_screen(options))
+        with StopSignals(owner=False) as signals:
+            return watch(attachment, options, signals)
     from gputrain.engine.remote import remote_attachment  # imported here: most runs are local
 
     try:
-        return watch(remote_attachment.attach(remote, outlined=has_screen(options)), options, owner=False)
+        there = remote_attachment.attach(remote, outlined=has_screen(options))
+        with StopSignals(owner=False) as signals:
+            return watch(there, options, signals)
     except OSError as error:
         return fail(error)

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.events.commands import StopCommand
-from gputrain.engine.launching.launch import NotLiveError
-from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
 from gputrain.tui.cli.exit_codes import exit_code
 from gputrain.tui.commands.output import has_screen, print_error
+from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.show_app import show_app
 from gputrain.tui.render.format import run_continues, supervisor_died
-from gputrain.tui.state.command_sender import sender
 from gputrain.tui.state.event_source import RunSource
 
 if TYPE_CHECKING:
     from gputrain.tui.cli.plain_output import JsonLines, PlainLines
 
 
-def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) -> int:
-    """Watch a run until it ends or the user leaves. `owner`: this command started the run.
+def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSignals) -> int:
+    """Watch a run until it ends or the user leaves. `signals`: entered by the caller.
 
     Returns the exit code for the outcome of the run. Closes `attachment`. Raises OSError if it cannot be read.
     """
     try:
         if has_screen(options):
+            signals.release()
             return dashboard(attachment, low_bandwidth=options.low_bandwidth)
         from gputrain.tui.cli.plain_output import (  # imported here: the dashboard opens faster without it
             JsonLines,
@@ -39,7 +34,7 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
         )
 
         lines = JsonLines() if options.json else PlainLines()
-        return _follow(attachment, lines, options, owner=owner)
+        return _follow(attachment, lines, options, signals)
     finally:
         attachment.close()
 
@@ -49,33 +44,34 @@ def dashboard(attachment: RunSource, low_bandwidth: bool) -> int:
     return show_app(lambda app: app(attachment, low_bandwidth=low_bandwidth), attachment.run.id)
 
 
-def _follow(attachment: RunSource, lines: PlainLines | JsonLines, options: argparse.Namespace, *, owner: bool) -> int:
+def _follow(
+    attachment: RunSource, lines: PlainLines | JsonLines, options: argparse.Namespace, signals: StopSignals
+) -> int:
     tail: deque[str] | None = deque(maxlen=options.lines) if getattr(options, "lines", None) else None
     follow = not getattr(options, "no_follow", False)
     trouble = ""
-    with _handle_interrupts(attachment, owner) as interrupts:
-        while True:
-            found = attachment.read()
-            interrupts.act()
-            for event in found:
-                for line in lines.take(event):
-                    if tail is not None:
-                        tail.append(line)
-                    else:
-                        print(line, flush=True)
-            if found and not interrupts.detached:
-                continue
-            if attachment.caught_up and tail is not None:
-                print("\n".join(tail), flush=True)
-                tail = None
-            if interrupts.detached:
-                print(run_continues(attachment.run.id))
-                return EXIT_FINISHED
-            if attachment.ended or attachment.abandoned or (not follow and attachment.caught_up):
-                break
-            if attachment.trouble != trouble:
-                trouble = attachment.trouble
-                print_error(f"no connection, trying again: {plain(trouble, 300)}" if trouble else "connected again")
+    while True:
+        found = attachment.read()
+        signals.obey(attachment)
+        for event in found:
+            for line in lines.take(event):
+                if tail is not None:
+                    tail.append(line)
+                else:
+                    print(line, flush=True)
+        if found and not signals.detached:
+            continue
+        if attachment.caught_up and tail is not None:
+            print("\n".join(tail), flush=True)
+            tail = None
+        if signals.detached:
+            print(run_continues(attachment.run.id))
+            return EXIT_FINISHED
+        if attachment.ended or attachment.abandoned or (not follow and attachment.caught_up):
+            break
+        if attachment.trouble != trouble:
+            trouble = attachment.trouble
+            print_error(f"no connection, trying again: {plain(trouble, 300)}" if trouble else "connected again")
     for line in lines.summary_lines(str(attachment.run.directory)):
         print(line, flush=True)
     ended = lines.store.snapshot().outcome
@@ -84,56 +80,3 @@ def _follow(attachment: RunSource, lines: PlainLines | JsonLines, options: argpa
             return EXIT_FINISHED
         print_error(supervisor_died(attachment.run.id))
     return exit_code(ended)
-
-
-class _Interrupts:
-    """Records signals and acts on them later: a signal may arrive while a message is being sent or printed."""
-
-    def __init__(self, attachment: RunSource, owner: bool) -> None:
-        self._attachment = attachment
-        self._owner = owner
-        self._signals: deque[int] = deque()
-        self._stopped = False
-        self.detached = False
-        """Stop watching; the run continues."""
-
-    def note(self, number: int, _frame: object) -> None:
-        """Record a signal."""
-        self._signals.append(number)
-        if len(self._signals) > 1:
-            # The first signal was not handled yet: the next one kills this command, which may hang.
-            signal.signal(number, signal.SIG_DFL)
-
-    def act(self) -> None:
-        """Act on the signals since the last call."""
-        while self._signals:
-            if not self._owner or self._stopped:
-                self.detached = True
-                self._signals.clear()
-                return
-            self._stop(self._signals.popleft())
-
-    def _stop(self, number: int) -> None:
-        self._stopped = True
-        print_error("stopping after a checkpoint; press Ctrl-C again to leave the run alone")
-        try:
-            name = f"{sender()} {signal.Signals(number).name}"
-            self._attachment.send(StopCommand(checkpoint=True, preempt=number in PREEMPTING, sender=name))
-        except NotLiveError:
-            self.detached = True
-
-
-@contextmanager
-def _handle_interrupts(attachment: RunSource, owner: bool) -> Iterator[_Interrupts]:
-    """Ctrl-C detaches a command that only watches, and stops the run of a command that started it, after a checkpoint.
-
-    A second Ctrl-C detaches at once. SIGTERM or SIGUSR1 (sent by schedulers) to the command that started the run stops
-    the run after a checkpoint; the command waits for that.
-    """
-    interrupts = _Interrupts(attachment, owner)
-    before = {number: signal.signal(number, interrupts.note) for number in STOPPING}
-    try:
-        yield interrupts
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

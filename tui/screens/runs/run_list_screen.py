@@ -101,11 +101,12 @@ class RunListScreen(Screen[None]):
         rows = self._rows or []
         self._shown = ordered(wanted(rows, self._search, self._state), self._order)
         self._table.show_rows(self._shown, self._selected)
+        count, noun = len(self._shown), "run" if len(rows) == 1 else "runs"
         of = f" of {len(rows)}" if len(self._shown) != len(rows) else ""
         state = f", {self._state}" if self._state else ""
         search = f", with '{plain(self._search, 40)}'" if self._search else ""
         selected = f", {len(self._selected)} selected" if self._selected else ""
-        self._set_text("#head", f"{len(self._shown)}{of} runs by {self._order}{state}{search}{selected}")
+        self._set_text("#head", f"{count}{of} {noun} sorted by {self._order}{state}{search}{selected}")
         self._show_details()
 
     def _show_details(self) -> None:

@@ -42,7 +42,8 @@ def _best(now: Snapshot) -> str:
 def _model(now: Snapshot) -> str:
     if now.model is None:
         return str(now.settings.get("model", ""))
-    return f"{now.model.model}, {now.model.parameters / 1e6:.1f} M parameters"
+    count = now.model.parameters
+    return f"{now.model.model}, {f'{count / 1e6:.1f} M' if count >= 1e5 else fmt.whole(count)} parameters"
 
 
 def _device(now: Snapshot) -> str:

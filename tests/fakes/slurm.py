@@ -1,0 +1,170 @@
+"""A real Slurm on this machine: munged, slurmctld and slurmd in a temporary folder, with one node of two CPUs.
+
+Needs root and the Debian packages slurm-wlm and munge. Nothing is enforced (task/none, proctrack/linuxproc), as on
+clusters whose administrators left the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+_TIMEOUT = 60.0
+_CONFIG = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={home}/munge.socket
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+StateSaveLocation={home}/state
+SlurmdSpoolDir={home}/spool
+SlurmctldPidFile={home}/slurmctld.pid
+SlurmdPidFile={home}/slurmd.pid
+SlurmctldLogFile={home}/slurmctld.log
+SlurmdLogFile={home}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SchedulerParameters=sched_interval=1
+KillWait=30
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/none
+MailProg=/bin/true
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=120 State=UP
+"""
+
+
+def why_impossible() -> str:
+    """Why Slurm cannot be started here; empty if it can."""
+    if os.geteuid() != 0:
+        return "Slurm's daemons need root"
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    missing = [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
+    return f"not installed: {', '.join(missing)} (Debian: slurm-wlm, munge)" if missing else ""
+
+
+class Slurm:
+    """Commands to the running cluster."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))},
+            "SLURM_CONF": str(home / "slurm.conf"),
+            "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin",
+        }
+
+    def run(self, *words: str) -> str:
+        """The output of a command. Raises AssertionError with its errors if it fails."""
+        done = subprocess.run(words, env=self.environ, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+        assert done.returncode == 0, f"{words}: {done.stderr}{self.logs()}"
+        return done.stdout
+
+    def submit(self, *words: str, **environ: str) -> int:
+        """Submit a job with the arguments of sbatch and more variables. Returns its id."""
+        before, self.environ = self.environ, {**self.environ, **environ}
+        try:
+            return int(self.run("sbatch", "--parsable", *words))
+        finally:
+            self.environ = before
+
+    def job(self, number: int) -> dict[str, str]:
+        """The fields of ``scontrol show job``: JobState, Restarts, ExitCode …"""
+        words = self.run("scontrol", "show", "job", str(number)).split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def wait(self, number: int, *states: str, seconds: float) -> dict[str, str]:
+        """Wait until a job is in one of `states`; returns its fields."""
+        deadline = time.monotonic() + seconds
+        while (found := self.job(number))["JobState"] not in states:
+            assert time.monotonic() < deadline, f"{found}{self.logs()}"
+            time.sleep(0.5)
+        return found
+
+    def logs(self) -> str:
+        """The ends of the daemons' logs."""
+        return "".join(f"\n{log.name}:\n{log.read_text()[-1500:]}" for log in sorted(self.home.glob("*.log")))
+
+
+@contextmanager
+def running_slurm() -> Iterator[Slurm]:
+    """A cluster that is up inside, and whose daemons are ended afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="slurm-"))
+    home.chmod(0o755)
+    for name in ("state", "spool"):
+        (home / name).mkdir()
+    key = home / "munge.key"
+    key.write_bytes(secrets.token_bytes(1024))
+    key.chmod(0o400)
+    ports = _free_ports()
+    config = _CONFIG.format(home=home, host=socket.gethostname().partition(".")[0], ports=ports)
+    (home / "slurm.conf").write_text(config)
+    slurm = Slurm(home)
+    munged = [f"--{name.replace('_', '-')}={home / file}" for name, file in (
+        ("socket", "munge.socket"), ("key_file", "munge.key"), ("pid_file", "munged.pid"), ("log_file", "munged.log"),
+        ("seed_file", "munged.seed"),
+    )]  # fmt: skip
+    try:
+        slurm.run("munged", "--force", *munged)
+        slurm.run("slurmctld", "-f", str(home / "slurm.conf"))
+        slurm.run("slurmd", "-f", str(home / "slurm.conf"))
+        deadline = time.monotonic() + _TIMEOUT
+        while (
+            "idle"
+            not in subprocess.run(
+                ["sinfo", "-h", "-o", "%T"],
+                env=slurm.environ,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT,
+                check=False,
+            ).stdout
+        ):
+            assert time.monotonic() < deadline, slurm.logs()
+            time.sleep(0.2)
+        yield slurm
+    finally:
+        for name in ("slurmd", "slurmctld", "munged"):
+            _end(home / f"{name}.pid")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _free_ports() -> list[int]:
+    sockets = [socket.socket() for _ in range(2)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _end(pid_file: Path) -> None:
+    """End the daemon whose pid the file holds, and wait for it."""
+    try:
+        pid = int(pid_file.read_text())
+        os.kill(pid, 15)
+        deadline = time.monotonic() + _TIMEOUT
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.1)
+    except (OSError, ValueError):
+        return

@@ -99,7 +99,7 @@ async def test_key_a_tries_the_first_applicable_hint_and_shows_the_result() -> N
         output = " ".join(note.message for note in pilot.app._notifications)
         assert "The GPU has too little work at a time: only for the next run" in output
         assert "batch_size=512" in output
-        assert "try num_workers=12 against: Too few data workers" in output
+        assert "try num_workers=12 for: Too few data workers" in output
         source.feed(
             Tuned(verdict="kept", changes={"num_workers": 12}, was={"num_workers": 8}, before=900.0, after=1200.0)
         )

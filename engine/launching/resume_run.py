@@ -94,7 +94,10 @@ def begin(plan: Plan, *, force: bool = False) -> RunDir:
     Raises BadInput, RuntimeError if the supervisor does not come up.
     """
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
-    return launch.launch(plan.config, plan.origins, warnings, plan.forecast)
+    config = plan.config
+    if any(text.startswith("weights:") for text in plan.forceable):
+        config = settings.replace(config, weights_strict=False)
+    return launch.launch(config, plan.origins, warnings, plan.forecast)
 
 
 def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoint_index.Entry | None:

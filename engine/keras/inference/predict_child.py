@@ -1,4 +1,4 @@
-"""The process that tries a network of Keras on images, as asked by `jobs.predict_job`: ``python -m`` this."""
+"""Child process of a prediction with Keras, started by `jobs.predict_job` with ``python -m``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gputrain.engine.processes.trainer_control import TrainerControl
 
 def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Predicted:
     environment.prepare(order.config)
-    # Only now TensorFlow: what is done is told first.
+    # Imported here: TensorFlow takes seconds, and progress is reported first.
     from gputrain.engine.keras.inference.prediction import PredictionRun
 
     return PredictionRun(order, reporter, control, tell).run()

@@ -1,4 +1,4 @@
-"""The process that calibrates, as asked by `gputrain.engine.jobs.calibration_job`: ``python -m`` this module."""
+"""Child process of a calibration, started by `jobs.calibration_job` with ``python -m``."""
 
 from __future__ import annotations
 

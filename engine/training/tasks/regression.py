@@ -1,4 +1,4 @@
-"""Numbers for each image: the mean squared error is learned, the mean absolute error judges."""
+"""Regression task: numbers for each image; the loss is the mean squared error, the metric the mean absolute error."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.training.tasks.metric_means import MetricMeans
+from gputrain.engine.training.tasks.metric_means import MetricSums
 from gputrain.engine.training.tasks.task import Scores, refuse
 
 
 class Regression:
-    """See `Task`. The labels are the numbers themselves, (N,) or (N, outputs)."""
+    """See `Task`. The labels are the target numbers, (N,) or (N, outputs)."""
 
     metric = "mae"
     higher_is_better = False
@@ -43,26 +43,15 @@ class Regression:
         return Errors()
 
 
-class Errors:
-    """See `Scores`: ``loss``, the mean squared error, and ``mae``, the mean absolute one."""
-
-    def __init__(self) -> None:
-        self._errors = MetricMeans()
+class Errors(MetricSums):
+    """See `Scores`: ``loss``, the mean squared error, and ``mae``, the mean absolute error."""
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """See `Scores`."""
         errors = (outputs.view_as(targets) - targets).double()
-        self._errors.add(torch.stack((errors.square().sum(), errors.abs().sum())), targets.numel())
-
-    def state(self) -> tuple[torch.Tensor | None, int]:
-        """See `Scores`."""
-        return self._errors.state()
-
-    def merge(self, state: tuple[torch.Tensor | None, int]) -> None:
-        """See `Scores`."""
-        self._errors.merge(state)
+        self.add_sums(torch.stack((errors.square().sum(), errors.abs().sum())), targets.numel())
 
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
-        squared, absolute = self._errors.take()
+        squared, absolute = self.means()
         return {"loss": squared, "mae": absolute}

@@ -137,7 +137,7 @@ async def test_a_dead_supervisor_is_reported_and_the_dashboard_can_be_closed() -
     source = trained()
     async with opened(source) as pilot:
         source.abandoned = True
-        await until(pilot, lambda: "supervisor of the run died" in panel(pilot, "status"))
+        await until(pilot, lambda: "supervisor of this run died" in panel(pilot, "status"))
         assert "newest checkpoint" in panel(pilot, "hints")
         await pilot.press("q")
         await until(pilot, source.closed.is_set)

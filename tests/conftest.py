@@ -1,4 +1,4 @@
-"""What all tests share: state, cache and configuration folders of their own."""
+"""Fixtures of all tests: each test has its own state, cache and configuration folders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ pytest_plugins = ["skipped_tests", "fakes.nvml.fixtures"]
 
 @pytest.fixture(autouse=True)
 def private_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees the person's runs, cache or profiles; child processes inherit the same."""
+    """Tests and their child processes do not use the user's runs, cache or profiles."""
     for variable, name in (("GPUTRAIN_HOME", "state"), ("GPUTRAIN_CACHE", "cache"), ("GPUTRAIN_CONFIG", "config")):
         monkeypatch.setenv(variable, str(tmp_path / name))
-    for size in ("LINES", "COLUMNS"):  # they would overrule the terminals that tests open, and xdist sets them
+    for size in ("LINES", "COLUMNS"):  # set by xdist; they override the size of the terminals that tests open
         monkeypatch.delenv(size, raising=False)
     return tmp_path

@@ -1,4 +1,4 @@
-"""What each process may load, checked in a process of its own."""
+"""Which modules each process may import, checked in a fresh interpreter."""
 
 from __future__ import annotations
 

@@ -110,6 +110,11 @@ def check(setting: Setting, value: Any) -> Any:
         value = int(value)
     if setting.kind is str and (value is None or isinstance(value, Ambiguous)):
         value = "" if value is None else str(value)
+    if setting.meta is not None and setting.meta.extra is not None:
+        try:
+            value = setting.meta.extra["parse"](value)
+        except ValueError as error:
+            raise BadInput(_must(setting, f"be {error}", value)) from None
     if setting.name in NORMALIZATION:
         value = normalization.checked(setting.name, value)
     if type(value) is not setting.kind:

@@ -61,6 +61,8 @@ class DataFacts(Struct, frozen=True):
     """Mean short side of the training images in pixels; None: not measured."""
     group: int = 1
     """Images per sample: several for a clip, else 1. batch_size counts samples."""
+    skipped: tuple[tuple[str, int], ...] = ()
+    """Files and folders that are no images, by kind, with their numbers."""
 
 
 class CacheRoom(Struct, frozen=True):

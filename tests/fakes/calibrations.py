@@ -1,4 +1,4 @@
-"""A calibration of round figures, to be changed by tests."""
+"""A calibration with round numbers, for tests to change."""
 
 from __future__ import annotations
 

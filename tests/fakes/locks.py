@@ -1,4 +1,4 @@
-"""Somebody who owns a run, as a supervisor does."""
+"""A process that holds the lock of a run, as a supervisor does."""
 
 from __future__ import annotations
 

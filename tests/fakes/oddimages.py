@@ -1,4 +1,4 @@
-"""Images that no writer here makes."""
+"""Images that no installed library writes."""
 
 from __future__ import annotations
 

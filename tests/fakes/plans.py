@@ -1,4 +1,4 @@
-"""Plans for machines that are nowhere."""
+"""Plans for made-up machines."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Sshd:
         self.start()
 
     def start(self) -> None:
-        """Serve; returns once connections are taken."""
+        """Start; returns once connections are accepted."""
         if os.getuid() == 0:
             # The server's own sandbox; only root needs it.
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -88,13 +88,13 @@ class Sshd:
         return psutil.Process(self._server.pid).children(recursive=True)
 
     def cut(self) -> int:
-        """Break all connections as a dead network does: no word of farewell. Returns how many processes went."""
+        """Break all connections like a dead network, without closing them. Returns the number of killed processes."""
         return _kill(self.sessions())
 
     def stop(self) -> None:
-        """Serve no more, and break what is open."""
+        """Stop, and break open connections."""
         sessions = self.sessions()
-        # First, or a client whose connection is broken is back before it is gone.
+        # First the listener: otherwise a client could reconnect before it ends.
         assert self._server is not None
         self._server.kill()
         self._server.wait()

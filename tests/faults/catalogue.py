@@ -34,12 +34,12 @@ class Fault:
 
     @property
     def name(self) -> str:
-        """What it is called in reports."""
+        """Its name in reports."""
         return self.provoke.__name__
 
     @property
     def what(self) -> str:
-        """What happens, and what has to come of it."""
+        """What happens, and the required outcome."""
         return (self.provoke.__doc__ or "").strip()
 
 

@@ -24,25 +24,25 @@ from gputrain.engine.runs import event_log
 from gputrain.engine.runs.run_directory import RunDir
 
 TIMEOUT = 120.0
-"""Seconds after which something that has not happened never will. Not a measure of speed: machines may be busy."""
+"""Seconds to wait for an event before the test fails; not a measure of speed."""
 E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one try of a fault came to."""
+    """The result of one try of a fault."""
 
     survived: bool
-    """All went on that can go on, and what was told is true."""
+    """Everything that can continue did, and the messages are correct."""
     lost: int
     """Events missing in the record, checkpoints that were announced and cannot be read, samples not trained on."""
     said: str = ""
-    """What the person was told, or what went wrong."""
+    """The message to the user, or what went wrong."""
 
 
 @dataclass(slots=True)
 class Live:
-    """A run that trains now."""
+    """A training run."""
 
     run: RunDir
     attachment: launch.Attachment
@@ -80,24 +80,24 @@ class Live:
         return self.events[-1].seq if self.events else 0
 
     def steps_on(self) -> None:
-        """Wait until training has gone on from now."""
+        """Wait for a new step."""
         self.until(Steps, since=self.newest + 1)
 
 
 class Lab:
-    """Makes runs, one at a time; a run that outlives its fault serves the next one too."""
+    """Starts runs, one at a time; a run that survives its fault is used for the next one too."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder = folder
         self.images = dark_and_light(folder / "images", 8)
         self.random = random.Random(seed)
         self.undisturbed: list[str] = []
-        """Samples of a run to which nothing happened, once one was needed."""
+        """Samples of a run without a fault, created on demand."""
         self._live: Live | None = None
         self._settings: dict[str, Any] = {}
 
     def config(self, **changes: Any) -> dict[str, Any]:
-        """Settings of a run of tiny steps that would go on for ever."""
+        """Settings of an endless run with tiny steps."""
         return {
             "device": "cpu",
             "dataset": "imagefolder",
@@ -166,7 +166,7 @@ def kill_tree(pid: int) -> None:
 
 
 def gone(pid: int, *, kill: bool = False) -> None:
-    """Wait until a process is gone, or only waits to be asked how it ended."""
+    """Wait until a process has ended, or is a zombie."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
@@ -181,7 +181,7 @@ def gone(pid: int, *, kill: bool = False) -> None:
 
 
 def let_go(run: RunDir) -> None:
-    """Wait until nobody owns a run."""
+    """Wait until a run has no supervisor."""
     deadline = time.monotonic() + TIMEOUT
     while run.is_live():
         assert time.monotonic() < deadline, f"{run.id} is still owned"
@@ -196,7 +196,7 @@ def missing_events(run: RunDir) -> int:
 
 
 def bad_checkpoints(run: RunDir) -> int:
-    """Checkpoints in the index whose file is gone or does not match its sum."""
+    """Number of indexed checkpoints whose file is missing or does not match its checksum."""
     try:
         entries = msgspec.json.decode((run.checkpoints / "index.json").read_bytes())
     except FileNotFoundError:
@@ -218,7 +218,7 @@ def newest_checkpoint(run: RunDir) -> int:
 
 
 def lost(run: RunDir) -> int:
-    """Everything that is missing of a run: events and checkpoints."""
+    """Number of missing events and checkpoints of a run."""
     return missing_events(run) + bad_checkpoints(run)
 
 

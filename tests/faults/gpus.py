@@ -1,4 +1,4 @@
-"""What goes wrong with GPUs: the driver loses them, their memory runs out (on this machine without any)."""
+"""Faults of GPUs: lost by the driver, out of memory (with stand-ins, without a GPU)."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _remove(group: Path) -> None:
 
 
 def out_of_memory(lab: Lab) -> Finding:
-    """A control group runs out of memory: the end is called what it is, and the checkpoints before it are whole."""
+    """A control group runs out of memory: the reason of the end is correct, and the checkpoints before it are whole."""
     code = lab.folder / "code"
     code.mkdir(exist_ok=True)
     (code / "hoard.py").write_text(HOARD)

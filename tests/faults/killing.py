@@ -26,7 +26,7 @@ STEPS = 300
 
 
 def dashboard(lab: Lab) -> Finding:
-    """kill -9 of whoever watches."""
+    """kill -9 of a watching command."""
     live = lab.running()
     command = [sys.executable, "-m", "gputrain.tui.cli", "tail", str(live.run.directory), "--json"]
     watcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -42,7 +42,7 @@ def dashboard(lab: Lab) -> Finding:
 
 
 def supervisor(lab: Lab) -> Finding:
-    """kill -9 of the supervisor: the trainer saves and ends, and the run is known to have died."""
+    """kill -9 of the supervisor: the trainer saves and exits, and the run's state is died."""
     live = lab.running()
     time.sleep(lab.random.uniform(0, 0.5))
     os.kill(live.supervisor, signal.SIGKILL)
@@ -51,7 +51,7 @@ def supervisor(lab: Lab) -> Finding:
     status = live.run.status()
     assert status is not None
     untrained = max(0, last_step(live.run) - newest_checkpoint(live.run))
-    true = status.state is State.DIED and "supervisor is gone" in status.reason
+    true = status.state is State.DIED and "supervisor ended without a message" in status.reason
     return Finding(true, lost(live.run) + untrained, status.reason)
 
 
@@ -79,7 +79,7 @@ def trainer_outlives_supervisor(lab: Lab) -> Finding:
 
 
 def trainer(lab: Lab) -> Finding:
-    """kill -9 of the trainer: the end is called what it is, and the run goes on from the announced checkpoint."""
+    """kill -9 of the trainer: the reason of the end is correct, and the run goes on from the announced checkpoint."""
     live = lab.running()
     since = live.newest + 1
     live.attachment.send(CheckpointCommand(sender="fault"))

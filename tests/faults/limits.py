@@ -1,4 +1,4 @@
-"""What the machine runs out of: disk, descriptors, permission, shared memory."""
+"""Faults of limits: full disks, file descriptors, permissions, shared memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gputrain.engine.launching.launch import Attachment
 
 
 def disk_full_on_log(lab: Lab) -> Finding:
-    """The record cannot grow for a while: those who watch see all, and all is written once there is room."""
+    """The record cannot grow for a while: watchers get all events, and all are written once there is space."""
     live = lab.running()
     live.steps_on()
     size = live.run.events.stat().st_size
@@ -44,7 +44,7 @@ def disk_full_on_log(lab: Lab) -> Finding:
 
 
 def disk_full_on_checkpoint(lab: Lab) -> Finding:
-    """A checkpoint does not fit: that is told, the ones before stay, training goes on, the next one is saved."""
+    """A checkpoint does not fit: a warning is shown, earlier ones stay, training continues, the next one is saved."""
     live = lab.running()
     since = live.newest + 1
     live.attachment.send(CheckpointCommand(sender="fault"))
@@ -77,7 +77,7 @@ def cannot_mount() -> str:
 
 @contextlib.contextmanager
 def small_disk(megabytes: int) -> Iterator[Path]:
-    """A disk of its own."""
+    """A small file system on a loop device."""
     folder = tempfile.mkdtemp(prefix="small-disk-")
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "none", folder], check=True)
     try:

@@ -1,4 +1,4 @@
-"""What a training prints, when it prints far too much."""
+"""Faults of output: a training that prints far too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person's own code that fails in the midst of a training."""
+"""Faults of user code: data sets and models that fail during a training."""
 
 from __future__ import annotations
 

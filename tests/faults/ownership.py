@@ -1,4 +1,4 @@
-"""Who owns a run, and when things happened: stale sockets, pids that were given to others, clocks that jump."""
+"""Faults of ownership and time: stale sockets, reused pids, clocks that jump."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def reused_pid(lab: Lab) -> Finding:
 
 
 def clock_backwards(lab: Lab) -> Finding:
-    """The wall clock jumps back by hours, and forth again: numbers, order and durations do not care."""
+    """The wall clock jumps back by hours, and forth again: numbers, order and durations are not affected."""
     clock = SettableClock(lab.folder / "clock")
     with mock.patch.dict(os.environ, clock.env):
         live = lab.launch()

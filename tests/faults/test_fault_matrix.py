@@ -13,7 +13,7 @@ from faultlab import Lab
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One laboratory for all: a run that a fault does not end serves the next one."""
+    """One lab for all faults: a run that survives a fault is used for the next one."""
     lab = Lab(tmp_path_factory.mktemp("lab"), seed=random.randrange(2**32))
     yield lab
     lab.close()
@@ -23,7 +23,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.mark.parametrize(
     "fault", [pytest.param(fault, id=fault.name, marks=fault.marks) for fault in FAULTS if fault.in_suite]
 )
-def test_nothing_is_lost_and_what_is_told_is_true(fault: Fault, lab: Lab, private_homes: Path) -> None:
+def test_nothing_is_lost_and_messages_are_correct(fault: Fault, lab: Lab, private_homes: Path) -> None:
     if reason := fault.unavailable():
         pytest.skip(reason)
     finding = fault.provoke(lab)

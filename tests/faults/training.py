@@ -1,4 +1,4 @@
-"""What goes wrong inside a training: a step that never ends, a loss that is no number, files that are no images."""
+"""Faults inside a training: a hanging step, a NaN loss, files that are not images."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def frozen(lab: Lab) -> Finding:
 
 
 def nan_stops(lab: Lab) -> Finding:
-    """A loss that is no number ends the run, with the step and its images; the checkpoint before it stays."""
+    """A NaN loss stops the run, with the step and its images; the checkpoint before it stays."""
     before = lab.launch(max_steps=4)
     _ended(before)
     poisoned = lab.folder / "poisoned.pt"
@@ -83,7 +83,7 @@ def nan_stops(lab: Lab) -> Finding:
 
 
 def nan_skipped(lab: Lab) -> Finding:
-    """With nonfinite_loss=skip a sample that is no number costs its update and nothing else, and is named."""
+    """With nonfinite_loss=skip a NaN sample skips one update only, and is named."""
     code = lab.folder / "code"
     code.mkdir(exist_ok=True)
     bad = lab.random.randrange(40)

@@ -1,4 +1,4 @@
-"""What an enemy would write into names, lines and events, and how to tell that it came out harmless."""
+"""Hostile text for names, lines and events, and a check that output is harmless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records and streams written by an enemy: no traceback, no hang, nothing that a terminal acts on."""
+"""Fuzzed records and streams: no traceback, no hang, no terminal escapes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_any_record_can_be_shown(written: list[bytes]) -> None:
 
 @fuzz
 @given(lines())
-def test_texts_come_out_of_the_record_harmless(written: bytes) -> None:
+def test_texts_of_the_record_are_sanitized(written: bytes) -> None:
     event = events.decode(written)
     if event is not None:
         for text in _texts(msgspec.to_builtins(event)):
@@ -162,7 +162,7 @@ def test_a_record_in_any_pieces_gives_the_same_events(
     ),
     st.integers(1, 20),
 )
-def test_any_stream_from_afar_is_frames_or_refused(parts: list[bytes], size: int) -> None:
+def test_any_remote_stream_is_frames_or_refused(parts: list[bytes], size: int) -> None:
     stream, frames = b"".join(parts), Frames("token")
     for at in range(0, len(stream), size):
         try:
@@ -176,5 +176,5 @@ def test_any_stream_from_afar_is_frames_or_refused(parts: list[bytes], size: int
 
 @fuzz
 @given(st.binary(max_size=200) | lines(), st.binary(max_size=200))
-def test_any_status_from_afar_is_one_or_none(status: bytes, place: bytes) -> None:
+def test_any_remote_status_is_read_or_none(status: bytes, place: bytes) -> None:
     read_status(status, place)

@@ -1,4 +1,4 @@
-"""Configuration files and command lines of anything: a result or one clear line, never a traceback."""
+"""Fuzzed configuration files and command lines: a result or one clear error line, never a traceback."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_any_bytes_as_configuration(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", YAML_TRICKS)
-def test_tricks_of_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+def test_yaml_attacks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "config.yaml"
     path.write_text(content)

@@ -1,4 +1,4 @@
-"""Run directories that an enemy made: every command and the runs screen on them, and nothing acts on the terminal."""
+"""Hostile run directories: every command and the runs screen, without terminal escapes."""
 
 from __future__ import annotations
 
@@ -124,13 +124,13 @@ async def test_the_runs_screen_on_a_hostile_run(private_homes: Path, name: str) 
         await pilot.press("escape", "d")
         check(str(app.screen.query_one(Static).render()))
         await pilot.press("escape", "e", *"seen", "enter")
-        while "noted" not in (said := str(screen.query_one("#said", Static).render())):
+        while "note saved for" not in (said := str(screen.query_one("#message", Static).render())):
             await pilot.pause(0.01)
         check(said)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_run_afar_has_a_harmless_name(name: str) -> None:
+def test_a_remote_runs_name_is_sanitized(name: str) -> None:
     found = RemoteRun(RemoteName("box", "last"), f"/home/me/runs/{name}")
     check(found.id)
     check(str(found.directory))

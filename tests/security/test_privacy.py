@@ -1,4 +1,4 @@
-"""Nobody else gets in: modes, sockets, keys, and what a different user wrote."""
+"""Privacy: file modes, sockets, keys, and files of another user."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_another_user_reaches_neither_socket_nor_key(
 
 
 @needs_root
-def test_what_another_user_made_is_not_connected_to(served: tuple[RunDir, Server, list[bytes]]) -> None:
+def test_a_socket_of_another_user_is_not_used(served: tuple[RunDir, Server, list[bytes]]) -> None:
     run, server, _ = served
     for path in (run.key, server.path, run.directory):
         os.chown(path, NOBODY, NOBODY)
@@ -91,7 +91,7 @@ def test_a_key_that_others_may_read_is_not_used(served: tuple[RunDir, Server, li
         Client(run, server.path)
 
 
-def test_without_the_key_nothing_is_taken(served: tuple[RunDir, Server, list[bytes]]) -> None:
+def test_commands_without_the_key_are_refused(served: tuple[RunDir, Server, list[bytes]]) -> None:
     run, server, taken = served
     run.key.write_bytes(b"x" * 32)
     with pytest.raises(Exception, match=r"digest|rejected"):
@@ -99,7 +99,7 @@ def test_without_the_key_nothing_is_taken(served: tuple[RunDir, Server, list[byt
     assert taken == []
 
 
-def test_whoever_talks_nonsense_to_the_socket_harms_nobody(served: tuple[RunDir, Server, list[bytes]]) -> None:
+def test_garbage_on_the_socket_does_no_harm(served: tuple[RunDir, Server, list[bytes]]) -> None:
     run, server, taken = served
     for nonsense in (b"", b"\x00\x00\x00\x04abcd", b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n"):
         with socket.socket(socket.AF_UNIX) as one:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.tui.actions.write_output import write_output
+from gputrain.engine.common.files import write_output
 from gputrain.tui.charts.history import Curve, segments
 from gputrain.tui.metrics.metric_table import METRICS
 from gputrain.tui.render import format as fmt

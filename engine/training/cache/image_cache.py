@@ -93,7 +93,7 @@ class CachedSource:
         path = self._images.path(index)
         data = read_file(path, meter)
         if not self._selected[index]:
-            decode.decode_into(data, path, choose, out)
+            decode.decode_into(data, path, choose, out, self._images.decoding)
             return
         cached = self._form.encode(data, path)
         store.put(index, cached.content, cached.width, cached.height)
@@ -187,7 +187,9 @@ def open_cache(
 
 def form_of(name: str, images: ImageSet, config: RunConfig, *, train: bool) -> CacheForm:
     """The cache format of that name for the images of a split."""
-    return JpegForm() if name == "jpeg" else RawForm(_resolution(images, config, train=train))
+    if name == "jpeg":
+        return JpegForm(images.decoding)
+    return RawForm(_resolution(images, config, train=train), images.decoding)
 
 
 def _resolution(images: ImageSet, config: RunConfig, *, train: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.datasets import value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet, found_at
+from gputrain.engine.imaging.decoding import Decoding
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.readers import open_dataset
@@ -36,6 +39,7 @@ def images_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> tuple[
     """
     task = _task(config, classes)
     images, labelled = found_at(path, classes)
+    images = dataclasses.replace(images, decoding=Decoding(value_range_scan.range_of(config)[0]))
     return images, task, labelled
 
 

@@ -19,6 +19,8 @@ class OpenedDataset:
     task: Task
     notes: tuple[str, ...] = ()
     """Notices for the user, a sentence each."""
+    warnings: tuple[str, ...] = ()
+    """What is doubtful about the data, a sentence each."""
 
 
 OnFound = Callable[[int], None]

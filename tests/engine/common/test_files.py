@@ -21,7 +21,7 @@ def test_a_file_is_replaced_whole_and_for_its_owner_only(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_write_that_cannot_be_finished_leaves_the_old_file_alone(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     path.mkdir()
     (path / "inside").touch()
@@ -32,7 +32,7 @@ def test_a_write_that_cannot_be_finished_leaves_the_old_file_alone(tmp_path: Pat
         files.write_atomic(tmp_path / "none" / "file", b"")
 
 
-def test_the_folders_entry_is_flushed_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_synced_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[tuple[bool, bool]] = []
     real = os.fsync
 

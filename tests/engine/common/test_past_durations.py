@@ -16,7 +16,7 @@ from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.training.cache.cache_build_child import BuildProgress
 
 
-def test_what_was_remembered_is_recalled_newest_first() -> None:
+def test_stored_durations_are_recalled_newest_first() -> None:
     assert past_durations.recall("scan /data") is None
     past_durations.remember("scan /data", 4.5, 1000)
     past_durations.remember("scan /other", 9.0)
@@ -26,7 +26,7 @@ def test_what_was_remembered_is_recalled_newest_first() -> None:
     assert (took.seconds, took.count) == (6.0, 1200)
 
 
-def test_what_is_quick_is_not_kept_and_the_oldest_go() -> None:
+def test_short_durations_are_not_stored_and_old_ones_are_dropped() -> None:
     past_durations.remember("quick", 0.9)
     assert past_durations.recall("quick") is None
     for number in range(past_durations._KEPT + 5):
@@ -44,7 +44,7 @@ def test_a_damaged_file_is_no_error(content: bytes) -> None:
     assert past_durations.recall("thing") is not None
 
 
-def test_where_nothing_can_be_written_nothing_is_known(private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_means_unknown_durations(private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (private_homes / "file").write_text("")
     monkeypatch.setenv("GPUTRAIN_CACHE", str(private_homes / "file"))
     past_durations.remember("thing", 2.0)
@@ -64,7 +64,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return later
 
 
-def test_a_phase_tells_how_long_it_took_the_last_time(clock: Callable[[float], None]) -> None:
+def test_a_phase_has_the_duration_of_the_last_time(clock: Callable[[float], None]) -> None:
     outbox = multiprocessing.get_context("spawn").Queue()
     told = EventReporter(outbox)
 
@@ -85,7 +85,7 @@ def test_a_phase_tells_how_long_it_took_the_last_time(clock: Callable[[float], N
     told.close()
 
 
-def test_the_pace_of_a_cache_counts_only_what_is_new(clock: Callable[[float], None]) -> None:
+def test_cache_progress_counts_only_new_images(clock: Callable[[float], None]) -> None:
     pace = BuildProgress("training")
     assert pace.words(200, 480) == "training images: 200 of 480"
     clock(2.0)

@@ -109,7 +109,7 @@ def test_an_old_event_type_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert events.decode(b'{"type":"message","level":"info","text":"x"}') == Notice(level="info", text="x")
 
 
-def test_a_hint_of_today_has_no_detour() -> None:
+def test_present_names_are_decoded_on_the_fast_path() -> None:
     hint = Hint(id="a", severity="info", title="t", evidence="e", action="x", changes={"num_workers": 3})
     assert not renamed_names.old_names_pattern().search(events.encode(HintsChanged(hints=(hint,))))
 

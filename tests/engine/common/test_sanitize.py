@@ -30,7 +30,7 @@ from gputrain.engine.common.sanitize import plain
         ("\x9b31mC1", "31mC1"),
     ],
 )
-def test_what_a_terminal_would_act_on_is_taken_out(text: str, shown: str) -> None:
+def test_terminal_escapes_are_removed(text: str, shown: str) -> None:
     assert plain(text) == shown
 
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import normalization, settings, yaml_file
+from gputrain.engine.configuration import normalization, settings, value_range, yaml_file
 from gputrain.engine.configuration.config_file import config_text, read_config, write_config
 from gputrain.engine.configuration.run_config import AUTO, NORMALIZATION, RunConfig
 from gputrain.engine.configuration.settings import Setting
 
 
-def test_a_written_file_gives_the_same_configuration_and_is_private(tmp_path: Path) -> None:
+def test_a_written_file_reads_back_and_is_private(tmp_path: Path) -> None:
     config = settings.build({"batch_size": 48, "lr": 3e-5, "name": "it's: a #test", "data_dir": "/data/ä b"})
     path = tmp_path / "config.yaml"
     write_config(path, config, {"batch_size": "you"})
@@ -25,7 +25,7 @@ def test_a_written_file_gives_the_same_configuration_and_is_private(tmp_path: Pa
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_settings_stand_in_their_sections_with_their_origins() -> None:
+def test_settings_are_grouped_by_section_with_their_origins() -> None:
     lines = config_text(settings.build({"batch_size": 48}), {"batch_size": "preset\nbalanced \x1b[31m"}).splitlines()
     data = lines.index("data:")
     found = next(i for i, line in enumerate(lines) if line.startswith("  batch_size: 48 "))
@@ -54,6 +54,9 @@ def _values(setting: Setting) -> st.SearchStrategy[Any]:
         return st.sampled_from(setting.choices)
     if setting.kind is bool:
         return st.booleans()
+    if setting.name == "value_range":
+        ranges = st.tuples(st.integers(-(2**40), 2**40), st.floats(0.25, 1e9)).map(lambda r: [r[0], r[0] + r[1]])
+        return st.sampled_from(("auto", "bits")) | ranges.map(value_range.normalised)
     if setting.name in NORMALIZATION:
         numbers = st.tuples(*3 * [st.floats(0.001, 1, allow_nan=False)])
         return st.just(AUTO) | numbers.map(normalization.text_of)

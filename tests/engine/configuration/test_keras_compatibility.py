@@ -40,18 +40,9 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
         *("recipe", "profile", "preset", "name", "engine", "device", "seed", "epochs", "max_steps", "resume_from"),
         *("dataset", "data_dir", "train_split", "val_split", "image_size", "val_resize", "augment", "crop_min_scale"),
         *("batch_size", "val_batch_size", "num_workers", "prefetch_factor", "max_bad_images", "model", "weights"),
-        *(
-            "weights_strict",
-            "width",
-            "optimizer",
-            "lr",
-            "lr_batch_size",
-            "momentum",
-            "weight_decay",
-            "schedule",
-            "warmup_epochs",
-        ),
-        *("label_smoothing", "clip_grad_norm", "precision", "tf32", "cudnn_benchmark", "compile"),
+        "weights_strict",
+        *("width", "optimizer", "lr", "lr_batch_size", "momentum", "weight_decay", "schedule", "warmup_epochs"),
+        *("label_smoothing", "clip_grad_norm", "precision", "tf32", "cudnn_benchmark", "compile", "value_range"),
         *("checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints", "auto_resume"),
         *("validate_epochs", "early_stop", "sample_seconds", "resources_csv", "hang_seconds", "loggers"),
     }
@@ -64,7 +55,7 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
     assert not handled & used
 
 
-def test_what_decides_what_is_learned_is_refused() -> None:
+def test_unsupported_training_settings_are_refused() -> None:
     assert list(keras_compatibility.refusals(KERAS)) == []
     for name, other in {
         "dataset": "cifar10",
@@ -80,7 +71,7 @@ def test_what_decides_what_is_learned_is_refused() -> None:
         assert "engine=torch" in said
 
 
-def test_what_makes_it_fast_is_left_off_and_told() -> None:
+def test_unsupported_speed_settings_are_replaced_with_a_note() -> None:
     """Without a word where nobody asked; what a file asked for is told, what a person asked for warned of."""
     plan = plan_of(CPU, engine="keras", cache="ram", gradient_checkpointing=True)
     assert any(text.startswith("cache: engine=keras has no image cache") for text in plan.adjustments)
@@ -94,7 +85,7 @@ def test_what_makes_it_fast_is_left_off_and_told() -> None:
     assert not plan_of(CPU, engine="torch", cache="ram", cache_gib=0.1).adjustments
 
 
-def test_plans_claim_nothing_that_was_counted_in_torch() -> None:
+def test_keras_plans_have_no_estimates_of_torch() -> None:
     torchs, ours = (plan_of(gpu(), engine=engine, model="mobilenet_v2") for engine in ("torch", "keras"))
     assert torchs.vram is not None
     assert torchs.vram.total
@@ -109,7 +100,7 @@ def test_plans_claim_nothing_that_was_counted_in_torch() -> None:
     assert engine_choice.INSTALL_CUDA in note(ours, "engine")
 
 
-def test_a_calibration_of_torch_is_none_of_keras() -> None:
+def test_a_calibration_of_torch_is_not_used_for_keras() -> None:
     assert "engine" not in calibration.signature(VALUES)
     assert calibration.signature(KERAS)["engine"] == "keras"
 
@@ -132,7 +123,7 @@ def test_models_and_weights_are_keras_own(tmp_path: Path) -> None:
     assert "checkpoints of its runs (*.npz)" in preflight._weights({**KERAS, "weights": str(tmp_path / "w.pt")})
 
 
-def test_a_run_cannot_go_on_in_another_engine() -> None:
+def test_a_run_cannot_resume_with_another_engine() -> None:
     with pytest.raises(BadInput, match="engine: was keras and is torch"):
         check_changes(KERAS, {**KERAS, "engine": "torch"})
     assert check_changes({"model": "simple_cnn"}, {"model": "simple_cnn", "engine": "torch"}) == []
@@ -170,6 +161,6 @@ def told(_text: str) -> None:
 
 
 @pytest.mark.parametrize("measure", [measure_speed, lambda config, tell: calibrate(config, CPU, tell=tell)])
-def test_what_measures_torch_refuses_the_other(measure: Any) -> None:
+def test_torch_measurements_refuse_keras(measure: Any) -> None:
     with pytest.raises(BadInput, match="needs engine=torch, but this is engine=keras"):
         measure(settings.build({"engine": "keras"}), told)

@@ -26,13 +26,13 @@ def test_images_of_one_size_by_default() -> None:
     assert found.cost(10) == 1.0
 
 
-def test_sizes_grow_in_steps_that_networks_like() -> None:
+def test_sizes_are_multiples_of_the_network_stride() -> None:
     found = growth(image_size=224, progressive_start=128, progressive_epochs=12)
     assert found.stages() == ((0, 128), (3, 160), (6, 192), (11, 224))
     assert [found.at(epoch) for epoch in (0, 2, 5, 11, 12, 90)] == [128, 128, 160, 224, 224, 224]
 
 
-def test_without_a_number_three_quarters_of_the_epochs() -> None:
+def test_progressive_epochs_defaults_to_three_quarters() -> None:
     assert growth(image_size=224, progressive_start=128, epochs=16).epochs == 12
     assert growth(image_size=224, progressive_start=128, epochs=1).epochs == 1
 
@@ -43,7 +43,7 @@ def test_small_images_grow_in_small_steps() -> None:
 
 
 @given(size=st.integers(8, 512), start=st.integers(8, 512), epochs=st.integers(1, 60))
-def test_any_growth_starts_rises_and_arrives(size: int, start: int, epochs: int) -> None:
+def test_any_schedule_starts_rises_and_ends_at_the_full_size(size: int, start: int, epochs: int) -> None:
     found = growth(image_size=size, progressive_start=start, progressive_epochs=epochs)
     sides = [found.at(epoch) for epoch in range(epochs + 2)]
     assert sides == sorted(sides)
@@ -60,7 +60,7 @@ def test_the_cost_is_the_share_of_pixels() -> None:
     assert found.cost(1) == pytest.approx(0.25)
 
 
-def test_the_sentence_leaves_out_what_the_run_does_not_reach() -> None:
+def test_the_sentence_omits_sizes_beyond_the_last_epoch() -> None:
     found = growth(image_size=224, progressive_start=128, progressive_epochs=12)
     assert progressive_resizing.sentence(found, 16) == (
         "128 from epoch 1, 160 from epoch 4, 192 from epoch 7, 224 from epoch 12; 70% of the pixels of a run at 224"
@@ -85,7 +85,7 @@ def plan_of(**values: Any) -> Plan:
     return make_plan([SettingsLayer("recipe test", {"image_size": 224, "epochs": 16} | values)], machine)
 
 
-def test_the_plan_tells_the_sizes() -> None:
+def test_the_plan_shows_the_image_sizes() -> None:
     (note,) = [row.note for row in plan_of(progressive_start=128).rows if row.setting == "progressive_start"]
     assert note == (
         "128 from epoch 1, 160 from epoch 4, 192 from epoch 7, 224 from epoch 12; 70% of the pixels of a run at 224"

@@ -53,7 +53,7 @@ def _top_fields() -> list[tuple[str, Any]]:
         (" batch_size = 8 ", "batch_size", 8),
     ],
 )
-def test_an_override_is_parsed_into_the_settings_type(argument: str, name: str, value: object) -> None:
+def test_an_override_is_parsed_to_the_type_of_the_setting(argument: str, name: str, value: object) -> None:
     parsed = settings.parse_override(argument)
     assert parsed == (name, value)
     assert type(parsed[1]) is type(value)
@@ -88,7 +88,7 @@ def test_an_override_is_parsed_into_the_settings_type(argument: str, name: str, 
         ("", "'': expected setting=value"),
     ],
 )
-def test_a_bad_override_says_what_is_wrong_and_what_would_be_right(argument: str, message: str) -> None:
+def test_a_bad_override_is_refused_with_the_remedy(argument: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         settings.parse_override(argument)
     assert message in str(caught.value)

@@ -29,7 +29,7 @@ def test_an_empty_file_holds_no_settings(tmp_path: Path, text: str) -> None:
     assert yaml_file.read_settings(yaml_file.load(_write(tmp_path, text))) == {}
 
 
-def test_a_section_without_settings_is_empty_and_a_setting_named_as_its_section_is_not_lost(tmp_path: Path) -> None:
+def test_an_empty_section_and_a_setting_named_as_its_section(tmp_path: Path) -> None:
     assert yaml_file.read_settings(yaml_file.load(_write(tmp_path, "data:\nmodel: resnet18\n"))) == {
         "model": "resnet18"
     }
@@ -85,7 +85,7 @@ def test_nested_aliases_do_not_blow_up(tmp_path: Path) -> None:
         yaml_file.load(_write(tmp_path, "\n".join(lines)))
 
 
-def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No such file"):
         yaml_file.load(tmp_path / "none.yaml")
     with pytest.raises(BadInput, match="Is a directory"):

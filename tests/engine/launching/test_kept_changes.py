@@ -27,7 +27,7 @@ def written() -> tuple[RunDir, KeptChanges]:
     return run, KeptChanges(run, settings.replace(config, resume_from=str(run.directory)))
 
 
-def test_what_is_kept_is_written_down_with_what_it_brought() -> None:
+def test_kept_settings_are_saved_with_the_measured_gain() -> None:
     run, changes = written()
     assert changes.learn(TRYING) == ""
     assert (changes.config.data.num_workers, read_config(run.config).data.num_workers) == (1, 1)
@@ -42,7 +42,7 @@ def test_what_is_kept_is_written_down_with_what_it_brought() -> None:
     assert changes.revert_trial() is None
 
 
-def test_what_is_taken_back_or_refused_changes_nothing() -> None:
+def test_reverted_and_refused_changes_change_nothing() -> None:
     run, changes = written()
     before = run.config.read_text()
     for verdict in (TRYING, Tuned(verdict="reverted", changes=CHANGES, was=WAS), Tuned(verdict="refused", changes={})):
@@ -51,7 +51,7 @@ def test_what_is_taken_back_or_refused_changes_nothing() -> None:
     assert run.config.read_text() == before
 
 
-def test_a_change_in_whose_trial_the_trainer_died_is_off() -> None:
+def test_a_change_on_trial_is_reverted_when_the_trainer_dies() -> None:
     _, changes = written()
     changes.learn(TRYING)
     changes.learn(Tuned(verdict="refused", changes={"prefetch_factor": 3}))
@@ -61,14 +61,14 @@ def test_a_change_in_whose_trial_the_trainer_died_is_off() -> None:
     assert changes.revert_trial() is None
 
 
-def test_a_run_that_cannot_write_it_down_says_so_and_goes_on_with_it() -> None:
+def test_kept_settings_that_cannot_be_saved_apply_with_a_warning() -> None:
     run, changes = written()
     run.config.unlink()
     assert "could not be saved" in changes.learn(KEEPING)
     assert changes.config.data.num_workers == 4
 
 
-def test_a_run_that_is_resumed_has_it_unless_the_person_wants_another() -> None:
+def test_a_resumed_run_has_kept_settings_unless_overridden() -> None:
     run, changes = written()
     changes.learn(KEEPING)
     machine = replace(NO_GPU, usable_cores=2.0)

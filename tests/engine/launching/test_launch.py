@@ -1,4 +1,4 @@
-"""Attachments to runs: what they say of a run whose supervisor ends, or is gone."""
+"""Attachments to runs whose supervisor ends or was killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def owned(run: RunDir) -> Iterator[None]:
         child.communicate()
 
 
-def test_the_last_word_of_a_supervisor_that_just_left_is_read(private_homes: Path) -> None:
+def test_the_last_event_of_an_ending_supervisor_is_read(private_homes: Path) -> None:
     run = run_directory.create("demo")
     record = RecordWriter(run.events)
     record.append(Notice(level="info", text="begun", source="supervisor"))
@@ -51,7 +51,7 @@ def test_the_last_word_of_a_supervisor_that_just_left_is_read(private_homes: Pat
     assert not attachment.abandoned
 
 
-def test_a_supervisor_that_left_no_word_is_missed(private_homes: Path) -> None:
+def test_a_supervisor_that_ended_without_a_last_event_is_detected(private_homes: Path) -> None:
     run = run_directory.create("demo")
     RecordWriter(run.events).append(Notice(level="info", text="begun", source="supervisor"))
     with owned(run):

@@ -192,7 +192,7 @@ def leveldb_log(data: bytes) -> Iterator[bytes]:
             parts = b""
 
 
-def test_steps_that_are_done_again_replace_those_before(run: RunDir) -> None:
+def test_repeated_steps_replace_the_earlier_ones(run: RunDir) -> None:
     again = (BEGUN[0], model_ready(start_step=1), steps(2, 7.0), *REST[-1:])
     record(run, BEGUN + REST[:3] + again)
     assert log_command(run.id, "--to", "tensorboard").returncode == 0
@@ -206,7 +206,7 @@ def test_steps_that_are_done_again_replace_those_before(run: RunDir) -> None:
         (("last", "--to", "tensorboard", "--dir", "."), "is not empty"),
     ],
 )
-def test_what_cannot_be_logged_is_bad_input(run: RunDir, arguments: tuple[str, ...], message: str) -> None:
+def test_an_unloggable_run_is_bad_input(run: RunDir, arguments: tuple[str, ...], message: str) -> None:
     record(run, BEGUN)
     done = log_command(*arguments)
     assert done.returncode == 2
@@ -254,7 +254,7 @@ def logger_of(run: RunDir) -> psutil.Process:
     pytest.fail("no logger was started")
 
 
-def test_a_live_run_is_followed_until_nobody_owns_it(run: RunDir, owner: subprocess.Popen[str]) -> None:
+def test_a_live_run_is_followed_until_it_has_no_supervisor(run: RunDir, owner: subprocess.Popen[str]) -> None:
     record(run, BEGUN)
     loggers = LoggerProcesses(run, ["tensorboard"])
     process = logger_of(run)
@@ -269,7 +269,7 @@ def test_a_live_run_is_followed_until_nobody_owns_it(run: RunDir, owner: subproc
     assert scalars(read_back(run.directory / "tensorboard"), "train/loss") == [(1, 2.5), (3, 1.5)]
 
 
-def test_a_logger_that_fails_is_told_once(run: RunDir, owner: subprocess.Popen[str]) -> None:
+def test_a_failing_logger_is_reported_once(run: RunDir, owner: subprocess.Popen[str]) -> None:
     record(run, BEGUN)
     (run.directory / "tensorboard").write_text("in the way")
     loggers = LoggerProcesses(run, ["tensorboard"])
@@ -280,7 +280,7 @@ def test_a_logger_that_fails_is_told_once(run: RunDir, owner: subprocess.Popen[s
     assert not list(loggers.check())
 
 
-def test_a_logger_that_hangs_is_told_once_and_ended_with_the_run(run: RunDir, owner: subprocess.Popen[str]) -> None:
+def test_a_hanging_logger_is_reported_once_and_killed_at_the_end(run: RunDir, owner: subprocess.Popen[str]) -> None:
     record(run, BEGUN)
     loggers = LoggerProcesses(run, ["tensorboard"], silent_seconds=2.0)
     process = logger_of(run)

@@ -1,4 +1,4 @@
-"""What is told of silent trainers: of real processes that can answer, that cannot, and that stand still."""
+"""The watchdog on real processes: with a stack handler, without one, and stopped."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_silent_trainer_and_its_workers_write_their_stacks(start: Start) -> No
     assert watchdog.check(212.0) != ""
 
 
-def test_a_process_that_would_be_ended_by_the_question_is_not_asked(start: Start) -> None:
+def test_a_process_without_a_handler_gets_no_stacks_signal(start: Start) -> None:
     """A trainer that has only just been started, and has said nothing yet."""
     pid, _, _ = start(DEAF)
     watchdog = Watchdog(10.0)
@@ -95,7 +95,7 @@ def test_a_process_that_would_be_ended_by_the_question_is_not_asked(start: Start
     assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_one_that_is_stopped_is_told_as_that(start: Start) -> None:
+def test_a_stopped_process_is_reported_as_stopped(start: Start) -> None:
     pid, (worker, _), log = start(ANSWERS)
     for stopped in (worker, pid):
         os.kill(stopped, signal.SIGSTOP)
@@ -109,14 +109,14 @@ def test_one_that_is_stopped_is_told_as_that(start: Start) -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.COMPILING, Phase.PAUSED])
-def test_silence_that_is_to_be_expected_is_not_told(phase: Phase) -> None:
+def test_expected_silence_is_not_reported(phase: Phase) -> None:
     watchdog = Watchdog(10.0)
     watchdog.began(os.getpid(), 100.0)
     watchdog.hear(PhaseChanged(phase=phase), 100.0)
     assert watchdog.check(1000.0) == ""
 
 
-def test_nothing_is_told_where_nothing_runs_or_nobody_wants_it() -> None:
+def test_no_warning_without_a_trainer_or_with_the_watchdog_off() -> None:
     assert Watchdog(10.0).check(1000.0) == ""
     never = Watchdog(0.0)
     never.began(os.getpid(), 100.0)

@@ -85,7 +85,7 @@ def status_of(run: RunDir, state: State, heartbeat: float) -> None:
     run.write_status(Status(state=state, started=heartbeat, heartbeat=heartbeat, pid=1, pid_started=1.0, boot_id="x"))
 
 
-def test_cut_again_and_again_nothing_is_missed_or_repeated(box: Sshd) -> None:
+def test_no_event_is_missed_or_repeated_after_lost_connections(box: Sshd) -> None:
     run = run_directory.create("cut")
     status_of(run, State.RUNNING, time.time())
     writer = written(run, 2000)
@@ -113,7 +113,7 @@ def test_cut_again_and_again_nothing_is_missed_or_repeated(box: Sshd) -> None:
     assert [event.seq for event in found] == list(range(1, len(found) + 1))
 
 
-def test_a_host_that_is_away_for_a_while(box: Sshd) -> None:
+def test_an_unreachable_host_is_retried(box: Sshd) -> None:
     run = run_directory.create("away")
     status_of(run, State.RUNNING, time.time())
     writer = written(run, 10)
@@ -129,7 +129,7 @@ def test_a_host_that_is_away_for_a_while(box: Sshd) -> None:
     remote.close()
 
 
-def test_a_record_that_was_replaced_meanwhile_is_read_again(box: Sshd) -> None:
+def test_a_replaced_record_is_read_again(box: Sshd) -> None:
     run = run_directory.create("replaced")
     status_of(run, State.RUNNING, time.time())
     written(run, 10).close()
@@ -160,7 +160,9 @@ def long_run(box: Sshd, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     return run
 
 
-def test_of_a_long_record_comes_what_is_shown(long_run: RunDir, box: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_outline_of_a_long_record_is_sent(
+    long_run: RunDir, box: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken: list[int] = []
     take = Frames.take
 
@@ -194,7 +196,7 @@ def test_of_a_long_record_comes_what_is_shown(long_run: RunDir, box: Sshd, monke
     remote.close()
 
 
-def test_a_cut_within_the_outline_begins_it_again(long_run: RunDir, box: Sshd) -> None:
+def test_a_connection_lost_during_the_outline_starts_it_again(long_run: RunDir, box: Sshd) -> None:
     remote = remote_attachment.attach(RemoteName("box", "last"), outlined=True)
     remote._take("O", (long_run.events.read_bytes()[:5000]))
     box.cut()
@@ -205,7 +207,7 @@ def test_a_cut_within_the_outline_begins_it_again(long_run: RunDir, box: Sshd) -
     remote.close()
 
 
-def test_a_long_record_without_milestones_comes_whole(long_run: RunDir, box: Sshd) -> None:
+def test_a_long_record_without_milestones_is_sent_whole(long_run: RunDir, box: Sshd) -> None:
     (long_run.directory / "milestones.jsonl").unlink()
     remote = remote_attachment.attach(RemoteName("box", "last"), outlined=True)
     assert len(until(remote, lambda _: remote.caught_up)) == 20_200
@@ -213,7 +215,7 @@ def test_a_long_record_without_milestones_comes_whole(long_run: RunDir, box: Ssh
     remote.close()
 
 
-def test_a_supervisor_that_died_there(box: Sshd) -> None:
+def test_a_dead_remote_supervisor_is_detected(box: Sshd) -> None:
     run = run_directory.create("died")
     status_of(run, State.RUNNING, time.time() - 3600)
     written(run, 5).close()
@@ -227,7 +229,7 @@ def test_a_supervisor_that_died_there(box: Sshd) -> None:
     remote.close()
 
 
-def test_what_cannot_be_reached_or_found_is_said(box: Sshd) -> None:
+def test_unreachable_hosts_and_unknown_runs_are_reported(box: Sshd) -> None:
     with pytest.raises(BadInput, match="there are no runs yet"):
         remote_attachment.attach(RemoteName("box", "last"))
     run = run_directory.create("demo")
@@ -250,7 +252,7 @@ def test_what_cannot_be_reached_or_found_is_said(box: Sshd) -> None:
     box.start()
 
 
-def test_runs_afar_have_names_tags_and_notes(box: Sshd, capfd: pytest.CaptureFixture[str]) -> None:
+def test_remote_runs_have_names_tags_and_notes(box: Sshd, capfd: pytest.CaptureFixture[str]) -> None:
     for label in ("first", "second"):
         run = run_directory.create(label)
         writer = written(run, 3)
@@ -272,13 +274,13 @@ def test_runs_afar_have_names_tags_and_notes(box: Sshd, capfd: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("command", ["export", "compare", "resume", "clone", "mark", "log", "delete", "serve"])
-def test_what_cannot_be_done_afar_says_so(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unsupported_remote_commands_are_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     more = {"export": ["x.csv"], "compare": ["last"], "log": ["--to", "tensorboard"]}.get(command, [])
     assert main([command, "box:last", *more]) == 2
     assert "is a run on another machine: tail, diagnose and stop" in capsys.readouterr().err
 
 
-def test_no_name_is_a_command(box: Sshd, private_homes: Path) -> None:
+def test_no_name_is_run_as_a_command(box: Sshd, private_homes: Path) -> None:
     for name in ("a b", "$(touch pwned)", "'; touch pwned; '", "-n", "~/x", "a\\b", "*", "`touch pwned`"):
         odd = private_homes / "odd" / name
         odd.mkdir(parents=True)
@@ -290,7 +292,7 @@ def test_no_name_is_a_command(box: Sshd, private_homes: Path) -> None:
     assert not (Path.home() / "pwned").exists()
 
 
-def test_a_login_that_talks_and_one_that_has_nothing(box: Sshd, private_homes: Path) -> None:
+def test_login_output_is_skipped_and_an_empty_home_is_reported(box: Sshd, private_homes: Path) -> None:
     """What the user's own start-up files print comes before the record; the other end needs only a POSIX shell."""
     run = run_directory.create("talk")
     written(run, 3).close()
@@ -308,7 +310,7 @@ def test_a_login_that_talks_and_one_that_has_nothing(box: Sshd, private_homes: P
     remote.close()
 
 
-def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) -> None:
+def test_a_live_run_is_watched_and_stopped_remotely(box: Sshd, tmp_path: Path) -> None:
     """The whole way, by the command line, with the connection cut in mid-run."""
     values = {
         "device": "cpu",
@@ -361,7 +363,7 @@ def test_a_live_run_is_watched_and_stopped_from_afar(box: Sshd, tmp_path: Path) 
     assert [json.loads(line)["seq"] for line in lines[:-1]] == list(range(first, len(whole) + 1))
 
 
-def test_the_dashboard_of_a_run_afar(box: Sshd) -> None:
+def test_the_dashboard_of_a_remote_run(box: Sshd) -> None:
     run = run_directory.create("demo")
     # Of a row that changes only the signs that differ are sent: what is waited for shares none with its forerunner.
     writer = written(run, 50)

@@ -27,7 +27,7 @@ def served(private_homes: Path) -> Iterator[tuple[RunDir, Server, queue.Queue[by
     server.close()
 
 
-def test_two_readers_each_see_everything(served: tuple[RunDir, Server, queue.Queue[bytes]]) -> None:
+def test_two_readers_each_get_all_events(served: tuple[RunDir, Server, queue.Queue[bytes]]) -> None:
     run, server, _ = served
     clients = [Client(run, server.path) for _ in range(2)]
     for seq in range(1, 101):
@@ -40,7 +40,7 @@ def test_two_readers_each_see_everything(served: tuple[RunDir, Server, queue.Que
         assert client.get_many(cursor, 60, 0.0) == (100, 0, [])
 
 
-def test_a_slow_reader_learns_how_many_it_missed() -> None:
+def test_a_slow_reader_gets_the_number_of_missed_events() -> None:
     broadcast = Broadcast()
     total = event_channel.BUFFER_EVENTS + 500
     for seq in range(1, total + 1):
@@ -49,7 +49,7 @@ def test_a_slow_reader_learns_how_many_it_missed() -> None:
     assert (cursor, lost, len(lines)) == (510, 400, 10)
 
 
-def test_numbers_may_begin_late_as_after_a_restart() -> None:
+def test_numbers_may_start_late_after_a_restart() -> None:
     broadcast = Broadcast()
     broadcast.put(5001, b"first of this supervisor")
     assert broadcast.get_many(5000, 10, 0.0) == (5001, 0, [b"first of this supervisor"])
@@ -77,7 +77,7 @@ def test_a_wrong_key_is_refused(served: tuple[RunDir, Server, queue.Queue[bytes]
         Client(run, server.path)
 
 
-def test_a_directory_that_others_may_enter_is_not_trusted(
+def test_a_directory_with_access_for_others_is_not_trusted(
     served: tuple[RunDir, Server, queue.Queue[bytes]],
 ) -> None:
     run, server, _ = served
@@ -99,7 +99,7 @@ def test_a_long_path_gets_a_short_socket(private_homes: Path, monkeypatch: pytes
     assert not server.path.exists()
 
 
-def test_a_client_learns_that_the_server_was_killed(private_homes: Path) -> None:
+def test_a_client_gets_an_error_when_the_server_was_killed(private_homes: Path) -> None:
     run = run_directory.create("demo")
     code = (
         "import sys; from pathlib import Path; from gputrain.engine.runs.event_channel import Server;"

@@ -33,7 +33,7 @@ def test_events_are_numbered_from_one_and_timed(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_second_writer_goes_on_after_a_torn_line(tmp_path: Path) -> None:
+def test_a_second_writer_continues_after_an_incomplete_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     writer = RecordWriter(path)
     writer.append(notice("whole"))
@@ -47,7 +47,7 @@ def test_a_second_writer_goes_on_after_a_torn_line(tmp_path: Path) -> None:
     assert [event.seq for event in event_log.read(path)] == [1, 2]
 
 
-def test_numbers_go_on_when_the_tail_holds_no_whole_event(tmp_path: Path) -> None:
+def test_numbers_continue_when_the_tail_holds_no_whole_event(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     writer = RecordWriter(path)
     writer.append(notice("first"))
@@ -59,7 +59,7 @@ def test_numbers_go_on_when_the_tail_holds_no_whole_event(tmp_path: Path) -> Non
     writer.close()
 
 
-def test_a_full_disk_loses_nothing_once_there_is_room() -> None:
+def test_a_full_disk_loses_no_event_once_there_is_space() -> None:
     """/dev/full refuses every byte, as a full file system does."""
     writer = RecordWriter(Path("/dev/full"))
     for number in range(100):
@@ -75,7 +75,7 @@ def test_a_full_disk_loses_nothing_once_there_is_room() -> None:
     os.close(writer._file)
 
 
-def test_a_reader_follows_and_keeps_half_a_line_for_later(tmp_path: Path) -> None:
+def test_a_reader_keeps_an_incomplete_line_until_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     with RecordReader(path) as reader:
         assert reader.poll() == []
@@ -97,7 +97,7 @@ def test_foreign_lines_are_skipped_whatever_they_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_recorded_as_none(tmp_path: Path, loss: float) -> None:
+def test_a_nan_loss_is_recorded_as_none(tmp_path: Path, loss: float) -> None:
     path = tmp_path / "events.jsonl"
     writer = RecordWriter(path)
     writer.append(

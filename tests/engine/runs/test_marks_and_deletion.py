@@ -44,7 +44,7 @@ def test_marks_are_kept_and_found(private_homes: Path) -> None:
     assert run_directory.find("my baseline") == first
 
 
-def test_a_name_in_the_settings_finds_the_newest_run(private_homes: Path) -> None:
+def test_a_name_finds_the_newest_run(private_homes: Path) -> None:
     older, newer = make("job"), make("job")
     assert run_directory.find("job") == newer
     assert run_directory.find(older.id) == older
@@ -56,7 +56,7 @@ def test_tags_that_would_break_lists_are_refused(private_homes: Path, tag: str) 
         write_marks(make("a"), add=[tag])
 
 
-def test_marks_that_somebody_broke_are_no_marks(private_homes: Path) -> None:
+def test_damaged_marks_are_ignored(private_homes: Path) -> None:
     run = make("a")
     (run.directory / "marks.json").write_text('{"name": 3')
     assert read_marks(run).name == ""
@@ -92,7 +92,7 @@ def test_only_run_directories_are_deleted(private_homes: Path, home: str) -> Non
     assert len(list(precious.iterdir())) == 5
 
 
-def test_a_run_elsewhere_is_deleted_unless_it_holds_what_is_no_runs(private_homes: Path) -> None:
+def test_a_run_elsewhere_is_deleted_unless_it_holds_other_files(private_homes: Path) -> None:
     run = make("a")
     elsewhere = RunDir(private_homes / "scratch" / "a")
     elsewhere.directory.parent.mkdir()
@@ -111,7 +111,7 @@ def test_a_run_elsewhere_is_deleted_unless_it_holds_what_is_no_runs(private_home
     assert list(elsewhere.directory.parent.iterdir()) == []
 
 
-def test_a_run_that_never_came_up_is_deleted(private_homes: Path) -> None:
+def test_a_run_that_never_started_is_deleted(private_homes: Path) -> None:
     run = run_directory.create("a")
     delete_runs.delete(run)
     assert not run.directory.exists()
@@ -141,7 +141,7 @@ def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(private_homes: Pat
     assert {one.why for one in chosen} == {"beyond the size"}
 
 
-def test_a_large_newest_run_is_no_reason_to_lose_it_before_the_old_ones(private_homes: Path) -> None:
+def test_a_large_newest_run_is_not_pruned_before_old_ones(private_homes: Path) -> None:
     oldest, middle, newest = make("a", mib=2), make("b", mib=2), make("c", mib=8)
 
     def gone(total: int) -> list[RunDir]:
@@ -157,7 +157,7 @@ def test_a_large_newest_run_is_no_reason_to_lose_it_before_the_old_ones(private_
     assert newest.config.exists()
 
 
-def test_folders_in_which_no_run_ever_was_are_left_alone(private_homes: Path) -> None:
+def test_folders_without_a_run_are_not_pruned(private_homes: Path) -> None:
     run, stray = make("a", 40), run_directory.runs_home() / "0-notes"
     stray.mkdir()
     (stray / "todo.txt").write_text("")

@@ -54,7 +54,7 @@ def test_refused(text: str) -> None:
 
 
 @given(st.text())
-def test_whatever_is_typed_is_local_remote_or_refused(text: str) -> None:
+def test_any_name_is_local_remote_or_refused(text: str) -> None:
     name = None
     with contextlib.suppress(BadInput):
         name = parse(text)

@@ -40,7 +40,7 @@ def test_an_unwritable_home_is_bad_input(private_homes: Path, monkeypatch: pytes
         run_directory.create("demo")
 
 
-def test_a_status_that_nobody_owns_means_died(private_homes: Path) -> None:
+def test_a_live_status_without_a_supervisor_means_died(private_homes: Path) -> None:
     run = run_directory.create("demo")
     run.write_status(status(State.RUNNING))
     found = run.status()
@@ -59,7 +59,7 @@ def test_a_status_that_nobody_owns_means_died(private_homes: Path) -> None:
     assert found.state is State.FINISHED
 
 
-def test_looking_at_a_lock_does_not_take_it(private_homes: Path) -> None:
+def test_testing_a_lock_does_not_take_it(private_homes: Path) -> None:
     run = run_directory.create("demo")
     assert not run.is_live()
     run.lock.touch()
@@ -69,7 +69,7 @@ def test_looking_at_a_lock_does_not_take_it(private_homes: Path) -> None:
     os.close(handle)
 
 
-def test_a_torn_status_is_no_status(private_homes: Path) -> None:
+def test_an_incomplete_status_is_no_status(private_homes: Path) -> None:
     run = run_directory.create("demo")
     (run.directory / "status.json").write_text('{"state": "run')
     assert run.status() is None

@@ -1,4 +1,4 @@
-"""Which ends of a trainer are tried again, how often, and after how long."""
+"""auto_resume: which failures are retried, how often, and after which delay."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def ended(outcome: Outcome, step: int = 0, error: str = "") -> RunEnded:
         ended(Outcome.FAILED, error="Diverged: the loss is nan"),
     ],
 )
-def test_what_would_end_the_same_way_is_not_tried_again(end: RunEnded) -> None:
+def test_errors_that_would_repeat_are_not_retried(end: RunEnded) -> None:
     assert AutoResume().after(end) is None
 
 
-def test_waits_grow_and_end_where_the_run_gets_no_further() -> None:
+def test_delays_double_until_the_run_gives_up() -> None:
     retries = AutoResume()
     waits = [retries.after(ended(Outcome.KILLED, step=100 - number)) for number in range(TRIES + 1)]
     assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, None]
 
 
-def test_a_run_that_gets_further_is_tried_for_ever() -> None:
+def test_a_run_that_makes_progress_is_restarted_without_limit() -> None:
     retries = AutoResume()
     waits = [retries.after(ended(Outcome.FAILED, step=step, error="OSError: gone")) for step in range(50)]
     assert set(waits) == {2.0}

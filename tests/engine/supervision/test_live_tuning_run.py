@@ -1,4 +1,4 @@
-"""Other settings for loading through a real supervisor: asked for over the socket, or found by the run itself."""
+"""Live tuning through a real supervisor: requested over the socket, or by autotune."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Watch:
         pytest.fail("it did not happen")
 
     def until_tuned(self) -> Tuned:
-        """The next word on a change."""
+        """The next verdict on a change."""
         event = self.until(lambda event: isinstance(event, Tuned))
         assert isinstance(event, Tuned)
         return event
@@ -121,7 +121,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             os.kill(status.pid, signal.SIGKILL)
 
 
-def test_a_change_asked_for_over_the_socket_is_tried_measured_and_told(start: Start) -> None:
+def test_a_change_requested_over_the_socket_is_tried_measured_and_reported(start: Start) -> None:
     watch = start(auto_resume=True)
     ready = watch.until(lambda event: isinstance(event, ModelReady))
     # 20 updates and 4 s are needed for a comparison; before that it says so.

@@ -1,4 +1,4 @@
-"""The samples of a run, and its table of them."""
+"""Hardware samples of a run, and resources.csv."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gputrain.engine.supervision.machine_samples import MachineSampling
 CONFIG = settings.replace(RunConfig(), resources_csv=True, sample_seconds=0.2)
 
 
-def test_a_table_that_cannot_be_written_is_told_once_and_samples_go_on(tmp_path: Path) -> None:
+def test_an_unwritable_table_is_reported_once_and_sampling_continues(tmp_path: Path) -> None:
     (tmp_path / "resources.csv").write_text("a diary\n")
     sampling = MachineSampling(tmp_path, CONFIG)
     found: queue.SimpleQueue[HardwareSample] = queue.SimpleQueue()

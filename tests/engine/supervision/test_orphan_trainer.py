@@ -1,4 +1,4 @@
-"""Trainers that outlived their supervisor: real processes that hold a run's lock, awake, asleep and elsewhere."""
+"""Orphan trainers: real processes that hold a run's lock, running, stopped and on another host."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def wait(seconds: float, done: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_nothing_is_told_where_nobody_is_left(run: RunDir) -> None:
+def test_nothing_is_reported_without_an_orphan(run: RunDir) -> None:
     told: list[str] = []
     assert orphan_trainer.terminate(run, told.append, wait) == ""
     run.trainer_lock.write_text("of one that ended")
@@ -78,7 +78,7 @@ def test_nothing_is_told_where_nobody_is_left(run: RunDir) -> None:
     assert told == []
 
 
-def test_one_that_was_stopped_is_woken_and_waited_for(
+def test_a_stopped_orphan_is_continued_and_waited_for(
     run: RunDir, trainer: Callable[[str], tuple[psutil.Process, psutil.Process]]
 ) -> None:
     process, _ = trainer("ends")
@@ -95,7 +95,7 @@ def test_one_that_was_stopped_is_woken_and_waited_for(
     orphan_trainer.acquire_trainer_lock(run)
 
 
-def test_one_that_does_not_end_is_killed_with_its_workers(
+def test_an_orphan_that_does_not_exit_is_killed_with_its_workers(
     run: RunDir, trainer: Callable[[str], tuple[psutil.Process, psutil.Process]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(orphan_trainer, "EXIT_TIMEOUT_SECONDS", 0.1)
@@ -110,7 +110,7 @@ def test_one_that_does_not_end_is_killed_with_its_workers(
     assert not worker.is_running()
 
 
-def test_nobody_is_killed_by_a_number_alone(
+def test_no_process_is_killed_by_its_pid_alone(
     run: RunDir, trainer: Callable[[str], tuple[psutil.Process, psutil.Process]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock is held, and the process of that number is another one: as over a shared disk."""

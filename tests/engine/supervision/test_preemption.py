@@ -1,4 +1,4 @@
-"""A batch system's signals to all processes of a run at once, and a trainer that is started again after a crash."""
+"""Preemption signals to all processes of a run, and a trainer that is restarted after a crash."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dark_and_light(tmp_path_factory.mktemp("images"), 8)
 
 
-def test_a_signal_to_every_process_of_a_job_leaves_a_checkpoint_and_the_code_to_resume(images: Path) -> None:
+def test_a_signal_to_every_process_of_a_job_leaves_a_checkpoint_and_exit_code_75(images: Path) -> None:
     """As Slurm's ``--signal`` does; data workers are processes, and their server is one too."""
     overrides = [f"{name}={value}" for name, value in (SMALL | {"num_workers": 2, "loader": "processes"}).items()]
     command = [sys.executable, "-m", "gputrain.tui.cli", "train", "--data", str(images), "--json", *overrides]
@@ -80,7 +80,7 @@ def until(attachment: Attachment, found: list[AnyEvent], wanted: Callable[[AnyEv
         found.extend(attachment.read())
 
 
-def test_a_trainer_that_was_killed_is_started_again_from_its_newest_checkpoint(images: Path) -> None:
+def test_a_killed_trainer_is_restarted_from_its_newest_checkpoint(images: Path) -> None:
     config = settings.build(
         SMALL | {"data_dir": str(images), "num_workers": 0, "auto_resume": True, "checkpoint_steps": 1}
     )

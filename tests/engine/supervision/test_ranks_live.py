@@ -1,4 +1,4 @@
-"""Several ranks under a real supervisor: one of them is killed, and the run goes on."""
+"""Several ranks under a real supervisor: one of them is killed, and the run resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gputrain.engine.runs import event_log
 TIMEOUT = 150.0
 
 
-def test_a_killed_rank_is_told_and_the_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_killed_rank_is_reported_and_the_run_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     images = dark_and_light(tmp_path / "images", 16)
     values = {"device": "cpu", "dataset": "imagefolder", "data_dir": str(images), "image_size": 32, "val_resize": 36}
     values |= {"batch_size": 4, "num_workers": 1, "width": 4, "precision": "fp32", "epochs": 100_000, "ranks": 2}

@@ -1,4 +1,4 @@
-"""Real runs, launched as a person launches them, and ended in every way a run can end."""
+"""Real runs, launched like a user does, and ended in every way a run can end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def start(images: Path, **changes: Any) -> RunDir:
 
 
 class Watch:
-    """Reads a run until something has happened."""
+    """Reads a run until an event arrives."""
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
@@ -113,7 +113,7 @@ Watched = Callable[[RunDir], Watch]
 
 
 def gone(pid: int) -> None:
-    """Wait until a process is gone, or only waits to be asked how it ended."""
+    """Wait until a process has ended, or is a zombie."""
     deadline = time.monotonic() + TIMEOUT
     while (process := _process(pid)) is not None and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
@@ -121,7 +121,7 @@ def gone(pid: int) -> None:
 
 
 def let_go(run: RunDir) -> None:
-    """Wait until nobody owns a run: a process may count as gone while the last of its threads still ends."""
+    """Wait until a run has no supervisor: a process may count as gone while the last of its threads still ends."""
     deadline = time.monotonic() + TIMEOUT
     while run.is_live():
         assert time.monotonic() < deadline
@@ -161,7 +161,7 @@ def test_a_run_from_launch_to_end(images: Path, watched: Watched) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_killing_the_trainer_is_told_for_what_it_is(images: Path, watched: Watched) -> None:
+def test_a_killed_trainer_is_reported_as_killed(images: Path, watched: Watched) -> None:
     watch = watched(start(images, epochs=10_000, num_workers=2, loader="processes"))
     trainer = watch.until_training()
     workers = psutil.Process(trainer).children(recursive=True)
@@ -173,7 +173,7 @@ def test_killing_the_trainer_is_told_for_what_it_is(images: Path, watched: Watch
     assert not psutil.wait_procs(workers, timeout=TIMEOUT)[1]
 
 
-def test_a_trainer_whose_supervisor_was_killed_saves_and_ends(images: Path, watched: Watched) -> None:
+def test_an_orphan_trainer_saves_and_exits(images: Path, watched: Watched) -> None:
     run = start(images, epochs=10_000, checkpoint_epochs=0, val_split="")
     watch = watched(run)
     trainer = watch.until_training()
@@ -193,7 +193,7 @@ def test_commands_reach_the_trainer(images: Path, watched: Watched) -> None:
     run = start(images, epochs=10_000, checkpoint_epochs=0, val_split="")
     watch = watched(run)
     trainer = watch.until_training()
-    # A hang-up is none of the run's business.
+    # A run ignores SIGHUP.
     status = run.status()
     assert status is not None
     os.kill(status.pid, signal.SIGHUP)
@@ -230,7 +230,7 @@ def test_sigterm_to_the_supervisor_stops_after_a_checkpoint(images: Path, watche
     assert list(run.checkpoints.glob("step-*.pt"))
 
 
-def test_what_is_wrong_with_the_data_is_the_reason(images: Path, tmp_path: Path, watched: Watched) -> None:
+def test_a_data_error_is_the_reason_of_the_end(images: Path, tmp_path: Path, watched: Watched) -> None:
     (tmp_path / "data" / "train" / "empty").mkdir(parents=True)
     watch = watched(start(tmp_path / "data"))
     ended = watch.until_end()
@@ -240,7 +240,7 @@ def test_what_is_wrong_with_the_data_is_the_reason(images: Path, tmp_path: Path,
     assert "has no images" in ended.reason
 
 
-def test_a_failure_is_told_with_its_traceback_and_its_output(images: Path, tmp_path: Path, watched: Watched) -> None:
+def test_a_failure_is_reported_with_traceback_and_output(images: Path, tmp_path: Path, watched: Watched) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"these are no weights")
     watch = watched(start(images, weights=str(weights)))
@@ -260,7 +260,7 @@ def test_a_supervisor_that_cannot_start_says_why(images: Path) -> None:
 
 
 def test_log_lines_reach_the_record(images: Path, watched: Watched) -> None:
-    """Whatever writes to the trainer's standard output is in its log and, made harmless, in the record."""
+    """The trainer's output is in its log and, sanitized, in the record."""
     run = start(images, epochs=10_000, val_split="", checkpoint_epochs=0)
     watch = watched(run)
     watch.until_training()

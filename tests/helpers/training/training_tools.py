@@ -23,6 +23,8 @@ from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop.training_loop import TrainingLoop
 from gputrain.engine.training.loop.trainer import Trainer
+from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers.reader import OpenedDataset
 
 CLASSES = ("across", "down", "spots")
 
@@ -122,6 +124,17 @@ def train(
     writer.close()
     reader.close()
     return Result(ended, found)
+
+
+def opened(config: RunConfig) -> tuple[OpenedDataset, list[AnyEvent]]:
+    """The run's data set, and the events of opening it."""
+    context = multiprocessing.get_context("spawn")
+    outbox = context.Queue()
+    child_end, parent_end = context.Pipe(duplex=False)
+    with parent_end, child_end, collecting(outbox) as found:
+        reporter = EventReporter(outbox)
+        data = open_dataset.open_dataset(config, reporter, TrainerControl(child_end, reporter))
+    return data, found
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ def test_the_script_is_requeued_and_finishes_with_every_step_once(
     cluster: Slurm, job: tuple[list[str], dict[str, str]], images: Path, tmp_path: Path
 ) -> None:
     options, environ = job
-    words = ("--data", str(images), *SMALL, "epochs=600", "checkpoint_epochs=0")
+    words = ("--data", str(images), *SMALL, "epochs=40", "image_size=128", "width=16", "checkpoint_epochs=0")
     number = cluster.submit(*options, "--time=10", str(SCRIPT), *words, **environ)
     cluster.wait(number, "RUNNING", seconds=60)
     run = None
@@ -74,13 +74,13 @@ def test_the_script_is_requeued_and_finishes_with_every_step_once(
     cluster.wait(number, "PENDING", seconds=120)
     ended = [event for event in event_log.read(run.events) if isinstance(event, RunEnded)]
     assert [(event.outcome, event.preempted) for event in ended] == [(Outcome.STOPPED, True)], output(tmp_path)
-    assert 0 < ended[0].step < 600 * 8
+    assert 0 < ended[0].step < 40 * 8
     # Slurm starts a requeued job again after about two minutes.
     found = cluster.wait(number, "COMPLETED", "FAILED", seconds=900)
     assert (found["JobState"], found["ExitCode"], found["Restarts"]) == ("COMPLETED", "0:0", "1"), output(tmp_path)
     events = list(event_log.read(run.events))
     assert [event.start_step for event in events if isinstance(event, ModelReady)] == [0, ended[0].step]
-    assert sum(event.window_steps for event in events if isinstance(event, Steps)) == 600 * 8
+    assert sum(event.window_steps for event in events if isinstance(event, Steps)) == 40 * 8
     assert len(run_directory.directories()) == 1
     # Requeued after its end (by an administrator, say) it has nothing to do, and does not fail.
     again = cluster.submit(

@@ -17,41 +17,27 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.imaging import jpeg_header
 
-HEAD_BYTES = 1 << 17
-"""Start of a file that `is_plain` needs: two segments of the largest size in a JPEG."""
+HEAD_BYTES, TAIL_BYTES = 1 << 17, 1 << 16
+"""Start and end of a file for `is_plain`: two of the largest segments of a JPEG, and the last chunks of a PNG."""
 _MAX_PIXELS = 178_956_970
 """Pillow's limit for decompression bombs."""
 _PNG = b"\x89PNG\r\n\x1a\n"
-_EXTRA = (b"eXIf", b"iTXt", b"zTXt", b"tEXt", b"acTL")
-"""PNG chunks that may contain an orientation or an animation."""
+_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp", b"acTL")
+"""Chunks and keywords of a PNG that may have an orientation or an animation."""
 _ERRORS = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, struct.error, zlib.error)
 """What Pillow's readers raise for damaged files."""
 
 
-def is_plain(head: bytes) -> bool:
-    """Whether a file that starts with `head` is an upright JPEG in grey or colour, or a plain PNG of at most 8 bits.
+def is_plain(head: bytes, tail: bytes) -> bool:
+    """Whether a file with this start and end is an upright JPEG in grey or colour, or an upright PNG of at most 8 bits.
 
     Every decoder shows these with the same pixels. For all other files it is False, whatever they are.
     """
     if head.startswith(_PNG):
-        return _is_plain_png(head)
+        # Metadata may precede or follow the pixels. The bit depth is at a fixed place.
+        return len(head) > 24 and head[24] <= 8 and not any(mark in head or mark in tail for mark in _MARKS)
     header = jpeg_header.read_header(head)
-    return header is not None and header.orientation == 1 and b"http://ns.adobe.com/xap" not in head
-
-
-def _is_plain_png(head: bytes) -> bool:
-    if len(head) < 33 or head[24] > 8:
-        return False
-    at = len(_PNG)
-    while at + 8 <= len(head):
-        length, kind = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
-        if kind == b"IDAT":
-            # Metadata may also follow the pixels; Pillow reads the orientation from either place.
-            return not any(mark in head[at + 12 + length :] for mark in _EXTRA)
-        if kind in _EXTRA:
-            return False
-        at += 12 + length
-    return False
+    return header is not None and header.orientation == 1 and b"tiff:Orientation" not in head
 
 
 def decode_upright(data: bytes) -> npt.NDArray[np.uint8]:

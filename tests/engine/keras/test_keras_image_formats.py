@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.keras.keras_tools import needs_tensorflow, own_environment
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
+
+from gputrain.engine.imaging import pillow_decode
 
 pytestmark = needs_tensorflow
 __all__ = ["own_environment"]
@@ -64,6 +66,33 @@ def bitmap(bits: int, compression: int, table: bytes, body: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + header + table + body
 
 
+def png_turned_at_its_end() -> bytes:
+    """A large PNG whose eXIf chunk follows the pixels."""
+    exif = Image.Exif()
+    exif[274] = 8
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG", exif=exif)
+    data = file.getvalue()
+    at = data.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(data[at : at + 4], "big")
+    return data[:at] + data[at + length : -12] + data[at : at + length] + data[-12:]
+
+
+def png_with_text() -> bytes:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", "a program")
+    return saved("PNG", pnginfo=text)()
+
+
+def jpeg_turned_by_xmp() -> bytes:
+    xmp = (
+        b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
+        b"<rdf:Description xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Orientation=\"6\"/></rdf:RDF></x:xmpmeta>"
+    )
+    return saved("JPEG", quality=95, xmp=xmp)()
+
+
 def bmp_565() -> bytes:
     pixels = np.asarray(picture())[::-1].astype(np.uint16)
     packed = (pixels[..., 0] >> 3 << 11) | (pixels[..., 1] >> 2 << 5) | (pixels[..., 2] >> 3)
@@ -106,6 +135,7 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "png 16": saved("PNG", "I;16"),
     "png turned": turned("PNG", 6),
     "png frames": frames("PNG"),
+    "png text": png_with_text,
     "jpeg": saved("JPEG", quality=95),
     "jpeg grey": saved("JPEG", "L", quality=95),
     "jpeg progressive": saved("JPEG", quality=95, progressive=True),
@@ -135,6 +165,29 @@ def test_pixels_equal_the_pytorch_engines(tmp_path: Path, kind: str, random: boo
         right = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BILINEAR)).astype(int)
     tolerance = 0 if not kind.startswith("jpeg") and not random else 3
     assert np.abs(found - right).max() <= tolerance
+
+
+@pytest.mark.parametrize("make", [png_turned_at_its_end, jpeg_turned_by_xmp])
+def test_any_orientation_that_pillow_reads_is_applied(tmp_path: Path, make: Callable[[], bytes]) -> None:
+    from gputrain.engine.dataloading import random_resized_crop
+    from gputrain.engine.keras.data.tf_transforms import View
+
+    path = tmp_path / "image"
+    path.write_bytes(make())
+    with Image.open(path) as image:
+        right = np.asarray(ImageOps.exif_transpose(image)).astype(int)
+        assert not (right.shape == image.size[::-1] and (right == np.asarray(image)).all()), "the file is turned"
+    draws = random_resized_crop.uniforms(0, 0, np.array([7]))[0]
+    side = right.shape[0]
+    found = View(False, side, side, 1.0).pixels(str(path), draws).numpy().astype(int)
+    assert np.abs(found - right).max() <= 3
+
+
+def test_which_files_tensorflow_decodes_itself() -> None:
+    """The common kinds are not slowed down by Python."""
+    plain = {kind for kind, make in KINDS.items() if pillow_decode.is_plain(make(), make())}
+    assert plain >= {"jpeg", "jpeg grey", "jpeg progressive", "png", "png alpha", "png palette", "png text"}
+    assert not any(kind.startswith(("bmp", "webp", "gif")) or "turned" in kind for kind in plain)
 
 
 def test_an_unreadable_file_has_a_reason(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fakes.plans import CPU
 from torchvision import models
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.launching import resume_run
+from gputrain.engine.launching import launch, resume_run
 from gputrain.engine.model_catalog import image_sizes
 from gputrain.engine.planning.model_preflight import ModelPlan, plan_model, with_model_layer
 from gputrain.engine.planning.plan import make_plan
@@ -48,7 +48,7 @@ def test_weights_of_another_model_are_refused_before_the_start_and_force_overrul
 
 def _force_starts_without_strictness(found: ModelPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    monkeypatch.setattr(resume_run.launch, "launch", lambda config, *rest: started.append(config))
+    monkeypatch.setattr(launch, "launch", lambda config, *rest: started.append(config))
     plan = make_plan([SettingsLayer("you", {}, own=True)], CPU, refusals=found.refusals, forceable=found.forceable)
     resume_run.begin(plan, force=True)
     assert not started[0].model.weights_strict

@@ -62,12 +62,12 @@ def test_inceptions_own_transform_of_the_input_is_a_mean_and_std_of_one_half() -
 
 def test_timm_models_have_the_values_of_their_configurations() -> None:
     timm = pytest.importorskip("timm")
-    from timm.data import resolve_data_config
+    from timm.data.config import resolve_data_config
 
     names = [name for name in timm.list_pretrained() if "vit_base_patch16" in name or "convnext_nano" in name]
     others = 0
     for name in (*names, "inception_v4", "dpn48b", "mobilenetv3_small_100"):
-        right = resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+        right = resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())  # type: ignore[no-untyped-call]
         found = input_config.of_weights(config_of(f"timm/{name}"))
         assert found is not None
         assert (found.mean, found.std) == (tuple(right["mean"]), tuple(right["std"])), name

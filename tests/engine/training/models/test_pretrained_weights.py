@@ -180,7 +180,7 @@ def test_old_names_of_torchvisions_mlp_blocks_load(tmp_path: Path) -> None:
 
 def test_position_embeddings_of_timm_are_resampled_as_timm_does(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     small: dict[str, Any] = {"embed_dim": 24, "depth": 1, "num_heads": 2, "num_classes": 3}
     source = timm.create_model("vit_tiny_patch16_224", img_size=96, **small)
@@ -194,7 +194,7 @@ def test_position_embeddings_of_timm_are_resampled_as_timm_does(tmp_path: Path) 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # timm's interpolation of tables makes torch warn of its indexing
 def test_relative_position_tables_of_timms_swin_are_resized_as_timm_does(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
-    from timm.layers import resize_rel_pos_bias_table
+    from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
 
     small: dict[str, Any] = {"embed_dim": 12, "depths": (1, 1), "num_heads": (2, 2), "num_classes": 3}
     source = timm.create_model("swin_tiny_patch4_window7_224", img_size=64, window_size=8, **small)

@@ -17,7 +17,7 @@ from gputrain.engine.datasets.image_count import count_data
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
-from gputrain.engine.estimates.worker_limit import worker_limit
+from gputrain.engine.estimates.worker_count import worker_limit
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning import preflight
 from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Protocol
 import msgspec
 
 from gputrain.engine.checkpointing import checkpoint_index
-from gputrain.engine.checkpointing.checkpoint_index import BEST, Entry, read_index
+from gputrain.engine.checkpointing.checkpoint_index import BEST, CheckpointEntry, read_index
 from gputrain.engine.common.units import size
 
 _UNFINISHED = ".saving-"
@@ -69,7 +69,7 @@ class CheckpointFiles:
         """Drop entries after `step`, which are damaged and whose steps are repeated. The next `save` deletes them."""
         self._entries = [entry for entry in self._entries if entry.step <= step]
 
-    def save(self, state: dict[str, Any], *, step: int, epoch: int, best: bool) -> Entry:
+    def save(self, state: dict[str, Any], *, step: int, epoch: int, best: bool) -> CheckpointEntry:
         """Write the state of `step`, also as ``best`` if `best`, and remove old checkpoints.
 
         Raises OSError and leaves the existing files unchanged.
@@ -79,7 +79,7 @@ class CheckpointFiles:
         path = _fresh(self._folder, step, self._form.suffix)
         second = self._folder / f"{_UNFINISHED}{self._best}"
         try:
-            entry = Entry(path.name, step, epoch, *_write(path, state, self._form), best=best)
+            entry = CheckpointEntry(path.name, step, epoch, *_write(path, state, self._form), best=best)
             if best:
                 _link(path, second)
             entries = self._with(entry)
@@ -95,7 +95,7 @@ class CheckpointFiles:
         self._remove_unlisted()
         return entry
 
-    def _with(self, entry: Entry) -> list[Entry]:
+    def _with(self, entry: CheckpointEntry) -> list[CheckpointEntry]:
         """The index with `entry`, without the old best, an older entry of this step, and all but the last few."""
         entries = [msgspec.structs.replace(e, best=e.best and not entry.best) for e in self._entries]
         entries = [e for e in entries if e.best or e.step != entry.step] + [entry]
@@ -113,7 +113,7 @@ class CheckpointFiles:
                     path.unlink()
 
 
-def entry_of(path: Path) -> Entry | None:
+def entry_of(path: Path) -> CheckpointEntry | None:
     """The index entry of a checkpoint file; for the ``best`` file, that of the best checkpoint. None: not listed."""
     entries = checkpoint_index.newest_first(read_index(path.parent))
     return next((e for e in entries if e.file == path.name or (e.best and path.stem == BEST)), None)

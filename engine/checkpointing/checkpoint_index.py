@@ -21,7 +21,7 @@ BEST = "best"
 _CHUNK = 1 << 20
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CheckpointEntry(msgspec.Struct, frozen=True):
     """A complete checkpoint."""
 
     file: str
@@ -33,22 +33,22 @@ class Entry(msgspec.Struct, frozen=True):
     """Its validation is the best so far."""
 
 
-def read_index(folder: Path) -> list[Entry]:
+def read_index(folder: Path) -> list[CheckpointEntry]:
     """The complete checkpoints of a folder, in the order of writing."""
     try:
-        entries = msgspec.json.decode((folder / INDEX).read_bytes(), type=list[Entry])
+        entries = msgspec.json.decode((folder / INDEX).read_bytes(), type=list[CheckpointEntry])
     except (OSError, msgspec.DecodeError, UnicodeError):
         return []
     # Only names of files in this folder, whatever the index contains.
     return [entry for entry in entries if entry.file == Path(entry.file).name]
 
 
-def write_index(folder: Path, entries: list[Entry]) -> None:
+def write_index(folder: Path, entries: list[CheckpointEntry]) -> None:
     """Replace the index atomically. Raises OSError and leaves the old one."""
     write_atomic(folder / INDEX, msgspec.json.encode(entries))
 
 
-def is_whole(folder: Path, entry: Entry) -> bool:
+def matches_checksum(folder: Path, entry: CheckpointEntry) -> bool:
     """Whether the file of `entry` matches its size and checksum; reads the whole file."""
     path = folder / entry.file
     try:
@@ -66,12 +66,12 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def newest_first(entries: list[Entry]) -> list[Entry]:
+def newest_first(entries: list[CheckpointEntry]) -> list[CheckpointEntry]:
     """Sorted from the last step to the first; of one step, the entry written last comes first."""
     return sorted(entries, key=lambda entry: entry.step)[::-1]
 
 
-def find(folder: Path, wanted: str) -> Entry:
+def find(folder: Path, wanted: str) -> CheckpointEntry:
     """The checkpoint of a folder: `wanted` is ``last``, ``best`` or a step's number.
 
     Raises BadInput with a list of the existing ones.

@@ -8,7 +8,7 @@ from typing import Any
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.checkpointing.checkpoint_files import CheckpointFormat, entry_of
-from gputrain.engine.checkpointing.checkpoint_index import is_whole, read_index
+from gputrain.engine.checkpointing.checkpoint_index import matches_checksum, read_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
@@ -29,14 +29,14 @@ def load(source: str, form: CheckpointFormat, warn: Warn) -> dict[str, Any]:
     entry = entry_of(path)
     if entry is not None:
         path = path.with_name(entry.file)
-        if not is_whole(path.parent, entry):
+        if not matches_checksum(path.parent, entry):
             raise BadInput(f"resume_from: {path} is damaged: its content does not match its checksum")
     return _read(path, form)
 
 
 def _load_newest(folder: Path, form: CheckpointFormat, warn: Warn) -> dict[str, Any]:
     for entry in checkpoint_index.newest_first(read_index(folder)):
-        if is_whole(folder, entry):
+        if matches_checksum(folder, entry):
             return _read(folder / entry.file, form)
         warn(f"checkpoint {entry.file} (step {entry.step}) is damaged or missing; trying the one before")
     raise BadInput(f"resume_from: {folder} has no complete checkpoint")

@@ -6,7 +6,7 @@ import math
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import AUTO, DataConfig
+from gputrain.engine.configuration.setting_definitions import AUTO, DataConfig
 
 Rgb = tuple[float, float, float]
 

@@ -1,6 +1,6 @@
 """The table of all settings of `RunConfig`, and checks of values from files and command lines.
 
-The table comes from the annotations in `gputrain.engine.configuration.run_config`. The command line, YAML files, the
+The table comes from the annotations in `setting_definitions`. The command line, YAML files, the
 launcher's form and the documentation all use it.
 """
 
@@ -20,7 +20,7 @@ from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization
-from gputrain.engine.configuration.run_config import NORMALIZATION, RunConfig
+from gputrain.engine.configuration.setting_definitions import NORMALIZATION, RunConfig
 from gputrain.engine.configuration.yaml_scalars import Ambiguous, load_word, number, why_no_number
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)

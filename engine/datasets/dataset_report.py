@@ -10,7 +10,7 @@ import msgspec
 
 from gputrain.engine.common import past_durations
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.datasets import demo_dataset, image_files
 from gputrain.engine.datasets.image_files import SkippedFiles

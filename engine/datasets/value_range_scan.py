@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from gputrain.engine.configuration import value_range
-from gputrain.engine.configuration.run_config import UNCACHED, RunConfig
+from gputrain.engine.configuration.setting_definitions import UNCACHED, RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.datasets import image_files
 from gputrain.engine.imaging import grey_values

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.units import GIB, MIB, size
 from gputrain.engine.configuration import engine_choice
-from gputrain.engine.estimates import cache_resolution
+from gputrain.engine.estimates import cached_image_size
 
 MAX_THREADS = 8
 """Number of workers up to which ``loader: auto`` uses threads, as in `gputrain.engine.training.loader.make_loader`."""
@@ -239,5 +239,5 @@ def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | No
         return facts.file_bytes if facts else None
     # Decoded images with the aspect ratio 4:3 of most photographs; none is stored larger than its file.
     most = facts.short_side or math.inf
-    train, val = (min(most, cache_resolution.resolution(values, train=train)) for train in (True, False))
+    train, val = (min(most, cached_image_size.resolution(values, train=train)) for train in (True, False))
     return round((facts.train_images * train**2 + facts.val_images * val**2) * 3 * 4 / 3)

@@ -18,7 +18,7 @@ from gputrain.engine.estimates.host_memory import (
     buffered_batches,
     value_bytes,
 )
-from gputrain.engine.estimates.worker_limit import worker_limit
+from gputrain.engine.estimates.worker_count import worker_limit
 
 
 class Rate(Struct, frozen=True):

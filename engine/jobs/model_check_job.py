@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.processes.child_job import run_job
 
 _CHILD = "gputrain.engine.training.models.model_check_child"

@@ -23,7 +23,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.keras_compatibility import CHECKPOINT
-from gputrain.engine.configuration.run_config import CheckpointConfig, RunConfig
+from gputrain.engine.configuration.setting_definitions import CheckpointConfig, RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.processes.event_reporter import EventReporter
 

@@ -11,7 +11,7 @@ from typing import Literal
 from gputrain.engine.common import peak_rss
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.hardware.machine import cpu_model, cpu_precision, inspect_machine, usable_cores
 from gputrain.engine.keras.library import keras, tf

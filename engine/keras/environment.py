@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.hardware.machine import inspect_machine
 
 

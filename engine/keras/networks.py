@@ -8,7 +8,7 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.keras_compatibility import MODELS, WEIGHTS, why_no_model
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.keras.checkpoint import weights_of
 from gputrain.engine.keras.library import keras
 

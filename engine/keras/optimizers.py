@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.keras.library import keras, tf
 
 _EPSILON = 1e-8

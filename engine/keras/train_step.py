@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.keras import optimizers
 from gputrain.engine.keras.data.tf_data_pipeline import Batch
 from gputrain.engine.keras.library import tf

@@ -13,7 +13,7 @@ from typing import Any
 
 from gputrain.engine.checkpointing.checkpoint_saver import Kind
 from gputrain.engine.checkpointing.resume_position import ResumePosition
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase, RunEnded, Tuned

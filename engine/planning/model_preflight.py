@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine.configuration import engine_choice, normalization, settings
-from gputrain.engine.configuration.run_config import AUTO
+from gputrain.engine.configuration.setting_definitions import AUTO
 from gputrain.engine.jobs.model_check_job import InputConfig, ModelFacts, check_model
 from gputrain.engine.model_catalog import image_sizes
 from gputrain.engine.planning.plan_draft import SettingsLayer

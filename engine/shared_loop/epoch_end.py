@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gputrain.engine.checkpointing.checkpoint_saver import Kind
 from gputrain.engine.checkpointing.resume_position import ResumePosition
-from gputrain.engine.configuration.run_config import CheckpointConfig
+from gputrain.engine.configuration.setting_definitions import CheckpointConfig
 from gputrain.engine.events import EpochEnded, Validated
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.shared_loop.nonfinite_loss import NonFiniteLossError
@@ -83,7 +83,7 @@ def checkpoint_due(settings: CheckpointConfig, where: ResumePosition, *, best: b
     return "last" if every and where.epoch % every == 0 and not stopped else None
 
 
-def due_within(settings: CheckpointConfig, step: int, saved_step: int) -> bool:
+def mid_epoch_checkpoint_due(settings: CheckpointConfig, step: int, saved_step: int) -> bool:
     """Whether ``checkpoint_steps`` wants a checkpoint after `step`, within an epoch."""
     every = settings.checkpoint_steps
     return bool(every) and step // every > saved_step // every

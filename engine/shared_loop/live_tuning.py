@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Tuned
 from gputrain.engine.events.commands import LIVE_SETTINGS, TuneCommand
 from gputrain.engine.processes.event_reporter import EventReporter

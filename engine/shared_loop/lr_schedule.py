@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from gputrain.engine.configuration.lr_scaling import scaled_lr
-from gputrain.engine.configuration.run_config import OptimConfig, RunConfig
+from gputrain.engine.configuration.setting_definitions import OptimConfig, RunConfig
 
 _ONE_CYCLE_RISE = 0.25
 """Share of a one-cycle schedule in which the rate rises (Smith, "Super-Convergence", 2018; fast.ai's default)."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver, Kind
 from gputrain.engine.checkpointing.resume_position import ResumePosition, check_continuation
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
@@ -156,7 +156,7 @@ class TrainingLoop(ABC):
         if self._control.checkpoint:
             self._control.checkpoint = False
             self._save_within("requested")
-        elif epoch_end.due_within(self._config.checkpoint, self.step, self._saver.saved_step):
+        elif epoch_end.mid_epoch_checkpoint_due(self._config.checkpoint, self.step, self._saver.saved_step):
             self._save_within("last")
 
     def _end_epoch(self, seconds: float, images: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.keras_compatibility import EXTENSIONS
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import dataset_report, image_set
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.processes.event_reporter import EventReporter

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler, random_resized_crop
 from gputrain.engine.dataloading.batch_sampler import EpochBatches, Indices
 from gputrain.engine.datasets.bad_images import bad_image_limit

@@ -21,7 +21,7 @@ from gputrain.engine.keras.data import keras_images
 from gputrain.engine.keras.data.tf_data_pipeline import Batch, Pipeline
 from gputrain.engine.keras.library import tf
 from gputrain.engine.keras.validation import METRIC
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 
@@ -34,7 +34,9 @@ _TOP = 5
 class PredictionRun:
     """One pass over the images of a set, in order."""
 
-    def __init__(self, order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> None:
+    def __init__(
+        self, order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: ProgressCallback
+    ) -> None:
         """Raises BadInput for a checkpoint or images that can't be used, StopRequested."""
         self._order, self._control, self._tell = order, control, tell
         self._compute = device.set_up(order.config, reporter.notice)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from gputrain.engine.hardware.external_load import ExternalLoad
+from gputrain.engine.hardware.foreign_load import ExternalLoad
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.jobs.bench_job import CACHED_AT_MOST, BenchOrder, Speed
 from gputrain.engine.monitor.gpus.mean_utilization import MeanUtilization
 from gputrain.engine.processes.child_entry import serve_job
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 
 if TYPE_CHECKING:
-    from gputrain.engine.training.benchmark.run_parts import RunParts
+    from gputrain.engine.training.benchmark.build_benchmark import RunParts
 
 
-def _work(order: BenchOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Speed:
-    from gputrain.engine.training.benchmark.run_parts import RunParts
+def _work(order: BenchOrder, reporter: EventReporter, control: TrainerControl, tell: ProgressCallback) -> Speed:
+    from gputrain.engine.training.benchmark.build_benchmark import RunParts
 
     with contextlib.ExitStack() as loaders:
         return _measure(order, RunParts(order.config, reporter, control, loaders, tell))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading.batch_sampler import Indices
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet

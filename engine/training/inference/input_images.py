@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet, found_at
 from gputrain.engine.imaging.decoding import Decoding
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
-from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers import reader_registry
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.head_pose import HeadPose
 from gputrain.engine.training.tasks.task import Task
@@ -26,7 +26,7 @@ _HEADS = ("300wlp", "biwi")
 
 def validation_images(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> tuple[ImageSet, Task]:
     """The run's validation images and task. Raises BadInput if there are none."""
-    found = open_dataset.open_dataset(config, reporter, control)
+    found = reader_registry.open_dataset(config, reporter, control)
     if found.val is None:
         raise BadInput("the run has no validation images; name a folder of images: --images DIR")
     return found.val, found.task

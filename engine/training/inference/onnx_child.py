@@ -11,7 +11,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.jobs.onnx_export_job import CALIBRATED, TRIED, Exported, OnnxOrder
 from gputrain.engine.processes.child_entry import serve_job
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from gputrain.engine.training.readers.reader import OpenedDataset
 
 
-def _work(order: OnnxOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Exported:
+def _work(order: OnnxOrder, reporter: EventReporter, control: TrainerControl, tell: ProgressCallback) -> Exported:
     # Imported here: torch takes seconds, and progress is reported first.
     from gputrain.engine.training.inference import onnx_export
     from gputrain.engine.training.inference.predict_child import load_trained
     from gputrain.engine.training.models import input_config
-    from gputrain.engine.training.readers import open_dataset
+    from gputrain.engine.training.readers import reader_registry
     from gputrain.engine.training.runtime import device
     from gputrain.engine.training.state import torch_checkpoint
 
     compute = device.set_up(order.config, reporter.notice)
     state = torch_checkpoint.load(order.config.resume_from, tell)
     config = input_config.of_checkpoint(order.config, state)
-    found = open_dataset.open_dataset(config, reporter, control)
+    found = reader_registry.open_dataset(config, reporter, control)
     _check(found, tuple(state["classes"]))
     network = onnx_export.ExportedNetwork(load_trained(config, found.task, compute, state), config)
     target = Path(order.file)

@@ -26,7 +26,7 @@ from torch import nn
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization, settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.jobs.onnx_export_job import OnnxForm
 from gputrain.engine.training.loader.make_loader import make_loader

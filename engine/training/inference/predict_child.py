@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
 from gputrain.engine.processes.child_entry import serve_job
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gputrain.engine.training.tasks.task import Task
 
 
-def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> Predicted:
+def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: ProgressCallback) -> Predicted:
     # Imported here: torch takes seconds, and progress is reported first.
     from gputrain.engine.training.inference import input_images
     from gputrain.engine.training.inference.prediction import PredictionRun

@@ -14,10 +14,10 @@ from torch import nn
 
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.inference import input_images
-from gputrain.engine.training.inference.prediction_rows import Predictions, output_reading
+from gputrain.engine.training.inference.prediction_columns import Predictions, output_reading
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime import peak_memory
 from gputrain.engine.training.runtime.device import Compute
@@ -39,7 +39,7 @@ class PredictionRun:
         self._done = self._bad = self._timed = 0
         self._seconds = 0.0
 
-    def run(self, network: nn.Module, control: TrainerControl, tell: Tell) -> Predicted:
+    def run(self, network: nn.Module, control: TrainerControl, tell: ProgressCallback) -> Predicted:
         """Raises BadInput, StopRequested."""
         config, compute = self._order.config, self._compute
         with ExitStack() as stack:

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import ModelReady
 from gputrain.engine.hardware.peak_flops import peak_flops
 from gputrain.engine.shared_loop.lr_schedule import LRSchedule

@@ -16,7 +16,7 @@ import torch
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.run_config import AUTO, RunConfig
+from gputrain.engine.configuration.setting_definitions import AUTO, RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.processes import compile_cache
@@ -25,8 +25,8 @@ from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop.live_tuning import LiveTuner
 from gputrain.engine.shared_loop.training_loop import TrainingLoop
 from gputrain.engine.training.distributed.process_group import SingleProcess
+from gputrain.engine.training.loop.build_trainer import build_parts
 from gputrain.engine.training.loop.model_report import model_ready
-from gputrain.engine.training.loop.trainer_parts import build_parts
 from gputrain.engine.training.models import input_config
 from gputrain.engine.training.optim.train_step import Failure, RepeatInParts, classify_failure
 from gputrain.engine.training.runtime import rng_state

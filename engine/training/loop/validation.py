@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.processes.event_reporter import EventReporter

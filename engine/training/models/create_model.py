@@ -11,7 +11,7 @@ from torchvision import models
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.model_catalog import torchvision_models
 from gputrain.engine.training.models import image_size_check, pretrained_weights, timm_models
 from gputrain.engine.training.models.pretrained_weights import Notice

@@ -10,7 +10,7 @@ from torch import nn
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.networks.flops import on_meta
 
 _COMMON_SIZE = 224

@@ -13,7 +13,7 @@ from torchvision import models
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization, settings
-from gputrain.engine.configuration.run_config import AUTO, RunConfig
+from gputrain.engine.configuration.setting_definitions import AUTO, RunConfig
 from gputrain.engine.jobs.model_check_job import InputConfig
 from gputrain.engine.model_catalog.torchvision_models import TIMM
 from gputrain.engine.training.models import timm_models

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.model_check_job import ModelFacts, ModelOrder
 from gputrain.engine.processes.child_entry import serve_job
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 
 _OUTPUTS = 1000
 
 
-def _work(order: ModelOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> ModelFacts:
+def _work(order: ModelOrder, reporter: EventReporter, control: TrainerControl, tell: ProgressCallback) -> ModelFacts:
     return check(order.config, size_from_weights=order.size_from_weights)
 
 

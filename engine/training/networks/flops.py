@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import progressive_resizing, settings
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 
 
 def flops_per_image(network: nn.Module, image_size: int, group: int = 1) -> float | None:

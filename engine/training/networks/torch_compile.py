@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gputrain.engine.configuration.run_config import SpeedConfig
+from gputrain.engine.configuration.setting_definitions import SpeedConfig
 from gputrain.engine.training.networks.blocks import blocks_of
 
 Forward = Callable[[torch.Tensor], torch.Tensor]

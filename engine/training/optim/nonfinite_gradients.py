@@ -41,6 +41,6 @@ class NonFiniteGradientGuard:
             self._optimizer.step()
 
 
-def seed(loss: torch.Tensor) -> torch.Tensor:
+def initial_gradient(loss: torch.Tensor) -> torch.Tensor:
     """Initial gradient of a backward pass: 1, or NaN for a NaN or Inf loss, so that all gradients become NaN."""
     return loss.detach() * 0 + 1

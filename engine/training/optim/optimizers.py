@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.optim.lamb import Lamb
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.distributed.gradient_all_reduce import GradientAllReduce
 from gputrain.engine.training.distributed.process_group import RankLostError, SingleProcess
 from gputrain.engine.training.networks import torch_compile
@@ -18,7 +18,7 @@ from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_
 from gputrain.engine.training.optim import optimizers
 from gputrain.engine.training.optim.batchnorm_buffers import BatchNormBuffers
 from gputrain.engine.training.optim.ema import Ema
-from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard, seed
+from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard, initial_gradient
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Loss
@@ -179,7 +179,7 @@ class TrainStep:
                 self._mean.arm()
             with self._clock.computing("backward"):
                 scaled = self.scaler.scale(loss * share)
-                scaled.backward(None if self._guard is None else seed(scaled))
+                scaled.backward(None if self._guard is None else initial_gradient(scaled))
                 total += loss.detach()
         return total
 

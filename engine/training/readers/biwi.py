@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.folder_layouts import BIWI_PICTURE, BIWI_POSE, no_sequences
 from gputrain.engine.datasets.group_split import biwi_person
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits

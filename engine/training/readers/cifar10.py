@@ -14,7 +14,7 @@ import torch
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import folder_layouts
 from gputrain.engine.datasets.image_set import ImageSet, image_set
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset

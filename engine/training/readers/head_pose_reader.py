@@ -11,7 +11,7 @@ import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import group_split
 from gputrain.engine.datasets.folder_layouts import split_folder
 from gputrain.engine.datasets.image_set import ImageSet, image_set

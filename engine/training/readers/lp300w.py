@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import image_files, mat_file
 from gputrain.engine.datasets.group_split import photograph
 from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS

@@ -14,7 +14,7 @@ from gputrain.engine.checkpointing import newest_checkpoint
 from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, ChecksummedWriter
 from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import CheckpointConfig
+from gputrain.engine.configuration.setting_definitions import CheckpointConfig
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.training.state import state_snapshot
 

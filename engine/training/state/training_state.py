@@ -10,7 +10,7 @@ import torch
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime import rng_state

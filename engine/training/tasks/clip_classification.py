@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from gputrain.engine.configuration.dataset_compatibility import CLIPS, WITH_CLIPS
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.folder_layouts import CLIP_CLASSES
 from gputrain.engine.training.networks.clip_network import ClipNetwork
 from gputrain.engine.training.tasks.classification import Classification, ClassScores
-from gputrain.engine.training.tasks.task import Scores, refuse
+from gputrain.engine.training.tasks.task import Scores, refuse_settings
 
 
 class ClipClassification(Classification):
@@ -28,7 +28,7 @@ class ClipClassification(Classification):
 
     def check(self, config: RunConfig) -> None:
         """See `Task`: mixing works on images, not on clips."""
-        refuse(config, CLIPS, WITH_CLIPS)
+        refuse_settings(config, CLIPS, WITH_CLIPS)
 
     def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
         """See `Task`: the model of the settings is the encoder of each stream."""

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from gputrain.engine.configuration.dataset_compatibility import POSES, WITH_POSES
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.tasks.metric_means import MetricSums
-from gputrain.engine.training.tasks.task import Scores, refuse
+from gputrain.engine.training.tasks.task import Scores, refuse_settings
 
 ANGLES = ("yaw", "pitch", "roll")
 """The network's outputs, in degrees."""
@@ -37,7 +37,7 @@ class HeadPose:
 
     def check(self, config: RunConfig) -> None:
         """See `Task`: mixing labels or rotating images would make the angles wrong."""
-        refuse(config, POSES, WITH_POSES)
+        refuse_settings(config, POSES, WITH_POSES)
 
     def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
         """See `Task`."""

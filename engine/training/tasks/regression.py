@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.tasks.metric_means import MetricSums
-from gputrain.engine.training.tasks.task import Scores, refuse
+from gputrain.engine.training.tasks.task import Scores, refuse_settings
 
 
 class Regression:
@@ -24,7 +24,7 @@ class Regression:
 
     def check(self, config: RunConfig) -> None:
         """See `Task`."""
-        refuse(config, {"label_smoothing": 0.0}, "is for classes")
+        refuse_settings(config, {"label_smoothing": 0.0}, "is for classes")
 
     def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
         """See `Task`."""
@@ -40,10 +40,10 @@ class Regression:
 
     def scores(self) -> Scores:
         """See `Task`."""
-        return Errors()
+        return RegressionErrors()
 
 
-class Errors(MetricSums):
+class RegressionErrors(MetricSums):
     """See `Scores`: ``loss``, the mean squared error, and ``mae``, the mean absolute error."""
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:

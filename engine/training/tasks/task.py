@@ -11,7 +11,7 @@ from torch import nn
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import dataset_compatibility, settings
 from gputrain.engine.configuration.dataset_compatibility import Off
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(outputs, targets) of a batch → its mean loss, a scalar on their device."""
@@ -80,7 +80,7 @@ def is_better(task: Task, value: float, best: float | None) -> bool:
     return value > best if task.higher_is_better else value < best
 
 
-def refuse(config: RunConfig, off: Off, why: str) -> None:
+def refuse_settings(config: RunConfig, off: Off, why: str) -> None:
     """Raises BadInput for the first setting in `off` whose value differs from the one in `off`."""
     for clash in dataset_compatibility.conflicting_settings(settings.flatten(config), off, why):
         raise BadInput(clash)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from gputrain.engine.configuration import normalization
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import augment_rng
 from gputrain.engine.dataloading.augment_rng import MixParameters
 from gputrain.engine.dataloading.random_resized_crop import draw_flips

@@ -12,7 +12,7 @@ from fakes.plans import CPU, gpu, note, plan_of, value
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice, keras_compatibility, settings
 from gputrain.engine.configuration.resume_changes import check_changes
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.estimates import calibration
 from gputrain.engine.jobs.bench_job import measure_speed
 from gputrain.engine.jobs.calibration_job import calibrate

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gputrain.engine.configuration.engine_choice import KERAS, why_missing
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.commands import AnyCommand
 from helpers.training import training_tools
 from helpers.training.training_tools import Result, draw_images, small_config

@@ -16,14 +16,14 @@ from PIL import Image
 
 from gputrain.engine import events
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import AnyEvent, RunEnded, Steps
 from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop.training_loop import TrainingLoop
 from gputrain.engine.training.loop.trainer import Trainer
-from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers import reader_registry
 from gputrain.engine.training.readers.reader import OpenedDataset
 
 CLASSES = ("across", "down", "spots")
@@ -133,7 +133,7 @@ def opened(config: RunConfig) -> tuple[OpenedDataset, list[AnyEvent]]:
     child_end, parent_end = context.Pipe(duplex=False)
     with parent_end, child_end, collecting(outbox) as found:
         reporter = EventReporter(outbox)
-        data = open_dataset.open_dataset(config, reporter, TrainerControl(child_end, reporter))
+        data = reader_registry.open_dataset(config, reporter, TrainerControl(child_end, reporter))
     return data, found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.tui.bench_speeds import speed
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.bench_job import Speed, merge_speeds
 from gputrain.profiles.schema import ReferenceLadder
 from gputrain.tui.actions import run_ablation

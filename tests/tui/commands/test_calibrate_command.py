@@ -12,7 +12,7 @@ import pytest
 from fakes.calibrations import MADE
 from fakes.images import dark_and_light
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.calibration import Calibration, signature

@@ -14,7 +14,7 @@ from gputrain.engine.configuration.config_file import write_config
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.runs.run_marks import write_marks
+from gputrain.engine.runs.run_labels import write_marks
 from gputrain.tui.actions import compare_runs
 from gputrain.tui.cli.main import main
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gputrain.engine.diagnosis.review import Review
+from gputrain.engine.diagnosis.recorded_run_review import Review
 from gputrain.engine.events import (
     AnyEvent,
     HardwareSample,

@@ -28,7 +28,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.dashboard.summary import SummaryScreen
+from gputrain.tui.screens.dashboard.summary_screen import SummaryScreen
 from gputrain.tui.state.event_source import RunSource
 
 

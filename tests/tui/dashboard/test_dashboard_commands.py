@@ -11,7 +11,7 @@ from gputrain.engine.events import Hint, HintsChanged, Prediction, Tuned
 from gputrain.engine.events.commands import CheckpointCommand, StopCommand, TuneCommand
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
-from gputrain.tui.screens.dashboard.why import WhyScreen
+from gputrain.tui.screens.dashboard.why_screen import WhyScreen
 
 
 async def test_q_asks_and_enter_detaches() -> None:

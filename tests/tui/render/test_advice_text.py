@@ -6,7 +6,7 @@ import pytest
 
 from gputrain.engine.events import Hint, Prediction, Tuned
 from gputrain.tui.render.advice_text import promise, settings_words, skipped_hints, verdict
-from gputrain.tui.screens.dashboard.why import WhyScreen, why_text
+from gputrain.tui.screens.dashboard.why_screen import WhyScreen, why_text
 
 RANGE = Prediction(low=1090.0, high=1240.0, limiter="the device")
 ASKED = {"num_workers": 8, "persistent_workers": True}

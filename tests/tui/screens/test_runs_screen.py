@@ -18,10 +18,10 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import write_config
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import read_marks, write_marks
+from gputrain.engine.runs.run_labels import read_marks, write_marks
 from gputrain.tui.actions.run_list_refresh import RunListing
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 from gputrain.tui.screens.runs.compare_screen import CompareScreen, CurvesPanel
 from gputrain.tui.screens.runs.runs_dialogs import ConfirmScreen, PromptScreen
 from gputrain.tui.screens.runs.runs_keys import KEYS

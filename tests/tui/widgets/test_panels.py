@@ -27,7 +27,7 @@ from gputrain.engine.events import (
     RunEnded,
     Steps,
 )
-from gputrain.tui.layout.key_table import KEYS, MONITOR_KEYS
+from gputrain.tui.layout.key_bindings import KEYS, MONITOR_KEYS
 from gputrain.tui.render import styled_lines
 from gputrain.tui.render.styled_lines import Line
 from gputrain.tui.widgets.key_bar import draw_keys

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 async def _view(target: RunDir, size: tuple[int, int]) -> str:
     """The dashboard as SVG, as in a terminal of `size`."""
     from gputrain.tui.app import GpuTrainApp
-    from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+    from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 
     app = GpuTrainApp(launch.attach(target, outlined=True))
     async with app.run_test(size=size) as pilot:

@@ -17,7 +17,7 @@ import torch
 from helpers.training.training_tools import Result, collecting, draw_images, small_config
 
 from gputrain.engine.checkpointing import checkpoint_index
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import (
     AnyEvent,
     CheckpointSaved,

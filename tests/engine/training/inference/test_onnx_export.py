@@ -21,7 +21,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
 from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.onnx_export_job import Exported, OnnxOrder, export_onnx
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl

@@ -18,7 +18,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
 from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
@@ -147,7 +147,7 @@ def test_an_incomplete_prediction_file_is_deleted(trained: RunConfig, tmp_path: 
 
 
 def test_regression_outputs_are_columns(tmp_path: Path) -> None:
-    from gputrain.engine.training.inference.prediction_rows import output_reading
+    from gputrain.engine.training.inference.prediction_columns import output_reading
     from gputrain.engine.training.tasks.head_pose import HeadPose
     from gputrain.engine.training.tasks.regression import Regression
 

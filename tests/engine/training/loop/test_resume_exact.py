@@ -149,7 +149,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_its_steps_are_repeated(
     assert result.of(ModelReady)[0].start_step == 14
     entries = checkpoint_index.read_index(folder)
     assert [e.step for e in entries][-2:] == [16, 18]
-    assert all(checkpoint_index.is_whole(folder, e) for e in entries)
+    assert all(checkpoint_index.matches_checksum(folder, e) for e in entries)
 
 
 def test_changed_settings_are_reported_and_take_effect_at_resume(

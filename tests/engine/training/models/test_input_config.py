@@ -15,7 +15,7 @@ from torchvision.models import inception_v3
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import normalization, settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.inference.onnx_export import ExportedNetwork
 from gputrain.engine.training.models import input_config
 from gputrain.engine.training.models.pretrained_weights import weights_entry

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision import models
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_blocks
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.optim.ema import Ema

@@ -220,7 +220,7 @@ def test_a_failed_index_write_leaves_existing_checkpoints(
     before = sorted(path.name for path in tmp_path.iterdir())
     assert before == ["best.pt", "index.json", "step-00000003.pt", "step-00000004.pt"]
 
-    def full(folder: Path, entries: list[checkpoint_index.Entry]) -> None:
+    def full(folder: Path, entries: list[checkpoint_index.CheckpointEntry]) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -228,7 +228,7 @@ def test_a_failed_index_write_leaves_existing_checkpoints(
         with pytest.raises(OSError, match="No space left"):
             kept.save(numbered(9), step=step, epoch=1, best=best)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-    assert all(checkpoint_index.is_whole(tmp_path, entry) for entry in checkpoint_index.read_index(tmp_path))
+    assert all(checkpoint_index.matches_checksum(tmp_path, entry) for entry in checkpoint_index.read_index(tmp_path))
     assert torch_checkpoint.load(str(tmp_path), pytest.fail)["position"]["step"] == 4
     assert torch_checkpoint.load(str(tmp_path / "best.pt"), pytest.fail)["position"]["step"] == 3
     kept.save(numbered(9), step=step, epoch=1, best=best)

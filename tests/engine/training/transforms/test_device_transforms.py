@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
 from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import augment_rng
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.runtime.device import Compute

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase
@@ -23,7 +23,7 @@ from gputrain.engine.training.models import create_model
 from gputrain.engine.training.networks import flops
 from gputrain.engine.training.optim.loss_meter import LossMeter
 from gputrain.engine.training.optim.train_step import TrainStep
-from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers import reader_registry
 from gputrain.engine.training.readers.reader import OpenedDataset
 from gputrain.engine.training.runtime import device, rng_state
 from gputrain.engine.training.runtime.device import Compute
@@ -106,7 +106,7 @@ def _data(config: RunConfig, ranks: SingleProcess, reporter: EventReporter, cont
     """Open the data set. Rank 0 goes first, because it may have to draw the demo images."""
     if not ranks.is_main_process:
         ranks.all_reduce_max(())
-    found = open_dataset.open_dataset(config, reporter, control)
+    found = reader_registry.open_dataset(config, reporter, control)
     if ranks.is_main_process:
         ranks.all_reduce_max(())
     return found

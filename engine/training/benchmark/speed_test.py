@@ -1,6 +1,6 @@
 """Measures matmul and copy speed of the device in a few seconds, in a process of its own.
 
-``python -m gputrain.engine.training.benchmark.device_speed [auto|cuda|cpu]`` prints a `Speed` as JSON.
+``python -m gputrain.engine.training.benchmark.speed_test [auto|cuda|cpu]`` prints a `Speed` as JSON.
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 import msgspec
 import torch
 
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.optim.train_step import TrainStep
-from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers import reader_registry
 from gputrain.engine.training.runtime import device
 from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher
@@ -65,14 +65,14 @@ class RunParts:
         reporter: EventReporter,
         control: TrainerControl,
         loaders: contextlib.ExitStack,
-        tell: Tell,
+        tell: ProgressCallback,
     ) -> None:
         """Raises BadInput, StopRequested. `loaders` closes them."""
         # Measures one device.
         self.config = config = msgspec.structs.replace(config, ranks=1)
         self._tell, self._control, self._loaders = tell, control, loaders
         self.compute = device.set_up(config, reporter.notice)
-        self.data = open_dataset.open_dataset(config, reporter, control)
+        self.data = reader_registry.open_dataset(config, reporter, control)
         self.progress("building the model")
         self.network = create_model.build(config, self.data.task, self.compute)
         self.clock = StepClock(self.compute)

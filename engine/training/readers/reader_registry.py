@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import dataset_report, value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.processes.event_reporter import EventReporter

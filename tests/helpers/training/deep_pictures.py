@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ def tiff(
     *,
     photometric: int = 1,
     separate: bool = False,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     extra: Sequence[tuple[int, int, tuple[int, ...]]] = (),
 ) -> bytes:
     """An uncompressed TIFF of equal planes (height, width). `extra`: tags as (number, type, values)."""

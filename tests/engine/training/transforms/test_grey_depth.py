@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +112,7 @@ def test_where_white_is_zero_greys_are_inverted(true: Values) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("count", [3, 4])
-def test_separate_planes_of_16_bits_equal_interleaved_ones(order: str, count: int) -> None:
+def test_separate_planes_of_16_bits_equal_interleaved_ones(order: Literal["<", ">"], count: int) -> None:
     planes = [np.random.default_rng(n).integers(0, 65536, (33, 21)).astype(np.uint16) for n in range(count)]
     extra = [(338, 3, (2,))] if count == 4 else []
     true = np.stack(planes[:3], -1) >> 8
@@ -228,6 +228,7 @@ def test_training_validation_prediction_and_caches_have_one_range(
         "num_workers": 0, "cache": cache, "cache_form": form, "device": "cpu",
     })  # fmt: skip
     data, _ = opened(config)
+    assert data.val is not None
     assert data.train.decoding == data.val.decoding == TWELVE_BITS
     for images in (data.train, data.val):
         found = pixels_of(images, config).float()

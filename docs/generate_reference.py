@@ -26,10 +26,10 @@ import msgspec
 
 from gputrain.engine import events
 from gputrain.engine.common import errors, renamed_names
-from gputrain.engine.configuration import resume_changes, run_config, settings
+from gputrain.engine.configuration import resume_changes, setting_definitions, settings
 from gputrain.engine.events import commands as run_commands
 from gputrain.tui.cli.main import parser
-from gputrain.tui.layout import key_table
+from gputrain.tui.layout import key_bindings
 from gputrain.tui.metrics.metric_table import METRICS
 from gputrain.tui.metrics.panel_descriptions import PANEL_METRICS
 from gputrain.tui.metrics.run_descriptions import RUN_METRICS
@@ -170,8 +170,8 @@ def settings_page() -> str:
 
 
 def _section_type(section: str) -> type:
-    fields = {field.name: field.type for field in msgspec.structs.fields(run_config.RunConfig)}
-    return typing.cast(type, fields[section]) if section else run_config.RunConfig
+    fields = {field.name: field.type for field in msgspec.structs.fields(setting_definitions.RunConfig)}
+    return typing.cast(type, fields[section]) if section else setting_definitions.RunConfig
 
 
 def _setting_row(setting: settings.Setting) -> tuple[str, ...]:
@@ -331,8 +331,8 @@ def exit_codes_page() -> str:
 def keys_page() -> str:
     """The keys of every screen."""
     screens = {
-        "Dashboard": key_table.KEYS,
-        "Monitor": key_table.MONITOR_KEYS,
+        "Dashboard": key_bindings.KEYS,
+        "Monitor": key_bindings.MONITOR_KEYS,
         "Launcher": launcher_keys.KEYS,
         "List of runs": runs_keys.KEYS,
     }

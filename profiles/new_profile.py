@@ -14,7 +14,7 @@ from gputrain.engine.common.files import config_home, write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import settings
-from gputrain.engine.estimates.worker_limit import worker_limit
+from gputrain.engine.estimates.worker_count import worker_limit
 from gputrain.engine.hardware.machine import GpuInfo, Machine
 from gputrain.engine.planning.fallbacks import halves_precision
 from gputrain.profiles import catalog

@@ -13,7 +13,7 @@ from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings, yaml_file
 from gputrain.engine.configuration.yaml_file import Document
-from gputrain.engine.estimates.worker_limit import WORKER_SHARE
+from gputrain.engine.estimates.worker_count import WORKER_SHARE
 from gputrain.profiles.schema import (
     LAUNCH_SETTINGS,
     HardwareProfile,

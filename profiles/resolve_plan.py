@@ -12,15 +12,16 @@ from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import GIB
-from gputrain.engine.configuration import engine_choice, settings
+from gputrain.engine.configuration import engine_choice, settings, value_range
 from gputrain.engine.datasets.image_count import count_data
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
-from gputrain.engine.estimates.worker_limit import worker_limit
+from gputrain.engine.estimates.worker_count import worker_limit
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning import preflight
 from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu
+from gputrain.engine.planning.model_preflight import ModelPlan, plan_model, with_model_layer
 from gputrain.engine.planning.plan import Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.profiles import catalog
@@ -69,15 +70,36 @@ def resolve_plan(
     layers = [SettingsLayer(y.origin, _absolute(y.values), y.source, y.own, y.worker_share) for y in layers]
     wanted = {**settings.flatten(settings.build({})), **{k: v for y in layers for k, v in _checked(y.values)}}
     missing = () if machine.assumed and not wanted["data_dir"] else preflight.preflight_problems(wanted)
+    of_model = ModelPlan()
+    if not missing:
+        of_model = plan_model(wanted, {name for layer in layers if layer.own for name in layer.values})
+        layers = with_model_layer(layers, of_model)
+        wanted |= dict(of_model.layer.values) if of_model.layer else {}
     if facts is None and not missing:
         facts = count_data(wanted)
     group = facts.group if facts else 1
+    doubts = () if missing else _choose_value_range(wanted, layers)
     known = rate
     if known is None and not engine_choice.is_keras(wanted):  # references are of torch
         known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
     made = calibration_store.load(machine, chosen_recipe.name)
-    notes = (*chosen_recipe.renamed, *chosen_profile.renamed, *warnings)
-    return make_plan(layers, machine, facts, known, notes, missing, made)
+    notes = (*chosen_recipe.renamed, *chosen_profile.renamed, *warnings, *doubts, *of_model.warnings)
+    refusals = (*missing, *of_model.refusals)
+    return make_plan(layers, machine, facts, known, notes, refusals, made, of_model.forceable)
+
+
+def _choose_value_range(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> tuple[str, ...]:
+    """Add the images' value range to `layers` where it is ``auto``; returns warnings about the range."""
+    from gputrain.engine.datasets import value_range_scan  # NumPy and Pillow: not for every command
+
+    found = value_range_scan.of_settings(wanted)
+    if found is None:
+        return ()
+    if wanted["value_range"] != value_range.AUTO:
+        return found.warnings(value_range.parse(wanted["value_range"]))
+    if found.value_range is not None:
+        layers.append(SettingsLayer("the images", {"value_range": str(found.value_range)}, found.note()))
+    return found.warnings(found.value_range)
 
 
 def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[SettingsLayer]:

@@ -17,7 +17,7 @@ def loaded(code: str) -> set[str]:
 
 def test_the_dashboard_has_no_torch() -> None:
     names = loaded(
-        "import gputrain.tui.app, gputrain.tui.screens.launcher.launcher, gputrain.tui.commands.launch.train"
+        "import gputrain.tui.app, gputrain.tui.screens.launcher.launcher_screen, gputrain.tui.commands.launch.train"
     )
     assert "textual" in names
     assert "torch" not in names
@@ -42,7 +42,7 @@ def test_commands_about_runs_load_no_torch(command: str) -> None:
 def test_keras_has_no_torch_and_the_others_have_no_tensorflow() -> None:
     """All that a trainer or a prediction of Keras imports before TensorFlow itself."""
     others = (
-        "gputrain.tui.app, gputrain.tui.screens.launcher.launcher, "
+        "gputrain.tui.app, gputrain.tui.screens.launcher.launcher_screen, "
         "gputrain.engine.supervision.supervisor, gputrain.engine.planning.plan"
     )
     assert not loaded(f"import {others}") & {"tensorflow", "keras"}

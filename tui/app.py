@@ -102,14 +102,10 @@ class GpuTrainApp(App[int]):
         if self._first is not None:
             return self._first()
         if self._source is not None:
-            from gputrain.tui.screens.dashboard.dashboard import (
-                DashboardScreen,  # imported here: the monitor does not need it
-            )
+            from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 
             return DashboardScreen(self._source, self._frame_seconds)
-        from gputrain.tui.screens.launcher.launcher import (
-            LauncherScreen,  # imported here: a dashboard needs no profiles and plans
-        )
+        from gputrain.tui.screens.launcher.launcher_screen import LauncherScreen
 
         return LauncherScreen()
 

@@ -60,7 +60,7 @@ class Probe(Struct, frozen=True):
 def run_probe(device: str = "auto", tick: Callable[[], None] | None = None, seconds: float = PROBE_SECONDS) -> Probe:
     """Measure in a child process, which takes some seconds; calls `tick` about twice a second meanwhile."""
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "gputrain.engine.training.benchmark.device_speed", device],
+        [sys.executable, "-P", "-m", "gputrain.engine.training.benchmark.speed_test", device],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -16,7 +16,7 @@ from gputrain.engine.check.storage_check import StorageFacts, measure_storage, s
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.hardware.torch_build import needed_torch
 
-Tell = Callable[[list[Line]], None]
+OnLines = Callable[[list[Line]], None]
 
 
 class CheckResult(Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ def run_system_check(
     device: str = "auto",
     cpu_requested: bool = False,
     speed: bool = True,
-    on_lines: Tell = lambda _lines: None,
+    on_lines: OnLines = lambda _lines: None,
 ) -> CheckResult:
     """Check this machine, which takes some seconds with `speed`. `on_lines` gets the findings of each part at once.
 
@@ -71,7 +71,7 @@ def run_system_check(
     )
 
 
-def _test_speed(machine: Machine, gpus: tuple[GpuFacts, ...], device: str, add: Tell) -> Speed | None:
+def _test_speed(machine: Machine, gpus: tuple[GpuFacts, ...], device: str, add: OnLines) -> Speed | None:
     """Run the speed test, and meanwhile read the PCIe link of the first GPU, which is slower while idle."""
     seen: list[int] = []
 

@@ -1,8 +1,7 @@
-"""Which checkpoints a folder has: its index, without torch, for everybody who only wants to know.
+"""Index of the checkpoints in a folder: ``index.json`` with step, epoch and SHA-256. Imports no torch.
 
-``index.json`` lists the complete ones with their SHA-256. A file that is not in it, or does not match its sum, does
-not count. ``best`` is another name of the one that is marked as the best. `checkpointing.checkpoint_files`
-writes and loads them.
+A file that is not listed, or does not match its checksum, does not count. ``best`` is another name of the checkpoint
+marked as the best. `checkpoint_files` writes checkpoints, `newest_checkpoint` loads them.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from gputrain.engine.common.sanitize import plain
 
 INDEX = "index.json"
 BEST = "best"
-"""Name of the best one, without the suffix of its form."""
+"""Name of the best checkpoint, without the suffix of its format."""
 _CHUNK = 1 << 20
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CheckpointEntry(msgspec.Struct, frozen=True):
     """A complete checkpoint."""
 
     file: str
@@ -31,26 +30,26 @@ class Entry(msgspec.Struct, frozen=True):
     sha256: str
     bytes: int
     best: bool = False
-    """No validation was better than the one that it was saved after."""
+    """Its validation is the best so far."""
 
 
-def read_index(folder: Path) -> list[Entry]:
-    """The complete checkpoints of a folder, in the order in which they were written."""
+def read_index(folder: Path) -> list[CheckpointEntry]:
+    """The complete checkpoints of a folder, in the order of writing."""
     try:
-        entries = msgspec.json.decode((folder / INDEX).read_bytes(), type=list[Entry])
+        entries = msgspec.json.decode((folder / INDEX).read_bytes(), type=list[CheckpointEntry])
     except (OSError, msgspec.DecodeError, UnicodeError):
         return []
-    # Whoever wrote the index, it names files of this folder alone.
+    # Only names of files in this folder, whatever the index contains.
     return [entry for entry in entries if entry.file == Path(entry.file).name]
 
 
-def write_index(folder: Path, entries: list[Entry]) -> None:
-    """Replace the index, atomically. Raises OSError, leaving the old one."""
+def write_index(folder: Path, entries: list[CheckpointEntry]) -> None:
+    """Replace the index atomically. Raises OSError and leaves the old one."""
     write_atomic(folder / INDEX, msgspec.json.encode(entries))
 
 
-def is_whole(folder: Path, entry: Entry) -> bool:
-    """Whether the file of `entry` has the content that it had when it was written; reads all of it."""
+def matches_checksum(folder: Path, entry: CheckpointEntry) -> bool:
+    """Whether the file of `entry` matches its size and checksum; reads the whole file."""
     path = folder / entry.file
     try:
         return path.stat().st_size == entry.bytes and sha256(path) == entry.sha256
@@ -67,15 +66,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def newest_first(entries: list[Entry]) -> list[Entry]:
-    """From the last step to the first; of the same step, what was written last comes first."""
+def newest_first(entries: list[CheckpointEntry]) -> list[CheckpointEntry]:
+    """Sorted from the last step to the first; of one step, the entry written last comes first."""
     return sorted(entries, key=lambda entry: entry.step)[::-1]
 
 
-def find(folder: Path, wanted: str) -> Entry:
-    """The checkpoint of a folder that `wanted` means: ``last``, ``best`` or a step's number.
+def find(folder: Path, wanted: str) -> CheckpointEntry:
+    """The checkpoint of a folder: `wanted` is ``last``, ``best`` or a step's number.
 
-    Raises BadInput with those that there are.
+    Raises BadInput with a list of the existing ones.
     """
     entries = read_index(folder)
     if not entries:

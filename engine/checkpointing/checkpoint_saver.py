@@ -1,6 +1,6 @@
-"""Saving as the training loop sees it: once a position, and told to the person.
+"""Saves checkpoints for the training loop, in a background thread if wanted, and reports them.
 
-Neither a full disk nor a lack of memory is the end of a run; what else goes wrong is. Imports no torch.
+A full disk or a lack of memory is logged and does not end the run; any other error does. Imports no torch.
 """
 
 from __future__ import annotations
@@ -20,56 +20,56 @@ from gputrain.engine.processes.event_reporter import EventReporter
 
 Kind = Literal["last", "best", "requested", "final"]
 _NICENESS = 5
-"""Of the thread that writes: on a machine without a core to spare, the training comes first."""
+"""Niceness of the writing thread: training goes first on a machine without a spare core."""
 
 
 class StateCopier(Protocol):
-    """Copies a training state, so that training may go on while the copy is written."""
+    """Copies a training state, so that training continues while the copy is written."""
 
     def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy, whole once `wait` has returned. Raises RuntimeError or MemoryError where memory runs out."""
+        """A copy, complete when `wait` returns. Raises RuntimeError or MemoryError if memory runs out."""
         ...
 
     def wait(self) -> None:
-        """Return once the copy is whole. May be called on another thread."""
+        """Return when the copy is complete. May be called on another thread."""
         ...
 
 
 class CheckpointSaver:
-    """Writes the checkpoints of a run, in the background where that is set. One is written at a time."""
+    """Writes the checkpoints of a run, one at a time."""
 
     def __init__(
         self, checkpoints: CheckpointFiles | None, reporter: EventReporter, copier: StateCopier | None
     ) -> None:
-        """Without `checkpoints` it only counts: another rank has the same state and writes it. Without a `copier` the
-        training waits while checkpoints are written.
+        """`checkpoints` None: another rank writes them, this one only counts. `copier` None: training waits while a
+        checkpoint is written.
         """
         self._checkpoints = checkpoints
         self._reporter = reporter
-        self._snapshot = copier
+        self._copier = copier
         self._writer: threading.Thread | None = None
         self._error: Exception | None = None
         self._saved: ResumePosition | None = None
         self.saved_step = 0
-        """The step of the newest checkpoint, or try at one, of this run or of the one that it goes on from."""
+        """Step of the newest checkpoint (saved or failed) of this run or of the run it resumes."""
 
     def go_on_from(self, step: int) -> None:
-        """The run goes on from the checkpoint of `step`."""
+        """The run resumes from the checkpoint of `step`."""
         if self._checkpoints is not None:
             self._checkpoints.go_on_from(step)
         self.saved_step = step
 
     def save(self, kind: Kind, where: ResumePosition, state: Callable[[], dict[str, Any]]) -> None:
-        """Write a checkpoint, unless this very position has one. A full disk or memory is told, and the run goes on.
+        """Write a checkpoint unless this position has one. A full disk or a lack of memory is only logged.
 
-        Returns once the state is copied; after a ``final`` one, and where it is not set otherwise, once it is on disk.
+        Returns when the state is copied; for a ``final`` checkpoint, or without a copier, when it is on disk.
         """
         if self._checkpoints is None:
             self.saved_step = where.step
             return
         began = time.perf_counter()
         self._reporter.phase(Phase.SAVING)
-        # The one before, if it is still under way: its memory is about to be used again.
+        # Wait for the last checkpoint: its memory is reused.
         self.finish()
         if where == self._saved:
             return
@@ -81,24 +81,24 @@ class CheckpointSaver:
             return
         held = time.perf_counter() - began
         arguments = (kind, where, copy, began, held)
-        self._writer = threading.Thread(target=self._write_beside, args=arguments, name="checkpoint")
+        self._writer = threading.Thread(target=self._write_in_background, args=arguments, name="checkpoint")
         self._writer.start()
 
     def _copy(self, state: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-        """What is written beside the training; None where it is to wait instead."""
-        if self._snapshot is None:
+        """A copy for the background thread; None: write at once, training waits."""
+        if self._copier is None:
             return None
         try:
-            return self._snapshot.take(state())
+            return self._copier.take(state())
         except (RuntimeError, MemoryError) as error:
-            self._snapshot = None
+            self._copier = None
             why = plain(str(error).partition("\n")[0], 200)
             text = f"no memory for a copy of the training state ({why})"
             self._reporter.notice("warning", f"{text}: the training waits while checkpoints are written")
             return None
 
     def finish(self) -> None:
-        """Wait until the checkpoint that is under way is on disk. Raises what failed but for want of room."""
+        """Wait until the running write is on disk. Raises its error unless it was a lack of disk space or memory."""
         if self._writer is not None:
             self._writer.join()
             self._writer = None
@@ -106,7 +106,7 @@ class CheckpointSaver:
             error, self._error = self._error, None
             raise error
 
-    def _write_beside(
+    def _write_in_background(
         self, kind: Kind, where: ResumePosition, state: dict[str, Any], began: float, held: float
     ) -> None:
         try:
@@ -117,12 +117,12 @@ class CheckpointSaver:
     def _write(
         self, kind: Kind, where: ResumePosition, state: dict[str, Any], began: float, held: float | None
     ) -> None:
-        """Write and tell. `held`: seconds that training stood still; None: on its own thread, for all of it."""
+        """Write and report. `held`: seconds that training waited; None: it waits for the whole write."""
         assert self._checkpoints is not None
         try:
-            if held is not None and self._snapshot is not None:
+            if held is not None and self._copier is not None:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-                self._snapshot.wait()
+                self._copier.wait()
             entry = self._checkpoints.save(state, step=where.step, epoch=where.epoch, best=kind == "best")
         except (OSError, MemoryError) as error:
             why = error.strerror if isinstance(error, OSError) else "out of memory"

@@ -1,4 +1,4 @@
-"""Where a run is, and whether a checkpoint's content goes with the settings and data of one that goes on. No torch."""
+"""Position of a run in its training, and whether a checkpoint fits the settings and data of a resumed run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gputrain.engine.configuration.resume_changes import check_changes
 
 @dataclass(slots=True)
 class ResumePosition:
-    """Steps and batches that are done; the next batch is number `batch` of epoch `epoch`."""
+    """Counts of what is done; the next batch is number `batch` of epoch `epoch`."""
 
     epoch: int = 0
     batch: int = 0
@@ -22,34 +22,35 @@ class ResumePosition:
     updates: int = 0
     best: float | None = None
     worse: int = 0
-    """Validations in a row that were no better."""
+    """Validations in a row without improvement."""
     loss_sum: float = 0.0
-    """Sum of the losses of this epoch's steps so far, for its mean."""
+    """Sum of the losses of this epoch's steps so far."""
     loss_steps: int = 0
     skips: int = 0
-    """Updates that were skipped because their loss was no number, and how many of them were the last ones."""
+    """Updates skipped for a NaN or Inf loss."""
     skips_in_a_row: int = 0
+    """Skipped updates directly before this position."""
     unvalidated: bool = False
-    """The epoch before this one is to be validated still."""
+    """The last epoch still has to be validated."""
 
 
 def check_continuation(
     state: Mapping[str, Any], values: Mapping[str, Any], classes: Sequence[str], train_images: int
 ) -> list[str]:
-    """What settings among `values` that differ from the checkpoint's do to the run, a sentence each.
+    """Warnings for settings in `values` that differ from the checkpoint's, a sentence each.
 
-    `classes` and `train_images` are what the data hold now. Raises BadInput naming settings or data that can't change
-    on the way.
+    `classes` and `train_images`: of the present data. Raises BadInput for settings or data that must not change in a
+    resumed run.
     """
     try:
-        told = check_changes(current_settings(state["settings"]), values)
+        warnings = check_changes(current_settings(state["settings"]), values)
     except BadInput as error:
         raise BadInput(f"resume_from: {error}") from None
     if list(classes) != state["classes"]:
-        raise BadInput("resume_from: the data have other classes than the run that is to go on")
+        raise BadInput("resume_from: the data have other classes than the resumed run")
     if train_images != state["train_images"]:
         raise BadInput(
             f"resume_from: the data had {state['train_images']} training images and have {train_images}; "
-            "to train on with them, take the weights alone: weights=FILE"
+            "to start a new training on them, use weights=FILE"
         )
-    return told
+    return warnings

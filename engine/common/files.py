@@ -11,6 +11,9 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
+READABLE = 0o644
+"""File mode: everybody may read exported files."""
+
 
 def state_home() -> Path:
     """The folder of all runs' state: ``$GPUTRAIN_HOME`` or ``$XDG_STATE_HOME/gputrain``. Raises BadInput."""
@@ -88,3 +91,11 @@ def private_folder(folder: Path) -> bool:
     # Who can write to the parent folder can replace this one, unless the sticky bit is set.
     safe = above.st_uid in (0, os.geteuid()) and (not above.st_mode & 0o022 or bool(above.st_mode & stat.S_ISVTX))
     return ours and safe
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically. Raises BadInput if the file cannot be written."""
+    try:
+        write_atomic(path, data, READABLE)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from None

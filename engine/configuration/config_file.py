@@ -11,7 +11,7 @@ import yaml
 from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings, yaml_file
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 
 _HEAD = "# Settings of a run. `gputrain-tui train --config FILE` launches the same run again.\n"
 _COMMENT_COLUMN = 40

@@ -18,7 +18,13 @@ _KNOWN = {"300wlp": (POSES, WITH_POSES), "biwi": (POSES, WITH_POSES), "clips": (
 
 def unsuitable_settings(values: Mapping[str, Any]) -> list[str]:
     """The settings that cannot be used with their data set, with the remedy."""
-    return list(conflicting_settings(values, *_KNOWN[values["dataset"]])) if values["dataset"] in _KNOWN else []
+    if values["dataset"] in _KNOWN:
+        return list(conflicting_settings(values, *_KNOWN[values["dataset"]]))
+    if values["val_share"]:
+        known = ", ".join(_KNOWN)
+        text = f"val_share: {values['dataset']} has no subjects to hold out (only {known} have)"
+        return [f"{text}; set val_share=0, and val_split to a folder of images for validation"]
+    return []
 
 
 def conflicting_settings(values: Mapping[str, Any], off: Off, why: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ CHECKPOINT = ".npz"
 """Suffix of checkpoints, which `weights` accepts too."""
 DATASETS = ("demo", "imagefolder")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-"""Image files that TensorFlow decodes."""
+"""Suffixes of the image files that are read."""
 
 _THREADS = "images are decoded by num_workers threads of tf.data"
 _MEMORY = "TensorFlow manages page-locked memory and copies itself"
@@ -50,6 +50,8 @@ _OFF: Mapping[str, object] = {
     "accumulation_steps": 1,
     "ranks": 1,
     "nonfinite_loss": "stop",
+    "mean": "auto",
+    "std": "auto",
 }
 """Settings that affect the result, with the only value that engine=keras supports."""
 
@@ -62,6 +64,11 @@ def refusals(values: Mapping[str, Any]) -> Iterator[str]:
         if values[name] != wanted:
             shown = f"{wanted:g}" if isinstance(wanted, float) else wanted
             yield f"{name}: not supported with engine=keras; set {name}={shown}, or engine=torch"
+    if values["value_range"] not in ("auto", "bits", "[0, 65535]"):
+        yield (
+            f"value_range: TensorFlow reads the upper 8 bits of grey images, not {values['value_range']}; "
+            "set engine=torch, or value_range=bits"
+        )
     if values["optimizer"] == "lamb":
         yield (
             "optimizer: Keras' lamb computes its trust ratio without weight decay, unlike torch's here; "

@@ -1,6 +1,6 @@
 """The table of all settings of `RunConfig`, and checks of values from files and command lines.
 
-The table comes from the annotations in `gputrain.engine.configuration.run_config`. The command line, YAML files, the
+The table comes from the annotations in `setting_definitions`. The command line, YAML files, the
 launcher's form and the documentation all use it.
 """
 
@@ -19,7 +19,8 @@ import yaml
 from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration import normalization
+from gputrain.engine.configuration.setting_definitions import NORMALIZATION, RunConfig
 from gputrain.engine.configuration.yaml_scalars import Ambiguous, load_word, number, why_no_number
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
@@ -109,6 +110,13 @@ def check(setting: Setting, value: Any) -> Any:
         value = int(value)
     if setting.kind is str and (value is None or isinstance(value, Ambiguous)):
         value = "" if value is None else str(value)
+    if setting.meta is not None and setting.meta.extra is not None:
+        try:
+            value = setting.meta.extra["parse"](value)
+        except ValueError as error:
+            raise BadInput(_must(setting, f"be {error}", value)) from None
+    if setting.name in NORMALIZATION:
+        value = normalization.checked(setting.name, value)
     if type(value) is not setting.kind:
         raise BadInput(_must(setting, f"be {_KINDS[setting.kind]}", value))
     if isinstance(value, str):

@@ -10,9 +10,10 @@ import msgspec
 
 from gputrain.engine.common import past_durations
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
-from gputrain.engine.datasets import demo_dataset
+from gputrain.engine.datasets import demo_dataset, image_files
+from gputrain.engine.datasets.image_files import SkippedFiles
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import DataReady, Phase
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -71,7 +72,14 @@ def _draw(reporter: EventReporter, control: TrainerControl) -> str:
 def report_dataset(
     config: RunConfig, reporter: EventReporter, train: ImageSet, val: ImageSet | None, seconds: float
 ) -> None:
-    """Send DataReady: numbers of images, classes and batches per epoch."""
+    """Send DataReady: numbers of images, classes, batches per epoch and skipped files; warn of unreadable pictures."""
+    skipped = SkippedFiles()
+    for kind, count in (*train.skipped, *(val.skipped if val is not None else ())):
+        skipped.add(kind, count)
+    if text := image_files.skipped_text(skipped.counts()):
+        reporter.notice("info", f"skipped in the folders of images: {text}")
+    if text := image_files.unreadable_text(skipped.counts()):
+        reporter.notice("warning", text)
     samples = len(train) // train.group
     batch_size = batch_sampler.batch_size_that_fits(config.data.batch_size, samples, config.ranks)
     reporter.send(
@@ -84,5 +92,6 @@ def report_dataset(
             class_count=len(train.classes),
             batches_per_epoch=batch_sampler.batch_count(samples, batch_size, drop_last=True, ranks=config.ranks),
             seconds=seconds,
+            skipped=tuple((plain(kind, 60), count) for kind, count in skipped.counts()),
         )
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
 from gputrain.engine.datasets import demo_images
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 
 VERSION = 1
 """Increased with every change of the images: the new version is drawn in a new folder, the old folder stays."""
@@ -92,11 +92,11 @@ def _draw_all(
     total = sum(end - start for *_, start, end in jobs)
     context = multiprocessing.get_context("spawn")
     progress(0, total)
-    with preemption.blocked_signals():  # its queues start multiprocessing's resource tracker
+    with scheduler_signals.blocked_signals():  # its queues start multiprocessing's resource tracker
         pool = ProcessPoolExecutor(processes, context)
     with pool:
         # Submitting starts the processes. A preemption signal to all processes of a job must not end them: `stop` does.
-        with preemption.blocked_signals():
+        with scheduler_signals.blocked_signals():
             waiting: set[Future[int]] = {pool.submit(draw_images, *job) for job in jobs}
         done = 0
         while waiting:

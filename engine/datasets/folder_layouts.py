@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.datasets.image_files import EXTENSIONS
+from gputrain.engine.datasets import image_files
+from gputrain.engine.datasets.image_files import SkippedFiles
 
 CIFAR = "cifar-10-batches-py"
 CIFAR_META = "batches.meta"
@@ -40,16 +42,29 @@ def split_folder(data_dir: str, split: str, setting: str) -> Path:
     return folder
 
 
-def class_folders(folder: Path, setting: str, classes: Sequence[str] | None) -> list[str]:
-    """Names of a split's class folders, sorted. Raises BadInput if there are none, or one is not in `classes`."""
-    found = subfolders(folder)
+def class_folders(
+    folder: Path, setting: str, classes: Sequence[str] | None, skipped: SkippedFiles | None = None
+) -> list[str]:
+    """Names of a split's class folders, sorted. Raises BadInput if there are none, or one is not in `classes`.
+
+    Names that differ only in their Unicode form (NFC, NFD) are the same class; two of them in one split are refused.
+    """
+    found = subfolders(folder, skipped)
     if not found:
         raise BadInput(
             f"{setting}: {shown(folder)} has no class folders; "
             "expected one folder for each class, with its images in it (train/cat/1.jpg)"
         )
-    for name in found if classes is not None else ():
-        if classes is not None and name not in classes:
+    forms: dict[str, str] = {}
+    for name in found:
+        if (other := forms.setdefault(composed(name), name)) != name:
+            raise BadInput(
+                f"{setting}: {shown(folder)} has two folders called '{plain(composed(name), 100)}', one in the Unicode "
+                f"form {form_of(other)}, one in {form_of(name)}; merge them"
+            )
+    known = None if classes is None else {composed(name) for name in classes}
+    for name in found:
+        if classes is not None and known is not None and composed(name) not in known:
             raise BadInput(
                 f"{setting}: {shown(folder / name)} is a class that the training images don't have"
                 f"{did_you_mean(name, classes)}; remove or rename the folder"
@@ -57,11 +72,23 @@ def class_folders(folder: Path, setting: str, classes: Sequence[str] | None) -> 
     return found
 
 
-def no_images(folder: Path, setting: str) -> BadInput:
+def composed(name: str) -> str:
+    """`name` in the Unicode form NFC. macOS writes file names in NFD."""
+    return unicodedata.normalize("NFC", name)
+
+
+def form_of(name: str) -> str:
+    """The Unicode form of `name`: NFC, NFD, or neither."""
+    return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, name)), "a mixed form")
+
+
+def no_images(folder: Path, setting: str, skipped: SkippedFiles | None = None) -> BadInput:
     """The error for a class folder without images."""
+    there = image_files.skipped_text(skipped.counts()) if skipped else ""
     return BadInput(
-        f"{setting}: the class folder {shown(folder)} has no images ({', '.join(EXTENSIONS)}); "
-        "add some or remove the folder"
+        f"{setting}: the class folder {shown(folder)} has no images ({image_files.COMMON})"
+        + (f"; skipped so far: {there}" if there else "")
+        + "; add some or remove the folder"
     )
 
 
@@ -112,20 +139,36 @@ def clip_streams(clip: Path) -> tuple[Path, ...]:
 def no_frames(clip: Path, setting: str) -> BadInput:
     """The error for a clip without frames."""
     return BadInput(
-        f"{setting}: the clip {shown(clip)} has no frames ({', '.join(EXTENSIONS[:3])} …) in "
+        f"{setting}: the clip {shown(clip)} has no frames ({image_files.COMMON}) in "
         f"it, or in {' or '.join(STREAMS)}; remove it"
     )
 
 
-def images_in(names: Iterable[str]) -> list[str]:
-    """Those of the file names that are images, sorted."""
-    return sorted(name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith("."))
+def images_in(folder: str, names: Iterable[str]) -> list[str]:
+    """Those of the file names in `folder` that are images, sorted."""
+    return sorted(name for name in names if image_files.is_image(f"{folder}/{name}"))
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in `folder`, sorted, without those that begin with a dot. Raises BadInput."""
+def subfolders(folder: Path, skipped: SkippedFiles | None = None) -> list[str]:
+    """Names of the folders in `folder`, sorted, without those that no one means as data. Raises BadInput.
+
+    Left out and counted in `skipped`: `image_files.IGNORED_FOLDERS`, and links to `folder` or to one above it. Names
+    that begin with a dot are left out, too.
+    """
+    skipped = skipped or SkippedFiles()
+    above = image_files.ancestors(folder) if folder.exists() else frozenset()
+    found = []
     with scandir(os.fspath(folder)) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            if image_files.is_ignored(entry.name):
+                skipped.add(f"{entry.name} folder")
+            elif entry.is_symlink() and image_files.identity_of(entry.path) in above:
+                skipped.add(image_files.LINK_TO_PARENT)
+            else:
+                found.append(entry.name)
+    return sorted(found)
 
 
 def scandir(path: str) -> os._ScandirIterator[str]:

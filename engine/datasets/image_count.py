@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets import folder_layouts
+from gputrain.engine.datasets import folder_layouts, image_files
 from gputrain.engine.datasets.image_files import COUNT_SECONDS, TimeLimitReached, count_images
 from gputrain.engine.estimates.host_memory import DataFacts
 
@@ -99,6 +99,9 @@ def _clips(values: Mapping[str, Any], deadline: float) -> DataFacts:
 
     train = clips(values["train_split"], "train_split")
     val = clips(values["val_split"], "val_split") if values["val_split"] else 0
+    if not values["val_split"] and values["val_share"]:
+        val = round(values["val_share"] * train)
+        train -= val
     group = streams * values["clip_frames"]
     return DataFacts(train * group, val * group, group=group)
 
@@ -108,7 +111,7 @@ def _walk(folder: Path, deadline: float) -> Iterator[list[str]]:
     for _, folders, files in os.walk(folder):
         if time.monotonic() > deadline:
             raise TimeLimitReached
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not image_files.is_ignored(name)]
         yield [name for name in files if not name.startswith(".")]
 
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.datasets import folder_layouts
-from gputrain.engine.datasets.image_files import EXTENSIONS
+from gputrain.engine.datasets import folder_layouts, image_files
+from gputrain.engine.datasets.image_files import SkippedFiles
+from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,10 @@ class ImageSet:
     """The user's Dataset, which replaces files."""
     pixels: torch.Tensor | None = None
     """uint8 (N, H, W, 3): images that are in memory instead of in files."""
+    decoding: Decoding = DEFAULT_DECODING
+    """How files become pixels."""
+    skipped: tuple[tuple[str, int], ...] = ()
+    """Files and folders that are no images, by kind, with their numbers."""
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -96,19 +101,22 @@ def scan(
     of images found so far. Raises BadInput with the setting, the folder and the remedy.
     """
     folder = folder_layouts.split_folder(data_dir, split, setting)
-    found = folder_layouts.class_folders(folder, setting, classes)
+    skipped = SkippedFiles()
+    found = folder_layouts.class_folders(folder, setting, classes, skipped)
     known = {name: label for label, name in enumerate(found if classes is None else classes)}
+    label_of = known if classes is None else {folder_layouts.composed(name): known[name] for name in known}
     encoded: list[bytes] = []
     labels: list[int] = []
     for name in found:
         before = len(encoded)
-        for file in files_in(folder / name):
+        for file in files_in(folder / name, skipped):
             encoded.append(file)
             if progress is not None and len(encoded) % PROGRESS_EVERY == 0:
                 progress(len(encoded))
         if len(encoded) == before:
-            raise folder_layouts.no_images(folder / name, setting)
-        labels.extend([known[name]] * (len(encoded) - before))
+            raise folder_layouts.no_images(folder / name, setting, skipped)
+        label = known[name] if name in known else label_of[folder_layouts.composed(name)]
+        labels.extend([label] * (len(encoded) - before))
     if progress is not None:
         progress(len(encoded))
     skip = len(os.fsencode(folder)) + 1
@@ -118,6 +126,7 @@ def scan(
         ends=np.cumsum([len(path) - skip for path in encoded], dtype=np.int64),
         labels=np.asarray(labels, dtype=np.int64),
         classes=tuple(known),
+        skipped=skipped.counts(),
     )
 
 
@@ -133,7 +142,7 @@ def found_at(path: Path, classes: tuple[str, ...]) -> tuple[ImageSet, bool]:
         return scan(str(home.parent), home.name, setting="--images", classes=classes), True
     names = [os.fsdecode(name) for name in files_in(path)] if path.is_dir() else [str(path)]
     if not names:
-        raise BadInput(f"--images: {plain(str(path), 300)} has no images ({', '.join(EXTENSIONS)})")
+        raise BadInput(f"--images: {plain(str(path), 300)} has no images ({image_files.COMMON})")
     home = path if path.is_dir() else path.parent
     relative = [os.path.relpath(name, home) for name in names]
     return image_set(home, relative, [0] * len(relative), classes), False
@@ -141,34 +150,45 @@ def found_at(path: Path, classes: tuple[str, ...]) -> tuple[ImageSet, bool]:
 
 def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
     """Whether `folder` has sub-folders, and each has the name of a class."""
-    inside = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    return bool(inside) and set(inside) <= set(classes)
+    inside = folder_layouts.subfolders(folder)
+    known = {folder_layouts.composed(name) for name in classes}
+    return bool(inside) and all(folder_layouts.composed(name) in known for name in inside)
 
 
-def files_in(folder: Path) -> Iterator[bytes]:
-    """Paths of the images under `folder`: by folder, then by name, each sorted."""
+def files_in(folder: Path, skipped: SkippedFiles | None = None) -> Iterator[bytes]:
+    """Paths of the images under `folder`: by folder, then by name, each sorted. Counts other files in `skipped`.
+
+    Links to folders are followed, but each folder is read once, and a link to a parent folder never.
+    """
+    skipped = skipped or SkippedFiles()
     folders: list[tuple[str, list[str]]] = []
-    pending = [os.fspath(folder)]
-    seen: set[tuple[int, int]] = set()
-    while pending:
-        here = pending.pop()
+    pending, links = [os.fspath(folder)], list[str]()
+    seen = set(image_files.ancestors(folder)) if folder.exists() else set()
+    while pending or links:
+        here = pending.pop() if pending else links.pop(0)
+        identity = image_files.identity_of(here)
+        if here != os.fspath(folder) and identity in seen:
+            skipped.add(
+                image_files.LINK_TO_PARENT if identity in image_files.ancestors(Path(here).parent) else "repeated link"
+            )
+            continue
+        seen.add(identity)
         names: list[str] = []
         with folder_layouts.scandir(here) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    if entry.is_symlink():
-                        # A link can lead back up: none is followed twice.
-                        status = Path(entry.path).stat()
-                        if (status.st_dev, status.st_ino) in seen:
-                            continue
-                        seen.add((status.st_dev, status.st_ino))
-                    pending.append(entry.path)
-                elif entry.name.lower().endswith(EXTENSIONS) and (
-                    entry.is_symlink() or entry.is_file(follow_symlinks=False)
-                ):
+                    if image_files.is_ignored(entry.name):
+                        skipped.add(f"{entry.name} folder")
+                    else:
+                        # Real folders first, so that a link to one of them is the repetition.
+                        (links if entry.is_symlink() else pending).append(entry.path)
+                elif image_files.is_image(entry.path) and (entry.is_symlink() or entry.is_file(follow_symlinks=False)):
                     names.append(entry.name)
+                else:
+                    skipped.add(image_files.kind_of_file(entry.name))
+        links.sort()
         folders.append((here, sorted(names)))
     for home, names in sorted(folders):
         prefix = os.fsencode(home) + b"/"

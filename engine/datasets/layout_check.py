@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets import folder_layouts
+from gputrain.engine.datasets import folder_layouts, image_files
 
 CHECK_SECONDS = 0.5
 """Time limit of the check; on a slower disk it ends without a result."""
@@ -48,7 +48,7 @@ def _classes(values: Mapping[str, Any], deadline: float) -> None:
     for setting, folder in _splits(values):
         found = folder_layouts.class_folders(folder, setting, known)
         for name in found:
-            if not _any_file(folder / name, deadline, lambda _folder, files: bool(folder_layouts.images_in(files))):
+            if not _any_file(folder / name, deadline, lambda home, files: bool(folder_layouts.images_in(home, files))):
                 raise folder_layouts.no_images(folder / name, setting)
         known = known or found
 
@@ -89,7 +89,8 @@ def _clips(values: Mapping[str, Any], deadline: float) -> None:
         for name in folder_layouts.clip_classes(folder, setting):
             first = folder / name / folder_layouts.clips_of(folder / name, setting)[0]
             if not all(
-                folder_layouts.images_in(_names(stream, deadline)) for stream in folder_layouts.clip_streams(first)
+                folder_layouts.images_in(str(stream), _names(stream, deadline))
+                for stream in folder_layouts.clip_streams(first)
             ):
                 raise folder_layouts.no_frames(first, setting)
 
@@ -108,7 +109,7 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
             raise _TimeLimitReached
         if wanted(home, files):
             return True
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not image_files.is_ignored(name)]
     return False
 
 

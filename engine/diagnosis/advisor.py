@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gputrain.engine.diagnosis.rules import evaluate, ranked
+from gputrain.engine.diagnosis.decision_tree import evaluate, ranked
 from gputrain.engine.diagnosis.speedup_prediction import was_reverted
 from gputrain.engine.diagnosis.windows.event_window import WINDOW_SECONDS, EventWindow
 from gputrain.engine.diagnosis.windows.signals import Signals

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gputrain.engine.configuration.engine_choice import is_keras
-from gputrain.engine.diagnosis.tree import Fix
+from gputrain.engine.diagnosis.tree_nodes import Fix
 from gputrain.engine.diagnosis.windows.signals import Signals
 
 _FP16_FROM, _BF16_FROM = 7.0, 8.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gputrain.engine.diagnosis import input_bound_fixes as fixes
 from gputrain.engine.diagnosis.speedup_prediction import more_workers
-from gputrain.engine.diagnosis.tree import LITTLE, MUCH, Cause, Question
+from gputrain.engine.diagnosis.tree_nodes import LITTLE, MUCH, Cause, Question
 from gputrain.engine.diagnosis.windows.signals import FULL_CPU, Signals
 
 CROWDED = 0.25

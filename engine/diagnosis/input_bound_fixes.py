@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from gputrain.engine.configuration.engine_choice import is_keras
-from gputrain.engine.configuration.run_config import UNCACHED
+from gputrain.engine.configuration.setting_definitions import UNCACHED
 from gputrain.engine.diagnosis.speedup_prediction import useful_workers
-from gputrain.engine.diagnosis.tree import Fix, amount
+from gputrain.engine.diagnosis.tree_nodes import Fix, amount
 from gputrain.engine.diagnosis.windows.signals import Signals
-from gputrain.engine.estimates.worker_limit import worker_limit
+from gputrain.engine.estimates.worker_count import worker_limit
 
 Maker = Callable[[Signals], Fix]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gputrain.engine.diagnosis.tree import Fix
+from gputrain.engine.diagnosis.tree_nodes import Fix
 from gputrain.engine.estimates.updates_per_epoch import update_counts
 
 _NEEDED = {"batch_size", "accumulation_steps", "lr", "lr_batch_size"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gputrain.engine.configuration.engine_choice import is_keras
-from gputrain.engine.diagnosis.tree import MUCH, Cause, Fix, Question, Severity
+from gputrain.engine.diagnosis.tree_nodes import MUCH, Cause, Fix, Question, Severity
 from gputrain.engine.diagnosis.windows.signals import Signals
 
 RAM_FULL, RAM_CRITICAL = 0.90, 0.97

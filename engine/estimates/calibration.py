@@ -14,7 +14,17 @@ _MAY_DIFFER = frozenset(
     {
         *("batch_size", "val_batch_size", "num_workers", "prefetch_factor", "persistent_workers", "pin_memory"),
         *("cache", "cache_form", "cache_gib"),
-        *("non_blocking", "max_bad_images", "weights", "fused_optimizer", "set_to_none", "oom_fallback"),
+        *(
+            "non_blocking",
+            "max_bad_images",
+            "weights",
+            "weights_strict",
+            "mean",
+            "std",
+            "fused_optimizer",
+            "set_to_none",
+            "oom_fallback",
+        ),
         *(
             "val_split",
             "clip_grad_norm",

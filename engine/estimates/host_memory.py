@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.units import GIB, MIB, size
 from gputrain.engine.configuration import engine_choice
-from gputrain.engine.estimates import cache_resolution
+from gputrain.engine.estimates import cached_image_size
 
 MAX_THREADS = 8
 """Number of workers up to which ``loader: auto`` uses threads, as in `gputrain.engine.training.loader.make_loader`."""
@@ -61,6 +61,8 @@ class DataFacts(Struct, frozen=True):
     """Mean short side of the training images in pixels; None: not measured."""
     group: int = 1
     """Images per sample: several for a clip, else 1. batch_size counts samples."""
+    skipped: tuple[tuple[str, int], ...] = ()
+    """Files and folders that are no images, by kind, with their numbers."""
 
 
 class CacheRoom(Struct, frozen=True):
@@ -237,5 +239,5 @@ def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | No
         return facts.file_bytes if facts else None
     # Decoded images with the aspect ratio 4:3 of most photographs; none is stored larger than its file.
     most = facts.short_side or math.inf
-    train, val = (min(most, cache_resolution.resolution(values, train=train)) for train in (True, False))
+    train, val = (min(most, cached_image_size.resolution(values, train=train)) for train in (True, False))
     return round((facts.train_images * train**2 + facts.val_images * val**2) * 3 * 4 / 3)

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gputrain.engine.configuration.lr_scaling import scaled_lr
 from gputrain.engine.estimates.host_memory import (
     FLOAT32_OVERHEAD,
     DataFacts,
@@ -17,7 +18,7 @@ from gputrain.engine.estimates.host_memory import (
     buffered_batches,
     value_bytes,
 )
-from gputrain.engine.estimates.worker_limit import worker_limit
+from gputrain.engine.estimates.worker_count import worker_limit
 
 
 class Rate(Struct, frozen=True):
@@ -75,8 +76,7 @@ def update_counts(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | N
     """Images per update, the learning rate scaled linearly to them, and batches per epoch."""
     per_step: int = values["batch_size"] * gpus
     total = per_step * values["accumulation_steps"]
-    reference: int = values["lr_batch_size"]
-    lr: float = values["lr"] * total / reference if reference else values["lr"]
+    lr = scaled_lr(values["lr"], values["lr_batch_size"], total)
     steps = max(1, facts.train_images // (per_step * facts.group)) if facts and facts.train_images else None
     return UpdateCounts(total, lr, steps)
 

@@ -104,6 +104,8 @@ class DataReady(Event, frozen=True, tag="data_ready"):
     """Training batches in one epoch."""
     seconds: float
     """Duration of the scan."""
+    skipped: tuple[tuple[str, int], ...] = ()
+    """Files and folders that are no images, by kind, with their numbers."""
 
 
 class ModelReady(Event, frozen=True, tag="model_ready"):

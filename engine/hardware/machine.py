@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import Precision
+from gputrain.engine.configuration.setting_definitions import Precision
 from gputrain.engine.hardware import slurm
 from gputrain.engine.hardware.cgroup import CGroup, Version, find_cgroup
 from gputrain.engine.hardware.logout import logout_kills_processes

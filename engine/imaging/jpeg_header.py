@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
+from gputrain.engine.imaging import orientation
+
 _EXIF = b"Exif\x00\x00"
-_ORIENTATION = 0x0112
-_START_OF_SCAN = 0xDA
+_XMP = b"http://ns.adobe.com/xap/1.0/\x00"
+_START_OF_SCAN, _START_OF_IMAGE, _END_OF_IMAGE = 0xDA, 0xD8, 0xD9
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""The next marker in entropy-coded data, other than restarts."""
 # Start-of-frame markers of Huffman-coded baseline, extended and progressive files. Pillow decodes all other kinds.
 _FRAMES = (0xC0, 0xC1, 0xC2)
 
@@ -25,14 +30,14 @@ class JpegHeader(NamedTuple):
     scan_at: int
     """Offset of the first start-of-scan marker."""
     orientation: int
-    """Exif's orientation, 1…8; 1 where there is none."""
+    """1…8 by Exif or XMP; 1 where there is none."""
 
 
 def read_header(data: bytes) -> JpegHeader | None:
     """The header of a JPEG file. None if `data` is no JPEG, or one of a kind that the fast decoder does not support."""
     if data[:2] != b"\xff\xd8":
         return None
-    at, orientation, frame = 2, 1, None
+    at, frame, exif, xmp = 2, None, b"", b""
     try:
         while True:
             if data[at] != 0xFF:
@@ -47,7 +52,9 @@ def read_header(data: bytes) -> JpegHeader | None:
             if marker in _FRAMES:
                 frame = at
             elif marker == 0xE1 and data[at + 4 : at + 10] == _EXIF:
-                orientation = exif_orientation(data[at + 10 : at + 2 + length])
+                exif += data[at + 10 : at + 2 + length]
+            elif marker == 0xE1 and data[at + 4 : at + 4 + len(_XMP)] == _XMP:
+                xmp = data[at + 4 + len(_XMP) : at + 2 + length]
             elif 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                 return None
             at += 2 + length
@@ -59,29 +66,40 @@ def read_header(data: bytes) -> JpegHeader | None:
         return None
     if precision != 8 or not width or not height or components not in (1, 3) or sampling not in (1, 2):
         return None
-    return JpegHeader(width, height, components, sampling, frame + 5, at, orientation)
-
-
-def exif_orientation(tiff: bytes) -> int:
-    """The orientation in an Exif block (without its ``Exif`` prefix), 1…8; 1 if it is missing or invalid."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (entries,) = struct.unpack_from(f"{order}H", tiff, start)
-        for entry in range(start + 2, start + 2 + 12 * entries, 12):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
-            if tag == _ORIENTATION and kind == 3:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        return 1
-    return 1
+    return JpegHeader(width, height, components, sampling, frame + 5, at, orientation.of_jpeg(exif, xmp))
 
 
 def is_whole(data: bytes, header: JpegHeader) -> bool:
-    """Whether the end-of-image marker is there: a truncated file lacks it."""
-    return data.rfind(b"\xff\xd9") > header.scan_at
+    """Whether the image has its own end-of-image marker: a truncated one lacks it, or has another image before it."""
+    end = data.find(b"\xff\xd9", header.scan_at)
+    return end >= 0 and data.find(b"\xff\xd8", header.scan_at, end) < 0
+
+
+def is_interrupted(data: bytes) -> bool:
+    """Whether another JPEG begins before the end of the first one: the first is damaged, as in a truncated MPO file."""
+    if data[:2] != b"\xff\xd8":
+        return False
+    at, in_scan = 2, False
+    while True:
+        if in_scan:
+            found = _MARKER.search(data, at)
+            if found is None:
+                return False
+            at = found.start()
+        elif data[at : at + 1] != b"\xff":
+            return False
+        marker = data[at + 1] if at + 1 < len(data) else _END_OF_IMAGE
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == _END_OF_IMAGE:
+            return False
+        if marker == _START_OF_IMAGE:
+            return in_scan
+        if at + 4 > len(data):
+            return False
+        in_scan = in_scan or marker == _START_OF_SCAN
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
 
 
 def rows_for(header: JpegHeader, bottom: int) -> int:

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from gputrain.engine.configuration import engine_choice
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Started, Tell, run_job
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.processes.child_job import OnStarted, ProgressCallback, run_job
 
 STEPS = 40
 WARM_UP = 8
@@ -65,10 +65,10 @@ def merge_speeds(speeds: Sequence[Speed]) -> Speed:
 
 def measure_speed(
     config: RunConfig,
-    tell: Tell,
+    tell: ProgressCallback,
     steps: int = STEPS,
     warm_up: int = WARM_UP,
-    started: Started = lambda _end: None,
+    started: OnStarted = lambda _end: None,
 ) -> Speed:
     """Train `config` for `warm_up` and then `steps` steps at a learning rate of 0, and time the latter.
 

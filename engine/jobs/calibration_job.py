@@ -11,12 +11,12 @@ from msgspec import Struct
 from gputrain.engine.check.storage_check import measure_storage
 from gputrain.engine.common import past_durations
 from gputrain.engine.configuration import engine_choice
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.estimates.calibration import Calibration, signature
 from gputrain.engine.estimates.calibration_store import machine_key
 from gputrain.engine.hardware.machine import Machine
-from gputrain.engine.processes.child_job import Started, Tell, run_job
+from gputrain.engine.processes.child_job import OnStarted, ProgressCallback, run_job
 
 SECONDS = 40.0
 """Duration of the measurement in seconds, without importing torch, scanning the data and building the model."""
@@ -38,8 +38,8 @@ def calibrate(
     machine: Machine,
     *,
     seconds: float = SECONDS,
-    tell: Tell,
-    started: Started = lambda _end: None,
+    tell: ProgressCallback,
+    started: OnStarted = lambda _end: None,
 ) -> Calibration:
     """Measure `config` on this machine for about `seconds`, without its cache, whose effect the forecast computes.
 

@@ -15,8 +15,8 @@ from msgspec import Struct
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.files import cache_home
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Tell, run_job
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.processes.child_job import ProgressCallback, run_job
 
 
 class BuildOrder(Struct, frozen=True):
@@ -56,7 +56,7 @@ class _Plan(Struct):
     note: str = ""
 
 
-def build(config: RunConfig, tell: Tell) -> BuiltCaches:
+def build(config: RunConfig, tell: ProgressCallback) -> BuiltCaches:
     """Prepare all training and validation images of a configuration with ``cache: disk``; continues an earlier call.
 
     Raises BadInput where the data or the settings cannot be used, RuntimeError where the work fails.

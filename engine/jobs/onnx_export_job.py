@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Tell, run_job
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.processes.child_job import ProgressCallback, run_job
 
 TRIED = 512
 """Most validation samples on which the file is tested."""
@@ -50,7 +50,7 @@ class Exported(Struct, frozen=True, kw_only=True):
     """The checkpoint's network, then the exported forms; the last one is the file."""
 
 
-def export_onnx(order: OnnxOrder, tell: Tell) -> Exported:
+def export_onnx(order: OnnxOrder, tell: ProgressCallback) -> Exported:
     """Write the file in a child process.
 
     Raises BadInput where the packages are missing or checkpoint or data can't be used, RuntimeError where torch.onnx or

@@ -7,8 +7,8 @@ from msgspec import Struct
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice, settings
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Tell, run_job
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.processes.child_job import ProgressCallback, run_job
 from gputrain.engine.runs.run_directory import RunDir
 
 
@@ -51,7 +51,7 @@ class Predicted(Struct, frozen=True, kw_only=True):
     """Number of samples predicted for each of `classes`."""
 
 
-def checkpoint_of(run: RunDir, wanted: str) -> checkpoint_index.Entry:
+def checkpoint_of(run: RunDir, wanted: str) -> checkpoint_index.CheckpointEntry:
     """The checkpoint for `wanted`: ``best`` (the last one, if no best exists), ``last`` or a step.
 
     Raises BadInput if there is none.
@@ -65,14 +65,14 @@ def checkpoint_of(run: RunDir, wanted: str) -> checkpoint_index.Entry:
         raise BadInput(f"{run.id}: {error}") from None
 
 
-def config_of(config: RunConfig, run: RunDir, entry: checkpoint_index.Entry) -> RunConfig:
+def config_of(config: RunConfig, run: RunDir, entry: checkpoint_index.CheckpointEntry) -> RunConfig:
     """`config` of `run` with its checkpoint `entry`; compile and cache are off, as each image is used once."""
     return settings.replace(
         config, resume_from=str(run.checkpoints / entry.file), compile=False, cache="none", max_bad_images=1e9
     )
 
 
-def predict(order: PredictOrder, tell: Tell) -> Predicted:
+def predict(order: PredictOrder, tell: ProgressCallback) -> Predicted:
     """Predict in a child process.
 
     Raises BadInput where checkpoint, images or settings cannot be used, RuntimeError where the work fails.

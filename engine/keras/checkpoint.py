@@ -1,7 +1,6 @@
-"""Checkpoints of Keras runs: NumPy's own ``.npz`` files, which hold arrays and run no code.
+"""Keras checkpoints: NumPy ``.npz`` files, which contain arrays and run no code.
 
-``model/PATH`` are the network's variables by their paths, ``optimizer/PATH`` those of the update rule, and
-``state`` is JSON.
+``model/PATH`` are the network's variables, ``optimizer/PATH`` those of the optimizer, ``state`` is JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from gputrain.engine.checkpointing import checkpoint_files
+from gputrain.engine.checkpointing import newest_checkpoint
 from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, ChecksummedWriter
 from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver
 from gputrain.engine.checkpointing.resume_position import ResumePosition
@@ -24,7 +23,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.keras_compatibility import CHECKPOINT
-from gputrain.engine.configuration.run_config import CheckpointConfig, RunConfig
+from gputrain.engine.configuration.setting_definitions import CheckpointConfig, RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.processes.event_reporter import EventReporter
 
@@ -43,7 +42,7 @@ class NpzCheckpointFormat:
         return sum(array.nbytes for group in _GROUPS for array in state[group].values())
 
     def write(self, state: dict[str, Any], file: ChecksummedWriter) -> None:
-        """See `checkpoint_files.CheckpointFormat`. Not by ``np.savez``: it wants a file that can be read, too."""
+        """See `checkpoint_files.CheckpointFormat`. Not with ``np.savez``, which needs a readable file."""
         plain_values = {name: value for name, value in state.items() if name not in _GROUPS}
         text = np.frombuffer(msgspec.json.encode(plain_values), np.uint8)
         with zipfile.ZipFile(file, "w", allowZip64=True) as archive:  # type: ignore[call-overload]
@@ -68,13 +67,13 @@ def _add(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:
 
 
 class _StateCopies:
-    """See `saving.Copier`: a state is made of copies already."""
+    """See `StateCopier`: the arrays of a state are copies already."""
 
     def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
         return dict(state)
 
     def wait(self) -> None:
-        """There is nothing to wait for."""
+        """The copy is complete."""
 
 
 def saver(folder: Path, config: CheckpointConfig, reporter: EventReporter) -> CheckpointSaver:
@@ -83,9 +82,9 @@ def saver(folder: Path, config: CheckpointConfig, reporter: EventReporter) -> Ch
     return CheckpointSaver(files, reporter, _StateCopies() if config.async_checkpoints else None)
 
 
-def load(source: str, passed_over: checkpoint_files.PassedOver) -> dict[str, Any]:
-    """See `checkpoint_files.load`."""
-    return checkpoint_files.load(source, NpzCheckpointFormat(), passed_over)
+def load(source: str, warn: newest_checkpoint.Warn) -> dict[str, Any]:
+    """See `newest_checkpoint.load`."""
+    return newest_checkpoint.load(source, NpzCheckpointFormat(), warn)
 
 
 def weights_of(file: str) -> Arrays:
@@ -93,15 +92,15 @@ def weights_of(file: str) -> Arrays:
     path = Path(file).expanduser()
     try:
         found: Arrays = NpzCheckpointFormat().read(path)["model"]
-    except Exception as error:  # noqa: BLE001 - a foreign file fails in as many ways as there are
-        raise BadInput(f"weights: {plain(file, 200)} is not a checkpoint of Keras: {plain(str(error), 200)}") from None
+    except Exception as error:  # noqa: BLE001 - a foreign file can raise any error
+        raise BadInput(f"weights: {plain(file, 200)} is not a Keras checkpoint: {plain(str(error), 200)}") from None
     return found
 
 
 def state_of(
     where: ResumePosition, config: RunConfig, images: ImageSet, network: Any, optimizer: Any
 ) -> dict[str, Any]:
-    """A checkpoint's content; its arrays are copies."""
+    """Content of a checkpoint; its arrays are copies."""
     return {
         "position": asdict(where),
         "settings": settings.flatten(config),
@@ -113,16 +112,16 @@ def state_of(
 
 
 def arrays_of(variables: Iterable[Any]) -> Arrays:
-    """Copies of Keras' variables by their paths; those that share one are numbered."""
+    """Copies of Keras variables by path; variables with the same path are numbered."""
     return {name: np.array(variable.numpy()) for name, variable in _named(variables)}
 
 
 def restore_arrays(
     variables: Iterable[Any], arrays: Mapping[str, npt.NDArray[Any]], what: str, optional: str | None = None
 ) -> None:
-    """Give variables the values that `arrays_of` took. Raises BadInput where they are others.
+    """Assign the values of `arrays_of` to the variables. Raises BadInput if names or shapes differ.
 
-    Those whose paths begin with `optional` may be missing on either side.
+    Variables whose paths start with `optional` may be missing on either side.
     """
     named = dict(_named(variables))
     needed, there = (

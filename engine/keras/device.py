@@ -1,4 +1,4 @@
-"""Where a run of Keras computes, and in which arithmetic: decided once, and said."""
+"""Device and precision of a Keras run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from gputrain.engine.common import peak_rss
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.hardware.machine import cpu_model, cpu_precision, inspect_machine, usable_cores
 from gputrain.engine.keras.library import keras, tf
@@ -24,7 +24,7 @@ _GPU = "GPU:0"
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Device and arithmetic of a run."""
+    """Device and precision of a run."""
 
     device: str
     """``cpu`` or ``cuda:0``, as in torch."""
@@ -34,14 +34,14 @@ class Compute:
 
     @property
     def is_gpu(self) -> bool:
-        """Work is queued on a device, and a step's call returns before it is done."""
+        """Whether steps run asynchronously on a GPU."""
         return self.device != "cpu"
 
 
 def set_up(config: RunConfig, notice: Notice) -> Compute:
-    """Choose device and precision, and set the global switches, before anything is allocated.
+    """Choose device and precision, and set TensorFlow's global options, before anything is allocated.
 
-    Raises BadInput where ``device: cuda`` can't be.
+    Raises BadInput if ``device: cuda`` is not possible.
     """
     gpus = [] if config.device == "cpu" else tf.config.list_physical_devices("GPU")
     if gpus:
@@ -53,16 +53,15 @@ def set_up(config: RunConfig, notice: Notice) -> Compute:
             notice("error" if inspect_machine().gpus else "warning", f"training on the CPU: {_why_no_gpu()}")
         compute = Compute("cpu", cpu_model(), cpu_precision(config.speed.precision, notice))
         threads = max(1, math.ceil(usable_cores(find_cgroup())))
-        # It was set already where this process has trained before.
+        # Raises if this process has trained before; the value is set then.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))
         if not config.speed.compile:
-            # The same sums in the same order each time, so that a run that is resumed is the same to the bit. XLA has
-            # no such form of every operation.
+            # Bit-identical results of a resumed run. XLA lacks deterministic forms of some operations.
             tf.config.experimental.enable_op_determinism()
     tf.config.experimental.enable_tensor_float_32_execution(config.speed.tf32)
-    # Names of variables are counted on for as long as a process lives, and checkpoints know them.
+    # Resets the counters in variable names, which checkpoints contain.
     keras.utils.clear_session()
     keras.mixed_precision.set_dtype_policy(_POLICIES[compute.precision])
     keras.utils.set_random_seed(config.seed % (1 << 32))
@@ -72,7 +71,7 @@ def set_up(config: RunConfig, notice: Notice) -> Compute:
 def _gpu(config: RunConfig, gpu: object, notice: Notice) -> Compute:
     try:
         tf.config.set_visible_devices([gpu], "GPU")
-        # Else it takes all memory at once, whatever it needs.
+        # Without this TensorFlow allocates all GPU memory at once.
         tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError as error:
         notice("warning", f"TensorFlow takes all GPU memory at once: {error}")
@@ -95,14 +94,14 @@ def _why_no_gpu() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of GPU memory that TensorFlow's tensors take."""
+    """GPU memory of TensorFlow's tensors, in bytes."""
 
     current: int
     peak: int
 
 
 def memory(compute: Compute) -> Memory | None:
-    """What is in use, and was at most; None on the CPU."""
+    """GPU memory in use and its peak; None on the CPU."""
     if not compute.is_gpu:
         return None
     info = tf.config.experimental.get_memory_info(_GPU)
@@ -110,7 +109,7 @@ def memory(compute: Compute) -> Memory | None:
 
 
 def reset_peak(compute: Compute) -> None:
-    """The next `peak` counts from now on."""
+    """Start a new peak measurement."""
     if compute.is_gpu:
         tf.config.experimental.reset_memory_stats(_GPU)
     else:
@@ -118,6 +117,6 @@ def reset_peak(compute: Compute) -> None:
 
 
 def peak(compute: Compute) -> int | None:
-    """Bytes since `reset_peak`: of the GPU's memory, or that this process had resident; None: nobody tells."""
+    """Peak bytes since `reset_peak`: GPU memory, or RSS of this process on the CPU; None: unknown."""
     found = memory(compute)
     return found.peak if found is not None else peak_rss.peak()

@@ -1,6 +1,6 @@
-"""TensorFlow and Keras, imported with what must be in the environment before they are.
+"""Imports TensorFlow and Keras after setting the environment variables they need.
 
-Everything of theirs is untyped: it comes from here as Any, and stays within this folder.
+They are untyped: everything from them is Any, and is used only in this package.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
-# Else each run's log begins with a dozen lines on what the build can do.
+# Hides a dozen lines about the build at the start of each log.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
@@ -18,5 +18,5 @@ __all__ = ["framework", "keras", "tf"]
 
 
 def framework() -> str:
-    """Name and versions for a person."""
+    """Names and versions, for display."""
     return f"TensorFlow {tf.__version__}, Keras {keras.__version__}"

@@ -1,8 +1,8 @@
-"""Losses of steps, taken from the device beside the loop, and when the device was done with each step.
+"""Fetches losses of steps from the device on a thread, and records when the device finished each step.
 
-On a GPU the call of a step returns as soon as its work is queued. A thread waits for each loss in turn; the time at
-which it comes is that at which the step was done, so that the loop neither waits for the device nor runs far ahead of
-it. On the CPU a step is done when its call returns, and no thread is needed.
+On a GPU the call of a step returns as soon as its work is queued. The thread waits for each loss in turn; it arrives
+when the step is finished. So the loop does not wait for the device and does not run far ahead of it. On the
+CPU a step is finished when its call returns, and no thread is needed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from gputrain.engine.dataloading.batch_sampler import Indices
 
 _AHEAD = 4
-"""Steps that may be queued on the device unfinished."""
-_PATIENCE_SECONDS = 10.0
+"""Largest number of unfinished steps on the device."""
+_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,50 +26,50 @@ class LaunchedStep:
     """A step whose call has returned."""
 
     number: int
-    """Of the step, from 1."""
-    figures: Any
-    """Its loss and loss scale, float32 (2,), on the device."""
+    """Number of the step, from 1."""
+    outputs: Any
+    """Loss and loss scale, float32 (2,), on the device."""
     indices: Indices
     began: float
-    """When it was called, by ``time.perf_counter``."""
+    """Time of the call, from ``time.perf_counter``."""
     waited: float
-    """Seconds that the loop waited for its batch before."""
+    """Seconds that the loop waited for its batch."""
     first: bool
     """The wait was for the first batch of an epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedStep:
-    """A step that is done."""
+    """A step that the device has finished."""
 
     number: int
     loss: float
     scale: float
     indices: Indices
     waited: float
-    """Seconds that the device had nothing to do for want of a batch."""
+    """Seconds that the device was idle without a batch."""
     compute: float
     gap: float
-    """Seconds that it had nothing to do though there was a batch."""
+    """Seconds that the device was idle though there was a batch."""
     first: bool
 
 
 class LossFetcher:
-    """Takes steps in, in their order, and gives them out when they are done."""
+    """Queue of launched steps, in order, that returns finished ones."""
 
-    def __init__(self, *, beside: bool) -> None:
-        """`beside`: on a thread; else a step is done when it comes."""
+    def __init__(self, *, threaded: bool) -> None:
+        """`threaded`: fetch on a thread; else a step is finished when it is added."""
         self._queue: queue.Queue[LaunchedStep | None] = queue.Queue(_AHEAD)
         self._lock = threading.Lock()
         self._done: list[FinishedStep] = []
         self._ended: float | None = None
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._fetch, name="losses", daemon=True) if beside else None
+        self._thread = threading.Thread(target=self._fetch, name="losses", daemon=True) if threaded else None
         if self._thread is not None:
             self._thread.start()
 
     def add(self, step: LaunchedStep) -> None:
-        """Take in a step; waits while too many are unfinished. Raises what went wrong on the device."""
+        """Add a step; waits while too many are unfinished. Raises errors of the device."""
         if self._thread is None:
             self._settle(step)
             return
@@ -77,30 +77,30 @@ class LossFetcher:
         self._queue.put(step)
 
     def skip(self) -> None:
-        """What the device did not do since the last step was none of the training's."""
+        """Leave idle time since the last step out of `waited` and `gap`."""
         self.drain()
         self._ended = None
 
     def take(self) -> list[FinishedStep]:
-        """The steps that were done since the last call. Raises what went wrong on the device."""
+        """Steps finished since the last call. Raises errors of the device."""
         self._raise()
         with self._lock:
             done, self._done = self._done, []
         return done
 
     def drain(self) -> None:
-        """Return once all steps are done. Raises what went wrong on the device."""
+        """Return when all steps are finished. Raises errors of the device."""
         if self._thread is not None:
             self._queue.join()
         self._raise()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         if self._thread is not None:
             with contextlib.suppress(queue.Full):
-                self._queue.put(None, timeout=_PATIENCE_SECONDS)
-            # One that waits for a device which never answers is left behind.
-            self._thread.join(_PATIENCE_SECONDS)
+                self._queue.put(None, timeout=_TIMEOUT_SECONDS)
+            # A thread that waits for a hanging device is abandoned.
+            self._thread.join(_TIMEOUT_SECONDS)
             self._thread = None
 
     def _raise(self) -> None:
@@ -110,7 +110,7 @@ class LossFetcher:
     def _fetch(self) -> None:
         while (step := self._queue.get()) is not None:
             try:
-                # After an error only room is made, so that the loop comes to see it.
+                # After an error the queue is only emptied, so that the loop sees the error.
                 if self._error is None:
                     self._settle(step)
             except Exception as error:  # noqa: BLE001 - raised again on the thread of the training
@@ -119,7 +119,7 @@ class LossFetcher:
                 self._queue.task_done()
 
     def _settle(self, step: LaunchedStep) -> None:
-        loss, scale = (float(value) for value in step.figures.numpy())
+        loss, scale = (float(value) for value in step.outputs.numpy())
         now = time.perf_counter()
         idle = step.waited if self._ended is None else max(0.0, step.began - self._ended)
         waited = min(step.waited, idle)

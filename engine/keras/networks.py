@@ -1,28 +1,33 @@
-"""Networks of Keras. They take pixels from 0 to 255, (N, H, W, 3), and give scores (N, classes)."""
+"""Creates Keras models. Input: pixels from 0 to 255, (N, H, W, 3); output: logits (N, classes)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.keras_compatibility import MODELS, WEIGHTS, why_no_model
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.keras.checkpoint import weights_of
 from gputrain.engine.keras.library import keras
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, as in torchvision."""
+"""ImageNet mean and std, as in torchvision."""
 _NORM_MOMENTUM = 0.9
-"""As in torch. Keras' networks have 0.99 and 0.999, with which the averages are of no use in short trainings."""
+"""As in torch. Keras' models have 0.99 and 0.999, too slow for short trainings."""
 _APPLICATIONS = {"mobilenet_v2": "MobileNetV2", "resnet50_v2": "ResNet50V2", "efficientnet_b0": "EfficientNetB0"}
 _UNSCALED = ("efficientnet_b0",)
-"""Networks that begin with a scaling of their own; the others want pixels from -1 to 1."""
+"""Models with a built-in rescaling layer; the others expect pixels from -1 to 1."""
+
+_NAMED = 3
+
+Notice = Callable[[str, str], None]
+"""Gets level and text of a message for the user."""
 
 
-def build(config: RunConfig, classes: int) -> Any:
-    """The network of the settings (a ``keras.Model``), with the weights that it begins with. Raises BadInput."""
+def build(config: RunConfig, classes: int, notice: Notice = lambda level, text: None) -> Any:
+    """The ``keras.Model`` of the settings with its initial weights. Raises BadInput."""
     name, side = config.model.model, config.data.image_size
     if why := why_no_model(name):
         raise BadInput(why)
@@ -38,7 +43,7 @@ def build(config: RunConfig, classes: int) -> Any:
             layer.momentum = _NORM_MOMENTUM
     weights = config.model.weights
     if weights and weights != WEIGHTS and not config.resume_from:
-        _begin_with(network, weights)
+        _load_weights(network, config, notice)
     return network
 
 
@@ -48,7 +53,7 @@ def _layers(network: Any) -> Iterator[Any]:
 
 
 def _scaled(pixels: Any, name: str) -> Any:
-    # In float32 whatever the policy: half a grey level is lost in fp16.
+    # Always in float32: fp16 loses half a grey level.
     if name in _UNSCALED:
         return pixels
     if name == MODELS[0]:
@@ -62,17 +67,17 @@ def _application(name: str, side: int, classes: int, config: RunConfig) -> Any:
     try:
         body = make(input_shape=(side, side, 3), weights=None, classes=classes, classifier_activation=None)
         if config.model.weights == WEIGHTS and not config.resume_from:
-            # All but the classifier, whose classes are others.
+            # All layers but the classifier.
             own = make(input_shape=(side, side, 3), weights="imagenet", include_top=False)
             for layer in filter(lambda one: one.weights, own.layers):
                 body.get_layer(layer.name).set_weights(layer.get_weights())
-    except Exception as error:  # noqa: BLE001 - Keras raises whatever its download and checks meet
-        raise BadInput(f"model: {name} cannot be made: {plain(str(error), 300)}") from None
+    except Exception as error:  # noqa: BLE001 - downloads and checks of Keras can raise any error
+        raise BadInput(f"model: {name} cannot be created: {plain(str(error), 300)}") from None
     return body
 
 
 def _simple_cnn(images: Any, classes: int, width: int) -> Any:
-    """As `training.networks.simple_cnn`: four stages, each halving the picture; global pooling; one layer."""
+    """As `training.networks.simple_cnn`: four stages, each halving the image; global pooling; one linear layer."""
     layers = keras.layers
     found = layers.Conv2D(width, 5, 2, "same", use_bias=False, kernel_initializer="he_normal", name="stem")(images)
     found = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, name="stem_norm")(found))
@@ -84,20 +89,40 @@ def _simple_cnn(images: Any, classes: int, width: int) -> Any:
     return layers.Dense(classes, name="head")(layers.GlobalAveragePooling2D()(found))
 
 
-def _begin_with(network: Any, file: str) -> None:
-    """The weights of a checkpoint, but for a classifier of other classes. Raises BadInput."""
-    found = weights_of(file)
-    taken = 0
-    # Random states are this run's own.
-    for variable in [variable for variable in network.variables if "seed_generator" not in variable.path]:
-        value = found.get(variable.path)
-        if value is not None and tuple(value.shape) == tuple(variable.shape):
-            variable.assign(value)
-            taken += 1
-    if taken < len(network.variables) // 2:
-        raise BadInput(f"weights: {plain(file, 200)} does not fit {network.name}: {taken} of its variables are there")
+def _load_weights(network: Any, config: RunConfig, notice: Notice) -> None:
+    """Load the model of a checkpoint; only the classifier may differ. Raises BadInput for anything else."""
+    file, stored = config.model.weights, weights_of(config.model.weights)
+    # Random states belong to a run.
+    variables = {v.path: v for v in network.variables if "seed_generator" not in v.path}
+    found = {path: array for path, array in stored.items() if "seed_generator" not in path}
+    fitting = [path for path, v in variables.items() if path in found and found[path].shape == tuple(v.shape)]
+    head = network.layers[-1]
+    head = head.layers[-1] if isinstance(head, keras.Model) else head
+    classifier = {variable.path for variable in head.variables}
+    missing = [path for path in variables if path not in found and path not in classifier]
+    reshaped = [path for path in variables if path in found and path not in {*fitting, *classifier}]
+    unexpected = [path for path in found if path not in variables]
+    parts = ((missing, "missing in the file"), (reshaped, "of another shape"), (unexpected, "not in the model"))
+    faults = "; ".join(_counted(names, what) for names, what in parts if names)
+    random = len(variables) - len(fitting)
+    if not fitting or (faults and config.model.weights_strict):
+        hint = f", or set weights_strict=false, which leaves {random} of {len(variables)} variables random"
+        raise BadInput(
+            f"weights: {plain(file, 200)} does not fit {network.name}: {faults or 'no variable fits'}; "
+            f"choose the model that the file was saved from{hint if fitting else ''}"
+        )
+    for path in fitting:
+        variables[path].assign(found[path])
+    stays = f"; {random} stay random" if random else ""
+    text = f"weights: {len(fitting)} of {len(variables)} variables loaded from {plain(file, 200)}{stays}"
+    notice("warning" if faults else "info", text)
+
+
+def _counted(names: list[str], what: str) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)} variables {what} ({', '.join(plain(name, 120) for name in names[:_NAMED])}{more})"
 
 
 def parameter_count(network: Any) -> int:
-    """Numbers that are trained."""
+    """Trainable parameters."""
     return int(sum(variable.numpy().size for variable in network.trainable_variables))

@@ -1,24 +1,24 @@
-"""The update rule of the settings, with the decay kept away from norms and biases as in torch."""
+"""Creates the Keras optimizer: no weight decay for norms and biases, as in the PyTorch engine."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.keras.library import keras, tf
 
 _EPSILON = 1e-8
-"""Torch's; Keras has 1e-7."""
+"""torch's default; Keras has 1e-7."""
 _NAME = "optimizer"
-"""One name, so that the paths of its variables are the same in each process."""
+"""A fixed name, so that variable paths are the same in each process."""
 
 
 SCALING = "scaled/"
-"""How the paths of the variables begin that scale the loss in fp16."""
+"""Prefix of the paths of the loss scale's variables (fp16)."""
 
 
 def make_optimizer(network: Any, config: RunConfig, precision: str) -> Any:
-    """A ``keras.optimizers.Optimizer`` with its variables made; in fp16 one that scales the loss."""
+    """A built ``keras.optimizers.Optimizer``; in fp16 with loss scaling."""
     inner = _inner(network, config)
     optimizer = keras.optimizers.LossScaleOptimizer(inner, name=SCALING.rstrip("/")) if precision == "fp16" else inner
     optimizer.build(network.trainable_variables)
@@ -46,14 +46,14 @@ def _inner(network: Any, config: RunConfig) -> Any:
 
 
 def is_decayed(variable: Any) -> bool:
-    """Weights are; norms and biases are not (He et al. 2019)."""
+    """Whether weight decay applies: not for norms and biases (He et al. 2019)."""
     return len(variable.shape) > 1
 
 
 def penalty_of(network: Any, config: RunConfig) -> Any:
-    """What is added to the loss for the decay to be part of the gradients, as torch's rules but adamw have it.
+    """L2 penalty that makes weight decay part of the gradients, as in torch's optimizers other than AdamW.
 
-    A function without arguments that gives a float32 scalar; None where there is no such decay.
+    A function without arguments that returns a float32 scalar; None without such a penalty.
     """
     decay = config.optim.weight_decay
     if not decay or config.optim.optimizer == "adamw":

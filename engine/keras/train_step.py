@@ -1,10 +1,10 @@
-"""One step of training as a graph, compiled by XLA where that is asked for; and the figures of a validation batch."""
+"""Training step of Keras as a TensorFlow graph (optionally XLA), and the sums of a validation batch."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.keras import optimizers
 from gputrain.engine.keras.data.tf_data_pipeline import Batch
 from gputrain.engine.keras.library import tf
@@ -13,7 +13,7 @@ _TOP = 5
 
 
 class TrainStep:
-    """Network and update rule. Nothing here waits for the device."""
+    """Network and optimizer. Its methods do not wait for the device."""
 
     def __init__(self, network: Any, config: RunConfig, classes: int, precision: str) -> None:
         self.network = network
@@ -24,22 +24,22 @@ class TrainStep:
         self._penalty = optimizers.penalty_of(network, config)
         self._train = tf.function(self._train_step, jit_compile=self.compiled, autograph=False)
         self._predict = tf.function(self._outputs, autograph=False)
-        self._judge = tf.function(self._sums, autograph=False)
+        self._evaluate = tf.function(self._sums, autograph=False)
 
     def step(self, batch: Batch, lr: float) -> Any:
-        """Train on a batch; returns its loss and the loss scale, float32 (2,), which are still on the device."""
+        """Train on a batch; returns loss and loss scale, float32 (2,), on the device."""
         return self._train(batch.pixels, batch.labels, batch.flips, tf.constant(lr, tf.float32))
 
     def trace(self, batch: Batch) -> None:
-        """Make the graph of `step` for batches like this one. XLA compiles it in the first step all the same."""
+        """Trace the graph of `step` for batches like this one. XLA compiles it in the first step."""
         self._train.get_concrete_function(batch.pixels, batch.labels, batch.flips, tf.constant(0.0))
 
     def sums(self, batch: Batch) -> Any:
-        """Sums over a batch, float64 (3,): cross-entropy without smoothing, hits, hits among the first five."""
-        return self._judge(batch.pixels, batch.labels)
+        """Sums over a batch, float64 (3,): cross-entropy without smoothing, top-1 hits, top-5 hits."""
+        return self._evaluate(batch.pixels, batch.labels)
 
     def outputs(self, batch: Batch) -> Any:
-        """Scores float32 (N, classes)."""
+        """Logits float32 (N, classes)."""
         return self._predict(batch.pixels)
 
     def _train_step(self, pixels: Any, labels: Any, flips: Any, lr: Any) -> Any:
@@ -58,10 +58,10 @@ class TrainStep:
         return tf.stack((loss, scale))
 
     def _losses(self, scores: Any, labels: Any) -> Any:
-        """Cross-entropy of each sample, with the share of `label_smoothing` spread over all classes."""
-        wanted = tf.one_hot(labels, self._classes)
-        wanted = wanted * (1 - self._smoothing) + self._smoothing / self._classes
-        return tf.nn.softmax_cross_entropy_with_logits(wanted, scores)
+        """Cross-entropy of each sample, with label smoothing."""
+        targets = tf.one_hot(labels, self._classes)
+        targets = targets * (1 - self._smoothing) + self._smoothing / self._classes
+        return tf.nn.softmax_cross_entropy_with_logits(targets, scores)
 
     def _outputs(self, pixels: Any) -> Any:
         return tf.cast(self.network(tf.cast(pixels, tf.float32), training=False), tf.float32)

@@ -1,4 +1,4 @@
-"""How good the network is on images it was not trained on; sums stay on the device until the end."""
+"""Validation of a Keras network: metrics over the validation images; sums stay on the device until the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRIC = "accuracy"
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Tries the network on the validation images of a run, as often as it is asked to."""
+    """Validates the network on the validation images of a run."""
 
     source: Pipeline
     classes: int
@@ -27,10 +27,10 @@ class Validation:
     reporter: EventReporter
     bad_images: BadImages
 
-    def judge(self, stepper: TrainStep, where: ResumePosition) -> bool:
-        """Try the network after the epoch that has just ended; returns whether it was never better.
+    def validate(self, stepper: TrainStep, where: ResumePosition) -> bool:
+        """Validate after the epoch that just ended; returns whether the metric is the best so far.
 
-        Where the run is asked to stop meanwhile, `where` stays as it is. Raises Diverged.
+        A requested stop interrupts the validation and leaves `where` unchanged. Raises NonFiniteLossError.
         """
         self.reporter.phase(Phase.VALIDATING)
         began = time.perf_counter()
@@ -47,7 +47,7 @@ class Validation:
         return best
 
     def _metrics(self, stepper: TrainStep) -> tuple[dict[str, float], int] | None:
-        """The metrics over all images, and their number; None if the run was asked to stop meanwhile."""
+        """Metrics over all images, and the number of images; None if a stop was requested."""
         images, sums = 0, None
         for number, batch in enumerate(self.source.epoch(0), start=1):
             found = stepper.sums(batch)

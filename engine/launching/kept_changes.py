@@ -7,7 +7,7 @@ import msgspec
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Tuned
 from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir

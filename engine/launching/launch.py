@@ -19,13 +19,13 @@ from gputrain.engine.common.files import last_line, write_atomic
 from gputrain.engine.events import AnyEvent, RunEnded, decode
 from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.events.speed_forecast import SpeedForecast
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordReader
 from gputrain.engine.runs.run_directory import RunDir
 
 if TYPE_CHECKING:
-    from gputrain.engine.configuration.run_config import RunConfig
+    from gputrain.engine.configuration.setting_definitions import RunConfig
     from gputrain.engine.runs.event_channel import Client
 
 START_SECONDS = 15.0
@@ -97,7 +97,7 @@ def start(run: RunDir, *, resume: bool = False) -> None:
     """
     # A new session: SIGHUP and Ctrl-C of this terminal do not reach it. -P keeps the current folder off sys.path,
     # where a user's engine.py or queue.py would hide ours.
-    with open(run.supervisor_log, "ab", opener=_private) as log, preemption.blocked_signals():
+    with open(run.supervisor_log, "ab", opener=_private) as log, scheduler_signals.blocked_signals():
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory), *(["--resume"] if resume else [])],
             stdin=subprocess.DEVNULL,
@@ -149,7 +149,7 @@ class Attachment:
         self.abandoned = False
         """The supervisor has ended without `RunEnded` and the record was read: no event will follow."""
         self.trouble = ""
-        """Why there is no connection; always empty for a local run (see `gputrain.engine.remote.remote_attachment`)."""
+        """Why there is no connection; always empty for a local run (see `remote.reconnecting_attachment`)."""
         self._outline: list[AnyEvent] | None = None if outlined else []
         """Events of the outline that were not returned yet; None: it was not read."""
         self._reader = RecordReader(run.events)

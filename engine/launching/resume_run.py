@@ -16,7 +16,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice, settings
 from gputrain.engine.configuration.config_file import read_config, read_config_with_notes
 from gputrain.engine.configuration.resume_changes import check_changes
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.kept_changes import KEPT
@@ -94,10 +94,13 @@ def begin(plan: Plan, *, force: bool = False) -> RunDir:
     Raises BadInput, RuntimeError if the supervisor does not come up.
     """
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
-    return launch.launch(plan.config, plan.origins, warnings, plan.forecast)
+    config = plan.config
+    if any(text.startswith("weights:") for text in plan.forceable):
+        config = settings.replace(config, weights_strict=False)
+    return launch.launch(config, plan.origins, warnings, plan.forecast)
 
 
-def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoint_index.Entry | None:
+def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoint_index.CheckpointEntry | None:
     """The checkpoint to resume from; None: the run has none. Raises BadInput."""
     if run.is_live():
         raise BadInput(f"{run.id} is still running; watch it with: gputrain-tui tail {run.id}")

@@ -56,14 +56,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Repeated:
+class RestartedFrom:
     """The run resumed from a checkpoint: steps from `step` on are repeated, and their values logged again."""
 
     step: int
     wall: float
 
 
-Fact = Scalars | Text | Started | Repeated
+Fact = Scalars | Text | Started | RestartedFrom
 
 
 class EventValues:
@@ -82,7 +82,7 @@ class EventValues:
                 yield Started(event.settings, event.wall)
             case ModelReady():
                 if event.start_step < self._step:
-                    yield Repeated(event.start_step + 1, event.wall)
+                    yield RestartedFrom(event.start_step + 1, event.wall)
                 self._step = event.start_step
             case Steps():
                 self._step = event.step

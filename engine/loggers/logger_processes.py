@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from gputrain.engine.common import files
 from gputrain.engine.events import Notice
 from gputrain.engine.loggers import logger_choice
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.runs.run_directory import RunDir
 
 SILENT_SECONDS = 60.0
@@ -49,7 +49,7 @@ class _Logger:
         try:
             # In its own session: it may outlive the supervisor to finish writing.
             # A preemption signal to all processes of a job must not end it before the run has ended.
-            with preemption.blocked_signals():
+            with scheduler_signals.blocked_signals():
                 self._process = subprocess.Popen(
                     logger_choice.command(run, name, logger_choice.default_folder(run, name)),
                     stdin=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.plugins.text.metadata import create_summary_metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from gputrain.engine.loggers.logged_values import Fact, Repeated, Scalars, Started, Text
+from gputrain.engine.loggers.logged_values import Fact, RestartedFrom, Scalars, Started, Text
 
 
 class TensorBoardLogger:
@@ -37,7 +37,7 @@ class TensorBoardLogger:
                 self._write([Summary.Value(tag=fact.tag, tensor=tensor, metadata=metadata)], fact.step, fact.wall)
             case Started():
                 self._settings(fact)
-            case Repeated():
+            case RestartedFrom():
                 # TensorBoard's restart marker: it discards its values from that step on.
                 mark = SessionLog(status=SessionLog.START)
                 self._writer.add_event(Event(wall_time=fact.wall, step=fact.step, session_log=mark))

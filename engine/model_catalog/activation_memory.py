@@ -1,9 +1,9 @@
-"""What training a model costs in memory: parameters, and bytes that one image leaves behind for the backward pass.
+"""Memory of training a model: parameters, and activation bytes that one image stores for the backward pass.
 
 Counted, not estimated: the tensors that autograd saves during the forward pass of torchvision's model
 (hooks of ``torch.autograd.graph``, one count per storage, parameters left out) at 224 × 224 in
 channels_last, with torch 2.15 and torchvision 0.29, once in float32 and once under bfloat16 autocast.
-``tests/engine/test_modelcosts.py`` counts some of them again.
+``tests/engine/model_catalog/test_activation_memory.py`` counts some of them again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 COUNTED_AT = 224
-"""Side of the images that the table holds for, in pixels."""
+"""Image size of the table, in pixels."""
 
 
 class ModelCost(Struct, frozen=True):
@@ -24,18 +24,18 @@ class ModelCost(Struct, frozen=True):
     """The same under fp16 or bf16 autocast."""
 
     def activations(self, images: int, image_size: int, half: bool) -> int:
-        """Bytes that are saved for the backward pass of a batch; convolutions scale with the image's area."""
+        """Activation bytes of a batch; they scale with the image's area."""
         each = self.image_bytes_half if half else self.image_bytes_fp32
         return int(images * each * (image_size / COUNTED_AT) ** 2)
 
 
 def cost_of(model: str, width: int = 32) -> ModelCost | None:
-    """The costs of a model by its name in torchvision, or of simple_cnn with `width`; None when it is not known."""
+    """Costs of a torchvision model by name, or of simple_cnn with `width`; None if unknown."""
     return _simple_cnn(width) if model == "simple_cnn" else _COSTS.get(model)
 
 
 def _simple_cnn(width: int) -> ModelCost:
-    """Counted at widths from 16 to 128: the activations are linear in the width, the picture being the rest."""
+    """Counted at widths from 16 to 128: activations are linear in the width, plus those of the input image."""
     parameters = 243 * width**2 + 4099 * width + 1000
     return ModelCost(parameters, 606_120 + 349_680 * width, 305_064 + 197_576 * width)
 

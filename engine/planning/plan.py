@@ -13,8 +13,9 @@ from msgspec import Struct
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import GIB, size
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import Setting, shown
+from gputrain.engine.datasets import image_files
 from gputrain.engine.estimates import calibration, gpu_memory, host_memory, updates_per_epoch
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.estimates.gpu_memory import VramBudget
@@ -25,7 +26,7 @@ from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.engine.hardware.machine import GpuInfo, Machine
 from gputrain.engine.planning import fallbacks, shared_memory_check
 from gputrain.engine.planning.plan_draft import PlanDraft, SettingsLayer
-from gputrain.engine.planning.plan_summary import plan_facts, speed_facts
+from gputrain.engine.planning.plan_summary import plan_facts, skipped_facts, speed_facts
 
 DEFAULT = "default"
 """Origin of a setting that no layer sets."""
@@ -96,10 +97,12 @@ def make_plan(
     warnings: Iterable[str] = (),
     refusals: Iterable[str] = (),
     calibrations: Sequence[Calibration] = (),
+    forceable: Iterable[str] = (),
 ) -> Plan:
     """The plan for `layers`, of which later ones override earlier ones. Raises BadInput for a value out of bounds.
 
     `calibrations` are all of the recipe on this machine; the newest one for these settings is used.
+    `forceable` are those of `refusals` that --force overrides.
     """
     given: dict[str, SettingsLayer] = {}
     values = settings.flatten(RunConfig())
@@ -110,11 +113,14 @@ def make_plan(
             given[setting.name] = layer
     draft = PlanDraft(values, given, machine, fallbacks.pick_gpu(machine, values["device"], values["engine"]))
     draft.warnings.extend(warnings)
+    if facts is not None and (unreadable := image_files.unreadable_text(facts.skipped)):
+        draft.warnings.append(f"data_dir: {unreadable}")
     if machine.assumed:
         draft.warnings.append(machine.assumed)
     if machine.logout:
         draft.warnings.append(machine.logout)
     draft.refusals.extend(refusals)
+    draft.estimated.extend(forceable)
     fallbacks.apply_fallbacks(draft)
     made = calibration.choose(calibrations, values)
     speed = _forecast(draft, made) if made else None
@@ -139,7 +145,11 @@ def make_plan(
         warnings=tuple(draft.warnings),
         refuses=tuple(draft.refusals),
         forceable=tuple(draft.estimated),
-        facts=(*plan_facts(draft, ram, vram, updates, eta), *speed_facts(speed, made, calibrations, draft)),
+        facts=(
+            *plan_facts(draft, ram, vram, updates, eta),
+            *skipped_facts(facts),
+            *speed_facts(speed, made, calibrations, draft),
+        ),
         scaling=updates_per_epoch.scale_table(values),
         buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),
         forecast=speed if values["ranks"] == 1 else None,

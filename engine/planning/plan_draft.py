@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine.estimates.worker_limit import WORKER_SHARE
+from gputrain.engine.estimates.worker_count import WORKER_SHARE
 from gputrain.engine.hardware.machine import GpuInfo, Machine
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from gputrain.engine.common.units import duration, size
 from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.settings import shown
+from gputrain.engine.datasets import image_files
 from gputrain.engine.estimates import cache_advice, calibration
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.estimates.gpu_memory import VramBudget
-from gputrain.engine.estimates.host_memory import RamBudget, kind_of
+from gputrain.engine.estimates.host_memory import DataFacts, RamBudget, kind_of
 from gputrain.engine.estimates.updates_per_epoch import Eta, UpdateCounts
 from gputrain.engine.events.speed_forecast import LIMITERS, SpeedForecast
 from gputrain.engine.hardware.machine import GpuInfo, Machine
@@ -47,6 +48,12 @@ def plan_facts(
         facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
     facts.append(("time", _time(eta, updates, values["ranks"])))
     return tuple(facts)
+
+
+def skipped_facts(facts: DataFacts | None) -> tuple[tuple[str, str], ...]:
+    """Files in the folders of images that are skipped, by kind; nothing if there are none."""
+    text = image_files.skipped_text(facts.skipped) if facts is not None else ""
+    return (("skipped files", text),) if text else ()
 
 
 def _device(gpu: GpuInfo | None, machine: Machine, ranks: int) -> str:

@@ -21,14 +21,14 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import duration
 from gputrain.engine.configuration.engine_choice import IMPORTS
 from gputrain.engine.events import Notice, PhaseChanged, decode
-from gputrain.engine.processes import preemption
-from gputrain.engine.processes.child_job import Done, Failed, Progress, Reply, Tell
+from gputrain.engine.processes import scheduler_signals
+from gputrain.engine.processes.child_job import Done, Failed, Progress, ProgressCallback, Reply
 from gputrain.engine.processes.compile_cache import set_compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
 
 Order = TypeVar("Order", bound=Struct)
-Work = Callable[[Order, EventReporter, TrainerControl, Tell], Struct]
+Work = Callable[[Order, EventReporter, TrainerControl, ProgressCallback], Struct]
 """Does the work of an order and returns the result. May import torch; nothing before it does."""
 
 _EXIT_SECONDS = 5.0
@@ -43,7 +43,7 @@ def serve_job(order_type: type[Order], work: Work[Order], engine: str = "torch")
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=order_type)
     threading.Thread(target=_exit_with_parent, name="parent watch", daemon=True).start()
     context = multiprocessing.get_context("spawn")
-    with preemption.blocked_signals():  # see `trainer_process`
+    with scheduler_signals.blocked_signals():  # see `trainer_process`
         outbox: Queue[bytes] = context.Queue()
     inbox, commands = context.Pipe(duplex=False)
     reporter = EventReporter(outbox)

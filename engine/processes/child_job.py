@@ -18,14 +18,14 @@ from msgspec import Struct
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 
 _KILL_SECONDS = 5.0
 _STDERR_LINES = 20
 
-Tell = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 """Progress callback: gets a text about the current work."""
-Started = Callable[[Callable[[], None]], None]
+OnStarted = Callable[[Callable[[], None]], None]
 """Called once the child runs, with a function that ends it early."""
 Result = TypeVar("Result")
 
@@ -54,14 +54,14 @@ Reply = Progress | Failed | Done
 
 
 def run_job(
-    module: str, order: Struct, result: type[Result], tell: Tell, started: Started = lambda _end: None
+    module: str, order: Struct, result: type[Result], tell: ProgressCallback, started: OnStarted = lambda _end: None
 ) -> Result:
     """Run ``python -m module`` with `order` as JSON on its standard input; returns its result.
 
     `tell` gets progress texts. Raises BadInput for unusable data or settings, RuntimeError if the job fails.
     """
     # Blocked until the child has handlers: a preemption signal must not end it before.
-    with preemption.blocked_signals():
+    with scheduler_signals.blocked_signals():
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
@@ -75,7 +75,7 @@ def run_job(
         _end(child)
 
 
-def _converse(child: subprocess.Popen[bytes], order: bytes, result: type[Result], tell: Tell) -> Result:
+def _converse(child: subprocess.Popen[bytes], order: bytes, result: type[Result], tell: ProgressCallback) -> Result:
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stderr is not None

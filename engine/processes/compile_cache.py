@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from gputrain.engine.common.files import cache_home, private_folder, state_home
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 
 
 def set_compile_cache() -> None:

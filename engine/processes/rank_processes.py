@@ -23,7 +23,7 @@ import msgspec
 from gputrain.engine import events
 from gputrain.engine.common.errors import EXIT_FAILED
 from gputrain.engine.events import AnyEvent, Notice, Outcome, RankSteps, RunEnded, Steps
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.processes.event_reporter import EventReporter
 
 Entry = Callable[[str, bytes, int, str, Connection], None]
@@ -68,7 +68,7 @@ class RankProcesses:
         if count == 1:
             return
         context = multiprocessing.get_context("spawn")
-        with preemption.blocked_signals():
+        with scheduler_signals.blocked_signals():
             for rank in range(1, count):
                 parent_end, child_end = context.Pipe()
                 arguments = (str(directory), config_json, rank, str(self._rendezvous), child_end)

@@ -18,9 +18,9 @@ from gputrain.engine.events.commands import (
     TuneCommand,
     decode_command,
 )
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.processes.event_reporter import EventReporter
-from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
+from gputrain.engine.processes.scheduler_signals import PREEMPTING, STOPPING
 
 if TYPE_CHECKING:
     from gputrain.engine.training.distributed.process_group import SingleProcess
@@ -57,7 +57,7 @@ class TrainerControl:
         """The signals in `STOPPING` request a stop after a checkpoint; the handler only sets a flag."""
         for number in STOPPING:
             signal.signal(number, self._on_signal)
-        preemption.received()
+        scheduler_signals.received()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._signal = number

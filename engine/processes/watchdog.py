@@ -13,8 +13,8 @@ from gputrain.engine.events import AnyEvent, Phase, PhaseChanged
 
 STACKS_SIGNAL = signal.SIGUSR2
 """Makes a trainer or a data worker write the stack of each of its threads into trainer.log (`faulthandler`)."""
-SILENT = "no sign of life from the trainer"
-GOES_ON = "the trainer goes on"
+NO_EVENTS = "no sign of life from the trainer"
+RESUMED = "the trainer goes on"
 """Start of the two texts."""
 _NAMED = 3
 _SILENT = (Phase.COMPILING, Phase.PAUSED)
@@ -48,7 +48,7 @@ class Watchdog:
         self._heard, self._warned = now, False
         if isinstance(event, PhaseChanged):
             self._phase = event.phase
-        return f"{GOES_ON}, after {silent:.0f} s" if silent is not None else ""
+        return f"{RESUMED}, after {silent:.0f} s" if silent is not None else ""
 
     def check(self, now: float) -> str:
         """A warning once the trainer has been silent for too long, else ``""``. Also requests its stacks."""
@@ -57,7 +57,7 @@ class Watchdog:
         if self._phase in _SILENT:
             return ""
         self._warned = True
-        return f"{SILENT} for {now - self._heard:.0f} s in '{self._phase}': {_examine(self._pid)}"
+        return f"{NO_EVENTS} for {now - self._heard:.0f} s in '{self._phase}': {_examine(self._pid)}"
 
 
 def _examine(pid: int) -> str:

@@ -1,6 +1,6 @@
 """``python -P -m gputrain.engine.remote RUN_DIR COMMAND``: send a command to a run on this machine.
 
-Started over ssh, with the supervisor's own Python, by `gputrain.engine.remote.remote_attachment`.
+Started over ssh, with the supervisor's own Python, by `gputrain.engine.remote.reconnecting_attachment`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from gputrain.engine.remote.remote_status import read_status
 from gputrain.engine.remote.ssh_link import Link
 from gputrain.engine.runs.remote_name import RemoteName
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
-from gputrain.engine.runs.run_marks import RunMarks, decode_marks
+from gputrain.engine.runs.run_labels import RunMarks, decode_marks
 
 
 def list_runs(name: RemoteName) -> list[tuple[RunInfo, RunMarks]]:

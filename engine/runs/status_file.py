@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import (
     AnyEvent,
     DataReady,

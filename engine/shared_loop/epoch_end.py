@@ -1,4 +1,4 @@
-"""What is due when: the end of an epoch, its validation and checkpoint, for either engine. No torch here."""
+"""End of an epoch: when validation, early stop and checkpoint are due. For both engines; imports no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gputrain.engine.checkpointing.checkpoint_saver import Kind
 from gputrain.engine.checkpointing.resume_position import ResumePosition
-from gputrain.engine.configuration.run_config import CheckpointConfig
+from gputrain.engine.configuration.setting_definitions import CheckpointConfig
 from gputrain.engine.events import EpochEnded, Validated
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.shared_loop.nonfinite_loss import NonFiniteLossError
@@ -16,7 +16,7 @@ from gputrain.engine.shared_loop.nonfinite_loss import NonFiniteLossError
 def end_epoch(
     reporter: EventReporter, where: ResumePosition, seconds: float, images: int, train_loss: float | None
 ) -> None:
-    """Tell of the epoch that `where` is at the end of, and go on to the next one."""
+    """Send `EpochEnded` and advance `where` to the next epoch."""
     reporter.send(
         EpochEnded(
             epoch=where.epoch,
@@ -30,26 +30,26 @@ def end_epoch(
 
 
 def validation_due(settings: CheckpointConfig, where: ResumePosition, total_steps: int) -> bool:
-    """Whether the model is to be tried after the epoch that has just ended; after the last one in any case."""
+    """Whether to validate after the epoch that just ended; always after the last one."""
     return where.step >= total_steps or where.epoch % settings.validate_epochs == 0
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """What came of a validation."""
+    """Metrics of a validation."""
 
     metrics: dict[str, float]
     """``loss`` among them."""
     metric: str
-    """The one that decides."""
+    """The one that selects the best checkpoint."""
     best: bool
-    """Whether the model was never better."""
+    """Whether it is the best value so far."""
     images: int
     seconds: float
 
 
 def validation_result(reporter: EventReporter, where: ResumePosition, found: ValidationResult) -> None:
-    """Remember and tell a validation of the epoch that has just ended. Raises Diverged."""
+    """Record and report the validation of the epoch that just ended. Raises NonFiniteLossError."""
     where.unvalidated = False
     loss = found.metrics["loss"]
     if not math.isfinite(loss):
@@ -69,21 +69,21 @@ def validation_result(reporter: EventReporter, where: ResumePosition, found: Val
 
 
 def early_stop_reason(settings: CheckpointConfig, where: ResumePosition, metric: str) -> str:
-    """Why the run ends now, though not all steps are done; empty if it does not."""
+    """Reason to stop early; empty to go on."""
     if not settings.early_stop or where.worse < settings.early_stop:
         return ""
     return f"ended early: {where.worse} validations in a row were no better than {metric} {where.best:.4g}"
 
 
 def checkpoint_due(settings: CheckpointConfig, where: ResumePosition, *, best: bool, stopped: bool) -> Kind | None:
-    """The checkpoint that is due after the epoch that has just ended, if one is; `best`: it was never better."""
+    """Kind of checkpoint due after the epoch that just ended; None: none. `best`: its validation is the best."""
     if best:
         return "best"
     every = settings.checkpoint_epochs
     return "last" if every and where.epoch % every == 0 and not stopped else None
 
 
-def due_within(settings: CheckpointConfig, step: int, saved_step: int) -> bool:
-    """Whether a checkpoint is due after `step`, in the midst of an epoch."""
+def mid_epoch_checkpoint_due(settings: CheckpointConfig, step: int, saved_step: int) -> bool:
+    """Whether ``checkpoint_steps`` wants a checkpoint after `step`, within an epoch."""
     every = settings.checkpoint_steps
     return bool(every) and step // every > saved_step // every

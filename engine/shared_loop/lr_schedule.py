@@ -1,10 +1,11 @@
-"""The learning rate as a pure function of the update's number, so that a resumed run has the same one."""
+"""Learning-rate schedule: a pure function of the update's number, so that a resumed run has the same rates."""
 
 from __future__ import annotations
 
 import math
 
-from gputrain.engine.configuration.run_config import OptimConfig, RunConfig
+from gputrain.engine.configuration.lr_scaling import scaled_lr
+from gputrain.engine.configuration.setting_definitions import OptimConfig, RunConfig
 
 _ONE_CYCLE_RISE = 0.25
 """Share of a one-cycle schedule in which the rate rises (Smith, "Super-Convergence", 2018; fast.ai's default)."""
@@ -13,33 +14,28 @@ _ONE_CYCLE_START = 25.0
 
 
 class LRSchedule:
-    """The course of a run: how many steps and updates it has, and the learning rate of each update."""
+    """Number of steps and updates of a run, and the learning rate of each update."""
 
     def __init__(self, config: RunConfig, batches_per_epoch: int) -> None:
         optim, group = config.optim, config.optim.accumulation_steps
         self.total_steps = batches_per_epoch * config.epochs
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
-        # The last update of an epoch may have fewer batches than the others.
+        # The last update of an epoch may have fewer batches.
         epochs, rest = divmod(self.total_steps, batches_per_epoch)
         per_epoch = math.ceil(batches_per_epoch / group)
         self.total_updates = epochs * per_epoch + math.ceil(rest / group)
         self._optim = optim
         self._warmup = round(optim.warmup_epochs * per_epoch)
-        self._peak = peak_lr(optim, config.data.batch_size * group * config.ranks)
+        self._peak = scaled_lr(optim.lr, optim.lr_batch_size, config.data.batch_size * group * config.ranks)
 
     def lr_at(self, update: int) -> float:
         """The learning rate of update number `update`, from 0."""
         return lr_at(update, self.total_updates, self._warmup, self._optim, self._peak)
 
 
-def peak_lr(optim: OptimConfig, total_batch: int) -> float:
-    """``lr`` scaled linearly to the images of one update (Goyal et al. 2017, arXiv:1706.02677)."""
-    return optim.lr * total_batch / optim.lr_batch_size if optim.lr_batch_size else optim.lr
-
-
 def lr_at(update: int, total: int, warmup: int, optim: OptimConfig, peak: float) -> float:
-    """The rate of update number `update` (from 0) of `total`, the first `warmup` of which rise linearly."""
+    """Learning rate of update `update` (from 0) of `total`. It rises linearly to `peak` in the first `warmup`."""
     if update < warmup:
         return peak * (update + 1) / (warmup + 1)
     share = min(1.0, (update - warmup) / max(1, total - warmup))

@@ -1,4 +1,4 @@
-"""Losses that are no numbers: the end of a run, or updates that are passed over and told (`nonfinite_loss`)."""
+"""Non-finite policy: a NaN or Inf loss ends the run, or its update is skipped and logged (`nonfinite_loss`)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy.typing as npt
 from gputrain.engine.common.sanitize import plain
 
 MOST_IN_A_ROW = 25
-"""Skipped updates in a row after which a run still goes on: fp16 may need 16, to find its first loss scale."""
-_TOLD = 100
-"""Skipped updates that are told one by one; after that, whenever their number has doubled."""
+"""Largest number of skipped updates in a row; fp16 may need 16 to find its first loss scale."""
+_LOGGED = 100
+"""Skipped updates that are logged one by one; after that, each time their number has doubled."""
 _SAMPLES_NAMED = 32
 _IMAGES_NAMED = 3
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss is no longer a number."""
+    """The loss is NaN or Inf."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoneStep:
-    """A step whose loss has come from the device."""
+    """A step whose loss was fetched from the device."""
 
     number: int
     loss: float
@@ -33,33 +33,33 @@ class DoneStep:
 
 
 class NonFinitePolicy:
-    """Judges the steps of a run and counts its updates that were skipped, in their order."""
+    """Checks the steps of a run in order and counts skipped updates."""
 
     def __init__(
         self, notice: Callable[[str, str], None], name: Callable[[int], str], *, scaled: bool = False, ranks: int = 1
     ) -> None:
-        """`name` tells a person which image an index stands for; `scaled`: infinite gradients of a finite loss are
-        part of the search for a loss scale. The indices are one rank's of `ranks`.
+        """`name` returns the file name of an image index. `scaled`: infinite gradients of a finite loss are part of
+        the search for a loss scale. The indices are those of one rank of `ranks`.
         """
         self._whose = f"; one of {ranks} ranks' share" if ranks > 1 else ""
         self._notice = notice
         self._name = name
         self._scaled = scaled
         self.total = 0
-        """Updates that were skipped, without those of the search for a loss scale."""
+        """Skipped updates, without those of the search for a loss scale."""
         self.in_a_row = 0
 
     def check(self, steps: Sequence[DoneStep]) -> None:
-        """Steps of a run that skips nothing. Raises Diverged at the first loss that is no number."""
+        """Steps of a run that skips no updates. Raises NonFiniteLossError at the first NaN or Inf loss."""
         bad = _bad(steps)
         if bad is not None:
             raise NonFiniteLossError(
                 f"{self._what(bad, steps)}; lower lr, clip gradients (clip_grad_norm=1), use precision=bf16 or fp32, "
-                "or pass over such updates (nonfinite_loss=skip)"
+                "or skip such updates (nonfinite_loss=skip)"
             )
 
     def update(self, steps: Sequence[DoneStep], *, skipped: bool) -> None:
-        """The steps of one update. Raises Diverged when too many in a row were skipped."""
+        """The steps of one update. Raises NonFiniteLossError when too many updates in a row were skipped."""
         if not skipped:
             self.in_a_row = 0
             return
@@ -67,7 +67,7 @@ class NonFinitePolicy:
         bad = _bad(steps)
         if bad is not None or not self._scaled:
             self.total += 1
-            if self.total <= _TOLD:
+            if self.total <= _LOGGED:
                 self._notice("warning", f"the update of step {steps[-1].number} was skipped: {self._what(bad, steps)}")
             elif self.total & (self.total - 1) == 0:
                 self._notice("warning", f"{self.total} updates were skipped so far; the last: {self._what(bad, steps)}")
@@ -80,7 +80,7 @@ class NonFinitePolicy:
         if bad is not None:
             return f"the loss is {bad.loss} at step {bad.number}, on {self._named(bad.indices)}"
         samples = np.concatenate([step.indices for step in steps])
-        return f"its gradients are no numbers, though its loss is one, on {self._named(samples)}"
+        return f"gradients are NaN or Inf though the loss is finite, on {self._named(samples)}"
 
     def _named(self, indices: npt.NDArray[np.int64]) -> str:
         names = ", ".join(plain(self._name(int(index)), 100) for index in indices[:_IMAGES_NAMED])

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import HardwareSample
-from gputrain.engine.monitor.csv_log import CsvLog
+from gputrain.engine.monitor.csv_writer import CsvLog
 from gputrain.engine.monitor.sampler import Sampler, next_due
 
 

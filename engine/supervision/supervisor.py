@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.diagnosis.advisor import Advisor, is_news
 from gputrain.engine.diagnosis.autotune import Autotune
 from gputrain.engine.events import (
@@ -40,9 +40,9 @@ from gputrain.engine.launching.resume_run import resume_config
 from gputrain.engine.loggers import logger_choice
 from gputrain.engine.loggers.logger_processes import LoggerProcesses
 from gputrain.engine.monitor.gpus.gpu_health import GpuHealth
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.processes.main_thread_queue import TICK_SECONDS, MainThreadQueue
-from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
+from gputrain.engine.processes.scheduler_signals import PREEMPTING, STOPPING
 from gputrain.engine.processes.watchdog import Watchdog
 from gputrain.engine.runs.event_channel import Server
 from gputrain.engine.runs.event_log import RecordWriter
@@ -50,8 +50,8 @@ from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.status_file import StatusFile
 from gputrain.engine.supervision import exit_reasons, orphan_trainer
 from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
-from gputrain.engine.supervision.first_events import first_events
 from gputrain.engine.supervision.machine_samples import MachineSampling
+from gputrain.engine.supervision.startup_events import first_events
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 
@@ -96,7 +96,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in STOPPING:
             signal.signal(number, self._on_signal)
-        preemption.received()
+        scheduler_signals.received()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         sender = signal.Signals(number).name

@@ -18,7 +18,7 @@ from gputrain.engine.common.errors import EXIT_FAILED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.engine_choice import IMPORTS, KERAS
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Outcome, RunEnded
 from gputrain.engine.processes.compile_cache import set_compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter

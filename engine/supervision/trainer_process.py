@@ -14,9 +14,9 @@ from multiprocessing.queues import Queue
 import msgspec
 import psutil
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.commands import AnyCommand, encode_command
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import trainer_main
 
@@ -36,7 +36,7 @@ class TrainerProcess:
         _become_subreaper()
         context = multiprocessing.get_context("spawn")
         # The queue starts multiprocessing's resource tracker, which a preemption signal must not end.
-        with preemption.blocked_signals():
+        with scheduler_signals.blocked_signals():
             self._outbox: Queue[bytes] = context.Queue(QUEUE_EVENTS)
         child_end, self._commands = context.Pipe(duplex=False)
         self.killed_on_request = False
@@ -45,7 +45,7 @@ class TrainerProcess:
             args=(str(run.directory), msgspec.json.encode(config), self._outbox, child_end),
             name="trainer",
         )
-        with _standard_streams_to(run), preemption.blocked_signals():
+        with _standard_streams_to(run), scheduler_signals.blocked_signals():
             self._process.start()
         child_end.close()
         # With our writing end closed, a half-written message of a killed trainer reads as end of file.

@@ -20,7 +20,7 @@ from harness import Contender, Pass, Result
 from PIL import Image
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import CheckpointConfig
+from gputrain.engine.configuration.setting_definitions import CheckpointConfig
 from gputrain.engine.shared_loop import epoch_end
 from gputrain.engine.training.state.state_snapshot import size_of
 

@@ -17,7 +17,7 @@ from diagnosis_setup import FaultySource, Setup
 
 from gputrain.engine import events
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import AnyEvent, GpuSample
 from gputrain.engine.monitor.sampler import Sampler

@@ -16,7 +16,7 @@ from diagnosis_setup import Setup
 from gputrain.engine.diagnosis import advisor
 from gputrain.engine.diagnosis.advisor import Advisor
 from gputrain.engine.diagnosis.windows.event_window import EventWindow
-from gputrain.engine.diagnosis.windows.optional_means import mean
+from gputrain.engine.diagnosis.windows.mean_of_known import mean
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseChanged, Steps
 

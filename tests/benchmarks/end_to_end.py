@@ -26,9 +26,9 @@ from harness import Contender, Pass, Result
 from torch import nn
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import scan
-from gputrain.engine.estimates.worker_limit import worker_limit
+from gputrain.engine.estimates.worker_count import worker_limit
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher, PreparedBatch

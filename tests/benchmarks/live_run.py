@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.tui import scripted
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import AnyEvent, encode, stamp
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_channel import Server

@@ -21,7 +21,7 @@ import harness
 
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import write_marks
+from gputrain.engine.runs.run_labels import write_marks
 from gputrain.tui.actions.run_list_refresh import RunListing
 
 PACKAGES = ("gputrain-tui", "msgspec", "psutil")

@@ -12,7 +12,7 @@ from helpers.docs import DOCS, generate_reference
 from gputrain.engine import events
 from gputrain.engine.configuration import keras_compatibility
 from gputrain.engine.runs import run_directory
-from gputrain.tui.layout.key_table import KEYS
+from gputrain.tui.layout.key_bindings import KEYS
 from gputrain.tui.metrics.metric_table import METRICS
 
 

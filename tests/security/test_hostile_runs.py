@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 
 from gputrain.engine import events
 from gputrain.engine.events import AnyEvent, RunStarted, Steps, stamp
-from gputrain.engine.remote.remote_attachment import RemoteRun
+from gputrain.engine.remote.reconnecting_attachment import RemoteRun
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.remote_name import RemoteName
 from gputrain.engine.runs.run_directory import RunDir, State, Status

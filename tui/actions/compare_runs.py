@@ -11,7 +11,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.configuration.settings import shown
-from gputrain.engine.diagnosis.review import review
+from gputrain.engine.diagnosis.recorded_run_review import review
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps, Validated
 from gputrain.engine.runs import event_log, run_names
 from gputrain.engine.runs.run_directory import RunDir

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.tui.actions.write_output import write_output
-from gputrain.tui.charts.history import Curve, segments
+from gputrain.engine.common.files import write_output
+from gputrain.tui.charts.value_history import Curve, segments
 from gputrain.tui.metrics.metric_table import METRICS
 from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_snapshot import Snapshot

@@ -8,17 +8,17 @@ from typing import Any, Protocol
 from msgspec import Struct
 from textual.message import Message
 
-from gputrain.engine.check.system_check import Tell as CheckTell
+from gputrain.engine.check.system_check import OnLines as CheckTell
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.jobs.calibration_job import calibrate
 from gputrain.engine.planning.plan import Plan
-from gputrain.engine.processes.child_job import Started, Tell
+from gputrain.engine.processes.child_job import OnStarted, ProgressCallback
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
 from gputrain.profiles import catalog
@@ -141,7 +141,7 @@ def check_choice(machine: Machine, choice: Choice, report: CheckTell) -> Checked
     return check(machine, lambda: plan_for(machine, choice), speed=True, tell=report)
 
 
-def calibrate_plan(plan: Plan, machine: Machine, report: Tell, started: Started) -> Calibration:
+def calibrate_plan(plan: Plan, machine: Machine, report: ProgressCallback, started: OnStarted) -> Calibration:
     """Calibrate the configuration of `plan` and save the result. Raises BadInput or RuntimeError."""
     made = calibrate(plan.config, machine, tell=report, started=started)
     calibration_store.save(made)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import AnyEvent, HardwareSample, Notice, stamp
-from gputrain.engine.monitor.csv_log import CsvLog
+from gputrain.engine.monitor.csv_writer import CsvLog
 from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE
 from gputrain.engine.monitor.sampler import Sampler, next_due
 

@@ -12,6 +12,7 @@ from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts, images_per_sample
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning import preflight
+from gputrain.engine.planning.model_preflight import ModelPlan, plan_model
 from gputrain.engine.planning.plan import Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.profiles import assumed_machine
@@ -49,7 +50,11 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
     own = {settings.find(name).name: settings.check(settings.find(name), value) for name, value in overrides.items()}
     faults = preflight.preflight_problems({**config, **own})
     made = calibration_store.load(machine, str(config["recipe"]))
-    return make_plan(layers, machine, facts, None, (*renamed, *notes), faults, made)
+    # A file of all settings has mean, std and sizes already: only the faults of model and weights count.
+    of_model = ModelPlan() if faults else plan_model({**config, **own}, settings.table())
+    refusals = (*faults, *of_model.refusals)
+    notes = (*renamed, *notes, *of_model.warnings)
+    return make_plan(layers, machine, facts, None, notes, refusals, made, of_model.forceable)
 
 
 def plan_for_other_machine(options: argparse.Namespace, here: Machine) -> Plan:

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import shown
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.jobs.bench_job import Speed, measure_speed, merge_speeds
 from gputrain.engine.planning.ablation import Stage, ablation_stages
 from gputrain.engine.planning.fallbacks import pick_gpu
 from gputrain.engine.planning.plan import Plan
-from gputrain.engine.processes.child_job import Started, Tell
+from gputrain.engine.processes.child_job import OnStarted, ProgressCallback
 from gputrain.profiles import catalog
 from gputrain.tui.render.bench_table import Bench, Row
 
@@ -42,9 +42,9 @@ def measure_stages(
     bench: Bench,
     config: RunConfig,
     stages: Sequence[Stage],
-    report: Tell,
+    report: ProgressCallback,
     measured: Measured = lambda _bench: None,
-    started: Started = lambda _end: None,
+    started: OnStarted = lambda _end: None,
 ) -> Bench:
     """Measure all stages in `bench.rounds` rounds; returns `bench` with the results.
 
@@ -74,7 +74,7 @@ def measure_stages(
     return bench
 
 
-def _named(stage: str, report: Tell) -> Tell:
+def _named(stage: str, report: ProgressCallback) -> ProgressCallback:
     return lambda text: report(f"{stage}: {text}")
 
 

@@ -12,9 +12,9 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching import launch, resume_run
-from gputrain.engine.runs import delete_runs
+from gputrain.engine.runs import prune_runs
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.runs.run_marks import read_marks, write_marks
+from gputrain.engine.runs.run_labels import read_marks, write_marks
 from gputrain.tui.actions import compare_runs
 from gputrain.tui.actions.compare_runs import Compared
 from gputrain.tui.actions.export_curves import write_curves
@@ -70,7 +70,7 @@ def clone(run: RunDir, changes: str) -> str:
 def delete(runs: Sequence[RunDir]) -> str:
     """Delete runs with all their files."""
     for run in runs:
-        delete_runs.delete(run)
+        prune_runs.delete(run)
     return f"{len(runs)} runs deleted" if len(runs) > 1 else f"{runs[0].id} deleted"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from gputrain.engine.check.findings import Line, no_problems
-from gputrain.engine.check.system_check import CheckResult, Tell, run_system_check
+from gputrain.engine.check.system_check import CheckResult, OnLines, run_system_check
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
 from gputrain.engine.configuration.engine_choice import KERAS
@@ -32,7 +32,7 @@ class Checked(Struct, frozen=True):
     examined: CheckResult
 
 
-def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell: Tell) -> Checked:
+def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell: OnLines) -> Checked:
     """Check `machine` for the plan that `make_plan` returns. Calls `tell` with the findings as they come."""
     lines: list[Line] = []
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunInfo, State, Status
-from gputrain.engine.runs.run_marks import RunMarks
+from gputrain.engine.runs.run_labels import RunMarks
 from gputrain.tui.render.format import duration, higher_is_better
 
 

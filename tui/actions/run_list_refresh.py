@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir, RunInfo, State
-from gputrain.engine.runs.run_marks import read_marks
+from gputrain.engine.runs.run_labels import read_marks
 from gputrain.tui.actions.run_list import Row
 
 _FILES = ("status.json", "marks.json")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from gputrain.tui.charts.history import Bucket
+from gputrain.tui.charts.value_history import Bucket
 from gputrain.tui.render import format as fmt
 
 _APART = 3

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 from gputrain.tui.cli.plan_arguments import add_catalog_commands, add_plan_commands
 from gputrain.tui.cli.run_arguments import add_run_commands
 from gputrain.tui.cli.view_arguments import add_view_commands
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if set(_LAUNCH).isdisjoint(words[:1]):
         return _run(words)
-    with preemption.exit_when_preempted():
+    with scheduler_signals.exit_when_preempted():
         return _run(words)
 
 

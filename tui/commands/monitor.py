@@ -16,9 +16,9 @@ import msgspec
 from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import HardwareSample, Notice
-from gputrain.engine.monitor.csv_log import Columns, CsvLog
+from gputrain.engine.monitor.csv_writer import Columns, CsvLog
 from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, pending
-from gputrain.engine.monitor.sample_rows import flat_row, sample_as_json
+from gputrain.engine.monitor.sample_columns import flat_row, sample_as_json
 from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
 from gputrain.tui.commands.output import fail, has_screen
 from gputrain.tui.commands.show_app import show_app
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _screen(source: MonitorSource, subject: str, interval: float, about: str, low_bandwidth: bool) -> int:
     def make(app: type[GpuTrainApp]) -> GpuTrainApp:
-        from gputrain.tui.screens.dashboard.monitor import MonitorScreen
+        from gputrain.tui.screens.dashboard.monitor_screen import MonitorScreen
         from gputrain.tui.state.reader_thread import FRAME_SECONDS, LOW_BANDWIDTH_FRAME_SECONDS
 
         seconds = LOW_BANDWIDTH_FRAME_SECONDS if low_bandwidth else FRAME_SECONDS

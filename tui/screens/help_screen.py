@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.binding import Binding, BindingType
 
-from gputrain.tui.layout.key_table import Key
+from gputrain.tui.layout.key_bindings import Key
 from gputrain.tui.screens.text_screen import TextScreen
 
 

@@ -67,9 +67,7 @@ class Reader:
         self._stop.set()
 
     def _run(self) -> None:
-        from gputrain.tui.state.run_store import (
-            RunStore,  # imported here, on the thread: the first paint does not wait for it
-        )
+        from gputrain.tui.state.run_store import RunStore
 
         store = RunStore()
         try:

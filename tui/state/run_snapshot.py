@@ -20,7 +20,7 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.tui.charts.history import Curve
+from gputrain.tui.charts.value_history import Curve
 
 EntryKind = Literal["log", "info", "good", "warning", "error"]
 

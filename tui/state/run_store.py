@@ -33,7 +33,7 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.tui.charts.history import DownsampledHistory
+from gputrain.tui.charts.value_history import DownsampledHistory
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
 from gputrain.tui.state import metric_values

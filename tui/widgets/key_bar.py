@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.events import Click
 
-from gputrain.tui.layout.key_table import Key
+from gputrain.tui.layout.key_bindings import Key
 from gputrain.tui.render.styled_lines import Line, Span
 from gputrain.tui.widgets.panel import Panel, View
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gputrain.engine.diagnosis.windows.gpu_signals import gpu_signals
-from gputrain.engine.diagnosis.windows.optional_means import mean
+from gputrain.engine.diagnosis.windows.mean_of_known import mean
 from gputrain.engine.diagnosis.windows.rank_shares import rank_shares
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from gputrain.engine.diagnosis.windows.optional_means import mean
+from gputrain.engine.diagnosis.windows.mean_of_known import mean
 from gputrain.engine.events import GpuSample, HardwareSample, Steps
 
 

@@ -1,7 +1,7 @@
-"""Batches of images by tf.data: decoded by as many threads as there are workers, in an order that is none of theirs.
+"""tf.data pipeline of a Keras run: decodes images on num_workers threads, in a fixed order.
 
-Order, boxes and flips are those of `gputrain.engine.training`: functions of (seed, epoch, index). A file that cannot be
-decoded is known from the first batch that it is met in; that batch is made again with another image in its place.
+Order, crops and flips are those of the PyTorch engine: functions of (seed, epoch, index). The first batch with a file
+that can't be decoded is made again with another image in its place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler, random_resized_crop
 from gputrain.engine.dataloading.batch_sampler import EpochBatches, Indices
 from gputrain.engine.datasets.bad_images import bad_image_limit
@@ -34,8 +34,10 @@ _FILE_ERRORS = (
     tf.errors.DataLossError,
     tf.errors.UnimplementedError,
 )
-"""What reading or decoding one file may raise; anything else is the machine's trouble and ends the run."""
+"""Errors of reading or decoding one file; any other error ends the run."""
 _NAMED = 3
+_PREAMBLE = ("Graph execution error", "Detected at node")
+"""First lines of an error in a graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Batch:
     labels: Any
     """int32 tensor (N,)."""
     flips: Any
-    """bool tensor (N,): which of them are mirrored on the device."""
+    """bool tensor (N,): images to mirror on the device."""
     indices: Indices
 
     def __len__(self) -> int:
@@ -60,7 +62,7 @@ class Pipeline:
     def __init__(
         self, images: ImageSet, config: RunConfig, *, train: bool, on_bad: Callable[[list[tuple[str, str]]], None]
     ) -> None:
-        """`on_bad` gets path and reason of images that cannot be read, when they are first met."""
+        """`on_bad` gets path and reason of each unreadable image once."""
         data = config.data
         self._images, self._config, self._train, self._on_bad = images, config, train, on_bad
         self._size = data.batch_size if train else data.val_batch_size or data.batch_size
@@ -69,12 +71,12 @@ class Pipeline:
         self._paths = tf.constant(
             [images.path(index).encode("utf-8", "surrogateescape") for index in range(len(images))]
         )
-        # Traced once, and not with each epoch.
+        # Traced once, not in each epoch.
         self._make = tf.function(self._sample, autograph=False)
         self._bad: set[int] = set()
         self._bad_new: list[tuple[str, str]] = []
         self._most_bad = bad_image_limit(data.max_bad_images, len(images))
-        self._samples, self._told = 0, time.perf_counter()
+        self._samples, self._stats_taken = 0, time.perf_counter()
 
     def __len__(self) -> int:
         return batch_sampler.batch_count(len(self._images), self._size, drop_last=self._train)
@@ -90,7 +92,7 @@ class Pipeline:
                     yield Batch(pixels, tf.constant(self._images.labels[at], tf.int32), self._flips(epoch, at), at)
                     number += 1
             except _FILE_ERRORS as error:
-                # The pipeline is some batches ahead: which one failed is found out from the next one on.
+                # The pipeline is some batches ahead: search for the bad file from the next batch on.
                 self._find_bad(batches, epoch, number, error)
 
     def _batches(self, epoch: int) -> EpochBatches:
@@ -122,14 +124,14 @@ class Pipeline:
         return made.prefetch(workers * ahead if workers else 0).with_options(options)
 
     def _rows(self, batches: EpochBatches, epoch: int, number: int) -> tuple[Indices, npt.NDArray[np.float64]]:
-        """What a batch shows, with the random numbers of each sample."""
+        """Image indices of a batch, with the random numbers of each sample."""
         indices = batches.indices(number)
         if self._bad:
             indices = np.array([self._good(index, epoch) for index in indices.tolist()], np.int64)
         return indices, random_resized_crop.uniforms(self._config.seed, epoch, indices)
 
     def _good(self, index: int, epoch: int) -> int:
-        """`index`, or where it is bad the first good one from a place on that is drawn from (seed, epoch, index)."""
+        """`index`, or its replacement if it is bad: the next good image after one drawn from (seed, epoch, index)."""
         if index not in self._bad:
             return index
         count = len(self._images)
@@ -143,14 +145,15 @@ class Pipeline:
         return index, self._view.pixels(tf.gather(self._paths, index), draws)
 
     def _find_bad(self, batches: EpochBatches, epoch: int, first: int, error: Exception) -> None:
-        """Look at the samples of the next batches one by one. Raises `error` if none of them is to blame."""
+        """Decode the samples of the next batches one by one. Raises `error` if all of them are good."""
         for number in range(first, len(batches)):
             found: list[tuple[int, str]] = []
             indices, draws = self._rows(batches, epoch, number)
             for index, row in zip(indices.tolist(), draws, strict=True):
                 try:
                     with tf.device("/CPU:0"):
-                        self._view.pixels(self._paths[index], row)
+                        # In a graph, where errors of Python functions become TensorFlow's.
+                        self._make(tf.constant(index, tf.int64), tf.constant(row))
                 except _FILE_ERRORS as why:
                     found.append((index, _reason(why)))
             if found:
@@ -171,13 +174,13 @@ class Pipeline:
             )
 
     def take_stats(self) -> LoaderStats:
-        """What is known of the workers since the last call: tf.data does not account for its threads."""
+        """Statistics since the last call; tf.data has no accounting of its threads."""
         now = time.perf_counter()
         bad, self._bad_new = self._bad_new, []
         stats = LoaderStats(
             workers=self._config.data.num_workers,
             kind="threads" if self._config.data.num_workers else "inline",
-            seconds=now - self._told,
+            seconds=now - self._stats_taken,
             samples=self._samples,
             busy=None,
             cpu_ratio=None,
@@ -188,11 +191,14 @@ class Pipeline:
             bad_images=len(bad),
             bad_examples=tuple(f"{plain(path, 200)}: {why}" for path, why in bad[:_NAMED]),
         )
-        self._samples, self._told = 0, now
+        self._samples, self._stats_taken = 0, now
         return stats
 
 
 def _reason(error: Exception) -> str:
-    """The first words of TensorFlow's message, without the operation's name."""
-    text = str(getattr(error, "message", error)).partition("\n")[0]
-    return plain(text.rpartition("}} ")[2].partition(" [Op:")[0], 200) or type(error).__name__
+    """The reason in TensorFlow's message, without its frames and the operation's name."""
+    lines = str(getattr(error, "message", error)).splitlines()
+    # Frames are indented.
+    lines = [line for line in lines if line.strip() and not line[0].isspace() and not line.startswith(_PREAMBLE)]
+    text = (lines[0] if lines else "").rpartition("}} ")[2].partition(" [Op:")[0].removeprefix("ValueError: ")
+    return plain(text, 200) or type(error).__name__

@@ -1,6 +1,6 @@
-"""From a file to the pixels of a sample, in TensorFlow's own operations, which no lock of the interpreter holds up.
+"""Decodes, crops and resizes images with TensorFlow operations, which run without the GIL; Pillow reads the rest.
 
-The same boxes as `gputrain.engine.dataloading.random_resized_crop` cuts, from the same random numbers.
+Crops are those of `gputrain.engine.dataloading.random_resized_crop`, from the same random numbers.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gputrain.engine.configuration.run_config import DataConfig
+import numpy as np
+
+from gputrain.engine.configuration.setting_definitions import DataConfig
 from gputrain.engine.dataloading.random_resized_crop import DRAWS, TRIES
+from gputrain.engine.imaging import pillow_decode
 from gputrain.engine.keras.library import tf
 
 _RATIO = (3 / 4, 4 / 3)
 _X, _Y, _FIRST_TRY = 1, 2, 3
-"""Places among the random numbers of a sample, as in `augment`."""
+"""Positions in the random numbers of a sample, as in `random_resized_crop`."""
 _JPEG = b"\xff\xd8\xff"
 _DCT = "INTEGER_ACCURATE"
-"""As every other decoder has it; TensorFlow's default is off by some grey levels."""
+"""As in other decoders; TensorFlow's default differs by some grey levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +29,10 @@ class View:
     """How samples are cut from images."""
 
     random: bool
-    """A random box that is resized; else the resized image's centre."""
+    """Random resized crop; else a centre crop of the resized image."""
     size: int
     resize: int
-    """Short side of the image before its centre is cut out."""
+    """Short side of the image before the centre crop."""
     min_scale: float
 
     def pixels(self, path: Any, draws: Any) -> Any:
@@ -37,8 +40,12 @@ class View:
         data = tf.io.read_file(path)
         is_jpeg = tf.equal(tf.strings.substr(data, 0, len(_JPEG)), _JPEG)
         shown = self._random if self.random else self._centre
-        found = tf.cond(is_jpeg, lambda: shown(data, draws, jpeg=True), lambda: shown(data, draws, jpeg=False))
-        # Rounded to whole pixels, as they come to the device.
+        found = tf.cond(
+            tf.logical_and(is_jpeg, _is_plain(data)),
+            lambda: shown(data, draws, jpeg=True),
+            lambda: shown(data, draws, jpeg=False),
+        )
+        # uint8, as copied to the device.
         bytes_ = tf.cast(tf.clip_by_value(tf.round(found), 0, 255), tf.uint8)
         return tf.ensure_shape(bytes_, (self.size, self.size, 3))
 
@@ -46,7 +53,7 @@ class View:
         if jpeg:
             shape = tf.image.extract_jpeg_shape(data)
             left, top, width, height = random_box(draws, shape[1], shape[0], self.min_scale)
-            # Of a JPEG only the box is decoded.
+            # Decodes only the crop of a JPEG.
             box = tf.image.decode_and_crop_jpeg(data, tf.stack((top, left, height, width)), 3, dct_method=_DCT)
         else:
             image = _decoded(data)
@@ -67,14 +74,44 @@ def view_of(data: DataConfig, *, train: bool) -> View:
     return View(train and data.augment == "crop_flip", data.image_size, data.val_resize, data.crop_min_scale)
 
 
+def _is_plain_file(head: Any, tail: Any) -> Any:
+    return np.bool_(pillow_decode.is_plain(_bytes(head), _bytes(tail)))
+
+
+def _decode_upright(data: Any) -> Any:
+    return pillow_decode.decode_upright(_bytes(data))
+
+
+def _bytes(value: Any) -> bytes:
+    """numpy_function passes bytes in a graph and arrays of one object outside."""
+    return value if isinstance(value, bytes) else bytes(value.item())
+
+
+def _is_plain(data: Any) -> Any:
+    """bool scalar: TensorFlow decodes the file to the same pixels as the PyTorch engine."""
+    head = tf.strings.substr(data, 0, pillow_decode.HEAD_BYTES)
+    end = tf.maximum(0, tf.strings.length(data) - pillow_decode.TAIL_BYTES)
+    tail = tf.strings.substr(data, end, pillow_decode.TAIL_BYTES)
+    found = tf.numpy_function(_is_plain_file, [head, tail], tf.bool, stateful=False)
+    return tf.ensure_shape(found, ())
+
+
 def _decoded(data: Any) -> Any:
-    image = tf.io.decode_image(data, 3, expand_animations=False)
+    """uint8 (height, width, 3) of a file that is no plain JPEG: plain PNGs by TensorFlow, others by Pillow.
+
+    TensorFlow reads the colours of palette BMPs as grey levels, and no WebP with transparency or several frames.
+    """
+    image = tf.cond(
+        _is_plain(data),
+        lambda: tf.io.decode_png(data, 3),
+        lambda: tf.numpy_function(_decode_upright, [data], tf.uint8, stateful=False),
+    )
     image.set_shape((None, None, 3))
     return image
 
 
 def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[Any, Any, Any, Any]:
-    """int32 left, top, width and height as of `augment.random_box`, from `draws` float64 (DRAWS,)."""
+    """int32 left, top, width and height as in `random_resized_crop.random_box`, from `draws` float64 (DRAWS,)."""
     wide, high = tf.cast(width, tf.float64), tf.cast(height, tf.float64)
     tries = tf.reshape(draws[_FIRST_TRY:DRAWS], (TRIES, 2))
     low, up = math.log(_RATIO[0]), math.log(_RATIO[1])
@@ -84,7 +121,7 @@ def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[A
     fits = (w > 0) & (w <= wide) & (h > 0) & (h <= high)
     first = tf.argmax(tf.cast(fits, tf.int32))
     left, top = tf.floor(draws[_X] * (wide - w[first] + 1)), tf.floor(draws[_Y] * (high - h[first] + 1))
-    # The largest in the centre with a permitted ratio, where none of the tries fits.
+    # If no try fits: the largest centre crop with an allowed aspect ratio.
     ratio = tf.clip_by_value(wide / high, *_RATIO)
     most_w, most_h = tf.minimum(wide, tf.round(high * ratio)), tf.minimum(high, tf.round(wide / ratio))
     middle = (tf.math.floordiv(wide - most_w, 2), tf.math.floordiv(high - most_h, 2), most_w, most_h)
@@ -94,7 +131,7 @@ def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[A
 
 
 def _resized(shape: Any, resize: int, size: int) -> tuple[Any, Any, Any, Any]:
-    """Rows and columns of the whole image, and where its centre begins, as of `augment.centre`."""
+    """Rows and columns of the whole image, and where its centre begins, as in `random_resized_crop.centre`."""
     height, width = shape[0], shape[1]
     short = max(resize, size)
     long = tf.cast(short * tf.maximum(height, width) / tf.minimum(height, width), tf.int32)

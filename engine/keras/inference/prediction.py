@@ -1,4 +1,4 @@
-"""A trained network of Keras tried on images: predictions, metrics where there are labels, pace and memory."""
+"""Prediction with a trained Keras network: outputs, metrics if there are labels, throughput, memory."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from gputrain.engine.keras.data import keras_images
 from gputrain.engine.keras.data.tf_data_pipeline import Batch, Pipeline
 from gputrain.engine.keras.library import tf
 from gputrain.engine.keras.validation import METRIC
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 
-_TELL_SECONDS = 1.0
+_PROGRESS_SECONDS = 1.0
 _FLUSH_SAMPLES = 4096
-"""Samples whose scores stay on the device before they are fetched, all at once."""
+"""Samples whose logits are collected on the device before they are fetched."""
 _TOP = 5
 
 
 class PredictionRun:
-    """One look at each image of a set, in order."""
+    """One pass over the images of a set, in order."""
 
-    def __init__(self, order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> None:
-        """Raises BadInput where checkpoint or images can't be used, StopRequested."""
+    def __init__(
+        self, order: PredictOrder, reporter: EventReporter, control: TrainerControl, tell: ProgressCallback
+    ) -> None:
+        """Raises BadInput for a checkpoint or images that can't be used, StopRequested."""
         self._order, self._control, self._tell = order, control, tell
         self._compute = device.set_up(order.config, reporter.notice)
         state = checkpoint.load(order.config.resume_from, tell)
@@ -61,21 +63,21 @@ class PredictionRun:
             stack.callback(file.discard)
             device.reset_peak(self._compute)
             batches = stack.enter_context(closing(source.epoch(0)))
-            told = time.perf_counter()
+            reported = time.perf_counter()
             for batch in self._timing(batches, file):
-                self._try(predict, batch)
+                self._predict(predict, batch)
                 if sum(len(rows) for rows, _ in self._waiting) >= _FLUSH_SAMPLES:
                     self._flush(file)
-                if time.perf_counter() - told > _TELL_SECONDS:
-                    told = time.perf_counter()
+                if time.perf_counter() - reported > _PROGRESS_SECONDS:
+                    reported = time.perf_counter()
                     self._tell(f"{self._done} of {self._samples} samples")
                 self._control.raise_if_stopped()
             file.finish()
-        return self._told()
+        return self._result()
 
     def _timing(self, batches: Iterator[Batch], file: PredictionFile) -> Iterator[Batch]:
-        """As many as are wanted; their pace is that of all but the first, in which the graph is made, unless it is
-        the only one."""
+        """Batches up to the wanted number of samples. The first batch is left out of the timing (the graph is traced)
+        unless it is the only one."""
         began, before = time.perf_counter(), 0
         for number, batch in enumerate(batches):
             yield batch
@@ -85,16 +87,16 @@ class PredictionRun:
                 began, before = time.perf_counter(), self._done
             if last:
                 break
-        # The device is waited for in it.
+        # Waits for the device.
         self._flush(file)
         self._seconds, self._timed = time.perf_counter() - began, self._done - before
 
     def _scores(self, pixels: Any) -> Any:
         return tf.cast(self._network(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
-    def _try(self, predict: Any, batch: Batch) -> None:
+    def _predict(self, predict: Any, batch: Batch) -> None:
         count = min(len(batch), self._samples - self._done)
-        # In the place of an unreadable image stands another, which is passed over.
+        # Replacements of unreadable images are left out.
         own = np.flatnonzero(batch.indices[:count] == self._done + np.arange(count))
         self._waiting.append((self._done + own, tf.gather(predict(batch.pixels), own)))
         self._bad += count - len(own)
@@ -120,7 +122,7 @@ class PredictionRun:
             ranks = (scores > own[:, None]).sum(1)
             self._sums += (losses.sum(), (best == labels).sum(), (ranks < _TOP).sum())
 
-    def _told(self) -> Predicted:
+    def _result(self) -> Predicted:
         data, some = self._order.config.data, self._done - self._bad
         return Predicted(
             device=self._compute.name,
@@ -146,7 +148,7 @@ class PredictionRun:
 def _images(
     order: PredictOrder, classes: tuple[str, ...], reporter: EventReporter, control: TrainerControl
 ) -> tuple[ImageSet, bool]:
-    """What to predict, and whether it has labels. Raises BadInput."""
+    """The images, and whether they have labels. Raises BadInput."""
     if order.images:
         found, labelled = image_set.found_at(Path(order.images), classes)
         keras_images.check_names(found)

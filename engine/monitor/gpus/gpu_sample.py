@@ -9,34 +9,14 @@ from typing import Any
 from gputrain.engine.events import GpuProcess, GpuSample, MigSample
 from gputrain.engine.hardware.nvml import Device, Nvml, NvmlError
 from gputrain.engine.monitor.gpus.gpm import Gpm, open_gpm
+from gputrain.engine.monitor.gpus.throttle_reasons import throttle_words
 
 MOST_PROCESSES = 64
 """Most processes of a GPU in a sample."""
 
-_REASONS = {
-    0x002: "application clocks",
-    0x004: "power cap",
-    0x008: "hardware slowdown",
-    0x010: "sync boost",
-    0x020: "software thermal",
-    0x040: "hardware thermal",
-    0x080: "power brake",
-    0x100: "display clocks",
-    0x200: "board limit",
-    0x400: "reliability",
-}
-"""nvmlClocksEventReasons (nvml.h); 0x1, idle, is left out, as it is not a throttle reason."""
-_HW_SLOWDOWN, _HW_PARTS = 0x008, 0x0C0
 _NVLINK_TX, _NVLINK_RX, _MEMORY_TEMPERATURE = 138, 139, 82
 """Fields of nvmlDeviceGetFieldValues: KiB sent and received over all NVLinks so far, and memory temperature in °C."""
 _ALL_LINKS = 0xFFFFFFFF
-
-
-def throttle_words(reasons: int) -> tuple[str, ...]:
-    """The throttle reasons in words; "hardware slowdown" is left out where a more specific reason is set."""
-    if reasons & _HW_PARTS:
-        reasons &= ~_HW_SLOWDOWN
-    return tuple(words for bit, words in _REASONS.items() if reasons & bit)
 
 
 class GpuReader:

@@ -1,6 +1,6 @@
-"""What one core makes of images from their files and of the forms that a cache keeps, in its own time.
+"""Measures images per second of one core from image files and from each cache format.
 
-Some images of the data set are prepared in each form, in memory; the same crops are then made of each for a while.
+Some images of the data set are kept in memory in each format; the same crops are then made from each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading.batch_sampler import Indices
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
@@ -25,12 +25,12 @@ from gputrain.engine.training.workers import worker_pool
 from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, FileSource, ImageSource, read_file
 
 _IMAGES = 48
-"""Images that are prepared, whole samples of them, spread over the data set."""
+"""Number of images, in whole samples, spread over the data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A `ImageSource` of images in a form, without the cache's files."""
+    """An `ImageSource` of images in a cache format, in memory."""
 
     form: CacheForm
     kept: dict[int, CachedImage]
@@ -42,7 +42,7 @@ class _Prepared:
 
 
 def cached_costs(images: ImageSet, config: RunConfig, seconds: float) -> tuple[CachedCost, ...]:
-    """The costs of each form, measured for `seconds` in all; none of data that aren't image files."""
+    """Cost of each cache format, measured for `seconds` in all; empty for data that are not image files."""
     if images.user_dataset is not None or images.pixels is not None:
         return ()
     count = max(1, min(_IMAGES, len(images)) // images.group)
@@ -53,7 +53,7 @@ def cached_costs(images: ImageSet, config: RunConfig, seconds: float) -> tuple[C
         with worker_pool.single_threaded():
             return _costs(images, config, indices, seconds / 3, meter)
     except BadImage:
-        # The run will name and replace it; what images cost is then not known of these.
+        # The run will report and replace the image; here there is no measurement then.
         return ()
     finally:
         meter.close()
@@ -86,15 +86,15 @@ def _per_core(
     seconds: float,
     meter: BatchAccounting,
 ) -> float:
-    """Images per second of this thread's CPU time."""
+    """Images per second of CPU time of this thread."""
     size, count = config.data.image_size, len(indices)
     pixels = torch.empty((count, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     slot = BatchSlot(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
     view = make_loader.crop_of(config, train=True)
-    maker = BatchFiller(images, source, view, ImageSizeSchedule(size, size, 0), config.seed, len(images))
-    maker.fill(slot, 0, indices, meter, lambda: False)  # warm: kernels are chosen with the first image
+    filler = BatchFiller(images, source, view, ImageSizeSchedule(size, size, 0), config.seed, len(images))
+    filler.fill(slot, 0, indices, meter, lambda: False)  # warm-up: kernels are selected with the first image
     began, before, epoch = time.perf_counter(), time.thread_time(), 0
     while not epoch or time.perf_counter() - began < seconds:
         epoch += 1
-        maker.fill(slot, epoch, indices, meter, lambda: False)
+        filler.fill(slot, epoch, indices, meter, lambda: False)
     return epoch * count / (time.thread_time() - before)

@@ -1,4 +1,4 @@
-"""How fast the parts of a run are on this machine: workers alone, step alone, both, validation."""
+"""Measures throughput on this machine: data workers alone, step alone, both, validation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import replace
 import torch
 
 from gputrain.engine.estimates.calibration import Calibration, StepCost
-from gputrain.engine.hardware.external_load import ExternalLoad
+from gputrain.engine.hardware.foreign_load import ExternalLoad
 from gputrain.engine.jobs.calibration_job import CalibrationOrder
+from gputrain.engine.training.benchmark.build_benchmark import RunParts, Timing
 from gputrain.engine.training.benchmark.measure_cache import cached_costs
-from gputrain.engine.training.benchmark.run_parts import RunParts, Timing
 from gputrain.engine.training.loader.make_loader import AnyLoader
 from gputrain.engine.training.runtime import device, peak_memory
 from gputrain.engine.training.runtime.batch import Batch
@@ -26,12 +26,12 @@ _WARM_UP = 3
 
 def measure(order: CalibrationOrder, parts: RunParts) -> Calibration:
     """All measurements of `parts`. Raises BadInput, StopRequested, RuntimeError."""
-    began, seconds, others = time.perf_counter(), order.seconds, ExternalLoad()
+    began, seconds, external = time.perf_counter(), order.seconds, ExternalLoad()
     supply, decode_rate, file_bytes = _supply(parts, _SUPPLY * seconds)
     steps = _steps(parts, _STEP * seconds)
     together = _together(parts, _TOGETHER * seconds)
     validation = _validation(parts, _VALIDATION * seconds) if parts.data.val is not None else None
-    parts.say("measuring what a cache would save")
+    parts.progress("measuring what a cache would save")
     cached = cached_costs(parts.data.train, parts.config, _CACHED * seconds)
     settings, train, val = parts.config.data, parts.data.train, parts.data.val
     return Calibration(
@@ -57,15 +57,15 @@ def measure(order: CalibrationOrder, parts: RunParts) -> Calibration:
         validation=validation,
         seconds=time.perf_counter() - began,
         cached=cached,
-        others=others.cores(),
+        others=external.cores(),
     )
 
 
 def _supply(parts: RunParts, seconds: float) -> tuple[float, float | None, float]:
-    """Images per second of the workers alone, those of one core's time, and the mean bytes of a file."""
-    parts.say("measuring the workers")
+    """Images per second of the workers, images per second of one core, mean file size in bytes."""
+    parts.progress("measuring the workers")
     batches = parts.endless()
-    next(batches)  # the workers have started
+    next(batches)  # the workers are running now
     parts.train_loader.take_stats()
     timing = parts.timed(lambda: len(next(batches).labels), seconds=seconds)
     stats = parts.train_loader.take_stats()
@@ -77,15 +77,15 @@ def _supply(parts: RunParts, seconds: float) -> tuple[float, float | None, float
 
 
 def _steps(parts: RunParts, seconds: float) -> tuple[StepCost, ...]:
-    """The step at half the batch and at the whole one."""
-    parts.say("measuring the step")
+    """Cost of a step with half a batch and with a whole one."""
+    parts.progress("measuring the step")
     batches = parts.endless()
     batch = next(batches)
-    # The loader writes into its memory again.
+    # The loader reuses the memory of its batches.
     batch = replace(batch, images=batch.images.clone(memory_format=torch.preserve_format))
     batches.close()
     count = len(batch.labels)
-    # A compiled network would be compiled again for another batch, which takes longer than all the rest.
+    # Another batch size would compile the network again, which takes too long.
     sizes = [count] if parts.config.speed.compile or count < 2 else [count // 2, count]
     return tuple(_step(parts, _part(batch, size), seconds) for size in sizes)
 
@@ -106,7 +106,7 @@ def _step(parts: RunParts, batch: DeviceBatch, seconds: float) -> StepCost:
 
 
 def _together(parts: RunParts, seconds: float) -> Timing:
-    parts.say("measuring workers and step together")
+    parts.progress("measuring workers and step together")
     batches = parts.endless()
     parts.do(next(batches))
     parts.settle()
@@ -116,10 +116,10 @@ def _together(parts: RunParts, seconds: float) -> Timing:
 
 
 def _validation(parts: RunParts, seconds: float) -> float:
-    """Images per second of the forward pass alone, with the workers at work."""
-    parts.say("measuring validation")
+    """Images per second of validation: workers and forward pass."""
+    parts.progress("measuring validation")
     feed = DevicePrefetcher(parts.config, parts.compute, train=False, task=parts.data.task)
-    epochs = _again(parts.loader(train=False))
+    epochs = _epochs(parts.loader(train=False))
     batches = itertools.chain.from_iterable(feed.batches(epoch, parts.clock) for epoch in epochs)
     compute = device.for_validation(parts.compute, parts.config)
     parts.network.eval()
@@ -134,7 +134,7 @@ def _validation(parts: RunParts, seconds: float) -> float:
         return parts.timed(work, seconds=seconds).rate
 
 
-def _again(loader: AnyLoader) -> Generator[Iterator[Batch], None, None]:
+def _epochs(loader: AnyLoader) -> Generator[Iterator[Batch], None, None]:
     while True:
         yield loader.epoch(0)
 

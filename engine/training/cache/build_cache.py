@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.cache.image_cache import CachedSource, open_cache

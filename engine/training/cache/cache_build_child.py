@@ -8,7 +8,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import duration
 from gputrain.engine.jobs.image_caches import BuildOrder, BuiltCaches
 from gputrain.engine.processes.child_entry import serve_job
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 
@@ -33,12 +33,12 @@ class BuildProgress:
         return f"{text}, {rate:.0f} a second, {duration((total - done) / rate)} left"
 
 
-def _work(order: BuildOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> BuiltCaches:
+def _work(order: BuildOrder, reporter: EventReporter, control: TrainerControl, tell: ProgressCallback) -> BuiltCaches:
     from gputrain.engine.datasets.image_set import ImageSet
     from gputrain.engine.training.cache.build_cache import BuiltCache, build_cache
-    from gputrain.engine.training.readers import open_dataset
+    from gputrain.engine.training.readers import reader_registry
 
-    images = open_dataset.open_dataset(order.config, reporter, control)
+    images = reader_registry.open_dataset(order.config, reporter, control)
     built: list[BuiltCache] = []
     for split, name in ((images.train, "training"), (images.val, "validation")):
         if split is None:

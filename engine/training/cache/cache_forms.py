@@ -20,6 +20,8 @@ from PIL import Image
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.imaging import jpeg_header, jpeg_tiles, scaled_decode
+from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
+from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 from gputrain.engine.training.cache.cache_store import CacheEntry, CacheStore
 from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import Choose
@@ -62,15 +64,16 @@ class RawForm:
     """uint8 (height, width, 3), the short side at most `short_side`."""
 
     short_side: int
+    decoding: Decoding = DEFAULT_DECODING
 
     @property
     def key(self) -> str:
         """See `CacheForm`."""
-        return f"raw {self.short_side}"
+        return f"raw {self.short_side} {self.decoding.key}"
 
     def encode(self, data: bytes, path: str) -> CachedImage:
         """See `CacheForm`. Larger images are resized, antialiased; smaller ones keep their size."""
-        pixels = decode.decode_reduced(data, path, self.short_side)
+        pixels = decode.decode_reduced(data, path, self.short_side, self.decoding)
         return CachedImage(pixels.data.cast("B"), pixels.shape[1], pixels.shape[0])
 
     def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
@@ -93,16 +96,18 @@ class RawForm:
 class JpegForm:
     """The whole image as a tiled JPEG; see `jpeg_tiles`."""
 
+    decoding: Decoding = DEFAULT_DECODING
+
     @property
     def key(self) -> str:
         """See `CacheForm`."""
-        return f"jpeg tiles of {jpeg_tiles.INTERVAL}"
+        return f"jpeg tiles of {jpeg_tiles.INTERVAL} {self.decoding.key}"
 
     def encode(self, data: bytes, path: str) -> CachedImage:
         """See `CacheForm`."""
-        image = _open_upright_jpeg(data)
+        image = _open_upright_jpeg(data, as_stored=self.decoding.as_stored)
         if image is None:
-            image = Image.fromarray(decode.decode(data, path))
+            image = Image.fromarray(decode.decode(data, path, self.decoding))
         return CachedImage(jpeg_tiles.encode(image), *image.size)
 
     def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
@@ -127,15 +132,15 @@ class JpegForm:
         _render_tiles(tiles, part, rows, geometry, factor, out)
 
 
-def _open_upright_jpeg(data: bytes) -> Image.Image | None:
+def _open_upright_jpeg(data: bytes, *, as_stored: bool) -> Image.Image | None:
     """An upright JPEG in RGB or grey, with its quantization tables; None for all other files."""
     header = jpeg_header.read_header(data)
-    if header is None or header.orientation != 1 or not jpeg_header.is_whole(data, header):
+    if header is None or (header.orientation != 1 and not as_stored) or not jpeg_header.is_whole(data, header):
         return None
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
-    except decode.PILLOW_ERRORS:
+    except PILLOW_ERRORS:
         # `decode` is called next, and raises BadImage.
         return None
     return image if image.mode in ("RGB", "L") else None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.cache.cache_forms import CacheForm
 
-FORMAT = 2
+FORMAT = 3
 """Version of the files; every version has its own caches."""
 _CHUNK, _THREADS = 1024, 8
 """Files per task of a thread, and threads."""

@@ -25,10 +25,10 @@ import torch
 from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.estimates import cache_resolution
+from gputrain.engine.estimates import cached_image_size
 from gputrain.engine.training.cache import cache_capacity
 from gputrain.engine.training.cache.cache_capacity import Place
 from gputrain.engine.training.cache.cache_forms import CacheForm, JpegForm, RawForm
@@ -93,7 +93,7 @@ class CachedSource:
         path = self._images.path(index)
         data = read_file(path, meter)
         if not self._selected[index]:
-            decode.decode_into(data, path, choose, out)
+            decode.decode_into(data, path, choose, out, self._images.decoding)
             return
         cached = self._form.encode(data, path)
         store.put(index, cached.content, cached.width, cached.height)
@@ -187,7 +187,9 @@ def open_cache(
 
 def form_of(name: str, images: ImageSet, config: RunConfig, *, train: bool) -> CacheForm:
     """The cache format of that name for the images of a split."""
-    return JpegForm() if name == "jpeg" else RawForm(_resolution(images, config, train=train))
+    if name == "jpeg":
+        return JpegForm(images.decoding)
+    return RawForm(_resolution(images, config, train=train), images.decoding)
 
 
 def _resolution(images: ImageSet, config: RunConfig, *, train: bool) -> int:
@@ -196,7 +198,7 @@ def _resolution(images: ImageSet, config: RunConfig, *, train: bool) -> int:
         # Nine of ten faces keep their resolution. A box's shorter side counts, like an image's short side.
         sides = np.minimum(images.boxes[:, 2] - images.boxes[:, 0], images.boxes[:, 3] - images.boxes[:, 1])
         part = min(1.0, max(_SMALLEST_PART, float(np.quantile(sides, 0.1))))
-    return cache_resolution.resolution(settings.flatten(config), train=train, part=part)
+    return cached_image_size.resolution(settings.flatten(config), train=train, part=part)
 
 
 _SMALLEST_PART = 0.1

@@ -1,8 +1,8 @@
-"""The gradients of several ranks become their mean, while the backward pass still computes the others.
+"""Gradient all-reduce over the ranks, overlapped with the backward pass.
 
-As torch's DistributedDataParallel does it: in buckets, in the order in which gradients become ready (Li et al. 2020,
-arXiv:2006.15704). It is not used itself because a rank whose memory runs out in the midst of a backward pass would
-leave the others waiting in it for ever; here that rank sends what is missing as zeros, and then all begin again.
+Works as torch's DistributedDataParallel does: in buckets, in the order in which gradients become ready (Li et al. 2020,
+arXiv:2006.15704). DistributedDataParallel itself is not used because a rank that runs out of memory in a backward pass
+would leave the other ranks waiting for ever; here that rank sends zeros for the rest, and all ranks repeat the update.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from torch import nn
 from gputrain.engine.training.distributed.process_group import PendingSum, SingleProcess
 
 FIRST_BYTES, BUCKET_BYTES = 1 << 20, 25 << 20
-"""DistributedDataParallel's sizes: the first is small, to begin early, the others large enough for the wire."""
+"""DistributedDataParallel's bucket sizes: the first is small, to start early."""
 
 
 class _Bucket:
-    """Gradients that are sent together, as views of one tensor."""
+    """Gradients that are reduced together, as views of one tensor."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.parameters = parameters
         first = parameters[0]
         self.flat = torch.zeros(sum(p.numel() for p in parameters), dtype=first.dtype, device=first.device)
         parts = self.flat.split([p.numel() for p in parameters])
-        # In the memory order of the weights, so that the optimizer walks through both alike.
+        # In the memory format of the weights, as the optimizer expects.
         self.views = [
             part.as_strided(p.shape, p.stride(), part.storage_offset()) if _is_dense(p) else part.view(p.shape)
             for part, p in zip(parts, parameters, strict=True)
@@ -33,7 +33,7 @@ class _Bucket:
         self.work: PendingSum | None = None
 
     def collect(self) -> None:
-        """Take in the gradients that are there; a weight that had no part in the loss has a gradient of 0."""
+        """Copy the gradients; a parameter that the loss does not depend on has a gradient of 0."""
         with torch.no_grad():
             for parameter, view in zip(self.parameters, self.views, strict=True):
                 if parameter.grad is None:
@@ -47,7 +47,7 @@ def _is_dense(tensor: torch.Tensor) -> bool:
 
 
 class GradientAllReduce:
-    """Sums the gradients of a network over all ranks, each of which divides its loss by their number before."""
+    """Sums the gradients of a network over all ranks. Each rank divides its loss by the number of ranks before."""
 
     def __init__(self, network: nn.Module, ranks: SingleProcess) -> None:
         self._ranks = ranks
@@ -59,14 +59,14 @@ class GradientAllReduce:
             parameter.register_post_accumulate_grad_hook(self._ready)
 
     def arm(self) -> None:
-        """The next backward pass is the last one of the update: send what it completes."""
+        """The next backward pass is the last one of the update: reduce the buckets it completes."""
         self._armed = True
 
     def _ready(self, parameter: torch.Tensor) -> None:
         if not self._armed:
             return
         self._of[parameter].missing.discard(parameter)  # type: ignore[index]
-        # All ranks send them in one order, whichever is complete first.
+        # All ranks send the buckets in the same order.
         while self._sent < len(self._buckets) and not self._buckets[self._sent].missing:
             self._send(self._buckets[self._sent])
 
@@ -77,9 +77,9 @@ class GradientAllReduce:
         self._sent += 1
 
     def finish(self, *, failed: bool) -> None:
-        """Send what is missing and wait for the sums, which are the parameters' gradients then.
+        """Send the remaining buckets, wait for the sums and make them the parameters' gradients.
 
-        With `failed` what is sent and received means nothing: all ranks are about to begin the update again.
+        `failed`: the sums are invalid, all ranks are about to repeat the update.
         """
         for bucket in self._buckets[self._sent :]:
             self._send(bucket, empty=failed)
@@ -94,7 +94,7 @@ class GradientAllReduce:
 
 
 def _buckets(network: nn.Module) -> list[_Bucket]:
-    """By type and device, from the last parameter to the first: about the order of a backward pass."""
+    """Buckets by dtype and device, from the last parameter to the first: roughly the order of a backward pass."""
     made: list[_Bucket] = []
     open_ones: dict[tuple[torch.dtype, torch.device], list[nn.Parameter]] = {}
     for parameter in reversed([p for p in network.parameters() if p.requires_grad]):

@@ -1,7 +1,7 @@
-"""The processes that train one model together: what they tell each other, on the host and on their devices.
+"""Process group of a run: all-reduce, gather and broadcast between the ranks, on the host and on the devices.
 
-Every call here is made by all ranks in the same order; one that is missing leaves the others waiting. A run of one
-process has the same calls, which then do nothing.
+All ranks make the same calls in the same order; a missing call leaves the other ranks waiting. In a run of one process
+the calls do nothing.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from torch import nn
 T = TypeVar("T")
 
 _TIMEOUT = dt.timedelta(days=7)
-"""A run may be paused for days, in which the other ranks wait. Hangs are the watchdog's."""
+"""A run may be paused for days while the other ranks wait. The watchdog handles hangs."""
 
 
 class RankLostError(RuntimeError):
-    """Another rank is gone, or can't be reached; its own end says why."""
+    """Another rank ended or can't be reached; the reason is in its own record."""
 
 
 class PendingSum:
-    """A sum over all ranks that is under way."""
+    """An asynchronous all-reduce (sum)."""
 
     def __init__(self, work: dist.Work | None = None) -> None:
         self._work = work
 
     def wait(self) -> None:
-        """Return when it may be used: on a GPU by what is queued from now on. Raises RankLost."""
+        """Return when the sum can be used; on a GPU, by work queued from now on. Raises RankLostError."""
         if self._work is not None:
             with _exchanging():
                 self._work.wait()
@@ -49,25 +49,25 @@ def _exchanging() -> Iterator[None]:
 
 
 class SingleProcess:
-    """This process among `count`; `rank` 0 is the one that speaks for all."""
+    """This process, number `rank` of `count`; rank 0 is the main process."""
 
     rank = 0
     count = 1
 
     @property
     def is_main_process(self) -> bool:
-        """This one writes checkpoints and reports."""
+        """Whether this process writes checkpoints and reports."""
         return self.rank == 0
 
     def use(self, device: torch.device) -> None:
-        """Exchange tensors of this device from now on."""
+        """Use `device` for all_reduce_sum and broadcast_parameters from now on."""
 
     def all_reduce_max(self, values: Sequence[int]) -> list[int]:
-        """The largest of each value over all ranks. Waits for all of them, but for no device."""
+        """Maximum of each value over all ranks. Waits for the ranks, not for a device."""
         return list(values)
 
     def gather(self, value: T) -> list[T]:
-        """The values of all ranks, by rank; plain values and tensors on the host."""
+        """The values of all ranks, by rank: plain values and host tensors."""
         return [value]
 
     def broadcast_object(self, value: T) -> T:
@@ -75,31 +75,31 @@ class SingleProcess:
         return value
 
     def all_reduce_sum(self, tensor: torch.Tensor) -> PendingSum:
-        """Begin to replace `tensor` by its sum over all ranks, on the device of `use` or on the host."""
+        """Start to replace `tensor` by its sum over all ranks, on the device of `use` or on the host."""
         return PendingSum()
 
     def broadcast_parameters(self, network: nn.Module) -> None:
-        """Give all ranks the parameters and buffers of rank 0."""
+        """Copy the parameters and buffers of rank 0 to all ranks."""
 
     def average_buffers(self, networks: Iterable[nn.Module]) -> None:
-        """Replace what layers count on the way (running mean and variance) by its mean over all ranks."""
+        """Replace floating-point buffers (BatchNorm's running mean and variance) by their means over all ranks."""
 
     def leave(self) -> None:
-        """Be one of them no longer."""
+        """Leave the process group."""
 
 
 class ProcessGroup(SingleProcess):
-    """One of several processes on this machine."""
+    """One of several ranks on this machine."""
 
     def __init__(self, rendezvous: Path, rank: int, count: int) -> None:
-        """`rendezvous`: a file that is not there yet, in a folder that all of them can write. Waits for all of them."""
+        """`rendezvous`: a file that does not exist yet, in a folder that all ranks can write. Waits for all ranks."""
         self.rank, self.count = rank, count
-        # They are on one machine, whose name need not lead to an address of its own.
+        # All ranks are on one machine, whose host name may not resolve.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         store = dist.FileStore(str(rendezvous), count)  # type: ignore[attr-defined]
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_TIMEOUT)
         self.devices: Any = None
-        """The group for tensors; None: the default one, the host's."""
+        """The group for device tensors; None: the default group (gloo, host)."""
 
     def use(self, device: torch.device) -> None:
         """See `SingleProcess`."""

@@ -1,6 +1,6 @@
-"""A trained network as a graph of ONNX, in float32 and in 8-bit numbers, and both beside the network itself.
+"""ONNX export of a trained network in float32 and int8, and a comparison of the exported graphs with the network.
 
-The graph takes pixels as files have them (uint8 RGB) and gives the network's outputs; normalisation is in it.
+The graph takes uint8 RGB pixels and returns the network's outputs; normalisation is part of it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from onnxruntime import quantization
 from torch import nn
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration import normalization, settings
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.jobs.onnx_export_job import OnnxForm
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.readers.reader import OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
-from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 
 INPUT, OUTPUT = "images", "outputs"
 _EXAMPLE_SAMPLES = 2
@@ -43,16 +42,17 @@ Labelled = tuple[Pixels, torch.Tensor]
 
 
 class ExportedNetwork(nn.Module):
-    """A network that takes pixels as they are: uint8, (N, 3, H, W) or (N, group, 3, H, W)."""
+    """A network with normalisation in front: takes uint8 (N, 3, H, W) or (N, group, 3, H, W)."""
 
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, config: RunConfig) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", (torch.tensor(MEAN) * 255).view(3, 1, 1))
-        self.register_buffer("scale", (1 / (torch.tensor(STD) * 255)).view(3, 1, 1))
+        mean, std = normalization.mean_std(config.data)
+        self.register_buffer("mean", (torch.tensor(mean) * 255).view(3, 1, 1))
+        self.register_buffer("scale", (1 / (torch.tensor(std) * 255)).view(3, 1, 1))
         self.eval()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -62,13 +62,13 @@ class ExportedNetwork(nn.Module):
 
 
 def write(network: ExportedNetwork, data: OpenedDataset, config: RunConfig, path: Path) -> Path:
-    """Write the graph for any number of samples; returns `path`. Raises RuntimeError where torch.onnx can't."""
+    """Write the graph with a dynamic batch size; returns `path`. Raises RuntimeError if torch.onnx fails."""
     size, group = config.data.image_size, data.task.group
     shape = (_EXAMPLE_SAMPLES, 3, size, size) if group == 1 else (_EXAMPLE_SAMPLES, group, 3, size, size)
     example = torch.zeros(shape, dtype=torch.uint8)
     samples = torch.export.Dim("samples", min=1)
     try:
-        # It prints its progress, which nobody asked for.
+        # The exporter prints its progress.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -83,15 +83,16 @@ def write(network: ExportedNetwork, data: OpenedDataset, config: RunConfig, path
             )
         assert program is not None
         program.save(path, external_data=False)
-    except Exception as error:  # noqa: BLE001 - the exporter raises whatever its many parts do
+    except Exception as error:  # noqa: BLE001 - the exporter raises errors of many types
         raise RuntimeError(f"torch.onnx cannot write this network: {_first_line(error)}") from None
     _describe(path, data, config)
     return path
 
 
 def _describe(path: Path, data: OpenedDataset, config: RunConfig) -> None:
-    """What a user of the file must know, in its metadata."""
+    """Write classes, image size and preprocessing into the file's metadata."""
     graph = onnx.load(path)
+    mean, std = normalization.mean_std(config.data)
     onnx.helper.set_model_props(
         graph,
         {
@@ -99,6 +100,8 @@ def _describe(path: Path, data: OpenedDataset, config: RunConfig) -> None:
             "image_size": str(config.data.image_size),
             "resize_short_side": str(config.data.val_resize),
             "pixels": "uint8 RGB 0-255; normalisation is in the graph",
+            "mean": normalization.text_of(mean),
+            "std": normalization.text_of(std),
             "model": config.model.model,
             "recipe": config.recipe,
         },
@@ -107,9 +110,9 @@ def _describe(path: Path, data: OpenedDataset, config: RunConfig) -> None:
 
 
 def quantize(path: Path, target: Path, examples: Iterator[Labelled]) -> Path:
-    """The graph in `path` with weights and activations of 8 bits, whose ranges `examples` show; returns `target`.
+    """Quantize the graph in `path` to int8, calibrated on `examples`; returns `target`.
 
-    Static, with quantize and dequantize operators (QDQ), weights by channel. Raises RuntimeError.
+    Static quantization in QDQ format, weights per channel. Raises RuntimeError.
     """
     prepared = target.with_suffix(".prepared.onnx")
     try:
@@ -133,13 +136,13 @@ class _Examples(quantization.CalibrationDataReader):  # type: ignore[misc]
         self._batches = batches
 
     def get_next(self) -> dict[str, Pixels] | None:
-        """The next batch by the input's name."""
-        following = next(self._batches, None)
-        return None if following is None else {INPUT: following[0]}
+        """The next batch by the name of the input; None at the end."""
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch[0]}
 
 
 def batches(images: ImageSet, config: RunConfig, samples: int, *, train: bool) -> Iterator[Labelled]:
-    """At most `samples` samples, as training (shuffled, cropped) or validation sees them, from one pass."""
+    """Batches of at most `samples` samples in all, with the transforms of training or validation."""
     left, group = samples, images.group
     small = settings.replace(config, batch_size=min(config.data.batch_size, 32), val_batch_size=0, pin_memory=False)
     with closing(make_loader(images, small, train=train, pin=False)) as loader:
@@ -157,7 +160,7 @@ def batches(images: ImageSet, config: RunConfig, samples: int, *, train: bool) -
 def compare_forms(
     network: ExportedNetwork, files: Mapping[str, Path], data: OpenedDataset, config: RunConfig, samples: int
 ) -> tuple[tuple[OnnxForm, ...], int]:
-    """The network and the graphs made of it, by name, on validation samples; and how many these were."""
+    """Compare the network and the graphs in `files` on validation samples; also returns the number of samples."""
     examples = list(batches(data.val, config, samples, train=False)) if data.val is not None else []
     with torch.inference_mode():
         own, seconds = _outputs(lambda pixels: network(torch.from_numpy(pixels)).numpy(), examples)
@@ -174,7 +177,7 @@ Outputs = list[npt.NDArray[np.float32]]
 
 
 def _outputs(run: Callable[..., npt.NDArray[np.float32]], examples: list[Labelled]) -> tuple[Outputs, float]:
-    """The outputs for each batch, and the seconds of all but a first look at one, which warms up."""
+    """Outputs for each batch, and seconds without one warm-up run."""
     if examples:
         run(examples[0][0])
     began = time.perf_counter()
@@ -198,15 +201,15 @@ def _form(
     scores = data.task.scores()
     for one, (_, labels) in zip(outputs, examples, strict=True):
         scores.add(torch.from_numpy(one), data.task.targets(labels, None))
-    mine, theirs = np.concatenate(outputs), np.concatenate(own)
+    exported, original = np.concatenate(outputs), np.concatenate(own)
     classes = isinstance(data.task, Classification)
     return OnnxForm(
         name=name,
         bytes=length,
-        samples_per_second=len(mine) / seconds,
+        samples_per_second=len(exported) / seconds,
         metrics=scores.metrics(),
-        largest_difference=None if path is None else float(np.abs(mine - theirs).max()),
-        agrees=float((mine.argmax(1) == theirs.argmax(1)).mean()) if classes and path is not None else None,
+        largest_difference=None if path is None else float(np.abs(exported - original).max()),
+        agrees=float((exported.argmax(1) == original.argmax(1)).mean()) if classes and path is not None else None,
     )
 
 

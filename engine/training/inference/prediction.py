@@ -1,4 +1,4 @@
-"""A trained network tried on images: predictions, metrics where there are labels, pace and memory."""
+"""Prediction with a trained PyTorch network: outputs, metrics if there are labels, throughput, memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import nn
 
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.inference import input_images
-from gputrain.engine.training.inference.prediction_rows import Predictions, output_reading
+from gputrain.engine.training.inference.prediction_columns import Predictions, output_reading
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime import peak_memory
 from gputrain.engine.training.runtime.device import Compute
@@ -25,11 +25,11 @@ from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Task
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher
 
-_TELL_SECONDS = 1.0
+_PROGRESS_SECONDS = 1.0
 
 
 class PredictionRun:
-    """One look at each sample of a set, in order."""
+    """One pass over the samples of an image set, in order."""
 
     def __init__(self, order: PredictOrder, compute: Compute, task: Task, images: ImageSet, *, labelled: bool) -> None:
         self._order, self._compute, self._task, self._images = order, compute, task, images
@@ -39,7 +39,7 @@ class PredictionRun:
         self._done = self._bad = self._timed = 0
         self._seconds = 0.0
 
-    def run(self, network: nn.Module, control: TrainerControl, tell: Tell) -> Predicted:
+    def run(self, network: nn.Module, control: TrainerControl, tell: ProgressCallback) -> Predicted:
         """Raises BadInput, StopRequested."""
         config, compute = self._order.config, self._compute
         with ExitStack() as stack:
@@ -52,20 +52,20 @@ class PredictionRun:
             feed = DevicePrefetcher(config, compute, train=False, task=self._task)
             peak_memory.reset_peak(compute)
             batches = stack.enter_context(closing(feed.batches(loader.epoch(0), StepClock(compute))))
-            told = time.perf_counter()
+            reported = time.perf_counter()
             with torch.inference_mode():
                 for batch in self._timing(batches):
-                    self._try(network, feed, batch, kept)
-                    if time.perf_counter() - told > _TELL_SECONDS:
-                        told = time.perf_counter()
+                    self._predict(network, feed, batch, kept)
+                    if time.perf_counter() - reported > _PROGRESS_SECONDS:
+                        reported = time.perf_counter()
                         tell(f"{self._done} of {self._samples} samples")
                     control.raise_if_stopped()
             kept.finish()
-        return self._told(kept)
+        return self._result(kept)
 
     def _timing(self, batches: Iterator[DeviceBatch]) -> Iterator[DeviceBatch]:
-        """As many as are wanted; their pace is that of all but the first, in which workers start and kernels are
-        chosen, unless there is no other."""
+        """Batches up to the wanted number of samples. The first batch is left out of the timing (workers start, kernels
+        are selected) unless it is the only one."""
         began, before = time.perf_counter(), 0
         for number, batch in enumerate(batches):
             yield batch
@@ -78,7 +78,7 @@ class PredictionRun:
         self._settle()
         self._seconds, self._timed = time.perf_counter() - began, self._done - before
 
-    def _try(self, network: nn.Module, feed: DevicePrefetcher, batch: DeviceBatch, kept: Predictions) -> None:
+    def _predict(self, network: nn.Module, feed: DevicePrefetcher, batch: DeviceBatch, kept: Predictions) -> None:
         prepared = feed.prepare(batch)
         with self._compute.autocast():
             outputs = network(prepared.images)
@@ -93,7 +93,7 @@ class PredictionRun:
         self._done += count
 
     def _own_rows(self, indices: npt.NDArray[np.int64], count: int) -> list[int]:
-        """The rows of a batch that show its own samples: in the place of an unreadable one stands another."""
+        """Rows of a batch without replacements of unreadable images."""
         if self._images.user_dataset is not None:
             return list(range(count))
         group = self._images.group
@@ -105,7 +105,7 @@ class PredictionRun:
         if self._compute.is_gpu:
             torch.cuda.synchronize(self._compute.device)
 
-    def _told(self, kept: Predictions) -> Predicted:
+    def _result(self, kept: Predictions) -> Predicted:
         counts = kept.counts
         classes = self._images.classes if counts else ()
         some = self._scores is not None and self._done > self._bad

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 import torch
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.make_loader import AnyLoader

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gputrain.engine.configuration import progressive_resizing, settings
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.random_resized_crop import CropDraw
 from gputrain.engine.datasets import bad_images

@@ -1,4 +1,4 @@
-"""What is told of a model that is ready to be trained."""
+"""The `ModelReady` event of a PyTorch run: parameters, device, precision, FLOPs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import ModelReady
 from gputrain.engine.hardware.peak_flops import peak_flops
 from gputrain.engine.shared_loop.lr_schedule import LRSchedule
@@ -18,7 +18,7 @@ from gputrain.engine.training.runtime.device import Compute
 def model_ready(
     config: RunConfig, compute: Compute, stepper: TrainStep, schedule: LRSchedule, flops: float | None, start_step: int
 ) -> ModelReady:
-    """The event. `flops` of one image as the settings have it, `start_step` steps done before."""
+    """The event. `flops`: FLOPs of one image. `start_step`: steps done before this start."""
     return ModelReady(
         model=config.model.model,
         parameters=create_model.parameter_count(stepper.network),

@@ -1,30 +1,26 @@
-"""What a training loop reports: windows of steps, a few a second, and the workers' accounting."""
+"""Windows of training steps in PyTorch: losses, timing, GPU memory and queue of the `Steps` events."""
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
 import torch
 
-from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Steps
 from gputrain.engine.processes.event_reporter import EventReporter
-from gputrain.engine.training.optim.loss_meter import LossMeter, LossReading
+from gputrain.engine.shared_loop import step_windows
+from gputrain.engine.training.optim.loss_meter import LossMeter
 from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.batch import BatchSource
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch
 
-WINDOW_SECONDS = 0.2
-"""Shortest window: five events a second; ten already cost a fast step several percent."""
-LOADER_SECONDS = 1.0
 
-
-class StepWindows:
-    """Collects steps and reports them."""
+class StepWindows(step_windows.StepWindows):
+    """See `shared_loop.step_windows`."""
 
     def __init__(
         self,
@@ -33,31 +29,28 @@ class StepWindows:
         compute: Compute,
         clock: StepClock,
         meter: LossMeter,
+        stepper: TrainStep,
         bad_images: BadImages,
         ranks: int = 1,
     ) -> None:
-        """`ranks`: processes that do each step with as many images as this one."""
+        """`ranks`: number of processes; each trains on as many images per step as this one."""
+        super().__init__(reporter, source, bad_images)
         self._ranks = ranks
-        self._clock = clock
-        self._meter = meter
+        self._clock, self._meter, self._stepper = clock, meter, stepper
         self._compute = compute
-        self._reporter = reporter
         self._source = source
-        self._bad_images = bad_images
-        self._steps = self._images = self._bytes = 0
-        self._depth = 0
+        self._bytes = self._depth = 0
         self._image_size: int | None = None
-        self._stats_taken = time.perf_counter()
 
     def new_epoch(self, growth: ImageSizeSchedule, epoch: int) -> None:
-        """An epoch begins or goes on; says how large its images are if they grow and these are the first so large."""
+        """An epoch starts or continues. With progressive resizing, log each new image size."""
         size = growth.at(epoch)
         if growth.start != growth.size and size != self._image_size:
             self._reporter.notice("info", f"training images are {size} × {size} from epoch {epoch + 1} on")
         self._image_size = size
 
     def step_done(self, loss: torch.Tensor, step: int, batch: DeviceBatch) -> None:
-        """Count a step; `loss` stays on the device."""
+        """Count a step. `loss` stays on the device."""
         self._meter.add(loss, step, batch.indices)
         self._steps += 1
         self._images += len(batch.labels) * self._ranks
@@ -65,42 +58,27 @@ class StepWindows:
         self._depth += self._source.queue()[0]
 
     def update_done(self, skipped: torch.Tensor | None) -> None:
-        """The steps since the update before made one; whether it was `skipped` stays on the device."""
+        """The steps since the last update made one. `skipped` (bool) stays on the device."""
         self._meter.update_done(skipped)
 
     def undo(self, steps: int, images: int) -> None:
-        """Forget the last `steps`, of which nothing was reported: they are done again."""
+        """Forget the last `steps`, which were not reported yet and are repeated."""
         self._meter.undo(steps)
         self._steps -= steps
         self._images -= images
 
-    def report(self, position: ResumePosition, lr: float, stepper: TrainStep, *, force: bool = False) -> None:
-        """Send the window if it is old enough. Raises Diverged when a loss is no number."""
-        seconds = self._clock.seconds
-        if self._steps and (force or seconds >= WINDOW_SECONDS):
-            self._clock.collect()
-            self._meter.note(stepper.grad_norm, stepper.loss_scale)
-            self._reporter.steps(self._window(position, lr, self._meter.take(), seconds, stepper))
-            self._steps = self._images = self._bytes = self._depth = 0
-            self._clock.restart()
-        if force or time.perf_counter() - self._stats_taken >= LOADER_SECONDS:
-            self._report_loader()
+    def _seconds(self) -> float:
+        return self._clock.seconds
 
-    def _window(
-        self, position: ResumePosition, lr: float, reading: LossReading | None, seconds: float, stepper: TrainStep
-    ) -> Steps:
+    def _window(self, counts: dict[str, Any], seconds: float, *, force: bool) -> Steps:
+        self._clock.collect()
+        self._meter.note(self._stepper.grad_norm, self._stepper.loss_scale)
+        reading = self._meter.take()
         clock = self._clock
         memory = torch.cuda.memory_stats(self._compute.device) if self._compute.is_gpu else {}
         return Steps(
-            step=position.step,
-            epoch=position.epoch,
-            epoch_step=position.batch,
-            images=position.images,
-            window_steps=self._steps,
-            window_seconds=seconds,
-            images_per_second=self._images / seconds,
+            **counts,
             loss=reading.loss if reading else None,
-            lr=lr,
             data_wait=clock.wait,
             copy=clock.copy,
             compute=clock.compute,
@@ -121,21 +99,19 @@ class StepWindows:
             vram_reserved=memory.get("reserved_bytes.all.current"),
             vram_peak=memory.get("allocated_bytes.all.peak"),
             alloc_retries=memory.get("num_alloc_retries"),
-            batch_parts=stepper.parts,
+            batch_parts=self._stepper.parts,
             bytes_copied=self._bytes if self._compute.is_gpu else None,
             image_size=self._image_size,
         )
 
-    def _report_loader(self) -> None:
-        self._stats_taken = time.perf_counter()
-        stats = self._source.take_stats()
-        self._reporter.send(stats)
-        self._bad_images.report(stats, "training")
+    def _restart(self, seconds: float) -> None:
+        self._steps = self._images = self._bytes = self._depth = 0
+        self._clock.restart()
 
     def change_source(self, source: BatchSource) -> None:
-        """Go on with another loader."""
-        self._source = source
+        """Report the statistics of another data loader from now on."""
+        self._source = self._stats_source = source
 
     def skip(self) -> None:
-        """Forget the time that was just spent on something else than training (validation, a checkpoint, a pause)."""
+        """Leave out the time since the last step (validation, a checkpoint, a pause)."""
         self._clock.skip()

@@ -1,4 +1,4 @@
-"""How good the model is on images it was not trained on; sums stay on the device until the end."""
+"""Validation of a PyTorch model: metrics over the validation images; sums stay on the device until the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -28,7 +28,7 @@ from gputrain.engine.training.transforms.device_transforms import DeviceBatch, D
 
 @dataclass(slots=True)
 class Validation:
-    """Tries the model on the validation images of a run, as often as it is asked to."""
+    """Validates the model on the validation images of a run."""
 
     loader: AnyLoader
     feed: DevicePrefetcher
@@ -39,13 +39,13 @@ class Validation:
     bad_images: BadImages
     config: RunConfig
     ranks: SingleProcess
-    most: int = 1 << 30
-    """Samples that are computed at once at most, memory having run out with more."""
+    max_samples: int = 1 << 30
+    """Largest number of samples computed at once; halved each time GPU memory runs out."""
 
-    def judge(self, stepper: TrainStep, where: ResumePosition) -> bool:
-        """Try the model after the epoch that has just ended; returns whether it was never better.
+    def validate(self, stepper: TrainStep, where: ResumePosition) -> bool:
+        """Validate after the epoch that just ended; returns whether the metric is the best so far.
 
-        Where the run is asked to stop meanwhile, `where` stays as it is. Raises Diverged.
+        A requested stop interrupts the validation and leaves `where` unchanged. Raises NonFiniteLossError.
         """
         self.reporter.phase(Phase.VALIDATING)
         began = time.perf_counter()
@@ -63,9 +63,9 @@ class Validation:
         return best
 
     def _metrics(self, stepper: TrainStep) -> tuple[dict[str, float], int] | None:
-        """The metrics over all images, and their number; None if the run was asked to stop meanwhile.
+        """Metrics over all images, and the number of images; None if a stop was requested.
 
-        Each rank computes its share of the batches, and all of them the metrics from the sums of all.
+        Each rank computes its share of the batches; all ranks compute the metrics from the sums of all.
         """
         found = self._sums(stepper)
         if self.ranks.count == 1:
@@ -80,19 +80,19 @@ class Validation:
         return scores.metrics(), images
 
     def _sums(self, stepper: TrainStep) -> tuple[Scores, int] | None:
-        """This rank's sums and images; None if it was asked to stop meanwhile."""
+        """This rank's sums and number of images; None if a stop was requested."""
         images, scores, network = 0, self.task.scores(), stepper.evaluated
         data = self.config.data
-        self.most = min(self.most, stepper.part_size(data.val_batch_size or data.batch_size))
+        self.max_samples = min(self.max_samples, stepper.part_size(data.val_batch_size or data.batch_size))
         network.eval()
         with torch.inference_mode():
             for number, batch in enumerate(self._copied(), start=1):
                 done, samples = 0, len(batch.labels) // self.task.group
                 while done < samples:
-                    until = min(done + self.most, samples)
+                    until = min(done + self.max_samples, samples)
                     found = self._outputs(network, batch, done, until)
                     if found is None:
-                        self._divide()
+                        self._halve()
                         continue
                     scores.add(*found)
                     done = until
@@ -105,7 +105,7 @@ class Validation:
         return scores, images
 
     def _copied(self) -> Iterator[DeviceBatch]:
-        """The batches on the device. One that found no room there is copied again when less is computed at once."""
+        """The batches on the device. A batch that did not fit into GPU memory is copied again with smaller parts."""
         begun = 0
         while begun < len(self.loader):
             with contextlib.closing(self.feed.batches(self.loader.epoch(0, begun), StepClock(self.compute))) as batches:
@@ -116,12 +116,12 @@ class Validation:
                     return
                 except torch.OutOfMemoryError:
                     pass
-            self._divide()
+            self._halve()
 
     def _outputs(
         self, network: nn.Module, batch: DeviceBatch, start: int, end: int
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Outputs in float32 and targets of the samples from `start` to `end`; None where memory is too small."""
+        """float32 outputs and targets of the samples `start` to `end`; None if GPU memory ran out."""
         try:
             part = batch.plain_part(start * self.task.group, end * self.task.group)
             prepared = self.feed.prepare(part)
@@ -131,16 +131,17 @@ class Validation:
         except torch.OutOfMemoryError:
             return None
 
-    def _divide(self) -> None:
-        """Compute half as many samples at once from now on. Raises RuntimeError if they are few enough."""
+    def _halve(self) -> None:
+        """Halve the number of samples computed at once. Raises RuntimeError if that is not possible."""
         if self.compute.is_gpu:
             torch.cuda.empty_cache()
-        if not self.config.speed.oom_fallback or self.most == 1:
+        if not self.config.speed.oom_fallback or self.max_samples == 1:
             raise RuntimeError(
-                f"the GPU's memory is too small to validate {self.most} samples at once; "
-                "a smaller val_batch_size, model or image_size need less"
+                f"GPU memory is too small to validate {self.max_samples} samples at once; "
+                "use a smaller val_batch_size, model or image_size"
             )
-        self.most = -(-self.most // 2)
+        self.max_samples = -(-self.max_samples // 2)
         self.reporter.notice(
-            "warning", f"GPU memory ran out in validation: at most {self.most} samples are computed at once from now on"
+            "warning",
+            f"GPU memory ran out in validation: at most {self.max_samples} samples are computed at once from now on",
         )

@@ -1,7 +1,8 @@
-"""Weights to start from: a file, or what torchvision and timm have for their models."""
+"""Loads pretrained weights into a model: from a file, or torchvision's by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +13,104 @@ from torchvision import models
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.model_catalog import torchvision_models
+from gputrain.engine.training.models import position_embeddings, state_dict_names, strict_loading
+from gputrain.engine.training.models.weights_file import WeightsFile, read_weights
 
-_WRAPPINGS = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before the names of their network's weights."""
-
-
-def load_file(network: nn.Module, path: Path) -> None:
-    """Take over a file of weights: a state dict, or a checkpoint of ours. Raises BadInput."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch.load raises whatever its unpickler meets in a foreign file
-        raise BadInput(f"weights: {path} is not a file of weights: {plain(str(error), 200)}") from None
-    if isinstance(state, dict):
-        # One of our own checkpoints: the average was validated, where there is one. Others say state_dict.
-        state = state.get("ema") or state.get("model") or state.get("state_dict") or state
-    if not isinstance(state, dict):
-        raise BadInput(f"weights: {path} holds a {type(state).__name__}, not weights by name")
-    load_matching(network, {_unwrapped(str(name)): value for name, value in state.items()}, str(path))
+Notice = Callable[[str, str], None]
+"""Gets level and text of a message for the user."""
 
 
-def _unwrapped(name: str) -> str:
-    for wrapping in _WRAPPINGS:
-        name = name.removeprefix(wrapping)
-    return name
+def load_file(
+    network: nn.Module, path: Path, model: str, outputs: int, notice: Notice, *, strict: bool = True
+) -> WeightsFile:
+    """Load a file of weights (see `weights_file`) and report what was loaded; returns the content of the file.
+
+    Raises BadInput if anything but the classifier differs; with `strict` False only if nothing fits.
+    """
+    file = read_weights(path)
+    _load(network, file.tensors, (model, str(path)), outputs, notice, strict=strict, note=_note(file))
+    return file
+
+
+def _note(file: WeightsFile) -> str:
+    return f" ({'EMA weights, ' if file.ema else ''}key {plain(file.origin, 60)})" if file.origin else ""
+
+
+def load_named(
+    network: nn.Module, model: str, weights: str, outputs: int, notice: Notice, *, strict: bool = True
+) -> None:
+    """Load torchvision's `weights` of `model`, downloaded if necessary. Raises BadInput."""
+    state = torchvision_weights(model, weights)
+    _load(network, state, (model, weights), outputs, notice, strict=strict)
+
+
+def _load(
+    network: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    names: tuple[str, str],
+    outputs: int,
+    notice: Notice,
+    *,
+    strict: bool,
+    note: str = "",
+) -> None:
+    model, source = names
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken and strict:
+        raise BadInput(nonfinite(broken, source))
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in broken}
+    state, prefix = convert(network, tensors, source)
+    found = strict_loading.match(network, state, outputs)
+    if fault := why_unfit(found, model, source, strict=strict):
+        raise BadInput(fault)
+    strict_loading.load(network, state, found)
+    removed = f", prefix '{plain(prefix, 60)}' removed" if prefix else ""
+    random = ", ".join(plain(name, 60) for name in found.random[:4]) + (", …" if len(found.random) > 4 else "")
+    stays = f"; {len(found.random)} stay random: {random}" if found.random else ""
+    notice(
+        "info" if found.is_complete else "warning",
+        f"weights: {len(found.fitting)} of {found.total} tensors of {plain(model, 60)} loaded from "
+        f"{plain(source, 200)}{note}{removed}{stays}",
+    )
+
+
+def nonfinite(names: Sequence[str], source: str) -> str:
+    """Error message for tensors with NaN or Inf."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"weights: {plain(source, 200)} has NaN or Inf in {len(names)} tensors "
+        f"({', '.join(plain(name, 120) for name in names[:3])}{more}); use other weights, or set weights_strict=false, "
+        "which leaves them random"
+    )
+
+
+def convert(
+    network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
+) -> tuple[dict[str, torch.Tensor], str]:
+    """`tensors` with the names and shapes of `network`, as far as they can be converted; and the prefix removed."""
+    wanted = network.state_dict()
+    renamed = state_dict_names.rename(tensors, wanted, source)
+    state = position_embeddings.adapt(network, state_dict_names.apply(renamed, tensors))
+    return state, renamed.prefix
+
+
+def why_unfit(found: strict_loading.Match, model: str, source: str, *, strict: bool) -> str:
+    """Why weights are refused; empty if they are not."""
+    place, name = plain(source, 200), plain(model, 60)
+    if not found.fitting:
+        return f"weights: {place} fits none of the {found.total} tensors of {name}: it is of another model"
+    if found.is_complete or not strict:
+        return ""
+    return (
+        f"weights: {place} does not fit {name}: {strict_loading.explain(found)}; choose the model that the file was "
+        f"saved from, or set weights_strict=false, which leaves "
+        f"{len(found.missing) + len(found.reshaped)} of {found.total} tensors random"
+    )
 
 
 def torchvision_weights(model: str, weights: str) -> dict[str, Any]:
-    """Torchvision's weights called `weights` for its `model`, downloaded unless they are there. Raises BadInput."""
-    known = models.get_model_weights(model)
-    names = tuple(member.name for member in known)
-    # ResNet50_Weights.DEFAULT is how the documentation writes it.
-    wanted = weights.removeprefix(f"{known.__name__}.")
-    if wanted not in known.__members__:
-        raise BadInput(torchvision_models.unknown_weights(model, weights, names))
-    chosen = known[wanted]
+    """torchvision's weights called `weights` for its `model`, downloaded unless they are cached. Raises BadInput."""
+    chosen = weights_entry(model, weights)
     try:
         state: dict[str, Any] = chosen.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
@@ -56,10 +121,12 @@ def torchvision_weights(model: str, weights: str) -> dict[str, Any]:
     return state
 
 
-def load_matching(network: nn.Module, state: dict[str, Any], source: str) -> None:
-    """Load what fits; a classifier for another number of classes is left as it is. Raises BadInput if little fits."""
-    own = network.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and getattr(v, "shape", None) == own[k].shape}
-    if len(fitting) < 0.5 * len(own):
-        raise BadInput(f"weights: {source} fits {len(fitting)} of the model's {len(own)} tensors: another model's?")
-    network.load_state_dict({**own, **fitting})
+def weights_entry(model: str, weights: str) -> Any:
+    """The member of torchvision's weights enum of `model` called `weights`. Raises BadInput."""
+    known = models.get_model_weights(model)
+    names = tuple(member.name for member in known)
+    # ResNet50_Weights.DEFAULT is how the documentation writes it.
+    wanted = weights.removeprefix(f"{known.__name__}.")
+    if wanted not in known.__members__:
+        raise BadInput(torchvision_models.unknown_weights(model, weights, names))
+    return known[wanted]

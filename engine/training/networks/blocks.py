@@ -1,4 +1,4 @@
-"""The blocks that a network repeats: residual blocks of a ResNet, encoder layers of a transformer."""
+"""Finds the repeated blocks of a network: residual blocks of a ResNet, encoder layers of a transformer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """The parts of a network's sequences that consist of several layers themselves, in their order."""
+    """Children of nn.Sequential modules that consist of several layers, in order."""
     return list(_blocks(network))
 
 
@@ -21,5 +21,5 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _holds_blocks(module: nn.Module) -> bool:
-    """A sequence of blocks, as a ResNet's layer1 is."""
+    """Whether it is a sequence of blocks, like layer1 of a ResNet."""
     return isinstance(module, nn.Sequential) and all(any(True for _ in part.children()) for part in module)

@@ -1,4 +1,4 @@
-"""A network for clips: an encoder and a ConvLSTM for each stream of frames, their fusion, and a classifier."""
+"""Clip network: an encoder and a ConvLSTM for each stream of frames, late fusion, and a classifier."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 
 _HIDDEN = 128
-"""Channels of a stream's memory."""
+"""Channels of the ConvLSTM's hidden state."""
 _FUSED = 256
 _DROPOUT = 0.3
 
 
 class ConvLstm(nn.Module):
-    """A ConvLSTM layer (Shi et al. 2015, arXiv:1506.04214) without peepholes: an LSTM whose products are convolutions.
+    """A ConvLSTM layer (Shi et al. 2015, arXiv:1506.04214) without peepholes.
 
-    Input (N, T, channels, h, w), output the memory after the last of T: (N, hidden, h, w).
+    Input (N, T, channels, h, w), output the hidden state after the last frame: (N, hidden, h, w).
     """
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -29,18 +29,18 @@ class ConvLstm(nn.Module):
         self.gates = nn.Conv2d(channels + hidden, 4 * hidden, 3, padding=1)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """The hidden state after all frames."""
+        """The hidden state after all frames, (N, hidden, h, w)."""
         count, _, _, height, width = frames.shape
         state = cell = frames.new_zeros(count, self.hidden, height, width)
         for frame in frames.unbind(1):
-            entry, forget, shown, new = self.gates(torch.cat((frame, state), 1)).chunk(4, 1)
-            cell = forget.sigmoid() * cell + entry.sigmoid() * new.tanh()
-            state = shown.sigmoid() * cell.tanh()
+            input_gate, forget, output, new = self.gates(torch.cat((frame, state), 1)).chunk(4, 1)
+            cell = forget.sigmoid() * cell + input_gate.sigmoid() * new.tanh()
+            state = output.sigmoid() * cell.tanh()
         return state
 
 
 class Stream(nn.Module):
-    """One stream: its frames encoded one by one, then remembered in their order."""
+    """One stream: an encoder for each frame, then a ConvLSTM over the frames."""
 
     def __init__(self, encoder: nn.Module, channels: int) -> None:
         super().__init__()
@@ -58,10 +58,10 @@ class Stream(nn.Module):
 
 
 class ClipNetwork(nn.Module):
-    """Input (N, streams × T, 3, H, W), the frames of one stream after the other; output (N, outputs)."""
+    """Input (N, streams × T, 3, H, W), stream after stream; output (N, outputs)."""
 
     def __init__(self, networks: Sequence[nn.Module], outputs: int) -> None:
-        """One of `networks`, which classify images, is the encoder of each stream. Raises BadInput."""
+        """`networks`: one image classifier per stream, whose features are the encoder. Raises BadInput."""
         super().__init__()
         encoders = [encoder_of(network) for network in networks]
         self.streams = nn.ModuleList(Stream(encoder, _channels(encoder)) for encoder in encoders)
@@ -79,7 +79,7 @@ class ClipNetwork(nn.Module):
 
 
 def encoder_of(network: nn.Module) -> nn.Module:
-    """The part of a network for images that gives maps of features (N, C, h, w). Raises BadInput if it has none."""
+    """The part of an image classifier that returns feature maps (N, C, h, w). Raises BadInput if it has none."""
     if isinstance(network, SimpleCNN):
         return nn.Sequential(network.stem, network.stages)
     if isinstance(network, ResNet):
@@ -87,23 +87,23 @@ def encoder_of(network: nn.Module) -> nn.Module:
     features = getattr(network, "features", None)
     if not isinstance(features, nn.Module):
         raise BadInput(
-            f"model: {type(network).__name__} has no part that gives maps of features, which a clip's frames are "
-            "remembered by; take an EfficientNet, MobileNet, ConvNeXt, DenseNet, ResNet or simple_cnn"
+            f"model: {type(network).__name__} has no feature maps for the frames of a clip; "
+            "use an EfficientNet, MobileNet, ConvNeXt, DenseNet, ResNet or simple_cnn"
         )
     return features
 
 
 def _channels(encoder: nn.Module) -> int:
-    """Channels of the maps, found by trying on what holds no numbers."""
+    """Channels of the feature maps, found by a forward pass on the meta device."""
     weights = next(encoder.parameters())
     with torch.device("meta"), torch.no_grad():
         frames = torch.empty(2, 3, 64, 64, dtype=weights.dtype)
-        maps = torch.func.functional_call(encoder, _without_numbers(encoder), (frames,))
+        maps = torch.func.functional_call(encoder, _on_meta(encoder), (frames,))
     if maps.ndim != 4:
-        raise BadInput(f"model: gives {tuple(maps.shape)} where maps of features (N, C, h, w) are needed")
+        raise BadInput(f"model: returns {tuple(maps.shape)}, a clip needs feature maps (N, C, h, w)")
     return int(maps.shape[1])
 
 
-def _without_numbers(network: nn.Module) -> dict[str, torch.Tensor]:
+def _on_meta(network: nn.Module) -> dict[str, torch.Tensor]:
     tensors = [*network.named_parameters(), *network.named_buffers()]
     return {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a block's activations are computed again in the backward pass instead of being kept."""
+"""Gradient checkpointing: recomputes a block's activations in the backward pass instead of storing them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gputrain.engine.training.networks.blocks import blocks_of
 
 
 def checkpoint_blocks(network: nn.Module) -> int:
-    """Let each block of `network` be recomputed in the backward pass; returns how many there are.
+    """Enable recomputation for each block of `network`; returns the number of blocks.
 
-    Neither results nor running statistics change.
+    Results and running statistics do not change.
     """
     blocks = blocks_of(network)
     for block in blocks:
@@ -36,7 +36,7 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., 
         if not (block.training and torch.is_grad_enabled()):
             return forward(*inputs)
         if torch.compiler.is_compiling():
-            # The compiler recomputes operations, not modules: nothing is counted twice.
+            # The compiler recomputes operations, not modules: no batch is counted twice.
             return checkpoint(forward, *inputs, use_reentrant=False)
         return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
 
@@ -45,7 +45,7 @@ def _recomputed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., 
 
 @contextlib.contextmanager
 def _statistics_kept(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Batch norms inside count no batch: the one that is recomputed was counted in the forward pass."""
+    """Batch norms do not update their statistics: the forward pass already counted the batch."""
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

@@ -7,7 +7,7 @@ from torch import nn
 
 
 class SimpleCNN(nn.Module):
-    """Four stages of 3×3 convolutions with batch norm, each halving the picture; global pooling; one linear layer.
+    """Four stages of 3×3 convolutions with batch norm, each halving the image; global pooling; one linear layer.
 
     Input (N, 3, H, W) with H, W ≥ 32, output (N, classes). `width` channels in the first stage, doubled in each
     of the next two.

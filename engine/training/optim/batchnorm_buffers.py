@@ -1,4 +1,4 @@
-"""What forward passes change of a network beside what its optimizer does: batch norm's running figures."""
+"""BatchNorm buffers (running mean and variance): restores them after an update that failed or was skipped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class BatchNormBuffers:
-    """A network's buffers as they were when an update began, so that one that fails leaves nothing behind."""
+    """Keeps a copy of a network's buffers from the start of an update."""
 
     def __init__(self, network: nn.Module) -> None:
         of_type: dict[torch.dtype, list[torch.Tensor]] = {}
@@ -17,19 +17,19 @@ class BatchNormBuffers:
         self._kept: list[torch.Tensor] | None = None
 
     def begin(self) -> None:
-        """Before a forward pass: keep what the first one of an update is about to change."""
+        """Call before each forward pass; copies the buffers before the first one of an update."""
         if self._kept is None:
             self._kept = [_flat(group) for group in self._buffers]
 
     def forget(self) -> None:
-        """The update is through, or given up."""
+        """Drop the copy: the update is done or discarded."""
         self._kept = None
 
     def put_back(self, where: torch.Tensor) -> None:
-        """As they were when the update began if `where`, a bool on the device, is true; else they stay."""
+        """Restore the buffers if `where`, a bool on the device, is true."""
         for group, kept in zip(self._buffers, self._kept or (), strict=True):
-            right = torch.where(where, kept, _flat(group))
-            pieces = right.split([buffer.numel() for buffer in group])
+            restored = torch.where(where, kept, _flat(group))
+            pieces = restored.split([buffer.numel() for buffer in group])
             torch._foreach_copy_(group, [piece.view(b.shape) for piece, b in zip(pieces, group, strict=True)])
 
 

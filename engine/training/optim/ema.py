@@ -1,4 +1,4 @@
-"""A second copy of the weights that follows the trained ones slowly: an exponential moving average."""
+"""EMA: an exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
-    """The average of a network's weights and buffers; what is validated and kept in its place.
+    """EMA of a network's weights and buffers; validation and export use it instead of the trained weights.
 
     The decay rises from 0.1 towards its setting as (1 + n) / (10 + n) after n updates (TensorFlow's
-    ExponentialMovingAverage), so that the first, random weights are soon forgotten. A function of n alone: a
-    resumed run has the same average.
+    ExponentialMovingAverage), so that the random initial weights lose their influence soon. It depends on n
+    alone: a resumed run has the same average.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -23,17 +23,17 @@ class Ema:
         self._decay = decay
 
     def update(self, network: nn.Module, updates: int, skip: torch.Tensor | None = None) -> None:
-        """Take in the weights after update number `updates` (from 1); unless `skip`, a bool on the device, is true."""
+        """Add the weights after update number `updates` (from 1), unless `skip` (a bool on the device) is true."""
         average = get_ema_multi_avg_fn(min(self._decay, (1 + updates) / (10 + updates)))
-        mine, theirs = _floats(self.network), _floats(network)
+        ema, trained = _floats(self.network), _floats(network)
         if skip is not None:
-            # An average of a figure and itself is that figure, to the bit.
-            theirs = [torch.where(skip, own, other) for own, other in zip(mine, theirs, strict=True)]
-        average(mine, theirs, 0)
+            # The average of a value and itself is bit-identical to it.
+            trained = [torch.where(skip, old, new) for old, new in zip(ema, trained, strict=True)]
+        average(ema, trained, 0)
         with torch.no_grad():
-            for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
-                if not own.is_floating_point():
-                    own.copy_(other)
+            for old, new in zip(self.network.buffers(), network.buffers(), strict=True):
+                if not old.is_floating_point():
+                    old.copy_(new)
 
 
 def _floats(network: nn.Module) -> list[torch.Tensor]:

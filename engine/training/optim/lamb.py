@@ -1,4 +1,4 @@
-"""LAMB: Adam whose step is scaled layer by layer to the size of the weights, for very large batches."""
+"""LAMB optimizer: Adam with a trust ratio per layer, for very large batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Lamb(Optimizer):
     """Algorithm 2 of You et al. 2020 (arXiv:1904.00962), over lists of tensors and without a host synchronisation.
 
     The trust ratio is |weights| / |update|, 1 where either is 0. Groups without weight decay (norms and biases) keep a
-    ratio of 1, as the authors' code has it.
+    ratio of 1, as in the authors' code.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class Lamb(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update from the gradients; `closure` computes them again where it is given."""
+        """One update from the gradients; `closure` recomputes them."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -62,7 +62,7 @@ class Lamb(Optimizer):
                 state["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
                 state["exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
         states = [self.state[weight] for weight in weights]
-        # Once all have their memory: an update that found none can be done again.
+        # After all allocations: an update that ran out of memory can be repeated.
         for state in states:
             state["step"] += 1
         return [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], states[0]["step"]

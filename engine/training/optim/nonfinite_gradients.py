@@ -1,4 +1,4 @@
-"""What keeps an update whose loss or gradients are no numbers from changing anything (``nonfinite_loss=skip``)."""
+"""Non-finite gradient guard: skips updates with NaN or Inf loss or gradients (``nonfinite_loss=skip``)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import nn
 
 
 class NonFiniteGradientGuard:
-    """Judges each update on its device. With a fused optimizer, whose kernel can be told there not to write, the host
-    never waits for the verdict; with another one on a GPU it waits at each update, as torch's GradScaler does.
+    """Checks each update on its device. A fused optimizer's kernel reads the skip flag on the device, so the host never
+    waits. Other optimizers wait at each update on a GPU, as torch's GradScaler does.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -19,21 +19,21 @@ class NonFiniteGradientGuard:
 
     @property
     def waits(self) -> bool:
-        """On a GPU the host waits for each verdict."""
+        """Whether the host waits for the flag of each update."""
         return not self._fused
 
-    def judge(self, norm: torch.Tensor | None) -> torch.Tensor:
-        """Whether the update has to be skipped: a bool on the device. `norm` is the gradients', where it is known."""
+    def should_skip(self, norm: torch.Tensor | None) -> torch.Tensor:
+        """Whether to skip the update: a bool on the device. `norm`: the gradient norm, if already computed."""
         if norm is None:
             gradients = [
                 p.grad for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None
             ]
-            # The largest: unlike a sum of squares it overflows only where a gradient does.
+            # The maximum norm: unlike a sum of squares it overflows only where a gradient does.
             norm = nn.utils.get_total_norm(gradients, math.inf)
         return norm.isfinite().logical_not_()
 
     def update(self, skip: torch.Tensor) -> None:
-        """Do the optimizer's update unless it is to be skipped."""
+        """Run the optimizer's step unless `skip` is true."""
         if self._fused:
             self._optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
             self._optimizer.step()
@@ -41,6 +41,6 @@ class NonFiniteGradientGuard:
             self._optimizer.step()
 
 
-def seed(loss: torch.Tensor) -> torch.Tensor:
-    """Gradient to start a backward pass from: 1, or NaN where the loss is no number, so that its gradients are none."""
+def initial_gradient(loss: torch.Tensor) -> torch.Tensor:
+    """Initial gradient of a backward pass: 1, or NaN for a NaN or Inf loss, so that all gradients become NaN."""
     return loss.detach() * 0 + 1

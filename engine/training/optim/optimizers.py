@@ -1,4 +1,4 @@
-"""Optimizers, with the decay kept away from what it harms and the update in one kernel where that exists."""
+"""Creates the optimizer: no weight decay for norms and biases, fused kernels where they exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.optim.lamb import Lamb
 
 
@@ -36,10 +36,10 @@ def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimiz
 
 
 def _with_momentum(sgd: torch.optim.SGD) -> torch.optim.SGD:
-    """Begin with a momentum of 0, which makes the same first update.
+    """Set the momentum buffers to 0, which gives the same first update.
 
-    torch (2.15) otherwise makes it, uninitialised, in the first update, and leaves it so where the fused kernel skips
-    that one for infinite gradients, as fp16's search for a loss scale does.
+    torch (2.15) otherwise allocates them uninitialised in the first update and leaves them so if the fused kernel skips
+    that update for infinite gradients, as the search for an fp16 loss scale does.
     """
     for group in sgd.param_groups:
         for weight in group["params"]:

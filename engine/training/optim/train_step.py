@@ -1,4 +1,4 @@
-"""Forward pass, backward pass and update of one network, in the arithmetic and memory that its device has."""
+"""Training step: forward pass, backward pass and optimizer update, with AMP, compilation and OOM fallback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.distributed.gradient_all_reduce import GradientAllReduce
 from gputrain.engine.training.distributed.process_group import RankLostError, SingleProcess
 from gputrain.engine.training.networks import torch_compile
@@ -18,7 +18,7 @@ from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_
 from gputrain.engine.training.optim import optimizers
 from gputrain.engine.training.optim.batchnorm_buffers import BatchNormBuffers
 from gputrain.engine.training.optim.ema import Ema
-from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard, seed
+from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard, initial_gradient
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Loss
@@ -28,30 +28,30 @@ Notice = Callable[[str, str], None]
 
 
 class NoGpuMemoryError(RuntimeError):
-    """Not even a part of a batch fits."""
+    """GPU memory is too small for the smallest part of a batch."""
 
 
-class RepeatInParts(Exception):  # noqa: N818 - reads as what it asks for
-    """The update has to be begun again; nothing is left of it."""
+class RepeatInParts(Exception):  # noqa: N818 - control flow, not an error
+    """The update was discarded and has to be repeated."""
 
 
 class Failure(IntEnum):
-    """What became of an update's gradients; of several ranks' the largest counts."""
+    """How computing an update's gradients failed; with several ranks the largest value counts."""
 
     NONE = 0
     REPEAT = 1
-    """It has to be begun again."""
+    """The update has to be repeated."""
     MEMORY = 2
-    """The device's memory was too small; it has to be begun again in smaller parts."""
+    """Out of GPU memory: the update has to be repeated in smaller parts."""
 
 
 def classify_failure(error: Exception) -> Failure:
-    """What an exception of `TrainStep.backward` stands for."""
+    """The failure that an exception of `TrainStep.backward` means."""
     return Failure.REPEAT if isinstance(error, RepeatInParts) else Failure.MEMORY
 
 
 class TrainStep:
-    """The network with all that changes it."""
+    """Network, optimizer, gradient scaler and EMA."""
 
     def __init__(
         self,
@@ -63,24 +63,24 @@ class TrainStep:
         loss: Loss,
         ranks: SingleProcess | None = None,
     ) -> None:
-        """`ranks`: the processes that train it together; None: this one alone."""
+        """`ranks`: the process group; None: a single process."""
         self.network = network
         self.optimizer = optimizers.make_optimizer(network, config)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
-        # The average is copied first: a block that is recomputed holds on to its own module.
+        # Copied before the blocks are wrapped for gradient checkpointing, which binds them to their modules.
         self.ema = Ema(network, config.optim.ema_decay) if config.optim.ema_decay else None
         if config.speed.gradient_checkpointing and not checkpoint_blocks(network):
             notice("warning", f"gradient_checkpointing: {config.model.model} has no blocks to recompute: off")
         self.parts = 1
-        """Into how many parts each batch is divided, for want of GPU memory."""
+        """Number of parts each batch is split into; doubled when GPU memory runs out."""
         self.grad_norm: torch.Tensor | None = None
-        """The gradient's norm at the newest update, on the device; None without clipping."""
+        """Gradient norm of the newest update, on the device; None without clipping."""
         self.skipped: torch.Tensor | None = None
-        """Whether the newest update was skipped, on the device; None where none ever is."""
+        """Whether the newest update was skipped, on the device; None if ``nonfinite_loss`` is not ``skip``."""
         self.compiled = config.speed.compile
-        """Whether the network is compiled at present."""
+        """Whether torch.compile is in effect; False after a failed compilation."""
         self._guard = NonFiniteGradientGuard(self.optimizer) if config.optim.nonfinite_loss == "skip" else None
-        self._figures = BatchNormBuffers(network)
+        self._buffers = BatchNormBuffers(network)
         if self._guard is not None and self._guard.waits and compute.is_gpu:
             notice("info", "nonfinite_loss=skip: without a fused optimizer each update waits for the GPU")
         self._config = config
@@ -91,9 +91,9 @@ class TrainStep:
         self._one = torch.ones((), device=compute.device)
         self._forward: Callable[[torch.Tensor], torch.Tensor] = network
         self._tried: set[tuple[int, ...]] = set()
-        """Parts and shapes of batches that the compiled network has computed: each new one is compiled anew."""
+        """Parts and batch shapes seen so far; torch.compile compiles each new one."""
         self._backward_passes = 0
-        """Batches whose gradients the present update has so far."""
+        """Backward passes of the present update."""
         if config.speed.compile:
             self._forward = torch_compile.compile_network(network, config.speed, notice)
         self._graphs = compute.is_gpu and torch_compile.uses_cuda_graphs(config.speed)
@@ -104,19 +104,19 @@ class TrainStep:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is validated: the average where there is one."""
+        """The network for validation: the EMA if there is one."""
         return self.network if self.ema is None else self.ema.network
 
     @property
     def loss_scale(self) -> torch.Tensor | None:
-        """The present scale of the loss, on the device (reading it off the scaler would wait); None without one."""
+        """The loss scale, on the device (reading it from the scaler would wait); None without a scaler."""
         return self.scaler.scale(self._one) if self.scaler.is_enabled() else None
 
     def backward(self, batch: PreparedBatch, share: float, *, last: bool = True) -> torch.Tensor:
         """Add the gradients of `share` times the batch's mean loss; returns that loss, on the device.
 
-        `last`: of its update; with several ranks the gradients are summed meanwhile, see `exchange`.
-        Raises torch.OutOfMemoryError, after which `divide` is to be called, and Repeat.
+        `last`: the last batch of its update; with several ranks the all-reduce starts meanwhile, see `exchange`.
+        Raises torch.OutOfMemoryError (call `divide` then) and RepeatInParts.
         """
         shape = (self.parts, *batch.images.shape)
         share /= self._ranks.count
@@ -130,16 +130,16 @@ class TrainStep:
         return loss
 
     def exchange(self, *, failed: bool) -> None:
-        """With several ranks: let the update's gradients be the means of all of them.
+        """With several ranks: finish the all-reduce, after which the gradients are the means over the ranks.
 
-        With `failed`, and where another rank says so, they mean nothing, and `give_up` or `divide` is to be called.
+        If this or another rank has `failed`, the gradients are invalid: call `give_up` or `divide`.
         """
         if self._mean is not None:
             with self._clock.exchanging():
                 self._mean.finish(failed=failed)
 
     def exchange_losses(self) -> None:
-        """The same for the losses of the update's batches; to be called when no rank has failed."""
+        """All-reduce the losses of the update's batches. Call it only if no rank has failed."""
         with self._clock.exchanging():
             losses = torch.stack(self._losses) / self._ranks.count
             self._ranks.all_reduce_sum(losses).wait()
@@ -155,7 +155,7 @@ class TrainStep:
             why = plain(f"{type(error).__name__}: {error}".splitlines()[0], 300)
         self._notice("warning", f"torch.compile failed, going on without it: {why}")
         self._forward, self.compiled, self._graphs = torch_compile.undo(self.network), False, False
-        # What was sent to other ranks can't be taken back.
+        # Gradients already sent to other ranks can't be taken back.
         begun = self._backward_passes > 0 or self._mean is not None
         self.give_up()
         if begun:
@@ -164,14 +164,14 @@ class TrainStep:
 
     def _backward(self, batch: PreparedBatch, share: float, *, last: bool) -> torch.Tensor:
         total = torch.zeros((), device=self._compute.device)
-        self._figures.begin()
+        self._buffers.begin()
         if self._graphs:
-            self._own_gradients()
+            self._allocate_gradients()
         parts = list(batch.split(self.part_size(len(batch.targets))))
         for number, part in enumerate(parts, 1):
             weight = len(part.targets) / len(batch.targets)
             if self._graphs:
-                # What the step before left in the graph's memory is no longer needed.
+                # The outputs of the last step in the graph's memory are no longer needed.
                 torch.compiler.cudagraph_mark_step_begin()
             with self._clock.computing("forward"), self._compute.autocast():
                 loss = self._loss(self._forward(part.images), part) * weight
@@ -179,14 +179,14 @@ class TrainStep:
                 self._mean.arm()
             with self._clock.computing("backward"):
                 scaled = self.scaler.scale(loss * share)
-                scaled.backward(None if self._guard is None else seed(scaled))
+                scaled.backward(None if self._guard is None else initial_gradient(scaled))
                 total += loss.detach()
         return total
 
-    def _own_gradients(self) -> None:
-        """Give the gradients memory of their own where they outlive one pass through CUDA graphs.
+    def _allocate_gradients(self) -> None:
+        """Allocate gradients outside the CUDA graph's memory if they outlive one replay.
 
-        Autograd otherwise takes the memory that the graph left them in, which the next pass writes to.
+        Autograd otherwise keeps them in the graph's memory, which the next replay overwrites.
         """
         if self._config.optim.accumulation_steps == 1 and self.parts == 1 and self._config.speed.set_to_none:
             return
@@ -201,9 +201,9 @@ class TrainStep:
         return loss * batch.share + self._criterion(outputs, batch.partners) * (1 - batch.share)
 
     def update(self, lr: float, number: int) -> None:
-        """Update the weights from the gradients, as update `number` (from 1) of the run.
+        """Update the weights from the gradients; `number`: the update's number in the run, from 1.
 
-        Raises torch.OutOfMemoryError if nothing was changed, and RuntimeError where memory runs out later than that.
+        Raises torch.OutOfMemoryError if nothing was changed yet, and RuntimeError if memory runs out after that.
         """
         with self._clock.computing("update"):
             for parameters in self.optimizer.param_groups:
@@ -215,20 +215,20 @@ class TrainStep:
                     self.ema.update(self.network, number, self.skipped)
             except torch.OutOfMemoryError as error:
                 if self._writes() == before and self._mean is None:
-                    # What was made in this update, the last of it perhaps not whole.
+                    # Optimizer state made in this update; the last entry may be incomplete.
                     for parameter in list(self.optimizer.state)[states:]:
                         del self.optimizer.state[parameter]
                     raise
                 raise RuntimeError(
-                    "the GPU's memory ran out in the midst of an update, which can't be repeated; a smaller model, "
-                    "fused_optimizer=true, or an optimizer with less state (sgd) need less"
+                    "GPU memory ran out during an optimizer update, which can't be repeated; use a smaller model, "
+                    "fused_optimizer=true, or an optimizer with less state (sgd)"
                 ) from error
             self.discard()
 
     def _writes(self) -> int:
-        """Writes to the weights and to what the optimizer keeps of the first of each group, as autograd counts them.
+        """Autograd's version counters of the weights and of each group's first optimizer state, added up.
 
-        State that the update makes begins at 0, as if it had been there.
+        State that the update creates starts at 0.
         """
         count = 0
         for group in self.optimizer.param_groups:
@@ -246,52 +246,52 @@ class TrainStep:
         if self._guard is None:
             self.scaler.step(self.optimizer)
         else:
-            # In fp16 too: the scaler, which found the same when it unscaled, only has to lower its scale.
-            self.skipped = self._guard.judge(self.grad_norm)
+            # In fp16 too: the scaler found the same while unscaling and only has to lower its scale.
+            self.skipped = self._guard.should_skip(self.grad_norm)
             self._guard.update(self.skipped)
-            self._figures.put_back(self.skipped)
+            self._buffers.put_back(self.skipped)
         self.scaler.update()
 
     def discard(self) -> None:
-        """Forget the gradients."""
-        self._figures.forget()
+        """Drop the gradients after an update."""
+        self._buffers.forget()
         self._backward_passes = 0
         self._losses.clear()
         self.optimizer.zero_grad(set_to_none=self._config.speed.set_to_none)
 
     def give_up(self) -> None:
-        """Leave nothing of an update that failed."""
-        self._figures.put_back(torch.ones((), dtype=torch.bool, device=self._compute.device))
+        """Discard an update that failed: gradients, buffers, scaler state."""
+        self._buffers.put_back(torch.ones((), dtype=torch.bool, device=self._compute.device))
         if self.scaler.is_enabled():
-            # It refuses to unscale twice in one update.
+            # The scaler refuses to unscale twice in one update.
             self.scaler._per_optimizer_states.clear()
-        self._figures.forget()
+        self._buffers.forget()
         self._backward_passes = 0
         self._losses.clear()
         self.optimizer.zero_grad()
 
     def part_size(self, batch_size: int) -> int:
-        """Samples of a part of a batch of so many."""
+        """Samples in one part of a batch of `batch_size`."""
         return math.ceil(batch_size / self.parts)
 
     def divide(self, step: int) -> None:
-        """Use half the memory for a batch from now on, memory having run out in the step after `step`.
+        """Compute each batch in twice as many parts, after memory ran out in the step after `step`.
 
-        To be called when whatever failed has been let go. Raises NoGpuMemoryError if nothing is left to divide.
+        Call it when the failed tensors are released. Raises NoGpuMemoryError if the parts can't get smaller.
         """
         self.give_up()
         if self._compute.is_gpu:
             torch.cuda.empty_cache()
         if not self._config.speed.oom_fallback or self.parts >= self._config.data.batch_size:
             raise NoGpuMemoryError(
-                f"the GPU's memory is too small for {self._in_words()}; a smaller batch_size, model or image_size, or "
-                "gradient_checkpointing=true, need less"
+                f"GPU memory is too small for {self._in_words()}; use a smaller batch_size, model or image_size, or "
+                "gradient_checkpointing=true"
             )
         self.parts *= 2
         self._notice(
             "warning",
             f"GPU memory ran out at step {step + 1}: each batch is computed in {self._in_words()} from now on; "
-            "an update still sees as many",
+            "the update still uses the whole batch",
         )
 
     def _in_words(self) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.folder_layouts import BIWI_PICTURE, BIWI_POSE, no_sequences
+from gputrain.engine.datasets.group_split import biwi_person
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 
@@ -24,7 +25,7 @@ _HALF = 125.0
 def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` holds the sequences: ``01/frame_00003_rgb.png`` and ``…_pose.txt``.
 
-    Without a `val_split`, `val_share` of the sequences is held out.
+    Without a `val_split`, `val_share` of the people is held out.
     """
     return read_splits(config, on_found, _faces)
 
@@ -92,7 +93,7 @@ def _face(sequence: str, picture: Path, camera: Camera | None) -> Face | None:
     if numbers is None or len(numbers) < 12:
         return None
     box = WHOLE if camera is None else camera.box(numbers[9:12])
-    return Face(f"{sequence}/{picture.name}", sequence, angles(numbers[:9].reshape(3, 3)), box)
+    return Face(f"{sequence}/{picture.name}", biwi_person(sequence), sequence, angles(numbers[:9].reshape(3, 3)), box)
 
 
 def _camera(path: Path) -> Camera | None:

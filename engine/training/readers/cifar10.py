@@ -14,7 +14,7 @@ import torch
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import folder_layouts
 from gputrain.engine.datasets.image_set import ImageSet, image_set
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
@@ -29,9 +29,28 @@ def _latin1(text: str, _codec: str) -> bytes:
     return text.encode("latin1")
 
 
+def _frombuffer(buffer: bytes | bytearray, dtype: Any, shape: tuple[int, ...], order: str) -> npt.NDArray[Any]:
+    """An array from its bytes: how NumPy pickles arrays in protocol 5. Raises TypeError for anything but plain data."""
+    if not isinstance(buffer, bytes | bytearray) or not isinstance(dtype, np.dtype) or dtype.hasobject:
+        raise TypeError("an array is not made of bytes")
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
+
+
+def _scalar(dtype: Any, content: Any = None) -> Any:
+    """A number of NumPy: how it pickles single labels. Raises TypeError for anything but plain data."""
+    if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(content, bytes | str):
+        raise TypeError("a number is not made of bytes")
+    content = content.encode("latin1") if isinstance(content, str) else content
+    return np.frombuffer(content, dtype, 1)[0]
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _latin1,
@@ -78,14 +97,16 @@ def _batch(path: Path, classes: int) -> tuple[npt.NDArray[np.uint8], list[int]]:
     """Pixels (n, 3072) and n labels of a file. Raises BadInput for other content."""
     content = _load(path)
     data, labels = content.get("data"), content.get("labels")
+    if isinstance(labels, np.ndarray) and labels.ndim == 1:
+        labels = list(labels)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:
         why = f"its data are not images of {_SIDE} × {_SIDE}"
     elif not isinstance(labels, list) or len(labels) != len(data):
         why = "it has not one label for each image"
-    elif not all(isinstance(label, int) and 0 <= label < classes for label in labels):
+    elif not all(isinstance(label, int | np.integer) and 0 <= label < classes for label in labels):
         why = f"not all of its labels are numbers from 0 to {classes - 1}"
     else:
-        return data, labels
+        return data, [int(label) for label in labels]
     raise BadInput(f"{plain(str(path), 300)}: {why}; unpack the data set anew")
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.datasets import folder_layouts
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.datasets import folder_layouts, group_split
 from gputrain.engine.datasets.folder_layouts import STREAMS, shown
 from gputrain.engine.datasets.image_set import ImageSet, image_set
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
@@ -24,62 +24,112 @@ class _Clip:
     """The frames of one clip, by stream."""
 
     name: str
+    label: int
+    face: str
+    """Clips of one face are never on both sides of a split."""
     streams: tuple[tuple[str, ...], ...]
     """Paths of the frames relative to the split's folder, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Clips:
+    """The clips of a split."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    streams: int
+    clips: list[_Clip]
 
 
 def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` has two class folders, each with a folder for each clip.
 
     A clip folder contains frames, or ``high`` and ``low`` with the frames of each quality; all clips the same.
-    ``clip_frames`` evenly spaced frames are one sample.
+    ``clip_frames`` evenly spaced frames are one sample. Without a `val_split`, `val_share` of the faces is held out.
     """
     data = config.data
-    train, classes, streams = _split(config, data.train_split, "train_split", on_found)
-    val = None
+    train = _read_split(config, data.train_split, "train_split", on_found)
     if data.val_split:
-        val, val_classes, val_streams = _split(config, data.val_split, "val_split", on_found)
-        if val_classes != classes or val_streams != streams:
+        val = _read_split(config, data.val_split, "val_split", on_found)
+        if val.classes != train.classes or val.streams != train.streams:
             raise BadInput(
-                f"val_split: has {_describe(val_classes, val_streams)}, "
-                f"where the training clips have {_describe(classes, streams)}"
+                f"val_split: has {_describe(val.classes, val.streams)}, "
+                f"where the training clips have {_describe(train.classes, train.streams)}"
             )
-    return OpenedDataset(train, val, ClipClassification(streams, data.clip_frames, config.optim.label_smoothing))
+    else:
+        train, val = _held_out(train, data.val_share)
+    return OpenedDataset(
+        _images(train, data.clip_frames),
+        _images(val, data.clip_frames) if val.clips else None,
+        ClipClassification(train.streams, data.clip_frames, config.optim.label_smoothing),
+        warnings=_shared_faces(train, val),
+    )
+
+
+def _shared_faces(train: _Clips, val: _Clips) -> tuple[str, ...]:
+    """A warning if faces are on both sides.
+
+    Faces that only their clips' whole names tell do not count: 001 in both splits need not be the same one.
+    """
+    known = {clip.face for clip in (*train.clips, *val.clips) if clip.face != clip.name.rpartition("/")[2]}
+    return group_split.shared_groups(
+        (clip.face for clip in train.clips if clip.face in known), (clip.face for clip in val.clips)
+    )
+
+
+def _held_out(found: _Clips, share: float) -> tuple[_Clips, _Clips]:
+    """Training and validation clips: a share of the faces is held out."""
+    kept = group_split.clips_held_out([(clip.label, clip.face) for clip in found.clips], share) if share else set()
+    train = [clip for clip in found.clips if clip.face not in kept]
+    return dataclasses.replace(found, clips=train), dataclasses.replace(
+        found, clips=[clip for clip in found.clips if clip.face in kept]
+    )
 
 
 def _describe(classes: tuple[str, ...], streams: int) -> str:
     return f"the classes {plain(', '.join(classes), 100)} in {streams} {'streams' if streams > 1 else 'stream'}"
 
 
-def _split(config: RunConfig, split: str, setting: str, on_found: OnFound) -> tuple[ImageSet, tuple[str, ...], int]:
-    """The frames of a split's clips as images, its classes, and the number of streams."""
+def _read_split(config: RunConfig, split: str, setting: str, on_found: OnFound) -> _Clips:
+    """The clips of a split. Raises BadInput."""
     folder = folder_layouts.split_folder(config.data.data_dir, split, setting)
     classes = folder_layouts.clip_classes(folder, setting)
+    groups = group_split.read_groups(config.data.data_dir)
+    clips: list[_Clip] = []
+    for label, name in enumerate(classes):
+        for clip_name in folder_layouts.clips_of(folder / name, setting):
+            face = groups.get(f"{name}/{clip_name}", groups.get(clip_name, group_split.clip_face(clip_name)))
+            clip = _clip(folder, f"{name}/{clip_name}", label, face)
+            _check_alike(setting, folder, clip, clips[0] if clips else clip)
+            clips.append(clip)
+        on_found(sum(len(clip.streams) for clip in clips) * config.data.clip_frames)
+    return _Clips(folder, classes, len(clips[0].streams), clips)
+
+
+def _images(found: _Clips, clip_frames: int) -> ImageSet:
+    """The chosen frames of the clips as images."""
     names: list[str] = []
     labels: list[int] = []
-    first: _Clip | None = None
-    for label, name in enumerate(classes):
-        for clip in [_clip(folder, f"{name}/{clip}") for clip in folder_layouts.clips_of(folder / name, setting)]:
-            first = first or clip
-            _check_alike(setting, folder, clip, first)
-            chosen = [frame for stream in clip.streams for frame in _spaced(stream, config.data.clip_frames)]
-            names += chosen
-            labels += [label] * len(chosen)
-        on_found(len(names))
-    assert first is not None
-    streams = len(first.streams)
-    found_images = image_set(folder, names, labels, classes)
-    return dataclasses.replace(found_images, group=streams * config.data.clip_frames), classes, streams
+    for clip in found.clips:
+        chosen = [frame for stream in clip.streams for frame in _spaced(stream, clip_frames)]
+        names += chosen
+        labels += [clip.label] * len(chosen)
+    images = image_set(found.folder, names, labels, found.classes)
+    return dataclasses.replace(images, group=found.streams * clip_frames)
 
 
-def _clip(folder: Path, name: str) -> _Clip:
+def _clip(folder: Path, name: str, label: int, face: str) -> _Clip:
     streams = folder_layouts.clip_streams(folder / name)
-    return _Clip(name, tuple(_frames(folder, os.path.relpath(stream, folder)) for stream in streams))
+    frames = tuple(_frames(folder, os.path.relpath(stream, folder)) for stream in streams)
+    return _Clip(name, label, face, frames)
 
 
 def _frames(folder: Path, name: str) -> tuple[str, ...]:
     with folder_layouts.scandir(os.fspath(folder / name)) as entries:
-        return tuple(f"{name}/{file}" for file in folder_layouts.images_in(entry.name for entry in entries))
+        return tuple(
+            f"{name}/{file}"
+            for file in folder_layouts.images_in(os.fspath(folder / name), (entry.name for entry in entries))
+        )
 
 
 def _check_alike(setting: str, folder: Path, clip: _Clip, first: _Clip) -> None:

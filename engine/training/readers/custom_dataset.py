@@ -12,12 +12,12 @@ from torch.utils.data import IterableDataset
 
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet, image_set
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.regression import Regression
-from gputrain.engine.training.tasks.task import Task, refuse
+from gputrain.engine.training.tasks.task import Task, refuse_settings
 from gputrain.engine.training.userdata.user_dataset import LoadedSample, UserDataset, UserSampleError, load_sample
 from gputrain.engine.user_code import import_function, source_check
 
@@ -93,10 +93,10 @@ def _first(user_dataset: UserDataset, config: RunConfig) -> LoadedSample:
         off |= {"random_erasing": 0.0, "auto_augment": "none"}
         if first.image.ndim != 3:
             off |= {"mixup": 0.0, "cutmix": 0.0}
-        refuse(config, off, f"does not go with a data set that gives {tuple(first.image.shape)} of float32")
+        refuse_settings(config, off, f"does not go with a data set that gives {tuple(first.image.shape)} of float32")
     elif config.data.augment == "crop_flip":
         raise BadInput("augment: crops are the data set's own to make; set augment=flip or augment=none")
-    refuse(config, off, "does not go with a custom data set")
+    refuse_settings(config, off, "does not go with a custom data set")
     return first
 
 

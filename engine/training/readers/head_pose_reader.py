@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,11 @@ import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.datasets import group_split
 from gputrain.engine.datasets.folder_layouts import split_folder
 from gputrain.engine.datasets.image_set import ImageSet, image_set
+from gputrain.engine.imaging.decoding import Decoding
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.head_pose import LIMIT, HeadPose
 
@@ -29,6 +30,8 @@ class Face:
     """Path of the picture relative to the split's folder."""
     subject: str
     """Person or photograph. Pictures of the same subject are never on both sides of a split."""
+    unit: str
+    """What groups.csv lists: the sequence, or the photograph's path without its view and suffix."""
     angles: tuple[float, float, float]
     """Yaw, pitch and roll in degrees."""
     box: tuple[float, float, float, float]
@@ -48,11 +51,16 @@ class Faces:
 def read_splits(config: RunConfig, on_found: OnFound, faces_in: Callable[[Path, OnFound], Faces]) -> OpenedDataset:
     """The faces that `faces_in` finds in the folders of both splits. Raises BadInput if none is left."""
     data = config.data
-    train = faces_in(split_folder(data.data_dir, data.train_split, "train_split"), on_found)
-    val = None
-    if data.val_split:
-        val = faces_in(split_folder(data.data_dir, data.val_split, "val_split"), on_found)
-    return _split(config, train, val)
+    groups = group_split.read_groups(data.data_dir)
+
+    def read(split: str, setting: str) -> Faces:
+        found = faces_in(split_folder(data.data_dir, split, setting), on_found)
+        named = [dataclasses.replace(face, subject=groups.get(face.unit, face.subject)) for face in found.faces]
+        return dataclasses.replace(found, faces=named) if groups else found
+
+    return _split(
+        config, read(data.train_split, "train_split"), read(data.val_split, "val_split") if data.val_split else None
+    )
 
 
 def _split(config: RunConfig, train: Faces, val: Faces | None) -> OpenedDataset:
@@ -61,7 +69,7 @@ def _split(config: RunConfig, train: Faces, val: Faces | None) -> OpenedDataset:
     train_faces, val_faces = _within_limit(train), _within_limit(val) if val is not None else []
     val_folder = train.folder if val is None else val.folder
     if val is None and share:
-        held_out = _held_out(sorted({face.subject for face in train_faces}), share)
+        held_out = group_split.held_out((face.subject for face in train_faces), share)
         train_faces, val_faces = (
             [f for f in train_faces if f.subject not in held_out],
             [f for f in train_faces if f.subject in held_out],
@@ -75,6 +83,7 @@ def _split(config: RunConfig, train: Faces, val: Faces | None) -> OpenedDataset:
         _images(val_folder, val_faces, len(train_faces)) if val_faces else None,
         HeadPose(angles),
         tuple(_summary(found) for found in (train, val) if found is not None),
+        group_split.shared_groups((face.subject for face in train_faces), (face.subject for face in val_faces)),
     )
 
 
@@ -90,17 +99,11 @@ def _within_limit(found: Faces) -> list[Face]:
     return [face for face in found.faces if max(abs(angle) for angle in face.angles) <= LIMIT]
 
 
-def _held_out(subjects: Sequence[str], share: float) -> set[str]:
-    """A share of the subjects, at least one: those with the smallest hash of their names, so always the same."""
-    if len(subjects) < 2:
-        raise BadInput(f"val_share: there is only one subject ({plain(''.join(subjects), 100)}); set val_share=0")
-    count = min(len(subjects) - 1, max(1, round(share * len(subjects))))
-    return set(sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
-
-
 def _images(folder: Path, faces: list[Face], first: int) -> ImageSet:
     found = image_set(folder, [face.name for face in faces], range(first, first + len(faces)), ())
-    return dataclasses.replace(found, boxes=np.array([face.box for face in faces], dtype=np.float32))
+    boxes = np.array([face.box for face in faces], dtype=np.float32)
+    # Boxes and angles are annotated in the stored picture, whatever its orientation tag says.
+    return dataclasses.replace(found, boxes=boxes, decoding=Decoding(as_stored=True))
 
 
 def _summary(found: Faces) -> str:

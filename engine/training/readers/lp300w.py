@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.datasets import mat_file
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.datasets import image_files, mat_file
+from gputrain.engine.datasets.group_split import photograph
+from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
-from gputrain.engine.training.transforms import decode
 
 _MARGIN = 0.2
 """The box of the landmarks grows by this share, times a factor for each side, since the forehead has no landmarks (the
 crop of Ruiz et al. 2018, arXiv:1710.00925)."""
 _SIDES, _ABOVE, _BELOW = 0.6, 2.0, 0.6
 _EVERY = 1000
-_RENDERING = re.compile(r"_\d+$")
 
 
 def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
@@ -52,7 +51,7 @@ def _pictures(folder: Path) -> list[str]:
     """Paths of all pictures under `folder`, sorted."""
     names = []
     for home, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not image_files.is_ignored(name)]
         inner = os.path.relpath(home, folder)
         names += [
             os.path.normpath(f"{inner}/{file}")
@@ -73,13 +72,8 @@ def _face(folder: Path, name: str) -> Face | None:
     if pose is None or pose.size < 3 or not np.isfinite(pose.flat[:3]).all():
         return None
     pitch, yaw, roll = (math.degrees(float(angle)) for angle in pose.flat[:3])
-    return Face(name, _subject(name), (yaw, pitch, roll), _box(picture, content.get("pt2d")))
-
-
-def _subject(name: str) -> str:
-    """The photograph of a rendering: ``AFW_Flip/AFW_1_2.jpg`` and ``AFW/AFW_1_0.jpg`` have the same."""
-    path = Path(name)
-    return f"{path.parent.name.removesuffix('_Flip')}/{_RENDERING.sub('', path.stem)}"
+    subject = photograph(picture.parent.name, picture.stem)
+    return Face(name, subject, subject, (yaw, pitch, roll), _box(picture, content.get("pt2d")))
 
 
 def _box(picture: Path, points: npt.NDArray[np.float64] | None) -> tuple[float, float, float, float]:
@@ -87,7 +81,7 @@ def _box(picture: Path, points: npt.NDArray[np.float64] | None) -> tuple[float, 
     try:
         with Image.open(picture) as opened:
             width, height = opened.size
-    except decode.PILLOW_ERRORS:
+    except PILLOW_ERRORS:
         # The loader reads the file again, and reports the fault.
         return WHOLE
     if points is None or points.ndim != 2 or points.shape[0] != 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.tasks.task import Task
 
@@ -19,6 +19,8 @@ class OpenedDataset:
     task: Task
     notes: tuple[str, ...] = ()
     """Notices for the user, a sentence each."""
+    warnings: tuple[str, ...] = ()
+    """What is doubtful about the data, a sentence each."""
 
 
 OnFound = Callable[[int], None]

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.hardware.machine import Machine, cpu_model, cpu_precision, inspect_machine, usable_cores
 from gputrain.engine.hardware.torch_compatibility import machine_problem

@@ -1,4 +1,4 @@
-"""A copy of a training state in host memory, so that training may go on while the copy is written."""
+"""Snapshot of a training state in host memory, so that training continues while a checkpoint is written."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from gputrain.engine.common.sanitize import plain
 
 
 class StateSnapshot:
-    """Takes copies, each in the memory of the one before: they cost a copy, and no new pages."""
+    """Copies a state, always into the same memory."""
 
-    def __init__(self, tell: Callable[[str], None] = lambda text: None) -> None:
-        """`tell` is told, once, where there is no page-locked memory to be had."""
-        self._tell = tell
+    def __init__(self, warn: Callable[[str], None] = lambda text: None) -> None:
+        """`warn` is called once if page-locked memory can't be allocated."""
+        self._warn = warn
         self._pin = True
         self._kept: dict[tuple[object, ...], torch.Tensor] = {}
         self._copied: torch.cuda.Event | None = None
 
     def take(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """`state` with copies of all its tensors. From a GPU they may still be under way: see `wait`.
+        """`state` with copies of all its tensors. Copies from a GPU are asynchronous: call `wait`.
 
-        What is done to the state on the device's present stream afterwards does not reach the copy. The copy before
-        is overwritten. Raises RuntimeError where memory runs out.
+        Later work on the device's current stream does not change the copy. The last copy is overwritten.
+        Raises RuntimeError if memory runs out.
         """
         self._copied = None
         taken: dict[str, Any] = self._copy(state, ())
@@ -34,7 +34,7 @@ class StateSnapshot:
         return taken
 
     def wait(self) -> None:
-        """Return once the copy is whole. May be called on another thread."""
+        """Return when the copy is complete. May be called on another thread."""
         if self._copied is not None:
             self._copied.synchronize()
 
@@ -52,7 +52,7 @@ class StateSnapshot:
     def _buffer(self, like: torch.Tensor, path: tuple[object, ...]) -> torch.Tensor:
         kept = self._kept.get(path)
         if kept is None or kept.shape != like.shape or kept.dtype != like.dtype or kept.stride() != like.stride():
-            # The old one first: both may be too much.
+            # Free the old one first: memory may be too small for both.
             self._kept.pop(path, None)
             kept = self._kept[path] = self._room(like)
         return kept
@@ -64,9 +64,9 @@ class StateSnapshot:
             except RuntimeError as error:
                 self._pin = False
                 why = plain(str(error).partition("\n")[0], 200)
-                self._tell(
-                    f"no page-locked memory for copies of the training state ({why}): they are made in other memory, "
-                    "for which the training waits a little longer"
+                self._warn(
+                    f"no page-locked memory for copies of the training state ({why}): pageable memory is used, "
+                    "and the training waits a little longer for each checkpoint"
                 )
         return torch.empty_like(like, device="cpu", pin_memory=False)
 

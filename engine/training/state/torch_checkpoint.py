@@ -1,4 +1,4 @@
-"""Checkpoints of torch: plain torch files, as `checkpointfiles` keeps them."""
+"""PyTorch checkpoints: files of torch.save in the folder that `checkpoint_files` manages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import IO, Any, cast
 import torch
 from torch.utils.serialization import config as torch_saving
 
-from gputrain.engine.checkpointing import checkpoint_files
+from gputrain.engine.checkpointing import newest_checkpoint
 from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, ChecksummedWriter
 from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.run_config import CheckpointConfig
+from gputrain.engine.configuration.setting_definitions import CheckpointConfig
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.training.state import state_snapshot
 
@@ -31,11 +31,11 @@ class TorchCheckpointFormat:
     def write(self, state: dict[str, Any], file: ChecksummedWriter) -> None:
         """See `checkpoint_files.CheckpointFormat`."""
         try:
-            # The sums that zip files have inside would be worked out for nothing.
+            # No CRC32 inside the zip file: `checkpoint_files` has a checksum of the whole file.
             with torch_saving.patch("save.compute_crc32", False):  # type: ignore[attr-defined]
                 torch.save(state, cast("IO[bytes]", file))
         except RuntimeError as error:
-            # So does torch's own writer call what the system said.
+            # torch's writer raises RuntimeError for an error of the file system.
             raise OSError(errno.EIO, f"it could not be written: {plain(str(error), 200)}") from error
 
     def read(self, path: Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Checkpoints(CheckpointFiles):
 
 
 def saver(folder: Path, config: CheckpointConfig, reporter: EventReporter, *, writes: bool = True) -> CheckpointSaver:
-    """Writes the checkpoints of a run; without `writes` it only counts, as another rank writes them."""
+    """Saver of a run's checkpoints. `writes` False: another rank writes them, this one only counts."""
 
     def warn(text: str) -> None:
         reporter.notice("warning", text)
@@ -61,6 +61,6 @@ def saver(folder: Path, config: CheckpointConfig, reporter: EventReporter, *, wr
     return CheckpointSaver(Checkpoints(folder, config.keep_last) if writes else None, reporter, copier)
 
 
-def load(source: str, passed_over: Callable[[str], None]) -> dict[str, Any]:
-    """See `checkpoint_files.load`."""
-    return checkpoint_files.load(source, TorchCheckpointFormat(), passed_over)
+def load(source: str, warn: Callable[[str], None]) -> dict[str, Any]:
+    """See `newest_checkpoint.load`."""
+    return newest_checkpoint.load(source, TorchCheckpointFormat(), warn)

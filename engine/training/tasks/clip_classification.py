@@ -1,4 +1,4 @@
-"""Two classes of clips, real and fake: cross-entropy, accuracy, and the area under the ROC curve, which judges."""
+"""Clip classification task (real or fake): cross-entropy, accuracy and ROC AUC, which selects the best checkpoint."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from gputrain.engine.configuration.dataset_compatibility import CLIPS, WITH_CLIPS
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.folder_layouts import CLIP_CLASSES
 from gputrain.engine.training.networks.clip_network import ClipNetwork
 from gputrain.engine.training.tasks.classification import Classification, ClassScores
-from gputrain.engine.training.tasks.task import Scores, refuse
+from gputrain.engine.training.tasks.task import Scores, refuse_settings
 
 
 class ClipClassification(Classification):
@@ -27,11 +27,11 @@ class ClipClassification(Classification):
         self.group = streams * frames
 
     def check(self, config: RunConfig) -> None:
-        """See `Task`: images are mixed one by one, not clip by clip."""
-        refuse(config, CLIPS, WITH_CLIPS)
+        """See `Task`: mixing works on images, not on clips."""
+        refuse_settings(config, CLIPS, WITH_CLIPS)
 
     def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
-        """See `Task`: the named network is the encoder of each stream."""
+        """See `Task`: the model of the settings is the encoder of each stream."""
         return ClipNetwork([make(self.outputs) for _ in range(self._streams)], self.outputs)
 
     def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
@@ -44,7 +44,7 @@ class ClipClassification(Classification):
 
 
 class ClipScores:
-    """See `Scores`: ``loss``, ``accuracy`` and ``auc``, the share of pairs of both classes in the right order."""
+    """See `Scores`: ``loss``, ``accuracy`` and ``auc``, the area under the ROC curve."""
 
     def __init__(self) -> None:
         self._classes = ClassScores()
@@ -74,7 +74,7 @@ class ClipScores:
 
 
 def auc(scores: torch.Tensor, targets: torch.Tensor) -> float:
-    """The area under the ROC curve of `scores` (N,) for `targets` (N,) of 0 and 1, both of which must be there.
+    """The area under the ROC curve of `scores` (N,) for `targets` (N,) of 0 and 1, both of which must occur.
 
     By ranks (Mann and Whitney 1947); equal scores share the mean of their ranks.
     """

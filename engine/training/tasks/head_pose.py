@@ -1,4 +1,4 @@
-"""How a head is turned: yaw, pitch and roll in degrees, learned and judged by their mean absolute error."""
+"""Head pose task: yaw, pitch and roll in degrees; loss and metric are the mean absolute error."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from gputrain.engine.configuration.dataset_compatibility import POSES, WITH_POSES
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.training.tasks.metric_means import MetricMeans
-from gputrain.engine.training.tasks.task import Scores, refuse
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.training.tasks.metric_means import MetricSums
+from gputrain.engine.training.tasks.task import Scores, refuse_settings
 
 ANGLES = ("yaw", "pitch", "roll")
 """The network's outputs, in degrees."""
 LIMIT = 99.0
-"""Heads that are turned further by any angle are left out, as in Ruiz et al. 2018 (arXiv:1710.00925)."""
+"""Largest absolute angle; images beyond it are left out, as in Ruiz et al. 2018 (arXiv:1710.00925)."""
 _MIRRORED = (-1.0, 1.0, -1.0)
-"""What a mirrored picture does to the angles."""
+"""Factors of the angles in a mirrored image."""
 
 
 class HeadPose:
@@ -36,15 +36,15 @@ class HeadPose:
         self._mirrored = torch.tensor(_MIRRORED)
 
     def check(self, config: RunConfig) -> None:
-        """See `Task`: what blends labels, or turns images, would make the angles wrong."""
-        refuse(config, POSES, WITH_POSES)
+        """See `Task`: mixing labels or rotating images would make the angles wrong."""
+        refuse_settings(config, POSES, WITH_POSES)
 
     def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
         """See `Task`."""
         return make(self.outputs)
 
     def targets(self, labels: torch.Tensor, flipped: torch.Tensor | None) -> torch.Tensor:
-        """See `Task`: (N, 3) degrees; in a mirrored picture yaw and roll have the other sign."""
+        """See `Task`: (N, 3) degrees; in a mirrored image yaw and roll have the other sign."""
         self._angles = self._angles.to(labels.device)
         angles = self._angles[labels]
         if flipped is None:
@@ -61,27 +61,16 @@ class HeadPose:
         return AngleErrors()
 
 
-class AngleErrors:
-    """See `Scores`: ``mae`` in degrees over all angles, which is the loss too, and ``mae_yaw``, ``mae_pitch`` …"""
-
-    def __init__(self) -> None:
-        self._errors = MetricMeans()
+class AngleErrors(MetricSums):
+    """See `Scores`: ``mae`` in degrees over all angles (also the loss), ``mae_yaw``, ``mae_pitch``, ``mae_roll``."""
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """See `Scores`."""
-        self._errors.add((outputs - targets).abs().double().sum(0), len(targets))
-
-    def state(self) -> tuple[torch.Tensor | None, int]:
-        """See `Scores`."""
-        return self._errors.state()
-
-    def merge(self, state: tuple[torch.Tensor | None, int]) -> None:
-        """See `Scores`."""
-        self._errors.merge(state)
+        self.add_sums((outputs - targets).abs().double().sum(0), len(targets))
 
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
-        errors = self._errors.take()
+        errors = self.means()
         mean = sum(errors) / len(errors)
         each = {f"mae_{name}": error for name, error in zip(ANGLES, errors, strict=True)}
         return {"loss": mean, "mae": mean, **each}

@@ -1,34 +1,34 @@
-"""Means over a validation whose sums stay on the device until its end."""
+"""Sums of validation metrics that stay on the device until the end of the validation."""
 
 from __future__ import annotations
 
 import torch
 
 
-class MetricMeans:
-    """Of K figures at a time."""
+class MetricSums:
+    """`Scores` whose metrics are means of K values. A task adds its sums in `add` and reads `means` in `metrics`."""
 
     def __init__(self) -> None:
         self._sums: torch.Tensor | None = None
         self._count = 0
 
-    def add(self, sums: torch.Tensor, count: int) -> None:
-        """Take in a batch: (K,) sums over `count` values each. Waits for nothing."""
+    def add_sums(self, sums: torch.Tensor, count: int) -> None:
+        """Add a batch: (K,) sums over `count` values each. Does not wait for the device."""
         self._sums = sums if self._sums is None else self._sums + sums
         self._count += count
 
     def state(self) -> tuple[torch.Tensor | None, int]:
-        """Sums and count, on the host; the device is waited for."""
+        """See `Scores`: sums and count."""
         return None if self._sums is None else self._sums.cpu(), self._count
 
     def merge(self, state: tuple[torch.Tensor | None, int]) -> None:
-        """Take in another one's."""
+        """See `Scores`."""
         sums, count = state
         if sums is not None:
-            self.add(sums if self._sums is None else sums.to(self._sums.device), count)
+            self.add_sums(sums if self._sums is None else sums.to(self._sums.device), count)
 
-    def take(self) -> list[float]:
-        """The K means so far; the device is waited for."""
+    def means(self) -> list[float]:
+        """The K means; waits for the device."""
         assert self._sums is not None, "nothing was validated"
         found: list[float] = (self._sums / self._count).tolist()
         return found

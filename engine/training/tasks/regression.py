@@ -1,4 +1,4 @@
-"""Numbers for each image: the mean squared error is learned, the mean absolute error judges."""
+"""Regression task: numbers for each image; the loss is the mean squared error, the metric the mean absolute error."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.training.tasks.metric_means import MetricMeans
-from gputrain.engine.training.tasks.task import Scores, refuse
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.training.tasks.metric_means import MetricSums
+from gputrain.engine.training.tasks.task import Scores, refuse_settings
 
 
 class Regression:
-    """See `Task`. The labels are the numbers themselves, (N,) or (N, outputs)."""
+    """See `Task`. The labels are the target numbers, (N,) or (N, outputs)."""
 
     metric = "mae"
     higher_is_better = False
@@ -24,7 +24,7 @@ class Regression:
 
     def check(self, config: RunConfig) -> None:
         """See `Task`."""
-        refuse(config, {"label_smoothing": 0.0}, "is for classes")
+        refuse_settings(config, {"label_smoothing": 0.0}, "is for classes")
 
     def network(self, make: Callable[[int], nn.Module]) -> nn.Module:
         """See `Task`."""
@@ -40,29 +40,18 @@ class Regression:
 
     def scores(self) -> Scores:
         """See `Task`."""
-        return Errors()
+        return RegressionErrors()
 
 
-class Errors:
-    """See `Scores`: ``loss``, the mean squared error, and ``mae``, the mean absolute one."""
-
-    def __init__(self) -> None:
-        self._errors = MetricMeans()
+class RegressionErrors(MetricSums):
+    """See `Scores`: ``loss``, the mean squared error, and ``mae``, the mean absolute error."""
 
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """See `Scores`."""
         errors = (outputs.view_as(targets) - targets).double()
-        self._errors.add(torch.stack((errors.square().sum(), errors.abs().sum())), targets.numel())
-
-    def state(self) -> tuple[torch.Tensor | None, int]:
-        """See `Scores`."""
-        return self._errors.state()
-
-    def merge(self, state: tuple[torch.Tensor | None, int]) -> None:
-        """See `Scores`."""
-        self._errors.merge(state)
+        self.add_sums(torch.stack((errors.square().sum(), errors.abs().sum())), targets.numel())
 
     def metrics(self) -> dict[str, float]:
         """See `Scores`."""
-        squared, absolute = self._errors.take()
+        squared, absolute = self.means()
         return {"loss": squared, "mae": absolute}

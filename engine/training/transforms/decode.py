@@ -12,8 +12,6 @@ on average, by at most 3 on the average of one photograph, and by up to 40 at a 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,11 +20,15 @@ import numpy.typing as npt
 import simplejpeg
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.dataloading.random_resized_crop import CropGeometry, center_crop_box
-from gputrain.engine.imaging import jpeg_header, scaled_decode
+from gputrain.engine.imaging import grey_values, jpeg_header, orientation, planar_tiff, scaled_decode
+from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.imaging.jpeg_header import JpegHeader
+from gputrain.engine.imaging.orientation import upright
+from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 
 MAX_PIXELS = 178_956_970
 """Images with more pixels count as decompression bombs: Pillow's limit for an error."""
@@ -38,20 +40,6 @@ than through torch.ops."""
 Pixels = npt.NDArray[np.uint8]
 Choose = Callable[[int, int], CropGeometry]
 """Returns the crop for an image of (width, height)."""
-
-PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""Exceptions that Pillow's readers raise for damaged files."""
 
 
 class BadImage(Exception):  # noqa: N818 - reads as what it is
@@ -70,26 +58,31 @@ class _StoredPixels(NamedTuple):
     """Decoded pixels as they are stored, before the orientation is applied."""
 
     pixels: Pixels
-    orientation: int
+    turn: int
+    """The orientation to apply."""
     part: CropGeometry
     """The crop, in coordinates of the whole stored image."""
     factor: int
     """By what the image's sides are divided in `pixels`."""
 
 
-def decode_into(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> None:
+def decode_into(
+    data: bytes, path: str, choose: Choose, out: torch.Tensor, decoding: Decoding = DEFAULT_DECODING
+) -> None:
     """Write the crop that `choose` returns to `out`: uint8 (3, size, size) in channels_last memory. Raises BadImage."""
-    _write_upright(_decode_stored(data, path, choose, out.shape[1]), out)
+    _write_upright(_decode_stored(data, path, choose, out.shape[1], decoding), out)
 
 
-def decode_reduced(data: bytes, path: str, short_side: int) -> Pixels:
+def decode_reduced(data: bytes, path: str, short_side: int, decoding: Decoding = DEFAULT_DECODING) -> Pixels:
     """The whole image upright, shape (height, width, 3), its short side resized to `short_side` if it is longer.
 
     Raises BadImage.
     """
-    stored = _decode_stored(data, path, lambda width, height: _reduced_geometry(width, height, short_side), None)
+    stored = _decode_stored(
+        data, path, lambda width, height: _reduced_geometry(width, height, short_side), None, decoding
+    )
     rows, columns = stored.part.resized_height, stored.part.resized_width
-    if stored.orientation >= 5:
+    if stored.turn >= 5:
         rows, columns = columns, rows
     small = torch.empty((rows, columns, 3), dtype=torch.uint8)
     _write_upright(stored, small.permute(2, 0, 1))
@@ -102,7 +95,7 @@ def _reduced_geometry(width: int, height: int, short_side: int) -> CropGeometry:
     return CropGeometry(0, 0, width, height, width, height, 0, 0)
 
 
-def _decode_stored(data: bytes, path: str, choose: Choose, size: int | None) -> _StoredPixels:
+def _decode_stored(data: bytes, path: str, choose: Choose, size: int | None, decoding: Decoding) -> _StoredPixels:
     """Decode the crop that `choose` returns, of which a square of `size` is kept; None: all of it."""
 
     def part(orientation: int, width: int, height: int) -> CropGeometry:
@@ -113,23 +106,24 @@ def _decode_stored(data: bytes, path: str, choose: Choose, size: int | None) -> 
     header = jpeg_header.read_header(data)
     if header is not None:
         _check_size(header.width, header.height, path)
-        geometry, factor = scaled_decode.aligned(part(header.orientation, header.width, header.height))
+        turn = 1 if decoding.as_stored else header.orientation
+        geometry, factor = scaled_decode.aligned(part(turn, header.width, header.height))
         pixels = _decode_simplejpeg(data, header, geometry, factor)
         if pixels is not None:
-            return _StoredPixels(pixels, header.orientation, geometry, factor)
-    pixels, orientation = _decode_pillow(data, path)
-    return _StoredPixels(pixels, orientation, part(orientation, pixels.shape[1], pixels.shape[0]), 1)
+            return _StoredPixels(pixels, turn, geometry, factor)
+    pixels, turn = _decode_pillow(data, path, decoding)
+    return _StoredPixels(pixels, turn, part(turn, pixels.shape[1], pixels.shape[0]), 1)
 
 
-def decode(data: bytes, path: str) -> Pixels:
-    """The whole image upright, RGB, shape (height, width, 3). Raises BadImage."""
+def decode(data: bytes, path: str, decoding: Decoding = DEFAULT_DECODING) -> Pixels:
+    """The whole image, RGB, shape (height, width, 3), upright unless `decoding` says otherwise. Raises BadImage."""
     header = jpeg_header.read_header(data)
     if header is not None:
         _check_size(header.width, header.height, path)
         pixels = _decode_simplejpeg(data, header, None, 1)
         if pixels is not None:
-            return upright(pixels, header.orientation)
-    return upright(*_decode_pillow(data, path))
+            return upright(pixels, 1 if decoding.as_stored else header.orientation)
+    return upright(*_decode_pillow(data, path, decoding))
 
 
 def _decode_simplejpeg(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: int) -> Pixels | None:
@@ -152,64 +146,45 @@ def _decode_simplejpeg(data: bytes, header: JpegHeader, part: CropGeometry | Non
     return pixels
 
 
-def _decode_pillow(data: bytes, path: str) -> tuple[Pixels, int]:
-    """The stored pixels, and Exif's orientation."""
+def _decode_pillow(data: bytes, path: str, decoding: Decoding) -> tuple[Pixels, int]:
+    """The stored pixels, and the orientation to apply."""
     if not data:
         raise BadImage(path, "the file is empty")
+    if jpeg_header.is_interrupted(data):
+        raise BadImage(path, "damaged: another JPEG begins before its end")
     try:
         with Image.open(io.BytesIO(data)) as image:
             _check_size(*image.size, path)
+            if isinstance(image, TiffImageFile) and planar_tiff.is_planar(image):
+                return planar_tiff.decode(image, data), 1
             image.load()
-            orientation: Any = image.getexif().get(0x0112)
-            return _as_rgb(image), orientation if orientation in range(1, 9) else 1
+            return _as_rgb(image, data, decoding), 1 if decoding.as_stored else orientation.of_image(image)
     except UnidentifiedImageError:
         raise BadImage(path, "not an image of a known format") from None
     except PILLOW_ERRORS as error:
         raise BadImage(path, f"cannot be decoded: {plain(str(error), 200)}") from error
 
 
-def _as_rgb(image: Image.Image) -> Pixels:
-    """8-bit RGB of any mode. Transparency is dropped, as by torchvision's loader; more than 8 bits are scaled down."""
-    if image.mode.startswith("I;16"):
-        return _grey_to_rgb(np.asarray(image).astype(np.uint16) >> 8)
-    if image.mode == "I":
-        wide = np.asarray(image)
-        return _grey_to_rgb(wide >> 8 if wide.max(initial=0) > 255 else wide)
-    if image.mode == "F":
-        real = np.nan_to_num(np.asarray(image))
-        # Floating-point files hold light from 0 to 1; some writers put 0…255 into them.
-        return _grey_to_rgb(real * 255 if real.max(initial=0) <= 1 else real)
+def _as_rgb(image: Image.Image, data: bytes, decoding: Decoding) -> Pixels:
+    """8-bit RGB of any mode. Transparency is dropped, as by torchvision's loader."""
+    grey = grey_values.grey_values(image, data)
+    if grey is not None:
+        return np.repeat(grey_values.to_uint8(grey, decoding.value_range)[:, :, None], 3, axis=2)
     image.info.pop("transparency", None)
     # A copy: torch does not accept read-only memory.
     return np.array(image.convert("RGB"))
 
 
-def _grey_to_rgb(grey: npt.NDArray[Any]) -> Pixels:
-    """Three equal channels of 8 bits."""
-    return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """A view of stored `pixels` (height, width, 3) as Exif's `orientation` says they are to be seen."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels
-
-
 def _write_upright(stored: _StoredPixels, out: torch.Tensor) -> None:
     """Resize, crop and orient the decoded pixels into `out` (3, rows, columns)."""
-    if stored.orientation == 1:
+    if stored.turn == 1:
         resize(stored.pixels, stored.part, stored.factor, out)
         return
     rows, columns = out.shape[1:]
-    size = (columns, rows) if stored.orientation >= 5 else (rows, columns)
+    size = (columns, rows) if stored.turn >= 5 else (rows, columns)
     small = torch.empty((*size, 3), dtype=torch.uint8)
     resize(stored.pixels, stored.part, stored.factor, small.permute(2, 0, 1))
-    out.permute(1, 2, 0).numpy()[:] = upright(small.numpy(), stored.orientation)
+    out.permute(1, 2, 0).numpy()[:] = upright(small.numpy(), stored.turn)
 
 
 def resize(pixels: Pixels, geometry: CropGeometry, factor: int, out: torch.Tensor) -> None:

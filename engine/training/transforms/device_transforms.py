@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration import normalization
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import augment_rng
 from gputrain.engine.dataloading.augment_rng import MixParameters
 from gputrain.engine.dataloading.random_resized_crop import draw_flips
@@ -23,9 +24,6 @@ from gputrain.engine.training.tasks.task import Task
 from gputrain.engine.training.transforms import autoaugment, hue_jitter
 from gputrain.engine.training.transforms.autoaugment import AugmentChoices
 
-# Mean and standard deviation of ImageNet's training images in 0…1, which torchvision's models expect.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 _GREY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the grey of ITU-R BT.601, as in torchvision's ColorJitter."""
 _FLIP, _COLOURS, _BOX, _HUE = slice(0, 1), slice(1, 4), slice(4, 8), slice(8, 9)
@@ -104,8 +102,9 @@ class DevicePrefetcher:
         self._async = config.data.non_blocking and config.data.pin_memory
         self._format = torch.channels_last if config.speed.channels_last else torch.contiguous_format
         self._stream = torch.cuda.Stream(compute.device) if compute.is_gpu else None
-        self._mean = (torch.tensor(MEAN) * 255).view(1, 3, 1, 1).to(compute.device)
-        self._scale = (1 / (torch.tensor(STD) * 255)).view(1, 3, 1, 1).to(compute.device)
+        mean, std = normalization.mean_std(config.data)
+        self._mean = (torch.tensor(mean) * 255).view(1, 3, 1, 1).to(compute.device)
+        self._scale = (1 / (torch.tensor(std) * 255)).view(1, 3, 1, 1).to(compute.device)
         self._grey = torch.tensor(_GREY).view(1, 3, 1, 1).to(compute.device)
 
     def batches(self, source: Iterator[Batch], clock: StepClock) -> Generator[DeviceBatch, None, None]:

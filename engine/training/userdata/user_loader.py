@@ -13,12 +13,12 @@ import msgspec
 from torch.utils.data import DataLoader
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.lock_waits import LockWaitSampler
 from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_stats
 from gputrain.engine.events import LoaderStats
-from gputrain.engine.processes.preemption import STOPPING
+from gputrain.engine.processes.scheduler_signals import STOPPING
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.userdata import user_sampler
 from gputrain.engine.training.userdata.user_batch import UserBatchMaker

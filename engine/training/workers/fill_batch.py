@@ -65,7 +65,7 @@ class FileSource:
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """See `ImageSource`."""
         path = self.images.path(index)
-        decode.decode_into(read_file(path, meter), path, choose, out)
+        decode.decode_into(read_file(path, meter), path, choose, out, self.images.decoding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
 from gputrain.engine.dataloading.batch_sampler import Indices
-from gputrain.engine.processes import preemption
+from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.training.workers import slot_buffer, worker_main
 from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot
 from gputrain.engine.training.workers.slot_buffer import SharedMemory, SlotShape
@@ -125,7 +125,7 @@ class ProcessWorkerPool:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker_main.__name__])
         # A batch system signals all processes of a job. The trainer handles the signal, and needs its workers.
-        with preemption.blocked_signals():
+        with scheduler_signals.blocked_signals():
             return self._start_in(context, number)
 
     def _start_in(self, context: ForkServerContext, number: int) -> _Worker:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import settings, yaml_file
+from gputrain.engine.configuration import normalization, settings, value_range, yaml_file
 from gputrain.engine.configuration.config_file import config_text, read_config, write_config
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import AUTO, NORMALIZATION, RunConfig
 from gputrain.engine.configuration.settings import Setting
 
 
@@ -54,6 +54,12 @@ def _values(setting: Setting) -> st.SearchStrategy[Any]:
         return st.sampled_from(setting.choices)
     if setting.kind is bool:
         return st.booleans()
+    if setting.name == "value_range":
+        ranges = st.tuples(st.integers(-(2**40), 2**40), st.floats(0.25, 1e9)).map(lambda r: [r[0], r[0] + r[1]])
+        return st.sampled_from(("auto", "bits")) | ranges.map(value_range.normalised)
+    if setting.name in NORMALIZATION:
+        numbers = st.tuples(*3 * [st.floats(0.001, 1, allow_nan=False)])
+        return st.just(AUTO) | numbers.map(normalization.text_of)
     if setting.kind is str:
         text = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=80)
         return text.filter(lambda t: bool(t) or not (meta and meta.min_length))

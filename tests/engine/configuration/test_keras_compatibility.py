@@ -12,7 +12,7 @@ from fakes.plans import CPU, gpu, note, plan_of, value
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice, keras_compatibility, settings
 from gputrain.engine.configuration.resume_changes import check_changes
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.estimates import calibration
 from gputrain.engine.jobs.bench_job import measure_speed
 from gputrain.engine.jobs.calibration_job import calibrate
@@ -40,8 +40,9 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
         *("recipe", "profile", "preset", "name", "engine", "device", "seed", "epochs", "max_steps", "resume_from"),
         *("dataset", "data_dir", "train_split", "val_split", "image_size", "val_resize", "augment", "crop_min_scale"),
         *("batch_size", "val_batch_size", "num_workers", "prefetch_factor", "max_bad_images", "model", "weights"),
+        "weights_strict",
         *("width", "optimizer", "lr", "lr_batch_size", "momentum", "weight_decay", "schedule", "warmup_epochs"),
-        *("label_smoothing", "clip_grad_norm", "precision", "tf32", "cudnn_benchmark", "compile"),
+        *("label_smoothing", "clip_grad_norm", "precision", "tf32", "cudnn_benchmark", "compile", "value_range"),
         *("checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints", "auto_resume"),
         *("validate_epochs", "early_stop", "sample_seconds", "resources_csv", "hang_seconds", "loggers"),
     }

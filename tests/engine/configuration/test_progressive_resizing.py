@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import progressive_resizing, settings
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning.plan import Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer

@@ -8,7 +8,7 @@ import pytest
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.resume_changes import FIXED, FREE, ROUNDING, check_changes
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 
 BASE = settings.flatten(RunConfig())
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import run_config, settings
+from gputrain.engine.configuration import setting_definitions, settings
 
 
 def test_each_setting_is_described_and_its_default_passes_its_own_check() -> None:
@@ -25,13 +25,17 @@ def test_the_table_holds_every_field_of_the_configuration_once() -> None:
 
 
 def _parts() -> list[Any]:
-    sections = [f.type for f in msgspec.structs.fields(run_config.RunConfig) if f.name in settings.sections()]
+    sections = [f.type for f in msgspec.structs.fields(setting_definitions.RunConfig) if f.name in settings.sections()]
     top = msgspec.defstruct("Top", [(n, t) for n, t in _top_fields()])
     return [top, *sections]
 
 
 def _top_fields() -> list[tuple[str, Any]]:
-    return [(f.name, f.type) for f in msgspec.structs.fields(run_config.RunConfig) if f.name not in settings.sections()]
+    return [
+        (f.name, f.type)
+        for f in msgspec.structs.fields(setting_definitions.RunConfig)
+        if f.name not in settings.sections()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,8 +112,8 @@ def test_any_override_gives_a_checked_value_or_bad_input(name: str, text: str) -
     values, refusal = _try(f"{name}={text}")
     assert refusal.isprintable()
     built = settings.build(values)
-    sent = msgspec.json.decode(msgspec.json.encode(built), type=run_config.RunConfig)
-    assert settings.flatten(sent) == {**settings.flatten(run_config.RunConfig()), **values}
+    sent = msgspec.json.decode(msgspec.json.encode(built), type=setting_definitions.RunConfig)
+    assert settings.flatten(sent) == {**settings.flatten(setting_definitions.RunConfig()), **values}
 
 
 @given(st.text(max_size=100))
@@ -151,7 +155,7 @@ def test_build_and_flatten_are_inverse() -> None:
 
 
 def test_replace_checks_and_changed_lists_what_differs() -> None:
-    before = run_config.RunConfig()
+    before = setting_definitions.RunConfig()
     after = settings.replace(before, num_workers=5, name="b")
     assert settings.changed(before, after) == {"name": ("", "b"), "num_workers": (2, 5)}
     assert settings.changed(before, after, ignore=["name"]) == {"num_workers": (2, 5)}
@@ -160,5 +164,5 @@ def test_replace_checks_and_changed_lists_what_differs() -> None:
 
 
 def test_choices_come_from_the_annotations() -> None:
-    assert settings.find("precision").choices == get_args(run_config.Precision)
+    assert settings.find("precision").choices == get_args(setting_definitions.Precision)
     assert settings.find("speed.precision") is settings.find("precision")

@@ -11,7 +11,7 @@ from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.training.tasks.classification import ClassScores
 from gputrain.engine.training.tasks.clip_classification import ClipScores
 from gputrain.engine.training.tasks.head_pose import AngleErrors
-from gputrain.engine.training.tasks.regression import Errors
+from gputrain.engine.training.tasks.regression import RegressionErrors
 from gputrain.engine.training.tasks.task import Scores
 
 RANKS = st.integers(1, 5)
@@ -57,7 +57,7 @@ def test_sums_of_ranks_give_the_metrics_of_one_process() -> None:
     cases: list[tuple[Callable[[], Scores], torch.Tensor, torch.Tensor]] = [
         (ClassScores, classes, torch.randint(0, 8, (40,))),
         (ClipScores, two, torch.arange(40) % 2),
-        (Errors, numbers, torch.randn(40, 3)),
+        (RegressionErrors, numbers, torch.randn(40, 3)),
         (AngleErrors, numbers, torch.randn(40, 3)),
     ]
     for kind, outputs, targets in cases:

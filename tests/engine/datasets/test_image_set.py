@@ -10,6 +10,7 @@ from torchvision.datasets import ImageFolder
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import image_set
+from gputrain.engine.datasets.image_files import count_images
 from gputrain.engine.datasets.image_set import scan
 
 
@@ -25,15 +26,25 @@ def test_the_same_files_and_labels_as_torchvision(tmp_path: Path) -> None:
     assert list(found.classes) == theirs.classes
 
 
-def test_links_are_followed_once_and_hidden_files_passed_over(tmp_path: Path) -> None:
+def test_links_are_followed_once_and_never_upwards(tmp_path: Path) -> None:
     home = folder(tmp_path, classes=1, per_class=2) / "train"
-    (home / "class_0" / "up").symlink_to(home)
+    elsewhere = folder(tmp_path / "elsewhere", classes=1, per_class=1) / "train" / "class_0"
+    for link, target in (("up", home), ("self", home / "class_0"), ("first", elsewhere), ("second", elsewhere)):
+        (home / "class_0" / link).symlink_to(target)
+    (home / "class_0" / "self" / "deep").mkdir()
+    (home / "class_0" / "deep" / "up").symlink_to(home / "class_0")
+    (home / "again").symlink_to(home)
     (home / "class_0" / "._000.jpg").touch()
     (home / ".ipynb_checkpoints").mkdir()
     os.mkfifo(home / "class_0" / "pipe.jpg")
-    names = [Path(found.name(n)) for found in [scan(str(tmp_path), "train")] for n in range(len(found))]
-    assert [name.name for name in names] == ["000.jpg", "001.jpg"] * 2
-    assert scan(str(tmp_path), "train").classes == ("class_0",)
+    found = scan(str(tmp_path), "train")
+    names = [found.name(n) for n in range(len(found))]
+    assert names == ["class_0/000.jpg", "class_0/001.jpg", "class_0/first/000.jpg"]
+    assert found.classes == ("class_0",)
+    counted = count_images(tmp_path, "train", "")
+    assert counted is not None
+    assert counted.train_images == 4  # each link, as it is read by plans: the second one too
+    assert dict(found.skipped) == {".jpg": 1, "link to a parent folder": 4, "repeated link": 1}
 
 
 def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from helpers.diagnosis.made_events import second, started
 
-from gputrain.engine.diagnosis.rules import evaluate
+from gputrain.engine.diagnosis.decision_tree import evaluate
 from gputrain.engine.diagnosis.windows.event_window import EventWindow
 from gputrain.engine.diagnosis.windows.rank_shares import rank_shares
 from gputrain.engine.events import AnyEvent, Hint, RankSteps, RunStarted, Steps

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from helpers.diagnosis.made_events import second, started
 
-from gputrain.engine.diagnosis.review import review
+from gputrain.engine.diagnosis.recorded_run_review import review
 from gputrain.engine.events import AnyEvent, Outcome, Phase, PhaseChanged, RunEnded
 from gputrain.tui.commands.runs.diagnose import verdict_lines
 

@@ -9,7 +9,7 @@ from helpers.diagnosis.made_signals import CPU, FED, FULL, GPU, READING, STARVED
 
 from gputrain.engine.common.units import GIB
 from gputrain.engine.diagnosis import input_bound_causes
-from gputrain.engine.diagnosis.rules import CAUSES
+from gputrain.engine.diagnosis.decision_tree import CAUSES
 from gputrain.engine.events import Prediction, Tuned
 
 CACHED = {"cache": "ram"}

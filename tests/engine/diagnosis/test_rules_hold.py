@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration.settings import build
-from gputrain.engine.diagnosis.rules import CAUSES, evaluate
+from gputrain.engine.diagnosis.decision_tree import CAUSES, evaluate
 from gputrain.engine.diagnosis.windows.signals import Signals
 
 share = st.floats(0, 1)

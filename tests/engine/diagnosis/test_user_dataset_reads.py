@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gputrain.engine.diagnosis.rules import evaluate
+from gputrain.engine.diagnosis.decision_tree import evaluate
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Hint
 

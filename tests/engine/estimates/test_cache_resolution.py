@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gputrain.engine.estimates.cache_resolution import resolution
+from gputrain.engine.estimates.cached_image_size import resolution
 
 IMAGENET: dict[str, Any] = {
     "image_size": 224,

@@ -14,7 +14,7 @@ from fakes.images import SIDE, dark_and_light
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.calibration import signature

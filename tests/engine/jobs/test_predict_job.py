@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gputrain.engine.checkpointing import checkpoint_index
-from gputrain.engine.checkpointing.checkpoint_index import Entry
+from gputrain.engine.checkpointing.checkpoint_index import CheckpointEntry
 from gputrain.engine.jobs.predict_job import checkpoint_of
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
@@ -13,8 +13,8 @@ from gputrain.tui.actions.run_actions import checkpoints_of
 def run_with(*, best: bool) -> RunDir:
     run = run_directory.create("tried")
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    first = Entry("step-3.pt", 3, 0, "0", 1, best=best)
-    checkpoint_index.write_index(run.checkpoints, [first, Entry("step-9.pt", 9, 2, "0", 1)])
+    first = CheckpointEntry("step-3.pt", 3, 0, "0", 1, best=best)
+    checkpoint_index.write_index(run.checkpoints, [first, CheckpointEntry("step-9.pt", 9, 2, "0", 1)])
     return run
 
 

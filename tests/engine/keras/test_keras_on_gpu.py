@@ -1,4 +1,4 @@
-"""What only an NVIDIA GPU shows of Keras: memory that grows and is told, mixed_float16, XLA, prediction's peak."""
+"""Keras on an NVIDIA GPU: memory growth, mixed_float16, XLA, peak memory of a prediction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(("precision", "compiled"), [("fp16", False), ("fp16", True), ("fp32", False)])
-def test_a_run_on_a_gpu_tells_its_memory_and_its_scale(
+def test_a_gpu_run_reports_memory_and_loss_scale(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str, compiled: bool
 ) -> None:
     images = draw_images(tmp_path / "images")

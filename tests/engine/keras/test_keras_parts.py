@@ -1,4 +1,4 @@
-"""The parts of the room of Keras, each against another computation: pixels, order, update rules, precision, losses."""
+"""Parts of the Keras engine against independent computations: pixels, order, optimizers, precision, losses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pipeline(folder: Path, *, train: bool = True, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize("size", [(48, 48), (500, 375), (33, 400), (300, 20), (1, 1)])
-def test_boxes_are_those_of_the_other_engine(size: tuple[int, int]) -> None:
+def test_crops_equal_the_pytorch_engines(size: tuple[int, int]) -> None:
     from gputrain.engine.keras.data import tf_transforms
 
     draws = random_resized_crop.uniforms(7, 3, np.arange(40))
@@ -45,7 +45,7 @@ def test_boxes_are_those_of_the_other_engine(size: tuple[int, int]) -> None:
         assert ours == random_resized_crop.random_crop_box(row.tolist(), *size, 0.08)
 
 
-def test_order_and_flips_are_those_of_the_other_engine_for_any_workers(folder: Path) -> None:
+def test_order_and_flips_equal_the_pytorch_engines_for_any_num_workers(folder: Path) -> None:
     expected = batch_sampler.batches(36, 6, seed=5, epoch=2, shuffle=True, drop_last=True)
     seen = []
     for workers in (0, 1, 3):
@@ -64,8 +64,8 @@ def test_order_and_flips_are_those_of_the_other_engine_for_any_workers(folder: P
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 @pytest.mark.parametrize("train", [True, False])
-def test_pixels_are_those_of_pillow(tmp_path: Path, train: bool, suffix: str) -> None:
-    """The box, resized with antialiasing; in validation the centre of the resized image."""
+def test_pixels_equal_pillows(tmp_path: Path, train: bool, suffix: str) -> None:
+    """The crop, resized with antialiasing; in validation the centre crop of the resized image."""
     with Image.open(draw_images(tmp_path, side=90) / "train" / "down" / "0.jpg") as image:
         image.crop((0, 0, 90, 70)).save(tmp_path / "train" / "down" / f"00.{suffix}", quality=95)
     source = pipeline(tmp_path, train=train, num_workers=0, augment="crop_flip")
@@ -86,7 +86,7 @@ def test_pixels_are_those_of_pillow(tmp_path: Path, train: bool, suffix: str) ->
     assert difference.max() < 40
 
 
-def test_without_augmentation_training_sees_the_centre(folder: Path) -> None:
+def test_without_augmentation_training_uses_the_centre_crop(folder: Path) -> None:
     batch = next(pipeline(folder, augment="none", num_workers=0).epoch(0))
     assert not batch.flips.numpy().any()
     again = next(pipeline(folder, augment="none", num_workers=0).epoch(0))
@@ -102,8 +102,8 @@ RULES = [
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
-def test_updates_are_those_of_torch(folder: Path, rule: dict[str, Any]) -> None:
-    """Two updates by the same gradients, with a decay that counts."""
+def test_optimizer_updates_equal_torchs(folder: Path, rule: dict[str, Any]) -> None:
+    """Two updates with the same gradients and a large weight decay."""
     import torch
 
     from gputrain.engine.keras import device, networks
@@ -135,7 +135,7 @@ def test_updates_are_those_of_torch(folder: Path, rule: dict[str, Any]) -> None:
             assert (difference < 1e-4).mean() > 0.99, variable.path
 
 
-def test_smoothing_spreads_a_share_over_all_classes(folder: Path) -> None:
+def test_label_smoothing_follows_the_formula(folder: Path) -> None:
     from gputrain.engine.keras import device, networks
     from gputrain.engine.keras.train_step import TrainStep
 
@@ -148,7 +148,7 @@ def test_smoothing_spreads_a_share_over_all_classes(folder: Path) -> None:
     assert np.allclose(stepper._losses(scores, labels).numpy(), -(wanted * np.log(shares)).sum(1), atol=1e-6)
 
 
-def test_the_rate_follows_the_schedule(folder: Path, tmp_path: Path) -> None:
+def test_the_learning_rate_follows_the_schedule(folder: Path, tmp_path: Path) -> None:
     config = keras_config(folder, schedule="cosine", warmup_epochs=0.5, lr=0.01)
     course = lr_schedule.LRSchedule(config, 6)
     for event in train(tmp_path, config).of(Steps):
@@ -156,7 +156,7 @@ def test_the_rate_follows_the_schedule(folder: Path, tmp_path: Path) -> None:
 
 
 def test_mixed_precision_in_fp16_scales_the_loss(folder: Path) -> None:
-    """On the CPU no run would do so; the graph is the same as on a GPU."""
+    """fp16 is not used on the CPU; the graph is the same as on a GPU."""
     from gputrain.engine.keras import checkpoint, device, networks, optimizers
     from gputrain.engine.keras.library import keras
     from gputrain.engine.keras.train_step import TrainStep
@@ -188,14 +188,14 @@ def test_mixed_precision_in_fp16_scales_the_loss(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("asked", "told"), [("bf16", "bf16"), ("fp16", "bf16")])
-def test_precisions_of_the_cpu(folder: Path, tmp_path: Path, asked: str, told: str) -> None:
+def test_precision_choice_on_the_cpu(folder: Path, tmp_path: Path, asked: str, told: str) -> None:
     result = train(tmp_path, keras_config(folder, precision=asked, epochs=1))
     assert result.of(ModelReady)[0].precision == told
     assert any("fp16 needs a GPU" in event.text for event in result.of(Notice)) is (asked == "fp16")
     assert result.ended.outcome is Outcome.FINISHED
 
 
-def test_a_gpu_that_is_asked_for_is_never_replaced_by_the_cpu(folder: Path, tmp_path: Path) -> None:
+def test_device_cuda_without_a_gpu_is_refused(folder: Path, tmp_path: Path) -> None:
     from gputrain.engine.keras.library import tf
 
     if tf.config.list_physical_devices("GPU"):
@@ -207,7 +207,7 @@ def test_a_gpu_that_is_asked_for_is_never_replaced_by_the_cpu(folder: Path, tmp_
 
 
 @pytest.mark.parametrize(("model", "side"), [("mobilenet_v2", 32), ("resnet50_v2", 32), ("efficientnet_b0", 32)])
-def test_networks_give_scores_for_pixels(folder: Path, model: str, side: int) -> None:
+def test_networks_return_logits_for_pixels(folder: Path, model: str, side: int) -> None:
     from gputrain.engine.keras import device, networks
     from gputrain.engine.keras.library import keras
 
@@ -220,12 +220,12 @@ def test_networks_give_scores_for_pixels(folder: Path, model: str, side: int) ->
     assert {layer.momentum for layer in norms} == {0.9}
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_losses_come_in_order_and_time_is_never_counted_twice(beside: bool) -> None:
+@pytest.mark.parametrize("threaded", [False, True])
+def test_losses_arrive_in_order_and_times_do_not_overlap(threaded: bool) -> None:
     from gputrain.engine.keras.library import tf
     from gputrain.engine.keras.loss_fetcher import LaunchedStep, LossFetcher
 
-    fetcher = LossFetcher(beside=beside)
+    fetcher = LossFetcher(threaded=threaded)
     began, at = time.perf_counter(), np.arange(2)
     for number in range(1, 9):
         asked = time.perf_counter()
@@ -241,21 +241,21 @@ def test_losses_come_in_order_and_time_is_never_counted_twice(beside: bool) -> N
     assert fetcher.take() == []
 
 
-def test_what_goes_wrong_on_the_device_reaches_the_loop() -> None:
+def test_errors_of_the_device_reach_the_loop() -> None:
     from gputrain.engine.keras.loss_fetcher import LaunchedStep, LossFetcher
 
     class Broken:
         def numpy(self) -> Any:
             raise RuntimeError("the device is lost")
 
-    fetcher = LossFetcher(beside=True)
+    fetcher = LossFetcher(threaded=True)
     fetcher.add(LaunchedStep(1, Broken(), np.arange(1), 0.0, 0.0, True))
     with pytest.raises(RuntimeError, match="the device is lost"):
         fetcher.drain()
     fetcher.close()
 
 
-def test_memory_that_runs_out_has_a_name() -> None:
+def test_out_of_memory_errors_are_translated() -> None:
     from gputrain.engine.keras import out_of_memory
     from gputrain.engine.keras.library import tf
 

@@ -1,4 +1,4 @@
-"""Runs of Keras as a person starts them: supervisor, trainer process, signals, commands, prediction."""
+"""Keras runs from the command line: supervisor, trainer process, signals, commands, prediction."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Watch:
-    """Reads a run until something has happened."""
+    """Reads a run's events until a condition holds."""
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
@@ -75,12 +75,12 @@ def start(images: Path, **changes: Any) -> Watch:
 
 
 def loaded(pid: int) -> set[str]:
-    """Which of the two engines' libraries a process has mapped."""
+    """Which of torch and TensorFlow a process has loaded."""
     maps = Path(f"/proc/{pid}/maps").read_text()
     return {name for name in ("libtorch", "libtensorflow") if name in maps}
 
 
-def test_a_run_goes_on_where_a_signal_stopped_it_and_has_no_torch(images: Path) -> None:
+def test_a_run_resumes_after_a_signal_and_does_not_load_torch(images: Path) -> None:
     watch = start(images, epochs=400)
     ready = watch.until(ModelReady)
     watch.until(Steps)
@@ -116,9 +116,7 @@ def test_a_trainer_whose_supervisor_is_killed_saves_and_ends(images: Path) -> No
     assert list(watch.run.checkpoints.glob("step-*.npz"))
 
 
-def test_xla_trains_and_what_was_learned_is_predicted(
-    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_xla_training_and_prediction(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     watch = start(images, epochs=8, compile=True, width=4, lr=0.05, val_batch_size=5)
     ended = watch.until(RunEnded)
     assert ended.outcome is Outcome.FINISHED, ended
@@ -139,14 +137,14 @@ def test_xla_trains_and_what_was_learned_is_predicted(
     assert ": 4 samples" in capsys.readouterr().out
 
 
-def test_what_knows_torch_alone_says_so(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_for_pytorch_only_are_refused(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     watch = start(images, epochs=1, max_steps=1)
     watch.until(RunEnded)
     assert main.main(["export", watch.run.id, "net.onnx"]) == 2
     assert "ONNX export needs engine=torch" in capsys.readouterr().err
 
 
-def test_the_room_of_keras_imports_no_torch() -> None:
+def test_the_keras_package_imports_no_torch() -> None:
     rooms = ("trainer", "inference.prediction", "inference.predict_child")
     code = "; ".join([*(f"import gputrain.engine.keras.{room}" for room in rooms), "import sys"])
     code += "; print([name for name in ('torch', 'torchvision', 'tensorflow', 'keras') if name in sys.modules])"
@@ -154,8 +152,8 @@ def test_the_room_of_keras_imports_no_torch() -> None:
     assert done.stdout.strip() == "['tensorflow', 'keras']"
 
 
-def test_the_logger_for_tensorboard_does_without_tensorflow(images: Path, tmp_path: Path) -> None:
-    """Tensorboard itself would take it where it is installed."""
+def test_the_tensorboard_logger_does_not_load_tensorflow(images: Path, tmp_path: Path) -> None:
+    """TensorBoard itself uses TensorFlow if it is installed."""
     watch = start(images, epochs=1, max_steps=1)
     watch.until(RunEnded)
     watch.over()

@@ -1,4 +1,4 @@
-"""The table of model sizes against a new count by autograd itself."""
+"""The table of activation memory against a new count by autograd."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def saved_bytes(model: torch.nn.Module, images: int, half: bool) -> int:
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1"])
 @pytest.mark.parametrize("half", [False, True])
-def test_the_table_holds_what_autograd_saves(name: str, half: bool) -> None:
+def test_the_table_equals_the_bytes_that_autograd_saves(name: str, half: bool) -> None:
     cost = cost_of(name)
     assert cost is not None
     model = torchvision.models.get_model(name).train().to(memory_format=torch.channels_last)

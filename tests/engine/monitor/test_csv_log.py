@@ -18,8 +18,8 @@ from gputrain.engine.events import (
     MigSample,
     ProcessSample,
 )
-from gputrain.engine.monitor.csv_log import CsvLog
-from gputrain.engine.monitor.sample_rows import flat_row, sample_as_json
+from gputrain.engine.monitor.csv_writer import CsvLog
+from gputrain.engine.monitor.sample_columns import flat_row, sample_as_json
 
 GPU = GpuSample(index=0, name="A GPU", utilization=71.0, power=280.5, throttle=("power cap", "hardware thermal"))
 SAMPLE = HardwareSample(

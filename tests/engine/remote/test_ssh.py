@@ -32,15 +32,15 @@ from gputrain.engine.events import (
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import NotLiveError
-from gputrain.engine.remote import remote_attachment, remote_outline
-from gputrain.engine.remote.remote_attachment import RemoteAttachment
+from gputrain.engine.remote import reconnecting_attachment, remote_outline
+from gputrain.engine.remote.reconnecting_attachment import RemoteAttachment
 from gputrain.engine.remote.remote_runs import list_runs
 from gputrain.engine.remote.ssh_link import Frame, Frames, LinkLostError
 from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.remote_name import RemoteName
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import write_marks
+from gputrain.engine.runs.run_labels import write_marks
 from gputrain.tui.cli.main import main
 
 pytestmark = needs_sshd()
@@ -97,7 +97,7 @@ def test_no_event_is_missed_or_repeated_after_lost_connections(box: Sshd) -> Non
 
     thread = threading.Thread(target=write)
     thread.start()
-    remote = remote_attachment.attach(RemoteName("box", "cut"))
+    remote = reconnecting_attachment.attach(RemoteName("box", "cut"))
     found = until(remote, lambda found: len(found) >= 2000)
     for _ in range(3):
         assert box.cut() >= 1
@@ -117,7 +117,7 @@ def test_an_unreachable_host_is_retried(box: Sshd) -> None:
     run = run_directory.create("away")
     status_of(run, State.RUNNING, time.time())
     writer = written(run, 10)
-    remote = remote_attachment.attach(RemoteName("box", run.id))
+    remote = reconnecting_attachment.attach(RemoteName("box", run.id))
     found = until(remote, lambda found: len(found) == 10)
     box.stop()
     until(remote, lambda _: "refused" in remote.trouble)
@@ -133,7 +133,7 @@ def test_a_replaced_record_is_read_again(box: Sshd) -> None:
     run = run_directory.create("replaced")
     status_of(run, State.RUNNING, time.time())
     written(run, 10).close()
-    remote = remote_attachment.attach(RemoteName("box", run.id))
+    remote = reconnecting_attachment.attach(RemoteName("box", run.id))
     until(remote, lambda found: len(found) == 10)
     run.events.unlink()
     (run.directory / "events.jsonl").write_bytes(b"{}\n" * 3)
@@ -171,7 +171,7 @@ def test_only_the_outline_of_a_long_record_is_sent(
         return take(self, data)
 
     monkeypatch.setattr(Frames, "take", counted)
-    remote = remote_attachment.attach(RemoteName("box", "last"), outlined=True)
+    remote = reconnecting_attachment.attach(RemoteName("box", "last"), outlined=True)
     found = until(remote, lambda _: remote.caught_up)
     size = long_run.events.stat().st_size
     assert sum(taken) < (1 << 16) + 20 * remote_outline.PART_BYTES + (1 << 14) * 2 + 20_000 < size / 5
@@ -197,7 +197,7 @@ def test_only_the_outline_of_a_long_record_is_sent(
 
 
 def test_a_connection_lost_during_the_outline_starts_it_again(long_run: RunDir, box: Sshd) -> None:
-    remote = remote_attachment.attach(RemoteName("box", "last"), outlined=True)
+    remote = reconnecting_attachment.attach(RemoteName("box", "last"), outlined=True)
     remote._take("O", (long_run.events.read_bytes()[:5000]))
     box.cut()
     found = until(remote, lambda _: remote.caught_up)
@@ -209,7 +209,7 @@ def test_a_connection_lost_during_the_outline_starts_it_again(long_run: RunDir, 
 
 def test_a_long_record_without_milestones_is_sent_whole(long_run: RunDir, box: Sshd) -> None:
     (long_run.directory / "milestones.jsonl").unlink()
-    remote = remote_attachment.attach(RemoteName("box", "last"), outlined=True)
+    remote = reconnecting_attachment.attach(RemoteName("box", "last"), outlined=True)
     assert len(until(remote, lambda _: remote.caught_up)) == 20_200
     assert remote.sparse_until == 0
     remote.close()
@@ -219,7 +219,7 @@ def test_a_dead_remote_supervisor_is_detected(box: Sshd) -> None:
     run = run_directory.create("died")
     status_of(run, State.RUNNING, time.time() - 3600)
     written(run, 5).close()
-    remote = remote_attachment.attach(RemoteName("box", "last"))
+    remote = reconnecting_attachment.attach(RemoteName("box", "last"))
     found = until(remote, lambda _: remote.abandoned)
     assert len(found) == 5
     ((info, _),) = list_runs(RemoteName("box", ""))
@@ -231,16 +231,16 @@ def test_a_dead_remote_supervisor_is_detected(box: Sshd) -> None:
 
 def test_unreachable_hosts_and_unknown_runs_are_reported(box: Sshd) -> None:
     with pytest.raises(BadInput, match="there are no runs yet"):
-        remote_attachment.attach(RemoteName("box", "last"))
+        reconnecting_attachment.attach(RemoteName("box", "last"))
     run = run_directory.create("demo")
     run.events.touch()
     with pytest.raises(BadInput, match=f"did you mean '{run.id}'"):
-        remote_attachment.attach(RemoteName("box", f"{run.id}x"))
+        reconnecting_attachment.attach(RemoteName("box", f"{run.id}x"))
     with pytest.raises(BadInput, match="not a run directory"):
-        remote_attachment.attach(RemoteName("box", "/nowhere/at all; touch pwned"))
+        reconnecting_attachment.attach(RemoteName("box", "/nowhere/at all; touch pwned"))
     with pytest.raises(BadInput, match="no run is called"):
-        remote_attachment.attach(RemoteName("box", ".."))
-    remote = remote_attachment.attach(RemoteName("box", str(run.directory)))
+        reconnecting_attachment.attach(RemoteName("box", ".."))
+    remote = reconnecting_attachment.attach(RemoteName("box", str(run.directory)))
     assert remote.run.id == f"box:{run.directory}"
     assert remote.read() == []
     with pytest.raises(NotLiveError, match="is not visible from a login there"):
@@ -248,7 +248,7 @@ def test_unreachable_hosts_and_unknown_runs_are_reported(box: Sshd) -> None:
     remote.close()
     box.stop()
     with pytest.raises(LinkLostError, match="refused"):
-        remote_attachment.attach(RemoteName("box", "last"))
+        reconnecting_attachment.attach(RemoteName("box", "last"))
     box.start()
 
 
@@ -266,7 +266,7 @@ def test_remote_runs_have_names_tags_and_notes(box: Sshd, capfd: pytest.CaptureF
     (found,) = map(json.loads, capfd.readouterr().out.splitlines())
     assert (found["run"], found["name"], found["tags"]) == (run.id, "my best", ["keep"])
     assert found["note"] == "look at the loss"
-    remote = remote_attachment.attach(RemoteName("box", "my best"))
+    remote = reconnecting_attachment.attach(RemoteName("box", "my best"))
     assert remote.run.id == f"box:{run.id}"
     remote.close()
     assert main(["stop", "box:my best"]) == 0
@@ -285,7 +285,7 @@ def test_no_name_is_run_as_a_command(box: Sshd, private_homes: Path) -> None:
         odd = private_homes / "odd" / name
         odd.mkdir(parents=True)
         written(RunDir(odd), 3).close()
-        remote = remote_attachment.attach(RemoteName("box", str(odd)))
+        remote = reconnecting_attachment.attach(RemoteName("box", str(odd)))
         assert len(until(remote, lambda found: len(found) == 3)) == 3
         remote.close()
     assert not list(private_homes.rglob("pwned"))
@@ -305,7 +305,7 @@ def test_login_output_is_skipped_and_an_empty_home_is_reported(box: Sshd, privat
     box.stop()
     config.write_text(config.read_text() + f"ForceCommand {talk}\n")
     box.start()
-    remote = remote_attachment.attach(RemoteName("box", "talk"))
+    remote = reconnecting_attachment.attach(RemoteName("box", "talk"))
     assert [event.seq for event in until(remote, lambda found: len(found) == 3)] == [1, 2, 3]
     remote.close()
 
@@ -342,7 +342,7 @@ def test_a_live_run_is_watched_and_stopped_remotely(box: Sshd, tmp_path: Path) -
         assert training.wait(TIMEOUT)
         box.cut()
         assert "no connection, trying again" in tail.stderr.readline()
-        remote = remote_attachment.attach(RemoteName("box", run.id[-8:]))
+        remote = reconnecting_attachment.attach(RemoteName("box", run.id[-8:]))
         found = until(remote, lambda found: any(isinstance(event, Steps) for event in found))
         assert isinstance(found[0], RunStarted)
         listed = subprocess.run([*COMMAND, "runs", "box:", "--json"], capture_output=True, text=True)

@@ -10,9 +10,9 @@ import pytest
 from fakes.locks import hold_lock
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.runs import delete_runs, run_directory
+from gputrain.engine.runs import prune_runs, run_directory
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import read_marks, write_marks
+from gputrain.engine.runs.run_labels import read_marks, write_marks
 
 DAY = 86400.0
 
@@ -69,12 +69,12 @@ def test_a_run_is_deleted_whole_unless_it_is_live(private_homes: Path) -> None:
     child = hold_lock(live)
     try:
         with pytest.raises(BadInput, match="is running; stop it first: gputrain-tui stop"):
-            delete_runs.delete(live)
+            prune_runs.delete(live)
         assert live.is_live()
     finally:
         child.communicate()
     assert live.config.exists()
-    delete_runs.delete(run)
+    prune_runs.delete(run)
     assert [info.run for info in run_directory.list_runs()] == [live]
     assert [path.name for path in run_directory.runs_home().iterdir()] == [live.id]
 
@@ -87,7 +87,7 @@ def test_only_run_directories_are_deleted(private_homes: Path, home: str) -> Non
     for name in ("thesis.tex", "config.yaml", "events.jsonl", "status.json", "lock"):
         (precious / name).write_text("{}")
     with pytest.raises(BadInput, match=r"not a run directory \(it has no status\.json of a run\), and not deleted"):
-        delete_runs.delete(RunDir(precious))
+        prune_runs.delete(RunDir(precious))
     assert sorted(path.name for path in precious.iterdir())[-1] == "thesis.tex"
     assert len(list(precious.iterdir())) == 5
 
@@ -100,20 +100,20 @@ def test_a_run_elsewhere_is_deleted_unless_it_holds_other_files(private_homes: P
     link = RunDir(run_directory.runs_home() / "20200101-000000-link")
     link.directory.symlink_to(elsewhere.directory)
     with pytest.raises(BadInput, match="for a link, name its target"):
-        delete_runs.delete(link)
+        prune_runs.delete(link)
     thesis = elsewhere.directory / "thesis.tex"
     thesis.write_text("")
     with pytest.raises(BadInput, match=r"holds files that are not a run's: thesis\.tex; not deleted"):
-        delete_runs.delete(elsewhere)
+        prune_runs.delete(elsewhere)
     thesis.unlink()
     (elsewhere.directory / ".status.json.abc").write_text("half a sta")
-    delete_runs.delete(elsewhere)
+    prune_runs.delete(elsewhere)
     assert list(elsewhere.directory.parent.iterdir()) == []
 
 
 def test_a_run_that_never_started_is_deleted(private_homes: Path) -> None:
     run = run_directory.create("a")
-    delete_runs.delete(run)
+    prune_runs.delete(run)
     assert not run.directory.exists()
 
 
@@ -122,9 +122,9 @@ def test_pruning_by_age_leaves_kept_live_and_newest_runs(private_homes: Path) ->
     write_marks(kept, add=["keep"])
     child = hold_lock(live)
     try:
-        chosen = delete_runs.choose(run_directory.list_runs(), now=time.time(), older=30 * DAY, total=None)
+        chosen = prune_runs.choose(run_directory.list_runs(), now=time.time(), older=30 * DAY, total=None)
         assert [one.info.run for one in chosen] == [old]
-        assert delete_runs.choose(run_directory.list_runs(), now=time.time(), older=30 * DAY, total=None, keep=4) == []
+        assert prune_runs.choose(run_directory.list_runs(), now=time.time(), older=30 * DAY, total=None, keep=4) == []
         assert new not in [one.info.run for one in chosen]
     finally:
         child.communicate()
@@ -135,8 +135,8 @@ def test_pruning_by_size_takes_the_oldest_until_the_rest_fits(private_homes: Pat
         make(label, mib=2)
     newest_first = [info.run for info in run_directory.list_runs()]
     # Two hard links to one checkpoint take its room once.
-    assert 2 << 20 <= delete_runs.size_of(newest_first[0]) < 3 << 20
-    chosen = delete_runs.choose(run_directory.list_runs(), now=time.time(), older=None, total=5 << 20)
+    assert 2 << 20 <= prune_runs.size_of(newest_first[0]) < 3 << 20
+    chosen = prune_runs.choose(run_directory.list_runs(), now=time.time(), older=None, total=5 << 20)
     assert [one.info.run for one in chosen] == newest_first[:1:-1]
     assert {one.why for one in chosen} == {"beyond the size"}
 
@@ -145,7 +145,7 @@ def test_a_large_newest_run_is_not_pruned_before_old_ones(private_homes: Path) -
     oldest, middle, newest = make("a", mib=2), make("b", mib=2), make("c", mib=8)
 
     def gone(total: int) -> list[RunDir]:
-        found = delete_runs.choose(run_directory.list_runs(), now=time.time(), older=None, total=total << 20)
+        found = prune_runs.choose(run_directory.list_runs(), now=time.time(), older=None, total=total << 20)
         return [one.info.run for one in found]
 
     assert gone(11) == [oldest]
@@ -162,19 +162,19 @@ def test_folders_without_a_run_are_not_pruned(private_homes: Path) -> None:
     stray.mkdir()
     (stray / "todo.txt").write_text("")
     os.utime(stray, (1, 1))
-    chosen = delete_runs.choose(run_directory.list_runs(), now=time.time(), older=DAY, total=0)
+    chosen = prune_runs.choose(run_directory.list_runs(), now=time.time(), older=DAY, total=0)
     assert [one.info.run for one in chosen] == [run]
 
 
 def test_ages_and_sizes_are_read_or_refused() -> None:
-    assert (delete_runs.age("30d"), delete_runs.age("1.5h"), delete_runs.age("2w")) == (30 * DAY, 5400.0, 14 * DAY)
-    assert (delete_runs.amount("50G"), delete_runs.amount("500 MiB"), delete_runs.amount("1.5t")) == (
+    assert (prune_runs.age("30d"), prune_runs.age("1.5h"), prune_runs.age("2w")) == (30 * DAY, 5400.0, 14 * DAY)
+    assert (prune_runs.amount("50G"), prune_runs.amount("500 MiB"), prune_runs.amount("1.5t")) == (
         50 << 30,
         500 << 20,
         3 << 39,
     )
     for wrong in ("", "30", "d", "-3d", "3y"):
         with pytest.raises(BadInput, match="an age is"):
-            delete_runs.age(wrong)
+            prune_runs.age(wrong)
     with pytest.raises(BadInput, match="a size is"):
-        delete_runs.amount("50 bananas")
+        prune_runs.amount("50 bananas")

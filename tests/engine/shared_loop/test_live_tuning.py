@@ -1,4 +1,4 @@
-"""Other settings for loading in a running training: the same losses bit for bit, kept or taken back."""
+"""Live tuning of the data loading: bit-identical losses, changes kept or reverted."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def losses(result: Result) -> dict[int, float]:
-    """The mean loss of each epoch: windows are cut by the clock, epochs are not."""
+    """Mean loss of each epoch; windows depend on the clock, epochs do not."""
     found = {event.epoch: event.train_loss for event in result.of(events.EpochEnded)}
     assert None not in found.values()
     return found
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_the_losses_are_those_of_a_run_without_changes(
+def test_live_tuning_does_not_change_the_losses(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool
 ) -> None:
     monkeypatch.setattr(live_tuning, "LEAST_UPDATES", 4)
@@ -68,7 +68,7 @@ def test_the_losses_are_those_of_a_run_without_changes(
     assert tuned.ended.step == plain.ended.step == 36
 
 
-def test_a_cache_without_room_is_refused_and_the_run_goes_on(
+def test_a_cache_without_space_is_refused_and_the_run_continues(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_tuning, "LEAST_UPDATES", 2)
@@ -109,7 +109,7 @@ def rates(before: float, after: float, error: float = 0.0) -> tuple[MeasuredRate
         (100, 130, 0.1, "memory", True),
     ],
 )
-def test_a_change_is_kept_for_what_it_brings(
+def test_a_change_is_kept_if_it_reaches_its_aim(
     before: float, after: float, error: float, aim: Literal["speed", "memory"], keep: bool
 ) -> None:
     assert worth_keeping(*rates(before, after, error), aim) is keep
@@ -125,7 +125,7 @@ def test_a_rate_has_the_error_of_its_mean() -> None:
     assert uneven.rate(20).error == pytest.approx(11.47, abs=0.01)
 
 
-def test_batches_that_come_together_are_one_measurement() -> None:
+def test_a_burst_of_batches_is_one_measurement() -> None:
     # Four workers that need 0.24 s at the same time; the first burst is cut.
     bursts = RateMeter(deque([(0.0, 4), *[(0.24, 4), (0.0, 4), (0.0, 4), (0.0, 4)] * 7]))
     assert bursts.rate(20).error > 15
@@ -135,7 +135,7 @@ def test_batches_that_come_together_are_one_measurement() -> None:
     assert bursts.rate(20, 12).error > 0
 
 
-def test_a_machine_whose_pace_changes_for_seconds_makes_the_error_larger() -> None:
+def test_a_drifting_rate_has_a_larger_error() -> None:
     seconds = [0.05] * 50 + [0.15] * 50 + [0.05] * 50 + [0.15] * 50
     slow_changes = RateMeter(deque((one, 10) for one in seconds))
     # As many measurements as groups of ten: 0.0513 s over √20, not over √200.
@@ -153,7 +153,7 @@ class _Told(EventReporter):
 def tuner_after(updates: int, seconds: float = 0.5) -> tuple[LiveTuner, list[Any]]:
     reporter = _Told()
     tuner = LiveTuner(reporter)
-    tuner._pace.updates.extend([(seconds, 10)] * updates)
+    tuner._rates.updates.extend([(seconds, 10)] * updates)
     return tuner, reporter.found
 
 
@@ -162,11 +162,11 @@ def tuner_after(updates: int, seconds: float = 0.5) -> tuple[LiveTuner, list[Any
     [
         (30, {"batch_size": 64}, "batch_size can't be changed in a running training", False),
         (3, {}, "nothing can't be changed", False),
-        (3, {"num_workers": 2}, "that is how it is already", False),
+        (3, {"num_workers": 2}, "the run already has this setting", False),
         (3, {"num_workers": 4}, "too few steps", True),
     ],
 )
-def test_what_can_not_be_done_is_refused_with_a_reason(
+def test_impossible_changes_are_refused_with_a_reason(
     updates: int, changes: dict[str, Any], why: str, later: bool
 ) -> None:
     tuner, told = tuner_after(updates)
@@ -178,12 +178,12 @@ def test_what_can_not_be_done_is_refused_with_a_reason(
     assert event.later is later
 
 
-def test_one_change_at_a_time_and_the_promise_is_told_with_the_verdict() -> None:
+def test_one_change_at_a_time_and_the_verdict_has_the_predicted_gain() -> None:
     tuner, told = tuner_after(30)
     config, promised = settings.build({"num_workers": 2}), Prediction(low=30.0, high=40.0, limiter="the device")
     tuner.ask(TuneCommand(changes={"num_workers": 4}, promised=promised), config, 7)
     tuner.ask(TuneCommand(changes={"num_workers": 6}), config, 7)
-    assert told[0].text == "another change is being tried"
+    assert told[0].text == "another change is being measured"
     tuner.changed(config, tuner.wanted(config), 7)
     assert (told[1].verdict, told[1].prediction) == ("trying", promised)
     # 4 workers × 2 batches and two more are left out, though they came at once.
@@ -197,7 +197,7 @@ def test_one_change_at_a_time_and_the_promise_is_told_with_the_verdict() -> None
     assert tuner.pending == {}
 
 
-def test_a_cache_is_judged_when_it_is_full() -> None:
+def test_a_cache_is_measured_after_it_is_filled() -> None:
     tuner, told = tuner_after(30)
     config = settings.build({"num_workers": 1, "prefetch_factor": 1})
     tuner.ask(TuneCommand(changes={"cache": "ram"}), config, 7)
@@ -211,13 +211,13 @@ def test_a_cache_is_judged_when_it_is_full() -> None:
     assert [event.verdict for event in told] == ["trying", "kept"]
 
 
-def test_workers_that_stay_are_judged_over_whole_epochs() -> None:
+def test_persistent_workers_are_measured_over_whole_epochs() -> None:
     tuner, told = tuner_after(30)
     tuner.epoch_updates = 40
     config = settings.build({"num_workers": 1, "prefetch_factor": 1, "persistent_workers": False})
     tuner.ask(TuneCommand(changes={"persistent_workers": True}), config, 7)
     assert told[-1].verdict == "refused", "30 updates are less than two epochs of 40"
-    tuner._pace.updates.extend([(1.0, 10)] * 80)
+    tuner._rates.updates.extend([(1.0, 10)] * 80)
     tuner.ask(TuneCommand(changes={"persistent_workers": True}), config, 7)
     tuner.changed(config, tuner.wanted(config), 7)
     for update in range(3 + 80):
@@ -226,7 +226,7 @@ def test_workers_that_stay_are_judged_over_whole_epochs() -> None:
     assert told[-1].verdict == "kept"
 
 
-def test_commands_and_verdicts_cross_the_border() -> None:
+def test_tune_commands_and_verdicts_are_serialized_exactly() -> None:
     command = TuneCommand(changes={"num_workers": 4}, aim="memory", promised=Prediction(void="unknown"))
     assert commands.decode_command(commands.encode_command(command)) == command
     event = Tuned(verdict="kept", changes={"num_workers": 4}, was={"num_workers": 2}, before=1.0, after=2.0)

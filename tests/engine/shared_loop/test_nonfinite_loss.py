@@ -1,4 +1,4 @@
-"""Losses and gradients that are no numbers: skipped updates leave nothing behind, are told, and end a lost run."""
+"""NaN and Inf losses and gradients: skipped updates change nothing, are logged, and end a run that diverged."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from helpers.training.training_tools import Result, small_config, train
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import EpochEnded, Notice, Outcome, Steps
+from gputrain.engine.shared_loop import step_windows
 from gputrain.engine.shared_loop.nonfinite_loss import MOST_IN_A_ROW, DoneStep, NonFiniteLossError, NonFinitePolicy
-from gputrain.engine.training.loop import step_windows
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.optim.batchnorm_buffers import BatchNormBuffers
 from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard
@@ -44,7 +44,7 @@ from torch.utils.data import Dataset
 
 
 class Pictures(Dataset):
-    """Of two classes; those in `bad` are no numbers."""
+    """Images of two classes; those in `bad` are NaN."""
 
     classes = 2
 
@@ -74,7 +74,7 @@ def most(data_dir):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def each_step_is_told() -> Iterator[None]:
+def each_step_is_reported() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -154,7 +154,7 @@ def do(made: TrainStep, number: int, *batches: PreparedBatch) -> bool:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
 @pytest.mark.parametrize("first", [True, False])
 def test_a_skipped_update_changes_nothing(rule: dict[str, Any], first: bool) -> None:
-    """Neither the first one, when the optimizer has no averages yet, nor a later one, of which one half was fine."""
+    """The first update, without optimizer state, and a later one, of which one half was finite."""
     hurt, spared = stepper(**rule), stepper(**rule)
     if not first:
         assert not do(hurt, 1, batch(1))
@@ -172,7 +172,7 @@ def test_a_skipped_update_changes_nothing(rule: dict[str, Any], first: bool) -> 
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
-def test_either_loss_or_gradients_that_are_no_numbers_are_enough(clip: float) -> None:
+def test_a_nonfinite_loss_or_gradient_skips_the_update(clip: float) -> None:
     made = stepper(clip_grad_norm=clip)
     assert not do(made, 1, batch(1))
     before = everything(made)
@@ -191,8 +191,8 @@ def _no_gradients(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
-def test_the_search_for_a_loss_scale_goes_on_as_it_does_without(clip: float) -> None:
-    """A real scaler, as fp16 has one, whose first scales are far too large."""
+def test_the_search_for_a_loss_scale_is_the_same_with_the_guard(clip: float) -> None:
+    """A real GradScaler, whose first scales are far too large."""
     pair = [stepper(clip_grad_norm=clip), stepper(clip_grad_norm=clip, nonfinite_loss="stop")]
     for made in pair:
         made.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
@@ -213,8 +213,8 @@ def test_the_search_for_a_loss_scale_goes_on_as_it_does_without(clip: float) -> 
         assert mine.isfinite().all()
 
 
-def test_the_verdict_stays_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a device without values, which the fused kernel does not know, whatever else asked for one would raise."""
+def test_the_skip_flag_stays_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device, reading a value raises."""
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
     with torch.device("meta"):
         network = SimpleCNN(2, 4)
@@ -223,7 +223,7 @@ def test_the_verdict_stays_on_the_device(monkeypatch: pytest.MonkeyPatch) -> Non
     figures = BatchNormBuffers(network)
     figures.begin()
     network(pictures).sum().backward()
-    skip = guard.judge(None)
+    skip = guard.should_skip(None)
     assert skip.device.type == "meta"
     assert not guard.waits
     guard.update(skip)
@@ -231,7 +231,7 @@ def test_the_verdict_stays_on_the_device(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "clip_grad_norm": 1.0, "accumulation_steps": 2}])
-def test_a_run_with_a_bad_sample_ends_well_and_names_it(code: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_run_with_a_nan_sample_finishes_and_names_it(code: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     result = run(tmp_path, code, "one", **changes)
     assert result.ended.outcome is Outcome.FINISHED
     assert result.ended.reason == "all steps are done; 2 updates were skipped"
@@ -245,7 +245,7 @@ def test_a_run_with_a_bad_sample_ends_well_and_names_it(code: Path, tmp_path: Pa
     assert result.of(Steps)[-1].step == 12
 
 
-def test_where_all_is_well_nothing_is_changed(code: Path, tmp_path: Path) -> None:
+def test_skip_mode_changes_nothing_without_nonfinite_losses(code: Path, tmp_path: Path) -> None:
     skip = run(tmp_path / "skip", code, "fine")
     stop = run(tmp_path / "stop", code, "fine", nonfinite_loss="stop")
     assert skip.losses == stop.losses
@@ -260,7 +260,7 @@ def test_the_default_is_to_stop(code: Path, tmp_path: Path) -> None:
         run(tmp_path, code, "one", nonfinite_loss="stop")
 
 
-def test_going_on_is_exact_before_and_after_a_skip(code: Path, tmp_path: Path) -> None:
+def test_resume_is_exact_before_and_after_a_skip(code: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"optimizer": "adamw", "accumulation_steps": 2, "checkpoint_steps": 2, "keep_last": 50}
     whole = run(tmp_path / "whole", code, "one", **changes)
     expected = {event.step: event.loss for event in whole.of(Steps)}
@@ -278,21 +278,21 @@ def test_going_on_is_exact_before_and_after_a_skip(code: Path, tmp_path: Path) -
         assert again.ended.reason == whole.ended.reason
 
 
-def test_a_run_that_only_skips_ends(code: Path, tmp_path: Path) -> None:
+def test_a_run_that_skips_every_update_ends(code: Path, tmp_path: Path) -> None:
     with pytest.raises(
         NonFiniteLossError, match=rf"{MOST_IN_A_ROW + 1} updates in a row were skipped; the last: the loss is nan"
     ):
         run(tmp_path, code, "most", epochs=9)
 
 
-def test_the_row_is_counted_over_a_checkpoint(code: Path, tmp_path: Path) -> None:
+def test_skips_in_a_row_are_counted_across_a_resume(code: Path, tmp_path: Path) -> None:
     run(tmp_path, code, "most", epochs=9, stop_at=20)
     assert state(tmp_path)["position"]["skips_in_a_row"] == 20
     with pytest.raises(NonFiniteLossError, match="the loss is nan at step 26,"):
         run(tmp_path, code, "most", epochs=9, resume_from=str(tmp_path))
 
 
-def test_what_is_told_is_bounded() -> None:
+def test_the_number_of_skip_notices_is_limited() -> None:
     told: list[str] = []
     skips = NonFinitePolicy(lambda _, text: told.append(text), lambda index: f"cat/{index}\x1b.jpg")
     for number in range(1, 1001):
@@ -305,13 +305,13 @@ def test_what_is_told_is_bounded() -> None:
     assert "\x1b" not in "".join(told)
 
 
-def test_the_search_for_a_scale_is_not_told_but_has_an_end() -> None:
+def test_the_search_for_a_loss_scale_is_not_logged_and_is_limited() -> None:
     skips = NonFinitePolicy(lambda _, text: pytest.fail(text), str, scaled=True)
     step = DoneStep(1, 0.5, np.arange(4))
     for _ in range(MOST_IN_A_ROW):
         skips.update([step], skipped=True)
     assert skips.total == 0
     with pytest.raises(
-        NonFiniteLossError, match=r"its gradients are no numbers, though its loss is one, on 0, 1, 2 and 1 more"
+        NonFiniteLossError, match=r"gradients are NaN or Inf though the loss is finite, on 0, 1, 2 and 1 more"
     ):
         skips.update([step], skipped=True)

@@ -6,7 +6,7 @@ import queue
 from pathlib import Path
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import HardwareSample
 from gputrain.engine.supervision.machine_samples import MachineSampling
 

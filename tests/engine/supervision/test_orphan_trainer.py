@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.runs import delete_runs, run_directory
+from gputrain.engine.runs import prune_runs, run_directory
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.run_lock import is_held
 from gputrain.engine.supervision import orphan_trainer
@@ -87,7 +87,7 @@ def test_a_stopped_orphan_is_continued_and_waited_for(
     with pytest.raises(BadInput, match=rf"another trainer of {run.id} is still running \(pid {process.pid}\)"):
         orphan_trainer.acquire_trainer_lock(run)
     with pytest.raises(BadInput, match="its trainer, whose supervisor was killed, saves into"):
-        delete_runs.delete(run)
+        prune_runs.delete(run)
     assert orphan_trainer.terminate(run, told.append, lambda _, done: wait(TIMEOUT, done)) == ""
     assert told == [
         f"the trainer (pid {process.pid}) of a killed supervisor is still running; waiting for its last checkpoint"

@@ -70,7 +70,7 @@ def test_a_signal_to_every_process_of_a_job_leaves_a_checkpoint_and_exit_code_75
     assert (end.outcome, end.preempted) == (Outcome.STOPPED, True)
     assert "SIGUSR1" in end.reason
     assert checkpoint_index.find(run.checkpoints, "last").step == end.step
-    assert checkpoint_index.is_whole(run.checkpoints, checkpoint_index.find(run.checkpoints, "last"))
+    assert checkpoint_index.matches_checksum(run.checkpoints, checkpoint_index.find(run.checkpoints, "last"))
 
 
 def until(attachment: Attachment, found: list[AnyEvent], wanted: Callable[[AnyEvent], bool]) -> None:

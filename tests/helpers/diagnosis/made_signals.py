@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gputrain.engine.common.units import GIB
-from gputrain.engine.diagnosis.rules import evaluate
+from gputrain.engine.diagnosis.decision_tree import evaluate
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Hint
 

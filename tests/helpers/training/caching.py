@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.cache import image_cache
 from gputrain.engine.training.cache.image_cache import CachedSource, open_cache

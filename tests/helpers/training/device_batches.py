@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.batch import Batch

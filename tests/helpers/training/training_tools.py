@@ -1,4 +1,4 @@
-"""A trainer driven without a supervisor: real JPEG files, a real queue, a real pipe."""
+"""Runs a trainer of either engine without a supervisor: real JPEG files, a real queue, a real pipe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from PIL import Image
 
 from gputrain.engine import events
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import AnyEvent, RunEnded, Steps
 from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
+from gputrain.engine.shared_loop.training_loop import TrainingLoop
 from gputrain.engine.training.loop.trainer import Trainer
+from gputrain.engine.training.readers import reader_registry
+from gputrain.engine.training.readers.reader import OpenedDataset
 
 CLASSES = ("across", "down", "spots")
 
@@ -44,7 +47,7 @@ def draw_images(root: Path, per_class: int = 12, side: int = 48) -> Path:
 
 
 def small_config(images: Path, **changes: Any) -> RunConfig:
-    """A run of seconds."""
+    """Settings of a run that takes seconds."""
     values: dict[str, Any] = {
         "device": "cpu",
         "dataset": "imagefolder",
@@ -66,13 +69,13 @@ def small_config(images: Path, **changes: Any) -> RunConfig:
 
 @dataclass
 class Result:
-    """What a trainer said."""
+    """How a trainer ended, and its events."""
 
     ended: RunEnded
     events: list[AnyEvent] = field(default_factory=list)
 
     def of(self, kind: type[Any]) -> list[Any]:
-        """Its events of one type."""
+        """The events of one type."""
         return [event for event in self.events if isinstance(event, kind)]
 
     @property
@@ -82,9 +85,9 @@ class Result:
 
 
 class _StopsAt(TrainerControl):
-    """Is asked to stop after a checkpoint once the trainer has done some step."""
+    """Requests a stop with a checkpoint once the trainer has done `stop_at` steps."""
 
-    trainer: Trainer
+    trainer: TrainingLoop
     stop_at: int | None = None
 
     def poll(self) -> None:
@@ -93,32 +96,50 @@ class _StopsAt(TrainerControl):
             self.stop, self.reason = "checkpoint", "stopped on request"
 
 
-def train(
-    directory: Path, config: RunConfig, commands: tuple[AnyCommand, ...] = (), stop_at: int | None = None
-) -> Result:
-    """Run a trainer to its end in this process, or until it has done step `stop_at`.
+TrainerClass = Callable[[Path, RunConfig, EventReporter, TrainerControl], TrainingLoop]
 
-    `commands` lie in its inbox from the start.
+
+def train(
+    directory: Path,
+    config: RunConfig,
+    commands: tuple[AnyCommand, ...] = (),
+    stop_at: int | None = None,
+    trainer: TrainerClass = Trainer,
+) -> Result:
+    """Run a `trainer` to its end in this process, or until it has done step `stop_at`.
+
+    `commands` are in its inbox from the start.
     """
     context = multiprocessing.get_context("spawn")
     outbox = context.Queue()
-    theirs, ours = context.Pipe(duplex=False)
+    reader, writer = context.Pipe(duplex=False)
     for command in commands:
-        ours.send_bytes(encode_command(command))
+        writer.send_bytes(encode_command(command))
     with collecting(outbox) as found:
         reporter = EventReporter(outbox)
-        control = _StopsAt(theirs, reporter)
-        control.trainer = Trainer(directory, config, reporter, control)
+        control = _StopsAt(reader, reporter)
+        control.trainer = trainer(directory, config, reporter, control)
         control.stop_at = stop_at
         ended = control.trainer.train()
-    ours.close()
-    theirs.close()
+    writer.close()
+    reader.close()
     return Result(ended, found)
+
+
+def opened(config: RunConfig) -> tuple[OpenedDataset, list[AnyEvent]]:
+    """The run's data set, and the events of opening it."""
+    context = multiprocessing.get_context("spawn")
+    outbox = context.Queue()
+    child_end, parent_end = context.Pipe(duplex=False)
+    with parent_end, child_end, collecting(outbox) as found:
+        reporter = EventReporter(outbox)
+        data = reader_registry.open_dataset(config, reporter, TrainerControl(child_end, reporter))
+    return data, found
 
 
 @contextlib.contextmanager
 def collecting(outbox: Any) -> Iterator[list[AnyEvent]]:
-    """Read the queue while the body runs; all that was sent is there afterwards."""
+    """Read the queue while the body runs; the list holds all events afterwards."""
     found: list[AnyEvent] = []
     done = threading.Event()
 

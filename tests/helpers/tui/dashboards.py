@@ -9,8 +9,8 @@ from textual.pilot import Pilot
 
 from gputrain.engine.events import Hint
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
-from gputrain.tui.screens.dashboard.summary import SummaryScreen
+from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
+from gputrain.tui.screens.dashboard.summary_screen import SummaryScreen
 from gputrain.tui.state.event_source import RunSource
 from gputrain.tui.widgets.panel import Panel
 from helpers.tui.piloting import until

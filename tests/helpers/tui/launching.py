@@ -13,12 +13,12 @@ from textual.widgets import Button, Static
 
 import gputrain.tui.app
 from gputrain.engine.common.units import GIB
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.engine.hardware.machine import GpuInfo, Machine
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.launcher.launcher import LauncherScreen
+from gputrain.tui.screens.launcher.launcher_screen import LauncherScreen
 from gputrain.tui.widgets.menu import Menu
 from gputrain.tui.widgets.plan_view import PlanView, plan_lines
 from helpers.tui.piloting import until

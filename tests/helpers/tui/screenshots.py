@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from gputrain.engine.events import GpuProcess, ProcessSample
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.dashboard.monitor import MonitorScreen
+from gputrain.tui.screens.dashboard.monitor_screen import MonitorScreen
 from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
-from gputrain.tui.screens.launcher.launcher import LauncherScreen
+from gputrain.tui.screens.launcher.launcher_screen import LauncherScreen
 from helpers.tui import scripted
 from helpers.tui.launching import BENCH, Opened, settled
 from helpers.tui.piloting import until

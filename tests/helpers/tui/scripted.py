@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from gputrain.engine.diagnosis.rules import evaluate
+from gputrain.engine.diagnosis.decision_tree import evaluate
 from gputrain.engine.diagnosis.windows.event_window import EventWindow
 from gputrain.engine.events import (
     AnyEvent,

@@ -87,6 +87,12 @@ class Terminal:
         termios.tcsetwinsize(self._master, (rows, columns))
         os.kill(self.process.pid, signal.SIGWINCH)
 
+    def clear(self) -> None:
+        """Lose the contents and report a resize, as a terminal whose size changed and changed back."""
+        with self._changed:
+            self._screen.reset()
+        os.kill(self.process.pid, signal.SIGWINCH)
+
     def pause(self, paused: bool) -> None:
         """Stop reading the output, as a terminal does after Ctrl-S, or go on."""
         with self._changed:

@@ -6,7 +6,7 @@ import pytest
 
 from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.chart_axes import nice_step, x_range, x_ticks
-from gputrain.tui.charts.history import Curve, History
+from gputrain.tui.charts.value_history import Curve, History
 from gputrain.tui.render.format import byte_tick, tick
 
 

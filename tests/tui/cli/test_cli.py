@@ -16,12 +16,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         code = main.main(arguments)
     except SystemExit as left:
         code = int(left.code or 0)
-    said = capsys.readouterr()
+    text_shown = capsys.readouterr()
     assert code == 2
-    assert said.out == ""
-    assert "Traceback" not in said.err
+    assert text_shown.out == ""
+    assert "Traceback" not in text_shown.err
     assert run_directory.list_runs() == []
-    return said.err
+    return text_shown.err
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_the_launcher_without_a_terminal_says_what_to_use(capsys: pytest.Capture
 
 def test_settings_may_stand_between_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["train", "epochs=3", "--recipe", "demo", "batch_size=5", "--dry-run", "lr=0.25"]) == 0
-    said = capsys.readouterr().out
+    text_shown = capsys.readouterr().out
     for name, value in (("epochs", "3"), ("batch_size", "5"), ("lr", "0.25")):
-        assert any(line.split()[:3] == [name, value, "you"] for line in said.splitlines()), name
+        assert any(line.split()[:3] == [name, value, "you"] for line in text_shown.splitlines()), name
 
 
 @pytest.mark.parametrize("command", ["profiles", "recipes", "settings", "runs"])
@@ -87,6 +87,6 @@ def test_every_setting_is_in_the_list(capsys: pytest.CaptureFixture[str]) -> Non
     from gputrain.engine.configuration import settings
 
     main.main(["settings"])
-    said = capsys.readouterr().out
+    text_shown = capsys.readouterr().out
     for name in settings.table():
-        assert f"\n{name} " in said
+        assert f"\n{name} " in text_shown

@@ -18,8 +18,8 @@ HINT = Hint(
 
 def test_a_hint_shows_action_and_prediction_before_evidence() -> None:
     plain = PlainLines()
-    (told,) = plain.take(HintsChanged(hints=(HINT,)))
-    assert told.endswith(
+    (printed,) = plain.take(HintsChanged(hints=(HINT,)))
+    assert printed.endswith(
         "hint (critical): Too few data workers. → The workers are busy and cores are idle: num_workers=4. "
         "Expected: 1 090–1 240 img/s, then the device limits. Evidence: the workers were busy 97 % of the time"
     )

@@ -54,9 +54,9 @@ def link() -> Iterator[str]:
     server = serve("last", "--port", str(free_port()))
     assert server.stdout is not None
     try:
-        said = server.stdout.readline()
-        assert said.startswith("serving on http://127.0.0.1:"), server.communicate()
-        yield said.split()[-1]
+        text_shown = server.stdout.readline()
+        assert text_shown.startswith("serving on http://127.0.0.1:"), server.communicate()
+        yield text_shown.split()[-1]
     finally:
         server.terminate()
         server.communicate(timeout=30)
@@ -111,11 +111,11 @@ async def chromium(folder: Path, address: str) -> AsyncIterator[aiohttp.ClientWe
         *command, env=os.environ | {"HOME": str(folder)}, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        told = folder / "DevToolsActivePort"
-        while not (told.exists() and told.read_text().count("\n")):
+        output = folder / "DevToolsActivePort"
+        while not (output.exists() and output.read_text().count("\n")):
             assert browser.returncode is None, "the browser has ended"
             await asyncio.sleep(0.05)
-        port = told.read_text().split()[0]
+        port = output.read_text().split()[0]
         async with aiohttp.ClientSession() as client:
             while True:
                 async with client.get(f"http://127.0.0.1:{port}/json/list") as answer:
@@ -180,10 +180,10 @@ def rgb(colour: str) -> tuple[int, ...]:
 )
 def test_bad_input(arguments: list[str], message: str) -> None:
     server = serve(*arguments)
-    _, said = server.communicate(timeout=60)
+    _, text_shown = server.communicate(timeout=60)
     assert server.returncode == 2
-    assert message in said
-    assert "Traceback" not in said
+    assert message in text_shown
+    assert "Traceback" not in text_shown
 
 
 def test_a_port_that_is_taken() -> None:
@@ -191,6 +191,6 @@ def test_a_port_that_is_taken() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         server = serve("--port", str(other.getsockname()[1]))
-        _, said = server.communicate(timeout=60)
+        _, text_shown = server.communicate(timeout=60)
     assert server.returncode == 2
-    assert "in use" in said
+    assert "in use" in text_shown

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.tui.bench_speeds import speed
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.bench_job import Speed, merge_speeds
 from gputrain.profiles.schema import ReferenceLadder
 from gputrain.tui.actions import run_ablation
@@ -56,8 +56,8 @@ def test_the_ablation_as_json_and_markdown(
     target = tmp_path / "bench.md"
     # The stage that fails is told, and does not keep the others from being measured.
     assert main.main(["bench", "--ladder", "--rounds", "1", "--json", "--markdown", str(target), "num_workers=2"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    names = [row["name"] for row in told["rows"]]
+    output = json.loads(capsys.readouterr().out)
+    names = [row["name"] for row in output["rows"]]
     assert names == [
         "standard",
         "+ workers",
@@ -69,7 +69,7 @@ def test_the_ablation_as_json_and_markdown(
         "all",
         "the plan",
     ]
-    by_name = dict(zip(names, told["rows"], strict=True))
+    by_name = dict(zip(names, output["rows"], strict=True))
     assert by_name["+ workers"]["settings"] == {"num_workers": "2"}
     assert by_name["+ TF32"]["error"] == "skipped: needs a GPU"
     assert by_name["+ cache"]["error"] == "there is no room for the cache"
@@ -95,11 +95,11 @@ def test_rounds_go_up_and_down_and_what_fails_is_not_tried_again(
     assert len(measured) == 7 + 5
     assert measured[7] == measured[6]
     assert measured[11] == measured[0]
-    told = {row["name"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
-    assert told["standard"]["rounds"] == [50, 600]
-    assert told["standard"]["speed"]["images_per_second"] == pytest.approx(2 / (1 / 50 + 1 / 600))
-    assert told["standard"]["speed"]["spread"] == 275
-    assert told["all"]["rounds"] == []
+    output = {row["name"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert output["standard"]["rounds"] == [50, 600]
+    assert output["standard"]["speed"]["images_per_second"] == pytest.approx(2 / (1 / 50 + 1 / 600))
+    assert output["standard"]["speed"]["spread"] == 275
+    assert output["all"]["rounds"] == []
 
 
 def test_several_measurements_are_one() -> None:

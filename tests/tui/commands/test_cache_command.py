@@ -21,13 +21,13 @@ def test_build_list_and_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["cache", "list"]) == 0
     assert "no caches" in capsys.readouterr().out
     assert main(["cache", "build", "--data", str(images), "--json", *SMALL]) == 0
-    told = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
     pictures = len(list(images.rglob("*.jpg"))) - 1
-    assert told["images"] == pictures
-    assert len(told["bad"]) == 1
-    assert "broken.jpg" in told["bad"][0]
+    assert output["images"] == pictures
+    assert len(output["bad"]) == 1
+    assert "broken.jpg" in output["bad"][0]
     found = image_caches.list_caches()
-    assert {str(image_caches.home() / one.id) for one in found} == set(told["folders"])
+    assert {str(image_caches.home() / one.id) for one in found} == set(output["folders"])
     assert all(one.bytes > 0 and not one.live for one in found)
 
     with (image_caches.home() / found[0].id / "users").open("r+") as users:

@@ -12,7 +12,7 @@ import pytest
 from fakes.calibrations import MADE
 from fakes.images import dark_and_light
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.calibration import Calibration, signature
@@ -34,10 +34,10 @@ def test_a_measurement_is_in_the_next_plan_and_in_the_runs_summary(tmp_path: Pat
     assert "img/s, limited by" in done.stdout
     run = subprocess.run([*COMMAND, "train", "--json", "epochs=1", *arguments], capture_output=True, text=True)
     lines = [json.loads(line) for line in run.stdout.splitlines()]
-    foretold = lines[0]["forecast"]
-    assert 0 < foretold["low"] < foretold["high"]
-    assert lines[-1]["forecast"] == foretold
-    assert f"{foretold['low']:.0f} to {foretold['high']:.0f} img/s" in done.stdout
+    predicted = lines[0]["forecast"]
+    assert 0 < predicted["low"] < predicted["high"]
+    assert lines[-1]["forecast"] == predicted
+    assert f"{predicted['low']:.0f} to {predicted['high']:.0f} img/s" in done.stdout
 
 
 def test_train_measures_first_when_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,12 +45,12 @@ def test_a_gpu_that_is_asked_for_and_missing_fails_with_the_reason() -> None:
 
 def test_everything_as_json() -> None:
     done = check("--no-speed", "--json", "--recipe", "demo")
-    told = json.loads(done.stdout)
-    assert told["works"] is True
-    assert told["recommended"]["batch_size"] == "64"
-    assert told["examined"]["machine"]["torch"]["version"]
-    assert told["examined"]["speed"] is None
-    assert {line["topic"] for line in told["lines"]} >= {"software", "gpu", "cpu", "memory", "disk", "limits", "run"}
+    output = json.loads(done.stdout)
+    assert output["works"] is True
+    assert output["recommended"]["batch_size"] == "64"
+    assert output["examined"]["machine"]["torch"]["version"]
+    assert output["examined"]["speed"] is None
+    assert {line["topic"] for line in output["lines"]} >= {"software", "gpu", "cpu", "memory", "disk", "limits", "run"}
 
 
 def test_the_cpu_only_wheel_is_named_as_the_cause(nvml_stand_in: NvmlStandIn, cpu_only_torch: dict[str, str]) -> None:

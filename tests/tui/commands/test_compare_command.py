@@ -14,15 +14,15 @@ from gputrain.engine.configuration.config_file import write_config
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.runs.run_marks import write_marks
+from gputrain.engine.runs.run_labels import write_marks
 from gputrain.tui.actions import compare_runs
 from gputrain.tui.cli.main import main
 
 
-def recorded(label: str, told: list[AnyEvent], **changes: object) -> RunDir:
+def recorded(label: str, output: list[AnyEvent], **changes: object) -> RunDir:
     run = run_directory.create(label)
     write_config(run.config, settings.build(changes), {})
-    run.events.write_bytes(b"".join(events.encode(event) + b"\n" for event in told))
+    run.events.write_bytes(b"".join(events.encode(event) + b"\n" for event in output))
     return run
 
 
@@ -56,9 +56,9 @@ def test_what_differs_is_shown(pair: tuple[RunDir, RunDir], capsys: pytest.Captu
 
 def test_the_curves_are_those_of_the_record(pair: tuple[RunDir, RunDir], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "one", "two", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["settings"] == {"lr": [0.1, 0.2]}
-    curve = told["runs"][0]["curves"]["loss"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["settings"] == {"lr": [0.1, 0.2]}
+    curve = output["runs"][0]["curves"]["loss"]
     steps = [event for event in whole_run(40) if isinstance(event, Steps) and event.loss is not None]
     assert curve["step"] == [event.step for event in steps]
     assert curve["value"] == [event.loss for event in steps]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gputrain.engine.diagnosis.review import Review
+from gputrain.engine.diagnosis.recorded_run_review import Review
 from gputrain.engine.events import (
     AnyEvent,
     HardwareSample,
@@ -92,22 +92,22 @@ def starved() -> RunDir:
 
 def test_the_diagnosis_as_text(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["diagnose", str(starved.directory)]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("starved: ended, ")
-    assert "▲ critical: Too few data workers" in told
-    assert "→ Use more workers, as cores are idle: num_workers=4." in told
-    assert "settings: num_workers=4 (in a new run: gputrain-tui clone starved …)" in told
-    assert "expected: 1 467–1 667 img/s, then the device limits" in told
-    assert "✗" not in told
+    output = capsys.readouterr().out
+    assert output.startswith("starved: ended, ")
+    assert "▲ critical: Too few data workers" in output
+    assert "→ Use more workers, as cores are idle: num_workers=4." in output
+    assert "settings: num_workers=4 (in a new run: gputrain-tui clone starved …)" in output
+    assert "expected: 1 467–1 667 img/s, then the device limits" in output
+    assert "✗" not in output
     assert main.main(["diagnose", str(starved.directory), "--why"]) == 0
     assert "✗ Other programs take the cores" in capsys.readouterr().out
 
 
 def test_the_verdict_as_json(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["diagnose", "last", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["findings"][0]["changes"] == {"num_workers": 4}
-    assert told["signals"]["busy"] == pytest.approx(0.99)
+    output = json.loads(capsys.readouterr().out)
+    assert output["findings"][0]["changes"] == {"num_workers": 4}
+    assert output["signals"]["busy"] == pytest.approx(0.99)
 
 
 def test_live_changes_of_the_run_are_listed(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,8 +117,8 @@ def test_live_changes_of_the_run_are_listed(starved: RunDir, capsys: pytest.Capt
     assert main.main(["diagnose", str(starved.directory)]) == 0
     assert "\nkept num_workers=4: 1 000 → 1 550 img/s (+55 %)\n" in capsys.readouterr().out
     assert main.main(["diagnose", "last", "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)["tried"]
-    assert (told["verdict"], told["was"], told["after"]) == ("kept", {"num_workers": 2}, 1550.0)
+    (output,) = json.loads(capsys.readouterr().out)["tried"]
+    assert (output["verdict"], output["was"], output["after"]) == ("kept", {"num_workers": 2}, 1550.0)
 
 
 def test_a_run_that_is_not_there_is_named(starved: RunDir, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.actions.export_curves import COLUMNS, curves_csv, picture, write_curves
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.cli import main
-from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
 

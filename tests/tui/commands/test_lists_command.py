@@ -11,13 +11,13 @@ from gputrain.profiles import catalog
 from gputrain.tui.cli import main
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+def text_shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     assert main.main(list(arguments)) == 0
     return capsys.readouterr().out.splitlines()
 
 
 def test_a_profile_is_shown_with_its_presets_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = said(capsys, "profiles", "show", "a10g-23gb")
+    lines = text_shown(capsys, "profiles", "show", "a10g-23gb")
     assert lines[0] == "a10g-23gb: NVIDIA A10G, 23 GB"
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     assert rows["setting"] == ["conservative", "balanced", "*", "aggressive"]
@@ -26,23 +26,23 @@ def test_a_profile_is_shown_with_its_presets_side_by_side(capsys: pytest.Capture
     assert rows["compile"] == ["false", "true", "true"]
     assert rows["precision"] == ["fp16", "fp16", "fp16"]
     assert any("0.8 to 1.5 batches/s" in line and "13 to 16 GB of VRAM" in line for line in lines)
-    assert said(capsys, "profiles", "a10g-23gb") == lines
+    assert text_shown(capsys, "profiles", "a10g-23gb") == lines
 
 
 @pytest.mark.parametrize("name", ["unknown-nvidia", "cpu", "rtx-3090-24gb"])
 def test_profiles_of_all_kinds_can_be_shown(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    lines = said(capsys, "profiles", "show", name)
+    lines = text_shown(capsys, "profiles", "show", name)
     assert any(line.startswith("batch_size") for line in lines)
-    assert json.loads(said(capsys, "profiles", "show", name, "--json")[0])["name"] == name
+    assert json.loads(text_shown(capsys, "profiles", "show", name, "--json")[0])["name"] == name
 
 
 def test_a_new_profile_starts_from_this_machine_and_is_listed_first(capsys: pytest.CaptureFixture[str]) -> None:
     path = config_home() / "profiles" / "mine.yaml"
-    assert said(capsys, "profiles", "new", "mine")[0].startswith(str(path))
+    assert text_shown(capsys, "profiles", "new", "mine")[0].startswith(str(path))
     assert path.read_text().startswith("# Your own hardware profile, copied from ")
-    assert said(capsys, "profiles")[1].split()[:2] == ["●", "mine"]
-    assert said(capsys, "profiles", "show", "mine")[1] == f"file     {path}"
-    assert any(line.split()[:2] == ["profile", "mine"] for line in said(capsys, "train", "--dry-run"))
+    assert text_shown(capsys, "profiles")[1].split()[:2] == ["●", "mine"]
+    assert text_shown(capsys, "profiles", "show", "mine")[1] == f"file     {path}"
+    assert any(line.split()[:2] == ["profile", "mine"] for line in text_shown(capsys, "train", "--dry-run"))
     assert main.main(["profiles", "new", "mine"]) == 2
     assert "already exists" in capsys.readouterr().err
 
@@ -66,7 +66,7 @@ def test_bad_words_are_refused(capsys: pytest.CaptureFixture[str], arguments: li
 
 @pytest.mark.parametrize("name", [entry.name for entry in catalog.recipe_entries()])
 def test_a_recipe_is_shown_with_all_its_settings(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    lines = said(capsys, "recipes", "show", name)
+    lines = text_shown(capsys, "recipes", "show", name)
     recipe = catalog.load_recipe(name)
     shown = {line.split()[0] for line in lines if line}
     assert {*recipe.settings, *recipe.requires} <= shown

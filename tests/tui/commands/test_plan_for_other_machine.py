@@ -16,7 +16,7 @@ from gputrain.tui.cli import main
 from gputrain.tui.widgets.plan_view import plan_lines
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+def text_shown(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     assert main.main(["train", "--dry-run", *arguments]) == code
     captured = capsys.readouterr()
     return captured.out + captured.err
@@ -29,7 +29,7 @@ def rows(text: str, heading: str) -> list[list[str]]:
 
 
 def test_the_tables_of_seed_003_without_its_gpu(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = said(capsys, "--recipe", "imagenet-resnet50", "--machine", "a10g-23gb,images=1281167")
+    shown = text_shown(capsys, "--recipe", "imagenet-resnet50", "--machine", "a10g-23gb,images=1281167")
     # Its figures: 59, 15, 8 and 7 GB, as ours are in GiB; about 230 MB a batch, 147 MiB of them the tensor.
     assert rows(shown, "workers  batches each") == [
         ["32", "8", "256", "9.2 GiB", "55 GiB"],
@@ -66,13 +66,13 @@ def test_the_tables_of_seed_003_without_its_gpu(capsys: pytest.CaptureFixture[st
 def test_other_machines(
     capsys: pytest.CaptureFixture[str], machine: str, recipe: str, batch: int, workers: int | None
 ) -> None:
-    told: dict[str, Any] = json.loads(said(capsys, "--json", "--recipe", recipe, "--machine", machine))
-    assert told["config"]["profile"] == machine.partition(",")[0]
-    data = told["config"]["data"]
+    output: dict[str, Any] = json.loads(text_shown(capsys, "--json", "--recipe", recipe, "--machine", machine))
+    assert output["config"]["profile"] == machine.partition(",")[0]
+    data = output["config"]["data"]
     assert workers is None or data["num_workers"] == workers
     assert data["batch_size"] == batch
-    assert told["vram"] is not None
-    assert told["warnings"][0].startswith("planned for another machine")
+    assert output["vram"] is not None
+    assert output["warnings"][0].startswith("planned for another machine")
 
 
 def test_what_is_assumed_and_what_is_as_here() -> None:
@@ -107,7 +107,7 @@ def test_each_profile_describes_a_machine_that_it_is_for(name: str) -> None:
 def test_what_cannot_be_assumed_is_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert message in said(capsys, *arguments, code=2)
+    assert message in text_shown(capsys, *arguments, code=2)
 
 
 def test_no_run_starts_for_another_machine(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,8 +52,8 @@ def stopped(home: Path) -> RunDir:
             if json.loads(line)["type"] == "checkpoint" and json.loads(line)["step"] >= 2:
                 break
         os.kill(child.pid, signal.SIGINT)
-        said, errors = child.communicate()
-        assert child.returncode == 3, said[-1000:] + errors
+        message, errors = child.communicate()
+        assert child.returncode == 3, message[-1000:] + errors
     return run_directory.list_runs()[-1].run
 
 

@@ -115,7 +115,7 @@ def test_a_job_at_its_time_limit_keeps_its_checkpoint(
     assert last.preempted
     entry = checkpoint_index.find(run.checkpoints, "last")
     assert entry.step == last.step
-    assert checkpoint_index.is_whole(run.checkpoints, entry)
+    assert checkpoint_index.matches_checksum(run.checkpoints, entry)
 
 
 def test_two_tasks_are_refused(

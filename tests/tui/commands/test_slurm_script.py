@@ -30,14 +30,14 @@ def script(private_homes: Path) -> Callable[[int], tuple[int, list[str]]]:
     for name, does in PROGRAMS.items():
         (programs / name).write_text(f"#!/bin/sh\n{does}\n")
         (programs / name).chmod(0o700)
-    said = private_homes / "said"
+    message = private_homes / "said"
 
     def run(code: int) -> tuple[int, list[str]]:
-        said.write_text("")
-        more = {"SAID": str(said), "CODE": str(code), "PYTHON": sys.executable, "SLURM_JOB_ID": "7"}
+        message.write_text("")
+        more = {"SAID": str(message), "CODE": str(code), "PYTHON": sys.executable, "SLURM_JOB_ID": "7"}
         environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", **more}
         done = subprocess.run([str(JOB), "--recipe", "demo"], env=environment, check=False)
-        return done.returncode, said.read_text().splitlines()
+        return done.returncode, message.read_text().splitlines()
 
     return run
 
@@ -49,10 +49,10 @@ def named(name: str) -> None:
 
 def test_a_run_is_started_once_and_then_resumed(script: Callable[[int], tuple[int, list[str]]]) -> None:
     named("job-77")
-    code, said = script(75)
-    assert said[0].startswith("train --recipe demo ")
-    assert "name=job-7 --plain" in said[0]
-    assert (code, said[1:]) == (75, ["scontrol requeue 7"])
+    code, message = script(75)
+    assert message[0].startswith("train --recipe demo ")
+    assert "name=job-7 --plain" in message[0]
+    assert (code, message[1:]) == (75, ["scontrol requeue 7"])
     named("job-7")
     assert script(75) == (75, ["resume job-7 --if-needed --plain", "scontrol requeue 7"])
     # SIGUSR1 before Python had started: nothing is lost.

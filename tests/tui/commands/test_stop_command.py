@@ -30,7 +30,7 @@ class Slow:
         return [self.heard.pop(0)]
 
 
-def said(capsys: pytest.CaptureFixture[str], *heard: AnyEvent, now: bool = False) -> tuple[list[str], str]:
+def message(capsys: pytest.CaptureFixture[str], *heard: AnyEvent, now: bool = False) -> tuple[list[str], str]:
     slow = Slow(*heard, RunEnded(outcome=Outcome.STOPPED, reason="on request", step=7))
     assert stop._wait(cast("Any", slow), now=now) == 0
     out, err = capsys.readouterr()
@@ -46,16 +46,16 @@ def test_a_run_that_hangs_is_reported_with_the_remedy(
     private_homes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = notice("something else")
-    assert said(capsys, notice(HANGS), other)[0] == []
+    assert message(capsys, notice(HANGS), other)[0] == []
     monkeypatch.setattr(stop, "NOTICE_SECONDS", -1.0)
-    assert said(capsys, notice(HANGS), other, now=True)[0] == []
+    assert message(capsys, notice(HANGS), other, now=True)[0] == []
     # Slow at first, and known to hang later.
-    lines, remedy = said(capsys, other, other, notice(HANGS), other)
+    lines, remedy = message(capsys, other, other, notice(HANGS), other)
     assert [line.partition(" ")[2] for line in lines] == [
         f"has not ended yet; {remedy}",
         f"has not ended yet: {HANGS}; {remedy}",
     ]
     # It went on before it was asked to stop.
     monkeypatch.setattr(stop, "NOTICE_SECONDS", 0.0)
-    lines, remedy = said(capsys, notice(HANGS), notice("the trainer goes on, after 301 s"), other)
+    lines, remedy = message(capsys, notice(HANGS), notice("the trainer goes on, after 301 s"), other)
     assert lines[-1].endswith(f"has not ended yet; {remedy}")

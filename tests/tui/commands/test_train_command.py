@@ -34,13 +34,13 @@ def test_json_ends_with_the_summary_that_the_record_gives(images: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[0]["type"] == "run_started"
     assert lines[-2]["type"] == "run_ended"
-    told = lines[-1]
-    assert told["type"] == "summary"
-    assert (told["outcome"], told["step"], told["epochs_done"]) == ("finished", 6, 2)
+    output = lines[-1]
+    assert output["type"] == "summary"
+    assert (output["outcome"], output["step"], output["epochs_done"]) == ("finished", 6, 2)
     store = RunStore()
     store.apply_all(event_log.read(run_directory.find("last").events))
     replayed = msgspec.to_builtins(summary(store.snapshot()))
-    assert {key: told[key] for key in replayed} == json.loads(msgspec.json.encode(replayed))
+    assert {key: output[key] for key in replayed} == json.loads(msgspec.json.encode(replayed))
 
 
 def test_its_configuration_launches_the_same_run_again(images: Path) -> None:
@@ -83,10 +83,10 @@ def test_an_interrupt_stops_after_a_checkpoint(images: Path) -> None:
         if json.loads(line)["type"] == "steps":
             break
     os.kill(child.pid, signal.SIGINT)
-    said, errors = child.communicate()
+    message, errors = child.communicate()
     assert child.returncode == 3
     assert "stopping after a checkpoint" in errors
-    assert json.loads(said.splitlines()[-1])["outcome"] == "stopped"
+    assert json.loads(message.splitlines()[-1])["outcome"] == "stopped"
     assert list(run_directory.find("last").checkpoints.glob("step-*.pt"))
 
 

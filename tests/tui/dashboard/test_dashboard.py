@@ -28,7 +28,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.dashboard.summary import SummaryScreen
+from gputrain.tui.screens.dashboard.summary_screen import SummaryScreen
 from gputrain.tui.state.event_source import RunSource
 
 
@@ -79,8 +79,8 @@ async def test_at_60_by_15_there_is_what_matters() -> None:
 @pytest.mark.parametrize("size", [(59, 15), (60, 14), (40, 10), (20, 3)])
 async def test_below_that_it_says_what_it_needs(size: tuple[int, int]) -> None:
     async with opened(trained(), size) as pilot:
-        said = panel(pilot, "too_small").replace("\n", " ")
-        assert said.startswith(f"terminal too small: needs 60×15, has {size[0]}×{size[1]}")
+        message = panel(pilot, "too_small").replace("\n", " ")
+        assert message.startswith(f"terminal too small: needs 60×15, has {size[0]}×{size[1]}")
         assert panel(pilot, "status") == ""
 
 
@@ -137,7 +137,7 @@ async def test_a_dead_supervisor_is_reported_and_the_dashboard_can_be_closed() -
     source = trained()
     async with opened(source) as pilot:
         source.abandoned = True
-        await until(pilot, lambda: "supervisor of the run died" in panel(pilot, "status"))
+        await until(pilot, lambda: "supervisor of this run died" in panel(pilot, "status"))
         assert "newest checkpoint" in panel(pilot, "hints")
         await pilot.press("q")
         await until(pilot, source.closed.is_set)

@@ -11,7 +11,7 @@ from gputrain.engine.events import Hint, HintsChanged, Prediction, Tuned
 from gputrain.engine.events.commands import CheckpointCommand, StopCommand, TuneCommand
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
-from gputrain.tui.screens.dashboard.why import WhyScreen
+from gputrain.tui.screens.dashboard.why_screen import WhyScreen
 
 
 async def test_q_asks_and_enter_detaches() -> None:
@@ -96,10 +96,10 @@ async def test_key_a_tries_the_first_applicable_hint_and_shows_the_result() -> N
         assert (command.changes, command.promised) == ({"num_workers": 12}, LIVE.prediction)
         # The graver hint before it is not passed over in silence.
         await until(pilot, lambda: len(pilot.app._notifications) == 2)
-        told = " ".join(note.message for note in pilot.app._notifications)
-        assert "The GPU has too little work at a time: only for the next run" in told
-        assert "batch_size=512" in told
-        assert "try num_workers=12 against: Too few data workers" in told
+        output = " ".join(note.message for note in pilot.app._notifications)
+        assert "The GPU has too little work at a time: only for the next run" in output
+        assert "batch_size=512" in output
+        assert "try num_workers=12 for: Too few data workers" in output
         source.feed(
             Tuned(verdict="kept", changes={"num_workers": 12}, was={"num_workers": 8}, before=900.0, after=1200.0)
         )
@@ -132,9 +132,9 @@ async def test_key_i_explains_the_hints_and_closes() -> None:
         await until(pilot, lambda: dashboard(pilot)._newest.now.hints == (LIVE,))
         await pilot.press("i")
         await until(pilot, lambda: isinstance(pilot.app.screen, WhyScreen))
-        told = "\n".join(strip.text for strip in pilot.app.screen._compositor.render_strips())
+        output = "\n".join(strip.text for strip in pilot.app.screen._compositor.render_strips())
         for words in ("97 % of the time", "1 090–1 240 img/s", "num_workers=12", "✗ Other programs", "wrong if"):
-            assert words in told
+            assert words in output
         await pilot.press("i")
         await until(pilot, lambda: pilot.app.screen is dashboard(pilot))
 

@@ -15,10 +15,10 @@ from textual.widgets import Static
 
 from gputrain.engine.events import HintsChanged, LogLine
 from gputrain.engine.events.commands import CheckpointCommand
-from gputrain.tui.layout.key_table import KEYS, Key
+from gputrain.tui.layout.key_bindings import KEYS, Key
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
 from gputrain.tui.screens.dashboard.search_line import SearchScreen
-from gputrain.tui.screens.dashboard.why import WhyScreen
+from gputrain.tui.screens.dashboard.why_screen import WhyScreen
 from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.widgets.panel import Panel
 

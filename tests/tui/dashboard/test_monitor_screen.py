@@ -20,9 +20,9 @@ from textual.screen import Screen
 from gputrain.engine.events import GpuProcess, HardwareSample, Notice, ProcessSample
 from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.layout.key_table import MONITOR_KEYS
+from gputrain.tui.layout.key_bindings import MONITOR_KEYS
 from gputrain.tui.layout.monitor_layout import arrange_monitor
-from gputrain.tui.screens.dashboard.monitor import MonitorScreen
+from gputrain.tui.screens.dashboard.monitor_screen import MonitorScreen
 from gputrain.tui.screens.dashboard.search_line import SearchScreen
 from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.state.event_source import EventSource

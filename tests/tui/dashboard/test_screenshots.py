@@ -9,7 +9,7 @@ import pytest
 from helpers.tui.screenshots import PICTURES, drawn
 from helpers.tui.svg_text import text
 
-from gputrain.tui.layout.key_table import KEYS, MONITOR_KEYS
+from gputrain.tui.layout.key_bindings import KEYS, MONITOR_KEYS
 from gputrain.tui.screens.launcher import launcher_keys
 from gputrain.tui.widgets.key_bar import places
 

@@ -9,11 +9,11 @@ from helpers.tui import drawing, scripted
 from helpers.tui.scriptedsource import ScriptedSource
 from msgspec.structs import replace
 
-from gputrain.tui.layout.key_table import KEYS, MONITOR_KEYS
+from gputrain.tui.layout.key_bindings import KEYS, MONITOR_KEYS
 from gputrain.tui.metrics.metric_table import METRICS, level
 from gputrain.tui.metrics.panel_descriptions import PANEL_METRICS
 from gputrain.tui.metrics.run_descriptions import RUN_METRICS
-from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 from gputrain.tui.screens.dashboard.panel_help import _metrics_by_panel, help_text
 from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.state.run_snapshot import Snapshot

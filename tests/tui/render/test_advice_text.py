@@ -6,7 +6,7 @@ import pytest
 
 from gputrain.engine.events import Hint, Prediction, Tuned
 from gputrain.tui.render.advice_text import promise, settings_words, skipped_hints, verdict
-from gputrain.tui.screens.dashboard.why import WhyScreen, why_text
+from gputrain.tui.screens.dashboard.why_screen import WhyScreen, why_text
 
 RANGE = Prediction(low=1090.0, high=1240.0, limiter="the device")
 ASKED = {"num_workers": 8, "persistent_workers": True}
@@ -52,11 +52,11 @@ def test_what_a_running_training_can_not_take_is_for_the_next() -> None:
     later = Hint(id="x", severity="warning", title="T", evidence="e", action="a.", changes={"compile": True})
     nothing = Hint(id="y", severity="critical", title="\x1b[1mU", evidence="e", action="a.")
     remark = Hint(id="z", severity="info", title="V", evidence="e", action="a.")
-    told = skipped_hints([nothing, later, remark])
-    assert told.endswith(
+    output = skipped_hints([nothing, later, remark])
+    assert output.endswith(
         "U: no setting fixes this. T: only for the next run, because it changes training or checkpoints: compile=true"
     )
-    assert "\x1b" not in told
+    assert "\x1b" not in output
     assert "\x1b" not in settings_words({"cache": "\x1b[31m"})
 
 

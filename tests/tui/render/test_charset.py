@@ -30,8 +30,10 @@ def recorded(private_homes: Path) -> str:
     """A short run that is over and has printed a name in another script."""
     run = run_directory.create("recorded")
     events = scripted.whole_run(5)
-    said = stamp(Notice(level="info", text="saved in /data/日本/ü"), events[-2].seq, events[-2].wall, events[-2].mono)
-    run.events.write_bytes(b"".join(encode(event) + b"\n" for event in (*events[:-2], said, events[-1])))
+    message = stamp(
+        Notice(level="info", text="saved in /data/日本/ü"), events[-2].seq, events[-2].wall, events[-2].mono
+    )
+    run.events.write_bytes(b"".join(encode(event) + b"\n" for event in (*events[:-2], message, events[-1])))
     return run.id
 
 
@@ -86,5 +88,5 @@ def test_json_keeps_every_character(recorded: str) -> None:
         capture_output=True,
         check=True,
     )
-    said = [json.loads(line) for line in done.stdout.decode("ascii").splitlines()]
-    assert "saved in /data/日本/ü" in {event.get("text") for event in said}
+    message = [json.loads(line) for line in done.stdout.decode("ascii").splitlines()]
+    assert "saved in /data/日本/ü" in {event.get("text") for event in message}

@@ -10,9 +10,9 @@ from helpers.tui.bench_speeds import speed
 from helpers.tui.launching import SERVER, Starts, launcher, opened, press, shown
 from helpers.tui.piloting import until
 
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.bench_job import Speed
-from gputrain.engine.processes.child_job import Started, Tell
+from gputrain.engine.processes.child_job import OnStarted, ProgressCallback
 from gputrain.profiles.schema import ReferenceLadder
 from gputrain.tui.actions import run_ablation
 from gputrain.tui.render.bench_table import Bench, Row
@@ -28,7 +28,7 @@ def starts(tmp_path: Path) -> Starts:
 async def test_each_stage_is_drawn_when_it_is_measured(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on, asked = threading.Event(), list[RunConfig]()
 
-    def measure(config: RunConfig, tell: Tell, _steps: int, started: Started) -> Speed:
+    def measure(config: RunConfig, tell: ProgressCallback, _steps: int, started: OnStarted) -> Speed:
         started(lambda: None)
         asked.append(config)
         if len(asked) == 3:
@@ -57,7 +57,7 @@ async def test_closing_cancels_the_measurement_and_starts_no_other_stage(
 ) -> None:
     ended, asked = threading.Event(), list[RunConfig]()
 
-    def measure(config: RunConfig, tell: Tell, _steps: int, started: Started) -> Speed:
+    def measure(config: RunConfig, tell: ProgressCallback, _steps: int, started: OnStarted) -> Speed:
         asked.append(config)
         started(ended.set)
         ended.wait(30)

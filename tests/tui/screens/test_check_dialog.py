@@ -16,12 +16,12 @@ from textual.pilot import Pilot
 
 from gputrain.engine.check import findings
 from gputrain.engine.check.host_check import read_host
-from gputrain.engine.check.system_check import CheckResult, Tell
+from gputrain.engine.check.system_check import CheckResult, OnLines
 from gputrain.engine.common import past_durations
 from gputrain.engine.configuration.settings import flatten
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.calibration import Calibration, signature
-from gputrain.engine.processes.child_job import Started
+from gputrain.engine.processes.child_job import OnStarted
 from gputrain.tui.actions import launcher_choices
 from gputrain.tui.actions.check_lines import end_lines, finding_lines
 from gputrain.tui.actions.run_check import Checked
@@ -84,7 +84,7 @@ async def test_findings_come_one_by_one_and_the_verdict_above_them(
 ) -> None:
     go_on, asked = threading.Event(), list[str]()
 
-    def check(machine: object, make_plan: Callable[[], object], *, speed: bool, tell: Tell) -> Checked:
+    def check(machine: object, make_plan: Callable[[], object], *, speed: bool, tell: OnLines) -> Checked:
         plan = make_plan()
         asked.append(plan.config.recipe)  # type: ignore[attr-defined]
         tell(FINDINGS[:1])
@@ -119,7 +119,7 @@ async def test_a_calibration_is_in_the_plan_afterwards_and_handed_to_the_run(
 ) -> None:
     go_on = threading.Event()
 
-    def calibrate(config: object, machine: object, *, tell: Callable[[str], None], started: Started) -> Calibration:
+    def calibrate(config: object, machine: object, *, tell: Callable[[str], None], started: OnStarted) -> Calibration:
         started(lambda: None)
         tell("measuring the step")
         go_on.wait(30)
@@ -152,7 +152,7 @@ async def test_a_calibration_is_in_the_plan_afterwards_and_handed_to_the_run(
 async def test_closing_ends_a_measurement_and_keeps_nothing(starts: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 
-    def calibrate(config: object, machine: object, *, tell: object, started: Started) -> Calibration:
+    def calibrate(config: object, machine: object, *, tell: object, started: OnStarted) -> Calibration:
         started(ended.set)
         ended.wait(30)
         raise RuntimeError("stopped by SIGTERM")

@@ -32,11 +32,11 @@ from gputrain.engine.runs.run_directory import RunDir, RunInfo, State, Status
 from gputrain.profiles import catalog
 from gputrain.tui.actions.launcher_choices import Choice, plan_for
 from gputrain.tui.render.styled_lines import width
-from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.screens.launcher.attach_dialog import AttachScreen, run_text
-from gputrain.tui.screens.launcher.launcher import LauncherScreen
 from gputrain.tui.screens.launcher.launcher_keys import KEYS
+from gputrain.tui.screens.launcher.launcher_screen import LauncherScreen
 from gputrain.tui.screens.launcher.setting_dialog import SettingScreen, matching
 from gputrain.tui.screens.runs.runs_screen import RunsScreen
 from gputrain.tui.widgets.menu import PresetRow

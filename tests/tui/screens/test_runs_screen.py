@@ -18,10 +18,10 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import write_config
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir, State, Status
-from gputrain.engine.runs.run_marks import read_marks, write_marks
+from gputrain.engine.runs.run_labels import read_marks, write_marks
 from gputrain.tui.actions.run_list_refresh import RunListing
 from gputrain.tui.app import GpuTrainApp
-from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 from gputrain.tui.screens.runs.compare_screen import CompareScreen, CurvesPanel
 from gputrain.tui.screens.runs.runs_dialogs import ConfirmScreen, PromptScreen
 from gputrain.tui.screens.runs.runs_keys import KEYS
@@ -244,8 +244,9 @@ async def test_states_are_filtered_curves_exported_and_all_keys_seen(
         assert (private_homes / name).read_text().startswith("curve,")
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, TextScreen))
-        shown_help = str(app.screen.query_one(Static).render())
-        assert all(key.help.split(";")[0] in shown_help for key in KEYS)
+        await until(pilot, lambda: KEYS[0].help in str(app.screen.query_one(Static).render()))
+        shown_help = " ".join(str(app.screen.query_one(Static).render()).split())
+        assert all(key.help in shown_help for key in KEYS)
 
 
 def test_what_is_over_is_not_read_again(three: list[RunDir], monkeypatch: pytest.MonkeyPatch) -> None:

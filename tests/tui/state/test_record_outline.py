@@ -103,9 +103,9 @@ def test_rare_events_between_the_parts_are_seen_too() -> None:
     brief, whole = (opened(run, outlined=outlined)[0] for outlined in (True, False))
     assert brief.tuned == whole.tuned
     assert brief.totals.bad_images == whole.totals.bad_images == 30
-    told = [[entry for entry in now.journal if entry.kind != "log"] for now in (brief, whole)]
-    assert told[0] == told[1]
-    assert sum("unreadable image" in entry.text for entry in told[0]) == 15
+    output = [[entry for entry in now.journal if entry.kind != "log"] for now in (brief, whole)]
+    assert output[0] == output[1]
+    assert sum("unreadable image" in entry.text for entry in output[0]) == 15
 
 
 @pytest.mark.usefixtures("small")
@@ -141,8 +141,8 @@ def test_a_long_run_that_goes_on_is_followed_without_a_gap() -> None:
     recent = [event.seq for event in found if event.seq >= attachment.sparse_until]
     assert recent == list(range(attachment.sparse_until, found[-1].seq + 1))
     writer = RecordWriter(run.events)
-    told, _ = writer.append(scripted.validated(99))
-    assert list(drained(attachment)) == [told]
+    output, _ = writer.append(scripted.validated(99))
+    assert list(drained(attachment)) == [output]
     writer.close()
     attachment.close()
 
@@ -167,8 +167,8 @@ def test_short_records_and_those_without_milestones_are_read_whole(monkeypatch: 
 def test_milestones_that_cannot_be_kept_are_removed(tmp_path: Path) -> None:
     record = tmp_path / "events.jsonl"
     writer = RecordWriter(record)
-    told, _ = writer.append(scripted.validated(0))
-    assert [event for event in read(milestones.beside(record)) if isinstance(event, Validated)] == [told]
+    output, _ = writer.append(scripted.validated(0))
+    assert [event for event in read(milestones.beside(record)) if isinstance(event, Validated)] == [output]
     writer.close()
     # A record that was begun without them goes on without them.
     milestones.beside(record).unlink()

@@ -61,9 +61,9 @@ def test_live_changes_are_listed_with_their_effect() -> None:
     store.apply(script.at(Tuned(verdict="reverted", before=276.0, after=277.0, **pinned)))
     result = summary(store.snapshot())
     assert [one.verdict for one in result.tried] == ["kept", "reverted"]
-    told = [value for _, value in summary_rows(result, "/runs/a")]
-    assert "kept num_workers=5: 67.2 → 276 img/s (+311 %); predicted: 290–329 img/s, then the device limits" in told
-    assert "reverted to pin_memory=false: with pin_memory=true 276 → 277 img/s (+0 %)" in told
+    output = [value for _, value in summary_rows(result, "/runs/a")]
+    assert "kept num_workers=5: 67.2 → 276 img/s (+311 %); predicted: 290–329 img/s, then the device limits" in output
+    assert "reverted to pin_memory=false: with pin_memory=true 276 → 277 img/s (+0 %)" in output
     assert [title for title, _ in summary_rows(result, "/runs/a")].count("tuned") == 1
 
 
@@ -86,14 +86,14 @@ def test_an_error_and_losses_have_rows_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "message"),
     [
         (1100.0, 1300.0, "1 100 to 1 300 img/s, limited by the disk; measured within this range (-1% from its middle)"),
         (500.0, 684.0, "500 to 684 img/s, limited by the disk; measured 101% above the middle"),
         (2268.0, 2468.0, "2 268 to 2 468 img/s, limited by the disk; measured 50% below the middle"),
     ],
 )
-def test_the_forecast_is_compared_with_the_result(low: float, high: float, said: str) -> None:
+def test_the_forecast_is_compared_with_the_result(low: float, high: float, message: str) -> None:
     foretold = SpeedForecast(
         low=low,
         high=high,
@@ -107,7 +107,7 @@ def test_the_forecast_is_compared_with_the_result(low: float, high: float, said:
         measured=0.0,
     )
     result = msgspec.structs.replace(of_run(), forecast=foretold)
-    assert dict(summary_rows(result, "/runs/a"))["predicted"] == said
+    assert dict(summary_rows(result, "/runs/a"))["predicted"] == message
     assert "predicted" not in dict(summary_rows(of_run(), "/runs/a"))
 
 

@@ -89,7 +89,8 @@ def test_what_is_incomplete_ends_when_no_more_comes() -> None:
     for data, ends in ((b"\x1b", "\x1b"), (b"\x1b[", "\x1b["), (b"\x1b[<0;1", ""), (b"\xe2\x82", ""), (b"\x1b[M ", "")):
         keys = InputFilter()
         assert keys.feed(data) == ""
-        assert keys.timeout is not None
+        seconds = keys.timeout
+        assert seconds is not None
         assert keys.flush() == ends
         assert keys.timeout is None
         assert keys.feed(b"q") == "q"

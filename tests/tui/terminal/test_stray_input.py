@@ -123,6 +123,14 @@ def test_a_screen_goes_on_after_its_terminal_stood_still(nonblocking: bool) -> N
         assert terminal.ended()[0] == 0
 
 
+def test_a_resize_to_the_same_size_repaints_everything() -> None:
+    with on_terminal("monitor") as terminal:
+        bar = terminal.shows("● monitoring", "Processes", "q quit").splitlines()[-1]
+        works(terminal)
+        terminal.clear()
+        assert terminal.shows("● monitoring", "╭─ Processes", "q quit").splitlines()[-1] == bar
+
+
 CRASH = """
 import sys
 from gputrain.tui.state import run_store

@@ -14,7 +14,7 @@ from gputrain.engine.events import AnyEvent
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.render.styled_lines import Line, fit
 from gputrain.tui.render.theme import Palette
-from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 from gputrain.tui.screens.messages import FrameReady
 from gputrain.tui.state.reader_thread import Frame
 from gputrain.tui.state.run_snapshot import Snapshot

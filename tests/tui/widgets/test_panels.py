@@ -27,7 +27,7 @@ from gputrain.engine.events import (
     RunEnded,
     Steps,
 )
-from gputrain.tui.layout.key_table import KEYS, MONITOR_KEYS
+from gputrain.tui.layout.key_bindings import KEYS, MONITOR_KEYS
 from gputrain.tui.render import styled_lines
 from gputrain.tui.render.styled_lines import Line
 from gputrain.tui.widgets.key_bar import draw_keys
@@ -173,7 +173,7 @@ def test_the_hints_panel_before_the_first_step_while_measuring_and_without_hints
 def test_a_run_without_supervisor_says_what_is_left() -> None:
     gone = view(*scripted.start(), scripted.checkpoint(0), live=False)
     assert "supervisor of this run died" in text(draw_hints(gone, 60, 5))
-    assert "newest checkpoint is of step 400" in text(draw_hints(gone, 60, 5)).replace("\n", " ")
+    assert "newest checkpoint is from step 400" in text(draw_hints(gone, 60, 5)).replace("\n", " ")
     assert "supervisor of this run died" in text([draw_status(gone, 120)])
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.common.files import write_output
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.tui.actions.plan_from_arguments import plan_of
 from gputrain.tui.actions.run_ablation import blank, check_writable, measure_stages, stages_for
-from gputrain.tui.actions.write_output import write_output
 from gputrain.tui.commands.output import progress_printer
 from gputrain.tui.render.bench_table import Bench, cells, header, markdown, remarks, title
 from gputrain.tui.render.charset import wants_ascii

@@ -9,7 +9,7 @@ import msgspec
 from gputrain.engine.common import units
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FINISHED, BadInput
 from gputrain.engine.hardware.machine import Machine, inspect_machine
-from gputrain.engine.launching import launch
+from gputrain.engine.launching import resume_run
 from gputrain.engine.planning.plan import Plan
 from gputrain.tui.actions.plan_from_arguments import plan_for_other_machine, plan_of
 from gputrain.tui.commands.launch.calibrate import measure
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         _print_plan(plan, options.json)
         return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
-    return start_run(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
+    return start_run(lambda: resume_run.begin(plan, force=options.force), warnings, options)
 
 
 def _plan_other_machine(options: argparse.Namespace, here: Machine) -> int:

@@ -9,7 +9,7 @@ from gputrain.engine.common.errors import EXIT_FINISHED, EXIT_STOPPED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import size
 from gputrain.engine.runs import run_directory
-from gputrain.engine.runs.delete_runs import check_deletable, delete, size_of
+from gputrain.engine.runs.prune_runs import check_deletable, delete, size_of
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,9 +10,9 @@ from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import duration
 from gputrain.engine.diagnosis.autotune import tune_command
-from gputrain.engine.diagnosis.review import Finding, Review, review
+from gputrain.engine.diagnosis.recorded_run_review import Finding, Review, review
 from gputrain.engine.events import AnyEvent, Hint
-from gputrain.engine.remote import remote_attachment
+from gputrain.engine.remote import reconnecting_attachment
 from gputrain.engine.runs import event_log, remote_name, run_directory
 from gputrain.tui.commands.output import fail
 from gputrain.tui.render.advice_text import promise, settings_words, verdict
@@ -41,7 +41,7 @@ def _events(run_name: str) -> Iterator[AnyEvent]:
     if remote is None:
         yield from event_log.read(run_directory.find(run_name).events)
         return
-    source = remote_attachment.attach(remote)
+    source = reconnecting_attachment.attach(remote)
     try:
         while not (source.caught_up or source.ended or source.abandoned):
             yield from source.read()

@@ -7,12 +7,12 @@ import asyncio
 from pathlib import Path
 
 from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
+from gputrain.engine.common.files import write_output
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.actions.export_curves import write_curves
-from gputrain.tui.actions.write_output import write_output
 from gputrain.tui.commands.runs.export_onnx import export_network
 from gputrain.tui.state import read_record
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 async def _view(target: RunDir, size: tuple[int, int]) -> str:
     """The dashboard as SVG, as in a terminal of `size`."""
     from gputrain.tui.app import GpuTrainApp
-    from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+    from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 
     app = GpuTrainApp(launch.attach(target, outlined=True))
     async with app.run_test(size=size) as pilot:

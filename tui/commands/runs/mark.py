@@ -6,7 +6,7 @@ import argparse
 
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.runs import run_directory
-from gputrain.engine.runs.run_marks import write_marks
+from gputrain.engine.runs.run_labels import write_marks
 
 
 def run(options: argparse.Namespace) -> int:

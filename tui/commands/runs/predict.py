@@ -12,7 +12,7 @@ import msgspec
 from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder, checkpoint_of, config_of, predict
 from gputrain.engine.launching import resume_run

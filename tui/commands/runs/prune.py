@@ -7,7 +7,7 @@ import time
 
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, EXIT_STOPPED, BadInput
 from gputrain.engine.common.units import size
-from gputrain.engine.runs import delete_runs, run_directory
+from gputrain.engine.runs import prune_runs, run_directory
 from gputrain.tui.commands.output import print_error
 from gputrain.tui.commands.runs.delete import confirmed
 from gputrain.tui.render.text_table import print_table
@@ -17,9 +17,9 @@ def run(options: argparse.Namespace) -> int:
     """Returns 3 if the user answers no, 1 if a run could not be deleted."""
     if options.older is None and options.total is None:
         raise BadInput("choose what to prune: --older 30d, --total 50G, or both")
-    older = delete_runs.age(options.older) if options.older is not None else None
-    total = delete_runs.amount(options.total) if options.total is not None else None
-    chosen = delete_runs.choose(
+    older = prune_runs.age(options.older) if options.older is not None else None
+    total = prune_runs.amount(options.total) if options.total is not None else None
+    chosen = prune_runs.choose(
         run_directory.list_runs(), now=time.time(), older=older, total=total, keep=options.keep or 0
     )
     if not chosen:
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     freed, failed = 0, False
     for one in chosen:
         try:
-            delete_runs.delete(one.info.run)
+            prune_runs.delete(one.info.run)
             freed += one.bytes
         except BadInput as error:
             # It was resumed meanwhile, or belongs to another user: continue with the others.

@@ -14,7 +14,7 @@ from gputrain.engine.remote.remote_runs import list_runs
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.remote_name import parse
 from gputrain.engine.runs.run_directory import State
-from gputrain.engine.runs.run_marks import read_marks
+from gputrain.engine.runs.run_labels import read_marks
 from gputrain.tui.actions.run_list import HEADER, ORDERS, Row, cells, ordered, wanted
 from gputrain.tui.commands.output import fail
 from gputrain.tui.commands.show_app import show_app

@@ -10,7 +10,7 @@ from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.events import Notice, RunEnded
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
-from gputrain.engine.processes.watchdog import GOES_ON, SILENT
+from gputrain.engine.processes.watchdog import NO_EVENTS, RESUMED
 from gputrain.engine.runs import remote_name, run_directory
 from gputrain.tui.commands.output import fail
 from gputrain.tui.render.format import supervisor_died
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _stop_remote(remote: remote_name.RemoteName, options: argparse.Namespace) -> int:
-    from gputrain.engine.remote.remote_attachment import attach  # imported here: most runs are local
+    from gputrain.engine.remote.reconnecting_attachment import attach  # imported here: most runs are local
 
     try:
         attachment = attach(remote, outlined=True)
@@ -70,8 +70,8 @@ def _wait(attachment: RunSource, *, now: bool) -> int:
         for event in attachment.read():
             if isinstance(event, RunEnded):
                 last = event
-            elif isinstance(event, Notice) and event.text.startswith((SILENT, GOES_ON)):
-                silent = event.text if event.text.startswith(SILENT) else ""
+            elif isinstance(event, Notice) and event.text.startswith((NO_EVENTS, RESUMED)):
+                silent = event.text if event.text.startswith(NO_EVENTS) else ""
         if attachment.ended:
             print(f"{attachment.run.id}: {last.outcome.value} at step {last.step}: {last.reason}")
             return EXIT_FINISHED

@@ -18,10 +18,10 @@ def run(options: argparse.Namespace) -> int:
         attachment = launch.attach(run_directory.find(options.run), outlined=has_screen(options))
         with StopSignals(owner=False) as signals:
             return watch(attachment, options, signals)
-    from gputrain.engine.remote import remote_attachment  # imported here: most runs are local
+    from gputrain.engine.remote import reconnecting_attachment  # imported here: most runs are local
 
     try:
-        there = remote_attachment.attach(remote, outlined=has_screen(options))
+        there = reconnecting_attachment.attach(remote, outlined=has_screen(options))
         with StopSignals(owner=False) as signals:
             return watch(there, options, signals)
     except OSError as error:

@@ -28,10 +28,7 @@ def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSigna
         if has_screen(options):
             signals.release()
             return dashboard(attachment, low_bandwidth=options.low_bandwidth)
-        from gputrain.tui.cli.plain_output import (  # imported here: the dashboard opens faster without it
-            JsonLines,
-            PlainLines,
-        )
+        from gputrain.tui.cli.plain_output import JsonLines, PlainLines
 
         lines = JsonLines() if options.json else PlainLines()
         return _follow(attachment, lines, options, signals)

@@ -13,7 +13,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from gputrain.tui.charts.chart_axes import ZOOMS
-from gputrain.tui.layout.key_table import Key
+from gputrain.tui.layout.key_bindings import Key
 from gputrain.tui.layout.panel_layout import Place
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.theme import palette

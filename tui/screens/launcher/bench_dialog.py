@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from gputrain.engine.processes.child_job import Started, Tell
+from gputrain.engine.processes.child_job import OnStarted, ProgressCallback
 from gputrain.tui.actions.run_ablation import Measured
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.bench_table import BAR, Bench, cells, header, remarks, title
 from gputrain.tui.render.styled_lines import EMPTY, Line, fit, line, pad, width, wrap
 from gputrain.tui.render.theme import Palette
-from gputrain.tui.screens.launcher.work_dialog import CancelledError, WorkScreen
+from gputrain.tui.screens.launcher.progress_dialog import CancelledError, WorkScreen
 
-MeasureStages = Callable[[Tell, Measured, Started], Bench]
+MeasureStages = Callable[[ProgressCallback, Measured, OnStarted], Bench]
 """Measures all stages; called with progress, result and start callbacks."""
 
 _OPTIONAL = ("GPU", "waits", "gain", "peak memory", "±")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.jobs.calibration_job import SECONDS
-from gputrain.engine.processes.child_job import Started, Tell
+from gputrain.engine.processes.child_job import OnStarted, ProgressCallback
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import EMPTY, Line, line
 from gputrain.tui.render.theme import Palette
-from gputrain.tui.screens.launcher.work_dialog import WorkScreen
+from gputrain.tui.screens.launcher.progress_dialog import WorkScreen
 
-Measure = Callable[[Tell, Started], Calibration]
+Measure = Callable[[ProgressCallback, OnStarted], Calibration]
 """Measures and saves the result."""
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gputrain.engine.check import findings
-from gputrain.engine.check.system_check import Tell
+from gputrain.engine.check.system_check import OnLines
 from gputrain.tui.actions.check_lines import end_lines, finding_lines
 from gputrain.tui.actions.run_check import Checked
 from gputrain.tui.render.styled_lines import EMPTY, Line, line
 from gputrain.tui.render.theme import Palette
-from gputrain.tui.screens.launcher.work_dialog import WorkScreen
+from gputrain.tui.screens.launcher.progress_dialog import WorkScreen
 
-Check = Callable[[Tell], Checked]
+Check = Callable[[OnLines], Checked]
 """Runs the check; may take half a minute."""
 
 

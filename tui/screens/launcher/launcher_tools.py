@@ -16,18 +16,18 @@ from gputrain.tui.screens.launcher.calibrate_dialog import CalibrateScreen
 from gputrain.tui.screens.launcher.check_dialog import CheckScreen
 
 
-def check_screen(machine: Machine, choice: Choice, colours: Palette, ascii_only: bool) -> CheckScreen:
+def check_screen(machine: Machine, choice: Choice, colors: Palette, ascii_only: bool) -> CheckScreen:
     """The dialog that checks `machine` for the current choice."""
-    return CheckScreen(partial(check_choice, machine, choice), colours, ascii_only)
+    return CheckScreen(partial(check_choice, machine, choice), colors, ascii_only)
 
 
-def calibrate_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only: bool) -> CalibrateScreen:
+def calibrate_screen(machine: Machine, plan: Plan, colors: Palette, ascii_only: bool) -> CalibrateScreen:
     """The dialog that calibrates the planned configuration."""
-    return CalibrateScreen(partial(calibrate_plan, plan, machine), colours, ascii_only, probable_seconds(plan.config))
+    return CalibrateScreen(partial(calibrate_plan, plan, machine), colors, ascii_only, probable_seconds(plan.config))
 
 
-def bench_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only: bool) -> BenchScreen:
+def bench_screen(machine: Machine, plan: Plan, colors: Palette, ascii_only: bool) -> BenchScreen:
     """The dialog that measures all stages from default settings to the plan."""
     stages = stages_for(plan, machine, every=True)
     bench = blank(plan, machine, stages, steps=STEPS, rounds=ROUNDS)
-    return BenchScreen(bench, partial(measure_stages, bench, plan.config, stages), colours, ascii_only)
+    return BenchScreen(bench, partial(measure_stages, bench, plan.config, stages), colors, ascii_only)

@@ -15,8 +15,8 @@ from textual.widgets import Static
 from gputrain.tui.actions.compare_chart import metrics, with_legend
 from gputrain.tui.actions.compare_runs import AXES, Compared
 from gputrain.tui.actions.compare_tables import tables
-from gputrain.tui.layout.key_bindings import bindings
-from gputrain.tui.layout.key_table import Key
+from gputrain.tui.layout.key_bindings import Key
+from gputrain.tui.layout.textual_bindings import bindings
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.styled_lines import Line, to_ascii
 from gputrain.tui.render.theme import palette

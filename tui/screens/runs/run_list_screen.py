@@ -15,7 +15,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunDir, State
 from gputrain.tui.actions.run_list import ORDERS, Row, about, ordered, wanted
 from gputrain.tui.actions.run_list_refresh import RunListing
-from gputrain.tui.layout.key_bindings import bindings
+from gputrain.tui.layout.textual_bindings import bindings
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.styled_lines import to_ascii
 from gputrain.tui.render.theme import palette

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from gputrain.tui.layout.key_table import Key
+from gputrain.tui.layout.key_bindings import Key
 from gputrain.tui.screens.help_screen import add_section, key_rows
 
 KEYS = (

@@ -11,7 +11,7 @@ from textual.widgets import DataTable
 
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.launching import launch
-from gputrain.engine.runs.run_marks import read_marks
+from gputrain.engine.runs.run_labels import read_marks
 from gputrain.tui.actions import run_actions
 from gputrain.tui.actions.compare_runs import Compared
 from gputrain.tui.actions.launcher_choices import EXPECTED_ERRORS, error_text
@@ -75,7 +75,7 @@ class RunsScreen(RunListScreen):
         """Open the dashboard of the run; Escape or q there comes back."""
         if (run := self._current()) is not None:
             # Imported here: the list needs none of the panels.
-            from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+            from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 
             self.app.push_screen(DashboardScreen(launch.attach(run, outlined=True), inner=True))
 

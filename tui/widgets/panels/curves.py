@@ -7,7 +7,7 @@ from statistics import median
 from gputrain.engine.events import HardwareSample
 from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.chart_axes import ZOOM_NAMES, ZOOMS, x_range
-from gputrain.tui.charts.history import Curve
+from gputrain.tui.charts.value_history import Curve
 from gputrain.tui.metrics.metric import Show
 from gputrain.tui.metrics.metric_table import METRICS
 from gputrain.tui.render import format as fmt

@@ -16,7 +16,7 @@ _OUTCOMES: dict[Outcome, tuple[str, Role]] = {
     Outcome.FAILED: ("■ failed", "bad"),
     Outcome.KILLED: ("■ killed", "bad"),
 }
-DIED = "the supervisor of the run died"
+DIED = "the supervisor of this run died"
 
 
 def state(view: View) -> Span:

@@ -18,7 +18,7 @@ from helpers.training.pictures import folder
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import ImageSet, scan
-from gputrain.engine.estimates.cache_resolution import resolution
+from gputrain.engine.estimates.cached_image_size import resolution
 from gputrain.engine.training.cache import cache_capacity
 from gputrain.engine.training.cache.cache_forms import RawForm
 from gputrain.engine.training.cache.cache_store import CacheStore

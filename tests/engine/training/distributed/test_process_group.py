@@ -1,4 +1,4 @@
-"""Several ranks that train together: real processes over gloo, compared with one process."""
+"""Several ranks: real processes over gloo, compared with one process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from helpers.training.training_tools import Result, collecting, draw_images, small_config
 
 from gputrain.engine.checkpointing import checkpoint_index
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import (
     AnyEvent,
     CheckpointSaved,
@@ -85,7 +85,7 @@ PLAIN = """
 from torch import nn
 
 def make(outputs):
-    # Without BatchNorm, whose figures depend on which images share a batch, and without dropout.
+    # Without BatchNorm, whose statistics depend on the batch, and without dropout.
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.GroupNorm(4, 16), nn.ReLU(),
         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, outputs),
@@ -95,7 +95,7 @@ def make(outputs):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Settings of a network of a person's own."""
+    """Settings for a user's network."""
     folder = tmp_path_factory.mktemp("code")
     (folder / "plainnet.py").write_text(PLAIN)
     return {"model": "plainnet:make", "code_dir": str(folder)}
@@ -116,9 +116,7 @@ def epochs(result: Result) -> list[float]:
     return [event.train_loss for event in result.of(EpochEnded)]
 
 
-def test_two_ranks_learn_what_one_process_learns_from_twice_the_batch(
-    images: Path, plain: dict[str, Any], tmp_path: Path
-) -> None:
+def test_two_ranks_equal_one_process_with_twice_the_batch(images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
     changes = {**plain, "epochs": 3, "accumulation_steps": 2, "clip_grad_norm": 1.0, "ema_decay": 0.9}
     alone = run(tmp_path / "alone", small_config(images, batch_size=12, **changes))
     both = run(tmp_path / "both", two(images, **changes))
@@ -160,7 +158,7 @@ def make(outputs):
 """
 
 
-def test_where_one_rank_has_too_little_memory_all_begin_again_in_parts(images: Path, tmp_path: Path) -> None:
+def test_out_of_memory_on_one_rank_splits_the_batch_on_all(images: Path, tmp_path: Path) -> None:
     (tmp_path / "shortnet.py").write_text(SHORT)
     model = {"model": "shortnet:make", "code_dir": str(tmp_path), "lr": 0.01}
     alone = run(tmp_path / "alone", small_config(images, batch_size=12, **model))
@@ -184,7 +182,7 @@ def make(outputs):
 
 
 @pytest.mark.long
-def test_a_run_of_two_goes_on_exactly_where_it_was_stopped(images: Path, tmp_path: Path) -> None:
+def test_resume_of_two_ranks_is_exact(images: Path, tmp_path: Path) -> None:
     # With BatchNorm, and dropout from each rank's own generator.
     (tmp_path / "dropnet.py").write_text(DROPPING)
     config = two(images, model="dropnet:make", code_dir=str(tmp_path), epochs=6, checkpoint_epochs=0)
@@ -213,7 +211,7 @@ def test_a_run_of_two_goes_on_exactly_where_it_was_stopped(images: Path, tmp_pat
             assert torch.equal(expected[name], tensor), name
 
 
-def test_a_killed_rank_ends_the_run_and_names_itself(images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
+def test_a_killed_rank_ends_the_run_and_is_named(images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
     result = run(tmp_path / "run", two(images, **plain, epochs=10_000), (stepping, lambda pid, _: kill_other(pid)))
     assert result.ended.outcome is Outcome.KILLED
     assert result.ended.reason == "rank 1 was killed by SIGKILL from outside"
@@ -239,7 +237,7 @@ def stepping(event: AnyEvent) -> bool:
 
 
 def ranks_of(pid: int) -> list[psutil.Process]:
-    """The other ranks that rank 0 has started."""
+    """The ranks that rank 0 has started."""
     return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
@@ -247,7 +245,7 @@ def kill_other(pid: int) -> None:
     ranks_of(pid)[0].kill()
 
 
-def test_what_is_wrong_with_the_settings_is_told_once(images: Path, tmp_path: Path) -> None:
+def test_bad_settings_are_reported_once(images: Path, tmp_path: Path) -> None:
     result = run(tmp_path / "run", two(images, model="resnet_50"))
     assert result.ended.outcome is Outcome.FAILED
     assert result.ended.reason.startswith("model: ")
@@ -255,9 +253,7 @@ def test_what_is_wrong_with_the_settings_is_told_once(images: Path, tmp_path: Pa
 
 
 @pytest.mark.long
-def test_pause_checkpoint_and_another_loader_reach_all_ranks(
-    images: Path, plain: dict[str, Any], tmp_path: Path
-) -> None:
+def test_pause_checkpoint_and_live_tuning_reach_all_ranks(images: Path, plain: dict[str, Any], tmp_path: Path) -> None:
     config = two(images, **plain, image_size=96, val_resize=96, epochs=10_000, checkpoint_epochs=0)
     changes = {"num_workers": 1, "prefetch_factor": 3}
     newest: list[Tuned] = []

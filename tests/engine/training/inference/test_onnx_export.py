@@ -1,4 +1,4 @@
-"""A trained network as ONNX: what ONNX Runtime makes of raw pixels, against the network computed by hand."""
+"""ONNX export: ONNX Runtime on raw pixels against the network itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from helpers.training.training_tools import CLASSES, draw_images, small_config, 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
+from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.onnx_export_job import Exported, OnnxOrder, export_onnx
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
@@ -27,7 +29,6 @@ from gputrain.engine.runs import run_directory
 from gputrain.engine.training.inference import onnx_child
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.transforms.decode import decode
-from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 from gputrain.tui.cli import main
 
 
@@ -55,9 +56,7 @@ def exported(config: RunConfig, file: Path, **others: Any) -> Exported:
     return made
 
 
-def test_the_graph_takes_pixels_and_gives_the_networks_outputs(
-    trained: RunConfig, images: Path, tmp_path: Path
-) -> None:
+def test_onnx_outputs_equal_the_networks_outputs(trained: RunConfig, images: Path, tmp_path: Path) -> None:
     file = tmp_path / "net.onnx"
     made = exported(trained, file)
     own, graph = made.forms
@@ -74,14 +73,14 @@ def test_the_graph_takes_pixels_and_gives_the_networks_outputs(
         expected = network.eval()(torch.from_numpy((pixels / 255 - mean) / std).float()).numpy()
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     assert np.allclose(session.run(None, {"images": pixels})[0], expected, atol=1e-4)
-    # Any number of samples, and a reader of the file knows the classes.
+    # Dynamic batch size; the metadata have the classes.
     assert session.run(None, {"images": pixels[:1]})[0].shape == (1, len(CLASSES))
     told = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
     assert json.loads(told["classes"]) == list(CLASSES)
     assert told["image_size"] == "32"
 
 
-def test_in_8_bit_numbers_it_is_smaller_and_nearly_the_same(trained: RunConfig, tmp_path: Path) -> None:
+def test_int8_is_smaller_and_nearly_equal(trained: RunConfig, tmp_path: Path) -> None:
     made = exported(trained, tmp_path / "net.onnx", int8=True)
     _, graph, small = made.forms
     assert small.bytes is not None
@@ -94,7 +93,7 @@ def test_in_8_bit_numbers_it_is_smaller_and_nearly_the_same(trained: RunConfig, 
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators
 
 
-def test_what_cannot_be_written_is_refused(
+def test_export_refuses_invalid_requests(
     trained: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(BadInput, match="cannot be written: No such file"):

@@ -1,4 +1,4 @@
-"""``gputrain-tui predict``: its table, file, JSON, comparison and refusals, on a run that was trained for it."""
+"""``gputrain-tui predict``: table, CSV file, JSON, comparison and errors, on a trained run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def run(home: Path, private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     return target
 
 
-def test_it_tells_writes_and_compares(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_prints_a_table_writes_csv_and_compares_runs(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "out.csv"
     assert main.main(["predict", "last", "--compare", "--output", str(output)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -57,11 +59,11 @@ def test_it_tells_writes_and_compares(run: RunDir, tmp_path: Path, capsys: pytes
     [
         (["nothing"], "nothing"),
         (["last", "--from", "77"], "no checkpoint '77'"),
-        (["last", "--compare", "device=cpu"], "leave these settings out"),
+        (["last", "--compare", "device=cpu"], "remove these settings"),
         (["last", "batch_sise=3"], "did you mean"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_predict_refuses_invalid_requests(
     run: RunDir, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     assert main.main(["predict", *arguments]) == 2

@@ -1,4 +1,4 @@
-"""A trained network tried on images: its predictions against an independent computation, whatever the batches."""
+"""Prediction with PyTorch against an independent computation, for several batch sizes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from helpers.training.training_tools import CLASSES, draw_images, small_config, 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
+from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.inference import predict_child
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.transforms.decode import decode
-from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # As large as the model sees them, so that nothing is resized or cut.
+    # In the size of the model input, so that nothing is resized or cropped.
     return draw_images(tmp_path_factory.mktemp("images"), side=32)
 
 
 @pytest.fixture(scope="module")
 def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """The configuration of a run that was trained, with its best checkpoint."""
+    """The configuration of a trained run with its best checkpoint."""
     directory = tmp_path_factory.mktemp("run")
     config = small_config(images, val_resize=32, epochs=3, ema_decay=0.5)
     train(directory, config)
@@ -59,7 +60,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def by_hand(config: RunConfig, paths: list[Path]) -> torch.Tensor:
-    """Probabilities of the average's weights, (N, classes), with nothing of the loader or the feed."""
+    """Probabilities from the EMA weights, (N, classes), without loader and prefetcher."""
     state = torch.load(config.resume_from, weights_only=True)
     network = SimpleCNN(len(CLASSES), 8)
     network.load_state_dict(state["ema"])
@@ -71,7 +72,7 @@ def by_hand(config: RunConfig, paths: list[Path]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(6, 2), (5, 0), (100, 1)])
-def test_validation_images_are_told_with_their_metrics(
+def test_prediction_of_validation_images_has_metrics(
     trained: RunConfig, images: Path, tmp_path: Path, batch_size: int, workers: int
 ) -> None:
     output = tmp_path / "out.csv"
@@ -89,7 +90,7 @@ def test_validation_images_are_told_with_their_metrics(
     assert found.samples_per_second > 0
 
 
-def test_any_folder_is_told_without_metrics_and_what_cannot_be_read_is_left_out(
+def test_prediction_of_a_folder_has_no_metrics_and_leaves_out_unreadable_images(
     trained: RunConfig, images: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "any"
@@ -119,11 +120,11 @@ def test_folders_of_the_runs_classes_have_labels_and_a_limit_holds(trained: RunC
     [
         ({}, "nowhere", "nowhere does not exist"),
         ({}, "empty", "empty has no images"),
-        ({"dataset": "clips", "model": "simple_cnn"}, "empty", "samples of dataset=clips are more than pictures"),
+        ({"dataset": "clips", "model": "simple_cnn"}, "empty", "samples of dataset=clips are not single images"),
         ({"model": "resnet18"}, "", "the checkpoint does not fit the model"),
     ],
 )
-def test_what_cannot_be_tried_is_refused(
+def test_prediction_refuses_unsuitable_images(
     trained: RunConfig, tmp_path: Path, changes: dict[str, Any], where: str, said: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -134,7 +135,7 @@ def test_what_cannot_be_tried_is_refused(
         tried(order)
 
 
-def test_a_file_that_cannot_be_whole_is_not_there(trained: RunConfig, tmp_path: Path, images: Path) -> None:
+def test_an_incomplete_prediction_file_is_deleted(trained: RunConfig, tmp_path: Path, images: Path) -> None:
     with pytest.raises(BadInput, match="cannot be written: No such file"):
         tried(PredictOrder(config=trained, output=str(tmp_path / "no" / "out.csv")))
     folder = tmp_path / "bad"
@@ -145,8 +146,8 @@ def test_a_file_that_cannot_be_whole_is_not_there(trained: RunConfig, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["bad"]
 
 
-def test_numbers_that_are_no_classes_are_columns(tmp_path: Path) -> None:
-    from gputrain.engine.training.inference.prediction_rows import output_reading
+def test_regression_outputs_are_columns(tmp_path: Path) -> None:
+    from gputrain.engine.training.inference.prediction_columns import output_reading
     from gputrain.engine.training.tasks.head_pose import HeadPose
     from gputrain.engine.training.tasks.regression import Regression
 

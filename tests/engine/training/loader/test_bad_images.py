@@ -18,10 +18,12 @@ from PIL import Image
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.datasets import bad_images
 from gputrain.engine.datasets.image_set import ImageSet, scan
 from gputrain.engine.events import EpochEnded, LoaderStats, Notice, Outcome
+from gputrain.engine.imaging.decoding import Decoding
 from gputrain.engine.training.cache import image_cache
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime.batch import Batch
@@ -140,7 +142,8 @@ def test_sixteen_bit_colour_is_scaled_and_not_clipped(channels: int) -> None:
 @pytest.mark.parametrize("scale", [1.0, 255.0])
 def test_floating_point_grey_images(scale: float) -> None:
     grey = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
-    found = decode.decode(encoded(Image.fromarray(grey * np.float32(scale)), "TIFF"), "a").astype(int)
+    data = encoded(Image.fromarray(grey * np.float32(scale)), "TIFF")
+    found = decode.decode(data, "a", Decoding(ValueRange(0, scale))).astype(int)
     assert np.abs(found - 255 * grey[:, :, None]).max() <= 1
 
 

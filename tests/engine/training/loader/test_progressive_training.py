@@ -142,5 +142,5 @@ def test_a_run_reports_its_image_sizes_and_resumes_with_them(drawn: Path, tmp_pa
 
 
 def test_a_network_of_one_size_is_refused_before_the_first_step(drawn: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="progressive_start: vit_b_32 does not take images of 160 × 160"):
+    with pytest.raises(BadInput, match="progressive_start: vit_b_32 does not accept images of 160 × 160"):
         train(tmp_path, small_config(drawn, model="vit_b_32", image_size=224, progressive_start=160, val_resize=256))

@@ -1,4 +1,4 @@
-"""Settings that must not change the mathematics: the losses of whole runs beside each other, step by step.
+"""Settings that must not change the training: compares the losses of whole runs step by step.
 
 What only moves work (workers, threads or processes, what waits ahead, pinning, caches of equal form) leaves every loss
 the same to the last bit, with all augmentation switched on. What changes the order of sums (accumulation, memory
@@ -53,7 +53,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Networks this small are computed before a second thread has begun; the trainer would take all cores."""
+    """One thread: small networks gain nothing from more, and the trainer would use all cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with monkeypatch.context() as patch:
@@ -64,7 +64,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A call that trains and returns the images and the loss of each step; `stats` of the call has its loader's."""
+    """A function that trains and returns images and loss of each step; its `stats` has the loader's."""
     (tmp_path / "shm").mkdir()
     monkeypatch.setattr(image_cache, "SHARED_MEMORY", tmp_path / "shm")
     count = 0
@@ -95,7 +95,7 @@ def run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture(scope="module")
 def reference() -> dict[str, Losses]:
-    """Runs that several tests compare with, made by the first."""
+    """Reference runs, made once."""
     return {}
 
 
@@ -121,7 +121,7 @@ MOVED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", MOVED)
-def test_moving_work_changes_no_bit_of_a_loss(run: Run, reference: dict[str, Losses], name: str) -> None:
+def test_losses_are_bit_identical_wherever_the_work_is_done(run: Run, reference: dict[str, Losses], name: str) -> None:
     expected = the_first(reference, "everything", lambda: run(**EVERYTHING))
     assert len(expected) == 4 * EPOCHS
     assert len({loss for _, loss in expected}) == len(expected), "losses that are all alike could not differ"
@@ -129,7 +129,7 @@ def test_moving_work_changes_no_bit_of_a_loss(run: Run, reference: dict[str, Los
 
 
 def test_another_seed_changes_the_losses(run: Run, reference: dict[str, Losses]) -> None:
-    """So that equality above is not that of a training to which nothing matters."""
+    """Shows that the comparisons above can fail."""
     expected = the_first(reference, "everything", lambda: run(**EVERYTHING))
     other = run(**EVERYTHING, seed=1)
     assert all(mine != theirs for (_, mine), (_, theirs) in zip(expected, other, strict=True))
@@ -142,7 +142,7 @@ half their size: the cached form is the file's."""
 
 @pytest.mark.parametrize("place", ["ram", "disk"])
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_a_raw_cache_of_the_same_pixels_changes_no_bit(
+def test_a_raw_cache_of_the_same_pixels_gives_bit_identical_losses(
     run: Run, reference: dict[str, Losses], place: str, kind: str
 ) -> None:
     expected = the_first(reference, "whole", lambda: run(**WHOLE))
@@ -150,8 +150,8 @@ def test_a_raw_cache_of_the_same_pixels_changes_no_bit(
     assert sum(run.hits.values()) > 0, "the second epoch comes from the cache"  # type: ignore[attr-defined]
 
 
-def test_caches_of_one_form_are_alike(run: Run) -> None:
-    """Wherever they are, whether they are built on the way or were there before, and whoever reads them."""
+def test_caches_of_one_format_give_the_same_losses(run: Run) -> None:
+    """For every place, filled during the run or before, and for every kind of worker."""
     expected = run(**WHOLE, cache="ram", cache_form="jpeg")
     assert run(**WHOLE, cache="disk", cache_form="jpeg", loader="processes") == expected
     assert run(**WHOLE, cache="disk", cache_form="jpeg", num_workers=0) == expected
@@ -182,13 +182,13 @@ def test_reordering_sums_changes_losses_by_rounding_alone(run: Run, reference: d
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-def test_fused_updates_of_other_rules(run: Run, optimizer: str) -> None:
+def test_fused_optimizers_give_the_same_losses(run: Run, optimizer: str) -> None:
     changes = PLAIN | {"optimizer": optimizer, "lr": 0.001}
     assert near(run(**changes, fused_optimizer=False), run(**changes, fused_optimizer=True))
 
 
-def test_a_wrong_rate_is_no_rounding(run: Run, reference: dict[str, Losses]) -> None:
-    """What the tolerance must not hide: a learning rate that is off by two per cent."""
+def test_a_wrong_learning_rate_exceeds_the_tolerance(run: Run, reference: dict[str, Losses]) -> None:
+    """A learning rate that is off by two per cent must fail the comparison."""
     expected = the_first(reference, "plain", lambda: run(**PLAIN))
     assert not near(run(**PLAIN | {"lr": 0.0204}), expected)
 
@@ -208,7 +208,7 @@ def without_batch_norms(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("steps", [2, 3])
-def test_accumulated_batches_are_one_large_batch(run: Run, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+def test_accumulated_batches_equal_one_large_batch(run: Run, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     without_batch_norms(monkeypatch)
     large = run(**PLAIN)
     small = run(**PLAIN | {"batch_size": BATCH // steps, "accumulation_steps": steps})

@@ -1,4 +1,4 @@
-"""What only a GPU shows: no hidden waits, times by events, memory that really runs out, figures as on the CPU."""
+"""Training on a real GPU: no synchronisation, CUDA event times, out of memory, results as on the CPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gputrain.engine.training.state import torch_checkpoint
 
 pytestmark = [
     pytest.mark.gpu,
-    # What torch says to itself of its compiler and of TF32 is not what is tested.
+    # torch's own warnings about its compiler and TF32 are not under test.
     pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore::FutureWarning:torch"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
 ]
@@ -32,7 +32,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def repeatable() -> Iterator[None]:
-    """Kernels that add in the same order each time."""
+    """Deterministic kernels."""
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     yield
@@ -78,10 +78,10 @@ def test_no_step_waits_for_the_device(precision: device.Precision, nonfinite_los
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_whole_trainers_steady_steps_wait_for_nothing(
+def test_steps_of_a_whole_trainer_do_not_synchronize(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
-    """Feed, augmentation, step, meter and windows, from the fourth update to the end of each epoch."""
+    """Prefetcher, augmentation, step, meter and windows, from the fourth update to the end of each epoch."""
     between, end, watched = Trainer._between_updates, Trainer._end_epoch, 0
 
     def between_updates(self: Trainer) -> None:
@@ -113,13 +113,13 @@ def test_the_gpu_learns_what_the_cpu_does(images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_lower_precision_learns_the_same_within_its_own(images: Path, tmp_path: Path, precision: str) -> None:
+def test_lower_precision_learns_the_same_within_its_precision(images: Path, tmp_path: Path, precision: str) -> None:
     full = on_gpu(images, tmp_path, tf32=False, lr=1e-3)
     lower = on_gpu(images, tmp_path, precision=precision, lr=1e-3)
     assert epoch_losses(lower) == pytest.approx(epoch_losses(full), rel=0.03)
 
 
-def test_windows_tell_times_by_events_and_the_allocators_figures(images: Path, tmp_path: Path) -> None:
+def test_windows_report_cuda_event_times_and_allocator_statistics(images: Path, tmp_path: Path) -> None:
     result = on_gpu(images, tmp_path, epochs=4)
     ready = result.of(ModelReady)[0]
     assert ready.device.startswith("cuda")
@@ -136,7 +136,7 @@ def test_windows_tell_times_by_events_and_the_allocators_figures(images: Path, t
     assert result.of(LoaderStats)
 
 
-def test_going_on_is_exact(images: Path, tmp_path: Path, repeatable: None) -> None:
+def test_resume_is_exact(images: Path, tmp_path: Path, repeatable: None) -> None:
     whole, first, second = (tmp_path / name for name in ("whole", "first", "second"))
     for folder in (whole, first, second):
         folder.mkdir()
@@ -150,7 +150,7 @@ def test_going_on_is_exact(images: Path, tmp_path: Path, repeatable: None) -> No
     assert epoch_losses(rest)[-1] == epoch_losses(result)[-1]
 
 
-def test_memory_that_really_runs_out_divides_the_batches(images: Path, tmp_path: Path) -> None:
+def test_batches_are_split_when_gpu_memory_runs_out(images: Path, tmp_path: Path) -> None:
     changes = {"model": "resnet18", "image_size": 256, "batch_size": 36, "epochs": 2, "lr": 1e-4}
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

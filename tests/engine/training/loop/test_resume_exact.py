@@ -1,4 +1,4 @@
-"""A run that was interrupted has the same losses, step by step and bit by bit, as one that was not."""
+"""A resumed run has bit-identical losses to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Steps, Validated
-from gputrain.engine.training.loop import step_windows
+from gputrain.engine.shared_loop import step_windows
 from gputrain.engine.training.loop.validation import Validation
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
@@ -56,7 +56,7 @@ class Dropping(SimpleCNN):
 
 @pytest.fixture(scope="module", autouse=True)
 def told_and_dropping() -> Iterator[None]:
-    """Every update is told. One thread: on a busy machine two that wait for each other take many times as long."""
+    """Report every update. One thread: on a busy machine two threads that wait for each other are much slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +74,7 @@ def losses(result: Result) -> dict[int, float | None]:
 
 @pytest.fixture(scope="module")
 def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
-    """The run that nobody interrupted, with all its checkpoints."""
+    """An uninterrupted run with all its checkpoints."""
     directory = tmp_path_factory.mktemp("whole")
     return train(directory, small_config(images, **EVERYTHING)), directory
 
@@ -90,7 +90,7 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Resul
 def test_the_losses_are_the_same_from_any_step_on(
     whole: tuple[Result, Path], images: Path, tmp_path: Path, step: int, changes: dict[str, Any]
 ) -> None:
-    """In mid-epoch and at an epoch's end, between threads, processes and no workers at all."""
+    """In mid-epoch and at the end of an epoch, with threads, processes and no workers."""
     result, directory = whole
     start = checkpoint_index.find(directory / "checkpoints", str(step))
     config = small_config(images, **EVERYTHING | changes, resume_from=str(directory / "checkpoints" / start.file))
@@ -106,7 +106,9 @@ def test_the_losses_are_the_same_from_any_step_on(
         assert all(torch.equal(ours[part][name], theirs[part][name]) for name in theirs[part])
 
 
-def test_twice_in_one_epoch_in_its_own_directory(whole: tuple[Result, Path], images: Path, tmp_path: Path) -> None:
+def test_two_resumes_in_one_epoch_in_the_same_directory(
+    whole: tuple[Result, Path], images: Path, tmp_path: Path
+) -> None:
     found: dict[int, float | None] = {}
     for stop in (8, 10, None):
         previous = str(tmp_path) if found else ""
@@ -116,19 +118,17 @@ def test_twice_in_one_epoch_in_its_own_directory(whole: tuple[Result, Path], ima
     assert found == losses(whole[0])
 
 
-def test_a_validation_that_was_cut_off_is_done_when_the_run_goes_on(
-    whole: tuple[Result, Path], images: Path, tmp_path: Path
-) -> None:
-    """The stop comes when the first validation has begun; an early stop would otherwise count one too few."""
+def test_an_interrupted_validation_is_done_at_resume(whole: tuple[Result, Path], images: Path, tmp_path: Path) -> None:
+    """Stop during the first validation; otherwise early stopping would count one validation too few."""
 
-    judge = Validation.judge
+    validate = Validation.validate
 
     def stop_first(validation: Validation, *arguments: Any) -> bool:
         validation.control.stop, validation.control.reason = "checkpoint", "stopped on request"
-        return judge(validation, *arguments)
+        return validate(validation, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Validation, "judge", stop_first)
+        patch.setattr(Validation, "validate", stop_first)
         first = train(tmp_path, small_config(images, **EVERYTHING))
     assert (first.ended.step, first.of(Validated)) == (6, [])
     second = train(tmp_path, small_config(images, **EVERYTHING, resume_from=str(tmp_path)))
@@ -136,7 +136,7 @@ def test_a_validation_that_was_cut_off_is_done_when_the_run_goes_on(
         assert (one.epoch, one.metrics, one.best) == (other.epoch, other.metrics, other.best)
 
 
-def test_a_damaged_newest_checkpoint_is_said_and_its_steps_are_done_again(
+def test_a_damaged_newest_checkpoint_is_reported_and_its_steps_are_repeated(
     whole: tuple[Result, Path], images: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(whole[1] / "checkpoints", tmp_path / "checkpoints")
@@ -149,10 +149,10 @@ def test_a_damaged_newest_checkpoint_is_said_and_its_steps_are_done_again(
     assert result.of(ModelReady)[0].start_step == 14
     entries = checkpoint_index.read_index(folder)
     assert [e.step for e in entries][-2:] == [16, 18]
-    assert all(checkpoint_index.is_whole(folder, e) for e in entries)
+    assert all(checkpoint_index.matches_checksum(folder, e) for e in entries)
 
 
-def test_changes_of_the_course_are_told_and_take_effect(
+def test_changed_settings_are_reported_and_take_effect_at_resume(
     whole: tuple[Result, Path], images: Path, tmp_path: Path
 ) -> None:
     folder = whole[1] / "checkpoints"
@@ -166,13 +166,13 @@ def test_changes_of_the_course_are_told_and_take_effect(
     assert losses(result)[18] != losses(whole[0])[18]
 
 
-def test_other_data_are_refused(whole: tuple[Result, Path], tmp_path: Path) -> None:
+def test_resume_refuses_other_data(whole: tuple[Result, Path], tmp_path: Path) -> None:
     fewer = draw_images(tmp_path / "images", per_class=10)
     with pytest.raises(BadInput, match="the data had 36 training images and have 30"):
         train(tmp_path / "run", small_config(fewer, **EVERYTHING, resume_from=str(whole[1])))
 
 
-def test_weights_that_are_gone_do_not_stop_a_run_from_going_on(
+def test_a_deleted_weights_file_does_not_prevent_resume(
     whole: tuple[Result, Path], images: Path, tmp_path: Path
 ) -> None:
     config = small_config(images, **EVERYTHING, resume_from=str(whole[1]), weights="/nowhere/weights.pth")

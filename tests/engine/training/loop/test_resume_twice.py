@@ -1,4 +1,4 @@
-"""Runs that go on, end early, or have other images than before."""
+"""Resumed runs, early stops, and changed data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVERYTHING = {
 }  # fmt: skip
 
 
-def test_going_on_is_exact_with_everything_on(images: Path, tmp_path: Path) -> None:
+def test_resume_is_exact_with_all_options_on(images: Path, tmp_path: Path) -> None:
     whole, first, second = (tmp_path / name for name in ("whole", "first", "second"))
     for folder in (whole, first, second):
         folder.mkdir()
@@ -45,7 +45,7 @@ def test_going_on_is_exact_with_everything_on(images: Path, tmp_path: Path) -> N
     assert rest.of(Validated)[-1].metrics == result.of(Validated)[-1].metrics
 
 
-def test_a_run_that_is_no_longer_getting_better_ends_early(images: Path, tmp_path: Path) -> None:
+def test_early_stop_ends_a_run_without_improvement(images: Path, tmp_path: Path) -> None:
     result = train(tmp_path, small_config(images, epochs=30, lr=1e-9, early_stop=2))
     assert result.ended.outcome is Outcome.FINISHED
     assert "2 validations in a row" in result.ended.reason
@@ -53,7 +53,7 @@ def test_a_run_that_is_no_longer_getting_better_ends_early(images: Path, tmp_pat
     assert weights(tmp_path)
 
 
-def test_other_training_images_are_refused(images: Path, tmp_path: Path) -> None:
+def test_resume_refuses_other_training_images(images: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     first.mkdir()
     train(first, small_config(images, epochs=1))
@@ -62,7 +62,7 @@ def test_other_training_images_are_refused(images: Path, tmp_path: Path) -> None
         train(tmp_path, small_config(more, resume_from=str(first)))
 
 
-def test_the_best_is_kept_where_a_step_has_a_checkpoint_already(images: Path, tmp_path: Path) -> None:
+def test_best_is_marked_on_a_step_that_already_has_a_checkpoint(images: Path, tmp_path: Path) -> None:
     """An epoch whose last step is due for a checkpoint, before the validation that makes it the best."""
     train(tmp_path, small_config(images, epochs=1, checkpoint_steps=6))
     best = torch_checkpoint.load(str(tmp_path / "checkpoints" / "best.pt"), pytest.fail)

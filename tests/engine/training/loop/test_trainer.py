@@ -1,4 +1,4 @@
-"""The training loop on real JPEG files: what it reports, saves, and how exactly it goes on."""
+"""The PyTorch training loop on real JPEG files: events, checkpoints, exact resume."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
-    """One run to its end, looked at by several tests."""
+    """One complete run, used by several tests."""
     directory = tmp_path_factory.mktemp("whole")
     return train(directory, small_config(images, epochs=4)), directory
 
@@ -50,7 +50,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def test_a_run_tells_all_of_its_life(whole: tuple[Result, Path]) -> None:
+def test_a_run_reports_all_events(whole: tuple[Result, Path]) -> None:
     result, directory = whole
     assert result.ended.outcome is Outcome.FINISHED
     (data,) = result.of(DataReady)
@@ -74,7 +74,7 @@ def test_a_run_tells_all_of_its_life(whole: tuple[Result, Path]) -> None:
     assert result.of(CheckpointSaved)[-1].step == 24
 
 
-def test_it_learns(whole: tuple[Result, Path]) -> None:
+def test_the_model_learns(whole: tuple[Result, Path]) -> None:
     losses = [event.train_loss for event in whole[0].of(EpochEnded)]
     assert losses[-1] < 0.7 * losses[0]
 
@@ -84,8 +84,9 @@ def test_the_reported_accuracy_is_the_true_one(whole: tuple[Result, Path], image
     import numpy as np
     from PIL import Image
 
+    from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
+    from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
     from gputrain.engine.training.networks.simple_cnn import SimpleCNN
-    from gputrain.engine.training.transforms.device_transforms import MEAN, STD
 
     result, directory = whole
     network = SimpleCNN(3, 8)
@@ -111,7 +112,7 @@ def test_workers_do_not_change_the_training(
 
 
 @pytest.mark.parametrize("stops", [(7,), (8, 10, 15)])
-def test_stopping_and_going_on_changes_nothing(
+def test_stop_and_resume_change_nothing(
     whole: tuple[Result, Path], images: Path, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
     """Also in mid-epoch, twice in one epoch, and with another number of workers each time."""
@@ -119,7 +120,7 @@ def test_stopping_and_going_on_changes_nothing(
     for number, stop in enumerate((*stops, 0)):
         directory = tmp_path / str(number)
         directory.mkdir()
-        # Schedules look at the whole run: it is cut short by a request, not by max_steps.
+        # The schedule depends on the whole run: stop it by request, not with max_steps.
         config = small_config(
             images, epochs=4, num_workers=number, resume_from=previous, checkpoint_steps=stop, keep_last=50
         )
@@ -145,12 +146,12 @@ def stop_after(directory: Path, config: object, step: int) -> None:
             path.unlink()
 
 
-def test_a_request_to_stop_is_followed_with_a_checkpoint(images: Path, tmp_path: Path) -> None:
+def test_a_requested_stop_writes_a_checkpoint(images: Path, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="stopped on request"):
         train(tmp_path, small_config(images), commands=(StopCommand(checkpoint=True),))
 
 
-def test_a_damaged_checkpoint_is_passed_over(whole: tuple[Result, Path], images: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped(whole: tuple[Result, Path], images: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(whole[1] / "checkpoints", tmp_path / "checkpoints")
@@ -184,14 +185,14 @@ def test_bf16_and_fp16_on_a_cpu(images: Path, tmp_path: Path) -> None:
     assert any("fp16 needs a GPU: bf16 used" in event.text for event in result.of(Notice))
 
 
-def test_a_gpu_that_is_asked_for_is_not_replaced_in_silence(images: Path, tmp_path: Path) -> None:
+def test_device_cuda_without_a_gpu_is_refused(images: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(BadInput, match="device: cuda cannot be used"):
         train(tmp_path, small_config(images, device="cuda"))
 
 
-def test_unreadable_images_are_told_and_replaced(tmp_path: Path) -> None:
+def test_unreadable_images_are_reported_and_replaced(tmp_path: Path) -> None:
     images = draw_images(tmp_path / "images")
     (images / "train" / "down" / "3.jpg").write_text("this is no picture")
     result = train(tmp_path, small_config(images, epochs=1))
@@ -199,7 +200,7 @@ def test_unreadable_images_are_told_and_replaced(tmp_path: Path) -> None:
     assert any("3.jpg" in event.text for event in result.of(Notice) if event.level == "warning")
 
 
-def test_an_unknown_model_has_a_near_name(images: Path, tmp_path: Path) -> None:
+def test_an_unknown_model_is_refused_with_a_similar_name(images: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="did you mean 'resnet18'"):
         train(tmp_path, small_config(images, model="resnet_18"))
 

@@ -1,4 +1,4 @@
-"""Counted operations against figures that are known from elsewhere, and peak rates by name."""
+"""FLOPs against published values, and peak rates by device name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gputrain.engine.training.networks.flops import flops_per_image
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_a_step_costs_three_forward_passes(name: str) -> None:
     network = models.get_model(name)
-    # torchvision's own figure is the forward pass alone, in multiply-adds.
+    # torchvision publishes multiply-adds of the forward pass.
     weights = models.get_model_weights(name).DEFAULT
     multiply_adds = weights.meta["_ops"] * 1e9
     found = flops_per_image(network, 224)
@@ -24,7 +24,7 @@ def test_a_step_costs_three_forward_passes(name: str) -> None:
     assert next(network.parameters()).device.type == "cpu"
 
 
-def test_a_network_that_takes_no_images_has_none() -> None:
+def test_flops_are_unknown_for_a_network_without_image_input() -> None:
     assert flops_per_image(nn.Embedding(10, 4), 32) is None
     assert flops_per_image(nn.Linear(10, 4), 32) is None
 
@@ -39,7 +39,7 @@ class _Asks(nn.Module):
         return found if found.mean().item() > 0 else -found
 
 
-def test_a_network_that_looks_at_its_numbers_has_none() -> None:
+def test_flops_are_unknown_for_a_network_without_meta_support() -> None:
     assert flops_per_image(_Asks(), 32) is None
 
 
@@ -76,5 +76,5 @@ def test_peaks_are_found_by_the_devices_name(name: str, precision: str, tf32: bo
         "Intel Xeon",
     ],
 )
-def test_a_card_of_another_speed_is_not_taken_for_one_of_the_table(name: str) -> None:
+def test_a_similar_device_name_has_no_peak_rate(name: str) -> None:
     assert peak_flops(name, "bf16", tf32=True) is None

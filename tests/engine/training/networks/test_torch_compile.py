@@ -1,4 +1,4 @@
-"""torch.compile by blocks: the same figures, one compilation for equal blocks, kept for the next process."""
+"""torch.compile by blocks: same outputs, one compilation for equal blocks, cached for the next process."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_network_compiled_by_blocks_computes_what_the_plain_one_does() -> None
     assert torch.allclose(torch_compile.compile_network(network, speed, unheard)(images), plain, atol=1e-5)
 
 
-def test_undoing_leaves_no_compiled_block() -> None:
+def test_undo_removes_all_compiled_blocks() -> None:
     network = resnet18()
     speed = settings.build({"compile": True, "compile_scope": "blocks"}).speed
     torch_compile.compile_network(network, speed, unheard)
@@ -90,8 +90,8 @@ def test_undoing_leaves_no_compiled_block() -> None:
     assert all(module._compiled_call_impl is None for module in network.modules())
 
 
-def test_a_model_without_blocks_is_compiled_as_a_whole_and_that_is_said() -> None:
+def test_a_model_without_blocks_is_compiled_as_a_whole_with_a_notice() -> None:
     said: list[str] = []
     speed = settings.build({"compile": True, "compile_scope": "blocks"}).speed
     torch_compile.compile_network(nn.Linear(2, 2), speed, lambda _kind, text: said.append(text))
-    assert said == ["compile_scope: the model has no blocks that repeat: it is compiled as a whole"]
+    assert said == ["compile_scope: the model has no repeated blocks: it is compiled as a whole"]

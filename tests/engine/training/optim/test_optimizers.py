@@ -1,4 +1,4 @@
-"""Update rules: each lowers a loss, and LAMB is the published one."""
+"""Optimizers: each lowers a loss, and LAMB follows the paper."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def loss_of(model: nn.Module) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("name", "lr"), [("sgd", 0.02), ("adam", 0.02), ("adamw", 0.02), ("rmsprop", 0.002), ("lamb", 0.02)]
 )
-def test_every_update_rule_learns(name: str, lr: float) -> None:
+def test_every_optimizer_learns(name: str, lr: float) -> None:
     model = network()
     optimizer = make_optimizer(model, settings.build({"optimizer": name, "lr": lr, "weight_decay": 1e-4}))
     first = loss_of(model).item()
@@ -66,7 +66,7 @@ def test_lamb_follows_the_paper() -> None:
         torch.testing.assert_close(p.detach().double(), expected[name], rtol=1e-4, atol=1e-5)
 
 
-def test_lamb_survives_weights_that_are_zero() -> None:
+def test_lamb_handles_zero_weights() -> None:
     weight = nn.Parameter(torch.zeros(3, 3))
     optimizer = Lamb([{"params": [weight], "weight_decay": 0.1}], lr=0.1, betas=(0.9, 0.999))
     weight.grad = torch.ones(3, 3)

@@ -1,4 +1,4 @@
-"""One update: what parts, averages and recomputing may and may not change."""
+"""Training step: split batches, accumulation, clipping, EMA, gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from torchvision import models
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_blocks
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.optim.ema import Ema
@@ -83,7 +83,7 @@ def test_mixed_labels_weigh_as_their_pixels_do() -> None:
     torch.testing.assert_close(stepper.backward(mixed, 1.0), expected.detach())
 
 
-def test_a_clipped_gradient_has_the_norm_that_was_asked_for_and_the_true_one_is_told() -> None:
+def test_clipping_limits_the_norm_and_reports_the_norm_before_clipping() -> None:
     network = network_without_batch_statistics()
     stepper = TrainStep(
         network,
@@ -103,8 +103,8 @@ def test_a_clipped_gradient_has_the_norm_that_was_asked_for_and_the_true_one_is_
     torch.testing.assert_close(stepper.grad_norm, norm)
 
 
-def test_the_average_follows_the_weights() -> None:
-    """Against the formula, by hand, after a rise of the decay that a short run needs."""
+def test_ema_follows_the_formula() -> None:
+    """Against the formula, with the rising decay of the first updates."""
     torch.manual_seed(0)
     network = SimpleCNN(3, 4)
     ema = Ema(network, 0.5)
@@ -140,7 +140,7 @@ def kept_bytes(network: nn.Module, pictures: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize("name", ["simple_cnn", "resnet18", "mobilenet_v2", "regnet_y_400mf"])
-def test_recomputing_saves_memory_and_changes_nothing(name: str) -> None:
+def test_gradient_checkpointing_saves_memory_and_changes_nothing(name: str) -> None:
     """Gradients and running statistics bit for bit, dropout included."""
     torch.manual_seed(0)
     plain = SimpleCNN(3, 8) if name == "simple_cnn" else models.get_model(name, num_classes=3)
@@ -158,7 +158,7 @@ def test_recomputing_saves_memory_and_changes_nothing(name: str) -> None:
     assert all(torch.equal(state[key], other[key]) for key in state)
 
 
-def test_a_model_without_blocks_says_so() -> None:
+def test_gradient_checkpointing_warns_for_a_model_without_blocks() -> None:
     told: list[str] = []
     network = models.get_model("alexnet", num_classes=3)
     TrainStep(
@@ -172,7 +172,7 @@ def test_a_model_without_blocks_says_so() -> None:
     assert told == ["gradient_checkpointing: alexnet has no blocks to recompute: off"]
 
 
-def test_an_average_of_a_recomputed_network_is_its_own() -> None:
+def test_the_ema_of_a_checkpointed_network_is_independent() -> None:
     stepper = TrainStep(
         SimpleCNN(3, 4),
         config(ema_decay=0.9, gradient_checkpointing=True),

@@ -1,4 +1,4 @@
-"""What is done where a GPU has too little memory, and where compiling fails."""
+"""Out of memory and failed compilation in the training step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Small(SimpleCNN):
-    """A network on a device with room for a few images, as a GPU that is too small."""
+    """A network that raises OutOfMemoryError above a few images, like a GPU that is too small."""
 
     room = 2
 
@@ -40,7 +40,7 @@ class Small(SimpleCNN):
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_too_little_memory_divides_the_batches_and_loses_nothing(
+def test_out_of_memory_splits_batches_and_loses_no_image(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulation: int
 ) -> None:
     changes = {"epochs": 2, "accumulation_steps": accumulation, "lr": 1e-4}
@@ -65,7 +65,7 @@ def test_too_little_memory_divides_the_batches_and_loses_nothing(
 
 
 def spy_on_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The images of steps that counted, in their order."""
+    """Images of the steps that were kept, in order."""
     seen: list[int] = []
     done = trainer.Trainer._step_done
 
@@ -85,19 +85,19 @@ def spy_on_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_memory_for_not_even_one_image_ends_the_run(
+def test_out_of_memory_for_a_single_image_ends_the_run(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Small, "room", 0)
     monkeypatch.setattr("gputrain.engine.training.models.create_model.SimpleCNN", Small)
-    with pytest.raises(RuntimeError, match=r"too small for 8 parts of 1 images; a smaller batch_size"):
+    with pytest.raises(RuntimeError, match=r"too small for 8 parts of 1 images; use a smaller batch_size"):
         train(tmp_path, small_config(images))
     with pytest.raises(RuntimeError, match=r"too small for 1 parts of 6 images"):
         train(tmp_path, small_config(images, oom_fallback=False))
 
 
 class Late(SimpleCNN):
-    """Runs out of memory when most of the forward pass is through."""
+    """Runs out of memory near the end of the forward pass."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         outputs = super().forward(images)
@@ -116,7 +116,7 @@ def batch(count: int = 8) -> PreparedBatch:
     return PreparedBatch(torch.randn(count, 3, 32, 32, generator=generator), torch.arange(count) % 3, None, 1.0)
 
 
-def test_a_pass_that_failed_leaves_no_trace_in_the_running_figures() -> None:
+def test_a_failed_pass_does_not_change_batchnorm_buffers() -> None:
     torch.manual_seed(0)
     small = stepper(Late(3, 4))
     whole = stepper(SimpleCNN(3, 4))
@@ -134,10 +134,10 @@ def test_a_pass_that_failed_leaves_no_trace_in_the_running_figures() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb", "rmsprop"])
-def test_too_little_memory_for_the_optimizers_state_is_met_as_any_other(
+def test_out_of_memory_for_optimizer_state_repeats_the_update(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    """It is allocated in the first update: memory runs out in the midst of that, and is enough at the second try."""
+    """Optimizer state is allocated in the first update: memory runs out there, and is enough at the second try."""
     allocate, calls = torch.zeros_like, 0
 
     def zeros_like(tensor: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -156,7 +156,7 @@ def test_too_little_memory_for_the_optimizers_state_is_met_as_any_other(
     assert {float(kept["step"]) for kept in state.values()} == {1.0}
 
 
-def test_memory_that_runs_out_when_weights_were_written_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_after_weights_changed_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     made = stepper(SimpleCNN(3, 4), optimizer="adamw", ema_decay=0.9)
 
     def update(*_: object) -> None:
@@ -164,11 +164,11 @@ def test_memory_that_runs_out_when_weights_were_written_ends_the_run(monkeypatch
 
     monkeypatch.setattr(made.ema, "update", update)
     made.backward(batch(), 1.0)
-    with pytest.raises(RuntimeError, match="in the midst of an update, which can't be repeated; a smaller model"):
+    with pytest.raises(RuntimeError, match="during an optimizer update, which can't be repeated; use a smaller model"):
         made.update(0.1, 1)
 
 
-def test_too_little_memory_in_validation_halves_what_is_computed_at_once(
+def test_out_of_memory_in_validation_halves_the_samples_computed_at_once(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Untried(SimpleCNN):
@@ -188,12 +188,12 @@ def test_too_little_memory_in_validation_halves_what_is_computed_at_once(
     for mine, theirs in zip(result.of(Validated), whole.of(Validated), strict=True):
         assert mine.images == theirs.images == 18
         assert mine.metrics == pytest.approx(theirs.metrics, rel=1e-5)
-    with pytest.raises(RuntimeError, match="too small to validate 14 samples at once; a smaller val_batch_size"):
+    with pytest.raises(RuntimeError, match="too small to validate 14 samples at once; use a smaller val_batch_size"):
         train(tmp_path, small_config(images, **changes, oom_fallback=False))
 
 
 @pytest.mark.parametrize("where", ["_move", "prepare"])
-def test_a_validation_batch_that_finds_no_room_is_copied_or_prepared_again(
+def test_a_validation_batch_that_does_not_fit_is_copied_again(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     changes = {"epochs": 1, "val_batch_size": 5, "lr": 1e-4}
@@ -219,7 +219,7 @@ def test_a_validation_batch_that_finds_no_room_is_copied_or_prepared_again(
     assert mine.metrics == pytest.approx(theirs.metrics, rel=1e-5)
 
 
-def test_a_compilation_that_fails_for_a_later_shape_begins_the_update_again() -> None:
+def test_a_failed_compilation_of_a_later_shape_repeats_the_update() -> None:
     torch.manual_seed(0)
     told: list[str] = []
     made = stepper(SimpleCNN(3, 4), compile=True)
@@ -249,8 +249,10 @@ def test_a_compilation_that_fails_for_a_later_shape_begins_the_update_again() ->
 @pytest.mark.parametrize(
     ("changes", "owned"), [({}, False), ({"accumulation_steps": 2}, True), ({"set_to_none": False}, True)]
 )
-def test_gradients_that_outlive_a_replayed_graph_have_memory_of_their_own(changes: dict[str, Any], owned: bool) -> None:
-    """Where a graph's memory is written to again before the update, autograd must add to other memory."""
+def test_gradients_that_outlive_a_cuda_graph_replay_are_allocated_outside_it(
+    changes: dict[str, Any], owned: bool
+) -> None:
+    """If a CUDA graph is replayed before the update, gradients must accumulate outside its memory."""
     made = stepper(SimpleCNN(3, 4), **changes)
     made._graphs = True
     seen: list[bool] = []
@@ -265,7 +267,7 @@ def test_gradients_that_outlive_a_replayed_graph_have_memory_of_their_own(change
         assert seen[1:] == [True, True]
 
 
-def test_a_failed_compilation_is_told_and_the_run_goes_on(
+def test_a_failed_compilation_is_reported_and_the_run_continues(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nonexistent/c++"))

@@ -213,7 +213,7 @@ def without(home: Path, name: str) -> None:
         ("val/real", {}, "val_split: .* has 1 class folders"),
         ("train/real/real0/low", {}, "real0 has 1 of the streams high, low.* all clips must be alike"),
         ("", {"mixup": 0.2}, "mixup: cannot be used with clips; set mixup=0"),
-        ("", {"model": "vit_b_16", "image_size": 224}, "VisionTransformer has no part that gives maps"),
+        ("", {"model": "vit_b_16", "image_size": 224}, "VisionTransformer has no feature maps"),
         ("", {"train_split": "training"}, "there is no folder 'training'"),
     ],
 )

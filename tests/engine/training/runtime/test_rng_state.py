@@ -104,14 +104,14 @@ def test_a_resumed_run_draws_the_same_random_numbers(code: Path, tmp_path: Path)
 
 def test_an_interrupted_validation_leaves_rng_states_unchanged(code: Path, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", code, num_workers=0)
-    judge = Validation.judge
+    validate = Validation.validate
 
     def cut_off(validation: Validation, *arguments: Any) -> bool:
         validation.control.stop, validation.control.reason = "checkpoint", "stopped on request"
-        return judge(validation, *arguments)
+        return validate(validation, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Validation, "judge", cut_off)
+        patch.setattr(Validation, "validate", cut_off)
         cut = run(tmp_path / "cut", code, num_workers=0)
     assert same(run(cut, code, num_workers=0, resume_from=str(cut)), whole)
 

@@ -1,4 +1,4 @@
-"""Checkpoints beside the training: the state of their step, whatever the next steps do; and disks that refuse."""
+"""Async checkpoints contain the state of their step; full disks and failed writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RUN: dict[str, Any] = {"epochs": 2, "checkpoint_steps": 3, "keep_last": 50, "mom
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """On a busy machine two threads that wait for each other take many times as long."""
+    """One thread: on a busy machine two threads that wait for each other are much slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -45,13 +45,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def held(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
-    """A run that is held while its checkpoints are written."""
+    """A run with synchronous checkpoints."""
     directory = tmp_path_factory.mktemp("held")
     return train(directory, small_config(images, **RUN, async_checkpoints=False)), directory
 
 
 def states(directory: Path) -> dict[str, dict[str, Any]]:
-    """Every checkpoint of a run by its file's name."""
+    """Every checkpoint of a run by file name."""
     folder = directory / "checkpoints"
     return {
         e.file: torch_checkpoint.load(str(folder / e.file), pytest.fail) for e in checkpoint_index.read_index(folder)
@@ -59,7 +59,7 @@ def states(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def same(first: Any, second: Any) -> bool:
-    """Equal to the bit, all the way down."""
+    """Recursive bit-identical comparison."""
     match first:
         case torch.Tensor():
             return torch.equal(first, second)
@@ -71,10 +71,10 @@ def same(first: Any, second: Any) -> bool:
             return bool(first == second)
 
 
-def test_a_checkpoint_is_of_its_step_though_training_goes_on_meanwhile(
+def test_an_async_checkpoint_has_the_state_of_its_step(
     held: tuple[Result, Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first one is not written before another step was done."""
+    """The first checkpoint is written only after another step."""
     write, poll, ahead = checkpoint_files._write, TrainerControl.poll, threading.Event()
     polls: list[None] = []
 
@@ -104,7 +104,7 @@ def test_a_checkpoint_is_of_its_step_though_training_goes_on_meanwhile(
         assert same(state, theirs[name]), name
 
 
-def test_a_copy_keeps_its_values_and_its_memory() -> None:
+def test_a_snapshot_keeps_its_values_and_reuses_its_memory() -> None:
     weight = torch.arange(24.0).reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last)
     state = {"model": {"w": weight}, "optimizer": [(weight, 3)], "name": "x"}
     snapshot = StateSnapshot()
@@ -120,8 +120,8 @@ def test_a_copy_keeps_its_values_and_its_memory() -> None:
     assert size_of(state) == 2 * 24 * 4
 
 
-def test_a_copy_without_page_locked_memory_is_made_in_other_memory() -> None:
-    """A tensor that says it is on a GPU, where there is none: page-locked memory is refused."""
+def test_a_snapshot_falls_back_to_pageable_memory() -> None:
+    """A tensor that reports a GPU on a machine without one: page-locked memory fails."""
 
     class OnGpu(torch.Tensor):
         is_cuda = True
@@ -140,7 +140,7 @@ def test_a_copy_without_page_locked_memory_is_made_in_other_memory() -> None:
     assert text.startswith("no page-locked memory for copies of the training state (")
 
 
-def test_a_run_without_memory_for_copies_waits_for_its_checkpoints(
+def test_without_memory_for_snapshots_checkpoints_are_synchronous(
     held: tuple[Result, Path], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(snapshot: StateSnapshot, like: torch.Tensor) -> torch.Tensor:
@@ -157,7 +157,7 @@ def test_a_run_without_memory_for_copies_waits_for_its_checkpoints(
     assert all(event.held == event.seconds for event in saved)
 
 
-def test_memory_that_runs_out_while_a_checkpoint_is_written_is_told(
+def test_out_of_memory_while_writing_a_checkpoint_is_reported(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(path: Path, state: dict[str, Any], form: CheckpointFormat) -> tuple[str, int]:
@@ -170,9 +170,7 @@ def test_memory_that_runs_out_while_a_checkpoint_is_written_is_told(
     assert told[0] == "no checkpoint at step 3: out of memory"
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_reported_before_writing(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.disk_usage
     monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=5 << 20))
     result = train(tmp_path, small_config(images, **RUN))
@@ -184,8 +182,8 @@ def test_a_full_disk_is_told_before_anything_is_written(
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
-    """Files may not grow beyond a limit: the system's own refusal, in the middle of a file."""
+def test_a_failed_write_leaves_existing_checkpoints(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE makes a write fail in the middle of a file."""
     folder = tmp_path / "checkpoints"
     kept = Checkpoints(folder, 2)
     small = {"position": {}, "model": {"w": torch.zeros(10)}}
@@ -212,17 +210,17 @@ def numbered(value: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("best", [True, False])
 @pytest.mark.parametrize("step", [4, 5])
-def test_a_save_whose_index_cannot_be_written_leaves_what_was_there(
+def test_a_failed_index_write_leaves_existing_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, best: bool
 ) -> None:
-    """With the fewest that can be kept, at a step that has a checkpoint already and at another one."""
+    """With the smallest keep_last, at a step that already has a checkpoint and at another one."""
     kept = Checkpoints(tmp_path, 1)
     kept.save(numbered(3), step=3, epoch=0, best=True)
     kept.save(numbered(4), step=4, epoch=0, best=False)
     before = sorted(path.name for path in tmp_path.iterdir())
     assert before == ["best.pt", "index.json", "step-00000003.pt", "step-00000004.pt"]
 
-    def full(folder: Path, entries: list[checkpoint_index.Entry]) -> None:
+    def full(folder: Path, entries: list[checkpoint_index.CheckpointEntry]) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -230,7 +228,7 @@ def test_a_save_whose_index_cannot_be_written_leaves_what_was_there(
         with pytest.raises(OSError, match="No space left"):
             kept.save(numbered(9), step=step, epoch=1, best=best)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-    assert all(checkpoint_index.is_whole(tmp_path, entry) for entry in checkpoint_index.read_index(tmp_path))
+    assert all(checkpoint_index.matches_checksum(tmp_path, entry) for entry in checkpoint_index.read_index(tmp_path))
     assert torch_checkpoint.load(str(tmp_path), pytest.fail)["position"]["step"] == 4
     assert torch_checkpoint.load(str(tmp_path / "best.pt"), pytest.fail)["position"]["step"] == 3
     kept.save(numbered(9), step=step, epoch=1, best=best)
@@ -240,7 +238,7 @@ def test_a_save_whose_index_cannot_be_written_leaves_what_was_there(
     assert len(list(tmp_path.glob("step-*.pt"))) == (1 if best else 2)
 
 
-def test_a_step_that_is_saved_again_is_kept_once(tmp_path: Path) -> None:
+def test_a_step_saved_twice_is_listed_once(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, 3)
     for value, (step, best) in enumerate([(2, False), (4, False), (4, True), (4, False), (6, False)]):
         kept.save(numbered(value), step=step, epoch=0, best=best)
@@ -253,7 +251,7 @@ def test_a_step_that_is_saved_again_is_kept_once(tmp_path: Path) -> None:
     assert files == {entry.file for entry in entries}
 
 
-def test_what_was_written_and_never_listed_is_removed_where_there_is_an_index(tmp_path: Path) -> None:
+def test_unlisted_checkpoints_are_removed_if_there_is_an_index(tmp_path: Path) -> None:
     Checkpoints(tmp_path, 2).save(numbered(1), step=1, epoch=0, best=False)
     for name in ("step-00000002.pt", "step-00000001-2.pt", "mine.pt"):
         (tmp_path / name).write_bytes(b"x")
@@ -266,7 +264,7 @@ def test_what_was_written_and_never_listed_is_removed_where_there_is_an_index(tm
     assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["mine.pt", "step-00000001.pt"]
 
 
-def test_what_a_run_does_not_go_on_from_goes_with_its_next_checkpoint(tmp_path: Path) -> None:
+def test_checkpoints_after_the_resumed_step_are_removed_by_the_next_save(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, 3)
     for step in (1, 2, 3):
         kept.save(numbered(step), step=step, epoch=0, best=step == 3)
@@ -282,7 +280,7 @@ def test_what_a_run_does_not_go_on_from_goes_with_its_next_checkpoint(tmp_path: 
     assert torch_checkpoint.load(str(tmp_path), pytest.fail)["position"]["step"] == 30
 
 
-def test_what_a_killed_trainer_left_half_written_is_removed(tmp_path: Path) -> None:
+def test_unfinished_files_of_a_killed_trainer_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".saving-abc").write_bytes(b"half a check")
     Checkpoints(tmp_path, 2)
     assert list(tmp_path.iterdir()) == []

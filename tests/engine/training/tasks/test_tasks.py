@@ -1,4 +1,4 @@
-"""Tasks by themselves: their losses, metrics and what they call better."""
+"""Tasks: losses, metrics, and which value is better."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def _rows(outputs: torch.Tensor, targets: torch.Tensor) -> list[tuple[list[float
     return list(zip(outputs.tolist(), targets.tolist(), strict=True))
 
 
-def test_smoothing_is_in_the_training_loss_alone() -> None:
+def test_label_smoothing_applies_only_to_the_training_loss() -> None:
     outputs, targets = torch.tensor([[4.0, 0.0], [0.0, 3.0]]), torch.tensor([0, 1])
     smooth, sharp = Classification(2, 0.2), Classification(2)
     assert smooth.loss(outputs, targets) > sharp.loss(outputs, targets)
     assert scored(smooth.scores(), outputs, targets, 1) == scored(sharp.scores(), outputs, targets, 1)
 
 
-def test_the_first_is_best_and_an_equal_one_is_no_better() -> None:
+def test_the_first_value_is_best_and_an_equal_one_is_not_better() -> None:
     task: Task = Classification(2)
     assert is_better(task, 0.0, None)
     assert is_better(task, 0.6, 0.5)
@@ -55,5 +55,5 @@ def test_the_first_is_best_and_an_equal_one_is_no_better() -> None:
 
 
 @pytest.mark.parametrize("task", [Classification, ClipClassification, HeadPose, Regression])
-def test_lists_of_runs_sort_a_metric_the_way_that_its_task_judges_by_it(task: type[Task]) -> None:
+def test_run_lists_sort_a_metric_in_the_direction_of_its_task(task: type[Task]) -> None:
     assert higher_is_better(task.metric) == task.higher_is_better

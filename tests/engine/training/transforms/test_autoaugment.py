@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.runtime.device import Compute

@@ -18,6 +18,7 @@ from torchvision.transforms import functional
 
 from gputrain.engine.dataloading.random_resized_crop import CropDraw, CropGeometry
 from gputrain.engine.imaging import jpeg_header, scaled_decode
+from gputrain.engine.imaging import orientation as orientation_
 from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import BadImage
 
@@ -192,9 +193,9 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
 
 def test_an_invalid_orientation_is_ignored() -> None:
     for block in (b"", b"II*\0", b"XX*\0\0\0\0\0", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\xff\xff\xff\xff"):
-        assert jpeg_header.exif_orientation(block) == 1
+        assert orientation_.of_jpeg(block, b"") == 1
     entry = struct.pack(">HHIHH", 0x0112, 3, 1, 9, 0)
-    assert jpeg_header.exif_orientation(b"MM\0*\0\0\0\x08\0\x01" + entry) == 1
+    assert orientation_.of_jpeg(b"MM\0*\0\0\0\x08\0\x01" + entry, b"") == 1
 
 
 @pytest.mark.parametrize(

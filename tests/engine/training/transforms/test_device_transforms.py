@@ -10,12 +10,14 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
+from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import augment_rng
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
-from gputrain.engine.training.transforms.device_transforms import MEAN, STD, DevicePrefetcher, PreparedBatch
+from gputrain.engine.training.transforms.device_transforms import DevicePrefetcher, PreparedBatch
 
 CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 SIDE = 32

@@ -14,7 +14,7 @@ from helpers.training.training_tools import Result, train
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import EpochEnded
 from gputrain.engine.training.userdata import user_sampler
 from gputrain.engine.training.userdata.user_dataset import UserDataset

@@ -1,4 +1,4 @@
-"""What a run trains with, made before its first step: data, network, loaders, and what measures them."""
+"""Builds everything a PyTorch run trains with: data, network, loaders, optimizer, schedule, meters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_images import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase
@@ -23,7 +23,7 @@ from gputrain.engine.training.models import create_model
 from gputrain.engine.training.networks import flops
 from gputrain.engine.training.optim.loss_meter import LossMeter
 from gputrain.engine.training.optim.train_step import TrainStep
-from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers import reader_registry
 from gputrain.engine.training.readers.reader import OpenedDataset
 from gputrain.engine.training.runtime import device, rng_state
 from gputrain.engine.training.runtime.device import Compute
@@ -34,21 +34,21 @@ from gputrain.engine.training.transforms.device_transforms import DevicePrefetch
 
 @dataclass(slots=True)
 class TrainerParts:
-    """See the module."""
+    """Result of `build_parts`."""
 
     compute: Compute
     images: ImageSet
-    """Those that are trained on."""
+    """Training images."""
     task: Task
     flops: float | None
-    """Operations of one image; None: they can't be counted."""
+    """FLOPs of one image; None: they can't be counted."""
     growth: ImageSizeSchedule
     clock: StepClock
     stepper: TrainStep
     supply: DataPipeline
     validation: Validation | None
     schedule: LRSchedule
-    skips: NonFinitePolicy
+    nonfinite: NonFinitePolicy
     meter: LossMeter
     windows: StepWindows
 
@@ -61,16 +61,16 @@ def build_parts(
     bad_images: BadImages,
     stack: contextlib.ExitStack,
 ) -> TrainerParts:
-    """Make all of it; `stack` closes the loaders. Raises BadInput, and StopRequested if asked to stop."""
+    """Build all parts; `stack` closes the loaders. Raises BadInput, and StopRequested if a stop was requested."""
     compute = device.set_up(config, reporter.notice, ranks.rank)
     ranks.use(compute.device)
     found = _data(config, ranks, reporter, control)
     images, task = found.train, found.task
     reporter.phase(Phase.BUILDING, config.model.model)
-    network = create_model.build(config, task, compute)
+    network = create_model.build(config, task, compute, reporter.notice)
     ranks.broadcast_parameters(network)
     if not ranks.is_main_process:
-        # What a network draws on the way (dropout) is another on each rank.
+        # Random numbers of the network (dropout) differ between ranks.
         rng_state.seed(config.seed + ranks.rank)
     each = flops.flops_per_image(network, config.data.image_size, task.group)
     growth = flops.check_image_sizes(network, config, each, task.group)
@@ -93,20 +93,20 @@ def build_parts(
             ranks=ranks,
         )
     scaled = stepper.scaler.is_enabled()
-    skips = NonFinitePolicy(reporter.notice, images.shown, scaled=scaled, ranks=ranks.count)
-    meter = LossMeter(compute, skips)
-    windows = StepWindows(reporter, supply.loader, compute, clock, meter, bad_images, ranks.count)
+    nonfinite = NonFinitePolicy(reporter.notice, images.shown, scaled=scaled, ranks=ranks.count)
+    meter = LossMeter(compute, nonfinite)
+    windows = StepWindows(reporter, supply.loader, compute, clock, meter, stepper, bad_images, ranks.count)
     schedule = LRSchedule(config, len(supply))
     return TrainerParts(
-        compute, images, task, each, growth, clock, stepper, supply, validation, schedule, skips, meter, windows
+        compute, images, task, each, growth, clock, stepper, supply, validation, schedule, nonfinite, meter, windows
     )
 
 
 def _data(config: RunConfig, ranks: SingleProcess, reporter: EventReporter, control: TrainerControl) -> OpenedDataset:
-    """Rank 0 draws what is to be drawn, before the others look."""
+    """Open the data set. Rank 0 goes first, because it may have to draw the demo images."""
     if not ranks.is_main_process:
         ranks.all_reduce_max(())
-    found = open_dataset.open_dataset(config, reporter, control)
+    found = reader_registry.open_dataset(config, reporter, control)
     if ranks.is_main_process:
         ranks.all_reduce_max(())
     return found

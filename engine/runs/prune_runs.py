@@ -13,8 +13,8 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import CREATED, FILES, RunDir, RunInfo, runs_home
+from gputrain.engine.runs.run_labels import read_marks
 from gputrain.engine.runs.run_lock import acquire
-from gputrain.engine.runs.run_marks import read_marks
 
 KEEP = "keep"
 """Pruning does not delete runs with this tag."""

@@ -11,6 +11,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from gputrain.engine.configuration import value_range
+
+AUTO = "auto"
+"""Value of settings that are determined from the weights."""
+NORMALIZATION = ("mean", "std")
+"""Settings of three numbers, see `configuration.normalization`."""
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 Engine = Literal["torch", "keras"]
@@ -45,7 +51,7 @@ class DataConfig(_Part, frozen=True):
     val_split: Annotated[str, Meta(description="sub-folder of data_dir to validate on; empty: no validation")] = "val"
     val_share: Annotated[
         float,
-        Meta(ge=0, le=0.9, description="share of the subjects used for validation if head poses have no val_split"),
+        Meta(ge=0, le=0.9, description="share of the people used for validation if faces or clips have no val_split"),
     ] = 0.0
     image_size: Annotated[
         int, Meta(ge=8, le=4096, description="side of the square input images of the model, in pixels")
@@ -63,6 +69,20 @@ class DataConfig(_Part, frozen=True):
     val_resize: Annotated[
         int, Meta(ge=8, le=8192, description="short side of validation images before the center crop, in pixels")
     ] = 256
+    value_range: Annotated[
+        str,
+        Meta(
+            description="values of grey images above 8 bits that become black and white: [low, high], bits, or auto",
+            extra={"parse": value_range.normalised},
+        ),
+    ] = value_range.AUTO
+    mean: Annotated[
+        str,
+        Meta(description="mean of red, green, blue in 0…1 for normalisation; auto: the weights', or ImageNet's"),
+    ] = AUTO
+    std: Annotated[
+        str, Meta(description="standard deviation of red, green, blue in 0…1; auto: the weights', or ImageNet's")
+    ] = AUTO
     augment: Annotated[
         Literal["none", "flip", "crop_flip"],
         Meta(description="training augmentation: none, random horizontal flips, or random resized crops and flips"),
@@ -138,6 +158,9 @@ class ModelConfig(_Part, frozen=True):
     weights: Annotated[
         str, Meta(description="initial weights: a file, or the name of pretrained weights (DEFAULT); empty: random")
     ] = ""
+    weights_strict: Annotated[
+        bool, Meta(description="refuse weights that differ from the model in more than the classifier")
+    ] = True
     width: Annotated[int, Meta(ge=4, le=1024, description="channels of the first stage of simple_cnn")] = 32
 
 

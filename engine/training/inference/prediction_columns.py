@@ -1,4 +1,4 @@
-"""Predictions as lines of a CSV file: a class with its probability, angles of a head, or the network's numbers."""
+"""Predictions as rows of a CSV file: class and probability, head pose angles, or the raw outputs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gputrain.engine.training.tasks.head_pose import ANGLES, HeadPose
 from gputrain.engine.training.tasks.task import Task
 
 _FLUSH_SAMPLES = 4096
-"""Samples whose results stay on the device before they are fetched, all at once."""
+"""Samples whose results are collected on the device before they are fetched."""
 
 
 class OutputReading(Protocol):
-    """What the outputs of a network mean."""
+    """Meaning of a network's outputs."""
 
     columns: tuple[str, ...]
 
@@ -58,7 +58,7 @@ class _Numbers:
 
 
 def output_reading(task: Task, classes: Sequence[str]) -> OutputReading:
-    """What a task's outputs mean. `classes` may be without names."""
+    """Meaning of a task's outputs. Classes without a name are numbered."""
     if isinstance(task, Classification):
         return _Classes([*classes, *map(str, range(len(classes), task.outputs))])
     if isinstance(task, HeadPose):
@@ -67,10 +67,10 @@ def output_reading(task: Task, classes: Sequence[str]) -> OutputReading:
 
 
 class Predictions:
-    """The file, which gets its name when it is whole; and how often each class was said."""
+    """The CSV file, which gets its name when it is complete, and the number of predictions of each class."""
 
     def __init__(self, path: Path | None, reading: OutputReading, name: Name) -> None:
-        """Without a `path` only counts are kept. Raises BadInput where it can't be written."""
+        """`path` None: count only. Raises BadInput if the file can't be written."""
         self.counts: dict[int, int] = {}
         self._reading, self._name = reading, name
         self._file = PredictionFile(path, reading.columns)
@@ -78,19 +78,19 @@ class Predictions:
         self._held = 0
 
     def add(self, samples: list[int], outputs: torch.Tensor) -> None:
-        """The outputs (N, …) for `samples`. Waits for the device now and then only."""
+        """Add the outputs (N, …) of `samples`. Waits for the device only every few thousand samples."""
         self._waiting.append((samples, self._reading.values(outputs)))
         self._held += len(samples)
         if self._held >= _FLUSH_SAMPLES:
             self._flush()
 
     def finish(self) -> None:
-        """Write what is left, and give the file its name. Raises BadInput where it can't be written."""
+        """Write the rest and rename the file. Raises BadInput if it can't be written."""
         self._flush()
         self._file.finish()
 
     def discard(self) -> None:
-        """Leave nothing behind of a file that never got whole."""
+        """Delete an unfinished file."""
         self._file.discard()
 
     def _flush(self) -> None:

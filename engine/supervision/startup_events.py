@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from gputrain.engine.common.version import VERSION
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.run_config import RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Notice, Phase, PhaseChanged, RunStarted
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.launching.launch import read_plan

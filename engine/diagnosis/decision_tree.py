@@ -12,7 +12,7 @@ from typing import Any
 from gputrain.engine.diagnosis import device_bound_causes, input_bound_causes, memory_causes
 from gputrain.engine.diagnosis.lr_advice import with_lr
 from gputrain.engine.diagnosis.speedup_prediction import predict, was_reverted
-from gputrain.engine.diagnosis.tree import Cause, walk_tree
+from gputrain.engine.diagnosis.tree_nodes import Cause, walk_tree
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Hint, Prediction
 

@@ -1,6 +1,6 @@
-"""How fast torch computes and copies here: some seconds, in a process of its own.
+"""Measures matmul and copy speed of the device in a few seconds, in a process of its own.
 
-``python -m gputrain.engine.training.benchmark.device_speed [auto|cuda|cpu]`` prints a `Speed` as JSON.
+``python -m gputrain.engine.training.benchmark.speed_test [auto|cuda|cpu]`` prints a `Speed` as JSON.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.hardware.machine import inspect_machine
 
 _SECONDS = 0.4
-"""How long each figure is measured."""
+"""Duration of each measurement."""
 _GPU_SIDE, _CPU_SIDE, _SMALL_SIDE = 8192, 1024, 2048
-"""Sides of the matrices; the small one for GPUs with little memory left."""
+"""Matrix sizes; the small one for GPUs with little free memory."""
 _COPY_BYTES = 256 << 20
 
 
@@ -43,7 +43,7 @@ def measure(device: str) -> Speed:
 def _gpu_error() -> str:
     """Why no kernel runs on the GPU; empty if one does."""
     try:
-        # The first use of the device: a driver that is too old, an exclusive GPU, missing kernels show here.
+        # The first use of the device fails for an old driver, an exclusive GPU, missing kernels.
         torch.ones(8, device="cuda").sum().item()
     except (RuntimeError, AssertionError) as error:
         return plain(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__, 300)
@@ -62,7 +62,7 @@ def _torchvision_error() -> str:
 
 
 def _matmuls(device: str) -> Iterator[tuple[str, float]]:
-    """Operations per second of a square matrix product in each precision that the device has."""
+    """FLOP/s of a square matrix product in each precision of the device."""
     if device == "cpu":
         torch.set_num_threads(max(1, math.ceil(inspect_machine().usable_cores)))
         yield "fp32", _matmul("cpu", torch.float32, _CPU_SIDE)
@@ -110,7 +110,7 @@ def _copies() -> Iterator[tuple[str, float]]:
 
 
 def _rate(work: Callable[[], object], device: str) -> float:
-    """Calls per second, after two to warm up; in groups, so that the clock is looked at between them only."""
+    """Calls per second after two warm-up calls; the clock is read after groups of calls."""
 
     def settle() -> None:
         if device == "cuda":
@@ -129,7 +129,7 @@ def _rate(work: Callable[[], object], device: str) -> float:
 
 
 def main() -> None:
-    """Measure the device that the command line names."""
+    """Measure the device named on the command line."""
     device = sys.argv[1] if len(sys.argv) > 1 else "auto"
     print(msgspec.json.encode(measure(device)).decode(), flush=True)
 

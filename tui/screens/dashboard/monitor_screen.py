@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from textual.binding import BindingType
 
 from gputrain.engine.common.errors import EXIT_FINISHED
-from gputrain.tui.layout.key_bindings import bindings
-from gputrain.tui.layout.key_table import MONITOR_KEYS, Key
+from gputrain.tui.layout.key_bindings import MONITOR_KEYS, Key
 from gputrain.tui.layout.monitor_layout import arrange_monitor
 from gputrain.tui.layout.panel_layout import Place
+from gputrain.tui.layout.textual_bindings import bindings
 from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
 from gputrain.tui.state.event_source import EventSource
 from gputrain.tui.state.reader_thread import FRAME_SECONDS
@@ -82,9 +82,7 @@ class MonitorScreen(PanelScreen):
 
     def action_search(self) -> None:
         """Ask for a text; the list then shows only processes that contain it."""
-        from gputrain.tui.screens.dashboard.search_line import (
-            SearchScreen,  # imported here: the first paint does not need it
-        )
+        from gputrain.tui.screens.dashboard.search_line import SearchScreen
 
         self.app.push_screen(SearchScreen(self._newest.search, "processes"), self._on_search)
 

@@ -10,9 +10,9 @@ from textual.binding import BindingType
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.diagnosis.autotune import tune_command
 from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, StopCommand
-from gputrain.tui.layout.key_bindings import bindings
-from gputrain.tui.layout.key_table import INNER_KEYS, KEYS, Key
+from gputrain.tui.layout.key_bindings import INNER_KEYS, KEYS, Key
 from gputrain.tui.layout.panel_layout import Place, arrange
+from gputrain.tui.layout.textual_bindings import bindings
 from gputrain.tui.render.advice_text import settings_words, skipped_hints
 from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
 from gputrain.tui.screens.messages import ActionFinished, DashboardClosed
@@ -93,7 +93,7 @@ class DashboardScreen(PanelScreen):
         super().watch_view(view)
         if view.now.outcome is not None and view.caught_up and not self._summary_shown:
             self._summary_shown = True
-            from gputrain.tui.screens.dashboard.summary import SummaryScreen
+            from gputrain.tui.screens.dashboard.summary_screen import SummaryScreen
 
             self.app.push_screen(SummaryScreen(view, self._source.run.directory, inner=self._inner), self._on_summary)
 
@@ -142,7 +142,7 @@ class DashboardScreen(PanelScreen):
 
     def action_why(self) -> None:
         """Show the reasons behind the hints."""
-        from gputrain.tui.screens.dashboard.why import WhyScreen
+        from gputrain.tui.screens.dashboard.why_screen import WhyScreen
 
         self.app.push_screen(WhyScreen(self._newest.now.hints, self._newest.ascii))
 

@@ -24,7 +24,7 @@ from gputrain.tui.actions.launcher_choices import (
     live_runs,
     plan_choice,
 )
-from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.screens.launcher.attach_dialog import AttachScreen
 from gputrain.tui.screens.launcher.launcher_keys import help_text

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gputrain.engine.diagnosis import memory_causes
-from gputrain.engine.diagnosis.rules import evaluate, hint_of, ranked
+from gputrain.engine.diagnosis.decision_tree import evaluate, hint_of, ranked
 from gputrain.engine.diagnosis.windows.event_window import WINDOW_SECONDS, EventWindow
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import (

@@ -1,4 +1,4 @@
-"""The parts of one run, built as the trainer builds them, for measuring them alone or together.
+"""Builds the parts of a run as the trainer does, to measure them alone or together.
 
 The learning rate is 0: no weight changes.
 """
@@ -17,27 +17,27 @@ from dataclasses import dataclass, field
 import msgspec
 import torch
 
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.processes.child_job import Tell
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.optim.train_step import TrainStep
-from gputrain.engine.training.readers import open_dataset
+from gputrain.engine.training.readers import reader_registry
 from gputrain.engine.training.runtime import device
 from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher
 
 _WINDOW = 1.0
-"""Seconds of a window, whose rates tell how much the rate varies."""
+"""Seconds of a window; the spread of the rate is taken from the windows."""
 _LEAST = 2
-"""Calls that are measured at least, however long they take."""
+"""Minimum number of measured calls."""
 
 
 @dataclass(slots=True)
 class Timing:
-    """Images that were done in so many seconds, and the rates of windows of them."""
+    """Images, seconds, and the rate of each window."""
 
     images: int = 0
     seconds: float = 0.0
@@ -65,15 +65,15 @@ class RunParts:
         reporter: EventReporter,
         control: TrainerControl,
         loaders: contextlib.ExitStack,
-        tell: Tell,
+        tell: ProgressCallback,
     ) -> None:
         """Raises BadInput, StopRequested. `loaders` closes them."""
-        # What is measured is one device.
+        # Measures one device.
         self.config = config = msgspec.structs.replace(config, ranks=1)
         self._tell, self._control, self._loaders = tell, control, loaders
         self.compute = device.set_up(config, reporter.notice)
-        self.data = open_dataset.open_dataset(config, reporter, control)
-        self.say("building the model")
+        self.data = reader_registry.open_dataset(config, reporter, control)
+        self.progress("building the model")
         self.network = create_model.build(config, self.data.task, self.compute)
         self.clock = StepClock(self.compute)
         loss = self.data.task.loss
@@ -89,8 +89,8 @@ class RunParts:
         pin = self.config.data.pin_memory and self.compute.is_gpu
         return self._loaders.enter_context(closing(make_loader(images, self.config, train=train, pin=pin)))
 
-    def say(self, text: str) -> None:
-        """Tell what is being done. Raises StopRequested if nobody wants it any more."""
+    def progress(self, text: str) -> None:
+        """Report progress. Raises StopRequested."""
         self._tell(text)
         self._control.raise_if_stopped()
 
@@ -104,10 +104,7 @@ class RunParts:
                 batches.close()
 
     def do(self, batch: DeviceBatch) -> int:
-        """One step of the training loop, without a change of the weights; returns the number of images.
-
-        Raises StopRequested.
-        """
+        """One training step with learning rate 0; returns the number of images. Raises StopRequested."""
         self._control.raise_if_stopped()
         every = self.config.optim.accumulation_steps
         with self.clock.computing("prepare"):
@@ -119,7 +116,7 @@ class RunParts:
         return len(batch.labels)
 
     def timed(self, work: Callable[[], int], *, seconds: float = 0.0, calls: int = _LEAST) -> Timing:
-        """How fast `work` goes, which does something with so many images, over `seconds` and `calls` at least."""
+        """Time `work`, which returns its number of images, for at least `seconds` and `calls`."""
         timing, in_window, done = Timing(), 0, 0
         began = last = time.perf_counter()
         while done < calls or timing.seconds < seconds:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
-from gputrain.engine.configuration.run_config import RunConfig
-from gputrain.engine.datasets import dataset_report
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.datasets import dataset_report, value_range_scan
+from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.readers import biwi, cifar10, clip_folders, custom_dataset, image_folder, lp300w
@@ -22,15 +24,32 @@ _READERS: dict[str, Reader] = {
 }
 
 
+def _with_value_range(data: OpenedDataset, config: RunConfig, reporter: EventReporter) -> OpenedDataset:
+    """`data` with the value range of the settings, for training and validation images alike."""
+    if data.train.pixels is not None or data.train.user_dataset is not None:
+        return data
+    chosen, warnings = value_range_scan.range_of(config)
+    for text in warnings:
+        reporter.notice("warning", text)
+
+    def decoded(images: ImageSet) -> ImageSet:
+        return dataclasses.replace(images, decoding=images.decoding._replace(value_range=chosen))
+
+    return dataclasses.replace(data, train=decoded(data.train), val=None if data.val is None else decoded(data.val))
+
+
 def open_dataset(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> OpenedDataset:
     """Draw or find the images. Raises BadInput for a bad folder, StopRequested if the run is to stop."""
     began = time.perf_counter()
     config = dataset_report.with_data_dir(config, reporter, control)
     read = _READERS[config.data.dataset]
     data = dataset_report.timed_scan(config, reporter, control, lambda on_found: read(config, on_found))
+    data = _with_value_range(data, config, reporter)
     data.task.check(config)
     for note in data.notes:
         reporter.notice("info", note)
+    for text in data.warnings:
+        reporter.notice("warning", text)
     if config.data.cache != "none":
         if data.train.pixels is not None:
             reporter.notice("info", f"cache={config.data.cache}: not needed, all images are in memory")

@@ -12,7 +12,7 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import HardwareSample
-from gputrain.engine.monitor.sample_rows import Value, flat_row
+from gputrain.engine.monitor.sample_columns import Value, flat_row
 
 _LONGEST_HEADER = 1 << 18
 

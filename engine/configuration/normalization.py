@@ -1,0 +1,57 @@
+"""Normalisation of images: the settings ``mean`` and ``std``, each ``auto`` or three numbers in 0…1."""
+
+from __future__ import annotations
+
+import math
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.setting_definitions import AUTO, DataConfig
+
+Rgb = tuple[float, float, float]
+
+IMAGENET_MEAN: Rgb = (0.485, 0.456, 0.406)
+IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's training images, as most models of torchvision expect them."""
+
+
+def mean_std(data: DataConfig) -> tuple[Rgb, Rgb]:
+    """Mean and standard deviation of the settings; ImageNet's for ``auto``."""
+    mean = IMAGENET_MEAN if data.mean == AUTO else parse("mean", data.mean)
+    return mean, IMAGENET_STD if data.std == AUTO else parse("std", data.std)
+
+
+def checked(name: str, value: object) -> str:
+    """The text of the setting `name` (``mean`` or ``std``) for a text or a list of numbers. Raises BadInput."""
+    if isinstance(value, list | tuple):
+        value = ", ".join(str(one) for one in value)
+    if not isinstance(value, str):
+        raise BadInput(_must(name, value))
+    return AUTO if value.strip() in ("", AUTO) else text_of(parse(name, value))
+
+
+def text_of(values: Rgb) -> str:
+    """The text of a setting for three numbers."""
+    return ", ".join(f"{value:.9g}" for value in values)
+
+
+def parse(name: str, text: str) -> Rgb:
+    """The three numbers of a setting. Raises BadInput."""
+    try:
+        numbers = [float(part) for part in text.strip().strip("[]()").replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    positive = all(number > 0 for number in numbers) or name == "mean"
+    if len(numbers) != 3 or not positive or not all(math.isfinite(n) and abs(n) <= 1 for n in numbers):
+        raise BadInput(_must(name, text))
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _must(name: str, value: object) -> str:
+    low = "0…1" if name == "mean" else "above 0 and at most 1"
+    return (
+        f"{name} must be auto or three numbers {low} for red, green and blue, "
+        f"for example 0.5, 0.5, 0.5; got '{plain(str(value), 60)}'"
+    )

@@ -1,0 +1,52 @@
+"""The setting `value_range`: which pixel values of deep grey images are black and white. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NamedTuple
+
+AUTO, BITS = "auto", "bits"
+FORM = "auto, bits, or two numbers [low, high] with low < high"
+
+
+class ValueRange(NamedTuple):
+    """The values that become 0 and 255; values outside are clipped."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"[{_number(self.low)}, {_number(self.high)}]"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def normalised(value: Any) -> str:
+    """The setting as text: ``auto``, ``bits`` or ``[low, high]``. Raises ValueError for anything else."""
+    if isinstance(value, str) and value in (AUTO, BITS):
+        return value
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError(FORM) from None
+    if not isinstance(value, list) or len(value) != 2 or not all(type(one) in (int, float) for one in value):
+        raise ValueError(FORM)
+    try:
+        low, high = float(value[0]), float(value[1])
+    except OverflowError:
+        raise ValueError(FORM) from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(FORM)
+    return str(ValueRange(low, high))
+
+
+def parse(text: str) -> ValueRange | None:
+    """The range of a checked setting; None for ``auto`` and ``bits``."""
+    if text in (AUTO, BITS):
+        return None
+    low, high = json.loads(text)
+    return ValueRange(float(low), float(high))

@@ -1,0 +1,205 @@
+"""Finds `value_range: auto`: looks at a sample of a folder's images, and chooses one range for the whole set.
+
+The sample depends on the folder alone: plan, training and prediction find the same range. Headers tell which images are
+deep; only these are decoded.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from gputrain.engine.configuration import value_range
+from gputrain.engine.configuration.setting_definitions import UNCACHED, RunConfig
+from gputrain.engine.configuration.value_range import ValueRange
+from gputrain.engine.datasets import image_files
+from gputrain.engine.imaging import grey_values
+
+SAMPLE = 128
+"""Images of which headers are read, and values if they are deep."""
+_DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
+"""Bit depths of cameras, scanners and detectors; the smallest one that holds all sampled values is the set's."""
+NARROW = 1 / 8
+"""Images that use a smaller share of the range are reported."""
+
+
+class RangeScan(NamedTuple):
+    """Result of a scan."""
+
+    images: int
+    """Images in the sample."""
+    deep: int
+    """Grey images above 8 bits among them."""
+    lowest: float
+    highest: float
+    """Extremes of the deep images' values; 0 without any."""
+    value_range: ValueRange | None
+    """The range for the set; None without deep images."""
+    full: ValueRange | None = None
+    """The full range of the deep images' types."""
+    mixed: bool = False
+    """Whether integers and floating-point values were found."""
+    colour_levels: int | None = None
+    """Levels of 256 that 16-bit colour images use in 8 bits; None without such images."""
+
+    def note(self) -> str:
+        """What was found, for the plan."""
+        return (
+            f"auto: {self.deep} of {self.images} sampled images are grey with more than 8 bits, "
+            f"their values {self.lowest:g} to {self.highest:g}"
+        )
+
+    def warnings(self, value_range: ValueRange | None) -> tuple[str, ...]:
+        """What is doubtful about `value_range` (None: the full range of each file's type) for these images."""
+        found = []
+        if self.colour_levels is not None and self.colour_levels < NARROW * 256:
+            found.append(
+                f"the images have 16 bits per colour, of which the upper 8 are used, and these have "
+                f"{self.colour_levels} of 256 levels: details are lost; write values up to 65535, or 8 bits"
+            )
+        value_range = value_range or self.full
+        if not self.deep or value_range is None:
+            return tuple(found)
+        if self.highest - self.lowest < NARROW * (value_range.high - value_range.low):
+            tight = ValueRange(self.lowest, max(self.highest, self.lowest + 1e-6))
+            found.append(
+                f"value_range: the images' values, {self.lowest:g} to {self.highest:g}, use less than an eighth of "
+                f"{value_range}: details are lost in 8 bits; value_range={tight} uses all"
+            )
+        if self.mixed:
+            found.append(
+                "value_range: the images mix integers and floating-point values, which one range does not suit; "
+                "convert them to one type"
+            )
+        return tuple(found)
+
+
+class _Extremes(NamedTuple):
+    low: float
+    high: float
+    kind: Literal["integer", "float", "colour"]
+    full: ValueRange
+
+
+def of_settings(values: Mapping[str, Any]) -> RangeScan | None:
+    """The scan of the training images of the flat settings; None for data without image files, or none there."""
+    if values["dataset"] in UNCACHED or not values["data_dir"]:
+        return None
+    try:
+        return scan(Path(values["data_dir"]).expanduser() / values["train_split"])
+    except OSError:
+        return None
+
+
+def scan(folder: Path) -> RangeScan:
+    """Look at a sample of the images under `folder`. Images that cannot be read are left out. Raises OSError."""
+    images, found = 0, []
+    for path in sample(folder, SAMPLE):
+        try:
+            status = os.stat(path)  # noqa: PTH116
+            extremes = _extremes(path, status.st_size, status.st_mtime_ns)
+        except OSError:
+            continue
+        images += 1
+        if extremes is not None:
+            found.append(extremes)
+    colours = [one for one in found if one.kind == "colour"]
+    levels = int(max(one.high for one in colours) - min(one.low for one in colours)) + 1 if colours else None
+    deep = [one for one in found if one.kind != "colour"]
+    if not deep:
+        return RangeScan(images, 0, 0.0, 0.0, None, colour_levels=levels)
+    low, high = min(one.low for one in deep), max(one.high for one in deep)
+    kinds = {one.kind for one in deep}
+    full = ValueRange(min(one.full.low for one in deep), max(one.full.high for one in deep))
+    chosen = choose(low, high, integers="integer" in kinds)
+    return RangeScan(images, len(deep), low, high, chosen, full, len(kinds) > 1, levels)
+
+
+def choose(low: float, high: float, *, integers: bool) -> ValueRange:
+    """The range for values from `low` to `high`.
+
+    Integers: from 0 (or the negative power of two that holds `low`) to the largest value of the smallest bit depth that
+    holds `high`. Floating point: 0…1, extended to values outside.
+    """
+    if not integers:
+        return ValueRange(min(0.0, low), max(1.0, high))
+    top = next((2**bits - 1 for bits in _DEPTHS if high <= 2**bits - 1), high)
+    bottom = 0 if low >= 0 else -(2 ** int(-low - 1).bit_length()) if low < -1 else -1
+    return ValueRange(bottom, top)
+
+
+@functools.lru_cache(maxsize=1024)
+def _extremes(path: str, _size: int, _time: int) -> _Extremes | None:
+    """Extremes of a deep image's values; None for images of 8 bits and unreadable files. Cached: plans ask again."""
+    try:
+        with Image.open(path) as opened:
+            if grey_values.is_wide_colour(opened):
+                low, high = zip(*opened.convert("RGB").getextrema(), strict=True)
+                return _Extremes(min(low), max(high), "colour", ValueRange(0, 255))
+            if not grey_values.is_deep(opened):
+                return None
+        data = Path(path).read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            grey = grey_values.grey_values(image, data)
+    except Exception:  # noqa: BLE001 - the loader reports bad images
+        return None
+    if grey is None:
+        return None
+    finite = grey.values[np.isfinite(grey.values)]
+    if not finite.size:
+        return None
+    kind: Literal["integer", "float"] = "integer" if np.issubdtype(grey.values.dtype, np.integer) else "float"
+    return _Extremes(float(finite.min()), float(finite.max()), kind, grey.full)
+
+
+def sample(folder: Path, count: int) -> list[str]:
+    """At most `count` image files under `folder`, spread evenly over sub-folders and files in sorted order."""
+    return _sample(folder, count, image_files.ancestors(folder))
+
+
+def _sample(folder: Path, count: int, above: frozenset[tuple[int, int]]) -> list[str]:
+    with os.scandir(folder) as entries:
+        known = sorted(entries, key=lambda entry: entry.name)
+    folders = [entry.path for entry in known if entry.is_dir() and not image_files.is_ignored(entry.name)]
+    folders = [path for path in folders if image_files.identity_of(path) not in above]
+    files = [entry.path for entry in known if entry.is_file() and image_files.is_image(entry.path)]
+    found = _spread(files, count // 2 if folders else count)
+    chosen = _spread(folders, count - len(found))
+    for number, path in enumerate(chosen):
+        # What earlier folders left goes to the later ones.
+        share = -(-(count - len(found)) // (len(chosen) - number))
+        if share > 0:
+            found += _sample(Path(path), share, above | {image_files.identity_of(path)})
+    return found
+
+
+def _spread(items: Sequence[str], count: int) -> list[str]:
+    """At most `count` of the items, evenly spaced from the first to the last."""
+    if len(items) <= count:
+        return list(items)
+    return (
+        [items[place] for place in np.linspace(0, len(items) - 1, count).round().astype(int).tolist()] if count else []
+    )
+
+
+def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
+    """The value range under the settings, and warnings; for ``auto`` the training images are sampled.
+
+    Without readable training images (prediction on another machine) ``auto`` is the full range of each file's type.
+    """
+    data = config.data
+    if data.value_range != value_range.AUTO:
+        return value_range.parse(data.value_range), ()
+    try:
+        found = scan(Path(data.data_dir).expanduser() / data.train_split)
+    except OSError:
+        return None, ()
+    return found.value_range, found.warnings(found.value_range)

@@ -1,0 +1,205 @@
+"""Every kind of image file that engine=keras reads has the same pixels as in the PyTorch engine."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.keras.keras_tools import needs_tensorflow, own_environment
+from PIL import Image, ImageOps, PngImagePlugin
+
+from gputrain.engine.imaging import pillow_decode
+
+pytestmark = needs_tensorflow
+__all__ = ["own_environment"]
+
+SIDE = 48
+
+
+def picture(mode: str = "RGB") -> Image.Image:
+    """An image without symmetry, in `mode`."""
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE]
+    pixels = np.stack((rows * 5, columns * 5, (rows + 2 * columns) % 256), 2).astype(np.uint8)
+    pixels[:12, :20] = (250, 20, 30)
+    image = Image.fromarray(pixels)
+    if mode == "I;16":
+        return Image.fromarray((np.asarray(image.convert("L")).astype(np.uint16) * 257 + 60).astype(np.uint16))
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray((rows * 5).astype(np.uint8)))
+        return image
+    if mode == "LA":
+        grey = image.convert("L").convert("LA")
+        grey.putalpha(Image.fromarray((rows * 5).astype(np.uint8)))
+        return grey
+    return image.quantize(32) if mode == "P" else image.convert(mode)
+
+
+def saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[], bytes]:
+    def write() -> bytes:
+        file = io.BytesIO()
+        picture(mode).save(file, kind, **options)
+        return file.getvalue()
+
+    return write
+
+
+def frames(kind: str, mode: str = "RGB") -> Callable[[], bytes]:
+    more = {"lossless": True} if kind == "WEBP" else {}
+    return saved(kind, mode, save_all=True, append_images=[picture(mode).rotate(90)], duration=100, **more)
+
+
+def turned(kind: str, orientation: int, **options: Any) -> Callable[[], bytes]:
+    exif = Image.Exif()
+    exif[274] = orientation
+    return saved(kind, exif=exif, **options)
+
+
+def bitmap(bits: int, compression: int, table: bytes, body: bytes) -> bytes:
+    """A BMP file with a BITMAPINFOHEADER."""
+    start = 14 + 40 + len(table)
+    header = struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, bits, compression, len(body), 2835, 2835, 0, 0)
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + header + table + body
+
+
+def png_turned_at_its_end() -> bytes:
+    """A large PNG whose eXIf chunk follows the pixels."""
+    exif = Image.Exif()
+    exif[274] = 8
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG", exif=exif)
+    data = file.getvalue()
+    at = data.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(data[at : at + 4], "big")
+    return data[:at] + data[at + length : -12] + data[at : at + length] + data[-12:]
+
+
+def png_with_text() -> bytes:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", "a program")
+    return saved("PNG", pnginfo=text)()
+
+
+def jpeg_turned_by_xmp() -> bytes:
+    xmp = (
+        b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
+        b"<rdf:Description xmlns:tiff='http://ns.adobe.com/tiff/1.0/' tiff:Orientation=\"6\"/></rdf:RDF></x:xmpmeta>"
+    )
+    return saved("JPEG", quality=95, xmp=xmp)()
+
+
+def bmp_565() -> bytes:
+    pixels = np.asarray(picture())[::-1].astype(np.uint16)
+    packed = (pixels[..., 0] >> 3 << 11) | (pixels[..., 1] >> 2 << 5) | (pixels[..., 2] >> 3)
+    return bitmap(16, 3, struct.pack("<III", 0xF800, 0x07E0, 0x001F), packed.astype("<u2").tobytes())
+
+
+def bmp_rle8() -> bytes:
+    image = picture("P")
+    palette = np.zeros((256, 4), np.uint8)
+    colours = np.array(image.getpalette(), np.uint8).reshape(-1, 3)
+    palette[: len(colours), :3] = colours[:, ::-1]
+    rows = (b"".join(bytes((1, value)) for value in row) + b"\0\0" for row in np.asarray(image)[::-1].tolist())
+    return bitmap(8, 1, palette.tobytes(), b"".join(rows) + b"\0\1")
+
+
+KINDS: dict[str, Callable[[], bytes]] = {
+    "bmp 1": saved("BMP", "1"),
+    "bmp palette": saved("BMP", "P"),
+    "bmp grey": saved("BMP", "L"),
+    "bmp 24": saved("BMP"),
+    "bmp 32": saved("BMP", "RGBA"),
+    "bmp 565": bmp_565,
+    "bmp rle8": bmp_rle8,
+    "webp lossless": saved("WEBP", lossless=True),
+    "webp lossy": saved("WEBP", quality=80),
+    "webp alpha": saved("WEBP", "RGBA", lossless=True),
+    "webp frames": frames("WEBP"),
+    "webp alpha frames": frames("WEBP", "RGBA"),
+    "webp turned": turned("WEBP", 6, lossless=True),
+    "gif": saved("GIF", "P"),
+    "gif transparent": saved("GIF", "P", transparency=3),
+    "gif frames": frames("GIF"),
+    "png 1": saved("PNG", "1"),
+    "png grey": saved("PNG", "L"),
+    "png grey alpha": saved("PNG", "LA"),
+    "png palette": saved("PNG", "P"),
+    "png palette transparent": saved("PNG", "P", transparency=3),
+    "png": saved("PNG"),
+    "png alpha": saved("PNG", "RGBA"),
+    "png 16": saved("PNG", "I;16"),
+    "png turned": turned("PNG", 6),
+    "png frames": frames("PNG"),
+    "png text": png_with_text,
+    "jpeg": saved("JPEG", quality=95),
+    "jpeg grey": saved("JPEG", "L", quality=95),
+    "jpeg progressive": saved("JPEG", quality=95, progressive=True),
+    "jpeg cmyk": saved("JPEG", "CMYK", quality=95),
+    **{f"jpeg turned {n}": turned("JPEG", n, quality=95) for n in range(2, 9)},
+}
+SUFFIXES = {"jpeg": "jpg"}
+
+
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_equal_the_pytorch_engines(tmp_path: Path, kind: str, random: bool) -> None:
+    from gputrain.engine.dataloading import random_resized_crop
+    from gputrain.engine.keras.data.tf_transforms import View
+    from gputrain.engine.training.transforms.decode import decode
+
+    data = KINDS[kind]()
+    path = tmp_path / f"image.{SUFFIXES.get(kind.split()[0], kind.split()[0])}"
+    path.write_bytes(data)
+    draws = random_resized_crop.uniforms(0, 0, np.array([7]))[0]
+    # Nothing is resized: the whole image, or a random box of exactly its size.
+    found = View(random, SIDE, SIDE, 1.0).pixels(str(path), draws).numpy().astype(int)
+    right = decode(data, str(path)).astype(int)
+    if random:
+        left, top, width, height = random_resized_crop.random_crop_box(draws.tolist(), SIDE, SIDE, 1.0)
+        small = Image.fromarray(right.astype(np.uint8)).crop((left, top, left + width, top + height))
+        right = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BILINEAR)).astype(int)
+    tolerance = 0 if not kind.startswith("jpeg") and not random else 3
+    assert np.abs(found - right).max() <= tolerance
+
+
+@pytest.mark.parametrize("make", [png_turned_at_its_end, jpeg_turned_by_xmp])
+def test_any_orientation_that_pillow_reads_is_applied(tmp_path: Path, make: Callable[[], bytes]) -> None:
+    from gputrain.engine.dataloading import random_resized_crop
+    from gputrain.engine.keras.data.tf_transforms import View
+
+    path = tmp_path / "image"
+    path.write_bytes(make())
+    with Image.open(path) as image:
+        right = np.asarray(ImageOps.exif_transpose(image)).astype(int)
+        assert not (right.shape == image.size[::-1] and (right == np.asarray(image)).all()), "the file is turned"
+    draws = random_resized_crop.uniforms(0, 0, np.array([7]))[0]
+    side = right.shape[0]
+    found = View(False, side, side, 1.0).pixels(str(path), draws).numpy().astype(int)
+    assert np.abs(found - right).max() <= 3
+
+
+def test_which_files_tensorflow_decodes_itself() -> None:
+    """The common kinds are not slowed down by Python."""
+    plain = {kind for kind, make in KINDS.items() if pillow_decode.is_plain(make(), make())}
+    assert plain >= {"jpeg", "jpeg grey", "jpeg progressive", "png", "png alpha", "png palette", "png text"}
+    assert not any(kind.startswith(("bmp", "webp", "gif")) or "turned" in kind for kind in plain)
+
+
+def test_an_unreadable_file_has_a_reason(tmp_path: Path) -> None:
+    from gputrain.engine.dataloading import random_resized_crop
+    from gputrain.engine.keras.data import tf_data_pipeline
+    from gputrain.engine.keras.data.tf_transforms import View
+    from gputrain.engine.keras.library import tf
+
+    path = tmp_path / "broken.webp"
+    path.write_bytes(saved("WEBP")()[:40])
+    draws = tf.constant(random_resized_crop.uniforms(0, 0, np.array([7]))[0])
+    decode = tf.function(View(False, SIDE, SIDE, 1.0).pixels, autograph=False)
+    with pytest.raises(tf_data_pipeline._FILE_ERRORS) as raised:
+        decode(tf.constant(str(path)), draws)
+    assert tf_data_pipeline._reason(raised.value).startswith(("cannot be decoded:", "not an image of a known format"))

@@ -1,0 +1,148 @@
+"""Mean, std, image size and crop come from the weights: against torchvision's presets and timm's configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.training.training_tools import draw_images, small_config, train
+from torchvision import models
+from torchvision.models import inception_v3
+
+from gputrain.engine.checkpointing import checkpoint_index
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import normalization, settings
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.training.inference.onnx_export import ExportedNetwork
+from gputrain.engine.training.models import input_config
+from gputrain.engine.training.models.pretrained_weights import weights_entry
+from gputrain.engine.training.networks.simple_cnn import SimpleCNN
+from gputrain.engine.training.runtime import device
+from gputrain.engine.training.state import torch_checkpoint
+from gputrain.engine.training.transforms.device_transforms import DevicePrefetcher
+
+HALF = (0.5, 0.5, 0.5)
+
+
+def config_of(model: str, weights: str = "DEFAULT", **changes: Any) -> RunConfig:
+    return settings.build({"model": model, "weights": weights, "device": "cpu"} | changes)
+
+
+def test_every_weights_entry_of_torchvision_has_the_values_of_its_transforms() -> None:
+    count = 0
+    for model in models.list_models(module=models):
+        for member in models.get_model_weights(model).__members__:
+            preset = weights_entry(model, member).transforms()
+            found = input_config.of_weights(config_of(model, member))
+            assert found is not None, model
+            count += 1
+            assert found.size == preset.crop_size[0]
+            assert found.crop == pytest.approx(preset.crop_size[0] / preset.resize_size[0])
+            assert found.interpolation == preset.interpolation.value
+            if model not in ("googlenet", "inception_v3"):
+                assert (found.mean, found.std) == (tuple(preset.mean), tuple(preset.std))
+    assert count > 100
+
+
+def test_inceptions_own_transform_of_the_input_is_a_mean_and_std_of_one_half() -> None:
+    """torchvision sets ``transform_input`` for its weights: the network then expects ImageNet's mean and std."""
+    found = input_config.of_weights(config_of("inception_v3"))
+    assert found is not None
+    assert (found.mean, found.std) == (HALF, HALF)
+    images = torch.rand(2, 3, 75, 75)
+    network = inception_v3(weights=None, init_weights=False, aux_logits=False, transform_input=True)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (normalization.IMAGENET_MEAN, normalization.IMAGENET_STD))
+    right = network._transform_input((images - mean) / std)
+    assert torch.allclose((images - 0.5) / 0.5, right, atol=1e-5)
+    assert not torch.allclose((images - mean) / std, right, atol=0.1)
+
+
+def test_timm_models_have_the_values_of_their_configurations() -> None:
+    timm = pytest.importorskip("timm")
+    from timm.data.config import resolve_data_config
+
+    names = [name for name in timm.list_pretrained() if "vit_base_patch16" in name or "convnext_nano" in name]
+    others = 0
+    for name in (*names, "inception_v4", "dpn48b", "mobilenetv3_small_100"):
+        right = resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())  # type: ignore[no-untyped-call]
+        found = input_config.of_weights(config_of(f"timm/{name}"))
+        assert found is not None
+        assert (found.mean, found.std) == (tuple(right["mean"]), tuple(right["std"])), name
+        assert (found.size, found.crop) == (right["input_size"][-1], right["crop_pct"])
+        assert found.interpolation == right["interpolation"]
+        others += found.mean != normalization.IMAGENET_MEAN
+    assert others > 10
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("0.5", HALF),
+        ("0.48145466, 0.4578275, 0.40821073", (0.48145466, 0.4578275, 0.40821073)),
+        ([0.1, 0.2, 0.3], (0.1, 0.2, 0.3)),
+        ("[0.1 0.2 0.3]", (0.1, 0.2, 0.3)),
+    ],
+)
+def test_three_numbers_are_read_and_written_exactly(text: Any, right: tuple[float, ...]) -> None:
+    config = settings.build({"mean": text, "std": text})
+    assert normalization.mean_std(config.data) == (right, right)
+    assert settings.build(settings.flatten(config)) == config
+
+
+@pytest.mark.parametrize("text", ["x", "1, 2", "0.1, 0.2, nan", "2", "127.5, 127.5, 127.5", [0.1, 0.2], {}])
+def test_other_values_are_refused(text: Any) -> None:
+    with pytest.raises(BadInput, match="mean must be auto or three numbers 0…1 for red, green and blue"):
+        settings.build({"mean": text})
+    with pytest.raises(BadInput, match="std must be auto or three numbers above 0"):
+        settings.build({"std": "0, 1, 1"})
+
+
+def test_batches_and_the_exported_graph_are_normalised_by_the_settings() -> None:
+    config = config_of("simple_cnn", "", mean="0.1, 0.2, 0.3", std="0.4, 0.5, 0.6")
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    shape = (3, 1, 1)
+    right = (pixels / 255 - torch.tensor((0.1, 0.2, 0.3)).view(shape)) / torch.tensor((0.4, 0.5, 0.6)).view(shape)
+    compute = device.set_up(config, lambda level, text: None, 0)
+    feed = DevicePrefetcher(config, compute, train=False)
+    assert torch.allclose(pixels.float().sub_(feed._mean).mul_(feed._scale), right, atol=1e-5)
+    network = SimpleCNN(3, 8).eval()
+    with torch.inference_mode():
+        assert torch.allclose(ExportedNetwork(network, config)(pixels), network(right), atol=1e-4)
+
+
+def test_mean_and_std_are_kept_in_checkpoints_and_go_with_them(tmp_path: Path) -> None:
+    """A run with mean 0.5; one that starts from its weights; prediction and export from the checkpoint alone."""
+    images = draw_images(tmp_path / "images")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first = small_config(images, mean="0.5", std="0.25", epochs=1)
+    train(tmp_path / "first", first)
+    entry = checkpoint_index.read_index(tmp_path / "first" / "checkpoints")[-1]
+    file = tmp_path / "first" / "checkpoints" / entry.file
+    found = input_config.of_weights(config_of("simple_cnn", str(file)))
+    assert found is not None
+    assert (found.mean, found.std) == (HALF, (0.25, 0.25, 0.25))
+    second = small_config(images, weights=str(file), epochs=1)
+    train(tmp_path / "second", second)
+    state = torch_checkpoint.load(str(tmp_path / "second"), pytest.fail)
+    assert (state["settings"]["mean"], state["settings"]["std"]) == ("0.5, 0.5, 0.5", "0.25, 0.25, 0.25")
+    used = input_config.of_checkpoint(second, state)
+    assert normalization.mean_std(used.data) == (HALF, (0.25, 0.25, 0.25))
+    # A resumed run goes on with them, too.
+    resumed = small_config(images, weights=str(file), epochs=2, resume_from=str(tmp_path / "second"))
+    train(tmp_path / "second", resumed)
+    state = torch_checkpoint.load(str(tmp_path / "second"), pytest.fail)
+    assert state["settings"]["mean"] == "0.5, 0.5, 0.5"
+
+
+def test_weights_with_nan_are_refused(tmp_path: Path) -> None:
+    """torchvision's VGG16_Weights.IMAGENET1K_FEATURES has a classifier of NaN."""
+    images = draw_images(tmp_path / "images")
+    state = SimpleCNN(3, 8).state_dict()
+    state["stem.0.weight"][0] = np.nan
+    torch.save(state, tmp_path / "nan.pth")
+    with pytest.raises(BadInput, match=r"nan.pth has NaN or Inf in 1 tensors \(stem.0.weight\)"):
+        train(tmp_path / "run", small_config(images, weights=str(tmp_path / "nan.pth")))

@@ -1,0 +1,54 @@
+"""``gputrain-tui train weights=FILE``: a file that only half fits stops before the start unless forced."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fakes.images import dark_and_light
+
+from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.runs import run_directory
+from gputrain.engine.training.networks.simple_cnn import SimpleCNN
+
+COMMAND = [sys.executable, "-m", "gputrain.tui.cli", "train", "--plain"]
+SMALL = ["image_size=32", "val_resize=32", "batch_size=4", "width=4", "model=simple_cnn", "precision=fp32", "epochs=1"]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return dark_and_light(tmp_path / "images", 6)
+
+
+def train(images: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, "--data", str(images), *SMALL, *arguments], capture_output=True, text=True)
+
+
+def test_weights_that_half_fit_stop_before_the_start_unless_forced(images: Path, tmp_path: Path) -> None:
+    state = SimpleCNN(2, 4).state_dict()
+    del state["stages.1.0.weight"]
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "part.pth")
+    before = len(run_directory.list_runs())
+    refused = train(images, f"weights={tmp_path / 'part.pth'}")
+    assert refused.returncode == 2
+    assert "1 tensors missing in the file (stages.1.0.weight)" in refused.stderr
+    assert "--force" in refused.stderr
+    assert len(run_directory.list_runs()) == before, "no run was started"
+    forced = train(images, f"weights={tmp_path / 'part.pth'}", "--force")
+    assert forced.returncode == 0, forced.stderr
+    assert "1 stay random: stages.1.0.weight" in forced.stdout + forced.stderr
+    assert not read_config(run_directory.find("last").config).model.weights_strict
+
+
+def test_mean_and_std_of_a_checkpoint_are_those_of_the_run_that_starts_from_it(images: Path) -> None:
+    first = train(images, "mean=0.5", "std=0.25")
+    assert first.returncode == 0, first.stderr
+    run = run_directory.find("last")
+    file = next((run.directory / "checkpoints").glob("step-*.pt"))
+    second = train(images, f"weights={file}")
+    assert second.returncode == 0, second.stderr
+    data = read_config(run_directory.find("last").config).data
+    assert (data.mean, data.std) == ("0.5, 0.5, 0.5", "0.25, 0.25, 0.25")

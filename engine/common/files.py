@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
 
 READABLE = 0o644
 """File mode: everybody may read exported files."""
@@ -38,6 +39,15 @@ def _home(own: str, xdg: str, default: str) -> Path:
         return (Path(value) if Path(value).is_absolute() else Path.home() / default) / "gputrain"
     except RuntimeError:  # no $HOME and no entry in the password file, as in some containers
         raise BadInput(f"no home directory can be found: set {own} to a folder of your own") from None
+
+
+def last_line(path: Path, limit: int = 300) -> str:
+    """The last line in the last 4,000 bytes of a log file, sanitized; empty if there is none."""
+    try:
+        lines = path.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return plain(lines[-1], limit) if lines else ""
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:

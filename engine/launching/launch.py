@@ -15,8 +15,7 @@ import msgspec
 
 from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.common.files import write_atomic
-from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.files import last_line, write_atomic
 from gputrain.engine.events import AnyEvent, RunEnded, decode
 from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.events.speed_forecast import SpeedForecast
@@ -116,7 +115,7 @@ def start(run: RunDir, *, resume: bool = False) -> None:
         if process.poll() is not None:
             break
         time.sleep(0.01)
-    line = _last_line(run.supervisor_log)
+    line = last_line(run.supervisor_log)
     raise RuntimeError(f"the run's supervisor did not start{': ' + line if line else ''} ({run.supervisor_log})")
 
 
@@ -133,14 +132,6 @@ def wait_for_exit(run: RunDir) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _last_line(path: Path) -> str:
-    try:
-        lines = path.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
-    except OSError:
-        return ""
-    return plain(lines[-1], 300) if lines else ""
 
 
 class Attachment:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common import files
 from gputrain.engine.events import Notice
 from gputrain.engine.loggers import logger_choice
 from gputrain.engine.processes import scheduler_signals
@@ -80,18 +80,11 @@ class _Logger:
             return ""
         self._warned = True
         what = f"has made no progress for {self._silent_seconds:g} s" if code is None else f"ended ({_ending(code)})"
-        last_line = self._last_line()
+        last_line = files.last_line(self._log)
         return (
             f"logging to {self._name} {what}{': ' + last_line if last_line else ''}; the run continues without it, and "
             f"gputrain-tui log {self._run_id} --to {self._name} --dir FOLDER logs the whole run afterwards"
         )
-
-    def _last_line(self) -> str:
-        try:
-            lines = self._log.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
-        except OSError:
-            return ""
-        return plain(lines[-1], 300) if lines else ""
 
     def close(self) -> None:
         """See `LoggerProcesses.close`."""

@@ -11,6 +11,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -131,8 +132,11 @@ class Supervisor:
         due = time.monotonic() + seconds
         self._work_queue.do(lambda: self._stop_requested or done() or time.monotonic() >= due, self._tick)
 
+    def _notify(self, level: Literal["info", "warning", "error"], text: str) -> None:
+        self._write(Notice(level=level, text=text, source="supervisor"))
+
     def _warn(self, text: str) -> None:
-        self._write(Notice(level="warning", text=text, source="supervisor"))
+        self._notify("warning", text)
 
     def _train_once(self, resume: bool) -> RunEnded:
         """Run one trainer process to its end; `resume`: from the run's newest checkpoint."""
@@ -147,7 +151,6 @@ class Supervisor:
         self._watchdog.began(self._trainer.pid, time.monotonic())
         self._trainer.watch(lambda: self._work_queue.put(self._on_trainer_exit))
         self._work_queue.do(lambda: self._exited, self._tick)
-        # The trainer has ended; the next one gets a new watchdog.
         self._watchdog = Watchdog(self._config.monitor.hang_seconds)
         return self._outcome(oom_before)
 
@@ -157,7 +160,7 @@ class Supervisor:
         if wait is None:
             return False
         text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
-        self._write(Notice(level="error", text=text, source="supervisor"))
+        self._notify("error", text)
         if (tried := self._changes.revert_trial()) is not None:
             self._write(tried)
         self._write(PhaseChanged(phase=Phase.STARTING))
@@ -179,8 +182,6 @@ class Supervisor:
         if now > self._stop_now_deadline and self._trainer is not None:
             self._stop_now_deadline = float("inf")
             self._trainer.kill()
-
-    # Events, in the order of a run.
 
     def _start_loggers(self) -> None:
         try:
@@ -204,23 +205,19 @@ class Supervisor:
         if (hints or self._advisor.has_judged) and is_news(hints, self._hints):
             self._hints = hints
             self._write(HintsChanged(hints=hints))
-        if self._config.monitor.autotune and self._phase is Phase.TRAINING:
-            tune = self._autotune.next(hints)
-            if tune is not None:
-                self._take_command(tune)
+        training = self._config.monitor.autotune and self._phase is Phase.TRAINING
+        if training and (tune := self._autotune.next(hints)) is not None:
+            self._take_command(tune)
 
     def _take_event(self, raw: bytes) -> None:
         event = decode(raw)
         if event is None:
-            self._write(
-                Notice(level="error", text="the trainer sent an event that cannot be read", source="supervisor")
-            )
+            self._notify("error", "the trainer sent an event that cannot be read")
         elif isinstance(event, RunEnded):
-            # The run ends when the process does.
-            self._reported = event
+            self._reported = event  # the run ends when the process does
         else:
             if recovered := self._watchdog.hear(event, time.monotonic()):
-                self._write(Notice(level="info", text=recovered, source="supervisor"))
+                self._notify("info", recovered)
             # Save kept settings before dashboards get the event.
             warning = self._changes.learn(event) if isinstance(event, Tuned) else ""
             self._write(event)
@@ -253,7 +250,6 @@ class Supervisor:
 
     def _on_trainer_exit(self) -> None:
         assert self._trainer is not None
-        # Record what the trainer still sent before its end.
         for raw in self._trainer.drain():
             self._take_event(raw)
         self._exited = True
@@ -273,13 +269,11 @@ class Supervisor:
 
     def _end(self, ended: RunEnded) -> None:
         self._write(PhaseChanged(phase=Phase.ENDED))
-        # A reader of the last event may read the status next.
         self._status.learn(ended)
         self._status.write()
         self._write(ended)
         self._wait_for_disk_space()
-        # On a full disk fsync may fail; the file stays as it is.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # fsync may fail on a full disk
             self._record.close()
         self._log.close()
         self._server.close()
@@ -292,8 +286,6 @@ class Supervisor:
         while not self._record.flush() and time.monotonic() < deadline:
             time.sleep(TICK_SECONDS)
         self._status.write()
-
-    # Called on other threads: they only put work into the queue.
 
     def _on_event_thread(self, raw: bytes) -> None:
         self._work_queue.put(lambda: self._take_event(raw))

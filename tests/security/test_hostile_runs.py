@@ -114,7 +114,7 @@ async def test_the_runs_screen_on_a_hostile_run(private_homes: Path, name: str) 
     app = GpuTrainApp(first=RunsScreen)
     async with app.run_test(size=(200, 20)) as pilot:
         screen = app.screen
-        while "1 runs" not in str(screen.query_one("#head", Static).render()):
+        while "1 run " not in str(screen.query_one("#head", Static).render()):
             await pilot.pause(0.01)
         await pilot.press("n")
         assert isinstance(app.screen, PromptScreen)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from fakes.locks import hold_lock
 
 from gputrain.engine.events import Notice, Outcome, RunEnded
 from gputrain.engine.launching import launch
@@ -17,16 +17,8 @@ from gputrain.engine.runs.run_directory import RunDir
 
 @contextmanager
 def owned(run: RunDir) -> Iterator[None]:
-    """A process owns the run inside."""
-    code = (
-        "import sys; from pathlib import Path; from gputrain.engine.runs.run_directory import RunDir;"
-        "print(RunDir(Path(sys.argv[1])).own(), flush=True); sys.stdin.read()"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(run.directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "True\n"
+    """A process has the run's lock inside."""
+    child = hold_lock(run)
     try:
         yield
     finally:

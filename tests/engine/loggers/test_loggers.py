@@ -157,7 +157,7 @@ def test_a_finished_run_is_read_back_from_the_file_of_wandb(run: RunDir, monkeyp
     record(run, BEGUN + REST)
     done = log_command("last", "--to", "wandb")
     assert done.returncode == 0, done.stderr
-    assert "see them with: wandb sync " in done.stdout
+    assert "view them with: wandb sync " in done.stdout
     (file,) = (run.directory / "wandb").rglob("run-*.wandb")
     records = [wandb_internal_pb2.Record.FromString(raw) for raw in leveldb_log(file.read_bytes())]
     rows = [

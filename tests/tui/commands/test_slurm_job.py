@@ -59,7 +59,16 @@ def test_the_script_is_requeued_and_finishes_with_every_step_once(
     cluster: Slurm, job: tuple[list[str], dict[str, str]], images: Path, tmp_path: Path
 ) -> None:
     options, environ = job
-    words = ("--data", str(images), *SMALL, "epochs=40", "image_size=128", "width=16", "checkpoint_epochs=0")
+    words = (
+        "--data",
+        str(images),
+        *SMALL,
+        "epochs=40",
+        "image_size=128",
+        "val_resize=128",
+        "width=16",
+        "checkpoint_epochs=0",
+    )
     number = cluster.submit(*options, "--time=10", str(SCRIPT), *words, **environ)
     cluster.wait(number, "RUNNING", seconds=60)
     run = None

@@ -100,5 +100,5 @@ def test_the_plan_refuses_and_warns() -> None:
     (refused,) = [text for text in plan_of(progressive_start=128, dataset="custom").refuses if "progressive" in text]
     assert refused.startswith("progressive_start: a custom data set determines its image size itself")
     warnings = plan_of(progressive_start=128, progressive_epochs=20, compile=True).warnings
-    assert any("the run ends at 192 pixels, below image_size" in text for text in warnings)
+    assert any("the run ends at 192 pixels, below image_size (224)" in text for text in warnings)
     assert any("compile: the model is compiled again for each of the 4 image sizes" in text for text in warnings)

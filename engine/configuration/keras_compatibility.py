@@ -64,11 +64,6 @@ def refusals(values: Mapping[str, Any]) -> Iterator[str]:
         if values[name] != wanted:
             shown = f"{wanted:g}" if isinstance(wanted, float) else wanted
             yield f"{name}: not supported with engine=keras; set {name}={shown}, or engine=torch"
-    if values["value_range"] not in ("auto", "bits", "[0, 65535]"):
-        yield (
-            f"value_range: TensorFlow reads the upper 8 bits of grey images, not {values['value_range']}; "
-            "set engine=torch, or value_range=bits"
-        )
     if values["optimizer"] == "lamb":
         yield (
             "optimizer: Keras' lamb computes its trust ratio without weight decay, unlike torch's here; "

@@ -1,31 +1,35 @@
-"""Decodes image files with Pillow, upright and as 8-bit RGB, and tells which files a plain decoder shows the same way.
+"""Decodes image files with Pillow to 8-bit RGB, and tells which files every other decoder shows with the same pixels.
 
-Imports no torch: it serves the Keras engine for what TensorFlow cannot read or reads differently.
+Imports no torch: both engines decode with it what their own decoders cannot read or read differently.
 """
 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.imaging import jpeg_header
+from gputrain.engine.imaging import grey_values, jpeg_header, orientation, planar_tiff
+from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
+from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 
 HEAD_BYTES, TAIL_BYTES = 1 << 17, 1 << 16
 """Start and end of a file for `is_plain`: two of the largest segments of a JPEG, and the last chunks of a PNG."""
-_MAX_PIXELS = 178_956_970
-"""Pillow's limit for decompression bombs."""
+MAX_PIXELS = 178_956_970
+"""Images with more pixels count as decompression bombs: Pillow's limit for an error."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp", b"acTL")
 """Chunks and keywords of a PNG that may have an orientation or an animation."""
-_ERRORS = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, struct.error, zlib.error)
-"""What Pillow's readers raise for damaged files."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class CannotDecodeError(ValueError):
+    """The file is no image that can be decoded; the message is a phrase for the user."""
 
 
 def is_plain(head: bytes, tail: bytes) -> bool:
@@ -37,39 +41,52 @@ def is_plain(head: bytes, tail: bytes) -> bool:
         # Metadata may precede or follow the pixels. The bit depth is at a fixed place.
         return len(head) > 24 and head[24] <= 8 and not any(mark in head or mark in tail for mark in _MARKS)
     header = jpeg_header.read_header(head)
-    return header is not None and header.orientation == 1 and b"tiff:Orientation" not in head
+    return header is not None and header.orientation == 1
 
 
-def decode_upright(data: bytes) -> npt.NDArray[np.uint8]:
-    """Pixels (height, width, 3) of the first frame; transparency is dropped, deep grey images are scaled to 8 bits.
+def decode_upright(data: bytes, decoding: Decoding = DEFAULT_DECODING) -> Pixels:
+    """Pixels (height, width, 3) of the first frame, upright unless `decoding` says otherwise.
 
-    Raises ValueError with the reason for files that can't be decoded.
+    Raises CannotDecodeError.
+    """
+    return orientation.upright(*decode_stored(data, decoding))
+
+
+def decode_stored(data: bytes, decoding: Decoding) -> tuple[Pixels, int]:
+    """The stored pixels (height, width, 3) of the first frame, and the orientation to apply.
+
+    Raises CannotDecodeError.
     """
     if not data:
-        raise ValueError("the file is empty")
+        raise CannotDecodeError("the file is empty")
+    if jpeg_header.is_interrupted(data):
+        raise CannotDecodeError("damaged: another JPEG begins before its end")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise ValueError(f"{image.width} × {image.height} pixels, more than the limit of {_MAX_PIXELS:,}")
+            check_size(*image.size)
+            if isinstance(image, TiffImageFile) and planar_tiff.is_planar(image):
+                return planar_tiff.decode(image, data), 1
             image.load()
-            return _as_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise ValueError(plain(str(error), 200)) from None
+            return _as_rgb(image, data, decoding), 1 if decoding.as_stored else orientation.of_image(image)
+    except CannotDecodeError:
+        raise
     except UnidentifiedImageError:
-        raise ValueError("not an image of a known format") from None
-    except _ERRORS as error:
-        raise ValueError(f"cannot be decoded: {plain(str(error), 200)}") from error
+        raise CannotDecodeError("not an image of a known format") from None
+    except PILLOW_ERRORS as error:
+        raise CannotDecodeError(f"cannot be decoded: {plain(str(error), 200)}") from error
 
 
-def _as_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    if image.mode.startswith("I;16"):
-        return _grey(np.asarray(image).astype(np.uint16) >> 8)
-    if image.mode == "I":
-        wide = np.asarray(image)
-        return _grey(wide >> 8 if wide.max(initial=0) > 255 else wide)
+def check_size(width: int, height: int) -> None:
+    """Raises CannotDecodeError for a decompression bomb."""
+    if width * height > MAX_PIXELS:
+        raise CannotDecodeError(f"{width} × {height} pixels, more than the limit of {MAX_PIXELS:,}")
+
+
+def _as_rgb(image: Image.Image, data: bytes, decoding: Decoding) -> Pixels:
+    """8-bit RGB of any mode. Transparency is dropped, as by torchvision's loader."""
+    grey = grey_values.grey_values(image, data)
+    if grey is not None:
+        return np.repeat(grey_values.to_uint8(grey, decoding.value_range)[:, :, None], 3, axis=2)
     image.info.pop("transparency", None)
+    # A copy: torch does not accept read-only memory.
     return np.array(image.convert("RGB"))
-
-
-def _grey(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return np.repeat(values.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)

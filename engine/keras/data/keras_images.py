@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.keras_compatibility import EXTENSIONS
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.datasets import dataset_report, image_set
+from gputrain.engine.configuration.value_range import ValueRange
+from gputrain.engine.datasets import dataset_report, image_set, value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
@@ -32,8 +34,17 @@ def prepare(config: RunConfig, reporter: EventReporter, control: TrainerControl)
     for one in (train, val):
         if one is not None:
             check_names(one)
+    chosen, warnings = value_range_scan.range_of(config)
+    for text in warnings:
+        reporter.notice("warning", text)
+    train, val = with_value_range(train, chosen), None if val is None else with_value_range(val, chosen)
     dataset_report.report_dataset(config, reporter, train, val, time.perf_counter() - began)
     return train, val
+
+
+def with_value_range(images: ImageSet, chosen: ValueRange | None) -> ImageSet:
+    """`images`, whose deep grey images are decoded in the range `chosen`."""
+    return dataclasses.replace(images, decoding=images.decoding._replace(value_range=chosen))
 
 
 def check_names(found: ImageSet) -> None:

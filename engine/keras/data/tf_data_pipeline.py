@@ -6,6 +6,7 @@ that can't be decoded is made again with another image in its place.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Pipeline:
         self._images, self._config, self._train, self._on_bad = images, config, train, on_bad
         self._size = data.batch_size if train else data.val_batch_size or data.batch_size
         self._size = min(self._size, len(images))
-        self._view = view_of(data, train=train)
+        self._view = view_of(data, images.decoding, train=train)
         self._paths = tf.constant(
             [images.path(index).encode("utf-8", "surrogateescape") for index in range(len(images))]
         )
@@ -200,5 +201,6 @@ def _reason(error: Exception) -> str:
     lines = str(getattr(error, "message", error)).splitlines()
     # Frames are indented.
     lines = [line for line in lines if line.strip() and not line[0].isspace() and not line.startswith(_PREAMBLE)]
-    text = (lines[0] if lines else "").rpartition("}} ")[2].partition(" [Op:")[0].removeprefix("ValueError: ")
+    text = (lines[0] if lines else "").rpartition("}} ")[2].partition(" [Op:")[0]
+    text = re.sub(r"^[\w.]+Error: ", "", text)
     return plain(text, 200) or type(error).__name__

@@ -14,6 +14,7 @@ import numpy as np
 from gputrain.engine.configuration.setting_definitions import DataConfig
 from gputrain.engine.dataloading.random_resized_crop import DRAWS, TRIES
 from gputrain.engine.imaging import pillow_decode
+from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.keras.library import tf
 
 _RATIO = (3 / 4, 4 / 3)
@@ -34,6 +35,7 @@ class View:
     resize: int
     """Short side of the image before the centre crop."""
     min_scale: float
+    decoding: Decoding = DEFAULT_DECODING
 
     def pixels(self, path: Any, draws: Any) -> Any:
         """uint8 (size, size, 3) of the image file `path`, cut as its `draws` say, float64 (DRAWS,)."""
@@ -56,30 +58,44 @@ class View:
             # Decodes only the crop of a JPEG.
             box = tf.image.decode_and_crop_jpeg(data, tf.stack((top, left, height, width)), 3, dct_method=_DCT)
         else:
-            image = _decoded(data)
+            image = self._decoded(data)
             shape = tf.shape(image)
             left, top, width, height = random_box(draws, shape[1], shape[0], self.min_scale)
             box = image[top : top + height, left : left + width]
         return tf.image.resize(box, (self.size, self.size), antialias=True)
 
     def _centre(self, data: Any, _draws: Any, *, jpeg: bool) -> Any:
-        image = tf.image.decode_jpeg(data, 3, dct_method=_DCT) if jpeg else _decoded(data)
+        image = tf.image.decode_jpeg(data, 3, dct_method=_DCT) if jpeg else self._decoded(data)
         rows, columns, top, left = _resized(tf.shape(image), self.resize, self.size)
         whole = tf.image.resize(image, tf.stack((rows, columns)), antialias=True)
         return whole[top : top + self.size, left : left + self.size]
 
+    def _decoded(self, data: Any) -> Any:
+        """uint8 (height, width, 3) of a file that is no plain JPEG: plain PNGs by TensorFlow, others by Pillow.
 
-def view_of(data: DataConfig, *, train: bool) -> View:
+        TensorFlow reads the colours of palette BMPs as grey levels, and no WebP with transparency or several frames.
+        """
+
+        def by_pillow(content: Any) -> Any:
+            return pillow_decode.decode_upright(_bytes(content), self.decoding)
+
+        image = tf.cond(
+            _is_plain(data),
+            lambda: tf.io.decode_png(data, 3),
+            lambda: tf.numpy_function(by_pillow, [data], tf.uint8, stateful=False),
+        )
+        image.set_shape((None, None, 3))
+        return image
+
+
+def view_of(data: DataConfig, decoding: Decoding, *, train: bool) -> View:
     """How the samples of a run are cut, for training or for validation."""
-    return View(train and data.augment == "crop_flip", data.image_size, data.val_resize, data.crop_min_scale)
+    random = train and data.augment == "crop_flip"
+    return View(random, data.image_size, data.val_resize, data.crop_min_scale, decoding)
 
 
 def _is_plain_file(head: Any, tail: Any) -> Any:
     return np.bool_(pillow_decode.is_plain(_bytes(head), _bytes(tail)))
-
-
-def _decode_upright(data: Any) -> Any:
-    return pillow_decode.decode_upright(_bytes(data))
 
 
 def _bytes(value: Any) -> bytes:
@@ -94,20 +110,6 @@ def _is_plain(data: Any) -> Any:
     tail = tf.strings.substr(data, end, pillow_decode.TAIL_BYTES)
     found = tf.numpy_function(_is_plain_file, [head, tail], tf.bool, stateful=False)
     return tf.ensure_shape(found, ())
-
-
-def _decoded(data: Any) -> Any:
-    """uint8 (height, width, 3) of a file that is no plain JPEG: plain PNGs by TensorFlow, others by Pillow.
-
-    TensorFlow reads the colours of palette BMPs as grey levels, and no WebP with transparency or several frames.
-    """
-    image = tf.cond(
-        _is_plain(data),
-        lambda: tf.io.decode_png(data, 3),
-        lambda: tf.numpy_function(_decode_upright, [data], tf.uint8, stateful=False),
-    )
-    image.set_shape((None, None, 3))
-    return image
 
 
 def random_box(draws: Any, width: Any, height: Any, min_scale: float) -> tuple[Any, Any, Any, Any]:

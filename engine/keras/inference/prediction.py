@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.datasets import image_set
+from gputrain.engine.datasets import image_set, value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder
 from gputrain.engine.jobs.prediction_csv import CLASS_COLUMNS, PredictionFile, class_cells
@@ -152,7 +152,8 @@ def _images(
     if order.images:
         found, labelled = image_set.found_at(Path(order.images), classes)
         keras_images.check_names(found)
-        return found, labelled
+        chosen, _ = value_range_scan.range_of(order.config)
+        return keras_images.with_value_range(found, chosen), labelled
     train, val = keras_images.prepare(order.config, reporter, control)
     if val is None:
         raise BadInput("the run has no validation images; name a folder of images: --images DIR")

@@ -11,33 +11,24 @@ on average, by at most 3 on the average of one photograph, and by up to 40 at a 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import simplejpeg
 import torch
-from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.dataloading.random_resized_crop import CropGeometry, center_crop_box
-from gputrain.engine.imaging import grey_values, jpeg_header, orientation, planar_tiff, scaled_decode
+from gputrain.engine.imaging import jpeg_header, pillow_decode, scaled_decode
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.imaging.jpeg_header import JpegHeader
 from gputrain.engine.imaging.orientation import upright
-from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
-
-MAX_PIXELS = 178_956_970
-"""Images with more pixels count as decompression bombs: Pillow's limit for an error."""
+from gputrain.engine.imaging.pillow_decode import CannotDecodeError, Pixels
 
 _KERNELS: Any = torch._C._nn
 """The kernels of torch.nn.functional.interpolate; called directly, they write into existing memory and cost 8 µs less
 than through torch.ops."""
 
-Pixels = npt.NDArray[np.uint8]
 Choose = Callable[[int, int], CropGeometry]
 """Returns the crop for an image of (width, height)."""
 
@@ -148,31 +139,10 @@ def _decode_simplejpeg(data: bytes, header: JpegHeader, part: CropGeometry | Non
 
 def _decode_pillow(data: bytes, path: str, decoding: Decoding) -> tuple[Pixels, int]:
     """The stored pixels, and the orientation to apply."""
-    if not data:
-        raise BadImage(path, "the file is empty")
-    if jpeg_header.is_interrupted(data):
-        raise BadImage(path, "damaged: another JPEG begins before its end")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            _check_size(*image.size, path)
-            if isinstance(image, TiffImageFile) and planar_tiff.is_planar(image):
-                return planar_tiff.decode(image, data), 1
-            image.load()
-            return _as_rgb(image, data, decoding), 1 if decoding.as_stored else orientation.of_image(image)
-    except UnidentifiedImageError:
-        raise BadImage(path, "not an image of a known format") from None
-    except PILLOW_ERRORS as error:
-        raise BadImage(path, f"cannot be decoded: {plain(str(error), 200)}") from error
-
-
-def _as_rgb(image: Image.Image, data: bytes, decoding: Decoding) -> Pixels:
-    """8-bit RGB of any mode. Transparency is dropped, as by torchvision's loader."""
-    grey = grey_values.grey_values(image, data)
-    if grey is not None:
-        return np.repeat(grey_values.to_uint8(grey, decoding.value_range)[:, :, None], 3, axis=2)
-    image.info.pop("transparency", None)
-    # A copy: torch does not accept read-only memory.
-    return np.array(image.convert("RGB"))
+        return pillow_decode.decode_stored(data, decoding)
+    except CannotDecodeError as error:
+        raise BadImage(path, str(error)) from error
 
 
 def _write_upright(stored: _StoredPixels, out: torch.Tensor) -> None:
@@ -230,5 +200,7 @@ def _resize(source: torch.Tensor, geometry: CropGeometry, factor: int, out: torc
 
 
 def _check_size(width: int, height: int, path: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise BadImage(path, f"{width} × {height} pixels, more than the limit of {MAX_PIXELS:,}")
+    try:
+        pillow_decode.check_size(width, height)
+    except CannotDecodeError as error:
+        raise BadImage(path, str(error)) from None

@@ -183,6 +183,24 @@ def test_any_orientation_that_pillow_reads_is_applied(tmp_path: Path, make: Call
     assert np.abs(found - right).max() <= 3
 
 
+def test_deep_grey_images_are_decoded_in_the_value_range_of_the_settings(tmp_path: Path) -> None:
+    """12-bit data in 16-bit files: 0…4095 is black to white."""
+    from gputrain.engine.configuration.value_range import ValueRange
+    from gputrain.engine.dataloading import random_resized_crop
+    from gputrain.engine.imaging.decoding import Decoding
+    from gputrain.engine.keras.data.tf_transforms import View
+    from gputrain.engine.training.transforms.decode import decode
+
+    path = tmp_path / "image.png"
+    values = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE)
+    Image.fromarray(values).save(path)
+    draws = random_resized_crop.uniforms(0, 0, np.array([7]))[0]
+    decoding = Decoding(ValueRange(0, 4095))
+    found = View(False, SIDE, SIDE, 1.0, decoding).pixels(str(path), draws).numpy()
+    assert (found == decode(path.read_bytes(), str(path), decoding)).all()
+    assert (found[..., 0] == values // 16).all()
+
+
 def test_which_files_tensorflow_decodes_itself() -> None:
     """The common kinds are not slowed down by Python."""
     plain = {kind for kind, make in KINDS.items() if pillow_decode.is_plain(make(), make())}

@@ -278,7 +278,7 @@ def test_wide_and_high_images(name: str) -> None:
 
 
 def test_unsupported_images_are_refused() -> None:
-    with pytest.raises(BadInput, match=r"auto_augment: .* gives float32 of \(3, 40, 40\); return uint8"):
+    with pytest.raises(BadInput, match=r"auto_augment: .* returns float32 of \(3, 40, 40\); return uint8"):
         autoaugment.draw(config(), 0, np.arange(1), BLANK.float())
-    with pytest.raises(BadInput, match=r"gives uint8 of \(1, 40, 40\)"):
+    with pytest.raises(BadInput, match=r"returns uint8 of \(1, 40, 40\)"):
         autoaugment.draw(config(), 0, np.arange(1), BLANK[:, :1])

@@ -39,6 +39,7 @@ from gputrain.engine.events.lifecycle import (
     RunStarted,
 )
 from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, RankSteps, Steps, Validated
+from gputrain.engine.events.script import LoaderFound, Scalars, ScriptModel
 
 __all__ = [
     "FORMAT_VERSION",
@@ -55,6 +56,7 @@ __all__ = [
     "HardwareSample",
     "Hint",
     "HintsChanged",
+    "LoaderFound",
     "LoaderStats",
     "LogLine",
     "MigSample",
@@ -68,6 +70,8 @@ __all__ = [
     "RankSteps",
     "RunEnded",
     "RunStarted",
+    "Scalars",
+    "ScriptModel",
     "Steps",
     "Tuned",
     "Validated",
@@ -90,6 +94,9 @@ AnyEvent = (
     | Steps
     | LoaderStats
     | RankSteps
+    | LoaderFound
+    | ScriptModel
+    | Scalars
     | EpochEnded
     | Validated
     | CheckpointSaved

@@ -22,6 +22,8 @@ class StopCommand(Command, frozen=True, tag="stop"):
     checkpoint: bool = True
     preempt: bool = False
     """A batch system asks, not a person: the run is to be resumed."""
+    signal: int = 0
+    """What a script of the user's own gets; 0: SIGINT, or SIGTERM where no checkpoint is wanted."""
 
 
 class CheckpointCommand(Command, frozen=True, tag="checkpoint"):

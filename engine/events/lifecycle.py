@@ -162,5 +162,7 @@ class RunEnded(Event, frozen=True, tag="run_ended"):
     traceback: str = ""
     died_of: Literal["", "gpu", "ram"] = ""
     """The memory that there was too little of: the GPU's, or RAM; empty: it was something else."""
+    own_code: int | None = None
+    """Exit code of a script of the user's own, as a shell reports it; None: our trainer ran."""
     preempted: bool = False
     """Stopped because a batch system wants the machine: it is to be resumed."""

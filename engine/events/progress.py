@@ -42,6 +42,8 @@ class Steps(Event, frozen=True, tag="steps"):
     launch_gap: float | None = None
     """Seconds of `other` in which a GPU had nothing to do though no batch was waited for: the host was too slow to
     launch work. None on the CPU."""
+    wait_unknown: bool = False
+    """A script of the user's own reads no DataLoader: `data_wait` says nothing."""
     first_batch_wait: float = 0.0
     """The part of data_wait that was for the first batch of an epoch."""
     wait_squares: float | None = None

@@ -87,8 +87,10 @@ def read_plan(run: RunDir) -> PlanRecord:
         return PlanRecord()
 
 
-def start(run: RunDir, *, resume: bool = False) -> None:
+def start(run: RunDir, *, resume: bool = False, environment: Mapping[str, str] | None = None) -> None:
     """Start the supervisor of a prepared run directory; `resume`: it goes on from its newest good checkpoint.
+
+    `environment`: of the supervisor, instead of this process' own with Python's output unbuffered.
 
     Raises RuntimeError if it does not come up.
     """
@@ -101,7 +103,7 @@ def start(run: RunDir, *, resume: bool = False) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=environment if environment is not None else {**os.environ, "PYTHONUNBUFFERED": "1"},
         )
     # A finished child must be waited for; a dashboard that stays open for days would keep it as a zombie.
     threading.Thread(target=process.wait, name="reaper", daemon=True).start()

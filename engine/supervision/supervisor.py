@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -33,7 +33,7 @@ from gputrain.engine.events import (
     decode,
 )
 from gputrain.engine.events.commands import AnyCommand, StopCommand, decode_command
-from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching.kept_changes import KeptChanges
 from gputrain.engine.launching.resume_run import resume_config
 from gputrain.engine.loggers import logger_choice
@@ -48,8 +48,9 @@ from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.status_file import StatusFile
 from gputrain.engine.supervision import exit_reasons, orphan_trainer
+from gputrain.engine.supervision import first_events as opening
 from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
-from gputrain.engine.supervision.first_events import first_events
+from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
 from gputrain.engine.supervision.machine_samples import MachineSampling
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
@@ -63,9 +64,21 @@ STOP_NOW_SECONDS = 10.0
 class Supervisor:
     """State of one run; all methods are called on the main thread unless they say otherwise."""
 
-    def __init__(self, run: RunDir, config: RunConfig, *, resume: bool = False) -> None:
-        """`resume`: go on from the run's newest good checkpoint."""
+    def __init__(
+        self,
+        run: RunDir,
+        config: RunConfig,
+        *,
+        resume: bool = False,
+        start_child: StartChild | None = None,
+        exit_reason: ExitReason = exit_reasons.exit_reason,
+        first_events: Callable[[Machine], Iterable[AnyEvent]] | None = None,
+    ) -> None:
+        """`resume`: go on from the run's newest good checkpoint. The others are of what else than a trainer runs."""
         self._run = run
+        self._start_child = start_child or (lambda config, on_event: TrainerProcess(run, config, on_event))
+        self._exit_reason = exit_reason
+        self._first_events = first_events or (lambda machine: opening.first_events(run, config, machine))
         self._config = config
         self._resume = resume
         self._changes = KeptChanges(run, config)
@@ -80,7 +93,7 @@ class Supervisor:
         self._phase = Phase.STARTING
         self._hints: tuple[Hint, ...] | None = None
         self._gpu_health = GpuHealth()
-        self._trainer: TrainerProcess | None = None
+        self._trainer: ChildProcess | None = None
         self._loggers: LoggerProcesses | None = None
         self._said: RunEnded | None = None
         self._exited = False
@@ -105,7 +118,7 @@ class Supervisor:
     def main(self) -> int:
         """Run to the end."""
         self._status.write()
-        for event in first_events(self._run, self._config, inspect_machine()):
+        for event in self._first_events(inspect_machine()):
             self._write(event)
         self._start_loggers()
         self._sampling.start(lambda sample: self._inbox.put(lambda: self._take_sample(sample)))
@@ -140,7 +153,7 @@ class Supervisor:
         config = resume_config(self._run, self._changes.config) if resume else self._config
         self._said, self._exited, self._stop_now_deadline = None, False, float("inf")
         try:
-            self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
+            self._trainer = self._start_child(config, self._on_event_thread)
         except OSError as error:
             self._trainer, self._said = None, exit_reasons.not_started(error)
             return self._outcome(oom_before)
@@ -237,11 +250,7 @@ class Supervisor:
 
     def _take_command(self, command: AnyCommand) -> None:
         name = type(command).__name__.lower()
-        answer = "handed to the trainer"
-        if self._trainer is None:
-            answer = "the trainer is not there yet"
-        elif not self._trainer.send(command):
-            answer = "the trainer is gone"
+        answer = self._trainer.send(command) if self._trainer is not None else "the trainer is not there yet"
         if isinstance(command, StopCommand):
             self._stop_asked = True
             name = "stop after a checkpoint" if command.checkpoint else "stop now"
@@ -263,7 +272,7 @@ class Supervisor:
         trainer = self._trainer
         for line in self._log.poll(TICK_SECONDS):
             self._write(line)
-        return exit_reasons.exit_reason(
+        return self._exit_reason(
             self._said,
             trainer.exit_code if trainer is not None else None,
             stop_now=trainer is not None and trainer.killed_by_us,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import queue
@@ -17,11 +16,11 @@ import psutil
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.processes import preemption
+from gputrain.engine.processes.orphans import adopt_orphans
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import trainer_main
 
 QUEUE_EVENTS = 4096
-_PR_SET_CHILD_SUBREAPER = 36
 _DRAIN_SECONDS = 1.0
 _REAP_SECONDS = 3.0
 _OWN = ("resource_tracker", "gputrain.engine.loggers")
@@ -33,7 +32,7 @@ class TrainerProcess:
 
     def __init__(self, run: RunDir, config: RunConfig, on_event: Callable[[bytes], None]) -> None:
         """`on_event` gets each encoded event, on a thread."""
-        _adopt_orphans()
+        adopt_orphans()
         context = multiprocessing.get_context("spawn")
         self._outbox: Queue[bytes] = context.Queue(QUEUE_EVENTS)
         theirs, self._commands = context.Pipe(duplex=False)
@@ -92,13 +91,13 @@ class TrainerProcess:
             while True:
                 yield self._outbox.get_nowait()
 
-    def send(self, command: AnyCommand) -> bool:
-        """Hand a command over; False if the trainer is gone."""
+    def send(self, command: AnyCommand) -> str:
+        """Hand a command over; returns what became of it."""
         try:
             self._commands.send_bytes(encode_command(command))
         except OSError:
-            return False
-        return True
+            return "the trainer is gone"
+        return "handed to the trainer"
 
     def kill(self) -> None:
         """End it now; for a person's "stop now" that it did not follow."""
@@ -120,12 +119,6 @@ def _standard_streams_to(run: RunDir) -> Iterator[None]:
             os.dup2(saved, number)
             os.close(saved)
         os.close(log)
-
-
-def _adopt_orphans() -> None:
-    """Become the parent of data workers whose trainer is killed, so that they can be found and ended."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _end_orphans() -> None:

@@ -24,10 +24,12 @@ _CODES = {
 def exit_code(ended: RunEnded | None) -> int:
     """The code of `ended`; a run that ended without a word was killed.
 
-    Bad input that only the trainer could find has the code of bad input.
+    Bad input that only the trainer could find has the code of bad input. A script of the user's own has its own code.
     """
     if ended is None:
         return EXIT_KILLED
+    if ended.own_code is not None:
+        return ended.own_code
     if ended.error.startswith(_BAD_INPUT):
         return EXIT_BAD_INPUT
     return EXIT_PREEMPTED if ended.preempted else _CODES[ended.outcome]

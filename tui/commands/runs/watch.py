@@ -23,6 +23,7 @@ from gputrain.tui.terminal import gc_pause
 
 if TYPE_CHECKING:
     from gputrain.tui.cli.plain_output import JsonLines, PlainLines
+    from gputrain.tui.cli.raw_output import RawOutput
 
 
 def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) -> int:
@@ -38,6 +39,10 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
             PlainLines,
         )
 
+        if getattr(options, "raw", False):
+            from gputrain.tui.cli.raw_output import RawOutput
+
+            return _follow(attachment, RawOutput(attachment.run), options, owner=owner)
         lines = JsonLines() if options.json else PlainLines()
         return _follow(attachment, lines, options, owner=owner)
     finally:
@@ -56,7 +61,9 @@ def dashboard(attachment: RunSource, frugal: bool) -> int:
     return code if code is not None else EXIT_FAILED
 
 
-def _follow(attachment: RunSource, lines: PlainLines | JsonLines, options: argparse.Namespace, *, owner: bool) -> int:
+def _follow(
+    attachment: RunSource, lines: PlainLines | JsonLines | RawOutput, options: argparse.Namespace, *, owner: bool
+) -> int:
     tail: deque[str] | None = deque(maxlen=options.lines) if getattr(options, "lines", None) else None
     follow = not getattr(options, "no_follow", False)
     trouble = ""
@@ -125,7 +132,9 @@ class _Asked:
         _say("stopping after a checkpoint; Ctrl-C again leaves the run to itself")
         try:
             name = f"{sender()} {signal.Signals(number).name}"
-            self._attachment.send(StopCommand(checkpoint=True, preempt=number in PREEMPTING, sender=name))
+            self._attachment.send(
+                StopCommand(checkpoint=True, preempt=number in PREEMPTING, signal=number, sender=name)
+            )
         except NotLiveError:
             self.detached = True
 

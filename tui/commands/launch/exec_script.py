@@ -1,0 +1,38 @@
+"""``gputrain-tui exec -- COMMAND``: a training script of the user's own, watched as a run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.launching import launch
+from gputrain.engine.launching.launch_script import launch_script
+from gputrain.engine.user_script.script_command import checked
+from gputrain.tui.commands.output import has_screen
+from gputrain.tui.commands.runs.watch import watch
+
+
+def run(options: argparse.Namespace) -> int:
+    """Returns the exit code of the command, as a shell would report it."""
+    if options.raw and options.json:
+        raise BadInput("--raw and --json: choose one of them")
+    command = checked(
+        options.argv,
+        Path.cwd(),
+        terminal=options.pty or (has_screen(options) and not options.raw),
+        inject=not options.no_inject and os.environ.get("GPUTRAIN_EXEC_DISABLE") != "1",
+        images_per_step=options.images_per_step or 0,
+    )
+    try:
+        started = launch_script(command, options.name or "", options.tag or ())
+    except RuntimeError as error:
+        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
+        return EXIT_FAILED
+    if options.detach:
+        print(started.id)
+        return EXIT_FINISHED
+    return watch(launch.attach(started), options, owner=True)

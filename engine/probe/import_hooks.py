@@ -19,7 +19,7 @@ class _Finder:
     def __init__(self, probe: Probe, hooks: dict[str, list[Hook]]) -> None:
         self._probe = probe
         self._hooks = hooks
-        self._busy: set = set()
+        self._busy: set[str] = set()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """The spec that the other finders give, with a loader that calls the hooks; None for all other modules."""
@@ -72,4 +72,4 @@ def install(probe: Probe, hooks: dict[str, list[Hook]]) -> None:
         module: Any | None = sys.modules.get(name)
         if module is not None:
             finder.run(name, module)
-    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)

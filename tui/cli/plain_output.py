@@ -15,12 +15,15 @@ from gputrain.engine.events import (
     DataReady,
     EpochEnded,
     HintsChanged,
+    LoaderFound,
+    LogLine,
     ModelReady,
     Notice,
     Phase,
     PhaseChanged,
     RunEnded,
     RunStarted,
+    ScriptModel,
     Steps,
     Tuned,
     Validated,
@@ -65,6 +68,14 @@ class PlainLines:
             case ModelReady():
                 size = f"{words.whole(event.parameters)} parameters"
                 yield f"{event.model}, {size}, {event.precision} on {words.devices(event)}"
+            case LogLine() if self.store.snapshot().is_script:
+                yield f"| {event.text}"
+            case LoaderFound() if event.passes == 1:
+                where = f" made at {event.file}:{event.line}" if event.file else ""
+                yield f"loader{where}: num_workers={event.num_workers}, batch_size={event.batch_size or '–'}"
+            case ScriptModel():
+                size = f"{words.whole(event.parameters)} parameters"
+                yield f"{event.optimizer}, {size}, {event.dtype} on {event.device}, torch {event.torch_version}"
             case Steps():
                 yield from self._steps(event)
             case EpochEnded():

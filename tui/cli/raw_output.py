@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gputrain.engine.events import AnyEvent
-from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.state.run_store import RunStore
 
 _CHUNK = 1 << 16
@@ -17,9 +16,9 @@ _CHUNK = 1 << 16
 class RawOutput:
     """Copies the run's output whenever an event comes, about once a second, and at its end."""
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, directory: Path) -> None:
         self.store = RunStore()
-        self._path = Path(run.directory) / "trainer.log"
+        self._path = directory / "trainer.log"
         self._handle: int | None = None
 
     def take(self, event: AnyEvent) -> Iterator[str]:

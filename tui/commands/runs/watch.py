@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
@@ -42,7 +43,7 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
         if getattr(options, "raw", False):
             from gputrain.tui.cli.raw_output import RawOutput
 
-            return _follow(attachment, RawOutput(attachment.run), options, owner=owner)
+            return _follow(attachment, RawOutput(Path(attachment.run.directory)), options, owner=owner)
         lines = JsonLines() if options.json else PlainLines()
         return _follow(attachment, lines, options, owner=owner)
     finally:

@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import PlanRecord
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.run_marks import write_marks
-from gputrain.engine.user_script.script_command import ScriptCommand, write_command
+from gputrain.engine.user_script.script_command import ScriptCommand, read_command, write_command
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -39,6 +40,19 @@ def start(run: RunDir) -> None:
     Raises RuntimeError if the supervisor does not come up.
     """
     launch.start(run, environment=dict(os.environ))
+
+
+def start_again(run: RunDir) -> None:
+    """Start the command of a run that is over once more, in the same run and record.
+
+    Raises BadInput if the run is going on or its folder is gone, RuntimeError if the supervisor does not come up.
+    """
+    command = read_command(run)
+    if run.is_live():
+        raise BadInput(f"{run.id} is running; watch it with: gputrain-tui tail {run.id}")
+    if not Path(command.cwd).is_dir():
+        raise BadInput(f"{command.cwd}: the folder that {run.id} was started in is gone")
+    start(run)
 
 
 def default_name(argv: Sequence[str]) -> str:

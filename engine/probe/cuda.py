@@ -5,6 +5,7 @@ No step waits for the device: an event is only asked whether it has happened.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from . import layout
@@ -37,8 +38,7 @@ class CudaClock:
             return
         self._sampled = now
         try:
-            import torch
-
+            torch = sys.modules["torch"]
             if torch.cuda.is_initialized() and len(self._pending) < _PENDING:
                 self._open = torch.cuda.Event(enable_timing=True)
                 self._open.record()
@@ -58,8 +58,7 @@ class CudaClock:
             self._probe.failed("cuda", error)
 
     def _measure(self, page: Page, seconds: float, now: float) -> None:
-        import torch
-
+        torch = sys.modules["torch"]
         if not torch.cuda.is_initialized():
             self._looked = now
             return

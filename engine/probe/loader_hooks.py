@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import layout
+from .loader_change import LoaderChange, draw_for_pass, go_on, matching_draws
 from .page import Page, Probe
 from .steps import Fetches, Steps, clock
 
@@ -22,13 +23,15 @@ _LIBRARY = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep
 class LoaderFacts:
     """What is known of one DataLoader."""
 
-    __slots__ = ("fetches", "passes", "place")
+    __slots__ = ("fetches", "passes", "place", "trained")
 
     def __init__(self, place: tuple[str, int]) -> None:
         self.place = place
         """File and line where it was made."""
         self.fetches = Fetches()
         self.passes = 0
+        self.trained = False
+        """Its batches were followed by backward passes."""
 
 
 class LoaderHooks:
@@ -38,15 +41,15 @@ class LoaderHooks:
         self._probe = probe
         self._steps = steps
         self._known: weakref.WeakKeyDictionary[Any, LoaderFacts] = weakref.WeakKeyDictionary()
+        self._change = LoaderChange(probe)
         self._grad: Callable[[], bool] = lambda: True
 
     def install(self, module: Any) -> None:
         """Patch the module's classes."""
-        import torch
-
-        self._grad = torch.is_grad_enabled
+        self._grad = sys.modules["torch"].is_grad_enabled
         self._patch_setattr(module.DataLoader)
         self._patch_get_iterator(module.DataLoader)
+        self._patch_reset(module._MultiProcessingDataLoaderIter)
         self._patch_next_index(module._BaseDataLoaderIter)
         self._patch_next(module._BaseDataLoaderIter)
 
@@ -76,7 +79,8 @@ class LoaderHooks:
         probe = self._probe
 
         def _get_iterator(loader: Any) -> Any:
-            iterator = original(loader)
+            with matching_draws(loader):
+                iterator = original(loader)
             if "loader" not in probe.off:
                 try:
                     self._pass_begins(loader, iterator)
@@ -85,6 +89,25 @@ class LoaderHooks:
             return iterator
 
         kind._get_iterator = _get_iterator
+
+    def _patch_reset(self, kind: Any) -> None:
+        """A further pass with workers that were kept."""
+        original = kind._reset
+        probe = self._probe
+
+        def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> Any:
+            if not first_iter:
+                draw_for_pass(loader)
+            result = original(iterator, loader, first_iter)
+            if not first_iter and "loader" not in probe.off:
+                try:
+                    iterator.__dict__.pop("_gputrain_second", None)
+                    self._pass_begins(loader, iterator)
+                except Exception as error:  # noqa: BLE001 - the script comes first
+                    probe.failed("loader", error)
+            return result
+
+        kind._reset = _reset
 
     def _pass_begins(self, loader: Any, iterator: Any) -> None:
         page = self._probe.trainer_page()
@@ -115,25 +138,40 @@ class LoaderHooks:
 
     def _patch_next(self, kind: Any) -> None:
         original = kind.__next__
-        probe, steps, grad = self._probe, self._steps, self._grad
+        probe, steps, grad, change = self._probe, self._steps, self._grad, self._change
 
         def __next__(iterator: Any) -> Any:
             asked = clock()
-            batch = original(iterator)
+            second = iterator.__dict__.get("_gputrain_second")
+            if second is None:
+                try:
+                    batch = original(iterator)
+                except StopIteration:
+                    if "_gputrain_rest" not in iterator.__dict__:
+                        raise
+                    second = iterator._gputrain_second = go_on(iterator)
+                    batch = original(second)
+            else:
+                batch = original(second)
             now = clock()
             page = probe.page
             mine = iterator.__dict__.get("_gputrain")
             if page is not None and mine is not None and "loader" not in probe.off:
                 try:
                     facts, lengths, loader = mine
+                    if second is not None:
+                        iterator._num_yielded = second._num_yielded
                     length = lengths.popleft() if lengths else -1.0
                     if length < 0.0:
                         length = _first_dimension(batch)
                     first = iterator._num_yielded == 1
                     if grad():
+                        facts.trained = facts.trained or facts.fetches.trained
                         steps.fetched(page, facts.fetches, asked, now, length, first)
                     else:
                         steps.validated(page, asked)
+                    if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained and second is None:
+                        change.apply(page, loader(), iterator, sys.modules["torch.utils.data.dataloader"])
                     if first:
                         self._describe(page, facts, loader(), grad())
                     elif page.slots[layout.PHASE] != layout.VALIDATION:

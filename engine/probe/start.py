@@ -26,7 +26,7 @@ def install(folder: str) -> Probe:
         probe,
         {
             "torch.utils.data.dataloader": [loaders.install],
-            "torch.utils.data": [lambda module: workers.install(module._utils.fetch)],
+            "torch.utils.data": [workers.install],
             "torch.optim.optimizer": [optimizers.install_optimizer],
             "torch._tensor": [optimizers.install_backward],
             "torch.amp.grad_scaler": [optimizers.install_scaler],

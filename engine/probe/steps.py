@@ -26,7 +26,7 @@ _UPDATES_UNSEEN = 20
 class Fetches:
     """Batches of one loader that no backward pass has followed yet."""
 
-    __slots__ = ("count", "first", "samples", "squares", "started", "wait")
+    __slots__ = ("count", "first", "samples", "squares", "started", "trained", "wait")
 
     def __init__(self) -> None:
         self.count = 0
@@ -35,6 +35,8 @@ class Fetches:
         self.squares = 0.0
         self.samples = 0.0
         self.started = 0.0
+        self.trained = False
+        """A backward pass followed one of them."""
 
     def clear(self) -> None:
         """Nothing is left open."""
@@ -140,6 +142,7 @@ class Steps:
                 slots[layout.WAIT_SQUARES] += one.squares
                 slots[layout.SAMPLES] += one.samples
                 slots[layout.BATCHES] += one.count
+                one.trained = True
             one.clear()
         self._open.clear()
         if now - self._window > _WINDOW_SECONDS:

@@ -46,7 +46,7 @@ def _open(path: str) -> int:
 
 
 class WorkerHooks:
-    """Installed into ``torch.utils.data._utils.fetch``."""
+    """Installed into ``torch.utils.data``."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
@@ -60,10 +60,9 @@ class WorkerHooks:
 
     def install(self, module: Any) -> None:
         """Wrap `fetch` of both kinds of fetchers."""
-        from torch.utils.data import get_worker_info
-
-        self._worker_info = get_worker_info
-        for kind in (module._MapDatasetFetcher, module._IterableDatasetFetcher):
+        self._worker_info = module.get_worker_info
+        fetch = module._utils.fetch
+        for kind in (fetch._MapDatasetFetcher, fetch._IterableDatasetFetcher):
             self._patch(kind)
 
     def _patch(self, kind: Any) -> None:

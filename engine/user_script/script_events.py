@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,19 @@ from gputrain.engine.events import (
     Scalars,
     ScriptModel,
     Steps,
+    Tuned,
 )
+from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.probe import layout
 from gputrain.engine.user_script.page_reader import MappedPage, PageFolder
 from gputrain.engine.user_script.readings import StepSums, WorkerSums, slowest_sample, step_sums, total, worker_sums
+from gputrain.engine.user_script.script_tuner import ScriptTuner
 
 WINDOW_SECONDS = 0.5
 """Least length of a window of steps; a longer step makes a longer one."""
 LOADER_SECONDS = 1.0
 SILENT_SECONDS = 60.0
 """Without a step for so long it is said that there is only monitoring, and why."""
-_SCALARS_SECONDS = 0.2
 
 
 class ScriptEvents:
@@ -48,6 +49,7 @@ class ScriptEvents:
         self._ended_workers = WorkerSums()
         self._locks = LockWaitSampler(threads=False)
         self._told_silent = False
+        self.tuner = ScriptTuner()
 
     @property
     def trains(self) -> set[int]:
@@ -70,15 +72,26 @@ class ScriptEvents:
             if rank is None:
                 rank = self._ranks[page.pid] = _Rank(page)
             found += rank.said()
+            for line in rank.answers:
+                found += self.tuner.answered(line)
+            rank.answers.clear()
         leader = self._leader()
         if leader is None:
             return [*found, *self._silence(now, pages)]
         found += self._phases(leader)
         for rank in self._ranks.values():
             found += rank.steps(leader, self._images_per_step)
+        for event in list(found):
+            found += self.tuner.feed(event)
+        found += self.tuner.judge(leader.page)
         if now - self._loader_at >= LOADER_SECONDS:
             found += self._loader(now, [page for page in pages if page.is_worker], leader)
         return [*found, *self._silence(now, pages)]
+
+    def tune(self, command: TuneCommand) -> Tuned | None:
+        """Ask the script for other settings of its loader; returns the refusal, or None if it was asked."""
+        leader = self._leader()
+        return self.tuner.ask(command, leader.page if leader else None)
 
     def close(self) -> None:
         """Release what is held."""
@@ -156,7 +169,8 @@ class _Rank:
         self._taken = StepSums()
         self._loaders: dict[tuple[str, int], dict[str, Any]] = {}
         self._training: dict[str, Any] | None = None
-        self._scalars_at = 0.0
+        self.answers: list[dict[str, Any]] = []
+        """What the script said to requests, to be taken."""
 
     def said(self) -> list[AnyEvent]:
         """What the probe wrote in words."""
@@ -169,6 +183,8 @@ class _Rank:
                     found.append(_model(line, self.page))
                 case "scalars" if self.number == 0:
                     found += self._on_scalars(line)
+                case "change":
+                    self.answers.append(line)
                 case "disabled":
                     text = f"a hook in the script failed and is off: {plain(str(line.get('hook')), 80)}: "
                     text += plain(str(line.get("why")), 200)
@@ -300,8 +316,3 @@ def _difference(now: float | None, before: float | None) -> float | None:
 
 def _is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
-
-
-def monotonic() -> float:
-    """The clock of this module."""
-    return time.monotonic()

@@ -6,12 +6,14 @@ import argparse
 import sys
 from typing import Any
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
-from gputrain.engine.launching import launch, resume_run
+from gputrain.engine.launching import launch, launch_script, resume_run
 from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.user_script.script_command import has_command
 from gputrain.tui.commands.output import has_screen
 from gputrain.tui.commands.runs.watch import watch
 
@@ -19,6 +21,8 @@ from gputrain.tui.commands.runs.watch import watch
 def run(options: argparse.Namespace) -> int:
     """Returns the exit code of the run's outcome."""
     target = run_directory.find(options.run)
+    if has_command(target):
+        return _script(target, options)
     overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
     plan = resume_run.plan_from_run(target, overrides, inspect_machine())
     try:
@@ -35,3 +39,18 @@ def run(options: argparse.Namespace) -> int:
         print(goes_on.id)
         return EXIT_FINISHED
     return watch(launch.attach(goes_on, outlined=has_screen(options)), options, owner=True)
+
+
+def _script(target: RunDir, options: argparse.Namespace) -> int:
+    """Start a script of the user's own once more; whether it goes on from a checkpoint is its own business."""
+    if options.overrides:
+        raise BadInput(f"{target.id} is a script of your own: it has no settings to change; start it by exec")
+    try:
+        launch_script.start_again(target)
+    except RuntimeError as error:
+        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
+        return EXIT_FAILED
+    if options.detach:
+        print(target.id)
+        return EXIT_FINISHED
+    return watch(launch.attach(target, outlined=has_screen(options)), options, owner=True)

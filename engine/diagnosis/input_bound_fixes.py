@@ -8,6 +8,7 @@ from typing import Any
 
 from gputrain.engine.configuration.engine_choice import is_keras
 from gputrain.engine.configuration.run_config import UNCACHED
+from gputrain.engine.diagnosis.script_advice import is_script
 from gputrain.engine.diagnosis.speedup_prediction import useful_workers
 from gputrain.engine.diagnosis.tree import Fix, amount
 from gputrain.engine.diagnosis.windows.signals import Signals
@@ -38,7 +39,7 @@ def fits(s: Signals) -> float | None:
 
 def can_cache(s: Signals) -> bool:
     """Whether a cache has an effect on the run's data."""
-    return s.setting("dataset", "") not in UNCACHED and not is_keras(s.settings)
+    return s.setting("dataset", "") not in UNCACHED and not is_keras(s.settings) and not is_script(s.settings)
 
 
 def epoch_start(s: Signals) -> Fix:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gputrain.engine.diagnosis import device_bound_causes, input_bound_causes, memory_causes
 from gputrain.engine.diagnosis.lr_advice import with_lr
+from gputrain.engine.diagnosis.script_advice import in_script_words, is_script
 from gputrain.engine.diagnosis.speedup_prediction import predict, was_reverted
 from gputrain.engine.diagnosis.tree import Cause, walk_tree
 from gputrain.engine.diagnosis.windows.signals import Signals
@@ -122,7 +123,8 @@ def _promise(s: Signals, changes: dict[str, Any]) -> Prediction | None:
 
 def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cause] = ()) -> Hint:
     """What to tell of a cause that holds; `unknown` are those that could not be ruled out before it."""
-    fix = with_lr(cause.fix(s), s.settings)
+    fix = cause.fix(s)
+    fix = in_script_words(fix, s.settings) if is_script(s.settings) else with_lr(fix, s.settings)
     evidence = cause.evidence(s)
     passed = list(unknown)
     if passed:

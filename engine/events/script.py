@@ -23,6 +23,8 @@ class LoaderFound(Event, frozen=True, tag="loader_found"):
     """None: the script gave a batch sampler, or no batching."""
     batches: int | None
     """Batches in a pass; None: the loader has no length."""
+    order_kept: bool
+    """The sampler draws all at its start: the order does not depend on the number of workers."""
     iterable: bool
     """The data set is an IterableDataset."""
 

@@ -19,14 +19,18 @@ from gputrain.engine.user_script.script_command import ScriptCommand, read_comma
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def launch_script(command: ScriptCommand, name: str = "", tags: Sequence[str] = ()) -> RunDir:
+def launch_script(
+    command: ScriptCommand, name: str = "", tags: Sequence[str] = (), *, autotune: bool = False
+) -> RunDir:
     """Start `command` as a new run. Returns once its supervisor owns it.
+
+    `autotune`: the supervisor tries advice by itself that leaves order and samples as they are.
 
     Raises BadInput if the run directory can't be written, RuntimeError if the supervisor does not come up.
     """
     name = name or default_name(command.argv)
     run = run_directory.create(name)
-    launch.write_settings(run, settings.build({"name": name, "recipe": "script"}), PlanRecord())
+    launch.write_settings(run, settings.build({"name": name, "recipe": "script", "autotune": autotune}), PlanRecord())
     write_command(run, command)
     if tags:
         write_marks(run, add=tags)

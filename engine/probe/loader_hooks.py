@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import layout
-from .loader_change import LoaderChange, draw_for_pass, go_on, matching_draws
+from .loader_change import LoaderChange, draw_for_pass, go_on, matching_draws, order_is_kept
 from .page import Page, Probe
 from .steps import Fetches, Steps, clock
 
@@ -201,6 +201,7 @@ class LoaderHooks:
             pin_memory=bool(loader.pin_memory),
             batch_size=getattr(loader, "batch_size", None),
             iterable=loader._dataset_kind != 0,
+            order_kept=loader._dataset_kind == 0 and order_is_kept(loader),
             type=type(loader).__module__ + "." + type(loader).__qualname__,
             length=length,
             grad=grad,

@@ -280,6 +280,7 @@ def _loader_found(line: dict[str, Any]) -> LoaderFound:
         pin_memory=bool(line.get("pin_memory")),
         batch_size=line.get("batch_size") if isinstance(line.get("batch_size"), int) else None,
         batches=int(length) if isinstance(length, int | float) and length >= 0 else None,
+        order_kept=bool(line.get("order_kept")),
         iterable=bool(line.get("iterable")),
     )
 

@@ -15,6 +15,8 @@ from gputrain.engine.user_script.page_reader import MappedPage
 
 SCRIPT_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory")
 """Arguments of a DataLoader that can be changed while it is read."""
+AUTOTUNE = "autotune"
+"""Sender of changes that nobody asked for."""
 _LEAST_WINDOWS = 8
 """Windows of steps that a rate is taken from."""
 _SLOTS = {
@@ -47,7 +49,6 @@ class ScriptTuner:
         self._trial: _Trial | None = None
         self._number = 0.0
         self._step = 0
-        self._exact = True
 
     def feed(self, event: AnyEvent) -> list[AnyEvent]:
         """Learn from an event of the script; returns what is to be reported."""
@@ -78,6 +79,8 @@ class ScriptTuner:
             return "the script reads no DataLoader"
         if self._loader.iterable:
             return "an IterableDataset gives other samples with another number of workers"
+        if tune.sender == AUTOTUNE and not self._loader.order_kept:
+            return "the sampler draws as it is read: another number of workers might change the order"
         if all(getattr(self._loader, name) == value for name, value in tune.changes.items()):
             return "that is how it is already"
         return ""
@@ -109,7 +112,6 @@ class ScriptTuner:
         if trial.reverting:
             self._trial = None
             return []
-        self._exact = bool(line.get("exact", True))
         trial.after = RateMeter()
         return [self._told("trying", trial.tune, trial.was)]
 

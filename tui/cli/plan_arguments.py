@@ -52,6 +52,11 @@ def _add_exec(commands: Commands) -> None:
         help="samples of one update, where they cannot be counted (no DataLoader)",
     )
     script.add_argument("--no-inject", action="store_true", help="watch the machine and the output only")
+    script.add_argument(
+        "--autotune",
+        action="store_true",
+        help="try better settings of its DataLoader by itself, where order and samples stay the same",
+    )
     script.add_argument("--pty", action="store_true", help="give the command a terminal (default with the dashboard)")
     script.add_argument("--raw", action="store_true", help="print the command's output untouched, and nothing else")
     script.add_argument("--detach", action="store_true", help="start, print the run's name and leave")

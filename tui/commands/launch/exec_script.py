@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         images_per_step=options.images_per_step or 0,
     )
     try:
-        started = launch_script(command, options.name or "", options.tag or ())
+        started = launch_script(command, options.name or "", options.tag or (), autotune=options.autotune)
     except RuntimeError as error:
         print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
         return EXIT_FAILED

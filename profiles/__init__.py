@@ -1,1 +1,1 @@
-"""What to run with: hardware profiles and recipes as data, and how they are found and checked."""
+"""Hardware profiles and recipes: YAML files, their parser, the catalog, and plans made from them."""

@@ -1,7 +1,6 @@
-"""A machine that is not here, as a profile describes it, so that plans can be made for it.
+"""An assumed machine for plans with ``--machine``: its GPU, cores and RAM come from a profile.
 
-Nothing of it is looked at: its GPU, and cores and RAM where the profile tells them, are taken from the profile, the
-rest from here. Such a plan cannot be started.
+What the profile does not contain is taken from this machine. Such a plan cannot be started.
 """
 
 from __future__ import annotations
@@ -19,27 +18,27 @@ from gputrain.profiles import catalog
 from gputrain.profiles.schema import HardwareProfile
 
 _IN_USE = 3 * GIB
-"""What the system takes of the RAM (seed 003: "OS + base ~3 GB")."""
+"""RAM used by the system (seed 003: "OS + base ~3 GB")."""
 _KEYS = ("gpus", "cores", "ram", "images")
 _MOST = 1e9
 _MOST_GPUS = 64
 
 
 class AssumedMachine(Struct, frozen=True):
-    """What is asked for."""
+    """A parsed ``--machine`` option."""
 
     profile: str
     cores: float | None = None
     ram: float | None = None
-    """GiB."""
+    """In GiB."""
     images: int | None = None
-    """Training images that are taken to be there."""
+    """Assumed number of training images."""
     gpus: int = 1
-    """GPUs of that kind."""
+    """Number of GPUs."""
 
 
 def parse(text: str) -> AssumedMachine:
-    """``a10g-23gb`` or ``a10g-23gb,cores=16,ram=62,images=1281167``. Raises BadInput."""
+    """Parse ``a10g-23gb`` or ``a10g-23gb,cores=16,ram=62,images=1281167``. Raises BadInput."""
     profile, *pairs = (part.strip() for part in text.split(","))
     given: dict[str, float] = {}
     for pair in pairs:
@@ -66,7 +65,7 @@ def _number(name: str, text: str) -> float:
 
 
 def machine_of(wanted: AssumedMachine, here: Machine) -> Machine:
-    """The machine of `wanted`. Raises BadInput for a profile that is unknown or tells no GPU."""
+    """The machine for `wanted`. Raises BadInput for an unknown profile, or one without a specific GPU."""
     profile = catalog.load_profile(wanted.profile)
     gpus = () if profile.match.device == "cpu" else (_gpu(profile),) * min(wanted.gpus, _MOST_GPUS)
     cores = wanted.cores or profile.machine.cores
@@ -75,7 +74,7 @@ def machine_of(wanted: AssumedMachine, here: Machine) -> Machine:
     name = f"{gpus[0].name}, {size(gpus[0].memory or 0)}" if gpus else "a CPU"
     name = f"{len(gpus)} × {name}" if len(gpus) > 1 else name
     as_here = [what for what, known in (("cores", cores), ("RAM", gib)) if not known]
-    told = f"{cores or here.usable_cores:g} cores and {size(memory)} of RAM"
+    rest = f"{cores or here.usable_cores:g} cores and {size(memory)} of RAM"
     return replace(
         here,
         hostname="assumed",
@@ -91,7 +90,7 @@ def machine_of(wanted: AssumedMachine, here: Machine) -> Machine:
         gpu_error="" if gpus else "none assumed",
         logout="",
         torch=None,
-        assumed=f"planned for another machine, not for this one: {plain(name, 100)}, {told}"
+        assumed=f"planned for another machine, not for this one: {plain(name, 100)}, {rest}"
         + (f" ({' and '.join(as_here)} as here)" if as_here else ""),
     )
 
@@ -100,11 +99,11 @@ def _gpu(profile: HardwareProfile) -> GpuInfo:
     rules = profile.match
     gib = profile.machine.gpu_gib or (rules.memory_gib[0] if rules.memory_gib else None)
     if not rules.names or gib is None:
-        raise BadInput(f"--machine: profile {profile.name} is for many cards; name the profile of one of them")
+        raise BadInput(f"--machine: profile {profile.name} is for many GPUs; choose the profile of one of them")
     capability = None
     if rules.capability:
         major, _, minor = f"{rules.capability:.1f}".partition(".")
         capability = (int(major), int(minor))
-    # A star stands for any text, also for none.
+    # A star matches any text, also none.
     name = rules.names[0].replace("*", "").strip()
     return GpuInfo(index=0, uuid="GPU-assumed", name=name, memory=int(gib * GIB), capability=capability)

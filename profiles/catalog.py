@@ -1,8 +1,7 @@
-"""The profiles and recipes that exist, and which profile is for this machine.
+"""The catalog of profiles and recipes, and the ranking of profiles for a machine.
 
-The built-in files lie beside this module. A person's own lie in ``profiles`` and ``recipes`` of the
-configuration folder and take the place of built-in ones of the same name. A file with a fault is
-listed with it and hides nothing but itself.
+Built-in files are beside this module. The user's files, in ``profiles`` and ``recipes`` of the configuration folder,
+replace built-in ones of the same name. An invalid file is listed with its error and affects no other.
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ class Entry(Struct, frozen=True):
 
     name: str
     title: str
-    """Empty when the file has a fault."""
+    """Empty for an invalid file."""
     path: Path
     own: bool
-    """True for a file in the person's configuration folder."""
+    """True for a file in the user's configuration folder."""
     error: str = ""
-    """What is wrong with the file."""
+    """The error of an invalid file."""
 
 
 class Match(Struct, frozen=True):
-    """A profile as seen from one machine."""
+    """A profile in the ranking for a machine."""
 
     name: str
     title: str
     detected: bool
     """True when the profile is for this machine."""
     reason: str
-    """Why it stands where it stands in the ranking, in words."""
+    """The reason for its rank, as text."""
     presets: tuple[str, ...] = ()
     default_preset: str = ""
     own: bool = False
@@ -57,7 +56,7 @@ class Match(Struct, frozen=True):
 
 
 def load_profile(name: str) -> HardwareProfile:
-    """The profile called `name`. Raises BadInput with the nearest name, or with what is wrong in its file."""
+    """The profile called `name`. Raises BadInput for an unknown name (with the nearest one) or an invalid file."""
     profile = _read_profile(*_version(_find("profile", name)))
     for preset in profile.presets.values():
         if preset.recipes and (unknown := sorted(preset.recipes.keys() - (known := _files("recipe")).keys())):
@@ -67,22 +66,22 @@ def load_profile(name: str) -> HardwareProfile:
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe called `name`. Raises BadInput with the nearest name, or with what is wrong in its file."""
+    """The recipe called `name`. Raises BadInput for an unknown name (with the nearest one) or an invalid file."""
     return _read_recipe(*_version(_find("recipe", name)))
 
 
 def profile_entries() -> tuple[Entry, ...]:
-    """All hardware profiles, those with a fault too."""
+    """All hardware profiles, invalid files included."""
     return _entries("profile", load_profile)
 
 
 def recipe_entries() -> tuple[Entry, ...]:
-    """All recipes, those with a fault too."""
+    """All recipes, invalid files included."""
     return _entries("recipe", load_recipe)
 
 
 def rank(machine: Machine) -> list[Match]:
-    """All profiles, the best for `machine` first, those with a fault last."""
+    """All profiles, the best for `machine` first, invalid ones last."""
     entries = profile_entries()
     judged = {e.name: _judge(load_profile(e.name).match, machine) for e in entries if not e.error}
     top = max((score for score, _ in judged.values()), default=_FITS)
@@ -90,7 +89,7 @@ def rank(machine: Machine) -> list[Match]:
     for entry in entries:
         score, reason = judged.get(entry.name, (_BROKEN, entry.error))
         matches.append((score, _match(entry, reason, detected=score == top and score >= _FITS)))
-    # Of equals, a person's own profile comes first: it was made for this machine.
+    # Among equals the user's own profile comes first: it was made for this machine.
     matches.sort(key=lambda pair: (-pair[0], not pair[1].own, pair[1].name))
     return [match for _, match in matches]
 
@@ -116,15 +115,14 @@ def best(machine: Machine) -> str:
 
 
 def reference_ladders(name: str) -> dict[str, ReferenceLadder]:
-    """What each optimization gained elsewhere, by profile: on the card of the profile `name`, or, where nobody told,
-    on all cards of which somebody did."""
+    """Published gains of each optimization, by profile name: those of the profile `name`, or of all if it has none."""
     found = {entry.name: load_profile(entry.name).ladders for entry in profile_entries() if not entry.error}
-    told = {profile: those[0] for profile, those in found.items() if those}
-    return {name: told[name]} if name in told else told
+    published = {profile: those[0] for profile, those in found.items() if those}
+    return {name: published[name]} if name in published else published
 
 
 def fits(profile: HardwareProfile, machine: Machine) -> bool:
-    """True when `profile` is for `machine` by its name, memory and capability."""
+    """True when `profile` matches `machine` in name, memory and compute capability."""
     return _judge(profile.match, machine)[0] == _NAMED
 
 
@@ -132,7 +130,7 @@ _NAMED, _FITS, _CPU_BESIDE_GPU, _SIMILAR, _OTHER, _BROKEN = 5, 4, 3, 2, 1, 0
 
 
 def _judge(rules: MatchRules, machine: Machine) -> tuple[int, str]:
-    """How well a profile fits (the constants above), and why."""
+    """Score of a profile for a machine (the constants above), and the reason."""
     cores = f"{machine.usable_cores:g} usable cores"
     if rules.device == "cpu":
         if machine.gpus:
@@ -141,7 +139,7 @@ def _judge(rules: MatchRules, machine: Machine) -> tuple[int, str]:
     if not machine.gpus:
         return _OTHER, "for another machine: no NVIDIA GPU here"
     gpu = machine.gpus[0]
-    said = f"NVML says {plain(gpu.name, 80)}, {_memory(gpu)}"
+    said = f"NVML reports {plain(gpu.name, 80)}, {_memory(gpu)}"
     named = any(_same_name(pattern, gpu.name) for pattern in rules.names)
     alike = _memory_fits(rules, gpu) and rules.capability in (None, _capability(gpu))
     if named and alike:
@@ -154,7 +152,7 @@ def _judge(rules: MatchRules, machine: Machine) -> tuple[int, str]:
 
 
 def _same_name(pattern: str, name: str) -> bool:
-    """Compare product names; drivers before 2021 leave out the leading ``NVIDIA``."""
+    """Whether a product name matches a pattern; drivers before 2021 omit the leading ``NVIDIA``."""
     pattern, name = pattern.casefold(), plain(name, 200).casefold()
     pieces = (re.escape(piece) for piece in pattern.removeprefix("nvidia ").split("*"))
     return re.fullmatch(".*".join(pieces), name.removeprefix("nvidia ")) is not None
@@ -191,7 +189,7 @@ def _files(kind: Kind) -> dict[str, Path]:
 
 
 def _find(kind: Kind, name: str) -> Path:
-    """The file of a name. A name is only ever looked up in the listing, so it cannot lead out of the folders."""
+    """The file of a name. The name is looked up in the listing, so it cannot leave the folders."""
     known = _files(kind)
     if name not in known:
         raise BadInput(f"unknown {kind} '{plain(name, 60)}'{did_you_mean(name[:60], known)} (all: {', '.join(known)})")
@@ -215,7 +213,7 @@ def _entries(kind: Kind, load: Callable[[str], _Read]) -> tuple[Entry, ...]:
 
 
 def _version(path: Path) -> tuple[Path, tuple[int, int]]:
-    """What a read file is remembered by: a file that was edited meanwhile is read again."""
+    """The cache key of a file; it changes when the file is edited, so that it is read again."""
     try:
         found = path.stat()
         return path, (found.st_mtime_ns, found.st_size)

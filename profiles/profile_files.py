@@ -1,4 +1,4 @@
-"""Profile and recipe files read into the types of `gputrain.profiles.schema`; faults name file, line and key."""
+"""Parses profile and recipe files into the types of `gputrain.profiles.schema`; errors name file, line and key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings, yaml_file
 from gputrain.engine.configuration.yaml_file import Document
-from gputrain.engine.planning.plan_draft import WORKER_SHARE
+from gputrain.engine.estimates.worker_limit import WORKER_SHARE
 from gputrain.profiles.schema import (
     LAUNCH_SETTINGS,
     HardwareProfile,
@@ -75,7 +75,8 @@ def parse_profile(document: Document) -> HardwareProfile:
     if keys.default_preset not in presets:
         place = _place(document, "default_preset" if "default_preset" in document.values else "presets")
         known = ", ".join(presets) or "none are given"
-        raise BadInput(f"{place}: default_preset is {plain(keys.default_preset, 60)}, which is no preset ({known})")
+        preset = plain(keys.default_preset, 60)
+        raise BadInput(f"{place}: default_preset is {preset}, which is not one of the presets ({known})")
     return HardwareProfile(
         name=document.path.stem,
         title=plain(keys.title),
@@ -90,6 +91,7 @@ def parse_profile(document: Document) -> HardwareProfile:
         ladders=keys.ladder,
         machine=keys.machine,
         path=str(document.path),
+        renamed=document.renamed(),
     )
 
 
@@ -106,6 +108,7 @@ def read_recipe(path: Path) -> Recipe:
         requires=_settings_of(document, keys.requires, ("requires",), _hardware_only),
         source=plain(keys.source),
         path=str(path),
+        renamed=document.renamed(),
     )
 
 
@@ -140,16 +143,16 @@ def _settings_of(
 
 
 def _hardware_only(name: str) -> str:
-    """Why `name` cannot stand among hardware settings, or an empty string."""
+    """Why `name` is not allowed among hardware settings; empty if it is."""
     if name in LAUNCH_SETTINGS:
-        return f"{name} is set by each launch and cannot stand in a file"
+        return f"{name} is set by each launch and is not allowed in a file"
     return "" if belongs_to_hardware(name) else f"{name} belongs to a recipe, not to the hardware"
 
 
 def _recipe_only(name: str) -> str:
-    """Why `name` cannot stand among a recipe's settings, or an empty string."""
+    """Why `name` is not allowed among a recipe's settings; empty if it is."""
     if name in LAUNCH_SETTINGS:
-        return f"{name} is set by each launch and cannot stand in a file"
+        return f"{name} is set by each launch and is not allowed in a file"
     if belongs_to_hardware(name):
         return f"{name} belongs to the hardware profile; if the recipe needs it on every machine, put it under requires"
     return ""
@@ -197,7 +200,7 @@ def _explain(document: Document, message: str, within: tuple[str, ...]) -> str:
 
 
 def _place(document: Document, *keys: str) -> str:
-    """``file:line`` of the innermost of `keys` that has a line."""
+    """``file:line`` of the innermost of `keys` with a known line."""
     for length in range(len(keys), 0, -1):
         if ".".join(keys[:length]) in document.lines:
             return document.place(*keys[:length])

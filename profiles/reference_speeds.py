@@ -1,4 +1,4 @@
-"""Whose figures foretell a run: the speed that somebody measured with the same card, training, batch and preset."""
+"""Reference speeds: published rates for the same GPU, training, batch size and preset, used as a forecast."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gputrain.profiles import catalog
 from gputrain.profiles.schema import HardwareProfile, Preset, Recipe, Reference
 
 _TRAINED = ("dataset", "model", "image_size", "clip_frames")
-"""What must be as in the recipe that a reference is of."""
+"""Settings that must equal those of the reference's recipe."""
 _SIDE = 224
-"""Side of the images of all references that name a model."""
+"""image_size of all references that name a model."""
 
 
 def reference_rate(
@@ -25,7 +25,7 @@ def reference_rate(
     machine: Machine,
     group: int = 1,
 ) -> Rate | None:
-    """Images per second from the profile's references; None where none is for the same. `group`: images of a sample."""
+    """Images per second from the profile's references; None where none matches. `group`: images per sample."""
     if not catalog.fits(profile, machine):
         return None
     for figures in profile.references:

@@ -1,12 +1,12 @@
-"""From names to a plan: a recipe, a profile with its preset and the person's own settings, on one machine.
+"""Builds the plan of a run from a recipe, a profile with its preset, and the user's settings, for one machine.
 
-Later layers win: defaults, recipe, profile, this machine (what a profile leaves to it), preset, what
-the recipe requires, what the preset has for this recipe, the person.
+Later layers override earlier ones: defaults, recipe, profile, this machine (values that the profile leaves open),
+preset, the recipe's requirements, the preset's settings for that recipe, the user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from gputrain.engine.datasets.image_count import count_data
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
+from gputrain.engine.estimates.worker_limit import worker_limit
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning import preflight
-from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu, worker_limit
+from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu
 from gputrain.engine.planning.plan import Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.profiles import catalog
@@ -40,12 +41,13 @@ def resolve_plan(
     data_dir: str | None = None,
     facts: DataFacts | None = None,
     rate: Rate | None = None,
+    warnings: Iterable[str] = (),
 ) -> Plan:
     """The plan of a run. Without `profile`, the best one for `machine`; without `preset`, the profile's default.
 
-    `rate` is a speed measured on this machine; without one, the profile's reference figures serve where
-    they were taken with the same card, model, batch and preset. Raises BadInput for an unknown name or a
-    bad value; what is right in itself but cannot run is in `Plan.refuses`.
+    `rate` is a speed measured on this machine. Without it the profile's reference is used, if it is for the same GPU,
+    model, batch size and preset. Raises BadInput for an unknown name or an invalid value; reasons why valid settings
+    cannot run are in `Plan.refuses`.
     """
     chosen_recipe = catalog.load_recipe(recipe)
     name = profile or catalog.best(machine)
@@ -53,7 +55,7 @@ def resolve_plan(
     chosen_preset = chosen_profile.preset(preset)
     own = {**({"data_dir": data_dir} if data_dir else {}), **(overrides or {})}
     if data_dir and chosen_recipe.settings.get("dataset", "demo") == "demo":
-        # A folder of one's own is read, whatever the recipe draws.
+        # The user's folder replaces the demo's generated images.
         own.setdefault("dataset", "imagefolder")
     layers = [
         SettingsLayer("you", {"recipe": chosen_recipe.name}),
@@ -74,16 +76,17 @@ def resolve_plan(
     if known is None and not engine_choice.is_keras(wanted):  # references are of torch
         known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
     made = calibration_store.load(machine, chosen_recipe.name)
-    return make_plan(layers, machine, facts, known, refusals=missing, calibrations=made)
+    notes = (*chosen_recipe.renamed, *chosen_profile.renamed, *warnings)
+    return make_plan(layers, machine, facts, known, notes, missing, made)
 
 
 def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machine: Machine) -> Iterator[SettingsLayer]:
-    """What the files say, and what they leave to the machine."""
+    """The layers of recipe, profile and preset, and the values that depend on the machine."""
     share = preset.worker_share or profile.worker_share
     yield SettingsLayer(f"recipe {recipe.name}", recipe.settings, recipe.source)
     yield SettingsLayer(f"profile {profile.name}", profile.settings, profile.source, worker_share=share)
     if "num_workers" not in profile.settings:
-        workers = worker_limit(machine, share)
+        workers = worker_limit(machine.usable_cores, share)
         source = f"{share:.0%} of {machine.usable_cores:g} usable cores"
         yield SettingsLayer("this machine", {"num_workers": workers}, source, worker_share=share)
     gpu = pick_gpu(machine, profile.match.device)
@@ -93,7 +96,7 @@ def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machi
         yield SettingsLayer("this machine", {"batch_size": derived_batch(per_gib, gpu.memory)}, source)
     yield SettingsLayer(f"preset {preset.name}", preset.settings, preset.source, worker_share=share)
     if gpu and not halves_precision(gpu) and profile.match.capability is None and "batch_size" in preset.settings:
-        # Its batches are for mixed precision, as nothing says that the card is older.
+        # The preset's batches are for mixed precision, because the profile has no compute capability.
         source = f"half of the preset's{_FP32}"
         yield SettingsLayer("this machine", {"batch_size": max(1, preset.settings["batch_size"] // 2)}, source)
     yield SettingsLayer(f"recipe {recipe.name}", recipe.requires, "the recipe requires it")
@@ -102,13 +105,13 @@ def _file_layers(recipe: Recipe, profile: HardwareProfile, preset: Preset, machi
 
 
 def _absolute(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with paths that mean the same from every folder: the run is started elsewhere, maybe months later."""
+    """`values` with absolute paths: the run may be started from another folder."""
     found = dict(values)
     for name in _PATHS:
         if (path := found.get(name)) and isinstance(path, str):
             found[name] = str(_from_home(name, path).absolute())
     weights = found.get("weights")
-    # Weights may also be a name.
+    # `weights` may also be a name.
     if isinstance(weights, str) and weights and _from_home("weights", weights).is_file():
         found["weights"] = str(_from_home("weights", weights).absolute())
     return found

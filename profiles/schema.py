@@ -1,16 +1,15 @@
-"""Profiles and recipes as typed data, read from YAML files whose faults name file, line and key.
+"""Types of hardware profiles and recipes.
 
-A *hardware profile* says how to use a machine: ``match`` recognizes it, ``settings`` hold for all
-of its presets, and each of ``presets`` adds its own on top. A *recipe* says what to train. So that
-the two can be combined freely, each setting belongs to one side (`belongs_to_hardware`):
+A *hardware profile* describes how to use a machine: ``match`` recognizes it, ``settings`` apply to all presets, and
+each of ``presets`` overrides some of them. A *recipe* describes what to train. Each setting belongs to one of the two
+(`belongs_to_hardware`), so that they can be combined freely:
 
-- hardware: where and how fast it runs (device, batches, workers, cache, everything under ``speed``);
-- recipe: all that decides what is learned (data, model, schedule, learning rate, epochs …).
+- hardware: where and how fast the run trains (device, batches, workers, cache, everything under ``speed``);
+- recipe: what is learned (data, model, schedule, learning rate, epochs …).
 
-A recipe that only works with certain hardware settings lists them under ``requires``; they then win
-over the profile, but not over what a preset has for that very recipe (``recipes``), nor over the
-person. The learning rate is a recipe's and is scaled to the total batch by ``lr_batch_size``, so a
-profile may change the batch without spoiling it.
+A recipe that needs certain hardware settings lists them under ``requires``. They override the profile, but not a
+preset's settings for that recipe (``recipes``) nor the user's. The recipe's learning rate is scaled to the total batch
+by ``lr_batch_size``, so a profile may change the batch size.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ HARDWARE_SETTINGS = frozenset(
 """Settings outside the section ``speed`` that belong to hardware profiles."""
 
 LAUNCH_SETTINGS = frozenset({"recipe", "profile", "preset", "name", "resume_from"})
-"""Settings that each launch fills in by itself, so that no file may hold them."""
+"""Settings that each launch sets, so that files must not contain them."""
 
 Range = tuple[float, float]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -45,26 +44,26 @@ Line = Annotated[str, Meta(min_length=1, max_length=400)]
 
 
 class Keys(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Keys of a file; any other is a fault."""
+    """The keys of a file; any other key is an error."""
 
 
 class MatchRules(Keys, frozen=True):
-    """Which machines a profile is for. A GPU must meet every rule that is given."""
+    """The machines that a profile is for. A GPU must meet all given rules."""
 
     device: Literal["cuda", "cpu"] = "cuda"
-    """``cpu``: for training without a GPU; the other rules are then of no use."""
+    """``cpu``: for training without a GPU; the other rules are then ignored."""
     names: tuple[Line, ...] = ()
-    """Product names as NVML gives them; ``*`` stands for any text. Compared without case."""
+    """Product names as reported by NVML, compared without case; ``*`` matches any text."""
     memory_gib: Range | None = None
-    """Smallest and largest memory as NVML gives it, in GiB."""
+    """Smallest and largest memory as reported by NVML, in GiB."""
     capability: Positive | None = None
     """CUDA compute capability, for example 8.6."""
     any_gpu: bool = False
-    """For NVIDIA GPUs that no other profile knows."""
+    """Matches NVIDIA GPUs without a profile of their own."""
 
 
 class MachineFacts(Keys, frozen=True):
-    """The machine that a profile's numbers are for, as far as its source tells it: for plans made elsewhere."""
+    """The machine for which the profile's numbers were published, for plans made on another machine."""
 
     cores: Positive | None = None
     ram_gib: Positive | None = None
@@ -72,14 +71,14 @@ class MachineFacts(Keys, frozen=True):
 
 
 class Reference(Keys, frozen=True):
-    """Figures that somebody measured on such a machine: for comparison, never a promise."""
+    """Published measurements on such a machine, for comparison."""
 
     source: Line
     model: str = ""
     recipe: str = ""
-    """Recipe that trains the same, with the data and the network that it has; instead of `model`."""
+    """Recipe with the same data and network; instead of `model`."""
     preset: str = ""
-    """Preset that the figures were measured with; empty: settings of their own, which foretell nothing."""
+    """Preset of the measurement; empty: other settings, which give no forecast."""
     batch_size: int | None = None
     images_per_second: Range | None = None
     iterations_per_second: Range | None = None
@@ -90,74 +89,77 @@ class Reference(Keys, frozen=True):
     vram_gb: Range | None = None
     power_watts: Range | None = None
     speed_up: Range | None = None
-    """Times as fast as what `over` names."""
+    """Speedup over what `over` names."""
     over: str = ""
     text: str = ""
-    """What does not fit the fields above: times, speed-ups, conditions."""
+    """Further facts: times, speedups, conditions."""
 
 
 class ReferenceLadder(Keys, frozen=True):
-    """What each optimization gained on such a machine, by the names of `gputrain.engine.planning.ablation`."""
+    """Published gain of each optimization on such a machine, by the stage names of
+    `gputrain.engine.planning.ablation`."""
 
     source: Line
     model: str = ""
     images_per_second: dict[ablation.Name, Positive] = {}
-    """With the optimizations up to that rung."""
+    """With the optimizations up to that stage."""
     gpu_percent: dict[ablation.Name, Positive] = {}
     minutes: dict[ablation.Name, Positive] = {}
-    """How long the same training took."""
+    """Duration of the same training."""
     gains: dict[ablation.Name, Positive] = {}
-    """Times the speed without that one."""
+    """Speedup over the speed without that optimization."""
     speed_up: Positive | None = None
-    """Times the standard speed that the source names for all of them."""
+    """Speedup of all optimizations together over the standard training, as the source states it."""
     text: str = ""
 
-    def times(self, rung: str) -> float | None:
-        """Times the standard speed on a rung; None where the source has no such figure."""
-        if rung == "all" and self.speed_up:
+    def times(self, stage: str) -> float | None:
+        """Speedup of a stage over the standard training; None where the source does not state it."""
+        if stage == "all" and self.speed_up:
             return self.speed_up
         rates = {str(name): rate for name, rate in self.images_per_second.items()}
-        return rates[rung] / rates["standard"] if {rung, "standard"} <= rates.keys() else None
+        return rates[stage] / rates["standard"] if {stage, "standard"} <= rates.keys() else None
 
-    def gain(self, rung: str) -> float | None:
-        """Times the speed without that optimization; None where the source has no such figure."""
-        return next((gain for name, gain in self.gains.items() if name == rung), None)
+    def gain(self, stage: str) -> float | None:
+        """Speedup of that optimization alone; None where the source does not state it."""
+        return next((gain for name, gain in self.gains.items() if name == stage), None)
 
 
 class Preset(Struct, frozen=True, kw_only=True):
-    """One way to use a machine, from careful to daring."""
+    """One set of settings for a machine, from conservative to aggressive."""
 
     name: str
     settings: Mapping[str, Any]
     source: str = ""
-    """Where the numbers come from."""
+    """Source of the numbers."""
     worker_share: float | None = None
     """As in `HardwareProfile`; None: the profile's."""
     batch_per_gib: float | None = None
-    """Images per GiB of GPU memory, for profiles of GPUs whose memory is not known beforehand."""
+    """Images per GiB of GPU memory, for profiles of GPUs of unknown memory."""
     recipes: Mapping[str, Mapping[str, Any]] = {}
-    """Settings for single recipes, by name; they win over those above and over what the recipe requires."""
+    """Settings for single recipes, by recipe name; they override `settings` and the recipe's requirements."""
 
 
 class HardwareProfile(Struct, frozen=True, kw_only=True):
-    """How to use one kind of machine."""
+    """The settings for one kind of machine."""
 
     name: str
     title: str
     match: MatchRules
     settings: Mapping[str, Any]
-    """What all presets have in common, by setting name, checked."""
+    """Settings of all presets, by name, validated."""
     presets: Mapping[str, Preset]
     default_preset: str
     worker_share: float
-    """Share of the usable cores that workers may take; without ``num_workers`` it is also their number."""
+    """Largest share of the usable cores for data workers; without ``num_workers`` it is also their number."""
     source: str
     notes: tuple[str, ...]
-    """Where the numbers come from and what else is worth knowing, a sentence each."""
+    """Source of the numbers and other remarks, a sentence each."""
     references: tuple[Reference, ...]
     ladders: tuple[ReferenceLadder, ...]
     machine: MachineFacts
     path: str
+    renamed: tuple[str, ...] = ()
+    """A note for each setting that the file calls by an old name."""
 
     def preset(self, name: str | None = None) -> Preset:
         """The preset called `name`, or the default one. Raises BadInput with the nearest name."""
@@ -170,26 +172,28 @@ class HardwareProfile(Struct, frozen=True, kw_only=True):
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """What to train."""
+    """A training task with its settings."""
 
     name: str
     title: str
     description: str
     task: str
-    """What is predicted, and by which metric it is judged."""
+    """What the network predicts, and the main metric."""
     settings: Mapping[str, Any]
-    """Settings that do not belong to the hardware, by name, checked."""
+    """Settings that do not belong to the hardware, by name, validated."""
     requires: Mapping[str, Any]
-    """Hardware settings that this recipe needs on every machine."""
+    """Hardware settings that the recipe needs on every machine."""
     source: str
     path: str
+    renamed: tuple[str, ...] = ()
+    """A note for each setting that the file calls by an old name."""
 
 
 def belongs_to_hardware(name: str) -> bool:
-    """True for the settings of hardware profiles; the others are a recipe's."""
+    """True for settings of hardware profiles; all others belong to recipes."""
     return name in HARDWARE_SETTINGS or settings.find(name).section == "speed"
 
 
 def derived_batch(per_gib: float, memory: int) -> int:
-    """Images for a GPU of `memory` bytes, in multiples of 8 for its tensor cores, at least 8."""
+    """Batch size for a GPU of `memory` bytes: a multiple of 8 for its tensor cores, at least 8."""
     return max(8, int(per_gib * memory / GIB) // 8 * 8)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["fakes.nvml.fixtures"]
+pytest_plugins = ["skipped_tests", "fakes.nvml.fixtures"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,1 +1,1 @@
-"""The terminal side: command line, store of a run's events, screens. Imports Textual, never torch."""
+"""Command line, run store and screens. Imports Textual, never torch."""

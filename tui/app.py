@@ -1,4 +1,4 @@
-"""The Textual application: one screen on a run, the launcher that starts one, or the monitor."""
+"""The Textual application. It opens the dashboard of a run, the launcher, or another given screen."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.theme import NIGHT, TERMINAL, THEMES
 from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
-from gputrain.tui.screens.messages import Left
+from gputrain.tui.screens.messages import DashboardClosed
 from gputrain.tui.screens.quit_result import QuitResult
 from gputrain.tui.state.event_source import RunSource
-from gputrain.tui.state.reader_thread import FRAME_SECONDS, FRUGAL_SECONDS
+from gputrain.tui.state.reader_thread import FRAME_SECONDS, LOW_BANDWIDTH_FRAME_SECONDS
 from gputrain.tui.terminal import gc_pause, hangup
 from gputrain.tui.terminal.output_filter import only_changes
 
 
 class _AsciiScrollBar(ScrollBarRender):
-    """A scroll bar without the eighths of blocks at its ends."""
+    """A scroll bar that draws only ASCII characters."""
 
     VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
     HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
 
 
 class GpuTrainApp(App[int]):
-    """Started on a run, on a screen of `first`'s making, or on the launcher.
+    """Opens the dashboard on `source`, the screen that `first` creates, or the launcher.
 
-    `run` returns the exit code; `leaving` tells more.
+    `run` returns the exit code. `quit_result` describes how the user left a run.
     """
 
     TITLE = "gputrain-tui"
@@ -44,49 +44,51 @@ class GpuTrainApp(App[int]):
         self,
         source: RunSource | None = None,
         first: Callable[[], Screen[Any]] | None = None,
-        frugal: bool = False,
+        low_bandwidth: bool = False,
     ) -> None:
-        """`frugal`: send few bytes to the terminal, by its own colours and views that change seldom."""
-        # Textual turns colours into greys for NO_COLOR and still sends them; with the terminal's
-        # own colours it sends none at all.
-        colourless = "NO_COLOR" in os.environ
-        # The launcher's styles would take a tenth of a dashboard's start.
+        """`low_bandwidth`: use the terminal's own colors and fewer updates, to send fewer bytes."""
+        # For NO_COLOR Textual converts colors to greys and still sends them. With the terminal's own
+        # colors it sends none.
+        colorless = "NO_COLOR" in os.environ
+        # Parsing the styles of the launcher would add a tenth to the start of a dashboard.
         names = ["app.tcss"] if source is not None or first is not None else ["app.tcss", "launcher.tcss"]
         super().__init__(
             css_path=[Path(__file__).with_name(name) for name in names],
-            ansi_color=True if colourless or frugal else None,
+            ansi_color=True if colorless or low_bandwidth else None,
         )
         self.set_class(wants_ascii(), "-ascii")
         ScrollBar.renderer = _AsciiScrollBar if wants_ascii() else ScrollBarRender
         self._source, self._first = source, first
-        self.leaving: QuitResult | None = None
-        """How the person left a run; None if they left none."""
+        self.quit_result: QuitResult | None = None
+        """How the user left a run; None if no run was left."""
+        self.shown_run = ""
+        """After a crash: id of the live run whose dashboard was open; empty without one."""
         for theme in THEMES:
             self.register_theme(theme)
-        self._frame_seconds = FRUGAL_SECONDS if frugal else FRAME_SECONDS
-        self.theme = TERMINAL.name if colourless or frugal else NIGHT.name
+        self._frame_seconds = LOW_BANDWIDTH_FRAME_SECONDS if low_bandwidth else FRAME_SECONDS
+        self.theme = TERMINAL.name if colorless or low_bandwidth else NIGHT.name
 
     def on_mount(self) -> None:
-        """Look after the terminal; a browser's connection ends by other means, and a test has none."""
+        """Watch for a hang-up of the terminal; not in a browser or in a test, which have no terminal."""
         if os.isatty(0) and not (self.is_web or self.is_headless):
             self.set_interval(hangup.POLL_SECONDS, hangup.end_if_gone)
 
     def on_ready(self) -> None:
-        """The first layout was painted."""
+        """Resume garbage collection after the first paint."""
         gc_pause.resume_gc()
 
     def get_default_screen(self) -> Screen[Any]:
-        """The dashboard, the screen that was asked for, or the launcher."""
+        """The dashboard, the screen of `first`, or the launcher."""
         if self._first is not None:
             return self._first()
         if self._source is not None:
             from gputrain.tui.screens.dashboard.dashboard import (
-                DashboardScreen,  # its dialogs are of no use to the monitor
+                DashboardScreen,  # imported here: the monitor does not need it
             )
 
             return DashboardScreen(self._source, self._frame_seconds)
         from gputrain.tui.screens.launcher.launcher import (
-            LauncherScreen,  # profiles and plan are of no use to a dashboard
+            LauncherScreen,  # imported here: a dashboard needs no profiles and plans
         )
 
         return LauncherScreen()
@@ -95,21 +97,33 @@ class GpuTrainApp(App[int]):
         super()._display(screen, only_changes(renderable))
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
-        """The screen as an SVG that looks alike in every viewer."""
-        from gputrain.tui.render.svg_picture import portable  # of no use to the first paint
+        """The screen as an SVG that renders the same in every viewer."""
+        from gputrain.tui.render.svg_picture import portable  # imported here: the first paint does not need it
 
         return portable(super().export_screenshot(title=title, simplify=simplify))
 
-    def on_left(self, message: Left) -> None:
-        """The person left the run: for the screen below it, or for good."""
+    def on_dashboard_closed(self, message: DashboardClosed) -> None:
+        """Return to the screen below the dashboard, or exit."""
         if message.inner:
             self.pop_screen()
             return
-        self.leaving = message.leaving
-        self.exit(message.leaving.exit_code)
+        self.quit_result = message.quit_result
+        self.exit(message.quit_result.exit_code)
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """Exit with an error. Textual prints `renderables` after the screen closed."""
+        self._remember_shown_run()
+        super().panic(*renderables)
+
+    def _fatal_error(self) -> None:
+        self._remember_shown_run()
+        super()._fatal_error()
+
+    def _remember_shown_run(self) -> None:
+        self.shown_run = next((s.live_run for s in reversed(self._screen_stack) if isinstance(s, PanelScreen)), "")
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The palette: the dashboard's keys by name, and Textual's own commands for themes and screenshots."""
+        """The command palette: the keys of the screen by name, and Textual's commands for themes and screenshots."""
         if isinstance(screen, PanelScreen):
             for key in screen.keys:
                 if not key.action.startswith("app."):

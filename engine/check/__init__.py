@@ -1,1 +1,1 @@
-"""The system check: what this machine has, what torch makes of it, and what would hold a run back."""
+"""The system check: software, GPUs, host, storage and speed of this machine."""

@@ -1,4 +1,4 @@
-"""What the system check tells: facts for programs, lines for people."""
+"""Findings of the system check: topic, text, level and remedy commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 _OF_A_GPU = re.compile(r"(.*\bnvidia-smi -i )(\d+)( .*)")
 Level = Literal["ok", "note", "warning", "problem"]
-"""``note``: could be better, or was not measured; ``warning``: costs speed or may fail; ``problem``: no run works."""
+"""``note``: could be better, or not measured; ``warning``: costs speed or may fail; ``problem``: no run can start."""
 Topic = Literal["software", "gpu", "speed", "cpu", "memory", "disk", "limits", "run"]
 
 
@@ -22,11 +22,11 @@ class Line(Struct, frozen=True):
     text: str
     level: Level = "ok"
     commands: tuple[str, ...] = ()
-    """What a person could do about it, as commands; none is ever run."""
+    """Suggested commands for the user; the check never runs them."""
 
 
 def advice(lines: Iterable[Line]) -> list[str]:
-    """All commands, each once; those that are the same for several GPUs as one for all of them."""
+    """All commands without duplicates; the same nvidia-smi command for several GPUs becomes one."""
     found: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         for command in line.commands:
@@ -39,5 +39,5 @@ def advice(lines: Iterable[Line]) -> list[str]:
 
 
 def no_problems(lines: list[Line]) -> bool:
-    """Whether a run would work, as far as the check can tell."""
+    """Whether no finding has the level ``problem``."""
     return not any(line.level == "problem" for line in lines)

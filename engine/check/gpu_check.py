@@ -1,4 +1,4 @@
-"""The GPUs' part of the check: what each is, what it is set to, and who else uses it."""
+"""System check of the GPUs: memory, power limit, PCIe link, persistence mode, ECC errors, other programs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gputrain.engine.monitor.processes.process_owners import ProcessOwners
 _COMPUTE_MODES = {0: "default", 1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}
 """nvmlComputeMode_t (nvml.h)."""
 _POWER_MARGIN = 0.95
-"""Share of the highest power limit below which the limit is worth a note."""
+"""Share of the highest possible power limit below which the check adds a note."""
 _BUSY_PERCENT = 20.0
 _BUSY_BYTES = 1 * GIB
 
 
 class GpuFacts(Struct, frozen=True, kw_only=True):
-    """One GPU. Watts, bytes, MHz; None: the driver does not say."""
+    """One GPU, in W, bytes and MHz; None: the driver does not report it."""
 
     now: GpuSample
     capability: tuple[int, int] | None = None
@@ -35,12 +35,12 @@ class GpuFacts(Struct, frozen=True, kw_only=True):
     persistence: bool | None = None
     compute_mode: str = ""
     pcie_generation_max: int | None = None
-    """The best that the card and its slot can do together."""
+    """The highest generation that card and slot support."""
     pcie_width_max: int | None = None
 
 
 def read_gpus(machine: Machine, seconds: float = NVML_SECONDS) -> tuple[GpuFacts, ...]:
-    """All GPUs that the driver counts, hidden ones too; none where NVML cannot be read or does not answer."""
+    """All GPUs of the driver, hidden ones too; empty where NVML cannot be read or does not answer in `seconds`."""
     found: list[tuple[GpuFacts, ...]] = []
     thread = threading.Thread(target=lambda: found.append(_read(machine)), name="nvml-check", daemon=True)
     thread.start()
@@ -81,7 +81,7 @@ def _with_owners(sample: GpuSample) -> GpuSample:
 
 
 def _settings(nvml: Nvml, handle: Any) -> dict[str, Any]:
-    """What stays the same while the GPU works."""
+    """Settings of the GPU that do not change under load."""
     api, ask = nvml.api, nvml.optional
     default = ask(api.nvmlDeviceGetPowerManagementDefaultLimit, handle)
     limits = ask(api.nvmlDeviceGetPowerManagementLimitConstraints, handle)
@@ -97,18 +97,18 @@ def _settings(nvml: Nvml, handle: Any) -> dict[str, Any]:
     }
 
 
-def gpu_lines(gpus: tuple[GpuFacts, ...], machine: Machine, *, cpu_meant: bool) -> list[Line]:
-    """The findings. `cpu_meant`: the person asked for the CPU. Pure."""
-    lines = _together([line for gpu in gpus for line in _one(gpu)])
+def gpu_lines(gpus: tuple[GpuFacts, ...], machine: Machine, *, cpu_requested: bool) -> list[Line]:
+    """The findings. `cpu_requested`: the user chose device=cpu. Pure."""
+    lines = _merged([line for gpu in gpus for line in _one(gpu)])
     if not machine.gpus:
-        return [*lines, _none(machine, cpu_meant)]
+        return [*lines, _none(machine, cpu_requested)]
     if machine.gpu_error:
         lines.append(Line("gpu", "GPU", machine.gpu_error, "warning"))
     return lines
 
 
-def _together(lines: list[Line]) -> list[Line]:
-    """What holds for several GPUs is said once, with the numbers of all."""
+def _merged(lines: list[Line]) -> list[Line]:
+    """Merge equal findings of several GPUs into one that names all of them."""
     found: dict[tuple[str, Level], list[Line]] = {}
     for line in lines:
         found.setdefault((line.text, line.level), []).append(line)
@@ -125,15 +125,14 @@ def _joined(alike: list[Line]) -> Line:
     return Line("gpu", title, alike[0].text, alike[0].level, commands)
 
 
-def _none(machine: Machine, cpu_meant: bool) -> Line:
-    """That there is no GPU to use: a problem where one is to be expected, since nobody wants to find that out late."""
+def _none(machine: Machine, cpu_requested: bool) -> Line:
+    """The finding that no GPU is usable; a problem where the machine seems to have one."""
     why = unusable_gpu(machine)
-    text = f"{why or 'none that torch could use'}: a run would train on the CPU"
-    if not why or cpu_meant:
+    text = f"{why or 'no GPU that torch can use'}: a run would train on the CPU"
+    if not why or cpu_requested:
         return Line("gpu", "GPU", text, "note")
-    return Line(
-        "gpu", "GPU", f"{text}; device=cpu says that it is meant", "warning" if hides_gpus(machine) else "problem"
-    )
+    level: Level = "warning" if hides_gpus(machine) else "problem"
+    return Line("gpu", "GPU", f"{text}; set device=cpu if that is intended", level)
 
 
 def _one(gpu: GpuFacts) -> list[Line]:
@@ -145,13 +144,13 @@ def _one(gpu: GpuFacts) -> list[Line]:
         return [_name(gpu, title)]
     lines = [_name(gpu, title), _power(gpu, title), _link(gpu, title)]
     if gpu.persistence is False:
-        text = "persistence mode is off: the first use of the GPU waits for the driver"
+        text = "persistence mode is off: the first program waits until the driver has started"
         lines.append(Line("gpu", title, text, "note", (f"sudo nvidia-smi -i {now.index} -pm 1",)))
     if gpu.compute_mode == "prohibited":
-        text = "compute mode is prohibited: no program may use it"
+        text = "compute mode is prohibited: no program may use this GPU"
         lines.append(Line("gpu", title, text, "problem", (f"sudo nvidia-smi -i {now.index} -c DEFAULT",)))
     if now.ecc_uncorrected:
-        text = f"{now.ecc_uncorrected} memory errors that could not be corrected since the driver was loaded"
+        text = f"{now.ecc_uncorrected} uncorrectable memory errors since the driver was loaded"
         lines.append(Line("gpu", title, text, "warning", (f"nvidia-smi -i {now.index} -q -d ECC,PAGE_RETIREMENT",)))
     return [*lines, *_others(gpu, title)]
 
@@ -177,7 +176,7 @@ def _power(gpu: GpuFacts, title: str) -> Line:
     now = gpu.now
     drawn = f"{now.power:.0f} W now" if now.power is not None else "power unknown"
     if now.power_limit is None:
-        return Line("gpu", title, f"{drawn}, no power limit is told")
+        return Line("gpu", title, f"{drawn}, power limit unknown")
     text = f"{drawn}, limit {now.power_limit:.0f} W"
     heat = f", {now.temperature:.0f} °C" if now.temperature is not None else ""
     clocks = f", clock up to {now.sm_clock_max} MHz" if now.sm_clock_max else ""
@@ -202,28 +201,29 @@ def _link(gpu: GpuFacts, title: str) -> Line:
         return Line("gpu", title, text)
     text += f" of {best} ×{lanes}"
     if now.pcie_width < lanes:
-        return Line("gpu", title, f"{text}: fewer lanes than it has; another slot, or a seat to check", "warning")
-    # At rest the generation is lowered to save power: that alone says nothing.
-    return Line("gpu", title, text + (" (at rest; it rises under load)" if now.pcie_generation < best else ""))
+        problem = "fewer lanes than the card supports; check that it is seated properly, or use another slot"
+        return Line("gpu", title, f"{text}: {problem}", "warning")
+    # An idle GPU lowers the generation to save power, so that is not a finding.
+    return Line("gpu", title, text + (" (idle; it rises under load)" if now.pcie_generation < best else ""))
 
 
 def link_line(gpu: GpuFacts, generation: int) -> Line | None:
-    """What the link of the tested GPU came to under load; None if that was its best. Pure."""
+    """A finding if the PCIe link of the tested GPU stayed below its best generation under load, else None. Pure."""
     best = gpu.pcie_generation_max
     if best is None or generation >= best:
         return None
-    text = f"PCIe {generation} of {best} under load: a setting of the firmware, a riser or the slot"
+    text = f"PCIe {generation} of {best} under load: check the firmware (BIOS) setting, the riser cable and the slot"
     return Line("speed", f"GPU {gpu.now.index}", text, "note")
 
 
 def _others(gpu: GpuFacts, title: str) -> list[Line]:
-    """Programs of others on the GPU."""
+    """Findings about other programs on the GPU."""
     now = gpu.now
     others = [process for process in now.processes if not process.ours]
     used = sum(process.memory or 0 for process in others)
     if not others:
         if (now.utilization or 0) >= _BUSY_PERCENT and not now.mig:
-            text = f"{now.utilization:.0f} % busy with work that this process cannot see"
+            text = f"{now.utilization:.0f} % busy with processes that are not visible here"
             return [Line("gpu", title, text, "warning")]
         return []
     named = ", ".join(_process(process) for process in others[:4]) + (" …" if len(others) > 4 else "")

@@ -1,4 +1,4 @@
-"""The host's part of the check: cores, frequency governor, threads, memory, limits of the process."""
+"""System check of the host: cores, frequency governor, thread variables, memory, ``/dev/shm``, ulimits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from gputrain.engine.common.units import GIB, MIB, size
 from gputrain.engine.hardware.machine import SHM, Machine
 
 _FILES = 4096
-"""Open files below which worker processes may run out of them: each takes pipes, a ring and the data's files."""
+"""Limit of open files below which worker processes may run out of them: each has pipes, a slot buffer and files."""
 _SMALL_SHM = 64 * MIB
-"""What ``docker run`` gives to ``/dev/shm`` unless it is told otherwise."""
-_SHM_USE = "cache=ram and the workers of a data set of one's own need it"
+"""Size of ``/dev/shm`` in a container, unless ``docker run`` sets another."""
+_SHM_USE = "cache=ram and the workers of a custom data set need it"
 _LITTLE_MEMORY = 4 * GIB
-"""Memory below which torch with CUDA and a small batch buffer hardly start."""
+"""Memory that torch with CUDA and a small batch buffer need."""
 _LIMITS = {
     "open files": resource.RLIMIT_NOFILE,
     "processes": resource.RLIMIT_NPROC,
@@ -32,21 +32,21 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):
-    """What the host is set to."""
+    """Settings of the host."""
 
     governors: tuple[str, ...]
-    """Frequency governors of the cores, each once; empty where the kernel shows none."""
+    """Frequency governors of the cores, without duplicates; empty where the kernel shows none."""
     driver: str
-    """What sets the frequency (``intel_pstate``, ``acpi-cpufreq``), or empty."""
+    """The frequency driver (``intel_pstate``, ``acpi-cpufreq``), or empty."""
     threads: dict[str, str]
-    """Variables that set numbers of threads, those that are set."""
+    """Environment variables for numbers of threads that are set."""
     limits: dict[str, int | None]
-    """Limits of this process by name (soft ones); None: unlimited."""
+    """Soft limits of this process by name; None: unlimited."""
     swap_total: int
 
 
 def read_host(sys: Path = Path("/sys"), proc: Path = Path("/proc")) -> HostFacts:
-    """Look at the host; takes some milliseconds."""
+    """Read the host's settings; takes some milliseconds."""
     policies = sorted((sys / "devices/system/cpu/cpufreq").glob("policy*"))
     governors = dict.fromkeys(_word(policy / "scaling_governor") for policy in policies)
     soft = {name: resource.getrlimit(number)[0] for name, number in _LIMITS.items()}
@@ -89,7 +89,7 @@ def host_lines(facts: HostFacts, machine: Machine) -> list[Line]:
 def _cores(machine: Machine) -> Line:
     text = f"{machine.usable_cores:g} of {machine.host_cores} cores usable, {machine.cpu_model}"
     if machine.usable_cores < 2:
-        return Line("cpu", "cores", f"{text}: the workers share a core with the training", "warning")
+        return Line("cpu", "cores", f"{text}: data workers and trainer share one core", "warning")
     return Line("cpu", "cores", text + _container(machine))
 
 
@@ -101,14 +101,14 @@ def _container(machine: Machine) -> str:
 
 def _governor(facts: HostFacts) -> Line:
     if not facts.governors:
-        return Line("cpu", "governor", "not to be seen here (a virtual machine or a container)")
+        return Line("cpu", "governor", "not visible here (virtual machine or container)")
     text = ", ".join(facts.governors) + (f" ({facts.driver})" if facts.driver else "")
     if facts.governors == ("performance",):
         return Line("cpu", "governor", text)
     return Line(
         "cpu",
         "governor",
-        f"{text}: cores may be slow to speed up",
+        f"{text}: the cores may raise their clock late",
         "note",
         ("echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",),
     )
@@ -118,7 +118,7 @@ def _threads(facts: HostFacts, machine: Machine) -> Line:
     cores = max(1, math.floor(machine.usable_cores))
     said = ", ".join(f"{name}={value}" for name, value in facts.threads.items())
     if not said:
-        return Line("cpu", "threads", f"OMP_NUM_THREADS is not set: torch takes the {cores} usable cores")
+        return Line("cpu", "threads", f"OMP_NUM_THREADS is not set: torch uses the {cores} usable cores")
     too_many = [name for name, value in facts.threads.items() if value.isdigit() and int(value) > cores]
     if too_many:
         remedy = tuple(f"export {name}={cores}" for name in too_many)
@@ -135,13 +135,13 @@ def _memory(facts: HostFacts, machine: Machine) -> Line:
         text += f", swap {size(facts.swap_total)}"
     level: Level = "ok"
     if available < _LITTLE_MEMORY:
-        text, level = f"{text}: torch and a batch buffer need about {size(_LITTLE_MEMORY)}", "warning"
+        text, level = f"{text}: too little, torch and a batch buffer need about {size(_LITTLE_MEMORY)}", "warning"
     return Line("memory", "RAM", text, level)
 
 
 def _shm(machine: Machine) -> Line:
     if not machine.shm_total:
-        return Line("memory", str(SHM), "there is none, and a run needs a few KB of it", "problem")
+        return Line("memory", str(SHM), "does not exist, and a run needs a few KB of it", "problem")
     if machine.shm_free <= _SMALL_SHM:
         text = f"{size(machine.shm_free)} free of {size(machine.shm_total)}: little, {_SHM_USE}"
         command = "docker run --shm-size=8g …" if machine.container else f"sudo mount -o remount,size=8g {SHM}"
@@ -155,10 +155,10 @@ def _limits(facts: HostFacts) -> Line:
     files, space = limits.get("open files"), limits.get("address space")
     if space is not None:
         # CUDA reserves address space for all of the GPU's and the host's memory.
-        text += ": CUDA needs unlimited address space"
+        text += ": CUDA needs an unlimited address space"
         return Line("limits", "ulimit", text, "warning", ("ulimit -v unlimited",))
     if files is not None and files < _FILES:
-        text += ": few open files for worker processes"
+        text += ": too few open files for many worker processes"
         return Line("limits", "ulimit", text, "note", (f"ulimit -n {_FILES}",))
     return Line("limits", "ulimit", text)
 

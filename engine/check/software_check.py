@@ -1,4 +1,4 @@
-"""The software's part of the check: driver, CUDA, torch and torchvision."""
+"""System check of the software: NVIDIA driver, CUDA, torch and torchvision."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gputrain.engine.hardware.torch_compatibility import (
 )
 
 OLDEST_TORCH = (2, 9)
-"""As in pyproject.toml."""
+"""The minimum version in pyproject.toml."""
 
 
 def software_lines(machine: Machine, needs: str) -> list[Line]:
-    """The findings. `needs`: what torchvision asks of torch. Pure."""
+    """The findings. `needs`: torchvision's requirement for torch (``==2.9.1``). Pure."""
     lines = [_driver(machine)]
     build = machine.torch
     if build is None:
@@ -45,7 +45,7 @@ def _torch(machine: Machine, build: TorchBuild) -> Line:
         return Line("software", "torch", f"{fault.reason}; {fault.remedy}", "problem", commands)
     level: Level = "ok"
     if _release(build.version) < OLDEST_TORCH:
-        text, level = f"{text}: too old, 2.9 is the oldest that is supported", "problem"
+        text, level = f"{text}: too old, the oldest supported version is 2.9", "problem"
     return Line("software", "torch", text, level)
 
 

@@ -1,4 +1,7 @@
-"""The speed test, run by a child process: this one never imports torch, and a driver that hangs can't hang it."""
+"""The speed test of the system check: matrix products and copies, measured by torch in a child process.
+
+The child keeps torch out of this process, and a hanging driver cannot block it.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,25 @@ from gputrain.engine.hardware.peak_flops import peak_flops
 from gputrain.engine.hardware.torch_compatibility import wheel_index
 
 PROBE_SECONDS = 120.0
-"""How long the child may take; importing torch from a cold network disk takes most of it."""
+"""Timeout of the child in seconds; importing torch from a cold network disk takes most of it."""
 _TICK = 0.5
 _KILL_SECONDS = 5.0
 _LANE = {1: 0.25e9, 2: 0.5e9, 3: 0.985e9, 4: 1.969e9, 5: 3.938e9, 6: 7.563e9}
 """Bytes per second of one PCIe lane in one direction, by generation (PCI-SIG: rate × encoding)."""
 _MATMUL_SHARE = 0.5
-"""Share of the printed rate below which a large matrix product is slow: healthy cards reach 65–95 %."""
+"""Share of the data sheet's rate below which a large matrix product is slow: healthy cards reach 65–95 %."""
 _COPY_SHARE = 0.6
-"""The same for page-locked copies: healthy links reach 80–90 %."""
+"""Share of the link's rate below which pinned copies are slow: healthy links reach 80–90 %."""
 
 
 class Speed(Struct, frozen=True, kw_only=True):
-    """What torch can do here."""
+    """Measured speed of torch on this machine."""
 
     torch: str
     cuda: str
-    """CUDA that torch was built with; empty without."""
+    """CUDA version of the torch build; empty without CUDA."""
     device: str
-    """``cuda`` or ``cpu``: what was measured."""
+    """The measured device, ``cuda`` or ``cpu``."""
     device_name: str
     gpu_error: str = ""
     """Why torch cannot use the GPU although it was built for one."""
@@ -48,14 +51,14 @@ class Speed(Struct, frozen=True, kw_only=True):
 
 
 class Probe(Struct, frozen=True):
-    """The outcome: a speed, or why there is none."""
+    """The result: a speed, or the reason why there is none."""
 
     speed: Speed | None
     error: str = ""
 
 
 def run_probe(device: str = "auto", tick: Callable[[], None] | None = None, seconds: float = PROBE_SECONDS) -> Probe:
-    """Measure in a child process; `tick` is called about twice a second meanwhile. Takes some seconds."""
+    """Measure in a child process, which takes some seconds; calls `tick` about twice a second meanwhile."""
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "gputrain.engine.training.benchmark.device_speed", device],
         stdin=subprocess.DEVNULL,
@@ -80,7 +83,7 @@ def run_probe(device: str = "auto", tick: Callable[[], None] | None = None, seco
 def _end(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         child.kill()
-        # A process that hangs in the driver does not even die: nobody waits for it.
+        # A process that hangs in the driver does not even react to SIGKILL: do not wait for it.
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(_KILL_SECONDS)
     for pipe in (child.stdout, child.stderr):
@@ -91,7 +94,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _outcome(code: int, out: bytes, said: bytes) -> Probe:
     lines = out.decode("utf-8", "replace").strip().splitlines()
     try:
-        # Libraries may print too; the result is the last line.
+        # Libraries may print as well; the result is the last line.
         return Probe(msgspec.json.decode(lines[-1] if lines else "", type=Speed))
     except msgspec.DecodeError:
         last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
@@ -100,10 +103,10 @@ def _outcome(code: int, out: bytes, said: bytes) -> Probe:
 
 
 def speed_lines(probe: Probe, link: tuple[int, int] | None, *, gpu_expected: bool) -> list[Line]:
-    """The findings. `link`: generation and width of the first GPU's PCIe link under load, where known. Pure."""
+    """The findings. `link`: PCIe generation and width of the first GPU under load; None: unknown. Pure."""
     speed = probe.speed
     if speed is None:
-        # A child that dies while it imports torch or wakes the GPU foretells what a trainer does.
+        # A child that dies while it imports torch or starts CUDA: the trainer would die as well.
         return [Line("speed", "speed test", probe.error, "problem")]
     lines = []
     if speed.torchvision_error:
@@ -129,7 +132,8 @@ def _matmul(speed: Speed) -> Line:
         shown.append(text)
     text = f"{speed.device_name}: " + ", ".join(shown)
     if slow:
-        return Line("speed", "matmul", f"{text}: slow for this card; power, heat, or others on it", "warning")
+        causes = "check the power limit, the temperature and other programs on it"
+        return Line("speed", "matmul", f"{text}: slow for this card; {causes}", "warning")
     return Line("speed", "matmul", text)
 
 
@@ -151,7 +155,7 @@ def _copies(speed: Speed, link: tuple[int, int] | None) -> Line:
     if link is None or lane is None:
         return Line("speed", "copies", text)
     limit = lane * link[1]
-    text += f"; PCIe {link[0]} ×{link[1]} can do {limit / 1e9:.0f}"
+    text += f"; PCIe {link[0]} ×{link[1]} allows {limit / 1e9:.0f} GB/s"
     pinned = [rate for name, rate in speed.copies.items() if "pinned" in name and "un" not in name]
     if pinned and max(pinned) < _COPY_SHARE * limit:
         return Line("speed", "copies", f"{text}: slower than the link", "note")

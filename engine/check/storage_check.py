@@ -1,4 +1,4 @@
-"""The disk's part of the check: what the data lies on, and how fast files really come from it."""
+"""System check of the storage: kind of the data's disk, measured read rate, free space."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from gputrain.engine.monitor.disk import DataPlace, find_place
 Kind = Literal["nvme", "ssd", "hdd", "virtual disk", "network", "memory", "unknown"]
 
 READERS = 4
-"""Files that are read at once, as data workers do."""
+"""Files that are read in parallel, as by data workers."""
 _SECONDS = 2.0
-"""How long is read at most."""
+"""Longest time for reading."""
 _LOOK_SECONDS = 2.0
-"""How long files are looked for at most."""
+"""Longest time for listing files."""
 _BYTES = 512 * MIB
 _FILES = 4000
 _CHUNK = 1 << 20
 _TIMEOUT = 20.0
-"""Seconds after which a path that gives no answer is given up (a dead network mount)."""
+"""Timeout in seconds for a path that does not answer (a dead network mount)."""
 _LITTLE_SPACE = 5 * GIB
-"""Room for a few checkpoints and a cache."""
+"""Space for a few checkpoints and a cache."""
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "lustre", "ceph", "glusterfs", "beegfs", "gpfs", "9p", "afs", "virtiofs"}
 )
 _FEW_MB = 20e6
-"""Bytes per second below which a disk holds nearly any training from files back (about 200 photographs a second)."""
+"""Bytes per second below which the disk limits nearly any training from files (about 200 photographs per second)."""
 
 
 class StorageFacts(Struct, frozen=True, kw_only=True):
-    """Where a path's data lies and how fast it is read."""
+    """The storage of a path and its read rate."""
 
     path: str
     device: str
@@ -50,16 +50,16 @@ class StorageFacts(Struct, frozen=True, kw_only=True):
     free: int | None
     """Bytes that this user may still write there."""
     files: int = 0
-    """Files that were read to measure."""
+    """Files read for the measurement."""
     read_rate: float | None = None
-    """Bytes per second over `READERS` files at once; None: there was nothing to read."""
+    """Bytes per second over `READERS` parallel files; None: not measured."""
     from_disk: float | None = None
-    """Share of these bytes that came from the device, not from memory; None where the kernel does not tell."""
+    """Share of these bytes that came from the device, not from the page cache; None: the kernel does not report it."""
     error: str = ""
 
 
 def measure_storage(path: Path) -> StorageFacts:
-    """Look at `path` and read from it for two seconds at most. A dead mount costs `_TIMEOUT` seconds."""
+    """Examine `path` and read files below it for up to `_SECONDS`. A dead mount costs `_TIMEOUT` seconds."""
     found: list[StorageFacts] = []
     thread = threading.Thread(target=lambda: found.append(_measure(path)), name="storage", daemon=True)
     thread.start()
@@ -69,7 +69,7 @@ def measure_storage(path: Path) -> StorageFacts:
 
 
 def _unanswered(path: Path) -> StorageFacts:
-    error = f"no answer in {_TIMEOUT:g} s: a network file system whose server is gone?"
+    error = f"no answer in {_TIMEOUT:g} s: is it on a network file system whose server is down?"
     return StorageFacts(path=plain(str(path), 300), device="", filesystem="", kind="unknown", free=None, error=error)
 
 
@@ -103,7 +103,7 @@ def _existing(path: Path) -> Path:
 
 
 def kind_of(place: DataPlace, sys: Path = Path("/sys")) -> Kind:
-    """What carries a place's data."""
+    """The kind of storage that holds the data."""
     if not place.block:
         if place.filesystem in _NETWORK or place.filesystem.startswith("fuse.") or ":/" in place.device:
             return "network"
@@ -111,7 +111,7 @@ def kind_of(place: DataPlace, sys: Path = Path("/sys")) -> Kind:
     if place.device.startswith("nvme"):
         return "nvme"
     if place.device.startswith(("vd", "xvd")):
-        # What they say of rotation is the hypervisor's default, not the disk's.
+        # Their rotational flag is the hypervisor's default, not the disk's.
         return "virtual disk"
     try:
         rotates = (sys / "block" / place.device / "queue" / "rotational").read_text().strip() == "1"
@@ -121,7 +121,7 @@ def kind_of(place: DataPlace, sys: Path = Path("/sys")) -> Kind:
 
 
 def _sample(path: Path) -> list[Path]:
-    """Files below `path`, spread over what a short look finds."""
+    """A sample of the files below `path`, spread evenly over those that are listed in time."""
     if path.is_file():
         return [path]
     deadline = time.monotonic() + _LOOK_SECONDS
@@ -141,7 +141,7 @@ def _walk(path: Path) -> Iterator[Path]:
 
 
 def _read(files: list[Path]) -> tuple[int, int, float, int | None]:
-    """Read files for a while: how many, their bytes, the seconds it took, and the bytes that came from a device."""
+    """Read files for up to `_SECONDS`; returns their number, bytes, seconds, and the bytes read from a device."""
     for file in files:
         _forget(file)
     began, before = time.perf_counter(), _device_bytes()
@@ -159,7 +159,7 @@ def _read(files: list[Path]) -> tuple[int, int, float, int | None]:
 
 
 def _forget(file: Path) -> None:
-    """Ask the kernel to drop what it holds of a file, so that the device is measured and not memory."""
+    """Ask the kernel to drop a file from the page cache, so that the device is measured."""
     try:
         handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -177,12 +177,12 @@ def _read_one(file: Path, deadline: float) -> int:
             while time.perf_counter() < deadline and (chunk := source.read(_CHUNK)):
                 total += len(chunk)
     except OSError:
-        return total  # unreadable or gone meanwhile: what was read of it counts
+        return total  # unreadable or deleted meanwhile: the bytes read so far count
     return total
 
 
 def _device_bytes() -> int | None:
-    """Bytes that this process has had fetched from block devices (``read_bytes`` of proc_pid_io(5))."""
+    """Bytes that this process has read from block devices so far (``read_bytes`` of proc_pid_io(5))."""
     try:
         lines = Path("/proc/self/io").read_text().splitlines()
     except OSError:
@@ -199,22 +199,22 @@ def storage_lines(facts: StorageFacts) -> list[Line]:
     lines.append(_rate_line(facts))
     if facts.free is not None:
         little = facts.free < _LITTLE_SPACE
-        text = f"{size(facts.free)} free" + (": little for a cache" if little else "")
+        text = f"{size(facts.free)} free" + (": too little for a cache and checkpoints" if little else "")
         lines.append(Line("disk", "space", text, "note" if little else "ok"))
     return lines
 
 
 def _rate_line(facts: StorageFacts) -> Line:
     if facts.read_rate is None:
-        return Line("disk", "reading", "not measured: there is no file at the data path", "note")
-    text = f"{facts.read_rate / 1e6:,.0f} MB/s over {facts.files} files, {READERS} at once"
+        return Line("disk", "reading", "not measured: no files at the data path", "note")
+    text = f"{facts.read_rate / 1e6:,.0f} MB/s over {facts.files} files, {READERS} in parallel"
     if facts.kind != "network" and facts.from_disk is not None and facts.from_disk < 0.5:
-        # Network file systems are on no block device, so that their share says nothing.
-        return Line("disk", "reading", f"{text}, {1 - facts.from_disk:.0%} of it from memory", "ok")
+        # Network file systems have no block device, so the share means nothing for them.
+        return Line("disk", "reading", f"{text}, {1 - facts.from_disk:.0%} of the bytes from the page cache", "ok")
     if facts.read_rate < _FEW_MB:
         return Line(
             "disk", "reading", f"{text}: slow for training from files; consider cache=disk or cache=ram", "warning"
         )
     if facts.kind == "hdd":
-        return Line("disk", "reading", f"{text}: a hard disk is slow at small files; consider cache=ram", "note")
+        return Line("disk", "reading", f"{text}: hard disks are slow at small files; consider cache=ram", "note")
     return Line("disk", "reading", text)

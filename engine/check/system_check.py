@@ -1,4 +1,4 @@
-"""The whole check of this machine, in the order in which it is shown."""
+"""The system check of this machine: software, GPUs, host, storage, speed, in this order."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Tell = Callable[[list[Line]], None]
 
 
 class CheckResult(Struct, frozen=True, kw_only=True):
-    """All that was found. The lines are in the order in which they were told."""
+    """All facts and findings; the lines are in the order of the check."""
 
     machine: Machine
     gpus: tuple[GpuFacts, ...]
     host: HostFacts
     storage: StorageFacts | None
-    """None when no data path is known."""
+    """None without a data path."""
     speed: Speed | None
-    """None when it was not asked for, or the test failed: the lines say which."""
+    """None when it was not requested, or the test failed (see `lines`)."""
     lines: tuple[Line, ...]
 
 
@@ -37,30 +37,30 @@ def run_system_check(
     *,
     data: Path | None,
     device: str = "auto",
-    cpu_meant: bool = False,
+    cpu_requested: bool = False,
     speed: bool = True,
-    tell: Tell = lambda _lines: None,
+    on_lines: Tell = lambda _lines: None,
 ) -> CheckResult:
-    """Examine this machine: some seconds with `speed`, else a moment. `tell` hears the findings as they come.
+    """Check this machine, which takes some seconds with `speed`. `on_lines` gets the findings of each part at once.
 
-    `cpu_meant`: a run would train on the CPU because the person asked for it.
+    `cpu_requested`: the user chose device=cpu.
     """
     lines: list[Line] = []
 
-    def say(found: list[Line]) -> None:
+    def add(found: list[Line]) -> None:
         lines.extend(found)
-        tell(found)
+        on_lines(found)
 
     gpus, host = read_gpus(machine), read_host()
-    say(software_lines(machine, needed_torch()))
-    say(gpu_lines(gpus, machine, cpu_meant=cpu_meant))
-    say(host_lines(host, machine))
+    add(software_lines(machine, needed_torch()))
+    add(gpu_lines(gpus, machine, cpu_requested=cpu_requested))
+    add(host_lines(host, machine))
     storage = measure_storage(data) if data is not None else None
     if storage is not None:
-        say(storage_lines(storage))
+        add(storage_lines(storage))
     tested: Speed | None = None
     if speed and machine.torch is not None:
-        tested = _test_speed(machine, gpus, device, say)
+        tested = _test_speed(machine, gpus, device, add)
     return CheckResult(
         machine=machine,
         gpus=gpus,
@@ -71,8 +71,8 @@ def run_system_check(
     )
 
 
-def _test_speed(machine: Machine, gpus: tuple[GpuFacts, ...], device: str, say: Tell) -> Speed | None:
-    """The speed test, while which the link of the first GPU is watched: at rest it sleeps."""
+def _test_speed(machine: Machine, gpus: tuple[GpuFacts, ...], device: str, add: Tell) -> Speed | None:
+    """Run the speed test, and meanwhile read the PCIe link of the first GPU, which is slower while idle."""
     seen: list[int] = []
 
     def watch() -> None:
@@ -83,7 +83,7 @@ def _test_speed(machine: Machine, gpus: tuple[GpuFacts, ...], device: str, say: 
     generation = max(seen, default=0)
     width = first.now.pcie_width if first is not None else None
     link = (generation, width) if generation and width is not None else None
-    say(speed_lines(probe, link, gpu_expected=bool(machine.gpus)))
+    add(speed_lines(probe, link, gpu_expected=bool(machine.gpus)))
     if first is not None and generation and (line := link_line(first, generation)):
-        say([line])
+        add([line])
     return probe.speed

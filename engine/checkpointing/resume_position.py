@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.renamed_names import current_settings
 from gputrain.engine.configuration.resume_changes import check_changes
 
 
@@ -41,7 +42,7 @@ def check_continuation(
     on the way.
     """
     try:
-        told = check_changes(state["settings"], values)
+        told = check_changes(current_settings(state["settings"]), values)
     except BadInput as error:
         raise BadInput(f"resume_from: {error}") from None
     if list(classes) != state["classes"]:

@@ -1,4 +1,4 @@
-"""Where things are kept, and writing files so that a crash leaves the old or the new one, whole."""
+"""The folders for state, cache and configuration, and atomic file writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def state_home() -> Path:
 
 
 def cache_home() -> Path:
-    """Data that can be made again: ``$GPUTRAIN_CACHE`` or ``$XDG_CACHE_HOME/gputrain``. Raises BadInput."""
+    """The folder for recreatable data: ``$GPUTRAIN_CACHE`` or ``$XDG_CACHE_HOME/gputrain``. Raises BadInput."""
     return _home("GPUTRAIN_CACHE", "XDG_CACHE_HOME", ".cache")
 
 
@@ -31,16 +31,16 @@ def _home(own: str, xdg: str, default: str) -> Path:
     try:
         if folder := os.environ.get(own):
             return Path(folder).expanduser()
-        # The XDG base directory specification: a relative path in the variable is to be ignored.
+        # The XDG base directory specification: a relative path in the variable is ignored.
         return (Path(value) if Path(value).is_absolute() else Path.home() / default) / "gputrain"
     except RuntimeError:  # no $HOME and no entry in the password file, as in some containers
-        raise BadInput(f"no home directory can be found: set {own} to a folder of yours") from None
+        raise BadInput(f"no home directory can be found: set {own} to a folder of your own") from None
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace `path` by `content`: written aside, fsynced, renamed, and the folder's new entry fsynced too.
+    """Replace `path` with `content` atomically: write a temporary file, fsync, rename, fsync the folder.
 
-    Raises OSError, leaving the old file.
+    Raises OSError and keeps the old file.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
@@ -54,11 +54,11 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o600) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _keep_entry(path.parent)
+    _sync_folder(path.parent)
 
 
-def _keep_entry(folder: Path) -> None:
-    """Without it the rename itself may be undone by a power cut. Some file systems know no such call."""
+def _sync_folder(folder: Path) -> None:
+    """Fsync a folder, so that a power failure does not undo the rename. Some file systems do not support it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -68,13 +68,13 @@ def _keep_entry(folder: Path) -> None:
 
 
 def private_folder(folder: Path) -> bool:
-    """Make `folder` for its owner alone; False if it is, or lies in, another user's, who could put anything there."""
+    """Create `folder` with mode 0700. False if another user owns or can replace it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         own, above = folder.lstat(), folder.parent.stat()
     except OSError:
         return False
     ours = stat.S_ISDIR(own.st_mode) and own.st_uid == os.geteuid() and not own.st_mode & 0o022
-    # Who may write to the folder above may put another one in its place, unless only owners may take theirs away.
+    # Who can write to the parent folder can replace this one, unless the sticky bit is set.
     safe = above.st_uid in (0, os.geteuid()) and (not above.st_mode & 0o022 or bool(above.st_mode & stat.S_ISVTX))
     return ours and safe

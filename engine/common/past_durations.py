@@ -1,6 +1,6 @@
-"""How long things took the last time on this machine, so that the next time can tell how much is left.
+"""Durations of past phases on this machine, for estimates of the time left.
 
-What can't be read or written here is no error: then nobody knows.
+An unreadable or unwritable file is not an error: durations are then unknown.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home, write_atomic
 
 LEAST_SECONDS = 1.0
-"""What is quicker is not worth a word."""
+"""Shorter durations are not stored."""
 _KEPT = 200
 
 
 class PastDuration(Struct, frozen=True):
-    """What a thing took."""
+    """The last duration of a task."""
 
     seconds: float
     count: float | None = None
-    """How much there was of it: images, say."""
+    """The amount of work, for example images."""
     wall: float = 0.0
-    """When it ended, seconds since 1970."""
+    """When it ended, in seconds since 1970."""
 
 
 def recall(what: str) -> PastDuration | None:
-    """What `what` took the last time; None if it was never done here, or nobody knows."""
+    """The last duration of task `what`; None if it is unknown."""
     return _read().get(_key(what))
 
 
 def remember(what: str, seconds: float, count: float | None = None) -> None:
-    """Keep what `what` took, if that was long enough to speak of."""
+    """Store the duration of task `what`, unless it is shorter than `LEAST_SECONDS`."""
     if seconds < LEAST_SECONDS:
         return
     known = {**_read(), _key(what): PastDuration(seconds, count, time.time())}

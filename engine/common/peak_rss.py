@@ -1,4 +1,4 @@
-"""The most memory that this process had resident."""
+"""Peak resident memory (RSS) of this process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import contextlib
 from pathlib import Path
 
 _RESET_PEAK = "5"
-"""What resets ``VmHWM`` (Documentation/filesystems/proc.rst, clear_refs)."""
+"""Resets ``VmHWM`` when written to clear_refs (Linux Documentation/filesystems/proc.rst)."""
 
 
 def reset() -> None:
-    """The next `peak` counts from now on."""
-    # Some containers forbid it: the peak is then that of the whole process, which is larger or the same.
+    """Restart the measurement of `peak`."""
+    # Some containers forbid it: `peak` is then that of the process so far.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
 
 
 def peak() -> int | None:
-    """Bytes since `reset`; None: the kernel does not tell."""
+    """Peak RSS in bytes since `reset`; None if the kernel does not provide it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""config.yaml: the settings of a run, resolved, with where each came from; launching it again gives the same run."""
+"""Reads and writes config.yaml: all settings of a run, each with its origin as a comment."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings, yaml_file
 from gputrain.engine.configuration.run_config import RunConfig
 
-_HEAD = "# Settings of a run. `gputrain-tui train --config FILE` launches it again.\n"
+_HEAD = "# Settings of a run. `gputrain-tui train --config FILE` launches the same run again.\n"
 _COMMENT_COLUMN = 40
 
 
 def write_config(path: Path, config: RunConfig, origins: Mapping[str, str]) -> None:
-    """Write `config` atomically, for its owner only. `origins`: where values came from, by setting name.
+    """Write `config` atomically with mode 0600. `origins`: the origin of each value, by setting name.
 
-    Raises OSError, leaving an older file as it was.
+    Raises OSError and keeps an existing file.
     """
     write_atomic(path, config_text(config, origins).encode())
 
@@ -44,7 +44,13 @@ def config_text(config: RunConfig, origins: Mapping[str, str]) -> str:
 
 def read_config(path: Path) -> RunConfig:
     """The configuration in a file. Raises BadInput with file, line, key and reason."""
-    return settings.build(yaml_file.read_settings(yaml_file.load(path)))
+    return read_config_with_notes(path)[0]
+
+
+def read_config_with_notes(path: Path) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration in a file, and a note for each setting that it calls by an old name. Raises BadInput."""
+    document = yaml_file.load(path)
+    return settings.build(yaml_file.read_settings(document)), document.renamed()
 
 
 def _scalar(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Settings that have no meaning for what a data set teaches. Pure."""
+"""Settings that do not suit the task of a data set. Pure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Off = Mapping[str, float | str]
-"""Settings and the value that each must have."""
+"""Setting name → the value that it must have."""
 
 POSES: Off = {"mixup": 0.0, "cutmix": 0.0, "label_smoothing": 0.0, "auto_augment": "none"}
-"""What blends labels, or turns images, would make the angles of heads wrong."""
+"""Blended labels and rotated images would make head pose angles wrong."""
 CLIPS: Off = {"mixup": 0.0, "cutmix": 0.0}
-"""Images are mixed one by one, not clip by clip."""
-WITH_POSES, WITH_CLIPS = "does not go with the angles of heads", "does not go with clips"
+"""These mix single images, not whole clips."""
+WITH_POSES, WITH_CLIPS = "cannot be used with head poses", "cannot be used with clips"
 _KNOWN = {"300wlp": (POSES, WITH_POSES), "biwi": (POSES, WITH_POSES), "clips": (CLIPS, WITH_CLIPS)}
 
 
 def unsuitable_settings(values: Mapping[str, Any]) -> list[str]:
-    """What of the settings does not go with their data set, with the remedy."""
+    """The settings that cannot be used with their data set, with the remedy."""
     return list(conflicting_settings(values, *_KNOWN[values["dataset"]])) if values["dataset"] in _KNOWN else []
 
 
 def conflicting_settings(values: Mapping[str, Any], off: Off, why: str) -> Iterator[str]:
-    """The settings in `off` that have another value than there, in words."""
+    """A sentence for each setting in `off` with another value, with the remedy."""
     for name, wanted in off.items():
         if values[name] != wanted:
             value = f"{wanted:g}" if isinstance(wanted, float) else wanted

@@ -1,4 +1,4 @@
-"""Which engine trains a run: torch, or TensorFlow with Keras. Light: neither is imported here."""
+"""The engine of a run (torch, or TensorFlow with Keras), and whether it is installed; imports neither."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gputrain.engine.events import Phase
 KERAS = "keras"
 INSTALL = "pip install 'gputrain-tui[tensorflow]'"
 INSTALL_CUDA = "pip install 'tensorflow[and-cuda]'"
-"""What brings TensorFlow's own CUDA libraries."""
+"""Installs TensorFlow with its CUDA libraries."""
 _DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu", "tf-nightly")
 IMPORTS = {"torch": (Phase.IMPORTING, "import torch"), KERAS: (Phase.IMPORTING_TENSORFLOW, "import tensorflow")}
-"""What is told while an engine's library is imported, and the key by which the duration is kept."""
+"""The phase during the import of an engine's library, and the key under which its duration is stored."""
 
 
 def is_keras(values: Mapping[str, Any]) -> bool:
-    """Whether flat settings by name ask for Keras; records of older versions have no such setting."""
+    """Whether the settings select Keras; records of older versions have no such setting."""
     return values.get("engine") == KERAS
 
 
@@ -32,7 +32,7 @@ def why_missing(engine: str) -> str:
 
 
 def _is_installed(name: str) -> bool:
-    # Not find_spec: a folder of the person's that is called tensorflow would pass for the package.
+    # Not find_spec: a user's folder named tensorflow would count as the package.
     try:
         distribution(name)
     except PackageNotFoundError:
@@ -47,6 +47,6 @@ def require(config: RunConfig) -> None:
 
 
 def require_torch_engine(config: RunConfig, what: str) -> None:
-    """Raises BadInput where a run is not of torch; `what` only knows torch."""
+    """Raises BadInput if the engine is not torch; `what`: the feature that needs torch."""
     if config.engine != "torch":
-        raise BadInput(f"{what} is there for engine=torch alone, and this is engine={config.engine}")
+        raise BadInput(f"{what} needs engine=torch, but this is engine={config.engine}")

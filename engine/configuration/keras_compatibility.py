@@ -1,4 +1,4 @@
-"""What of the settings Keras has a counterpart of; the others are left off and told, or refused. Pure."""
+"""Which settings engine=keras supports; others are replaced with a note, or refused. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from gputrain.engine.common.errors import did_you_mean
 from gputrain.engine.common.sanitize import plain
 
 MODELS = ("simple_cnn", "mobilenet_v2", "resnet50_v2", "efficientnet_b0")
-"""Networks by name: simple_cnn as in torch, the others of ``keras.applications``."""
+"""Model names: simple_cnn as in torch, the others from ``keras.applications``."""
 WEIGHTS = "DEFAULT"
-"""What `weights` says for Keras' own (ImageNet); simple_cnn has none."""
+"""Value of `weights` for Keras' pretrained (ImageNet) weights; simple_cnn has none."""
 CHECKPOINT = ".npz"
-"""Suffix of checkpoints, which may be weights to start from."""
+"""Suffix of checkpoints, which `weights` accepts too."""
 DATASETS = ("demo", "imagefolder")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-"""Files that TensorFlow decodes."""
+"""Image files that TensorFlow decodes."""
 
 _THREADS = "images are decoded by num_workers threads of tf.data"
-_MEMORY = "TensorFlow keeps page-locked memory and copies by itself"
-_TORCHS = "of torch alone"
+_MEMORY = "TensorFlow manages page-locked memory and copies itself"
+_TORCH_ONLY = "torch only"
 REPLACED: Mapping[str, tuple[object, str]] = {
     "loader": ("auto", f"no effect with engine=keras: {_THREADS}"),
     "persistent_workers": (False, f"no effect with engine=keras: {_THREADS}"),
@@ -29,18 +29,18 @@ REPLACED: Mapping[str, tuple[object, str]] = {
     "cache": ("none", "engine=keras has no image cache: none"),
     "val_precision": ("same", "engine=keras validates in the precision of training: same"),
     "channels_last": (True, "engine=keras trains in NHWC: on"),
-    "compile_mode": ("default", f"no effect with engine=keras: {_TORCHS}; compile=true is XLA"),
-    "compile_scope": ("model", f"no effect with engine=keras: {_TORCHS}; XLA compiles the whole step"),
-    "fused_optimizer": (False, f"no effect with engine=keras: {_TORCHS}"),
-    "set_to_none": (False, f"no effect with engine=keras: {_TORCHS}"),
+    "compile_mode": ("default", f"no effect with engine=keras: {_TORCH_ONLY}; compile=true is XLA"),
+    "compile_scope": ("model", f"no effect with engine=keras: {_TORCH_ONLY}; XLA compiles the whole step"),
+    "fused_optimizer": (False, f"no effect with engine=keras: {_TORCH_ONLY}"),
+    "set_to_none": (False, f"no effect with engine=keras: {_TORCH_ONLY}"),
     "gradient_checkpointing": (False, "engine=keras cannot recompute activations: off"),
-    "oom_fallback": (False, "engine=keras cannot divide batches: a run whose GPU memory runs out ends"),
-    "autotune": (False, "engine=keras cannot change a running training: off"),
+    "oom_fallback": (False, "engine=keras cannot split batches: the run fails if GPU memory runs out"),
+    "autotune": (False, "engine=keras has no live tuning: off"),
 }
-"""Settings of how fast it runs, which profiles have too: the value that holds, and why."""
+"""Settings that affect only speed: the value that is used instead, and why."""
 _OFF: Mapping[str, object] = {
     "progressive_start": 0,
-    "colour_jitter": 0.0,
+    "color_jitter": 0.0,
     "hue_jitter": 0.0,
     "auto_augment": "none",
     "random_erasing": 0.0,
@@ -51,26 +51,26 @@ _OFF: Mapping[str, object] = {
     "ranks": 1,
     "nonfinite_loss": "stop",
 }
-"""Settings of what is learned, which must be as they are here."""
+"""Settings that affect the result, with the only value that engine=keras supports."""
 
 
 def refusals(values: Mapping[str, Any]) -> Iterator[str]:
-    """What of the flat settings cannot be, a sentence each, with the remedy."""
+    """The unsupported settings, one sentence each with the remedy."""
     if values["dataset"] not in DATASETS:
         yield f"dataset: engine=keras reads {' and '.join(DATASETS)}, not {values['dataset']}; set engine=torch"
     for name, wanted in _OFF.items():
         if values[name] != wanted:
             shown = f"{wanted:g}" if isinstance(wanted, float) else wanted
-            yield f"{name}: not with engine=keras; set {name}={shown}, or engine=torch"
+            yield f"{name}: not supported with engine=keras; set {name}={shown}, or engine=torch"
     if values["optimizer"] == "lamb":
         yield (
-            "optimizer: Keras' lamb leaves the decay out of its trust ratio, so that it is another rule; "
+            "optimizer: Keras' lamb computes its trust ratio without weight decay, unlike torch's here; "
             "set optimizer=adamw, or engine=torch"
         )
 
 
 def why_no_model(name: str) -> str:
-    """Why there is no network of that name; empty if there is one."""
+    """Why there is no model of that name; empty if there is one."""
     if name in MODELS:
         return ""
     known = ", ".join(MODELS)
@@ -78,10 +78,10 @@ def why_no_model(name: str) -> str:
 
 
 def why_no_weights(model: str, weights: str, *, is_file: bool) -> str:
-    """Why `weights` can't be started from; empty if they can, or nobody knows."""
+    """Why `weights` can't be used; empty if they can, or if that is unknown."""
     if not weights or (is_file and weights.endswith(CHECKPOINT)) or (weights == WEIGHTS and model != MODELS[0]):
         return ""
     if is_file:
         return f"weights: engine=keras reads the checkpoints of its runs (*{CHECKPOINT}), not {plain(weights, 200)}"
-    own = "" if model == MODELS[0] else f"; for Keras' own, of ImageNet, say weights={WEIGHTS}"
+    own = "" if model == MODELS[0] else f"; for Keras' ImageNet weights set weights={WEIGHTS}"
     return f"weights: no file '{plain(weights, 200)}'{own}"

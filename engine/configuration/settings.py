@@ -1,7 +1,7 @@
-"""The settings of `RunConfig` as a table, and checked values from files and command lines.
+"""The table of all settings of `RunConfig`, and checks of values from files and command lines.
 
-One table, read from the annotations in `gputrain.engine.configuration.run_config`, serves the command line, the YAML
-files, the launcher's form and the documentation, so that none of them can know another setting.
+The table comes from the annotations in `gputrain.engine.configuration.run_config`. The command line, YAML files, the
+launcher's form and the documentation all use it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 import yaml
 
+from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""What the safe loader raises: beside its own, for impossible dates, ``!!bool maybe`` and deep nesting."""
+"""Exceptions of the safe loader: its own, and others for impossible dates, ``!!bool maybe`` and deep nesting."""
 
 RUN_SECTION = ""
-"""The section of the settings that stand directly in `RunConfig`."""
+"""The section of settings directly in `RunConfig`."""
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One setting: where it stands, what it may be, and what it is for."""
+    """One setting: its section, type, default, bounds and description."""
 
     name: str
     section: str
@@ -40,7 +41,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def description(self) -> str:
-        """One line for help and forms."""
+        """The description, one line."""
         return (self.meta.description if self.meta else None) or ""
 
 
@@ -78,7 +79,11 @@ def _setting(field: msgspec.structs.FieldInfo, section: str) -> Setting:
 
 
 def find(name: str) -> Setting:
-    """The setting called `name` (``batch_size`` or ``data.batch_size``). Raises BadInput with the nearest name."""
+    """The setting called `name` (``batch_size`` or ``data.batch_size``), or that was called so in an older version.
+
+    Raises BadInput with the nearest name.
+    """
+    name = renamed_names.setting_name(name)
     setting = table().get(name.rpartition(".")[2])
     if setting is None or ("." in name and name != f"{setting.section}.{setting.name}"):
         known = [*table(), *(f"{s.section}.{s.name}" for s in table().values() if s.section and "." in name)]
@@ -87,10 +92,9 @@ def find(name: str) -> Setting:
 
 
 def check(setting: Setting, value: Any) -> Any:
-    """Return `value` in the setting's own type. Raises BadInput saying what it must be and what it was.
+    """Return `value` in the setting's own type. Raises BadInput with the expected and the given value.
 
-    Whole floats pass for integers and integers for floats (``lr: 1``); a text is never taken for a
-    number here, since YAML has already told numbers from texts.
+    Integral floats are accepted as integers, and integers as floats (``lr: 1``).
     """
     if setting.choices:
         if value not in setting.choices:
@@ -114,11 +118,11 @@ def check(setting: Setting, value: Any) -> Any:
 
 
 _LARGEST = 2**63
-"""Numbers beyond a signed 64-bit integer can be neither recorded nor meant."""
+"""Numbers must be below: larger ones do not fit a signed 64-bit integer and cannot be recorded."""
 
 
 def _check_text(setting: Setting, value: str) -> None:
-    # A path or a name with a line break, a NUL or an undecodable byte fails much later and far from here.
+    # A path or name with a line break, a NUL or an undecodable byte would fail much later.
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value):
         raise BadInput(_must(setting, "be one line of text in UTF-8 without control characters", value))
 
@@ -134,7 +138,7 @@ def _as_float(value: str) -> object:
 
 
 def _check_bounds(setting: Setting, value: Any) -> None:
-    if setting.kind in (int, float) and not abs(value) < _LARGEST:  # in this form it refuses NaN too
+    if setting.kind in (int, float) and not abs(value) < _LARGEST:  # written so that NaN is refused too
         raise BadInput(_must(setting, f"be {_KINDS[setting.kind]} below 2^63", value))
     meta = setting.meta
     if meta is None:
@@ -161,7 +165,7 @@ def _must(setting: Setting, what: str, value: object) -> str:
 
 
 def _yaml_word(value: object) -> str:
-    """The value as the user would have written it."""
+    """The value as in YAML."""
     if isinstance(value, str):
         return f"'{plain(value, 60)}'"
     if isinstance(value, bool):
@@ -169,7 +173,7 @@ def _yaml_word(value: object) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, int) and abs(value) >= _LARGEST:
-        return "a number of more than 64 bits"  # and maybe of more digits than Python prints
+        return "a number of more than 64 bits"  # may have more digits than Python converts
     return f"{value}" if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
@@ -185,6 +189,16 @@ def parse_override(argument: str) -> tuple[str, Any]:
         raise BadInput(f"{plain(argument, 60)}: {error}") from None
 
 
+def parse_overrides(arguments: Iterable[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The settings of ``setting=value`` arguments, checked, and a note for each old name among them.
+
+    Raises BadInput naming the argument.
+    """
+    arguments = list(arguments)
+    names = {argument.partition("=")[0].strip(): plain(argument, 60) for argument in arguments}
+    return dict(map(parse_override, arguments)), tuple(renamed_names.renamed_notes(names))
+
+
 def _parse_value(setting: Setting, text: str) -> object:
     if setting.kind is str:
         return text
@@ -195,12 +209,12 @@ def _parse_value(setting: Setting, text: str) -> object:
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """The configuration as one flat mapping, setting name → value, in the table's order."""
+    """The configuration as a flat mapping from setting name to value, in the order of the table."""
     return {s.name: getattr(getattr(config, s.section) if s.section else config, s.name) for s in table().values()}
 
 
 def build(values: Mapping[str, Any]) -> RunConfig:
-    """A RunConfig of checked `values` by setting name; what is missing has its default. Raises BadInput."""
+    """A RunConfig of `values` by setting name, checked; others have their defaults. Raises BadInput."""
     parts: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         setting = find(name)
@@ -211,7 +225,7 @@ def build(values: Mapping[str, Any]) -> RunConfig:
 
 
 def replace(config: RunConfig, **changes: Any) -> RunConfig:
-    """`config` with some settings changed by name, checked again."""
+    """`config` with some settings replaced by name. Raises BadInput."""
     return build({**flatten(config), **changes})
 
 
@@ -222,7 +236,7 @@ def changed(before: RunConfig, after: RunConfig, ignore: Iterable[str] = ()) -> 
 
 
 def shown(value: object) -> str:
-    """A setting's value as a person would write it."""
+    """A setting's value as text: ``true``, ``0.05``, ``resnet50``."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)

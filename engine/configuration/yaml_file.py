@@ -1,4 +1,4 @@
-"""YAML files read safely, with the line of every key kept for error messages."""
+"""Reads YAML files safely and keeps the line of every key for error messages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 import msgspec
 import yaml
 
+from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 
 MAX_BYTES = 64 << 10
-"""A configuration larger than this is taken for a mistake (a data file, say) and not parsed."""
+"""Larger files are not parsed: they are not configurations."""
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader without aliases: nested ones make a few lines stand for a billion values."""
+    """The safe loader without aliases: nested aliases expand a few lines to a billion values."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -28,20 +29,25 @@ class _Loader(yaml.SafeLoader):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """A parsed file: its values, and the line (from 1) of each key by its dotted path."""
+    """A parsed file: its values, and the line (from 1) of each key by dotted path."""
 
     path: Path
     values: dict[str, Any]
     lines: dict[str, int]
 
     def place(self, *keys: str) -> str:
-        """``"file.yaml:12"`` of a key, for the start of a message."""
+        """The position of a key for error messages: ``"file.yaml:12"``."""
         line = self.lines.get(".".join(keys))
         return f"{self.path}:{line}" if line else str(self.path)
 
+    def renamed(self) -> tuple[str, ...]:
+        """A note for each setting that the file calls by an old name."""
+        places = ({key.rpartition(".")[2]: f"{self.path}:{line}"} for key, line in self.lines.items())
+        return tuple(note for place in places for note in renamed_names.renamed_notes(place))
+
 
 def load(path: Path) -> Document:
-    """Read one mapping. Raises BadInput naming file and line for whatever is wrong with it."""
+    """Read a file that holds one mapping. Raises BadInput with file and line."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -49,14 +55,14 @@ def load(path: Path) -> Document:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not a text in UTF-8 (byte {error.start})") from None
+        raise BadInput(f"{path}: not UTF-8 text (byte {error.start})") from None
     if len(raw) > MAX_BYTES:
-        raise BadInput(f"{path}: larger than {MAX_BYTES >> 10} KiB, which no configuration is")
+        raise BadInput(f"{path}: larger than {MAX_BYTES >> 10} KiB: not a configuration file")
     return parse(path, text)
 
 
 def parse(path: Path, text: str) -> Document:
-    """The mapping that `text`, the content of `path`, holds. Raises BadInput as `load` does."""
+    """Parse `text`, the content of `path`, as one mapping. Raises BadInput as `load` does."""
     lines: dict[str, int] = {}
     try:
         loader = _Loader(text)
@@ -83,7 +89,7 @@ def _collect_lines(path: Path, node: yaml.Node, prefix: str, lines: dict[str, in
     for key, value in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise BadInput(f"{path}:{line}: a key must be a plain word")
+            raise BadInput(f"{path}:{line}: a key must be a word")
         if key.tag != "tag:yaml.org,2002:str":
             raise BadInput(f"{path}:{line}: the key {plain(key.value, 60)} must be a word; put it in quotes")
         name = f"{prefix}{key.value}"
@@ -98,7 +104,8 @@ def read_settings(
 ) -> dict[str, Any]:
     """The settings of a mapping in `document`, flat or grouped by section, checked.
 
-    `within` is the path of keys that leads to `values`. Raises BadInput with file and line.
+    `values`: the mapping, by default the whole document; `within`: the path of keys that leads to it.
+    Raises BadInput with file and line.
     """
     found: dict[str, Any] = {}
     for keys, name, value in _leaves(document, document.values if values is None else values, within):

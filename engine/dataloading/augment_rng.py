@@ -1,4 +1,4 @@
-"""Random numbers of what is done to images on the device: pure functions of (seed, epoch, index or batch number)."""
+"""Random numbers for augmentation on the device: pure functions of (seed, epoch, index or batch number)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TRIES = 64
 _KIND, _X, _Y, _FIRST_TRY = 0, 1, 2, 3
 _COLOURS = 3
 _ERASED_AREA = (0.02, 1 / 3)
-"""Least and largest share of an image that is blanked (Zhong et al. 2017, arXiv:1708.04896; torchvision's default)."""
+"""Smallest and largest share of an image that is erased (Zhong et al. 2017, arXiv:1708.04896; torchvision's)."""
 _ERASED_RATIO = (0.3, 3.3)
 
 
@@ -27,15 +27,15 @@ class MixParameters:
     """How each image of a batch is mixed with its partner, the image before it in the batch."""
 
     share: float
-    """What is left of the image's own pixels, and of its own label."""
+    """Weight of the image's own pixels and label; the partner has the rest."""
     box: tuple[int, int, int, int] | None
-    """Left, top, right and bottom of the part that the partner's pixels replace; None: they are blended."""
+    """Left, top, right and bottom of the part that the partner's pixels replace (cutmix); None: blended (mixup)."""
 
 
 def draw_mix_parameters(config: RunConfig, epoch: int, number: int, side: int) -> MixParameters | None:
-    """The mixing of batch `number`, of images `side` pixels wide and high.
+    """Mixing parameters of batch `number`, of images `side` pixels wide and high; None if mixing is off.
 
-    Mixup (Zhang et al. 2018), cutmix (Yun et al. 2019) or, with both on, either.
+    Mixup (Zhang et al. 2018), cutmix (Yun et al. 2019) or, with both on, one of them at random.
     """
     mixup, cutmix = config.optim.mixup, config.optim.cutmix
     if not mixup and not cutmix:
@@ -54,10 +54,10 @@ def draw_mix_parameters(config: RunConfig, epoch: int, number: int, side: int) -
 
 
 def beta_sample(alpha: float, draws: list[float]) -> float:
-    """A number of the distribution Beta(alpha, alpha) by Jöhnk's method, for alpha ≤ 2.
+    """A sample of Beta(alpha, alpha) by Jöhnk's method, for alpha ≤ 2.
 
-    numpy promises no stable stream for its own. After all of `draws` are used up: the mean, 0.5 (fewer than one in
-    100,000 for alpha = 2).
+    NumPy guarantees no stable stream for its own beta samples. Returns the mean, 0.5, when all `draws` are used up
+    (fewer than one in 100,000 for alpha = 2).
     """
     for first, second in zip(draws[::2], draws[1::2], strict=True):
         x, y = math.pow(first, 1 / alpha), math.pow(second, 1 / alpha)
@@ -66,20 +66,20 @@ def beta_sample(alpha: float, draws: list[float]) -> float:
     return 0.5
 
 
-def colour_jitter_factors(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
+def color_jitter_factors(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
     """Factors of brightness, contrast and saturation for the images at `indices`, shape (n, 3)."""
     draws = _on_device(config, epoch, indices)[:, :_COLOURS]
-    return 1 + config.data.colour_jitter * (2 * draws - 1)
+    return 1 + config.data.color_jitter * (2 * draws - 1)
 
 
 def hue_shifts(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64]) -> Floats:
-    """By which share of the circle the hues of the images at `indices` are turned, shape (n,)."""
+    """Hue shifts of the images at `indices`, as shares of the colour circle, shape (n,)."""
     draws = random_resized_crop.uniforms(config.seed, epoch, indices, 1, random_resized_crop.HUE)[:, 0]
     return config.data.hue_jitter * (2 * draws - 1)
 
 
 def erasing_boxes(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], side: int) -> Floats:
-    """Left, top, right and bottom of the part that is blanked in the images at `indices`, shape (n, 4); 0 for none.
+    """Left, top, right and bottom of the part to erase in the images at `indices`, shape (n, 4); zeros: none.
 
     The images are `side` pixels wide and high.
     """

@@ -1,7 +1,6 @@
-"""Which images make which batch: a pure function of (seed, epoch), with nothing to carry along.
+"""Batch sampler: the image indices of each batch, a pure function of (seed, epoch) without state.
 
-A run that is resumed, rebuilt with other workers or started in the middle of an epoch asks for batch k and gets the
-same one.
+Batch k is the same for a resumed run, for other numbers of workers, and for a start in the middle of an epoch.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 
 _ORDER = 1
-"""Counter word that keeps this stream apart from the augmentation's under the same (seed, epoch) key."""
+"""Counter word that separates this random stream from the augmentation's under the same (seed, epoch) key."""
 
 
 def permutation(seed: int, epoch: int, count: int) -> Indices:
     """The order of `count` samples in an epoch, shape (count,).
 
-    Sorted random keys instead of ``Generator.permutation``: numpy keeps the stream of a bit generator stable between
-    its versions, but not what a Generator makes of it, and a resumed run must find the same order.
+    Sorted random keys instead of ``Generator.permutation``: NumPy keeps the stream of a bit generator stable between
+    versions, but not the methods of Generator, and a resumed run needs the same order.
     """
     keys = np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, _ORDER]).random_raw(count)
     order: Indices = np.argsort(keys, kind="stable")
@@ -36,12 +35,12 @@ class EpochBatches:
     """(count,): sample indices in the order of the epoch."""
     batch_size: int
     drop_last: bool
-    """Leave out a last batch that is smaller than the others."""
+    """Drop the last batch if it is smaller than the others."""
     group: int = 1
-    """Images of one sample, which stay together."""
+    """Images per sample; they stay together."""
     rank: int = 0
     ranks: int = 1
-    """The batches are dealt to so many ranks in turn; these are the ones of `rank`."""
+    """Batches are distributed round-robin over so many ranks; these are those of `rank`."""
 
     def __len__(self) -> int:
         return batch_count(len(self.order), self.batch_size, drop_last=self.drop_last, rank=self.rank, ranks=self.ranks)
@@ -59,7 +58,7 @@ class EpochBatches:
 
 
 def batch_count(count: int, batch_size: int, *, drop_last: bool, rank: int = 0, ranks: int = 1) -> int:
-    """Batches of an epoch over `count` samples that are dealt to `rank`; with `drop_last`, as many to each."""
+    """Batches that `rank` has in an epoch over `count` samples; with `drop_last`, all ranks have the same number."""
     if drop_last:
         return count // batch_size // ranks
     return max(0, -(-(-(-count // batch_size) - rank) // ranks))
@@ -83,5 +82,5 @@ def batches(
 
 
 def batch_size_that_fits(batch_size: int, count: int, ranks: int = 1) -> int:
-    """The size of batches of which each of `ranks` gets one from `count` samples: `batch_size`, or less of few."""
+    """`batch_size`, or less where `count` samples are too few for one batch per rank."""
     return max(1, min(batch_size, count // ranks))

@@ -1,8 +1,8 @@
-"""Whether data workers wait for a lock: looks from outside at what each of them is doing, a few times a second.
+"""Lock contention of data workers: samples the system call of each worker a few times a second.
 
-A worker that waits for a lock and one that waits for a slow disk both take time without using a core, but more
-workers help against the second alone. The kernel tells the system call in which a thread waits (proc(5),
-``/proc/PID/syscall``); waiting for a lock of any kind (the interpreter's, too) is ``futex``.
+A worker that waits for a lock and one that waits for a slow disk both use no core, but more workers only help with the
+disk. ``/proc/PID/syscall`` (proc(5)) names the system call in which a thread waits; for a lock of any kind, the GIL
+included, it is ``futex``.
 """
 
 from __future__ import annotations
@@ -11,59 +11,59 @@ import os
 import platform
 import time
 
-from gputrain.engine.dataloading.worker_accounting import WORKING
+from gputrain.engine.dataloading.worker_accounting import BUSY_THREADS
 
 _FUTEX = {"x86_64": b"202", "aarch64": b"98", "ppc64le": b"221", "riscv64": b"98"}.get(platform.machine())
-LOOK_SECONDS = 0.05
-_MOST = 16
-"""Workers that are looked at; a look costs 10 µs each."""
+SAMPLE_SECONDS = 0.05
+_MAX_WORKERS = 16
+"""Workers that are sampled at most; a sample costs 10 µs each."""
 
 
 class LockWaitSampler:
-    """Counts looks at the workers that it was told of, while they work."""
+    """Samples the watched workers while they work."""
 
     def __init__(self, *, threads: bool) -> None:
-        """`threads`: the workers are threads of this process, which wait for a lock too when there is nothing to do."""
+        """`threads`: the workers are threads of this process, which also wait for a lock when they are idle."""
         self._threads = threads
         self._files: dict[int, int] = {}
-        self._gone: set[int] = set()
-        self._looked = 0.0
-        self._looks = self._locked = 0
+        self._ended: set[int] = set()
+        self._sampled_at = 0.0
+        self._samples = self._locked = 0
 
     def watch(self, thread: int) -> None:
-        """Look at `thread` (the kernel's number) from now on, if that is allowed and there are few enough."""
-        if thread in self._files or thread in self._gone or len(self._files) >= _MOST or _FUTEX is None:
+        """Sample `thread` (the kernel's number) from now on, if permitted and fewer than the limit are watched."""
+        if thread in self._files or thread in self._ended or len(self._files) >= _MAX_WORKERS or _FUTEX is None:
             return
         try:
             self._files[thread] = os.open(f"/proc/{thread}/syscall", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            # Hidden (hidepid, a kernel without it) or ended: the figure is then unknown, and said to be.
-            self._gone.add(thread)
+            # Hidden (hidepid, a kernel without it) or ended: the share is then unknown (None).
+            self._ended.add(thread)
 
-    def look(self) -> None:
-        """Look at all workers, unless the last look was a moment ago."""
+    def sample(self) -> None:
+        """Sample all workers, at most once in SAMPLE_SECONDS."""
         now = time.perf_counter()
-        if now - self._looked < LOOK_SECONDS:
+        if now - self._sampled_at < SAMPLE_SECONDS:
             return
-        self._looked = now
+        self._sampled_at = now
         for thread, handle in list(self._files.items()):
-            if self._threads and thread not in WORKING:
+            if self._threads and thread not in BUSY_THREADS:
                 continue
             try:
-                doing = os.pread(handle, 32, 0)
+                call = os.pread(handle, 32, 0)
             except OSError:
-                # It has ended (workers live as long as an epoch), or may not be looked at.
+                # It has ended (workers live as long as an epoch), or access is denied.
                 os.close(self._files.pop(thread))
-                self._gone.add(thread)
+                self._ended.add(thread)
                 continue
-            self._looks += 1
-            self._locked += doing.split(b" ", 1)[0] == _FUTEX
+            self._samples += 1
+            self._locked += call.split(b" ", 1)[0] == _FUTEX
 
-    def take(self) -> float | None:
-        """Share of the looks since the last call that found a working worker waiting for a lock; None: no look."""
-        looks, locked = self._looks, self._locked
-        self._looks = self._locked = 0
-        return locked / looks if looks else None
+    def take_share(self) -> float | None:
+        """Share of the samples since the last call in which a busy worker waited for a lock; None: no samples."""
+        samples, locked = self._samples, self._locked
+        self._samples = self._locked = 0
+        return locked / samples if samples else None
 
     def close(self) -> None:
         """Close the files."""

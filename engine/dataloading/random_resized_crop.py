@@ -1,8 +1,8 @@
-"""What part of an image a sample shows: drawn from (seed, epoch, index) alone.
+"""Random resized crop and centre crop: the part of an image that a sample shows, from (seed, epoch, index) alone.
 
-A sample's random numbers are a SplitMix64 stream (Steele, Lea and Flood 2014) that can be entered anywhere: the
-stream's start comes from (seed, epoch), the position from the image's index. So neither the worker, the batch nor the
-samples before it matter, and the numbers of an entire batch are drawn at once.
+A sample's random numbers come from a SplitMix64 stream (Steele, Lea and Flood 2014), which has random access: the
+stream's start comes from (seed, epoch), the position from the image's index. They depend on neither the worker, the
+batch nor earlier samples, and the numbers of an entire batch are drawn at once.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import numpy as np
 import numpy.typing as npt
 
 TRIES = 10
-"""Boxes that are drawn before the centre is taken, as in torchvision's RandomResizedCrop."""
+"""Boxes that are tried before the centre is taken, as in torchvision's RandomResizedCrop."""
 _RATIO = (3 / 4, 4 / 3)
 _FLIP, _X, _Y, _FIRST_TRY = 0, 1, 2, 3
 DRAWS = _FIRST_TRY + 2 * TRIES
-"""Random numbers of one sample: its flip, its place, and area and shape for each try."""
+"""Random numbers of one sample: flip, position, and area and aspect ratio for each try."""
 _AUGMENT, ON_DEVICE, MIXING, REPLACING, AUTO, HUE = 2, 3, 4, 5, 6, 7
-"""Counter words that keep these streams apart from each other, and from the order's, under the same (seed, epoch)
-key: crops and flips; what else changes single images on the device; how the images of a batch are mixed; what stands
-in the place of a bad image; what RandAugment and TrivialAugment do; hues."""
+"""Counter words that separate these random streams (and the batch sampler's) under the same (seed, epoch) key: crops
+and flips; colour jitter and erasing; mixup and cutmix; replacements of bad images; RandAugment and TrivialAugment; hue
+jitter."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 Draws = list[float]
 
 
 class CropGeometry(NamedTuple):
-    """A part of an image, the size that it is resized to, and the part of that which is kept; in pixels."""
+    """A box of an image, the size to which it is resized, and the offset of what is kept of that; in pixels."""
 
     left: int
     top: int
@@ -57,19 +57,19 @@ class CropDraw:
     """Smallest share of the image's area that a random box keeps."""
 
     def sized(self, size: int) -> CropDraw:
-        """The same view in another size of image."""
+        """The same crop for samples of another size."""
         if size == self.size:
             return self
         return dataclasses.replace(self, size=size, resize=round(self.resize * size / self.size))
 
     def geometry(self, draws: Draws, width: int, height: int) -> CropGeometry:
-        """The part of an image of `width` × `height` that a sample with these `draws` shows."""
+        """The crop of an image of `width` × `height` for these `draws`."""
         if self.kind == "random":
             return CropGeometry(*random_crop_box(draws, width, height, self.min_scale), self.size, self.size, 0, 0)
         return center_crop_box(width, height, self.resize, self.size)
 
     def within(self, box: list[float], draws: Draws, width: int, height: int) -> CropGeometry:
-        """The same of the part of the image in `box`: left, top, right and bottom as shares of its sides."""
+        """The crop inside `box`: left, top, right and bottom as shares of the image's sides."""
         left, right = _stretch(box[0], box[2], width)
         top, bottom = _stretch(box[1], box[3], height)
         part = self.geometry(draws, right - left, bottom - top)
@@ -77,7 +77,7 @@ class CropDraw:
 
 
 def _stretch(start: float, end: float, length: int) -> tuple[int, int]:
-    """From share to share of a side, in pixels; at least one."""
+    """First and last (exclusive) pixel between two shares of a side; at least one pixel."""
     first = min(max(0, round(start * length)), length - 1)
     return first, max(first + 1, min(length, round(end * length)))
 
@@ -97,10 +97,7 @@ def uniforms(
 
 
 def draw_flips(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which of the samples at `indices` are mirrored (half of them), shape (len(indices),).
-
-    The loader leaves the mirroring to the device, where it costs nothing.
-    """
+    """Which of the samples at `indices` are mirrored (half of them), shape (len(indices),); the device mirrors them."""
     mirrored: npt.NDArray[np.bool_] = uniforms(seed, epoch, indices)[:, _FLIP] < 0.5
     return mirrored
 
@@ -109,7 +106,7 @@ def random_crop_box(draws: Draws, width: int, height: int, min_scale: float) -> 
     """A box (left, top, width, height) in an image of `width` × `height`, as RandomResizedCrop's.
 
     Its area is a share in [min_scale, 1] of the image's, its ratio in [3/4, 4/3], uniform in the logarithm. After ten
-    boxes that don't fit it is the largest in the centre with a permitted ratio.
+    boxes that don't fit, it is the largest centred box with a permitted ratio.
     """
     area = width * height
     low, high = math.log(_RATIO[0]), math.log(_RATIO[1])
@@ -125,10 +122,10 @@ def random_crop_box(draws: Draws, width: int, height: int, min_scale: float) -> 
 
 
 def center_crop_box(width: int, height: int, resize: int, size: int) -> CropGeometry:
-    """The centre of `size` × `size` of an image whose short side is first resized to `resize`.
+    """The central `size` × `size` pixels of an image whose short side is first resized to `resize`.
 
-    Rounds as torchvision's Resize and CenterCrop do. Where `size` is larger than `resize` the image is resized to
-    `size` instead, so that there is nothing to pad.
+    Rounds as torchvision's Resize and CenterCrop do. Where `size` is larger than `resize`, the image is resized to
+    `size` instead of being padded.
     """
     short = max(resize, size)
     if width <= height:

@@ -1,4 +1,4 @@
-"""What the workers did with their time, at a cost of a few microseconds a batch."""
+"""Accounting of data workers: busy time, CPU time, run delay, reads, cache hits; a few microseconds per batch."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from gputrain.engine.events import LoaderStats
 _SCHEDSTAT = "/proc/thread-self/schedstat"
 _IO = "/proc/thread-self/io"
 
-WORKING: set[int] = set()
-"""Threads of this process (the kernel's numbers) that are making a batch now, and do not wait for one to make."""
+BUSY_THREADS: set[int] = set()
+"""Threads of this process (the kernel's numbers) that are filling a batch now; idle workers are not in it."""
 
 _T = TypeVar("_T", int, float)
 
 
 @dataclass(slots=True)
 class WorkerTally:
-    """Sums over some batches. Times are in seconds; None is what this kernel doesn't count."""
+    """Sums over some batches. Times are in seconds; None: not measured by this kernel."""
 
     samples: int = 0
     busy: float = 0.0
-    """Wall time spent on batches, waiting for a slot left out."""
+    """Wall time spent on batches, without waiting for a slot."""
     cpu: float = 0.0
     run_delay: float | None = 0.0
-    """Time in which the worker could have run but had no core."""
+    """Time in which the worker was runnable but had no core."""
     read: float | None = 0.0
-    """Time spent reading files; None where some were read through a memory map, when a page was touched.
+    """Time spent reading files; None where some were read through a memory map, page by page.
 
-    Of code that tells nothing: time that it neither computed nor wanted a core, in locks too.
+    For user code that does not report its reads: busy time without CPU time and run delay; waits for locks included.
     """
     bytes_read: int = 0
     disk_bytes: int | None = 0
     cached: int = 0
     """Samples whose image came from the cache."""
     repaired: int = 0
-    """Images that were damaged in the cache and were made again."""
+    """Images that were damaged in the cache and were encoded again from their files."""
     slowest: float = 0.0
     """Wall time of the slowest sample, and its index."""
     slowest_index: int = -1
     thread: int = 0
-    """Kernel's number of the thread that made the newest batch; 0: none yet."""
+    """The kernel's number of the thread that filled the newest batch; 0: none yet."""
 
     def add(self, other: WorkerTally) -> None:
-        """Add `other`; what one of both could not measure stays unmeasured."""
+        """Add `other`; a value that one of both could not measure becomes None."""
         self.samples += other.samples
         self.busy += other.busy
         self.cpu += other.cpu
@@ -68,7 +68,7 @@ def _sum(first: _T | None, second: _T | None) -> _T | None:
 def loader_stats(
     tally: WorkerTally, *, workers: int, kind: str, seconds: float, lock_share: float | None, slowest_image: str
 ) -> LoaderStats:
-    """What `workers` did in `seconds`, in shares."""
+    """`tally` as shares of the time that `workers` had in `seconds`."""
     worked = tally.busy or None
     return LoaderStats(
         workers=workers,
@@ -88,14 +88,14 @@ def loader_stats(
 
 
 class BatchAccounting:
-    """The accounting of one worker; made, used and closed by the thread that does the work.
+    """The accounting of one worker; created, used and closed by the worker's thread.
 
-    The kernel's counters are of threads, so that the training loop's own reading and waiting stay out of them.
+    The kernel's counters are per thread, so that they exclude the training loop's reads and waits.
     """
 
-    def __init__(self, *, told: bool = True) -> None:
-        """`told`: whoever reads files says so by `read`; else the kernel counts bytes, and waiting is all reading."""
-        self._told = told
+    def __init__(self, *, reports_reads: bool = True) -> None:
+        """`reports_reads`: reads are reported with `read`; otherwise bytes and read time come from the kernel."""
+        self._reports_reads = reports_reads
         self._schedstat = _open(_SCHEDSTAT)
         self._io = _open(_IO)
         self._thread = threading.get_native_id()
@@ -106,14 +106,14 @@ class BatchAccounting:
 
     def begin(self) -> None:
         """A batch begins."""
-        WORKING.add(self._thread)
+        BUSY_THREADS.add(self._thread)
         self._tally = WorkerTally()
         self._delay, self._bytes = self._run_delay(), self._bytes_read()
         self._cpu, self._wall = time.thread_time(), time.perf_counter()
         self._sample_began = self._wall
 
     def made(self, index: int) -> None:
-        """The sample of image `index` is made."""
+        """The sample of image `index` is complete."""
         now = time.perf_counter()
         if now - self._sample_began > self._tally.slowest:
             self._tally.slowest, self._tally.slowest_index = now - self._sample_began, index
@@ -125,7 +125,7 @@ class BatchAccounting:
         self._tally.bytes_read += size
 
     def mapped(self, size: int) -> None:
-        """`size` bytes are used through a memory map: what waiting for the disk they cost is not known."""
+        """`size` bytes are used through a memory map, for which the time spent waiting for the disk is unknown."""
         self._tally.read = None
         self._tally.bytes_read += size
 
@@ -134,24 +134,24 @@ class BatchAccounting:
         self._tally.cached += 1
 
     def repaired(self) -> None:
-        """An image was damaged in the cache, and is made again."""
+        """An image was damaged in the cache, and is encoded again."""
         self._tally.repaired += 1
 
     def end(self, samples: int) -> WorkerTally:
-        """The batch of `samples` is done: its figures."""
-        WORKING.discard(self._thread)
+        """The batch of `samples` is complete; returns its tally."""
+        BUSY_THREADS.discard(self._thread)
         tally = self._tally
         tally.samples, tally.thread = samples, self._thread
         tally.busy = time.perf_counter() - self._wall
         tally.cpu = time.thread_time() - self._cpu
         delay, read = self._run_delay(), self._bytes_read()
-        # A thread that has run for no time at all by this count is on a kernel that doesn't keep it.
+        # A run time of 0 means that this kernel does not keep the count.
         if delay is None or self._delay is None or delay[0] == 0:
             tally.run_delay = None
         else:
             tally.run_delay = (delay[1] - self._delay[1]) * 1e-9
         tally.disk_bytes = None if read is None or self._bytes is None else read[1] - self._bytes[1]
-        if not self._told:
+        if not self._reports_reads:
             tally.bytes_read = 0 if read is None or self._bytes is None else read[0] - self._bytes[0]
             wanted = None if tally.run_delay is None else tally.cpu + tally.run_delay
             tally.read = None if wanted is None else max(0.0, tally.busy - wanted)
@@ -165,14 +165,14 @@ class BatchAccounting:
         self._schedstat = self._io = None
 
     def _run_delay(self) -> tuple[int, int] | None:
-        """Nanoseconds that this thread ran, and that it could have run but had to wait, so far."""
+        """Nanoseconds that this thread has run, and that it was runnable without a core, so far."""
         if self._schedstat is None:
             return None
         fields = os.pread(self._schedstat, 128, 0).split()
         return (int(fields[0]), int(fields[1])) if len(fields) == 3 else None
 
     def _bytes_read(self) -> tuple[int, int] | None:
-        """Bytes that this thread has read so far, and those of them that came from a disk."""
+        """Bytes that this thread has read so far, and how many of them came from a disk."""
         if self._io is None:
             return None
         counted = dict(line.split(b": ", 1) for line in os.pread(self._io, 512, 0).splitlines())
@@ -183,5 +183,5 @@ def _open(path: str) -> int | None:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        # Absent without CONFIG_SCHEDSTATS, hidden in some containers: the figure is then unknown, and said to be.
+        # Absent without CONFIG_SCHEDSTATS, hidden in some containers: the value is then unknown (None).
         return None

@@ -1,4 +1,4 @@
-"""The images of a run that could not be read: how many are too many, and the list that is kept of them."""
+"""Bad images of a run: the limit of unreadable files, their warnings, and the list in the run directory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gputrain.engine.events import LoaderStats
 from gputrain.engine.processes.event_reporter import EventReporter
 
 LIST = "bad_images.csv"
-"""File in the run directory: split, path and reason of each; not there as long as there is none."""
+"""File in the run directory with split, path and reason of each bad image; absent while there are none."""
 _HEADER = ("split", "path", "reason")
 _NAMED = 3
 
 
 def bad_image_limit(max_bad_images: float, images: int) -> int:
-    """How many of `images` may be bad under the setting: a number of them, or below 1 a share."""
+    """How many of `images` may be bad: `max_bad_images` is a number, or a share if it is below 1."""
     return int(max_bad_images * images) if max_bad_images < 1 else int(max_bad_images)
 
 
@@ -30,24 +30,24 @@ class BadImages:
         self._broken = False
 
     def add(self, split: str, found: list[tuple[str, str]]) -> None:
-        """List the path and reason of images that were met for the first time."""
+        """Append path and reason of newly found bad images."""
         try:
-            # Several ranks may begin it at once.
+            # Several ranks may create it at once.
             with contextlib.suppress(FileExistsError), self._path.open("x", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerow(_HEADER)
             with self._path.open("a", encoding="utf-8", newline="") as file:
                 rows = csv.writer(file)
                 rows.writerows((split, plain(path), why) for path, why in found)
         except OSError as error:
-            # A list that can't be kept is no reason to end a training.
+            # Training goes on without the list.
             if not self._broken:
                 self._broken = True
                 self._reporter.notice("warning", f"{LIST} cannot be written: {error.strerror or error}")
 
-    def tell(self, stats: LoaderStats, split: str) -> None:
-        """Say how many new ones `stats` has, and which; and how many were damaged in the cache alone."""
+    def report(self, stats: LoaderStats, split: str) -> None:
+        """Warn of the new bad images in `stats`, and of images that were damaged in the cache."""
         if stats.cache_repaired:
-            text = f"{stats.cache_repaired} {split} images were damaged in the cache and were made again"
+            text = f"{stats.cache_repaired} {split} images were damaged in the cache and were encoded again"
             self._reporter.notice("warning", text)
         if not stats.bad_images:
             return

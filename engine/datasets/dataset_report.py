@@ -1,4 +1,4 @@
-"""What is told of the data of a run while they are drawn, found and counted. Imports no torch."""
+"""Progress and summary of opening a run's data set: drawing, scanning, DataReady. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,37 +18,40 @@ from gputrain.engine.events import DataReady, Phase
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
 
-_CLASSES_TOLD = 1000
+_MAX_CLASS_NAMES = 1000
 Data = TypeVar("Data")
 
 
-def located(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> RunConfig:
-    """`config` with the folder of its data: the built-in ones are drawn if they aren't there. Raises StopRequested."""
+def with_data_dir(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> RunConfig:
+    """`config` with its data folder; draws the demo images if they are missing. Raises StopRequested."""
     if config.data.dataset == "demo" and not config.data.data_dir:
         place = msgspec.structs.replace(config.data, data_dir=_draw(reporter, control))
         return msgspec.structs.replace(config, data=place)
     return config
 
 
-def scanned(
+def timed_scan(
     config: RunConfig, reporter: EventReporter, control: TrainerControl, read: Callable[[Callable[[int], None]], Data]
 ) -> Data:
-    """What `read` finds, which tells its argument how many images it has found so far."""
+    """The result of `read`, which calls its argument with the number of images found so far.
+
+    Reports progress, with the number of the last scan of the same data as the total.
+    """
     reporter.phase(Phase.SCANNING_DATA, plain(config.data.data_dir, 200))
     key = f"scan {config.data.dataset} {config.data.data_dir}"
-    before = past_durations.recall(key)
-    began, latest = time.perf_counter(), 0
+    previous = past_durations.recall(key)
+    began, last_count = time.perf_counter(), 0
 
     def found(count: int) -> None:
-        nonlocal latest
-        latest = count
-        # As many as the last time, unless there are more by now.
-        total = before.count if before is not None and before.count and count <= before.count else None
+        nonlocal last_count
+        last_count = count
+        # As many as last time, unless there are already more.
+        total = previous.count if previous is not None and previous.count and count <= previous.count else None
         reporter.progress(count, total, "images")
         control.raise_if_stopped()
 
     data = read(found)
-    past_durations.remember(key, time.perf_counter() - began, latest)
+    past_durations.remember(key, time.perf_counter() - began, last_count)
     return data
 
 
@@ -68,7 +71,7 @@ def _draw(reporter: EventReporter, control: TrainerControl) -> str:
 def report_dataset(
     config: RunConfig, reporter: EventReporter, train: ImageSet, val: ImageSet | None, seconds: float
 ) -> None:
-    """Say what there is to train on."""
+    """Send DataReady: numbers of images, classes and batches per epoch."""
     samples = len(train) // train.group
     batch_size = batch_sampler.batch_size_that_fits(config.data.batch_size, samples, config.ranks)
     reporter.send(
@@ -77,7 +80,7 @@ def report_dataset(
             path=plain(config.data.data_dir, 1000),
             train_images=len(train),
             val_images=len(val) if val is not None else 0,
-            classes=tuple(plain(name, 100) for name in train.classes[:_CLASSES_TOLD]),
+            classes=tuple(plain(name, 100) for name in train.classes[:_MAX_CLASS_NAMES]),
             class_count=len(train.classes),
             batches_per_epoch=batch_sampler.batch_count(samples, batch_size, drop_last=True, ranks=config.ranks),
             seconds=seconds,

@@ -1,7 +1,7 @@
-"""The built-in data set: JPEG files that are drawn once and kept in the cache folder.
+"""The demo data set: JPEG files that are drawn once and stored in the cache folder.
 
-``demo-v1/{train,val}/<class>/<number>.jpg``. It is drawn in a folder beside its place and renamed when it is
-whole, under a lock, so that a killed drawing or two runs at once leave nothing half made to train on.
+``demo-v1/{train,val}/<class>/<number>.jpg``. It is drawn under a lock in a temporary folder, which is renamed when
+complete: neither a killed process nor two runs at once leave a partial data set.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from gputrain.engine.common.files import cache_home
 from gputrain.engine.datasets import demo_images
 
 VERSION = 1
-"""Raised with every change of what is drawn: an older folder is then left alone and a new one drawn."""
+"""Increased with every change of the images: the new version is drawn in a new folder, the old folder stays."""
 COUNTS = {"train": 240, "val": 48}
-"""Pictures of each class by split."""
+"""Images per class, by split."""
 _CHUNK = 20
 _POLL_SECONDS = 0.2
 
 
 class DemoStopped(Exception):  # noqa: N818 - a request, not an error
-    """Drawing was given up on request."""
+    """Drawing was stopped on request."""
 
 
 def ensure_demo(
@@ -38,10 +38,11 @@ def ensure_demo(
     counts: dict[str, int] = COUNTS,
     processes: int | None = None,
 ) -> Path:
-    """The data set's folder, drawn now if it isn't there: a minute's work for one core.
+    """The data set's folder; draws the images if they are missing, which takes one core a minute.
 
-    `progress` gets (pictures drawn, all), a few times a second; `counts` are pictures of each class by split;
-    `processes` is one for each usable core. Raises DemoStopped once `stop` says so, BadInput if there is no room.
+    `progress` gets (images drawn, total) a few times a second; `counts` is the number of images per class by split;
+    `processes` defaults to the number of usable cores. Raises DemoStopped when `stop` returns true, BadInput if the
+    images cannot be written.
     """
     root = cache_home() / f"demo-v{VERSION}"
     try:
@@ -59,7 +60,7 @@ def ensure_demo(
 
 @contextmanager
 def _lock(path: Path, stop: Callable[[], bool]) -> Iterator[None]:
-    """Hold the right to draw; another run that draws is waited for."""
+    """Hold the file lock for drawing; waits while another run draws."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
@@ -79,7 +80,7 @@ def _draw_all(
     root: Path, counts: dict[str, int], processes: int, progress: Callable[[int, int], None], stop: Callable[[], bool]
 ) -> None:
     unfinished = root.with_suffix(".drawing")
-    # Only the lock's holder draws: what lies there was left by a drawing that was killed.
+    # Only the lock's holder draws: an existing folder is a leftover of a killed process.
     shutil.rmtree(unfinished, ignore_errors=True)
     jobs = [
         (str(unfinished), name, split, start, min(start + _CHUNK, count))
@@ -104,7 +105,7 @@ def _draw_all(
 
 
 def draw_images(root: str, name: str, split: str, start: int, end: int) -> int:
-    """Draw pictures `start` to `end` of a class; returns how many. Runs in a process of the pool."""
+    """Draw images `start` to `end` of a class; returns how many. Runs in a process of the pool."""
     folder = Path(root) / split / name
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(start, end):

@@ -1,7 +1,7 @@
-"""Pictures for the built-in data set: textures and shapes over photograph-like backgrounds. NumPy and Pillow only.
+"""Images of the demo data set: textures and shapes over photograph-like backgrounds. NumPy and Pillow only.
 
-A class is a pattern; colours, light, size, place and turn are drawn anew for each picture, foreground and
-background from the same distribution, so that no mean colour tells the classes apart.
+A class is a pattern. Colours, light, scale, position and rotation are random for each image. Foreground and background
+colours have the same distribution, so that the mean colour does not predict the class.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Plane = npt.NDArray[np.floating[Any]]
 _SEED = 20_250_101
 _SIZES = ((500, 375), (500, 333), (480, 360), (375, 500), (333, 500), (500, 400), (448, 448))
 _SHARES = (0.5, 0.12, 0.1, 0.1, 0.06, 0.06, 0.06)
-"""Width and height; those of ImageNet's photographs, of which most are 500 × 375."""
+"""Widths and heights with their frequencies, as of ImageNet's photographs: most are 500 × 375."""
 _QUALITY = (86, 95)
 
 
@@ -86,12 +86,12 @@ PATTERNS: dict[str, Callable[[Plane, Plane], Plane]] = {
     "triangles": _triangles,
     "waves": _waves,
 }
-"""Class name → pattern: above 0 is the figure, below the ground; u and v are turned and scaled, in radians."""
+"""Class name → pattern: > 0 is foreground, < 0 background; u and v are rotated and scaled, in radians."""
 _CENTRED = ("rays", "rings", "spiral")
 
 
 def draw(name: str, split: str, number: int) -> bytes:
-    """Picture `number` of a class and split as JPEG; a pure function of its arguments."""
+    """Image `number` of a class and split as JPEG bytes; a pure function of its arguments."""
     key = [_SEED, sum(split.encode()), list(PATTERNS).index(name), number]
     rng = np.random.default_rng(key)
     width, height = _SIZES[rng.choice(len(_SIZES), p=_SHARES)]
@@ -106,7 +106,7 @@ def draw(name: str, split: str, number: int) -> bytes:
 
 
 def _cover(name: str, width: int, height: int, rng: np.random.Generator) -> Plane:
-    """(height, width), 0…1: how much of a pixel is figure. Edges are soft over about a pixel."""
+    """(height, width), 0…1: the foreground's opacity. Edges are soft over about a pixel."""
     turn = rng.uniform(0, 2 * np.pi)
     # 7 to 13 periods along the longer side: several remain in a crop of a third of the area.
     scale = 2 * np.pi * rng.uniform(7, 13) / max(width, height)
@@ -119,7 +119,7 @@ def _cover(name: str, width: int, height: int, rng: np.random.Generator) -> Plan
     if name not in _CENTRED:
         u += np.float32(rng.uniform(0, 6.3))
         v += np.float32(rng.uniform(0, 6.3))
-    # A slight warp, as of cloth or of a wall seen at an angle.
+    # A slight warp, as of cloth or a wall seen at an angle.
     warp = _clouds(width, height, 4, rng) * np.float32(rng.uniform(0.2, 0.9))
     value = PATTERNS[name](u + warp, v + warp)
     cover: Plane = np.clip(value * 2.5 + 0.5, 0, 1).astype(np.float32)
@@ -144,7 +144,7 @@ def _clouds(width: int, height: int, cells: int, rng: np.random.Generator) -> Pl
 
 
 def _light(width: int, height: int, rng: np.random.Generator) -> Plane:
-    """(height, width), about 1: light that falls from one side."""
+    """(height, width), about 1: light from one side."""
     x = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(rng.uniform(-0.35, 0.35))
     y = np.linspace(-1, 1, height, dtype=np.float32) * np.float32(rng.uniform(-0.35, 0.35))
     return np.float32(rng.uniform(0.8, 1.15)) + x[None, :] + y[:, None]

@@ -1,4 +1,4 @@
-"""What data folders must hold, in words: for the readers, and for plans that take a glance. Without torch."""
+"""Folder layouts of the data sets, and the errors for what is missing in them. For readers and plans; without torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CIFAR_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 CIFAR_TEST = ("test_batch",)
 BIWI_PICTURE, BIWI_POSE = "_rgb.png", "_pose.txt"
 STREAMS = ("high", "low")
-"""Folders of a clip that is there in two qualities, each seen by an encoder of its own."""
+"""Folders of a clip that exists in two qualities; each has its own encoder."""
 CLIP_CLASSES = 2
 """Clips are real or fake."""
 
 
 def split_folder(data_dir: str, split: str, setting: str) -> Path:
-    """The folder of a split, ``data_dir/split``. Raises BadInput naming `setting`, the folder and the remedy."""
+    """The folder of a split, ``data_dir/split``. Raises BadInput with `setting`, the folder and the remedy."""
     if not data_dir:
         raise BadInput("data_dir is not set; name the folder that holds the images: data_dir=/data/imagenet")
     home = Path(data_dir).expanduser()
@@ -41,7 +41,7 @@ def split_folder(data_dir: str, split: str, setting: str) -> Path:
 
 
 def class_folders(folder: Path, setting: str, classes: Sequence[str] | None) -> list[str]:
-    """Names of a split's class folders, sorted. Raises BadInput for none, and for one that is not in `classes`."""
+    """Names of a split's class folders, sorted. Raises BadInput if there are none, or one is not in `classes`."""
     found = subfolders(folder)
     if not found:
         raise BadInput(
@@ -58,7 +58,7 @@ def class_folders(folder: Path, setting: str, classes: Sequence[str] | None) -> 
 
 
 def no_images(folder: Path, setting: str) -> BadInput:
-    """What is wrong with a class folder without images."""
+    """The error for a class folder without images."""
     return BadInput(
         f"{setting}: the class folder {shown(folder)} has no images ({', '.join(EXTENSIONS)}); "
         "add some or remove the folder"
@@ -66,7 +66,7 @@ def no_images(folder: Path, setting: str) -> BadInput:
 
 
 def cifar_folder(data_dir: str) -> Path:
-    """The folder with CIFAR-10's batches: `data_dir`, or one in it. Raises BadInput where there is none."""
+    """The folder with CIFAR-10's batches: `data_dir`, or one in it. Raises BadInput if there is none."""
     home = Path(data_dir).expanduser()
     for folder in (home / CIFAR, home):
         if (folder / CIFAR_META).is_file():
@@ -78,7 +78,7 @@ def cifar_folder(data_dir: str) -> Path:
 
 
 def no_sequences(folder: Path) -> BadInput:
-    """What is wrong with a folder without sequences of BIWI."""
+    """The error for a folder without BIWI sequences."""
     return BadInput(
         f"{shown(folder)}: has no sequences of BIWI (folders such as 01 with frame_00003{BIWI_PICTURE}); "
         "name the folder that holds them: train_split=."
@@ -86,7 +86,7 @@ def no_sequences(folder: Path) -> BadInput:
 
 
 def clip_classes(folder: Path, setting: str) -> tuple[str, ...]:
-    """The two class folders of a split of clips. Raises BadInput for another number of them."""
+    """The two class folders of a split of clips. Raises BadInput for any other number."""
     classes = tuple(subfolders(folder))
     if len(classes) != CLIP_CLASSES:
         raise BadInput(
@@ -97,7 +97,7 @@ def clip_classes(folder: Path, setting: str) -> tuple[str, ...]:
 
 
 def clips_of(folder: Path, setting: str) -> list[str]:
-    """Names of the clips in a class folder. Raises BadInput for none."""
+    """Names of the clips in a class folder. Raises BadInput if there are none."""
     clips = subfolders(folder)
     if not clips:
         raise BadInput(f"{setting}: {shown(folder)} has no folders of clips")
@@ -110,7 +110,7 @@ def clip_streams(clip: Path) -> tuple[Path, ...]:
 
 
 def no_frames(clip: Path, setting: str) -> BadInput:
-    """What is wrong with a clip without frames."""
+    """The error for a clip without frames."""
     return BadInput(
         f"{setting}: the clip {shown(clip)} has no frames ({', '.join(EXTENSIONS[:3])} …) in "
         f"it, or in {' or '.join(STREAMS)}; remove it"
@@ -123,7 +123,7 @@ def images_in(names: Iterable[str]) -> list[str]:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in `folder`, sorted; those that begin with a dot are passed over. Raises BadInput."""
+    """Names of the folders in `folder`, sorted, without those that begin with a dot. Raises BadInput."""
     with scandir(os.fspath(folder)) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
@@ -137,5 +137,5 @@ def scandir(path: str) -> os._ScandirIterator[str]:
 
 
 def shown(path: str | Path) -> str:
-    """A path for a person."""
+    """A path as text for a terminal."""
     return plain(os.fspath(path), 300)

@@ -1,6 +1,6 @@
-"""How many images a run will read, counted in half a second from the folders of each data set's layout, for plans.
+"""Number of images of each data set, for plans: counted from folders and file names in half a second.
 
-Names are counted, not contents: head poses beyond the filter's 99°, or without a usable annotation, are counted too.
+File contents are not read: head poses beyond the limit of 99°, or without a usable annotation, are counted too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Count = Callable[[Mapping[str, Any], float], DataFacts | None]
 
 
 def count_data(values: Mapping[str, Any], seconds: float = COUNT_SECONDS) -> DataFacts | None:
-    """What the data folder of the settings holds; None if it cannot be told in `seconds`, or only by running code."""
+    """Numbers of the settings' data set; None if counting takes more than `seconds`, or needs the user's code."""
     if values["dataset"] == "demo" and not values["data_dir"]:
         return DEMO
     count = _COUNTS.get(values["dataset"])
@@ -74,7 +74,7 @@ def _biwi(values: Mapping[str, Any], deadline: float) -> DataFacts:
 
 
 def _poses(values: Mapping[str, Any], faces: Callable[[Path], int]) -> DataFacts:
-    """Head poses: where there is no folder for validation, a share of the subjects is kept out."""
+    """Head poses: without a folder for validation, a share of the subjects is held out."""
     home = Path(values["data_dir"])
     train = faces(home / values["train_split"])
     if values["val_split"]:

@@ -1,4 +1,4 @@
-"""What counts as an image file, and a quick look at a folder of class folders, for plans."""
+"""Which files are images, and a quick count of a folder of class folders, for plans."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from gputrain.engine.estimates.host_memory import DataFacts
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
-"""What counts as an image: torchvision's list, and GIF (its first frame)."""
+"""Suffixes of images: torchvision's list, and GIF (its first frame)."""
 COUNT_SECONDS = 0.5
-"""How long a plan may count; enough for some hundred thousand files on a local disk."""
+"""Time limit of a plan's count; enough for some hundred thousand files on a local disk."""
 _WEIGHED_EVERY = 50
-"""One file in so many is asked for its size."""
+"""The size of one in so many files is read."""
 _LOOKED_AT = 16
-"""Files whose headers are read at most, for the size of their images."""
+"""Files whose headers are read at most, for the images' sizes."""
 
 
 class TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
@@ -25,9 +25,9 @@ class TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
 
 
 def count_images(folder: Path, train_split: str, val_split: str, seconds: float = COUNT_SECONDS) -> DataFacts | None:
-    """Images below ``folder/split/<class>/…``, and the bytes and sides of the training ones from a sample of them.
+    """Images below ``folder/split/<class>/…``, and bytes and sides of the training images from a sample of them.
 
-    None if they cannot be counted in `seconds`, or not at all; the run's own scan says then what is wrong.
+    None if they cannot be counted, or not in `seconds`; the run's scan then names the fault.
     """
     deadline = time.monotonic() + seconds
     try:
@@ -44,21 +44,21 @@ def count_images(folder: Path, train_split: str, val_split: str, seconds: float 
 
 
 def _short_side(paths: Iterable[str], deadline: float) -> float | None:
-    """Pixels of the images' short sides on average, of those that can be read until `deadline`; None: of none."""
+    """Mean short side in pixels, of the images that can be opened until `deadline`; None if there are none."""
     from PIL import Image  # not for every command that counts
 
     sides = []
     for path in paths:
         if time.monotonic() > deadline:
             break
-        # What is no image is the run's to tell.
+        # The run reports files that are no images.
         with contextlib.suppress(Exception), Image.open(path) as image:
             sides.append(min(image.size))
     return sum(sides) / len(sides) if sides else None
 
 
 def _count(split: Path, deadline: float) -> tuple[int, list[os.DirEntry[str]]]:
-    """How many there are, and some of them."""
+    """The number of images, and one in _WEIGHED_EVERY of them."""
     count, some = 0, []
     for entry in _images(split, deadline):
         if count % _WEIGHED_EVERY == 0:
@@ -68,7 +68,7 @@ def _count(split: Path, deadline: float) -> tuple[int, list[os.DirEntry[str]]]:
 
 
 def _images(folder: Path, deadline: float, depth: int = 0) -> Iterator[os.DirEntry[str]]:
-    """Images of class folders and of folders in them; names that begin with a dot are passed over, as in the scan."""
+    """Images of class folders and their sub-folders, without names that begin with a dot, as in the scan."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if time.monotonic() > deadline:

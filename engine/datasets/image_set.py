@@ -1,4 +1,4 @@
-"""Folders of images: what is on disk, found once, before anything is read. Imports no torch."""
+"""ImageSet: paths, labels and classes of a data set's images; and the scan of class folders. Imports no torch."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ PROGRESS_EVERY = 10_000
 class ImageSet:
     """Images by index, with their classes.
 
-    The paths are one block of bytes with offsets: 1.3 million of them take 70 MB as text and 200 MB as objects of
-    Python, and one block reaches a worker process in milliseconds.
+    The paths are one block of bytes with offsets: 1.3 million paths take 70 MB so, and 200 MB as Python strings; one
+    block reaches a worker process in milliseconds.
     """
 
     root: str
-    """The folder that the names start from."""
+    """The folder to which the names are relative."""
     names: bytes
-    """All paths under `root` in the file system's encoding, one after the other."""
+    """All paths relative to `root` in the file system's encoding, concatenated."""
     ends: npt.NDArray[np.int64]
     """(N,): where each name ends in `names`."""
     labels: npt.NDArray[np.int64]
     """(N,): the class of each image."""
     classes: tuple[str, ...]
     group: int = 1
-    """Images of one sample: each `group` of them in a row are one."""
+    """Images per sample: each `group` consecutive images are one sample."""
     boxes: npt.NDArray[np.float32] | None = None
-    """(N, 4): left, top, right and bottom of what is used of each image, as shares of its sides; None: all of it."""
-    own: UserDataset | None = None
-    """A person's own data set, which takes the place of files."""
+    """(N, 4): left, top, right and bottom of the used part of each image, as shares of its sides; None: all of it."""
+    user_dataset: UserDataset | None = None
+    """The user's Dataset, which replaces files."""
     pixels: torch.Tensor | None = None
-    """uint8 (N, H, W, 3), where the images are in memory and not in files of their own."""
+    """uint8 (N, H, W, 3): images that are in memory instead of in files."""
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def name(self, index: int) -> str:
-        """Path of an image under `root`."""
+        """Path of an image relative to `root`."""
         start = int(self.ends[index - 1]) if index else 0
         return os.fsdecode(self.names[start : int(self.ends[index])])
 
@@ -64,12 +64,12 @@ class ImageSet:
         return f"{self.root}/{self.name(index)}"
 
     def shown(self, index: int) -> str:
-        """An image as its owner knows it: ``class/file``."""
+        """An image's name for messages: ``class/file``."""
         return "/".join(Path(self.path(index)).parts[-2:])
 
 
 def image_set(root: str | Path, names: Sequence[str], labels: Sequence[int], classes: Sequence[str]) -> ImageSet:
-    """An ImageSet of `names` (paths under `root`), for readers of other layouts than class folders."""
+    """An ImageSet of `names` (paths relative to `root`), for layouts other than class folders."""
     encoded = [os.fsencode(name) for name in names]
     return ImageSet(
         root=os.fspath(root),
@@ -90,10 +90,10 @@ def scan(
 ) -> ImageSet:
     """The images of ``data_dir/split/<class>/…``, classes and files in sorted order, as torchvision's ImageFolder.
 
-    Names that begin with a dot are passed over, which torchvision does not do: macOS and notebooks leave such files and
-    folders behind. `setting` is what the split is called in messages. With `classes`, those of the training split, the
-    labels are theirs, so that a class that is missing from a validation split doesn't shift the others. `progress` is
-    called with the number of images found so far. Raises BadInput naming the setting, the folder and the remedy.
+    Names that begin with a dot are skipped, unlike in torchvision: macOS and notebooks leave such files and folders
+    behind. `setting` names the split in messages. `classes` are those of the training split: labels follow them, so
+    that a class that is missing from a validation split does not shift the others. `progress` is called with the number
+    of images found so far. Raises BadInput with the setting, the folder and the remedy.
     """
     folder = folder_layouts.split_folder(data_dir, split, setting)
     found = folder_layouts.class_folders(folder, setting, classes)
@@ -122,9 +122,9 @@ def scan(
 
 
 def found_at(path: Path, classes: tuple[str, ...]) -> tuple[ImageSet, bool]:
-    """The images in a folder, or one, and whether they have labels: their folders are named as `classes` are.
+    """The images in a folder, or a single one, and whether they have labels: all sub-folders are named as `classes`.
 
-    Raises BadInput where there are none.
+    Raises BadInput if there are none.
     """
     if not path.exists():
         raise BadInput(f"--images: {plain(str(path), 300)} does not exist")
@@ -140,7 +140,7 @@ def found_at(path: Path, classes: tuple[str, ...]) -> tuple[ImageSet, bool]:
 
 
 def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
-    """Whether each folder in `folder`, of which there are some, is named as a class."""
+    """Whether `folder` has sub-folders, and each has the name of a class."""
     inside = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     return bool(inside) and set(inside) <= set(classes)
 
@@ -159,7 +159,7 @@ def files_in(folder: Path) -> Iterator[bytes]:
                     continue
                 if entry.is_dir():
                     if entry.is_symlink():
-                        # A link can lead back up, so that none is followed twice.
+                        # A link can lead back up: none is followed twice.
                         status = Path(entry.path).stat()
                         if (status.st_dev, status.st_ino) in seen:
                             continue

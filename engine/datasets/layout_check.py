@@ -1,6 +1,6 @@
-"""Whether the data folder of a plan has the layout of its data set: a glance, without torch.
+"""Checks for plans that the data folder has the layout of its data set, without torch.
 
-The first thing of each kind is looked for; the run's own scan reads all of it and says the same of what it misses.
+Looks for one image of each class, or one annotated picture. The run's scan reads everything and raises the same errors.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts
 
-LOOK_SECONDS = 0.5
-"""How long a plan may look; a disk that is slower is not looked at to the end, and nothing is said of it."""
+CHECK_SECONDS = 0.5
+"""Time limit of the check; on a slower disk it ends without a result."""
 
 
 class _TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
     pass
 
 
-def missing_data(values: Mapping[str, Any], seconds: float = LOOK_SECONDS) -> tuple[str, ...]:
-    """Why the data folder of the settings cannot be read, as far as `seconds` tell; empty if nothing speaks against."""
-    look = _LOOKS.get(values["dataset"])
-    if look is None or not values["data_dir"]:
+def missing_data(values: Mapping[str, Any], seconds: float = CHECK_SECONDS) -> tuple[str, ...]:
+    """Errors of the settings' data folder that are found in `seconds`; empty if there are none."""
+    check = _CHECKS.get(values["dataset"])
+    if check is None or not values["data_dir"]:
         return ()
     try:
-        look(values, time.monotonic() + seconds)
+        check(values, time.monotonic() + seconds)
     except BadInput as error:
         return (str(error),)
     except _TimeLimitReached:
@@ -37,7 +37,7 @@ def missing_data(values: Mapping[str, Any], seconds: float = LOOK_SECONDS) -> tu
 
 
 def _splits(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
-    """Setting and folder of each split that the run reads. Raises BadInput for one that is not there."""
+    """Setting and folder of each split that the run reads. Raises BadInput for a missing one."""
     for setting in ("train_split", "val_split"):
         if values[setting]:
             yield setting, folder_layouts.split_folder(values["data_dir"], values[setting], setting)
@@ -102,7 +102,7 @@ def _names(folder: Path, deadline: float) -> list[str]:
 
 
 def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], bool]) -> bool:
-    """Whether a folder, or one in it, has files that are `wanted`."""
+    """Whether `wanted` is true of the files of a folder, or of one of its sub-folders."""
     for home, folders, files in os.walk(folder, followlinks=True):
         if time.monotonic() > deadline:
             raise _TimeLimitReached
@@ -112,7 +112,7 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
     return False
 
 
-_LOOKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
+_CHECKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
     "demo": _classes,
     "imagefolder": _classes,
     "cifar10": _cifar,

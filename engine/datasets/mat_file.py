@@ -1,8 +1,8 @@
-"""Numeric arrays from MATLAB's MAT-files of level 5, which is what annotations of data sets come as.
+"""Reader of numeric arrays in MATLAB's MAT-files of level 5, the format of head-pose annotations.
 
 Written from MathWorks' "MAT-File Format" (level 5): a header of 128 bytes, then elements of a tag and data, each padded
-to eight bytes; a variable is an element of elements, and may be compressed by zlib. Only the variables that are asked
-for are unpacked.
+to eight bytes; a variable is an element of elements, and may be compressed by zlib. Only requested variables are
+decompressed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy.typing as npt
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-"""Types of data by their number."""
+"""NumPy types by the format's type number."""
 _NUMERIC_CLASSES = range(6, 16)
 """Classes of arrays that hold numbers: double to uint64."""
 _START = 256
-"""Bytes of a compressed variable in which its name lies."""
+"""Leading bytes of a compressed variable that contain its name."""
 
 
 class BadMatFile(ValueError):  # noqa: N818 - reads as what it is
-    """A file that is no MAT-file of level 5, or is damaged."""
+    """The file is no MAT-file of level 5, or is damaged."""
 
 
 def read(path: Path, names: Collection[str]) -> dict[str, npt.NDArray[Any]]:
@@ -64,7 +64,7 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _unpacked(packed: bytes, names: Collection[str], order: str) -> bytes:
-    """A compressed variable without its tag, or nothing if its name is none of `names`."""
+    """A decompressed variable without its tag; empty if its name is not in `names`."""
     start = zlib.decompressobj().decompress(packed, _START)
     if _name(start[8:], order) not in names:
         return b""
@@ -85,7 +85,7 @@ def _name(start: bytes, order: str) -> str:
 
 
 def _take(variable: bytes, names: Collection[str], order: str, found: dict[str, npt.NDArray[Any]]) -> None:
-    """Put the variable among those `found` if it is a real numeric array and one of `names`."""
+    """Add the variable to `found` if it is a real numeric array and its name is in `names`."""
     parts = _elements(variable, order)
     flags = struct.unpack(f"{order}II", next(parts)[1])[0]
     shape = np.frombuffer(next(parts)[1], f"{order}i4")

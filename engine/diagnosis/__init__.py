@@ -1,1 +1,1 @@
-"""From figures to causes: pure functions over windows of events."""
+"""Diagnosis: causes of slow training and hints, as pure functions over windows of events."""

@@ -1,4 +1,4 @@
-"""Hints over time: raised and cleared by two windows in a row, so that none comes and goes with a moment. Pure."""
+"""Hints over time: two windows in a row raise or clear a hint, so that hints do not flicker. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gputrain.engine.events import (
 )
 
 EVALUATE_EVERY = WINDOW_SECONDS
-"""Seconds between evaluations; a hint is raised, and cleared, by two in a row, whose windows share no event."""
+"""Seconds between evaluations. Two in a row raise or clear a hint; their windows share no event."""
 SHARE_DRIFT, PROMISE_DRIFT = 0.10, 0.15
-"""From these on other figures are news: of the share of the time that is lost, and of what is promised."""
+"""Least change of the lost share of time, and relative change of the predicted rate, that is reported again."""
 _RANK = {"critical": 0, "warning": 1, "info": 2}
 
 
 class Advisor:
-    """Hints of a run as its events come; a clock of its own it has not."""
+    """Hints of a run from its events. Time is the events' own `mono`; it reads no clock."""
 
     def __init__(self) -> None:
         self._window = EventWindow()
@@ -39,35 +39,35 @@ class Advisor:
         """The signals of the newest evaluation."""
 
     def feed(self, event: AnyEvent) -> None:
-        """Learn from one recorded event (its `mono` is the time)."""
+        """Take one recorded event."""
         self._window.feed(event)
         if isinstance(event, PhaseChanged) and event.phase is Phase.ENDED:
             self._before, self._shown = {}, {}
         if isinstance(event, Tuned) and event.verdict == "kept":
             self._forget(event)
         if isinstance(event, Tuned) and event.verdict == "reverted":
-            self._promise_no_more(event)
+            self._mark_reverted(event)
         due = self._evaluated is None or event.mono - self._evaluated >= EVALUATE_EVERY
         if due and isinstance(event, Steps | HardwareSample):
             self._evaluate(event.mono)
 
     def hints(self) -> tuple[Hint, ...]:
-        """What holds now, the most important first."""
+        """The hints that hold now, the most important first."""
         return tuple(ranked(self._shown.values()))
 
     @property
     def has_judged(self) -> bool:
-        """Whether enough was seen for a hint; before, none means nothing."""
+        """Whether two windows were evaluated; before that, the absence of hints means nothing."""
         return self._windows > 1
 
     def _forget(self, kept: Tuned) -> None:
-        """What advised the change that was kept is no advice any more."""
+        """Drop the hints whose change was kept."""
         for hints in (self._before, self._shown):
             for name in [name for name, hint in hints.items() if hint.changes == kept.changes]:
                 del hints[name]
 
-    def _promise_no_more(self, reverted: Tuned) -> None:
-        """What was just taken back does not stand there with its old promise."""
+    def _mark_reverted(self, reverted: Tuned) -> None:
+        """Replace the prediction of hints whose change was reverted by the measured result."""
         for hints in (self._before, self._shown):
             for name, hint in hints.items():
                 if hint.changes == reverted.changes:
@@ -81,7 +81,7 @@ class Advisor:
         self._windows += 1
         holds = evaluate(signals)
         shown = {}
-        # Two in a row raise a hint, and one that is shown goes only when two in a row lack it.
+        # Two windows in a row raise a hint; two in a row without it clear it.
         for name in {**holds, **self._shown}:
             hint, last, old = holds.get(name), self._before.get(name), self._shown.get(name)
             if hint is not None and (last is not None or old is not None):
@@ -91,16 +91,16 @@ class Advisor:
         self._before, self._shown = holds, shown
 
 
-def is_news(now: tuple[Hint, ...], told: tuple[Hint, ...] | None) -> bool:
-    """Whether hints differ from those that were told: in what is wrong, what to do, or much in what it costs or gains.
+def is_news(now: tuple[Hint, ...], reported: tuple[Hint, ...] | None) -> bool:
+    """Whether hints differ from the last reported ones: in cause or remedy, or by much in cost or predicted gain.
 
-    Each window has its own figures; to tell them all would fill the record.
+    Each window has slightly different numbers; reporting each would fill the event log.
     """
-    if told is None or [_meaning(hint) for hint in now] != [_meaning(hint) for hint in told]:
+    if reported is None or [_meaning(hint) for hint in now] != [_meaning(hint) for hint in reported]:
         return True
     return any(
         abs(one.share - other.share) >= SHARE_DRIFT or _drift(one.prediction, other.prediction) >= PROMISE_DRIFT
-        for one, other in zip(now, told, strict=True)
+        for one, other in zip(now, reported, strict=True)
     )
 
 
@@ -110,14 +110,14 @@ def _meaning(hint: Hint) -> tuple[object, ...]:
 
 
 def _drift(one: Prediction | None, other: Prediction | None) -> float:
-    """Change of the promised rate over the promised rate; 0 without two promises."""
+    """Relative change of the predicted rate; 0 without two predictions."""
     if one is None or other is None or not one.high or not other.high:
         return 0.0
     return abs(one.high / other.high - 1)
 
 
 def _steady(hint: Hint, old: Hint | None) -> Hint:
-    """`hint`, not milder than it was: around a threshold it would change with every window."""
+    """`hint` with at least its old severity: around a threshold it would change with every window."""
     if old is not None and _RANK[old.severity] < _RANK[hint.severity]:
         return msgspec.structs.replace(hint, severity=old.severity)
     return hint

@@ -1,7 +1,7 @@
-"""What holds a run back though its data come in time: stalls, copies, the host, the device itself.
+"""Causes of slow training other than data: checkpoints, copies, kernel launches, GPU clocks, other programs.
 
-The bounds of the GPU causes are proposals from the documents of NVIDIA and PyTorch, tried with scripted figures and on
-one H200; nobody has tuned them.
+The thresholds of the GPU causes follow documents of NVIDIA and PyTorch. They were tried with scripted values and on one
+H200, and are not tuned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gputrain.engine.diagnosis.windows.signals import FULL_CPU
 LOW_UTILIZATION, HIGH_UTILIZATION = 70.0, 80.0
 MOSTLY_COMPUTE, MUCH_COMPUTE = 0.85, 0.70
 SHORT_STEP = 0.03
-"""Seconds of a step below which its gaps are of launching; longer ones are held up by something else."""
+"""Seconds of a step below which its gaps come from kernel launches; gaps in longer steps have other causes."""
 LOW_ACTIVITY = 0.5
 TENSOR_CORES = 7.0
 """Compute capability from which there are tensor cores (for fp16; for bf16 and TF32 from 8.0)."""
@@ -27,7 +27,7 @@ _COMPUTING = Question(lambda s: s.compute, "computing {} of the time")
 _WAITED = Question(lambda s: s.wait, "data wait {} of the time")
 _ON_GPU = Question(lambda s: float(s.on_gpu), "the device is {}a GPU", least=1, unit="yes")
 _BATCH = Question(lambda s: s.setting("batch_size", None), "batches of {}", unit="count")
-_GAP = Question(lambda s: s.gap, "the GPU had nothing to do, with data there, {} of the time", least=MUCH)
+_GAP = Question(lambda s: s.gap, "the GPU was idle, although data was ready, {} of the time", least=MUCH)
 _DATA_THERE = Question(lambda s: s.wait, "data wait {} of the time", below=MUCH)
 
 
@@ -37,7 +37,7 @@ STALLS = (
         "Checkpoints take much of the time",
         (Question(lambda s: s.saving, "saving took {} of the time", least=MUCH),),
         fixes.saving,
-        "the same rate with rarer checkpoints",
+        "the rate stays the same with fewer checkpoints",
         lambda s: s.saving,
     ),
     Cause(
@@ -45,48 +45,48 @@ STALLS = (
         "Validation takes much of the time",
         (Question(lambda s: s.validating, "validation took {} of the time", least=MUCH),),
         fixes.validating,
-        "the same time per epoch with rarer validations",
+        "the time per epoch stays the same with fewer validations",
         lambda s: s.validating,
     ),
 )
-"""Each for itself."""
+"""Each is checked independently."""
 RANKS = (
     Cause(
         "slow-rank",
-        "The ranks wait for one of them",
+        "One slow rank holds up the others",
         (
-            Question(lambda s: s.rank_skew, "the slowest rank needs {} of a step more than the others do", least=MUCH),
-            Question(lambda s: s.exchange, "rank 0 waits for others {} of the time"),
+            Question(lambda s: s.rank_skew, "the slowest rank takes {} of a step longer than the others", least=MUCH),
+            Question(lambda s: s.exchange, "rank 0 waits for the others {} of the time"),
         ),
         fixes.slow_rank,
-        "another slowest rank when the GPUs are given out in another order",
+        "another rank becomes the slowest when the GPUs are assigned in another order",
         lambda s: s.rank_skew,
-        (Question(lambda s: s.late_by_data, "waiting for data makes {} of that"),),
+        (Question(lambda s: s.late_by_data, "{} of that is waiting for data"),),
     ),
     Cause(
         "communication",
-        "Exchanging gradients takes much of the time",
+        "The gradient all-reduce takes much of the time",
         (Question(lambda s: s.least_exchange, "even the slowest rank waits for gradients {} of the time", least=MUCH),),
         fixes.communication,
-        "the same share with batches twice as large",
+        "the share stays the same with batches twice as large",
         lambda s: s.least_exchange,
         (_BATCH,),
     ),
 )
-"""Where several ranks train together; each for itself."""
+"""For runs with several ranks; each is checked independently."""
 DEVICE = (
     Cause(
         "host-copy",
-        "Copies to the GPU take much of the time",
-        (_ON_GPU, Question(lambda s: s.exposed_copy, "copies that nothing overlapped took {} of the time", least=MUCH)),
+        "Host-to-device copies take much of the time",
+        (_ON_GPU, Question(lambda s: s.exposed_copy, "copies without overlap took {} of the time", least=MUCH)),
         fixes.copy,
-        "the same rate with page-locked memory",
+        "the rate stays the same with pinned memory",
         lambda s: s.exposed_copy,
         (_UTILIZATION,),
     ),
     Cause(
         "launch-bound",
-        "The GPU waits for kernels to be launched",
+        "The GPU waits for kernel launches",
         (
             _ON_GPU,
             _DATA_THERE,
@@ -94,7 +94,7 @@ DEVICE = (
             Question(lambda s: s.step_seconds, "a step took {}", below=SHORT_STEP, unit="seconds"),
         ),
         fixes.less_launching,
-        "the same time per image with a batch twice as large",
+        "the time per image stays the same with a batch twice as large",
         lambda s: s.gap,
         (_UTILIZATION, _BATCH),
     ),
@@ -103,7 +103,7 @@ DEVICE = (
         "The GPU waits for the host between steps",
         (_ON_GPU, _DATA_THERE, _GAP),
         fixes.host,
-        "the same gaps without logging and without values fetched",
+        "the gaps stay the same without logging and without synchronizing calls",
         lambda s: s.gap,
         (_UTILIZATION,),
     ),
@@ -117,26 +117,26 @@ DEVICE = (
             Question(lambda s: s.saving + s.validating, "saving and validating took {} of the time", below=MUCH),
         ),
         fixes.less_launching,
-        "the same time per image with a batch twice as large",
+        "the time per image stays the same with a batch twice as large",
         lambda s: None if s.utilization is None else min(0.19, 1 - s.utilization / 100),
         (_BATCH,),
     ),
     Cause(
         "throttled",
-        "The GPU's clock is held down",
+        "The GPU is throttled: its clock is low",
         (
             _ON_GPU,
-            Question(lambda s: s.clock, "its clock is {} of the highest", below=LOW_CLOCK),
+            Question(lambda s: s.clock, "its clock is {} of its maximum", below=LOW_CLOCK),
             Question(
                 lambda s: float(any(one in _THERMAL for one in s.slowed_by)),
-                "it is {}slowed by heat or power",
+                "heat or power does {}lower it",
                 1,
                 None,
                 "yes",
             ),
         ),
         fixes.cooling,
-        "the same clock while it is idle and cool",
+        "the clock stays the same while the GPU is idle and cool",
         lambda s: None if s.clock is None else 1 - s.clock,
         (_UTILIZATION,),
     ),
@@ -156,39 +156,39 @@ DEVICE = (
             ),
         ),
         fixes.precision,
-        "the same rate in bf16",
+        "the rate stays the same in bf16",
         lambda s: 0.0,
         (Question(lambda s: s.tensor_activity, "tensor cores active {} of the time"), _COMPUTING),
         "warning",
     ),
     Cause(
         "inefficient",
-        "The GPU is busy but not filled",
+        "The GPU is busy, but only partly occupied",
         (
             _ON_GPU,
             Question(lambda s: s.utilization, "GPU utilization {}", least=HIGH_UTILIZATION, unit="percent"),
             Question(lambda s: s.compute, "computing {} of the time", least=MUCH_COMPUTE),
-            Question(lambda s: s.sm_activity, "its multiprocessors had work {} of the time", below=LOW_ACTIVITY),
+            Question(lambda s: s.sm_activity, "its multiprocessors were active {} of the time", below=LOW_ACTIVITY),
         ),
         fixes.inefficient,
-        "the same activity with a batch twice as large",
+        "the activity stays the same with a batch twice as large",
         lambda s: 0.0,
         (_BATCH,),
         "info",
     ),
 )
-"""One at a time: each would make the next ones hold too."""
+"""At most one is reported: each would make the later ones hold too."""
 NEIGHBOUR = Cause(
     "gpu-neighbour",
-    "Other programs are on the GPU",
+    "Other programs use the GPU",
     (
         _ON_GPU,
         Question(
-            lambda s: float(len(s.gpu_neighbours)), "other programs that hold memory of it: {}", least=1, unit="count"
+            lambda s: float(len(s.gpu_neighbours)), "other programs that hold GPU memory: {}", least=1, unit="count"
         ),
     ),
     fixes.neighbour,
-    "the same rate without them",
+    "the rate stays the same without them",
     lambda s: 0.0,
     severity="info",
 )
@@ -198,25 +198,25 @@ CONTENTION = Cause(
     (
         Question(lambda s: float(s.on_gpu), "the device is {}a GPU", below=1, unit="yes"),
         Question(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent"),
-        Question(lambda s: s.foreign_share, "others used {} of the usable cores", least=CROWDED),
-        Question(lambda s: s.foreign_cpu, "others used {} cores", least=FOREIGN_CORES, unit="cores"),
+        Question(lambda s: s.foreign_share, "other programs used {} of the usable cores", least=CROWDED),
+        Question(lambda s: s.foreign_cpu, "other programs used {} cores", least=FOREIGN_CORES, unit="cores"),
     ),
     fixes.contention,
-    "the same rate when they have ended",
+    "the rate stays the same when they have ended",
     lambda s: s.foreign_share,
 )
 HEALTHY = (
     Cause(
         "cpu-compute",
-        "Healthy: the CPU is the device, and it is fully used",
+        "Healthy: training on the CPU, which is fully used",
         (
             Question(lambda s: float(s.on_gpu), "the device is {}a GPU", below=1, unit="yes"),
             Question(lambda s: s.cpu, "CPU {} busy", least=FULL_CPU, unit="percent"),
-            # Beside a full CPU a batch is a little late now and then.
+            # With a full CPU, a batch is sometimes a little late.
             _DATA_THERE,
         ),
         fixes.cpu_bound,
-        "idle cores",
+        "some cores are idle",
         lambda s: 0.0,
         severity="info",
     ),
@@ -228,10 +228,10 @@ HEALTHY = (
             Question(lambda s: s.compute, "computing {} of the time", least=MOSTLY_COMPUTE),
         ),
         fixes.compute_bound,
-        "a shorter step with more workers",
+        "the steps become shorter with more workers",
         lambda s: 0.0,
         (_UTILIZATION,),
         "info",
     ),
 )
-"""Asked when nothing is wrong."""
+"""Checked when no other cause holds."""

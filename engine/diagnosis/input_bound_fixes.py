@@ -1,4 +1,7 @@
-"""What helps when the training loop waits for data: the action, and settings that would put it into effect. Pure."""
+"""Remedies when the training loop waits for data. Pure.
+
+Each function returns the `Fix` of one cause: the action in words, and the settings that carry it out, if any.
+"""
 
 from __future__ import annotations
 
@@ -12,118 +15,121 @@ from gputrain.engine.diagnosis.script_advice import is_script
 from gputrain.engine.diagnosis.speedup_prediction import useful_workers
 from gputrain.engine.diagnosis.tree import Fix, amount
 from gputrain.engine.diagnosis.windows.signals import Signals
+from gputrain.engine.estimates.worker_limit import worker_limit
 
 Maker = Callable[[Signals], Fix]
 
-WORKER_SHARE = 0.75
-"""Share of the usable cores for workers; the rest is for the trainer (seed 003: 12 of 16)."""
 _MOST_PREFETCH = 32
-"""Batches for each worker that are proposed at most, unless there are more already."""
+"""Largest prefetch_factor that is proposed, unless the run has a larger one already."""
 _LOCAL = 0.05
-"""Share of the bytes read from which a disk of this machine is what is waited for."""
+"""Share of the bytes read from a local disk from which that disk is what the workers wait for."""
 _RAM_FOR_CACHE = 0.80
-"""Share of used memory above which no cache in RAM is proposed."""
+"""Share of used memory from which no cache in RAM is proposed."""
 
 
-def most_workers(s: Signals) -> int:
-    """Workers that leave the trainer its part of the usable cores; 1 where those are unknown."""
-    return max(1, int(WORKER_SHARE * (s.usable_cores or 1)))
+def _most_workers(s: Signals) -> int:
+    """Workers that leave the trainer its share of the usable cores; 1 where the cores are unknown."""
+    return worker_limit(s.usable_cores or 1)
 
 
 def fits(s: Signals) -> float | None:
-    """1 if the memory that is free would hold the files that one epoch reads; None where nobody knows."""
+    """1 if free memory would hold the files that one epoch reads, else 0; None where one of the sizes is unknown."""
     if s.data_bytes is None or s.ram_used is None or s.ram_total is None:
         return None
     return float(s.data_bytes <= (1 - s.ram_used) * s.ram_total)
 
 
 def can_cache(s: Signals) -> bool:
-    """Whether a cache has an effect on the run's data."""
+    """Whether the image cache works for the run's data set and engine."""
     return s.setting("dataset", "") not in UNCACHED and not is_keras(s.settings) and not is_script(s.settings)
 
 
 def epoch_start(s: Signals) -> Fix:
-    """Workers that stay."""
+    """Persistent workers."""
     if not s.setting("persistent_workers", True) and not is_keras(s.settings):
         return Fix("Keep the workers alive between epochs: persistent_workers=true.", {"persistent_workers": True})
-    return Fix("The queue is empty when an epoch begins; within the epoch the data keeps up. Longer epochs hide it.")
+    return Fix(
+        "The prefetch queue is empty when an epoch starts; later in the epoch the data keeps up. Longer epochs make "
+        "this loss smaller."
+    )
 
 
 def no_workers(s: Signals) -> Fix:
-    """A few."""
+    """A first number of workers."""
     useful = useful_workers(s)
-    wanted = max(1, min(useful, most_workers(s) + 1)) if useful is not None else min(2, most_workers(s))
+    wanted = max(1, min(useful, _most_workers(s) + 1)) if useful is not None else min(2, _most_workers(s))
     return Fix(
-        f"Let workers prepare them while the device computes: num_workers={wanted}.",
+        f"Let data workers prepare the images while the device computes: num_workers={wanted}.",
         {"num_workers": wanted},
     )
 
 
 def quota(s: Signals) -> Fix:
-    """Nothing that a setting could do."""
-    return Fix("Raise the container's CPU quota, or make the images cheaper to prepare; more workers cannot help.")
+    """A higher quota; no setting helps."""
+    return Fix("Raise the container's CPU quota, or make the images cheaper to prepare. More workers cannot help.")
 
 
 def affinity(s: Signals) -> Fix:
-    """So."""
+    """More cores; no setting helps."""
     return Fix(
-        "Start the run with more cores (taskset, cpuset, the batch system's --cpus-per-task), unless the few are "
-        "meant; more workers cannot help."
+        "Start the run with more cores (taskset, cpuset, the batch system's --cpus-per-task), unless this limit is "
+        "intended. More workers cannot help."
     )
 
 
 def neighbour(s: Signals) -> Fix:
-    """So."""
+    """Cores back from other programs; no setting helps."""
     named = f" (most: {', '.join(s.cpu_neighbours[:2])})" if s.cpu_neighbours else ""
     return Fix(
-        f"Others used {amount(s.foreign_cpu, 'cores')} cores{named}: move or renice them; more workers would only "
-        "share what is left."
+        f"Other programs used {amount(s.foreign_cpu, 'cores')} cores{named}. Move, stop or renice them; more workers "
+        "would only share the remaining cores."
     )
 
 
 def oversubscribed(s: Signals) -> Fix:
-    """As many as there are cores for."""
-    wanted = max(1, int(s.usable_cores or 1))
+    """One worker per usable core; on a GPU fewer."""
+    wanted = worker_limit(s.usable_cores or 1, 1.0)
     if s.on_gpu and wanted > 2:
-        wanted = most_workers(s)
+        wanted = _most_workers(s)
     return Fix(
-        f"The workers take turns on the cores: num_workers={wanted} frees memory, and costs or gains little speed.",
+        f"The workers take turns on the cores. Use fewer: num_workers={wanted} frees memory and changes the speed "
+        "little.",
         {"num_workers": wanted} if wanted < s.workers else {},
     )
 
 
 def saturated(s: Signals) -> Fix:
-    """Cheaper images."""
+    """Cheaper image preparation."""
     why = (
-        "All cores are busy, so more workers cannot help"
+        "All cores are busy, so more workers cannot help."
         if s.on_gpu
-        else "Training and preparing images share the cores, so more workers take them from the training"
+        else "Training and image preparation share the cores, so more workers would slow the training down."
     )
-    return Fix(f"{why}: {_cheaper(s)}.", cache_changes(s))
+    return Fix(f"{why} {_cheaper(s)}.", cache_changes(s))
 
 
 def cold(s: Signals) -> Fix:
-    """Patience."""
-    return Fix("Wait: the next epochs read them from memory, where there is room for all. Change nothing for this.")
+    """No action: later epochs read from the page cache."""
+    return Fix("No action needed: free memory holds all files, so the next epochs read them from the page cache.")
 
 
 def thrash(s: Signals) -> Fix:
-    """Smaller files, or a part of them in memory."""
+    """Smaller files, or a cache of prepared images on disk."""
     if s.setting("cache", "none") != "none":
-        return Fix("More RAM, a faster disk or smaller images; more workers help little.")
+        return Fix("Use more RAM, a faster disk or smaller images. More workers help little.")
     if not can_cache(s):
-        return Fix(f"The files are more than the free RAM holds: {_cheaper(s)}; more workers help little.")
+        return Fix(f"The files are larger than free RAM. {_cheaper(s)}. More workers help little.")
     return Fix(
-        "The files are more than the free RAM holds: keep prepared images on disk (cache=disk), which are smaller; "
-        "more workers help little.",
+        "The files are larger than free RAM. Keep prepared images, which are smaller, on disk: cache=disk. More "
+        "workers help little.",
         {"cache": "disk"},
     )
 
 
 def _waiting_at_once(s: Signals) -> int:
-    """Workers that would be of use where a data set of one's own waits for no disk of this machine; 0: none known.
+    """Useful number of workers for a custom data set that reads over the network; 0 where no more would help.
 
-    Requests to a network can be under way at the same time, where one disk's would only share it.
+    Network requests run at the same time; reads from one local disk would only share it.
     """
     useful = useful_workers(s)
     if s.setting("dataset", "") != "custom" or s.from_disk is None or s.from_disk >= _LOCAL or useful is None:
@@ -132,69 +138,72 @@ def _waiting_at_once(s: Signals) -> int:
 
 
 def disk(s: Signals) -> Fix:
-    """More that wait at the same time, a cache, or a faster disk."""
+    """More parallel requests, a cache, or a faster disk."""
     if wanted := _waiting_at_once(s):
         return Fix(
-            "What they wait for comes from no disk of this machine, and more of them can wait at the same time: "
-            f"num_workers={wanted}, as far as the other end serves so many.",
+            "The data does not come from a local disk, and more workers can wait for it at the same time: "
+            f"num_workers={wanted}, if the server can serve that many.",
             {"num_workers": wanted},
         )
     if s.setting("cache", "none") != "none":
-        early = " This is the first epoch, in which the cache is filled." if s.epoch == 0 else ""
-        return Fix(f"More workers help little: a faster disk would.{early}")
+        early = " The cache is still being filled in this first epoch." if s.epoch == 0 else ""
+        return Fix(f"Use a faster disk; more workers help little.{early}")
     if not can_cache(s):
-        return Fix("More workers help little: keep the data on a faster disk, or in fewer or smaller files.")
+        return Fix("Keep the data on a faster disk, or in fewer or smaller files. More workers help little.")
     return Fix(
-        "More workers help little: keep the data on a faster disk, or prepared images in RAM (cache=ram).",
+        "Keep the data on a faster disk, or prepared images in RAM (cache=ram). More workers help little.",
         cache_changes(s),
     )
 
 
 def lock(s: Signals) -> Fix:
-    """What the data set does."""
+    """Worker processes, or one file handle per worker."""
     if s.kind == "threads":
         return Fix(
-            "More workers cannot help: something in them (the interpreter, a data set's lock) lets one work at a time. "
-            "Processes do not share the interpreter: loader=processes.",
+            "A lock (Python's GIL, or one in the data set) lets one worker thread run at a time, so more workers "
+            "cannot help. Worker processes do not share the GIL: loader=processes.",
             {"loader": "processes"},
         )
-    return Fix("More workers cannot help: the data set lets one work at a time; give each worker a handle of its own.")
+    return Fix(
+        "A lock in the data set lets one worker run at a time, so more workers cannot help. Open the file or database "
+        "once per worker."
+    )
 
 
 def shared_wait(s: Signals) -> Fix:
-    """What more of them cannot mend."""
+    """Worker processes, or a search for the shared resource."""
     if s.kind == "threads" and s.setting("dataset", "") != "custom":
         return Fix(
-            "More of them gain little: they may wait for the interpreter, which processes do not share: "
+            "More workers gain little. They may wait for Python's GIL, which worker processes do not share: "
             "loader=processes.",
             {"loader": "processes"},
         )
     return Fix(
-        "More of them gain little: look for what the data set lets one do at a time: a lock, a file handle or "
-        "database that all share, one disk."
+        "More workers gain little. Look in the data set for what only one worker can use at a time: a lock, a shared "
+        "file handle or database, one disk."
     )
 
 
 def helper_threads(s: Signals) -> Fix:
-    """One thread for each worker."""
+    """One thread per worker, by environment variables."""
     return Fix(
-        "Libraries in the workers start threads of their own: start the run with OMP_NUM_THREADS=1, "
-        "MKL_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1, and where the data set uses OpenCV call cv2.setNumThreads(0)."
+        "Libraries in the workers start threads of their own. Start the run with OMP_NUM_THREADS=1, "
+        "MKL_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1; if the data set uses OpenCV, call cv2.setNumThreads(0)."
     )
 
 
 def slow_samples(s: Signals) -> Fix:
-    """A longer queue."""
+    """A longer prefetch queue."""
     prefetch = _prefetch_over(s)
     named = f" The slowest was {s.slowest_image} ({amount(s.slowest, 'seconds')})." if s.slowest_image else ""
     return Fix(
-        f"Keep more batches ready: prefetch_factor={prefetch}; or repair the slow files.{named}",
+        f"Prefetch more batches (prefetch_factor={prefetch}), or replace the slow files.{named}",
         {"prefetch_factor": prefetch},
     )
 
 
 def _prefetch_over(s: Signals) -> int:
-    """Batches a worker that last as long as the slowest sample takes; twice as many as now where that is unknown."""
+    """A prefetch_factor whose batches last as long as the slowest sample takes; twice the present one if unknown."""
     now = s.setting("prefetch_factor", 2)
     batch, workers = s.setting("batch_size", None), max(1, s.workers)
     if s.slowest is None or s.device_rate is None or not batch:
@@ -204,37 +213,37 @@ def _prefetch_over(s: Signals) -> int:
 
 
 def few_workers(s: Signals) -> Fix:
-    """As many as the cores or the device can use."""
+    """As many workers as the cores or the device can use."""
     wanted = useful_workers(s) or s.workers + 1
-    return Fix(f"num_workers={wanted}: the workers are busy and cores are idle.", {"num_workers": wanted})
+    return Fix(f"Use more workers, as cores are idle: num_workers={wanted}.", {"num_workers": wanted})
 
 
 def at_limit(s: Signals) -> Fix:
-    """Cheaper images."""
-    return Fix(f"The cores leave no room for more workers beside the trainer: {_cheaper(s)}.", cache_changes(s))
+    """Cheaper image preparation."""
+    return Fix(f"No core is free for more workers beside the trainer. {_cheaper(s)}.", cache_changes(s))
 
 
 def unexplained(s: Signals) -> Fix:
-    """An experiment."""
+    """An experiment that separates the causes."""
     if s.core_wait is None and s.busy is not None:
         return Fix(
-            "All cores are in use, and this kernel does not tell (no schedstat) whether the workers wait for them or "
-            "for something else: end what else computes, and look again."
+            "All cores are in use, and this kernel has no schedstat to show whether the workers wait for a core or for "
+            "something else. Stop other programs and measure again."
         )
-    return Fix("What was measured fits no single cause: compare num_workers values with a short run of each.")
+    return Fix("The measurements fit no single cause. Compare several num_workers values in short runs.")
 
 
 def cache_changes(s: Signals) -> dict[str, Any]:
-    """A cache in RAM takes only what is free (cache_gib); one on disk would be read from the same disk."""
+    """``cache: ram`` where memory has room; a cache on disk would be read from the same disk. Empty otherwise."""
     room = s.ram_used is None or s.ram_used < _RAM_FOR_CACHE
     return {"cache": "ram"} if room and can_cache(s) and s.setting("cache", "none") == "none" else {}
 
 
 def _cheaper(s: Signals) -> str:
     if not can_cache(s):
-        return "use samples that were made smaller, or prepared, beforehand"
+        return "Make the samples smaller, or prepare them, before training"
     if s.setting("cache", "none") == "none":
-        return "keep prepared images in a cache, or use smaller images"
+        return "Keep prepared images in a cache (cache=ram or disk), or use smaller images"
     if s.epoch == 0:
-        return "the cache is being filled in this first epoch; later ones need less"
-    return "use smaller images, or images that were made smaller beforehand"
+        return "The cache is being filled in this first epoch; later epochs need less time"
+    return "Use smaller images, or resize the files before training"

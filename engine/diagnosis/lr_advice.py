@@ -1,4 +1,4 @@
-"""The learning rate that goes with another batch size: scaled in proportion, as the plan does. Pure."""
+"""Learning-rate advice for a changed batch size: linear scaling, as in the plan. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _MOST = 100.0
 
 
 def with_lr(fix: Fix, settings: Mapping[str, Any]) -> Fix:
-    """`fix`, with the learning rate where it changes the batch: in words, and as a setting where none scales it."""
+    """`fix` with the new learning rate, if it changes batch_size.
+
+    The action names the new rate. Where lr_batch_size is 0, so that nothing scales ``lr``, the changes set it too.
+    """
     if "batch_size" not in fix.changes:
         return fix
     changes = dict(fix.changes)
@@ -33,11 +36,14 @@ def _in_proportion(settings: Mapping[str, Any], batch: int) -> float:
 
 def _sentence(settings: Mapping[str, Any], batch: int) -> str:
     if not settings.keys() >= _NEEDED:
-        return "The learning rate is to go with the batch size."
+        return "Scale the learning rate with the batch size."
     if not settings["lr_batch_size"]:
         return (
-            f"Nothing scales the learning rate here (lr_batch_size=0): lr={_in_proportion(settings, batch):g} "
-            f"instead of {settings['lr']:g} goes with it."
+            f"Also set lr={_in_proportion(settings, batch):g} instead of {settings['lr']:g}: lr_batch_size=0 turns the "
+            "automatic scaling off."
         )
     now, then = (update_counts({**settings, "batch_size": size}).scaled_lr for size in (settings["batch_size"], batch))
-    return f"The learning rate is scaled with it, {now:.4g} → {then:.4g} (lr_batch_size={settings['lr_batch_size']})."
+    return (
+        f"The learning rate is scaled automatically, {now:.4g} → {then:.4g} "
+        f"(lr_batch_size={settings['lr_batch_size']})."
+    )

@@ -1,4 +1,4 @@
-"""Whether the memory that the run may use is nearly gone: RAM, shared memory, the GPU's."""
+"""Causes and remedies for nearly full memory: RAM, ``/dev/shm``, GPU memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ RAM_FULL, RAM_CRITICAL = 0.90, 0.97
 SHM_FULL = 0.90
 VRAM_FULL = 0.90
 FRAGMENTED = 2.0
-"""Memory that the allocator holds over what the tensors need, from which the rest is in pieces."""
+"""Reserved over allocated GPU memory from which the allocator's memory counts as fragmented."""
 FEW = 0.30
-"""Share of the used memory below which the run is not the one that could give it back."""
+"""Share of the used memory below which the run itself could free little."""
 
 
 def _part_of_run(s: Signals) -> float | None:
@@ -24,7 +24,7 @@ def _part_of_run(s: Signals) -> float | None:
 
 
 def less_memory(s: Signals) -> dict[str, Any]:
-    """The mildest change that frees memory: fewer batches ahead, then fewer workers, then smaller batches."""
+    """The mildest change that frees memory: a smaller prefetch_factor, then fewer workers, then smaller batches."""
     prefetch, batch = s.setting("prefetch_factor", 1), s.setting("batch_size", 1)
     if s.workers and prefetch > 1:
         return {"prefetch_factor": prefetch // 2}
@@ -36,62 +36,65 @@ def less_memory(s: Signals) -> dict[str, Any]:
 def _less_ram(s: Signals) -> Fix:
     part = _part_of_run(s)
     if part is not None and part < FEW:
-        return Fix("Mostly others use it: end or move the other programs.")
+        return Fix("Other programs use most of it: stop or move them.")
     changes = less_memory(s)
-    cached = " The cache of images (cache=ram) is part of it." if s.setting("cache", "none") == "ram" else ""
+    cached = " The image cache (cache=ram) is part of the used memory." if s.setting("cache", "none") == "ram" else ""
     if "prefetch_factor" in changes:
-        return Fix(f"Keep fewer batches ready: prefetch_factor={changes['prefetch_factor']}.{cached}", changes)
+        return Fix(f"Prefetch fewer batches: prefetch_factor={changes['prefetch_factor']}.{cached}", changes)
     if "num_workers" in changes:
-        return Fix(f"Use fewer than {s.workers} workers: each holds batches and memory of its own.{cached}", changes)
+        fewer = f"num_workers={changes['num_workers']} instead of {s.workers}"
+        return Fix(f"Use fewer workers, each of which holds batches: {fewer}.{cached}", changes)
     if "batch_size" in changes:
-        return Fix(f"Use smaller batches.{cached}", changes)
-    return Fix(f"The run is as small as its settings can make it: free memory elsewhere.{cached}")
+        return Fix(f"Use smaller batches: batch_size={changes['batch_size']}.{cached}", changes)
+    return Fix(f"No setting of this run needs less memory: free memory elsewhere.{cached}")
 
 
 def _less_shm(s: Signals) -> Fix:
     larger = "Enlarge /dev/shm (docker run --shm-size)"
     if s.setting("dataset", "") == "custom":
-        return Fix(f"{larger}, or keep fewer batches ready.", less_memory(s))
+        return Fix(f"{larger}, or prefetch fewer batches.", less_memory(s))
     if s.setting("cache", "none") == "ram":
-        return Fix(f"{larger}, or keep the images elsewhere: cache=disk.")
-    return Fix(f"{larger}, or remove what others left there: the batches of this run lie elsewhere.")
+        return Fix(f"{larger}, or keep the image cache on disk: cache=disk.")
+    return Fix(f"{larger}, or delete files of other programs there. This run's batches are not in /dev/shm.")
 
 
 def _less_vram(s: Signals) -> Fix:
     batch = s.setting("batch_size", 1)
     if s.precision == "fp32":
-        return Fix("Half precision needs about half: precision=auto.", {"precision": "auto"})
+        return Fix("Use half precision, which needs about half the memory: precision=auto.", {"precision": "auto"})
     if not s.setting("gradient_checkpointing", False) and not is_keras(s.settings):
         return Fix(
-            "Recompute activations (gradient_checkpointing=true), or use smaller batches.",
+            "Recompute activations in the backward pass (gradient_checkpointing=true), or use smaller batches.",
             {"gradient_checkpointing": True},
         )
     return Fix("Use smaller batches.", {"batch_size": batch // 2} if batch > 1 else {})
 
 
 _RUN = Question(lambda s: s.run_memory, "the run's processes hold {}", unit="bytes")
-_TOTAL = Question(lambda s: s.ram_total, "there are {}", unit="bytes")
+_TOTAL = Question(lambda s: s.ram_total, "the limit is {}", unit="bytes")
+_RAM_USED = "{} of the RAM is used (not available without swapping)"
+_MEMORY_STALLS = "all tasks stalled on memory {} of the time"
 
 
 def _ram(severity: Severity, least: float, below: float | None) -> Cause:
-    """RAM by what is available under the limit: memory that caches hold is not counted as used."""
-    used = Question(lambda s: s.ram_used, "{} of the RAM cannot be had without swapping", least=least, below=below)
+    """RAM pressure by the memory available under the limit; page cache does not count as used."""
+    used = Question(lambda s: s.ram_used, _RAM_USED, least=least, below=below)
     return Cause(
         "ram-pressure",
-        "RAM is nearly used up",
+        "RAM is nearly full",
         (used,),
         _less_ram,
-        "free memory that grows when others end",
+        "available memory grows when other programs end",
         lambda s: s.psi_memory_full or 0.0,
-        (_TOTAL, _RUN, Question(lambda s: s.psi_memory_full, "all tasks waited for memory {} of the time")),
+        (_TOTAL, _RUN, Question(lambda s: s.psi_memory_full, _MEMORY_STALLS)),
         severity,
     )
 
 
 def _in_one_piece(s: Signals) -> Fix:
     return Fix(
-        "More is held than is needed, in pieces that fit nothing: start the run with "
-        "PYTORCH_ALLOC_CONF=expandable_segments:True in its environment, unless that is so already."
+        "The allocator holds more memory than the tensors need, in blocks that are too small. Start the run with "
+        "PYTORCH_ALLOC_CONF=expandable_segments:True in its environment, if that is not set already."
     )
 
 
@@ -100,75 +103,75 @@ PRESSURE = (
     _ram("warning", RAM_FULL + 1e-9, RAM_CRITICAL),
     Cause(
         "ram-pressure",
-        "The machine waits for memory",
-        (Question(lambda s: s.psi_memory_full, "all tasks waited for memory {} of the time", least=MUCH),),
+        "Tasks stall because memory is short",
+        (Question(lambda s: s.psi_memory_full, _MEMORY_STALLS, least=MUCH),),
         _less_ram,
-        "as much waiting without this run",
+        "the stalls stay the same without this run",
         lambda s: s.psi_memory_full,
-        (_TOTAL, _RUN, Question(lambda s: s.ram_used, "{} of the RAM cannot be had without swapping")),
+        (_TOTAL, _RUN, Question(lambda s: s.ram_used, _RAM_USED)),
     ),
     Cause(
         "shm-full",
-        "The shared memory file system is nearly full",
+        "Shared memory (/dev/shm) is nearly full",
         (Question(lambda s: s.shm_used, "{} of /dev/shm is used", least=SHM_FULL),),
         _less_shm,
-        "the same size without this run",
+        "the used size stays the same without this run",
         lambda s: 0.0,
         severity="warning",
     ),
     Cause(
         "out-of-memory",
-        "Batches are computed in parts, as the GPU's memory ran out",
+        "Batches are split, because GPU memory ran out",
         (Question(lambda s: s.batch_parts, "parts of each batch: {}", least=2, unit="count"),),
         _less_vram,
-        "as many parts with a smaller batch",
+        "the number of parts stays the same with a smaller batch",
         lambda s: 0.0,
-        (Question(lambda s: s.vram, "{} of its memory used at the peak"),),
+        (Question(lambda s: s.vram, "{} of the GPU memory used at the peak"),),
         "warning",
     ),
     Cause(
         "vram-pressure",
-        "The GPU's memory is in pieces, and is freed and taken again",
+        "GPU memory is fragmented: the allocator frees and retries",
         (
+            Question(lambda s: s.alloc_retries, "allocator retries: {}", least=1, unit="count"),
             Question(
-                lambda s: s.alloc_retries, "times that the allocator had to free memory: {}", least=1, unit="count"
+                lambda s: s.vram_reserved, "reserved memory is {} the allocated memory", least=FRAGMENTED, unit="times"
             ),
-            Question(lambda s: s.vram_reserved, "{} as much is held as is needed", least=FRAGMENTED, unit="times"),
         ),
         _in_one_piece,
-        "as many retries with pieces that grow",
+        "the retries continue with expandable segments",
         lambda s: 0.0,
-        (Question(lambda s: s.vram, "{} of its memory used at the peak"),),
+        (Question(lambda s: s.vram, "{} of the GPU memory used at the peak"),),
         "warning",
     ),
     Cause(
         "vram-pressure",
-        "The GPU's memory is nearly used up, and is freed and taken again",
+        "GPU memory is nearly full: the allocator frees and retries",
         (
-            Question(lambda s: s.vram, "{} of its memory used at the peak", least=VRAM_FULL),
+            Question(lambda s: s.vram, "{} of the GPU memory used at the peak", least=VRAM_FULL),
             Question(
                 lambda s: s.alloc_retries,
-                "times that the allocator had to free memory: {}",
+                "allocator retries: {}",
                 least=1,
                 unit="count",
             ),
         ),
         _less_vram,
-        "no retries with a smaller batch",
+        "the retries continue with a smaller batch",
         lambda s: 0.0,
-        (Question(lambda s: s.vram_reserved, "{} as much is held as is needed", unit="times"),),
+        (Question(lambda s: s.vram_reserved, "reserved memory is {} the allocated memory", unit="times"),),
         "warning",
     ),
 )
-"""Each for itself; of those with one name the first."""
+"""Each is checked independently; of several with the same id, only the first that holds is reported."""
 _DIED = {
-    "gpu": ("The run died for want of GPU memory", _less_vram, "the same end with a smaller batch"),
-    "ram": ("The run died for want of RAM", _less_ram, "the same end with fewer batches ahead"),
+    "gpu": ("The run ended because GPU memory ran out", _less_vram, "the run ends the same way with a smaller batch"),
+    "ram": ("The run ended because RAM ran out", _less_ram, "the run ends the same way with fewer prefetched batches"),
 }
 
 
 def died(of: str, reason: str) -> Cause:
-    """The cause of a run that ended for want of memory, `of` as in `RunEnded.died_of`; `reason` is its last word."""
+    """The cause of a run that ran out of memory; `of` and `reason` are `RunEnded.died_of` and `RunEnded.reason`."""
     title, fix, disproof = _DIED[of]
-    told = Question(lambda s: 1.0, reason.replace("{", "(").replace("}", ")"), unit="count")
-    return Cause("out-of-memory", title, (told,), fix, disproof, lambda s: 0.0, severity="critical")
+    ended = Question(lambda s: 1.0, reason.replace("{", "(").replace("}", ")"), unit="count")
+    return Cause("out-of-memory", title, (ended,), fix, disproof, lambda s: 0.0, severity="critical")

@@ -1,4 +1,4 @@
-"""The verdict on a recorded run, over or not: each window judged, and in how many each cause held. Pure."""
+"""Diagnosis of a recorded run, finished or not: evaluates each window, and counts in how many each cause held. Pure."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from gputrain.engine.events import (
 )
 
 _OFTEN = 0.25
-"""Share of the windows from which a cause is a part of the verdict on the whole; a newest one is in any case."""
+"""Share of the windows from which a cause is reported; for a run that goes on, the newest window's always are."""
 
 
 class Finding(Struct, frozen=True):
-    """A cause, as it was seen last, and how often it held."""
+    """A cause, with the hint of the last window in which it held."""
 
     hint: Hint
     windows: int
-    """Of how many windows; 0: it is about the run's end."""
+    """In how many windows it held; 0: it is about the run's end."""
 
 
 class Review(Struct, frozen=True):
-    """What a record says about what held the run back."""
+    """The diagnosis of a recorded run."""
 
     run_id: str
     ended: bool
     windows: int
-    """How many were judged, of up to 12 s each."""
+    """How many were evaluated, of up to 12 s each."""
     seconds: float
-    """Time on steps in them."""
+    """Time on steps in them, in seconds."""
     findings: tuple[Finding, ...]
     """The most important first."""
     signals: Signals | None
-    """Those of the newest window."""
+    """The signals of the newest window."""
     tried: tuple[Tuned, ...] = ()
-    """What became of changes of the running training: kept, or taken back."""
+    """Live changes of the run that were kept or reverted."""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; figures that nobody measured are null."""
+        """Plain values for JSON; values that were not measured are null."""
         named: dict[str, Any] = msgspec.to_builtins(self)
         named["findings"] = [
             {
@@ -67,7 +67,7 @@ class Review(Struct, frozen=True):
 
 
 def review(events: Iterable[AnyEvent]) -> Review:
-    """Judge all windows of a record, one after the other; the last may be shorter."""
+    """Evaluate all windows of a record, one after the other; the last may be shorter."""
     window = EventWindow()
     name, ended, due = "", False, None
     settings: dict[str, Any] = {}
@@ -85,7 +85,7 @@ def review(events: Iterable[AnyEvent]) -> Review:
             case Tuned(verdict="kept" | "reverted"):
                 tried.append(event)
             case PhaseChanged(phase=Phase.STOPPING | Phase.ENDED):
-                # What came before the end is judged as it stands.
+                # The last window before the end is evaluated even if it is short.
                 last, ended = last or window.signals(), ended or event.phase is Phase.ENDED
         window.feed(event)
         if isinstance(event, Steps | HardwareSample) and (due is None or event.mono >= due):
@@ -101,7 +101,7 @@ def review(events: Iterable[AnyEvent]) -> Review:
 
 
 def _with_end(found: Review, died: RunEnded, signals: Signals) -> Review:
-    """The verdict on a run that ended for want of memory, which comes first."""
+    """`found` with the hint for a run that ran out of memory in front."""
     hint = hint_of(memory_causes.died(died.died_of, died.reason), signals, ())
     rest = (one for one in found.findings if one.hint.id != hint.id)
     return msgspec.structs.replace(found, findings=(Finding(hint, 0), *rest))

@@ -1,7 +1,7 @@
-"""From signals to hints: the whole tree, asked once for a window. Pure.
+"""From the signals of one window to hints: evaluates the whole decision tree once. Pure.
 
-Why no simple thresholds: low GPU utilization has a dozen causes, and more workers help against one of them. What is
-found here comes with what was asked on the way; a signal that is missing is said.
+A tree, not single thresholds: low GPU utilization has a dozen causes, and more workers help against one of them. Each
+hint carries the path through the tree, and names signals that are missing.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ CAUSES: tuple[Cause, ...] = (
     *device_bound_causes.HEALTHY,
     device_bound_causes.NEIGHBOUR,
 )
-"""All that can be said, the most important first among those of one severity."""
+"""All causes; of equal severity and cost, the earlier one is listed first."""
 
 _RANK = {"critical": 0, "warning": 1, "info": 2}
 _PLACE = {cause.id: place for place, cause in reversed(list(enumerate(CAUSES)))}
 _REMARKS = {"gpu-neighbour", "oversubscribed"}
-"""What may be told of a run that is healthy."""
+"""Causes that a healthy run may show as well."""
 
 _MISSING_NAMED = 3
 
 
 def evaluate(signals: Signals) -> dict[str, Hint]:
-    """What holds by one window: cause → hint, the most important first."""
-    found = {hint.id: hint for hint in (*_supply(signals), *_beside(signals))}
+    """The hints of one window by cause id, the most important first."""
+    found = {hint.id: hint for hint in (*_input_bound_hints(signals), *_other_hints(signals))}
     if "cpu-neighbour" in found:
-        # The same neighbours, told by what they cost the workers.
+        # Both name the same programs; `cpu-neighbour` shows what they cost the workers.
         found.pop(device_bound_causes.CONTENTION.id, None)
     if found.keys() <= _REMARKS:
         walked = walk_tree(device_bound_causes.HEALTHY, signals)
@@ -53,13 +53,13 @@ def evaluate(signals: Signals) -> dict[str, Hint]:
 
 
 def ranked(hints: Iterable[Hint]) -> list[Hint]:
-    """The gravest first, then what costs most, then the tree's order."""
+    """Sorted by severity, then by the share of time lost, then by the tree's order."""
     return sorted(hints, key=lambda hint: (_RANK[hint.severity], -round(hint.share, 1), _PLACE[hint.id]))
 
 
 def _ruled_out(s: Signals) -> list[str]:
-    """What was asked before a run is called healthy."""
-    waits = f"✗ The loop waits for data: {input_bound_causes.WAIT.asked(s)}"
+    """Path lines of the causes that must not hold in a healthy run."""
+    waits = f"✗ The loop waits for data: {input_bound_causes.WAIT.describe_with_bounds(s)}"
     ranks = device_bound_causes.RANKS if s.ranks > 1 else ()
     return [
         waits,
@@ -70,12 +70,18 @@ def _ruled_out(s: Signals) -> list[str]:
     ]
 
 
-def _supply(s: Signals) -> list[Hint]:
-    """Why the loop waits for data: a cause of each family that holds, the likeliest first."""
+def _input_bound_hints(s: Signals) -> list[Hint]:
+    """Hints of an input-bound run: at most one cause of each family, in the order of the families."""
     if not input_bound_causes.WAIT.answer(s):
         return (
-            [hint_of(input_bound_causes.UNNOTICED, s, (input_bound_causes.UNNOTICED.step(s),))]
-            if input_bound_causes.UNNOTICED.holds(s)
+            [
+                hint_of(
+                    input_bound_causes.HARMLESS_OVERSUBSCRIPTION,
+                    s,
+                    (input_bound_causes.HARMLESS_OVERSUBSCRIPTION.step(s),),
+                )
+            ]
+            if input_bound_causes.HARMLESS_OVERSUBSCRIPTION.holds(s)
             else []
         )
     found: list[tuple[Cause, list[Cause]]] = []
@@ -92,12 +98,12 @@ def _supply(s: Signals) -> list[Hint]:
         explained |= dict.fromkeys(input_bound_causes.EXPLAINS.get(walked.found.id, ()), walked.found)
     if not found and input_bound_causes.UNEXPLAINED.holds(s):
         found.append((input_bound_causes.UNEXPLAINED, unknown))
-    # Each shows the whole path: what else was considered is a part of why.
+    # Each hint shows the whole path: it contains the causes that were ruled out.
     return [hint_of(cause, s, path, passed) for cause, passed in found]
 
 
-def _beside(s: Signals) -> list[Hint]:
-    """What holds whether or not data are waited for."""
+def _other_hints(s: Signals) -> list[Hint]:
+    """Hints that do not depend on waiting for data."""
     hints: dict[str, Hint] = {}
     ranks = device_bound_causes.RANKS if s.ranks > 1 else ()
     for cause in (
@@ -115,14 +121,14 @@ def _beside(s: Signals) -> list[Hint]:
     return list(hints.values())
 
 
-def _promise(s: Signals, changes: dict[str, Any]) -> Prediction | None:
-    """What is expected of changes; what was seen of them where they were tried and taken back."""
-    before = s.taken_back(changes) if changes else None
+def _prediction(s: Signals, changes: dict[str, Any]) -> Prediction | None:
+    """The predicted effect of `changes`; the measured one where they were tried and reverted."""
+    before = s.reverted_trial(changes) if changes else None
     return was_reverted(before) if before is not None else predict(s, changes)
 
 
 def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cause] = ()) -> Hint:
-    """What to tell of a cause that holds; `unknown` are those that could not be ruled out before it."""
+    """The hint of a cause that holds; `unknown` are earlier causes that could not be ruled out."""
     fix = cause.fix(s)
     fix = in_script_words(fix, s.settings) if is_script(s.settings) else with_lr(fix, s.settings)
     evidence = cause.evidence(s)
@@ -133,13 +139,13 @@ def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cau
         evidence.append(f"not measured here: {', '.join(missing[:_MISSING_NAMED])}{more}")
     return Hint(
         id=cause.id,
-        severity=cause.grave(s),
+        severity=cause.severity_for(s),
         title=cause.title,
         evidence=", ".join(evidence),
         action=fix.action,
         changes=fix.changes,
         share=round(cause.costs(s) or 0.0, 4),
-        prediction=_promise(s, fix.changes),
+        prediction=_prediction(s, fix.changes),
         disproof=cause.disproof,
         path=tuple(path),
     )

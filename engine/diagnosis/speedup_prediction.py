@@ -1,8 +1,9 @@
-"""What a change is expected to bring: the smallest of what workers, cores and the device could do. Pure.
+"""Predicted speed after a change of settings: the minimum of the workers', the cores' and the device's rate. Pure.
 
-The model: W workers make W / t samples a second, where t is a sample's time in a worker; the cores that are free for
-them make free / t_cpu; the device takes what it took between waits. Over five workloads it was within −4…+11 % of
-what was measured after the change; a bound is never exceeded for long, so the range is below it.
+The model: W workers make W / t samples a second, where t is a sample's wall time in a worker. The free cores make
+free_cores / t_cpu. The device takes its present rate without the waits. Over five workloads the minimum was within
+−4…+11 % of the rate measured after the change. The predicted range lies below the minimum, since a bound is never
+exceeded for long.
 """
 
 from __future__ import annotations
@@ -17,42 +18,42 @@ from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Prediction, Tuned
 
 LOW = 0.88
-"""Least of a bound that is reached."""
+"""Share of a bound that is reached at least."""
 FOREIGN_CORES = 0.25
-"""Cores of others above which nothing is promised: what they will use next is theirs to decide."""
+"""Cores used by other programs above which nothing is predicted: their use may change at any time."""
 _MOST_PER_CORE = 4
-"""Workers for each usable core at most, however much they wait."""
+"""Most workers per usable core."""
 _LEAST_SECONDS = 1e-7
-"""CPU time of a sample that a clock can tell."""
+"""Least CPU time of a sample, in seconds, that can be measured."""
 _UNEVEN = 4.0
-"""A slowest sample over the mean one from which a shorter queue may cost anything."""
+"""Slowest over mean sample time from which the cost of a shorter queue cannot be predicted."""
 _WORDS = {"workers": "the workers", "cores": "the CPU's cores", "device": "the device"}
 
-_TOO_LITTLE = "too little was measured for a figure"
-_STEP = "what a step costs then is known when it is tried"
+_TOO_LITTLE = "too few measurements for a number"
+_STEP = "the new step time can only be measured"
 _UNTRIED = {
-    "cache": "what an image from the cache costs is known when the first are in it",
-    "loader": "whether processes share what the workers wait for is known when they are tried",
-    "async_checkpoints": "what the copy in memory costs is known when it is tried",
+    "cache": "the time for a cached image can only be measured",
+    "loader": "the effect of worker processes can only be measured",
+    "async_checkpoints": "the time for the copy in memory can only be measured",
     **dict.fromkeys(
         ("batch_size", "precision", "compile", "compile_mode", "channels_last", "gradient_checkpointing"), _STEP
     ),
 }
-"""Settings for which nobody can promise anything, and why."""
+"""Settings whose effect cannot be predicted, and why."""
 _RARER = {"checkpoint_steps", "checkpoint_epochs", "validate_epochs"}
 
 Limiter = Literal["workers", "cores", "device"]
 
 
 class Bounds(Struct, frozen=True):
-    """Images per second that each part could deliver."""
+    """Images per second that each part of the pipeline could deliver alone."""
 
     per_worker: float
     cores: float
     device: float
 
     def rate(self, workers: int) -> tuple[float, Limiter]:
-        """Images per second with so many workers, and what limits them."""
+        """Images per second with `workers` workers, and the limiting part."""
         parts: list[tuple[float, Limiter]] = [
             (max(1, workers) * self.per_worker, "workers"),
             (self.cores, "cores"),
@@ -62,7 +63,7 @@ class Bounds(Struct, frozen=True):
 
 
 def bounds(s: Signals) -> Bounds | None:
-    """The bounds, where enough was measured."""
+    """The bounds; None where too little was measured."""
     per_sample = s.seconds_per_sample
     if per_sample is None or s.cpu_ratio is None or s.device_rate is None or s.free_cores is None:
         return None
@@ -82,7 +83,7 @@ def _cores_rate(s: Signals, cpu_per_sample: float) -> float:
 
 
 def useful_workers(s: Signals) -> int | None:
-    """As many workers as the cores or the device can use; None where that was not measured."""
+    """The number of workers that the cores or the device can use; None where that was not measured."""
     found = bounds(s)
     if found is None:
         return None
@@ -91,28 +92,28 @@ def useful_workers(s: Signals) -> int | None:
 
 
 def more_workers(s: Signals) -> float | None:
-    """How many more workers would be of use."""
+    """How many more workers the cores or the device could use; None where that was not measured."""
     useful = useful_workers(s)
     return None if useful is None else float(max(0, useful - s.workers))
 
 
 def predict(s: Signals, changes: dict[str, Any]) -> Prediction | None:
-    """What `changes` would bring; None without changes. With several ranks, what all of them would do together."""
-    found = _of_one(s, changes)
+    """The predicted images per second after `changes`, summed over all ranks; None without changes."""
+    found = _for_one_rank(s, changes)
     if found is None or s.ranks == 1:
         return found
     times = {name: value * s.ranks for name in ("low", "high", "now") if (value := getattr(found, name)) is not None}
     return msgspec.structs.replace(found, **times)
 
 
-def _of_one(s: Signals, changes: dict[str, Any]) -> Prediction | None:
+def _for_one_rank(s: Signals, changes: dict[str, Any]) -> Prediction | None:
     if not changes:
         return None
     if s.rate is None:
         return Prediction(void=_TOO_LITTLE)
     if changes.keys() <= _RARER:
         return _with_fewer_stops(s, s.rate, changes)
-    why = _void(s, changes)
+    why = _why_unpredictable(s, changes)
     if why:
         return Prediction(void=why)
     found = _expected(s, changes)
@@ -120,7 +121,7 @@ def _of_one(s: Signals, changes: dict[str, Any]) -> Prediction | None:
         return Prediction(void=_TOO_LITTLE)
     low, high, limiter = found
     if _is_less(s, changes):
-        # It is for memory: what it costs is told beside what there is now.
+        # The change saves memory: the prediction shows the cost beside the present rate.
         return Prediction(round(low, 1), round(high, 1), limiter, now=round(s.rate, 1))
     return Prediction(low=round(max(low, 0.97 * s.rate), 1), high=round(max(high, s.rate), 1), limiter=limiter)
 
@@ -131,9 +132,9 @@ def _is_less(s: Signals, changes: dict[str, Any]) -> bool:
 
 
 def _with_fewer_stops(s: Signals, rate: float, changes: dict[str, Any]) -> Prediction:
-    """Checkpoints and validations that come more rarely, by arithmetic: what they take is known.
+    """The rate with fewer checkpoints or validations, computed from their measured time.
 
-    Whether the best checkpoints become rarer too is not, so that less than all of it is promised.
+    Whether fewer best checkpoints are saved is not known, so that the range begins below the full gain.
     """
     (name, value), *_ = changes.items()
     only_best = not s.setting("checkpoint_epochs", 1) and not s.setting("checkpoint_steps", 0)
@@ -152,30 +153,30 @@ def _with_fewer_stops(s: Signals, rate: float, changes: dict[str, Any]) -> Predi
 
 
 def was_reverted(trial: Tuned) -> Prediction:
-    """What is said of a change that was tried and taken back: what it brought."""
+    """A prediction without numbers for a change that was reverted; its text has the measured rates."""
     if trial.before is None or trial.after is None:
-        return Prediction(void="it was tried in this training, and taken back")
+        return Prediction(void="tried in this run and reverted")
     gain = f"{trial.before:.0f} → {trial.after:.0f} img/s"
-    return Prediction(void=f"it was tried at step {trial.step}, brought {gain}, and was taken back")
+    return Prediction(void=f"tried at step {trial.step} and reverted: {gain}")
 
 
-def _void(s: Signals, changes: dict[str, Any]) -> str:
-    """Why nothing can be promised; empty if something can."""
+def _why_unpredictable(s: Signals, changes: dict[str, Any]) -> str:
+    """Why nothing can be predicted; empty if something can."""
     for name, why in _UNTRIED.items():
         if name in changes:
             return why
     if (s.foreign_cpu or 0.0) > FOREIGN_CORES:
-        return f"others use {s.foreign_cpu:.1f} cores: what they leave may change"
+        return f"other programs use {s.foreign_cpu:.1f} cores, and that may change"
     fewer_ahead = changes.get("prefetch_factor", math.inf) < s.setting("prefetch_factor", 0)
     if fewer_ahead and s.slowness is not None and s.slowness >= _UNEVEN:
-        return "some samples are slow, and how much of that the queue evens out now is not known"
+        return "some samples are slow, and the effect of a shorter queue on them is not known"
     if s.setting("cache", "none") != "none" and s.epoch == 0:
         return "the cache is still being filled"
     return ""
 
 
 def _expected(s: Signals, changes: dict[str, Any]) -> tuple[float, float, str] | None:
-    """Least and most images per second, and the limiter."""
+    """Lowest and highest expected images per second, and the limiting part."""
     rate, device = s.rate, s.device_rate
     if rate is None or device is None:
         return None
@@ -188,7 +189,7 @@ def _expected(s: Signals, changes: dict[str, Any]) -> tuple[float, float, str] |
         return LOW * without, without, _WORDS["device"]
     if {"pin_memory", "non_blocking"} & changes.keys():
         without = rate / max(0.05, 1 - (s.exposed_copy or 0.0))
-        # Page-locked copies take time too; half of what they took is gained at least.
+        # Pinned copies take time too; at least half of the exposed copy time is gained.
         return rate + (without - rate) / 2, without, _WORDS["device"]
     return None
 
@@ -198,7 +199,8 @@ def _with_workers(s: Signals, workers: int) -> tuple[float, float, str] | None:
     if found is None or s.rate is None:
         return None
     if workers < s.workers and s.run_delay:
-        # They take turns on the cores: fewer wait less for them, not at all when no more are left than ran at a time.
+        # The workers take turns on the cores. Fewer workers wait less; no worker waits once there are no more than ran
+        # at the same time.
         ran = max(0.05, 1 - s.run_delay)
         found = msgspec.structs.replace(found, per_worker=found.per_worker / ran * min(1.0, ran * s.workers / workers))
     high, limiter = found.rate(workers)
@@ -206,13 +208,13 @@ def _with_workers(s: Signals, workers: int) -> tuple[float, float, str] | None:
 
 
 def _with_prefetch(s: Signals, rate: float, batches: int) -> tuple[float, float, str] | None:
-    """Batches ahead cannot make the workers faster, but let them all work."""
+    """Prefetched batches do not make the workers faster, but keep all of them busy."""
     found = bounds(s)
     if found is None:
         return None
     if batches < s.setting("prefetch_factor", 0):
-        # Where all samples take about as long, a queue evens out little.
+        # Where all samples take about the same time, a longer queue gains little.
         return LOW * rate, rate, _WORDS[found.rate(s.workers)[1]]
     high, limiter = found.rate(s.workers)
-    # How much a longer queue evens out depends on how rare the slow ones are.
+    # The gain of a longer queue depends on how rare the slow samples are.
     return rate + max(0.0, high - rate) / 3, high, _WORDS[limiter]

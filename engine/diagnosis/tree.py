@@ -1,6 +1,6 @@
-"""What a tree of causes is made of: questions to the signals, and causes that hold when all of theirs are answered yes.
+"""The parts of the decision tree: questions about signals, and causes, which hold when all their questions are true.
 
-All of it is data, so that the same table decides, tells the evidence in words, and shows a person what was asked.
+All of it is data: the same table decides, phrases the evidence, and shows the path to the user.
 """
 
 from __future__ import annotations
@@ -17,54 +17,52 @@ Unit = Literal["share", "percent", "cores", "count", "times", "seconds", "bytes"
 Severity = Literal["info", "warning", "critical"]
 
 LITTLE, MUCH, GRAVE = 0.05, 0.10, 0.20
-"""Shares of the time from which a loss is worth a word, a warning, an alarm (as in TensorFlow's and TraceML's)."""
+"""Shares of lost time for severity info, warning, critical (as in TensorFlow's profiler and TraceML)."""
 
 
 class Question(Struct, frozen=True):
-    """A question: is a figure within its bounds? Nobody knows where it was not measured."""
-
-    __test__ = False  # pytest takes it for a test otherwise
+    """Whether a signal is within its bounds; unknown where it was not measured."""
 
     figure: Callable[[Signals], float | None]
     words: str
-    """A sentence part with ``{}`` in the figure's place."""
+    """A clause with ``{}`` in the value's place."""
     least: float | None = None
     below: float | None = None
     unit: Unit = "share"
     name: str = ""
-    """What the figure is called where nobody measured it; empty: the words without a figure."""
+    """What to call the signal where it was not measured; empty: `words` with ``…`` for the value."""
     lenient: bool = False
-    """Whether a figure that nobody measured speaks against nothing."""
+    """Whether an unmeasured signal counts as within the bounds."""
 
     def answer(self, s: Signals) -> bool | None:
-        """Whether the figure is within the bounds; None: it was not measured."""
+        """Whether the value is within the bounds; None: it was not measured."""
         value = self.figure(s)
         if value is None:
             return True if self.lenient else None
         return (self.least is None or value >= self.least) and (self.below is None or value < self.below)
 
-    def told(self, s: Signals) -> str:
-        """The figure in words."""
+    def describe(self, s: Signals) -> str:
+        """The clause with the value."""
         if self.figure(s) is None:
             return f"not measured: {self.unknown}"
         return self.words.format(amount(self.figure(s), self.unit))
 
     @property
     def unknown(self) -> str:
-        """What is missing where the figure is."""
+        """The name of the signal where its value is missing."""
         return self.name or self.words.format("…")
 
-    def asked(self, s: Signals) -> str:
-        """The figure in words beside what it is held against."""
+    def describe_with_bounds(self, s: Signals) -> str:
+        """The clause with the value and its bounds."""
         if self.figure(s) is None:
-            return self.told(s)
+            return self.describe(s)
         bounds = [f"≥ {amount(self.least, self.unit)}"] if self.least is not None else []
         bounds += [f"< {amount(self.below, self.unit)}"] if self.below is not None else []
-        return self.told(s) + (f" (asked: {', '.join(bounds)})" if bounds and self.unit != "yes" else "")
+        return self.describe(s) + (f" (needs {', '.join(bounds)})" if bounds and self.unit != "yes" else "")
 
 
 def amount(value: float | None, unit: Unit) -> str:
-    """A figure for a person: ``23 %``, ``1.5``, ``unknown``."""
+    """The value as text with its unit: ``23 %``, ``1.5``, ``unknown``."""
     if value is None:
         return "unknown"
     match unit:
@@ -86,82 +84,82 @@ def amount(value: float | None, unit: Unit) -> str:
 
 
 class Fix(Struct, frozen=True):
-    """What to do."""
+    """A remedy."""
 
     action: str
     changes: dict[str, Any] = {}
-    """Settings that would put it into effect."""
+    """Settings that carry it out."""
 
 
 class Cause(Struct, frozen=True):
-    """One thing that may hold a run back. The title has no figures, so that it changes only with its meaning."""
+    """One possible cause of slow training. The title has no numbers, so that it changes only with its meaning."""
 
     id: str
     title: str
     tests: tuple[Question, ...]
     fix: Callable[[Signals], Fix]
     disproof: str
-    """What would show that it is something else."""
+    """An observation that would rule this cause out."""
     costs: Callable[[Signals], float | None]
-    """Share of the time that it costs."""
+    """Share of the time that it costs, 0…1."""
     more: tuple[Question, ...] = ()
-    """Figures that are told with it, but decide nothing."""
+    """Signals shown as evidence that do not decide."""
     severity: Severity | None = None
-    """None: by what it costs."""
+    """None: derived from the cost."""
 
     def holds(self, s: Signals) -> bool | None:
-        """Whether it is a cause; None: it would be if what was not measured said so."""
+        """Whether all questions are true; None: none is false, but some were not measured."""
         answers = [test.answer(s) for test in self.tests]
         if False in answers:
             return False
         return None if None in answers else True
 
-    def grave(self, s: Signals) -> Severity:
-        """How grave it is."""
+    def severity_for(self, s: Signals) -> Severity:
+        """Its severity for these signals."""
         if self.severity is not None:
             return self.severity
         cost = self.costs(s) or 0.0
         return "critical" if cost >= GRAVE else "warning" if cost >= MUCH else "info"
 
     def evidence(self, s: Signals) -> list[str]:
-        """The figures that speak for it, in words."""
+        """The measured signals that support it, as clauses."""
         known = (test for test in (*self.tests, *self.more) if test.figure(s) is not None and test.unit != "yes")
-        return list(dict.fromkeys(test.told(s) for test in known))
+        return list(dict.fromkeys(test.describe(s) for test in known))
 
     def missing(self, s: Signals) -> list[str]:
-        """The figures that nobody measured, in words."""
+        """The names of its signals that were not measured."""
         return [test.unknown for test in self.tests if test.answer(s) is None]
 
     def step(self, s: Signals) -> str:
-        """What was asked about it, and the answer: a line of the path."""
+        """A line of the path: the cause, its questions and their answers."""
         holds = self.holds(s)
         if holds:
-            return f"✓ {self.title}: {'; '.join(test.asked(s) for test in self.tests)}"
+            return f"✓ {self.title}: {'; '.join(test.describe_with_bounds(s) for test in self.tests)}"
         if holds is None:
             return f"? {self.title}: not measured: {'; '.join(self.missing(s))}"
         failed = next(test for test in self.tests if test.answer(s) is False)
-        return f"✗ {self.title}: {failed.asked(s)}"
+        return f"✗ {self.title}: {failed.describe_with_bounds(s)}"
 
 
 class TreeWalk(Struct, frozen=True):
-    """What was found on the way through causes of which one at a time is right."""
+    """The result of checking a family of causes, of which at most one is reported."""
 
     found: Cause | None
     path: tuple[str, ...]
-    """A line for each cause: what was asked, and the answer."""
+    """A line for each cause."""
     open: tuple[Cause, ...]
-    """Causes that were passed because their figures were not measured."""
+    """Causes that could not be decided, because signals were not measured."""
 
 
 def walk_tree(causes: Iterable[Cause], s: Signals, explained: Mapping[str, Cause] | None = None) -> TreeWalk:
-    """The first of `causes` that holds; those of `explained` would hold because of another one, and are not asked."""
+    """The first of `causes` that holds. Causes in `explained` are skipped: another cause makes them hold."""
     path: list[str] = []
     unknown: list[Cause] = []
     found: Cause | None = None
     for cause in causes:
         reason = found or (explained or {}).get(cause.id)
         if reason is not None:
-            path.append(f"– {cause.title}: not asked, as another cause explains it: {reason.title}")
+            path.append(f"– {cause.title}: not checked, another cause explains it: {reason.title}")
             continue
         path.append(cause.step(s))
         if holds := cause.holds(s):

@@ -1,4 +1,4 @@
-"""Which cache is worth having, by what was measured. Pure."""
+"""Cache advice: which image cache would speed up a run most, from its calibration. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from gputrain.engine.estimates.throughput_forecast import forecast
 from gputrain.engine.events.speed_forecast import LIMITERS
 
 _WORTH = 1.1
-"""Least gain that is offered: less is within what forecasts are off by."""
+"""Least speedup that is offered; a smaller one is within the error of the forecast."""
 _CANDIDATES = (("ram", "raw"), ("disk", "raw"), ("ram", "jpeg"), ("disk", "jpeg"))
-"""The first of those that gain alike is taken. JPEG tiles keep full resolution and take less room."""
+"""Place and form, in order of preference among candidates of similar speed. JPEG tiles keep full resolution in less
+space."""
 _ALIKE = 0.95
 
 
 def advise_cache(made: Calibration, values: Mapping[str, Any], ram_available: int, shm_free: int | None = None) -> str:
-    """The cache that makes the run of `values` fastest, with the rate to expect; empty if none gains a tenth.
+    """The cache settings that make the run fastest, with the expected rate; empty if none gains 10 %.
 
-    Only for runs without a cache, of more than one epoch. A cache in memory is offered where all images fit.
+    Only for runs without a cache and with more than one epoch. A cache in memory is offered if all images fit.
     """
     if values["cache"] != "none" or values["epochs"] < 2 or not made.cached:
         return ""

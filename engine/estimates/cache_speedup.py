@@ -1,7 +1,7 @@
-"""What a cache of prepared images does to a calibrated rate, and which one is worth offering. Pure.
+"""The effect of an image cache on a calibrated rate: faster workers, and other bytes to read from the disk. Pure.
 
-A calibration measures what one core makes of images from their files, of raw images and of JPEG tiles. The workers'
-rate follows in the same proportion; what the disk has to give follows from where the bytes are then.
+A calibration measures how many images per second one core prepares from files, raw images and JPEG tiles. The workers'
+rate changes in the same proportion. The bytes read from the disk follow from where the images are stored.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ FITS_RAM = 0.8
 
 @dataclass(frozen=True, slots=True)
 class CacheSpeedup:
-    """What holds from the second epoch on."""
+    """The effect from the second epoch on."""
 
     gain: float
-    """Images that a worker makes, over those that it makes from files."""
+    """A worker's rate over its rate from files."""
     disk_bytes: int
-    """Read from the disk in an epoch; 0: all stays in memory."""
+    """Bytes read from the disk per epoch; 0: all stay in memory."""
 
 
 def cache_speedup(
     made: Calibration, values: Mapping[str, Any], ram_available: int, shm_free: int | None = None
 ) -> CacheSpeedup:
-    """The effect of the cache that `values` ask for. Data that aren't image files have none, and no costs of any."""
+    """The effect of the cache in `values`; a gain of 1 without a cache and for data without image files."""
     plain, cached = cost_of(made, "none"), cost_of(made, values["cache_form"])
     if values["cache"] == "none" or plain is None or cached is None:
         return CacheSpeedup(1.0, _beyond(made.file_bytes, ram_available))
@@ -41,7 +41,7 @@ def cache_speedup(
     if values["cache_gib"]:
         allowed = min(allowed, values["cache_gib"] * GIB)
     share = min(1.0, allowed / needed) if needed else 1.0
-    # Of the time of an image without a cache.
+    # Relative to the time of an image without a cache.
     time = share * plain.per_core / cached.per_core + 1 - share
     kept, files = round(share * needed), round((1 - share) * made.file_bytes)
     if in_memory:
@@ -50,7 +50,7 @@ def cache_speedup(
 
 
 def cost_of(made: Calibration, form: str) -> CachedCost | None:
-    """What was measured for a form; None where it was not."""
+    """The measured costs of a form; None where it was not measured."""
     return next((cost for cost in made.cached if cost.form == form), None)
 
 

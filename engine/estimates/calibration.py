@@ -1,4 +1,4 @@
-"""What was measured on a machine for a recipe, and for which settings it holds. Pure."""
+"""A calibration: measured rates of a recipe on a machine, and the settings for which it is valid. Pure."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ _MAY_DIFFER = frozenset(
             "ema_decay",
             "nonfinite_loss",
             "label_smoothing",
-            "colour_jitter",
+            "color_jitter",
             "hue_jitter",
             "random_erasing",
             "crop_min_scale",
         ),
     }
 )
-"""Settings that a calibration holds for in any value: the forecast follows them, or they hardly cost time."""
+"""Settings that may differ from the calibration's: the forecast accounts for them, or they hardly cost time."""
 _SECTIONS = ("data", "model", "speed")
 
 
 class StepCost(Struct, frozen=True):
-    """One training step, computed alone with its batch at hand."""
+    """One training step, measured alone with its batch ready."""
 
     batch_size: int
     seconds: float
     cpu_seconds: float
-    """Time of all cores; on a GPU that of launching."""
+    """CPU time over all cores; on a GPU the time for launching kernels."""
     peak_bytes: int | None
-    """Most memory that was in use: the GPU's, or on the CPU the process's own; None: the kernel does not tell."""
+    """Peak memory: the GPU's, or on the CPU the process's; None: not reported."""
 
 
 class CachedCost(Struct, frozen=True):
-    """What images cost that lie prepared in a form, or (``none``) in their files."""
+    """The cost of preparing images that are cached in a form, or (``none``) read from their files."""
 
     form: str
     """``none``, ``raw`` or ``jpeg``."""
     per_core: float
-    """Images that one core decodes and augments in a second of its own time, the files in memory."""
+    """Images per second of CPU time that one core decodes and augments, with the files in memory."""
     bytes_per_image: float
 
 
@@ -62,7 +62,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
     made: float
     """Seconds since 1970."""
     settings: dict[str, Any]
-    """The settings that it holds for (`signature`)."""
+    """The settings for which it is valid (`signature`)."""
     device: str
     device_name: str
     usable_cores: float
@@ -72,27 +72,27 @@ class Calibration(Struct, frozen=True, kw_only=True):
     train_images: int
     val_images: int
     file_bytes: int
-    """Bytes of all training images, from the mean of those that were read."""
+    """Bytes of all training images, extrapolated from the mean of those read."""
     supply: float
-    """What the workers alone deliver."""
+    """Rate of the workers alone."""
     decode_per_core: float | None
-    """What one core decodes and augments in a second of its own time; None: the kernel does not tell."""
+    """Images per second of CPU time that one core decodes and augments; None: the kernel does not report it."""
     disk_rate: float | None
-    """Bytes per second that files are read with; None: not measured."""
+    """Bytes per second when files are read; None: not measured."""
     steps: tuple[StepCost, ...]
     """At one or two batch sizes, the smaller first."""
     together: float
-    """Workers and steps at once, as in a run."""
+    """Rate of workers and steps together, as in a run."""
     spread: float
     """Uncertainty of `together`: twice the standard error of its windows."""
     validation: float | None
     """Images per second while validating; None without validation images."""
     seconds: float
-    """How long measuring took."""
+    """Duration of the measurement."""
     cached: tuple[CachedCost, ...] = ()
     """Empty for data that aren't image files."""
     others: float | None = None
-    """Cores that other programs kept busy meanwhile; None: not known."""
+    """Cores that other programs used during the measurement; None: unknown."""
     version: int = VERSION
 
 
@@ -100,13 +100,13 @@ def signature(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among `values` (by name) that a calibration depends on."""
     table = settings.table()
     names = [n for n, s in table.items() if (s.section in _SECTIONS or n == "optimizer") and n not in _MAY_DIFFER]
-    # Not for torch: what was calibrated before there was another engine holds on.
+    # Left out for torch, so that older calibrations, which have no engine, stay valid.
     other = {"engine": values["engine"]} if engine_choice.is_keras(values) else {}
     return {name: values[name] for name in names} | other
 
 
 def difference(calibration: Calibration, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What `values` have otherwise than the calibration, as name → (calibrated, present)."""
+    """Settings in which `values` differ from the calibration, as name → (calibrated, present)."""
     present = signature(values)
     names = {**calibration.settings, **present}
     pairs = {name: (calibration.settings.get(name), present.get(name)) for name in names}
@@ -114,6 +114,6 @@ def difference(calibration: Calibration, values: Mapping[str, Any]) -> dict[str,
 
 
 def choose(calibrations: Sequence[Calibration], values: Mapping[str, Any]) -> Calibration | None:
-    """The newest of `calibrations` that holds for `values`; None if none does."""
+    """The newest of `calibrations` that is valid for `values`; None without one."""
     fitting = [one for one in calibrations if not difference(one, values)]
     return max(fitting, key=lambda one: one.made, default=None)

@@ -1,4 +1,4 @@
-"""Where calibrations are kept: one file for each machine, recipe and set of settings."""
+"""Calibrations on disk: one JSON file for each machine, recipe and set of settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home, write_atomic
+from gputrain.engine.common.renamed_names import current_settings
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.estimates.calibration import VERSION, Calibration
 from gputrain.engine.hardware.machine import Machine
@@ -23,7 +24,7 @@ def machine_key(machine: Machine) -> str:
 
 
 def save(calibration: Calibration) -> Path:
-    """Keep it, in the place of an older one for the same settings. Raises BadInput where it cannot be written."""
+    """Write it, replacing an older one for the same settings; returns the path. Raises BadInput on a write error."""
     content = msgspec.json.encode(calibration.settings, order="sorted")
     folder = _folder() / calibration.machine
     path = folder / f"{_file_name(calibration.recipe)}-{hashlib.sha256(content).hexdigest()[:12]}.json"
@@ -36,7 +37,7 @@ def save(calibration: Calibration) -> Path:
 
 
 def load(machine: Machine, recipe: str) -> list[Calibration]:
-    """All calibrations of `recipe` on `machine`; files that cannot be read or are of another version are left out."""
+    """All calibrations of `recipe` on `machine`, without unreadable files and those of another version."""
     found = []
     for path in sorted((_folder() / machine_key(machine)).glob(f"{_file_name(recipe)}-*.json")):
         try:
@@ -44,7 +45,7 @@ def load(machine: Machine, recipe: str) -> list[Calibration]:
         except (OSError, msgspec.DecodeError, UnicodeError):
             continue
         if one.version == VERSION and one.recipe == recipe:
-            found.append(one)
+            found.append(msgspec.structs.replace(one, settings=current_settings(one.settings)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The memory that a run will take on a GPU, before it starts. Pure functions; sizes are in bytes."""
+"""Estimate of a run's GPU memory: weights, gradients, optimizer, activations. Pure functions; sizes are in bytes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CUDA_CONTEXT_BYTES = 512 * MIB
 WORKSPACE_BYTES = 512 * MIB
 """Allowance for cuDNN's workspaces."""
 CLIP_STREAM_PARAMETERS = 1_350_000
-"""What remembers the frames of a stream of clips (counted: a ConvLSTM of 1.18 million, and what feeds it). Its
-activations are half a per cent of the encoder's."""
+"""Parameters of a clip stream's recurrent part (counted: a ConvLSTM of 1.18 million, and its input layers). Its
+activations are 0.5 % of the encoder's."""
 BACKWARD_SHARE = 0.1
-"""Allowance for gradients of activations that live during the backward pass, as a share of the activations.
-With it ResNet-50 at a batch of 256 comes to 14 GB, between seed 003's 13 and 16."""
+"""Allowance for gradients of activations during the backward pass, as a share of the activations.
+With it ResNet-50 at a batch of 256 takes 14 GB, between seed 003's 13 and 16."""
 COMPILE_SHARE = 0.05
-"""Allowance for what torch.compile keeps beside, as a share of the activations (seed 003: it "costs memory")."""
+"""Allowance for torch.compile's extra memory, as a share of the activations (seed 003: it "costs memory")."""
 
 
 class VramBudget(Struct, frozen=True):
@@ -33,31 +33,31 @@ class VramBudget(Struct, frozen=True):
     parts: tuple[Part, ...]
     total: int | None
     limit: int | None
-    """The GPU's memory, None when NVML does not tell it."""
+    """The memory that the GPU's programs share; None: unknown."""
     source: str
 
 
 def vram_in_use(used: int) -> tuple[Part, ...]:
-    """The entry of a GPU's memory that is taken already."""
+    """The budget entry for GPU memory that is already in use; empty if none is."""
     return (Part("in use now", used, "other programs and the driver"),) if used else ()
 
 
 def vram_budget(values: Mapping[str, Any], *, limit: int | None, in_use: int = 0) -> VramBudget:
-    """Memory of one GPU with `limit` bytes, by part, from the table of counted models. `in_use`: what is taken."""
+    """Memory of one GPU with `limit` bytes, by part, from the table of models. `in_use`: bytes already in use."""
     cost = _cost(values)
     if cost is None:
         what = "TensorFlow's memory is" if engine_choice.is_keras(values) else f"activations of {values['model']} are"
-        source = f"{what} not tabulated"
+        source = f"{what} not in the table of models"
         parts = (*vram_in_use(in_use), Part("CUDA context", CUDA_CONTEXT_BYTES, "allowance"))
         return VramBudget(parts, None, limit, source)
     parts = (*vram_in_use(in_use), *_model_parts(values, cost), *_batch_parts(values, cost))
-    source = f"{values['model']} as counted; context and workspaces are allowances"
+    source = f"{values['model']} counted; context and workspaces are allowances"
     return VramBudget(parts, sum(part.bytes for part in parts), limit, source)
 
 
 def _cost(values: Mapping[str, Any]) -> ModelCost | None:
-    """The costs of the network: of clips it has an encoder for each stream, and what remembers their frames."""
-    # What is tabulated was counted in torch.
+    """The costs of the network; for clips of two encoders, one per stream, and their recurrent parts."""
+    # The table was counted in torch.
     cost = None if engine_choice.is_keras(values) else cost_of(values["model"], values["width"])
     if cost is None or values["dataset"] != "clips":
         return cost
@@ -69,7 +69,7 @@ def _is_half(values: Mapping[str, Any]) -> bool:
 
 
 def _model_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
-    """What does not depend on the batch."""
+    """The parts that do not depend on the batch size."""
     weights = cost.parameters * 4
     states = _optimizer_states(values)
     parts = [
@@ -84,25 +84,25 @@ def _model_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
         Part("workspaces", WORKSPACE_BYTES, "allowance for cuDNN"),
     ]
     if values["ranks"] > 1:
-        parts.append(Part("exchange", weights, "the gradients once more, on their way to other ranks"))
+        parts.append(Part("all-reduce buffer", weights, "a copy of the gradients for the other ranks"))
     if _is_half(values):
         parts.append(Part("half-precision weights", cost.parameters * 2, "autocast's copies"))
     return parts
 
 
 def _optimizer_states(values: Mapping[str, Any]) -> int:
-    """Values that the optimizer keeps for each weight (and the average of the weights, which is one more)."""
+    """Values per weight that the optimizer keeps, plus one for the EMA weights."""
     momentum = 1 if values["momentum"] else 0
     states = {"sgd": momentum, "rmsprop": 1 + momentum, "adam": 2, "adamw": 2, "lamb": 2}[values["optimizer"]]
     return states + (1 if values["ema_decay"] else 0)
 
 
 def _batch_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
-    """What grows with the batch."""
+    """The parts that grow with the batch size."""
     half = _is_half(values)
     images = values["batch_size"] * images_per_sample(values)
     activations = cost.activations(images, values["image_size"], half)
-    most = ", at most: gradient_checkpointing computes some anew" if values["gradient_checkpointing"] else ""
+    most = ", an upper bound: gradient_checkpointing recomputes some" if values["gradient_checkpointing"] else ""
     parts = [
         Part("activations", activations, f"{images} images in {values['precision']}{most}"),
         Part("backward pass", int(activations * BACKWARD_SHARE), f"allowance: {BACKWARD_SHARE:.0%} of the activations"),
@@ -124,6 +124,6 @@ def largest_batch(values: Mapping[str, Any], limit: int) -> int | None:
     if cost is None:
         return None
     fixed = sum(part.bytes for part in _model_parts(values, cost))
-    # One image's share of the rest is found from many, where rounding to whole bytes does not matter.
+    # Bytes per image, from a large batch, where rounding does not matter.
     each = sum(part.bytes for part in _batch_parts({**values, "batch_size": 1000}, cost)) / 1000
     return max(0, int((limit - fixed) / each))

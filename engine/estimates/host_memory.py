@@ -1,7 +1,7 @@
-"""The memory that a run will take on the host, before it starts; `vrambudget` has the GPU's. Pure functions.
+"""Estimate of a run's host memory (RAM): trainer, workers, batch buffer, image cache. Pure functions.
 
-Sizes are in bytes. The figures of seed 003 (ResNet-50 on an A10G with 16 cores and
-62 GB) are reproduced by `tests/engine/test_budget.py`.
+Sizes are in bytes. `tests/engine/estimates/test_host_memory.py` reproduces the numbers of seed 003 (ResNet-50 on
+an A10G with 16 cores and 62 GB).
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from gputrain.engine.configuration import engine_choice
 from gputrain.engine.estimates import cache_resolution
 
 MAX_THREADS = 8
-"""Workers up to which ``loader: auto`` takes threads, as in `gputrain.engine.training.loader.image_loader`."""
+"""Number of workers up to which ``loader: auto`` uses threads, as in `gputrain.engine.training.loader.make_loader`."""
 
 FLOAT32_OVERHEAD = 230e6 / 154_140_672
-"""What a float32 batch takes in the worker processes of a plain DataLoader, per byte of the batch (seed 003:
-230 MB where the tensor has 154)."""
+"""Memory of a float32 batch in the worker processes of a plain DataLoader over its tensor's size (seed 003: 230 MB for
+a tensor of 154)."""
 
 TRAINER_BYTES_CPU = 700 * MIB
-"""A process that has imported torch and torchvision (measured: 690 MiB of its own, torch 2.15 on Linux)."""
+"""A process with torch and torchvision imported (measured: 690 MiB unique memory, torch 2.15 on Linux)."""
 TRAINER_BYTES_CUDA = 2 * GIB
 """The same with CUDA's libraries and host buffers (seed 003: "PyTorch overhead ~2 GB")."""
 TRAINER_BYTES_TENSORFLOW = 650 * MIB
-"""A process that has imported TensorFlow and Keras and built MobileNetV2 (measured: 650 MiB, TensorFlow 2.21)."""
+"""A process with TensorFlow and Keras imported and MobileNetV2 built (measured: 650 MiB, TensorFlow 2.21)."""
 WORKER_PROCESS_BYTES = 292 * MIB
-"""Memory that each worker process has for itself after importing torch (measured, torch 2.15 on Linux)."""
+"""Unique memory of each worker process after importing torch (measured, torch 2.15 on Linux)."""
 
 CACHE_SHARE = 0.6
-"""Share of the available memory that a cache takes at most, as in `gputrain.engine.training.cache.cache_capacity`."""
+"""Largest share of the available memory for a cache, as in `gputrain.engine.training.cache.cache_capacity`."""
 SHM_SHARE = 0.9
-"""Share of the free room in ``/dev/shm``, where a cache in memory lies, that it takes at most, as there."""
+"""Largest share of the free space in ``/dev/shm`` for a cache in memory, as in the same module."""
 UNCACHED = frozenset({"custom", "cifar10"})
-"""Data sets that no cache is made for: one's own, and one that is in memory anyway."""
+"""Data sets without an image cache: custom ones, and one that is in memory anyway."""
 LEAST_CACHED = 0.01
-"""Share of the images below which there is no cache, as there."""
+"""Share of the images below which no cache is made, as in the same module."""
 
 
 class Part(Struct, frozen=True):
@@ -51,26 +51,26 @@ class Part(Struct, frozen=True):
 
 
 class DataFacts(Struct, frozen=True):
-    """What is known about the data before it is read."""
+    """Size of the data set, known before it is read."""
 
     train_images: int
     val_images: int = 0
     file_bytes: int | None = None
     """Bytes of all image files together."""
     short_side: float | None = None
-    """Pixels of the training images' short sides, on average; None: not looked at."""
+    """Mean short side of the training images in pixels; None: not measured."""
     group: int = 1
-    """Images of one sample, of which a batch has batch_size: a clip has several."""
+    """Images per sample: several for a clip, else 1. batch_size counts samples."""
 
 
 class CacheRoom(Struct, frozen=True):
-    """What a cache in memory would take, and may take."""
+    """The memory that a cache in memory needs, and the limit for it."""
 
     needed: int
     """Bytes for all images."""
     allowed: int
     bound: Literal["RAM", "shm", "cache_gib"]
-    """What allows no more."""
+    """What sets the limit."""
 
     @property
     def share(self) -> float:
@@ -82,20 +82,20 @@ class RamBudget(Struct, frozen=True):
     """Host memory of one run."""
 
     batch_bytes: int
-    """One batch as it is buffered here: uint8; of a data set of one's own as float32, which it may be."""
+    """One buffered batch: uint8, or float32 for a custom data set."""
     batch_bytes_float32: int
     """The same batch as float32, as most training scripts buffer it."""
     batches: int
-    """Batches that wait at most: workers × prefetch, times the ranks."""
+    """Largest number of buffered batches: workers × prefetch_factor × ranks."""
     buffer: int
     buffer_float32: int
-    """What float32 batches would take in a plain DataLoader, its overhead included."""
+    """Size of the buffer as float32 in a plain DataLoader, its overhead included."""
     parts: tuple[Part, ...]
     total: int
     limit: int
-    """What the run may use: the host's memory or its cgroup's limit."""
+    """The host's memory or the cgroup limit."""
     cache: CacheRoom | None = None
-    """None without a cache in memory, or when its size cannot be known."""
+    """None without a cache in memory, or when its size is unknown."""
 
 
 def batch_bytes(values: Mapping[str, Any], bytes_per_value: int) -> int:
@@ -106,22 +106,22 @@ def batch_bytes(values: Mapping[str, Any], bytes_per_value: int) -> int:
 
 
 def images_per_sample(values: Mapping[str, Any]) -> int:
-    """Images of one sample: a clip is taken to have both streams."""
+    """Images of one sample; a clip is assumed to have both streams."""
     return 2 * int(values["clip_frames"]) if values["dataset"] == "clips" else 1
 
 
 def value_bytes(values: Mapping[str, Any]) -> int:
-    """Bytes of a value of a buffered image: ours are uint8; those of a data set of one's own are taken for float32."""
+    """Bytes per value of a buffered image: 1 (uint8), or 4 (float32) for a custom data set."""
     return 4 if values["dataset"] == "custom" else 1
 
 
 def kind_of(values: Mapping[str, Any]) -> str:
-    """`value_bytes` in words."""
+    """The type of the buffered values: ``uint8`` or ``float32``."""
     return "float32" if value_bytes(values) == 4 else "uint8"
 
 
 def buffered_batches(values: Mapping[str, Any]) -> int:
-    """Batches that wait for the trainer at most, those of all ranks; without workers there is the one in use."""
+    """Largest number of buffered batches over all ranks; one per rank without workers."""
     workers: int = values["num_workers"]
     prefetch: int = values["prefetch_factor"]
     ranks: int = values["ranks"]
@@ -129,7 +129,7 @@ def buffered_batches(values: Mapping[str, Any]) -> int:
 
 
 def uses_processes(values: Mapping[str, Any]) -> bool:
-    """True when the workers will be processes. Their batches lie in a memfd, which ``/dev/shm`` does not bound."""
+    """True when the workers will be processes. Their batches are in a memfd, which ``/dev/shm`` does not limit."""
     workers: int = values["num_workers"]
     kind: str = values["loader"]
     return (
@@ -140,7 +140,7 @@ def uses_processes(values: Mapping[str, Any]) -> bool:
 
 
 def batches_in_shm(values: Mapping[str, Any]) -> bool:
-    """True when batches lie in ``/dev/shm``: those of a data set of one's own come through torch's DataLoader."""
+    """True when batches are in ``/dev/shm``: those of a custom data set come through torch's DataLoader."""
     return bool(values["dataset"] == "custom" and values["num_workers"])
 
 
@@ -155,7 +155,7 @@ def ram_budget(
 ) -> RamBudget:
     """Host memory of a run with the settings `values`, in bytes.
 
-    `in_use` is what is taken already, `shm_free` what can be written to ``/dev/shm`` (None: unbounded).
+    `in_use` is already in use, `shm_free` can be written to ``/dev/shm`` (None: unlimited).
     """
     own, float32 = batch_bytes(values, value_bytes(values)), batch_bytes(values, 4)
     batches, ranks = buffered_batches(values), values["ranks"]
@@ -194,14 +194,14 @@ def _trainer(values: Mapping[str, Any], cuda: bool) -> Part:
     ranks: int = values["ranks"]
     each = f"{ranks} ranks × " if ranks > 1 else ""
     if engine_choice.is_keras(values):
-        # With CUDA's libraries nothing was measured: an allowance.
+        # Not measured with CUDA's libraries: an allowance.
         return Part("trainer", TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_TENSORFLOW, "TensorFlow and its libraries")
     one = TRAINER_BYTES_CUDA if cuda else TRAINER_BYTES_CPU
     return Part("trainer", one * ranks, f"{each}torch and its libraries")
 
 
 def cache_room(available: int, shm_free: int | None) -> int:
-    """Bytes that a cache in memory may take of `available` RAM: its files lie in ``/dev/shm`` (None: unbounded)."""
+    """Bytes that a cache in memory may take: limited by `available` RAM and ``/dev/shm`` (None: unlimited)."""
     allowed = available * CACHE_SHARE
     return int(allowed if shm_free is None else min(allowed, shm_free * SHM_SHARE))
 
@@ -209,7 +209,7 @@ def cache_room(available: int, shm_free: int | None) -> int:
 def _cache_room(
     values: Mapping[str, Any], facts: DataFacts | None, available: int, shm_free: int | None
 ) -> CacheRoom | None:
-    """Like the cache itself, which keeps a part of the images where all are too many."""
+    """As the cache itself computes it; it keeps some of the images where all are too many."""
     cached = values["cache"] == "ram" and values["dataset"] not in UNCACHED
     needed = _cache_bytes(values, facts) if cached else None
     if not needed:
@@ -221,10 +221,10 @@ def _cache_room(
 
 
 def _cache_bytes(values: Mapping[str, Any], facts: DataFacts | None) -> int | None:
-    """Bytes of all images as the cache keeps them."""
+    """Bytes of all images in the cache; None where the number of images is unknown."""
     if facts is None or values["cache_form"] == "jpeg":
         return facts.file_bytes if facts else None
-    # Decoded images, at the 4:3 of most photographs; none is made larger than its file.
+    # Decoded images with the aspect ratio 4:3 of most photographs; none is stored larger than its file.
     most = facts.short_side or math.inf
     train, val = (min(most, cache_resolution.resolution(values, train=train)) for train in (True, False))
     return round((facts.train_images * train**2 + facts.val_images * val**2) * 3 * 4 / 3)

@@ -1,9 +1,9 @@
-"""What a calibration foretells of a run: images per second, what limits them, times, the largest batch. Pure.
+"""Throughput forecast from a calibration: images per second, the limiting part, times, the largest batch. Pure.
 
-The workers and the step are a pipeline: the slower one decides. On the CPU both want the same cores, so that a third
-limit is the cores' time for an image, decoding and computing together. What the three leave out (waits at the start of
-epochs, memory bandwidth, the interpreter) is in the factor between the rate that was measured with both at work and
-the rate that the limits give for that measurement.
+The workers and the step are a pipeline: the slower one decides. On the CPU both use the same cores, so a third limit is
+the CPU time per image for decoding and computing. Effects outside these three (waits at the start of epochs, memory
+bandwidth, the GIL) are in a factor: the rate measured with workers and steps together over the rate that the limits
+give for that measurement.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.events.speed_forecast import Limiter, SpeedForecast
 
 _LEAST_SPREAD = 0.07
-"""Half-width of the forecast's range at least: runs of the same settings differ by about so much."""
+"""Least relative half-width of the forecast's range: runs with the same settings differ by about as much."""
 _MOST_SPREAD = 0.9
-"""The same at most: a measurement that varied more says only that little is known."""
+"""Largest relative half-width; a measurement that varied more says little."""
 _VRAM_SHARE = 0.92
-"""Share of a GPU's memory that a batch may take: what the context and fragmentation need is outside."""
+"""Share of a GPU's memory that a batch may take; the rest is for the CUDA context and fragmentation."""
 
 
 def forecast(
@@ -32,17 +32,17 @@ def forecast(
     ram_available: int,
     shm_free: int | None = None,
 ) -> SpeedForecast:
-    """The forecast for the settings `values`, which `made` holds for.
+    """The forecast for the settings `values`, for which `made` must be valid.
 
-    `memory`: bytes of the device that trains (the GPU's, or what the process may use); `ram_available`: bytes of host
-    memory that can be had; `shm_free`: bytes that can be written to ``/dev/shm`` (None: unbounded).
+    `memory`: bytes of the training device (the GPU's free memory, or the process's limit); `ram_available`: available
+    bytes of host memory; `shm_free`: bytes that can be written to ``/dev/shm`` (None: unlimited).
     """
     rate, limiter, rates = _rate(made, values, cache_speedup.cache_speedup(made, values, ram_available, shm_free))
     spread = min(_MOST_SPREAD, max(_LEAST_SPREAD, made.spread / made.together))
     low, high = rate * (1 - spread), rate * (1 + spread)
     first = rate
     if values["cache"] != "none":
-        # The epoch that fills the cache.
+        # The first epoch fills the cache.
         first = min(rate, _rate(made, values, cache_speedup.CacheSpeedup(1.0, 0))[0])
     epoch, total = _times(made, values, rate, first)
     return SpeedForecast(
@@ -62,23 +62,23 @@ def forecast(
 def _rate(
     made: Calibration, values: Mapping[str, Any], effect: CacheSpeedup
 ) -> tuple[float, Limiter, dict[Limiter, float]]:
-    """Images per second, what limits them, and the rate of each part if it were the only one."""
+    """Images per second, the limiting part, and the rate of each part alone."""
     rates = _limits(made, values["num_workers"], values["batch_size"], effect.gain)
     before = _limits(made, made.num_workers, made.batch_size, 1.0)
     factor = made.together / min(before.values())
     if made.num_workers and not values["num_workers"]:
-        factor = 1.0  # nothing overlaps: the two times simply add up
+        factor = 1.0  # nothing overlaps: the two times add up
     reached = {name: rate * factor for name, rate in rates.items()}
     if made.disk_rate and effect.disk_bytes:
         reached["disk"] = rates["disk"] = made.disk_rate / (effect.disk_bytes / made.train_images)
     limiter = min(reached, key=lambda name: reached[name])
     rate = reached[limiter]
-    # Nothing is faster together than alone: a part that was measured as slower had the machine for itself less.
+    # No part is slower alone than in the whole: one that was measured so was disturbed.
     return rate, limiter, {name: max(alone, rate) for name, alone in rates.items()}
 
 
 def _times(made: Calibration, values: Mapping[str, Any], rate: float, first: float) -> tuple[float, float]:
-    """Seconds of an epoch with its validation, and of the run, whose first epoch goes at the rate `first`."""
+    """Seconds of an epoch with its validation, and of the whole run, whose first epoch runs at the rate `first`."""
     batch = min(values["batch_size"], made.train_images)
     images = made.train_images // batch * batch
     validates = made.validation if values["val_split"] else None
@@ -92,7 +92,7 @@ def _times(made: Calibration, values: Mapping[str, Any], rate: float, first: flo
 
 
 def _limits(made: Calibration, workers: int, batch_size: int, gain: float) -> dict[Limiter, float]:
-    """The rate of each part of the pipeline, if it were the only one, with workers `gain` times as fast as measured."""
+    """The rate of each part of the pipeline alone, with workers `gain` times as fast as measured."""
     step = _step_rate(made, batch_size)
     calibrated = max(1.0, min(made.num_workers, made.usable_cores))
     if not workers:
@@ -103,7 +103,7 @@ def _limits(made: Calibration, workers: int, batch_size: int, gain: float) -> di
         "workers": made.supply * gain * min(workers, made.usable_cores) / calibrated,
     }
     if made.decode_per_core:
-        # A core's time for one image: decoded by a worker, and computed or launched by the trainer.
+        # CPU time for one image: decoding in a worker, and computing or launching in the trainer.
         computing = made.steps[-1].cpu_seconds / made.steps[-1].batch_size
         rates["cores"] = made.usable_cores / (1 / (made.decode_per_core * gain) + computing)
     return rates
@@ -118,13 +118,13 @@ def _step_rate(made: Calibration, batch_size: int) -> float:
     each = (last.seconds - first.seconds) / (last.batch_size - first.batch_size)
     fixed = last.seconds - each * last.batch_size
     if each <= 0 or fixed < 0:
-        # Noise: the time is not linear as measured, and proportional is the cautious answer.
+        # The measured times are not linear (noise): time proportional to the batch is the cautious assumption.
         return last.batch_size / last.seconds
     return batch_size / (fixed + each * batch_size)
 
 
 def memory_of(made: Calibration, batch_size: int) -> int | None:
-    """Bytes that training with `batch_size` takes at most; None where they were not measured at two batch sizes."""
+    """Peak bytes of training with `batch_size`; None where memory was not measured at two batch sizes."""
     if len(made.steps) < 2:
         return None
     first, last = made.steps[0], made.steps[-1]
@@ -135,7 +135,7 @@ def memory_of(made: Calibration, batch_size: int) -> int | None:
 
 
 def largest_batch(made: Calibration, memory: int | None, share: float = _VRAM_SHARE) -> int | None:
-    """The largest batch_size that stays within `share` of `memory` bytes; None where it is not known."""
+    """The largest batch_size within `share` of `memory` bytes; None where it is unknown."""
     at_none = memory_of(made, 0)
     at_thousand = memory_of(made, 1000)
     if memory is None or at_none is None or at_thousand is None or at_thousand <= at_none:

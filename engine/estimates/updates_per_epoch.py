@@ -1,6 +1,6 @@
-"""How often a run will change its weights and how long it will take, before it starts. Pure functions.
+"""Updates per epoch, images per update, the scaled learning rate and the time of a run, before it starts. Pure.
 
-Times are in seconds. The figures of seed 003 are reproduced by `tests/engine/test_budget.py`.
+Times are in seconds. `tests/engine/estimates/test_host_memory.py` reproduces the numbers of seed 003.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from gputrain.engine.estimates.host_memory import (
     buffered_batches,
     value_bytes,
 )
+from gputrain.engine.estimates.worker_limit import worker_limit
 
 
 class Rate(Struct, frozen=True):
-    """A training speed: measured here, or by somebody on such a machine."""
+    """A training speed, measured here or on a machine of the same kind."""
 
     low: float
     """Images per second."""
@@ -29,18 +30,18 @@ class Rate(Struct, frozen=True):
 
 
 class UpdateCounts(Struct, frozen=True):
-    """How often the weights change, and by how much."""
+    """Updates of the weights."""
 
     total_batch: int
     """Images per update: batch_size × accumulation_steps × GPUs."""
     scaled_lr: float
-    """Peak learning rate after scaling to the total batch."""
+    """Peak learning rate, scaled to the total batch."""
     steps_per_epoch: int | None
     """Batches per epoch on each GPU; None when the data has not been counted."""
 
 
 class Eta(Struct, frozen=True):
-    """How long it will take: from the fastest to the slowest of the rate's range."""
+    """Estimated seconds, for the highest and the lowest rate of a range."""
 
     epoch_low: float
     epoch_high: float
@@ -50,7 +51,7 @@ class Eta(Struct, frozen=True):
 
 
 class ScaleRow(Struct, frozen=True):
-    """A row of the table over numbers of GPUs; settings are per GPU, these are sums."""
+    """A row of the table over numbers of GPUs: sums of the settings per GPU."""
 
     gpus: int
     total_batch: int
@@ -61,7 +62,7 @@ class ScaleRow(Struct, frozen=True):
 
 
 class BufferRow(Struct, frozen=True):
-    """A row of the table over numbers of workers and of batches that each prepares ahead."""
+    """A row of the table over num_workers and prefetch_factor."""
 
     workers: int
     prefetch: int
@@ -83,7 +84,7 @@ def update_counts(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | N
 def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -> Eta | None:
     """Time per epoch and in all, without validation; None when the data or the speed is not known."""
     if facts is None or rate is None or not facts.train_images or values["ranks"] > 1:
-        # Nobody has measured what several together reach.
+        # The speed of several ranks together was not measured.
         return None
     steps = update_counts(values, 1, facts).steps_per_epoch or 1
     images = steps * values["batch_size"] * facts.group
@@ -94,7 +95,7 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
 
 
 def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
-    """What the same settings per GPU add up to on several GPUs."""
+    """Totals of the same settings per GPU for each number of GPUs."""
     own, float32 = _buffers({**values, "ranks": 1})
     rows = []
     for gpus in counts:
@@ -105,21 +106,21 @@ def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8
 
 
 def buffer_table(values: Mapping[str, Any], cores: float) -> tuple[BufferRow, ...]:
-    """The RAM buffers, those of all ranks together.
+    """RAM buffers for four combinations of num_workers and prefetch_factor.
 
-    Of twice the cores with 8 batches each, all of them with 4, 75 % with 3 and half with 4; on 16 cores these are the
-    rows of seed 003: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
+    Workers are 200 %, 100 %, 75 % and 50 % of the cores, with a prefetch_factor of 8, 4, 3 and 4. On 16 cores these are
+    the rows of seed 003: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
     """
     rows = []
     for share, prefetch in ((2.0, 8), (1.0, 4), (0.75, 3), (0.5, 4)):
-        workers = max(1, int(share * cores))
+        workers = worker_limit(cores, share)
         own, float32 = _buffers({**values, "num_workers": workers, "prefetch_factor": prefetch, "ranks": 1})
         rows.append(BufferRow(workers, prefetch, workers * prefetch, own, int(float32)))
     return tuple(rows)
 
 
 def _buffers(values: Mapping[str, Any]) -> tuple[int, float]:
-    """Bytes of the batches that wait, as they are here, and as float32 in a plain DataLoader."""
+    """Bytes of the buffered batches: as stored here, and as float32 in a plain DataLoader."""
     batches = buffered_batches(values)
     own = batch_bytes(values, value_bytes(values)) * batches
     return own, batch_bytes(values, 4) * batches * FLOAT32_OVERHEAD

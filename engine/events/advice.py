@@ -1,4 +1,4 @@
-"""What the diagnosis found, and what became of the changes that it led to."""
+"""Events of the diagnosis: hints, and the results of live tuning."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ from gputrain.engine.events.envelope import Event
 
 
 class Prediction(Struct, frozen=True, omit_defaults=True):
-    """What a change is expected to bring."""
+    """The expected result of a change."""
 
     low: float | None = None
-    """Images per second, at least and at most; None where that can't be known."""
+    """Lower and upper bound of images per second; None if unknown."""
     high: float | None = None
     limiter: str = ""
-    """What would hold the run back then."""
+    """The bottleneck after the change."""
     void: str = ""
-    """Why nothing is promised; empty with a range."""
+    """Why there is no prediction; empty with a range."""
     now: float | None = None
-    """What to hold the range against; None: the rate of the steps, which everybody sees."""
+    """The current rate to compare the range with; None: the rate of the steps."""
     stops: bool = False
-    """Whether checkpoints and validations count in all three."""
+    """Whether the three rates include checkpoints and validations."""
 
 
 class Hint(Struct, frozen=True, omit_defaults=True):
-    """A symptom, its evidence and what to do about it."""
+    """A performance problem, its evidence and the advice."""
 
     id: str
-    """The rule's stable name."""
+    """The stable name of the rule."""
     severity: Literal["info", "warning", "critical"]
     title: str
     evidence: str
     action: str
     changes: dict[str, Any] = {}
-    """Settings that would put the action into effect."""
+    """Settings that apply the advice, by name."""
     share: float = 0.0
-    """Share of the time that it costs, 0…1; 0 where that has no number."""
+    """Share of the run time that it costs, 0…1; 0 if unknown."""
     prediction: Prediction | None = None
-    """With `changes`; None without them."""
+    """The expected result of `changes`; None without changes."""
     disproof: str = ""
-    """What would show that this is not the cause."""
+    """The observation that would disprove this cause."""
     path: tuple[str, ...] = ()
-    """How the cause was found: what was asked of the signals on the way, a sentence each."""
+    """The checks that led to the cause, one sentence each."""
 
 
 class HintsChanged(Event, frozen=True, tag="hints"):
-    """The hints that hold from now on, the most important first."""
+    """The current hints, the most important first."""
 
     hints: tuple[Hint, ...]
 
 
 class Tuned(Event, frozen=True, tag="tuned"):
-    """The running training has changed how its data are loaded, or what became of such a change."""
+    """Live tuning: the running training tries other data loading settings, or reports the result."""
 
     verdict: Literal["trying", "kept", "reverted", "refused"]
     changes: dict[str, Any]
-    """What was asked for, by name of the setting."""
+    """The requested values, by setting name."""
     was: dict[str, Any] = field(default_factory=dict)
-    """The values before."""
+    """The previous values."""
     step: int = 0
     before: float | None = None
-    """Images per second before and after; None before they are measured."""
+    """Images per second before and after; None until measured."""
     after: float | None = None
-    promised: Prediction | None = None
+    prediction: Prediction | None = None
     sender: str = ""
     text: str = ""
     """Why it was refused."""
     later: bool = False
-    """Refused for now: asked for again, it may be tried."""
+    """Refused for now: a later request may succeed."""
 
     @property
     def now(self) -> dict[str, Any]:
-        """The settings that hold from here on, of those that were asked for; empty if none changed."""
+        """The values that apply from now on, of the requested settings; empty if none changed."""
         if self.verdict == "refused":
             return {}
         return self.was if self.verdict == "reverted" else self.changes

@@ -1,4 +1,4 @@
-"""The commands to a run, one JSON object each: what crosses the process border against the stream of its events."""
+"""Commands to a run, one JSON object each: they travel in the opposite direction of its events."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gputrain.engine.events import Prediction
 
 
 class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """A request to a run; `sender` says who asks (user, host and terminal)."""
+    """A request to a run; `sender`: user, host and terminal."""
 
     sender: str = ""
 
 
 class StopCommand(Command, frozen=True, tag="stop"):
-    """End the run: after a checkpoint, or at once."""
+    """Stop the run: after a checkpoint, or at once."""
 
     checkpoint: bool = True
     preempt: bool = False
-    """A batch system asks, not a person: the run is to be resumed."""
+    """The request comes from a batch system: the run should be resumed."""
     signal: int = 0
     """What a script of the user's own gets; 0: SIGINT, or SIGTERM where no checkpoint is wanted."""
 
@@ -31,26 +31,26 @@ class CheckpointCommand(Command, frozen=True, tag="checkpoint"):
 
 
 class PauseCommand(Command, frozen=True, tag="pause"):
-    """Stop stepping, keep everything in memory."""
+    """Pause training; everything stays in memory."""
 
 
 class ResumeCommand(Command, frozen=True, tag="resume"):
-    """Go on after `PauseCommand`."""
+    """Continue after `PauseCommand`."""
 
 
 EXACT_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "loader", "pin_memory", "non_blocking")
-"""Settings that a running training can change with the same losses bit for bit."""
+"""Settings that a running training can change while its losses stay the same bit for bit."""
 LIVE_SETTINGS = (*EXACT_SETTINGS, "cache")
-"""Settings that it can change between two batches; a cached image has been resized once more."""
+"""Settings that a running training can change between two batches; cached images are resized twice."""
 
 
 class TuneCommand(Command, frozen=True, tag="tune"):
-    """Try other settings for loading data, measure, and keep or take them back."""
+    """Try other data loading settings, measure, and keep or revert them."""
 
     changes: dict[str, Any]
     """`LIVE_SETTINGS` only."""
     aim: Literal["speed", "memory"] = "speed"
-    """What it is for: one for memory is kept if the training is not slower."""
+    """The goal: a change for memory is kept unless the training becomes slower."""
     promised: Prediction | None = None
 
 

@@ -1,4 +1,4 @@
-"""The life of a run: what it is, what it is busy with, what it says, and how it ended."""
+"""Lifecycle events of a run: start, phases, data and model, notices, log lines, commands, end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gputrain.engine.events.speed_forecast import SpeedForecast
 
 
 class Phase(enum.StrEnum):
-    """What the run is busy with; one at a time."""
+    """The current phase of a run."""
 
     STARTING = "starting"
     IMPORTING = "importing torch"
@@ -40,13 +40,13 @@ class Outcome(enum.StrEnum):
 
 
 class RunStarted(Event, frozen=True, tag="run_started"):
-    """The supervisor took over the run directory."""
+    """The supervisor started or resumed the run."""
 
     run_id: str
     settings: dict[str, Any]
     """The resolved configuration, flat: setting name → value."""
     origins: dict[str, str] = field(default_factory=dict)
-    """Where each setting's value came from, in the plan's words."""
+    """The origin of each setting's value, as in the plan."""
     host: str = ""
     pid: int = 0
     """Process id of the supervisor."""
@@ -55,15 +55,15 @@ class RunStarted(Event, frozen=True, tag="run_started"):
     version: str = ""
     """Version of gputrain-tui."""
     gpus: tuple[str, ...] = ()
-    """Names of the GPUs that the run may use."""
+    """Names of the GPUs that the run can use."""
     usable_cores: float = 0.0
     memory_limit: int = 0
     forecast: SpeedForecast | None = None
-    """What the plan foretold from a calibration; None without one."""
+    """The plan's forecast from a calibration; None without one."""
 
 
 class PhaseChanged(Event, frozen=True, tag="phase"):
-    """The run began something else, or is so far through what may take over a second."""
+    """A phase began, or the progress within it (for phases of more than a second)."""
 
     phase: Phase
     detail: str = ""
@@ -74,7 +74,7 @@ class PhaseChanged(Event, frozen=True, tag="phase"):
 
 
 class DataReady(Event, frozen=True, tag="data_ready"):
-    """The data set was read and counted."""
+    """The data set was scanned."""
 
     dataset: str
     path: str
@@ -88,9 +88,9 @@ class DataReady(Event, frozen=True, tag="data_ready"):
 
 
 class ModelReady(Event, frozen=True, tag="model_ready"):
-    """The model is on its device and the first step may begin.
+    """The model is on its device and the first step can begin.
 
-    Sent again where a compilation fails later and the run goes on without it.
+    Sent again if compilation fails later and the run continues without it.
     """
 
     model: str
@@ -105,27 +105,27 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     total_steps: int
     total_updates: int
     start_step: int = 0
-    """Steps that are done."""
+    """Steps done before; not 0 in a resumed run."""
     torch_version: str = ""
-    """Empty where another engine trains."""
+    """Empty with another engine."""
     framework: str = ""
-    """The engine and its versions in words; empty in records of older versions."""
+    """The engine with its versions; empty in records of older versions."""
     cuda_version: str = ""
     trainer_pid: int = 0
     flops_per_image: float | None = None
-    """Operations of one image's forward and backward pass; None: they cannot be counted."""
+    """FLOPs of the forward and backward pass of one image; None: cannot be counted."""
     peak_flops: float | None = None
-    """What the device computes at best in this precision, operations a second; None: not known, or a CPU."""
+    """Peak FLOP/s of the device in this precision; None: unknown, or a CPU."""
     image_size: int | None = None
-    """Side of the images that `flops_per_image` is for."""
+    """Image side in pixels for `flops_per_image`."""
     capability: tuple[int, int] | None = None
-    """CUDA compute capability, (8, 6); None on the CPU and in records of older versions."""
+    """CUDA compute capability, for example (8, 6); None on the CPU and in records of older versions."""
     ranks: int = 1
-    """Processes that train it together, each on a device like this one."""
+    """Number of ranks, each with one device like this one."""
 
 
 class Notice(Event, frozen=True, tag="notice"):
-    """A sentence for the person: what was changed, refused, skipped or lost."""
+    """A message for the user: what was changed, refused, skipped or lost."""
 
     level: Literal["info", "warning", "error"]
     text: str
@@ -133,15 +133,15 @@ class Notice(Event, frozen=True, tag="notice"):
 
 
 class LogLine(Event, frozen=True, tag="log"):
-    """A line that the trainer printed, made harmless and cut to 2,000 characters."""
+    """A line of the trainer's output, sanitized and cut to 2,000 characters."""
 
     text: str
     skipped: int = 0
-    """Lines before this one that were left out because there were too many a second."""
+    """Number of lines left out before this one because there were too many per second."""
 
 
 class CommandTaken(Event, frozen=True, tag="command"):
-    """A command reached the run."""
+    """The supervisor received a command."""
 
     command: str
     sender: str
@@ -153,16 +153,16 @@ class RunEnded(Event, frozen=True, tag="run_ended"):
 
     outcome: Outcome
     reason: str
-    """One sentence: why it ended, and what to do if it should not have."""
+    """One sentence: why it ended, and the remedy."""
     exit_code: int | None = None
     signal: int | None = None
     step: int = 0
     error: str = ""
-    """The exception as ``Type: message``, for a failed run."""
+    """The exception of a failed run as ``Type: message``."""
     traceback: str = ""
     died_of: Literal["", "gpu", "ram"] = ""
-    """The memory that there was too little of: the GPU's, or RAM; empty: it was something else."""
+    """The memory that ran out: ``gpu`` or ``ram``; empty: another cause."""
     own_code: int | None = None
     """Exit code of a script of the user's own, as a shell reports it; None: our trainer ran."""
     preempted: bool = False
-    """Stopped because a batch system wants the machine: it is to be resumed."""
+    """Stopped by a batch system: the run should be resumed."""

@@ -1,4 +1,4 @@
-"""What a plan foretells of a run's speed: the type that plan, record and summary share."""
+"""SpeedForecast: the predicted speed of a run, shared by plan, record and summary."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ LIMITERS: dict[Limiter, str] = {
 
 
 class SpeedForecast(Struct, frozen=True, kw_only=True):
-    """What is foretold. Rates are images per second, times seconds."""
+    """The predicted speed. Rates in images per second, times in seconds."""
 
     low: float
     high: float
     limiter: Limiter
     supply: float
-    """What the workers could deliver."""
+    """Rate that the workers can deliver."""
     step: float
-    """What the step could take."""
+    """Rate that the training step can process."""
     disk: float | None
-    """What the disk could deliver; None: not measured, or every file stays in memory."""
+    """Rate that the disk can deliver; None: not measured, or all files stay in the page cache."""
     epoch_seconds: float
-    """With validation."""
+    """Duration of an epoch, with validation."""
     total_seconds: float
     largest_batch: int | None
-    """That fits the memory; None: not known."""
+    """The largest batch size that fits in memory; None: unknown."""
     measured: float
-    """When the calibration was made, seconds since 1970."""
+    """Time of the calibration in seconds since 1970."""
 
     @property
     def rate(self) -> float:

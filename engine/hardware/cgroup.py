@@ -1,7 +1,7 @@
-"""What the control groups of a process allow it and count for it; v1, v2, and both at once (hybrid).
+"""CPU and memory limits and counters of this process's cgroups: v1, v2, and both together (hybrid).
 
-A limit may be set on any group between the process's own and the top one that can be seen, so all of them are
-read. Sources: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ in the kernel's tree.
+Any group from the process's own up to the topmost visible one may set a limit, so all of them are read. Sources:
+Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ in the kernel's tree.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _NO_LIMIT = 1 << 60
 
 
 class Memory(Struct, frozen=True):
-    """The tightest memory limit, in bytes, and what can still be had under it."""
+    """The tightest memory limit and the memory available under it, in bytes."""
 
     limit: int
     available: int
-    """The limit less what is used and couldn't be dropped at once (``inactive_file`` can)."""
+    """The limit less the used memory that cannot be dropped at once (``inactive_file`` can)."""
     cached: int | None = None
-    """Of the group that leaves the least: files in memory, anonymous pages in swap, and memory shared by processes
-    (``/dev/shm`` included)."""
+    """Page cache of the group with the least available memory; `swap` and `shared` (shmem with ``/dev/shm``)
+    likewise."""
     swap: int | None = None
     shared: int | None = None
 
 
 class CGroup(Struct, frozen=True, kw_only=True):
-    """The groups of one process, by controller; a controller that is not there has no folders."""
+    """The groups of one process, by controller; a missing controller has no folders."""
 
     version: Version
     cpu: Folders = ()
     cpuset: Folders = ()
     memory: Folders = ()
     usage: Folders = ()
-    """Where CPU time is counted (``cpuacct`` in v1)."""
+    """Groups that count CPU time (``cpuacct`` in v1)."""
     unified: Folders = ()
 
     def quota(self) -> float | None:
@@ -52,7 +52,7 @@ class CGroup(Struct, frozen=True, kw_only=True):
         return min(quotas, default=None)
 
     def cpus(self) -> int | None:
-        """How many CPUs the group's set has; None without such a set."""
+        """Number of CPUs in the group's cpuset; None without one."""
         for folder in self.cpuset[:1]:
             for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):
                 if text := _read(folder / name):
@@ -60,7 +60,7 @@ class CGroup(Struct, frozen=True, kw_only=True):
         return None
 
     def memory_now(self) -> Memory | None:
-        """The group that leaves the least; None without any limit."""
+        """The memory of the group with the least available; None without a limit."""
         found = [one for folder in self.memory if (one := _memory(folder)) is not None]
         if not found:
             return None
@@ -68,7 +68,7 @@ class CGroup(Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(tightest, limit=min(one.limit for one in found))
 
     def throttling(self) -> tuple[int, int] | None:
-        """Periods of the quota so far, and those in which it ran out; None without a quota."""
+        """Quota periods so far, and how many of them were throttled; None without a quota."""
         for folder in self.cpu:
             if _quota(folder) is not None:
                 counts = _table(_read(folder / "cpu.stat"))
@@ -77,7 +77,7 @@ class CGroup(Struct, frozen=True, kw_only=True):
         return None
 
     def cpu_seconds(self) -> float | None:
-        """CPU time that all processes of the group whose quota binds have used; None without a quota."""
+        """CPU seconds used by all processes of the group with the tightest quota; None without a quota."""
         quotas = [_quota(folder) for folder in self.cpu]
         least = self.quota()
         for level, quota in enumerate(quotas):
@@ -93,7 +93,7 @@ class CGroup(Struct, frozen=True, kw_only=True):
 
 
 def find_cgroup(proc: Path = Path("/proc"), root: Path = Path("/")) -> CGroup:
-    """The groups of this process. `root` is put before the mount points, for tests with made trees."""
+    """The groups of this process. `root` is a prefix of the mount points, for tests with fake trees."""
     paths: dict[str, str] = {}
     for line in _read(proc / "self" / "cgroup").splitlines():
         controllers, path = line.partition(":")[2].split(":", 1)
@@ -134,7 +134,7 @@ def _folders(mounts: list[Mount], controller: str, paths: dict[str, str], root: 
         if controller and controller not in mount.options:
             continue
         top = root / mount.point.lstrip("/")
-        # In a container without a group namespace both name the host's path; what is mounted is its end.
+        # In a container without a cgroup namespace both are the host's path, of which only the end is mounted.
         inside = path.removeprefix(mount.root) if mount.root != "/" and path.startswith(mount.root) else path
         below = [part for part in inside.split("/") if part]
         own = top if ".." in below else top.joinpath(*below)
@@ -187,13 +187,13 @@ def _count(ranges: str) -> int:
 
 
 def _table(text: str) -> dict[str, int]:
-    """Lines of a name and a count."""
+    """A file with lines of a name and a count."""
     pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
 def _read(path: Path) -> str:
-    """The file's text without the last line break; empty where it can't be read (absent, or not allowed)."""
+    """The file's text without the last line break; empty where it cannot be read."""
     try:
         return path.read_text(errors="surrogateescape").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""How many cores other programs keep busy meanwhile."""
+"""External load: cores that other programs use during a measurement."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class ExternalLoad:
-    """From its making to `cores`. Counts the whole host, whatever part of it this process may use."""
+    """Counts from its creation on, over the whole host, whatever part of it this process may use."""
 
     def __init__(self) -> None:
         self._began, self._busy, self._own = time.monotonic(), _busy(), _own()
 
     def cores(self) -> float | None:
-        """Cores that others kept busy on average so far; None where the kernel does not tell."""
+        """Mean number of cores used by other programs so far; None where the kernel does not report it."""
         busy, seconds = _busy(), time.monotonic() - self._began
         if busy is None or self._busy is None or seconds <= 0:
             return None
@@ -26,7 +26,7 @@ class ExternalLoad:
 
 
 def _busy() -> float | None:
-    """Core-seconds that the host has worked since boot (the first line of ``/proc/stat``)."""
+    """Busy core-seconds of the host since boot (the first line of ``/proc/stat``)."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:
@@ -43,7 +43,7 @@ def _own() -> float:
         try:
             times = one.cpu_times()
         except psutil.Error:
-            continue  # it has just ended
+            continue  # just ended
         total += times.user + times.system
-    # What ended workers used is in their parent's sum.
+    # The parent's sum contains the time of workers that ended.
     return total + process.cpu_times().children_user + process.cpu_times().children_system

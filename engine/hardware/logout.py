@@ -1,7 +1,7 @@
-"""Whether this host ends a user's processes when they log out, and how to start a run that it leaves alone.
+"""Whether this host kills a user's processes at logout, and how to start a run that survives it.
 
-A session of its own does not help there: systemd ends everything in the login's cgroup
-(logind.conf(5), KillUserProcesses=; loginctl(1), enable-linger).
+A new session (setsid) does not help: systemd kills everything in the login's cgroup (logind.conf(5),
+KillUserProcesses=; loginctl(1), enable-linger).
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _FOLDERS = ("usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/systemd")
-"""From what counts least to what counts most."""
+"""In increasing precedence."""
 _REMEDY = (
-    "start it with: systemd-run --user --scope gputrain-tui …; and once, so that your processes stay without a login: "
+    "start it with: systemd-run --user --scope gputrain-tui …; run once, so that your processes survive a logout: "
     "loginctl enable-linger"
 )
 
 
 def logout_kills_processes(root: Path, uid: int) -> str:
-    """Why a run that is started now would end at logout, and the remedy; empty if nothing speaks for it.
+    """Why a run started now would end at logout, with the remedy; empty if it would not.
 
-    `root` is the root of the file system, `uid` the user. Files only: no bus has to answer.
+    `root` is the root of the file system, `uid` the user. Reads files only, and no D-Bus.
     """
     cgroup = _read(root / "proc/self/cgroup")
     try:
@@ -33,8 +33,8 @@ def logout_kills_processes(root: Path, uid: int) -> str:
         if (root / "var/lib/systemd/linger" / user).exists() or not (root / "run/systemd/system").is_dir():
             return ""
         return (
-            "the run would end when you log out for the last time: it belongs to your user manager, which does not "
-            "linger; once: loginctl enable-linger"
+            "the run would end with your last logout, because systemd then stops your user manager; to prevent that, "
+            "run once: loginctl enable-linger"
         )
     if not re.search(r"session-[^/\n]*\.scope", cgroup) or not _kills(_settings(root), user):
         return ""
@@ -50,7 +50,7 @@ def _kills(settings: Mapping[str, str], user: str) -> bool:
 
 
 def _settings(root: Path) -> dict[str, str]:
-    """logind's settings: the main file, then the fragments by name, whatever folder they are in."""
+    """logind's settings: the main file, then the drop-in files by name, whatever folder they are in."""
     main = [root / folder / "logind.conf" for folder in _FOLDERS]
     fragments: dict[str, Path] = {}
     for folder in _FOLDERS:

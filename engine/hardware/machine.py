@@ -1,4 +1,4 @@
-"""This host, as far as a run may use it: cores, memory, GPUs. No torch; nothing here can hang."""
+"""The machine as a run may use it: cores, memory, GPUs. Without torch; never hangs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gputrain.engine.hardware.torch_build import TorchBuild, read_torch_build
 
 SHM = Path("/dev") / "shm"
 NVML_SECONDS = 15.0
-"""How long NVML may take to tell what GPUs there are: without persistence mode it wakes them one by one."""
+"""Timeout for NVML to list the GPUs, in seconds: without persistence mode it wakes them one by one."""
 
 _HIDING = "CUDA_VISIBLE_DEVICES"
 
@@ -31,13 +31,13 @@ class GpuInfo(Struct, frozen=True, kw_only=True):
     """A GPU, or a MIG instance of one, that this process may use."""
 
     index: int
-    """NVML's number of the GPU (an instance has its parent's)."""
+    """NVML's number of the GPU (of the parent, for an instance)."""
     uuid: str
     name: str
     memory: int | None
     """Bytes of its memory; None where the driver doesn't say (memory shared with the CPU)."""
     memory_used: int = 0
-    """What of it was taken when it was looked at, by programs and the driver."""
+    """Bytes in use by programs and the driver at that time."""
     capability: tuple[int, int] | None
     """CUDA compute capability, (8, 6)."""
     mig: bool = False
@@ -53,40 +53,40 @@ class Machine(Struct, frozen=True, kw_only=True):
     host_cores: int
     cpu_model: str
     cpu_bf16: bool = False
-    """It multiplies bfloat16 natively."""
+    """The CPU multiplies bfloat16 natively."""
     memory_total: int
     """Memory of the host."""
     memory_limit: int
-    """What this process may use: the host's, or the tightest cgroup limit above it."""
+    """Memory that this process may use: the host's, or the tightest cgroup limit."""
     memory_available: int
-    """What can be had of it now without swapping."""
+    """Memory available now without swapping."""
     shm_total: int
-    """Size of ``/dev/shm``; 0 where there is none."""
+    """Size of ``/dev/shm``; 0 where it does not exist."""
     shm_used: int = 0
-    """What is used of it."""
+    """Used bytes of ``/dev/shm``."""
     gpus: tuple[GpuInfo, ...]
     """In CUDA's order: the first is ``cuda:0``."""
     gpu_error: str
-    """Why there is no GPU, or which one can't be read; empty if all is well."""
+    """Why there is no GPU, or which one cannot be read; empty without a problem."""
     driver: str
     """Version of the NVIDIA driver, or empty."""
     cuda_driver: str = ""
     """Newest CUDA version that the driver supports (``13.0``), or empty."""
     cgroup: Version = "none"
     boot_id: str = ""
-    """Changes with each boot: whether monotonic times and pids of a record still mean anything."""
+    """Changes with each boot, after which recorded pids and monotonic times are no longer valid."""
     container: str = ""
     """``docker``, ``podman``, ``kubernetes``, ``wsl`` …, or empty."""
     logout: str = ""
     """Why a run would end when its user logs out, and the remedy; empty if it would not."""
     torch: TorchBuild | None = None
-    """The installed torch; None where there is none, or nobody looked."""
+    """The installed torch; None where there is none, or it was not read."""
     assumed: str = ""
-    """What is planned for where this is another machine, of which nothing was looked at; empty for this one."""
+    """Description of an assumed machine for a plan (``--machine``); empty for this machine."""
 
     @property
     def shm_free(self) -> int:
-        """What can be written to ``/dev/shm``; caches in memory lie there."""
+        """Bytes that can be written to ``/dev/shm``, where caches in memory are."""
         return max(0, self.shm_total - self.shm_used)
 
 
@@ -98,7 +98,7 @@ class _Gpus(Struct, frozen=True):
 
 
 def inspect_machine() -> Machine:
-    """Look at this host. Takes some milliseconds, with GPUs as long as NVML's start, at most `NVML_SECONDS`."""
+    """Read this host's properties, in some milliseconds; with GPUs NVML's start takes up to `NVML_SECONDS`."""
     cgroup = find_cgroup()
     total, available = host_memory()
     limited = cgroup.memory_now()
@@ -128,33 +128,33 @@ def inspect_machine() -> Machine:
 
 
 def unusable_gpu(machine: Machine) -> str:
-    """Why a GPU that is to be expected here cannot be used; empty if one can, or nothing speaks of one."""
+    """Why a GPU that seems to exist cannot be used; empty if one can, or if none seems to exist."""
     return "" if machine.gpus or machine.gpu_error == NO_DRIVER else machine.gpu_error
 
 
 def hides_gpus(machine: Machine) -> bool:
-    """Whether the person's own environment is the reason for `unusable_gpu`."""
+    """Whether the user's ``CUDA_VISIBLE_DEVICES`` is the reason for `unusable_gpu`."""
     return not machine.gpus and machine.gpu_error.startswith(_HIDING)
 
 
 def usable_cores(cgroup: CGroup) -> float:
-    """Cores that this process may keep busy: min(affinity, cpuset, quota)."""
+    """Cores that this process may use: min(affinity, cpuset, quota)."""
     limits = (float(len(os.sched_getaffinity(0))), cgroup.cpus() or math.inf, cgroup.quota() or math.inf)
     return round(min(limits), 2)
 
 
 def host_memory() -> tuple[int, int]:
-    """The host's memory, and what programs could have of it without swapping (MemTotal, MemAvailable)."""
+    """The host's memory and its available part, in bytes (MemTotal, MemAvailable)."""
     found: dict[str, int] = {}
     for line in Path("/proc/meminfo").read_text().splitlines()[:8]:
         name, _, rest = line.partition(":")
         found[name] = int(rest.split()[0]) * 1024
-    # Kernels before 3.14 have no MemAvailable; then what is free is the cautious answer.
+    # Kernels before 3.14 have no MemAvailable; MemFree is a lower bound.
     return found["MemTotal"], found.get("MemAvailable", found["MemFree"])
 
 
 def shm() -> tuple[int, int]:
-    """Size of ``/dev/shm`` and what is used of it; (0, 0) where there is none."""
+    """Size and used bytes of ``/dev/shm``; (0, 0) where it does not exist."""
     try:
         status = os.statvfs(SHM)
     except OSError:
@@ -167,8 +167,8 @@ def _ask_for_gpus(seconds: float) -> _Gpus:
     thread = threading.Thread(target=lambda: answers.append(_gpus()), name="nvml", daemon=True)
     thread.start()
     thread.join(seconds)
-    # A thread that hangs in the driver can't be ended; as a daemon it doesn't keep the process alive.
-    return answers[0] if answers else _Gpus(error=f"NVML gives no answer (waited {seconds:g} s)")
+    # A thread that hangs in the driver cannot be ended; as a daemon it does not keep the process alive.
+    return answers[0] if answers else _Gpus(error=f"NVML does not answer (waited {seconds:g} s)")
 
 
 def _gpus() -> _Gpus:
@@ -208,7 +208,7 @@ def _problem(found: list[Device | Unreadable], devices: list[Device], shown: lis
     if not devices:
         return "the NVIDIA driver finds no GPU"
     if all(device.mig_mode and not device.instances for device in devices):
-        return "MIG is on, but no instance has been made"
+        return "MIG mode is on, but there are no instances"
     hidden = plain(os.environ.get(_HIDING, ""), 60)
     return f"{_HIDING}={hidden!r} hides {f'all {len(devices)} GPUs' if len(devices) > 1 else 'the GPU'}"
 
@@ -221,7 +221,8 @@ def cpu_has_bf16() -> bool:
 
 
 def cpu_precision(asked: Precision, notice: Callable[[str, str], None]) -> Literal["fp32", "fp16", "bf16"]:
-    """The arithmetic of a training on this CPU by the setting `precision`; `notice` gets what is changed."""
+    """The precision of a training on this CPU for the setting `precision`; calls `notice` with level and text for a
+    change."""
     if asked == "fp16":
         notice("warning", "fp16 needs a GPU: bf16 used")
         return "bf16"
@@ -231,14 +232,14 @@ def cpu_precision(asked: Precision, notice: Callable[[str, str], None]) -> Liter
 
 
 def cpu_model() -> str:
-    """The name of the CPU."""
+    """The CPU's model name."""
     found = _first_core()
     named = next((found[name] for name in ("model name", "Model", "cpu model") if name in found), platform.machine())
     return plain(" ".join(named.split()), 80)
 
 
 def _first_core() -> dict[str, str]:
-    """What the kernel tells of the first core; reading all of them asks each core for its frequency."""
+    """``/proc/cpuinfo`` of the first core; reading all of it asks each core for its frequency."""
     try:
         with Path("/proc/cpuinfo").open() as file:
             head = file.read(8192)
@@ -256,7 +257,7 @@ def _container() -> str:
     for mark, name in (("/.dockerenv", "docker"), ("/run/.containerenv", "podman")):
         if Path(mark).exists():
             return name
-    # systemd-nspawn, LXC and podman name themselves in a variable that is written small.
+    # systemd-nspawn, LXC and podman set this lower-case variable.
     return plain(os.environ.get("container", ""), 40)  # noqa: SIM112
 
 

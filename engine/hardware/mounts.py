@@ -1,4 +1,4 @@
-"""The mount table of this process, as the kernel writes it."""
+"""The mount table of this process (``/proc/self/mountinfo``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Mount(Struct, frozen=True):
     """One line of ``/proc/self/mountinfo``."""
 
     device: str
-    """``major:minor``; major 0 for file systems that no block device carries."""
+    """``major:minor``; major 0 for file systems without a block device."""
     root: str
     """The part of the file system that is mounted."""
     point: str
@@ -26,7 +26,7 @@ class Mount(Struct, frozen=True):
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """The mounts of a ``mountinfo`` text, in its order; lines that don't have its form are left out."""
+    """The mounts of a ``mountinfo`` text, in its order; malformed lines are skipped."""
     found = []
     for line in text.splitlines():
         left, separator, right = line.partition(" - ")
@@ -39,7 +39,7 @@ def parse_mounts(text: str) -> list[Mount]:
 
 
 def read_mounts(proc: Path = Path("/proc")) -> list[Mount]:
-    """The mounts that this process sees; none where ``/proc`` can't be read."""
+    """The mounts visible to this process; empty where ``/proc`` cannot be read."""
     try:
         return parse_mounts((proc / "self" / "mountinfo").read_text(errors="surrogateescape"))
     except OSError:
@@ -47,5 +47,5 @@ def read_mounts(proc: Path = Path("/proc")) -> list[Mount]:
 
 
 def _plain(text: str) -> str:
-    """Blanks, tabs, line breaks and backslashes are written as three octal digits."""
+    """Decode blanks, tabs, line breaks and backslashes, which are written as three octal digits."""
     return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)

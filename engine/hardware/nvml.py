@@ -1,7 +1,7 @@
-"""NVML by nvidia-ml-py: opening it, its failures in words, and what each GPU is.
+"""NVML through nvidia-ml-py: initialization, error messages, and the properties of each GPU.
 
-Any call may take seconds or never come back when a driver is in trouble, so nothing here may be called on a
-thread that others wait for; `monitor.gpus.gpu_sample` and `hardware.machine` have threads for it.
+With a driver in trouble any call may take seconds or never return. Call it only in a thread that nothing waits for
+without a timeout, as `monitor.gpus.gpu_threads` and `hardware.machine` do.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from gputrain.engine.common.sanitize import plain
 
 LIBRARY = "libnvidia-ml.so.1"
 NO_DRIVER = "no NVIDIA driver"
-"""Why there is no GPU where the library is not installed."""
+"""The reason where the library is not installed."""
 
 _UNKNOWN = 999
 _FATAL = frozenset({1, 9, 15, 16})
-"""Codes after which no figure of the GPU can be had; any other says only that this one can't."""
+"""Return codes after which the GPU cannot be read at all; any other concerns one value only."""
 _IN_WORDS = {
     1: "NVML was shut down",
     4: "no permission to read it",
     8: "its power cables are not attached properly",
     9: "the NVIDIA driver is not loaded",
     12: NO_DRIVER,
-    15: "lost: it has fallen off the bus; a reset or a reboot brings it back",
+    15: "lost: it has fallen off the bus; reset it or reboot",
     16: "it needs a reset",
-    18: "the NVIDIA driver and its library have different versions; a reboot mends it",
+    18: "the NVIDIA driver and its library have different versions; reboot",
     20: "out of memory in the driver",
     _UNKNOWN: "the driver reports an unknown error",
 }
-"""Return codes of ``nvmlReturn_t`` (nvml.h) that say something to a person."""
+"""Messages for return codes of ``nvmlReturn_t`` (nvml.h)."""
 
 
 class NvmlError(Exception):
-    """NVML, or one GPU, can't be read; the message is for a person."""
+    """NVML, or one GPU, cannot be read; the message is for the user."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class NvmlError(Exception):
 
 
 class Device(Struct, frozen=True, kw_only=True):
-    """What never changes about a GPU or a MIG instance."""
+    """The constant properties of a GPU or a MIG instance."""
 
     handle: Any
     index: int
@@ -58,7 +58,7 @@ class Device(Struct, frozen=True, kw_only=True):
     memory: int | None
     capability: tuple[int, int] | None
     mig_mode: bool = False
-    """The GPU is divided; work runs only on its instances."""
+    """The GPU is in MIG mode: work runs only on its instances."""
     instances: tuple[Device, ...] = ()
     gpu_instance: int | None = None
     """Ids of the instance, None for a GPU."""
@@ -66,19 +66,19 @@ class Device(Struct, frozen=True, kw_only=True):
 
 
 class Unreadable(Struct, frozen=True):
-    """A GPU that is counted but can't be read."""
+    """A GPU that the driver counts but that cannot be read."""
 
     index: int
     reason: str
 
 
 class Nvml:
-    """The opened library; `close` when done."""
+    """The initialized library; call `close` at the end."""
 
     def __init__(self) -> None:
         """Raises NvmlError with the reason."""
         try:
-            # Looked up before pynvml is imported: 20 ms that a machine without a GPU needn't spend.
+            # Before the import of pynvml, which takes 20 ms that a machine without a GPU need not spend.
             ctypes.CDLL(LIBRARY)
         except OSError:
             raise NvmlError(NO_DRIVER, 12) from None
@@ -86,8 +86,8 @@ class Nvml:
         self.must(self.api.nvmlInit)
 
     def close(self) -> None:
-        """Give the library up."""
-        with contextlib.suppress(NvmlError):  # it was closed already: the driver is gone
+        """Shut the library down."""
+        with contextlib.suppress(NvmlError):  # shut down already: the driver was unloaded
             self.must(self.api.nvmlShutdown)
 
     def must(self, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -100,7 +100,7 @@ class Nvml:
             raise NvmlError("NVML answers with a text that is not UTF-8", _UNKNOWN) from None
 
     def optional(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """The call's value, None where this GPU or driver doesn't have it. Raises NvmlError for a GPU in trouble."""
+        """The call's value; None where this GPU or driver lacks it. Raises NvmlError if the GPU is unreadable."""
         try:
             return self.must(call, *arguments)
         except NvmlError as error:
@@ -115,7 +115,7 @@ class Nvml:
         return plain(driver or "", 40), f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""
 
     def devices(self) -> list[Device | Unreadable]:
-        """All GPUs that the driver counts. Raises NvmlError when it can't count them."""
+        """All GPUs that the driver counts. Raises NvmlError when it cannot count them."""
         found: list[Device | Unreadable] = []
         for index in range(self.must(self.api.nvmlDeviceGetCount)):
             try:
@@ -151,7 +151,7 @@ class Nvml:
         for number in range(count):
             handle = self.optional(self.api.nvmlDeviceGetMigDeviceHandleByIndex, parent.handle, number)
             if handle is None:
-                continue  # fewer instances are made than could be
+                continue  # fewer instances exist than are possible
             found.append(
                 Device(
                     handle=handle,
@@ -175,17 +175,17 @@ class Nvml:
 
 
 def in_words(code: int) -> str:
-    """What an NVML return code means to a person."""
+    """The message for an NVML return code."""
     return _IN_WORDS.get(code, f"NVML error {code}")
 
 
 def visible(devices: list[Device], wanted: str | None) -> list[Device]:
     """The GPUs and instances that CUDA shows under ``CUDA_VISIBLE_DEVICES=wanted``, in CUDA's order.
 
-    As in the CUDA programming guide: numbers or (beginnings of) UUIDs; the first entry that names none ends the
-    list; a GPU named twice leaves none. Numbers are taken in the order of the PCI bus, which for unlike GPUs is
-    CUDA's own order only under ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. A divided GPU stands for its instances, of which
-    a process sees the first alone, and then no other GPU (MIG user guide, "CUDA Device Enumeration").
+    As in the CUDA programming guide: numbers or (prefixes of) UUIDs. The first invalid entry ends the list; with a
+    duplicate no GPU is visible. Numbers follow the order of the PCI bus, which for different GPU models is CUDA's order
+    only with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``. A GPU in MIG mode stands for its instances, of which a process sees only
+    the first, and then no other GPU (MIG user guide, "CUDA Device Enumeration").
     """
     found = _named(devices, wanted)
     instance = next((device for device in found if device.gpu_instance is not None), None)

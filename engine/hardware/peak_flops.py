@@ -1,8 +1,8 @@
-"""What GPUs can compute at best: the denominators of the model FLOPs utilization (MFU).
+"""Peak FLOP/s of GPUs: the denominators of the model FLOPs utilization (MFU).
 
-Dense rates (no sparsity) of NVIDIA's data sheets and architecture white papers, in 10¹² operations a second,
-with accumulation in float32, as training needs it: GeForce cards of Turing to Blackwell do that at half of the rate
-that is printed largest.
+Dense rates (no sparsity) of NVIDIA's data sheets and architecture white papers, in 10¹² operations per second, with
+accumulation in float32, as training needs it. GeForce cards from Turing to Blackwell accumulate in float32 at half of
+the advertised rate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _TERA = 1e12
 
 
 class Peak(Struct, frozen=True):
-    """Rates of one GPU, in 10¹² operations a second; None: its tensor cores do not have the type."""
+    """Rates of one GPU in 10¹² operations per second; None: its tensor cores do not support the type."""
 
     half: float | None
     """float16 or bfloat16 on tensor cores."""
@@ -24,7 +24,7 @@ class Peak(Struct, frozen=True):
     """float32 without tensor cores."""
 
 
-# The longest name that is part of the device's name counts: "RTX 4500 Ada" before "RTX 4500".
+# The longest name that the device's name contains is used: "RTX 4500 Ada" before "RTX 4500".
 _PEAKS = {
     "GTX 1080 Ti": Peak(None, None, 11.3),
     "V100-PCIE": Peak(112.0, None, 14.0),
@@ -60,16 +60,16 @@ _PEAKS = {
     "B200": Peak(2250.0, 1100.0, 75.0),
 }
 _OTHERS = ("Laptop", "Max Q", "MIG", "SUPER", "Mobile")
-"""Parts of other speed under nearly the same name; the table knows none of their rates."""
+"""Name parts of variants with another speed, whose rates are not in the table."""
 
 
 def peak_flops(device: str, precision: Literal["fp32", "fp16", "bf16"], *, tf32: bool) -> float | None:
-    """The best rate of the GPU named `device` (as by NVML) in operations a second, None where it is not known."""
+    """The peak rate of the GPU named `device` (NVML's name) in operations per second; None where it is unknown."""
     peak = _peak(f" {device.replace('-', ' ')} ".lower())
     if peak is None:
         return None
     tera = peak.half if precision != "fp32" else (peak.tf32 or peak.fp32) if tf32 else peak.fp32
-    # Without tensor cores for the type it is computed at the rate of float32.
+    # Without tensor cores for the type the rate is that of float32.
     return (tera or peak.fp32) * _TERA
 
 
@@ -78,5 +78,5 @@ def _peak(device: str) -> Peak | None:
         return None
     spelled = {f" {name.replace('-', ' ')} ".lower(): peak for name, peak in _PEAKS.items()}
     name = max((name for name in spelled if name in device), key=len, default=None)
-    # A "Ti" that the table does not have is another card.
+    # A "Ti" that is not in the table is another card.
     return None if name is None or device.partition(name)[2].startswith("ti ") else spelled[name]

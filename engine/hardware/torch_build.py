@@ -1,4 +1,4 @@
-"""Which torch and torchvision are installed, found without importing them."""
+"""Versions of the installed torch and torchvision, read without importing them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class TorchBuild(Struct, frozen=True, kw_only=True):
     version: str
     """``2.15.0+cu132``."""
     cuda: str
-    """CUDA version that it was built with; empty for a build without (the CPU-only wheel, ROCm)."""
+    """CUDA version of the build; empty for a build without CUDA (CPU-only wheel, ROCm)."""
     torchvision: str = ""
     """Version; empty where it is not installed."""
 
 
 def read_torch_build() -> TorchBuild | None:
-    """What is installed, in some milliseconds; None where there is no torch."""
+    """The installed versions, read in some milliseconds; None without torch."""
     torch = _version_file("torch")
     if torch is None:
         return None
@@ -38,7 +38,7 @@ def read_torch_build() -> TorchBuild | None:
 
 
 def _version_file(package: str) -> dict[str, Any] | None:
-    """The constants of a package's ``version.py``; None where the package or the file is not there."""
+    """The constants in a package's ``version.py``; None without the package or the file."""
     try:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
@@ -57,8 +57,8 @@ def _version_file(package: str) -> dict[str, Any] | None:
 
 
 def needed_torch() -> str:
-    """What the installed torchvision asks of torch (``==2.9.1``); empty where it says nothing."""
-    # Reading a package's metadata imports the email package: 60 ms that only who asks for this spends.
+    """The installed torchvision's requirement for torch (``==2.9.1``); empty where it has none."""
+    # Imported here, because importing the email package for the metadata takes 60 ms.
     import importlib.metadata
 
     try:

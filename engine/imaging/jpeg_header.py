@@ -1,4 +1,4 @@
-"""What a JPEG file says about itself before it is decoded, and asking a decoder for its upper part only."""
+"""JPEG headers: frame size, sampling, Exif orientation; and cutting a JPEG to its upper rows before decoding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 _EXIF = b"Exif\x00\x00"
 _ORIENTATION = 0x0112
 _START_OF_SCAN = 0xDA
-# Start-of-frame markers of Huffman-coded baseline, extended and progressive files; the rest is rare and left to Pillow.
+# Start-of-frame markers of Huffman-coded baseline, extended and progressive files. Pillow decodes all other kinds.
 _FRAMES = (0xC0, 0xC1, 0xC2)
 
 
@@ -29,7 +29,7 @@ class JpegHeader(NamedTuple):
 
 
 def read_header(data: bytes) -> JpegHeader | None:
-    """The header of a JPEG file; None where it is none, or of a kind that the fast decoder should not see."""
+    """The header of a JPEG file. None if `data` is no JPEG, or one of a kind that the fast decoder does not support."""
     if data[:2] != b"\xff\xd8":
         return None
     at, orientation, frame = 2, 1, None
@@ -63,7 +63,7 @@ def read_header(data: bytes) -> JpegHeader | None:
 
 
 def exif_orientation(tiff: bytes) -> int:
-    """The orientation in an Exif block (without its ``Exif`` mark), 1…8; 1 where it has none or makes no sense."""
+    """The orientation in an Exif block (without its ``Exif`` prefix), 1…8; 1 if it is missing or invalid."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return 1
@@ -80,23 +80,23 @@ def exif_orientation(tiff: bytes) -> int:
 
 
 def is_whole(data: bytes, header: JpegHeader) -> bool:
-    """Whether the end-of-image marker is there: a file that was cut off lacks it."""
+    """Whether the end-of-image marker is there: a truncated file lacks it."""
     return data.rfind(b"\xff\xd9") > header.scan_at
 
 
 def rows_for(header: JpegHeader, bottom: int) -> int:
-    """Rows to decode so that those above `bottom` come out as in the whole image.
+    """Rows to decode so that those above `bottom` have the same pixels as in the whole image.
 
-    One more row of MCUs than the crop needs, since the smooth chroma upsampling looks below the last row.
+    One more row of MCUs than the crop needs: the smooth chroma upsampling reads one row below the last.
     """
     mcu = 8 * header.tall_sampling
     return min(header.height, (-(-bottom // mcu) + 1) * mcu)
 
 
 def upper_part(data: bytes, header: JpegHeader, rows: int) -> bytes | bytearray:
-    """`data` with a height of `rows`: a decoder stops there and never decodes what is below.
+    """`data` with its height set to `rows`, so that a decoder stops there.
 
-    About a seventh of all Huffman decoding, which is most of a JPEG's cost, is saved for random resized crops.
+    With random resized crops this saves about a seventh of the Huffman decoding, the largest cost of a JPEG.
     """
     if rows >= header.height:
         return data

@@ -1,9 +1,9 @@
-"""JPEGs that any rectangle can be cut from without decoding the rest.
+"""Tiled JPEGs: any rectangle can be decoded without decoding the rest of the image.
 
-An image is encoded once more with a restart marker after every two blocks (MCUs): between two markers nothing depends
-on what came before (ITU T.81, E.1.4). A crop is then some of these pieces, behind a header with the crop's own size,
-the markers numbered anew: a complete small JPEG for any decoder. It costs 2 % of size and 30 µs a crop, and saves the
-Huffman decoding, four fifths of all work, of what lies left, right, above and below.
+An image is re-encoded with a restart marker after every two MCUs; data between two markers does not depend on what
+comes before (ITU T.81, E.1.4). A crop is a header with the crop's size, the pieces that it needs, and renumbered
+markers: a complete small JPEG for any decoder. This costs 2 % of file size and 30 µs per crop, and saves the Huffman
+decoding (four fifths of the work) of everything outside the crop.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from gputrain.engine.imaging import jpeg_header
 INTERVAL = 2
 """MCUs between two restart markers."""
 NEW_QUALITY = 95
-"""For what was no JPEG before; a JPEG keeps its own tables, so that its blocks change by rounding alone."""
+"""For images that were no JPEG. A JPEG keeps its quantization tables, so that re-encoding changes only rounding."""
 _MARGIN = 2
-"""Pixels around a crop that the smooth chroma upsampling looks at."""
+"""Pixels around a crop that the smooth chroma upsampling reads."""
 _PREFIX = struct.Struct("<IIHHHH")
 _MCU = {0: (8, 8), 1: (16, 8), 2: (16, 16)}
 """Width and height of an MCU by Pillow's number of the chroma subsampling: 4:4:4, 4:2:2, 4:2:0."""
 
 
 class Tiles(NamedTuple):
-    """What is known of a cached JPEG without its pieces."""
+    """Header and offsets of a tiled JPEG, without its data."""
 
     header: bytes
     """From start-of-image to the end of the start-of-scan segment."""
@@ -44,7 +44,8 @@ class Tiles(NamedTuple):
     """Width of a piece in pixels."""
     height: int
     offsets: npt.NDArray[np.uint32]
-    """(rows · pieces + 1,): where each piece begins in the block, and where the last one ends; markers belong to it."""
+    """(rows · pieces + 1,): where each piece begins in the block, and where the last one ends. A piece includes its
+    marker."""
 
 
 class Region(NamedTuple):
@@ -67,7 +68,7 @@ def encode(image: Image.Image) -> bytes:
     assert frame is not None
     header_end = frame.scan_at + 2 + (data[frame.scan_at + 2] << 8 | data[frame.scan_at + 3])
     stream = np.frombuffer(data, dtype=np.uint8)[header_end:]
-    # In the stream 0xFF is followed by zero unless it is a marker.
+    # In entropy-coded data 0xFF is followed by 0 unless it starts a marker.
     marks = np.flatnonzero((stream[:-1] == 0xFF) & (stream[1:] >= 0xD0) & (stream[1:] <= 0xD7))
     rows, pieces = -(-frame.height // height), frame.width // width
     assert len(marks) == rows * pieces - 1
@@ -78,7 +79,7 @@ def encode(image: Image.Image) -> bytes:
 
 
 def _options(image: Image.Image) -> tuple[dict[str, Any], tuple[int, int]]:
-    """The encoder's options that keep a JPEG's own quality, and the size of an MCU that they lead to."""
+    """Encoder options that keep a JPEG's quality, and the MCU size in pixels (width, height)."""
     tables = getattr(image, "quantization", None)
     if tables and image.mode == "L":
         return {"qtables": tables}, _MCU[0]
@@ -90,7 +91,7 @@ def _options(image: Image.Image) -> tuple[dict[str, Any], tuple[int, int]]:
 
 
 def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
-    """The image with its right and lower edges repeated to multiples of `width` and `height`."""
+    """The image with its right and lower edges repeated, up to multiples of `width` and `height`."""
     right, below = -image.width % width, -image.height % height
     if not right and not below:
         # A new image: Pillow would otherwise write a JPEG's metadata again.
@@ -100,7 +101,7 @@ def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def parse(block: memoryview) -> Tiles:
-    """The tiles in a block that `encode` made."""
+    """Read the header and offsets of a block that `encode` returned."""
     header_size, size_at, rows, pieces, width, height = _PREFIX.unpack_from(block)
     count = rows * pieces + 1
     offsets = np.frombuffer(block, dtype=np.uint32, count=count, offset=_PREFIX.size)
@@ -139,7 +140,7 @@ def cut(tiles: Tiles, part: Region, rows: bytes) -> bytearray:
     placed = len(out) + np.cumsum(lengths) - lengths
     for start, end in borders[:, [0, -1]].tolist():
         out += view[start:end]
-    # Each piece ends with its marker; they count to eight over the whole image, and the last one ends it.
+    # Each piece ends with its marker. Restart markers count modulo 8; the last one becomes end-of-image.
     marks = (borders[:, 1:] - borders[:, :1] + placed[:, None] - 1).ravel()
     pixels = np.frombuffer(out, dtype=np.uint8)
     pixels[marks] = 0xD0 + np.arange(len(first) * count) % 8

@@ -1,8 +1,8 @@
-"""At what fraction of its size a JPEG is decoded for a sample, and where in the stored, smaller image the sample lies.
+"""Scaled JPEG decoding: the fraction at which a crop is decoded, and the crop's place in the smaller image.
 
-libjpeg decodes at 1/2, 1/4 and 1/8 from the upper left corner of the *stored* image: a pixel stands for a square of the
-image that begins at a multiple of 2, 4 or 8, and what Exif says of orientation comes later. A box that begins between
-two such pixels would come out displaced, so its first pixels are sought outside it, where they meet.
+libjpeg decodes at 1/2, 1/4 and 1/8 from the upper left corner of the *stored* image: one decoded pixel covers a square
+that begins at a multiple of 2, 4 or 8. Exif orientation is applied afterwards. A crop that begins between two decoded
+pixels would be displaced, so it is extended to a start where both grids meet.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import math
 
 from gputrain.engine.dataloading.random_resized_crop import CropGeometry
 
-MOST_BEFORE = 16
-"""Pixels of the result that may be computed before its first one and thrown away; two or three are, on average."""
-NEAR = 1 / 16
-"""By how much of a decoded pixel a box may be displaced: a sample has no more pixels than its box, so by less of one
-of its own."""
+MAX_EXTRA = 16
+"""Extra pixels that may be computed before the result's first one and dropped; the average is two or three."""
+TOLERANCE = 1 / 16
+"""Allowed displacement of a box, in decoded pixels. A sample has at most as many pixels as its box, so the displacement
+in the sample's pixels is smaller."""
 
 
 def as_stored(geometry: CropGeometry, orientation: int, width: int, height: int, size: int | None) -> CropGeometry:
-    """Where in the stored image a part of the upright one lies, which is `width` × `height`.
+    """The place in the stored image of a part of the upright image, which is `width` × `height`.
 
-    The inverse of `decode.upright`: mirrored and turned back. A square of `size` of the part is kept, or all.
+    The inverse of `orientation.upright`. A square of `size` pixels of the part is kept; None: all of it.
     """
     if orientation == 1:
         return geometry
@@ -37,25 +37,24 @@ def as_stored(geometry: CropGeometry, orientation: int, width: int, height: int,
 
 
 def shrink(geometry: CropGeometry) -> int:
-    """The largest of 1, 2, 4 and 8 by which an image can be divided and still have the pixels that are asked for.
+    """The largest of 1, 2, 4 and 8 by which the image can be divided without having fewer pixels than the result.
 
-    Powers of two only: libjpeg-turbo has fast code for no others.
+    Only powers of two: libjpeg-turbo has fast code for these alone.
     """
     ratio = min(geometry.width / geometry.resized_width, geometry.height / geometry.resized_height)
     return 8 if ratio >= 8 else 4 if ratio >= 4 else 2 if ratio >= 2 else 1
 
 
 def aligned(geometry: CropGeometry) -> tuple[CropGeometry, int]:
-    """A part of the stored image that begins at multiples of a factor, and that factor; what is kept stays the same.
+    """A part of the stored image that begins at multiples of a factor, and that factor. The result stays the same.
 
-    Where a box begins between two decoded pixels, the part is larger by as many pixels of the result as it takes to
-    begin at one. Where that would take too many or lead out of the image, the factor is halved, down to 1, which
-    always fits.
+    A box that begins between two decoded pixels is extended by whole pixels of the result until it begins at one.
+    Where that needs too many or leaves the image, the factor is halved, down to 1, which always fits.
     """
     factor = shrink(geometry)
     while factor > 1:
-        across = _begun(geometry.left, geometry.width / geometry.resized_width, factor)
-        down = _begun(geometry.top, geometry.height / geometry.resized_height, factor)
+        across = _aligned_start(geometry.left, geometry.width / geometry.resized_width, factor)
+        down = _aligned_start(geometry.top, geometry.height / geometry.resized_height, factor)
         if across is not None and down is not None:
             (left, more_left), (top, more_above) = across, down
             larger = CropGeometry(
@@ -73,19 +72,19 @@ def aligned(geometry: CropGeometry) -> tuple[CropGeometry, int]:
     return geometry, 1
 
 
-def _begun(start: int, step: float, factor: int) -> tuple[int, int] | None:
-    """A multiple of `factor` that lies a whole number of steps before `start`, and that number; None if none does.
+def _aligned_start(start: int, step: float, factor: int) -> tuple[int, int] | None:
+    """A multiple of `factor` a whole number of steps before `start`, and that number; None if there is none.
 
-    `step` is the stretch of the image that a pixel of the result shows.
+    `step` is the length in the image that one pixel of the result covers.
     """
-    for more in range(min(MOST_BEFORE, int(start / step)) + 1):
+    for more in range(min(MAX_EXTRA, int(start / step)) + 1):
         exact = (start - more * step) / factor
         nearest = round(exact)
-        if abs(exact - nearest) <= NEAR:
+        if abs(exact - nearest) <= TOLERANCE:
             return nearest * factor, more
     return None
 
 
-def stretch(start: int, length: int, factor: int, limit: int) -> tuple[int, int]:
-    """First and last (exclusive) decoded pixel that a stretch of the image touches, of `limit` that there are."""
+def decoded_range(start: int, length: int, factor: int, limit: int) -> tuple[int, int]:
+    """First and last (exclusive) decoded pixel that a range of the image touches; at most `limit`."""
     return start // factor, min(limit, math.ceil((start + length) / factor))

@@ -1,4 +1,4 @@
-"""A configuration's speed for a fixed number of steps after warm-up, measured in a child process."""
+"""Benchmark job: the speed of a configuration over a fixed number of steps, measured in a child process."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gputrain.engine.processes.child_job import Started, Tell, run_job
 STEPS = 40
 WARM_UP = 8
 CACHED_AT_MOST = 50_000
-"""Images that a cache is filled with before it is measured; more take too long to read for a benchmark."""
+"""Most images that fill a cache before it is measured; more take too long to read for a benchmark."""
 
 
 class BenchOrder(Struct, frozen=True):
-    """What the child is asked for."""
+    """The child's input."""
 
     config: RunConfig
     steps: int
@@ -27,27 +27,27 @@ class BenchOrder(Struct, frozen=True):
 
 
 class Speed(Struct, frozen=True, kw_only=True):
-    """What the child measured."""
+    """The child's measurement."""
 
     images_per_second: float
     spread: float
-    """Twice the standard error over windows of a second; of several measurements half their range, if that is more."""
+    """Twice the standard error over windows of 1 s; for several measurements at least half their range."""
     steps: int
     wait_share: float
     """Share of the time in which the step waited for data."""
     gpu_percent: float | None
-    """Mean utilization as NVML tells it; None without a GPU."""
+    """Mean GPU utilization by NVML; None without a GPU."""
     peak_bytes: int | None
-    """The GPU's memory, or on the CPU the process's; None: the kernel does not tell."""
+    """Peak memory of the GPU, or on the CPU of the process; None: not reported."""
     precision: str
-    """What the device computed in."""
+    """The precision of the computation."""
     note: str = ""
     others: float | None = None
-    """Cores that other programs kept busy meanwhile; None: the kernel does not tell."""
+    """Cores used by other programs during the measurement; None: not reported."""
 
 
 def merge_speeds(speeds: Sequence[Speed]) -> Speed:
-    """Several measurements of one configuration as one: the mean time of an image, and the widest spread."""
+    """Merge several measurements of one configuration: the mean time per image, and the largest spread."""
     rates = [speed.images_per_second for speed in speeds]
     within = statistics.fmean(speed.spread for speed in speeds)
     gpu = [speed.gpu_percent for speed in speeds if speed.gpu_percent is not None]

@@ -1,4 +1,4 @@
-"""A calibration is taken: by a child process, as measuring needs torch."""
+"""Calibration job: measures a recipe's speed on this machine in a child process, which imports torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.processes.child_job import Started, Tell, run_job
 
 SECONDS = 40.0
-"""How long is measured, beside importing torch, scanning the data and building the model."""
+"""Duration of the measurement in seconds, without importing torch, scanning the data and building the model."""
 
 
 class CalibrationOrder(Struct, frozen=True):
-    """What the child is asked for."""
+    """The child's input."""
 
     config: RunConfig
     seconds: float
@@ -41,9 +41,9 @@ def calibrate(
     tell: Tell,
     started: Started = lambda _end: None,
 ) -> Calibration:
-    """Measure `config` on this machine for about `seconds`, without its cache, whose effect the forecast knows.
+    """Measure `config` on this machine for about `seconds`, without its cache, whose effect the forecast computes.
 
-    `tell` hears what is being done, `started` how to end it.
+    `tell` gets progress messages, `started` a function that ends the child.
     Raises BadInput where the data or the settings cannot be used, RuntimeError where measuring fails.
     """
     engine_choice.require_torch_engine(config, "a calibration")
@@ -60,7 +60,7 @@ def calibrate(
 
 
 def probable_seconds(config: RunConfig, seconds: float = SECONDS) -> float | None:
-    """How long `calibrate` took for this recipe the last time, all in all; None if it was never done here."""
+    """Total seconds that `calibrate` took for this recipe the last time; None if it never ran here."""
     before = past_durations.recall(_key(config, seconds))
     return before.seconds if before is not None else None
 

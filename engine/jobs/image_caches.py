@@ -1,4 +1,4 @@
-"""Caches of prepared images on this machine: built ahead by a child process, listed, and cleared. Without torch."""
+"""Image caches on this machine: build them ahead in a child process, list them, clear them. Without torch."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from gputrain.engine.processes.child_job import Tell, run_job
 
 
 class BuildOrder(Struct, frozen=True):
-    """What the child is asked for."""
+    """The child's input."""
 
     config: RunConfig
 
 
 class BuiltCaches(Struct, frozen=True, kw_only=True):
-    """What the child built."""
+    """The child's result."""
 
     folders: tuple[str, ...]
     images: int
-    """Images that are kept now."""
+    """Number of cached images."""
     bytes: int
     bad: tuple[str, ...]
     """Path and reason of images that could not be read."""
     notes: tuple[str, ...]
-    """How much of the data is kept, in words."""
+    """How much of the data is cached, as text."""
 
 
 class CacheInfo(Struct, frozen=True, kw_only=True):
@@ -43,13 +43,13 @@ class CacheInfo(Struct, frozen=True, kw_only=True):
 
     id: str
     bytes: int
-    """Room on the disk."""
+    """Size on the disk."""
     used: float
-    """When something was last written to it, seconds since 1970."""
+    """Time of the last write, in seconds since 1970."""
     live: bool
-    """A run has it open."""
+    """Whether a run has it open."""
     note: str
-    """What it keeps, in words."""
+    """Its content, as text."""
 
 
 class _Plan(Struct):
@@ -57,8 +57,7 @@ class _Plan(Struct):
 
 
 def build(config: RunConfig, tell: Tell) -> BuiltCaches:
-    """Prepare all images of a configuration with ``cache: disk``, training and validation; goes on where a former
-    call ended.
+    """Prepare all training and validation images of a configuration with ``cache: disk``; continues an earlier call.
 
     Raises BadInput where the data or the settings cannot be used, RuntimeError where the work fails.
     """
@@ -66,12 +65,12 @@ def build(config: RunConfig, tell: Tell) -> BuiltCaches:
 
 
 def home() -> Path:
-    """The folder of the caches on disk."""
+    """The folder of all caches on disk."""
     return cache_home() / "images"
 
 
 def list_caches() -> list[CacheInfo]:
-    """All caches on disk, those written last first."""
+    """All caches on disk, the most recently written first."""
     folders = [path for path in home().iterdir() if (path / "users").is_file()] if home().is_dir() else []
     return sorted(map(_info, folders), key=lambda one: one.used, reverse=True)
 
@@ -79,7 +78,7 @@ def list_caches() -> list[CacheInfo]:
 def _info(folder: Path) -> CacheInfo:
     used, total = 0.0, 0
     for path in folder.iterdir():
-        # A cache may be cleared while it is looked at.
+        # A cache may be cleared meanwhile.
         with contextlib.suppress(OSError):
             found = path.stat()
             total += found.st_blocks * 512
@@ -87,17 +86,18 @@ def _info(folder: Path) -> CacheInfo:
     try:
         note = plain(msgspec.json.decode((folder / "plan.json").read_bytes(), type=_Plan).note, 200)
     except (OSError, msgspec.DecodeError):
-        note = "its plan cannot be read"
+        note = "its description cannot be read"
     with _unused(folder) as free:
         return CacheInfo(id=folder.name, bytes=total, used=used, live=not free, note=note)
 
 
 def clear(name: str) -> CacheInfo:
-    """Delete the cache whose id begins with `name`. Raises BadInput for one that a run has open."""
+    """Delete the cache whose id begins with `name`. Raises BadInput for no or several matches, and for one in use."""
     known = list_caches()
     near = [one for one in known if name and one.id.startswith(name)]
     if len(near) != 1:
-        what = f"fits {len(near)} caches" if near else f"is no cache{did_you_mean(name, [one.id for one in known])}"
+        unknown = f"is not a cache{did_you_mean(name, [one.id for one in known])}"
+        what = f"matches {len(near)} caches" if near else unknown
         raise BadInput(f"'{plain(name, 60)}' {what}; see: gputrain-tui cache list")
     folder = home() / near[0].id
     with _unused(folder) as free:
@@ -112,14 +112,14 @@ def clear(name: str) -> CacheInfo:
 
 @contextlib.contextmanager
 def _unused(folder: Path) -> Iterator[bool]:
-    """Whether nobody has the cache open; inside, nobody can begin to use it then."""
+    """Yields whether no run has the cache open; if so, no run can open it inside the block."""
     try:
         handle = os.open(folder / "users", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise BadInput(f"{folder} cannot be opened: {error.strerror}") from None
     try:
         try:
-            # Every run that has it open holds this lock, shared.
+            # Every run that has it open holds a shared lock.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False

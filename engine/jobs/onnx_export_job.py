@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file: what the process that writes it is asked for, and what it tells. No torch."""
+"""ONNX export job: exports a trained network in a child process. No torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.processes.child_job import Tell, run_job
 
 TRIED = 512
-"""Validation samples that the file is tried on; 0 of them where the run has none."""
+"""Most validation samples on which the file is tested."""
 CALIBRATED = 256
-"""Training samples whose activations give the ranges of 8-bit numbers (ONNX Runtime's advice is some hundred)."""
+"""Training samples for the calibration of int8 ranges (ONNX Runtime recommends some hundred)."""
 
 
 class OnnxOrder(Struct, frozen=True, kw_only=True):
-    """What the child is asked for."""
+    """The child's input."""
 
     config: RunConfig
     """The run's, for the CPU; ``resume_from`` is the checkpoint."""
@@ -27,31 +27,31 @@ class OnnxOrder(Struct, frozen=True, kw_only=True):
 
 
 class OnnxForm(Struct, frozen=True, kw_only=True):
-    """One form of the network, tried on the CPU."""
+    """One form of the network, tested on the CPU."""
 
     name: str
     bytes: int | None
-    """Of the file; None for the checkpoint's own network."""
+    """Size of the file; None for the checkpoint's own network."""
     samples_per_second: float | None
     metrics: dict[str, float]
     largest_difference: float | None
-    """Of any output to that of the checkpoint's network; None for that itself."""
+    """Largest difference of any output from the checkpoint's network; None for that network itself."""
     agrees: float | None
-    """Share of samples that get the same class as from the checkpoint's network; None where there are no classes."""
+    """Share of samples with the same class as from the checkpoint's network; None without classes."""
 
 
 class Exported(Struct, frozen=True, kw_only=True):
-    """What the child wrote, and how it compares."""
+    """The child's result: the file, and a comparison with the checkpoint."""
 
     file: str
     samples: int
     metric: str
     forms: tuple[OnnxForm, ...]
-    """The checkpoint's network, then what was made of it; the last one is the file."""
+    """The checkpoint's network, then the exported forms; the last one is the file."""
 
 
 def export_onnx(order: OnnxOrder, tell: Tell) -> Exported:
-    """Write the file, in a process of its own.
+    """Write the file in a child process.
 
     Raises BadInput where the packages are missing or checkpoint or data can't be used, RuntimeError where torch.onnx or
     the quantization fails.
@@ -59,5 +59,5 @@ def export_onnx(order: OnnxOrder, tell: Tell) -> Exported:
     engine_choice.require_torch_engine(order.config, "ONNX export")
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise BadInput(f"writing ONNX needs {', '.join(missing)}: pip install 'gputrain-tui[onnx]'")
+        raise BadInput(f"ONNX export needs {', '.join(missing)}: pip install 'gputrain-tui[onnx]'")
     return run_job("gputrain.engine.training.inference.onnx_child", order, Exported, tell)

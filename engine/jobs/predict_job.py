@@ -1,4 +1,4 @@
-"""Using what a run has learned: what the process that predicts is asked for, and what it tells. No torch."""
+"""Prediction job: predicts images with a run's checkpoint in a child process. No torch."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from gputrain.engine.runs.run_directory import RunDir
 
 
 class PredictOrder(Struct, frozen=True, kw_only=True):
-    """What the child is asked for."""
+    """The child's input."""
 
     config: RunConfig
     """The run's, for this machine; ``resume_from`` is the checkpoint."""
     images: str = ""
     """A folder of images, or one image; empty: the run's validation images."""
     output: str = ""
-    """CSV file for what is predicted; empty: none."""
+    """CSV file for the predictions; empty: none."""
     limit: int = 0
-    """At most so many samples; 0: all."""
+    """Most samples to predict; 0: all."""
 
 
 class Predicted(Struct, frozen=True, kw_only=True):
-    """What the child did."""
+    """The child's result."""
 
     device: str
     """The name of the processor or GPU."""
     gpu: bool
     precision: str
-    """What it computed in."""
+    """The precision of the computation."""
     batch_size: int
     samples: int
     seconds: float
-    """For all samples but those of the first batch, where there are more."""
+    """Seconds for all samples; without those of the first batch if there are more."""
     samples_per_second: float
     peak_bytes: int | None
-    """The GPU's memory, or on the CPU the process's; None: the kernel does not tell."""
+    """Peak memory of the GPU, or on the CPU of the process; None: not reported."""
     metrics: dict[str, float]
     """By name; empty for images without labels."""
     metric: str
-    """The one that judges."""
+    """The task's main metric."""
     bad_samples: int
-    """Samples that could not be read, which have no prediction."""
+    """Samples that could not be read and have no prediction."""
     classes: tuple[str, ...]
     counts: tuple[int, ...]
-    """How many samples were given to each of `classes`."""
+    """Number of samples predicted for each of `classes`."""
 
 
 def checkpoint_of(run: RunDir, wanted: str) -> checkpoint_index.Entry:
-    """The checkpoint that `wanted` means: ``best`` (the last one, where there is no best), ``last`` or a step.
+    """The checkpoint for `wanted`: ``best`` (the last one, if no best exists), ``last`` or a step.
 
-    Raises BadInput.
+    Raises BadInput if there is none.
     """
     entries = checkpoint_index.read_index(run.checkpoints)
     if wanted == "best" and not any(entry.best for entry in entries):
@@ -66,14 +66,14 @@ def checkpoint_of(run: RunDir, wanted: str) -> checkpoint_index.Entry:
 
 
 def config_of(config: RunConfig, run: RunDir, entry: checkpoint_index.Entry) -> RunConfig:
-    """`config` of `run` for using its checkpoint `entry`: nothing is compiled or cached for one look at each image."""
+    """`config` of `run` with its checkpoint `entry`; compile and cache are off, as each image is used once."""
     return settings.replace(
         config, resume_from=str(run.checkpoints / entry.file), compile=False, cache="none", max_bad_images=1e9
     )
 
 
 def predict(order: PredictOrder, tell: Tell) -> Predicted:
-    """Do what `order` asks for, in a process of its own.
+    """Predict in a child process.
 
     Raises BadInput where checkpoint, images or settings cannot be used, RuntimeError where the work fails.
     """

@@ -1,4 +1,4 @@
-"""A CSV file of predictions, which gets its name when it is whole. Imports no torch."""
+"""CSV file of predictions; it appears under its name only when it is complete. Without torch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ CLASS_COLUMNS = ("class", "probability")
 
 
 def class_cells(name: str, probability: float) -> list[str]:
-    """`CLASS_COLUMNS` of one sample, as text."""
+    """The cells for `CLASS_COLUMNS` of one sample."""
     return [name, f"{probability:.6f}"]
 
 
 class PredictionFile:
-    """Rows of samples; without a path nothing is written."""
+    """Writes a row for each sample; without a path it writes nothing."""
 
     def __init__(self, path: Path | None, columns: Sequence[str]) -> None:
-        """Raises BadInput where it can't be written."""
+        """Raises BadInput where it cannot be written."""
         self._path = path
         if path is not None:
             try:
@@ -31,18 +31,18 @@ class PredictionFile:
             except OSError as error:
                 raise BadInput(f"{plain(str(path), 300)}: cannot be written: {error.strerror}") from None
             self._aside = Path(name_aside)
-            # Names of files need not be text.
+            # File names may be any bytes.
             self._file = os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="")
             self._rows = csv.writer(self._file)
             self._rows.writerow(("sample", *columns))
 
     def add(self, name: str, cells: Sequence[str]) -> None:
-        """The row of a sample."""
+        """Write the row of a sample."""
         if self._path is not None:
             self._rows.writerow((name, *cells))
 
     def finish(self) -> None:
-        """Give the file its name. Raises BadInput where it can't be written."""
+        """Rename the complete file to its name. Raises BadInput where it cannot be written."""
         if self._path is not None:
             try:
                 self._file.close()
@@ -52,7 +52,7 @@ class PredictionFile:
                 raise BadInput(f"{plain(str(self._path), 300)}: cannot be written: {error.strerror}") from None
 
     def discard(self) -> None:
-        """Leave nothing behind of a file that never got whole."""
+        """Delete the incomplete file."""
         if self._path is not None:
             self._file.close()
             self._aside.unlink(missing_ok=True)

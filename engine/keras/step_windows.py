@@ -70,7 +70,7 @@ class StepWindows:
             self._stats_taken = now
             stats = self._source.take_stats()
             self._reporter.send(stats)
-            self._bad.tell(stats, "training")
+            self._bad.report(stats, "training")
 
     def fetch_all(self) -> None:
         """Wait for all losses that are still on the device. Raises Diverged."""

@@ -35,7 +35,7 @@ class Validation:
         self.reporter.phase(Phase.VALIDATING)
         began = time.perf_counter()
         found = self._metrics(stepper)
-        self.bad_images.tell(self.source.take_stats(), "validation")
+        self.bad_images.report(self.source.take_stats(), "validation")
         if found is None:
             return False
         metrics, images = found

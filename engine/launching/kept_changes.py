@@ -1,4 +1,4 @@
-"""Changes of a running training that were kept: from then on they are the run's settings, wherever it goes on."""
+"""Kept changes: settings that live tuning changed and kept; they are saved as the run's settings."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 
 KEPT = "kept in the run"
-"""How the origin of a value begins that was tried in a running training, and kept."""
+"""Start of the origin of a value that live tuning kept."""
 
 
 class KeptChanges:
-    """What was tried and kept, by the verdicts of the trainer."""
+    """The settings of a run with the changes that its trainer reported as kept."""
 
     def __init__(self, run: RunDir, config: RunConfig) -> None:
-        """`config`: what the run starts with."""
+        """`config`: the settings at the start."""
         self._run = run
         self._trial: Tuned | None = None
         self.config = config
-        """With what was kept so far: for a trainer that is started again."""
+        """The settings with all kept changes, for a restarted trainer."""
 
     def learn(self, event: Tuned) -> str:
-        """Take over a verdict; returns what went wrong in writing it down, in words."""
+        """Apply a verdict of the trainer. Returns a warning if the kept settings could not be saved, else ``""``."""
         if event.verdict != "refused":
             self._trial = event if event.verdict == "trying" else None
         return self._keep(event) if event.verdict == "kept" else ""
@@ -37,15 +37,15 @@ class KeptChanges:
         plan = launch.read_plan(self._run)
         origins = {**plan.origins, **dict.fromkeys(event.changes, _origin(event))}
         try:
-            # Not what the run was started with, which may name the checkpoint that it went on from.
+            # From the file, not from `self.config`, whose resume_from may name the checkpoint of a resumed run.
             kept = settings.replace(read_config(self._run.config), **event.changes)
             launch.write_settings(self._run, kept, msgspec.structs.replace(plan, origins=origins))
         except BadInput as error:
-            return f"what was kept holds until the run ends, but could not be written down: {error}"
+            return f"the kept settings apply until the run ends, but could not be saved: {error}"
         return ""
 
-    def given_up(self) -> Tuned | None:
-        """What became of a change that was tried when the trainer died: the next one starts without it."""
+    def revert_trial(self) -> Tuned | None:
+        """The verdict ``reverted`` for a change that was on trial when the trainer died, else None."""
         trial, self._trial = self._trial, None
         return None if trial is None else msgspec.structs.replace(trial, verdict="reverted")
 

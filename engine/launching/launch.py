@@ -1,4 +1,4 @@
-"""Starting a run that outlives its starter, and attaching to one from any process."""
+"""Launch a run as a detached process, and attach to a run from any process."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
     from gputrain.engine.runs.event_channel import Client
 
 START_SECONDS = 15.0
-"""How long a supervisor may take to own its run directory; it needs well under one on an idle machine."""
+"""How long a supervisor may take to lock its run directory; on an idle machine it takes well under a second."""
 _LIVENESS_SECONDS = 0.5
 
 
 class NotLiveError(OSError):
-    """Nobody serves the run: it has ended, or its supervisor is gone."""
+    """The run has no supervisor: it has ended, or was killed."""
 
 
 class PlanRecord(msgspec.Struct, frozen=True):
-    """What the supervisor tells of the plan that made the configuration."""
+    """The parts of the plan that the supervisor records."""
 
     origins: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
@@ -51,12 +52,12 @@ def launch(
     warnings: Sequence[str] = (),
     forecast: SpeedForecast | None = None,
 ) -> RunDir:
-    """Start a run in a session of its own and return once its supervisor owns it.
+    """Start a run in a new session and return once its supervisor has its lock.
 
     Raises BadInput if the run directory can't be written or the package of the engine or of a logger is missing,
     RuntimeError if the supervisor does not come up.
     """
-    # Of no use to a dashboard that attaches and is to open at once.
+    # Imported here: a dashboard that only attaches does not need them.
     from gputrain.engine.configuration import engine_choice
     from gputrain.engine.loggers import logger_choice
 
@@ -69,7 +70,7 @@ def launch(
 
 
 def write_settings(run: RunDir, config: RunConfig, plan: PlanRecord) -> None:
-    """Write what the supervisor of `run` starts from. Raises BadInput if it can't be written."""
+    """Write ``config.yaml`` and ``plan.json`` of `run`. Raises BadInput if that fails."""
     from gputrain.engine.configuration.config_file import write_config
 
     try:
@@ -80,22 +81,23 @@ def write_settings(run: RunDir, config: RunConfig, plan: PlanRecord) -> None:
 
 
 def read_plan(run: RunDir) -> PlanRecord:
-    """The plan beside a run's settings; an empty one for a directory that was written by hand."""
+    """The plan of a run; an empty one if there is none that can be read."""
     try:
-        return msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
+        plan = msgspec.json.decode(run.plan.read_bytes(), type=PlanRecord)
     except (OSError, msgspec.DecodeError, UnicodeError):
         return PlanRecord()
+    return msgspec.structs.replace(plan, origins=renamed_names.current_settings(plan.origins))
 
 
 def start(run: RunDir, *, resume: bool = False, environment: Mapping[str, str] | None = None) -> None:
-    """Start the supervisor of a prepared run directory; `resume`: it goes on from its newest good checkpoint.
+    """Start the supervisor of a prepared run directory; `resume`: from its newest good checkpoint.
 
     `environment`: of the supervisor, instead of this process' own with Python's output unbuffered.
 
     Raises RuntimeError if it does not come up.
     """
-    # A new session: no hang-up, no Ctrl-C of this terminal reaches it. -P keeps the current
-    # folder off sys.path, where a user's engine.py or queue.py would be found before ours.
+    # A new session: SIGHUP and Ctrl-C of this terminal do not reach it. -P keeps the current folder off sys.path,
+    # where a user's engine.py or queue.py would hide ours.
     with open(run.supervisor_log, "ab", opener=_private) as log, preemption.blocked_signals():
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gputrain.engine", str(run.directory), *(["--resume"] if resume else [])],
@@ -105,7 +107,7 @@ def start(run: RunDir, *, resume: bool = False, environment: Mapping[str, str] |
             start_new_session=True,
             env=environment if environment is not None else {**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-    # A finished child must be waited for; a dashboard that stays open for days would keep it as a zombie.
+    # Reap the child when it ends; otherwise a dashboard that stays open for days keeps a zombie.
     threading.Thread(target=process.wait, name="reaper", daemon=True).start()
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -114,8 +116,8 @@ def start(run: RunDir, *, resume: bool = False, environment: Mapping[str, str] |
         if process.poll() is not None:
             break
         time.sleep(0.01)
-    said = _last_line(run.supervisor_log)
-    raise RuntimeError(f"the run's supervisor did not start{': ' + said if said else ''} ({run.supervisor_log})")
+    line = _last_line(run.supervisor_log)
+    raise RuntimeError(f"the run's supervisor did not start{': ' + line if line else ''} ({run.supervisor_log})")
 
 
 def _private(path: str, flags: int) -> int:
@@ -131,7 +133,7 @@ def _last_line(path: Path) -> str:
 
 
 class Attachment:
-    """A run as one reader sees it: all its events from the first, then live, each exactly once.
+    """Reads a run: all its events from the first, then live ones, each exactly once.
 
     Made by `attach`. Not thread-safe, except that `send` may be called beside `read`.
     """
@@ -139,15 +141,15 @@ class Attachment:
     def __init__(self, run: RunDir, outlined: bool) -> None:
         self.run = run
         self.sparse_until = 0
-        """Number of the event before which some are left out, the record being long; 0: none is."""
+        """Of a long record, events before this number may be left out; 0: none are."""
         self.ended = False
-        """The newest event says that the run is over."""
+        """The newest event is `RunEnded`."""
         self.abandoned = False
-        """Nobody owns the run any more, and all of its record was read: nothing will follow."""
+        """The supervisor has ended without `RunEnded` and the record was read: no event will follow."""
         self.trouble = ""
-        """Always empty: what is on this machine can be read (see `gputrain.engine.remote.remote_attachment`)."""
+        """Why there is no connection; always empty for a local run (see `gputrain.engine.remote.remote_attachment`)."""
         self._outline: list[AnyEvent] | None = None if outlined else []
-        """What is still to be handed out of it; None: it was not read yet."""
+        """Events of the outline that were not returned yet; None: it was not read."""
         self._reader = RecordReader(run.events)
         self._cursor = 0
         self._client: Client | None = None
@@ -157,12 +159,12 @@ class Attachment:
 
     @property
     def caught_up(self) -> bool:
-        """All that had been recorded before was read."""
+        """Whether all events recorded before `attach` were read."""
         return not self._history
 
     @property
     def live(self) -> bool:
-        """A supervisor owns the run (as of half a second ago at most)."""
+        """Whether the run has a supervisor, checked at most half a second ago."""
         if time.monotonic() - self._checked > _LIVENESS_SECONDS:
             self._live, self._checked = self.run.is_live(), time.monotonic()
         return self._live
@@ -170,8 +172,8 @@ class Attachment:
     def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
         """The next events in order; waits up to `timeout` seconds for the first one.
 
-        From the record until its end is reached, then from the supervisor's queue, and from the record
-        again if that fails or has moved on. Raises OSError if the record can't be read.
+        Reads the record to its end, then the supervisor's queue, and the record again if the queue fails or
+        no longer has the next event. Raises OSError if the record can't be read.
         """
         if self._outline is None:
             self._read_outline()
@@ -184,19 +186,19 @@ class Attachment:
         self._history = False
         live = self.live
         if live and not self.ended and self._connected():
-            # It may have been without an owner before, and was started again.
+            # The run may have had no supervisor before, and was resumed.
             self.abandoned = False
             return self._from_queue(timeout, limit)
         found = self._from_record(timeout if live else 0.0, limit)
         if found and not live:
-            # Somebody may have begun to own it since the last look.
+            # A supervisor may have started since the last check.
             self._checked = 0.0
-        # A supervisor writes its last word before it lets the run go: whoever looks at the record after that has it.
+        # A supervisor writes its last event before it releases the lock, so this read would have found it.
         self.abandoned = not (live or found or self.ended)
         return found
 
     def _read_outline(self) -> None:
-        from gputrain.engine.runs.record_outline import outline  # of no use to the first paint
+        from gputrain.engine.runs.record_outline import outline  # not needed for the first screen
 
         self._outline = []
         if (found := outline(self.run.events)) is not None:
@@ -205,7 +207,7 @@ class Attachment:
 
     def _connected(self) -> bool:
         if self._client is None:
-            # Loads multiprocessing: after the record was read, and never for a run that is over.
+            # Imports multiprocessing, so only after the record was read, and not for an ended run.
             from gputrain.engine.runs.event_channel import Client
 
             status = self.run.status()
@@ -222,7 +224,7 @@ class Attachment:
         try:
             cursor, lost, lines = self._client.get_many(self._cursor, limit, timeout)
         except (OSError, EOFError):
-            # The supervisor ended or was killed: the record has the rest.
+            # The supervisor has ended: the record has the rest.
             self._client, self._history, self._checked = None, True, 0.0
             return []
         if lost:
@@ -248,7 +250,7 @@ class Attachment:
         return fresh
 
     def send(self, command: AnyCommand) -> None:
-        """Hand a command to the supervisor, which answers by a `CommandTaken` event. Raises NotLiveError."""
+        """Send a command to the supervisor, which answers with a `CommandTaken` event. Raises NotLiveError."""
         status = self.run.status()
         if status is None or status.state.over or not status.socket:
             raise NotLiveError(f"{self.run.id} is not running")
@@ -260,13 +262,13 @@ class Attachment:
             raise NotLiveError(f"{self.run.id} cannot be reached: {error}") from error
 
     def close(self) -> None:
-        """Leave the run, which goes on."""
+        """Detach; the run continues."""
         self._reader.close()
         self._client = None
 
 
 def attach(run: RunDir, outlined: bool = False) -> Attachment:
-    """Begin to read a run, live or over. `outlined`: of a very long record its outline will do, then all that follows.
+    """Start reading a run, live or ended. `outlined`: read only the outline of a very long record, then all new events.
 
     Raises OSError if the record can't be read.
     """

@@ -1,6 +1,6 @@
-"""Going on with a run: from which checkpoint, with which changed settings, and in which directory.
+"""Resume a run: from which checkpoint, with which changed settings, and in which run directory.
 
-From its last checkpoint a run goes on where it is, in its own record. From an earlier one it becomes a new run, so
+From the last checkpoint a run continues in its own directory and record. From an earlier one it becomes a new run, so
 that nothing of the first is overwritten.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import engine_choice, settings
-from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.configuration.config_file import read_config, read_config_with_notes
 from gputrain.engine.configuration.resume_changes import check_changes
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.hardware.machine import Machine
@@ -26,58 +26,60 @@ from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.engine.runs.run_directory import RunDir, State
 
 LAST = "last"
-_MEASURED_SHARE = 4.0
-"""Workers for each usable core up to which those that were kept in the run are not cut: what is ever advised."""
+_KEPT_WORKER_SHARE = 4.0
+"""Workers per usable core up to which a num_workers kept by live tuning is not reduced; hints never advise more."""
 _EXTENDS = ("epochs", "max_steps", "early_stop")
-"""What makes a finished run longer."""
+"""Settings that extend a finished run."""
 
 
-def plan_from_run(run: RunDir, overrides: Mapping[str, Any], machine: Machine) -> Plan:
-    """The plan of `run` on this machine, with `overrides`; settings keep their origins.
+def plan_from_run(run: RunDir, overrides: Mapping[str, Any], machine: Machine, warnings: Iterable[str] = ()) -> Plan:
+    """The plan of `run` on this machine, with `overrides` and `warnings`; settings keep their origins.
 
     Raises BadInput where its configuration can't be read.
     """
-    config, origins = settings.flatten(read_config(run.config)), read_plan(run).origins
-    # Workers that have shown their worth may be more than a plan would start with.
-    measured = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
-    layers = [SettingsLayer(run.config.name, config), SettingsLayer(KEPT, measured, worker_share=_MEASURED_SHARE)]
-    plan = make_plan([*layers, SettingsLayer("you", dict(overrides), own=True)], machine)
+    saved, renamed = read_config_with_notes(run.config)
+    config, origins = settings.flatten(saved), read_plan(run).origins
+    # Kept by live tuning: may be more workers than a plan would start with.
+    kept_values = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
+    layers = [SettingsLayer(run.config.name, config), SettingsLayer(KEPT, kept_values, worker_share=_KEPT_WORKER_SHARE)]
+    layers.append(SettingsLayer("you", dict(overrides), own=True))
+    plan = make_plan(layers, machine, warnings=(*renamed, *warnings))
     now = settings.flatten(plan.config)
     kept = {n: origin for n, origin in origins.items() if n in now and now[n] == config[n]}
     return msgspec.structs.replace(plan, origins={**plan.origins, **kept})
 
 
 def resume(run: RunDir, plan: Plan, wanted: str = LAST, *, force: bool = False) -> tuple[RunDir, list[str]]:
-    """Go on with `run` under `plan` (`plan_from_run`), from the checkpoint `wanted` (``last``, ``best`` or a step).
+    """Resume `run` with `plan` (from `plan_from_run`) at the checkpoint `wanted` (``last``, ``best`` or a step).
 
-    Returns the run that goes on, which is a new one unless `wanted` is the last step, and what the changed settings do
-    to it. `force` overrules estimates of memory. Raises BadInput, RuntimeError if the supervisor does not come up.
+    Returns the resumed run, which is a new one unless `wanted` is the last step, and notes on changed settings.
+    `force` ignores memory estimates. Raises BadInput, RuntimeError if the supervisor does not come up.
     """
     engine_choice.require(plan.config)
     before = read_config(run.config)
-    told = check_changes(settings.flatten(before), settings.flatten(plan.config))
+    notes = check_changes(settings.flatten(before), settings.flatten(plan.config))
     entry = _find(run, settings.changed(before, plan.config), wanted)
-    # What the changes do is told in the record by the trainer, which compares with the checkpoint itself.
+    # The trainer records these notes itself, after comparing with the checkpoint.
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=force))
     if entry is None:
-        told.append("there is no checkpoint yet: the run begins again")
+        notes.append("there is no checkpoint yet: the run starts from the beginning")
     elif wanted != LAST and entry.step != checkpoint_index.find(run.checkpoints, LAST).step:
         config = settings.replace(plan.config, resume_from=str(run.checkpoints / entry.file))
-        return launch.launch(config, plan.origins, warnings, plan.forecast), told
+        return launch.launch(config, plan.origins, warnings, plan.forecast), notes
     launch.write_settings(run, plan.config, PlanRecord(plan.origins, warnings, plan.forecast))
     launch.start(run, resume=True)
-    return run, told
+    return run, notes
 
 
 def resume_config(run: RunDir, config: RunConfig) -> RunConfig:
-    """`config` from the run's own newest checkpoint on; where it has none yet, as it began."""
+    """`config` with `resume_from` set to the run's own newest checkpoint; unchanged if it has none yet."""
     if not checkpoint_index.read_index(run.checkpoints):
         return config
     return settings.replace(config, resume_from=str(run.directory))
 
 
 def begin(plan: Plan, *, force: bool = False) -> RunDir:
-    """Start a new run under `plan`; `force` overrules estimates of memory.
+    """Start a new run with `plan`; `force` ignores memory estimates.
 
     Raises BadInput, RuntimeError if the supervisor does not come up.
     """
@@ -86,13 +88,13 @@ def begin(plan: Plan, *, force: bool = False) -> RunDir:
 
 
 def _find(run: RunDir, changed: Iterable[str], wanted: str) -> checkpoint_index.Entry | None:
-    """The checkpoint to go on from; None: the run never got to its first one. Raises BadInput."""
+    """The checkpoint to resume from; None: the run has none. Raises BadInput."""
     if run.is_live():
         raise BadInput(f"{run.id} is still running; watch it with: gputrain-tui tail {run.id}")
     status = run.status()
     finished = status is not None and status.state is State.FINISHED
     if wanted == LAST and finished and not any(name in _EXTENDS for name in changed):
-        raise BadInput(f"{run.id} is finished: {status.reason if status else ''}; to train on, ask for more epochs=N")
+        raise BadInput(f"{run.id} is finished: {status.reason if status else ''}; to train longer, set epochs=N")
     if wanted == LAST and not checkpoint_index.read_index(run.checkpoints):
         return None
     try:

@@ -1,1 +1,1 @@
-"""Loggers for other tools' pages: TensorBoard and W&B, each a process of its own that follows the record of a run."""
+"""Loggers for TensorBoard and W&B: each a separate process that follows the record of a run."""

@@ -1,4 +1,4 @@
-"""Following a record into a logger, from its first event to its last."""
+"""Feeds the record of a run to a logger, from its first event to its last."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from gputrain.engine.runs.run_directory import RunDir
 
 POLL_SECONDS = 1.0
 _LAST_SECONDS = 600
-"""How long a logger may take over what is left when the run is over; one that hangs then would stay for ever."""
+"""How long a logger may take for the rest after the run has ended; then its process exits."""
 
 
 class Logger(Protocol):
-    """Another tool's files or service."""
+    """Writes to another tool's files or service."""
 
     hint: str
 
     def take(self, fact: Fact) -> None:
-        """Take one fact. Raises OSError."""
+        """Log one fact. Raises OSError."""
 
     def flush(self) -> None:
-        """Write what was taken. Raises OSError."""
+        """Write buffered facts. Raises OSError."""
 
     def close(self, exit_code: int) -> None:
-        """Finish; `exit_code` is 0 for a run that ended well."""
+        """Finish; `exit_code`: 0 for a finished or stopped run, else 1."""
 
 
-def follow(run: RunDir, sink: Logger, alive: Callable[[int], None]) -> int:
-    """Hand all events of `run` to `sink` until nobody owns the run any more. Returns how many there were.
+def follow(run: RunDir, logger: Logger, on_progress: Callable[[int], None]) -> int:
+    """Log all events of `run` until it has no supervisor any more. Returns their number.
 
-    `alive` is called with that number at least once a second while there is nothing to wait for but the run.
-    Raises OSError if the record can't be read or the sink can't write.
+    Calls `on_progress` with the number so far, about once a second while the run is live. Raises OSError if the
+    record can't be read or the logger can't write.
     """
     facts, count, last = EventValues(), 0, None
     with RecordReader(run.events) as reader:
@@ -45,22 +45,22 @@ def follow(run: RunDir, sink: Logger, alive: Callable[[int], None]) -> int:
             found = reader.poll()
             for event in found:
                 for fact in facts.of(event):
-                    sink.take(fact)
+                    logger.take(fact)
             if found:
-                sink.flush()
+                logger.flush()
                 count, last = count + len(found), found[-1]
-            alive(count)
+            on_progress(count)
             if isinstance(last, RunEnded):
                 faulthandler.dump_traceback_later(_LAST_SECONDS, exit=True)
             if found:
                 continue
-            # A supervisor writes its last word before it lets the run go: one more look after that has it.
+            # A supervisor writes its last event before it releases the lock, so read once more after that.
             if not live:
                 break
             live = run.is_live()
             if live:
                 time.sleep(POLL_SECONDS)
-    sink.close(_exit_code(last))
+    logger.close(_exit_code(last))
     faulthandler.cancel_dump_traceback_later()
     return count
 

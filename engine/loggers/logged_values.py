@@ -1,4 +1,4 @@
-"""The events of a run as other tools take them: named figures over an axis, texts, and the settings. Pure."""
+"""Converts events into values for loggers: named scalars over an axis, texts, and settings. Pure."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _MB = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Scalars:
-    """Figures of one moment by tag (``train/loss``). What was not measured is left out."""
+    """Scalars of one moment by tag (``train/loss``). Values that were not measured are missing."""
 
     step: int
     """Training steps done."""
     seconds: float
-    """Since the run's start; a step may last longer than the time between two samples of the machine."""
+    """Seconds since the run's start: the axis of hardware samples, several of which may fall into one step."""
     wall: float
     values: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words at a training step."""
+    """A text at a training step."""
 
     tag: str
     step: int
@@ -49,7 +49,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run began, or goes on in the same directory."""
+    """The run started, or resumed in the same directory."""
 
     settings: Mapping[str, Any]
     wall: float
@@ -57,7 +57,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """The run goes on from a checkpoint: the steps from this one on are done again, and their figures told again."""
+    """The run resumed from a checkpoint: steps from `step` on are repeated, and their values logged again."""
 
     step: int
     wall: float
@@ -67,14 +67,14 @@ Fact = Scalars | Text | Started | Repeated
 
 
 class EventValues:
-    """Turns events into facts; knows only at which step and second the run is."""
+    """Turns events into facts; keeps the current step and the start time."""
 
     def __init__(self) -> None:
         self._step = 0
         self._began: float | None = None
 
     def of(self, event: AnyEvent) -> Iterator[Fact]:
-        """What `event` is worth to a logger."""
+        """The facts of `event`."""
         if self._began is None:
             self._began = event.wall
         match event:

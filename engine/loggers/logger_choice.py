@@ -1,4 +1,4 @@
-"""Which loggers there are, and whether their packages are installed. Light: nothing of theirs is imported."""
+"""The available loggers, and whether their packages are installed; imports none of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunDir
 
 NAMES = ("tensorboard", "wandb")
-"""Also the names of their packages, and of the extras that install them."""
+"""Also the names of their packages and of the pip extras."""
 
 
 def chosen(loggers: str) -> tuple[str, ...]:
@@ -21,17 +21,17 @@ def chosen(loggers: str) -> tuple[str, ...]:
 
 
 def check_name(name: str) -> str:
-    """`name` if it is a logger's. Raises BadInput."""
+    """`name`, if a logger has it. Raises BadInput."""
     if name not in NAMES:
         raise BadInput(f"--to must be one of {', '.join(NAMES)}, got '{plain(name, 60)}'{did_you_mean(name, NAMES)}")
     return name
 
 
 def require(names: Iterable[str]) -> None:
-    """Raises BadInput with the remedy if the package of a logger is missing."""
+    """Raises BadInput with the remedy if a logger's package is missing."""
     for name in names:
         try:
-            # Not find_spec: a folder of W&B's own files that is called wandb would pass for the package.
+            # Not find_spec: W&B's output folder is named wandb and would count as the package.
             distribution(name)
         except PackageNotFoundError:
             raise BadInput(
@@ -41,10 +41,10 @@ def require(names: Iterable[str]) -> None:
 
 
 def default_folder(run: RunDir, name: str) -> Path:
-    """Where a logger writes unless told otherwise."""
+    """The default output folder of a logger."""
     return run.directory / name
 
 
 def command(run: RunDir, name: str, folder: Path) -> list[str]:
-    """The command line of the process that logs `run` into `folder`."""
+    """The command of the process that logs `run` into `folder`."""
     return [sys.executable, "-P", "-m", "gputrain.engine.loggers", str(run.directory), name, str(folder)]

@@ -1,4 +1,4 @@
-"""The loggers of a run as its supervisor sees them: started, watched, and never waited for."""
+"""The logger processes of a run: the supervisor starts and watches them, and never waits for them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from gputrain.engine.loggers import logger_choice
 from gputrain.engine.runs.run_directory import RunDir
 
 SILENT_SECONDS = 60.0
-"""A logger that says nothing for so long hangs; importing its package takes a few."""
+"""A logger without output for this long counts as hung; importing its package takes a few seconds."""
 
 
 class LoggerProcesses:
-    """One process a logger. What becomes of them is told once each and changes nothing for the run."""
+    """One process per logger. Each failure is reported once and does not affect the run."""
 
     def __init__(self, run: RunDir, names: Sequence[str], silent_seconds: float = SILENT_SECONDS) -> None:
-        """Start them. Call it on the main thread. Raises OSError if a process can't be started."""
+        """Start the processes, on the main thread. Raises OSError if one can't be started."""
         self._loggers = [_Logger(run, name, silent_seconds) for name in names]
 
     def check(self) -> Iterator[Notice]:
-        """What is to be told about loggers that have ended or hang."""
+        """Warnings about loggers that have ended or hang, once each."""
         for logger in self._loggers:
-            if text := logger.trouble():
+            if text := logger.warning():
                 yield Notice(level="warning", text=text, source="supervisor")
 
-    def leave(self) -> None:
-        """The run is over: loggers finish by themselves, those that hang are ended."""
+    def close(self) -> None:
+        """The run has ended: loggers finish by themselves; those that hang are killed."""
         for logger in self._loggers:
-            logger.leave()
+            logger.close()
 
 
 class _Logger:
@@ -46,7 +46,7 @@ class _Logger:
         self._log = run.directory / f"{name}.log"
         handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            # A session of its own: it outlives the supervisor by what it still has to write.
+            # In its own session: it may outlive the supervisor to finish writing.
             self._process = subprocess.Popen(
                 logger_choice.command(run, name, logger_choice.default_folder(run, name)),
                 stdin=subprocess.DEVNULL,
@@ -56,43 +56,43 @@ class _Logger:
             )
         finally:
             os.close(handle)
-        self._heard = time.monotonic()
-        self._told = False
-        threading.Thread(target=self._listen, name=f"{name} logger", daemon=True).start()
+        self._last_output = time.monotonic()
+        self._warned = False
+        threading.Thread(target=self._read_output, name=f"{name} logger", daemon=True).start()
 
-    def _listen(self) -> None:
+    def _read_output(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             while os.read(lines.fileno(), 4096):
-                self._heard = time.monotonic()
+                self._last_output = time.monotonic()
 
     @property
     def _hangs(self) -> bool:
-        return time.monotonic() - self._heard > self._silent_seconds
+        return time.monotonic() - self._last_output > self._silent_seconds
 
-    def trouble(self) -> str:
-        """What is wrong with it, once; else empty."""
+    def warning(self) -> str:
+        """Why it no longer logs, the first time it is known; else ``""``."""
         code = self._process.poll()
-        if self._told or (code is None and not self._hangs):
+        if self._warned or (code is None and not self._hangs):
             return ""
-        self._told = True
-        what = f"has not moved for {self._silent_seconds:g} s" if code is None else f"ended ({_ending(code)})"
-        said = self._last_words()
+        self._warned = True
+        what = f"has made no progress for {self._silent_seconds:g} s" if code is None else f"ended ({_ending(code)})"
+        last_line = self._last_line()
         return (
-            f"logging to {self._name} {what}{': ' + said if said else ''}; the run goes on without it, and "
-            f"gputrain-tui log {self._run_id} --to {self._name} --dir FOLDER logs all of it afterwards"
+            f"logging to {self._name} {what}{': ' + last_line if last_line else ''}; the run continues without it, and "
+            f"gputrain-tui log {self._run_id} --to {self._name} --dir FOLDER logs the whole run afterwards"
         )
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         try:
             lines = self._log.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
         except OSError:
             return ""
         return plain(lines[-1], 300) if lines else ""
 
-    def leave(self) -> None:
-        """See `LoggerProcesses.leave`."""
-        self._told = True
+    def close(self) -> None:
+        """See `LoggerProcesses.close`."""
+        self._warned = True
         if self._process.poll() is None and self._hangs:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""Facts as TensorBoard's event files, by the package ``tensorboard`` alone: neither torch nor TensorFlow is loaded."""
+"""Writes TensorBoard event files with the package ``tensorboard``; imports neither torch nor TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gputrain.engine.loggers.logged_values import Fact, Repeated, Scalars, Start
 
 
 class TensorBoardLogger:
-    """Writes into `folder`; a page for it: ``tensorboard --logdir FOLDER``."""
+    """Writes into `folder`; view it with ``tensorboard --logdir FOLDER``."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
         self._writer = EventFileWriter(str(folder))
         self._run_id = run_id
-        self._told_settings = False
+        self._wrote_settings = False
         self.hint = f"tensorboard --logdir {folder}"
-        """How to see what was logged."""
+        """The command that shows the result."""
 
     def take(self, fact: Fact) -> None:
         """Write one fact. Raises OSError."""
@@ -38,7 +38,7 @@ class TensorBoardLogger:
             case Started():
                 self._settings(fact)
             case Repeated():
-                # TensorBoard's own mark of a restart: it drops what it has from that step on.
+                # TensorBoard's restart marker: it discards its values from that step on.
                 mark = SessionLog(status=SessionLog.START)
                 self._writer.add_event(Event(wall_time=fact.wall, step=fact.step, session_log=mark))
 
@@ -46,16 +46,16 @@ class TensorBoardLogger:
         self._writer.add_event(Event(wall_time=wall, step=step, summary=Summary(value=values)))
 
     def _settings(self, fact: Started) -> None:
-        if self._told_settings:
-            return  # The page shows one set a run.
-        self._told_settings = True
+        if self._wrote_settings:
+            return  # TensorBoard shows one set of hyperparameters per run.
+        self._wrote_settings = True
         session = hparams.hparams_pb(dict(fact.settings), trial_id=self._run_id, start_time_secs=fact.wall)
         self._writer.add_event(Event(wall_time=fact.wall, step=0, summary=session))
 
     def flush(self) -> None:
-        """Put all that was taken into the file. Raises OSError."""
+        """Write buffered facts to the file. Raises OSError."""
         self._writer.flush()
 
     def close(self, exit_code: int) -> None:
-        """Finish the file, which says nothing about how a run ended."""
+        """Close the file; TensorBoard has no exit status."""
         self._writer.close()

@@ -1,4 +1,4 @@
-"""Facts as a run of Weights & Biases: sent to the account that the machine is logged in to, else kept in files."""
+"""Logs to Weights & Biases: online if this machine is logged in, else to local files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HOST = "api.wandb.ai"
 
 
 def mode() -> Literal["online", "offline"] | None:
-    """None: left to ``WANDB_MODE``, where it is set; else ``online`` if there is a key to log in with."""
+    """None if ``WANDB_MODE`` is set; else ``online`` if there is an API key, ``offline`` without one."""
     if os.environ.get("WANDB_MODE"):
         return None
     return "online" if os.environ.get("WANDB_API_KEY") or _key_in_netrc() else "offline"
@@ -31,7 +31,7 @@ def _key_in_netrc() -> bool:
 
 
 class WandbLogger:
-    """Writes through W&B's own process into `folder`; its own sampling of the machine is off: the record has that."""
+    """Writes through W&B's process into `folder`. W&B's system metrics are off: the record has its own."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,10 +50,10 @@ class WandbLogger:
             self._run.define_metric(tags, step_metric="seconds")
         files = Path(self._run.dir).parent
         self.hint = f"wandb sync {files}" if self._run.offline else str(self._run.url or files)
-        """How to see what was logged."""
+        """How to view the result: a URL, or the command that uploads it."""
 
     def take(self, fact: Fact) -> None:
-        """Hand one fact over."""
+        """Log one fact."""
         match fact:
             case Scalars():
                 self._run.log({**fact.values, "step": fact.step, "seconds": fact.seconds, "_timestamp": fact.wall})
@@ -65,14 +65,14 @@ class WandbLogger:
                 pass
 
     def flush(self) -> None:
-        """W&B's process writes by itself."""
+        """Nothing: W&B's process writes by itself."""
 
     def close(self, exit_code: int) -> None:
-        """Finish the run as ended well (0) or not."""
+        """Finish the W&B run with `exit_code`."""
         self._run.finish(exit_code=exit_code)
 
 
 def _page(text: str) -> str:
-    """Words as a harmless page: they come from files and processes."""
+    """Text as an HTML page, escaped: it comes from files and processes."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return f"<pre>{escaped}</pre>"

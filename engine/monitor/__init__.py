@@ -1,1 +1,1 @@
-"""Sensors of the machine: GPU (NVML), CPU, RAM, disk, network, pressure; one sampler over them."""
+"""Hardware monitor: GPUs (NVML), CPU, RAM, disks, network, pressure, processes."""

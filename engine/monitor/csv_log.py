@@ -1,4 +1,4 @@
-"""Samples as a CSV file: ``resources.csv`` of a run, and the monitor's log."""
+"""CSV log of hardware samples: ``resources.csv`` of a run, and the monitor's log file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LONGEST_HEADER = 1 << 18
 
 
 class Columns:
-    """The columns of a table of samples. They never move; new ones (a GPU that answers late) come last."""
+    """The columns of the log. They never move; new ones (of a GPU that answers late) are appended."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = list(names)
 
     def grow(self, row: Mapping[str, Value]) -> int:
-        """Take in the columns of `row` that are new; how many these are."""
+        """Append the columns of `row` that are new; returns their number."""
         known = set(self.names)
         new = [name for name in row if name not in known]
         self.names += new
@@ -32,31 +32,31 @@ class Columns:
 
     @property
     def header(self) -> str:
-        """The first line."""
+        """The header line."""
         return csv_line(self.names)
 
     def line(self, row: Mapping[str, Value]) -> str:
-        """A row's line; empty cells for what it does not have."""
+        """The CSV line of a row; missing values are empty cells."""
         return csv_line(["" if row.get(name) is None else f"{row[name]}" for name in self.names])
 
 
 def csv_line(cells: Sequence[str]) -> str:
-    """The cells, with the line break."""
+    """The cells as a CSV line, with the line break."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
 
 
 class CsvLog:
-    """Appends samples to a CSV file, each by one write: a crash leaves whole rows, or one torn last row."""
+    """Appends samples to a CSV file, each with one write: after a crash at most the last row is incomplete."""
 
     def __init__(self, path: Path) -> None:
-        """Raises BadInput if `path` can't be written, or holds something else."""
+        """Raises BadInput if `path` cannot be written, or contains something else."""
         self._path = path
         try:
             self._handle = _open(path)
         except OSError as error:
-            raise BadInput(f"{path}: {error.strerror}; name a file that can be written") from None
+            raise BadInput(f"{path}: {error.strerror}; choose a file that can be written") from None
         try:
             names, self._torn = _existing(self._handle, path)
         except BadInput:
@@ -65,7 +65,7 @@ class CsvLog:
         self._columns = Columns(names)
 
     def append(self, sample: HardwareSample) -> None:
-        """Write one row. Columns that the file does not have yet are added to all of it first. Raises OSError."""
+        """Write one row; adds new columns to the whole file first. Raises OSError."""
         row = flat_row(sample)
         lines = "\n" if self._torn else ""
         empty, new = not self._columns.names, self._columns.grow(row)
@@ -81,9 +81,9 @@ class CsvLog:
             self._handle = -1
 
     def _widen(self, new: int) -> bool:
-        """Give the file the longer header, and `new` empty cells to each row; whether that could be done.
+        """Rewrite the file with the longer header and `new` empty cells in each row; False if that is not possible.
 
-        It can't in a pipe or a folder that is not ours: the new header then stands between the rows.
+        It is not possible for a pipe or in a read-only folder: the new header is then written between the rows.
         """
         if not stat.S_ISREG(os.fstat(self._handle).st_mode):
             return False
@@ -111,12 +111,12 @@ def _open(path: Path) -> int:
 
 
 def _existing(handle: int, path: Path) -> tuple[list[str], bool]:
-    """Columns of a file that is gone on with, and whether its last row is torn."""
+    """Columns of an existing file, and whether its last row is incomplete."""
     size = os.fstat(handle).st_size
     if size == 0:
         return [], False
     first = os.pread(handle, _LONGEST_HEADER, 0).split(b"\n", 1)[0].decode("utf-8", "replace")
     columns = next(csv.reader([first]), [])
     if columns[:1] != ["time_utc"]:
-        raise BadInput(f"{path}: holds something else ('{plain(first, 40)}'); name another file")
+        raise BadInput(f"{path}: is not a log of samples (begins with '{plain(first, 40)}'); choose another file")
     return columns, os.pread(handle, 1, size - 1) != b"\n"

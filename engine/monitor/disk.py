@@ -1,4 +1,4 @@
-"""Traffic of the disks, and which of them holds the data."""
+"""Disk traffic from ``/proc/diskstats``, and the disk that holds the run's data."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from gputrain.engine.hardware.mounts import Mount, read_mounts
 from gputrain.engine.monitor.proc_file import ProcFile
 
 _SECTOR = 512
-"""Bytes of a sector in ``/proc/diskstats``, whatever the device's own are (Documentation/admin-guide/iostats.rst)."""
+"""Bytes of a sector in ``/proc/diskstats``, for every device (Documentation/admin-guide/iostats.rst)."""
 
 MOST_DEVICES = 16
-"""Disks that a sample tells one by one."""
+"""Most disks that a sample lists individually."""
 
 
 class DataPlace(Struct, frozen=True):
-    """Where a path's data lies."""
+    """The storage of a path."""
 
     device: str
-    """Name of the block device (``nvme0n1``), or of what stands for one (``server:/export``)."""
+    """Name of the block device (``nvme0n1``), or the mount's source without one (``server:/export``)."""
     filesystem: str
     block: bool
     """Whether `device` is in ``/proc/diskstats``."""
@@ -45,7 +45,7 @@ class Counters(Struct, frozen=True):
 
 
 def find_place(path: Path, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> DataPlace | None:
-    """The device under `path`, or under the nearest folder above that exists. May hang on a dead network mount."""
+    """The device of `path`, or of its nearest existing parent. May hang on a dead network mount."""
     path = Path(os.path.realpath(path))
     for folder in (path, *path.parents):
         try:
@@ -59,11 +59,11 @@ def find_place(path: Path, proc: Path = Path("/proc"), sys: Path = Path("/sys"))
     kind = plain(mount.kind, 20) if mount else ""
     name = _block_name(number, sys)
     if name is None and mount is not None and mount.source.startswith("/dev/"):
-        # btrfs, and others that number their volumes themselves.
+        # btrfs and others use their own device numbers.
         try:
             name = _block_name(Path(mount.source).stat().st_rdev, sys)
         except OSError:
-            name = None  # the device is not to be seen in this container
+            name = None  # the device is not visible in this container
     if name is not None:
         return DataPlace(name, kind, block=True)
     source = plain(mount.source, 60) if mount and mount.source != "none" else ""
@@ -71,7 +71,7 @@ def find_place(path: Path, proc: Path = Path("/proc"), sys: Path = Path("/sys"))
 
 
 def _mount_of(folder: Path, mounts: list[Mount]) -> Mount | None:
-    """The mount that `folder` lies in: the longest point above it, the last of those mounted on one another."""
+    """The mount of `folder`: the one with the longest mount point above it, and of equal ones the last."""
     best: Mount | None = None
     for mount in mounts:
         if folder.is_relative_to(mount.point) and (best is None or len(mount.point) >= len(best.point)):
@@ -98,11 +98,11 @@ class Disks:
         self._before: tuple[float, dict[str, Counters]] | None = None
         self._place: DataPlace | None = None
         if data_path is not None:
-            # On a thread, as the path may lie on a server that doesn't answer.
+            # In a thread, because the path may be on a server that does not answer.
             threading.Thread(target=self._find, args=(data_path, proc), name="data-path", daemon=True).start()
 
     def read(self, now: float) -> DiskSample | None:
-        """Rates since the last call; None where the kernel tells nothing of disks."""
+        """Rates since the last call; None where the kernel has no disk statistics."""
         counters = _parse(self._file.read())
         if not counters:
             return None
@@ -132,7 +132,7 @@ class Disks:
             self._place = find_place(path, proc, self._sys)
 
     def _is_disk(self, name: str) -> bool:
-        """Whether traffic of `name` is counted on no other device: not a partition, mapping, array or loop."""
+        """Whether `name` is hardware: traffic of partitions, mappings, arrays and loops is counted on their disks."""
         if name not in self._whole:
             self._whole[name] = (self._sys / "block" / name / "device").exists()
         return self._whole[name]
@@ -151,7 +151,7 @@ def _parse(content: bytes) -> dict[str, Counters]:
 
 
 def _less(now: Counters, before: Counters) -> Counters:
-    """What was added; counts that began anew (the device was replaced) give 0."""
+    """The increase of each count; counts that restarted (the device was replaced) give 0."""
     return Counters(*(max(0, getattr(now, f) - getattr(before, f)) for f in Counters.__struct_fields__))
 
 
@@ -172,7 +172,7 @@ def _device(name: str, change: Counters, seconds: float) -> DeviceSample:
 def _sample(
     named: DiskSample, total: list[Counters], devices: tuple[DeviceSample, ...], data: str, seconds: float
 ) -> DiskSample:
-    """`devices` has the one called `data` first, if it is there."""
+    """The sample; `devices` has the one called `data` first, if it exists."""
     figures: dict[str, float | None] = {}
     if total:
         figures = {

@@ -1,4 +1,4 @@
-"""CPU, memory and network of the host, as far as the run may use them."""
+"""CPU and memory of the host, as far as the run may use them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from gputrain.engine.hardware.machine import shm, usable_cores
 from gputrain.engine.monitor.proc_file import ProcFile
 
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
-"""Columns of a cpu line in ``/proc/stat`` (proc_stat(5)); what comes after steal is counted in user already."""
+"""Columns of a cpu line in ``/proc/stat`` (proc_stat(5)); later columns are counted in user already."""
 _MOST_CLOCKS = 8
-"""Cores whose clock is read: each costs a file, and they tell much the same."""
+"""Cores whose clock is read: each needs a file, and the clocks are similar."""
 _TEMPERATURE_DRIVERS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 
 
 class CpuFigures(Struct, frozen=True, kw_only=True):
-    """CPU use since the reading before; None the first time."""
+    """CPU use since the last reading; None the first time."""
 
     percent: float | None = None
     """Of the usable cores, 0…100."""
     per_core: tuple[float, ...] = ()
     busy: float | None = None
-    """Cores of the affinity set that were busy with anybody's work."""
+    """Busy cores of the affinity mask, whatever program used them."""
     steal: float | None = None
     throttled: float | None = None
     forks: int | None = None
-    """Processes and threads that were started since boot."""
+    """Number of processes and threads started since boot."""
 
 
 class Cpu:
@@ -46,8 +46,8 @@ class Cpu:
         self._periods: tuple[int, int] | None = None
 
     def read(self, now: float) -> CpuFigures:
-        """Figures since the last call; `now` is monotonic."""
-        # Both may be changed while a run goes on (taskset, systemctl set-property).
+        """CPU use since the last call; `now` is monotonic."""
+        # Both may change during a run (taskset, systemctl set-property).
         self._cores, self.usable = frozenset(os.sched_getaffinity(0)), usable_cores(self._cgroup)
         content = self._file.read()
         times = _times(content, self._cores)
@@ -94,7 +94,7 @@ class Cpu:
 
 
 def _times(content: bytes, cores: frozenset[int]) -> dict[int, tuple[int, int, int]]:
-    """Core → ticks in all, idle and stolen."""
+    """Core → ticks in total, idle and stolen."""
     found = {}
     for line in content.split(b"\nintr", 1)[0].splitlines()[1:]:
         fields = line.split()
@@ -106,11 +106,11 @@ def _times(content: bytes, cores: frozenset[int]) -> dict[int, tuple[int, int, i
 
 
 def _shares(before: tuple[int, int, int] | None, now: tuple[int, int, int]) -> tuple[float, float] | None:
-    """Shares of the time busy and stolen; None without a time between."""
+    """Shares of the time busy and stolen; None if no time has passed."""
     if before is None or now[0] <= before[0]:
         return None
     total = now[0] - before[0]
-    # The kernel's count of iowait may go back a little.
+    # The kernel's iowait count may decrease a little.
     idle, steal = max(0, now[1] - before[1]), max(0, now[2] - before[2])
     return max(0.0, (total - idle - steal) / total), steal / total
 
@@ -126,7 +126,7 @@ class Clocks:
         self._heat = _heat_file(sys / "class" / "hwmon")
 
     def load(self) -> float | None:
-        """Tasks that ran or wanted to, mean of a minute."""
+        """Load average of the last minute."""
         fields = self._load.read().split()
         return float(fields[0]) if fields else None
 
@@ -136,7 +136,7 @@ class Clocks:
         return round(sum(clocks) / len(clocks) / 1000) if clocks else None
 
     def temperature(self) -> float | None:
-        """The CPU's own sensor in °C."""
+        """Temperature of the CPU's sensor in °C; None without one."""
         content = self._heat.read().strip() if self._heat else b""
         return int(content) / 1000 if content.isdigit() else None
 
@@ -152,12 +152,12 @@ def _heat_file(folder: Path) -> ProcFile | None:
             if (sensor / "name").read_text().strip() in _TEMPERATURE_DRIVERS:
                 return ProcFile(sensor / "temp1_input")
         except OSError:
-            continue  # a sensor that was unplugged, or that only root may read
+            continue  # unplugged, or readable by root only
     return None
 
 
 class MemoryFigures(Struct, frozen=True, kw_only=True):
-    """Memory in bytes; None what could not be read."""
+    """Memory in bytes; None: not readable."""
 
     total: int | None = None
     available: int | None = None
@@ -176,7 +176,7 @@ class Ram:
         self._file = ProcFile(proc / "meminfo")
 
     def read(self) -> MemoryFigures:
-        """The host's figures; under a tighter cgroup limit, that and the group's own."""
+        """The host's memory; under a tighter cgroup limit the limit and the cgroup's own values."""
         found: dict[bytes, int] = {}
         for line in self._file.read().splitlines():
             name, _, rest = line.partition(b":")
@@ -188,10 +188,10 @@ class Ram:
         limited = self._cgroup.memory_now()
         if limited is not None and total is not None and available is not None and limited.limit < total:
             total, available = limited.limit, min(available, limited.available)
-            # What lies in /dev/shm counts against the limit. The host's own may be seen in it, and hold others' files.
+            # Files in /dev/shm count against the limit. A container may see the host's, with other programs' files.
             shm_total = min(shm_total, limited.limit)
             shm_used = min(shm_used, limited.shared if limited.shared is not None else shm_total)
-            # Files and swap are the group's; a kernel that does not tell them leaves them unknown.
+            # Page cache and swap are the cgroup's; unknown where the kernel does not report them.
             cached, swap = limited.cached, limited.swap
         return MemoryFigures(
             total=total,

@@ -1,6 +1,6 @@
-"""Pressure stall information: how much of the time tasks had to wait for CPU, disk or memory.
+"""Pressure stall information (PSI): share of the time in which tasks waited for CPU, disk or memory.
 
-The cgroup's own figures where it has some, else the host's. Source: Documentation/accounting/psi.rst.
+The cgroup's values if it has them, else the host's. Source: Documentation/accounting/psi.rst.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ Resource = Literal["cpu", "io", "memory"]
 
 
 class Pressure:
-    """The three pressures; kept files."""
+    """Reads the pressure of CPU, I/O and memory; keeps the files open."""
 
     def __init__(self, cgroup: CGroup, proc: Path = Path("/proc")) -> None:
         self._files = {name: ProcFile(_path(name, cgroup, proc)) for name in ("cpu", "io", "memory")}
 
     def some(self, resource: Resource) -> float | None:
-        """Share of the last 10 s in which a task or more waited, 0…1; None where the kernel doesn't tell."""
+        """Share of the last 10 s in which at least one task waited, 0…1; None where the kernel has no PSI."""
         return _average(self._files[resource].read(), b"some ")
 
     def full(self, resource: Resource) -> float | None:
-        """Share of the last 10 s in which all tasks waited at once, 0…1."""
+        """Share of the last 10 s in which all tasks waited at the same time, 0…1; None where the kernel has no PSI."""
         return _average(self._files[resource].read(), b"full ")
 
     def close(self) -> None:

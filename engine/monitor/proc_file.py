@@ -1,4 +1,4 @@
-"""A file of ``/proc`` or ``/sys`` that is read again and again."""
+"""A file of ``/proc`` or ``/sys`` that stays open for repeated reads."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 
 class ProcFile:
-    """Kept open: reading again costs a tenth of opening, and a process's file can't become another process's."""
+    """An open file: reading is ten times as fast as opening, and a reused pid cannot give another process's data."""
 
     def __init__(self, path: Path, size: int = 4096) -> None:
-        """`size` is the most that is read at first; longer content is read as long as it is."""
+        """`size`: initial size of the read buffer, which grows with the content."""
         self._size = size
         self._handle: int | None = None
         try:
             self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            # Absent, or hidden from this user: the figure is then unknown.
+            # Absent, or not readable by this user: the value is unknown.
             return
 
     def read(self) -> bytes:
-        """The content now; empty where it can't be read (any more)."""
+        """The present content; empty where it cannot be read."""
         if self._handle is None:
             return b""
         try:

@@ -1,4 +1,4 @@
-"""Samples as flat rows for tables, and whole as nested objects for JSON; all names end in the unit."""
+"""Samples as flat rows for CSV, and as nested objects for JSON; all names end in the unit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Value = float | int | str | None
 
 
 def flat_row(sample: HardwareSample) -> dict[str, Value]:
-    """The sample as one mapping, column → value, in the columns' order; None is what was not measured.
+    """The sample as column → value, in the order of the columns; None: not measured.
 
-    GPU columns are prefixed by the GPU's number (``gpu0_power_w``), those of disks by their names.
+    GPU columns begin with the GPU's number (``gpu0_power_w``), those of disks with their names.
     """
     row = {**_host(sample), **_disk(sample)}
     for device in sample.disk.devices if sample.disk else ():
@@ -34,7 +34,7 @@ def flat_row(sample: HardwareSample) -> dict[str, Value]:
 
 
 def sample_as_json(sample: HardwareSample) -> dict[str, Any]:
-    """All of the sample: the same names as in a row, with lists of cores, disks, GPUs, instances and processes."""
+    """The whole sample: the names of a row, and lists of cores, disks, GPUs, MIG instances and processes."""
     disks = sample.disk.devices if sample.disk else ()
     return {
         **_host(sample),
@@ -45,7 +45,7 @@ def sample_as_json(sample: HardwareSample) -> dict[str, Any]:
         "gpu_power_w": _power(sample),
         "gpus": [_whole_gpu(gpu) for gpu in sample.gpus],
         "run_processes": [_process(process) for process in sample.processes],
-        "other_processes": [_process(process) for process in sample.others],
+        "other_processes": [_process(process) for process in sample.other_processes],
     }
 
 
@@ -113,9 +113,9 @@ def _device(device: DeviceSample) -> dict[str, Value]:
 
 
 def _power(sample: HardwareSample) -> float | None:
-    """Of all GPUs that tell it."""
-    told = [gpu.power for gpu in sample.gpus if gpu.power is not None]
-    return round(sum(told), 3) if told else None
+    """Power in W summed over all GPUs that report it; None if none does."""
+    known = [gpu.power for gpu in sample.gpus if gpu.power is not None]
+    return round(sum(known), 3) if known else None
 
 
 def _gpu(gpu: GpuSample) -> dict[str, Value]:

@@ -1,4 +1,4 @@
-"""One sample of the whole machine at a time."""
+"""Hardware samples: CPU, memory, disks, network, processes and GPUs at one moment."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from gputrain.engine.monitor.processes.process_tree import ProcessTree, TreeFigu
 
 
 def next_due(due: float, interval: float) -> float:
-    """When the sample after the one that was due at `due` is to be taken; after one that took long, a whole interval
-    later: rates over some milliseconds tell nothing."""
+    """Monotonic time of the next sample after the one due at `due`.
+
+    After a sample that took long it is a whole interval away: rates over some milliseconds are meaningless.
+    """
     now = time.monotonic()
     return due + interval if due + interval > now else now + interval
 
 
 _LIST, _LARGEST, _LETTERS_OF_LIST = 24, 12, 160
-"""Other processes of a list: those that compute, those told for their memory, and the length of their commands."""
+"""For process lists: most processes by CPU, most by memory, and characters of a command line."""
 
 
 class Sampler:
-    """Reads all sensors; `sample` and `close` are called on one thread.
+    """Reads all sensors; call `sample` and `close` from one thread.
 
-    What is absent or fails is None in the sample. Nothing here waits for long: GPUs are read on threads of their
-    own, and a sample takes those answers that came in time.
+    Values that are absent or fail are None. A sample never waits long: each GPU is read in its own thread, and the
+    sample uses the answers that came in time.
     """
 
     def __init__(
@@ -47,11 +49,11 @@ class Sampler:
         root_role: str = "",
         for_list: bool = False,
     ) -> None:
-        """`run_pids` gives the roots of the run's process tree, `data_path` is where its data lies.
+        """`run_pids` returns the roots of the run's process tree; `data_path` is the folder of its data.
 
-        `gpus` has NVML's numbers of the GPUs to read; None: all. The first sample waits `gpu_patience` seconds for the
-        driver. `root_role`: as in `ProcessTree`. `for_list`: with more of the other processes and of their commands,
-        where samples are shown and not recorded.
+        `gpus` has NVML's numbers of the GPUs to read; None: all. The first sample waits up to `gpu_patience` seconds
+        for the driver. `root_role`: as in `ProcessTree`. `for_list`: list more of the other processes, with longer
+        command lines, for samples that are shown and not recorded.
         """
         cgroup = find_cgroup()
         self._gpus = GpuThreads(gpus, gpu_patience)
@@ -63,15 +65,15 @@ class Sampler:
         self._pressure = Pressure(cgroup)
         self._tree = ProcessTree(run_pids, root_role=root_role)
         self._owners = ProcessOwners(letters=_LETTERS_OF_LIST if for_list else LETTERS)
-        self._strangers = (
+        self._foreign_processes = (
             ForeignProcesses(self._owners, most=_LIST, largest=_LARGEST) if for_list else ForeignProcesses(self._owners)
         )
         self._at: float | None = None
 
     def sample(self) -> HardwareSample:
-        """The machine now; rates are means since the call before (and None in the first sample)."""
+        """The machine now; rates are means since the last call, and None in the first sample."""
         gpus, gpu_error = self._gpus.read()
-        # After the GPUs, whose answers may have taken some time: all else is read at one moment.
+        # The GPUs' answers may take some time; everything else is read after them, at one moment.
         wall, now, began = time.time(), time.monotonic(), time.thread_time()
         seconds = now - self._at if self._at is not None else 0.0
         self._at = now
@@ -103,7 +105,7 @@ class Sampler:
             run_read_rate=tree.read_rate,
             run_cache_hit=tree.cache_hit,
             processes=tree.processes,
-            others=self._strangers.read(tree.pids | {os.getpid()}),
+            other_processes=self._foreign_processes.read(tree.pids | {os.getpid()}),
             shm_used=ram.shm_used,
             shm_total=ram.shm_total,
             disk=self._disks.read(now),
@@ -134,7 +136,7 @@ class Sampler:
             part.close()
 
     def _described(self, gpu: GpuSample, ours: frozenset[int]) -> GpuSample:
-        """`gpu` with its processes named."""
+        """`gpu` with the names and owners of its processes."""
         if not gpu.processes and not gpu.instances:
             return gpu
         instances = tuple(
@@ -146,7 +148,7 @@ class Sampler:
 
 
 def _foreign(busy: float | None, tree: TreeFigures) -> float | None:
-    """Cores that others kept busy; the kernel's two counts are of slightly different moments."""
+    """Cores used by other programs; at least 0, as the kernel's two counts are from slightly different moments."""
     if busy is None:
         return None
     if not tree.pids:

@@ -1,8 +1,8 @@
-"""The ladder from a standard training to an optimized one: which settings each rung adds. Pure.
+"""Stages of an ablation from an unoptimized training script to the full set of optimizations. Pure.
 
-The rungs are those of seeds 000 and 003 (workers, mixed precision, channels_last, TF32, compile, cache); each keeps
-what the rungs below it have. "all" has every one of them and the fused optimizer; the plan, which may leave some of
-them out, comes after it for comparison.
+The stages are those of seeds 000 and 003 (workers, mixed precision, channels_last, TF32, compile, cache). Each stage
+keeps the settings of the earlier ones. "all" has all of them and the fused optimizer; the plan, which may leave some
+out, comes last for comparison.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 Name = Literal["standard", "workers", "mixed precision", "channels_last", "TF32", "compile", "cache", "all"]
 NAMES: tuple[Name, ...] = get_args(Name)
-"""The rungs in their order."""
+"""Names of the stages in their order."""
 
 STANDARD: Mapping[str, Any] = {
     "num_workers": 0,
@@ -30,9 +30,9 @@ STANDARD: Mapping[str, Any] = {
     "cache": "none",
     "gradient_checkpointing": False,
 }
-"""What a training script does that sets nothing: no workers, float32, contiguous tensors.
+"""The settings of a plain training script: no workers, float32, contiguous tensors.
 
-Images are read by the engine's own decoder here too, which is faster than Pillow's: no rung has its gain.
+The engine's own image decoder, which is faster than Pillow's, is used in all stages, so that no stage shows its gain.
 """
 
 _WORKERS = ("num_workers", "prefetch_factor", "persistent_workers", "loader", "pin_memory", "non_blocking")
@@ -41,49 +41,49 @@ _CACHE = ("cache", "cache_form", "cache_resolution", "cache_gib")
 
 
 class Stage(Struct, frozen=True):
-    """One rung."""
+    """One stage of the ablation."""
 
     name: str
     changes: Mapping[str, Any]
-    """All that differs from the plan, by setting name."""
+    """Settings that differ from the plan, by name."""
     skipped: str = ""
-    """Why it is not climbed here; empty when it is."""
+    """Why this machine cannot measure it; empty if it can."""
 
     @property
     def key(self) -> str:
-        """Its name among `NAMES`; the plan is not one of them."""
+        """Its name in `NAMES`; the plan's name is not in there."""
         return self.name.removeprefix("+ ")
 
 
 def ablation_stages(plan: Mapping[str, Any], *, gpu: bool, tf32: bool, every: bool) -> list[Stage]:
-    """The rungs for the settings `plan`; with `every` not set only the standard and the plan.
+    """The stages for the settings `plan`; without `every` only the first one and the plan.
 
-    `gpu`: the plan trains on one; `tf32`: it has TF32.
+    `gpu`: the plan trains on a GPU; `tf32`: that GPU has TF32.
     """
-    rungs: list[Stage] = []
-    here = dict(STANDARD)
+    stages: list[Stage] = []
+    settings = dict(STANDARD)
 
-    def climb(name: str, settings: Mapping[str, Any], skipped: str = "") -> None:
+    def add(name: str, changes: Mapping[str, Any], skipped: str = "") -> None:
         if not skipped:
-            here.update(settings)
-        rungs.append(Stage(name, {k: v for k, v in here.items() if v != plan[k]}, skipped))
+            settings.update(changes)
+        stages.append(Stage(name, {k: v for k, v in settings.items() if v != plan[k]}, skipped))
 
-    climb("standard", {})
+    add("standard", {})
     if every:
-        climb("+ workers", {name: plan[name] for name in _WORKERS})
+        add("+ workers", {name: plan[name] for name in _WORKERS})
         precision = "auto" if plan["precision"] == "fp32" else plan["precision"]
-        climb("+ mixed precision", {"precision": precision})
-        climb("+ channels_last", {"channels_last": True})
-        climb("+ TF32", {"tf32": True, "cudnn_benchmark": True}, "" if tf32 else _no_tf32(gpu))
-        # On a CPU compiling takes a minute and gains nothing (profiles/hardware/cpu.yaml): only if it is asked for.
+        add("+ mixed precision", {"precision": precision})
+        add("+ channels_last", {"channels_last": True})
+        add("+ TF32", {"tf32": True, "cudnn_benchmark": True}, "" if tf32 else _no_tf32(gpu))
+        # On a CPU compiling takes a minute and gains nothing (profiles/hardware/cpu.yaml): only on request.
         wanted = gpu or plan["compile"]
         compiled = {**{name: plan[name] for name in _COMPILE}, "compile": True}
-        climb("+ compile", compiled, "" if wanted else "seldom gains on a CPU; compile=true tries it")
+        add("+ compile", compiled, "" if wanted else "rarely gains on a CPU; compile=true measures it")
         cache = {name: plan[name] for name in _CACHE} if plan["cache"] != "none" else {"cache": "ram"}
-        climb("+ cache", cache)
-        climb("all", {"fused_optimizer": True})
-    rungs.append(Stage("the plan", {}))
-    return rungs
+        add("+ cache", cache)
+        add("all", {"fused_optimizer": True})
+    stages.append(Stage("the plan", {}))
+    return stages
 
 
 def _no_tf32(gpu: bool) -> str:

@@ -1,7 +1,7 @@
-"""What this machine cannot do, and what is used instead: rules over a draft of the settings. Pure functions.
+"""Fallbacks for what this machine cannot do: rules that change, warn about or refuse settings of a draft. Pure.
 
-A value that a file asked for is changed, with a note; what the person asked for is changed only where
-it could not run at all, and always with a warning. Every text names the setting.
+A value from a file is changed with a note. A value from the user is changed only if it could not run at all, and
+always with a warning. Every message names its setting.
 """
 
 from __future__ import annotations
@@ -11,28 +11,31 @@ from collections.abc import Callable
 from gputrain.engine.configuration import engine_choice, keras_compatibility, progressive_resizing
 from gputrain.engine.configuration.dataset_compatibility import unsuitable_settings
 from gputrain.engine.configuration.run_config import UNCACHED
+from gputrain.engine.estimates.worker_limit import WORKER_SHARE, worker_limit
 from gputrain.engine.hardware.machine import GpuInfo, Machine, unusable_gpu
 from gputrain.engine.hardware.torch_compatibility import machine_problem
-from gputrain.engine.planning.plan_draft import WORKER_SHARE, PlanDraft
+from gputrain.engine.planning.plan_draft import PlanDraft
 
 IMAGE_TO_RESIZE = 256 / 224
-"""Short side of validation images over the side of the crop, as ImageNet models are judged."""
+"""val_resize over image_size, as in the standard evaluation of ImageNet models."""
 _BF16_FROM, _FP16_FROM, _TF32_FROM = (8, 0), (7, 0), (8, 0)
-"""Compute capabilities from which tensor cores work in these formats (CUDA C++ Programming Guide, arithmetic)."""
+"""Compute capabilities from which tensor cores compute in these formats (CUDA C++ Programming Guide, arithmetic)."""
 
 _TRITON_FROM = (7, 0)
-"""The same for the kernels of torch.compile (torch._inductor's check of the device)."""
+"""Compute capability that torch.compile needs (the device check of torch._inductor)."""
 
 
 def halves_precision(gpu: GpuInfo) -> bool:
-    """False where tensors of half precision gain nothing, so that a batch takes twice the memory; else, and where the
-    driver does not say, True."""
+    """Whether plans use half precision on `gpu`; True where the driver does not report the compute capability.
+
+    Without it a batch takes twice the memory.
+    """
     return gpu.capability is None or gpu.capability >= _FP16_FROM
 
 
 def pick_gpu(machine: Machine, device: str, engine: str = "torch") -> GpuInfo | None:
-    """The GPU that a run would use: the first one, unless the CPU was asked for or torch cannot use it."""
-    # Of TensorFlow nobody knows before it is imported.
+    """The GPU that a run would use: the first one; None with device=cpu or where torch cannot use it."""
+    # Whether TensorFlow can use it is known only after its import.
     usable = machine.gpus and device != "cpu" and (engine != "torch" or machine_problem(machine) is None)
     return machine.gpus[0] if usable else None
 
@@ -41,11 +44,6 @@ def apply_fallbacks(draft: PlanDraft) -> None:
     """Apply all rules."""
     for rule in _RULES:
         rule(draft)
-
-
-def worker_limit(machine: Machine, share: float) -> int:
-    """Workers that take `share` of the usable cores; at least one."""
-    return max(1, int(share * machine.usable_cores))
 
 
 def _engine(draft: PlanDraft) -> None:
@@ -57,7 +55,7 @@ def _engine(draft: PlanDraft) -> None:
     draft.refusals.extend(keras_compatibility.refusals(draft.values))
     if draft.gpu is not None:
         needs = f"a GPU needs TensorFlow's CUDA libraries: {engine_choice.INSTALL_CUDA}"
-        draft.notes["engine"] = f"{needs}; whether it can be used is known when the run starts"
+        draft.notes["engine"] = f"{needs}; the run checks at its start whether TensorFlow can use the GPU"
 
 
 def _device(draft: PlanDraft) -> None:
@@ -67,19 +65,19 @@ def _device(draft: PlanDraft) -> None:
         count = len(draft.machine.gpus)
         draft.notes["device"] = draft.gpu.name + (f", one of {count} GPUs" if count > 1 else "")
     elif asked == "cuda":
-        draft.refusals.append(f"device: cuda needs a GPU, and here: {missing}; device=cpu trains on the CPU")
+        draft.refusals.append(f"device: cuda needs a GPU, but none is usable ({missing}); device=cpu trains on the CPU")
     elif asked == "auto":
         draft.notes["device"] = f"auto: the CPU ({missing})"
-        draft.warnings.append(f"device: training on the CPU, since there is no GPU to use ({missing})")
+        draft.warnings.append(f"device: training on the CPU, because no GPU is usable ({missing})")
     else:
         draft.notes["device"] = draft.machine.cpu_model
         if (trouble := unusable_gpu(draft.machine)) and not (draft.is_own("device") or draft.is_own("profile")):
-            reason = f"since the GPU cannot be used ({trouble}); device=cpu says that it is meant"
+            reason = f"because the GPU cannot be used ({trouble}); set device=cpu to silence this warning"
             draft.warnings.append(f"device: training on the CPU, {reason}")
 
 
 def why_no_gpu(machine: Machine) -> str:
-    """Why nothing can be trained on a GPU here, with what mends it."""
+    """Why no GPU is usable here, with the remedy."""
     fault = machine_problem(machine)
     if fault is None:
         return machine.gpu_error or "no NVIDIA GPU"
@@ -94,12 +92,12 @@ def _precision(draft: PlanDraft) -> None:
         elif asked == "auto" and draft.values["device"] == "cpu":
             native = draft.machine.cpu_bf16
             draft.values["precision"] = "bf16" if native else "fp32"
-            draft.notes["precision"] = f"auto: {'bf16' if native else 'fp32, as bf16 is emulated'} on this CPU"
+            draft.notes["precision"] = f"auto: {'bf16' if native else 'fp32, because bf16 is emulated'} on this CPU"
         elif asked == "auto":
-            draft.notes["precision"] = "auto: bf16 where the CPU computes in it, else fp32"
+            draft.notes["precision"] = "auto: bf16 if the CPU supports it natively, else fp32"
         return
     if gpu.capability is None:
-        draft.notes["precision"] = "compute capability unknown: decided when the run starts"
+        draft.notes["precision"] = "compute capability unknown: the run decides at its start"
         return
     here = "{}.{}".format(*gpu.capability)
     best = "bf16" if gpu.capability >= _BF16_FROM else "fp16" if gpu.capability >= _FP16_FROM else "fp32"
@@ -109,7 +107,7 @@ def _precision(draft: PlanDraft) -> None:
     elif asked == "bf16" and gpu.capability < _BF16_FROM:
         draft.change("precision", best, f"bf16 needs compute capability 8.0, this GPU has {here}: {best} used")
     elif asked == "fp16" and gpu.capability < _FP16_FROM:
-        slow = f"fp16 is fast from compute capability 7.0, this GPU has {here}"
+        slow = f"fp16 is fast only from compute capability 7.0, this GPU has {here}"
         if draft.is_own("precision"):
             draft.warnings.append(f"precision: {slow}; it saves memory, not time")
         else:
@@ -139,15 +137,15 @@ def _gpu_only(draft: PlanDraft) -> None:
     if draft.gpu is not None:
         return
     reasons = {
-        "pin_memory": "page-locked memory is for copies to a GPU: off",
-        "non_blocking": "on the CPU nothing is copied: off",
+        "pin_memory": "pinned memory is for copies to a GPU: off",
+        "non_blocking": "no copies to a GPU: off",
         "cudnn_benchmark": "cuDNN needs a GPU: off",
     }
     for name, why in reasons.items():
         if draft.values[name]:
             draft.change(name, False, why)
     if draft.values["compile"]:
-        draft.warnings.append("compile: takes up to a minute on a CPU and seldom gains; compile=false starts at once")
+        draft.warnings.append("compile: takes up to a minute on a CPU and rarely gains; compile=false starts at once")
 
 
 def _ranks(draft: PlanDraft) -> None:
@@ -156,11 +154,11 @@ def _ranks(draft: PlanDraft) -> None:
         return
     there = len(draft.machine.gpus) if draft.gpu is not None else 1
     if ranks <= there:
-        draft.notes["ranks"] = f"one process on each of {ranks} GPUs; batch_size and num_workers are each one's own"
+        draft.notes["ranks"] = f"one process on each of {ranks} GPUs; batch_size and num_workers count per process"
     elif not draft.is_own("ranks"):
-        draft.change("ranks", there, f"{ranks} → {there}: as many as there are GPUs")
+        draft.change("ranks", there, f"{ranks} → {there}: the number of GPUs")
     elif draft.gpu is None:
-        draft.warnings.append(f"ranks: {ranks} processes share this CPU, which gains nothing; for trying it out")
+        draft.warnings.append(f"ranks: {ranks} processes share this CPU: no speedup, for tests only")
     else:
         draft.refusals.append(f"ranks: {ranks} need a GPU each, and {there} can be used here; ranks={there}")
 
@@ -169,14 +167,14 @@ def _workers(draft: PlanDraft) -> None:
     workers, ranks = draft.values["num_workers"], draft.values["ranks"]
     layer = draft.layers.get("num_workers")
     share = layer.worker_share if layer else WORKER_SHARE
-    limit = max(1, worker_limit(draft.machine, share) // ranks)
+    limit = max(1, worker_limit(draft.machine.usable_cores, share) // ranks)
     if workers <= limit:
         return
     cores = f"{share:.0%} of {draft.machine.usable_cores:g} usable cores"
     if ranks > 1:
         cores += f" for {ranks} ranks"
     if layer and layer.own:
-        draft.warnings.append(f"num_workers: {workers} is more than {cores}; {limit} leave room for the trainer")
+        draft.warnings.append(f"num_workers: {workers} is more than {cores}; {limit} leave cores for the trainer")
     else:
         draft.change("num_workers", limit, f"{workers} → {limit}: {cores}")
 
@@ -193,29 +191,29 @@ def _val_resize(draft: PlanDraft) -> None:
 def _cache_resolution(draft: PlanDraft) -> None:
     asked, least = draft.values["cache_resolution"], max(draft.values["val_resize"], draft.values["image_size"])
     if 0 < asked < least:
-        draft.change("cache_resolution", least, f"{asked} → {least}: the model sees images of {least} pixels")
+        draft.change("cache_resolution", least, f"{asked} → {least}: the model needs images of {least} pixels")
 
 
 def _without_effect(draft: PlanDraft) -> None:
-    """Settings that the data set has no use for."""
+    """Settings without effect on the data set."""
     values = draft.values
     if values["cache"] != "none" and values["dataset"] in UNCACHED:
         draft.change("cache", "none", f"{values['cache']} has no effect: {UNCACHED[values['dataset']]}")
     if values["loader"] == "threads" and values["dataset"] == "custom":
-        why = "a data set of your own is read by torch's DataLoader, whose workers are processes"
+        why = "a custom data set is read by torch's DataLoader, whose workers are processes"
         draft.change("loader", "auto", f"threads has no effect: {why}")
 
 
 def _loader(draft: PlanDraft) -> None:
-    """Workers as threads wait for the interpreter's lock, and make the host wait that launches the GPU's work.
+    """Worker threads compete with the trainer for the GIL and delay its kernel launches, so a GPU gets processes.
 
-    Measured in docs/benchmarks.md, "From files to trained epochs"; on a CPU the step itself holds the lock but little.
+    Measured in docs/benchmarks.md, "From files to trained epochs"; on a CPU the step hardly holds the GIL.
     """
     values = draft.values
     own = values["dataset"] == "custom" or engine_choice.is_keras(values)
     if draft.gpu is not None and values["loader"] == "auto" and values["num_workers"] and not own:
         values["loader"] = "processes"
-        draft.notes["loader"] = "auto: threads would hold up the launching of the GPU's work"
+        draft.notes["loader"] = "auto: worker threads would delay kernel launches"
 
 
 def _progressive(draft: PlanDraft) -> None:
@@ -234,18 +232,16 @@ def _progressive(draft: PlanDraft) -> None:
     draft.notes["progressive_start"] = progressive_resizing.sentence(found, draft.values["epochs"])
     if draft.values["progressive_epochs"] > draft.values["epochs"]:
         draft.warnings.append(
-            f"progressive_epochs: the run ends at {found.at(draft.values['epochs'] - 1)} pixels, before image_size "
-            f"({size}), at which validation is; progressive_epochs={draft.values['epochs']} or fewer reach it"
+            f"progressive_epochs: the run ends at {found.at(draft.values['epochs'] - 1)} pixels, below image_size "
+            f"({size}), which validation uses; progressive_epochs={draft.values['epochs']} or less reaches it"
         )
     if draft.values["compile"]:
-        draft.warnings.append(
-            f"compile: each of the {len(found.stages())} image sizes is compiled when it is first met"
-        )
+        draft.warnings.append(f"compile: the model is compiled again for each of the {len(found.stages())} image sizes")
 
 
 def _data_dir(draft: PlanDraft) -> None:
     if draft.machine.assumed:
-        return  # the data are there, not here
+        return  # the data is on the other machine
     if draft.values["dataset"] not in ("demo", "custom") and not draft.values["data_dir"]:
         draft.refusals.append("data_dir: the folder with the images is missing; name it with --data DIR")
 

@@ -1,6 +1,6 @@
-"""The plan: settings from several places and a machine → what will run, what it takes, and what speaks against it.
+"""The plan of a run: final settings, predicted memory and time, warnings and refusals.
 
-Pure: what is known about the machine, the data and the speed comes in as arguments.
+Pure: the machine, the data and the measured speed are arguments.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from gputrain.engine.planning.plan_draft import PlanDraft, SettingsLayer
 from gputrain.engine.planning.plan_summary import plan_facts, speed_facts
 
 DEFAULT = "default"
-"""Origin of a setting that nobody set."""
+"""Origin of a setting that no layer sets."""
 THIS_MACHINE = "this machine"
-"""Origin of a setting that was adjusted."""
+"""Origin of a setting that a fallback changed."""
 COMFORT = 0.8
-"""Share of a memory above which the plan warns, and to which its advice leads."""
+"""Share of a memory from which the plan warns; its advice stays below it."""
 
 
 class PlanRow(Struct, frozen=True):
@@ -48,43 +48,43 @@ class PlanRow(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What will run, and what it will take."""
+    """The plan of a run."""
 
     config: RunConfig
     rows: tuple[PlanRow, ...]
     origins: dict[str, str]
-    """Where each setting's value came from, by setting name."""
+    """The origin of each setting's value, by setting name."""
     ram: RamBudget
     vram: VramBudget | None
     """None when training on the CPU."""
     updates: UpdateCounts
     eta: Eta | None
     adjustments: tuple[str, ...]
-    """What a file asked for and this machine cannot do; each is in its row too."""
+    """Values of profile or recipe that this machine cannot use; each is also in its row."""
     warnings: tuple[str, ...]
     refuses: tuple[str, ...]
-    """Why this cannot run; empty when it can."""
+    """Why the run cannot start; empty if it can."""
     forceable: tuple[str, ...]
-    """Those of `refuses` that rest on an estimate of memory, so that a person may overrule them."""
+    """Those of `refuses` that rest on an estimate of memory, which ``--force`` overrules."""
     facts: tuple[tuple[str, str], ...]
-    """Name and text of each figure, in words: device, batch, learning rate, memory, time."""
+    """Name and text of each fact: device, batch, learning rate, memory, time."""
     scaling: tuple[ScaleRow, ...]
-    """What the same settings would add up to on 1, 2, 4 and 8 GPUs."""
+    """Totals of the same settings on 1, 2, 4 and 8 GPUs."""
     buffers: tuple[BufferRow, ...]
-    """RAM buffers of other numbers of workers, up to twice the cores."""
+    """RAM buffers for other numbers of workers, up to twice the cores."""
     forecast: SpeedForecast | None = None
-    """None without a calibration that holds for these settings."""
+    """None without a calibration for these settings."""
 
     def stands(self, *, force: bool) -> tuple[str, ...]:
-        """The refusals that hold: with `force` those that rest on no estimate."""
+        """The refusals that hold; with `force` without those that rest on an estimate."""
         return tuple(text for text in self.refuses if not force or text not in self.forceable)
 
     def overruled(self, *, force: bool) -> tuple[str, ...]:
-        """The refusals that `force` turns into warnings. Raises BadInput for the others, and without it for all."""
+        """The refusals that `force` turns into warnings. Raises BadInput if any other refusal holds."""
         stays = self.stands(force=force)
         if not stays:
             return self.refuses
-        hint = "" if force or len(self.forceable) < len(self.refuses) else " (--force starts all the same)"
+        hint = "" if force or len(self.forceable) < len(self.refuses) else " (--force starts anyway)"
         raise BadInput("; ".join(stays) + hint)
 
 
@@ -97,9 +97,9 @@ def make_plan(
     refusals: Iterable[str] = (),
     calibrations: Sequence[Calibration] = (),
 ) -> Plan:
-    """The plan for `layers`, the last of which wins, on `machine`. Raises BadInput for a value out of bounds.
+    """The plan for `layers`, of which later ones override earlier ones. Raises BadInput for a value out of bounds.
 
-    Of `calibrations` (all of the recipe on this machine) the newest that holds for the settings serves.
+    `calibrations` are all of the recipe on this machine; the newest one for these settings is used.
     """
     given: dict[str, SettingsLayer] = {}
     values = settings.flatten(RunConfig())
@@ -117,7 +117,7 @@ def make_plan(
     draft.refusals.extend(refusals)
     fallbacks.apply_fallbacks(draft)
     made = calibration.choose(calibrations, values)
-    foretold = _forecast(draft, made) if made else None
+    speed = _forecast(draft, made) if made else None
     if made:
         facts = facts or DataFacts(
             made.train_images, made.val_images, made.file_bytes, host_memory.images_per_sample(draft.values)
@@ -125,7 +125,7 @@ def make_plan(
     ram = _ram(draft, facts)
     vram = _vram(draft, made) if draft.gpu else None
     updates = updates_per_epoch.update_counts(values, values["ranks"], facts)
-    eta = _eta(foretold) if foretold and values["ranks"] == 1 else updates_per_epoch.eta(values, facts, rate)
+    eta = _eta(speed) if speed and values["ranks"] == 1 else updates_per_epoch.eta(values, facts, rate)
     rows = tuple(_row(setting, draft) for setting in settings.table().values())
     return Plan(
         config=settings.build(values),
@@ -139,10 +139,10 @@ def make_plan(
         warnings=tuple(draft.warnings),
         refuses=tuple(draft.refusals),
         forceable=tuple(draft.estimated),
-        facts=(*plan_facts(draft, ram, vram, updates, eta), *speed_facts(foretold, made, calibrations, draft)),
+        facts=(*plan_facts(draft, ram, vram, updates, eta), *speed_facts(speed, made, calibrations, draft)),
         scaling=updates_per_epoch.scale_table(values),
         buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),
-        forecast=foretold if values["ranks"] == 1 else None,
+        forecast=speed if values["ranks"] == 1 else None,
     )
 
 
@@ -153,9 +153,9 @@ def _forecast(draft: PlanDraft, made: Calibration) -> SpeedForecast:
     return forecast(made, draft.values, memory=memory, ram_available=available, shm_free=shm_free)
 
 
-def _eta(foretold: SpeedForecast) -> Eta:
-    fast, slow = foretold.rate / foretold.high, foretold.rate / foretold.low
-    epoch, total = foretold.epoch_seconds, foretold.total_seconds
+def _eta(speed: SpeedForecast) -> Eta:
+    fast, slow = speed.rate / speed.high, speed.rate / speed.low
+    epoch, total = speed.epoch_seconds, speed.total_seconds
     return Eta(epoch * fast, epoch * slow, total * fast, total * slow, "calibrated on this machine")
 
 
@@ -183,7 +183,7 @@ def _ram(draft: PlanDraft, facts: DataFacts | None) -> RamBudget:
 
     ram = take(draft.values)
     what = f"RAM {size(ram.total)} of {size(ram.limit)}, {size(ram.buffer)} of it the batch buffer"
-    _weigh(draft, what, ram.total, ram.limit, lambda values, share: take(values).total <= share * ram.limit)
+    _check_host_memory(draft, what, ram.total, ram.limit, lambda values, share: take(values).total <= share * ram.limit)
     shared_memory_check.check_batches(draft, ram)
     shared_memory_check.check_cache(draft, ram)
     return ram
@@ -204,16 +204,16 @@ def _vram(draft: PlanDraft, made: Calibration | None) -> VramBudget:
     if vram.total > COMFORT * limit:
         taken = f", {size(in_use)} of it in use now" if in_use else ""
         what = f"VRAM {size(vram.total)} of {size(limit)}{taken}"
-        # In comfort, or where others leave no room for that, at all.
+        # Below the warning level if possible, else below the limit.
         fitting = _fitting(draft, made, COMFORT) or _fitting(draft, made, 1.0)
-        # What recomputed blocks save depends on the model: the figure is then the most that it can be.
+        # The saving of recomputed blocks depends on the model, so the estimate is an upper bound.
         refuse = vram.total > limit and not draft.values["gradient_checkpointing"]
-        draft.weigh(what, refuse, _smaller_batch(draft.values["batch_size"], fitting, in_use))
+        draft.add_estimate(what, refuse, _smaller_batch(draft.values["batch_size"], fitting, in_use))
     return vram
 
 
 def _fitting(draft: PlanDraft, made: Calibration | None, share: float) -> int:
-    """The largest batch when `share` of the GPU's memory may be used, in multiples of 8 where there are any."""
+    """The largest batch within `share` of the GPU's memory; a multiple of 8 from 8 on, 0 if none fits."""
     assert draft.gpu is not None
     free = _free_vram(draft.gpu, share) or 0
     largest = (largest_batch(made, free, 1.0) if made else gpu_memory.largest_batch(draft.values, free)) or 0
@@ -221,34 +221,34 @@ def _fitting(draft: PlanDraft, made: Calibration | None, share: float) -> int:
 
 
 def _free_vram(gpu: GpuInfo, share: float) -> int | None:
-    """What a run may have of a GPU's memory when `share` of all may be used; None where it is unknown."""
+    """Bytes of `share` of the GPU's memory that are not in use yet; None where the memory is unknown."""
     return None if gpu.memory is None else max(0, int(gpu.memory * share) - gpu.memory_used)
 
 
 def _smaller_batch(batch: int, fitting: int, in_use: int) -> str:
-    """The advice for GPU memory."""
+    """The advice for too little GPU memory."""
     if not fitting:
-        return "a smaller model or image_size" + (", or other programs must give way" if in_use >= GIB else "")
+        return "use a smaller model or image_size" + (", or stop other programs on the GPU" if in_use >= GIB else "")
     times = -(-batch // fitting)
-    return f"batch_size {batch} → {fitting}; accumulation_steps {times} keeps the update's size"
+    return f"batch_size {batch} → {fitting}; accumulation_steps {times} keeps the number of images per update"
 
 
-def _weigh(
+def _check_host_memory(
     draft: PlanDraft, what: str, total: int, limit: int, fits: Callable[[Mapping[str, Any], float], bool]
 ) -> None:
-    """Warn of or refuse a use of host memory, with the smallest change that mends it."""
+    """Warn about or refuse a use of host memory, with the smallest change of one setting that avoids it."""
     if total <= COMFORT * limit:
         return
     for name in ("prefetch_factor", "num_workers", "batch_size"):
         smaller = _smaller(draft.values, name, fits)
         if smaller is not None:
-            draft.weigh(what, total > limit, f"{name} {draft.values[name]} → {smaller}")
+            draft.add_estimate(what, total > limit, f"{name} {draft.values[name]} → {smaller}")
             return
-    draft.weigh(what, total > limit, "other programs, or the cache, must give way")
+    draft.add_estimate(what, total > limit, "stop other programs, or use a smaller cache")
 
 
 def _smaller(values: Mapping[str, Any], name: str, fits: Callable[[Mapping[str, Any], float], bool]) -> int | None:
-    """The largest value below the present one that fits in comfort; None if not even 1 does."""
+    """The largest value below the present one that stays under the warning level; None if not even 1 does."""
     low, high = 1, values[name] - 1
     if low > high or not fits({**values, name: low}, COMFORT):
         return None

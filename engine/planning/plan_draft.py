@@ -1,4 +1,4 @@
-"""Settings on their way to a plan: from several places, with what is noted, changed and refused on the way."""
+"""The draft of a plan: settings merged from several layers, with notes, changes, warnings and refusals."""
 
 from __future__ import annotations
 
@@ -8,59 +8,57 @@ from typing import Any
 
 from msgspec import Struct
 
+from gputrain.engine.estimates.worker_limit import WORKER_SHARE
 from gputrain.engine.hardware.machine import GpuInfo, Machine
-
-WORKER_SHARE = 0.75
-"""Share of the usable cores that data workers should leave to others at most (seed 003: 12 of 16)."""
 
 
 class SettingsLayer(Struct, frozen=True):
-    """Values from one place; a later layer wins over an earlier one."""
+    """Settings from one origin; a later layer overrides an earlier one."""
 
     origin: str
-    """The place in words: ``recipe demo``, ``preset balanced``, ``you``."""
+    """The origin in words: ``recipe demo``, ``preset balanced``, ``you``."""
     values: Mapping[str, Any]
     source: str = ""
-    """Where the place has its numbers from."""
+    """Source of the numbers."""
     own: bool = False
-    """True for what the person asked for."""
+    """True for the user's own values."""
     worker_share: float = WORKER_SHARE
-    """Share of the usable cores to which this layer's num_workers is cut."""
+    """Share of the usable cores that limits this layer's num_workers."""
 
 
 @dataclass(slots=True)
 class PlanDraft:
-    """Settings on their way to a plan."""
+    """The draft of a plan."""
 
     values: dict[str, Any]
     layers: dict[str, SettingsLayer]
-    """The layer that gave each setting; what is missing has its default."""
+    """The layer of each setting; a setting without one has its default."""
     machine: Machine
     gpu: GpuInfo | None
-    """The GPU that would be trained on."""
+    """The GPU that the run would use; None: it would train on the CPU."""
     notes: dict[str, str] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     adjustments: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     estimated: list[str] = field(default_factory=list)
-    """Those of the refusals that rest on an estimate."""
+    """Those of `refusals` that rest on an estimate of memory."""
 
     def change(self, name: str, value: object, why: str) -> None:
-        """Use `value` instead. A default is changed without a word outside its row."""
+        """Use `value` instead, because of `why`: a warning for the user's own value, an adjustment for a layer's."""
         self.values[name] = value
         self.notes[name] = why
         self.changed.add(name)
         if name in self.layers:
             (self.warnings if self.layers[name].own else self.adjustments).append(f"{name}: {why}")
 
-    def weigh(self, what: str, refuse: bool, advice: str) -> None:
-        """Warn of an estimate of memory, or refuse for it, with what mends it."""
+    def add_estimate(self, what: str, refuse: bool, advice: str) -> None:
+        """Add a warning, or with `refuse` a refusal, that rests on an estimate of memory."""
         text = f"{what}: {advice}"
         (self.refusals if refuse else self.warnings).append(text)
         if refuse:
             self.estimated.append(text)
 
     def is_own(self, name: str) -> bool:
-        """True when the person asked for the present value."""
+        """True when the present value is the user's own."""
         return name in self.layers and self.layers[name].own

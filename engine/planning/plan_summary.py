@@ -1,4 +1,4 @@
-"""The figures of a plan in words: device, batch, learning rate, memory, time and speed. Pure."""
+"""The facts of a plan as text: device, batch, learning rate, memory, time and speed. Pure."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from gputrain.engine.hardware.machine import GpuInfo, Machine
 from gputrain.engine.planning.plan_draft import PlanDraft
 
 CROWDED = 0.2
-"""Cores that others used during a calibration, over the usable ones, from which its plans say so."""
+"""Share of the usable cores used by other programs during a calibration from which its plans mention it."""
 
 
 def plan_facts(
     draft: PlanDraft, ram: RamBudget, vram: VramBudget | None, updates: UpdateCounts, eta: Eta | None
 ) -> tuple[tuple[str, str], ...]:
-    """Name and text of what follows from the settings alone."""
+    """Name and text of each fact that follows from the settings and the machine."""
     values = draft.values
     factors = [values["batch_size"], *(n for n in (values["accumulation_steps"], values["ranks"]) if n > 1)]
     parts = " × ".join(map(str, factors)) if len(factors) > 1 else ""
     lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
     steps = f"{updates.steps_per_epoch:,} batches an epoch" if updates.steps_per_epoch else "data not counted yet"
-    float32 = f": {ram.batches} batches of {size(ram.batch_bytes_float32)} and its overhead"
+    float32 = f": {ram.batches} batches of {size(ram.batch_bytes_float32)}, plus its overhead"
     plain_loader = f"{size(ram.buffer_float32)} in a plain DataLoader{float32}"
     in_torch = [] if engine_choice.is_keras(values) else [("RAM buffer as float32", plain_loader)]
     facts = [
@@ -54,18 +54,18 @@ def _device(gpu: GpuInfo | None, machine: Machine, ranks: int) -> str:
     there = len(machine.gpus)
     others = f", one of {there} GPUs: ranks={there} trains on all" if there > 1 else ""
     if ranks > 1:
-        others = f", the first of {ranks}" + (f" that are used of {there}" if there > ranks else "")
-    assumed = ", assumed: it is not here" if machine.assumed else ""
+        others = f", the first of {ranks}" + (f" used out of {there}" if there > ranks else "")
+    assumed = ", assumed (another machine)" if machine.assumed else ""
     return gpu.name + (f", {size(gpu.memory)}" if gpu.memory else "") + others + assumed
 
 
 def _time(eta: Eta | None, updates: UpdateCounts, ranks: int) -> str:
     if eta is None:
         missing = "the data has not been counted" if updates.steps_per_epoch is None else "no speed was measured"
-        missing += " of several ranks together" if ranks > 1 and updates.steps_per_epoch is not None else ""
+        missing += " with several ranks" if ranks > 1 and updates.steps_per_epoch is not None else ""
         return f"unknown: {missing}"
     epoch, total = _between(eta.epoch_low, eta.epoch_high), _between(eta.total_low, eta.total_high)
-    return f"{epoch} an epoch, {total} in all ({eta.source})"
+    return f"{epoch} per epoch, {total} in total ({eta.source})"
 
 
 def _between(low: float, high: float) -> str:
@@ -74,27 +74,27 @@ def _between(low: float, high: float) -> str:
 
 
 def speed_facts(
-    foretold: SpeedForecast | None,
+    speed: SpeedForecast | None,
     made: Calibration | None,
     calibrations: Sequence[Calibration],
     draft: PlanDraft,
 ) -> tuple[tuple[str, str], ...]:
-    """What calibrations say of the speed; nothing where there are none."""
+    """Facts about speed from the calibrations; empty without any."""
     machine, ranks = draft.machine, draft.values["ranks"]
-    if ranks > 1 and foretold is not None:
-        one = f"{foretold.low:.0f} to {foretold.high:.0f} img/s"
-        return (("speed", f"of one rank alone {one}; at most {ranks} times that of {ranks}"),)
-    if foretold is not None and made is not None:
-        parts = f"workers {foretold.supply:.0f}, step {foretold.step:.0f}"
-        if foretold.disk is not None:
-            parts += f", disk {foretold.disk:.0f}"
-        limit = f"limited by {LIMITERS[foretold.limiter]} (alone: {parts})"
-        facts = [("speed", f"{foretold.low:.0f} to {foretold.high:.0f} img/s, {limit}")]
+    if ranks > 1 and speed is not None:
+        one = f"{speed.low:.0f} to {speed.high:.0f} img/s"
+        return (("speed", f"one rank alone: {one}; {ranks} ranks: at most {ranks} times that"),)
+    if speed is not None and made is not None:
+        parts = f"workers {speed.supply:.0f}, step {speed.step:.0f}"
+        if speed.disk is not None:
+            parts += f", disk {speed.disk:.0f}"
+        limit = f"limited by {LIMITERS[speed.limiter]} (alone: {parts})"
+        facts = [("speed", f"{speed.low:.0f} to {speed.high:.0f} img/s, {limit}")]
         if made.others is not None and made.others > CROWDED * made.usable_cores:
-            text = f"while other programs used {made.others:.1f} cores: calibrate again without them"
+            text = f"while other programs used {made.others:.1f} cores; calibrate again without them"
             facts.append(("measured", text))
-        if foretold.largest_batch is not None:
-            facts.append(("largest batch", f"{foretold.largest_batch} fit, by measurement"))
+        if speed.largest_batch is not None:
+            facts.append(("largest batch", f"{speed.largest_batch} (from the measured memory)"))
         if offered := cache_advice.advise_cache(made, draft.values, machine.memory_available, machine.shm_free):
             facts.append(("faster with", offered))
         return tuple(facts)

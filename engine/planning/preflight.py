@@ -1,6 +1,6 @@
-"""What would end a run in its first seconds, found before it starts: data, models, weights, a person's own functions.
+"""Preflight checks: missing data, unknown models or weights, user functions that do not exist. Without torch.
 
-Without torch, and a glance only: what nothing here speaks against may still fail.
+The checks are quick and not complete: a run that passes them may still fail.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gputrain.engine.user_code import source_check
 
 
 def preflight_problems(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why a run of the settings `values`, checked ones, could not begin."""
+    """Why a run with the (validated) settings `values` could not start, a message each; empty if nothing was found."""
     found = [
         engine_choice.why_missing(values["engine"]),
         *missing_data(values),
@@ -46,7 +46,7 @@ def _model(values: Mapping[str, Any]) -> str:
 
 def _weights(values: Mapping[str, Any]) -> str:
     weights = values["weights"]
-    # A checkpoint brings its own weights.
+    # A checkpoint has its own weights.
     if not weights or values["resume_from"]:
         return ""
     is_file = Path(weights).expanduser().is_file()

@@ -1,4 +1,4 @@
-"""The frame of processes that measure: an order from standard input, replies as JSON lines on standard output."""
+"""Entry point of job processes: one order on standard input, replies as JSON lines on standard output."""
 
 from __future__ import annotations
 
@@ -28,64 +28,65 @@ from gputrain.engine.processes.trainer_control import StopRequested, TrainerCont
 
 Order = TypeVar("Order", bound=Struct)
 Work = Callable[[Order, EventReporter, TrainerControl, Tell], Struct]
-"""Does the work of an order; may import torch, which nothing before it does. Returns the result."""
+"""Does the work of an order and returns the result. May import torch; nothing before it does."""
 
-_GRACE = 5.0
+_EXIT_SECONDS = 5.0
+"""Time from SIGTERM to the forced exit."""
 
 _printing = threading.Lock()
-"""Two threads print; their lines must not mix."""
+"""Two threads print; this keeps their lines apart."""
 
 
 def serve_job(order_type: type[Order], work: Work[Order], engine: str = "torch") -> None:
-    """Do `work` on the order that standard input holds, with the library of `engine`."""
+    """Read an order from standard input, do `work`, and print the result; `engine`: the library to import."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=order_type)
-    threading.Thread(target=_end_with_asker, name="asker", daemon=True).start()
+    threading.Thread(target=_exit_with_parent, name="parent watch", daemon=True).start()
     context = multiprocessing.get_context("spawn")
     outbox: Queue[bytes] = context.Queue()
-    inbox, other_end = context.Pipe(duplex=False)
+    inbox, commands = context.Pipe(duplex=False)
     reporter = EventReporter(outbox)
     control = TrainerControl(inbox, reporter)
     control.install_signals()
-    threading.Thread(target=_pass_on, args=(outbox,), name="progress", daemon=True).start()
+    threading.Thread(target=_print_progress, args=(outbox,), name="progress", daemon=True).start()
     try:
         phase, key = IMPORTS[engine]
         reporter.phase(phase, key=key)
         set_compile_cache()
-        result = work(order, reporter, control, lambda text: _say(Progress(text)))
-        _say(Done(msgspec.Raw(msgspec.json.encode(result))))
+        result = work(order, reporter, control, lambda text: _print(Progress(text)))
+        _print(Done(msgspec.Raw(msgspec.json.encode(result))))
     except StopRequested as request:
-        _say(Failed(str(request), False))
+        _print(Failed(str(request), False))
     except BadInput as error:
-        _say(Failed(plain(str(error), 1000), True))
-    except Exception as error:  # noqa: BLE001 - whatever ends the work is told to the person
+        _print(Failed(plain(str(error), 1000), True))
+    except Exception as error:  # noqa: BLE001 - every exception is reported to the parent
         traceback.print_exc()
-        _say(Failed(plain(f"{type(error).__name__}: {error}", 600), False))
-    other_end.close()
+        _print(Failed(plain(f"{type(error).__name__}: {error}", 600), False))
+    commands.close()
     outbox.put(b"")
     reporter.close()
 
 
-def _end_with_asker() -> None:
-    """Standard input ends when whoever asked is gone or wants no answer any more."""
+def _exit_with_parent() -> None:
+    """Exit when standard input closes: the parent process has ended or cancelled the job."""
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
-    # The signal leaves a mark, which is looked at between two steps: some take long.
-    time.sleep(_GRACE)
+    # The handler only sets a flag, checked between two steps; a step may take longer than this.
+    time.sleep(_EXIT_SECONDS)
     os._exit(EXIT_FAILED)
 
 
-def _pass_on(outbox: Queue[bytes]) -> None:
-    """Print what the engine's parts report of phases, as progress."""
+def _print_progress(outbox: Queue[bytes]) -> None:
+    """Print phase events and notices as progress."""
     while (raw := outbox.get()) != b"":
         match decode(raw):
             case PhaseChanged(phase=phase, done=done, total=total, eta_seconds=left):
                 share = f" {done / total:.0%}" if done is not None and total else ""
                 rest = f", {duration(left)} left" if left is not None and left >= 1 else ""
-                _say(Progress(phase.value + share + rest))
+                _print(Progress(phase.value + share + rest))
             case Notice(text=text):
-                _say(Progress(text))
+                _print(Progress(text))
 
 
-def _say(reply: Reply) -> None:
+def _print(reply: Reply) -> None:
     with _printing:
         print(msgspec.json.encode(reply).decode(), flush=True)

@@ -1,6 +1,6 @@
-"""Work that needs torch, done by a child process: an order in, progress and one result out, as JSON lines.
+"""Runs a job that needs torch in a child process: one order in, progress and one result out, as JSON lines.
 
-The child imports torch so that this process need not, and ends with this one, however that ends.
+This process does not import torch. The child exits when this process ends, for whatever reason.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
 _KILL_SECONDS = 5.0
-_SAID_LINES = 20
+_STDERR_LINES = 20
 
 Tell = Callable[[str], None]
-"""Hears what is being done now."""
+"""Progress callback: gets a text about the current work."""
 Started = Callable[[Callable[[], None]], None]
-"""Hears, once the child runs, how to end it early."""
+"""Called once the child runs, with a function that ends it early."""
 Result = TypeVar("Result")
 
 
 class Progress(Struct, frozen=True, tag="progress"):
-    """What is being done now."""
+    """The current work, in words."""
 
     text: str
 
 
 class Failed(Struct, frozen=True, tag="failed"):
-    """There will be no result."""
+    """The job failed."""
 
     error: str
     bad_input: bool
-    """The error is one that the person can mend."""
+    """True: the user can fix it (`BadInput`)."""
 
 
 class Done(Struct, frozen=True, tag="done"):
-    """The result, as JSON of its own type."""
+    """The result, as JSON of the job's result type."""
 
     result: msgspec.Raw
 
@@ -55,9 +55,9 @@ Reply = Progress | Failed | Done
 def run_job(
     module: str, order: Struct, result: type[Result], tell: Tell, started: Started = lambda _end: None
 ) -> Result:
-    """What ``python -m module`` makes of `order`, which it gets as JSON on its standard input.
+    """Run ``python -m module`` with `order` as JSON on its standard input; returns its result.
 
-    Raises BadInput where the data or the settings cannot be used, RuntimeError where the work fails.
+    `tell` gets progress texts. Raises BadInput for unusable data or settings, RuntimeError if the job fails.
     """
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", module],
@@ -76,12 +76,12 @@ def _converse(child: subprocess.Popen[bytes], order: bytes, result: type[Result]
     assert child.stdin is not None
     assert child.stdout is not None
     assert child.stderr is not None
-    said: deque[bytes] = deque(maxlen=_SAID_LINES)
+    stderr_lines: deque[bytes] = deque(maxlen=_STDERR_LINES)
     errors = child.stderr
-    listener = threading.Thread(target=lambda: said.extend(errors), name="child-errors", daemon=True)
+    listener = threading.Thread(target=lambda: stderr_lines.extend(errors), name="child-errors", daemon=True)
     listener.start()
-    with contextlib.suppress(BrokenPipeError):  # it has died already, and is asked why below
-        # Left open: the child ends when it is closed, which the kernel does too if this process is killed.
+    with contextlib.suppress(BrokenPipeError):  # the child has ended; its exit code is read below
+        # Left open: the child exits when it closes, which the kernel does too if this process is killed.
         child.stdin.write(order + b"\n")
         child.stdin.flush()
     for line in child.stdout:
@@ -97,12 +97,12 @@ def _converse(child: subprocess.Popen[bytes], order: bytes, result: type[Result]
     code = child.wait()
     listener.join(_KILL_SECONDS)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    last = said[-1].decode("utf-8", "replace").strip() if said else ""
-    raise RuntimeError(plain(f"the measuring process ended with {how}" + (f": {last}" if last else ""), 400))
+    last = stderr_lines[-1].decode("utf-8", "replace").strip() if stderr_lines else ""
+    raise RuntimeError(plain(f"the job process ended with {how}" + (f": {last}" if last else ""), 400))
 
 
 def _reply(line: bytes) -> Reply | None:
-    """The reply of a line; None for what libraries print."""
+    """The reply in a line; None for other output (libraries print too)."""
     try:
         reply: Reply = msgspec.json.decode(line, type=Reply)
     except msgspec.DecodeError:
@@ -117,7 +117,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.wait(_KILL_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
-            # A process that hangs in the driver does not even die: nobody waits for it.
+            # A process that hangs in a driver cannot be killed: do not wait for it longer.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(_KILL_SECONDS)
     for pipe in (child.stdin, child.stdout, child.stderr):

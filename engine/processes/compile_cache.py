@@ -1,6 +1,6 @@
-"""Where the compiler keeps its results, and what they are results of.
+"""The folder of torch.compile's cache, and the key of remembered compile times.
 
-Imports no torch: the place must be named before torch reads it.
+Imports no torch: the environment variable must be set before torch reads it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from gputrain.engine.configuration.run_config import RunConfig
 
 
 def set_compile_cache() -> None:
-    """Let the compiler keep its results under the cache home, unless a person has named a folder for them.
+    """Set TORCHINDUCTOR_CACHE_DIR to a folder in the cache home, unless it is set.
 
-    Its own default lies in the folder of temporary files, which many machines empty at each start. It puts
-    that default into the environment as soon as its modules are imported: call this before torch is. What it
-    finds there it runs, so a cache home that other users can write to is not used for it.
+    The default is in the folder of temporary files, which many machines empty at boot, and torch puts it into
+    the environment on import: call this before importing torch. The compiler runs what it finds in its cache, so
+    a folder that other users can write to is not used.
     """
     if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
         return
@@ -27,6 +27,6 @@ def set_compile_cache() -> None:
 
 
 def key(config: RunConfig, precision: str, device: str) -> str:
-    """What is compiled, by which the time that it took before is found."""
+    """The key under which the compile time of this model, shape, precision and device is remembered."""
     parts = (config.model.model, config.data.image_size, config.data.batch_size, precision)
     return " ".join(("compile", *map(str, parts), config.speed.compile_scope, device))

@@ -1,4 +1,4 @@
-"""Events from the trainer to its supervisor: bounded, and never in the way of a step."""
+"""Sends events from the trainer to its supervisor through a bounded queue; a training step never waits for it."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ class EventReporter:
         self._phase_key = ""
         self._progress_sent = 0.0
         self.newest: deque[str] = deque(maxlen=_REMEMBERED)
-        """What was said last."""
+        """The texts of the newest notices."""
 
     @property
     def supervised(self) -> bool:
-        """The supervisor that started this process is still its parent."""
+        """Whether the supervisor that started this process is still its parent."""
         return os.getppid() == self._supervisor
 
     def send(self, event: AnyEvent) -> None:
-        """A rare event; waits up to two seconds for room in the queue."""
+        """Send a rare event; waits up to two seconds for space in the queue."""
         try:
             self._outbox.put(events.encode(event), timeout=_RARE_SECONDS)
         except queue.Full:
             self._dropped += 1
 
     def steps(self, event: Steps) -> None:
-        """A window of steps; dropped and counted when the queue is full, so that no step ever waits for a reader."""
+        """Send a window of steps. If the queue is full it is dropped and counted: no step waits for a reader."""
         try:
             self._outbox.put_nowait(events.encode(msgspec.structs.replace(event, dropped=self._dropped)))
             self._dropped = 0
@@ -54,14 +54,14 @@ class EventReporter:
             self._dropped += 1
 
     def notice(self, level: str, text: str) -> None:
-        """A sentence for the person: ``info``, ``warning`` or ``error``."""
+        """Send a sentence for the user; `level` is ``info``, ``warning`` or ``error``."""
         self.newest.append(text)
         self.send(msgspec.convert({"type": "notice", "level": level, "text": text}, Notice))
 
     def phase(self, phase: Phase, detail: str = "", key: str = "") -> None:
-        """The run begins something else. `key`: by what its duration is known the next time."""
+        """Begin another phase. `key`: under which its duration is remembered for the next time."""
         now = time.monotonic()
-        # What was broken off tells nothing about how long it takes.
+        # The duration of an interrupted phase is not remembered.
         if self._phase_key and phase not in (Phase.PAUSED, Phase.STOPPING):
             past_durations.remember(self._phase_key, now - self._phase_began)
         self._phase, self._phase_began, self._phase_key, self._progress_sent = (phase, detail), now, key, 0.0
@@ -69,7 +69,7 @@ class EventReporter:
         self.send(PhaseChanged(phase=phase, detail=detail, eta_seconds=before.seconds if before else None))
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
-        """How far the present phase is; told at most five times a second, with the time that is left."""
+        """Report the progress of the current phase, with the time left; at most five times a second."""
         now = time.monotonic()
         if self._phase is None or (now - self._progress_sent < _PROGRESS_SECONDS and done != total):
             return
@@ -79,7 +79,7 @@ class EventReporter:
         self.send(PhaseChanged(phase=phase, detail=detail, done=done, total=total, unit=unit, eta_seconds=eta))
 
     def close(self) -> None:
-        """Flush what was sent; not to a supervisor that is gone, whose queue nobody would ever empty."""
+        """Flush the queue, unless the supervisor has ended: nothing would read it."""
         self._outbox.close()
         if self.supervised:
             self._outbox.join_thread()

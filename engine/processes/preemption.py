@@ -1,6 +1,6 @@
-"""The signals by which a batch system asks a job to go, and how they reach the right process of a run.
+"""Preemption signals: those by which a batch system ends a job, and how they reach the right process of a run.
 
-Slurm sends SIGTERM, or what ``--signal`` names (SIGUSR1, say), to all processes of a job step at once.
+Slurm sends SIGTERM, or the signal of ``--signal`` (for example SIGUSR1), to all processes of a job step at once.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
-"""The run makes a checkpoint after the next step and ends with the exit code that says: resume me."""
+"""The run writes a checkpoint after the next step and ends with `EXIT_PREEMPTED`."""
 STOPPING = (*PREEMPTING, signal.SIGINT)
 
 
 @contextmanager
 def blocked_signals() -> Iterator[None]:
-    """A process that is started inside begins with these signals blocked, and so do those that it starts.
+    """Processes started inside begin with the signals in `STOPPING` blocked, and so do their children.
 
-    Until it has said what they mean by `received`, they wait; helpers that never do go on with their work.
+    Signals stay pending until the process has installed handlers and calls `received`. Helper processes never do,
+    and keep working.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
@@ -28,5 +29,5 @@ def blocked_signals() -> Iterator[None]:
 
 
 def received() -> None:
-    """This process has handlers for the signals now: those that waited may come."""
+    """Unblock the signals, now that this process has handlers; pending ones arrive."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

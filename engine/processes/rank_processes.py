@@ -1,6 +1,6 @@
-"""The other ranks of a run: processes that rank 0, the trainer that the supervisor knows, starts and sees off.
+"""Ranks 1 and up of a run: processes that rank 0 (the trainer that the supervisor started) starts and ends.
 
-They speak through rank 0: their warnings and their failure go to it by a pipe of each rank's own. No torch here.
+Each sends its warnings and its failure to rank 0 through a pipe. Imports no torch.
 """
 
 from __future__ import annotations
@@ -27,82 +27,82 @@ from gputrain.engine.processes import preemption
 from gputrain.engine.processes.event_reporter import EventReporter
 
 Entry = Callable[[str, bytes, int, str, Connection], None]
-"""Run directory, configuration, rank, rendezvous place and pipe; called in a new process."""
+"""Called in a new process with run directory, configuration, rank, rendezvous file and pipe."""
 
 RENDEZVOUS = "ranks"
-"""File in the run directory by which the ranks find each other."""
+"""Name of the rendezvous file in the run directory."""
 RANK_LOST = "RankLost"
-"""How the error begins of a rank that could not exchange something with another one."""
-_ECHO_SECONDS = 1.0
-"""In which rank 0 may say the same as another one."""
-_TELL_SECONDS = 2.0
-"""Between two words of a rank on its time."""
-_LEAVE_SECONDS = 30.0
-"""What ranks get to end by themselves after the last step."""
+"""Start of the error of a rank that lost the connection to another one."""
+_DUPLICATE_SECONDS = 1.0
+"""A notice of another rank is dropped if rank 0 sends the same one within this time."""
+_REPORT_SECONDS = 2.0
+"""Time between two `RankSteps` of a rank."""
+_JOIN_SECONDS = 30.0
+"""Time for the other ranks to exit after the last step."""
 _CAUSE_SECONDS = 15.0
-"""In which the end of a rank is known, once its pipe is closed or it can't be reached."""
+"""Time until a rank's exit code is known, once its pipe is closed or a collective failed."""
 _HANG_SECONDS = 60.0
-"""What rank 0 gets to notice that another rank is gone, and to write the checkpoint that is under way: some exchanges
-between GPUs would wait for ever."""
+"""Time for rank 0 to notice a lost rank and to finish a checkpoint; then it exits, since some collectives between GPUs
+never return."""
 
 
 class RankProcesses:
-    """Ranks 1 and up. Made by rank 0 before it imports torch, so that all import it at the same time."""
+    """Ranks 1 and up. Rank 0 creates it before it imports torch, so that all ranks import at the same time."""
 
     def __init__(self, directory: Path, config_json: bytes, count: int, entry: Entry, reporter: EventReporter) -> None:
-        """`count`: of all ranks; none is started for 1. Raises OSError."""
+        """`count`: number of ranks, rank 0 included; 1 starts none. Raises OSError."""
         self._reporter = reporter
         self._rendezvous = directory / RENDEZVOUS
-        # Of a trainer that was killed: its ranks would be taken for these.
+        # A file left by a killed trainer would mix its ranks with these.
         self._rendezvous.unlink(missing_ok=True)
         self._processes: list[BaseProcess] = []
         self._pipes: dict[Connection, int] = {}
-        self._said: set[str] = set()
+        self._texts: set[str] = set()
         self._waiting: deque[tuple[float, int, Notice]] = deque()
-        """What ranks have said, and when."""
+        """Time, rank and notice of notices that are held back for `_DUPLICATE_SECONDS`."""
         self._failed: RunEnded | None = None
         self._known = threading.Event()
-        """What ended a rank is in `_failed`."""
-        self._spoke: set[int] = set()
+        """Set once `_failed` holds why a rank ended."""
+        self._reported_end: set[int] = set()
         self._closing = False
         if count == 1:
             return
         context = multiprocessing.get_context("spawn")
         with preemption.blocked_signals():
             for rank in range(1, count):
-                ours, theirs = context.Pipe()
-                arguments = (str(directory), config_json, rank, str(self._rendezvous), theirs)
+                parent_end, child_end = context.Pipe()
+                arguments = (str(directory), config_json, rank, str(self._rendezvous), child_end)
                 process = context.Process(target=entry, args=arguments, name=f"rank {rank}")
                 process.start()
-                theirs.close()
+                child_end.close()
                 self._processes.append(process)
-                self._pipes[ours] = rank
+                self._pipes[parent_end] = rank
         self._reader = threading.Thread(target=self._read, name="ranks", daemon=True)
         self._reader.start()
 
     @property
     def rendezvous(self) -> str:
-        """Where all ranks find each other; empty where there is one alone."""
+        """Path of the rendezvous file; empty with a single rank."""
         return str(self._rendezvous) if self._processes else ""
 
     def cause_of(self, ended: RunEnded) -> RunEnded:
-        """How the run ended: where rank 0 lost another one (`RANK_LOST`), what became of that."""
+        """The run's end: if rank 0 lost another rank (`RANK_LOST`), why that one ended, else `ended`."""
         if not ended.error.startswith(RANK_LOST):
             return ended
         self._known.wait(_CAUSE_SECONDS)
         return ended if self._failed is None else msgspec.structs.replace(self._failed, step=ended.step)
 
-    def let_end(self) -> None:
-        """The training is over: the others come to the same end by themselves."""
+    def join(self) -> None:
+        """Wait for the other ranks, which reach the end of training by themselves."""
         self._closing = True
         for process in self._processes:
-            process.join(_LEAVE_SECONDS)
+            process.join(_JOIN_SECONDS)
 
     def _read(self) -> None:
         open_pipes = dict(self._pipes)
         while open_pipes:
-            ready = wait(list(open_pipes), _ECHO_SECONDS if self._waiting else None)
-            self._tell_waiting()
+            ready = wait(list(open_pipes), _DUPLICATE_SECONDS if self._waiting else None)
+            self._send_waiting()
             for pipe in ready:
                 assert isinstance(pipe, Connection)
                 rank = open_pipes[pipe]
@@ -110,52 +110,52 @@ class RankProcesses:
                     event = events.decode(pipe.recv_bytes())
                 except (EOFError, OSError):
                     del open_pipes[pipe]
-                    self._gone(rank)
+                    self._on_exit(rank)
                     continue
                 if event is not None:
-                    self._heard(rank, event)
+                    self._on_event(rank, event)
 
-    def _heard(self, rank: int, event: AnyEvent) -> None:
+    def _on_event(self, rank: int, event: AnyEvent) -> None:
         if isinstance(event, RunEnded):
-            self._spoke.add(rank)
-            # A rank that only lost another one is no cause.
+            self._reported_end.add(rank)
+            # A rank that lost another one did not cause the failure.
             if event.outcome is Outcome.FAILED and not event.error.startswith(RANK_LOST):
                 self._fail(msgspec.structs.replace(event, reason=f"rank {rank}: {event.reason}"))
-        elif isinstance(event, Notice) and event.text not in self._said:
-            # What several of them say is told once.
-            self._said.add(event.text)
+        elif isinstance(event, Notice) and event.text not in self._texts:
+            # The same notice of several ranks is sent once.
+            self._texts.add(event.text)
             self._waiting.append((time.monotonic(), rank, event))
         elif isinstance(event, RankSteps):
             self._reporter.send(event)
 
-    def _tell_waiting(self) -> None:
-        """What rank 0 does not say itself at about the same time."""
-        while self._waiting and self._waiting[0][0] < time.monotonic() - _ECHO_SECONDS:
+    def _send_waiting(self) -> None:
+        """Send held-back notices that rank 0 has not sent itself."""
+        while self._waiting and self._waiting[0][0] < time.monotonic() - _DUPLICATE_SECONDS:
             _, rank, notice = self._waiting.popleft()
             if notice.text not in self._reporter.newest:
                 self._reporter.notice(notice.level, f"rank {rank}: {notice.text}")
 
-    def _gone(self, rank: int) -> None:
+    def _on_exit(self, rank: int) -> None:
         process = self._processes[rank - 1]
         process.join(_CAUSE_SECONDS)
         code = process.exitcode
-        if self._closing or not code or rank in self._spoke:
+        if self._closing or not code or rank in self._reported_end:
             return
         if code < 0:
             reason = f"rank {rank} was killed by {signal.Signals(-code).name} from outside"
             self._fail(RunEnded(outcome=Outcome.KILLED, reason=reason, signal=-code, exit_code=code))
         else:
-            reason = f"rank {rank} left with exit code {code} and no word; trainer.log may say more"
+            reason = f"rank {rank} exited with code {code} without an error message; see trainer.log"
             self._fail(RunEnded(outcome=Outcome.FAILED, reason=reason, exit_code=code))
 
     def _fail(self, ended: RunEnded) -> None:
         if self._failed is None:
             self._failed = ended
             self._known.set()
-            threading.Thread(target=self._end_hung, name="ranks' end", daemon=True).start()
+            threading.Thread(target=self._exit_if_hung, name="rank failure", daemon=True).start()
 
-    def _end_hung(self) -> None:
-        """Where rank 0 does not notice by itself, the run ends here: GPUs may wait for each other for ever."""
+    def _exit_if_hung(self) -> None:
+        """End the run if rank 0 has not noticed the failure: a GPU collective may never return."""
         time.sleep(_HANG_SECONDS)
         if self._closing or self._failed is None:
             return
@@ -187,7 +187,7 @@ class RankProcesses:
 
 
 class RankReporter(EventReporter):
-    """The reporter of another rank: what only it can know goes to rank 0, all else is rank 0's to tell."""
+    """The reporter of rank 1 and up: sends warnings, errors and step times to rank 0; rank 0 reports the rest."""
 
     def __init__(self, pipe: Connection, rank: int) -> None:
         self._pipe, self._rank = pipe, rank
@@ -196,17 +196,17 @@ class RankReporter(EventReporter):
         self._supervisor = os.getppid()
 
     def send(self, event: AnyEvent) -> None:
-        """Warnings, errors, and the end."""
+        """Send warnings, errors and `RunEnded`; other events are dropped."""
         if isinstance(event, RunEnded) or (isinstance(event, Notice) and event.level != "info"):
             with contextlib.suppress(OSError):
                 self._pipe.send_bytes(events.encode(event))
 
     def steps(self, event: Steps) -> None:
-        """Its share of the time, every few seconds."""
+        """Send the times of the last windows every few seconds, as `RankSteps`."""
         self._windows.append(event)
-        if sum(one.window_seconds for one in self._windows) < _TELL_SECONDS:
+        if sum(one.window_seconds for one in self._windows) < _REPORT_SECONDS:
             return
-        told = RankSteps(
+        summed = RankSteps(
             rank=self._rank,
             window_steps=sum(one.window_steps for one in self._windows),
             window_seconds=sum(one.window_seconds for one in self._windows),
@@ -216,25 +216,25 @@ class RankReporter(EventReporter):
         )
         self._windows.clear()
         with contextlib.suppress(OSError):
-            self._pipe.send_bytes(events.encode(told))
+            self._pipe.send_bytes(events.encode(summed))
 
     def phase(self, phase: events.Phase, detail: str = "", key: str = "") -> None:
-        """Rank 0's."""
+        """Nothing: rank 0 reports it."""
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
-        """Rank 0's."""
+        """Nothing: rank 0 reports it."""
 
     def close(self) -> None:
-        """All was sent at once."""
+        """Nothing: everything was sent at once."""
 
 
 def exit_with_parent() -> None:
-    """In another rank: be ended when rank 0 is gone, even where it waits for what will never come."""
+    """In rank 1 and up: exit when rank 0 has ended, even during a collective that never returns."""
     parent = os.getppid()
 
-    def look() -> None:
+    def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
         os._exit(EXIT_FAILED)
 
-    threading.Thread(target=look, name="parent watch", daemon=True).start()
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What others ask of a running trainer: commands from the supervisor, signals, and the supervisor's own death."""
+"""Requests to a running trainer: commands from the supervisor, signals, and the loss of the supervisor."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _HOW: tuple[How, ...] = ("", "checkpoint", "now")
 
 
 class StopRequested(Exception):  # noqa: N818 - a request, not an error
-    """Raised where there is nothing to save yet: while data are drawn, scanned or a model is built."""
+    """Stop requested before the first step, when there is nothing to save."""
 
 
 class TrainerControl:
-    """Polled by the training loop between steps; everything else of it is set from outside."""
+    """The training loop calls `poll` between steps and reads the attributes."""
 
     def __init__(self, inbox: Connection, reporter: EventReporter) -> None:
         self._inbox = inbox
@@ -45,16 +45,16 @@ class TrainerControl:
         self._signal: int | None = None
         self.stop: How = ""
         self.reason = ""
-        """Why the run is to stop, in words."""
+        """Why the run stops, in words."""
         self.preempted = False
-        """A batch system asked for it: the run is to be resumed."""
+        """A batch system requested the stop: the run should be resumed."""
         self.checkpoint = False
         self.paused = False
         self.tune: TuneCommand | None = None
-        """The newest wish for other settings."""
+        """The newest request to change settings."""
 
     def install_signals(self) -> None:
-        """`STOPPING` ask for a stop after a checkpoint; the handler only leaves a mark."""
+        """The signals in `STOPPING` request a stop after a checkpoint; the handler only sets a flag."""
         for number in STOPPING:
             signal.signal(number, self._on_signal)
         preemption.received()
@@ -63,7 +63,7 @@ class TrainerControl:
         self._signal = number
 
     def poll(self) -> None:
-        """Take in what has come."""
+        """Read signals and commands that have arrived, and check once a second that the supervisor runs."""
         if self._signal is not None:
             self.preempted |= self._signal in PREEMPTING
             self._ask_stop("checkpoint", f"stopped by {signal.Signals(self._signal).name}")
@@ -71,12 +71,12 @@ class TrainerControl:
             while self._inbox.poll():
                 self._take(self._inbox.recv_bytes())
         except (EOFError, OSError):
-            self._ask_stop("checkpoint", "stopped: the supervisor is gone")
+            self._ask_stop("checkpoint", "stopped: the supervisor has ended")
         now = time.monotonic()
         if now - self._orphan_checked > _ORPHAN_CHECK_SECONDS:
             self._orphan_checked = now
             if not self._reporter.supervised:
-                self._ask_stop("checkpoint", "stopped: the supervisor is gone")
+                self._ask_stop("checkpoint", "stopped: the supervisor has ended")
 
     def _take(self, raw: bytes) -> None:
         match decode_command(raw):
@@ -93,8 +93,8 @@ class TrainerControl:
                 self.paused = True
             case ResumeCommand():
                 self.paused = False
-            case TuneCommand() as wish:
-                self.tune = wish
+            case TuneCommand() as request:
+                self.tune = request
 
     def _ask_stop(self, how: How, reason: str) -> None:
         if self.stop != "now":
@@ -102,19 +102,19 @@ class TrainerControl:
             self.reason = self.reason or reason
 
     def all_reduce_requests(self, ranks: SingleProcess, *more: int) -> list[int]:
-        """Let the same be asked of all ranks: what a person or a signal asks of one is asked of all.
+        """Combine the requests of all ranks, so that each rank has the requests of every other one.
 
-        Returns the largest of each of the numbers in `more`. Until this is called, what `poll` has found is one rank's.
+        `poll` finds the requests to this rank only. Returns the maximum over the ranks of each number in `more`.
         """
-        mine = (_HOW.index(self.stop), self.preempted, self.checkpoint, self.paused, *more)
-        stop, preempted, checkpoint, paused, *others = ranks.all_reduce_max([int(value) for value in mine])
+        local = (_HOW.index(self.stop), self.preempted, self.checkpoint, self.paused, *more)
+        stop, preempted, checkpoint, paused, *maxima = ranks.all_reduce_max([int(value) for value in local])
         if stop > _HOW.index(self.stop):
-            self._ask_stop(_HOW[stop], "stopped, as another rank was asked to")
+            self._ask_stop(_HOW[stop], "stopped, as another rank was")
         self.preempted, self.checkpoint, self.paused = bool(preempted), bool(checkpoint), bool(paused)
-        return others
+        return maxima
 
     def ended(self, step: int) -> RunEnded:
-        """The end of a run that was asked to stop."""
+        """The `RunEnded` of a run that stops on request."""
         return RunEnded(outcome=Outcome.STOPPED, reason=self.reason, step=step, preempted=self.preempted)
 
     def raise_if_stopped(self) -> None:
@@ -124,7 +124,7 @@ class TrainerControl:
             raise StopRequested(self.reason)
 
     def wait_while_paused(self, phase: Callable[[Phase], None], then: Phase) -> None:
-        """Return once the run may go on (with `then`), or is to stop."""
+        """Wait while the run is paused and not stopped; then begin the phase `then`."""
         if not self.paused or self.stop:
             return
         phase(Phase.PAUSED)

@@ -1,4 +1,4 @@
-"""Whether a trainer still gives signs of life, and what can be said of one that does not."""
+"""Watchdog: detects a trainer that has not sent an event for too long, and collects why."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ STACKS_SIGNAL = signal.SIGUSR2
 """Makes a trainer or a data worker write the stack of each of its threads into trainer.log (`faulthandler`)."""
 SILENT = "no sign of life from the trainer"
 GOES_ON = "the trainer goes on"
-"""How what is told begins."""
+"""Start of the two texts."""
 _NAMED = 3
 _SILENT = (Phase.COMPILING, Phase.PAUSED)
-"""Phases that may last without a word. In all others something is said at least every few seconds, at every step where
-a step takes longer, or at their end.
+"""Phases without events while they last. All others send one every few seconds, or at every step if steps take longer,
+or at their end.
 """
-_ASKED = 8
-"""Data workers that are asked for their stacks: more of them would tell no more."""
+_MAX_WORKERS = 8
+"""Data workers whose stacks are requested at most."""
 _PAUSE_SECONDS = 0.05
-"""Between two that are asked, so that their stacks come one after the other."""
+"""Pause between two requests, so that the stacks do not mix in the log."""
 
 
 class Watchdog:
-    """Fed with the trainer's events and asked now and then. Times are seconds of the monotonic clock."""
+    """Gets the trainer's events through `hear`; `check` is called regularly. Times: seconds of the monotonic clock."""
 
     def __init__(self, limit: float) -> None:
-        """`limit`: seconds of silence that mean a hang; 0: none does."""
+        """`limit`: seconds without an event that count as a hang; 0: never."""
         self._limit = limit
         self._heard = 0.0
         self._phase = Phase.STARTING
         self._pid: int | None = None
-        self._told = False
+        self._warned = False
 
     def began(self, pid: int | None, now: float) -> None:
         """The trainer was started."""
         self._pid, self._heard = pid, now
 
     def hear(self, event: AnyEvent, now: float) -> str:
-        """The trainer said something; returns what to tell if it was thought to hang, else an empty text."""
-        silent = now - self._heard if self._told else None
-        self._heard, self._told = now, False
+        """An event arrived; returns a text if a hang was reported before, else ``""``."""
+        silent = now - self._heard if self._warned else None
+        self._heard, self._warned = now, False
         if isinstance(event, PhaseChanged):
             self._phase = event.phase
         return f"{GOES_ON}, after {silent:.0f} s" if silent is not None else ""
 
     def check(self, now: float) -> str:
-        """What to tell of a trainer that has been silent for too long; once a silence. It is asked for its stacks."""
-        if self._told or not self._limit or self._pid is None or now - self._heard < self._limit:
+        """A warning once the trainer has been silent for too long, else ``""``. Also requests its stacks."""
+        if self._warned or not self._limit or self._pid is None or now - self._heard < self._limit:
             return ""
         if self._phase in _SILENT:
             return ""
-        self._told = True
+        self._warned = True
         return f"{SILENT} for {now - self._heard:.0f} s in '{self._phase}': {_examine(self._pid)}"
 
 
 def _examine(pid: int) -> str:
-    """What a silent process and its children are at; those that can run are asked for their stacks."""
+    """The state of a silent process and its children; requests the stacks of those that can run."""
     try:
         process = psutil.Process(pid)
         if (state := _state(process)) != "":
@@ -69,27 +69,26 @@ def _examine(pid: int) -> str:
         family = process.children(recursive=True)
         states = {child.pid: state for child in family if (state := _state(child))}
         own = process.cmdline()
-        asked = _ask(process) + sum(
-            [_ask(child) for child in family if child.pid not in states and _is_worker(child, own)][:_ASKED]
-        )
+        workers = [child for child in family if child.pid not in states and _is_worker(child, own)]
+        requested = _request_stacks(process) + sum(_request_stacks(worker) for worker in workers[:_MAX_WORKERS])
     except (psutil.Error, OSError):
-        return "it is gone"
+        return "it has ended"
     found = "; ".join(list(states.values())[:_NAMED]) or "it hangs, or this takes longer than hang_seconds"
-    workers = f" and those of {asked - 1} of its data workers" if asked > 1 else ""
-    return f"{found}; what its threads{workers} are at is in trainer.log" if asked else found
+    more = f" and those of {requested - 1} of its data workers" if requested > 1 else ""
+    return f"{found}; the stacks of its threads{more} are in trainer.log" if requested else found
 
 
-def _is_worker(child: psutil.Process, trainers: list[str]) -> bool:
-    """Whether a process was forked by the trainer, or by its server for that. Another program is left alone."""
+def _is_worker(child: psutil.Process, trainer_command: list[str]) -> bool:
+    """Whether a process was forked by the trainer or its fork server, and is not another program."""
     try:
         command = child.cmdline()
     except psutil.Error:
         return False
-    return command == trainers or any("multiprocessing.forkserver" in word for word in command)
+    return command == trainer_command or any("multiprocessing.forkserver" in word for word in command)
 
 
-def _ask(process: psutil.Process) -> int:
-    """Ask a process for its stacks; 0 if it is not prepared for that: the signal would end it."""
+def _request_stacks(process: psutil.Process) -> int:
+    """Send `STACKS_SIGNAL`; returns 1, or 0 if the process has no handler: the signal would end it."""
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
         caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
@@ -103,13 +102,13 @@ def _ask(process: psutil.Process) -> int:
 
 
 def _state(process: psutil.Process) -> str:
-    """What keeps a process from running, in words; empty if nothing does, or it is gone."""
+    """Why a process cannot run, in words; empty if it can, or has ended."""
     try:
         state = process.status()
     except psutil.Error:
         return ""
     if state == psutil.STATUS_STOPPED:
-        return f"process {process.pid} is stopped by a signal; kill -CONT {process.pid} lets it go on"
+        return f"process {process.pid} is stopped by a signal; kill -CONT {process.pid} continues it"
     if state == psutil.STATUS_DISK_SLEEP:
-        return f"process {process.pid} waits for a disk or a network mount that does not answer"
+        return f"process {process.pid} waits for a disk or network mount that does not respond"
     return ""

@@ -1,1 +1,1 @@
-"""Runs on other machines, read through the user's own ``ssh``: nothing of ours has to be installed there."""
+"""Runs on other machines, read through the user's ``ssh`` without gputrain-tui being installed there."""

@@ -1,4 +1,4 @@
-"""``python -P -m gputrain.engine.remote RUN_DIR COMMAND``: hand a command to a run of this machine.
+"""``python -P -m gputrain.engine.remote RUN_DIR COMMAND``: send a command to a run on this machine.
 
 Started over ssh, with the supervisor's own Python, by `gputrain.engine.remote.remote_attachment`.
 """
@@ -19,15 +19,15 @@ from gputrain.engine.runs.run_directory import RunDir
 
 
 def main(directory: str, command: str) -> int:
-    """Returns an exit code; why it failed is printed."""
+    """Returns an exit code; prints the reason of a failure."""
     try:
-        asked = decode_command(command.encode())
+        request = decode_command(command.encode())
     except (msgspec.DecodeError, UnicodeError) as error:
         print(f"this version does not know the command: {plain(str(error), 200)}")
         return EXIT_BAD_INPUT
     with contextlib.closing(launch.attach(RunDir(Path(directory)))) as attachment:
         try:
-            attachment.send(asked)
+            attachment.send(request)
         except launch.NotLiveError as error:
             print(error)
             return EXIT_FAILED

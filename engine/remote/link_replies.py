@@ -1,4 +1,4 @@
-"""What the shell at the other end of a link answers, up to a frame that is waited for."""
+"""Waits for the frames that the shell at the other end of a link sends in reply."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.remote.ssh_link import Frame, Link, LinkLostError
 
 _SLICE_SECONDS = 0.2
-_MAX_ANSWER = 64 << 20
+_MAX_REPLY = 64 << 20
 
 
 def wait_for_frame(link: Link, letter: str) -> dict[str, bytes]:
-    """The newest frame of each letter up to the first of `letter`. Raises as `wait_for_frames`."""
+    """The newest payload by frame letter, up to the first frame `letter`. Raises as `wait_for_frames`."""
     return dict(wait_for_frames(link, letter))
 
 
 def wait_for_frames(link: Link, letter: str) -> list[Frame]:
-    """All frames up to the first of `letter`. Raises BadInput for the other end's refusal, LinkLostError."""
+    """All frames up to the first frame `letter`. Raises BadInput if the other end refuses, LinkLostError."""
     found: list[Frame] = []
     size = 0
     while True:
@@ -28,10 +28,10 @@ def wait_for_frames(link: Link, letter: str) -> list[Frame]:
         found += fresh
         if any(got == letter for got, _ in fresh):
             return found
-        if size > _MAX_ANSWER:
-            raise LinkLostError("the answer does not come to its end")
+        if size > _MAX_REPLY:
+            raise LinkLostError("the reply is longer than 64 MiB")
 
 
 def words(payload: bytes) -> str:
-    """A reason, harmless to show."""
+    """The text of a payload, sanitized for display."""
     return plain(payload.decode("utf-8", "replace"), 300)

@@ -1,4 +1,4 @@
-"""A run on another machine as one reader sees it: each event exactly once, through any number of cut connections."""
+"""Reads a run on another machine over ssh: each event exactly once, with automatic reconnection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gputrain.engine.remote.remote_outline import RemoteOutline
 from gputrain.engine.remote.remote_status import read_status
 from gputrain.engine.remote.ssh_link import Link, LinkLostError
 from gputrain.engine.runs import run_directory, run_names
-from gputrain.engine.runs.event_log import LineCutter
+from gputrain.engine.runs.event_log import LineSplitter
 from gputrain.engine.runs.remote_name import RemoteName
 
 FIRST_RETRY_SECONDS = 1.0
@@ -29,56 +29,56 @@ _SLICE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RemoteRun:
-    """A run on another machine, found."""
+    """A run that was found on another machine."""
 
     name: RemoteName
     path: str
-    """Its directory there."""
+    """Path of the run directory there."""
 
     @property
     def id(self) -> str:
-        """What ``gputrain-tui tail`` takes to come back, harmless to show: that machine chose the run's name."""
+        """The name for ``gputrain-tui tail``, sanitized for display."""
         return plain(f"{self.name.host}:{self.path if self.by_path else self.path.rstrip('/').rpartition('/')[2]}")
 
     @property
     def by_path(self) -> bool:
-        """The run was named by its directory, which may be anywhere."""
+        """Whether the run was named by the path of its directory."""
         return "/" in self.name.run
 
     @property
     def directory(self) -> Path:
-        """Host and directory, to be shown."""
+        """Host and directory, for display."""
         return Path(plain(f"{self.name.host}:{self.path}"))
 
 
 class RemoteAttachment:
     """Reads a run over ssh. Made by `attach`. Not thread-safe, except that `send` may be called beside `read`.
 
-    A cut connection is made again, after 1 s, 2 s, 4 s … 30 s, for as long as the caller reads. It goes on with
-    the last line that came whole: if that is not the event it was, the record is read again from its beginning,
-    and known numbers are passed over. Of a long record that is wanted `outlined` so much comes as is shown.
+    A lost connection is made again after 1 s, 2 s, 4 s … 30 s, as long as the caller reads. Reading continues at
+    the last complete line; if that is another event than before, the record is read from its beginning and known
+    events are skipped. With `outlined`, only the outline of a long record is sent.
     """
 
     def __init__(self, run: RemoteRun, link: Link, *, outlined: bool) -> None:
-        """`link` is a shell there that waits for work; it is owned from now on."""
+        """`link`: a waiting shell on that machine; the attachment closes it."""
         self.run = run
         self.ended = False
-        """The newest event says that the run is over."""
+        """The newest event is `RunEnded`."""
         self.caught_up = False
-        """All that had been recorded was read once."""
+        """All events recorded before `attach` were read."""
         self.sparse_until = 0
         """See `gputrain.engine.launching.launch.Attachment`."""
         self.trouble = ""
         """Why there is no connection now; empty while there is one."""
         self._outlined = outlined
         self._outline: RemoteOutline | None = None
-        """What has come of it; None: nothing, or it was handed out."""
+        """The outline while it arrives, else None."""
         self._link: Link | None = link
-        self._lines = LineCutter()
+        self._lines = LineSplitter()
         self._waiting: deque[AnyEvent] = deque()
         self._cursor = 0
         self._last = (0, 0)
-        """Place and number of the newest whole line."""
+        """Offset and event number of the newest complete line."""
         self._check: int | None = None
         self._status = b""
         self._died = self._over = False
@@ -88,13 +88,13 @@ class RemoteAttachment:
 
     @property
     def abandoned(self) -> bool:
-        """Nobody owns the run any more, and all of its record was read: nothing will follow."""
+        """The supervisor has ended without `RunEnded` and the record was read: no event will follow."""
         return self._over and not self._waiting and not self.ended
 
     def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
         """The next events in order; waits up to `timeout` seconds for the first one.
 
-        Returns none while there is no connection. Raises OSError if the run directory is gone.
+        Returns an empty list while there is no connection. Raises OSError if the run directory was deleted.
         """
         deadline = time.monotonic() + timeout
         while not self._waiting and not self.abandoned and (left := deadline - time.monotonic()) > 0:
@@ -120,12 +120,12 @@ class RemoteAttachment:
         if wait > 0:
             time.sleep(min(wait, timeout))
             return False
-        self._link = Link(self.run.name, asking=False)
-        # From the last whole line on: its number proves that it is still the same record.
+        self._link = Link(self.run.name, interactive=False)
+        # From the last complete line: its number proves that it is still the same record.
         place, number = self._last
         self._check = number or None
-        self._lines, self._outline = LineCutter(place), None
-        # Once something was read, whatever follows it is wanted.
+        self._lines, self._outline = LineSplitter(place), None
+        # An outline only before the first event was read.
         outlined = self._outlined and not self._cursor and not self._waiting
         self._link.send(remote_shell.follow(self.run.path, place, outlined=outlined))
         return True
@@ -147,7 +147,7 @@ class RemoteAttachment:
                 self._outline = self._outline or RemoteOutline()
                 self._outline.add(payload)
             case "B":
-                self._lines = LineCutter(_number(payload))
+                self._lines = LineSplitter(_number(payload))
             case "S":
                 self._status = payload
             case "P":
@@ -156,7 +156,7 @@ class RemoteAttachment:
             case "T":
                 at_end = _number(payload) <= self._lines.offset
                 self.caught_up = self.caught_up or at_end
-                # The record was read to its end after its supervisor was found gone.
+                # The record was read to its end after its supervisor was found dead.
                 self._over = at_end and self._died
             case "X":
                 raise OSError(f"{self.run.id}: {words(payload)}")
@@ -164,11 +164,11 @@ class RemoteAttachment:
                 pass
 
     def _take_record(self, data: bytes) -> None:
-        for place, event in self._lines.cut(data):
+        for place, event in self._lines.split(data):
             expected, self._check = self._check, None
             if expected is not None and event.seq != expected:
                 self._last = (0, 0)
-                raise LinkLostError("the record is another one than before; it is read from its beginning")
+                raise LinkLostError("the record was replaced; reading it from its beginning")
             if self._outline is not None:
                 self._waiting.extend(self._outline.before(event.seq))
                 self._outline, self.sparse_until = None, event.seq
@@ -178,9 +178,9 @@ class RemoteAttachment:
                 self._waiting.append(event)
 
     def send(self, command: AnyCommand) -> None:
-        """Have the package that runs there hand a command to the supervisor. Raises NotLiveError."""
+        """Send a command through the package on that machine to the supervisor. Raises NotLiveError."""
         try:
-            with Link(self.run.name, asking=False) as link:
+            with Link(self.run.name, interactive=False) as link:
                 link.send(remote_shell.send(self.run.path, encode_command(command).decode()))
                 wait_for_frame(link, "T")
         except LinkLostError as error:
@@ -189,20 +189,20 @@ class RemoteAttachment:
             raise NotLiveError(f"{self.run.id}: {error}") from error
 
     def close(self) -> None:
-        """Leave the run, which goes on."""
+        """Detach; the run continues."""
         if self._link is not None:
             self._link.close()
             self._link = None
 
 
 def attach(name: RemoteName, *, outlined: bool = False) -> RemoteAttachment:
-    """Connect and begin to read a run. ssh may ask for a password on the terminal.
+    """Connect and start reading a run. ssh may ask for a password on the terminal.
 
-    `outlined`: of a long record its outline will do, then all that follows. Raises BadInput where there is no such run,
+    `outlined`: read only the outline of a long record, then all new events. Raises BadInput where there is no such run,
     LinkLostError where the host cannot be reached.
     """
     with contextlib.ExitStack() as stack:
-        link = stack.enter_context(Link(name, asking=True))
+        link = stack.enter_context(Link(name, interactive=True))
         run = RemoteRun(name, _find(link, name))
         attachment = RemoteAttachment(run, link, outlined=outlined)
         stack.pop_all()
@@ -224,7 +224,7 @@ def _find(link: Link, name: RemoteName) -> str:
 
 
 def _given(link: Link, wanted: str) -> str:
-    """The id of the newest run that a person called `wanted`; empty if there is none."""
+    """The id of the newest run that its user named `wanted`; empty if there is none."""
     link.send(remote_shell.given_names())
     run, marked = "", b""
     for letter, payload in wait_for_frames(link, "T"):
@@ -243,7 +243,7 @@ def _given(link: Link, wanted: str) -> str:
 def _path(raw: bytes, host: str) -> str:
     path = raw.decode("utf-8", "surrogateescape")
     if not path.startswith("/") or not path.isprintable():
-        raise BadInput(f"{plain(host, 80)}: the folder of its runs has an impossible name")
+        raise BadInput(f"{plain(host, 80)}: the path of its runs folder is invalid")
     return path
 
 

@@ -1,4 +1,4 @@
-"""The runs of another machine, for lists, and by the names that people gave them."""
+"""Lists the runs on another machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gputrain.engine.runs.run_marks import RunMarks, decode_marks
 
 
 def list_runs(name: RemoteName) -> list[tuple[RunInfo, RunMarks]]:
-    """All runs of the user on a host with their marks, the newest first; their directories read ``HOST:PATH``.
+    """All runs of the user on a host with their marks, newest first; their directories are ``HOST:PATH``.
 
-    Raises LinkLostError where the host cannot be reached.
+    Raises LinkLostError if the host cannot be reached.
     """
-    with Link(name, asking=True) as link:
+    with Link(name, interactive=True) as link:
         link.send(remote_shell.listing())
         frames = wait_for_frames(link, "T")
     home = run = ""

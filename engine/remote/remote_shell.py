@@ -1,23 +1,23 @@
-"""What runs on the other machine: a few lines for any POSIX shell, sent to ``sh -s`` over its standard input.
+"""Shell scripts that run on the other machine: POSIX sh, sent to ``sh -s`` over its standard input.
 
-The command that ssh gets is always the same (`COMMAND`), so that neither the user's login shell nor any
-name can change what is run; names reach the shell as quoted words of the script. Everything comes back in
-frames: a letter, a length, a line break, and so many bytes.
+The ssh command is always the same (`COMMAND`), so that neither the user's login shell nor any name can change
+it; names are quoted words of the script. Replies are frames: a letter, a length, a line break, and that many
+bytes.
 
 =====  ==========================================================================================
 frame  payload
 =====  ==========================================================================================
-H      the folder of all runs, or the run directory that a path led to
+H      the folder of all runs, or the resolved path of a run directory
 I      names of the run directories, one a line
-R      name of the run that the next M, S and P are about
+R      name of the run that the next M, S and P belong to
 M      its ``marks.json``
 S      its ``status.json``
 P      the host's time in seconds, its boot id, and ``/proc/PID/stat`` of the supervisor, each on a line
-O      a piece of a long record or of its milestones; followed by ``E`` and a line break if it is all there
-B      the place in the record from which on all of it follows
-D      bytes of the record; followed like O
+O      a piece of a long record or of its milestones; followed by ``E`` and a line break if it is complete
+B      the offset in the record from which on all of it follows
+D      bytes of the record; ends like O
 T      size of the record: everything before it was sent up to this point
-X      why it cannot be done; nothing follows
+X      the reason of a failure; nothing follows
 =====  ==========================================================================================
 """
 
@@ -30,7 +30,7 @@ from gputrain.engine.remote import remote_outline
 COMMAND = ("exec", "/bin/sh", "-s")
 """The remote command; the words are safe in every shell."""
 CHUNK_BYTES = 1 << 20
-"""Most bytes of the record in one frame."""
+"""Maximum bytes of the record in one frame."""
 _PASSES_PER_STATUS = 3
 
 _COMMON = """
@@ -73,7 +73,7 @@ done
 put T 0
 """
 
-# Without the clock, which costs a process for each run.
+# Without frame P: its clock would cost a process per run.
 _GIVEN = """
 put H "$home"
 ls -1rp "$home" | sed -n 's:/$::p' | while IFS= read -r name; do
@@ -85,7 +85,7 @@ put T 0
 """
 
 _BEGIN = """
-cd %(directory)s || { put X "the run directory is gone"; exit; }
+cd %(directory)s || { put X "the run directory was deleted"; exit; }
 sent=%(offset)d; pass=0
 """
 
@@ -127,12 +127,12 @@ done
 """
 
 _SEND = """
-cd %(directory)s || { put X "the run directory is gone"; exit; }
+cd %(directory)s || { put X "the run directory was deleted"; exit; }
 facts .
 python=$(tr '\\000' '\\n' < "/proc/$pid/cmdline" | head -n 1)
 case $(tr '\\000' ' ' < "/proc/$pid/cmdline") in *gputrain.engine*) ;; *) python=;; esac
 if [ -z "$python" ]; then
-  put X "its supervisor cannot be seen from a login there: it can be watched, not commanded"
+  put X "its supervisor is not visible from a login there: it can be watched, not controlled"
 elif answer=$("$python" -P -m gputrain.engine.remote %(directory)s %(command)s 2>&1 < /dev/null); then
   put T 0
 else
@@ -142,34 +142,34 @@ fi
 
 
 def hello(token: str) -> bytes:
-    """The beginning of every script. What a login shell's own files print comes before `token` and is passed over."""
+    """The start of every script. Output of the login shell's own files comes before `token` and is skipped."""
     return f"printf '\\n%s\\n' {shlex.quote(token)}\n{_COMMON}".encode()
 
 
 def names() -> bytes:
-    """Answers H and I."""
+    """Replies H and I."""
     return _NAMES.encode()
 
 
 def resolve(path: str) -> bytes:
-    """Answers H, or X where `path` holds no run."""
+    """Replies H, or X if `path` is not a run directory."""
     return (_PATH % shlex.quote(path)).encode()
 
 
 def listing() -> bytes:
-    """Answers H, then R, M, S and P for each run, the newest first, then T."""
+    """Replies H, then R, M, S and P for each run, newest first, then T."""
     return _LIST.encode()
 
 
 def given_names() -> bytes:
-    """Answers H, then R, M and S for each run, the newest first, then T."""
+    """Replies H, then R, M and S for each run, newest first, then T."""
     return _GIVEN.encode()
 
 
 def follow(directory: str, offset: int, *, outlined: bool = False) -> bytes:
-    """Answers S, P, D and T without end, about once a second; D from byte `offset` on.
+    """Replies S, P, D and T without end, about once a second; D from byte `offset` on.
 
-    `outlined`: of a long record first O and B, and D from the place that B tells.
+    `outlined`: for a long record first O and B, then D from the offset in B.
     """
     values = {
         "directory": shlex.quote(directory),
@@ -186,5 +186,5 @@ def follow(directory: str, offset: int, *, outlined: bool = False) -> bytes:
 
 
 def send(directory: str, command: str) -> bytes:
-    """Answers S and P, then T if the run took `command` (JSON), or X with the reason."""
+    """Replies S and P, then T if the run accepted `command` (JSON), else X with the reason."""
     return (_SEND % {"directory": shlex.quote(directory), "command": shlex.quote(command)}).encode()

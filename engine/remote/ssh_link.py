@@ -1,4 +1,4 @@
-"""One connection: an ``ssh`` process, the shell at its other end, and the frames that come back."""
+"""One ssh connection: the ``ssh`` process, the remote shell, and the frames that it sends."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from gputrain.engine.remote import remote_shell
 from gputrain.engine.runs.remote_name import RemoteName
 
 SILENCE_SECONDS = 20.0
-"""The other end speaks every second. After so long without a word the network is gone, whatever TCP thinks."""
+"""The other end sends a frame every second; after this time without one the connection is dead."""
 ANSWER_SECONDS = 60.0
-"""How long a connection that needs no person may take to be there."""
+"""How long a connection without password prompt may take."""
 MAX_FRAME = 16 << 20
 _MAX_PREAMBLE = 1 << 20
 _READ_BYTES = 1 << 18
 _STDERR_BYTES = 4096
 _LETTERS = b"HIRMSPOBDTX"
 _OPTIONS = ("-T", "-x", "-oClearAllForwardings=yes", "-oPermitLocalCommand=no", "-oRemoteCommand=none")
-"""As scp: no terminal, none of the forwardings and commands that the user's configuration may have for logins."""
+"""As scp: no terminal, and none of the forwardings and commands of the user's ssh configuration."""
 
 Frame = tuple[str, bytes]
 
 
 class LinkLostError(OSError):
-    """The connection could not be made, or was cut. The message says what ssh said."""
+    """The connection failed or was lost. The message is the last line of ssh's stderr."""
 
 
 def ssh_command() -> list[str]:
-    """``ssh``, or what ``$GPUTRAIN_SSH`` says instead (a program and its options). Raises BadInput."""
+    """``ssh``, or the program and options in ``$GPUTRAIN_SSH``. Raises BadInput."""
     try:
         words = shlex.split(os.environ.get("GPUTRAIN_SSH", "") or "ssh")
     except ValueError as error:
@@ -45,7 +45,7 @@ def ssh_command() -> list[str]:
 
 
 class Frames:
-    """Cuts a byte stream into frames."""
+    """Splits a byte stream into frames."""
 
     def __init__(self, token: str) -> None:
         self._mark: bytes = f"\n{token}\n".encode()
@@ -54,11 +54,11 @@ class Frames:
 
     @property
     def begun(self) -> bool:
-        """The shell at the other end has spoken."""
+        """The shell at the other end has started."""
         return self._begun
 
     def take(self, data: bytes) -> list[Frame]:
-        """The frames that are complete now. Raises ValueError for what cannot be one."""
+        """Add bytes; returns the frames that are complete now. Raises ValueError for invalid data."""
         self._rest += data
         if not self._begun and not self._begin():
             return []
@@ -71,7 +71,7 @@ class Frames:
         at = self._rest.find(self._mark)
         if at < 0:
             if len(self._rest) > _MAX_PREAMBLE:
-                raise ValueError("it prints without end at login")
+                raise ValueError("the login shell prints more than 1 MiB")
             return False
         del self._rest[: at + len(self._mark)]
         self._begun = True
@@ -81,18 +81,18 @@ class Frames:
         head, newline, _ = bytes(self._rest[:24]).partition(b"\n")
         if not newline:
             if len(head) >= 24:
-                raise ValueError("what comes is no record")
+                raise ValueError("invalid reply")
             return None
         letter, _, digits = head.partition(b" ")
         if len(letter) != 1 or letter not in _LETTERS or not digits.isdigit() or int(digits) > MAX_FRAME:
-            raise ValueError("what comes is no record")
+            raise ValueError("invalid reply")
         begin = len(head) + 1
         end = begin + int(digits)
         trailer = b"E\n" if letter in (b"D", b"O") else b""
         if len(self._rest) < end + len(trailer):
             return None
         if not self._rest.startswith(trailer, end):
-            raise ValueError("a part of the record could not be read there")
+            raise ValueError("a part of the record could not be read on that machine")
         payload = bytes(self._rest[begin:end])
         del self._rest[: end + len(trailer)]
         return letter.decode(), payload
@@ -101,27 +101,27 @@ class Frames:
 class Link:
     """A shell on another machine. Not thread-safe."""
 
-    def __init__(self, name: RemoteName, *, asking: bool) -> None:
-        """`asking`: a person is there whom ssh may ask for a password. Raises BadInput without an ssh program."""
+    def __init__(self, name: RemoteName, *, interactive: bool) -> None:
+        """`interactive`: ssh may ask the user for a password. Raises BadInput without an ssh program."""
         token = f"gputrain-{secrets.token_hex(8)}"
-        options = _OPTIONS if asking else (*_OPTIONS, "-oBatchMode=yes")
+        options = _OPTIONS if interactive else (*_OPTIONS, "-oBatchMode=yes")
         command = [*ssh_command(), *options, "--", name.ssh_host, *remote_shell.COMMAND]
         try:
-            # In a session of its own it does not see this terminal's Ctrl-C, and could not ask a person either.
+            # In its own session ssh does not get this terminal's Ctrl-C, and cannot prompt either.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
-                start_new_session=not asking,
+                start_new_session=not interactive,
             )
         except OSError as error:
             raise BadInput(f"{plain(command[0], 200)} cannot be started: {error.strerror}; install OpenSSH") from None
         self._host = plain(name.host, 80)
         self._frames = Frames(token)
         self._stderr = b""
-        self._asking = asking
+        self._interactive = interactive
         self._heard = time.monotonic()
         self._selector = selectors.DefaultSelector()
         for stream in (self._process.stdout, self._process.stderr):
@@ -131,7 +131,7 @@ class Link:
         self.send(remote_shell.hello(token))
 
     def send(self, script: bytes) -> None:
-        """Give the shell more to do. A connection that is gone is told by `frames`."""
+        """Send a script to the shell. A lost connection is reported by `frames`."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(script)
@@ -169,22 +169,22 @@ class Link:
     def _check_silence(self) -> None:
         silent = time.monotonic() - self._heard
         if self._frames.begun and silent > SILENCE_SECONDS:
-            raise LinkLostError(f"{self._host}: no word for {silent:.0f} s")
-        if not self._frames.begun and not self._asking and silent > ANSWER_SECONDS:
-            raise LinkLostError(f"{self._host}: no answer for {silent:.0f} s")
+            raise LinkLostError(f"{self._host}: no reply for {silent:.0f} s")
+        if not self._frames.begun and not self._interactive and silent > ANSWER_SECONDS:
+            raise LinkLostError(f"{self._host}: no connection after {silent:.0f} s")
 
     def _why(self) -> str:
-        """What ssh said last, once its output has ended."""
+        """The last line of ssh's stderr, once its output has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         assert self._process.stderr is not None
         with contextlib.suppress(BlockingIOError, OSError):
             self._stderr += os.read(self._process.stderr.fileno(), _STDERR_BYTES)
-        said = [text for line in self._stderr.splitlines() if (text := plain(line.decode("utf-8", "replace"), 200))]
-        return said[-1] if said else "the connection was closed"
+        lines = [text for line in self._stderr.splitlines() if (text := plain(line.decode("utf-8", "replace"), 200))]
+        return lines[-1] if lines else "the connection was closed"
 
     def close(self) -> None:
-        """Hang up; the shell there ends when it next speaks. Idempotent."""
+        """Close the connection; the remote shell ends at its next write. Idempotent."""
         self._selector.close()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:

@@ -1,4 +1,4 @@
-"""Deleting runs: one by one, or all that are too old or too much. A live run is never touched."""
+"""Delete runs: one, or all that are too old or exceed a total size. A live run is never deleted."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gputrain.engine.runs.run_lock import acquire
 from gputrain.engine.runs.run_marks import read_marks
 
 KEEP = "keep"
-"""A run with this tag is left alone by pruning."""
-_LEFT = "not at its end: its trainer, whose supervisor was killed, still saves into"
+"""Pruning does not delete runs with this tag."""
+_ORPHANED = "still running: its trainer, whose supervisor was killed, saves into"
 _SECONDS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _BYTES = {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """A run that is to go."""
+    """A run that `choose` selected, its size in bytes, and why."""
 
     info: RunInfo
     bytes: int
@@ -53,40 +53,42 @@ def size_of(run: RunDir) -> int:
     seen: dict[tuple[int, int], int] = {}
     for folder, _, names in os.walk(run.directory):
         for name in names:
-            # A file may go while it is looked at: checkpoints do.
+            # A file may disappear meanwhile: old checkpoints are deleted.
             with contextlib.suppress(OSError):
                 found = (Path(folder) / name).lstat()
                 seen[found.st_dev, found.st_ino] = found.st_blocks * 512
     return sum(seen.values())
 
 
-def check_own(run: RunDir) -> None:
-    """Raises BadInput for a directory that may be something else than a run, or hold more: nothing of it may go."""
+def check_deletable(run: RunDir) -> None:
+    """Raises BadInput for a directory that may not be a run, or may hold other files: it must not be deleted."""
     directory = plain(str(run.directory), 300)
     if run.directory.is_symlink() or not run.directory.is_dir():
-        raise BadInput(f"{directory}: not a run directory, and not deleted (of a link, name what it leads to)")
+        raise BadInput(f"{directory}: not a run directory, and not deleted (for a link, name its target)")
     at_home = run.directory.parent.resolve() == runs_home().resolve()
-    # A run that was launched and never came up has no status, but a name that `create` gave.
+    # A run whose supervisor did not start has no status, but a name from `create`.
     if run.written_status() is None and not (at_home and CREATED.fullmatch(run.id)):
         raise BadInput(f"{directory}: not a run directory (it has no status.json of a run), and not deleted")
-    others = sorted(path.name for path in run.directory.iterdir() if not _is_ours(path.name))
-    if others and not at_home:
-        named = ", ".join(plain(name, 60) for name in others[:3]) + (" …" if len(others) > 3 else "")
-        raise BadInput(f"{directory}: outside of {runs_home()}, and holds what is no run's: {named}; not deleted")
+    foreign = sorted(path.name for path in run.directory.iterdir() if not _is_ours(path.name))
+    if foreign and not at_home:
+        named = ", ".join(plain(name, 60) for name in foreign[:3]) + (" …" if len(foreign) > 3 else "")
+        raise BadInput(
+            f"{directory}: outside {runs_home()}, and holds files that are not a run's: {named}; not deleted"
+        )
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a run writes a file or folder of this name; files that are replaced are written aside first."""
+    """Whether a run writes a file or folder of this name, temporary files of `write_atomic` included."""
     return name in FILES or any(name.startswith(f".{one}.") for one in FILES)
 
 
 def delete(run: RunDir) -> None:
-    """Remove a run with all its files. Raises BadInput for a live one, or what is no run directory."""
-    check_own(run)
-    # By a name that no list shows, first: a run that is half deleted could not be read.
+    """Delete a run with all its files. Raises BadInput for a live run or another directory."""
+    check_deletable(run)
+    # Hide it first: lists must not show a half-deleted run.
     hidden = run.directory.with_name(f".deleted-{run.id}")
     try:
-        with _nobody_else_owns(run):
+        with _locked(run):
             run.directory.rename(hidden)
             shutil.rmtree(hidden)
     except OSError as error:
@@ -94,10 +96,10 @@ def delete(run: RunDir) -> None:
 
 
 @contextlib.contextmanager
-def _nobody_else_owns(run: RunDir) -> Iterator[None]:
-    """Keep supervisors and trainers from `run` inside. Raises BadInput if it has one."""
+def _locked(run: RunDir) -> Iterator[None]:
+    """Hold the locks of `run`, so that no supervisor or trainer starts. Raises BadInput if it has one."""
     with contextlib.ExitStack() as held:
-        for lock, who in ((run.lock, "running; stop it first: gputrain-tui stop"), (run.trainer_lock, _LEFT)):
+        for lock, who in ((run.lock, "running; stop it first: gputrain-tui stop"), (run.trainer_lock, _ORPHANED)):
             if (handle := acquire(lock)) is None:
                 raise BadInput(f"{run.id} is {who} {run.id}")
             held.callback(os.close, handle)
@@ -107,11 +109,11 @@ def _nobody_else_owns(run: RunDir) -> Iterator[None]:
 def choose(
     found: Sequence[RunInfo], *, now: float, older: float | None, total: int | None, keep: int = 0
 ) -> list[Pruned]:
-    """Runs of `found` (the newest first) to delete, the oldest first: those that ended over `older` seconds ago, then
-    as many more as it takes until all that stay fit into `total` bytes.
+    """Runs of `found` (newest first) to delete, oldest first: those that ended more than `older` seconds ago, then as
+    many as needed until the rest fits into `total` bytes.
 
-    The newest `keep`, live ones, and those with the tag ``keep`` stay, but count; of those that are beyond the size the
-    newest run stays too, however large it is. Folders in which no run ever was are nobody's to prune.
+    The newest `keep` runs, live runs and runs with the tag ``keep`` stay, but count towards `total`. The newest run is
+    never deleted for its size. Folders that never held a run are ignored.
     """
     found = [info for info in found if info.status is not None or _has_record(info.run)]
     sizes = [size_of(info.run) for info in found]
@@ -130,12 +132,12 @@ def choose(
 
 
 def _has_record(run: RunDir) -> bool:
-    """A run was launched here, even if it never got as far as writing its status."""
+    """Whether a run was launched here, even if it wrote no status."""
     return run.events.exists() or run.plan.exists()
 
 
 def _ended(info: RunInfo) -> float:
-    """When a run was last heard of."""
+    """When the run ended, or was last written, in seconds since 1970."""
     if info.status is not None:
         return info.status.ended or info.status.heartbeat
     try:

@@ -1,10 +1,10 @@
-"""The queue between a run's supervisor and its dashboards.
+"""The event channel between a run's supervisor and its dashboards: events out, commands in.
 
 A `multiprocessing.managers.BaseManager` on a Unix socket serves two objects: a bounded broadcast
-of encoded events, read by cursor so that each dashboard sees all of them and a slow one learns how
-many it missed, and a queue of commands back. Only bytes and numbers cross it. The peers prove
-knowledge of a random key that lies in the private run directory; since a manager's replies are
-unpickled, a client connects only to what its own user has made.
+of encoded events, read by cursor so that each dashboard gets all of them and a slow one learns how
+many it missed, and a queue for commands. Only bytes and numbers cross it. Both sides authenticate
+with a random key in the private run directory. A manager's replies are unpickled, so a client
+connects only to a socket of its own user.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from typing import Any, Protocol, cast
 from gputrain.engine.common.files import write_atomic
 from gputrain.engine.runs.run_directory import RunDir
 
-RING_EVENTS = 8192
-"""Events that the broadcast keeps for slow readers; older ones are in the record."""
+BUFFER_EVENTS = 8192
+"""Number of events kept for slow readers; older ones are in the record."""
 MAX_WAIT = 0.5
-"""Seconds that one call may wait in the server, so that no thread is left behind for a dead client."""
+"""Longest wait of one call in the server, in seconds, so that no thread stays for a dead client."""
 _MAX_SOCKET_PATH = 107
 
 
 class Broadcast:
-    """The newest events, numbered; any number of readers, each with a cursor of its own."""
+    """The newest events by number, for any number of readers, each with its own cursor."""
 
     def __init__(self) -> None:
-        self._lines: deque[bytes] = deque(maxlen=RING_EVENTS)
+        self._lines: deque[bytes] = deque(maxlen=BUFFER_EVENTS)
         self._last = 0
         self._news = threading.Condition()
 
     def put(self, seq: int, line: bytes) -> None:
-        """Add event number `seq`, which follows the one before."""
+        """Add event number `seq`, which must be the next number."""
         with self._news:
             self._last = seq
             self._lines.append(line)
             self._news.notify_all()
 
     def get_many(self, cursor: int, limit: int, timeout: float) -> tuple[int, int, list[bytes]]:
-        """Events after number `cursor`: (new cursor, events that are no longer kept, lines).
+        """Events after number `cursor`: (new cursor, number of events that are no longer kept, lines).
 
         Waits up to `timeout` seconds, at most `MAX_WAIT`, for the first one.
         """
@@ -76,10 +76,10 @@ class _Manager(managers.BaseManager):
 
 
 class Server:
-    """Serves a run's broadcast until closed. Own the run's lock before making one."""
+    """Serves a run's broadcast until closed. Take the run's lock before creating one."""
 
     def __init__(self, run: RunDir, take_command: Callable[[bytes], None]) -> None:
-        """`take_command` gets each encoded command, on a thread of the server. Raises OSError."""
+        """`take_command` gets each encoded command, on a server thread. Raises OSError."""
         self.broadcast = Broadcast()
         commands = _Commands(take_command)
 
@@ -97,7 +97,7 @@ class Server:
             server: Any = Manager(address=str(self.path), authkey=key).get_server()
         finally:
             os.umask(before)
-        # Server.serve_forever would replace sys.stdout and end in sys.exit: it is meant for a process of its own.
+        # Not Server.serve_forever: it replaces sys.stdout and calls sys.exit.
         self._server = server
         self._closed = server.stop_event = threading.Event()
         self._accepter = threading.Thread(target=self._accept, name="channel", daemon=True)
@@ -108,7 +108,7 @@ class Server:
             try:
                 connection = self._server.listener.accept()
             except OSError:
-                # Out of descriptors, say: those that are attached go on, the next one may try again.
+                # For example out of file descriptors: attached clients continue, a new one may retry.
                 self._closed.wait(0.2)
                 continue
             threading.Thread(target=self._server.handle_request, args=(connection,), daemon=True).start()
@@ -144,10 +144,10 @@ class _Events(Protocol):
 
 
 class Client:
-    """A dashboard's end of the queue. Connecting has no time-out of its own: do it in a worker thread."""
+    """A dashboard's end of the channel. Connecting has no timeout: do it in a worker thread."""
 
     def __init__(self, run: RunDir, path: Path) -> None:
-        """Raises OSError or EOFError where nobody serves, PermissionError for another user's run."""
+        """Raises OSError or EOFError if there is no server, PermissionError for another user's run."""
         for trusted in (run.directory, run.key, path):
             _check_owner(trusted)
 
@@ -156,8 +156,8 @@ class Client:
 
         Manager.register("events")
         Manager.register("commands")
-        # A manager keeps one connection per thread and address, for ever. A run that was started again has the same
-        # address, where nobody answers on the old one.
+        # A manager caches one connection per thread and address. A resumed run has the same address, but its old
+        # connection is dead.
         base: Any = managers.BaseProxy
         base._address_to_local.pop(str(path), None)
         manager: Any = Manager(address=str(path), authkey=run.key.read_bytes())
@@ -167,11 +167,11 @@ class Client:
         self._commands: Any = None
 
     def get_many(self, cursor: int, limit: int, timeout: float) -> tuple[int, int, list[bytes]]:
-        """See `Broadcast.get_many`. Raises OSError or EOFError once the server is gone."""
+        """See `Broadcast.get_many`. Raises OSError or EOFError once the server has ended."""
         return self._events.get_many(cursor, limit, timeout)
 
     def send(self, command: bytes) -> None:
-        """Hand an encoded command to the supervisor. Raises OSError or EOFError once it is gone."""
+        """Send an encoded command to the supervisor. Raises OSError or EOFError once it has ended."""
         if self._commands is None:
             self._commands = self._manager.commands()
         self._commands.put(command)

@@ -1,6 +1,6 @@
-"""The record of a run, ``events.jsonl``: one writer that numbers, any number of readers that follow.
+"""The event log (record) of a run, ``events.jsonl``: one writer numbers the events, any number of readers follow.
 
-A line that was torn by a crash or a full disk is ignored by readers, and the next write begins a new line.
+Readers ignore a line that a crash or a full disk cut off; the next write begins a new line.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from gputrain.engine.runs.milestones import Milestones
 _TAIL_BYTES = 1 << 16
 _READ_BYTES = 1 << 20
 MAX_LINE_BYTES = 4 << 20
-"""A longer line cannot be an event; readers skip it without keeping it in memory."""
+"""Readers skip longer lines without keeping them in memory: no event is that long."""
 _BACKLOG = 10_000
 
 
 class RecordWriter:
-    """Appends events to the record. One per run: whoever holds the run's lock."""
+    """Appends events to the record. Only the holder of the run's lock may create one."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -34,10 +34,10 @@ class RecordWriter:
         self._milestones = Milestones(path, fresh=not tail)
         self._backlog: deque[bytes] = deque(maxlen=_BACKLOG)
         self.lost = 0
-        """Events that could not be written at all, the disk being full for too long."""
+        """Number of events that were lost because the disk was full for too long."""
 
     def append(self, event: AnyEvent) -> tuple[AnyEvent, bytes]:
-        """Number, time and write `event`; returns it as recorded, and its line.
+        """Add number and time to `event` and write it; returns the event as recorded, and its line.
 
         A full disk raises nothing: up to 10,000 lines wait in memory for the next call.
         """
@@ -52,7 +52,7 @@ class RecordWriter:
         return event, line
 
     def flush(self) -> bool:
-        """Write what waits. Returns False if the disk refuses."""
+        """Write the waiting lines. Returns False if the disk refuses."""
         while self._backlog:
             line = self._backlog[0] + b"\n"
             if self._torn:
@@ -70,11 +70,11 @@ class RecordWriter:
 
     @property
     def waiting(self) -> int:
-        """Lines that are not on disk yet."""
+        """Number of lines that are not on disk yet."""
         return len(self._backlog)
 
     def close(self) -> None:
-        """Write what waits and make it durable."""
+        """Write the waiting lines and fsync."""
         self.flush()
         os.fsync(self._file)
         os.close(self._file)
@@ -94,20 +94,20 @@ def _last_seq(path: Path, tail: bytes) -> int:
         event = events.decode(line)
         if event is not None:
             return event.seq
-    # No whole event within the tail: long lines, or a file full of damage.
+    # No whole event in the tail: long lines, or a damaged file.
     return max((event.seq for event in read(path)), default=0)
 
 
-class LineCutter:
-    """Cuts the bytes of a record into events; `offset` is the place in the record of the next byte."""
+class LineSplitter:
+    """Splits the bytes of a record into events; `offset` is the position of the next byte in the record."""
 
     def __init__(self, offset: int = 0) -> None:
         self.offset = offset
         self._rest = b""
         self._skipping = False
 
-    def cut(self, chunk: bytes) -> Iterator[tuple[int, AnyEvent]]:
-        """The events whose lines are complete with `chunk`, each with the place of its line. Take them all."""
+    def split(self, chunk: bytes) -> Iterator[tuple[int, AnyEvent]]:
+        """The events whose lines `chunk` completes, each with the offset of its line. Consume the whole iterator."""
         begin = self.offset - len(self._rest)
         self.offset += len(chunk)
         *lines, rest = (self._rest + chunk).split(b"\n")
@@ -123,18 +123,18 @@ class LineCutter:
 
 
 class RecordReader:
-    """Follows a record that may still grow: `poll` returns what has come since the last call."""
+    """Follows a growing record: `poll` returns the events since the last call."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
-        """`offset`: where in the record to begin, the first byte of a line."""
+        """`offset`: position of the first byte to read, the start of a line."""
         self._path = path
         self._file: int | None = None
-        self._lines = LineCutter(offset)
+        self._lines = LineSplitter(offset)
 
     def poll(self, limit: int = 5000) -> list[AnyEvent]:
         """Up to about `limit` new events, in order; empty at the end of the file, or while there is none.
 
-        Raises OSError if the file cannot be read (other than not being there yet).
+        Raises OSError if the file exists and cannot be read.
         """
         if self._file is None:
             try:
@@ -147,7 +147,7 @@ class RecordReader:
             chunk = os.read(self._file, min(_READ_BYTES, 512 * limit))
             if not chunk:
                 break
-            found.extend(event for _, event in self._lines.cut(chunk))
+            found.extend(event for _, event in self._lines.split(chunk))
         return found
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class RecordReader:
 
 
 def read(path: Path) -> Iterator[AnyEvent]:
-    """All events of a record up to its present end. Raises OSError."""
+    """All events of a record up to its current end. Raises OSError."""
     with RecordReader(path) as reader:
         while found := reader.poll():
             yield from found

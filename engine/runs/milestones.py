@@ -1,6 +1,6 @@
-"""The events of a record that none may miss, again in a file of their own: ``milestones.jsonl``.
+"""Milestones: a copy of the important events of a record in ``milestones.jsonl``.
 
-A record of millions of events is opened by its outline (`runs.record_outline`): parts of it, and all of these.
+A very long record is opened by its outline (`runs.record_outline`): samples of the record, and all milestones.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ MILESTONES = (
     CommandTaken,
     RunEnded,
 )
-"""And the first `PhaseChanged` of each phase, and the `LoaderStats` that met unreadable images."""
+"""Also the first `PhaseChanged` of each phase, and `LoaderStats` with unreadable images."""
 
 
 def beside(record: Path) -> Path:
-    """The file of the milestones of `record`."""
+    """The path of the milestones file of `record`."""
     return record.with_name("milestones.jsonl")
 
 
 class Milestones:
-    """Writes the file along with the record, from the record's first event on.
+    """Writes the milestones file along with the record, from the record's first event on.
 
-    A file that misses anything would be worse than none: where it can't be written it is removed, and readers read
-    the record whole.
+    An incomplete file would be worse than none: if a write fails the file is deleted, and readers read the whole
+    record.
     """
 
     def __init__(self, record: Path, *, fresh: bool) -> None:
-        """`fresh`: the record is empty."""
+        """`fresh`: the record is empty, so the file may be created."""
         self._path = beside(record)
         self._phase: Phase | None = None
         self._file: int | None = None

@@ -1,4 +1,4 @@
-"""The outline of a long record: all milestones, and many small parts spread evenly, whatever its length.
+"""The outline of a long record: all milestones, and a fixed number of small, evenly spaced parts.
 
 A dashboard opens a record of a day or a fortnight by it in the time that it takes to read some megabytes, and reads on
 from near the end. Figures that sum up the run are estimates then, and said to be (`gputrain.tui.state.run_totals`).
@@ -16,24 +16,24 @@ from gputrain.engine.events import AnyEvent, decode
 from gputrain.engine.runs.milestones import beside
 
 LONG_BYTES = 24 << 20
-"""Shorter records are read whole, in a second: some 57,000 events, an hour or more of training."""
+"""Shorter records are read whole, in about a second: some 57,000 events, an hour or more of training."""
 PARTS = 1000
 PART_BYTES = 8 << 10
 END_BYTES = 3 << 20
-"""The end of the record that is read whole: some minutes."""
+"""Bytes at the end of the record that are read whole: some minutes."""
 MILESTONE_BYTES = 2 << 20
-"""Of a longer file of milestones the newest so many are read, and an eighth as many of the first."""
+"""Bytes read at the end of a longer milestones file; an eighth as many are read at its start."""
 
 
 class Outline(Struct, frozen=True):
-    """What was read of a long record."""
+    """The part of a long record that was read."""
 
     events: list[AnyEvent]
     """In order, with gaps."""
     until: int
-    """Number of the first event from which on nothing is left out."""
+    """Number of the event from which on nothing is left out."""
     offset: int
-    """Where in the record that event begins."""
+    """Offset of that event in the record."""
 
 
 def outline(record: Path) -> Outline | None:
@@ -55,7 +55,7 @@ def outline(record: Path) -> Outline | None:
 
 
 def _first_line(file: int, start: int) -> tuple[int, int]:
-    """Place and number of the first whole event from `start` on; number 0 if there is none in a megabyte."""
+    """Offset and number of the first whole event after `start`; number 0 if there is none within 1 MiB."""
     chunk = os.pread(file, 1 << 20, start)
     place = chunk.find(b"\n") + 1
     while place and (end := chunk.find(b"\n", place)) >= 0:
@@ -79,6 +79,6 @@ def _milestones(file: int) -> Iterator[AnyEvent]:
 
 
 def _whole_lines(chunk: bytes, *, torn: bool) -> Iterator[AnyEvent]:
-    """The events of `chunk` but for its last line, which may be cut off, and its first one if `torn`."""
+    """The events of `chunk` without its last line, which may be cut off, and without the first if `torn`."""
     lines = chunk.split(b"\n")[1 if torn else 0 : -1]
     yield from (event for event in map(decode, lines) if event is not None)

@@ -1,4 +1,4 @@
-"""Run directories: made, listed, found by name, and what their status says.
+"""Run directories: create, list and find them, and read their status.
 
 A run directory is private (0700) and holds::
 
@@ -7,10 +7,10 @@ A run directory is private (0700) and holds::
     plan.json      where each setting came from, and the plan's warnings
     events.jsonl   the record: one event a line, written by the supervisor alone
     status.json    the newest `Status`, for lists
-    lock           held by the supervisor for as long as it lives; trainer.lock: the same of the trainer
+    lock           locked by the supervisor while it runs; trainer.lock: by the trainer
     checkpoints/   weights and training state
-    bad_images.csv which images could not be read, and why; only where there were some
-    trainer.log    what the trainer printed; supervisor.log: the same of the supervisor
+    bad_images.csv unreadable images and the reasons, if there were any
+    trainer.log    output of the trainer; supervisor.log: output of the supervisor
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ FILES = frozenset((
     "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
     "tensorboard", "tensorboard.log", "wandb", "wandb.log",
 ))  # fmt: skip
-"""All that a run may write into its directory."""
+"""All names that a run may write in its directory."""
 CREATED = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9._-]+")
-"""Names that `create` gives."""
+"""Pattern of the names that `create` gives."""
 
 
 class State(enum.StrEnum):
-    """What a run is doing; a closed set."""
+    """The state of a run."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -54,16 +54,16 @@ class State(enum.StrEnum):
     FAILED = "failed"
     KILLED = "killed"
     DIED = "died"
-    """Never written: the status says that the run goes on, and nobody holds its lock."""
+    """Never written: the status says that the run continues, but no process holds its lock."""
 
     @property
     def over(self) -> bool:
-        """No process of the run is left."""
+        """The run has ended."""
         return self in (State.FINISHED, State.STOPPED, State.FAILED, State.KILLED, State.DIED)
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """A run at a glance. Times are seconds since 1970."""
+    """Summary of a run for lists. Times are seconds since 1970."""
 
     state: State
     started: float
@@ -71,7 +71,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """When the supervisor last wrote this."""
     pid: int
     pid_started: float
-    """Start of the supervisor's process, in clock ticks since boot: tells a reused pid apart."""
+    """Start of the supervisor process in clock ticks since boot: detects a reused pid."""
     boot_id: str
     name: str = ""
     recipe: str = ""
@@ -98,8 +98,8 @@ class RunDir:
 
     @property
     def id(self) -> str:
-        """The run's name in lists and on the command line, harmless to show: whoever may write to a folder of runs
-        may call one anything. What tells runs apart is `directory`.
+        """The run's name in lists and on the command line, sanitized for display: a directory may have any name.
+        Runs are distinguished by `directory`.
         """
         return plain(self.directory.name, 255)
 
@@ -110,7 +110,7 @@ class RunDir:
 
     @property
     def plan(self) -> Path:
-        """Origins of the settings, and the plan's warnings."""
+        """Origins of the settings, warnings and forecast of the plan."""
         return self.directory / "plan.json"
 
     @property
@@ -120,17 +120,17 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """Held by the supervisor while it lives."""
+        """Lock file of the supervisor."""
         return self.directory / "lock"
 
     @property
     def trainer_lock(self) -> Path:
-        """Held by the trainer while it lives."""
+        """Lock file of the trainer."""
         return self.directory / "trainer.lock"
 
     @property
     def key(self) -> Path:
-        """Secret of the queue to dashboards."""
+        """Secret key of the event channel."""
         return self.directory / "channel.key"
 
     @property
@@ -140,12 +140,12 @@ class RunDir:
 
     @property
     def trainer_log(self) -> Path:
-        """What the trainer printed."""
+        """Output of the trainer."""
         return self.directory / "trainer.log"
 
     @property
     def supervisor_log(self) -> Path:
-        """What the supervisor printed; empty unless it failed."""
+        """Output of the supervisor; empty unless it failed."""
         return self.directory / "supervisor.log"
 
     def write_status(self, status: Status) -> None:
@@ -153,20 +153,20 @@ class RunDir:
         write_atomic(self.directory / "status.json", msgspec.json.encode(status))
 
     def status(self) -> Status | None:
-        """What ``status.json`` says, with `State.DIED` for a run that nobody owns; None if there is none."""
+        """The status in ``status.json``; `State.DIED` if the run has no supervisor; None without a status."""
         status = self.written_status()
         if status is None or status.state.over or self.is_live():
             return status
-        # A supervisor writes its last word before it lets the run go, maybe just now.
+        # A supervisor writes the final status before it releases the lock, maybe just now.
         status = self.written_status() or status
         if status.state.over:
             return status
-        reason = "the supervisor is gone without a word: killed, or the machine went down"
+        reason = "the supervisor ended without a message: it was killed, or the machine went down"
         return msgspec.structs.replace(status, state=State.DIED, reason=reason)
 
     def written_status(self) -> Status | None:
-        """What ``status.json`` says, true or not. The supervisor must look no further: by a look at its own lock it
-        would lose it.
+        """The content of ``status.json``, which may be outdated. For the supervisor itself, which would lose its own
+        lock by testing it.
         """
         try:
             return msgspec.json.decode((self.directory / "status.json").read_bytes(), type=Status)
@@ -174,11 +174,11 @@ class RunDir:
             return None
 
     def is_live(self) -> bool:
-        """Whether a supervisor owns the run now, on whatever host shares the directory."""
+        """Whether the run has a supervisor now, on any host that shares the directory."""
         return is_held(self.lock)
 
     def own(self) -> bool:
-        """Become the run's only supervisor, until this process ends; False if it has one. Raises OSError."""
+        """Take the supervisor's lock until this process ends; False if it is taken. Raises OSError."""
         return acquire(self.lock) is not None
 
 
@@ -188,7 +188,7 @@ def runs_home() -> Path:
 
 
 def create(label: str) -> RunDir:
-    """Make a new private run directory named by time and `label`. Raises BadInput where it can't be written."""
+    """Create a private run directory named by time and `label`. Raises BadInput if that fails."""
     home = runs_home()
     word = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:40] or "run"
     stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{word}"
@@ -210,7 +210,7 @@ def create(label: str) -> RunDir:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run in a list; `status` is None for a directory whose run never got as far as writing one."""
+    """A run in a list; `status` is None if the run never wrote one."""
 
     run: RunDir
     status: Status | None
@@ -235,8 +235,8 @@ def _is_run(entry: os.DirEntry[str]) -> bool:
 
 
 def find(name: str) -> RunDir:
-    """The run called `name`: an id, a name that was given (of several runs, the newest), the unambiguous start or end
-    of an id, ``last``, or a run directory's path.
+    """The run called `name`: an id, a name given by the user (the newest of several), an unambiguous start or end of an
+    id, ``last``, or the path of a run directory.
 
     Raises BadInput with the nearest name.
     """
@@ -244,9 +244,9 @@ def find(name: str) -> RunDir:
         try:
             run = RunDir(Path(name).expanduser().resolve())
         except (ValueError, RuntimeError, OSError) as error:
-            # A NUL, the home of nobody, links that go round.
+            # A NUL character, ~ of an unknown user, circular links.
             raise BadInput(f"{plain(name, 200)}: not a run directory ({plain(str(error), 200)})") from None
-        # A config.yaml is in the folder of many a project; the plan is written beside it before a run starts.
+        # config.yaml alone proves nothing: many projects have one. plan.json is written before a run starts.
         if not run.events.exists() and not run.plan.exists():
             raise BadInput(f"{plain(name, 200)}: not a run directory (no events.jsonl in it)")
         return run

@@ -1,4 +1,4 @@
-"""Locks that say who is at work on a run: held by a process until it ends, however it ends, on whatever host."""
+"""File locks of a run: held by a process until it ends, for whatever reason, and visible on all hosts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import os
 import time
 from pathlib import Path
 
-_LOOK_SECONDS = 0.5
-"""Whoever looks whether a lock is taken holds it for a moment: one who wants it tries for longer."""
+_RETRY_SECONDS = 0.5
+"""`is_held` holds the lock for a moment, so `acquire` retries for this long."""
 
 
 def acquire(path: Path) -> int | None:
-    """The descriptor of a lock that this process has now, until it closes any of that file; None if another one has it.
+    """Take the lock; returns its file descriptor, or None if another process has it. It is released when this process
+    closes any descriptor of that file.
 
-    By `lockf`: a forked child does not keep it. Raises OSError.
+    Uses `lockf`, so that a forked child does not inherit the lock. Raises OSError.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + _LOOK_SECONDS
+    deadline = time.monotonic() + _RETRY_SECONDS
     while True:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,13 +32,13 @@ def acquire(path: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether another process has the lock. Not for the one that has it: by the look it would lose it."""
+    """Whether another process has the lock. The holder must not call this: it would lose the lock."""
     try:
         handle = os.open(path, os.O_RDWR)
     except OSError:
         return False
     try:
-        # Shared: two who look at once do not take each other for an owner.
+        # Shared: two concurrent checks do not see each other as the holder.
         fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True

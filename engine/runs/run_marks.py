@@ -1,4 +1,4 @@
-"""What a person notes about a run: a name, tags and a sentence, in ``marks.json`` beside the record."""
+"""Marks of a run: the user's name, tags and note, in ``marks.json``."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunDir
 
-LONGEST_NAME = 80
-_LONGEST_NOTE = 1000
+MAX_NAME = 80
+_MAX_NOTE = 1000
 _TAG = re.compile(r"[\w][\w.:+-]{0,39}")
 
 
 class RunMarks(msgspec.Struct, frozen=True):
-    """A person's own words about a run. All of it is plain text."""
+    """The user's name, tags and note of a run, as plain text."""
 
     name: str = ""
-    """Takes the place of the name in the settings."""
+    """Replaces the name in the settings."""
     tags: tuple[str, ...] = ()
     note: str = ""
 
 
 def read_marks(run: RunDir) -> RunMarks:
-    """The marks of `run`; empty ones where there are none, or they cannot be read."""
+    """The marks of `run`; empty if there are none or they cannot be read."""
     try:
         return decode_marks((run.directory / "marks.json").read_bytes())
     except OSError:
@@ -35,12 +35,12 @@ def read_marks(run: RunDir) -> RunMarks:
 
 
 def decode_marks(written: bytes) -> RunMarks:
-    """The marks in a ``marks.json``; empty ones where they cannot be read."""
+    """The marks in the content of a ``marks.json``; empty if it cannot be read."""
     try:
         found = msgspec.json.decode(written, type=RunMarks)
     except (msgspec.DecodeError, UnicodeError):
         return RunMarks()
-    return RunMarks(plain(found.name, LONGEST_NAME), tuple(plain(t, 40) for t in found.tags), plain(found.note, 1000))
+    return RunMarks(plain(found.name, MAX_NAME), tuple(plain(t, 40) for t in found.tags), plain(found.note, 1000))
 
 
 def write_marks(
@@ -56,12 +56,12 @@ def write_marks(
     for tag in add:
         if not _TAG.fullmatch(tag):
             raise BadInput(f"a tag has up to 40 letters, digits and . : + - _, got '{plain(tag, 60)}'")
-    gone = set(remove)
-    tags = tuple(dict.fromkeys((*(tag for tag in before.tags if tag not in gone), *add)))
+    removed = set(remove)
+    tags = tuple(dict.fromkeys((*(tag for tag in before.tags if tag not in removed), *add)))
     after = RunMarks(
-        before.name if name is None else _text("name", name, LONGEST_NAME),
+        before.name if name is None else _text("name", name, MAX_NAME),
         tags,
-        before.note if note is None else _text("note", note, _LONGEST_NOTE),
+        before.note if note is None else _text("note", note, _MAX_NOTE),
     )
     try:
         write_atomic(run.directory / "marks.json", msgspec.json.encode(after))

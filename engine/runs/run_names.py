@@ -1,4 +1,4 @@
-"""What a person calls a run: a name of their own, an id or a part of one, ``last``; or a run on another machine."""
+"""Resolves names of runs: a user's name, an id or part of one, ``last``; and refuses names of remote runs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gputrain.engine.common.sanitize import plain
 
 
 def refuse_remote(name: str) -> None:
-    """Raises BadInput if `name`, which no run here has, reads as that of a run on another machine."""
-    from gputrain.engine.runs.remote_name import parse  # most runs are here
+    """Raises BadInput if `name`, which no local run has, looks like a run on another machine."""
+    from gputrain.engine.runs.remote_name import parse  # rarely needed
 
     remote = None
-    # What is no host either is a name that no run has.
+    # An invalid host: an unknown local name.
     with contextlib.suppress(BadInput):
         remote = parse(name)
     if remote is not None:
         raise BadInput(
             f"'{plain(name, 80)}' is a run on another machine: tail, diagnose and stop reach there, and runs "
-            f"{plain(remote.host, 80)}: lists them; for all else log in there: ssh {plain(remote.ssh_host, 80)}"
+            f"{plain(remote.host, 80)}: lists them; for other commands log in there: ssh {plain(remote.ssh_host, 80)}"
         )
 
 
@@ -31,7 +31,7 @@ class _Named(msgspec.Struct):
 
 
 def given_name(directory: Path) -> str:
-    """The name that a person gave to the run in `directory`, by its marks or its settings; empty if none."""
+    """The user's name of the run in `directory`, from its marks or its settings; empty if none."""
     written = []
     for file in ("marks.json", "status.json"):
         with contextlib.suppress(OSError):
@@ -40,9 +40,9 @@ def given_name(directory: Path) -> str:
 
 
 def name_in(*written: bytes) -> str:
-    """The first name in what ``marks.json`` and ``status.json`` hold; empty if none."""
+    """The first name in the contents of ``marks.json`` and ``status.json``; empty if none."""
     for one in written:
-        # What is not whole says nothing.
+        # Skip an incomplete file.
         with contextlib.suppress(msgspec.DecodeError, UnicodeError):
             if name := msgspec.json.decode(one, type=_Named).name:
                 return name
@@ -50,7 +50,7 @@ def name_in(*written: bytes) -> str:
 
 
 def choose(name: str, ids: list[str], place: str, see: str) -> str:
-    """The one of `ids`, the newest first, that `name` means. `place` and `see`: where they are, what lists them.
+    """The id in `ids` (newest first) that `name` means. `place`: their folder; `see`: the command that lists them.
 
     Raises BadInput with the nearest name.
     """

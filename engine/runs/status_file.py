@@ -1,4 +1,4 @@
-"""The status of a run, learned from its events and written for lists at most once a second."""
+"""Writes ``status.json`` of a run from its events, at most once a second."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENDS = {
 
 
 class StatusFile:
-    """Keeps ``status.json`` true; the only writer is the run's supervisor."""
+    """Keeps ``status.json`` up to date; only the run's supervisor creates one."""
 
     def __init__(self, run: RunDir, config: RunConfig, socket: str) -> None:
         self._run = run
@@ -51,7 +51,7 @@ class StatusFile:
             recipe=config.recipe,
             profile=config.profile,
             epochs=config.epochs,
-            # Where a run goes on, its best is still its best.
+            # A resumed run keeps its best metric.
             metric=before.metric if before else "",
             best=before.best if before else None,
             socket=socket,
@@ -59,15 +59,15 @@ class StatusFile:
 
     @property
     def step(self) -> int:
-        """Steps done, as far as the trainer said."""
+        """Steps done, as last reported by the trainer."""
         return self._status.step
 
     def stopping(self) -> None:
-        """A person asked the run to end."""
+        """Set the state to stopping."""
         self._change(state=State.STOPPING)
 
     def learn(self, event: AnyEvent) -> None:
-        """Take over what `event` says."""
+        """Update the status from `event`."""
         match event:
             case Steps():
                 self._change(step=event.step, epoch=event.epoch, images_per_second=event.images_per_second)
@@ -100,24 +100,24 @@ class StatusFile:
         self._status = msgspec.structs.replace(self._status, **changes)
 
     def write_if_due(self) -> None:
-        """Write, unless that was done within the last second."""
+        """Write if the last write was more than a second ago."""
         if time.monotonic() - self._written >= WRITE_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Write now. A full disk leaves the old status: the record in memory is told by dashboards' queue."""
+        """Write now. On a full disk the old status stays; attached dashboards still get the events."""
         self._written = time.monotonic()
         self._change(heartbeat=time.time())
         try:
             self._run.write_status(self._status)
         except OSError as error:
-            # The supervisor's log may lie on the same full disk.
+            # The supervisor's log may be on the same full disk.
             with contextlib.suppress(OSError):
                 print(f"status.json cannot be written: {error}", flush=True)
 
 
 def boot_id() -> str:
-    """Identity of the host's present boot; empty where the kernel does not tell."""
+    """Id of the host's current boot; empty if the kernel does not provide it."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

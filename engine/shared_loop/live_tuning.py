@@ -217,7 +217,7 @@ class LiveTuner:
                 step=step,
                 before=before.value if before else None,
                 after=after.value if after else None,
-                promised=tune.promised,
+                prediction=tune.promised,
                 sender=tune.sender,
                 text=text,
                 later=later,

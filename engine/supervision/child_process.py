@@ -13,7 +13,7 @@ from gputrain.engine.events.commands import AnyCommand
 class ChildProcess(Protocol):
     """One life of what trains."""
 
-    killed_by_us: bool
+    killed_on_request: bool
 
     @property
     def pid(self) -> int | None:
@@ -44,6 +44,6 @@ class ExitReason(Protocol):
     """Makes the run's last event; see `exit_reasons.exit_reason`."""
 
     def __call__(
-        self, said: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
+        self, reported: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
     ) -> RunEnded:
         """The last event."""

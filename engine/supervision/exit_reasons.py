@@ -1,4 +1,4 @@
-"""How a trainer ended, in words: from what it said itself, its exit code, and the kernel's counters."""
+"""Why a trainer ended: from its last event, its exit code and the kernel's OOM counters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OUT_OF_RAM = "the machine or its cgroup ran out of RAM; lower prefetch_factor, 
 
 
 def oom_kills() -> int:
-    """Processes that the kernel's OOM killer has ended so far, as far as this process may see.
+    """Number of processes that the kernel's OOM killer has ended so far, where this process can read the counters.
 
     Counted in its cgroup (v2 ``memory.events``, v1 ``memory.oom_control``) and on the host (``/proc/vmstat``).
     """
@@ -44,13 +44,12 @@ def _cgroup_files() -> list[Path]:
 
 
 def exit_reason(
-    said: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
+    reported: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
 ) -> RunEnded:
     """The run's last event.
 
-    `said` is the trainer's own last word, `exit_code` as of `multiprocessing.Process` (negative: a
-    signal), `stop_now` whether a person asked to end it at once, `oom_killed` whether the kernel's
-    OOM killer struck meanwhile.
+    `reported`: the trainer's own `RunEnded`, if it sent one. `exit_code`: as in `multiprocessing.Process` (negative:
+    the signal). `stop_now`: a user asked to stop at once. `oom_killed`: the OOM counters rose during the run.
     """
     if exit_code is not None and exit_code < 0:
         number = -exit_code
@@ -70,25 +69,25 @@ def exit_reason(
             step=step,
             died_of="ram" if number == signal.SIGKILL and oom_killed else "",
         )
-    if said is not None:
-        by_kernel = said.outcome is Outcome.KILLED and said.signal == signal.SIGKILL and oom_killed
-        # One of several ranks, of which another one tells.
-        what = said.reason.removesuffix(" from outside")
+    if reported is not None:
+        by_kernel = reported.outcome is Outcome.KILLED and reported.signal == signal.SIGKILL and oom_killed
+        # Another rank was killed, and rank 0 reported it.
+        what = reported.reason.removesuffix(" from outside")
         reason = f"{what}, by the kernel's OOM killer: {_OUT_OF_RAM}"
-        return replace(said, reason=reason, died_of="ram") if by_kernel else said
+        return replace(reported, reason=reason, died_of="ram") if by_kernel else reported
     return RunEnded(
         outcome=Outcome.FAILED,
-        reason=f"the trainer left with exit code {exit_code} and no word; the last lines of its log say more",
+        reason=f"the trainer exited with code {exit_code} without an error message; see the last lines of trainer.log",
         exit_code=exit_code,
         step=step,
     )
 
 
 def not_started(error: OSError) -> RunEnded:
-    """The last event of a run whose trainer process could not even be made."""
+    """The last event of a run whose trainer process could not be created."""
     reason = f"the trainer cannot be started: {error.strerror or error}"
     if error.errno == errno.ENOSPC:
-        reason += "; /dev/shm is full, and a few KB of it are needed (in a container: --shm-size)"
+        reason += "; /dev/shm is full, but a few KB of it are needed (in a container: --shm-size)"
     elif error.errno in (errno.EMFILE, errno.ENFILE):
         reason += "; raise the limit: ulimit -n 4096"
     elif error.errno in (errno.EAGAIN, errno.ENOMEM):

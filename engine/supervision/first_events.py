@@ -1,4 +1,4 @@
-"""The events with which a supervisor opens the record of a run, or goes on with it."""
+"""The first events that a supervisor writes when a run starts or resumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gputrain.engine.runs.run_directory import RunDir
 
 
 def first_events(run: RunDir, config: RunConfig, machine: Machine) -> Iterator[RunStarted | Notice | PhaseChanged]:
-    """What runs, on what and under whose settings; and what the plan warned of."""
+    """`RunStarted` with settings, origins and machine, then the plan's warnings, then the phase."""
     plan = read_plan(run)
     yield RunStarted(
         run_id=run.id,

@@ -1,4 +1,4 @@
-"""The samples of the machine that a run's record has, and ``resources.csv``, which has them as a table."""
+"""Hardware samples of a run: for its record, and as a table in ``resources.csv``."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from gputrain.engine.monitor.sampler import Sampler, next_due
 
 
 class MachineSampling:
-    """Samples on a thread of its own; all methods are called on the main thread.
+    """Samples the machine on a thread of its own; call all methods on the main thread.
 
-    A table that cannot be written leaves the record its samples.
+    If ``resources.csv`` cannot be written, the record still has the samples.
     """
 
     def __init__(self, directory: Path, config: RunConfig) -> None:
         self._table_path = directory / "resources.csv" if config.monitor.resources_csv else None
         self._table: CsvLog | None = None
-        self._told = False
+        self._warned = False
         self._interval = config.monitor.sample_seconds
-        # The built-in images lie in the cache; their disk is the one that is read.
+        # The demo images are in the cache folder: that disk is read.
         self._data = Path(config.data.data_dir) if config.data.data_dir else cache_home()
         self._stop = threading.Event()
 
     def start(self, take: Callable[[HardwareSample], None]) -> None:
-        """Begin; `take` is called with each sample, on the thread that samples."""
+        """Start sampling; `take` gets each sample, on the sampling thread."""
         threading.Thread(target=self._sample, args=(take,), name="sampler", daemon=True).start()
 
     def _sample(self, take: Callable[[HardwareSample], None]) -> None:
@@ -46,7 +46,7 @@ class MachineSampling:
                 self._stop.wait(due - time.monotonic())
 
     def add_to_table(self, sample: HardwareSample) -> str:
-        """Append `sample` to ``resources.csv``, if that is asked for; returns what is to be told, once."""
+        """Append `sample` to ``resources.csv``, if set. Returns a warning at the first failure, else ``""``."""
         if self._table_path is None:
             return ""
         try:
@@ -54,17 +54,17 @@ class MachineSampling:
                 self._table = CsvLog(self._table_path)
             self._table.append(sample)
         except BadInput as error:
-            return self._once(str(error))
+            return self._warning(str(error))
         except OSError as error:
-            return self._once(f"resources.csv cannot be written: {error.strerror}")
+            return self._warning(f"resources.csv cannot be written: {error.strerror}")
         return ""
 
-    def _once(self, trouble: str) -> str:
-        told, self._told = self._told, True
-        return "" if told else f"{trouble}; the record has the samples too"
+    def _warning(self, text: str) -> str:
+        warned, self._warned = self._warned, True
+        return "" if warned else f"{text}; the record has the samples too"
 
     def stop(self) -> None:
-        """Sample no more; returns at once."""
+        """Stop sampling, without waiting for the thread."""
         self._stop.set()
         if self._table is not None:
             self._table.close()

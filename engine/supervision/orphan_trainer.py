@@ -1,6 +1,6 @@
-"""A trainer that outlived its supervisor: nothing may save into its run beside it. It is waited for, or ended.
+"""Orphan trainers: a trainer whose supervisor was killed must end before the run may start again.
 
-Every trainer holds a lock in its run's directory while it lives, and the file says which process it is.
+Every trainer holds a lock file in its run directory while it runs; the file names the process.
 """
 
 from __future__ import annotations
@@ -19,63 +19,63 @@ from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.run_lock import acquire, is_held
 from gputrain.engine.runs.status_file import boot_id, process_started
 
-PATIENCE_SECONDS = 30.0
-"""What a trainer without a supervisor gets to save and end by itself: it looks every second, between two steps."""
-_END_SECONDS = 5.0
+EXIT_TIMEOUT_SECONDS = 30.0
+"""Time for an orphan to save and exit by itself; it checks for its supervisor every second, between two steps."""
+_KILL_TIMEOUT_SECONDS = 5.0
 
 
 class _Owner(msgspec.Struct):
     pid: int
     started: float
-    """As `runs.Status.pid_started`."""
+    """As in `Status.pid_started`."""
     boot_id: str
 
 
 def acquire_trainer_lock(run: RunDir) -> None:
-    """In a trainer: be the only one of `run` until this process ends. Raises BadInput if there is another, OSError."""
+    """Take the trainer lock of `run` until this process ends. Raises BadInput if another trainer has it, OSError."""
     handle = acquire(run.trainer_lock)
     if handle is None:
-        raise BadInput(f"another trainer of {run.id} is still at work{_named(_owner(run))}")
+        raise BadInput(f"another trainer of {run.id} is still running{_named(_owner(run))}")
     with contextlib.suppress(OSError):
-        # On a full disk nobody learns which process it is; that there is one, the lock says.
+        # On a full disk the process is not named, but the lock still shows that there is one.
         os.ftruncate(handle, 0)
         os.write(handle, msgspec.json.encode(_Owner(os.getpid(), process_started(os.getpid()), boot_id())))
 
 
-def terminate(run: RunDir, tell: Callable[[str], None], wait: Callable[[float, Callable[[], bool]], None]) -> str:
-    """Let a trainer of a killed supervisor save and end, or kill it; returns why it stays, if it does.
+def terminate(run: RunDir, warn: Callable[[str], None], wait: Callable[[float, Callable[[], bool]], None]) -> str:
+    """Wait for an orphan trainer to save and exit, then kill it. Returns why it still runs, or ``""``.
 
-    `wait` returns after seconds, or once its function says so, or earlier: then nothing is killed.
+    `wait(seconds, done)` returns when the time is over, when `done()` is true, or earlier: then nothing is killed.
     """
     if not is_held(run.trainer_lock):
         return ""
     pid = _owner(run)
-    tell(f"the trainer{_named(pid)} of a killed supervisor is still at work; waiting for its last checkpoint")
+    warn(f"the trainer{_named(pid)} of a killed supervisor is still running; waiting for its last checkpoint")
     if pid is not None:
-        # It may be stopped. Awake it sees that its supervisor is gone.
+        # It may be stopped (SIGSTOP); when it continues, it notices that its supervisor has ended.
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGCONT)
     began = time.monotonic()
-    wait(PATIENCE_SECONDS, lambda: not is_held(run.trainer_lock))
+    wait(EXIT_TIMEOUT_SECONDS, lambda: not is_held(run.trainer_lock))
     if not is_held(run.trainer_lock):
         return ""
-    if pid is not None and time.monotonic() - began >= PATIENCE_SECONDS:
+    if pid is not None and time.monotonic() - began >= EXIT_TIMEOUT_SECONDS:
         _kill(pid)
         if not is_held(run.trainer_lock):
-            tell(f"it did not end by itself within {PATIENCE_SECONDS:.0f} s and was killed")
+            warn(f"it did not exit by itself within {EXIT_TIMEOUT_SECONDS:.0f} s and was killed")
             return ""
-    return f"another trainer of this run is still at work{_named(pid)}"
+    return f"another trainer of this run is still running{_named(pid)}"
 
 
 def _kill(pid: int) -> None:
-    """End a process with its descendants."""
+    """Kill a process and its descendants, and wait for them."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
         for member in family:
             with contextlib.suppress(psutil.Error):
                 member.kill()
-        psutil.wait_procs(family, timeout=_END_SECONDS)
+        psutil.wait_procs(family, timeout=_KILL_TIMEOUT_SECONDS)
 
 
 def _owner(run: RunDir) -> int | None:

@@ -71,11 +71,11 @@ def first_events(
 
 
 def script_exit_reason(
-    said: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
+    reported: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
 ) -> RunEnded:
     """How a command ended. Its exit code is passed on as a shell would report it: 128 and the signal's number."""
-    if said is not None or exit_code is None:
-        return said or RunEnded(outcome=Outcome.FAILED, reason="the command cannot be started", step=step)
+    if reported is not None or exit_code is None:
+        return reported or RunEnded(outcome=Outcome.FAILED, reason="the command cannot be started", step=step)
     if exit_code == 0:
         return RunEnded(outcome=Outcome.FINISHED, reason="the command finished", exit_code=0, step=step, own_code=0)
     if exit_code > 0:

@@ -1,7 +1,7 @@
-"""The owner of one run: starts the trainer, writes the record, serves dashboards, names the end.
+"""The supervisor process of one run: starts the trainer, writes the record, serves dashboards, reports the end.
 
-One thread, the main one, does everything that changes state; the others (queue from the trainer,
-hardware sampler, commands from dashboards, watch over the trainer) only put items into its inbox.
+Only the main thread changes state. The other threads (events from the trainer, hardware sampler, commands
+from dashboards, wait for the trainer's exit) put work into the main thread's queue.
 It never imports torch and never forks.
 """
 
@@ -55,14 +55,14 @@ from gputrain.engine.supervision.machine_samples import MachineSampling
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 
-LINGER_SECONDS = 600.0
-"""How long a run that is over waits for room on a full disk."""
+DISK_FULL_WAIT_SECONDS = 600.0
+"""How long an ended run waits for space on a full disk."""
 STOP_NOW_SECONDS = 10.0
-"""How long a trainer may take to end on "stop now" before it is killed."""
+"""How long a trainer may take to exit after "stop now" before it is killed."""
 
 
 class Supervisor:
-    """State of one run; all methods are called on the main thread unless they say otherwise."""
+    """State of one run. Call all methods on the main thread, except those named `…_thread`."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Supervisor:
         exit_reason: ExitReason = exit_reasons.exit_reason,
         first_events: Callable[[Machine], Iterable[AnyEvent]] | None = None,
     ) -> None:
-        """`resume`: go on from the run's newest good checkpoint. The others are of what else than a trainer runs."""
+        """`resume`: continue from the run's newest good checkpoint. The others are for a user's script."""
         self._run = run
         self._start_child = start_child or (lambda config, on_event: TrainerProcess(run, config, on_event))
         self._exit_reason = exit_reason
@@ -82,7 +82,7 @@ class Supervisor:
         self._config = config
         self._resume = resume
         self._changes = KeptChanges(run, config)
-        self._inbox = MainThreadQueue()
+        self._work_queue = MainThreadQueue()
         self._record = RecordWriter(run.events)
         self._server = Server(run, self._on_command_thread)
         self._status = StatusFile(run, config, str(self._server.path))
@@ -95,16 +95,16 @@ class Supervisor:
         self._gpu_health = GpuHealth()
         self._trainer: ChildProcess | None = None
         self._loggers: LoggerProcesses | None = None
-        self._said: RunEnded | None = None
+        self._reported: RunEnded | None = None
         self._exited = False
-        self._stop_asked = False
+        self._stop_requested = False
         self._retries = AutoResume()
         self._watchdog = Watchdog(config.monitor.hang_seconds)
         self._stop_now_deadline = float("inf")
         self._polled = time.monotonic()
 
     def install_signals(self) -> None:
-        """A hang-up is none of this run's business; the others ask it to stop after a checkpoint."""
+        """Ignore SIGHUP; the signals in `STOPPING` request a stop after a checkpoint."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in STOPPING:
             signal.signal(number, self._on_signal)
@@ -113,69 +113,69 @@ class Supervisor:
     def _on_signal(self, number: int, _frame: object) -> None:
         sender = signal.Signals(number).name
         preempt = number in PREEMPTING
-        self._inbox.put(lambda: self._take_command(StopCommand(checkpoint=True, preempt=preempt, sender=sender)))
+        self._work_queue.put(lambda: self._take_command(StopCommand(checkpoint=True, preempt=preempt, sender=sender)))
 
     def main(self) -> int:
-        """Run to the end."""
+        """Train until the run ends. Returns the exit code 0."""
         self._status.write()
         for event in self._first_events(inspect_machine()):
             self._write(event)
         self._start_loggers()
-        self._sampling.start(lambda sample: self._inbox.put(lambda: self._take_sample(sample)))
+        self._sampling.start(lambda sample: self._work_queue.put(lambda: self._take_sample(sample)))
         try:
-            ended = self._after_leftover() or self._train_once(self._resume)
-            while self._config.checkpoint.auto_resume and self._starts_again(ended):
+            ended = self._wait_for_orphan() or self._train_once(self._resume)
+            while self._config.checkpoint.auto_resume and self._wait_for_restart(ended):
                 ended = self._train_once(True)
         finally:
             self._sampling.stop()
         self._end(ended)
         return 0
 
-    def _after_leftover(self) -> RunEnded | None:
-        """See a trainer off that outlived the supervisor before; returns why the run cannot go on."""
+    def _wait_for_orphan(self) -> RunEnded | None:
+        """Wait for an orphan trainer of this run to end. Returns the run's end if it cannot start, else None."""
         why = orphan_trainer.terminate(self._run, self._warn, self._wait)
-        if self._stop_asked:
-            reason = "stopped on request, before it went on"
+        if self._stop_requested:
+            reason = "stopped on request, before training resumed"
             return RunEnded(outcome=Outcome.STOPPED, reason=reason, step=self._status.step)
         return RunEnded(outcome=Outcome.FAILED, reason=why, step=self._status.step) if why else None
 
     def _wait(self, seconds: float, done: Callable[[], bool]) -> None:
-        """Wait until `done`, a stop is asked for, or `seconds` are over."""
+        """Return when `done()` is true, a stop was requested, or `seconds` are over."""
         due = time.monotonic() + seconds
-        self._inbox.do(lambda: self._stop_asked or done() or time.monotonic() >= due, self._tick)
+        self._work_queue.do(lambda: self._stop_requested or done() or time.monotonic() >= due, self._tick)
 
     def _warn(self, text: str) -> None:
         self._write(Notice(level="warning", text=text, source="supervisor"))
 
     def _train_once(self, resume: bool) -> RunEnded:
-        """One life of a trainer, from its start to its end; `resume`: from the run's newest checkpoint on."""
+        """Run one trainer process to its end; `resume`: from the run's newest checkpoint."""
         oom_before = exit_reasons.oom_kills()
         config = resume_config(self._run, self._changes.config) if resume else self._config
-        self._said, self._exited, self._stop_now_deadline = None, False, float("inf")
+        self._reported, self._exited, self._stop_now_deadline = None, False, float("inf")
         try:
             self._trainer = self._start_child(config, self._on_event_thread)
         except OSError as error:
-            self._trainer, self._said = None, exit_reasons.not_started(error)
+            self._trainer, self._reported = None, exit_reasons.not_started(error)
             return self._outcome(oom_before)
         self._watchdog.began(self._trainer.pid, time.monotonic())
-        self._trainer.watch(lambda: self._inbox.put(self._on_trainer_exit))
-        self._inbox.do(lambda: self._exited, self._tick)
-        # It is gone, and no longer watched; another one is watched anew.
+        self._trainer.watch(lambda: self._work_queue.put(self._on_trainer_exit))
+        self._work_queue.do(lambda: self._exited, self._tick)
+        # The trainer has ended; the next one gets a new watchdog.
         self._watchdog = Watchdog(self._config.monitor.hang_seconds)
         return self._outcome(oom_before)
 
-    def _starts_again(self, ended: RunEnded) -> bool:
-        """After a crash: wait, and say whether the trainer is to be started again."""
-        wait = None if self._stop_asked else self._retries.after(ended)
+    def _wait_for_restart(self, ended: RunEnded) -> bool:
+        """After a crash: wait for the restart delay. Returns whether to restart the trainer."""
+        wait = None if self._stop_requested else self._retries.after(ended)
         if wait is None:
             return False
         text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
         self._write(Notice(level="error", text=text, source="supervisor"))
-        if (tried := self._changes.given_up()) is not None:
+        if (tried := self._changes.revert_trial()) is not None:
             self._write(tried)
         self._write(PhaseChanged(phase=Phase.STARTING))
         self._wait(wait, lambda: False)
-        return not self._stop_asked
+        return not self._stop_requested
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -187,13 +187,13 @@ class Supervisor:
         self._status.write_if_due()
         for notice in self._loggers.check() if self._loggers is not None else ():
             self._write(notice)
-        if told := self._watchdog.check(now):
-            self._warn(told)
+        if warning := self._watchdog.check(now):
+            self._warn(warning)
         if now > self._stop_now_deadline and self._trainer is not None:
             self._stop_now_deadline = float("inf")
             self._trainer.kill()
 
-    # What happened, in the order of a run.
+    # Events, in the order of a run.
 
     def _start_loggers(self) -> None:
         try:
@@ -202,7 +202,7 @@ class Supervisor:
             self._warn(f"no logger can be started: {error}")
 
     def _write(self, event: AnyEvent) -> None:
-        """Record, broadcast, learn from."""
+        """Record an event, send it to dashboards, and update status, advisor and autotune."""
         event, line = self._record.append(event)
         self._server.broadcast.put(event.seq, line)
         self._status.learn(event)
@@ -213,7 +213,7 @@ class Supervisor:
 
     def _advise(self) -> None:
         hints = self._advisor.hints()
-        # That nothing stands out is told once it is known.
+        # Report an empty list of hints once enough was measured to know it.
         if (hints or self._advisor.has_judged) and is_news(hints, self._hints):
             self._hints = hints
             self._write(HintsChanged(hints=hints))
@@ -229,30 +229,30 @@ class Supervisor:
                 Notice(level="error", text="the trainer sent an event that cannot be read", source="supervisor")
             )
         elif isinstance(event, RunEnded):
-            # Only the end of the process is the end of the run.
-            self._said = event
+            # The run ends when the process does.
+            self._reported = event
         else:
-            if told := self._watchdog.hear(event, time.monotonic()):
-                self._write(Notice(level="info", text=told, source="supervisor"))
-            # What a verdict changes is written down before anybody hears of it.
-            told = self._changes.learn(event) if isinstance(event, Tuned) else ""
+            if recovered := self._watchdog.hear(event, time.monotonic()):
+                self._write(Notice(level="info", text=recovered, source="supervisor"))
+            # Save kept settings before dashboards get the event.
+            warning = self._changes.learn(event) if isinstance(event, Tuned) else ""
             self._write(event)
-            if told:
-                self._write(Notice(level="warning", text=told, source="supervisor"))
+            if warning:
+                self._warn(warning)
 
     def _take_sample(self, sample: HardwareSample) -> None:
         self._write(sample)
         for level, text in self._gpu_health.take(sample):
             self._write(Notice(level=level, text=plain(text, 300), source="monitor"))
-        if told := self._sampling.add_to_table(sample):
-            self._warn(told)
+        if warning := self._sampling.add_to_table(sample):
+            self._warn(warning)
         self._advise()
 
     def _take_command(self, command: AnyCommand) -> None:
         name = type(command).__name__.lower()
-        answer = self._trainer.send(command) if self._trainer is not None else "the trainer is not there yet"
+        answer = self._trainer.send(command) if self._trainer is not None else "the trainer has not started yet"
         if isinstance(command, StopCommand):
-            self._stop_asked = True
+            self._stop_requested = True
             name = "stop after a checkpoint" if command.checkpoint else "stop now"
             self._status.stopping()
             self._write(PhaseChanged(phase=Phase.STOPPING))
@@ -262,56 +262,56 @@ class Supervisor:
 
     def _on_trainer_exit(self) -> None:
         assert self._trainer is not None
-        # Whatever the trainer still sent is taken before its end is told.
+        # Record what the trainer still sent before its end.
         for raw in self._trainer.drain():
             self._take_event(raw)
         self._exited = True
 
     def _outcome(self, oom_before: int) -> RunEnded:
-        """How the trainer ended; `oom_before`: the kernel's OOM kills when it was started."""
+        """How the trainer ended; `oom_before`: the number of OOM kills when it started."""
         trainer = self._trainer
         for line in self._log.poll(TICK_SECONDS):
             self._write(line)
         return self._exit_reason(
-            self._said,
+            self._reported,
             trainer.exit_code if trainer is not None else None,
-            stop_now=trainer is not None and trainer.killed_by_us,
+            stop_now=trainer is not None and trainer.killed_on_request,
             oom_killed=exit_reasons.oom_kills() > oom_before,
             step=self._status.step,
         )
 
     def _end(self, ended: RunEnded) -> None:
         self._write(PhaseChanged(phase=Phase.ENDED))
-        # Whoever reads the last event may look at the status next.
+        # A reader of the last event may read the status next.
         self._status.learn(ended)
         self._status.write()
         self._write(ended)
-        self._wait_for_room()
-        # What was written is as durable as this disk can make it.
+        self._wait_for_disk_space()
+        # On a full disk fsync may fail; the file stays as it is.
         with contextlib.suppress(OSError):
             self._record.close()
         self._log.close()
         self._server.close()
         if self._loggers is not None:
-            self._loggers.leave()
+            self._loggers.close()
 
-    def _wait_for_room(self) -> None:
-        """The last events wait for a full disk to have room again; dashboards have them already."""
-        deadline = time.monotonic() + LINGER_SECONDS
+    def _wait_for_disk_space(self) -> None:
+        """Wait for space on a full disk to write the last events; dashboards have them already."""
+        deadline = time.monotonic() + DISK_FULL_WAIT_SECONDS
         while not self._record.flush() and time.monotonic() < deadline:
             time.sleep(TICK_SECONDS)
         self._status.write()
 
-    # Other threads: they only put work into the inbox.
+    # Called on other threads: they only put work into the queue.
 
     def _on_event_thread(self, raw: bytes) -> None:
-        self._inbox.put(lambda: self._take_event(raw))
+        self._work_queue.put(lambda: self._take_event(raw))
 
     def _on_command_thread(self, raw: bytes) -> None:
         try:
             command = decode_command(raw)
         except (msgspec.DecodeError, UnicodeError) as error:
-            text = f"a command was not understood: {plain(str(error), 200)}"
-            self._inbox.put(lambda: self._warn(text))
+            text = f"a command cannot be read: {plain(str(error), 200)}"
+            self._work_queue.put(lambda: self._warn(text))
             return
-        self._inbox.put(lambda: self._take_command(command))
+        self._work_queue.put(lambda: self._take_command(command))

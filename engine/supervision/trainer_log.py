@@ -1,4 +1,4 @@
-"""What the trainer prints, followed as it is written and turned into a bounded stream of lines."""
+"""Follows trainer.log (the trainer's stdout and stderr) and returns its lines at a limited rate."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import LogLine
 
 LINES_PER_SECOND = 20
-"""More would drown the record; the rest is in trainer.log, and how many were left out is said."""
+"""Limit for the record. The rest is in trainer.log; `LogLine.skipped` counts the lines left out."""
 MAX_CHARACTERS = 2000
 _READ_BYTES = 1 << 18
 _MAX_PENDING = 1 << 16
 
 
 class TrainerLog:
-    """Follows one log file. `poll` is called about once a second and never blocks."""
+    """Follows one log file. `poll` never blocks; call it about once a second."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -29,7 +29,7 @@ class TrainerLog:
         """Lines that were printed in the last `seconds`, at most `LINES_PER_SECOND` of them a second."""
         allowed = max(1, int(LINES_PER_SECOND * max(seconds, 1.0)))
         found: list[LogLine] = []
-        # A trainer that prints without end must not hold the supervisor: what is behind is skipped next time.
+        # A trainer that prints without end must not block the supervisor: read at most 16 MiB per call.
         for _ in range(64):
             chunk = os.read(self._file, _READ_BYTES)
             if not chunk:
@@ -43,17 +43,17 @@ class TrainerLog:
             if self._cut:
                 self._rest = b""
         if self._skipped and not found:
-            # Nothing follows for now that could say it.
+            # No line follows that could carry the count.
             found.append(LogLine(text="…", skipped=self._skipped))
             self._skipped = 0
         return found
 
     def _take(self, line: bytes, found: list[LogLine], allowed: int) -> None:
         if self._cut:
-            # The end of a line whose beginning was already shown.
+            # The end of a line whose start was returned before.
             self._cut = False
             return
-        # A progress bar rewrites its line with carriage returns: its last state is what counts.
+        # A progress bar rewrites its line with carriage returns: keep the last state.
         shown = plain(line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace"), MAX_CHARACTERS).rstrip()
         if not shown:
             return

@@ -1,4 +1,4 @@
-"""The entry of a trainer process. Importing this module is cheap: torch or TensorFlow come when `run` is called."""
+"""Entry point of a trainer process. This module imports neither torch nor TensorFlow; `run` does."""
 
 from __future__ import annotations
 
@@ -36,51 +36,51 @@ _TRACEBACK_CHARACTERS = 20_000
 
 
 def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connection) -> None:
-    """Train the run in `directory`, as rank 0 where there are several; the last event in `outbox` says how it ended.
+    """Train the run in `directory` as rank 0; the last event in `outbox` is `RunEnded`.
 
-    Leaves with 0 or `EXIT_FAILED`.
+    Exits with 0 or `EXIT_FAILED`.
     """
-    _say_stacks()
+    _register_stack_dump()
     reporter = EventReporter(outbox)
     control = TrainerControl(inbox, reporter)
     control.install_signals()
-    work = _Work(Path(directory), config_json, reporter, control)
-    ended = work.lead()
+    training = _Training(Path(directory), config_json, reporter, control)
+    ended = training.lead()
     reporter.send(ended)
     reporter.close()
-    if work.lost_a_rank:
-        _leave_at_once()
+    if training.rank_lost:
+        _exit_now()
     if ended.outcome is Outcome.FAILED:
         sys.exit(EXIT_FAILED)
 
 
 def run_rank(directory: str, config_json: bytes, rank: int, rendezvous: str, pipe: Connection) -> None:
-    """Train as another rank than 0, which is at the other end of `pipe`; all of them come to `rendezvous`."""
-    _say_stacks()
+    """Train as rank 1 or higher; `pipe` leads to rank 0. `rendezvous`: the file where all ranks meet."""
+    _register_stack_dump()
     exit_with_parent()
     reporter = RankReporter(pipe, rank)
     control = TrainerControl(pipe, reporter)
     control.install_signals()
-    ended = _Work(Path(directory), config_json, reporter, control, rank).follow(rendezvous)
+    ended = _Training(Path(directory), config_json, reporter, control, rank).follow(rendezvous)
     reporter.send(ended)
     if ended.outcome is Outcome.FAILED:
-        _leave_at_once()
+        _exit_now()
 
 
-def _leave_at_once() -> None:
-    """Without what Python and libraries do at their end: an exchange with a rank that is gone may not come to one."""
+def _exit_now() -> None:
+    """Exit without cleanup: a collective operation with a lost rank may never return."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(EXIT_FAILED)
 
 
-def _say_stacks() -> None:
+def _register_stack_dump() -> None:
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
 
 
-class _Work:
-    """What one process does for a run: from the import of torch to the end, which is told in words."""
+class _Training:
+    """The training of one process, from the import of torch to `RunEnded`."""
 
     def __init__(
         self, directory: Path, config_json: bytes, reporter: EventReporter, control: TrainerControl, rank: int = 0
@@ -88,29 +88,29 @@ class _Work:
         self._directory, self._config_json = directory, config_json
         self._reporter, self._control, self._rank = reporter, control, rank
         self._step: Callable[[], int] = lambda: 0
-        self.lost_a_rank = False
-        self._through = False
-        """The training came to its end, or to where it was asked to stop."""
+        self.rank_lost = False
+        self._completed = False
+        """The training loop returned: at its end, or at a requested stop."""
 
     def lead(self) -> RunEnded:
-        """Be rank 0."""
-        return self._in_words(self._with_others)
+        """Train as rank 0 and manage the other ranks."""
+        return self._catch_errors(self._train_with_ranks)
 
     def follow(self, rendezvous: str) -> RunEnded:
-        """Be another rank."""
-        return self._in_words(lambda: self._train(rendezvous))
+        """Train as another rank."""
+        return self._catch_errors(lambda: self._train(rendezvous))
 
-    def _with_others(self) -> RunEnded:
+    def _train_with_ranks(self) -> RunEnded:
         phase, key = IMPORTS[self._config().engine]
         self._reporter.phase(phase, key=key)
         orphan_trainer.acquire_trainer_lock(RunDir(self._directory))
         count = self._config().ranks
-        with RankProcesses(self._directory, self._config_json, count, run_rank, self._reporter) as others:
-            ended = self._in_words(lambda: self._train(others.rendezvous))
-            self.lost_a_rank = ended.error.startswith(RANK_LOST)
-            ended = others.cause_of(ended)
-            if self._through:
-                others.let_end()
+        with RankProcesses(self._directory, self._config_json, count, run_rank, self._reporter) as ranks:
+            ended = self._catch_errors(lambda: self._train(ranks.rendezvous))
+            self.rank_lost = ended.error.startswith(RANK_LOST)
+            ended = ranks.cause_of(ended)
+            if self._completed:
+                ranks.join()
         return ended
 
     def _config(self) -> RunConfig:
@@ -121,11 +121,11 @@ class _Work:
         trainer = self._trainer(self._config(), rendezvous)
         self._step = lambda: trainer.step
         ended = trainer.train()
-        self._through = True
+        self._completed = True
         return ended
 
     def _trainer(self, config: RunConfig, rendezvous: str) -> Trainer | KerasTrainer:
-        """The engine's; neither library is imported for the other. Raises BadInput."""
+        """The trainer of the engine; only its own library is imported. Raises BadInput."""
         if config.engine == KERAS:
             engine_choice.require(config)
             from gputrain.engine.keras import environment
@@ -140,8 +140,8 @@ class _Work:
         ranks = ProcessGroup(Path(rendezvous), self._rank, config.ranks) if rendezvous else SingleProcess()
         return Trainer(self._directory, config, self._reporter, self._control, ranks)
 
-    def _in_words(self, work: Callable[[], RunEnded]) -> RunEnded:
-        """Do `work`; whatever ends it is told."""
+    def _catch_errors(self, work: Callable[[], RunEnded]) -> RunEnded:
+        """The result of `work`; an exception becomes a `RunEnded` with the reason."""
         try:
             return work()
         except StopRequested:
@@ -153,7 +153,7 @@ class _Work:
                 step=self._step(),
                 error=f"BadInput: {plain(str(error), 1000)}",
             )
-        except Exception as error:  # noqa: BLE001 - whatever ends a training is told to the person
+        except Exception as error:  # noqa: BLE001 - every exception is reported as the run's end
             traceback.print_exc()
             text = plain(f"{type(error).__name__}: {error}", 1000)
             trace = traceback.format_exc()[-_TRACEBACK_CHARACTERS:]
@@ -168,7 +168,7 @@ class _Work:
 
 
 def _died_of(error: Exception) -> Literal["", "gpu", "ram"]:
-    """The memory that was missing, by the names of the error's classes: torch itself may be what failed."""
+    """Which memory ran out, by the names of the error's classes: the import of torch itself may have failed."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"OutOfMemoryError", "NoGpuMemoryError"}:
         return "gpu"

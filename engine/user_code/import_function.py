@@ -1,4 +1,4 @@
-"""A person's own Python: their functions by name, out of their folder, and where in it something went wrong."""
+"""User code: imports ``package.module:function`` from the user's folder, calls it, and locates its errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from gputrain.engine.user_code import source_check
 
 
 class _Finder:
-    """Finds top-level modules in a folder, before installed packages of the same name, but never for the library's.
+    """Finds top-level modules in a folder, before installed packages but after the standard library.
 
-    A folder first on ``sys.path`` would let their ``queue.py`` or ``types.py`` take the place of Python's own.
+    With the folder first on ``sys.path``, the user's ``queue.py`` or ``types.py`` would shadow Python's.
     """
 
     def __init__(self, folder: str) -> None:
@@ -35,9 +35,9 @@ class _Finder:
 
 
 def import_function(spec: str, folder: str, setting: str) -> Callable[..., Any]:
-    """The callable that ``package.module:function`` names, from `folder` (empty: where the run was started).
+    """The callable that ``package.module:function`` names, from `folder` (empty: the run's working directory).
 
-    Raises BadInput that names `setting`, and the line of the person's code where that is at fault.
+    Raises BadInput with `setting`, and the line of the user's code that failed.
     """
     home = Path(folder or ".").expanduser().absolute()
     if not home.is_dir():
@@ -64,7 +64,7 @@ def import_function(spec: str, folder: str, setting: str) -> Callable[..., Any]:
 
 
 def call_user_function(function: Callable[..., Any], *arguments: Any, setting: str, spec: str, folder: str) -> Any:
-    """The result of a person's function. Raises BadInput that names the line at fault."""
+    """The result of a user's function. Raises BadInput with the line that failed."""
     try:
         return function(*arguments)
     except Exception as error:
@@ -72,13 +72,13 @@ def call_user_function(function: Callable[..., Any], *arguments: Any, setting: s
 
 
 def user_error(setting: str, spec: str, error: BaseException, folder: Path) -> str:
-    """What went wrong in a person's code, in one line with its place; prints the whole traceback to the log."""
+    """One line with the place and text of an error in user code; prints the whole traceback to the log."""
     traceback.print_exception(error)
     return f"{setting}: {plain(spec, 100)} failed {described(error, folder)}"
 
 
 def described(error: BaseException, folder: Path) -> str:
-    """``at nets.py:12 in build: ValueError: …``: the innermost line in `folder`, else the innermost of all."""
+    """``at nets.py:12 in build: ValueError: …``: the innermost frame in `folder`, else the innermost of all."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"at {_shown(error.filename, folder)}:{error.lineno}: {type(error).__name__}: {plain(error.msg, 300)}"
     frames = traceback.extract_tb(error.__traceback__)

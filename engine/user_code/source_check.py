@@ -1,4 +1,4 @@
-"""A person's own functions, ``package.module:function``, looked at without running their code."""
+"""Checks that a user's ``package.module:function`` exists, without running the code."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ UNSET = "custom is not set; name the function that makes the data sets: custom=p
 
 
 def is_spec(name: str) -> bool:
-    """Whether `name` is written as a function of a module: ``package.module:function``."""
+    """Whether `name` has the form ``package.module:function``."""
     return ":" in name
 
 
 def malformed_spec(spec: str, setting: str) -> str:
-    """What is wrong with how a function is named; empty if nothing is."""
+    """The error for a malformed `spec`; empty if it is well-formed."""
     module, _, function = spec.partition(":")
     if all(part.isidentifier() for part in (*module.split("."), function)):
         return ""
@@ -28,7 +28,7 @@ def malformed_spec(spec: str, setting: str) -> str:
 
 
 def no_module(name: str, home: Path, setting: str) -> str:
-    """What is said of a module that is not there."""
+    """The error for a missing module."""
     return (
         f"{setting}: there is no module '{plain(name, 100)}' in {plain(str(home), 300)}; "
         "code_dir names the folder that it is imported from"
@@ -36,7 +36,7 @@ def no_module(name: str, home: Path, setting: str) -> str:
 
 
 def why_no_function(spec: str, folder: str, setting: str) -> str:
-    """Why `spec` cannot be had from `folder` (empty: the present one); empty if nothing speaks against it."""
+    """Why `spec` cannot be imported from `folder` (empty: the working directory); empty if no fault is found."""
     home = Path(folder or ".").expanduser().absolute()
     if not home.is_dir():
         return f"code_dir: {plain(str(home), 300)} is not a folder"
@@ -45,7 +45,7 @@ def why_no_function(spec: str, folder: str, setting: str) -> str:
     module, _, function = spec.partition(":")
     first, *_ = parts = module.split(".")
     importlib.invalidate_caches()
-    # As they are imported: the library's own come first, then theirs, then what is installed.
+    # In the order of imports: the standard library, the user's folder, installed packages.
     if first in sys.stdlib_module_names:
         return ""
     if PathFinder.find_spec(first, [str(home)]) is None:
@@ -70,7 +70,7 @@ def _look(source: Path, function: str, spec: str, setting: str) -> str:
 
 
 def _names(tree: ast.Module) -> set[str]:
-    """Every name that the module gives something, at its top or deeper."""
+    """All names that the module binds, at any depth."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

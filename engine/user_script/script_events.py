@@ -58,7 +58,7 @@ class ScriptEvents:
 
     def look_at_locks(self) -> None:
         """Look what the working workers wait for; many times a second."""
-        self._locks.look()
+        self._locks.sample()
 
     def poll(self, now: float) -> list[AnyEvent]:
         """What happened since the last call."""
@@ -155,7 +155,7 @@ class ScriptEvents:
             read_share=min(1.0, waited / busy) if busy and waited is not None else None,
             bytes_read=round(chars) if chars is not None else None,
             disk_bytes=round(disk) if disk is not None else None,
-            lock_share=self._locks.take(),
+            lock_share=self._locks.take_share(),
             slowest=slowest_sample(alive),
         )
 

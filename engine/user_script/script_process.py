@@ -49,7 +49,7 @@ class ScriptProcess:
         adopt_orphans()
         self._on_event = on_event
         self._folder = PageFolder(_page_folder(run))
-        self.killed_by_us = False
+        self.killed_on_request = False
         self._relay: subprocess.Popen[bytes] | None = None
         self._process = self._start(run, command)
         self._script = ScriptEvents(self._folder, command.images_per_step, time.monotonic())
@@ -178,7 +178,7 @@ class ScriptProcess:
 
     def kill(self) -> None:
         """End it now; for a person's "stop now" that it did not follow."""
-        self.killed_by_us = True
+        self.killed_on_request = True
         self._signal(signal.SIGKILL)
 
 

@@ -164,7 +164,7 @@ class ScriptTuner:
             step=self._step,
             before=before.value if before else None,
             after=after.value if after else None,
-            promised=tune.promised,
+            prediction=tune.promised,
             sender=tune.sender,
             text=text,
             later=later,

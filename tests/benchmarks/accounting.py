@@ -26,11 +26,11 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import lock_waits
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
 from gputrain.engine.datasets import image_set
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.workers import thread_workers
 
 _CALLS = 2000
-_LOOKS_PER_SECOND = 1 / lock_waits.LOOK_SECONDS
+_SAMPLES_PER_SECOND = 1 / lock_waits.SAMPLE_SECONDS
 
 
 class Silent:
@@ -74,7 +74,7 @@ def _config(setting: Setting) -> RunConfig:
 
 
 def _accounted(setting: Setting) -> Pass:
-    source = image_loader.make_loader(image_set.scan(setting.folder, "train"), _config(setting), train=True, pin=False)
+    source = make_loader.make_loader(image_set.scan(setting.folder, "train"), _config(setting), train=True, pin=False)
 
     def one_pass() -> int:
         count = 0
@@ -90,7 +90,7 @@ def _accounted(setting: Setting) -> Pass:
 def _bare(setting: Setting) -> Pass:
     # The patches stay for the life of this process, which is the contender's own.
     mock.patch.object(thread_workers, "Meter", Silent).start()
-    mock.patch.object(lock_waits.LockWaitSampler, "look", return_value=None).start()
+    mock.patch.object(lock_waits.LockWaitSampler, "sample", return_value=None).start()
     return _accounted(setting)
 
 
@@ -115,14 +115,14 @@ def _batch_seconds(batch_size: int) -> float:
     return spent / _CALLS
 
 
-def _look_seconds() -> float:
+def _lock_sample_seconds() -> float:
     """CPU time of a look at one worker."""
     watch = lock_waits.LockWaitSampler(threads=False)
     watch.watch(threading.get_native_id())
-    with mock.patch.object(lock_waits, "LOOK_SECONDS", 0.0):
+    with mock.patch.object(lock_waits, "SAMPLE_SECONDS", 0.0):
         began = time.thread_time()
         for _ in range(_CALLS):
-            watch.look()
+            watch.sample()
         spent = time.thread_time() - began
     watch.close()
     return spent / _CALLS
@@ -131,7 +131,7 @@ def _look_seconds() -> float:
 def _sample_seconds(setting: Setting) -> float:
     """CPU time of a sample in one worker."""
     one = dataclasses.replace(setting, workers=1)
-    source = image_loader.make_loader(image_set.scan(setting.folder, "train"), _config(one), train=True, pin=False)
+    source = make_loader.make_loader(image_set.scan(setting.folder, "train"), _config(one), train=True, pin=False)
     for _ in source.epoch(0):
         pass
     source.take_stats()
@@ -156,10 +156,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as temporary:
         folder = photos.draw((options.folder or Path(temporary)) / "photos-accounting", options.images)
         setting = Setting(str(folder), options.workers)
-        sample, batch, look = _sample_seconds(setting), _batch_seconds(setting.batch_size), _look_seconds()
+        sample, batch, look = _sample_seconds(setting), _batch_seconds(setting.batch_size), _lock_sample_seconds()
         results = {one.contender.key: one for one in harness.compare(CONTENDERS, setting, options.rounds)}
     # A worker is looked at so many times a second, in which it makes 1 / sample samples.
-    direct = (batch / setting.batch_size + look * _LOOKS_PER_SECOND * sample) / sample
+    direct = (batch / setting.batch_size + look * _SAMPLES_PER_SECOND * sample) / sample
     ratio, reason = harness.ratio(results, "accounted", "bare")
     figures = {
         "sample_microseconds": 1e6 * sample,

@@ -12,7 +12,7 @@ from diagnosis_setup import Setup
 from diagnosis_tape import config_of
 
 from gputrain.engine.datasets import image_set
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 
 _ROUNDS, _BATCHES = 5, 6
 """Not more than an epoch has."""
@@ -31,7 +31,7 @@ def calibrate(folder: str, count: int) -> Costs:
 def _sample_seconds(folder: str) -> float:
     """CPU-seconds of a sample in a worker."""
     config = config_of(Setup(folder, 0, {"num_workers": 1}, step=1.0))
-    source = image_loader.make_loader(image_set.scan(folder, "train"), config, train=True, pin=False)
+    source = make_loader.make_loader(image_set.scan(folder, "train"), config, train=True, pin=False)
     batches = source.epoch(0)
     taken = []
     for _ in range(_ROUNDS):
@@ -49,7 +49,7 @@ def _restart_seconds(folder: str, workers: int) -> float:
     """Seconds until the first batch of worker processes that are started anew; the second start of two."""
     settings = {"num_workers": workers, "loader": "processes", "persistent_workers": False}
     config = config_of(Setup(folder, 0, settings, step=1.0))
-    source = image_loader.make_loader(image_set.scan(folder, "train"), config, train=True, pin=False)
+    source = make_loader.make_loader(image_set.scan(folder, "train"), config, train=True, pin=False)
     taken = []
     for epoch in range(3):
         began = time.perf_counter()

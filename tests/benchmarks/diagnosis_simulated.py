@@ -19,7 +19,7 @@ from gputrain.engine.datasets import image_set
 from gputrain.engine.events import DataReady, ModelReady, Phase, PhaseChanged, RunStarted, Steps
 from gputrain.engine.hardware.cgroup import find_cgroup
 from gputrain.engine.hardware.machine import usable_cores
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 
 _JITTER_STEPS = 8
 """Steps that are longer, or shorter, in a row."""
@@ -85,7 +85,7 @@ class Device:
         self._steps += 1
         self._images += count
 
-    def report(self, source: image_loader.AnyLoader) -> None:
+    def report(self, source: make_loader.AnyLoader) -> None:
         """Tell the window if it is old enough."""
         seconds = time.perf_counter() - self._began
         if self._count and seconds >= _WINDOW_SECONDS:
@@ -160,7 +160,7 @@ def simulate(setup: Setup, tape: Tape) -> None:
     cached = config.data.cache != "none"
     found = files if cached else repeated(files, _epoch_images(setup, config.data.batch_size))
     with faulty(setup, len(files)):
-        source = image_loader.make_loader(found, config, train=True, pin=False)
+        source = make_loader.make_loader(found, config, train=True, pin=False)
     _begin(setup, source, cached=cached)
     tape.put(RunStarted(run_id="trace", settings=settings.flatten(config), usable_cores=usable_cores(find_cgroup())))
     tape.put(_data_ready(len(found), len(source)))
@@ -183,7 +183,7 @@ def _epoch_images(setup: Setup, batch: int) -> int:
     return batch * max(1, round(seconds / (setup.copy + setup.step)))
 
 
-def _begin(setup: Setup, source: image_loader.AnyLoader, *, cached: bool) -> None:
+def _begin(setup: Setup, source: make_loader.AnyLoader, *, cached: bool) -> None:
     """What is no part of the trace: the first epoch of a cache, and the server that processes are forked from."""
     if cached:
         for _ in source.epoch(setup.first_epoch - 1):
@@ -193,7 +193,7 @@ def _begin(setup: Setup, source: image_loader.AnyLoader, *, cached: bool) -> Non
     source.take_stats()
 
 
-def _loop(setup: Setup, source: image_loader.AnyLoader, device: Device) -> None:
+def _loop(setup: Setup, source: make_loader.AnyLoader, device: Device) -> None:
     end = time.perf_counter() + setup.seconds
     while time.perf_counter() < end:
         asked, first = time.perf_counter(), True

@@ -21,7 +21,7 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import AnyEvent, GpuSample
 from gputrain.engine.monitor.sampler import Sampler
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 
 SAMPLE_SECONDS = 0.5
 BASE: dict[str, Any] = {
@@ -64,7 +64,7 @@ def config_of(setup: Setup) -> RunConfig:
 
 def faulty(setup: Setup, files: int) -> Any:
     """Put the faulty files in the place of the loader's."""
-    return mock.patch.object(image_loader, "source_of", lambda found: FaultySource(found, setup.sample, files))
+    return mock.patch.object(make_loader, "source_of", lambda found: FaultySource(found, setup.sample, files))
 
 
 def repeated(found: ImageSet, count: int) -> ImageSet:

@@ -21,7 +21,7 @@ from gputrain.engine.events import LoaderStats, Outcome
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loader import run_loaders
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.loop.trainer import Trainer
 from gputrain.engine.training.runtime.batch import Batch, BatchSource
 

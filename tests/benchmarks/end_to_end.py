@@ -28,8 +28,8 @@ from torch import nn
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import scan
-from gputrain.engine.planning.plan_draft import WORKER_SHARE
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.estimates.worker_limit import worker_limit
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher, PreparedBatch
 
@@ -281,7 +281,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     cores = len(os.sched_getaffinity(0))
     parser.add_argument(
-        "--workers", type=int, default=max(1, int(WORKER_SHARE * cores)), help="default: as a plan, 75 %% of the cores"
+        "--workers", type=int, default=worker_limit(cores), help="default: as a plan, 75 %% of the cores"
     )
     parser.add_argument("--device", choices=list(_TIMES), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--folder", type=Path, help="keep the drawn images here")

@@ -21,7 +21,7 @@ from loader_peers import PEERS, Setting
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import scan
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 
 PACKAGES = (
     "gputrain-tui",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from skipped_tests import SERVICES
 
 _TIMEOUT = 20.0
 
@@ -27,7 +28,7 @@ def _program(name: str) -> str | None:
 def needs_sshd() -> pytest.MarkDecorator:
     """Skips where OpenSSH's client or server is not installed."""
     missing = [name for name in ("ssh", "ssh-keygen", "sshd") if _program(name) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}: {SERVICES}")
 
 
 class Sshd:

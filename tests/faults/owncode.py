@@ -200,7 +200,7 @@ def own_worker(lab: Lab) -> Finding:
         workers = [child for child in psutil.Process(trainer).children() if "spawn_main" in " ".join(child.cmdline())]
         time.sleep(lab.random.uniform(0, 0.3))
         lab.random.choice(workers).kill()
-        told = hit.until(Notice, lambda notice: "others make its batches" in notice.text)
+        told = hit.until(Notice, lambda notice: "new workers load its batches" in notice.text)
         ended = ending(hit)
         let_go(hit.run)
     finally:

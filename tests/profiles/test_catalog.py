@@ -1,4 +1,4 @@
-"""Finding profiles and recipes: the person's own, broken ones, names, and the ranking for a machine."""
+"""Finding profiles and recipes: user files, broken files, names, and the ranking for a machine."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def recipe_names() -> set[str]:
 
 @pytest.fixture
 def own(private_homes: Path) -> Path:
-    """The person's folder of profiles."""
+    """The user's folder of profiles."""
     folder = private_homes / "config" / "profiles"
     folder.mkdir(parents=True)
     return folder
 
 
-def test_the_seeds_machines_and_the_recipes_exist() -> None:
+def test_profiles_of_the_seeds_and_recipes_exist() -> None:
     assert {"rtx-3060-12gb", "rtx-3090-24gb", "rtx-4500-ada-24gb", "a10g-23gb", "cpu"} <= profile_names()
     recipes = {"demo", "resnet50-imagefolder", "imagenet-resnet50", "efficientnet-imagefolder", "simple-cnn"}
     assert {
@@ -54,20 +54,20 @@ def test_the_seeds_machines_and_the_recipes_exist() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../recipes/demo", "/etc/passwd", "rtx-3090-24gb.yaml", "x\x1b[31m"])
-def test_only_listed_names_lead_to_files(name: str) -> None:
+def test_only_listed_names_open_files(name: str) -> None:
     with pytest.raises(BadInput, match="unknown profile") as caught:
         catalog.load_profile(name)
     assert str(caught.value).isprintable()
 
 
-def test_an_unknown_name_comes_with_the_nearest() -> None:
+def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(BadInput, match="unknown profile 'rtx-3090'; did you mean 'rtx-3090-24gb'"):
         catalog.load_profile("rtx-3090")
     with pytest.raises(BadInput, match="unknown recipe 'dmo'; did you mean 'demo'"):
         catalog.load_recipe("dmo")
 
 
-def test_an_own_file_takes_the_place_of_a_built_in_one(own: Path) -> None:
+def test_user_file_replaces_a_built_in_one(own: Path) -> None:
     (own / "rtx-3090-24gb.yaml").write_text(OWN)
     assert catalog.load_profile("rtx-3090-24gb").title == "Mine"
     entry = next(e for e in catalog.profile_entries() if e.name == "rtx-3090-24gb")
@@ -75,7 +75,7 @@ def test_an_own_file_takes_the_place_of_a_built_in_one(own: Path) -> None:
     assert entry.title == "Mine"
 
 
-def test_an_own_recipe_is_found(private_homes: Path) -> None:
+def test_user_recipe_is_found(private_homes: Path) -> None:
     folder = private_homes / "config" / "recipes"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("title: Mine\nsettings: {epochs: 3}\n")
@@ -83,7 +83,7 @@ def test_an_own_recipe_is_found(private_homes: Path) -> None:
     assert "mine" in recipe_names()
 
 
-def test_an_edited_file_is_read_again(own: Path) -> None:
+def test_edited_file_is_read_again(own: Path) -> None:
     path = own / "mine.yaml"
     path.write_text(OWN)
     assert catalog.load_profile("mine").preset().settings == {"batch_size": 7}
@@ -91,7 +91,7 @@ def test_an_edited_file_is_read_again(own: Path) -> None:
     assert catalog.load_profile("mine").preset().settings == {"batch_size": 8}
 
 
-def test_a_broken_file_is_listed_with_its_fault_and_hides_nothing(own: Path) -> None:
+def test_broken_file_is_listed_with_its_error(own: Path) -> None:
     (own / "mine.yaml").write_text("title: x\nmatch: {}\npresets: {balanced: {batch_size: 0}}\n")
     (own / "notes.txt").write_text("not a profile")
     ranked = catalog.rank(CPU)
@@ -103,20 +103,20 @@ def test_a_broken_file_is_listed_with_its_fault_and_hides_nothing(own: Path) -> 
         catalog.load_profile("mine")
 
 
-def test_a_broken_own_file_is_not_silently_replaced_by_the_built_in_one(own: Path) -> None:
+def test_broken_user_file_is_not_replaced_silently(own: Path) -> None:
     (own / "cpu.yaml").write_text("title: [\n")
     with pytest.raises(BadInput, match="not valid YAML"):
         catalog.load_profile("cpu")
     assert catalog.best(CPU) != "cpu"
 
 
-def test_a_preset_for_a_recipe_that_is_not_there_is_a_fault(own: Path) -> None:
+def test_preset_for_an_unknown_recipe_is_an_error(own: Path) -> None:
     (own / "mine.yaml").write_text(OWN.replace("7}", "7, recipes: {dmo: {batch_size: 3}}}"))
     with pytest.raises(BadInput, match="preset balanced is for an unknown recipe 'dmo'; did you mean 'demo'"):
         catalog.load_profile("mine")
 
 
-def test_a_link_to_nowhere_is_a_fault_of_its_own(own: Path) -> None:
+def test_dangling_link_is_an_error(own: Path) -> None:
     (own / "gone.yaml").symlink_to(own / "nowhere")
     assert "cannot be read" in next(e.error for e in catalog.profile_entries() if e.name == "gone")
 
@@ -128,7 +128,7 @@ DETECTED = [
     ("NVIDIA GeForce RTX 3090 Ti", 24.0, (8, 6), "rtx-3090-24gb"),
     ("NVIDIA RTX 4500 Ada Generation", 24.0, (8, 9), "rtx-4500-ada-24gb"),
     ("NVIDIA A10G", 22.5, (8, 6), "a10g-23gb"),
-    # Totals as NVML gives them: HBM and ECC cards show less than their names say.
+    # Memory as NVML reports it: HBM and ECC cards report less than their names say.
     ("NVIDIA GeForce GTX 1080 Ti", 11.0, (6, 1), "gtx-1080-ti-11gb"),
     ("Tesla T4", 15.0, (7, 5), "t4-16gb"),
     ("NVIDIA GeForce RTX 2080 Ti", 11.0, (7, 5), "rtx-2080-ti-11gb"),
@@ -170,40 +170,40 @@ DETECTED = [
 
 
 @pytest.mark.parametrize(("name", "gib", "capability", "expected"), DETECTED)
-def test_each_card_gets_its_profile(
+def test_gpu_is_matched_to_its_profile(
     name: str, gib: float | None, capability: tuple[int, int] | None, expected: str
 ) -> None:
     machine = with_gpu(name, gib, capability)
     ranked = catalog.rank(machine)
     assert ranked[0].name == expected == catalog.best(machine)
     assert [m.name for m in ranked if m.detected] == [expected]
-    assert ranked[0].reason.startswith(f"NVML says {name}, ")
+    assert ranked[0].reason.startswith(f"NVML reports {name}, ")
     assert sorted(m.name for m in ranked) == sorted(profile_names())
 
 
-def test_the_reasons_in_words() -> None:
+def test_match_reasons_in_words() -> None:
     reasons = {m.name: m.reason for m in catalog.rank(with_gpu("NVIDIA A10G", 22.5, (8, 6)))}
-    assert reasons["a10g-23gb"] == "NVML says NVIDIA A10G, 22 GiB"
+    assert reasons["a10g-23gb"] == "NVML reports NVIDIA A10G, 22 GiB"
     assert reasons["rtx-3090-24gb"].startswith("for another card of the same size and generation")
     assert reasons["rtx-3060-12gb"].startswith("for another card (")
     assert reasons["cpu"] == "leaves the GPU alone; 16 usable cores"
 
 
-def test_without_a_driver_the_cpu_is_first_and_says_why() -> None:
+def test_without_a_driver_the_cpu_profile_is_first() -> None:
     ranked = catalog.rank(CPU)
     assert (ranked[0].name, ranked[0].detected) == ("cpu", True)
     assert ranked[0].reason == "no NVIDIA driver; 6 usable cores"
     assert not any(match.detected for match in ranked[1:])
 
 
-def test_an_own_profile_for_the_card_comes_before_the_built_in_one(own: Path) -> None:
+def test_user_profile_comes_before_the_built_in_one(own: Path) -> None:
     (own / "zz-mine.yaml").write_text(OWN)
     ranked = catalog.rank(with_gpu("NVIDIA GeForce RTX 3090", 24.0, (8, 6)))
     assert [m.name for m in ranked[:2]] == ["zz-mine", "rtx-3090-24gb"]
     assert ranked[0].own
 
 
-def test_a_name_from_the_driver_is_made_harmless() -> None:
+def test_gpu_name_is_sanitized() -> None:
     ranked = catalog.rank(with_gpu("Evil\x1b[31m\nGPU", 8.0, (8, 6)))
     assert all(match.reason.isprintable() for match in ranked)
 

@@ -41,7 +41,7 @@ def of(plan: Plan, *names: str) -> tuple[Any, ...]:
     return tuple(rows[name] for name in names)
 
 
-def test_on_a_machine_without_a_gpu_the_demo_runs_on_the_cpu() -> None:
+def test_demo_runs_on_the_cpu_without_a_gpu() -> None:
     plan = resolve_plan(CPU, recipe="demo")
     assert (plan.config.recipe, plan.config.profile, plan.config.preset) == ("demo", "cpu", "balanced")
     assert of(plan, "recipe", "profile", "preset", "device") == (
@@ -58,13 +58,13 @@ def test_on_a_machine_without_a_gpu_the_demo_runs_on_the_cpu() -> None:
     ("cores", "preset", "workers"),
     [(2.0, None, 1), (16.0, None, 8), (16.0, "conservative", 4), (16.0, "aggressive", 12), (0.5, None, 1)],
 )
-def test_on_the_cpu_the_workers_follow_the_usable_cores(cores: float, preset: str | None, workers: int) -> None:
+def test_cpu_workers_follow_the_usable_cores(cores: float, preset: str | None, workers: int) -> None:
     plan = resolve_plan(msgspec.structs.replace(CPU, usable_cores=cores), recipe="demo", preset=preset)
     assert plan.config.data.num_workers == workers
     assert plan.origins["num_workers"] == "this machine"
 
 
-def test_what_the_recipe_requires_wins_over_the_preset_and_the_person_over_both() -> None:
+def test_precedence_of_preset_recipe_and_user() -> None:
     required = resolve_plan(A10G, recipe="demo")
     assert of(required, "batch_size") == (("64", "recipe demo"),)
     mine = resolve_plan(A10G, recipe="demo", overrides={"data.batch_size": 32})
@@ -106,7 +106,7 @@ def test_seed_003_on_its_own_machine(
         ("rtx-3090-24gb", "headpose-300wlp", {"conservative": 96, "balanced": 128, "aggressive": 256}),
     ],
 )
-def test_the_seeds_batches_for_their_own_recipes(profile: str, recipe: str, batches: dict[str, int]) -> None:
+def test_batches_of_the_seeds_for_their_recipes(profile: str, recipe: str, batches: dict[str, int]) -> None:
     title = catalog.load_profile(profile).match.names[0]
     machine = with_gpu(title, 24.0, (8, 9) if "4500" in title else (8, 6), cores=72.0)
     for preset, batch in batches.items():
@@ -116,7 +116,7 @@ def test_the_seeds_batches_for_their_own_recipes(profile: str, recipe: str, batc
     assert resolve_plan(machine, recipe=recipe, overrides={"batch_size": 7}).config.data.batch_size == 7
 
 
-def test_on_fewer_cores_a_preset_gives_up_workers_and_says_so(images: Path) -> None:
+def test_preset_uses_fewer_workers_on_fewer_cores(images: Path) -> None:
     plan = resolve_plan(
         with_gpu("NVIDIA A10G", 22.5, (8, 6), cores=4.0), recipe="imagenet-resnet50", data_dir=str(images)
     )
@@ -124,7 +124,7 @@ def test_on_fewer_cores_a_preset_gives_up_workers_and_says_so(images: Path) -> N
     assert plan.adjustments == ("num_workers: 12 → 3: 75% of 4 usable cores",)
 
 
-def test_somebodys_figures_are_a_forecast_only_for_the_same_thing(images: Path) -> None:
+def test_reference_rate_only_for_the_same_training(images: Path) -> None:
     facts = DataFacts(train_images=1_281_167)
     known: dict[str, Any] = {"recipe": "imagenet-resnet50", "data_dir": str(images), "facts": facts}
     plan = resolve_plan(A10G, **known)
@@ -152,7 +152,7 @@ def test_somebodys_figures_are_a_forecast_only_for_the_same_thing(images: Path) 
         ("NVIDIA GeForce RTX 3060", (8, 6), "simple-cnn", "conservative", 100, 5, (7.68 / 3600, 7.68 / 3600)),
     ],
 )
-def test_the_seeds_figures_foretell_the_times_of_their_own_trainings(
+def test_reference_rates_of_the_seeds_give_their_times(
     gpu: str,
     capability: tuple[int, int],
     recipe: str,
@@ -177,7 +177,7 @@ def test_the_seeds_figures_foretell_the_times_of_their_own_trainings(
 @pytest.mark.parametrize(
     ("gib", "preset", "batch"), [(8, "balanced", 48), (8, "aggressive", 80), (48, "balanced", 288), (0.5, None, 8)]
 )
-def test_an_unknown_card_gets_a_batch_by_its_memory(gib: float, preset: str | None, batch: int) -> None:
+def test_unknown_gpu_gets_a_batch_by_memory(gib: float, preset: str | None, batch: int) -> None:
     machine = with_gpu("NVIDIA Future 1", gib, (13, 0), cores=64.0)
     plan = resolve_plan(machine, recipe="resnet50-imagefolder", preset=preset)
     assert plan.config.profile == "unknown-nvidia"
@@ -195,7 +195,7 @@ def test_an_unknown_card_gets_a_batch_by_its_memory(gib: float, preset: str | No
         ("NVIDIA GeForce GTX 1080 Ti", 11, None, None),
     ],
 )
-def test_a_card_without_half_precision_gets_a_batch_that_fits(
+def test_gpu_without_half_precision_gets_half_the_batch(
     card: str, gib: float, preset: str, batch: int | None, images: Path
 ) -> None:
     plan = resolve_plan(with_gpu(card, gib, (6, 1)), recipe="resnet50-imagefolder", preset=preset, data_dir=str(images))
@@ -204,13 +204,13 @@ def test_a_card_without_half_precision_gets_a_batch_that_fits(
     assert batch is None or of(plan, "batch_size") == ((str(batch), "this machine"),)
 
 
-def test_a_gpu_profile_on_a_machine_without_one_says_so_loudly(images: Path) -> None:
+def test_gpu_profile_without_a_gpu_is_a_warning(images: Path) -> None:
     plan = resolve_plan(CPU, recipe="resnet50-imagefolder", profile="rtx-3090-24gb", data_dir=str(images))
     assert any("training on the CPU" in text for text in plan.warnings)
     assert "precision: fp16 needs a GPU: bf16 used" in plan.adjustments
 
 
-def test_a_gpu_in_trouble_is_told_unless_the_profile_was_named() -> None:
+def test_unusable_gpu_is_a_warning_unless_the_profile_was_chosen() -> None:
     trouble = msgspec.structs.replace(CPU, gpu_error="CUDA_VISIBLE_DEVICES='' hides the GPU")
     assert any("training on the CPU" in text for text in resolve_plan(trouble, recipe="demo").warnings)
     assert resolve_plan(trouble, recipe="demo", profile="cpu").warnings == ()
@@ -238,14 +238,14 @@ def test_missing_data_is_refused_before_the_start(images: Path) -> None:
     assert "--data DIR" in resolve_plan(CPU, recipe="resnet50-imagefolder").refuses[0]
 
 
-def test_a_folder_of_ones_own_is_read_as_its_recipe_reads(images: Path) -> None:
+def test_data_dir_with_the_recipes_data_set(images: Path) -> None:
     for recipe, dataset in (("demo", "imagefolder"), ("simple-cnn", "imagefolder"), ("cifar10", "cifar10")):
         assert resolve_plan(CPU, recipe=recipe, data_dir=str(images)).config.data.dataset == dataset
     plan = resolve_plan(CPU, recipe="demo", data_dir=str(images), overrides={"dataset": "cifar10"})
     assert plan.config.data.dataset == "cifar10"
 
 
-def test_ones_own_code_is_found_from_everywhere(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_code_is_found_from_any_folder(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(images)
     for own in ({"custom": "mine:make"}, {"model": "nets:build"}):
         plan = resolve_plan(CPU, recipe="custom", overrides={"custom": "mine:make", **own})
@@ -256,9 +256,7 @@ def test_ones_own_code_is_found_from_everywhere(images: Path, monkeypatch: pytes
     assert plan.refuses[0].startswith(f"custom: there is no module 'mine' in {images / 'train'}")
 
 
-def test_a_file_of_weights_is_found_from_everywhere_and_a_name_stays(
-    images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_path_becomes_absolute_and_a_name_stays(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(images)
     (images / "mine.pth").touch()
     for given, expected in (("mine.pth", str(images / "mine.pth")), ("DEFAULT", "DEFAULT")):
@@ -277,13 +275,13 @@ def test_a_file_of_weights_is_found_from_everywhere_and_a_name_stays(
         ({"recipe": "demo", "overrides": {"data_dir": 3}}, "data_dir must be a text, got 3"),
     ],
 )
-def test_a_wrong_name_or_value_is_refused_in_words(arguments: dict[str, Any], message: str) -> None:
+def test_wrong_name_or_value_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput) as caught:
         resolve_plan(CPU, **arguments)
     assert message in str(caught.value)
 
 
-def test_the_plan_written_and_read_launches_the_same_run(tmp_path: Path) -> None:
+def test_plan_survives_json(tmp_path: Path) -> None:
     plan = resolve_plan(CPU, recipe="demo", overrides={"name": "again", "lr": 0.05})
     path = tmp_path / "config.yaml"
     write_config(path, plan.config, plan.origins)
@@ -291,6 +289,6 @@ def test_the_plan_written_and_read_launches_the_same_run(tmp_path: Path) -> None
     assert "# you" in next(line for line in path.read_text().splitlines() if line.strip().startswith("lr:"))
 
 
-def test_the_command_lines_json_can_hold_a_plan() -> None:
+def test_plan_can_be_encoded_as_json() -> None:
     plan = resolve_plan(A10G, recipe="demo")
     assert msgspec.json.decode(msgspec.json.encode(plan))["config"]["recipe"] == "demo"

@@ -46,7 +46,7 @@ SEEDS: dict[tuple[str, str], dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(("name", "preset"), SEEDS)
-def test_the_seeds_values(name: str, preset: str) -> None:
+def test_values_of_the_seeds(name: str, preset: str) -> None:
     profile = catalog.load_profile(name)
     values = {**profile.settings, **profile.preset(preset).settings}
     assert {key: values[key] for key in SEEDS[name, preset]} == SEEDS[name, preset]
@@ -75,7 +75,7 @@ REFERENCE: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "preset", "figures"), REFERENCE)
-def test_the_seeds_figures(name: str, preset: str, figures: dict[str, Any]) -> None:
+def test_references_of_the_seeds(name: str, preset: str, figures: dict[str, Any]) -> None:
     found = [r for r in catalog.load_profile(name).references if r.preset == preset]
     assert [r for r in found if all(getattr(r, key) == value for key, value in figures.items())]
 
@@ -97,7 +97,7 @@ def test_the_speed_up_breakdown_of_seed_003() -> None:
     assert found.gain("TF32") == 1.1
 
 
-def test_ladders_are_the_cards_own_or_else_all_there_are() -> None:
+def test_reference_ladders_of_the_gpu_or_of_all() -> None:
     assert list(catalog.reference_ladders("a10g-23gb")) == ["a10g-23gb"]
     assert (
         list(catalog.reference_ladders("cpu")) == list(catalog.reference_ladders("")) == ["a10g-23gb", "rtx-3090-24gb"]
@@ -105,7 +105,7 @@ def test_ladders_are_the_cards_own_or_else_all_there_are() -> None:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_every_profile_has_the_three_presets_and_says_where_its_numbers_are_from(name: str) -> None:
+def test_every_profile_has_three_presets_and_a_source(name: str) -> None:
     profile = catalog.load_profile(name)
     assert {"conservative", "balanced", "aggressive"} <= set(profile.presets)
     assert profile.default_preset == "balanced"
@@ -117,7 +117,7 @@ def test_every_profile_has_the_three_presets_and_says_where_its_numbers_are_from
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_batches_rise_from_preset_to_preset(name: str) -> None:
+def test_batch_size_grows_from_preset_to_preset(name: str) -> None:
     presets = catalog.load_profile(name).presets
     order = [presets[name] for name in ("conservative", "balanced", "aggressive")]
     sizes = [float(preset.settings.get("batch_size", preset.batch_per_gib or 0)) for preset in order]
@@ -126,7 +126,7 @@ def test_batches_rise_from_preset_to_preset(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*BUILT_IN} - {"cpu", "unknown-nvidia"}))
-def test_resnet50_fits_each_card_in_its_careful_and_usual_preset(name: str) -> None:
+def test_resnet50_fits_each_gpu_in_conservative_and_balanced(name: str) -> None:
     profile = catalog.load_profile(name)
     assert profile.match.memory_gib is not None
     for preset in ("conservative", "balanced"):

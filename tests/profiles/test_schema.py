@@ -61,7 +61,7 @@ def _file(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_profile_is_read_whole(tmp_path: Path) -> None:
+def test_all_keys_of_a_profile_are_read(tmp_path: Path) -> None:
     profile = profile_files.read_profile(_file(tmp_path, PROFILE))
     assert (profile.name, profile.title, profile.source, profile.worker_share) == ("mine", "My card", "me", 0.5)
     assert profile.match == schema.MatchRules(names=("My GPU",), memory_gib=(10, 12), capability=8.6)
@@ -74,14 +74,14 @@ def test_a_profile_is_read_whole(tmp_path: Path) -> None:
     assert profile.references[0].images_per_second == (10, 20)
 
 
-def test_a_recipe_is_read_whole(tmp_path: Path) -> None:
+def test_all_keys_of_a_recipe_are_read(tmp_path: Path) -> None:
     recipe = profile_files.read_recipe(_file(tmp_path, RECIPE))
     assert (recipe.name, recipe.title, recipe.task) == ("mine", "My training", "classification")
     assert recipe.settings == {"model": "resnet18", "lr": 0.2}
     assert recipe.requires == {"batch_size": 64}
 
 
-def test_an_unknown_preset_is_named_with_the_nearest(tmp_path: Path) -> None:
+def test_unknown_preset_suggests_the_nearest(tmp_path: Path) -> None:
     profile = profile_files.read_profile(_file(tmp_path, PROFILE))
     with pytest.raises(BadInput, match="profile mine has no preset 'bald'; did you mean 'bold'\\? \\(careful, bold\\)"):
         profile.preset("bald")
@@ -103,15 +103,23 @@ FAULTS = [
     ("precision: fp16", "precision: fp15", ":9: precision must be one of auto, fp32, fp16, bf16, got 'fp15'"),
     ("precision: fp16", "lr: 0.1", ":9: lr belongs to a recipe, not to the hardware"),
     ("pin_memory: true", "image_size: 64", ":11: image_size belongs to a recipe, not to the hardware"),
-    ("precision: fp16", "name: x", ":9: name is set by each launch and cannot stand in a file"),
+    ("precision: fp16", "name: x", ":9: name is set by each launch and is not allowed in a file"),
     ("settings:\n  precision: fp16\n  data:\n    pin_memory: true", "settings: [1]", ":8: settings: expected 'key"),
     ("batch_size: 32", "batch_size: 0", ":15: batch_size must be ≥ 1, got 0"),
     ("batch_size: 32", "batchsize: 32", ":15: unknown setting 'batchsize'; did you mean 'batch_size'?"),
     ("batch_size: 32", "lr: 0.1", ":15: lr belongs to a recipe, not to the hardware"),
     ("worker_share: 1.0", "worker_share: no", ":17: presets.bold.worker_share: expected a number"),
     ("{batch_size: 8}", "{lr: 0.1}", ":21: lr belongs to a recipe, not to the hardware"),
-    ("default_preset: careful", "default_preset: brave", ":22: default_preset is brave, which is no preset (careful,"),
-    ("default_preset: careful\n", "", ":12: default_preset is balanced, which is no preset (careful, bold)"),
+    (
+        "default_preset: careful",
+        "default_preset: brave",
+        ":22: default_preset is brave, which is not one of the presets (careful,",
+    ),
+    (
+        "default_preset: careful\n",
+        "",
+        ":12: default_preset is balanced, which is not one of the presets (careful, bold)",
+    ),
     ("- source: a friend", "- sauce: a friend", ":24: unknown key 'sauce'; did you mean 'source'?"),
     (
         "    images_per_second: [10, 20]",
@@ -123,7 +131,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), FAULTS)
-def test_a_fault_in_a_profile_is_named_with_its_place(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_profile_errors_name_file_and_line(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in PROFILE
     path = _file(tmp_path, PROFILE.replace(old, new, 1))
     with pytest.raises(BadInput) as caught:
@@ -143,14 +151,14 @@ def test_a_fault_in_a_profile_is_named_with_its_place(tmp_path: Path, old: str, 
         ("title: My training", "", ": title is missing"),
     ],
 )
-def test_a_fault_in_a_recipe_is_named_with_its_place(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_recipe_errors_name_file_and_line(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = _file(tmp_path, RECIPE.replace(old, new, 1))
     with pytest.raises(BadInput) as caught:
         profile_files.read_recipe(path)
     assert str(caught.value).startswith(f"{path}{message}")
 
 
-def test_every_setting_belongs_to_one_side_or_to_the_launch() -> None:
+def test_every_setting_belongs_to_profile_recipe_or_launch() -> None:
     assert settings.table().keys() >= schema.HARDWARE_SETTINGS
     assert settings.table().keys() >= schema.LAUNCH_SETTINGS
     assert not schema.HARDWARE_SETTINGS & schema.LAUNCH_SETTINGS

@@ -33,7 +33,7 @@ MACHINES = [
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_file_is_a_profile_that_wins_on_its_machine_and_plans_the_same_run(machine: Machine) -> None:
+def test_starter_profile_wins_and_plans_the_same_run(machine: Machine) -> None:
     recipes = ("resnet50-imagefolder", "deepfake-convlstm")
     before = [resolve_plan(machine, recipe=recipe, preset="conservative").config for recipe in recipes]
     path = new_profile("mine", machine)
@@ -44,7 +44,7 @@ def test_the_file_is_a_profile_that_wins_on_its_machine_and_plans_the_same_run(m
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_it_explains_itself_and_holds_no_control_characters(machine: Machine) -> None:
+def test_starter_profile_has_comments_and_no_control_characters(machine: Machine) -> None:
     text = starter_profile(machine)
     assert parse_profile(yaml_file.parse(Path("mine.yaml"), text)).presets.keys() >= {"conservative", "balanced"}
     assert text.count("\n#") >= 4
@@ -52,7 +52,7 @@ def test_it_explains_itself_and_holds_no_control_characters(machine: Machine) ->
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_each_setting_is_explained_where_it_stands_first(machine: Machine) -> None:
+def test_settings_are_explained_at_their_first_use(machine: Machine) -> None:
     found: dict[str, list[str]] = {}
     for text in starter_profile(machine).split("\nsettings:\n")[1].splitlines():
         name, _, rest = text.strip().partition(": ")
@@ -64,27 +64,27 @@ def test_each_setting_is_explained_where_it_stands_first(machine: Machine) -> No
         assert not [text for text in others if "#" in text]
 
 
-def test_it_says_what_the_machine_makes_of_the_workers() -> None:
+def test_starter_profile_names_the_number_of_workers() -> None:
     assert "num_workers follows from worker_share: 4 on this machine" in starter_profile(CPU)
     assert "num_workers is cut to 6 on this machine" in starter_profile(MACHINES[1])
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "../x", ".hidden", "a b", "x" * 61, "a\n"])
-def test_a_name_that_is_no_file_name_is_refused(name: str, private_homes: Path) -> None:
-    with pytest.raises(BadInput, match="cannot be a profile's name"):
+def test_invalid_profile_name_is_refused(name: str, private_homes: Path) -> None:
+    with pytest.raises(BadInput, match="is not a valid profile name"):
         new_profile(name, CPU)
     assert not list(private_homes.rglob("*.yaml"))
 
 
-def test_nothing_is_overwritten(private_homes: Path) -> None:
+def test_existing_profile_is_not_overwritten(private_homes: Path) -> None:
     path = new_profile("mine", CPU)
     path.write_text("title: precious\n")
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="already exists"):
         new_profile("mine", CPU)
     assert path.read_text() == "title: precious\n"
 
 
-def test_a_folder_that_cannot_be_made_is_named(private_homes: Path) -> None:
+def test_unwritable_profile_folder_is_reported(private_homes: Path) -> None:
     (private_homes / "config").write_text("a file")
     with pytest.raises(BadInput, match=r"cannot be written: (Not a directory|File exists)"):
         new_profile("mine", CPU)

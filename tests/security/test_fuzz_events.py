@@ -136,11 +136,11 @@ def test_a_record_in_any_pieces_gives_the_same_events(
     whole = b"\n".join(written) + b"\n"
     path = Path(tmp_path_factory.getbasetemp()) / "fuzzed.jsonl"
     path.write_bytes(whole)
-    cutter, found = event_log.LineCutter(), []
+    cutter, found = event_log.LineSplitter(), []
     at = number = 0
     while at < len(whole):
         size = cuts[number % len(cuts)]
-        found += [event for _, event in cutter.cut(whole[at : at + size])]
+        found += [event for _, event in cutter.split(whole[at : at + size])]
         at, number = at + size, number + 1
     assert found == list(event_log.read(path))
 

@@ -1,4 +1,4 @@
-"""Findings of the system check as lines for a screen. Pure."""
+"""Formats the findings of the system check as lines for a screen. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_ROWS = 6
 
 
 def finding_lines(findings: Sequence[findings.Line], columns: int) -> list[Line]:
-    """The findings, each topic named once."""
+    """The findings; each topic is printed once, and a blank line separates topics."""
     rows: list[Line] = []
     topic = ""
     room = max(20, columns - _TOPIC - _TITLE - 2)
@@ -47,13 +47,15 @@ def finding_lines(findings: Sequence[findings.Line], columns: int) -> list[Line]
 
 
 def end_lines(checked: Checked, columns: int) -> list[Line]:
-    """The verdict with its reasons, and advice: what is looked for, and so what comes first."""
-    verdict: Span = ("● a run would work here", "good") if checked.works else ("■ a run would not work here", "bad")
+    """The verdict with its reasons, and the advice. The screen shows them above the findings."""
+    verdict: Span = (
+        ("● a run works on this machine", "good") if checked.works else ("■ a run does not work on this machine", "bad")
+    )
     rows: list[Line] = [line(verdict)]
     for found in checked.lines:
         if found.level == "problem":
             rows += [line((f"  {row}", "bad")) for row in wrap(plain(found.text, 800), columns - 2, 3)]
     if commands := findings.advice(checked.lines):
-        rows += [EMPTY, line(("Advice, as commands to look at first; none was run", "title"))]
+        rows += [EMPTY, line(("Advice: commands to review before running them; none was run", "title"))]
         rows += [line(f"  {row}") for command in commands for row in wrap(plain(command, 300), columns - 2, 3)]
     return [*rows, EMPTY]

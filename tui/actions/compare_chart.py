@@ -1,4 +1,4 @@
-"""The curves of several runs in one chart, told apart by colour and by a letter on each. Pure."""
+"""Draws the curves of several runs in one chart, each with its own color and letter. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from string import ascii_lowercase
 from gputrain.tui.actions.compare_runs import AXES, Axis, Compared, Point
 from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.history import Bucket, Curve
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, fit
 from gputrain.tui.render.theme import Role
 
@@ -17,44 +17,44 @@ Mark = tuple[float, float, str, Role]
 
 
 def metrics(compared: Sequence[Compared]) -> list[str]:
-    """What any of the runs has a curve of; the training loss first."""
+    """Names of the metrics of which any run has a curve; the training loss first."""
     return sorted({name for one in compared for name in one.curves}, key=lambda name: (name != "loss", name))
 
 
 def letter(number: int) -> str:
-    """The sign of the run of this number."""
+    """The letter of the run with this index."""
     return ascii_lowercase[number % len(ascii_lowercase)]
 
 
 def legend(compared: Sequence[Compared], metric: str) -> list[Line]:
-    """Which letter is which run, and the last value of each."""
+    """A line per run: its letter, its label and its last value."""
     lines: list[Line] = []
     for number, one in enumerate(compared):
         points = one.curves.get(metric)
-        last = f"  {words.figure(points[-1].value)}" if points else "  no such figures"
+        last = f"  {fmt.figure(points[-1].value)}" if points else "  no values"
         lines.append(((f"{letter(number)} {one.label}", _role(number)), (last, "text")))
     return lines
 
 
 def chart(compared: Sequence[Compared], metric: str, axis: Axis, width: int, height: int, as_ascii: bool) -> list[Line]:
-    """Each run's `metric` along `axis`, as `height` lines of `width` cells, the last one the x-axis."""
+    """The chart of `metric` over `axis`: `height` lines of `width` cells; the last line is the x-axis."""
     column = AXES.index(axis)
     curves = [one.curves.get(metric, []) for one in compared]
     start = min((points[0][column] for points in curves if points), default=0)
     end = max((points[-1][column] for points in curves if points), default=1)
     drawn = [(_curve(points, column), _role(number)) for number, points in enumerate(curves)]
-    (first, role), *others = drawn
+    (first, role), *more_curves = drawn
     plot = Plot(
         curve=first,
         role=role,
-        others=tuple(others),
+        more_curves=tuple(more_curves),
         start=start,
         end=end if end > start else start + 1,
         marks=tuple(
             mark for number, points in enumerate(curves) for mark in _marks(number, points, column, len(curves))
         ),
-        label=words.share_tick if words.is_share(metric) else words.tick,
-        ends=None if axis == "seconds" else (place(start, axis), f"{place(end, axis)} {axis}"),
+        label=fmt.share_tick if fmt.is_share(metric) else fmt.tick,
+        ends=None if axis == "seconds" else (axis_text(start, axis), f"{axis_text(end, axis)} {axis}"),
         ascii=as_ascii,
     )
     return draw(plot, width, height)
@@ -69,9 +69,9 @@ def with_legend(
     return [*(fit(line, width) for line in lines), *chart(compared, metric, axis, width, height - len(lines), as_ascii)]
 
 
-def place(at: float, axis: Axis) -> str:
-    """A place on `axis` in words."""
-    return words.duration(at) if axis == "seconds" else words.whole(at)
+def axis_text(at: float, axis: Axis) -> str:
+    """A position on `axis` as text."""
+    return fmt.duration(at) if axis == "seconds" else fmt.whole(at)
 
 
 def _role(number: int) -> Role:
@@ -83,7 +83,7 @@ def _curve(points: Sequence[Point], column: int) -> Curve:
 
 
 def _marks(number: int, points: Sequence[Point], column: int, runs: int) -> list[Mark]:
-    """The run's letter at the curve's end, and at a place before it that each run has for itself."""
+    """The letter of the run at the end of its curve, and at one position before that differs between the runs."""
     if not points:
         return []
     chosen = {len(points) * (number + 1) // (runs + 1), len(points) - 1}

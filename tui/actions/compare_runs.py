@@ -1,4 +1,4 @@
-"""Runs beside each other: settings that differ, figures, what held each back, and their curves."""
+"""Compares runs: settings that differ, results, bottlenecks and curves."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from gputrain.engine.diagnosis.review import review
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps, Validated
 from gputrain.engine.runs import event_log, run_names
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_store import RunStore
 from gputrain.tui.state.run_summary import Summary, summary
 
 Axis = Literal["step", "seconds", "images"]
 AXES: tuple[Axis, ...] = ("step", "seconds", "images")
 POINTS = 400
-"""Points of a curve at most; more are merged by twos."""
+"""Most points of a curve; more are merged in pairs."""
 _NOT_COMPARED = frozenset(("name", "resume_from"))
 
 
 class Point(NamedTuple):
-    """A figure at one moment, by each axis."""
+    """A value with its position on each axis."""
 
     step: int
     seconds: float
-    """Since the run's start, pauses between its parts left out."""
+    """Run time in seconds, without the pauses between its parts."""
     images: int
     value: float
 
 
 @dataclass(slots=True)
 class Compared:
-    """What is compared of one run."""
+    """The data of one run for the comparison."""
 
     run: RunDir
     label: str
-    """The name that a person gave it, else its id."""
+    """Its name if it has one, else its id."""
     values: dict[str, Any]
     """Its settings by name."""
     summary: Summary
     cause: str
-    """What held it back most, in words."""
+    """Its main bottleneck as text."""
     curves: dict[str, list[Point]]
-    """``loss`` and, as ``val_…``, each metric of validation; in order."""
+    """Points in order by metric: ``loss``, and ``val_…`` for each validation metric."""
 
 
 @dataclass(slots=True)
 class _Curves:
-    """Collects points from events; steps that were done again replace what was told of them before."""
+    """Collects points from events. Steps that a resumed run repeats replace their earlier points."""
 
     curves: dict[str, list[Point]] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
     offset: float | None = None
-    """From the monotonic clock of the event's boot to `seconds`."""
+    """Difference between `seconds` and the monotonic clock of the boot in which the event was written."""
 
     def feed(self, event: AnyEvent) -> None:
         if self.offset is None or isinstance(event, RunStarted) or event.mono + self.offset < self.seconds:
@@ -88,13 +88,13 @@ class _Curves:
 
 
 def _merged(points: Sequence[Point]) -> list[Point]:
-    """Half as many points: each the second of two, with the mean of their values."""
+    """Half as many points: each takes the position of the second of two points and the mean of their values."""
     pairs = zip(points[::2], points[1::2], strict=True)
     return [second._replace(value=(first.value + second.value) / 2) for first, second in pairs]
 
 
 def read_compared(run: RunDir) -> Compared:
-    """Read the record of `run`. Raises BadInput where its settings cannot be read, OSError where its record cannot."""
+    """Read the record of `run`. Raises BadInput if its settings cannot be read, OSError if its record cannot."""
     store, curves = RunStore(), _Curves()
     for event in event_log.read(run.events):
         store.apply(event)
@@ -102,41 +102,41 @@ def read_compared(run: RunDir) -> Compared:
     findings = review(event_log.read(run.events)).findings
     label = plain(run_names.given_name(run.directory), 40) or run.id
     values = settings.flatten(read_config(run.config))
-    cause = plain(findings[0].hint.title, 200) if findings else "nothing stands out"
+    cause = plain(findings[0].hint.title, 200) if findings else "no bottleneck found"
     return Compared(run, label, values, summary(store.snapshot()), cause, curves.curves)
 
 
 def differences(compared: Sequence[Compared]) -> list[tuple[str, ...]]:
-    """Settings that are not the same in all runs: the name, then each one's value as text."""
+    """Settings that differ between the runs, as rows: the name, then the value in each run as text."""
     names = [name for name in settings.table() if name not in _NOT_COMPARED]
     rows = [(name, *(one.values[name] for one in compared)) for name in names]
     return [(row[0], *(plain(shown(v), 60) for v in row[1:])) for row in rows if any(v != row[1] for v in row[2:])]
 
 
-def figures(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
-    """The runs' figures as text: a title, then each one's."""
+def results(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
+    """Results as rows of text: a title, then the value of each run."""
     columns = [_column(one) for one in compared]
     return [(title, *(column[title] for column in columns)) for title in columns[0]]
 
 
 def _column(one: Compared) -> dict[str, str]:
     found = one.summary
-    best = f"{found.metric} {words.metric(found.metric, found.best)}" if found.best is not None else "not validated"
+    best = f"{found.metric} {fmt.metric(found.metric, found.best)}" if found.best is not None else "not validated"
     return {
-        "outcome": found.outcome.value if found.outcome else "not over",
-        "steps": words.whole(found.step),
-        "time": words.duration(found.seconds),
-        "images/s": words.rate(found.images_per_second),
-        "waits for data": words.share(found.data_wait_share),
-        "loss": words.figure(found.loss),
+        "outcome": found.outcome.value if found.outcome else "not ended",
+        "steps": fmt.whole(found.step),
+        "time": fmt.duration(found.seconds),
+        "images/s": fmt.rate(found.images_per_second),
+        "data wait": fmt.share(found.data_wait_share),
+        "loss": fmt.figure(found.loss),
         "best": best,
-        "peak VRAM": words.size(found.peak_vram) if found.peak_vram is not None else "no GPU was used",
-        "held back by": one.cause,
+        "peak VRAM": fmt.size(found.peak_vram) if found.peak_vram is not None else "no GPU used",
+        "bottleneck": one.cause,
     }
 
 
 def side_by_side(compared: Sequence[Compared], metric: str, axis: Axis, rows: int) -> list[tuple[str, ...]]:
-    """Each run's `metric` at `rows` equal distances along `axis`: the place, then the newest value up to there."""
+    """`metric` of each run at `rows` equal steps along `axis`, as rows: the position, then each newest value."""
     column = AXES.index(axis)
     curves = [one.curves.get(metric, []) for one in compared]
     end = max((points[-1][column] for points in curves if points), default=0)
@@ -145,7 +145,7 @@ def side_by_side(compared: Sequence[Compared], metric: str, axis: Axis, rows: in
         at = end * number / rows
         found.append(
             (
-                words.duration(at) if axis == "seconds" else words.whole(at),
+                fmt.duration(at) if axis == "seconds" else fmt.whole(at),
                 *(_value(points, at, column) for points in curves),
             )
         )
@@ -153,8 +153,8 @@ def side_by_side(compared: Sequence[Compared], metric: str, axis: Axis, rows: in
 
 
 def _value(points: Sequence[Point], at: float, column: int) -> str:
-    """The value at a place of a curve; empty before its first point and after its last."""
+    """The value of a curve at position `at`; empty before its first point and after its last."""
     if not points or at > points[-1][column] * (1 + 1e-9):
         return ""
     number = bisect_right([point[column] for point in points], at * (1 + 1e-9))
-    return words.figure(points[number - 1].value) if number else ""
+    return fmt.figure(points[number - 1].value) if number else ""

@@ -1,4 +1,4 @@
-"""The settings that differ between runs, and their figures, as lines of a table. Pure."""
+"""Formats the settings that differ between runs, and their results, as tables. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gputrain.tui.render.text_table import table_lines
 
 
 def tables(compared: Sequence[Compared]) -> Iterator[str]:
-    """Settings that differ, and figures, as lines."""
+    """Two tables as lines: settings that differ, then results."""
     labels = [one.label for one in compared]
     different = compare_runs.differences(compared)
     yield from table_lines(("setting", *labels), different) if different else ["the settings are the same"]
     yield ""
-    yield from table_lines(("", *labels), compare_runs.figures(compared))
+    yield from table_lines(("", *labels), compare_runs.results(compared))

@@ -1,4 +1,4 @@
-"""Writing what the screen shows to files, without the screen waiting for it."""
+"""Writes the view or the curves of a screen to files, on a thread."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gputrain.tui.state.run_snapshot import Snapshot
 
 
 def name(now: Snapshot, what: str) -> Path:
-    """A file in the current folder, named after the run and the moment, without ending."""
+    """A file name in the current folder without suffix: run, kind and time of day."""
     run = re.sub(r"[^A-Za-z0-9._-]+", "-", now.started.run_id if now.started else "monitor").strip("-.")[:80]
     return Path(f"{run or 'run'}-{what}-{time.strftime('%H%M%S')}")
 
 
 def save_view(picture: str, now: Snapshot, done: Callable[[str, bool], None]) -> None:
-    """Write the SVG `picture`; `done` is called on another thread with what to say, and whether it failed."""
+    """Write the SVG `picture` on a thread, which then calls `done` with a message and whether writing failed."""
 
     def work() -> str:
         path = name(now, "view").with_suffix(".svg")
@@ -33,16 +33,16 @@ def save_view(picture: str, now: Snapshot, done: Callable[[str, bool], None]) ->
 
 
 def save_curves(now: Snapshot, done: Callable[[str, bool], None]) -> None:
-    """Write the curves as CSV, and as SVG where matplotlib is installed."""
+    """Write the curves as CSV, and as SVG if matplotlib is installed. Calls `done` as `save_view` does."""
 
     def work() -> str:
         from gputrain.tui.actions.export_curves import write_curves
 
         stem = name(now, "curves")
-        endings = [".csv", *([".svg"] if importlib.util.find_spec("matplotlib") else [])]
-        for ending in endings:
-            write_curves(now, stem.with_suffix(ending))
-        return " and ".join(str(stem.with_suffix(ending)) for ending in endings)
+        suffixes = [".csv", *([".svg"] if importlib.util.find_spec("matplotlib") else [])]
+        for suffix in suffixes:
+            write_curves(now, stem.with_suffix(suffix))
+        return " and ".join(str(stem.with_suffix(suffix)) for suffix in suffixes)
 
     _start(work, done)
 

@@ -1,4 +1,4 @@
-"""What the person has chosen in the launcher, and the plan that follows from it. No screen here."""
+"""The choices made in the launcher, and the work that follows from them: inspect, plan, check, calibrate, start."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from gputrain.profiles.catalog import Entry, Match
 from gputrain.profiles.resolve_plan import resolve_plan
 from gputrain.tui.actions.run_check import Checked, check
 
-FAULTS = (BadInput, OSError, RuntimeError)
-"""What a look at files, folders and processes may raise; each is shown, none ends the launcher."""
+EXPECTED_ERRORS = (BadInput, OSError, RuntimeError)
+"""Errors of files, folders and processes. Screens show them and stay open."""
 
 
 class Choice(Struct, frozen=True):
-    """Everything that a plan depends on beside the machine."""
+    """Everything that a plan depends on, besides the machine."""
 
     recipe: str
     profile: str = ""
-    """Empty: the best one for the machine."""
+    """Empty: the best match for the machine."""
     preset: str = ""
     """Empty: the profile's default."""
     data: str = ""
     """Folder of the images; empty: the recipe's own."""
     overrides: tuple[tuple[str, Any], ...] = ()
-    """Checked settings by name, the person's own."""
+    """Validated settings by name, as the user changed them."""
 
 
 class Launch(Protocol):
@@ -54,12 +54,12 @@ class Launch(Protocol):
         warnings: Sequence[str] = (),
         forecast: SpeedForecast | None = None,
     ) -> RunDir:
-        """Return once the run is owned. Raises BadInput or RuntimeError."""
+        """Return once a supervisor owns the run. Raises BadInput or RuntimeError."""
         ...
 
 
 class Inspected(Message):
-    """The recipes, then the machine and its profiles; `error` says why there are none."""
+    """The recipes, and later the machine with its profiles; `error` says why they are missing."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Inspected(Message):
 
 
 class Planned(Message):
-    """The plan for a choice, or why there can be none."""
+    """The plan for a choice, or the error that prevents one."""
 
     def __init__(self, choice: Choice, plan: Plan | None, error: str) -> None:
         super().__init__()
@@ -85,8 +85,8 @@ class Planned(Message):
         self.error = error
 
 
-class LiveRun(Message):
-    """Runs that go on at this moment."""
+class LiveRunsFound(Message):
+    """The runs that are live now."""
 
     def __init__(self, found: list[RunInfo]) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class LiveRun(Message):
 
 
 class Launched(Message):
-    """A run was started, or why not."""
+    """The started run, or the error that prevented the start."""
 
     def __init__(self, run: RunDir | None, error: str) -> None:
         super().__init__()
@@ -102,25 +102,25 @@ class Launched(Message):
         self.error = error
 
 
-def said(error: BaseException) -> str:
-    """An error in one harmless line."""
+def error_text(error: BaseException) -> str:
+    """The error as one line without control characters."""
     return plain(str(error), 600) or type(error).__name__
 
 
 def inspect(inspect: Callable[[], Machine], post: Callable[[Message], object]) -> None:
-    """Post the recipes at once, and the machine with its ranked profiles when it is known."""
+    """Post the recipes at once, then the machine with its ranked profiles."""
     recipes: tuple[Entry, ...] = ()
     try:
         recipes = catalog.recipe_entries()
         post(Inspected(recipes))
         machine = inspect()
         post(Inspected(recipes, machine, tuple(catalog.rank(machine))))
-    except FAULTS as error:
-        post(Inspected(recipes, error=said(error)))
+    except EXPECTED_ERRORS as error:
+        post(Inspected(recipes, error=error_text(error)))
 
 
 def live_runs() -> list[RunInfo]:
-    """Runs of this user that are not over, the newest first."""
+    """Runs of this user that have not ended, newest first."""
     return [found for found in run_directory.list_runs() if found.status is not None and not found.status.state.over]
 
 
@@ -136,29 +136,29 @@ def plan_for(machine: Machine, choice: Choice) -> Plan:
     )
 
 
-def checked(machine: Machine, choice: Choice, tell: CheckTell) -> Checked:
-    """Check the machine for `choice`."""
-    return check(machine, lambda: plan_for(machine, choice), speed=True, tell=tell)
+def check_choice(machine: Machine, choice: Choice, report: CheckTell) -> Checked:
+    """Run the system check for `choice`; `report` gets the findings as they come."""
+    return check(machine, lambda: plan_for(machine, choice), speed=True, tell=report)
 
 
-def measured(plan: Plan, machine: Machine, tell: Tell, started: Started) -> Calibration:
-    """Calibrate the configuration of `plan` and keep the result. Raises BadInput or RuntimeError."""
-    made = calibrate(plan.config, machine, tell=tell, started=started)
+def calibrate_plan(plan: Plan, machine: Machine, report: Tell, started: Started) -> Calibration:
+    """Calibrate the configuration of `plan` and save the result. Raises BadInput or RuntimeError."""
+    made = calibrate(plan.config, machine, tell=report, started=started)
     calibration_store.save(made)
     return made
 
 
-def planned(machine: Machine, choice: Choice) -> Planned:
-    """`plan_for` as a message, its error in words."""
+def plan_choice(machine: Machine, choice: Choice) -> Planned:
+    """The result of `plan_for` as a message; an error becomes its text."""
     try:
         return Planned(choice, plan_for(machine, choice), "")
-    except FAULTS as error:
-        return Planned(choice, None, said(error))
+    except EXPECTED_ERRORS as error:
+        return Planned(choice, None, error_text(error))
 
 
-def launched(plan: Plan, start: Launch) -> Launched:
-    """Start the run of `plan`; its error in words."""
+def launch_plan(plan: Plan, start: Launch) -> Launched:
+    """Start the run of `plan`; an error becomes its text."""
     try:
         return Launched(start(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast), "")
-    except FAULTS as error:
-        return Launched(None, said(error))
+    except EXPECTED_ERRORS as error:
+        return Launched(None, error_text(error))

@@ -1,4 +1,4 @@
-"""What is chosen in the launcher, of what there is to choose from. No screen here."""
+"""The state of the launcher's choices: what can be chosen and what is chosen."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from gputrain.profiles.catalog import Entry, Match
 from gputrain.tui.actions.launcher_choices import Choice
 
 FIRST_RECIPE = "demo"
-"""Chosen at first: it runs everywhere, without data."""
+"""The recipe selected at start: it runs on every machine, without data."""
 
 
 class Selection:
-    """Changes with each choice; `choice` is what a plan is made for."""
+    """Holds the choices; `choice` returns what to plan for."""
 
     def __init__(self) -> None:
         self.machine: Machine | None = None
-        """None until it has been looked at."""
+        """None until it was inspected."""
         self.profiles: tuple[Match, ...] = ()
-        """The best for the machine first."""
+        """Best match for the machine first."""
         self.recipes: tuple[Entry, ...] = ()
         self.overrides: dict[str, Any] = {}
-        """Checked settings by name, the person's own."""
+        """Validated settings by name, as the user changed them."""
         self._presets: dict[str, str] = {}
 
     @property
     def first_recipe(self) -> str:
-        """Name of the recipe to begin with; empty while there is none."""
+        """Name of the recipe selected at start; empty while none is known."""
         names = [entry.name for entry in self.recipes]
         return FIRST_RECIPE if FIRST_RECIPE in names else next(iter(names), "")
 
     @property
     def first_profile(self) -> str:
-        """Name of the profile to begin with; empty while there is none."""
+        """Name of the profile selected at start; empty while none is known."""
         return next((match.name for match in self.profiles), "")
 
     def profile(self, name: str) -> Match | None:
@@ -41,25 +41,25 @@ class Selection:
         return next((match for match in self.profiles if match.name == name), None)
 
     def preset(self, match: Match) -> str:
-        """The preset that is chosen for a profile; each remembers its own."""
+        """The preset chosen for a profile. Each profile remembers its preset."""
         return self._presets.get(match.name, match.default_preset)
 
     def take_preset(self, match: Match, name: str) -> None:
-        """Choose it."""
+        """Choose the preset `name` for the profile."""
         self._presets[match.name] = name
 
     def preset_beside(self, match: Match, step: int) -> str:
-        """The preset `step` further on, around the end. The profile must have some."""
+        """The preset `step` positions after the chosen one, with wrap-around. The profile must have presets."""
         return match.presets[(match.presets.index(self.preset(match)) + step) % len(match.presets)]
 
     def choice(self, profile: str, recipe: str, data: str) -> Choice | None:
-        """What is chosen now; None until there is a recipe and a profile."""
+        """The current choice; None until there is a recipe and a profile."""
         match = self.profile(profile)
         if match is None or not recipe:
             return None
         return Choice(
             recipe=recipe,
-            # Left to the machine unless somebody chose otherwise, so that the origins say so.
+            # Empty for the best match, so that the plan names the machine as the origin of the profile.
             profile="" if match is self.profiles[0] else match.name,
             preset=self._presets.get(match.name, ""),
             data=data,

@@ -1,4 +1,4 @@
-"""The machine without a run: a sampler on a thread, read by a screen or by lines as a run's events are."""
+"""Samples this machine on a thread. Screens and line output read the samples as they read a run's events."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from gputrain.engine.monitor.sampler import Sampler, next_due
 
 
 class WatchedProcess(Struct, frozen=True):
-    """A process that belongs to no run of ours, and all that it starts."""
+    """A process outside of our runs, with its children."""
 
     pid: int
     name: str
     alive: Callable[[], bool]
-    """Whether this very process still runs; a later one of the same number does not count."""
+    """Whether the process still runs. A later process with the same pid does not count."""
 
     @property
     def title(self) -> str:
-        """For the person."""
+        """Pid and name for display."""
         return f"pid {self.pid} {self.name}".rstrip()
 
 
 def watched_process(pid: int) -> WatchedProcess:
-    """The process of number `pid`. Raises BadInput if there is none."""
+    """The process with this `pid`. Raises BadInput if there is none."""
     try:
         process = psutil.Process(pid)
         name = plain(process.name(), 30)
     except (psutil.NoSuchProcess, ValueError, OverflowError):
-        raise BadInput(f"--pid {pid}: no such process; pids are listed by: ps -e") from None
+        raise BadInput(f"--pid {pid}: no such process; list them with: ps -e") from None
     except psutil.AccessDenied:
         name = ""
 
@@ -54,10 +54,10 @@ def watched_process(pid: int) -> WatchedProcess:
 
 
 class MonitorSource:
-    """Samples of this machine, one each `interval` seconds, until closed or until the watched process has ended.
+    """Samples this machine every `interval` seconds, until closed or until the watched process ended.
 
-    Each sample but the first, which has no rates yet, is appended to `log`. The data's disk is that of the current
-    folder.
+    Appends each sample to `log`, except the first, which has no rates yet. The disk of the current folder counts as the
+    data disk.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MonitorSource:
         self._stop = threading.Event()
         self._seq = 0
         self.abandoned = False
-        """The watched process has ended."""
+        """The watched process ended."""
         self.ended = False
         self.caught_up = True
         self.sparse_until = 0
@@ -84,7 +84,7 @@ class MonitorSource:
         self._thread.start()
 
     def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
-        """What was sampled since the last call; waits up to `timeout` seconds for the first sample."""
+        """The samples since the last call; waits up to `timeout` seconds for the first one."""
         events: list[AnyEvent] = []
         with contextlib.suppress(queue.Empty):
             while len(events) < limit:
@@ -96,12 +96,12 @@ class MonitorSource:
         return events
 
     def close(self) -> None:
-        """Sample no more, and close the log; a driver that hangs is not waited for."""
+        """Stop sampling and close the log. Does not wait for a driver that hangs."""
         self._stop.set()
         self._changed.set()
 
     def set_interval(self, seconds: float) -> None:
-        """Sample each `seconds` from now on."""
+        """Sample every `seconds` from now on."""
         self._interval = seconds
         self._changed.set()
 
@@ -121,7 +121,7 @@ class MonitorSource:
                 due = self._next(due)
 
     def _next(self, due: float) -> float:
-        """Wait until the next sample is due, which a new interval may change."""
+        """Wait until the next sample is due; a new interval changes that time. Returns the due time."""
         taken = due
         while True:
             due = next_due(taken, self._interval)

@@ -1,14 +1,13 @@
-"""The plan that a command line asks for."""
+"""Makes the plan for the options of a command."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.configuration.config_file import read_config_with_notes
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts, images_per_sample
 from gputrain.engine.hardware.machine import Machine
@@ -22,11 +21,11 @@ DEFAULT_RECIPE = "demo"
 
 
 def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | None = None) -> Plan:
-    """The plan of a command's ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings.
+    """The plan for ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings of a command.
 
-    `facts` are counted if they are not given. Raises BadInput.
+    Scans the data for `facts` if they are None. Raises BadInput.
     """
-    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
+    overrides, notes = settings.parse_overrides(options.overrides)
     data_dir = str(Path(options.data).expanduser().absolute()) if options.data else None
     if not options.config:
         return resolve_plan(
@@ -37,10 +36,12 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
             overrides=overrides,
             data_dir=data_dir,
             facts=facts,
+            warnings=notes,
         )
     if options.recipe or options.profile or options.preset:
-        raise BadInput("--config holds all settings of a run: leave out --recipe, --profile and --preset")
-    config = settings.flatten(read_config(Path(options.config)))
+        raise BadInput("--config already contains all settings: remove --recipe, --profile and --preset")
+    saved, renamed = read_config_with_notes(Path(options.config))
+    config = settings.flatten(saved)
     if data_dir:
         layout = {"dataset": "imagefolder"} if config["dataset"] == "demo" else {}
         overrides = {"data_dir": data_dir, **layout, **overrides}
@@ -48,17 +49,17 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
     own = {settings.find(name).name: settings.check(settings.find(name), value) for name, value in overrides.items()}
     faults = preflight.preflight_problems({**config, **own})
     made = calibration_store.load(machine, str(config["recipe"]))
-    return make_plan(layers, machine, facts, refusals=faults, calibrations=made)
+    return make_plan(layers, machine, facts, None, (*renamed, *notes), faults, made)
 
 
-def plan_elsewhere(options: argparse.Namespace, here: Machine) -> Plan:
-    """The plan for the machine of ``--machine``, with its profile unless another is named. Raises BadInput."""
+def plan_for_other_machine(options: argparse.Namespace, here: Machine) -> Plan:
+    """The plan for the machine of ``--machine``, with its profile unless ``--profile`` is given. Raises BadInput."""
     wanted = assumed_machine.parse(options.machine)
     machine = assumed_machine.machine_of(wanted, here)
     if not options.config and not options.profile:
         options = argparse.Namespace(**{**vars(options), "profile": wanted.profile})
     if wanted.images is None:
         return plan_of(options, machine)
-    # What a sample is, the recipe tells.
+    # The recipe defines how many images make a sample.
     group = images_per_sample(settings.flatten(plan_of(options, machine).config))
     return plan_of(options, machine, DataFacts(wanted.images * group, group=group))

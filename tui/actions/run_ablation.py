@@ -1,4 +1,4 @@
-"""The rungs of a ladder, measured one after the other. No screen here."""
+"""Measures the stages of an ablation one after the other, for the command and the screen."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from gputrain.tui.render.bench_table import Bench, Row
 _TF32_FROM = (8, 0)
 
 ROUNDS = 2
-"""How often all is measured, unless it is asked for otherwise."""
+"""Default number of rounds; each round measures every stage."""
 
 Measured = Callable[[Bench], object]
-"""Hears of each rung that was measured: the whole benchmark as far as it is known."""
+"""Called after each measurement with the benchmark so far."""
 
 
 def stages_for(plan: Plan, machine: Machine, *, every: bool) -> list[Stage]:
-    """The rungs below a plan on `machine`; without `every` the standard and the plan alone."""
+    """The stages from default settings to `plan`; without `every` only these two."""
     gpu = pick_gpu(machine, plan.config.device)
     tf32 = gpu is not None and (gpu.capability is None or gpu.capability >= _TF32_FROM)
     return ablation_stages(settings.flatten(plan.config), gpu=gpu is not None, tf32=tf32, every=every)
@@ -41,32 +41,32 @@ def stages_for(plan: Plan, machine: Machine, *, every: bool) -> list[Stage]:
 def measure_stages(
     bench: Bench,
     config: RunConfig,
-    rungs: Sequence[Stage],
-    tell: Tell,
+    stages: Sequence[Stage],
+    report: Tell,
     measured: Measured = lambda _bench: None,
     started: Started = lambda _end: None,
 ) -> Bench:
-    """`bench` with all rungs measured, in as many rounds as it says.
+    """Measure all stages in `bench.rounds` rounds; returns `bench` with the results.
 
-    Every second round goes down again, so that what changes on the machine meanwhile favours no rung. A rung that
-    fails has its error in its row. Raises BadInput where the data or the settings cannot be used.
+    Every second round runs in reverse order, so that slow changes of the machine favor no stage. A stage that fails has
+    its error in its row. Raises BadInput if the data or the settings cannot be used.
     """
-    speeds: dict[int, list[Speed]] = {number: [] for number in range(len(rungs))}
-    for lap in range(bench.rounds):
-        order = range(len(rungs)) if lap % 2 == 0 else reversed(range(len(rungs)))
+    speeds: dict[int, list[Speed]] = {number: [] for number in range(len(stages))}
+    for round_number in range(bench.rounds):
+        order = range(len(stages)) if round_number % 2 == 0 else reversed(range(len(stages)))
         for number in order:
-            rung, row = rungs[number], bench.rows[number]
+            stage, row = stages[number], bench.rows[number]
             if row.error:
                 continue
-            say = _named(rung.name, tell)
+            report_stage = _named(stage.name, report)
             try:
-                wanted = settings.replace(config, **rung.changes)
-                speeds[number].append(measure_speed(wanted, say, bench.steps, started=started))
+                wanted = settings.replace(config, **stage.changes)
+                speeds[number].append(measure_speed(wanted, report_stage, bench.steps, started=started))
             except RuntimeError as error:
-                say(str(error))
+                report_stage(str(error))
                 row = replace(row, error=plain(str(error), 300))
             else:
-                say(f"{speeds[number][-1].images_per_second:.1f} img/s")
+                report_stage(f"{speeds[number][-1].images_per_second:.1f} img/s")
                 rates = tuple(speed.images_per_second for speed in speeds[number])
                 row = replace(row, speed=merge_speeds(speeds[number]), rounds=rates)
             bench = replace(bench, rows=(*bench.rows[:number], row, *bench.rows[number + 1 :]))
@@ -74,15 +74,15 @@ def measure_stages(
     return bench
 
 
-def _named(rung: str, tell: Tell) -> Tell:
-    return lambda text: tell(f"{rung}: {text}")
+def _named(stage: str, report: Tell) -> Tell:
+    return lambda text: report(f"{stage}: {text}")
 
 
-def blank(plan: Plan, machine: Machine, rungs: Sequence[Stage], *, steps: int, rounds: int) -> Bench:
-    """The benchmark before anything is measured."""
+def blank(plan: Plan, machine: Machine, stages: Sequence[Stage], *, steps: int, rounds: int) -> Bench:
+    """The benchmark before the first measurement."""
     config, gpu = plan.config, pick_gpu(machine, plan.config.device)
     return Bench(
-        recipe=config.recipe or "settings of a file",
+        recipe=config.recipe or "settings from a file",
         machine=f"{machine.cpu_model}, {machine.usable_cores:g} cores" + (f", {gpu.name}" if gpu else ""),
         device=gpu.name if gpu else machine.cpu_model,
         usable_cores=machine.usable_cores,
@@ -90,20 +90,20 @@ def blank(plan: Plan, machine: Machine, rungs: Sequence[Stage], *, steps: int, r
         image_size=config.data.image_size,
         steps=steps,
         rounds=rounds,
-        rows=_rows(config, rungs),
+        rows=_rows(config, stages),
         references=catalog.reference_ladders(config.profile),
     )
 
 
-def _rows(config: RunConfig, rungs: Sequence[Stage]) -> tuple[Row, ...]:
-    """A row for each rung, with what it sets otherwise than the one below it."""
+def _rows(config: RunConfig, stages: Sequence[Stage]) -> tuple[Row, ...]:
+    """A row for each stage, with the settings that differ from the stage before it."""
     rows, before = list[Row](), dict[str, str]()
-    for rung in rungs:
-        values = _values(config, rung.changes)
+    for stage in stages:
+        values = _values(config, stage.changes)
         changes = {name: value for name, value in values.items() if before and before[name] != value}
-        error = f"left out: {rung.skipped}" if rung.skipped else ""
-        rows.append(Row(name=rung.name, key=rung.key, settings=changes, speed=None, error=error))
-        if not rung.skipped:
+        error = f"skipped: {stage.skipped}" if stage.skipped else ""
+        rows.append(Row(name=stage.name, key=stage.key, settings=changes, speed=None, error=error))
+        if not stage.skipped:
             before = values
     return tuple(rows)
 
@@ -113,7 +113,7 @@ def _values(config: RunConfig, changes: Mapping[str, object]) -> dict[str, str]:
 
 
 def check_writable(path: Path) -> None:
-    """Raises BadInput if no file can be written there, which is better known before all the measuring."""
+    """Raises BadInput if `path` cannot be written. Called before the measurement, which takes minutes."""
     folder = path.parent
     if path.is_dir():
         why = "it is a folder"

@@ -1,4 +1,4 @@
-"""What the runs screen does with runs. Each call may take seconds; all raise BadInput, OSError or RuntimeError."""
+"""The actions of the runs screen. Each may take seconds and may raise BadInput, OSError or RuntimeError."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _changes(text: str) -> dict[str, Any]:
 
 
 def stop(run: RunDir) -> str:
-    """Ask `run` to end after a checkpoint."""
+    """Ask `run` to stop after a checkpoint. Returns a message, as all actions here do."""
     attachment = launch.attach(run)
     try:
         attachment.send(StopCommand(checkpoint=True, sender=sender()))
@@ -40,68 +40,68 @@ def stop(run: RunDir) -> str:
 
 
 def checkpoints_of(run: RunDir) -> str:
-    """Which checkpoints `run` has, in words."""
+    """The checkpoints of `run` as text."""
     entries = checkpoint_index.read_index(run.checkpoints)
     if not entries:
-        return "it has no checkpoint yet: it would begin again"
+        return "It has no checkpoint yet: it would start from the beginning."
     steps = ", ".join(str(step) for step in sorted({entry.step for entry in entries}))
     best = next((entry.step for entry in entries if entry.best), None)
-    told = f"it has checkpoints of step {steps}" + (f"; the best is of step {best}" if best is not None else "")
-    return f"{told}. From another than the last it goes on as a new run."
+    best_step = f"; the best is step {best}" if best is not None else ""
+    return f"Checkpoints at step {steps}{best_step}. The last one continues this run; any other starts a new run."
 
 
 def resume(run: RunDir, text: str) -> str:
-    """Go on with `run`; `text` has the settings to change, and from where: ``from=best lr=0.01``."""
+    """Resume `run`; `text` names the checkpoint and the settings to override: ``from=best lr=0.01``."""
     words = text.split()
     wanted = [word.removeprefix(_FROM) for word in words if word.startswith(_FROM)]
     changes = " ".join(word for word in words if not word.startswith(_FROM))
     plan = resume_run.plan_from_run(run, _changes(changes), inspect_machine())
-    goes_on, told = resume_run.resume(run, plan, wanted[-1] if wanted else resume_run.LAST)
-    return "; ".join((f"{goes_on.id} goes on", *told))
+    resumed, notes = resume_run.resume(run, plan, wanted[-1] if wanted else resume_run.LAST)
+    return "; ".join((f"{resumed.id} continues", *notes))
 
 
 def clone(run: RunDir, changes: str) -> str:
-    """Start a new run with the settings of `run`."""
+    """Start a new run with the settings of `run`, some overridden by `changes`."""
     plan = resume_run.plan_from_run(run, {"resume_from": "", **_changes(changes)}, inspect_machine())
     started = resume_run.begin(plan)
-    return f"{started.id} was started"
+    return f"started {started.id}"
 
 
-def delete(chosen: Sequence[RunDir]) -> str:
-    """Remove runs with all their files."""
-    for run in chosen:
+def delete(runs: Sequence[RunDir]) -> str:
+    """Delete runs with all their files."""
+    for run in runs:
         delete_runs.delete(run)
-    return f"{len(chosen)} runs deleted" if len(chosen) > 1 else f"{chosen[0].id} deleted"
+    return f"{len(runs)} runs deleted" if len(runs) > 1 else f"{runs[0].id} deleted"
 
 
-def compare(chosen: Sequence[RunDir]) -> list[Compared]:
-    """What is compared of each of them."""
-    return [compare_runs.read_compared(run) for run in chosen]
+def compare(runs: Sequence[RunDir]) -> list[Compared]:
+    """Read the runs for a comparison."""
+    return [compare_runs.read_compared(run) for run in runs]
 
 
 def export(run: RunDir, file: str) -> str:
-    """Write the curves of `run` to `file`, in the current folder unless it says another."""
+    """Write the curves of `run` to `file`; a relative path is relative to the current folder."""
     path = Path(file).expanduser()
     if not file:
-        raise BadInput("name a file that ends in .csv, .png, .svg or .pdf")
+        raise BadInput("no file name given: it must end in .csv, .png, .svg or .pdf")
     write_curves(read_record.read_snapshot(run), path)
     return f"written: {path.resolve()}"
 
 
 def rename(run: RunDir, name: str) -> str:
-    """Give `run` a name; an empty one takes it away."""
+    """Name `run`; an empty name removes it."""
     given = write_marks(run, name=name).name
-    return f"{run.id} is called {given}" if given else f"{run.id} has no name"
+    return f"{run.id} is now named {given}" if given else f"{run.id} has no name"
 
 
 def note(run: RunDir, text: str) -> str:
-    """Give `run` a note."""
+    """Set the note of `run`."""
     write_marks(run, note=text)
-    return f"noted for {run.id}"
+    return f"note saved for {run.id}"
 
 
 def tag(run: RunDir, text: str) -> str:
-    """Let `run` have exactly the tags in `text`."""
+    """Set the tags of `run` to the words of `text`."""
     wanted = text.split()
     marks = write_marks(run, add=wanted, remove=[one for one in read_marks(run).tags if one not in wanted])
     return f"{run.id}: {' '.join(marks.tags) or 'no tags'}"

@@ -1,4 +1,4 @@
-"""The system check together with the plan of what is to run: for the command and the screen. No screen here."""
+"""The system check together with the plan of a run, for the command and the screen."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from gputrain.engine.configuration.engine_choice import KERAS
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.planning.plan import Plan
 
-_TOLD = ("images per update", "RAM", "VRAM", "speed", "largest batch", "time")
-"""The plan's facts that belong to a check."""
+_FACTS = ("images per update", "RAM", "VRAM", "speed", "largest batch", "time")
+"""Facts of the plan that the check reports."""
 _RECOMMENDED = ("batch_size", "num_workers", "prefetch_factor", "precision")
 
 
 class Checked(Struct, frozen=True):
-    """The outcome of a check."""
+    """The result of a check."""
 
     works: bool
-    """Whether a run of the chosen recipe would work here."""
+    """Whether a run of the chosen recipe works on this machine."""
     recommended: dict[str, str]
-    """Settings that the plan would use, by name."""
+    """Settings of the plan, by name."""
     lines: tuple[Line, ...]
     examined: CheckResult
 
 
 def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell: Tell) -> Checked:
-    """Check `machine` for the plan that `make_plan` gives. `tell` hears the findings as they come."""
+    """Check `machine` for the plan that `make_plan` returns. Calls `tell` with the findings as they come."""
     lines: list[Line] = []
 
-    def say(found: list[Line]) -> None:
+    def report(found: list[Line]) -> None:
         lines.extend(found)
         tell(found)
 
@@ -46,24 +46,24 @@ def check(machine: Machine, make_plan: Callable[[], Plan], *, speed: bool, tell:
     except BadInput as error:
         plan, last = None, [Line("run", "plan", str(error), "problem")]
     device = plan.config.device if plan else "auto"
-    cpu_meant = plan is not None and device == "cpu" and "you" in (plan.origins["device"], plan.origins["profile"])
+    cpu_requested = plan is not None and device == "cpu" and "you" in (plan.origins["device"], plan.origins["profile"])
     examined = run_system_check(
-        machine, data=_data_path(plan), device=device, cpu_meant=cpu_meant, speed=speed, tell=say
+        machine, data=_data_path(plan), device=device, cpu_requested=cpu_requested, speed=speed, on_lines=report
     )
-    say(last)
+    report(last)
     rows = {row.setting: row.value for row in plan.rows} if plan else {}
     recommended = {name: rows[name] for name in _RECOMMENDED if name in rows}
     return Checked(no_problems(lines), recommended, tuple(lines), examined)
 
 
 def _data_path(plan: Plan | None) -> Path:
-    """Where the images lie, or would be drawn and cached."""
+    """The folder of the images; without one, the folder where demo images and caches are written."""
     folder = plan.config.data.data_dir if plan else ""
     return Path(folder) if folder else cache_home()
 
 
 def _run_lines(plan: Plan) -> list[Line]:
-    """What the plan says of the run."""
+    """The findings about the plan."""
     rows = {row.setting: row for row in plan.rows}
     config = plan.config
     recommended = ", ".join(f"{name} {rows[name].value}" for name in _RECOMMENDED)
@@ -71,14 +71,14 @@ def _run_lines(plan: Plan) -> list[Line]:
         Line("run", "chosen", f"recipe {config.recipe or 'none'}, profile {config.profile}, preset {config.preset}"),
         Line("run", "device", rows["device"].note or rows["device"].value),
         Line("run", "recommended", recommended),
-        *(Line("run", name, text) for name, text in plan.facts if name in _TOLD),
+        *(Line("run", name, text) for name, text in plan.facts if name in _FACTS),
     ]
     lines += [Line("run", "adjusted", text, "note") for text in plan.adjustments]
     lines += [Line("run", "plan", text, "warning") for text in plan.warnings]
     if config.engine == KERAS:
-        lines.append(Line("run", "forecast", "none: calibrations are of engine=torch alone", "note"))
+        lines.append(Line("run", "forecast", "none: only engine=torch can be calibrated", "note"))
     elif plan.forecast is None and not plan.refuses:
         data = f" --data {shlex.quote(config.data.data_dir)}" if config.data.data_dir else ""
         command = f"gputrain-tui calibrate --recipe {shlex.quote(config.recipe or 'demo')}{data}"
-        lines.append(Line("run", "forecast", "none: no calibration holds for these settings", "note", (command,)))
+        lines.append(Line("run", "forecast", "none: no calibration for these settings", "note", (command,)))
     return lines + [Line("run", "plan", text, "problem") for text in plan.refuses]

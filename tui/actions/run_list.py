@@ -1,4 +1,4 @@
-"""Runs in a list: which, in which order, and what is shown of each. For the command and for the screen."""
+"""The list of runs: filter, order and table cells, for the command and the screen."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from gputrain.tui.render.format import duration, higher_is_better
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A run in the list, with what a person noted about it."""
+    """A run with its name, tags and note."""
 
     info: RunInfo
     marks: RunMarks
 
     @property
     def name(self) -> str:
-        """The name that a person gave it; empty if none."""
+        """Its name; empty if it has none."""
         return self.marks.name or (plain(self.info.status.name, 80) if self.info.status else "")
 
     @property
     def words(self) -> str:
-        """All text by which it can be found."""
+        """All text that a search looks at, in lower case."""
         status = self.info.status
         recipe = f"{status.recipe} {status.profile}" if status else ""
         return f"{self.info.run.id} {self.name} {' '.join(self.marks.tags)} {self.marks.note} {recipe}".lower()
 
 
 def wanted(rows: list[Row], words: str = "", state: str = "", tags: Iterable[str] = ()) -> list[Row]:
-    """Those of `rows` that hold all `words`, are in `state` and have all `tags`; empty ones ask for nothing."""
+    """The rows that contain all `words`, are in `state` and have all `tags`; empty arguments do not filter."""
     for tag in tags:
         rows = [row for row in rows if tag in row.marks.tags]
     if state:
@@ -41,8 +41,8 @@ def wanted(rows: list[Row], words: str = "", state: str = "", tags: Iterable[str
     return [row for row in rows if all(word in row.words for word in words.lower().split())]
 
 
-def _worth(status: Status) -> tuple[bool, str, float]:
-    """For sorting the best first, one metric after another; nothing says which accuracy a loss is worth."""
+def _best_key(status: Status) -> tuple[bool, str, float]:
+    """Sort key: best first within each metric, since different metrics cannot be compared."""
     if status.best is None:
         return True, "", 0.0
     return False, status.metric, -status.best if higher_is_better(status.metric) else status.best
@@ -54,17 +54,17 @@ _KEYS: dict[str, _Key] = {
     "recipe": lambda status: status.recipe,
     "steps": lambda status: -status.step,
     "speed": lambda status: -(status.images_per_second or 0.0),
-    "best": _worth,
+    "best": _best_key,
     "took": lambda status: -(_ended(status) - status.started),
 }
 
 
 ORDERS = ("newest", "name", *_KEYS)
-"""What a list can be sorted by."""
+"""Keys by which a list can be sorted."""
 
 
 def ordered(rows: list[Row], key: str) -> list[Row]:
-    """`rows`, the newest first, by one of `ORDERS`; those that have no status come last."""
+    """`rows` (given newest first) sorted by one of `ORDERS`; rows without a status come last."""
     if key == "newest":
         return rows
     if key == "name":
@@ -86,7 +86,7 @@ def _ended(status: Status) -> float:
 
 
 def about(row: Row) -> str:
-    """All that a line may have no room for, as one text."""
+    """All details of a run in one text."""
     status = row.info.status
     found = [
         plain(row.info.run.id, 120),
@@ -101,7 +101,7 @@ def about(row: Row) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A run's line, a text for each of `HEADER`."""
+    """The cells of a run, one for each column of `HEADER`."""
     status, tags = row.info.status, " ".join(row.marks.tags)
     run_id, name = plain(row.info.run.id, 60), "" if row.name in row.info.run.id else row.name
     if status is None:

@@ -1,4 +1,4 @@
-"""All runs looked at again and again at little cost: what is over and has not changed is not read a second time."""
+"""Lists all runs repeatedly at low cost: files of ended runs are read again only if they changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gputrain.tui.actions.run_list import Row
 
 _FILES = ("status.json", "marks.json")
 _Stamp = tuple[tuple[int, int] | None, ...]
-"""Time and inode of each of `_FILES`: they are replaced whole, so another content has other ones."""
+"""Modification time and inode of each of `_FILES`. Files are replaced atomically, so each change changes it."""
 
 
 class RunListing:
@@ -21,10 +21,10 @@ class RunListing:
         self._known: dict[Path, tuple[_Stamp, Row]] = {}
 
     def rows(self) -> list[Row]:
-        """All runs as they are now, the newest first; rows that did not change are the same objects as before."""
+        """All runs, newest first. Rows that did not change are the same objects as in the last call."""
         found = {}
         for run in run_directory.directories():
-            # Taken before the files are read: what is written meanwhile is seen the next time.
+            # Taken before the files are read: a change during the read is noticed at the next call.
             stamp = _stamp(run)
             before = self._known.get(run.directory)
             if before is None or before[0] != stamp or not _settled(before[1]):
@@ -36,7 +36,7 @@ class RunListing:
 
 
 def _settled(row: Row) -> bool:
-    """Whether nothing but its own files can change the row. `State.DIED` is a guess from a lock."""
+    """Whether only its own files can change the row. `State.DIED` is not settled: it is derived from a lock."""
     status = row.info.status
     return status is not None and status.state.over and status.state is not State.DIED
 

@@ -1,7 +1,7 @@
-"""A line chart of braille dots with axes, drawn as text. Pure; ASCII where braille cannot be shown.
+"""Draws line charts with axes as text in braille dots, or in ASCII. Pure.
 
-Made to be sent over slow lines: one colour a curve, and axes that move seldom, so that a new value changes
-only the cells around it.
+Charts send few bytes over slow connections: each curve has one color, and the axes rarely move, so that a new value
+changes only a few cells.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from gputrain.tui.charts.chart_axes import x_ticks, y_axis
-from gputrain.tui.charts.history import Bucket, Curve, pieces
-from gputrain.tui.render import format as words
+from gputrain.tui.charts.history import Bucket, Curve, segments
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, fit, right
 from gputrain.tui.render.theme import Role
 
@@ -28,12 +28,12 @@ _LABEL_CELLS = 9
 
 
 class Plot(Struct, frozen=True, kw_only=True):
-    """What a chart shows."""
+    """The content of a chart."""
 
     curve: Curve
     role: Role = "data"
-    others: tuple[tuple[Curve, Role], ...] = ()
-    """More curves on the same axes; where they cross, the first of all is seen."""
+    more_curves: tuple[tuple[Curve, Role], ...] = ()
+    """More curves on the same axes; earlier curves cover later ones."""
     low: float | None = None
     """Lower end of the y-axis; None: from the data."""
     high: float | None = None
@@ -41,31 +41,31 @@ class Plot(Struct, frozen=True, kw_only=True):
     """Range of the x-axis."""
     end: float = 1.0
     marks: tuple[tuple[float, float, str, Role], ...] = ()
-    """Points set on top: x, y, one character, role."""
+    """Marks drawn on top: x, y, one character, role."""
     label: Callable[[float], str]
-    """A tick of the y-axis in words."""
-    least: float = 0.0
-    """The y-axis is at least so long: what is next to nothing is not blown up."""
+    """Formats a tick of the y-axis."""
+    min_span: float = 0.0
+    """Smallest length of the y-axis, so that tiny values are not magnified."""
     joined_until: float = 0.0
-    """Up to here the record was read in part: long ways between two points mean nothing."""
+    """Up to this x the record was read in part: gaps between points are joined."""
     ends: tuple[str, str] | None = None
-    """Words for both ends of an x-axis that is no time."""
+    """Labels for both ends of an x-axis that does not show time."""
     ascii: bool = False
 
 
 def draw(plot: Plot, width: int, height: int) -> list[Line]:
-    """The chart as `height` lines of `width` cells: plot, then a line with round times of the run."""
+    """The chart as `height` lines of `width` cells; the last line is the x-axis."""
     rows = height - 1
     if rows < 1 or width < 12:
         return []
-    curves = [(_between(curve, plot), role) for curve, role in ((plot.curve, plot.role), *plot.others)]
+    curves = [(_between(curve, plot), role) for curve, role in ((plot.curve, plot.role), *plot.more_curves)]
     buckets = [bucket for found, _ in curves for bucket in found]
     marks = [mark for mark in plot.marks if plot.start <= mark[0] <= plot.end]
     if not buckets and not marks:
         blank = [fit((), width)] * rows
-        blank[rows // 2] = fit((("no figures yet".center(width), "dim"),), width)
+        blank[rows // 2] = fit((("no values yet".center(width), "dim"),), width)
         return [*blank, fit((), width)]
-    low, high, ticks = y_axis((plot.low, plot.high), buckets, [y for _, y, _, _ in marks], rows, plot.least)
+    low, high, ticks = y_axis((plot.low, plot.high), buckets, [y for _, y, _, _ in marks], rows, plot.min_span)
     names = {_row(tick, low, high, rows): cut(plot.label(tick), _LABEL_CELLS) for tick in ticks}
     gutter = max(len(name) for name in names.values())
     columns = width - gutter - 1
@@ -87,7 +87,7 @@ def _between(curve: Curve, plot: Plot) -> list[Bucket]:
 
 
 def _over(rows: Sequence[tuple[Sequence[str], Role]]) -> list[tuple[str, Role]]:
-    """One row of cells from those of all curves: in each cell the first curve that is there."""
+    """Merge one row of all curves; the first curve with a dot in a cell wins."""
     (first, role), *others = rows
     found = [(cell, role) for cell in first]
     for cells, other in others:
@@ -109,7 +109,7 @@ def _column(x: float, start: float, end: float, columns: int) -> int:
 
 
 class _Column(NamedTuple):
-    """What a column of dots shows."""
+    """Value range of a column of dots."""
 
     low: float
     mean: float
@@ -117,10 +117,9 @@ class _Column(NamedTuple):
 
 
 def _columns(plot: Plot, buckets: Sequence[Bucket], columns: int) -> list[_Column | None]:
-    """Smallest, mean and largest value in each column of dots. Between neighbouring points the line is interpolated,
-    where nothing was measured there is none."""
+    """Smallest, mean and largest value in each column of dots; interpolated between points, None in gaps."""
     place = partial(_column, start=plot.start, end=plot.end, columns=columns)
-    found = pieces(buckets, plot.joined_until)
+    found = segments(buckets, plot.joined_until)
     means = _means(found, place, columns)
     lows: list[float] = [math.inf] * columns
     highs: list[float] = [-math.inf] * columns
@@ -137,13 +136,13 @@ def _means(found: Sequence[Sequence[Bucket]], place: Callable[[float], int], col
     sums = [0.0] * columns
     weights = [0] * columns
     known: list[list[int]] = []
-    for piece in found:
-        known.append([place((bucket.first + bucket.last) / 2) for bucket in piece])
-        for bucket, column in zip(piece, known[-1], strict=True):
+    for segment in found:
+        known.append([place((bucket.first + bucket.last) / 2) for bucket in segment])
+        for bucket, column in zip(segment, known[-1], strict=True):
             sums[column] += bucket.mean * bucket.points
             weights[column] += bucket.points
     means = [total / weight if weight else None for total, weight in zip(sums, weights, strict=True)]
-    for before, after in (pair for piece in known for pair in pairwise(piece)):
+    for before, after in (pair for segment in known for pair in pairwise(segment)):
         first, last = means[before], means[after]
         assert first is not None
         assert last is not None
@@ -155,7 +154,7 @@ def _means(found: Sequence[Sequence[Bucket]], place: Callable[[float], int], col
 def _cells(
     dots: Sequence[_Column | None], low: float, high: float, rows: int, columns: int, as_ascii: bool
 ) -> list[list[str]]:
-    """The line of means, and around it, as a light pattern, what lies between smallest and largest value."""
+    """Draw the line of means, and a light pattern between smallest and largest value."""
     lines = [[0] * columns for _ in range(rows)]
     ranges = [[0] * columns for _ in range(rows)]
     before: int | None = None
@@ -164,7 +163,7 @@ def _cells(
             before = None
             continue
         level = _level(value.mean, low, high, rows * 4)
-        # Join to the neighbour, so that a steep curve stays a line.
+        # Connect to the previous column, so that a steep curve stays a line.
         reach = range(min(level, before + 1), max(level, before - 1) + 1) if before is not None else (level,)
         for dot in reach:
             lines[rows - 1 - dot // 4][index // 2] |= _DOTS[3 - dot % 4][index % 2]
@@ -181,7 +180,7 @@ def _braille_cell(line: int, around: int) -> str:
 
 
 def _ascii_cell(line: int, around: int) -> str:
-    """The sign nearest to the dots: one of four heights, or a stroke where they fill the cell; colons around them."""
+    """The ASCII character for the dots: one of four heights, ``|`` for a full cell, ``:`` for the value range."""
     heights = [row for row, (left, right_dot) in enumerate(_DOTS) if line & (left | right_dot)]
     if not heights:
         return ":" if around else " "
@@ -199,21 +198,21 @@ def _place(
 
 
 def _with_marks(cells: list[tuple[str, Role]], marks: Sequence[tuple[int, str, Role]]) -> list[Span]:
-    """The row as spans: as few as there are changes of role."""
+    """The row with its marks, as one span per change of role."""
     for column, sign, role in marks:
         cells[column] = (sign, role)
     return [("".join(cell for cell, _ in some), role) for role, some in groupby(cells, key=itemgetter(1))]
 
 
 def _x_axis(plot: Plot, gutter: int, width: int) -> Line:
-    """Round times below their columns, or what the ends are."""
+    """The x-axis: round times, or the labels of both ends."""
     columns = width - gutter - 1
     if plot.ends is not None:
         first, last = plot.ends
         return fit(((" " * (gutter + 1) + first + right(last, max(0, columns - len(first))), "dim"),), width)
     text = ""
     for at in x_ticks(plot.start, plot.end, columns):
-        label = words.time_tick(at)
+        label = fmt.time_tick(at)
         middle = int((at - plot.start) / (plot.end - plot.start) * columns)
         place = max(0, min(columns - len(label), middle - len(label) // 2))
         if not text or place > len(text):

@@ -1,8 +1,8 @@
-"""Histories of bounded size: the recent points as they came, and the whole run downsampled.
+"""Metric histories of bounded size: the recent points, and the whole run downsampled.
 
-The whole run is kept in at most `CAPACITY` buckets; when they are full, neighbours are merged and each
-bucket holds twice as many points from then on. So a history of 10 million points costs as much memory as
-one of a thousand, and depends on the points alone, not on when it was looked at.
+The whole run is kept in at most `CAPACITY` buckets. When they are full, neighbors are merged, and from then on each
+bucket holds twice as many points. So the memory does not grow with the number of points, and the result depends only
+on the points.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from statistics import median_low
 from typing import NamedTuple
 
 CAPACITY = 512
-"""Buckets of the whole run: two for each column of dots of the widest usual chart."""
+"""Buckets of the whole run: two per dot column of the widest usual chart."""
 RECENT = 900
-"""Points that are kept as they came; a quarter of an hour at one a second."""
+"""Recent points kept unmerged: 15 minutes at one per second."""
 _GAP_POINTS, _GAP_SECONDS = 8, 10
-"""Where so many of the usual distances between two points are without one, and so much of x, nothing is known."""
+"""A gap is longer than this many usual distances between points, and than this many seconds."""
 
 
 Extremes = tuple[float, float]
-"""Smallest and largest of some values."""
+"""Smallest and largest value."""
 
 
 class Bucket(NamedTuple):
-    """Some neighbouring points: where they begin and end, and their smallest, mean and largest value."""
+    """Merged neighboring points: first and last x; smallest, mean and largest value."""
 
     first: float
     last: float
@@ -38,20 +38,20 @@ class Bucket(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A history as it was at one moment; never changes."""
+    """An immutable copy of a history."""
 
     whole: tuple[Bucket, ...] = ()
     recent: tuple[Bucket, ...] = ()
 
     def since(self, start: float) -> tuple[Bucket, ...]:
-        """What is known from x = `start` on, as finely as it is known."""
+        """The buckets from x = `start` on, in the finest resolution available."""
         if self.recent and (start >= self.recent[0].first or len(self.whole) <= 1):
             return tuple(point for point in self.recent if point.first >= start)
         return tuple(bucket for bucket in self.whole if bucket.last >= start)
 
 
-def pieces(buckets: Sequence[Bucket], joined_until: float = 0.0) -> list[Sequence[Bucket]]:
-    """`buckets` apart where nothing was measured for long; up to x = `joined_until` the points were only not read."""
+def segments(buckets: Sequence[Bucket], joined_until: float = 0.0) -> list[Sequence[Bucket]]:
+    """Split `buckets` at gaps in the measurement; gaps up to x = `joined_until` (record read in part) are ignored."""
     distances = [after.first - before.last for before, after in pairwise(buckets)]
     if not distances:
         return [buckets] if buckets else []
@@ -65,7 +65,7 @@ def pieces(buckets: Sequence[Bucket], joined_until: float = 0.0) -> list[Sequenc
 
 
 class History:
-    """Points (x, y) with x never falling, kept in bounded memory."""
+    """Points (x, y) with non-decreasing x, kept in bounded memory."""
 
     def __init__(self, capacity: int = CAPACITY, recent: int = RECENT) -> None:
         assert capacity % 2 == 0
@@ -76,7 +76,7 @@ class History:
         self._curve: Curve | None = Curve()
 
     def add(self, x: float, y: float, extremes: Extremes | None = None) -> None:
-        """Take one point. `extremes`: of what it is the mean of."""
+        """Add one point. `extremes`: of the values whose mean it is."""
         self._curve = None
         low, high = extremes or (y, y)
         point = Bucket(x, x, low, y, high, 1)
@@ -91,14 +91,14 @@ class History:
         self._buckets.append(point)
 
     def curve(self) -> Curve:
-        """The history as it is now."""
+        """A copy of the history."""
         if self._curve is None:
             self._curve = Curve(tuple(self._buckets), tuple(self._recent))
         return self._curve
 
 
-class Thinned:
-    """A history that gets at most one point per `step` of x: the weighted mean of what came in between."""
+class DownsampledHistory:
+    """A history with at most one point per `step` of x: the weighted mean of the values in between."""
 
     def __init__(self, step: float = 1.0) -> None:
         self._history = History()
@@ -109,7 +109,7 @@ class Thinned:
         self._low, self._high = math.inf, -math.inf
 
     def add(self, x: float, y: float, weight: float = 1.0, extremes: Extremes | None = None) -> None:
-        """Take a value that stands for `weight` (seconds, steps …) up to `x`; `extremes`: of what it is the mean of."""
+        """Add a value with a `weight` (seconds, steps …) at `x`; `extremes`: of the values whose mean it is."""
         if weight <= 0:
             return
         low, high = extremes or (y, y)
@@ -122,7 +122,7 @@ class Thinned:
             self._low, self._high = math.inf, -math.inf
 
     def curve(self) -> Curve:
-        """The history up to its last whole step."""
+        """A copy of the history up to its last complete step."""
         return self._history.curve()
 
 

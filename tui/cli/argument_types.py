@@ -1,4 +1,4 @@
-"""Checked values of command line options."""
+"""Argument types that check numbers and terminal sizes given on the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Number = TypeVar("_Number", int, float)
 
 
 def _within(kind: Callable[[str], _Number], low: _Number, high: _Number, what: str) -> Callable[[str], _Number]:
-    """A type for argparse: a number from `low` to `high`, which is `what` it asks for otherwise."""
+    """An argparse type for numbers from `low` to `high`; `what` names them in the error message."""
 
     def checked(text: str) -> _Number:
         with contextlib.suppress(ValueError):
@@ -29,13 +29,13 @@ count = _within(int, 1, sys.maxsize, "a whole number ≥ 1")
 sample_seconds = _within(float, 0.2, 3600.0, "0.2 to 3600 seconds")
 """Seconds between two samples of the monitor."""
 measuring_seconds = _within(float, 5.0, 600.0, "a number of seconds from 5 to 600")
-"""Seconds that a calibration may take."""
+"""Duration of a calibration in seconds."""
 port = _within(int, 1024, 65535, "a port from 1024 to 65535")
-"""A TCP port that any user may take."""
+"""A TCP port that needs no root privileges."""
 
 
 def size(text: str) -> tuple[int, int]:
-    """Columns and rows of a terminal, ``200x50``."""
+    """Columns and rows of a terminal, parsed from ``200x50``."""
     columns, _, rows = text.lower().replace("×", "x").partition("x")
     if columns.isdecimal() and rows.isdecimal() and 60 <= int(columns) <= 500 and 15 <= int(rows) <= 200:
         return int(columns), int(rows)

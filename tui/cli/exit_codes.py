@@ -1,4 +1,4 @@
-"""The exit code that a run's end has, for every command that watches one."""
+"""The exit code of a command that watched a run, from how the run ended."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CODES = {
 
 
 def exit_code(ended: RunEnded | None) -> int:
-    """The code of `ended`; a run that ended without a word was killed.
+    """The exit code for `ended`; None means that the run was killed before it could record its end.
 
-    Bad input that only the trainer could find has the code of bad input. A script of the user's own has its own code.
+    Bad input that only the trainer found gives the exit code of bad input. A script of the user's own has its own.
     """
     if ended is None:
         return EXIT_KILLED

@@ -1,7 +1,7 @@
-"""The command ``gputrain-tui``: its command line, and which module serves each command.
+"""Entry point of ``gputrain-tui``: the argument parser, and the module that runs each command.
 
-Textual, the profiles and the engine are imported by the command that needs them, so that ``--help``
-and a mistyped option answer at once.
+Each command imports Textual, the profiles and the engine only if it needs them, so that ``--help`` and usage errors
+appear at once.
 """
 
 from __future__ import annotations
@@ -20,16 +20,22 @@ from gputrain.tui.cli.view_arguments import add_view_commands
 from gputrain.tui.render import charset
 
 _EPILOG = """\
-commands without a terminal print plain lines; --json prints JSON lines.
+Without a terminal, commands print plain lines. --json prints JSON lines.
 
-exit codes: 0 finished · 1 failed · 2 bad input · 3 stopped before the end · 4 killed from outside
-            75 made to go by a batch system: resume it
+exit codes:
+  0   finished
+  1   failed
+  2   bad input: nothing was started
+  3   stopped on request before the last step
+  4   killed from outside
+  5   the screen closed because of an error; the run continues
+  75  stopped by the scheduler after a checkpoint: resume it
 
 first steps:
-  gputrain-tui                              choose a profile and a recipe, see the cost, start
-  gputrain-tui train --recipe demo          train on built-in images, no GPU and no data needed
-  gputrain-tui tail last                    come back to the newest run, from any terminal
-  gputrain-tui monitor                      this machine without a run
+  gputrain-tui                        choose a profile and a recipe, see the plan, start
+  gputrain-tui train --recipe demo    train on generated images: needs no GPU and no data
+  gputrain-tui tail last              watch the newest run again, from any terminal
+  gputrain-tui monitor                monitor this machine without a run
 """
 
 
@@ -50,14 +56,14 @@ _MODULES: dict[str | None, str] = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """The parser with all commands."""
     top = argparse.ArgumentParser(
         prog="gputrain-tui",
         description="Launch an optimized PyTorch training run and see live what the machine does with it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="store_true", help="print the version and leave")
+    top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     add_plan_commands(commands)
     add_run_commands(commands)
@@ -91,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except BrokenPipeError:
-        # The reader of a pipe (head, say) has gone; Python would complain when it flushes at exit.
+        # The reader of the pipe (such as head) exited. Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

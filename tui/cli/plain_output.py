@@ -1,4 +1,4 @@
-"""A run as plain lines or JSON lines: for pipes, logs, cron and Slurm, and for people who prefer them."""
+"""Plain text or JSON lines of a run, for pipes, logs, cron and Slurm jobs."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import promise, verdict
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
 from gputrain.tui.state.run_summary import summary, summary_rows
 
 PROGRESS_SECONDS = 5.0
-"""Run seconds between two lines about the same phase."""
+"""Seconds of run time between two progress lines."""
 _QUIET_PHASES = (Phase.TRAINING, Phase.SAVING, Phase.WARMING_UP, Phase.VALIDATING, Phase.ENDED)
 
 
 class PlainLines:
-    """Turns a run's events into lines, by the run's own time, so that a replay prints what was printed live."""
+    """Formats events as lines. Uses the time stamps of the events, so that a replay prints what was printed live."""
 
     def __init__(self) -> None:
         self.store = RunStore()
-        self._said_at = float("-inf")
+        self._progress_at = float("-inf")
         self._hints: frozenset[str] = frozenset()
 
     def take(self, event: AnyEvent) -> Iterator[str]:
-        """The lines that `event` is worth."""
+        """The lines to print for `event`; often none."""
         self.store.apply(event)
         for text in self._text(event):
-            yield f"{words.clock(event.wall)} {plain(text, 1000)}"
+            yield f"{fmt.clock(event.wall)} {plain(text, 1000)}"
 
     def _text(self, event: AnyEvent) -> Iterator[str]:
         match event:
@@ -61,34 +61,32 @@ class PlainLines:
             case PhaseChanged():
                 yield from self._phase(event)
             case DataReady():
-                images = (
-                    f"{words.whole(event.train_images)} training and {words.whole(event.val_images)} validation images"
-                )
-                yield f"{images}{words.in_classes(event.class_count)}: {event.path}"
+                images = f"{fmt.whole(event.train_images)} training and {fmt.whole(event.val_images)} validation images"
+                yield f"{images}{fmt.in_classes(event.class_count)}: {event.path}"
             case ModelReady():
-                size = f"{words.whole(event.parameters)} parameters"
-                yield f"{event.model}, {size}, {event.precision} on {words.devices(event)}"
+                size = f"{fmt.whole(event.parameters)} parameters"
+                yield f"{event.model}, {size}, {event.precision} on {fmt.devices(event)}"
             case LogLine() if self.store.snapshot().is_script:
                 yield f"| {event.text}"
             case LoaderFound() if event.passes == 1:
                 where = f" made at {event.file}:{event.line}" if event.file else ""
                 yield f"loader{where}: num_workers={event.num_workers}, batch_size={event.batch_size or '–'}"
             case ScriptModel():
-                size = f"{words.whole(event.parameters)} parameters"
+                size = f"{fmt.whole(event.parameters)} parameters"
                 yield f"{event.optimizer}, {size}, {event.dtype} on {event.device}, torch {event.torch_version}"
             case Steps():
                 yield from self._steps(event)
             case EpochEnded():
-                loss = f", loss {words.figure(event.train_loss)}" if event.train_loss is not None else ""
+                loss = f", loss {fmt.figure(event.train_loss)}" if event.train_loss is not None else ""
                 yield (
-                    f"epoch {event.epoch + 1} done in {words.duration(event.seconds)}: "
-                    f"{words.rate(event.images_per_second)} img/s{loss}"
+                    f"epoch {event.epoch + 1} done in {fmt.duration(event.seconds)}: "
+                    f"{fmt.rate(event.images_per_second)} img/s{loss}"
                 )
             case Validated():
-                named = ", ".join(f"{name} {words.metric(name, value)}" for name, value in event.metrics.items())
+                named = ", ".join(f"{name} {fmt.metric(name, value)}" for name, value in event.metrics.items())
                 yield f"validation: {named}{' (best so far)' if event.best else ''}"
             case CheckpointSaved():
-                yield f"checkpoint {event.file}: {words.size(event.bytes)} in {event.seconds:.2f} s"
+                yield f"checkpoint {event.file}: {fmt.size(event.bytes)} in {event.seconds:.2f} s"
             case Notice():
                 yield f"{event.level}: {event.text}" if event.level != "info" else event.text
             case HintsChanged():
@@ -96,7 +94,7 @@ class PlainLines:
             case Tuned():
                 yield verdict(event)
             case CommandTaken():
-                yield f"command from {event.sender or 'somebody'}: {event.command} ({event.answer})"
+                yield f"command from {event.sender or 'unknown'}: {event.command} ({event.answer})"
             case RunEnded():
                 yield from self._end(event)
             case _:
@@ -105,63 +103,63 @@ class PlainLines:
     def _phase(self, event: PhaseChanged) -> Iterator[str]:
         if event.done is None:
             if event.phase not in _QUIET_PHASES:
-                took = f", {words.duration(event.eta_seconds)} the last time" if event.eta_seconds else ""
+                took = f", {fmt.duration(event.eta_seconds)} last time" if event.eta_seconds else ""
                 yield event.phase.value + (f": {event.detail}" if event.detail else "") + took
         elif self._due(event) or event.done == event.total:
-            of = f" of {words.whole(event.total)}" if event.total else ""
-            left = f", {words.duration(event.eta_seconds)} left" if event.eta_seconds else ""
-            yield f"{event.phase.value}: {words.whole(event.done)}{of} {event.unit}{left}"
+            of = f" of {fmt.whole(event.total)}" if event.total else ""
+            left = f", {fmt.duration(event.eta_seconds)} left" if event.eta_seconds else ""
+            yield f"{event.phase.value}: {fmt.whole(event.done)}{of} {event.unit}{left}"
 
     def _steps(self, event: Steps) -> Iterator[str]:
         if not self._due(event):
             return
         now = self.store.snapshot()
         yield (
-            f"epoch {event.epoch + 1}{'/' + str(now.epochs) if now.epochs else ''}  step {words.whole(event.step)}"
-            f"  {words.rate(now.images_per_second)} img/s  loss {words.figure(now.loss)}  lr {words.figure(event.lr)}"
-            f"{_waits(now)}  ETA {words.duration(now.eta_run)}"
+            f"epoch {event.epoch + 1}{'/' + str(now.epochs) if now.epochs else ''}  step {fmt.whole(event.step)}"
+            f"  {fmt.rate(now.images_per_second)} img/s  loss {fmt.figure(now.loss)}  lr {fmt.figure(event.lr)}"
+            f"{_data_wait(now)}  ETA {fmt.duration(now.eta_run)}"
         )
 
     def _due(self, event: AnyEvent) -> bool:
-        # The monotonic clock begins anew where a run goes on after a reboot.
-        if 0 <= event.mono - self._said_at < PROGRESS_SECONDS:
+        # The monotonic clock restarts if the run was resumed after a reboot.
+        if 0 <= event.mono - self._progress_at < PROGRESS_SECONDS:
             return False
-        self._said_at = event.mono
+        self._progress_at = event.mono
         return True
 
     def _new_hints(self, event: HintsChanged) -> Iterator[str]:
         for hint in event.hints:
             if hint.id not in self._hints:
                 expected = f" Expected: {promise(hint.prediction)}." if hint.prediction is not None else ""
-                yield f"hint ({hint.severity}): {hint.title}. → {hint.action}{expected} Seen: {hint.evidence}"
+                yield f"hint ({hint.severity}): {hint.title}. → {hint.action}{expected} Evidence: {hint.evidence}"
         self._hints = frozenset(hint.id for hint in event.hints)
 
     def _end(self, event: RunEnded) -> Iterator[str]:
-        yield words.end(event.outcome.value, event.reason)
+        yield fmt.end(event.outcome.value, event.reason)
         yield from event.traceback.splitlines()
 
     def summary_lines(self, directory: str) -> list[str]:
-        """The end-of-run summary, a title and a value a line."""
+        """The end-of-run summary, one title and value per line."""
         rows = summary_rows(summary(self.store.snapshot()), directory)
         return [f"  {title:<14} {plain(value, 500)}" for title, value in rows]
 
 
-def _waits(now: Snapshot) -> str:
-    return f"  waits {words.share(now.shares.data_wait)}" if now.shares is not None else ""
+def _data_wait(now: Snapshot) -> str:
+    return f"  waits {fmt.share(now.shares.data_wait)}" if now.shares is not None else ""
 
 
 class JsonLines:
-    """The run's record as it is, then the summary as the last line."""
+    """The events of the run as JSON, unchanged, then the summary as the last line."""
 
     def __init__(self) -> None:
         self.store = RunStore()
 
     def take(self, event: AnyEvent) -> Iterator[str]:
-        """The event's line of the record."""
+        """The event as one JSON line."""
         self.store.apply(event)
         yield events.encode(event).decode()
 
     def summary_lines(self, directory: str) -> list[str]:
-        """One JSON object of type ``summary``."""
+        """The summary as one JSON object of type ``summary``."""
         result = msgspec.to_builtins(summary(self.store.snapshot()))
         return [msgspec.json.encode({"type": "summary", **result, "directory": plain(directory)}).decode()]

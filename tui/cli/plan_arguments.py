@@ -1,13 +1,13 @@
-"""Arguments of the commands that are about what to run: train, check, calibrate, bench, cache, and what there is."""
+"""Arguments of train, check, calibrate, bench and cache, which plan a run, and of profiles, recipes and settings."""
 
 from __future__ import annotations
 
 from gputrain.tui.cli.argument_types import count, measuring_seconds
-from gputrain.tui.cli.shared_arguments import Commands, add_choice, add_output
+from gputrain.tui.cli.shared_arguments import DETACH, FORCE, Commands, add_choice, add_output
 
 
 def add_plan_commands(commands: Commands) -> None:
-    """Those that make a plan."""
+    """Add the commands that make a plan."""
     _add_train(commands)
     _add_exec(commands)
     _add_check(commands)
@@ -22,15 +22,19 @@ def _add_train(commands: Commands) -> None:
     train.add_argument(
         "--machine",
         metavar="PROFILE",
-        help="with --dry-run: plan for the machine of this profile, which is not here "
+        help="with --dry-run: plan for another machine, described by this profile "
         "(PROFILE[,gpus=N][,cores=N][,ram=GIB][,images=N])",
     )
-    train.add_argument("--dry-run", action="store_true", help="show the plan and leave (exit code 2 if it is refused)")
     train.add_argument(
-        "--calibrate", action="store_true", help="first measure the recipe here, as calibrate does (about 40 s)"
+        "--dry-run", action="store_true", help="print the plan and exit (exit code 2 if it cannot start)"
     )
-    train.add_argument("--force", action="store_true", help="start although the plan says that memory will not suffice")
-    train.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
+    train.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure the recipe on this machine first, as calibrate does (about 40 s)",
+    )
+    train.add_argument("--force", action="store_true", help=FORCE)
+    train.add_argument("--detach", action="store_true", help=DETACH)
     add_output(train)
 
 
@@ -66,81 +70,87 @@ def _add_exec(commands: Commands) -> None:
 def _add_check(commands: Commands) -> None:
     check = commands.add_parser(
         "check",
-        help="whether a run would work here, and what would hold it back",
-        description="Look at driver, torch, GPUs, CPU, memory, disk and limits, and test the speed (some seconds). "
-        "Nothing is changed: advice is shown as commands.",
-        epilog="exit codes: 0 a run would work · 1 it would not, and the lines marked problem say why",
+        help="check whether a run works on this machine, and what would slow it down",
+        description="Check driver, torch, GPUs, CPU, memory, disk and limits, and run a short speed test (some "
+        "seconds). check changes nothing: it prints its advice as commands.",
+        epilog="exit codes: 0 a run works here · 1 it does not: the lines marked problem say why",
     )
     add_choice(check)
-    check.add_argument("--no-speed", action="store_true", help="leave out the speed test, which imports torch")
-    check.add_argument("--json", action="store_true", help="everything as one JSON object")
+    check.add_argument("--no-speed", action="store_true", help="skip the speed test (it imports torch)")
+    check.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
 def _add_calibrate(commands: Commands) -> None:
     calibrate = commands.add_parser(
         "calibrate",
-        help="measure a recipe here, so that plans can foretell its speed",
-        description="Measure the workers, the step, both together and the memory at two batch sizes on this machine. "
-        "The result is kept; plans of the recipe then tell images per second, what limits them, times, and the "
-        "largest batch that fits.",
+        help="measure a recipe on this machine, so that plans can predict its speed",
+        description="Measure on this machine: the workers alone, the training step alone, both together, and memory at "
+        "two batch sizes. The result is saved. Later plans of the recipe then predict images per second, the limiting "
+        "part, the run time and the largest batch that fits.",
     )
     add_choice(calibrate)
     calibrate.add_argument(
-        "--seconds", type=measuring_seconds, default=40.0, metavar="S", help="how long (5 to 600; default 40)"
+        "--seconds", type=measuring_seconds, default=40.0, metavar="S", help="seconds to measure (5 to 600; default 40)"
     )
-    calibrate.add_argument("--json", action="store_true", help="the measurements as one JSON object")
+    calibrate.add_argument("--json", action="store_true", help="print the measurements as one JSON object")
 
 
 def _add_bench(commands: Commands) -> None:
     bench = commands.add_parser(
         "bench",
-        help="how much faster the optimized settings are here than standard ones",
-        description="Train a recipe for some steps with standard settings (float32, no workers, no tuning; the images "
-        "are read by the same decoder) and with the plan's, and compare images per second, GPU utilization and peak "
-        "memory, also with what others gained. Nothing is kept.",
+        help="measure how much faster the optimized settings are than the defaults",
+        description="Train a recipe for some steps with standard settings (float32, no workers, no tuning; same image "
+        "decoder) and with the plan's settings. Compare images per second, GPU utilization and peak memory, also with "
+        "published speed-ups. Nothing is saved.",
     )
     add_choice(bench)
-    bench.add_argument("--ladder", action="store_true", help="also each optimization on top of those before it")
-    bench.add_argument("--steps", type=count, default=40, metavar="N", help="steps after the warm-up (40)")
+    bench.add_argument("--ladder", action="store_true", help="ablation: also add the optimizations one by one")
     bench.add_argument(
-        "--rounds", type=count, default=2, metavar="N", help="measure all N times, every second time in reverse (2)"
+        "--steps", type=count, default=40, metavar="N", help="steps to measure after the warm-up (default 40)"
     )
-    bench.add_argument("--markdown", metavar="FILE", help="write the table there too, as Markdown")
-    bench.add_argument("--json", action="store_true", help="the result as one JSON object")
+    bench.add_argument(
+        "--rounds",
+        type=count,
+        default=2,
+        metavar="N",
+        help="repeat all measurements N times, every second time in reverse order (default 2)",
+    )
+    bench.add_argument("--markdown", metavar="FILE", help="also write the table to FILE as Markdown")
+    bench.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
 def _add_cache(commands: Commands) -> None:
-    what = "build, list or clear caches of prepared images"
+    what = "build, list or delete caches of decoded images"
     cache = commands.add_parser("cache", help=what, description=f"{what.capitalize()}.")
     parts = cache.add_subparsers(dest="what", metavar="build|list|clear", required=True)
     build = parts.add_parser(
-        "build", help="prepare a recipe's images ahead", description="Prepare a recipe's images ahead."
+        "build", help="decode a recipe's images into a cache", description="Decode a recipe's images into a cache."
     )
     add_choice(build)
-    build.add_argument("--json", action="store_true", help="the result as one JSON object")
+    build.add_argument("--json", action="store_true", help="print the result as one JSON object")
     lister = parts.add_parser("list", help="list the caches on disk", description="List the caches on disk.")
-    lister.add_argument("--json", action="store_true", help="one JSON object a line")
-    clear = parts.add_parser("clear", help="remove caches", description="Remove caches; never one that a run has open.")
-    clear.add_argument("cache", metavar="CACHE", nargs="*", help="a cache's id, or its beginning")
-    clear.add_argument("--all", action="store_true", help="all that no run has open")
-    clear.add_argument("--yes", action="store_true", help="do not ask")
+    lister.add_argument("--json", action="store_true", help="print one JSON object per line")
+    clear = parts.add_parser("clear", help="delete caches", description="Delete caches that no run uses.")
+    clear.add_argument("cache", metavar="CACHE", nargs="*", help="the id of a cache, or the first characters of it")
+    clear.add_argument("--all", action="store_true", help="delete every cache that no run uses")
+    clear.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def add_catalog_commands(commands: Commands) -> None:
-    """Those that list what can be chosen: profiles, recipes, settings."""
-    what = "list hardware profiles, the best for this machine first; show or make one"
+    """Add the commands that list profiles, recipes and settings."""
+    what = "list hardware profiles, the best for this machine first; show or create one"
     profiles = commands.add_parser("profiles", help=what, description=f"{what.capitalize()}.")
     profiles.add_argument(
         "what",
         nargs="*",
         metavar="[show | new] NAME",
-        help="show NAME in full; or write a commented starting file for this machine into your own profiles",
+        help="show: print the profile NAME in full; new: write a commented profile for this machine to your profiles",
     )
-    what = "list what can be trained, or show one recipe in full"
+    what = "list the recipes, or show one in full"
     recipes = commands.add_parser("recipes", help=what, description=f"{what.capitalize()}.")
-    recipes.add_argument("what", nargs="*", metavar="[show] NAME", help="show NAME in full")
+    recipes.add_argument("what", nargs="*", metavar="[show] NAME", help="print the recipe NAME in full")
     what = "list every setting with its default"
     lister = commands.add_parser("settings", help=what, description=f"{what.capitalize()}.")
-    lister.add_argument("name", nargs="?", metavar="NAME", help="show this one alone")
+    lister.add_argument("name", nargs="?", metavar="NAME", help="print only this setting")
     for command in (profiles, recipes, lister):
-        command.add_argument("--json", action="store_true", help="one JSON object a line")
+        command.add_argument("--json", action="store_true", help="print one JSON object per line")

@@ -1,13 +1,13 @@
-"""Arguments of the commands that are about runs: list, watch, compare, end, go on, keep, remove, diagnose."""
+"""Arguments of the commands on existing runs: list, watch, compare, stop, resume, label, delete, diagnose."""
 
 from __future__ import annotations
 
 from gputrain.tui.cli.argument_types import count
-from gputrain.tui.cli.shared_arguments import RUN, Commands, add_output
+from gputrain.tui.cli.shared_arguments import DETACH, FORCE, RUN, RUN_OR_REMOTE, Commands, add_output
 
 
 def add_run_commands(commands: Commands) -> None:
-    """All of them."""
+    """Add all of them."""
     _add_runs(commands)
     _add_mark(commands)
     _add_clone(commands)
@@ -21,21 +21,27 @@ def add_run_commands(commands: Commands) -> None:
     _add_log(commands)
 
 
-_FORCE = "start although the plan says that memory will not suffice"
-
-
 def _add_runs(commands: Commands) -> None:
-    runs = commands.add_parser("runs", help="list runs, the newest first", description="List runs, the newest first.")
-    runs.add_argument("host", nargs="?", metavar="HOST:", help="the runs on another machine, through ssh")
+    runs = commands.add_parser("runs", help="list runs, newest first", description="List runs, newest first.")
+    runs.add_argument("host", nargs="?", metavar="HOST:", help="list the runs on another machine over ssh")
     runs.add_argument("--state", help="only runs in this state (running, finished, failed …)")
-    runs.add_argument("--find", metavar="WORDS", help="only runs with these words in id, name, tags, note or recipe")
-    runs.add_argument("--tag", action="append", default=[], help="only runs with this tag (several: with all of them)")
     runs.add_argument(
-        "--sort", default="newest", metavar="KEY", help="newest, name, state, recipe, steps, speed, best, took"
+        "--find", metavar="WORDS", help="only runs with all these words in id, name, tags, note or recipe"
     )
-    runs.add_argument("-n", "--lines", type=count, metavar="N", help="at most N runs")
-    runs.add_argument("--screen", action="store_true", help="a screen to look through them and act on them")
-    runs.add_argument("--json", action="store_true", help="one JSON object a line")
+    runs.add_argument(
+        "--tag", action="append", default=[], help="only runs with this tag; repeat the option to require several tags"
+    )
+    runs.add_argument(
+        "--sort",
+        default="newest",
+        metavar="KEY",
+        help="sort by newest (default), name, state, recipe, steps, speed, best or took",
+    )
+    runs.add_argument("-n", "--lines", type=count, metavar="N", help="list at most N runs")
+    runs.add_argument(
+        "--screen", action="store_true", help="open a screen to browse the runs, watch, compare and manage them"
+    )
+    runs.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def _add_mark(commands: Commands) -> None:
@@ -43,143 +49,167 @@ def _add_mark(commands: Commands) -> None:
         "mark", help="give a run a name, tags or a note", description="Give a run a name, tags or a note."
     )
     mark.add_argument("run", metavar="RUN", help=RUN)
-    mark.add_argument("--name", help="a name, by which it can be found from now on; empty: none")
-    mark.add_argument("--tag", action="append", default=[], help="add a tag; prune leaves runs tagged keep alone")
-    mark.add_argument("--untag", action="append", default=[], metavar="TAG", help="take a tag away")
-    mark.add_argument("--note", help="a sentence about it; empty: none")
+    mark.add_argument("--name", help="a name that commands accept instead of the run's id; empty removes it")
+    mark.add_argument("--tag", action="append", default=[], help="add a tag; prune never deletes runs tagged keep")
+    mark.add_argument("--untag", action="append", default=[], metavar="TAG", help="remove a tag")
+    mark.add_argument("--note", help="a note about the run; empty removes it")
 
 
 def _add_clone(commands: Commands) -> None:
-    what = "start a new run with another one's settings"
-    clone = commands.add_parser("clone", help=what, description=f"{what.capitalize()}, some of them changed.")
+    what = "start a new run with the settings of an existing run"
+    clone = commands.add_parser("clone", help=what, description=f"{what.capitalize()}. Some settings can be changed.")
     clone.add_argument("run", metavar="RUN", help=RUN)
-    clone.add_argument("--force", action="store_true", help=_FORCE)
-    clone.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
+    clone.add_argument("--force", action="store_true", help=FORCE)
+    clone.add_argument("--detach", action="store_true", help=DETACH)
     add_output(clone)
-    clone.add_argument("overrides", nargs="*", metavar="setting=value", help="settings that are to be others")
+    clone.add_argument("overrides", nargs="*", metavar="setting=value", help="settings to override")
 
 
 def _add_removing(commands: Commands) -> None:
     delete = commands.add_parser(
         "delete",
-        help="remove runs with all their files",
-        description="Remove runs with all their files; never live ones.",
+        help="delete runs with all their files",
+        description="Delete runs with all their files. Live runs are refused.",
     )
     delete.add_argument("run", metavar="RUN", nargs="+", help=RUN)
     prune = commands.add_parser(
         "prune",
-        help="remove runs that are old or take too much room",
-        description="Remove runs that are old or take too much room; never live ones, nor those tagged keep.",
+        help="delete runs that are old or take too much disk space",
+        description="Delete runs that are old or take too much disk space. Live runs and runs tagged keep stay.",
     )
-    prune.add_argument("--older", metavar="AGE", help="runs that ended longer ago: 30d, 12h, 2w")
+    prune.add_argument("--older", metavar="AGE", help="delete runs that ended longer ago than AGE: 30d, 12h, 2w")
     prune.add_argument(
-        "--total", metavar="SIZE", help="the oldest runs, until the rest fits into 50G, 500M …; never the newest one"
+        "--total",
+        metavar="SIZE",
+        help="delete the oldest runs until the rest fits into SIZE: 50G, 500M …; the newest run stays",
     )
-    prune.add_argument("--keep", type=count, metavar="N", help="leave the newest N alone")
-    prune.add_argument("--dry-run", action="store_true", help="show what would go")
+    prune.add_argument("--keep", type=count, metavar="N", help="keep the newest N runs")
+    prune.add_argument("--dry-run", action="store_true", help="print what would be deleted")
     for command in (delete, prune):
-        command.add_argument("--yes", action="store_true", help="do not ask")
+        command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def _add_compare(commands: Commands) -> None:
-    what = "show runs beside each other"
-    about = "settings that differ, figures, what held each back, and a curve"
+    what = "compare runs side by side"
+    about = "settings that differ, results, the bottleneck of each, and a curve"
     compare = commands.add_parser("compare", help=what, description=f"{what.capitalize()}: {about}.")
     compare.add_argument("run", metavar="RUN", nargs="+", help=RUN)
-    compare.add_argument("--metric", default="loss", help="the curve: loss (default), val_accuracy, val_loss …")
+    compare.add_argument("--metric", default="loss", help="the curve to draw: loss (default), val_accuracy, val_loss …")
     compare.add_argument(
-        "--over", default="step", choices=("step", "seconds", "images"), help="along what; default: step"
+        "--over", default="step", choices=("step", "seconds", "images"), help="the x-axis (default: step)"
     )
-    compare.add_argument("--json", action="store_true", help="one JSON object, with all curves")
+    compare.add_argument("--json", action="store_true", help="print one JSON object with all curves")
 
 
 def _add_tail(commands: Commands) -> None:
     tail = commands.add_parser(
         "tail",
-        help="watch a run, live or over",
-        description="Watch a run from its first event on, live or over. The run does not notice.",
+        help="watch a run, live or finished",
+        description="Watch a run from its first event on, live or finished. Watching does not affect the run.",
     )
     tail.add_argument(
         "run",
         metavar="RUN",
-        help="a run's name, part of it, its directory, or: last; HOST:RUN is one on another machine, through ssh",
+        help=RUN_OR_REMOTE,
     )
-    tail.add_argument("-n", "--lines", type=count, metavar="N", help="begin with the last N lines (plain and JSON)")
-    tail.add_argument("--no-follow", action="store_true", help="print what there is and leave")
+    tail.add_argument(
+        "-n", "--lines", type=count, metavar="N", help="start with the last N lines (with --plain or --json)"
+    )
+    tail.add_argument("--no-follow", action="store_true", help="print what was recorded so far and exit")
     add_output(tail)
 
 
 def _add_resume(commands: Commands) -> None:
     resume = commands.add_parser(
         "resume",
-        help="go on where a run stopped",
+        help="continue a stopped run",
         description=(
-            "Go on where a run stopped: from its last checkpoint in its own record, from an earlier one as a new run."
+            "Continue a stopped run. The last checkpoint continues the same run; an earlier one starts a new run."
         ),
     )
     resume.add_argument("run", metavar="RUN", help=RUN)
     resume.add_argument(
-        "--from", dest="wanted", default="last", metavar="WHERE", help="last (default), best, or a checkpoint's step"
+        "--from",
+        dest="wanted",
+        default="last",
+        metavar="WHERE",
+        help="checkpoint to continue from: last (default), best, or a step number",
     )
-    resume.add_argument("--force", action="store_true", help=_FORCE)
-    resume.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
+    resume.add_argument("--force", action="store_true", help=FORCE)
+    resume.add_argument("--detach", action="store_true", help=DETACH)
     add_output(resume)
     resume.add_argument(
-        "overrides", nargs="*", metavar="setting=value", help="settings that may change on the way: num_workers=8"
+        "overrides",
+        nargs="*",
+        metavar="setting=value",
+        help="settings to change, where a resumed run allows it: num_workers=8",
     )
 
 
 def _add_stop(commands: Commands) -> None:
     stop = commands.add_parser(
-        "stop", help="end a run, after a checkpoint", description="End a run after a checkpoint, and wait until it has."
+        "stop",
+        help="stop a run after a checkpoint",
+        description="Stop a run after a checkpoint, and wait until it ended.",
     )
-    stop.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, HOST:RUN, or: last")
-    stop.add_argument("--now", action="store_true", help="at once, without a checkpoint")
-    stop.add_argument("--no-wait", action="store_true", help="ask, and do not wait until it has ended")
+    stop.add_argument("run", metavar="RUN", help=RUN_OR_REMOTE)
+    stop.add_argument("--now", action="store_true", help="stop at once, without a checkpoint")
+    stop.add_argument("--no-wait", action="store_true", help="send the request and exit without waiting")
 
 
 def _add_diagnose(commands: Commands) -> None:
     diagnose = commands.add_parser(
         "diagnose",
-        help="say what holds a run back, and what to change",
-        description="Say what holds a run back, running or over: the cause, its evidence, what to change, the rate to "
-        "expect of that, and what would show that it is something else.",
+        help="find a run's bottleneck, and what to change",
+        description="Find the bottleneck of a run, live or finished: the cause, the evidence, what to change, the "
+        "expected speed after the change, and what would rule the cause out.",
     )
-    diagnose.add_argument("run", metavar="RUN", help="a run's name, part of it, its directory, HOST:RUN, or: last")
-    diagnose.add_argument("--why", action="store_true", help="show what was asked on the way to each cause")
-    diagnose.add_argument("--json", action="store_true", help="one JSON object, with the signals")
+    diagnose.add_argument("run", metavar="RUN", help=RUN_OR_REMOTE)
+    diagnose.add_argument("--why", action="store_true", help="print the decisions that led to each cause")
+    diagnose.add_argument("--json", action="store_true", help="print one JSON object with the measured signals")
 
 
 def _add_predict(commands: Commands) -> None:
     predict = commands.add_parser(
         "predict",
-        help="try what a run has learned on images, and measure how fast",
-        description="Try what a run has learned on its validation images or on others, in batches: predictions as CSV, "
-        "metrics where there are labels, images per second and peak memory.",
+        help="run a trained model on images, and measure its speed",
+        description="Run inference with a checkpoint of a run on its validation images or on other images: predictions "
+        "as CSV, metrics if there are labels, images per second and peak memory.",
     )
     predict.add_argument("run", metavar="RUN", help=RUN)
     predict.add_argument(
-        "--images", metavar="PATH", help="a folder of images (of folders named as the classes: with labels), or one"
+        "--images",
+        metavar="PATH",
+        help="an image or a folder of images; subfolders named like the classes give the labels",
     )
     predict.add_argument(
-        "--from", dest="wanted", default="best", metavar="WHERE", help="best (default), last, or a checkpoint's step"
+        "--from",
+        dest="wanted",
+        default="best",
+        metavar="WHERE",
+        help="checkpoint: best (default), last, or a step number",
     )
-    predict.add_argument("--output", metavar="FILE", help="write the predictions there, as CSV")
-    predict.add_argument("--limit", type=count, metavar="N", help="at most N samples")
-    predict.add_argument("--compare", action="store_true", help="on the CPU and the GPU, in float32 and in less")
-    predict.add_argument("--json", action="store_true", help="one JSON object")
+    predict.add_argument("--output", metavar="FILE", help="write the predictions to FILE as CSV")
+    predict.add_argument("--limit", type=count, metavar="N", help="predict at most N samples")
     predict.add_argument(
-        "overrides", nargs="*", metavar="setting=value", help="other settings: batch_size=256 device=cpu precision=fp32"
+        "--compare", action="store_true", help="measure on CPU and GPU, in float32 and in lower precision"
+    )
+    predict.add_argument("--json", action="store_true", help="print one JSON object")
+    predict.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="setting=value",
+        help="settings to override: batch_size=256 device=cpu precision=fp32",
     )
 
 
 def _add_log(commands: Commands) -> None:
     log = commands.add_parser(
         "log",
-        help="write a run to TensorBoard or W&B",
-        description="Write a run to TensorBoard or W&B, from its first event on; a live one until it ends.",
+        help="export a run to TensorBoard or W&B",
+        description="Export a run to TensorBoard or W&B from its first event on. A live run is followed until it ends.",
     )
     log.add_argument("run", metavar="RUN", help=RUN)
     log.add_argument("--to", required=True, metavar="LOGGER", help="tensorboard or wandb")
-    log.add_argument("--dir", metavar="DIR", help="folder for the files; default: one in the run directory")
-    log.add_argument("--json", action="store_true", help="JSON lines: the progress, then where the result is")
+    log.add_argument("--dir", metavar="DIR", help="output folder (default: a folder in the run directory)")
+    log.add_argument("--json", action="store_true", help="print JSON lines: progress, then the output folder")

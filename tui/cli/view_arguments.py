@@ -7,54 +7,66 @@ from gputrain.tui.cli.shared_arguments import RUN, Commands, add_low_bandwidth
 
 
 def add_view_commands(commands: Commands) -> None:
-    """All of them."""
+    """Add all of them."""
     _add_monitor(commands)
     _add_export(commands)
     _add_serve(commands)
 
 
 def _add_monitor(commands: Commands) -> None:
-    what = "Watch this machine without a run: GPUs, processes, CPU, RAM, disks."
-    monitor = commands.add_parser("monitor", help="watch this machine without a run", description=what)
+    what = "Monitor this machine without a run: GPUs, processes, CPU, RAM, disks."
+    monitor = commands.add_parser("monitor", help="monitor this machine without a run", description=what)
     monitor.add_argument("--log", metavar="FILE.csv", help="append each sample to FILE.csv")
     monitor.add_argument(
-        "--interval", type=sample_seconds, default=1.0, metavar="S", help="seconds between samples (1)"
+        "--interval", type=sample_seconds, default=1.0, metavar="S", help="seconds between samples (default 1)"
     )
-    monitor.add_argument("--gpu", type=int, action="append", metavar="I", help="only GPU I; may be given again")
     monitor.add_argument(
-        "--pid", type=int, metavar="PID", help="mark the processes of PID, and leave when it has ended"
+        "--gpu", type=int, action="append", metavar="I", help="show only GPU I; repeat the option for several GPUs"
     )
-    monitor.add_argument("-n", "--lines", type=count, metavar="N", help="leave after N samples (plain and JSON)")
+    monitor.add_argument(
+        "--pid", type=int, metavar="PID", help="mark process PID and its children, and exit when it ends"
+    )
+    monitor.add_argument("-n", "--lines", type=count, metavar="N", help="exit after N samples (with --plain or --json)")
     add_low_bandwidth(monitor)
     output = monitor.add_mutually_exclusive_group()
-    output.add_argument("--plain", action="store_true", help="CSV rows, also in a terminal")
-    output.add_argument("--json", action="store_true", help="JSON lines: a sample each")
+    output.add_argument("--plain", action="store_true", help="print CSV rows instead of the screen")
+    output.add_argument("--json", action="store_true", help="print one JSON object per sample")
 
 
 def _add_export(commands: Commands) -> None:
     what = (
-        "Write a run's curves to FILE (.csv; .png, .svg and .pdf with matplotlib), its dashboard as a picture, or its "
-        "network (.onnx; pixels in, normalisation is in the graph), which is tried beside the original."
+        "Write one of these to FILE: the curves of a run (.csv; .png, .svg and .pdf with matplotlib), its dashboard as "
+        "an image (.svg with --view), or its model (.onnx: takes pixels, normalization is part of the graph). The "
+        "exported model is compared with the original on validation samples."
     )
-    export = commands.add_parser(
-        "export", help="write a run's curves, dashboard or network to a file", description=what
-    )
+    export = commands.add_parser("export", help="write a run's curves, dashboard or model to a file", description=what)
     export.add_argument("run", metavar="RUN", help=RUN)
-    export.add_argument("file", metavar="FILE", help="its ending says what is written")
+    export.add_argument("file", metavar="FILE", help="output file; its suffix selects what is written")
     export.add_argument(
-        "--view", type=size, nargs="?", const=(200, 50), metavar="SIZE", help="the dashboard as .svg (200x50)"
+        "--view",
+        type=size,
+        nargs="?",
+        const=(200, 50),
+        metavar="SIZE",
+        help="write the dashboard as .svg, in a terminal of SIZE (default 200x50)",
     )
     export.add_argument(
-        "--int8", action="store_true", help="the network in 8-bit numbers, by ranges of training images"
+        "--int8", action="store_true", help="quantize the exported model to 8 bits, calibrated on training images"
     )
     export.add_argument(
-        "--from", dest="wanted", default="best", metavar="WHERE", help="the network of: best (default), last, or a step"
+        "--from",
+        dest="wanted",
+        default="best",
+        metavar="WHERE",
+        help="checkpoint to export: best (default), last, or a step number",
     )
 
 
 def _add_serve(commands: Commands) -> None:
-    what = "Show a run's dashboard in a browser, or the launcher where no run is named. Each visitor gets a view."
-    serve = commands.add_parser("serve", help="the same screens in a browser", description=what)
+    what = "Serve the dashboard of RUN to a browser, or the launcher without RUN. Each visitor gets a separate view."
+    serve = commands.add_parser("serve", help="show the screens in a browser", description=what)
     serve.add_argument("run", nargs="?", metavar="RUN", help=RUN)
-    serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=port, default=8700, metavar="PORT", help="port to listen on (8700)")
+    serve.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)"
+    )
+    serve.add_argument("--port", type=port, default=8700, metavar="PORT", help="port to listen on (default 8700)")

@@ -1,8 +1,8 @@
-"""The same screens in a browser: textual-serve, behind a key that only the link tells.
+"""Web server for the screens: textual-serve with a secret key.
 
-Whoever reaches the page can start and stop training, so an address alone is not enough: other users of the host, and
-other pages in the same browser, don't know the key. The link hands it over once; then a cookie has it that other
-sites' requests do not carry.
+Who can open the page can start and stop training, so the address alone must not be enough: other users of the host and
+other pages in the same browser do not know the key. The printed link contains the key once. Then a SameSite cookie
+holds it, which requests from other sites do not carry.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class KeyedServer(Server):
-    """Serves `command`, a gputrain-tui command line, to those who know `key`."""
+    """Serves `command`, a gputrain-tui command line, to browsers that have the key."""
 
     def __init__(self, command: Sequence[str], host: str, port: int) -> None:
         self.key = secrets.token_urlsafe(24)
         words = [sys.executable, "-P", "-m", "gputrain.tui.cli", *command]
-        super().__init__(shlex.join(words), host, port, "gputrain-tui", f"http://{_shown(host)}:{port}")
+        super().__init__(shlex.join(words), host, port, "gputrain-tui", f"http://{_url_host(host)}:{port}")
 
     @property
     def link(self) -> str:
-        """What to open in the browser."""
+        """The URL to open in the browser, with the key."""
         return f"{self.public_url}/?key={self.key}"
 
     async def _make_app(self) -> web.Application:
@@ -40,44 +40,46 @@ class KeyedServer(Server):
 
         @web.middleware
         async def keyed(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._answer(request, handler)
+            return await self._check_and_handle(request, handler)
 
         app.middlewares.append(keyed)
         return app
 
-    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == "/" and _same(request.query.get("key", ""), self.key):
-            # Once more without the key, which has no place in histories and screenshots.
+    async def _check_and_handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/" and _equal(request.query.get("key", ""), self.key):
+            # Redirect to the address without the key, so that the key stays out of histories and screenshots.
             moved = web.Response(status=303, headers={"Location": "/"})
             moved.set_cookie(COOKIE, self.key, httponly=True, samesite="Strict", path="/")
             return moved
-        # Pages of other ports of this host count as the same site for the cookie.
+        # For SameSite cookies, pages on other ports of this host are the same site.
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
-            return web.Response(status=403, text="another page asked for this\n")
-        if not _same(request.cookies.get(COOKIE, ""), self.key):
-            return web.Response(status=403, text="Open the link that gputrain-tui serve has printed: it has the key.\n")
+            return web.Response(status=403, text="The request came from a page of another origin.\n")
+        if not _equal(request.cookies.get(COOKIE, ""), self.key):
+            return web.Response(
+                status=403, text="Open the link that gputrain-tui serve printed: it contains the key.\n"
+            )
         return await handler(request)
 
     async def on_startup(self, app: web.Application) -> None:
-        """Nothing is said before anybody listens."""
+        """Print nothing: `serve` prints the link once the socket listens."""
 
     def serve(self, debug: bool = False) -> None:
-        """Serve until Ctrl-C or SIGTERM; the link is printed as soon as it can be opened."""
+        """Serve until Ctrl-C or SIGTERM. Prints the link as soon as it can be opened."""
         self.debug = debug
-        web.run_app(self._make_app(), host=self.host, port=self.port, print=self._tell, access_log=None)
+        web.run_app(self._make_app(), host=self.host, port=self.port, print=self._print_link, access_log=None)
 
-    def _tell(self, _text: str) -> None:
-        # aiohttp calls this once it listens.
-        print(f"serving on {self.link}\nCtrl-C ends it; runs go on.", flush=True)
+    def _print_link(self, _text: str) -> None:
+        # aiohttp calls this once the socket listens.
+        print(f"serving on {self.link}\nCtrl-C stops the server; runs continue.", flush=True)
 
 
-def _shown(host: str) -> str:
-    """`host` as it stands in a link; every address of this machine is shown as its name."""
-    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - only compared with
+def _url_host(host: str) -> str:
+    """`host` as part of a URL; a wildcard address becomes the host name of this machine."""
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - only compared
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
-def _same(given: str, key: str) -> bool:
+def _equal(given: str, key: str) -> bool:
     return hmac.compare_digest(given.encode(), key.encode())

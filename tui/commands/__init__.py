@@ -1,1 +1,1 @@
-"""One module a command of `gputrain-tui`, each with the function that runs it."""
+"""The commands of `gputrain-tui`, one module each with a function `run`."""

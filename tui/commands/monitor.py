@@ -1,4 +1,4 @@
-"""``gputrain-tui monitor``: this machine's panels without a run, or its samples as CSV or JSON lines."""
+"""``gputrain-tui monitor``: monitors this machine without a run, on a screen or as CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import HardwareSample, Notice
 from gputrain.engine.monitor.csv_log import Columns, CsvLog
 from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, pending
 from gputrain.engine.monitor.sample_rows import flat_row, sample_as_json
 from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
-from gputrain.tui.commands.output import has_screen
-from gputrain.tui.terminal import gc_pause
+from gputrain.tui.commands.output import fail, has_screen
+from gputrain.tui.commands.show_app import show_app
 
-_GPU_PATIENCE = 15.0
-"""Seconds that rows wait for a driver that has to wake its GPUs: a log should have their columns from the start."""
+if TYPE_CHECKING:
+    from gputrain.tui.app import GpuTrainApp
+
+_GPU_TIMEOUT = 15.0
+"""Seconds to wait for a driver that first wakes its GPUs, so that the first row already has their columns."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Monitor until the person leaves, a signal comes, the samples asked for are taken or the process has ended."""
+    """Monitor until the user quits, a signal arrives, ``-n`` samples were taken or the watched process ended."""
     process = watched_process(options.pid) if options.pid is not None else None
     log = CsvLog(Path(options.log)) if options.log else None
     gpus = frozenset(options.gpu) if options.gpu else None
     on_screen = has_screen(options)
-    patience = OPEN_PATIENCE if on_screen else _GPU_PATIENCE
+    patience = OPEN_PATIENCE if on_screen else _GPU_TIMEOUT
     source = MonitorSource(options.interval, gpus, process, log, patience)
     try:
         if on_screen:
@@ -43,22 +47,22 @@ def run(options: argparse.Namespace) -> int:
         source.close()
 
 
-def _screen(source: MonitorSource, subject: str, interval: float, about: str, frugal: bool) -> int:
-    gc_pause.pause_gc()
-    from gputrain.tui.app import GpuTrainApp
-    from gputrain.tui.screens.dashboard.monitor import MonitorScreen
-    from gputrain.tui.state.reader_thread import FRAME_SECONDS, FRUGAL_SECONDS
+def _screen(source: MonitorSource, subject: str, interval: float, about: str, low_bandwidth: bool) -> int:
+    def make(app: type[GpuTrainApp]) -> GpuTrainApp:
+        from gputrain.tui.screens.dashboard.monitor import MonitorScreen
+        from gputrain.tui.state.reader_thread import FRAME_SECONDS, LOW_BANDWIDTH_FRAME_SECONDS
 
-    seconds = FRUGAL_SECONDS if frugal else FRAME_SECONDS
-    app = GpuTrainApp(
-        first=lambda: MonitorScreen(source, subject, interval, source.set_interval, about, seconds), frugal=frugal
-    )
-    code = app.run()
-    return code if code is not None else EXIT_FAILED
+        seconds = LOW_BANDWIDTH_FRAME_SECONDS if low_bandwidth else FRAME_SECONDS
+        return app(
+            first=lambda: MonitorScreen(source, subject, interval, source.set_interval, about, seconds),
+            low_bandwidth=low_bandwidth,
+        )
+
+    return show_app(make)
 
 
 def _lines(source: MonitorSource, options: argparse.Namespace) -> int:
-    """Rows to stdout; silent where only a log was asked for."""
+    """Print rows to stdout; print nothing if only ``--log`` was given."""
     show = _printer(options)
     left = options.lines
     first = True
@@ -66,12 +70,11 @@ def _lines(source: MonitorSource, options: argparse.Namespace) -> int:
         while not (stop.is_set() or source.abandoned or left == 0):
             for event in source.read(timeout=0.2):
                 if isinstance(event, Notice):
-                    print(f"gputrain-tui: {plain(event.text, 500)}", file=sys.stderr)
-                    return EXIT_FAILED
+                    return fail(event.text)
                 if not isinstance(event, HardwareSample):
                     continue
                 if first:
-                    # Its rates are not known yet; what is wrong with the GPUs that were asked for is.
+                    # The first sample has no rates yet, but it shows whether the requested GPUs exist.
                     first = False
                     _check_gpus(event, options.gpu)
                 elif left is None or left > 0:
@@ -80,10 +83,13 @@ def _lines(source: MonitorSource, options: argparse.Namespace) -> int:
     return EXIT_FINISHED
 
 
-def _check_gpus(sample: HardwareSample, asked: list[int] | None) -> None:
-    missing = sorted(set(asked or ()) - {gpu.index for gpu in sample.gpus})
+def _check_gpus(sample: HardwareSample, wanted: list[int] | None) -> None:
+    missing = sorted(set(wanted or ()) - {gpu.index for gpu in sample.gpus})
     if missing and pending(sample.gpu_error):
-        print(f"gputrain-tui: {plain(sample.gpu_error, 200)}; GPU {missing[0]} is told when it does", file=sys.stderr)
+        print(
+            f"gputrain-tui: {plain(sample.gpu_error, 200)}; GPU {missing[0]} is added once the driver answers",
+            file=sys.stderr,
+        )
     elif missing:
         why = sample.gpu_error or f"the driver has no GPU {missing[0]}"
         raise BadInput(f"--gpu {missing[0]}: {plain(why, 200)}; see: gputrain-tui monitor -n 1")
@@ -98,7 +104,7 @@ def _printer(options: argparse.Namespace) -> Callable[[HardwareSample], None]:
 
     def show(sample: HardwareSample) -> None:
         row = flat_row(sample)
-        # What was printed can't be widened: a new header stands where columns are added.
+        # Printed rows cannot get new columns: print a new header when columns are added.
         header = columns.header if columns.grow(row) else ""
         print(header + columns.line(row), end="", flush=True)
 
@@ -107,7 +113,7 @@ def _printer(options: argparse.Namespace) -> Callable[[HardwareSample], None]:
 
 @contextmanager
 def _until_signal() -> Iterator[threading.Event]:
-    """Set by Ctrl-C, and by the SIGTERM with which batch systems end a job: both are an ordinary end."""
+    """An event that SIGINT and SIGTERM set: both end the monitor normally."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

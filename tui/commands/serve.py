@@ -1,4 +1,4 @@
-"""``gputrain-tui serve [RUN]``: the dashboard or the launcher in a browser."""
+"""``gputrain-tui serve [RUN]``: serves the dashboard or the launcher to a browser."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def run(options: argparse.Namespace) -> int:
         raise BadInput("serving needs textual-serve: pip install 'gputrain-tui[serve]'") from None
     if not _is_loopback(options.host):
         print(
-            f"gputrain-tui: {plain(options.host, 80)} can be reached from other machines, and nothing is encrypted: "
-            "whoever sees the link or the traffic can start and stop runs; safer: ssh -L "
+            f"gputrain-tui: {plain(options.host, 80)} is reachable from other machines without encryption: "
+            "everybody who sees the link or the traffic can start and stop runs. Safer: ssh -L "
             f"{options.port}:127.0.0.1:{options.port}",
             file=sys.stderr,
         )
@@ -39,7 +39,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_address(host: str, port: int) -> None:
-    """Raises BadInput if nothing can listen there."""
+    """Raises BadInput if the address cannot be bound."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, _, _, address = found[0]
@@ -48,4 +48,4 @@ def _check_address(host: str, port: int) -> None:
             probe.bind(address)
     except (OSError, UnicodeError) as error:
         what = getattr(error, "strerror", None) or str(error)
-        raise BadInput(f"--host {plain(host, 80)} --port {port}: {what}; name others") from None
+        raise BadInput(f"--host {plain(host, 80)} --port {port}: {what}; choose another address or port") from None

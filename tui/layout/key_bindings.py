@@ -1,4 +1,4 @@
-"""Keys as Textual wants them."""
+"""Converts the key tables to Textual bindings."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from gputrain.tui.layout.key_table import Key
 
 
 def bindings(keys: Sequence[Key]) -> list[BindingType]:
-    """`keys` for Textual."""
+    """The Textual bindings for `keys`."""
     return [Binding(key.keys, key.action, key.label, key_display=key.shown, tooltip=key.help) for key in keys]

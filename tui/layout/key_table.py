@@ -1,4 +1,4 @@
-"""The keys of dashboard and monitor, once: for the bindings, for the line at the bottom and for the help."""
+"""The key tables of dashboard and monitor, for bindings, key bar and help."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from msgspec import Struct
 
 
 class Key(Struct, frozen=True):
-    """One key and what it does."""
+    """One key and its action."""
 
     keys: str
-    """As Textual names them, comma-separated."""
+    """Textual key names, comma-separated."""
     shown: str
     label: str
     """One or two words."""
@@ -18,39 +18,47 @@ class Key(Struct, frozen=True):
 
 
 KEYS = (
-    Key("q,f10", "q", "quit", "leave", "Leave. With a run going, asks whether to detach, stop or stay."),
-    Key("question_mark,f1,h", "?", "help", "explain", "This help: every key, every figure."),
-    Key("space", "space", "pause view", "pause_view", "Hold the view still; the run goes on. Again: catch up."),
-    Key("s", "s", "stop", "stop_run", "Stop the run; asks whether after a checkpoint or at once."),
+    Key("q,f10", "q", "quit", "leave", "Quit. If the run is live, asks whether to detach or to stop it."),
+    Key("question_mark,f1,h", "?", "help", "explain", "Show this help on all keys and metrics."),
+    Key("space", "space", "pause view", "pause_view", "Pause the view; the run continues. Press again to catch up."),
+    Key("s", "s", "stop", "stop_run", "Stop the run; asks whether to write a checkpoint first."),
     Key("c", "c", "checkpoint", "checkpoint", "Write a checkpoint after the current step."),
-    Key("a", "a", "apply", "apply", "Try the first advice that a running training can take; kept if it helps."),
-    Key("i", "i", "why", "why", "Why the hints say so: evidence, what was asked, what else it could be."),
-    Key("d", "d", "detach", "detach", "Leave the run alone and give the terminal back."),
-    Key("tab", "tab", "panel", "next_panel(1)", "Go to the next panel (shift+tab: back); hidden ones fill the screen."),
-    Key("f,enter", "f", "full", "full_screen", "Give the panel the whole screen; again or Escape: back."),
-    Key("plus,equals_sign", "+", "zoom in", "zoom(1)", "Charts over a shorter time: hour, 15, 5 minutes, one minute."),
-    Key("minus", "-", "zoom out", "zoom(-1)", "Charts over a longer time, up to the whole run."),
-    Key("slash", "/", "search", "search", "Show only log lines that hold a text; Escape ends it."),
-    Key("e", "e", "export", "export_view", "Write this view as a picture (SVG) into the current folder."),
-    Key("E", "E", "curves", "export_curves", "Write the curves as CSV, and as SVG if matplotlib is installed."),
-    Key("ctrl+p", "^p", "palette", "app.command_palette", "All commands and themes by name."),
+    Key("a", "a", "apply", "apply", "Try the first hint whose setting can change while training; kept if it helps."),
+    Key("i", "i", "why", "why", "Explain the hints: evidence, decisions, and what would disprove them."),
+    Key("d", "d", "detach", "detach", "Close the dashboard; the run continues in the background."),
+    Key(
+        "tab",
+        "tab",
+        "panel",
+        "next_panel(1)",
+        "Select the next panel (shift+tab: previous); hidden panels open full screen.",
+    ),
+    Key(
+        "f,enter", "f", "full", "full_screen", "Show the selected panel full screen. Press again, or Escape, to return."
+    ),
+    Key("plus,equals_sign", "+", "zoom in", "zoom(1)", "Charts show a shorter time: last hour, 15 min, 5 min, 1 min."),
+    Key("minus", "-", "zoom out", "zoom(-1)", "Charts show a longer time, up to the whole run."),
+    Key("slash", "/", "search", "search", "Show only log lines that contain a text; Escape ends the search."),
+    Key("e", "e", "export", "export_view", "Write this screen as an SVG image to the current folder."),
+    Key("E", "E", "curves", "export_curves", "Write the curves as CSV (and SVG, if matplotlib is installed)."),
+    Key("ctrl+p", "^p", "palette", "app.command_palette", "Search all commands and themes by name."),
 )
 
 INNER_KEYS = (
-    Key("q,f10", "q", "back", "leave", "Back to the list of runs; Escape does the same. The run goes on."),
+    Key("q,f10", "q", "back", "leave", "Back to the list of runs (or Escape). The run continues."),
     *(key for key in KEYS if key.action not in ("leave", "detach")),
 )
-"""For a run that was opened from the list of runs."""
+"""For a dashboard opened from the list of runs."""
 
 _ONLY_FOR_RUNS = ("leave", "stop_run", "checkpoint", "apply", "why", "detach", "search")
 
 MONITOR_KEYS = (
-    Key("q,f10", "q", "quit", "leave", "Leave; a log that was asked for ends with it."),
+    Key("q,f10", "q", "quit", "leave", "Quit; this also ends the log."),
     *(key for key in KEYS if key.action not in _ONLY_FOR_RUNS and key.keys != "ctrl+p"),
-    Key("slash", "/", "filter", "search", "Show only processes whose line holds a text; Escape ends it."),
-    Key("m,f6", "m", "sort", "sort", "Sort processes by memory, or by CPU again."),
+    Key("slash", "/", "filter", "search", "Show only processes that contain a text; Escape ends the search."),
+    Key("m,f6", "m", "sort", "sort", "Sort processes by memory or by CPU."),
     Key("less_than_sign", "<", "faster", "interval(-1)", "Sample more often, down to 5 times a second."),
     Key("greater_than_sign", ">", "slower", "interval(1)", "Sample less often, up to once a minute."),
     KEYS[-1],
 )
-"""Without a run there is nothing to stop, save or leave."""
+"""For the monitor, which has no run."""

@@ -1,15 +1,15 @@
-"""Where each panel of the monitor stands in a window of a given size. Pure."""
+"""The panel layout of the monitor by window size. Pure."""
 
 from __future__ import annotations
 
 from gputrain.tui.layout.panel_layout import SMALLEST, Place, Row, stack
 
 _LIST = 10
-"""Rows that the list of processes keeps before GPUs get room for details."""
+"""Rows reserved for processes before GPUs get rows for details."""
 
 
 def arrange_monitor(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str, Place]:
-    """Places of the panels by name; empty if the window is too small. `full` has the whole body to itself."""
+    """Places of the panels by name; empty if the window is too small. The panel `full` gets the whole body."""
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return {}
     body = height - 2
@@ -24,8 +24,8 @@ def arrange_monitor(width: int, height: int, gpus: int = 0, full: str = "") -> d
 
 
 def _wide(width: int, body: int, gpus: int) -> list[Row]:
-    # A block of four rows for each GPU if these leave the machine and the list its place, with its details and the
-    # history where there is room; else a line each.
+    # Four rows per GPU if machine panels and process list still fit, with details and history if there is room;
+    # otherwise one line per GPU.
     blocks = 2 + 4 * gpus
     machine = (13 if gpus else 18) if body >= 40 else 9
     most = body - machine - 5

@@ -1,4 +1,4 @@
-"""Where each panel stands in a window of a given size. Pure."""
+"""The panel layout of the dashboard by window size. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 SMALLEST = (60, 15)
-"""Columns and rows below which nothing useful can be shown."""
+"""Smallest usable window in columns and rows."""
 
 
 def too_small(columns: int, rows: int) -> str:
-    """What is said in such a window."""
+    """The text for a smaller window."""
     return f"terminal too small: needs {SMALLEST[0]}×{SMALLEST[1]}, has {columns}×{rows}"
 
 
 class Place(NamedTuple):
-    """A panel's cells."""
+    """Position and size of a panel in cells."""
 
     x: int
     y: int
@@ -24,11 +24,11 @@ class Place(NamedTuple):
 
 
 Row = tuple[int, Sequence[tuple[str, float]]]
-"""A height, and the panels of the row with their shares of the width."""
+"""A height in cells, and the panels of the row with their shares of the width."""
 
 
 def arrange(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str, Place]:
-    """Places of the panels by name; empty if the window is too small. `full` has the whole body to itself."""
+    """Places of the panels by name; empty if the window is too small. The panel `full` gets the whole body."""
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return {}
     body = height - 2
@@ -46,7 +46,7 @@ def arrange(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str,
 
 
 def stack(rows: Sequence[Row], width: int, height: int) -> dict[str, Place]:
-    """`rows` between the status line and the line of keys; their heights must add up to `height` less two."""
+    """Stacks `rows` between status line and key bar; their heights must sum to `height` minus 2."""
     places = {"status": Place(0, 0, width, 1), "keys": Place(0, height - 1, width, 1)}
     y = 1
     for tall, panels in rows:
@@ -91,7 +91,7 @@ def _medium(body: int, gpus: int) -> list[Row]:
     left = body - 6 - machine
     hints = 7 if left >= 20 else 5
     log = max(3, min(8, (left - hints) // 3))
-    # The lines of several GPUs have no second row for power and for why a clock is lowered.
+    # With several GPUs each has one row, which must also hold power and throttle reason.
     gpu_share = 3.4 if gpus > 1 else 1.6 if gpus else 1.0
     return [
         (6, [("pipeline", 1)]),

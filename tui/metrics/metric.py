@@ -1,4 +1,4 @@
-"""What a figure on the screen is: its words, its source, its range and what is good."""
+"""Definition of a metric: title, meaning, source, range and good values."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_snapshot import Snapshot
 
 Level = Literal["plain", "good", "warn", "bad"]
 Show = Callable[[float | None], str]
-"""A value in words."""
+"""Formats a value."""
 Getter = Callable[[Snapshot], float | None]
 
 
 class Metric(Struct, frozen=True, kw_only=True):
-    """One figure."""
+    """One metric."""
 
     key: str
     title: str
     unit: str
     panel: str
     help: str
-    """What it is, in a sentence."""
+    """Its meaning in one sentence."""
     source: str
-    """Where it comes from."""
+    """How it is measured."""
     advice: str = ""
-    """What is good, in words; empty where nothing can be said in general."""
+    """Good values as text; empty if there is no general rule."""
     get: Getter | None = None
-    """Its present value; None for figures of which there are several (one per GPU)."""
-    show: Show = words.figure
+    """Returns its current value; None for metrics with several values (one per GPU)."""
+    show: Show = fmt.figure
     low: float | None = None
-    """The chart's range; None: from the data."""
+    """Lower end of the chart; None: from the data."""
     high: float | None = None
-    least: float = 0.0
-    """The chart's range is at least so long."""
+    min_span: float = 0.0
+    """Smallest length of the y-axis."""
     good: tuple[float, float] | None = None
-    """Range in which it should be."""
+    """Range of good values."""
     warn_above: float | None = None
     bad_above: float | None = None
     warn_below: float | None = None
 
     def level(self, value: float | None) -> Level:
-        """How good `value` is; colours and words follow from it."""
+        """The level of `value`, which selects its color."""
         if value is None:
             return "plain"
         if self.bad_above is not None and value > self.bad_above:
@@ -57,5 +57,5 @@ class Metric(Struct, frozen=True, kw_only=True):
 
     @property
     def tick(self) -> Show:
-        """How a tick of its axis is shown: with the unit of its values, without needless digits."""
-        return words.byte_tick if self.show is words.byte_rate else self.show
+        """The formatter for axis ticks."""
+        return fmt.byte_tick if self.show is fmt.byte_rate else self.show

@@ -1,7 +1,6 @@
-"""The figures on the screen as a table: what each is, where it comes from, and what is good. Pure.
+"""The table of all metrics on the screens. Pure.
 
-Panels colour by it, charts take their ranges from it, and the help screen explains from it, so that none can
-say anything else.
+Panels take their colors from it, charts their ranges, and the help its texts, so that they always agree.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _WORST: tuple[Level, ...] = ("bad", "warn", "plain")
 
 
 def throttle_level(reasons: Iterable[str]) -> Level:
-    """How bad it is that the clock is lowered for `reasons`: settings are neutral, heat by software is a warning."""
+    """The level of throttle `reasons`: settings such as a power cap are neutral, all others warnings or worse."""
     return min((_THROTTLE.get(reason, "warn") for reason in reasons), key=_WORST.index, default="plain")
 
 
 def level(key: str, value: float | None) -> Level:
-    """How good `value` is for the metric called `key`."""
+    """The level of `value` for the metric `key`."""
     return METRICS[key].level(value)

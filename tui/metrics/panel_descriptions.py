@@ -1,4 +1,4 @@
-"""The smaller figures of the panels, explained: those that have no limits and no curve (see `metrics.metric_table`)."""
+"""Help texts for panel values that have no levels and no curve; the others are in `metrics.metric_table`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class MetricDescription(NamedTuple):
-    """One figure of a panel."""
+    """The help text of one value."""
 
     panel: str
     title: str
@@ -15,90 +15,89 @@ class MetricDescription(NamedTuple):
     advice: str = ""
 
 
-FIGURES = (
+PANEL_METRICS = (
     MetricDescription(
         "gpu",
         "SM clock",
-        "The clock of the GPU's cores, and the highest it can have.",
+        "Current and maximum clock of the GPU's multiprocessors.",
         "NVML",
-        "near the highest under load, unless the power cap holds it back",
+        "near the maximum under load, unless the power cap limits it",
     ),
-    MetricDescription(
-        "gpu", "fan", "Speed of the fan that was asked for. Cards cooled by the server's air have none.", "NVML"
-    ),
+    MetricDescription("gpu", "fan", "Requested fan speed. Passively cooled server cards have no fan.", "NVML"),
     MetricDescription(
         "gpu",
         "PCIe",
-        "Traffic to (↓) and from (↑) the GPU over its bus, of a fraction of a second.",
-        "NVML, one GPU after the other: the call takes some time",
-        "far below what the link can do: about 25 GB/s for PCIe 4.0 x16",
+        "PCIe traffic to (↓) and from (↑) the GPU, sampled over a fraction of a second.",
+        "NVML, one GPU at a time, because the call is slow",
+        "far below the limit of the link: about 25 GB/s for PCIe 4.0 x16",
     ),
     MetricDescription(
         "gpu",
         "also used by",
-        "Whose other programs hold memory of this GPU, and slow the run down while they compute.",
+        "Users of other programs with memory on this GPU. They slow the run down while they compute.",
         "NVML's list of processes, and /proc",
         "nobody",
     ),
     MetricDescription(
         "gpu",
         "activity",
-        "Shares of the time in which the multiprocessors (SM), the tensor cores and the memory (DRAM) were at work, "
-        "and of the threads they could hold (occupancy). Utilization above says only that some kernel ran.",
+        "Shares of time in which multiprocessors (SM), tensor cores and memory (DRAM) were active, and the share of "
+        "resident warps (occupancy). Utilization says only that some kernel ran.",
         "NVML's performance monitoring (GPM), Hopper and newer",
-        "tensor cores busy in mixed precision: they are what makes it fast",
+        "tensor cores active in mixed precision",
     ),
     MetricDescription(
         "gpu",
         "memory clock, busy",
-        "The clock of the GPU's memory and the highest it can have, the share of the time in which memory was read or "
-        "written, and its own temperature.",
+        "Current and maximum clock of the GPU memory, the share of time in which it was read or written, and its "
+        "temperature.",
         "NVML",
     ),
     MetricDescription(
         "gpu",
         "slows at",
-        "The temperature at which this card lowers its clock; its heat is amber from 10 °C below, and HOT from there.",
+        "The temperature at which this card lowers its clock. The value turns amber 10 °C below it, HOT above it.",
         "NVML",
     ),
     MetricDescription(
         "gpu",
         "link",
-        "Generation and lanes of the PCIe link, and NVLink's traffic. Told where it is less than this machine could "
-        "give: the generation only under load, as idle GPUs lower it.",
+        "Generation and lanes of the PCIe link, and NVLink traffic. A warning shows a link below its maximum; the "
+        "generation counts only under load, because idle GPUs lower it.",
         "NVML",
-        "all lanes; else the card sits badly, or shares its slot",
+        "all lanes; otherwise the card is badly seated or shares its slot",
     ),
     MetricDescription(
         "gpu",
         "ECC",
-        "Memory errors since the driver was loaded: corrected ones cost nothing, uncorrected ones spoil figures or end "
-        "the run.",
+        "Memory errors since the driver was loaded. Corrected errors are harmless; uncorrected ones corrupt results or "
+        "end the run.",
         "NVML",
-        "0 uncorrected; else have the card looked at",
+        "0 uncorrected; otherwise have the card checked",
     ),
-    MetricDescription("gpu", "video", "Use of the video encoder and decoder.", "NVML", "0 %, unless the data is video"),
+    MetricDescription(
+        "gpu", "video", "Utilization of the video encoder and decoder.", "NVML", "0 %, unless the data is video"
+    ),
     MetricDescription(
         "gpu",
         "MIG",
-        "The instances of a divided GPU, each with its memory, activity and number in CUDA. NVML has no utilization "
-        "for them.",
-        "NVML; activities by GPM, Hopper and newer",
+        "MIG instances of the GPU, each with memory, activity and CUDA index. NVML reports no utilization for them.",
+        "NVML; activity from GPM, Hopper and newer",
     ),
     MetricDescription(
-        "cpu", "cores", "How busy each usable core is; the busiest of neighbours where they don't fit.", "/proc/stat"
+        "cpu", "cores", "Use of each available core; in a narrow panel the maximum of neighboring cores.", "/proc/stat"
     ),
     MetricDescription(
         "cpu",
         "this run, others",
-        "Cores that the run's own processes keep busy, and all others of the machine or container.",
-        "/proc of the run's process tree; the rest of what is busy",
-        "others near 0: they take what the workers need",
+        "Cores used by the processes of the run, and by all others of the machine or container.",
+        "/proc of the run's process tree; others: total minus the run",
+        "others near 0: they take cores from the workers",
     ),
     MetricDescription(
         "cpu",
         "load",
-        "Processes that ran or waited to run, mean over a minute, of the whole host.",
+        "Load average over one minute: running and waiting processes of the whole host.",
         "/proc/loadavg",
         "below the number of cores",
     ),
@@ -106,98 +105,101 @@ FIGURES = (
         MetricDescription(
             panel,
             "pressure",
-            f"Share of the last ten seconds in which some task waited for {what}.",
+            f"Pressure (PSI): share of the last ten seconds in which some task waited for {what}.",
             f"/proc/pressure/{name} (PSI), or the cgroup's",
             advice,
         )
         for panel, what, name, advice in (
-            ("cpu", "a free core", "cpu", "near 0 %: else there are more busy processes than cores"),
-            ("ram", "memory to be freed", "memory", "0 %: the kernel takes pages back that are still needed"),
+            ("cpu", "a free core", "cpu", "near 0 %; otherwise more processes want to run than there are cores"),
+            ("ram", "memory to be freed", "memory", "0 %; otherwise the kernel reclaims pages that are still needed"),
         )
     ),
     MetricDescription(
         "cpu",
         "throttled",
-        "Share of the scheduler's periods in which the container had used up its quota and stood still.",
+        "Share of scheduler periods in which the container had used up its CPU quota.",
         "the cgroup's nr_throttled",
-        "0 %; else fewer workers, or a larger quota",
+        "0 %; otherwise use fewer workers or a larger quota",
     ),
     MetricDescription(
         "cpu",
         "stolen",
-        "Cores that the hypervisor gave to other virtual machines while this one wanted them.",
+        "Steal time: cores that the hypervisor gave to other virtual machines.",
         "/proc/stat",
         "nothing",
     ),
     MetricDescription(
-        "cpu", "GHz, °C", "Mean clock of the usable cores and the CPU's temperature.", "cpufreq and hwmon in /sys"
+        "cpu", "GHz, °C", "Mean clock of the available cores, and the CPU temperature.", "cpufreq and hwmon in /sys"
     ),
     MetricDescription(
         "ram",
         "this run",
-        "Memory that the run's processes hold. Pages that they share count once, or for each where it can't be told.",
-        "smaps_rollup in /proc, else their resident sets",
+        "Memory of the run's processes. Shared pages count once (PSS); if PSS is unavailable, once per process (RSS).",
+        "smaps_rollup in /proc, otherwise RSS",
     ),
     MetricDescription(
         "ram",
         "cached",
-        "Files that the kernel keeps in memory; given back when memory is needed.",
-        "/proc/meminfo, or the memory.stat of the cgroup whose limit holds",
+        "Page cache: file data in memory; the kernel frees it when memory is needed.",
+        "/proc/meminfo, or memory.stat of the limiting cgroup",
     ),
     MetricDescription(
         "ram",
         "shm",
-        "Memory in /dev/shm, where cache=ram and the batches of a data set of one's own lie; containers often allow "
+        "Shared memory in /dev/shm, used by cache=ram and by batches of custom data sets; containers often limit it to "
         "64 MiB.",
-        "the file system's own count; under a cgroup's limit no more than that, and what the cgroup shares",
-        "room for those",
+        "the file system; with a cgroup limit at most that limit",
+        "enough space for both",
     ),
     MetricDescription(
         "ram",
         "swap",
-        "Memory that was moved to disk.",
-        "/proc/meminfo, or the cgroup whose limit holds",
-        "none: swapping stalls training",
+        "Memory swapped out to disk.",
+        "/proc/meminfo, or the limiting cgroup",
+        "none; swapping stalls training",
     ),
     MetricDescription(
         "disk",
         "IO/s",
-        "Requests a second. Many small ones (one file an image) slow a disk down more than many bytes do.",
+        "Requests per second. Many small requests (one file per image) slow a disk down more than large ones.",
         "/proc/diskstats",
     ),
     MetricDescription(
         "disk",
         "data on",
-        "The disk that the run's data lies on; in the monitor, that of the current folder.",
+        "The disk with the data of the run; in the monitor, the disk of the current folder.",
         "the folder's file system",
     ),
     MetricDescription(
         "disk",
         "queue, take",
-        "Requests that waited for the data's disk on average, and how long one read and one write took.",
+        "Average number of waiting requests of the data disk, and the mean time of a read and of a write.",
         "/proc/diskstats",
         "reads below 1 ms on an SSD, below 15 ms on a hard disk",
     ),
     MetricDescription(
         "disk",
         "this run reads",
-        "What its processes read from files, and the share that no disk was needed for.",
+        "Bytes per second read from files by the processes of the run, and the share that came from the page cache.",
         "/proc/PID/io",
-        "100 % from the cache once all data was read",
+        "100 % from the cache after all data was read once",
     ),
     MetricDescription(
-        "disk", "single disks", "Each disk's use, read (↓) and written (↑), where there are several.", "/proc/diskstats"
+        "disk",
+        "single disks",
+        "Use, read (↓) and write (↑) rates of each disk, if there are several.",
+        "/proc/diskstats",
     ),
     MetricDescription(
-        "disk", "net", "Traffic of all network interfaces but loopback; data on NFS comes this way.", "/proc/net/dev"
+        "disk", "net", "Traffic of all network interfaces except loopback; data on NFS counts here.", "/proc/net/dev"
     ),
     MetricDescription(
         "processes",
         "processes",
-        "Who computes: the run's own processes and what they do in it (the trainer trains, workers make batches, the "
-        "supervisor records); then others that use most cores or memory, with user, pid and command; then who holds "
-        "memory of a GPU: its number (1.0: the first MIG instance of GPU 1), memory, user, pid, command.",
-        "NVML and /proc; in a container the host's pids can't be named",
+        "First the processes of the run with their role: trainer (training loop), worker (data loading), supervisor "
+        "(record). Then other processes with most CPU or memory: user, pid, command. Then processes with GPU memory: "
+        "GPU index (1.0: the first MIG instance of GPU 1), memory, user, pid, command.",
+        "NVML and /proc; in a container, processes of the host have no name",
     ),
 )
 """In the order of the panels."""

@@ -1,4 +1,4 @@
-"""A benchmark's result as lines with bars, and as Markdown."""
+"""Formats the result of a bench as table cells with bars, and as Markdown."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.jobs.bench_job import Speed
 from gputrain.engine.planning.plan_summary import CROWDED
 from gputrain.profiles.schema import ReferenceLadder
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 
 BAR = 24
-"""Characters of the longest bar."""
+"""Length of the longest bar in cells."""
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One rung: its speed, or why it has none."""
+    """One stage: its speed, or why there is none."""
 
     name: str
     key: str = ""
     """Its name in `Bench.references`."""
     settings: dict[str, str]
-    """What it sets otherwise than the rung before it, by name."""
+    """Settings that differ from the previous stage, by name."""
     speed: Speed | None
-    """None: not measured yet, or not to be measured."""
+    """None: not measured yet, or skipped."""
     rounds: tuple[float, ...] = ()
     """Images per second of each round."""
     error: str = ""
 
 
 class Bench(Struct, frozen=True, kw_only=True):
-    """A whole benchmark."""
+    """A whole bench."""
 
     recipe: str
     machine: str
@@ -45,16 +45,16 @@ class Bench(Struct, frozen=True, kw_only=True):
     rounds: int
     rows: tuple[Row, ...]
     references: Mapping[str, ReferenceLadder] = {}
-    """What the rungs gained elsewhere, by hardware profile."""
+    """Published speed-ups of the stages, by hardware profile."""
 
 
 def speed_up(row: Row, rows: Sequence[Row]) -> float | None:
-    """Times the rate of the first row."""
+    """Speed relative to the first row."""
     return _times(row, rows[0]) if rows else None
 
 
 def gain(row: Row, rows: Sequence[Row]) -> float | None:
-    """Times the rate of the rung below it that was measured; None where a row is no single step up."""
+    """Speed relative to the previous measured stage; None if the row is not a single added optimization."""
     below = [other for other in rows[: rows.index(row)] if other.speed]
     return _times(row, below[-1]) if below and row.name.startswith("+") else None
 
@@ -74,50 +74,50 @@ def cells(row: Row, bench: Bench, ascii_only: bool) -> tuple[str, ...]:
     speed = row.speed
     elsewhere = tuple(_elsewhere(reference, row.key) for reference in bench.references.values())
     if speed is None:
-        return (row.name, words.MISSING, "", "", "", "", "", "", *elsewhere, plain(row.error, 200))
+        return (row.name, fmt.MISSING, "", "", "", "", "", "", *elsewhere, plain(row.error, 200))
     fastest = max((other.speed.images_per_second for other in bench.rows if other.speed), default=1.0)
     bar = max(1, round(BAR * speed.images_per_second / fastest)) * ("#" if ascii_only else "█")
     return (
         row.name,
-        words.rate(speed.images_per_second),
-        words.share(speed.spread / speed.images_per_second),
-        f"{speed.gpu_percent:.0f} %" if speed.gpu_percent is not None else words.MISSING,
-        words.share(speed.wait_share),
-        _said_times(speed_up(row, bench.rows)) or words.MISSING,
-        _said_gain(gain(row, bench.rows)),
-        words.size(speed.peak_bytes),
+        fmt.rate(speed.images_per_second),
+        fmt.share(speed.spread / speed.images_per_second),
+        f"{speed.gpu_percent:.0f} %" if speed.gpu_percent is not None else fmt.MISSING,
+        fmt.share(speed.wait_share),
+        _times_text(speed_up(row, bench.rows)) or fmt.MISSING,
+        _gain_text(gain(row, bench.rows)),
+        fmt.size(speed.peak_bytes),
         *elsewhere,
         bar,
     )
 
 
-def _elsewhere(reference: ReferenceLadder, rung: str) -> str:
-    return _said_times(reference.times(rung)) or _said_gain(reference.gain(rung))
+def _elsewhere(reference: ReferenceLadder, stage: str) -> str:
+    return _times_text(reference.times(stage)) or _gain_text(reference.gain(stage))
 
 
-def _said_times(times: float | None) -> str:
+def _times_text(times: float | None) -> str:
     return f"{times:.2f} ×" if times is not None else ""
 
 
-def _said_gain(times: float | None) -> str:
+def _gain_text(times: float | None) -> str:
     return f"{times - 1:+.0%}".replace("%", " %") if times is not None else ""
 
 
 def remarks(bench: Bench) -> Iterator[str]:
-    """How the whole gain compares with that elsewhere, and what to hold against the figures."""
+    """The total speed-up compared with published ones, and caveats of the measurement."""
     whole = [row for row in bench.rows if row.name in ("all", "the plan") and row.speed]
     if whole and (here := speed_up(whole[0], bench.rows)) is not None:
         for name, reference in bench.references.items():
             if there := reference.speed_up:
                 yield plain(
-                    f"{whole[0].name}: {here:.2f} × standard here, {there:g} × on {name} ({reference.source}): "
+                    f"{whole[0].name}: {here:.2f} × the default here, {there:g} × on {name} ({reference.source}): "
                     f"{here / there:.2f} of it",
                     300,
                 )
     others = max((row.speed.others for row in bench.rows if row.speed and row.speed.others is not None), default=0.0)
     if others > CROWDED * bench.usable_cores:
         yield (
-            f"other programs used up to {others:.1f} cores meanwhile, where {bench.usable_cores:g} are usable: "
+            f"other programs used up to {others:.1f} of {bench.usable_cores:g} cores during the measurement: "
             "measure again without them"
         )
     for row in bench.rows:
@@ -131,16 +131,16 @@ def settings_words(row: Row) -> str:
 
 
 def title(bench: Bench) -> str:
-    """What was measured, in one line."""
+    """Recipe, device, batch and steps in one line."""
     size = f"batches of {bench.batch_size} images of {bench.image_size}×{bench.image_size}"
     steps = f"{bench.steps} steps each" if bench.rounds == 1 else f"{bench.rounds} rounds of {bench.steps} steps each"
     return f"{bench.recipe} on {bench.device}, {size}, {steps}"
 
 
 def markdown(bench: Bench) -> str:
-    """The table for documents, with the settings of each rung."""
+    """The table as Markdown, with the settings of each stage."""
     elsewhere = [plain(name, 30) for name in bench.references]
-    heads = ("rung", "img/s", "±", "GPU", "waits for data", "speed-up", "gain", "peak memory", *elsewhere, "settings")
+    heads = ("stage", "img/s", "±", "GPU", "waits for data", "speed-up", "gain", "peak memory", *elsewhere, "settings")
     lines = [
         f"{title(bench)} ({bench.machine})",
         "",
@@ -149,7 +149,7 @@ def markdown(bench: Bench) -> str:
     ]
     for row in bench.rows:
         columns = cells(row, bench, ascii_only=True)[:-1]
-        said = plain(row.error or settings_words(row), 200).replace("|", "\\|")
-        lines.append("| " + " | ".join((*columns, said)) + " |")
+        remark = plain(row.error or settings_words(row), 200).replace("|", "\\|")
+        lines.append("| " + " | ".join((*columns, remark)) + " |")
     notes = list(remarks(bench))
     return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)]) + "\n"

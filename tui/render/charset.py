@@ -1,7 +1,7 @@
-"""What the terminal can show: by its locale as it was when this program was started, and what is printed elsewhere.
+"""Decides from the locale whether the terminal shows UTF-8, and replaces characters that an output cannot encode.
 
-A Python that starts in the C locale, or in one that isn't installed, sets LC_CTYPE to a UTF-8 locale for itself (PEP
-538). That tells nothing about the terminal, so the answer comes from the environment before.
+In the C locale, or in one that is not installed, Python sets LC_CTYPE to a UTF-8 locale for itself (PEP 538). That says
+nothing about the terminal, so the environment from the start of the process decides.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _DEGRADE, _ESCAPE = "gputrain.ascii", "gputrain.json"
-"""Names of the handlers of characters that an output has no code for."""
+"""Names of the codec error handlers."""
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
-"""What Python sets by itself."""
+"""Values that Python sets by itself."""
 
 
 def original(environment: Mapping[str, str], begin: bytes) -> Mapping[str, str]:
-    """`environment` without what Python did to it. `begin`: the environment at the start, as /proc tells it."""
+    """`environment` without the change by Python. `begin`: the environment at process start, from /proc."""
     if environment.get("LC_CTYPE") not in _COERCED:
         return environment
     found = [entry.partition(b"=")[2] for entry in begin.split(b"\0") if entry.startswith(b"LC_CTYPE=")]
@@ -36,7 +36,7 @@ def _environment() -> Mapping[str, str]:
 
 
 def is_utf8(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether the locale has UTF-8. Without any locale it counts as that, as for Python: containers seldom set one."""
+    """Whether the locale uses UTF-8. Without a locale, as in most containers, UTF-8 is assumed, as in Python."""
     environment = _environment() if environment is None else environment
     for variable in ("LC_ALL", "LC_CTYPE", "LANG"):
         if value := environment.get(variable):
@@ -45,10 +45,7 @@ def is_utf8(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def wants_ascii(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether a screen can show only ASCII: the locale names another character set, or it is a bare console.
-
-    A browser shows everything.
-    """
+    """Whether to draw only ASCII: for another locale than UTF-8, and on the Linux console; never in a browser."""
     environment = _environment() if environment is None else environment
     if "web_driver" in environment.get("TEXTUAL_DRIVER", ""):
         return False
@@ -56,25 +53,25 @@ def wants_ascii(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def prepare_output() -> None:
-    """Let what is printed never fail for want of a character: its nearest likeness in ASCII is printed instead."""
+    """Make stdout and stderr print an ASCII replacement for characters that they cannot encode."""
     codecs.register_error(_DEGRADE, _degraded)
     codecs.register_error(_ESCAPE, _escaped)
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, io.TextIOWrapper):
             continue
-        # Files and pipes get what Python chose; a terminal gets what it can show.
+        # Files and pipes keep the encoding that Python chose; a terminal without UTF-8 gets ASCII.
         blind = stream.isatty() and codecs.lookup(stream.encoding).name == "utf-8" and not is_utf8()
         stream.reconfigure(encoding="ascii" if blind else None, errors=_DEGRADE)
 
 
 def print_exactly() -> None:
-    r"""Let JSON keep its characters, as ``\uXXXX`` where the output has no code for them. After `prepare_output`."""
+    r"""Print characters that stdout cannot encode as ``\uXXXX``, for JSON. Call after `prepare_output`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_ESCAPE)
 
 
 def _degraded(error: UnicodeError) -> tuple[str, int]:
-    from gputrain.tui.render.styled_lines import to_ascii  # its tables of widths are of no use to most commands
+    from gputrain.tui.render.styled_lines import to_ascii  # imported here: most commands do not need it
 
     assert isinstance(error, UnicodeEncodeError)
     return to_ascii(error.object[error.start : error.end]), error.end

@@ -1,4 +1,4 @@
-"""Figures in words, the same on every screen and in plain lines. What is None is shown as `MISSING`, never as 0."""
+"""Formats numbers and short sentences, the same for screens and plain lines. None becomes `MISSING`, never 0."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MISSING = "–"
 
 
 def whole(value: float | None) -> str:
-    """A count with its thousands apart: ``12 204``."""
+    """A count with thousands separators: ``12 204``."""
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{round(value):,}".replace(",", " ")
 
 
 def rate(value: float | None) -> str:
-    """A rate to about three digits: ``0.42``, ``3.7``, ``84.1``, ``1 184``."""
+    """A rate with about three digits: ``0.42``, ``3.7``, ``84.1``, ``1 184``."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value >= 99.95:
@@ -30,7 +30,7 @@ def rate(value: float | None) -> str:
 
 
 def byte_rate(value: float | None) -> str:
-    """Bytes per second in decimal units, as disks and links are sold: ``212 MB/s``, ``1.1 GB/s``."""
+    """Bytes per second in decimal units, as for disks and links: ``212 MB/s``, ``1.1 GB/s``."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value >= 1e9:
@@ -46,7 +46,7 @@ def size(value: float | None) -> str:
 
 
 def of_size(used: float | None, total: float | None) -> str:
-    """``7.4/24 GiB``: both in the unit of the second."""
+    """``7.4/24 GiB``, both in the unit of the total."""
     if used is None or total is None or total <= 0:
         return size(used)
     unit, name = (units.GIB, "GiB") if total >= units.GIB else (units.MIB, "MiB")
@@ -87,29 +87,29 @@ def figure(value: float | None) -> str:
 
 
 def end(outcome: str, reason: str) -> str:
-    """How a run ended, and why, without saying it twice: ``stopped on request``, ``failed: out of memory``."""
+    """Outcome and reason of a run, without repeating a word: ``stopped on request``, ``failed: out of memory``."""
     return reason if reason.startswith(f"{outcome} ") else f"{outcome}: {reason}"
 
 
 def in_classes(count: int) -> str:
-    """`` in 10 classes``; nothing for data without classes."""
+    """`` in 10 classes``; empty for data without classes."""
     return f" in {whole(count)} classes" if count else ""
 
 
 def metric(name: str, value: float | None) -> str:
-    """A validation metric: accuracies in percent, everything else as a plain figure."""
+    """A validation metric: shares such as accuracy in percent, others as plain numbers."""
     if value is not None and is_share(name):
         return f"{value * 100:.1f} %"
     return figure(value)
 
 
 def is_share(name: str) -> bool:
-    """Whether the metric called `name` is a share in 0…1, which people read in percent."""
+    """Whether the metric `name` is a share in 0…1, shown in percent."""
     return "accuracy" in name or name in ("auc", "f1")
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether more of the metric called `name` is better: shares are of what went right, all others are errors."""
+    """Whether a higher value of the metric `name` is better: true for shares; all others are errors."""
     return is_share(name)
 
 
@@ -159,7 +159,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def energy(joules: float | None) -> str:
-    """``1.24 kWh``; below a hundredth in ``Wh``."""
+    """``1.24 kWh``; less than 0.01 kWh in ``Wh``."""
     if joules is None:
         return MISSING
     hours = joules / 3600
@@ -167,15 +167,25 @@ def energy(joules: float | None) -> str:
 
 
 def clock(wall: float) -> str:
-    """The local time of day of `wall` (seconds since 1970); dashes for what is no time of this calendar."""
+    """The local time of day of `wall` (seconds since 1970); dashes if it cannot be represented."""
     try:
         return time.strftime("%H:%M:%S", time.localtime(wall))
     except (OverflowError, OSError, ValueError):
         return "--:--:--"
 
 
+def run_continues(run_id: str) -> str:
+    """The message of a command that leaves a live run."""
+    return f"run {run_id} continues; watch it again with: gputrain-tui tail {run_id}"
+
+
+def supervisor_died(run_id: str) -> str:
+    """The message for a run that stopped without recording an end."""
+    return f"run {run_id}: its supervisor process died without recording an end (killed, or the machine restarted)"
+
+
 def devices(model: ModelReady) -> str:
-    """What a model is trained on: ``NVIDIA A100``, ``4 × NVIDIA A100``, ``AMD EPYC (2 ranks)``."""
+    """The devices of a model: ``NVIDIA A100``, ``4 × NVIDIA A100``, ``AMD EPYC (2 ranks)``."""
     name = model.device_name or model.device
     if model.ranks == 1:
         return name

@@ -1,4 +1,4 @@
-"""The launcher's machine, profiles, recipes and verdict as lines. Pure."""
+"""Formats machine, profiles, recipes and verdict for the launcher. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gputrain.engine.planning.plan import Plan
 from gputrain.profiles.catalog import Entry, Match
 from gputrain.tui.render.styled_lines import Line, Span, line
 
-LOOKING: Span = ("looking at this machine…", "dim")
-"""Said until the machine is known."""
+LOOKING: Span = ("inspecting this machine…", "dim")
+"""Shown until the machine is known."""
 _PLANNING: Span = ("planning…", "dim")
 STARTING: Span = ("○ starting…", "data")
 
 
 def machine_line(machine: Machine | None) -> Line:
-    """The line above everything."""
+    """The first line: host, GPUs, cores, RAM."""
     if machine is None:
         return line((" gputrain-tui  ", "title"), LOOKING)
     sizes = [f"{plain(gpu.name, 60)}{f' {size(gpu.memory)}' if gpu.memory else ''}" for gpu in machine.gpus]
@@ -29,7 +29,7 @@ def machine_line(machine: Machine | None) -> Line:
 
 
 def profile_lines(match: Match) -> list[Line]:
-    """A profile in the list; the one for this machine with the reason below it."""
+    """A profile in the list; a detected one with its reason on a second line."""
     name, title = plain(match.name, 60), plain(match.title, 120)
     if match.error:
         return [line(("■ ", "bad"), f"{name}: ", (plain(match.error, 300), "bad"))]
@@ -50,12 +50,12 @@ def recipe_line(entry: Entry) -> Line:
 
 
 def waiting_for(machine: Machine | None) -> Span:
-    """Said while there is no plan."""
+    """Shown while there is no plan."""
     return _PLANNING if machine is not None else LOOKING
 
 
 def verdict(plan: Plan | None, error: str, machine: Machine | None) -> Span:
-    """Whether the plan can start."""
+    """Whether the plan can start, as text."""
     if error:
         return f"■ {error}", "bad"
     if plan is None:
@@ -63,5 +63,5 @@ def verdict(plan: Plan | None, error: str, machine: Machine | None) -> Span:
     if plan.refuses:
         return f"■ cannot start: {plain(plan.refuses[0], 600)}", "bad"
     warnings = len(plan.warnings)
-    said = f"with {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "ready"
-    return f"● {said}: Enter starts", "warn" if warnings else "good"
+    status = f"with {warnings} warning{'s' if warnings > 1 else ''}" if warnings else "ready"
+    return f"● {status}: press Enter to start", "warn" if warnings else "good"

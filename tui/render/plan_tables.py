@@ -1,4 +1,4 @@
-"""The tables of a plan as cells: the same settings on several GPUs, and the RAM buffers of other numbers of workers."""
+"""Cells of the plan's tables: scaling to several GPUs, and RAM buffers by number of workers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from gputrain.engine.common.units import size
 from gputrain.engine.estimates.updates_per_epoch import BufferRow, ScaleRow
 
 SCALING = ("GPUs", "images per update", "workers", "RAM buffer", "as float32", "learning rate")
-BUFFERS = ("workers", "batches each", "in all", "RAM buffer", "as float32")
+BUFFERS = ("workers", "batches each", "total", "RAM buffer", "as float32")
 NARROW_SCALING = ("GPUs", "images", "workers", "buffer", "float32", "LR")
-NARROW_BUFFERS = ("workers", "each", "in all", "buffer", "float32")
+NARROW_BUFFERS = ("workers", "each", "total", "buffer", "float32")
 
 
 def scaling_cells(rows: Sequence[ScaleRow]) -> list[tuple[str, ...]]:
-    """The columns of `SCALING`."""
+    """Cells for the columns of `SCALING`."""
     return [
         (
             str(row.gpus),
@@ -29,7 +29,7 @@ def scaling_cells(rows: Sequence[ScaleRow]) -> list[tuple[str, ...]]:
 
 
 def buffer_cells(rows: Sequence[BufferRow]) -> list[tuple[str, ...]]:
-    """The columns of `BUFFERS`."""
+    """Cells for the columns of `BUFFERS`."""
     return [
         (str(row.workers), str(row.prefetch), str(row.batches), size(row.buffer), size(row.buffer_float32))
         for row in rows

@@ -1,4 +1,4 @@
-"""A profile or a recipe in full, as lines for a person."""
+"""Formats a profile or a recipe in full."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RANGES = (
 
 
 def profile_head(profile: HardwareProfile) -> Iterator[str]:
-    """What the profile is for, and where it comes from."""
+    """Name, file, source and matching rules."""
     yield f"{profile.name}: {plain(profile.title, 200)}"
     yield f"file     {plain(profile.path, 400)}"
     if profile.source:
@@ -32,13 +32,13 @@ def profile_head(profile: HardwareProfile) -> Iterator[str]:
     if rules.capability:
         words.append(f"compute capability {rules.capability:g}")
     if rules.any_gpu:
-        words.append("any GPU that no other profile knows")
+        words.append("any GPU without its own profile")
     yield f"for      {', '.join(words)}"
     yield f"workers  at most {profile.worker_share:.0%} of the usable cores"
 
 
 def preset_table(profile: HardwareProfile) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows: a setting a row, a preset a column; the default preset is marked."""
+    """Header and rows: one row per setting, one column per preset; the default preset is marked with *."""
     presets = profile.presets.values()
     header = ("setting", *(f"{p.name}{' *' if p.name == profile.default_preset else ''}" for p in presets))
     names = dict.fromkeys([*profile.settings, *(name for preset in presets for name in preset.settings)])
@@ -47,7 +47,7 @@ def preset_table(profile: HardwareProfile) -> tuple[tuple[str, ...], list[tuple[
         values = ({**profile.settings, **preset.settings}.get(name) for preset in presets)
         rows.append((name, *("" if value is None else plain(shown(value), 60) for value in values)))
     if any(preset.batch_per_gib for preset in presets):
-        per_gib = (f"{preset.batch_per_gib:g} a GiB" if preset.batch_per_gib else "" for preset in presets)
+        per_gib = (f"{preset.batch_per_gib:g} per GiB" if preset.batch_per_gib else "" for preset in presets)
         rows.append(("batch_size", *per_gib))
     if any(preset.worker_share for preset in presets):
         shares = (f"{preset.worker_share:.0%}" if preset.worker_share else "" for preset in presets)
@@ -59,7 +59,7 @@ def preset_table(profile: HardwareProfile) -> tuple[tuple[str, ...], list[tuple[
 
 
 def profile_tail(profile: HardwareProfile) -> Iterator[str]:
-    """Where each preset's numbers come from, notes, and what others measured."""
+    """Sources of the presets, notes, and published measurements."""
     for preset in profile.presets.values():
         if preset.source:
             yield f"{preset.name}: {plain(preset.source, 400)}"
@@ -68,7 +68,7 @@ def profile_tail(profile: HardwareProfile) -> Iterator[str]:
     for reference in profile.references:
         yield f"reference: {_reference(reference)}"
     for ladder in profile.ladders:
-        yield f"ladder: {_ladder(ladder)}"
+        yield f"ablation: {_ladder(ladder)}"
 
 
 def _reference(reference: Reference) -> str:
@@ -87,15 +87,15 @@ def _reference(reference: Reference) -> str:
 
 
 def _ladder(ladder: ReferenceLadder) -> str:
-    found = [f"{rung} {rate:g} img/s" for rung, rate in ladder.images_per_second.items()]
-    found += [f"{rung} {gain:g} ×" for rung, gain in ladder.gains.items()]
+    found = [f"{stage} {rate:g} img/s" for stage, rate in ladder.images_per_second.items()]
+    found += [f"{stage} {gain:g} ×" for stage, gain in ladder.gains.items()]
     if ladder.speed_up:
-        found.append(f"in all {ladder.speed_up:g} ×")
+        found.append(f"total {ladder.speed_up:g} ×")
     return plain("; ".join(word for word in (ladder.source, ", ".join(found), ladder.text) if word), 600)
 
 
 def recipe_lines(recipe: Recipe) -> Iterator[str]:
-    """A recipe in full."""
+    """A recipe in full, as lines."""
     yield f"{recipe.name}: {plain(recipe.title, 200)}"
     for title, text in (
         ("file", recipe.path),
@@ -110,4 +110,4 @@ def recipe_lines(recipe: Recipe) -> Iterator[str]:
         yield f"{name:<20} {plain(shown(value), 200)}"
     for name, value in recipe.requires.items():
         yield f"{name:<20} {plain(shown(value), 200)}  (required on every machine)"
-    yield f"\ntrain it with: gputrain-tui train --recipe {recipe.name}"
+    yield f"\ntrain with: gputrain-tui train --recipe {recipe.name}"

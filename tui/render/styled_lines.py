@@ -1,4 +1,4 @@
-"""Lines of a panel as text with roles: drawn by pure functions, compared cheaply, coloured last."""
+"""Lines of text with color roles: pure helpers that fit, wrap, align and draw bars."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from gputrain.tui.render.theme import Role
 
 Span = tuple[str, Role]
 Line = tuple[Span, ...]
-"""One row of a panel, from left to right. Texts are harmless and hold no line breaks."""
+"""One row of a panel from left to right. Texts contain no control characters."""
 
 EMPTY: Line = ()
 
 
 def line(*spans: Span | str) -> Line:
-    """A line of `spans`; a bare text has the role ``text``."""
+    """A line of `spans`; a plain string gets the role ``text``."""
     return tuple((span, "text") if isinstance(span, str) else span for span in spans)
 
 
 def width(of: Iterable[Span]) -> int:
-    """Cells that the line takes; wide characters take two."""
+    """Width in cells; wide characters take two."""
     return sum(cell_len(text) for text, _ in of)
 
 
 def cut(text: str, cells: int) -> str:
-    """`text` in at most `cells` cells, its end replaced by an ellipsis if it is longer."""
+    """`text` shortened to at most `cells` cells, with an ellipsis."""
     if cell_len(text) <= cells:
         return text
     return set_cell_size(text, cells - 1).rstrip() + "…" if cells > 0 else ""
 
 
 def pad(text: str, cells: int) -> str:
-    """`text` in exactly `cells` cells, on the left."""
+    """`text` left-aligned in exactly `cells` cells."""
     return set_cell_size(cut(text, cells), cells)
 
 
 def right(text: str, cells: int) -> str:
-    """`text` in exactly `cells` cells, on the right."""
+    """`text` right-aligned in exactly `cells` cells."""
     text = cut(text, cells)
     return " " * (cells - cell_len(text)) + text
 
 
 def fit(spans: Line, cells: int) -> Line:
-    """The line in exactly `cells` cells."""
+    """The line cut or padded to exactly `cells` cells."""
     fitted: list[Span] = []
     left = cells
     for text, role in spans:
@@ -60,13 +60,13 @@ def fit(spans: Line, cells: int) -> Line:
 
 
 def spread(start: Line, end: Line, cells: int) -> Line:
-    """`start` on the left and `end` on the right; the left one is cut where they meet."""
+    """`start` on the left and `end` on the right; `start` is cut if they overlap."""
     room = cells - width(end)
     return fit((*fit(start, max(0, room - 1)), (" ", "text"), *end), cells) if room > 1 else fit(start, cells)
 
 
 def groups(cells: int, *wholes: Line) -> Line:
-    """As many of `wholes` as fit side by side, two cells apart; none is cut in the middle except the first."""
+    """As many of `wholes` as fit side by side, two cells apart; only the first may be cut."""
     joined: list[Span] = []
     for whole in wholes:
         if not whole:
@@ -78,7 +78,7 @@ def groups(cells: int, *wholes: Line) -> Line:
 
 
 def wrap(text: str, cells: int, most: int) -> list[str]:
-    """`text` in at most `most` rows of at most `cells` cells, broken between words; what is left over is cut."""
+    """`text` wrapped between words to at most `most` rows of `cells` cells; the rest is cut."""
     rows: list[str] = []
     row = ""
     words = text.split()
@@ -96,7 +96,7 @@ def wrap(text: str, cells: int, most: int) -> list[str]:
 
 
 def bar(fraction: float | None, cells: int, role: Role) -> Line:
-    """A horizontal bar to half a cell; an unknown fraction is an empty track of dots."""
+    """A horizontal bar with a resolution of half a cell; for None a track of dots."""
     if cells <= 0:
         return EMPTY
     if fraction is None:
@@ -107,7 +107,7 @@ def bar(fraction: float | None, cells: int, role: Role) -> Line:
 
 
 def stacked(parts: Sequence[tuple[float, str, Role]], cells: int) -> Line:
-    """A bar of several parts (share of the whole, character, role), by largest remainders exactly `cells` long."""
+    """A bar of several parts (share, character, role), exactly `cells` long by largest remainders."""
     exact = [share * cells for share, _, _ in parts]
     lengths = [int(length) for length in exact]
     whole = min(cells, round(sum(exact)))
@@ -150,7 +150,7 @@ _ASCII = str.maketrans(
 
 
 def to_ascii(text: str) -> str:
-    """`text` in ASCII and in the same number of cells, for terminals that can show nothing else."""
+    """`text` in ASCII with the same number of cells, for terminals without UTF-8."""
     if text.isascii():
         return text
     return "".join(c if c.isascii() else "?" * cell_len(c) for c in text.translate(_ASCII))

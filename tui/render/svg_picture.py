@@ -1,8 +1,8 @@
-"""Rich's picture of a terminal, made to look alike in every viewer and to ask nobody for anything.
+"""Makes the SVG that Rich exports render the same in every viewer, without network access.
 
-Rich sets a whole stretch of a row at one place, trusts `textLength` to spread it, and fetches its font from a server.
-Viewers without `textLength` (librsvg, and what builds on it) or without that font let rows drift apart. Here every word
-and every sign of a drawing has a place of its own, and fonts that are there are named.
+Rich positions a whole part of a row at once, relies on `textLength` to stretch it, and loads its font from a server.
+In viewers without `textLength` (such as librsvg) or without that font the rows drift. Here every word and every drawing
+character has its own position, and the fonts are common local ones.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from rich.cells import cell_len
 
 FONTS = "'DejaVu Sans Mono', 'Liberation Mono', Menlo, Consolas, monospace"
 _CELL = 12.2
-"""Width of a cell in Rich's pictures."""
+"""Width of a cell in Rich's SVG."""
 _SIZE = 20.264
-"""Of the letters, in which those of DejaVu are as wide as a cell."""
+"""Font size at which a letter of DejaVu is as wide as a cell."""
 _REMOTE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _CLIPS = re.compile(r'<clipPath id="[^"]*-line-\d+">.*?</clipPath>\s*', re.DOTALL)
 _TEXT = re.compile(
@@ -26,18 +26,18 @@ _TEXT = re.compile(
     r"(?P<text>[^<]*)</text>"
 )
 _TOGETHER = 8
-"""Equal signs that are set as one: so many drift by a fraction of a pixel only."""
+"""Most equal characters positioned as one text: they drift only by a fraction of a pixel."""
 
 
 def portable(svg: str) -> str:
-    """`svg`, as Rich exports a terminal, for every viewer."""
+    """`svg` from Rich, converted for all viewers."""
     svg = _CLIPS.sub("", _REMOTE.sub("", svg)).replace("font-family: Fira Code, monospace;", f"font-family: {FONTS};")
     return _TEXT.sub(_placed, svg.replace("font-size: 20px;", f"font-size: {_SIZE}px;", 1))
 
 
 def _placed(found: re.Match[str]) -> str:
     start, pieces = float(found["x"]), []
-    # Rich ends each row with a text of its own that is a line break.
+    # Rich ends each row with a separate text that contains a line break.
     for cell, text in _pieces(unescape(found["text"]).replace("\xa0", " ").strip("\n")):
         cells = cell_len(text)
         length = f' textLength="{cells * _CELL:.1f}"' if cells > 1 else ""
@@ -47,7 +47,7 @@ def _placed(found: re.Match[str]) -> str:
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """Words, and equal signs of a drawing, each with the cell where it begins."""
+    """Words and runs of equal drawing characters, each with its first cell."""
     cell = 0
     for kind, group in groupby(text, lambda sign: "word" if sign.isascii() and sign != " " else sign):
         piece = "".join(group)

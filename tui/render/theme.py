@@ -1,4 +1,4 @@
-"""Colours by meaning, and the themes. A colour never says anything that no word or sign says too."""
+"""Color roles and themes. Colors never carry information that no text or sign shows, too."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ DAY = Theme(
 )
 TERMINAL = replace(BUILTIN_THEMES["ansi-dark"], name="gputrain-terminal")
 THEMES = (NIGHT, DAY, TERMINAL)
-"""The terminal's own sixteen colours are the cheapest to send, and the only ones that `NO_COLOR` can take away."""
+"""TERMINAL uses the 16 colors of the terminal: fewest bytes, and the only theme that works with `NO_COLOR`."""
 
 Palette = Mapping[Role, Style]
 
@@ -129,13 +129,13 @@ _MONO: dict[Role, Style] = {
 
 
 def palette(theme: Theme, background: RichColor, mono: bool) -> Palette:
-    """The style of each role on `background`. `mono`: without any colour, for `NO_COLOR`."""
+    """The style of each role on `background`. `mono`: without colors, for `NO_COLOR`."""
     if mono:
         return _MONO
-    # Other themes than ours, which the person may choose, lend their named colours.
+    # Other themes, which the user may choose, provide only some colors.
     own = _FOREGROUNDS.get(theme.name) or _from_theme(theme)
     styles: dict[Role, Style] = {
-        role: Style(color=colour, bgcolor=background, bold=role in ("bright", "bad")) for role, colour in own.items()
+        role: Style(color=color, bgcolor=background, bold=role in ("bright", "bad")) for role, color in own.items()
     }
     styles["reverse"] = styles["title"] + Style(reverse=True)
     return styles
@@ -144,5 +144,5 @@ def palette(theme: Theme, background: RichColor, mono: bool) -> Palette:
 def _from_theme(theme: Theme) -> dict[Role, str]:
     base = _FOREGROUNDS[NIGHT.name if theme.dark else DAY.name]
     lent: dict[Role, str | None] = {"good": theme.success, "warn": theme.warning, "bad": theme.error}
-    # Textual's own names for colours (ansi_red) are none of Rich's.
-    return base | {role: colour for role, colour in lent.items() if colour and colour.startswith("#")}
+    # Rich does not know Textual's color names such as ansi_red.
+    return base | {role: color for role, color in lent.items() if color and color.startswith("#")}

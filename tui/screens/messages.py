@@ -1,4 +1,4 @@
-"""Messages of the dashboard."""
+"""Messages between threads, screens and the application."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from gputrain.tui.state.reader_thread import Frame
 
 
 class FrameReady(Message):
-    """The reader has a newer frame. A frame is all that is known, so a newer one replaces one that still waits."""
+    """The reader has a new frame. Frames are complete, so a new one replaces one that is still queued."""
 
     def __init__(self, frame: Frame) -> None:
         super().__init__()
         self.frame = frame
 
     def can_replace(self, message: Message) -> bool:
-        """Whether this message makes `message`, which still waits, superfluous."""
+        """Whether this message replaces the queued `message`."""
         return isinstance(message, FrameReady)
 
 
 class ReaderFailed(Message):
-    """The reader met an error in this program."""
+    """The reader thread raised an unexpected exception."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
 
 
-class Left(Message):
-    """The person left the dashboard of a run; `inner`: for the screen below it."""
+class DashboardClosed(Message):
+    """The user closed the dashboard of a run; `inner`: another screen is below it."""
 
-    def __init__(self, leaving: QuitResult, inner: bool) -> None:
+    def __init__(self, quit_result: QuitResult, inner: bool) -> None:
         super().__init__()
-        self.leaving = leaving
+        self.quit_result = quit_result
         self.inner = inner
 
 
-class Done(Message):
-    """Something was done on a thread, or `failed`: a command was handed to the run, files were written."""
+class ActionFinished(Message):
+    """An action on a thread finished or `failed`: a command was sent, a file was written. `text` is for the user."""
 
     def __init__(self, text: str, failed: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Sending commands to a run without waiting for it: connecting has no time-out of its own."""
+"""Sends commands to a run on a thread, because connecting may block."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gputrain.tui.state.event_source import RunSource
 
 
 def sender() -> str:
-    """Who asks: user, host and process, for the run's record."""
+    """User, host and pid of this process, for the record of the run."""
     return f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()} pid {os.getpid()}"
 
 
 def send(source: RunSource, command: AnyCommand, done: Callable[[str], None]) -> None:
-    """Hand `command` to the run on a thread; `done` is then called there with why it failed, or an empty text."""
+    """Send `command` on a thread, which then calls `done` with the error text, empty on success."""
 
     def work() -> None:
         try:

@@ -1,4 +1,4 @@
-"""How long a run still takes: its newest steps go on, and so do the validations and checkpoints of its epochs. Pure."""
+"""Estimates the remaining time from the newest steps and the mean time of validations and checkpoints. Pure."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from gputrain.engine.events import AnyEvent, CheckpointSaved, EpochEnded, ModelR
 from gputrain.tui.state.run_snapshot import Snapshot
 
 SECONDS = 60.0
-"""Steps longer ago than this weigh e times less, and so on."""
+"""Time constant of the exponential average of step times, in seconds."""
 
 
 class Eta:
-    """Fed with the run's events in order."""
+    """Takes the events of a run in order."""
 
     def __init__(self) -> None:
         self._seconds = self._steps = 0.0
         self._windows = 0
         self._stalled = 0.0
-        """Seconds of validations and checkpoints, in which nothing was trained."""
+        """Seconds spent in validations and checkpoints."""
         self._epochs = 0
 
-    def see(self, event: AnyEvent) -> None:
-        """Learn from an event."""
+    def update(self, event: AnyEvent) -> None:
+        """Take one event."""
         match event:
             case ModelReady():
                 self._windows = 0
             case Steps():
-                self._see_steps(event)
+                self._add_steps(event)
             case EpochEnded():
                 self._epochs += 1
             case Validated():
@@ -37,17 +37,17 @@ class Eta:
             case _:
                 pass
 
-    def _see_steps(self, event: Steps) -> None:
+    def _add_steps(self, event: Steps) -> None:
         if event.window_steps <= 0 or event.window_seconds <= 0:
             return
         self._windows += 1
-        # The first window of a process has the step in which kernels are chosen or compiled: it stands for nothing.
+        # The first window of a process contains the step that selects or compiles kernels: drop it.
         kept = math.exp(-event.window_seconds / SECONDS) if self._windows != 2 else 0.0
         self._seconds = self._seconds * kept + event.window_seconds
         self._steps = self._steps * kept + event.window_steps
 
     def left(self, now: Snapshot) -> tuple[float | None, float | None]:
-        """Seconds to the end of the epoch's steps, and of the run; None where that is not known."""
+        """Seconds to the end of the epoch's steps, and to the end of the run; None if unknown."""
         if now.steps is None or not self._steps or now.outcome is not None:
             return None, None
         per_step = self._seconds / self._steps

@@ -1,4 +1,4 @@
-"""Where a dashboard gets its events from."""
+"""Interfaces of the sources from which screens read events."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gputrain.engine.events.commands import AnyCommand
 
 
 class RunName(Protocol):
-    """Which run it is, and where it is kept."""
+    """Id and directory of a run."""
 
     @property
     def id(self) -> str:
-        """The run's name."""
+        """The id of the run."""
         ...
 
     @property
@@ -24,31 +24,31 @@ class RunName(Protocol):
 
 
 class EventSource(Protocol):
-    """Events in order: of a run, or of this machine's sampler alone."""
+    """Events in order, of a run or of the sampler of this machine."""
 
     @property
     def abandoned(self) -> bool:
-        """What is read ended without a last event: nobody owns the run any more, the process is gone."""
+        """Whether the source ended without a last event: the supervisor or the watched process died."""
         ...
 
     @property
     def ended(self) -> bool:
-        """The last event was read."""
+        """Whether the last event was read."""
         ...
 
     @property
     def caught_up(self) -> bool:
-        """All that had been recorded before was read."""
+        """Whether everything recorded before the attach was read."""
         ...
 
     @property
     def sparse_until(self) -> int:
-        """Number of the event before which some are left out, the record being long; 0: none is."""
+        """Sequence number up to which a long record was read only in part; 0 if it was read completely."""
         ...
 
     @property
     def trouble(self) -> str:
-        """Why nothing can come now, though more may come later; empty otherwise."""
+        """Why the source cannot deliver events for now (no connection); empty otherwise."""
         ...
 
     def read(self, timeout: float = 0.5, limit: int = 5000) -> list[AnyEvent]:
@@ -56,12 +56,12 @@ class EventSource(Protocol):
         ...
 
     def close(self) -> None:
-        """Read no more; a run goes on."""
+        """Stop reading; the run continues."""
         ...
 
 
 class RunSource(EventSource, Protocol):
-    """The events of one run, from the first on. `gputrain.engine.launching.launch.attach` makes the real one."""
+    """All events of one run. `gputrain.engine.launching.launch.attach` creates one."""
 
     @property
     def run(self) -> RunName:
@@ -69,5 +69,5 @@ class RunSource(EventSource, Protocol):
         ...
 
     def send(self, command: AnyCommand) -> None:
-        """Hand a command to the run; may be called beside `read`. Raises OSError if nobody takes it."""
+        """Send a command to the run; another thread may read meanwhile. Raises OSError if the run is not live."""
         ...

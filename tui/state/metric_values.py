@@ -1,4 +1,4 @@
-"""The present value of each figure in a snapshot; None where it could not be measured. Pure."""
+"""The current value of each metric in a snapshot; None if it was not measured. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from gputrain.tui.state.run_snapshot import Snapshot
 
 
 def wait(now: Snapshot) -> float | None:
-    """Share of the step time without a batch."""
+    """Share of the step time spent waiting for a batch."""
     return now.shares.data_wait if now.shares else None
 
 
 def copy(now: Snapshot) -> float | None:
-    """Share of the step time in copies to the GPU."""
+    """Share of the step time spent copying to the GPU."""
     return now.shares.copy if now.shares else None
 
 
@@ -22,35 +22,35 @@ def compute(now: Snapshot) -> float | None:
 
 
 def mfu(now: Snapshot) -> float | None:
-    """Model FLOPs utilization, 0…1: useful operations a second over what the device computes at best."""
+    """Model FLOPs utilization, 0…1: achieved FLOP/s over the peak FLOP/s of the device."""
     model = now.model
     if model is None or model.flops_per_image is None or model.peak_flops is None or now.images_per_second is None:
         return None
     size = now.steps.image_size if now.steps else None
-    # Under progressive resizing: a convolution's operations are as many as the pixels.
+    # With progressive resizing: the operations of a convolution grow with the number of pixels.
     pixels = (size / model.image_size) ** 2 if size and model.image_size else 1.0
     return now.images_per_second / model.ranks * model.flops_per_image * pixels / model.peak_flops
 
 
 def other(now: Snapshot) -> float | None:
-    """Share of the step time in everything else."""
+    """Share of the step time spent on everything else."""
     return now.shares.other if now.shares else None
 
 
 def exchange(now: Snapshot) -> float | None:
-    """Share of the step time in waiting for the gradients of other ranks."""
+    """Share of the step time spent waiting for the gradients of other ranks."""
     return now.shares.exchange if now.shares else None
 
 
 def of_gpu(one: GpuSample, key: str) -> float | None:
-    """What the metric `key` (``gpu``, ``vram``, ``temperature``) is of one GPU."""
+    """The metric `key` (``gpu``, ``vram`` or ``temperature``) of one GPU; percent or °C."""
     if key == "vram":
         return one.memory_used / one.memory_total * 100 if one.memory_used is not None and one.memory_total else None
     return one.utilization if key == "gpu" else one.temperature
 
 
 def of_gpus(sample: HardwareSample, key: str) -> list[float]:
-    """The same of all GPUs that can be read."""
+    """The metric `key` of each GPU that can be read."""
     return [value for one in sample.gpus if (value := of_gpu(one, key)) is not None]
 
 
@@ -61,7 +61,7 @@ def gpu(now: Snapshot) -> float | None:
 
 
 def vram(now: Snapshot) -> float | None:
-    """Fill of the fullest GPU, in percent."""
+    """Memory use of the GPU with the highest share, in percent."""
     return max(of_gpus(now.hardware, "vram"), default=None) if now.hardware else None
 
 
@@ -71,7 +71,7 @@ def cpu(now: Snapshot) -> float | None:
 
 
 def ram(now: Snapshot) -> float | None:
-    """Memory that is not available, in percent."""
+    """Used RAM (all that is not available), in percent."""
     sample = now.hardware
     if sample is None or not sample.ram_total or sample.ram_available is None:
         return None
@@ -79,12 +79,12 @@ def ram(now: Snapshot) -> float | None:
 
 
 def disk_read(now: Snapshot) -> float | None:
-    """Bytes per second from all disks."""
+    """Bytes per second read from all disks."""
     return now.hardware.disk.read_rate if now.hardware and now.hardware.disk else None
 
 
 def disk_write(now: Snapshot) -> float | None:
-    """Bytes per second to all disks."""
+    """Bytes per second written to all disks."""
     return now.hardware.disk.write_rate if now.hardware and now.hardware.disk else None
 
 
@@ -95,7 +95,7 @@ def power(now: Snapshot) -> float | None:
 
 
 def busy(now: Snapshot) -> float | None:
-    """Share of the workers' time spent on samples."""
+    """Share of the workers' time spent loading samples."""
     return now.loader.busy if now.loader else None
 
 

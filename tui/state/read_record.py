@@ -1,4 +1,4 @@
-"""All that a run's record tells, read at once."""
+"""Reads the whole record of a run into a snapshot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gputrain.tui.state.run_store import RunStore
 
 
 def read_snapshot(run: RunDir) -> Snapshot:
-    """What is known of `run` now; of a very long record its outline. Raises OSError if it can't be read."""
+    """The snapshot of `run` now; of a very long record only parts are read. Raises OSError if it cannot be read."""
     attachment, store = launch.attach(run, outlined=True), RunStore()
     try:
         while not attachment.caught_up:

@@ -1,4 +1,4 @@
-"""The thread that reads a run: it applies events to a store and hands out whole snapshots, seldom."""
+"""The thread that reads events, applies them to a store, and posts snapshots at a limited rate."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
     from gputrain.tui.state.run_store import RunStore
 
 FRAME_SECONDS = 1.0
-"""Shortest time between two snapshots: the machine is sampled once a second, and what changes faster can't be read."""
-FRUGAL_SECONDS = 2.0
+"""Shortest time between two snapshots in seconds. The machine is sampled once a second."""
+LOW_BANDWIDTH_FRAME_SECONDS = 2.0
 """The same for ``--low-bandwidth``."""
 _READ_SECONDS = 0.5
 
 
 class Frame(Struct, frozen=True, kw_only=True):
-    """What the reader knows at one moment."""
+    """A snapshot with the state of its source."""
 
     now: Snapshot
     live: bool
     """A supervisor owns the run."""
     caught_up: bool
-    """All that was recorded before was read."""
+    """Everything recorded before the attach was read."""
     error: str = ""
-    """Why the run cannot be read any more."""
+    """Why the run can no longer be read."""
     trouble: str = ""
     """Why it cannot be read for now."""
 
 
 class Reader:
-    """Reads `source` on a thread of its own until told to stop; nothing waits for it.
+    """Reads `source` on its own thread until `stop`.
 
-    `on_frame` is called on that thread with each new frame, `on_failure` with what must not happen: an error in
-    this program, for the application to raise where it is seen.
+    Calls `on_frame` on that thread with each new frame, and `on_failure` with an unexpected exception, which the
+    application then raises on its own thread.
     """
 
     def __init__(
@@ -59,24 +59,24 @@ class Reader:
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Read no more; returns at once."""
+        """Stop reading; returns at once."""
         self._stop.set()
 
     def _run(self) -> None:
         from gputrain.tui.state.run_store import (
-            RunStore,  # here, beside the screen: the first paint does not wait for it
+            RunStore,  # imported here, on the thread: the first paint does not wait for it
         )
 
         store = RunStore()
         try:
             self._read(store)
         except OSError as error:
-            self._post(store, error=f"it cannot be read: {error}")
-        except Exception as error:  # noqa: BLE001 - handed over to be raised on the application's thread
+            self._post(store, error=f"the run cannot be read: {error}")
+        except Exception as error:  # noqa: BLE001 - the application raises it on its own thread
             self._on_failure(error)
         finally:
             self._source.close()
@@ -86,7 +86,7 @@ class Reader:
         before: tuple[bool, bool, str] | None = None
         fresh = True
         while not self._stop.is_set():
-            # Short at first: a run that has written nothing yet shows its empty dashboard at once.
+            # Short at first, so that the dashboard of a run without events opens at once.
             events = self._source.read(timeout=_READ_SECONDS if self._caught_up else 0.05)
             store.apply_all(events, self._source.sparse_until)
             self._caught_up = self._caught_up or (not events and self._source.caught_up) or self._source.ended
@@ -96,7 +96,7 @@ class Reader:
                 fresh, before, posted = False, state, time.monotonic()
                 self._post(store)
             if self._caught_up:
-                # Waiting here and not in `read` gathers several events into one frame.
+                # Waiting here instead of in `read` collects several events into one frame.
                 self._stop.wait(self._frame_seconds)
 
     def _post(self, store: RunStore, error: str = "") -> None:

@@ -1,4 +1,4 @@
-"""A run as it was at one moment: what every screen and every plain line is made from. Nothing here ever changes."""
+"""The immutable state of a run at one moment, from which all screens and lines are made."""
 
 from __future__ import annotations
 
@@ -29,47 +29,47 @@ EntryKind = Literal["log", "info", "good", "warning", "error"]
 
 
 class Entry(Struct, frozen=True):
-    """A line of the journal: what the trainer printed, and what happened."""
+    """A line of the log panel: output of the trainer, or an event."""
 
     wall: float
     kind: EntryKind
     text: str
-    """One harmless line."""
+    """One line without control characters."""
 
 
 class PhaseState(Struct, frozen=True):
-    """What the run is busy with, and how far it is."""
+    """The current phase and its progress."""
 
     phase: Phase = Phase.STARTING
     detail: str = ""
     fraction: float | None = None
-    """0…1; None where the end is not known."""
+    """Progress 0…1; None if the end is unknown."""
     done: float | None = None
     total: float | None = None
     unit: str = ""
     since: float = 0.0
-    """When it began, in run seconds."""
+    """Start in seconds of run time."""
     ends: float | None = None
-    """When it will probably be over, in run seconds."""
+    """Expected end in seconds of run time."""
 
 
 class Shares(Struct, frozen=True):
-    """Where the time of the newest steps went, each 0…1; together 1."""
+    """Shares of the time of the newest steps; they sum to 1."""
 
     data_wait: float
     copy: float | None
-    """None where nothing is copied."""
+    """None if nothing is copied."""
     compute: float
     other: float
     exchange: float | None = None
-    """None where one process trains alone."""
+    """None with a single process."""
 
 
 class Totals(Struct, frozen=True):
-    """Sums over the whole run, in seconds unless a name says otherwise."""
+    """Sums over the whole run, in seconds unless the name says otherwise."""
 
     estimated: bool = False
-    """The record is long and was read in part: the sums are estimates."""
+    """A long record was read in part: the sums are estimates."""
     steps: int = 0
     images: float = 0.0
     step_seconds: float = 0.0
@@ -80,31 +80,31 @@ class Totals(Struct, frozen=True):
     other: float = 0.0
     exchange: float | None = None
     peak_vram: int | None = None
-    """Bytes: the most that any GPU held, or that the trainer allocated where no GPU could be read."""
+    """Bytes: most memory used on any GPU; if no GPU could be read, most memory that the trainer allocated."""
     joules: float | None = None
     power_seconds: float = 0.0
-    """Time for which the power was known."""
+    """Seconds for which the power is known."""
     throttled: dict[str, float] = {}
-    """Reason → seconds in which any GPU gave it."""
+    """Throttle reason → seconds in which any GPU reported it."""
     bad_images: int = 0
     image_sizes: tuple[int, int] | None = None
-    """Side of the first and of the newest training images."""
+    """Side length of the first and of the newest training images in pixels."""
     lost: int = 0
-    """Events that are missing from the record."""
+    """Events missing from the record."""
     dropped: int = 0
     """Windows of steps that the trainer could not report."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """All that is known of a run."""
+    """Everything known about a run."""
 
     seq: int = 0
-    """Number of the newest event."""
+    """Sequence number of the newest event."""
     wall: float = 0.0
     sparse_until: float = 0.0
-    """Run second up to which a long record was read in part."""
+    """Second of run time up to which a long record was read only in part."""
     elapsed: float = 0.0
-    """Seconds of the run up to the newest event; time in which no supervisor ran is left out."""
+    """Seconds of run time up to the newest event, without the time between a stop and a resume."""
     started: RunStarted | None = None
     data: DataReady | None = None
     model: ModelReady | None = None
@@ -127,11 +127,11 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     hardware: HardwareSample | None = None
     hints: tuple[Hint, ...] = ()
     judged: bool = False
-    """Whether enough was seen for hints: none before that means nothing."""
+    """Whether enough was measured for hints; before that, no hints means nothing."""
     tuned: Tuned | None = None
-    """The newest change of the running training, and what became of it."""
+    """The newest live change of settings and its result."""
     tried: tuple[Tuned, ...] = ()
-    """The newest 20 that were kept or taken back."""
+    """The newest 20 live changes that were kept or reverted."""
     validations: tuple[Validated, ...] = ()
     """The newest 1,000."""
     best: Validated | None = None
@@ -158,7 +158,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def epochs(self) -> int | None:
-        """Epochs that were asked for."""
+        """Requested epochs."""
         value = self.settings.get("epochs")
         return value if isinstance(value, int) else None
 
@@ -171,13 +171,13 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def phase_left(self) -> float | None:
-        """Seconds that the present phase will probably take; None if that is not known, or was wrong."""
+        """Expected remaining seconds of the phase; None if unknown or already exceeded."""
         left = self.phase.ends - self.elapsed if self.phase.ends is not None else 0.0
         return left if left > 0 else None
 
     @property
     def phase_fraction(self) -> float | None:
-        """0…1 of the present phase: of its work, else of its probable time."""
+        """Progress of the phase 0…1: by its work, otherwise by its expected time."""
         phase, left = self.phase, self.phase_left
         if phase.fraction is not None or left is None:
             return phase.fraction
@@ -186,14 +186,14 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def run_fraction(self) -> float | None:
-        """0…1 of all steps; None until their number is known."""
+        """Progress of the run 0…1; None until the number of steps is known."""
         if self.model is None or self.model.total_steps <= 0:
             return None
         return min(1.0, self.step / self.model.total_steps)
 
     @property
     def queue_fill(self) -> float | None:
-        """0…1 of the queue between workers and loop."""
+        """Fill of the queue between workers and training loop, 0…1."""
         if self.steps is None or self.steps.queue_depth is None or not self.steps.queue_capacity:
             return None
         return min(1.0, self.steps.queue_depth / self.steps.queue_capacity)

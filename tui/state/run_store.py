@@ -1,7 +1,7 @@
-"""What is known of a run, learned event by event. Pure: no clock, no files, no screen.
+"""Builds the state of a run from its events. Pure: no clock, no files, no screen.
 
-The same events give the same snapshot, however they were batched and however often it was asked for; so a
-replayed record shows what the live view showed.
+The same events always give the same snapshot, independent of batching and of the number of snapshots. So a replay
+shows what the live view showed.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
-from gputrain.tui.charts.history import Thinned
-from gputrain.tui.render import format as words
+from gputrain.tui.charts.history import DownsampledHistory
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
 from gputrain.tui.state import metric_values
 from gputrain.tui.state.eta import Eta
@@ -46,11 +46,11 @@ from gputrain.tui.state.run_totals import RunTotals
 from gputrain.tui.state.step_shares import rate_of
 
 RATE_SECONDS = 10.0
-"""Length of the window of steps behind the shown rate and shares."""
+"""Length in seconds of the window of steps for the shown rate and shares."""
 _JOURNAL = 2000
 _END_KINDS: dict[Outcome, EntryKind] = {
     Outcome.FINISHED: "good",
-    # Somebody wanted it.
+    # On request: no error.
     Outcome.STOPPED: "info",
     Outcome.FAILED: "error",
     Outcome.KILLED: "error",
@@ -62,20 +62,20 @@ _SCALARS = 24
 
 
 _GPUS = 16
-"""GPUs that have curves of their own."""
+"""Most GPUs that get their own curves."""
 
 
 class RunStore:
-    """Takes a run's events in order; `snapshot` tells what is known so far."""
+    """Takes the events of a run in order; `snapshot` returns the state so far."""
 
     def __init__(self) -> None:
         self._now = Snapshot()
-        self._tally = RunTotals()
+        self._totals = RunTotals()
         self._clock_offset: float | None = None
         self._mono = 0.0
         self._windows: deque[Steps] = deque()
         self._eta = Eta()
-        self._curves: dict[str, Thinned] = {}
+        self._curves: dict[str, DownsampledHistory] = {}
         self._journal: deque[Entry] = deque(maxlen=_JOURNAL)
         self._journal_count = 0
         self._frozen_journal: tuple[Entry, ...] | None = ()
@@ -83,9 +83,9 @@ class RunStore:
         self._validations: deque[Validated] = deque(maxlen=_VALIDATIONS)
 
     def apply(self, event: AnyEvent, *, sparse: bool = False) -> None:
-        """Learn from one event. `sparse`: some before it were left out, which it stands for."""
-        self._tally.see(event, sparse=sparse)
-        self._eta.see(event)
+        """Take one event. `sparse`: it also stands for skipped events before it."""
+        self._totals.update(event, sparse=sparse)
+        self._eta.update(event)
         self._tick(event)
         self._now = replace(self._now, seq=event.seq, wall=event.wall, elapsed=self._elapsed(event))
         if sparse:
@@ -110,24 +110,24 @@ class RunStore:
             case EpochEnded() | Validated() | CheckpointSaved():
                 self._on_milestone(event)
             case LogLine() | Notice() | CommandTaken():
-                self._on_words(event)
+                self._on_message(event)
             case RunEnded():
                 self._on_end(event)
 
     def apply_all(self, events: Iterable[AnyEvent], sparse_until: int = 0) -> None:
-        """Learn from several events, in order; of those up to number `sparse_until` some were left out."""
+        """Take several events in order; up to sequence number `sparse_until` some were skipped."""
         for event in events:
             self.apply(event, sparse=event.seq <= sparse_until)
 
     def snapshot(self) -> Snapshot:
-        """What is known now. Asking changes nothing."""
+        """The state now. Does not change the store."""
         if self._frozen_journal is None:
             self._frozen_journal = tuple(self._journal)
         rate, shares = rate_of(self._windows)
         eta_epoch, eta_run = self._eta.left(self._now)
         return replace(
             self._now,
-            totals=self._tally.totals(),
+            totals=self._totals.totals(),
             images_per_second=rate,
             shares=shares,
             eta_epoch=eta_epoch,
@@ -143,9 +143,9 @@ class RunStore:
         if event.verdict in ("kept", "reverted"):
             tried = (*tried, event)[-_TRIED:]
         self._now = replace(self._now, tuned=event, tried=tried)
-        self._say(event, "good" if event.verdict == "kept" else "info", verdict(event))
+        self._log(event, "good" if event.verdict == "kept" else "info", verdict(event))
 
-    # Time: the monotonic clock begins anew with every boot, and stands still for nobody between two supervisors.
+    # Time: the monotonic clock restarts at every boot, and continues between two supervisors of a run.
 
     def _tick(self, event: AnyEvent) -> None:
         if self._clock_offset is None or isinstance(event, RunStarted) or event.mono < self._mono:
@@ -161,15 +161,15 @@ class RunStore:
             case RunStarted():
                 phase = PhaseState(since=self._now.elapsed)
                 self._now = replace(self._now, started=event, phase=phase, outcome=None, judged=False)
-                self._say(event, "info", f"run {event.run_id} on {event.host or 'this host'}")
+                self._log(event, "info", f"run {event.run_id} on {event.host or 'this host'}")
             case DataReady():
                 self._now = replace(self._now, data=event)
-                counts = f"{words.whole(event.train_images)} training and {words.whole(event.val_images)} validation"
-                self._say(event, "info", f"data: {counts} images{words.in_classes(event.class_count)}")
+                counts = f"{fmt.whole(event.train_images)} training and {fmt.whole(event.val_images)} validation"
+                self._log(event, "info", f"data: {counts} images{fmt.in_classes(event.class_count)}")
             case ModelReady():
                 self._now = replace(self._now, model=event)
-                name = f"{event.model}, {words.whole(event.parameters)} parameters"
-                self._say(event, "info", f"model: {name}, {event.precision} on {words.devices(event)}")
+                name = f"{event.model}, {fmt.whole(event.parameters)} parameters"
+                self._log(event, "info", f"model: {name}, {event.precision} on {fmt.devices(event)}")
 
     def _on_script(self, event: LoaderFound | ScriptModel | Scalars) -> None:
         """What is learned of a script of the user's own."""
@@ -177,13 +177,13 @@ class RunStore:
             case LoaderFound():
                 if event != self._now.loader_found and event.passes == 1:
                     where = f" made at {event.file}:{event.line}" if event.file else ""
-                    batches = f"{words.whole(event.batches)} batches" if event.batches is not None else "no length"
-                    self._say(event, "info", f"loader{where}: {batches}, num_workers={event.num_workers}")
+                    batches = f"{fmt.whole(event.batches)} batches" if event.batches is not None else "no length"
+                    self._log(event, "info", f"loader{where}: {batches}, num_workers={event.num_workers}")
                 self._now = replace(self._now, loader_found=event)
             case ScriptModel():
                 self._now = replace(self._now, script_model=event)
-                what = f"{words.whole(event.parameters)} parameters on {event.device}"
-                self._say(event, "info", f"optimizer: {event.optimizer}, {what}, torch {event.torch_version}")
+                what = f"{fmt.whole(event.parameters)} parameters on {event.device}"
+                self._log(event, "info", f"optimizer: {event.optimizer}, {what}, torch {event.torch_version}")
             case Scalars():
                 self._now = replace(self._now, scalars={**self._now.scalars, **event.values})
                 for name, value in list(event.values.items())[:_SCALARS]:
@@ -204,7 +204,7 @@ class RunStore:
         ends = self._now.elapsed + eta if eta is not None else None
         return PhaseState(event.phase, event.detail, fraction, event.done, event.total, event.unit, since, ends)
 
-    # Figures of the steps.
+    # Step metrics.
 
     def _on_steps(self, event: Steps) -> None:
         self._now = replace(self._now, steps=event, loss=self._now.loss if event.loss is None else event.loss)
@@ -232,7 +232,7 @@ class RunStore:
     ) -> None:
         if value is not None and math.isfinite(value):
             if key not in self._curves:
-                self._curves[key] = Thinned(step)
+                self._curves[key] = DownsampledHistory(step)
             self._curves[key].add(self._now.elapsed, value, weight, extremes)
 
     # The machine.
@@ -259,50 +259,50 @@ class RunStore:
     def _on_loader(self, event: LoaderStats) -> None:
         self._now = replace(self._now, loader=event)
         for example in event.bad_examples:
-            self._say(event, "warning", f"unreadable image: {example}")
+            self._log(event, "warning", f"unreadable image: {example}")
 
-    # What happened.
+    # Events for the log.
 
     def _on_milestone(self, event: EpochEnded | Validated | CheckpointSaved) -> None:
         match event:
             case EpochEnded():
-                loss = f", loss {words.figure(event.train_loss)}" if event.train_loss is not None else ""
-                took = f"{words.duration(event.seconds)}, {words.rate(event.images_per_second)} img/s"
-                self._say(event, "info", f"epoch {event.epoch + 1}: {took}{loss}")
+                loss = f", loss {fmt.figure(event.train_loss)}" if event.train_loss is not None else ""
+                took = f"{fmt.duration(event.seconds)}, {fmt.rate(event.images_per_second)} img/s"
+                self._log(event, "info", f"epoch {event.epoch + 1}: {took}{loss}")
             case Validated():
                 self._validations.append(event)
                 for name, value in event.metrics.items():
                     self._add(f"val_{name}", value, step=0.0)
                 if event.best:
                     self._now = replace(self._now, best=event)
-                values = ", ".join(f"{name} {words.metric(name, value)}" for name, value in event.metrics.items())
+                values = ", ".join(f"{name} {fmt.metric(name, value)}" for name, value in event.metrics.items())
                 mark = " ★ best so far" if event.best else ""
-                self._say(event, "good" if event.best else "info", f"validation {event.epoch + 1}: {values}{mark}")
+                self._log(event, "good" if event.best else "info", f"validation {event.epoch + 1}: {values}{mark}")
             case CheckpointSaved():
                 kept = (*self._now.checkpoints, event)[-20:]
                 count = self._now.checkpoint_count + 1
                 self._now = replace(self._now, checkpoints=kept, checkpoint_count=count)
-                cost = f"{words.size(event.bytes)} in {event.seconds:.1f} s"
-                self._say(event, "info", f"checkpoint {event.file} at step {words.whole(event.step)}: {cost}")
+                cost = f"{fmt.size(event.bytes)} in {event.seconds:.1f} s"
+                self._log(event, "info", f"checkpoint {event.file} at step {fmt.whole(event.step)}: {cost}")
 
-    def _on_words(self, event: LogLine | Notice | CommandTaken) -> None:
+    def _on_message(self, event: LogLine | Notice | CommandTaken) -> None:
         match event:
             case LogLine():
                 if event.skipped:
-                    self._say(event, "info", f"{words.whole(event.skipped)} lines were left out: too many a second")
-                self._say(event, "log", event.text)
+                    self._log(event, "info", f"{fmt.whole(event.skipped)} lines skipped: too many per second")
+                self._log(event, "log", event.text)
             case Notice():
-                self._say(event, event.level, event.text)
+                self._log(event, event.level, event.text)
             case CommandTaken():
                 sender = f" by {event.sender}" if event.sender else ""
-                self._say(event, "info", f"asked{sender}: {event.command}: {event.answer}")
+                self._log(event, "info", f"command{sender}: {event.command}: {event.answer}")
 
     def _on_end(self, event: RunEnded) -> None:
         phase = PhaseState(Phase.ENDED, since=self._now.elapsed)
         self._now = replace(self._now, outcome=event, phase=phase, hints=())
-        self._say(event, _END_KINDS[event.outcome], words.end(event.outcome.value, event.reason))
+        self._log(event, _END_KINDS[event.outcome], fmt.end(event.outcome.value, event.reason))
 
-    def _say(self, event: AnyEvent, kind: EntryKind, text: str) -> None:
+    def _log(self, event: AnyEvent, kind: EntryKind, text: str) -> None:
         self._journal.append(Entry(event.wall, kind, text))
         self._journal_count += 1
         self._frozen_journal = None

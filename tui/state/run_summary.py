@@ -1,4 +1,4 @@
-"""A run in a few figures, for its end and for ``--json``. Made from its events alone. Pure."""
+"""The summary of a run, for its end and for ``--json``. Pure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from msgspec import Struct
 
 from gputrain.engine.events import Outcome, Tuned
 from gputrain.engine.events.speed_forecast import LIMITERS, SpeedForecast
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
 from gputrain.tui.state.run_snapshot import Snapshot
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What a run came to. Times in seconds, sizes in bytes, shares in 0…1; None: could not be measured."""
+    """The results of a run. Times in seconds, sizes in bytes, shares 0…1; None if not measured."""
 
     run: str
     outcome: Outcome | None
-    """None: it has not ended, or its supervisor is gone without a word."""
+    """None if it has not ended, or its supervisor died."""
     reason: str
     step: int
     total_steps: int | None
@@ -29,32 +29,32 @@ class Summary(Struct, frozen=True, kw_only=True):
     loss: float | None
     seconds: float
     images: int
-    """Trained on by this run, without what it resumed from."""
+    """Images trained in this run, without those of the run it resumed from."""
     images_per_second: float | None
     """Mean over all steps."""
     forecast: SpeedForecast | None
-    """What the plan foretold from a calibration; None without one."""
+    """The forecast of the plan from a calibration; None without one."""
     data_wait_share: float | None
     first_batch_share: float | None
-    """The part of `data_wait_share` that was for the first batches of epochs."""
+    """The part of `data_wait_share` spent on the first batch of each epoch."""
     copy_share: float | None
     compute_share: float | None
     exchange_share: float | None
-    """Waiting for the gradients of other ranks; None where one process trains alone."""
+    """Waiting for the gradients of other ranks; None with a single process."""
     other_share: float | None
     peak_vram: int | None
     mean_watts: float | None
     joules: float | None
     throttled: dict[str, float]
-    """Reason → seconds."""
+    """Throttle reason → seconds."""
     tried: tuple[Tuned, ...]
-    """The newest 20 changes of the running training that were kept or taken back, with what they brought."""
+    """The newest 20 live changes of settings that were kept or reverted, with their effect."""
     checkpoints: int
     bad_images: int
     image_sizes: tuple[int, int] | None
-    """Side of the first and of the last training images."""
+    """Side length of the first and of the last training images in pixels."""
     estimated: bool
-    """The record is long and was read in part: sums over the run are estimates."""
+    """A long record was read in part: sums over the run are estimates."""
     lost_events: int
     dropped_windows: int
     error: str
@@ -64,7 +64,7 @@ def summary(now: Snapshot) -> Summary:
     """The summary of the run that `now` shows."""
     totals, best = now.totals, now.best
     ended = now.outcome
-    # Copies overlap compute on a GPU: shares of what adds up to more than the time would exceed 1.
+    # On a GPU copies overlap compute: the parts may sum to more than the elapsed time.
     parts = totals.data_wait + (totals.copy or 0.0) + totals.compute + (totals.exchange or 0.0) + totals.other
     seconds = max(totals.step_seconds, parts)
 
@@ -116,21 +116,21 @@ def _epochs_done(now: Snapshot) -> int:
 
 
 def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
-    """The summary as titles and values, for screens and plain output; what was not measured says so."""
-    of = f" of {words.whole(result.total_steps)}" if result.total_steps else ""
+    """The summary as titles and values, for screens and plain output."""
+    of = f" of {fmt.whole(result.total_steps)}" if result.total_steps else ""
     epochs = f"{result.epochs_done} of {result.epochs}" if result.epochs else f"{result.epochs_done}"
     rows = [
         ("outcome", result.outcome.value if result.outcome else "unknown"),
-        ("reason", result.reason or words.MISSING),
-        ("steps", f"{words.whole(result.step)}{of}, epochs {epochs}"),
-        ("time", words.duration(result.seconds)),
-        ("throughput", f"{words.rate(result.images_per_second)} img/s mean, {words.whole(result.images)} images"),
+        ("reason", result.reason or fmt.MISSING),
+        ("steps", f"{fmt.whole(result.step)}{of}, epochs {epochs}"),
+        ("time", fmt.duration(result.seconds)),
+        ("throughput", f"{fmt.rate(result.images_per_second)} img/s mean, {fmt.whole(result.images)} images"),
         ("best", _best(result)),
-        ("time went to", _went_to(result)),
-        ("peak VRAM", words.size(result.peak_vram) if result.peak_vram is not None else "no GPU was used"),
+        ("time went to", _time_split(result)),
+        ("peak VRAM", fmt.size(result.peak_vram) if result.peak_vram is not None else "no GPU used"),
         ("energy", _energy(result)),
         ("throttled", _throttled(result)),
-        ("checkpoints", words.whole(result.checkpoints)),
+        ("checkpoints", fmt.whole(result.checkpoints)),
     ]
     if result.forecast is not None:
         rows.insert(5, ("predicted", _predicted(result.forecast, result.images_per_second)))
@@ -138,54 +138,54 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     if result.error:
         rows.insert(2, ("error", result.error))
     if result.bad_images:
-        found = f"{words.whole(result.bad_images)} unreadable, replaced; named in bad_images.csv"
+        found = f"{fmt.whole(result.bad_images)} unreadable, replaced; listed in bad_images.csv"
         rows.append(("bad images", found))
     if result.image_sizes is not None and result.image_sizes[0] != result.image_sizes[1]:
         rows.append(("image size", "training images grew from {} to {} pixels".format(*result.image_sizes)))
     if result.lost_events or result.dropped_windows:
-        lost = f"{words.whole(result.lost_events)} events, {words.whole(result.dropped_windows)} step windows"
+        lost = f"{fmt.whole(result.lost_events)} events, {fmt.whole(result.dropped_windows)} step windows"
         rows.append(("not recorded", lost))
     if result.estimated:
-        rows.append(("estimated", "sums over the run, from parts of its long record; tail --plain reads it whole"))
+        rows.append(("estimated", "sums over the run: only parts of the long record were read; tail --plain reads all"))
     return [*rows, ("run directory", directory)]
 
 
-def _predicted(foretold: SpeedForecast, came: float | None) -> str:
-    text = f"{words.rate(foretold.low)} to {words.rate(foretold.high)} img/s, limited by {LIMITERS[foretold.limiter]}"
-    if came is None:
-        return f"{text}; no step was done"
-    off = came / foretold.rate - 1
-    if foretold.low <= came <= foretold.high:
-        return f"{text}: it came so ({off:+.0%} of the middle)"
-    return f"{text}: it came to {abs(off):.0%} {'more' if off > 0 else 'less'} than the middle"
+def _predicted(forecast: SpeedForecast, measured: float | None) -> str:
+    text = f"{fmt.rate(forecast.low)} to {fmt.rate(forecast.high)} img/s, limited by {LIMITERS[forecast.limiter]}"
+    if measured is None:
+        return f"{text}; no step completed"
+    off = measured / forecast.rate - 1
+    if forecast.low <= measured <= forecast.high:
+        return f"{text}; measured within this range ({off:+.0%} from its middle)"
+    return f"{text}; measured {abs(off):.0%} {'above' if off > 0 else 'below'} the middle"
 
 
 def _best(result: Summary) -> str:
     if result.best is None or result.best_epoch is None:
         return "not validated"
-    return f"{result.metric} {words.metric(result.metric, result.best)} in epoch {result.best_epoch + 1}"
+    return f"{result.metric} {fmt.metric(result.metric, result.best)} in epoch {result.best_epoch + 1}"
 
 
-def _went_to(result: Summary) -> str:
+def _time_split(result: Summary) -> str:
     if result.compute_share is None:
-        return "no step was done"
-    wait = f"waiting for data {words.share(result.data_wait_share)}"
+        return "no step completed"
+    wait = f"waiting for data {fmt.share(result.data_wait_share)}"
     if result.first_batch_share is not None and result.first_batch_share >= 0.005:
-        wait += f" (first batches of epochs {words.share(result.first_batch_share)})"
-    copy = f", copies {words.share(result.copy_share)}" if result.copy_share is not None else ""
+        wait += f" (first batch of each epoch {fmt.share(result.first_batch_share)})"
+    copy = f", copies {fmt.share(result.copy_share)}" if result.copy_share is not None else ""
     if result.exchange_share is not None:
-        copy += f", for other ranks {words.share(result.exchange_share)}"
-    return f"compute {words.share(result.compute_share)}, {wait}{copy}, the rest {words.share(result.other_share)}"
+        copy += f", waiting for other ranks {fmt.share(result.exchange_share)}"
+    return f"compute {fmt.share(result.compute_share)}, {wait}{copy}, other {fmt.share(result.other_share)}"
 
 
 def _energy(result: Summary) -> str:
     if result.joules is None:
         return "not measured"
-    return f"{words.energy(result.joules)} by the GPUs, {words.watts(result.mean_watts)} mean"
+    return f"{fmt.energy(result.joules)} by the GPUs, {fmt.watts(result.mean_watts)} mean"
 
 
 def _throttled(result: Summary) -> str:
     if result.joules is None and not result.throttled:
         return "not measured"
-    named = ", ".join(f"{reason} {words.duration(seconds)}" for reason, seconds in result.throttled.items())
+    named = ", ".join(f"{reason} {fmt.duration(seconds)}" for reason, seconds in result.throttled.items())
     return named or "never"

@@ -1,7 +1,7 @@
 """Sums and maxima over a whole run, for its summary. Pure.
 
-Of a long record only parts may have been read: then a window of steps stands for all steps since the one before it,
-and a sample of the machine for all the time, so that sums are estimates of the same thing.
+If a long record was read only in part, a window of steps stands for all steps since the previous window, and a sample
+of the machine for all the time since the previous sample. The sums are then estimates.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from gputrain.engine.events import AnyEvent, HardwareSample, LoaderStats, Steps
 from gputrain.tui.state.run_snapshot import Totals
 
 _MAX_GAP = 60.0
-"""Longest interval that one sample stands for; after a suspend of the host nobody knows what happened."""
+"""Longest interval in seconds that one sample stands for; a longer gap means that the host was suspended."""
 
 
 class RunTotals:
-    """Takes a run's events in order."""
+    """Takes the events of a run in order."""
 
     def __init__(self) -> None:
         self._seq = 0
@@ -35,36 +35,36 @@ class RunTotals:
         self._dropped = 0.0
         self._sizes: tuple[int, int] | None = None
 
-    def see(self, event: AnyEvent, *, sparse: bool = False) -> None:
-        """Count one event. `sparse`: it stands for those before it that were left out."""
+    def update(self, event: AnyEvent, *, sparse: bool = False) -> None:
+        """Count one event. `sparse`: it also stands for skipped events before it."""
         self._estimated = self._estimated or sparse
-        # Events that were never recorded (scripted ones, say) have no number and leave no gaps.
+        # Events that were never recorded have no sequence number and leave no gaps.
         if event.seq > self._seq + 1 and self._seq and not sparse:
             self._lost += event.seq - self._seq - 1
         self._seq = max(self._seq, event.seq)
         match event:
             case Steps():
-                self._see_steps(event, self._stands_for(event) if sparse else 1.0)
+                self._add_steps(event, self._stands_for(event) if sparse else 1.0)
             case HardwareSample():
-                self._see_hardware(event, self._sample_seconds(event, sparse))
+                self._add_hardware(event, self._sample_seconds(event, sparse))
             case LoaderStats():
                 self._bad_images += event.bad_images
             case _:
                 pass
 
     def _stands_for(self, event: Steps) -> float:
-        """How many windows like this one were done since the newest known step."""
+        """How many windows of this length fit between the last known step and this one."""
         return max(1.0, (event.step - self._step) / event.window_steps) if self._step and event.window_steps else 1.0
 
     def _sample_seconds(self, event: HardwareSample, sparse: bool) -> float:
-        """For how long the sample stands."""
+        """Seconds that the sample stands for."""
         seconds = min(max(event.interval, 0.0), _MAX_GAP)
         before, self._sampled = self._sampled, event.mono
         if sparse and before is not None and event.mono > before:
             return max(seconds, event.mono - before)
         return seconds
 
-    def _see_steps(self, event: Steps, weight: float) -> None:
+    def _add_steps(self, event: Steps, weight: float) -> None:
         self._step = event.step
         self._steps += event.window_steps * weight
         self._images += event.images_per_second * event.window_seconds * weight
@@ -82,7 +82,7 @@ class RunTotals:
             self._exchange = (self._exchange or 0.0) + event.exchange * weight
         self._allocated = _larger(self._allocated, event.vram_peak)
 
-    def _see_hardware(self, event: HardwareSample, seconds: float) -> None:
+    def _add_hardware(self, event: HardwareSample, seconds: float) -> None:
         for gpu in event.gpus:
             self._held = _larger(self._held, gpu.memory_used)
         for reason in {reason for gpu in event.gpus for reason in gpu.throttle}:

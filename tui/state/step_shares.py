@@ -1,4 +1,4 @@
-"""The rate of the newest steps, and where their time went. Pure."""
+"""Computes throughput and time shares of the newest steps. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gputrain.tui.state.run_snapshot import Shares
 
 
 def rate_of(windows: Sequence[Steps]) -> tuple[float | None, Shares | None]:
-    """Images per second, and the shares; None without windows."""
+    """Images per second and time shares; None without windows."""
     seconds = sum(window.window_seconds for window in windows)
     if seconds <= 0:
         return None, None
@@ -25,7 +25,7 @@ def rate_of(windows: Sequence[Steps]) -> tuple[float | None, Shares | None]:
         sum(exchanges),
         sum(window.other for window in windows),
     ]
-    # On a GPU copies overlap compute, so the parts may add up to more than the time that passed.
+    # On a GPU copies overlap compute, so the parts may sum to more than the elapsed time.
     whole = max(seconds, sum(parts)) or 1.0
     wait, copy, compute, exchange = (part / whole for part in parts[:4])
     rest = 1 - wait - copy - compute - exchange

@@ -1,7 +1,7 @@
-"""Opening a screen: Python's collector of garbage waits until something is seen.
+"""Pauses Python's garbage collector while a screen opens.
 
-The imports and the first layout make some hundred thousand objects that all stay; looking through them again and again
-takes a tenth of the time until the first paint.
+The imports and the first layout create some hundred thousand objects that all stay alive. Scanning them repeatedly
+takes a tenth of the time to the first paint.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import gc
 
 
 def pause_gc() -> None:
-    """Call before the application is imported."""
+    """Disable collection. Call this before the application is imported."""
     gc.disable()
 
 
 def resume_gc() -> None:
-    """Call once something is seen; does nothing without `pause_gc`."""
+    """Enable collection after the first paint. Does nothing without `pause_gc`."""
     if not gc.isenabled():
-        # What is there now stays: no later collection needs to look at it.
+        # The objects created so far stay alive: later collections need not scan them.
         gc.freeze()
         gc.enable()

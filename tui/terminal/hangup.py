@@ -1,4 +1,4 @@
-"""A terminal that is gone: the screen ends with it, as by the kernel's hang-up."""
+"""Ends the process when its terminal is closed, as SIGHUP does."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ POLL_SECONDS = 1.0
 
 
 def is_gone() -> bool:
-    """Whether standard input is a terminal that nobody holds any more. Costs one system call."""
+    """Whether the terminal on standard input was closed at its other end. Costs one system call."""
     poll = select.poll()
-    # No event is asked for: a hang-up is told anyway.
+    # No event is requested: poll always reports a hang-up.
     poll.register(sys.__stdin__ or 0, 0)
     return any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
 
 
 def end_if_gone() -> None:
-    """End this process if its terminal is gone.
+    """End this process with SIGHUP if its terminal was closed.
 
-    The kernel's SIGHUP reaches only the session that owns the terminal; any other process would read the end of its
-    input again and again, at the cost of a core.
+    The kernel sends SIGHUP only to the session that owns the terminal. Any other process would read end-of-file in a
+    loop, at the cost of one core.
     """
     if is_gone():
         signal.signal(signal.SIGHUP, signal.SIG_DFL)

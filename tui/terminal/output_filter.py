@@ -1,8 +1,7 @@
-"""Fewer bytes to the terminal than Textual sends by itself: over SSH they are what a steady view costs.
+"""Screen updates with fewer bytes than Textual sends by default, for slow SSH connections.
 
-Textual 8.2 repaints a changed stretch of a row from the left edge of its widget on, whatever lies before the
-stretch. The update here begins where the stretch does. It relies on the shape of Textual's own update, which is
-why Textual is pinned to a minor version.
+Textual 8.2 repaints a changed part of a row from the left edge of its widget. The update here starts where the change
+starts. It depends on internals of Textual's update class; therefore Textual is pinned to a minor version.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ class SpanUpdate(ChopsUpdate):
     """Repaints exactly the spans (row, first column, end column) that changed."""
 
     def render_segments(self, console: Console) -> str:
-        """The text to send."""
+        """The text to send to the terminal."""
         sent: list[str] = []
         for y, x1, x2 in self.spans:
             for end, (x, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
@@ -29,7 +28,7 @@ class SpanUpdate(ChopsUpdate):
 
 
 def only_changes(update: RenderableType | None) -> RenderableType | None:
-    """`update` as Textual made it, or a cheaper one that paints the same."""
+    """`update`, or a cheaper update that paints the same cells."""
     if type(update) is ChopsUpdate:
         return SpanUpdate(update.chops, update.spans, update.chop_ends)
     return update

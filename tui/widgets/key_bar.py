@@ -1,4 +1,4 @@
-"""The line at the bottom: each key and what it does; a click does the same."""
+"""The key bar: the bottom line with all keys and their labels; a click presses the key."""
 
 from __future__ import annotations
 
@@ -7,42 +7,50 @@ from collections.abc import Sequence
 from textual.events import Click
 
 from gputrain.tui.layout.key_table import Key
-from gputrain.tui.render.styled_lines import Line, Span, width
+from gputrain.tui.render.styled_lines import Line, Span
 from gputrain.tui.widgets.panel import Panel, View
 
 
 def places(keys: Sequence[Key], columns: int) -> list[tuple[int, int, Key, bool]]:
-    """First and last cell of each key, and whether there is room for its label.
+    """First and last cell of each key, and whether its label fits.
 
-    Where the labels of all do not fit, those of the last are left out first; each key is always shown.
+    If not all labels fit, the gaps shrink; then the labels of the last keys are dropped. Each key is always shown.
     """
-    labelled = len(keys)
-    while labelled and sum(_cells(key, number < labelled) for number, key in enumerate(keys)) + 1 > columns:
+    gap, labelled = 2, len(keys)
+    if _width(keys, labelled, gap) > columns:
+        gap = 1
+    while labelled and _width(keys, labelled, gap) > columns:
         labelled -= 1
     found = []
     x = 1
     for number, key in enumerate(keys):
         wide = number < labelled
-        found.append((x, x + _cells(key, wide) - 1, key, wide))
-        x += _cells(key, wide)
+        end = x + _cells(key, wide)
+        found.append((x, end, key, wide))
+        x = end + gap
     return found
 
 
+def _width(keys: Sequence[Key], labelled: int, gap: int) -> int:
+    return 1 + sum(_cells(key, number < labelled) + gap for number, key in enumerate(keys)) - gap
+
+
 def _cells(key: Key, labelled: bool) -> int:
-    return len(key.shown) + (len(key.label) + 3 if labelled else 1)
+    return len(key.shown) + (1 + len(key.label) if labelled else 0)
 
 
 def draw_keys(keys: Sequence[Key], columns: int) -> Line:
-    """The line."""
-    spans: list[Span] = [(" ", "text")]
-    for _, _, key, labelled in places(keys, columns):
-        spans.append((key.shown, "title"))
-        spans.append((f" {key.label}  " if labelled else " ", "dim"))
-    return tuple(spans) if width(spans) else ()
+    """The keys as one line."""
+    spans: list[Span] = []
+    x = 0
+    for first, end, key, labelled in places(keys, columns):
+        spans += [(" " * (first - x), "text"), (key.shown, "title"), (f" {key.label}" if labelled else "", "dim")]
+        x = end
+    return tuple(spans)
 
 
 class KeyBar(Panel, can_focus=False):
-    """All keys; a click on one is like pressing it."""
+    """Shows all keys; a click on a key presses it."""
 
     FRAME = False
 
@@ -51,11 +59,11 @@ class KeyBar(Panel, can_focus=False):
         self._keys = keys
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The keys."""
+        """The line of keys."""
         return [draw_keys(self._keys, columns)]
 
     async def on_click(self, event: Click) -> None:
-        """Do what the key at the pointer does."""
+        """Run the action of the clicked key."""
         for first, last, key, _ in places(self._keys, self.size.width):
             if first <= event.x < last:
                 await self.screen.run_action(key.action)

@@ -1,4 +1,4 @@
-"""The launcher's choices: the lists of profiles and recipes, the presets and the data folder."""
+"""The left side of the launcher: profiles, recipes, presets and data folder."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from gputrain.tui.widgets.menu import Menu, PresetRow
 
 
 class LauncherChoices(Container):
-    """What is chosen in them can be read at any time; they tell of changes by their own messages."""
+    """Holds the choice widgets, which post their own messages on changes."""
 
     def compose(self) -> ComposeResult:
-        """The style sheet places them by the window's size."""
+        """Compose the widgets; the style sheet places them."""
         yield Menu("Profile", id="profiles")
         with Container(id="side"):
             yield Menu("Recipe", id="recipes")
             yield PresetRow(id="presets")
-            data = Input(placeholder="the recipe's own", id="data")
+            data = Input(placeholder="from the recipe", id="data")
             data.border_title = "Data folder"
             yield data
 
     @property
     def profile(self) -> str:
-        """Name of the chosen profile; empty while there is none."""
+        """Name of the chosen profile; empty if none."""
         return self.query_one("#profiles", Menu).chosen
 
     @property
     def recipe(self) -> str:
-        """Name of the chosen recipe; empty while there is none."""
+        """Name of the chosen recipe; empty if none."""
         return self.query_one("#recipes", Menu).chosen
 
     @property
     def data(self) -> str:
-        """The data folder; empty: the recipe's own."""
+        """The data folder; empty for that of the recipe."""
         return self.query_one("#data", Input).value.strip()
 
     @data.setter
@@ -45,11 +45,11 @@ class LauncherChoices(Container):
         self.query_one("#data", Input).value = folder
 
     def fill_profiles(self, rows: Sequence[tuple[str, Text]], first: str) -> None:
-        """Show these (name and text); `first` is chosen unless another one is."""
+        """Show `rows` (name and text); choose `first` unless something is already chosen."""
         self.query_one("#profiles", Menu).fill(rows, self.profile or first)
 
     def fill_recipes(self, rows: Sequence[tuple[str, Text]], first: str) -> None:
-        """The same for recipes."""
+        """Show the recipes, as `fill_profiles` does."""
         self.query_one("#recipes", Menu).fill(rows, self.recipe or first)
 
     @property

@@ -1,4 +1,4 @@
-"""Lists and the row of presets in which the launcher's choices are made: what is highlighted is chosen."""
+"""The list and preset widgets of the launcher. The highlighted row is the choice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gputrain.tui.render.theme import Palette
 
 
 def as_text(lines: Iterable[Line], palette: Palette, ascii_only: bool) -> Text:
-    """`lines` for widgets of Textual, in the foreground colours of `palette`: the background is the widget's."""
+    """`lines` as Rich text with the foreground colors of `palette`; the widget sets the background."""
     text = Text(no_wrap=True, overflow="ellipsis", end="")
     for number, spans in enumerate(lines):
         text.append("\n" if number else "")
@@ -31,7 +31,7 @@ def as_text(lines: Iterable[Line], palette: Palette, ascii_only: bool) -> Text:
 
 
 class Menu(OptionList, inherit_bindings=False):
-    """A list whose highlighted row is the choice. Enter is left to the screen."""
+    """A list whose highlighted row is the choice. The screen handles Enter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "cursor_up", "up", show=False),
@@ -43,7 +43,7 @@ class Menu(OptionList, inherit_bindings=False):
     ]
 
     class Chosen(Message):
-        """Another row was chosen."""
+        """Another row was highlighted."""
 
         def __init__(self, menu: Menu, name: str) -> None:
             super().__init__()
@@ -57,11 +57,11 @@ class Menu(OptionList, inherit_bindings=False):
 
     @property
     def chosen(self) -> str:
-        """Name of the chosen row; empty while there is none."""
+        """Name of the chosen row; empty if none."""
         return self._names[self.highlighted] if self._names and self.highlighted is not None else ""
 
     def fill(self, rows: Sequence[tuple[str, Text]], choose: str) -> None:
-        """Show `rows` (name and text) and choose the one called `choose`."""
+        """Show `rows` (name and text) and choose the row named `choose`."""
         self._names = ()
         self.clear_options()
         self.add_options([Option(text) for _, text in rows])
@@ -71,26 +71,26 @@ class Menu(OptionList, inherit_bindings=False):
         self._show_choice()
 
     def on_resize(self) -> None:
-        """A smaller list still shows what is chosen."""
+        """Scroll to the chosen row."""
         self._show_choice()
 
     def _show_choice(self) -> None:
-        # Where a row lies is known once the rows are laid out in the size that the list has now.
+        # The position of a row is known only after the layout.
         self.call_after_refresh(self.scroll_to_highlight)
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """Tell the screen; the list is filled by the screen itself, so a message may be late."""
+        """Post `Chosen`, unless the list changed since this event."""
         event.stop()
         if self.chosen and event.option_index == self.highlighted:
             self.post_message(self.Chosen(self, self.chosen))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A click has highlighted the row; there is nothing else to do."""
+        """Stop the event: a click already highlighted the row."""
         event.stop()
 
 
 class PresetRow(Static):
-    """The presets of a profile in one row. A click chooses; keys are the screen's."""
+    """The presets of a profile in one row. A click chooses one; the screen handles keys."""
 
     class Picked(Message):
         """A preset was clicked."""
@@ -108,18 +108,18 @@ class PresetRow(Static):
         self._ascii = False
 
     def show(self, names: tuple[str, ...], chosen: str, palette: Palette, ascii_only: bool) -> None:
-        """Show `names` with one of them chosen."""
+        """Show `names` and mark `chosen`."""
         self._names, self._chosen, self._palette, self._ascii = names, chosen, palette, ascii_only
         self._draw()
 
     def on_resize(self) -> None:
-        """Other words may fit."""
+        """Redraw for the new width."""
         self._draw()
 
     def spans(self, columns: int) -> list[tuple[str, str]]:
         """Texts from left to right, each with the preset that a click on it chooses.
 
-        Where not all names fit, only the chosen one is shown, between arrows to its neighbours.
+        If not all names fit, only the chosen one is shown between arrows.
         """
         if not self._names:
             return []
@@ -142,7 +142,7 @@ class PresetRow(Static):
         self.update(as_text([drawn], self._palette, self._ascii))
 
     def on_click(self, event: Click) -> None:
-        """Choose the preset at the pointer."""
+        """Choose the clicked preset."""
         inside = event.get_content_offset(self)
         end = 0
         for text, name in self.spans(self.content_size.width):

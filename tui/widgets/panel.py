@@ -1,4 +1,4 @@
-"""The base of all panels: a bordered widget that redraws only the rows that changed."""
+"""Base class of all panels: a bordered widget that redraws only changed cells."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from gputrain.tui.render.theme import Palette, Role
 from gputrain.tui.state.run_snapshot import Snapshot
 
 _NEAR = 12
-"""Cells between two changes that are cheaper to send again than to jump over."""
+"""Unchanged cells between two changes that cost fewer bytes to send again than a cursor move."""
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """What the panels show: a snapshot, and how the person looks at it."""
+    """Everything that panels draw from: a snapshot, and the view settings of the user."""
 
     now: Snapshot = Snapshot()
     live: bool = True
     """A supervisor owns the run."""
     caught_up: bool = False
-    """All of the record's past was read."""
+    """Everything recorded before the attach was read."""
     paused: bool = False
     zoom: int = 0
     """Index into `axes.ZOOMS`."""
     ascii: bool = False
     search: str = ""
-    """Text that the journal is searched for, in the monitor the list of processes."""
+    """Search text for the log, or in the monitor for the processes."""
     by_memory: bool = False
-    """Processes are sorted by memory, not by CPU."""
+    """Sort processes by memory instead of CPU."""
     interval: float = 0.0
     """Seconds between the monitor's samples."""
     error: str = ""
-    """Why the run cannot be read any more."""
+    """Why the run can no longer be read."""
     trouble: str = ""
     """Why it cannot be read for now."""
     subject: str = "this run"
-    """Whose processes figures of processes mean; empty: nobody's, the machine is looked at."""
+    """Name of the observed process tree in panels; empty if the whole machine is observed."""
 
     @property
-    def gone(self) -> bool:
-        """The run did not end, and nobody runs it."""
+    def died(self) -> bool:
+        """The run did not end, but its supervisor died."""
         return self.caught_up and not self.live and self.now.outcome is None
 
 
 class Panel(Widget, can_focus=True):
-    """A panel with a frame and a title. Subclasses draw; `show` compares with the screen and sends the difference."""
+    """A panel with frame and title. Subclasses draw lines; `show` sends only the changed cells."""
 
     TITLE: ClassVar[str] = ""
     FRAME: ClassVar[bool] = True
     DIGEST: ClassVar[bool] = False
-    """It says in short what other panels say, for where these have no place."""
+    """Whether it summarizes other panels, for small windows."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
@@ -69,23 +69,23 @@ class Panel(Widget, can_focus=True):
         self._view = View()
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The panel's content, at most `rows` lines of any width."""
+        """The content: at most `rows` lines of any width."""
         raise NotImplementedError
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """What the panel is drawn from; it is not drawn again while these are the same objects."""
+        """The objects that the panel is drawn from; it is redrawn only if one of them is replaced."""
         return (now,)
 
     def title(self, view: View) -> str:
-        """Text on the left of the upper edge."""
+        """Text on the left of the top border."""
         return self.TITLE
 
     def note(self, view: View) -> str:
-        """Text on the right of the upper edge."""
+        """Text on the right of the top border."""
         return ""
 
     def show(self, view: View) -> None:
-        """Show `view`: redraw the rows that it changes."""
+        """Show `view`: redraw only what changed."""
         before, self._view = self._view, view
         everything = view.ascii != before.ascii
         same = all(a is b for a, b in zip(self.parts(before.now), self.parts(view.now), strict=True))
@@ -121,7 +121,7 @@ class Panel(Widget, can_focus=True):
         if columns < 6 or rows < 2:
             return self._filled(view, columns, rows)
         edge: Role = "focus" if self.has_focus else "frame"
-        # The mark says in monochrome too where the keys go.
+        # The mark shows the focus without colors, too.
         title = f"{'▸' if self.has_focus else ' '}{cut(self.title(view), columns - 6)} "
         note = f" {self.note(view)} "
         if note.isspace() or cell_len(note) > columns - 4 - cell_len(title):
@@ -132,39 +132,39 @@ class Panel(Widget, can_focus=True):
         return (fit(top, columns), *body, (("╰" + "─" * (columns - 2) + "╯", edge),))
 
     def restyle(self, palette: Palette) -> None:
-        """Use other colours."""
+        """Apply other colors."""
         self._palette = palette
         self._strips.clear()
         self.refresh()
 
     def redraw(self) -> None:
-        """Draw again what is shown, after something else than the view has changed."""
+        """Redraw after a change outside of the view."""
         self._lines = ()
         self.show(self._view)
 
     def on_resize(self) -> None:
-        """Draw for the new size."""
+        """Redraw for the new size."""
         if self._drawn_for != self.size:
             self.redraw()
 
     def on_mount(self) -> None:
-        """The frame shows whether the keys go here."""
+        """Redraw the frame when the focus changes."""
         self.watch(self, "has_focus", self.redraw, init=False)
 
     @property
     def has_axes(self) -> bool:
-        """Whether a chart is among what is shown."""
+        """Whether the panel shows a chart."""
         return any("┤" in text for line in self._lines for text, _ in line)
 
     @property
     def text(self) -> str:
-        """What the panel shows, as plain rows."""
+        """The content of the panel as plain text."""
         return "\n".join("".join(text for text, _ in line).rstrip() for line in self._lines)
 
     def render_line(self, y: int) -> Strip:
-        """One row, for Textual."""
+        """One row as a Textual strip."""
         if self._drawn_for != self.size:
-            # The first time, so that the first paint shows the frame: Textual tells the size only after it.
+            # At the first paint, so that it shows the frame: Textual sends the resize event later.
             self._lines = self._drawn(self._view)
             self._strips.clear()
         strip = self._strips.get(y)
@@ -176,11 +176,11 @@ class Panel(Widget, can_focus=True):
 
 
 def _differences(old: Line, new: Line) -> list[tuple[int, int]]:
-    """First and end cells of the stretches in which two lines of equal width differ."""
+    """First and end cells of the parts in which two lines of equal width differ."""
     before, after = _cells(old), _cells(new)
     cells = width(new)
     if len(before) != cells or len(after) != cells:
-        # Characters of two cells (or none): where each of them stands is not worth the search.
+        # With characters of two (or zero) cells, redraw the whole line instead of locating them.
         return [(0, cells)]
     found: list[tuple[int, int]] = []
     for cell, (was, now) in enumerate(zip(before, after, strict=True)):
@@ -197,7 +197,7 @@ def _cells(of: Line) -> list[tuple[str, Role]]:
 
 
 def _segments(of: Line, palette: Palette, ascii_only: bool) -> list[Segment]:
-    """The line in as few segments as will do: each costs up to forty bytes. Blanks take their neighbour's colour."""
+    """The line in as few segments as possible: each costs up to forty bytes. Blanks join their neighbor segment."""
     merged: list[tuple[str, Style | None]] = []
     for text, role in of:
         style = palette.get(role)

@@ -1,4 +1,4 @@
-"""The plan on the screen: what speaks against it, what it takes, and where each setting comes from."""
+"""Shows a plan: refusals and warnings, resources, and the origin of each setting."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from textual.widgets import Static
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.estimates.host_memory import Part
 from gputrain.engine.planning.plan import DEFAULT, THIS_MACHINE, Plan, PlanRow
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.plan_tables import NARROW_BUFFERS, NARROW_SCALING, buffer_cells, scaling_cells
 from gputrain.tui.render.styled_lines import EMPTY, Line, Span, cut, fit, line, pad, stacked, width, wrap
 from gputrain.tui.render.theme import Palette, Role
 from gputrain.tui.widgets.menu import as_text
 
 _TWO_COLUMNS = 116
-"""Cells from which settings and figures stand side by side."""
+"""Width in cells from which settings and resources are shown side by side."""
 _SIGNS: tuple[tuple[str, Role], ...] = (
     ("█", "data"),
     ("▓", "compute"),
@@ -30,22 +30,24 @@ _SIGNS: tuple[tuple[str, Role], ...] = (
     ("▒", "good"),
 )
 _MOST_ROWS = 4
-"""Rows that one warning may take; nearly all take one or two."""
+"""Most rows of one warning; nearly all take one or two."""
 
 
 def plan_lines(plan: Plan, columns: int) -> list[Line]:
     """The whole plan in lines of at most `columns` cells."""
     head = _verdicts(plan, columns)
     if columns < _TWO_COLUMNS:
-        return [*head, *_figures(plan, columns), EMPTY, *_settings(plan, columns), EMPTY, *_tables(plan, columns)]
+        return [*head, *_resources(plan, columns), EMPTY, *_settings(plan, columns), EMPTY, *_tables(plan, columns)]
     left = columns * 60 // 100
     right = columns - left - 3
-    pairs = zip_longest(_settings(plan, left), [*_figures(plan, right), EMPTY, *_tables(plan, right)], fillvalue=EMPTY)
+    pairs = zip_longest(
+        _settings(plan, left), [*_resources(plan, right), EMPTY, *_tables(plan, right)], fillvalue=EMPTY
+    )
     return [*head, *((*fit(first, left), ("   ", "text"), *second) for first, second in pairs)]
 
 
 def _verdicts(plan: Plan, columns: int) -> list[Line]:
-    """Refusals, warnings and adjustments, each with its sign."""
+    """Refusals, warnings and adjustments with their signs."""
     found: list[Line] = []
     kinds: tuple[tuple[tuple[str, ...], str, Role], ...] = (
         (plan.refuses, "■ refused  ", "bad"),
@@ -59,9 +61,9 @@ def _verdicts(plan: Plan, columns: int) -> list[Line]:
     return [*found, EMPTY] if found else []
 
 
-def _figures(plan: Plan, columns: int) -> list[Line]:
+def _resources(plan: Plan, columns: int) -> list[Line]:
     """Facts, then the memory budgets by part."""
-    found = [_heading("What it takes", columns)]
+    found = [_heading("Resources", columns)]
     label = 2 + max(len(name) for name, _ in plan.facts)
     for name, text in plan.facts:
         rows = wrap(plain(text, 400), max(20, columns - label), _MOST_ROWS)
@@ -72,13 +74,13 @@ def _figures(plan: Plan, columns: int) -> list[Line]:
 
 
 def _tables(plan: Plan, columns: int) -> list[Line]:
-    """What the settings would add up to on several GPUs, and with other numbers of workers."""
-    buffers = _table("RAM buffer by workers and batches", NARROW_BUFFERS, buffer_cells(plan.buffers), columns)
+    """The same settings on several GPUs, and RAM buffers by number of workers."""
+    buffers = _table("RAM buffer by number of workers", NARROW_BUFFERS, buffer_cells(plan.buffers), columns)
     return [*_table("On several GPUs", NARROW_SCALING, scaling_cells(plan.scaling), columns), EMPTY, *buffers]
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[Line]:
-    """A heading and aligned columns, of which those that do not fit are left out."""
+    """A heading and aligned columns; columns that do not fit are dropped."""
     widths = [2 + max(width([(row[at], "text")]) for row in (header, *rows)) for at in range(len(header))]
     while sum(widths) - 2 > columns:
         widths.pop()
@@ -90,20 +92,20 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], col
 
 
 def _budget(name: str, parts: Sequence[Part], total: int, limit: int | None, columns: int) -> list[Line]:
-    """A bar over the memory there is, and what each part of it takes, the largest first."""
+    """A bar of the memory budget with its parts, largest first."""
     ordered = sorted((part for part in parts if part.bytes), key=lambda part: -part.bytes)
     whole = max(total, limit or 0, 1)
     marked = list(zip(ordered, cycle(_SIGNS), strict=False))
     drawn = stacked([(part.bytes / whole, sign, role) for part, (sign, role) in marked], columns)
-    used = f"{words.size(total)} of {words.size(limit)}" if limit else words.size(total)
+    used = f"{fmt.size(total)} of {fmt.size(limit)}" if limit else fmt.size(total)
     legend = [
-        line((f"{sign} ", role), f"{part.name} ", (words.size(part.bytes), "bright")) for part, (sign, role) in marked
+        line((f"{sign} ", role), f"{part.name} ", (fmt.size(part.bytes), "bright")) for part, (sign, role) in marked
     ]
     return [_heading(f"{name} {used}", columns), fit(drawn, columns), *_flow(legend, columns)]
 
 
 def _flow(items: Sequence[Line], columns: int) -> list[Line]:
-    """`items` side by side, three cells apart, in as many rows as they need."""
+    """`items` side by side, three cells apart, in as many rows as needed."""
     rows: list[Line] = []
     row: list[Span] = []
     for item in items:
@@ -115,12 +117,12 @@ def _flow(items: Sequence[Line], columns: int) -> list[Line]:
 
 
 def _settings(plan: Plan, columns: int) -> list[Line]:
-    """Setting, value, origin and note of everything that is not left at its default."""
+    """Setting, value, origin and note of each setting that differs from its default."""
     shown = [row for row in plan.rows if row.origin != DEFAULT]
     name = _column([row.setting for row in shown], 24)
     value = _column([plain(row.value, 200) for row in shown], max(18, columns // 6))
     origin = _column([plain(row.origin, 80) for row in shown], max(20, columns // 3))
-    found = [_heading("Settings and where they come from", columns)]
+    found = [_heading("Settings and their origin", columns)]
     for row in shown:
         spans: Line = (
             (pad(cut(row.setting, name - 2), name), "text"),
@@ -148,7 +150,7 @@ def _heading(text: str, columns: int) -> Line:
 
 
 class PlanView(VerticalScroll, can_focus=True):
-    """The plan, or a line that says why there is none."""
+    """The plan in a scrollable view, or a message if there is none."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
@@ -161,22 +163,22 @@ class PlanView(VerticalScroll, can_focus=True):
         self._content = Static(markup=False)
 
     def compose(self) -> ComposeResult:
-        """One text that scrolls."""
+        """Compose the text."""
         yield self._content
 
     def show(self, plan: Plan | None, message: Span, palette: Palette, ascii_only: bool) -> None:
-        """Show `plan`, or `message` where there is none."""
+        """Show `plan`, or `message` if it is None."""
         self._plan, self._message, self._palette, self._ascii = plan, message, palette, ascii_only
         self._draw()
 
     def on_resize(self) -> None:
-        """Break the lines anew."""
+        """Wrap the lines for the new width."""
         if self.scrollable_content_region.width != self._columns:
             self._draw()
 
     @property
     def text(self) -> str:
-        """What is shown, as plain rows."""
+        """The content as plain text."""
         return "\n".join("".join(text for text, _ in spans).rstrip() for spans in self._lines())
 
     def _lines(self) -> list[Line]:

@@ -1,4 +1,4 @@
-"""The table of runs. What changes is changed in place, so that the person's place in it stays theirs."""
+"""The table of runs. Rows are updated in place, so that cursor and scroll position stay."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gputrain.tui.render.styled_lines import to_ascii
 
 _COLUMNS = ("", *HEADER)
 _FEW = 30
-"""So many rows come and go one by one; for more the table is filled anew."""
+"""Most rows to add and remove one by one; with more changes the table is filled again."""
 
 
 class RunsTable(DataTable[Text]):
-    """A line for each run. The arrows to the sides scroll; Home and End go to the first and the last run."""
+    """One row per run. Left and right scroll; Home and End go to the first and the last run."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("home", "scroll_top", show=False),
@@ -30,24 +30,24 @@ class RunsTable(DataTable[Text]):
         super().__init__(cursor_type="row", zebra_stripes=False)
         self._ascii = ascii_only
         self._seen: dict[str, tuple[str, ...]] = {}
-        """What each run's line says, by the run's directory, in the order of the table."""
+        """Cells of each row by run directory, in table order."""
         self._runs: dict[str, RunDir] = {}
 
     def on_mount(self) -> None:
-        """The columns."""
+        """Add the columns."""
         for number, title in enumerate(_COLUMNS):
             self.add_column(title, key=str(number))
 
     @property
     def current(self) -> RunDir | None:
-        """The run under the cursor."""
+        """The highlighted run."""
         if not 0 <= self.cursor_row < self.row_count:
             return None
         key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
         return self._runs.get(key or "")
 
     def show_rows(self, rows: Sequence[Row], chosen: Collection[RunDir]) -> None:
-        """Show `rows` in their order; the cursor stays on its run, and the table where it was scrolled to."""
+        """Show `rows` in their order; cursor and scroll position stay."""
         wanted = {str(row.info.run.directory): ("*" if row.info.run in chosen else " ", *cells(row)) for row in rows}
         current = self.current
         before = list(self._seen)
@@ -68,7 +68,7 @@ class RunsTable(DataTable[Text]):
         self.clear()
         for key, line in wanted.items():
             self.add_row(*map(self._text, line), key=key)
-        # Clearing went back to the first column; which ones are looked at is the person's.
+        # Clearing reset the horizontal scroll position: restore it.
         self.call_after_refresh(lambda: self.scroll_to(x=across, animate=False))
 
     def _come_and_go(self, gone: list[str], new: list[str], wanted: dict[str, tuple[str, ...]]) -> None:
@@ -76,7 +76,7 @@ class RunsTable(DataTable[Text]):
             self.remove_row(key)
         for key in new:
             self.add_row(*map(self._text, wanted[key]), key=key)
-        # Rows are sorted by what their cells say: each says its own place for that moment.
+        # The table can only sort by cell contents: write the positions into the first column, sort, and restore it.
         for place, key in enumerate(wanted):
             self.update_cell(key, "0", Text(f"{place:09}"))
         self.sort("0", key=str)

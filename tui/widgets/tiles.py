@@ -1,4 +1,4 @@
-"""A container whose children stand where `arrange` says, so that a resize moves everything in one step."""
+"""A container that places its children by a function of its size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TileLayout(Layout):
         self._arrange = arrange
 
     def arrange(self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True) -> ArrangeResult:
-        """Placements of the children that have a place; the others are not shown."""
+        """Placements of the children that have a place; the others are hidden."""
         places = self._arrange(size.width, size.height)
         return [
             WidgetPlacement(Region(*places[child.id]), Offset(), Spacing(), child)
@@ -32,7 +32,7 @@ class TileLayout(Layout):
 
 
 class Tiles(Widget):
-    """The dashboard's body. Children are given once; `rearrange` after anything that the places depend on."""
+    """The body of a panel screen. Call `rearrange` after a change of anything that the places depend on."""
 
     def __init__(self, *children: Widget, arrange: Arrange) -> None:
         super().__init__(*children)
@@ -41,17 +41,17 @@ class Tiles(Widget):
 
     @property
     def layout(self) -> Layout:
-        """The tile layout, whatever the style sheet says."""
+        """The tile layout, independent of the style sheet."""
         return self._tiles
 
     def rearrange(self) -> None:
-        """Place the children anew, and take the hidden ones out of the way of the tab key."""
+        """Place the children again, and hide those without a place."""
         places = self._arrange(*self.size)
         for child in self.children:
             child.display = child.id in places
-            # Asked of a child: Textual keeps a widget's own arrangement until something within it changes.
+            # Refresh a child, because Textual caches the arrangement of a container until a child changes.
             child.refresh(layout=True)
 
     def on_resize(self) -> None:
-        """Hide and show what the new size asks for."""
+        """Place the children for the new size."""
         self.rearrange()

@@ -1,4 +1,4 @@
-"""What is shown where nothing else fits."""
+"""The panel for windows that are too small."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from gputrain.tui.widgets.panel import Panel, View
 
 
 class TooSmallPanel(Panel, can_focus=False):
-    """Says how large the terminal must be, and that the run goes on."""
+    """Shows the required size of the terminal."""
 
     FRAME = False
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """One sentence, broken where it must be."""
+        """One sentence, wrapped."""
         return [fit(line((row, "warn")), columns) for row in wrap(too_small(columns, rows), columns, rows)]

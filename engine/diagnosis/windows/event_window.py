@@ -1,6 +1,6 @@
-"""From events to signals: keeps the newest events of training and makes means and shares of them. Pure.
+"""From events to signals: a sliding window over the training events, as means and shares. Pure.
 
-Time is the events' own; what is kept is what came within the window before the newest.
+Time is the events' own `mono`; the window ends at the newest event.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from gputrain.engine.events import (
 
 WINDOW_SECONDS = 12.0
 _STALLS_KEPT = 8
-"""Checkpoints and validations are rare: their share is of the newest complete cycles, from end to end."""
+"""Checkpoints and validations are rare: their share is computed over this many of the newest ones, end to end."""
 WARM_UP_SECONDS, WARM_UP_STEPS = 5.0, 10
-"""Until both have passed, the queue that was filled before the first step flatters every figure."""
+"""Warm-up until both have passed: batches that were queued before the first step make the start look faster."""
 LEAST_SECONDS = 4.0
-"""Time spent on steps below which a window says nothing."""
+"""Seconds spent on steps below which a window has no signals."""
 _TRIALS_KEPT = 8
 _STALLS = (Phase.SAVING, Phase.VALIDATING)
 _AT_WORK = (Phase.TRAINING, Phase.WARMING_UP, *_STALLS)
 
 
 class EventWindow:
-    """Keeps the newest events of training and makes signals of them."""
+    """The newest events of a training, and their signals."""
 
     def __init__(
         self, seconds: float = WINDOW_SECONDS, warm_up: float = WARM_UP_SECONDS, least: float = LEAST_SECONDS
     ) -> None:
-        """`least`: seconds spent on steps below which a window says nothing."""
+        """`least`: seconds spent on steps below which a window has no signals."""
         self._seconds, self._warm_up, self._least = seconds, warm_up, least
         self._settings: dict[str, Any] = {}
         self._usable_cores: float | None = None
@@ -69,7 +69,7 @@ class EventWindow:
         self._ranks: deque[RankSteps] = deque()
 
     def feed(self, event: AnyEvent) -> None:
-        """Learn from one event; those outside training change no signal."""
+        """Take one event; events outside training change no signal."""
         self._now = max(self._now, event.mono)
         training = self._phase is Phase.TRAINING
         match event:
@@ -101,13 +101,13 @@ class EventWindow:
 
     @property
     def warm(self) -> bool:
-        """Whether the start of the training has passed."""
+        """Whether the warm-up has passed."""
         return (
             self._began is not None and self._now - self._began >= self._warm_up and self._warm_steps >= WARM_UP_STEPS
         )
 
     def signals(self) -> Signals | None:
-        """The signals now; None outside training, and while there is too little to judge by."""
+        """The signals of the window; None outside training, and while the window is too short."""
         seconds = sum(one.window_seconds for one in self._steps)
         if self._phase not in _AT_WORK or seconds < self._least:
             return None
@@ -164,7 +164,7 @@ class EventWindow:
     def _take_change(self, event: Tuned) -> None:
         self._settings.update(event.now)
         if event.verdict == "kept":
-            # What was tried before was tried with other settings.
+            # Earlier trials were made with other settings.
             self._tried.clear()
         if event.verdict != "trying":
             self._tried.append(event)
@@ -181,7 +181,7 @@ class EventWindow:
             self._began = self._now
 
     def _start_over(self) -> None:
-        """Data are loaded otherwise: what was seen before says nothing any more, and the queue is filled anew."""
+        """Begin a new warm-up: the data pipeline was restarted, and earlier events no longer apply."""
         self._began, self._warm_steps = self._now, 0
         for kept in (self._steps, self._loader, self._hardware, self._ranks):
             kept.clear()
@@ -231,7 +231,7 @@ class EventWindow:
         return math.sqrt(max(0.0, math.fsum(squares) / steps - mean * mean)) / mean
 
     def _of_phases(self) -> dict[str, Any]:
-        """Shares of the wall time in which the run did something else than train."""
+        """Shares of the wall time spent on checkpoints and validation."""
         return {"saving": self._stalled(Phase.SAVING), "validating": self._stalled(Phase.VALIDATING)}
 
     def _stalled(self, phase: Phase) -> float:
@@ -242,12 +242,12 @@ class EventWindow:
         span = stalls[-1][1] - stalls[0][1]
         since = self._now - stalls[-1][1]
         if since > span / (len(stalls) - 1):
-            # They have become rarer.
+            # The next one is overdue: they have become rarer.
             span += since
         return sum(end - start for start, end in list(stalls)[1:]) / span if span > 0 else 0.0
 
     def _of_loader(self, training: float) -> dict[str, Any]:
-        """`training`: seconds of the window's steps. While the loop does something else the workers soon rest."""
+        """`training`: seconds of the window's steps. During checkpoints and validation the workers soon idle."""
         if not self._loader:
             return {}
         newest = self._loader[-1]
@@ -262,7 +262,7 @@ class EventWindow:
             seconds = max(training, working)
             busy = working / seconds
         return {
-            # Without workers the loop itself is counted as one.
+            # Without workers the events count the loop itself as one.
             "workers": 0 if newest.kind == "inline" else newest.workers,
             "kind": newest.kind,
             "sample_rate": samples / seconds if seconds > 0 else None,
@@ -288,7 +288,7 @@ class EventWindow:
         return {
             "usable_cores": newest.usable_cores or self._usable_cores,
             "host_cores": newest.host_cores or None,
-            "cpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.others),
+            "cpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.other_processes),
             "affinity": len(newest.per_core) or None,
             **{name: self._host_mean(name) for name in ("run_cpu", "foreign_cpu", "psi_io", "psi_memory_full")},
             "cpu": self._host_mean("cpu_percent"),
@@ -300,7 +300,7 @@ class EventWindow:
         }
 
     def _throttled(self, newest: HardwareSample) -> float | None:
-        """Share of the periods in which the quota ran out; 0 without a quota: all cores of the affinity are usable."""
+        """Share of the quota periods that were throttled; 0 without a quota."""
         found = self._host_mean("throttled_share")
         unlimited = bool(newest.per_core) and newest.usable_cores >= len(newest.per_core)
         return 0.0 if found is None and unlimited else found

@@ -11,8 +11,8 @@ from gputrain.engine.events import GpuSample, HardwareSample, Steps
 
 
 def gpu_signals(samples: Iterable[HardwareSample], steps: Iterable[Steps], device: str) -> dict[str, Any]:
-    """The signals of `device` (``cuda:0``); none where no GPU can be read."""
-    found = [(gpu, one.interval) for one in samples if (gpu := _own(one, device)) is not None]
+    """The signals of `device` (``cuda:0``) by name; empty where no GPU can be read."""
+    found = [(gpu, one.interval) for one in samples if (gpu := _sample_of(one, device)) is not None]
     if not found:
         return {}
     newest = found[-1][0]
@@ -30,8 +30,8 @@ def gpu_signals(samples: Iterable[HardwareSample], steps: Iterable[Steps], devic
     }
 
 
-def _own(sample: HardwareSample, device: str) -> GpuSample | None:
-    """The GPU that the run's device names; CUDA counts only those that it shows."""
+def _sample_of(sample: HardwareSample, device: str) -> GpuSample | None:
+    """The sample of the run's own GPU, found by its CUDA index, which counts visible GPUs only."""
     number = device.partition(":")[2]
     if not device.startswith("cuda"):
         return None

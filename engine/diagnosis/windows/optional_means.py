@@ -1,4 +1,4 @@
-"""Means of figures of which some were not measured. Pure."""
+"""Weighted means of values of which some were not measured. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def mean(values: Iterable[tuple[float | None, float]]) -> float | None:
-    """Mean of values with their weights, of those that were measured; None without any."""
+    """Weighted mean of ``(value, weight)`` pairs, without values that are None; None without any."""
     known = [(value, weight) for value, weight in values if value is not None and weight > 0]
     if not known:
         return None

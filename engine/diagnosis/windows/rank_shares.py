@@ -1,4 +1,4 @@
-"""What several ranks did with their time: whom the others wait for, and what the exchange itself costs. Pure."""
+"""Signals of a run with several ranks: the slowest rank, and the time for the gradient all-reduce. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gputrain.engine.events import RankSteps, Steps
 
 
 class _Share(Struct):
-    """One rank's seconds of a step, on average."""
+    """Mean seconds of a step on one rank."""
 
     rank: int
     step: float
@@ -20,12 +20,12 @@ class _Share(Struct):
 
     @property
     def own(self) -> float:
-        """What it needs itself: the rest is waiting for the others, and the exchange."""
+        """The rank's own time, without the all-reduce, which contains waiting for other ranks."""
         return self.step - self.exchange
 
 
 def rank_shares(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str, Any]:
-    """Signals; none where one process trains alone."""
+    """Signals by name; empty where one process trains alone."""
     first = [one for one in steps if one.exchange is not None]
     exchanged = sum(one.exchange or 0.0 for one in first)
     seconds, count = sum(one.window_seconds for one in first), sum(one.window_steps for one in first)
@@ -33,9 +33,9 @@ def rank_shares(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str
         return {}
     found = [_Share(0, seconds / count, sum(one.data_wait for one in first) / count, exchanged / count)]
     for rank in sorted({one.rank for one in others}):
-        theirs = [one for one in others if one.rank == rank]
-        number = sum(one.window_steps for one in theirs)
-        parts = [sum(getattr(one, name) for one in theirs) for name in ("window_seconds", "data_wait", "exchange")]
+        events = [one for one in others if one.rank == rank]
+        number = sum(one.window_steps for one in events)
+        parts = [sum(getattr(one, name) for one in events) for name in ("window_seconds", "data_wait", "exchange")]
         found.append(_Share(rank, *(part / number for part in parts)))
     step = max(one.step for one in found)
     if len(found) == 1 or step <= 0:
@@ -46,7 +46,7 @@ def rank_shares(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str
     waits = slowest.wait - sum(one.wait for one in found if one is not slowest) / len(rest)
     return {
         "exchange": exchanged / seconds,
-        # What even the one that nobody waits for waits: the way of the gradients.
+        # The rank that waits least waits for no other rank: its time is the all-reduce itself.
         "least_exchange": min(one.exchange for one in found) / step,
         "slowest_rank": slowest.rank,
         "rank_skew": late / step,

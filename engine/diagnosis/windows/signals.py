@@ -1,4 +1,4 @@
-"""Signals of a run: what a window of its events says, in means and shares, and what follows from them. Pure."""
+"""Signals of a run: means and shares over a window of its events, and values derived from them. Pure."""
 
 from __future__ import annotations
 
@@ -10,59 +10,59 @@ from msgspec import Struct
 from gputrain.engine.events import Tuned
 
 FULL_CPU = 92.0
-"""Percent of the usable cores from which on no worker finds an idle one."""
+"""CPU use in percent of the usable cores from which no worker finds an idle core."""
 _SAME_CORE = 0.05
 
 
 class Signals(Struct, frozen=True, kw_only=True):
-    """One window. Shares are 0…1 of the time spent on steps; None is what nobody could measure."""
+    """One window. Shares are 0…1 of the time spent on steps; None: not measured."""
 
     seconds: float = 0.0
-    """Time on steps in the window."""
+    """Time on steps in the window, in seconds."""
     wait: float
     """Share in which the loop waited for a batch."""
     first_wait: float = 0.0
     """The part of `wait` that was for the first batch of an epoch."""
     compute: float
     copy: float | None = None
-    """Host-to-device copies; they may run beside the computing."""
+    """Host-to-device copies; they may overlap with computing."""
     other: float = 0.0
     launch_gap: float | None = None
-    """The part of `other` in which the GPU had nothing to do."""
+    """The part of `other` in which the GPU was idle."""
     wait_cv: float | None = None
     """Standard deviation over mean of the steps' waits."""
     step_seconds: float | None = None
-    """Mean length of a step, waiting included."""
+    """Mean seconds of a step, waiting included."""
     rate: float | None = None
-    """Images per second; of one rank."""
+    """Images per second of one rank."""
     ranks: int = 1
     exchange: float | None = None
-    """Share in which rank 0 waited for the gradients of others; None: it trains alone. So the next four."""
+    """Share in which rank 0 waited for the gradient all-reduce; this and the next four are None with one rank."""
     least_exchange: float | None = None
     """The same of the rank that waited least."""
     slowest_rank: int | None = None
     rank_skew: float | None = None
-    """What the slowest rank needs for a step more than the others do, over the step."""
+    """Extra time of the slowest rank for a step, as a share of the step."""
     late_by_data: float | None = None
-    """The part of that in which it waited for data."""
+    """The part of that extra time spent waiting for data, 0…1."""
     saving: float = 0.0
-    """Share of the wall time that checkpoints took; so the next for validation."""
+    """Share of the wall time for checkpoints; `validating` likewise."""
     validating: float = 0.0
     epoch: int = 0
     settings: Mapping[str, Any] = {}
     tried: tuple[Tuned, ...] = ()
-    """What became of changes of this training, the newest last."""
+    """Results of live changes in this run, the newest last."""
     on_gpu: bool = False
     precision: str = ""
     capability: float | None = None
     """CUDA compute capability, 8.6."""
     workers: int = 0
     kind: str = ""
-    """How the workers work: ``processes``, ``threads`` or ``inline``."""
+    """Kind of the workers: ``processes``, ``threads`` or ``inline``."""
     sample_rate: float | None = None
     """Samples per second that the workers made."""
     busy: float | None = None
-    """Share of the workers' time spent on samples; so the next four, of their working time."""
+    """Share of the workers' time spent on samples. The next four are shares of that working time."""
     cpu_ratio: float | None = None
     run_delay: float | None = None
     read_share: float | None = None
@@ -70,9 +70,9 @@ class Signals(Struct, frozen=True, kw_only=True):
     from_disk: float | None = None
     """Share of the bytes read that came from a disk and not from the page cache."""
     data_bytes: int | None = None
-    """Bytes of the files of one epoch, by those that were read."""
+    """Bytes of the files of one epoch, extrapolated from those read so far."""
     slowest: float | None = None
-    """Seconds of the slowest sample, and its file."""
+    """Seconds of the slowest sample; `slowest_image` is its file."""
     slowest_image: str = ""
     usable_cores: float | None = None
     host_cores: int | None = None
@@ -81,50 +81,51 @@ class Signals(Struct, frozen=True, kw_only=True):
     cpu: float | None = None
     """Percent of the usable cores."""
     run_cpu: float | None = None
-    """Cores that the run used, and that others did."""
+    """Cores that the run used."""
     foreign_cpu: float | None = None
+    """Cores that other programs used."""
     cpu_neighbours: tuple[str, ...] = ()
-    """The commands of those that use most of it."""
+    """Commands of the other programs that use most CPU."""
     throttled: float | None = None
     psi_io: float | None = None
     psi_memory_full: float | None = None
     ram_used: float | None = None
-    """Share of the memory that the run may use."""
+    """Used share of the memory that the run may use, 0…1."""
     ram_total: int | None = None
     run_memory: int | None = None
     """Bytes of the run's processes."""
     shm_used: float | None = None
-    """Share of the memory file system that is used."""
+    """Used share of ``/dev/shm``."""
     utilization: float | None = None
-    """Percent of the run's GPU; None for a MIG instance and on the CPU."""
+    """Utilization of the run's GPU in percent; None for a MIG instance and on the CPU."""
     sm_activity: float | None = None
     tensor_activity: float | None = None
     vram: float | None = None
-    """Share of the GPU's memory at the peak."""
+    """Peak used share of the GPU's memory."""
     vram_reserved: float | None = None
-    """Memory that the allocator holds, over what the tensors need."""
+    """Reserved over allocated memory of the caching allocator."""
     batch_parts: int | None = None
-    """Parts that each batch is computed in, for want of memory."""
+    """Parts into which each batch is split, after GPU memory ran out."""
     alloc_retries: int | None = None
-    """Times that memory had to be freed first, in the window."""
+    """Allocator retries in the window."""
     clock: float | None = None
-    """Clock of the GPU over its highest."""
+    """SM clock of the GPU over its maximum."""
     slowed_by: tuple[str, ...] = ()
-    """Reasons for a lowered clock that held in half of the window or more."""
+    """Throttle reasons that held in half of the window or more."""
     gpu_neighbours: tuple[str, ...] = ()
     """Other programs on the run's GPU."""
 
-    def taken_back(self, changes: Mapping[str, Any]) -> Tuned | None:
-        """The trial of the same change that was taken back."""
+    def reverted_trial(self, changes: Mapping[str, Any]) -> Tuned | None:
+        """The newest trial of the same changes that was reverted; None without one."""
         found = (one for one in reversed(self.tried) if one.verdict == "reverted" and one.changes == changes)
         return next(found, None)
 
     @property
     def workers_gain(self) -> float | None:
-        """What more workers brought when they were tried last, over what was promised; None: nobody tried them."""
+        """Measured over predicted gain when more workers were tried last; None: not tried."""
         for one in reversed(self.tried):
             more = one.changes.get("num_workers", 0) > one.was.get("num_workers", 0)
-            promise = one.promised
+            promise = one.prediction
             if not more or promise is None or promise.low is None or promise.high is None:
                 continue
             if one.before is None or one.after is None:
@@ -135,28 +136,28 @@ class Signals(Struct, frozen=True, kw_only=True):
         return None
 
     def setting(self, name: str, default: Any) -> Any:
-        """The run's setting, `default` where the record lacks it."""
+        """The value of a setting of the run; `default` where the record lacks it."""
         return self.settings.get(name, default)
 
     @property
     def idle_cores(self) -> float | None:
-        """Usable cores that nobody kept busy."""
+        """Idle usable cores."""
         if self.cpu is None or self.usable_cores is None:
             return None
         return max(0.0, self.usable_cores * (1 - self.cpu / 100))
 
     @property
     def foreign_share(self) -> float | None:
-        """Share of the usable cores that others keep busy."""
+        """Share of the usable cores that other programs keep busy."""
         if self.foreign_cpu is None or not self.usable_cores:
             return None
         return self.foreign_cpu / self.usable_cores
 
     @property
     def core_wait(self) -> float | None:
-        """`run_delay`; where the kernel doesn't tell, none while cores are idle, and unknown beside a full CPU.
+        """`run_delay`. Where the kernel does not report it: 0 while cores are idle, None while the CPU is full.
 
-        Nobody can tell waiting for a core from waiting for a file or a lock then.
+        With a full CPU, waiting for a core looks the same as waiting for a file or a lock.
         """
         if self.run_delay is not None or self.cpu is None:
             return self.run_delay
@@ -164,7 +165,7 @@ class Signals(Struct, frozen=True, kw_only=True):
 
     @property
     def affinity_share(self) -> float | None:
-        """Share of the host's cores that the run may use by its affinity."""
+        """Share of the host's cores that the affinity mask allows."""
         if not self.affinity or not self.host_cores:
             return None
         return self.affinity / self.host_cores
@@ -176,16 +177,16 @@ class Signals(Struct, frozen=True, kw_only=True):
 
     @property
     def first_part(self) -> float:
-        """The part of the waiting that was for the first batch of an epoch."""
+        """The part of the waiting that was for the first batch of an epoch, 0…1."""
         return self.first_wait / self.wait if self.wait > 0 else 0.0
 
     @property
     def read_wait(self) -> float | None:
-        """Share of the workers' time in which reading was waiting, not copying from memory."""
+        """Share of the workers' time spent waiting for reads, without copying from the page cache."""
         if self.read_share is None:
             return None
         if self.cpu_ratio is None:
-            # Nobody knows what the reading was then: memory is told by the disk's own count.
+            # Waiting and copying cannot be told apart; no bytes from the disk means copying only.
             return 0.0 if self.from_disk is not None and self.from_disk < _SAME_CORE else self.read_share
         if self.core_wait is None:
             return None
@@ -193,42 +194,42 @@ class Signals(Struct, frozen=True, kw_only=True):
 
     @property
     def slowness(self) -> float | None:
-        """The slowest sample over the mean one."""
+        """Slowest over mean time of a sample."""
         per_sample = self.seconds_per_sample
         return self.slowest / per_sample if self.slowest is not None and per_sample else None
 
     @property
     def seconds_per_sample(self) -> float | None:
-        """Wall time that a worker spends on a sample."""
+        """Wall time that a worker spends on a sample, in seconds."""
         if self.busy is None or not self.sample_rate:
             return None
         return max(1, self.workers) * self.busy / self.sample_rate
 
     @property
     def device_rate(self) -> float | None:
-        """Images per second that the device would take if none was waited for."""
+        """Images per second that the device would process without waiting for data."""
         return None if self.rate is None else self.rate / max(0.01, 1 - self.wait)
 
     @property
     def exposed_copy(self) -> float | None:
-        """Share of the time in which a copy was under way and nothing was computed."""
+        """Share of the time in which a copy ran and no kernel did."""
         return None if self.copy is None else max(0.0, min(self.copy, 1 - self.wait - self.compute))
 
     @property
     def gap(self) -> float:
-        """Share of the time in which the device had nothing to do though no batch was missing."""
+        """Share of the time in which the device was idle although a batch was ready."""
         return self.other if self.launch_gap is None else self.launch_gap
 
     @property
     def own_work(self) -> float | None:
-        """Share of the workers' time that none of waiting for a core, reading and locks explains."""
+        """Share of the workers' time left after waiting for a core, for reads and for locks."""
         if self.busy is None or self.core_wait is None:
             return None
         return max(0.0, 1 - self.core_wait - (self.read_wait or 0.0) - (self.lock_share or 0.0))
 
     @property
     def unnamed_cores(self) -> float | None:
-        """Cores that the run used beside its workers' own threads and one of the trainer."""
+        """Cores that the run used beyond its workers' own threads and one core of the trainer."""
         if self.run_cpu is None or self.cpu_ratio is None or self.busy is None:
             return None
         named = max(1, self.workers) * self.busy * self.cpu_ratio + 1.0
@@ -236,7 +237,7 @@ class Signals(Struct, frozen=True, kw_only=True):
 
     @property
     def free_cores(self) -> float | None:
-        """Cores that workers can have, those of each rank: usable ones less what others and the rest of the run use."""
+        """Cores per rank that workers can use: usable cores less those of other programs and of the rest of the run."""
         if self.usable_cores is None or self.run_cpu is None or self.cpu_ratio is None or self.busy is None:
             return None
         by_workers = max(1, self.workers) * self.busy * self.cpu_ratio

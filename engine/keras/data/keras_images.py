@@ -23,7 +23,7 @@ _LOOKED_AT = 64
 def prepare(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> tuple[ImageSet, ImageSet | None]:
     """Training and validation images. Raises BadInput naming what is wrong with the folder, StopRequested."""
     began = time.perf_counter()
-    config = dataset_report.located(config, reporter, control)
+    config = dataset_report.with_data_dir(config, reporter, control)
     data = config.data
 
     def read(found: Callable[[int], None]) -> tuple[ImageSet, ImageSet | None]:
@@ -33,7 +33,7 @@ def prepare(config: RunConfig, reporter: EventReporter, control: TrainerControl)
         val = image_set.scan(data.data_dir, data.val_split, setting="val_split", classes=train.classes, progress=found)
         return train, val
 
-    train, val = dataset_report.scanned(config, reporter, control, read)
+    train, val = dataset_report.timed_scan(config, reporter, control, read)
     for one in (train, val):
         if one is not None:
             check_names(one)

@@ -1,6 +1,6 @@
-"""Activity of multiprocessors, tensor cores and memory by GPM (GPU performance monitoring, Hopper and newer).
+"""GPM (GPU performance monitoring, Hopper and newer): activity of multiprocessors, tensor cores and memory.
 
-Counters are read twice, and NVML makes shares and rates of the two (nvmlGpmMetricsGet in nvml.h).
+NVML computes shares and rates from two readings of the counters (nvmlGpmMetricsGet in nvml.h).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RATES = {20: "pcie_tx", 21: "pcie_rx", 60: "nvlink_rx", 61: "nvlink_tx"}
 
 
 class Gpm:
-    """The counters of one GPU, or of one MIG instance, which has no rates."""
+    """The counters of one GPU, or of one MIG instance, which has no PCIe and NVLink rates."""
 
     def __init__(self, nvml: Nvml, handle: Any, instance: int | None = None) -> None:
         """`instance`: the GPU instance's id; `handle` is then its parent's."""
@@ -35,7 +35,7 @@ class Gpm:
             self._wanted.metrics[number].metricId = metric
 
     def read(self) -> dict[str, float]:
-        """Means since the call before; nothing the first time. Raises NvmlError for a GPU in trouble."""
+        """Means since the last call, by field; empty the first time. Raises NvmlError if the GPU cannot be read."""
         api, nvml = self._nvml.api, self._nvml
         before, now = self._samples
         if self._take(now) is None:
@@ -63,12 +63,12 @@ class Gpm:
         return nvml.optional(api.nvmlGpmMigSampleGet, self._handle, self._instance, into)
 
     def close(self) -> None:
-        """Free the samples. Raises NvmlError if NVML is gone, and they with it."""
+        """Free the samples. Raises NvmlError if NVML is shut down already."""
         for sample in self._samples:
             self._nvml.must(self._nvml.api.nvmlGpmSampleFree, sample)
 
 
 def open_gpm(nvml: Nvml, handle: Any, instance: int | None = None) -> Gpm | None:
-    """The counters of a GPU or of an instance of it, None where it has none."""
+    """The counters of a GPU or of one of its instances; None where it has none."""
     support = nvml.optional(nvml.api.nvmlGpmQueryDeviceSupport, handle)
     return Gpm(nvml, handle, instance) if support is not None and support.isSupportedDevice else None

@@ -1,4 +1,4 @@
-"""One GPU's figures at one moment, by NVML."""
+"""A sample of one GPU by NVML: utilization, memory, power, temperature, clocks, links, processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gputrain.engine.hardware.nvml import Device, Nvml, NvmlError
 from gputrain.engine.monitor.gpus.gpm import Gpm, open_gpm
 
 MOST_PROCESSES = 64
-"""Processes of a GPU that are told; beyond so many, nobody reads them."""
+"""Most processes of a GPU in a sample."""
 
 _REASONS = {
     0x002: "application clocks",
@@ -25,25 +25,25 @@ _REASONS = {
     0x200: "board limit",
     0x400: "reliability",
 }
-"""nvmlClocksEventReasons (nvml.h); 0x1, idle, lowers nobody's clock who needs it."""
+"""nvmlClocksEventReasons (nvml.h); 0x1, idle, is left out, as it is not a throttle reason."""
 _HW_SLOWDOWN, _HW_PARTS = 0x008, 0x0C0
 _NVLINK_TX, _NVLINK_RX, _MEMORY_TEMPERATURE = 138, 139, 82
-"""Fields of nvmlDeviceGetFieldValues: KiB sent and received over all links so far, and °C."""
+"""Fields of nvmlDeviceGetFieldValues: KiB sent and received over all NVLinks so far, and memory temperature in °C."""
 _ALL_LINKS = 0xFFFFFFFF
 
 
 def throttle_words(reasons: int) -> tuple[str, ...]:
-    """Why the clock is lowered; "hardware slowdown" gives way to the part of it that is named too."""
+    """The throttle reasons in words; "hardware slowdown" is left out where a more specific reason is set."""
     if reasons & _HW_PARTS:
         reasons &= ~_HW_SLOWDOWN
     return tuple(words for bit, words in _REASONS.items() if reasons & bit)
 
 
 class GpuReader:
-    """Reads one GPU; all methods on one thread, which may hang in any of them."""
+    """Reads one GPU. Call all methods from one thread, which may hang in any of them."""
 
     def __init__(self, nvml: Nvml, device: Device, cuda_index: dict[str, int]) -> None:
-        """`cuda_index` has CUDA's number of each UUID that the run may use."""
+        """`cuda_index`: CUDA's number of each visible GPU, by UUID."""
         self._nvml, self._device, self._cuda_index = nvml, device, cuda_index
         api, handle = nvml.api, device.handle
         self._static = GpuSample(
@@ -61,7 +61,7 @@ class GpuReader:
             pcie_generation_max=self._figure(api.nvmlDeviceGetMaxPcieLinkGeneration, handle),
             pcie_width_max=self._figure(api.nvmlDeviceGetMaxPcieLinkWidth, handle),
         )
-        # A divided GPU has no counters of its own, but its instances have.
+        # A GPU in MIG mode has no counters of its own; its instances have.
         self._gpm = None if device.mig_mode else open_gpm(nvml, handle)
         self._instances = [(one, self._counters_of(one)) for one in device.instances]
         self._answered = False
@@ -70,16 +70,16 @@ class GpuReader:
 
     @property
     def static(self) -> GpuSample:
-        """What is known of the GPU without asking it again."""
+        """The values that do not change."""
         return self._static
 
     @property
     def blocks_for_pcie(self) -> bool:
-        """Whether PCIe traffic takes a call that blocks for 20 ms and so should be asked for rarely."""
+        """Whether reading PCIe traffic blocks for 20 ms and should be done rarely."""
         return self._gpm is None and not self._device.mig_mode
 
     def read(self, pcie: bool) -> GpuSample:
-        """All figures now; PCIe traffic is measured anew if `pcie`. Raises NvmlError if the GPU can't be read."""
+        """A sample; with `pcie` it measures PCIe traffic anew. Raises NvmlError if the GPU cannot be read."""
         self._nvml.must(self._nvml.api.nvmlDeviceGetUUID, self._device.handle)  # a lost GPU fails here
         if pcie and self.blocks_for_pcie:
             self._pcie = self._measure_pcie()
@@ -99,9 +99,9 @@ class GpuReader:
         return GpuSample(**fixed, **figures)
 
     def close(self) -> None:
-        """Give NVML's memory back."""
+        """Free NVML's memory."""
         for gpm in (self._gpm, *(gpm for _, gpm in self._instances)):
-            with contextlib.suppress(NvmlError):  # NVML is gone, and its memory with it
+            with contextlib.suppress(NvmlError):  # NVML is shut down already
                 if gpm:
                     gpm.close()
 
@@ -109,7 +109,7 @@ class GpuReader:
         return self._nvml.optional(call, *arguments)
 
     def _check(self, vital: dict[str, Any]) -> None:
-        """A GPU that hangs may fail call by call with unknown errors, which one by one would pass for absent."""
+        """Raise NvmlError if no sensor answers any more: each single failure would look like an absent sensor."""
         answers = any(vital[name] is not None for name in ("utilization", "memory_used", "power", "temperature"))
         if self._answered and not answers:
             raise NvmlError("none of its sensors answers any more", 999)
@@ -117,7 +117,7 @@ class GpuReader:
 
     def _load(self) -> dict[str, Any]:
         api, handle = self._nvml.api, self._device.handle
-        # With MIG some drivers answer 0 for the whole GPU: it would be read as idle.
+        # In MIG mode some drivers report 0 for the whole GPU, which would look idle.
         rates = None if self._device.mig_mode else self._figure(api.nvmlDeviceGetUtilizationRates, handle)
         encoder = self._figure(api.nvmlDeviceGetEncoderUtilization, handle)
         decoder = self._figure(api.nvmlDeviceGetDecoderUtilization, handle)
@@ -131,7 +131,7 @@ class GpuReader:
 
     def _memory_used(self, handle: Any) -> int | None:
         api = self._nvml.api
-        # The second version leaves out what the driver keeps for itself, as nvidia-smi does.
+        # Version 2 excludes memory reserved by the driver, as nvidia-smi does.
         memory = self._figure(api.nvmlDeviceGetMemoryInfo, handle, api.nvmlMemory_v2)
         memory = memory or self._figure(api.nvmlDeviceGetMemoryInfo, handle)
         return int(memory.used) if memory else None
@@ -184,7 +184,7 @@ class GpuReader:
         before, now = self._links, time.monotonic()
         self._links = None if tx is None or rx is None else (now, tx, rx)
         if before is None or tx is None or rx is None or tx < before[1] or rx < before[2]:
-            return {}  # no links, the first reading, or the counters began anew
+            return {}  # no links, the first reading, or counters that restarted
         seconds = now - before[0]
         return {
             "nvlink_tx": round((tx - before[1]) * 1024 / seconds),
@@ -195,11 +195,11 @@ class GpuReader:
         api, handle = self._nvml.api, self._device.handle
         tx = self._figure(api.nvmlDeviceGetPcieThroughput, handle, api.NVML_PCIE_UTIL_TX_BYTES)
         rx = self._figure(api.nvmlDeviceGetPcieThroughput, handle, api.NVML_PCIE_UTIL_RX_BYTES)
-        # In KB/s over the 20 ms that the call took.
+        # In KB/s, over the 20 ms of the call.
         return {name: value * 1000.0 for name, value in (("pcie_tx", tx), ("pcie_rx", rx)) if value is not None}
 
     def _processes(self, handle: Any) -> tuple[GpuProcess, ...]:
-        """Pids and memory; names and owners are added by who may read ``/proc``."""
+        """Pids and memory of the GPU's processes; the sampler adds names and owners."""
         api = self._nvml.api
         found: dict[int, int | None] = {}
         for call in (api.nvmlDeviceGetComputeRunningProcesses, api.nvmlDeviceGetGraphicsRunningProcesses):
@@ -228,7 +228,7 @@ class GpuReader:
 
 
 def _field(api: Any, value: Any) -> int | None:
-    """A field's value by its own type (nvmlValueType_t); None where it could not be read."""
+    """A field's value, read by its type (nvmlValueType_t); None where it could not be read."""
     if value.nvmlReturn != api.NVML_SUCCESS:
         return None
     names = {

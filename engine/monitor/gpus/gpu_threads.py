@@ -1,4 +1,4 @@
-"""All GPUs, each read on a thread of its own: one that hangs costs nobody else an answer."""
+"""Reads all GPUs, each in its own thread, so that a hanging GPU does not delay the others."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gputrain.engine.hardware.nvml import Device, Nvml, NvmlError, Unreadable, v
 from gputrain.engine.monitor.gpus.gpu_sample import GpuReader
 
 TIMEOUT = 0.25
-"""Seconds that a sample waits for the GPUs' answers; what comes later goes into the next sample."""
+"""Seconds that a sample waits for the GPUs' answers; later ones go into the next sample."""
 OPEN_PATIENCE = 2.0
-"""The same for the first sample, where a person or a run waits for it."""
+"""Seconds that the first sample waits for the driver."""
 SILENT_AFTER = 2.0
-"""Seconds without an answer after which a GPU is said to be silent and its last figures are dropped."""
+"""Seconds without an answer after which a GPU counts as silent and its last values are dropped."""
 REOPEN_AFTER = 60.0
 """Seconds between attempts to find a driver that is missing, or a GPU that was lost."""
 PCIE_EVERY = 5.0
-"""Seconds between two measurements of a GPU's PCIe traffic, where one blocks for 20 ms; one GPU at a time."""
+"""Seconds between two measurements of a GPU's PCIe traffic where each blocks for 20 ms; one GPU at a time."""
 
 NOT_YET = "NVML has not answered yet"
-_SILENT = "NVML gives no answer"
+_SILENT = "NVML does not answer"
 
 
 def pending(error: str) -> bool:
-    """Whether `error` says that NVML may still answer."""
+    """Whether `error` means that NVML may still answer."""
     return error == NOT_YET or error.startswith(_SILENT)
 
 
@@ -39,7 +39,7 @@ class _Worker:
         self.reader = reader
         self.pcie_at = float("-inf")
         self.asked_at: float | None = None
-        """When the reading that is under way began; None while idle."""
+        """Start of the present reading; None while idle."""
         self.latest: GpuSample | None = None
         self.cost = 0.0
         """CPU seconds since it was last taken."""
@@ -50,24 +50,24 @@ class _Worker:
         self._thread.start()
 
     def ask(self, now: float, pcie: bool) -> None:
-        """Begin a reading. Called with the lock held, and only while idle."""
+        """Start a reading. Call it with the lock held, and only while idle."""
         self.asked_at, self._pcie = now, pcie
         if pcie:
             self.pcie_at = now
         self._changed.notify_all()
 
     def end(self) -> None:
-        """End the thread, after the call in which it may hang."""
+        """End the thread after its present call, which may hang."""
         self._ended = True
         self._changed.notify_all()
 
     def join(self) -> bool:
-        """Wait for the thread's end, not long: whether it has ended."""
+        """Wait up to `TIMEOUT` for the thread's end; returns whether it has ended."""
         self._thread.join(TIMEOUT)
         return not self._thread.is_alive()
 
     def sample(self, now: float) -> GpuSample:
-        """The newest answer, or that there is none. Called with the lock held."""
+        """The newest answer, or a sample with an error if there is none. Call it with the lock held."""
         silent = now - self.asked_at if self.asked_at is not None else 0.0
         if silent >= SILENT_AFTER:
             return _failed(self.reader.static, f"no answer for {silent:.0f} s")
@@ -93,11 +93,13 @@ class _Worker:
 
 
 class GpuThreads:
-    """Reads all GPUs on request; `read` and `close` are called on one thread and never hang."""
+    """Reads all GPUs on request; call `read` and `close`, which never hang, from one thread."""
 
     def __init__(self, only: frozenset[int] | None = None, patience: float = OPEN_PATIENCE) -> None:
-        """`only` has the numbers of the GPUs to read; None: all. `patience`: seconds that the first `read` waits for
-        the driver, which may have to wake the GPUs."""
+        """`only`: numbers of the GPUs to read; None: all.
+
+        `patience`: seconds that the first `read` waits for the driver, which may have to wake the GPUs.
+        """
         self._only = only
         self._patience = patience
         self._changed = threading.Condition()
@@ -110,7 +112,7 @@ class GpuThreads:
         self._healthy_at = time.monotonic()
 
     def read(self) -> tuple[tuple[GpuSample, ...], str]:
-        """A sample of each GPU, and why there are none."""
+        """A sample of each GPU, and the reason if there are none."""
         self._open_if_due()
         with self._changed:
             opened = self._changed.wait_for(lambda: self._opening_since is None, self._patience)
@@ -130,7 +132,7 @@ class GpuThreads:
         return tuple(sorted(samples, key=lambda sample: sample.index)), self._error
 
     def take_cost(self) -> float:
-        """CPU seconds that the threads have used since the last call."""
+        """CPU seconds that the threads used since the last call."""
         with self._changed:
             total = sum(worker.cost for worker in self._workers)
             for worker in self._workers:
@@ -138,7 +140,7 @@ class GpuThreads:
         return total
 
     def close(self) -> None:
-        """End the threads; one that hangs is left to itself."""
+        """End the threads; one that hangs is left running."""
         with self._changed:
             for worker in self._workers:
                 worker.end()
@@ -149,7 +151,7 @@ class GpuThreads:
             nvml.close()
 
     def _pcie_turn(self, idle: list[_Worker], now: float) -> _Worker | None:
-        """The one whose last measurement is oldest, if it is old enough."""
+        """The GPU with the oldest PCIe measurement, if that is older than `PCIE_EVERY`; else None."""
         due = [one for one in idle if one.reader.blocks_for_pcie and now - one.pcie_at >= PCIE_EVERY]
         return min(due, key=lambda one: one.pcie_at, default=None)
 
@@ -162,7 +164,7 @@ class GpuThreads:
                 busy = any(worker.asked_at is not None for worker in self._workers)
             if busy or now - self._healthy_at < REOPEN_AFTER:
                 return
-            # A GPU that came back is seen only by a library that is initialized anew.
+            # NVML finds a GPU that came back only after a new initialization.
             self.close()
         self._opening_since = self._tried_at = now
         threading.Thread(target=self._open, name="nvml", daemon=True).start()

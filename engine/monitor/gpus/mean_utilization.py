@@ -1,4 +1,4 @@
-"""The mean utilization of one GPU while something is done."""
+"""Mean utilization of one GPU over a block of code."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Self
 from gputrain.engine.hardware.nvml import Nvml, NvmlError
 
 _SECONDS = 0.2
-"""Between two readings; NVML itself averages over a sixth of a second to one second."""
+"""Seconds between two readings; NVML itself averages over 1/6 to 1 second."""
 
 
 class MeanUtilization:
-    """``with UtilizationWatch(0) as watch: …``, then `mean`. Reads on a thread of its own, which may hang."""
+    """``with MeanUtilization(0) as utilization: …``, then `utilization.mean`. Reads in a thread, which may hang."""
 
     def __init__(self, index: int) -> None:
         """`index`: NVML's number of the GPU."""
@@ -48,4 +48,4 @@ class MeanUtilization:
                     self._readings.append(float(rates.gpu))
             nvml.close()
         except NvmlError:
-            return  # what was read until then counts
+            return  # the readings so far count

@@ -1,7 +1,7 @@
-"""Who else computes: the processes that are not of the run and use most CPU, and those that hold most memory.
+"""Processes outside the run that use most CPU or memory.
 
-A machine may have thousands of processes, and a look at one takes some 15 µs. So a sample looks at a slice of them, in
-turns, and at those again that were seen to compute: who starts to compute is named after a turn at the latest.
+A machine may have thousands of processes, and reading one takes about 15 µs. So each sample reads a slice of them in
+turn, and again those that were busy before: a process that becomes busy is found after one turn at the latest.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from gputrain.engine.events import ProcessSample
 from gputrain.engine.monitor.processes.process_owners import ProcessOwners
 
 SLICE = 128
-"""Processes that a sample looks at for the first time in its turn."""
+"""Processes in the slice of a sample."""
 MOST_TOLD = 5
-"""Processes that a sample names."""
+"""Most processes listed in a sample."""
 _LEAST = 0.05
-"""Cores below which nobody is named."""
+"""Cores below which a process is not listed."""
 _MOST_WATCHED = 16
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Seen(NamedTuple):
-    """What was read of a process, and when."""
+    """One reading of a process."""
 
     started: int
-    """Clock ticks since boot: a pid that was given anew has another start."""
+    """Start time in clock ticks since boot; differs when a pid is reused."""
     ticks: int
     at: float
     state: str
     rss: int
     threads: int
     name: str
-    """The kernel's own, for those without a command line."""
+    """The kernel's name, for processes without a command line."""
 
 
 class ForeignProcesses:
-    """Finds them, sample by sample."""
+    """Finds the busiest and largest foreign processes, sample by sample."""
 
     def __init__(
         self, owners: ProcessOwners, proc: Path = Path("/proc"), most: int = MOST_TOLD, largest: int = 0
     ) -> None:
-        """`most`: how many that compute are told; `largest`: how many are told for their memory."""
+        """`most`: processes listed by CPU use; `largest`: processes listed by memory."""
         self._owners = owners
         self._proc = proc
         self._most, self._largest = most, largest
@@ -55,11 +55,10 @@ class ForeignProcesses:
         self._waiting: list[int] = []
         self._seen: dict[int, _Seen] = {}
         self._cores: dict[int, float] = {}
-        """Of those that compute, or are told for their memory."""
+        """Cores used by the busiest and the largest processes, by pid."""
 
     def read(self, ours: frozenset[int]) -> tuple[ProcessSample, ...]:
-        """Those outside of `ours` that used most CPU since they were last looked at, the busiest first; then the
-        largest."""
+        """Processes outside of `ours`: the busiest since their last reading first, then the largest."""
         if not self._waiting:
             self._waiting = self._all()
             self._seen = {pid: self._seen[pid] for pid in self._waiting if pid in self._seen}
@@ -71,9 +70,9 @@ class ForeignProcesses:
             self._large = set(heapq.nlargest(self._largest, others, key=lambda pid: self._seen[pid].rss))
         busiest = sorted(self._cores.items(), key=lambda item: (-item[1], -self._seen[item[0]].rss))
         kept = [pid for pid, cores in busiest if pid not in ours and cores >= _LEAST][: max(_MOST_WATCHED, self._most)]
-        told = kept[: self._most] + [pid for pid, _ in busiest if pid in self._large - set(kept[: self._most])]
-        self._cores = {pid: self._cores[pid] for pid in {*kept, *told}}
-        return tuple(self._told(pid, self._cores[pid]) for pid in told)
+        listed = kept[: self._most] + [pid for pid, _ in busiest if pid in self._large - set(kept[: self._most])]
+        self._cores = {pid: self._cores[pid] for pid in {*kept, *listed}}
+        return tuple(self._sample(pid, self._cores[pid]) for pid in listed)
 
     def _all(self) -> list[int]:
         try:
@@ -97,7 +96,7 @@ class ForeignProcesses:
         try:
             handle = os.open(f"{self._proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            return None  # it has ended, or is hidden from this user
+            return None  # ended, or hidden from this user
         try:
             # Fields of proc_pid_stat(5), of which the third is the first here.
             head, _, tail = os.read(handle, 1024).rpartition(b") ")
@@ -118,7 +117,7 @@ class ForeignProcesses:
             name=plain(head.partition(b"(")[2].decode("utf-8", "replace"), 20),
         )
 
-    def _told(self, pid: int, cores: float) -> ProcessSample:
+    def _sample(self, pid: int, cores: float) -> ProcessSample:
         seen = self._seen[pid]
         return ProcessSample(
             pid=pid,

@@ -1,4 +1,4 @@
-"""Names and owners of processes."""
+"""Command lines and users of processes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuProcess
 
 _HOST_NAMESPACE = "pid:[4026531836]"
-"""PROC_PID_INIT_INO: the name of the pid namespace that NVML's pids belong to."""
+"""PROC_PID_INIT_INO: the initial pid namespace, to which NVML's pids belong."""
 
 
 LETTERS = 60
-"""Of a command that are told where samples are recorded."""
+"""Characters of a command line in recorded samples."""
 
 
 def command_line(pid: int, proc: Path = Path("/proc"), letters: int = LETTERS) -> str:
-    """The command line; of paths only their ends, which tell commands apart. Empty where it can't be read."""
+    """The command line with file names instead of full paths; empty where it cannot be read."""
     try:
         words = (proc / str(pid) / "cmdline").read_bytes()[:1000].split(b"\0")
     except OSError:
@@ -28,20 +28,20 @@ def command_line(pid: int, proc: Path = Path("/proc"), letters: int = LETTERS) -
 
 
 class ProcessOwners:
-    """Names and owners of other processes; asked for on a thread, as a directory service may be slow."""
+    """Command lines and users of processes; looks users up in a thread, as a directory service may be slow."""
 
     def __init__(self, proc: Path = Path("/proc"), letters: int = LETTERS) -> None:
-        """`letters`: how much of a command is told."""
+        """`letters`: most characters of a command line."""
         self._proc, self._letters = proc, letters
         self._users: dict[int, str] = {}
         try:
-            # In a container NVML still tells the host's pids, which mean nothing here.
+            # In a container NVML still reports the host's pids, which mean nothing here.
             self._foreign = str((proc / "self" / "ns" / "pid").readlink()) != _HOST_NAMESPACE
         except OSError:
             self._foreign = False
 
     def describe(self, process: GpuProcess, ours: frozenset[int]) -> GpuProcess:
-        """`process` with its command, its user, and whether it is of this run."""
+        """`process` with its command line, its user, and whether it belongs to this run."""
         if process.pid in ours:
             return GpuProcess(pid=process.pid, memory=process.memory, ours=True, name=self.name(process.pid))
         if self._foreign:
@@ -50,11 +50,11 @@ class ProcessOwners:
         return GpuProcess(pid=process.pid, memory=process.memory, name=self.name(process.pid), user=user)
 
     def name(self, pid: int) -> str:
-        """The command line; of paths only their ends, which tell commands apart. Empty where it can't be read."""
+        """The command line with file names instead of full paths; empty where it cannot be read."""
         return command_line(pid, self._proc, self._letters)
 
     def user(self, pid: int) -> str:
-        """Whose it is: a name, or a number until that is known; empty for a process that has ended."""
+        """The user's name, or the uid until the name is known; empty for a process that has ended."""
         try:
             number = (self._proc / str(pid)).stat().st_uid
         except OSError:
@@ -68,4 +68,4 @@ class ProcessOwners:
         try:
             self._users[number] = plain(pwd.getpwuid(number).pw_name, 32)
         except KeyError:
-            return  # its number has to do
+            return  # the uid is shown instead

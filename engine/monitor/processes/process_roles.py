@@ -1,4 +1,4 @@
-"""What each process of a run does, told by its command and its parent's role. Pure."""
+"""The role of each process of a run (supervisor, trainer, worker …), from its command and its parent's role. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ _BY_COMMAND = (
     ("compile_worker", "compiler"),
     ("gputrain.engine.loggers", "logger"),
 )
-"""Parts of commands: what removes shared memory that leaked, torch.compile's helpers, and what feeds TensorBoard."""
+"""Role by a part of the command: the cleaner of leaked shared memory, torch.compile's helpers, the TensorBoard
+writer."""
 
 
 def role_of(command: str, parent: str) -> str:
-    """The role of a process whose parent has the role `parent`; empty if it is none of ours.
+    """The role of a process whose parent has the role `parent`; empty if it is unknown.
 
-    The supervisor spawns the trainer, and that helpers; data workers are forked from a server of the trainer's, with
-    its command.
+    The supervisor spawns the trainer, which spawns helpers. Data workers are forked from the trainer's fork server and
+    have its command.
     """
     for part, role in _BY_COMMAND:
         if part in command:

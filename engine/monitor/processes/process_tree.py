@@ -1,4 +1,4 @@
-"""The run's own processes: the tree below its root, and what it uses."""
+"""The run's process tree: CPU, memory and reads of all its processes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from gputrain.engine.monitor.processes.process_owners import command_line
 from gputrain.engine.monitor.processes.process_roles import role_of
 
 MOST_FOLLOWED = 512
-"""Processes of a run that are followed; more workers than that nobody has."""
+"""Most processes of a run that are followed."""
 MOST_TOLD = 32
-"""Processes that a sample names."""
+"""Most processes listed in a sample."""
 _MOST_SCANNED = 8192
-"""Entries of ``/proc`` that are looked at where the kernel has no list of children."""
+"""Most entries of ``/proc`` that are scanned where the kernel has no list of children."""
 _DEEPEST = 8
-"""Generations below the root in which roles are looked for."""
+"""Generations below the root for which roles are determined."""
 _NEXT_TO_NOTHING = 1 << 20
-"""Bytes per second of reading below which a share of cache hits says nothing."""
+"""Bytes read per second below which the cache hit share is not computed."""
 _PSS_SHARE = 0.001
-"""Share of a core that may go into reading proportional memory."""
+"""Largest share of a core for reading PSS."""
 _LOOKS = 2
-"""At a process's command; later ones only where its name has changed."""
+"""Number of readings of a process's command; after these only when its name changes."""
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class TreeFigures(Struct, frozen=True, kw_only=True):
-    """What the run's processes use; rates are since the reading before."""
+    """Use by the run's processes; rates are since the last reading."""
 
     cpu: float | None = None
     """Cores."""
@@ -48,16 +48,16 @@ class TreeFigures(Struct, frozen=True, kw_only=True):
 
 
 class _Process:
-    """One process, by files that stay open."""
+    """One process, read from open files."""
 
     def __init__(self, pid: int, proc: Path) -> None:
         self.pid = pid
         self.parent = 0
         self.command = ""
-        """What it was started by; a child that was just forked has its parent's until it starts a program."""
+        """Its command line; a child that was just forked has its parent's until it executes a program."""
         self._proc = proc
         self._named = ("", 0)
-        """The kernel's name at the last look at the command, and how many looks there were."""
+        """The kernel's name at the last reading of the command, and the number of readings."""
         self._stat = ProcFile(proc / str(pid) / "stat", 1024)
         self._io = ProcFile(proc / str(pid) / "io", 512)
         self._rollup = proc / str(pid) / "smaps_rollup"
@@ -66,15 +66,15 @@ class _Process:
         self.reaped = 0
         """Clock ticks of children that ended since the last call."""
         self.counted = 0
-        """Clock ticks that were told so far, its children's included: its parent inherits them when it ends."""
+        """Clock ticks reported so far, with its ended children's: its parent inherits them when it ends."""
         self._read: tuple[int, int] | None = None
         self.pss: int | None = None
         self.cpu: float | None = None
         self.read: tuple[int, int] | None = None
-        """Bytes read since the last call, and those of them that came from a disk."""
+        """Bytes read since the last call, and how many of them came from a disk."""
 
     def update(self, seconds: float) -> ProcessSample | None:
-        """Figures now; None once the process has ended."""
+        """A sample of the process; None after it has ended."""
         head, _, tail = self._stat.read().rpartition(b") ")
         if not tail:
             return None
@@ -105,7 +105,7 @@ class _Process:
             self.command, self._named = command_line(self.pid, self._proc), (name, looks + 1)
 
     def update_pss(self) -> None:
-        """Read the proportional share of memory, which takes the kernel a walk over all pages."""
+        """Read the PSS, for which the kernel walks over all pages."""
         try:
             lines = self._rollup.read_bytes().splitlines()
         except OSError:
@@ -128,20 +128,22 @@ class ProcessTree:
     """Follows the processes of one run."""
 
     def __init__(self, roots: Callable[[], Iterable[int]], proc: Path = Path("/proc"), root_role: str = "") -> None:
-        """`roots` gives the pids whose descendants, themselves included, are the run; `root_role`: what these do in a
-        run of ours, empty for any other processes."""
+        """`roots` returns the root pids; they and their descendants are the run.
+
+        `root_role`: the role of the roots in a run of this program; empty for other processes.
+        """
         self._roots = roots
         self._root_role = root_role
         self._proc = proc
         self._followed: dict[int, _Process] = {}
         self._scanned_at: tuple[int | None, tuple[int, ...]] | None = None
         self._left = 0
-        """Clock ticks that were told of processes that have ended since the last reading."""
+        """Clock ticks already reported of processes that ended since the last reading."""
         self._pss_turn = 0
         self._pss_at = 0.0
 
     def read(self, seconds: float, forks: int | None) -> TreeFigures:
-        """Figures over the last `seconds`; `forks` is the host's count of started processes, to know of new ones."""
+        """Use over the last `seconds`. `forks`: the host's count of started processes, which shows new ones."""
         roots = tuple(self._roots())
         self._left = 0
         if forks is None or (forks, roots) != self._scanned_at:
@@ -175,7 +177,7 @@ class ProcessTree:
         process.close()
 
     def _update_one_pss(self) -> None:
-        """One process a sample, in turns; after a large one, which takes 10 ms per GiB, a longer rest."""
+        """Read one process's PSS per sample, in turn; after a large process (10 ms per GiB) wait longer."""
         if not self._followed or time.monotonic() < self._pss_at:
             return
         began = time.thread_time()
@@ -191,13 +193,13 @@ class ProcessTree:
         read, from_disk = self._reads()
         busiest = sorted(samples, key=lambda sample: (-(sample.cpu or 0.0), sample.pid))
         enough = read is not None and seconds > 0 and read / seconds >= _NEXT_TO_NOTHING
-        # Workers of a short life are seen in what their parents inherit.
+        # Short-lived workers appear in the times that their parents inherit.
         reaped = max(0, sum(process.reaped for process in self._followed.values()) - self._left)
         ended = reaped * _TICK / seconds if seconds > 0 else 0.0
         return TreeFigures(
             cpu=round(sum(cpu) + ended, 3) if cpu else None,
             rss=sum(sample.rss or 0 for sample in samples),
-            # A sum in which one is missing would look like less memory than is used.
+            # A sum without one of them would be too small.
             pss=sum(one for one in pss if one is not None) if None not in pss else None,
             read_rate=round(read / seconds) if read is not None and seconds > 0 else None,
             cache_hit=round(max(0.0, 1 - from_disk / read), 4) if enough and read else None,
@@ -206,7 +208,7 @@ class ProcessTree:
         )
 
     def _named(self, sample: ProcessSample) -> ProcessSample:
-        """With its role, else with its command: a record of a sample a second should not repeat long ones."""
+        """`sample` with its role, else with its command (long commands would bloat the recorded samples)."""
         role = self._role(sample.pid)
         return replace(sample, role=role) if role else replace(sample, name=self._followed[sample.pid].command)
 
@@ -224,7 +226,7 @@ class ProcessTree:
 
 
 def _descendants(roots: Iterable[int], proc: Path) -> list[int]:
-    """`roots` and what they started, at most `MOST_FOLLOWED`."""
+    """`roots` and their descendants, at most `MOST_FOLLOWED` pids."""
     found = dict.fromkeys(roots)
     waiting = list(found)
     children = _children if (proc / "self" / "task").exists() and _lists_children(proc) else _scanned_children(proc)
@@ -242,7 +244,7 @@ def _lists_children(proc: Path) -> bool:
 
 
 def _children(pid: int, proc: Path) -> Iterator[int]:
-    """Children by the kernel's own list (CONFIG_PROC_CHILDREN); each thread has those that it started."""
+    """Children from the kernel's lists (CONFIG_PROC_CHILDREN), one for each thread of the process."""
     tasks = proc / str(pid) / "task"
     try:
         threads = list(tasks.iterdir())
@@ -256,7 +258,7 @@ def _children(pid: int, proc: Path) -> Iterator[int]:
 
 
 def _scanned_children(proc: Path) -> Callable[[int, Path], Iterator[int]]:
-    """The same by one walk over all processes, for kernels without such lists."""
+    """Children from one scan of all processes, for kernels without such lists."""
     parents: dict[int, list[int]] = {}
     entries = (entry for entry in proc.iterdir() if entry.name.isdigit())
     for _, entry in zip(range(_MOST_SCANNED), entries, strict=False):

@@ -19,7 +19,7 @@ from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.estimates.calibration import CachedCost
 from gputrain.engine.training.cache.cache_forms import CachedImage, CacheForm
 from gputrain.engine.training.cache.image_cache import form_of
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.transforms.decode import BadImage, Choose
 from gputrain.engine.training.workers import worker_pool
 from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, FileSource, ImageSource, read_file
@@ -37,13 +37,13 @@ class _Prepared:
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """See `ImageSource`."""
-        self.form.show(self.kept[index], choose, out)
+        self.form.render(self.kept[index], choose, out)
         meter.hit()
 
 
 def cached_costs(images: ImageSet, config: RunConfig, seconds: float) -> tuple[CachedCost, ...]:
     """The costs of each form, measured for `seconds` in all; none of data that aren't image files."""
-    if images.own is not None or images.pixels is not None:
+    if images.user_dataset is not None or images.pixels is not None:
         return ()
     count = max(1, min(_IMAGES, len(images)) // images.group)
     samples = np.unique(np.linspace(0, len(images) // images.group - 1, count).astype(np.int64))
@@ -71,7 +71,7 @@ def _costs(
     costs = [CachedCost("none", _per_core(images, config, FileSource(images), indices, seconds, meter), mean)]
     for name in ("raw", "jpeg"):
         form = form_of(name, images, config, train=True)
-        kept = {index: form.make(data, images.path(index)) for index, data in files.items()}
+        kept = {index: form.encode(data, images.path(index)) for index, data in files.items()}
         mean = sum(len(one.content) for one in kept.values()) / len(kept)
         rate = _per_core(images, config, _Prepared(form, kept), indices, seconds, meter)
         costs.append(CachedCost(name, rate, mean))
@@ -90,7 +90,7 @@ def _per_core(
     size, count = config.data.image_size, len(indices)
     pixels = torch.empty((count, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     slot = BatchSlot(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
-    view = image_loader.crop_of(config, train=True)
+    view = make_loader.crop_of(config, train=True)
     maker = BatchFiller(images, source, view, ImageSizeSchedule(size, size, 0), config.seed, len(images))
     maker.fill(slot, 0, indices, meter, lambda: False)  # warm: kernels are chosen with the first image
     began, before, epoch = time.perf_counter(), time.thread_time(), 0

@@ -14,7 +14,7 @@ from gputrain.engine.hardware.external_load import ExternalLoad
 from gputrain.engine.jobs.calibration_job import CalibrationOrder
 from gputrain.engine.training.benchmark.measure_cache import cached_costs
 from gputrain.engine.training.benchmark.run_parts import RunParts, Timing
-from gputrain.engine.training.loader.image_loader import AnyLoader
+from gputrain.engine.training.loader.make_loader import AnyLoader
 from gputrain.engine.training.runtime import device, peak_memory
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch, DevicePrefetcher

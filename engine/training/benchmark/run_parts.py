@@ -21,7 +21,7 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.processes.child_job import Tell
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
-from gputrain.engine.training.loader.image_loader import AnyLoader, make_loader
+from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.readers import open_dataset

@@ -1,4 +1,4 @@
-"""Run with ``python -m``: fills the caches of a configuration's images, for `jobs.image_caches`."""
+"""Child process (``python -m``) that fills the image caches of a configuration, for `jobs.image_caches`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BAD_NAMED = 20
 
 
 class BuildProgress:
-    """How far the images of a split are, how fast it goes, and how long it will take."""
+    """Progress of a split's cache as text: images done, rate, time left."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._first: tuple[float, int] | None = None
 
     def words(self, done: int, total: int) -> str:
-        """For `done` images by now; those that a former call prepared are no work of this one."""
+        """The text for `done` images; images that an earlier build cached do not count towards the rate."""
         now = time.monotonic()
         began, before = self._first = self._first or (now, done)
         text = f"{self._name} images: {done} of {total}"
@@ -35,15 +35,15 @@ class BuildProgress:
 
 def _work(order: BuildOrder, reporter: EventReporter, control: TrainerControl, tell: Tell) -> BuiltCaches:
     from gputrain.engine.datasets.image_set import ImageSet
-    from gputrain.engine.training.cache.image_cache import Built, build_cache
+    from gputrain.engine.training.cache.build_cache import BuiltCache, build_cache
     from gputrain.engine.training.readers import open_dataset
 
     images = open_dataset.open_dataset(order.config, reporter, control)
-    built: list[Built] = []
+    built: list[BuiltCache] = []
     for split, name in ((images.train, "training"), (images.val, "validation")):
         if split is None:
             continue
-        if not isinstance(split, ImageSet) or split.pixels is not None or split.own is not None:
+        if not isinstance(split, ImageSet) or split.pixels is not None or split.user_dataset is not None:
             raise BadInput("these data are not read from image files: there is nothing to cache")
 
         def progress(done: int, total: int, pace: BuildProgress = BuildProgress(name)) -> None:  # noqa: B008 - one for each split

@@ -1,4 +1,4 @@
-"""How much a cache may take, what it would need, and so which images it keeps. Nothing is written here."""
+"""Capacity of an image cache: bytes needed, bytes allowed, and the subset of images that it keeps."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from gputrain.engine.training.workers.fill_batch import read_file
 
 Place = Literal["ram", "disk"]
 
-_PROBED = 48
-"""Images that are prepared to learn how large the others will be."""
-_SPARE = 1.05
-"""Their mean is off by a few per cent."""
+_PROBES = 48
+"""Images that are encoded to estimate the size of all."""
+_MARGIN = 1.05
+"""The estimate is off by a few per cent."""
 _DISK_SHARE = 0.9
-"""Of a disk's free room: a full disk stops everything else on it."""
+"""Share of a disk's free space: a full disk stops everything else on it."""
 _MEMORY_SHARE = 0.6
-"""Of the available memory: training, workers and the page cache need the rest."""
+"""Share of the available memory: training, workers and the page cache need the rest."""
 _CGROUP = Path("/sys/fs/cgroup")
 GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class CacheCapacity:
-    """What a cache would take, and may take."""
+    """Bytes that a cache needs, and may use."""
 
     images: int
     needed: int
     """Bytes for all images."""
     allowed: int
-    """Bytes that there are for it."""
+    """Bytes that it may use."""
     place: Place
     folder: Path
 
@@ -51,7 +51,7 @@ class CacheCapacity:
 
     @property
     def sentence(self) -> str:
-        """What will be kept, for a person."""
+        """What the cache will keep, as a sentence for the user."""
         where = "memory" if self.place == "ram" else f"{self.folder}"
         if self.share == 1.0:
             return f"cache={self.place}: all {self.images:,} images, {_gib(self.needed)} in {where}"
@@ -62,8 +62,8 @@ class CacheCapacity:
 
 
 def cache_capacity(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_gib: float) -> CacheCapacity:
-    """What a new cache in `folder` may take. Raises BadInput where hardly any image would fit."""
-    needed = int(mean_size(images, form) * len(images) * _SPARE)
+    """The capacity of a new cache in `folder`. Raises BadInput if less than 1 % of the images would fit."""
+    needed = int(mean_size(images, form) * len(images) * _MARGIN)
     allowed = free_memory(folder) if place == "ram" else int(free_on(folder) * _DISK_SHARE)
     if limit_gib:
         allowed = min(allowed, int(limit_gib * GIB))
@@ -72,41 +72,41 @@ def cache_capacity(images: ImageSet, form: CacheForm, place: Place, folder: Path
         remedy = "GPUTRAIN_CACHE names another disk" if place == "disk" else "cache=disk needs no memory"
         raise BadInput(
             f"cache={place}: {len(images):,} images need {_gib(needed)}, but there are only {_gib(allowed)} for them "
-            f"in {folder}; {remedy}, cache=none does without"
+            f"in {folder}; {remedy}, cache=none uses no cache"
         )
     return made
 
 
 def cached_subset(count: int, share: float) -> npt.NDArray[np.bool_]:
-    """Which of `count` images are kept, shape (count,): fixed by their index, and growing with `share`.
+    """Which of `count` images are kept, shape (count,): determined by their index, and growing with `share`.
 
-    Always the same ones, since least-recently-used keeps nothing when each image is used once an epoch.
+    A fixed subset, since an LRU cache has no hits when each image is used once an epoch.
     """
     spread = np.random.Philox(key=[0, 0]).random_raw(count)
     return spread <= np.uint64(min(share, 1.0) * (2**64 - 2048))
 
 
 def mean_size(images: ImageSet, form: CacheForm) -> float:
-    """Mean bytes of a kept image, by preparing some spread over the data set. Raises BadInput if none can be read."""
+    """Mean bytes of a cached image, from a sample of the data set. Raises BadInput if none can be read."""
     meter = BatchAccounting()
     sizes: list[int] = []
     try:
-        for index in np.linspace(0, len(images) - 1, min(_PROBED, len(images))).astype(int).tolist():
+        for index in np.linspace(0, len(images) - 1, min(_PROBES, len(images))).astype(int).tolist():
             path = images.path(index)
             try:
-                sizes.append(len(form.make(read_file(path, meter), path).content))
+                sizes.append(len(form.encode(read_file(path, meter), path).content))
             except BadImage:
-                # It is counted, named and replaced when a batch meets it.
+                # The loader counts, names and replaces it.
                 continue
     finally:
         meter.close()
     if not sizes:
-        raise BadInput(f"{images.root}: none of {min(_PROBED, len(images))} images that were tried can be read")
+        raise BadInput(f"{images.root}: none of {min(_PROBES, len(images))} images that were tried can be read")
     return sum(sizes) / len(sizes)
 
 
 def free_on(folder: Path) -> int:
-    """Free bytes for this user on the disk of `folder`, which need not exist yet."""
+    """Free bytes for this user on the disk of `folder`, which may not exist yet."""
     while not folder.exists():
         folder = folder.parent
     status = os.statvfs(folder)
@@ -114,7 +114,7 @@ def free_on(folder: Path) -> int:
 
 
 def free_memory(folder: Path) -> int:
-    """Bytes of memory that a cache in the memory file system at `folder` may take."""
+    """Bytes that a cache in the memory file system at `folder` may use."""
     available = int(min(psutil.virtual_memory().available, _cgroup_room()) * _MEMORY_SHARE)
     return min(available, int(free_on(folder) * _DISK_SHARE))
 

@@ -1,8 +1,8 @@
-"""What a cache keeps of an image, and how a sample is cut from it.
+"""Cache formats: how an image is stored, and how a crop is read from it.
 
-``raw``: decoded pixels, at the short side that validation needs; a crop is then resized from this size and not from the
-file's, which changes its pixels (as FFCV's raw form does) but not what training can learn from it.
-``jpeg``: the image at its full size, encoded again so that crops can be cut from it.
+``raw``: decoded pixels, at the short side that validation needs. A crop is resized from this size and not from the
+file's, which changes its pixels slightly (as in FFCV's raw format).
+``jpeg``: the image at full size as a tiled JPEG, from which crops are decoded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gputrain.engine.training.transforms.decode import Choose
 
 @dataclass(frozen=True, slots=True)
 class CachedImage:
-    """An image as a cache keeps it."""
+    """An image as a cache stores it."""
 
     content: bytes | memoryview
     width: int
@@ -35,22 +35,22 @@ class CachedImage:
 
 
 class CacheForm(Protocol):
-    """A way to keep images."""
+    """A cache format."""
 
     @property
     def key(self) -> str:
-        """What of the settings the kept bytes depend on."""
+        """Parameters that change the stored bytes, for the cache's key."""
         ...
 
-    def make(self, data: bytes, path: str) -> CachedImage:
-        """The kept form of a file. Raises BadImage."""
+    def encode(self, data: bytes, path: str) -> CachedImage:
+        """The stored form of a file's bytes. Raises BadImage."""
         ...
 
-    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
-        """Write what `choose` names of a kept image to `out` (3, size, size)."""
+    def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
+        """Write the crop of a cached image that `choose` returns to `out` (3, size, size)."""
         ...
 
-    def show_stored(
+    def render_stored(
         self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
     ) -> None:
         """The same for an image in the store."""
@@ -68,20 +68,20 @@ class RawForm:
         """See `CacheForm`."""
         return f"raw {self.short_side}"
 
-    def make(self, data: bytes, path: str) -> CachedImage:
-        """See `CacheForm`. Resized as validation's images are, antialiased; smaller ones are kept as they are."""
+    def encode(self, data: bytes, path: str) -> CachedImage:
+        """See `CacheForm`. Larger images are resized, antialiased; smaller ones keep their size."""
         pixels = decode.decode_reduced(data, path, self.short_side)
         return CachedImage(pixels.data.cast("B"), pixels.shape[1], pixels.shape[0])
 
-    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
+    def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """See `CacheForm`."""
-        pixels = np.frombuffer(kept.content, dtype=np.uint8).reshape(kept.height, kept.width, 3)
-        decode.resize(pixels, choose(kept.width, kept.height), 1, out)
+        pixels = np.frombuffer(cached.content, dtype=np.uint8).reshape(cached.height, cached.width, 3)
+        decode.resize(pixels, choose(cached.width, cached.height), 1, out)
 
-    def show_stored(
+    def render_stored(
         self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
     ) -> None:
-        """See `CacheForm`. Straight from the map: only the crop's rows are touched, one copy in memory serves all."""
+        """See `CacheForm`. Reads from the memory map: only the crop's rows, and all processes share one copy."""
         meter.mapped(entry.length)
         geometry = choose(entry.width, entry.height)
         start = entry.offset + 3 * (geometry.top * entry.width + geometry.left)
@@ -91,29 +91,29 @@ class RawForm:
 
 @dataclass(frozen=True, slots=True)
 class JpegForm:
-    """The whole image in tiles; see `cache_tiles`."""
+    """The whole image as a tiled JPEG; see `jpeg_tiles`."""
 
     @property
     def key(self) -> str:
         """See `CacheForm`."""
         return f"jpeg tiles of {jpeg_tiles.INTERVAL}"
 
-    def make(self, data: bytes, path: str) -> CachedImage:
+    def encode(self, data: bytes, path: str) -> CachedImage:
         """See `CacheForm`."""
-        image = _upright_jpeg(data)
+        image = _open_upright_jpeg(data)
         if image is None:
             image = Image.fromarray(decode.decode(data, path))
         return CachedImage(jpeg_tiles.encode(image), *image.size)
 
-    def show(self, kept: CachedImage, choose: Choose, out: torch.Tensor) -> None:
+    def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """See `CacheForm`."""
-        tiles = jpeg_tiles.parse(memoryview(kept.content))
-        geometry, factor = scaled_decode.aligned(choose(kept.width, kept.height))
+        tiles = jpeg_tiles.parse(memoryview(cached.content))
+        geometry, factor = scaled_decode.aligned(choose(cached.width, cached.height))
         part = jpeg_tiles.region(tiles, geometry)
         start, end = jpeg_tiles.span(tiles, part)
-        _show_tiles(tiles, part, bytes(kept.content[start:end]), geometry, factor, out)
+        _render_tiles(tiles, part, bytes(cached.content[start:end]), geometry, factor, out)
 
-    def show_stored(
+    def render_stored(
         self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
     ) -> None:
         """See `CacheForm`. Only the rows of the crop are read."""
@@ -124,11 +124,11 @@ class JpegForm:
         began = time.perf_counter()
         rows = store.read(entry.offset + start, end - start)
         meter.read(time.perf_counter() - began, len(rows))
-        _show_tiles(tiles, part, rows, geometry, factor, out)
+        _render_tiles(tiles, part, rows, geometry, factor, out)
 
 
-def _upright_jpeg(data: bytes) -> Image.Image | None:
-    """A JPEG in RGB or grey that needs no turning, with its tables; None for all else."""
+def _open_upright_jpeg(data: bytes) -> Image.Image | None:
+    """An upright JPEG in RGB or grey, with its quantization tables; None for all other files."""
     header = jpeg_header.read_header(data)
     if header is None or header.orientation != 1 or not jpeg_header.is_whole(data, header):
         return None
@@ -136,12 +136,12 @@ def _upright_jpeg(data: bytes) -> Image.Image | None:
         image = Image.open(io.BytesIO(data))
         image.load()
     except decode.PILLOW_ERRORS:
-        # `decode` is asked next, and says what is wrong.
+        # `decode` is called next, and raises BadImage.
         return None
     return image if image.mode in ("RGB", "L") else None
 
 
-def _show_tiles(
+def _render_tiles(
     tiles: jpeg_tiles.Tiles,
     part: jpeg_tiles.Region,
     rows: bytes,

@@ -1,9 +1,9 @@
-"""A cache's files: one block of data and one table of where each image lies in it, shared by threads, workers and runs.
+"""Files of an image cache: a data file and a table of each image's place in it, shared by threads, workers and runs.
 
-A writer claims an image under a lock, writes its bytes, and marks it last. So a crash of any process leaves claims that
-the next run takes back, and never half an image. What was marked but not yet synchronised could be lost with the
-machine's power: such entries count only until the next boot, by the kernel's boot id. What a disk damages is found by a
-sum over the bytes of each image, looked at once a run.
+A writer claims an image under a lock, writes its bytes, and marks it as written last. A crash leaves claims, which the
+next run frees, and never half an image. Entries that were written but not synced could be lost in a power failure: they
+are valid only until the next boot (by the kernel's boot id). A checksum of each image, verified once per run, detects
+damage by the disk.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class CacheEntry(NamedTuple):
-    """Where an image lies in the data, its width and height, and the sum over its bytes."""
+    """An image's place in the data file, its width and height, and its checksum."""
 
     offset: int
     length: int
@@ -44,23 +44,23 @@ class CacheEntry(NamedTuple):
     height: int
     sum: int
     checked: bool
-    """This run has looked at the sum, or written the bytes."""
+    """This run has verified the checksum, or written the bytes."""
 
 
 class CacheStore:
     """The open files of one cache. Each process opens its own; threads share one."""
 
     def __init__(self, folder: Path, count: int, capacity: int, run: int = 1) -> None:
-        """Open or make the cache of `count` images in `folder`, of `capacity` bytes of data at most.
+        """Open or create the cache of `count` images in `folder`, with at most `capacity` bytes of data.
 
-        `run` is a number that all processes of a run share, and no other run. Raises BadInput where the folder cannot
-        be written to.
+        `run` is a number that identifies the run in all of its processes. Raises BadInput if the folder is not
+        writable.
         """
         self.folder = folder
         self._run = run
         self._guard = threading.Lock()
         self.full = False
-        """Whether the disk ran out of room, against what was found free before."""
+        """Whether the disk ran out of space."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._users = os.open(folder / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -71,10 +71,10 @@ class CacheStore:
                 self._prepare(count, capacity)
         except OSError as error:
             raise BadInput(f"the cache in {folder} cannot be opened: {error.strerror or error}") from error
-        # Nothing is ever written through the map, but torch takes no memory that must not be written to.
+        # Nothing is written through the map, but torch does not accept read-only memory.
         self.map = mmap.mmap(self._data, self.capacity)
         self.pixels = torch.frombuffer(self.map, dtype=torch.uint8)
-        """All data as one tensor (capacity,), to make views of."""
+        """All data as one tensor (capacity,), for views."""
 
     def _prepare(self, count: int, capacity: int) -> None:
         alone = _try_lock(self._users)
@@ -86,14 +86,14 @@ class CacheStore:
         present = os.fstat(self._data).st_size
         self.capacity = max(capacity, present, mmap.PAGESIZE)
         if present < self.capacity:
-            # Sparse: room is taken when something is written.
+            # Sparse: disk space is used when something is written.
             os.ftruncate(self._data, self.capacity)
         if alone:
             self._recover()
         fcntl.flock(self._users, fcntl.LOCK_SH)
 
     def _recover(self) -> None:
-        """Take back what a crash left: claims always, unsynchronised entries after a new boot."""
+        """Free what a crash left: claims always, unsynced entries after a reboot."""
         boot, mark = _boot_id(), self.folder / "boot"
         state = self._rows[1:, _STATE]
         state[state == _CLAIMED] = _EMPTY
@@ -102,22 +102,22 @@ class CacheStore:
             files.write_atomic(mark, boot)
 
     def get(self, index: int) -> CacheEntry | None:
-        """Where an image is; None while it isn't there."""
+        """The entry of an image; None if it is not cached."""
         state, offset, length, size, total, run = self._rows[index + 1].tolist()
-        # A run with a larger budget may have written behind the end of this one's map.
+        # A run with a larger budget may have written past the end of this run's map.
         if state < _WRITTEN or offset < 0 or length < 1 or offset + length > self.capacity:
             return None
         return CacheEntry(offset, length, size >> 32, size & 0xFFFFFFFF, total, run == self._run)
 
     def is_whole(self, index: int, entry: CacheEntry) -> bool:
-        """Whether the bytes of an image that this run has not yet looked at are those that were written."""
+        """Verify the checksum of an image; True if its bytes are undamaged."""
         if _sum(memoryview(self.map)[entry.offset : entry.offset + entry.length]) != entry.sum:
             return False
         self._rows[index + 1, _CHECKED] = self._run
         return True
 
     def drop(self, index: int, entry: CacheEntry) -> bool:
-        """Forget an image that is damaged; False if somebody else has done so, and perhaps made it again."""
+        """Remove a damaged image; False if another writer has removed it, and perhaps written it again."""
         row = self._rows[index + 1]
         with self._locked():
             if row[_STATE] < _WRITTEN or (row[_CHECKED] == self._run) != entry.checked:
@@ -126,7 +126,7 @@ class CacheStore:
             return True
 
     def put(self, index: int, content: bytes | memoryview, width: int, height: int) -> bool:
-        """Keep the bytes of an image of `width` × `height`, unless another writer has it or there is no room."""
+        """Store the bytes of an image of `width` × `height`; False if another writer has it, or there is no space."""
         length = len(content)
         offset = self._claim(index, length)
         if offset is None:
@@ -146,7 +146,7 @@ class CacheStore:
         return True
 
     def _claim(self, index: int, length: int) -> int | None:
-        """A place for `length` bytes; an entry that was taken back keeps its own if that is large enough."""
+        """Reserve `length` bytes and return their offset; a freed entry reuses its place if that is large enough."""
         row = self._rows[index + 1]
         with self._locked():
             if row[_STATE] != _EMPTY or self.full:
@@ -162,30 +162,30 @@ class CacheStore:
             return int(row[_OFFSET])
 
     def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes of the data, releasing the interpreter while a disk is waited for."""
+        """Read `length` bytes of the data; releases the GIL while it waits for the disk."""
         return os.pread(self._data, length, offset)
 
     def commit(self) -> None:
-        """Make all that was written survive a loss of power."""
+        """Sync all written entries to the disk, so that they survive a power failure."""
         written = np.flatnonzero(self._rows[1:, _STATE] == _WRITTEN) + 1
         if not len(written):
             return
         os.fdatasync(self._data)
         with self._locked():
-            # Workers go on meanwhile, and may have taken one back.
+            # Workers continue meanwhile, and may have removed an entry.
             self._rows[written[self._rows[written, _STATE] == _WRITTEN], _STATE] = _DURABLE
         os.fsync(self._table)
 
     def stored(self) -> int:
-        """Images that are there."""
+        """Number of cached images."""
         return int((self._rows[1:, _STATE] >= _WRITTEN).sum())
 
     def used_bytes(self) -> int:
-        """Bytes of data that are taken."""
+        """Bytes of data in use."""
         return int(self._rows[0, _END])
 
     def close(self, *, remove: bool = False) -> None:
-        """Close the files; idempotent. `remove`: delete them if no other run uses them."""
+        """Close the files; idempotent. `remove`: delete the cache if no other run uses it."""
         if self._users < 0:
             return
         self.commit()
@@ -197,7 +197,7 @@ class CacheStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time: a file lock between processes, one of this process between its threads."""
+        """One writer at a time: a file lock between processes, a threading lock within this process."""
         with self._guard:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             try:
@@ -207,12 +207,12 @@ class CacheStore:
 
 
 def remove_unused(home: Path) -> None:
-    """Delete the caches under `home` that no run has open: in memory, what a killed run left behind."""
+    """Delete the caches under `home` that no run has open: leftovers of killed runs in memory."""
     for folder in home.iterdir() if home.is_dir() else ():
         try:
             handle = os.open(folder / "users", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
-            # Not a cache, or somebody else's.
+            # Not a cache, or another user's.
             continue
         try:
             if _try_lock(handle):
@@ -237,7 +237,7 @@ def _write_at(handle: int, content: bytes | memoryview, offset: int) -> None:
 
 
 def _sum(content: memoryview) -> int:
-    """The sum of the bytes as 64-bit numbers: any damage but an exchange of these changes it."""
+    """Checksum: the sum of the bytes as 64-bit integers. Detects all damage except swapped words."""
     words = len(content) // 8
     total = int(np.frombuffer(content, np.int64, words).sum()) + int.from_bytes(content[8 * words :], "little")
     return (total + 2**63) % 2**64 - 2**63
@@ -247,5 +247,5 @@ def _boot_id() -> bytes:
     try:
         return _BOOT_ID.read_bytes()
     except OSError:
-        # Without /proc no two boots can be told apart: nothing unsynchronised is then trusted.
+        # Without /proc boots cannot be distinguished: unsynced entries are never trusted.
         return os.urandom(16)

@@ -1,8 +1,8 @@
-"""Prepared images in front of their files: made when first met, or ahead, and shared by all runs on the same data.
+"""Image cache: decoded or re-encoded images in RAM or on disk, shared by all runs on the same data.
 
-A cache belongs to its content: the files' names, sizes and times of change, and the settings that its bytes depend on.
-Whatever the state of the cache, a sample comes from the cached form of its image, even when that is made this moment:
-the batches of the first epoch are made as those of later ones.
+A cache is keyed by its content: names, sizes and modification times of the files, and the settings that change its
+bytes. A sample always comes from the cached form of its image, even when that is being created: batches of the first
+epoch are the same as with a full cache.
 """
 
 from __future__ import annotations
@@ -35,72 +35,71 @@ from gputrain.engine.training.cache.cache_forms import CacheForm, JpegForm, RawF
 from gputrain.engine.training.cache.cache_key import content_key
 from gputrain.engine.training.cache.cache_store import CacheEntry, CacheStore, remove_unused
 from gputrain.engine.training.transforms import decode
-from gputrain.engine.training.transforms.decode import BadImage, Choose
-from gputrain.engine.training.workers import worker_pool
+from gputrain.engine.training.transforms.decode import Choose
 from gputrain.engine.training.workers.fill_batch import read_file
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's memory file system; our folder in it is private
 _PLAN = "plan.json"
 _DAMAGE = (ValueError, LookupError, struct.error)
-"""What tiles that are no tiles raise."""
+"""Exceptions from damaged tiles."""
 
 
 class CachedSource:
-    """A `Source` that keeps what it prepares. Worker processes get a copy and open the store themselves."""
+    """An `ImageSource` that caches images. Worker processes get a copy and open the store themselves."""
 
-    def __init__(self, images: ImageSet, form: CacheForm, place: Place, folder: Path, plan: _Plan) -> None:
+    def __init__(self, images: ImageSet, form: CacheForm, place: Place, folder: Path, plan: _CachePlan) -> None:
         self.place = place
         self.note = plan.note
-        """What is kept, in a sentence."""
+        """What the cache keeps, as a sentence for the user."""
         self._images = images
         self._form = form
         self._folder = folder
         self._capacity = plan.capacity
-        self._kept = cache_capacity.cached_subset(len(images), plan.share)
+        self._selected = cache_capacity.cached_subset(len(images), plan.share)
         self._run = 1 + secrets.randbits(62)
         self._store: CacheStore | None = None
         self._opening = threading.Lock()
-        self._syncer: ThreadPoolExecutor | None = None
-        self._syncing: Future[None] | None = None
+        self._sync_thread: ThreadPoolExecutor | None = None
+        self._sync_result: Future[None] | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        own = ("_store", "_opening", "_syncer", "_syncing")
+        own = ("_store", "_opening", "_sync_thread", "_sync_result")
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._store, self._opening = None, threading.Lock()
-        self._syncer = self._syncing = None
+        self._sync_thread = self._sync_result = None
 
     @property
     def store(self) -> CacheStore:
-        """The cache's files, opened with the first use in a process. Raises BadInput."""
+        """The cache's files, opened at the first use in a process. Raises BadInput."""
         with self._opening:
             if self._store is None:
                 self._store = CacheStore(self._folder, len(self._images), self._capacity, self._run)
             return self._store
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
-        """See `Source`."""
+        """See `ImageSource`."""
         store = self._store or self.store
         entry = store.get(index)
         if entry is not None:
-            if self._show(store, index, entry, choose, out, meter):
+            if self._render_cached(store, index, entry, choose, out, meter):
                 meter.hit()
                 return
-            # Bytes that rotted on the disk: the same form is made of the file once more.
+            # Damaged on the disk: encode the file again.
             if store.drop(index, entry):
                 meter.repaired()
         path = self._images.path(index)
         data = read_file(path, meter)
-        if not self._kept[index]:
+        if not self._selected[index]:
             decode.decode_into(data, path, choose, out)
             return
-        kept = self._form.make(data, path)
-        store.put(index, kept.content, kept.width, kept.height)
-        self._form.show(kept, choose, out)
+        cached = self._form.encode(data, path)
+        store.put(index, cached.content, cached.width, cached.height)
+        self._form.render(cached, choose, out)
 
-    def _show(
+    def _render_cached(
         self,
         store: CacheStore,
         index: int,
@@ -109,78 +108,68 @@ class CachedSource:
         out: torch.Tensor,
         meter: BatchAccounting,
     ) -> bool:
-        """Make the sample of what is kept; False if that is damaged."""
+        """Write the sample from its cache entry; False if the entry is damaged."""
         if not entry.checked and not store.is_whole(index, entry):
             return False
         try:
-            self._form.show_stored(store, entry, choose, out, meter)
+            self._form.render_stored(store, entry, choose, out, meter)
         except _DAMAGE:
             return False
         return True
 
     def prepare(self, index: int, meter: BatchAccounting) -> None:
-        """Keep an image, unless it is there or none of those to be kept. Raises BadImage."""
-        if self._kept[index] and self.store.get(index) is None:
+        """Cache an image, unless it is already cached or not selected. Raises BadImage."""
+        if self._selected[index] and self.store.get(index) is None:
             path = self._images.path(index)
-            kept = self._form.make(read_file(path, meter), path)
-            self.store.put(index, kept.content, kept.width, kept.height)
+            cached = self._form.encode(read_file(path, meter), path)
+            self.store.put(index, cached.content, cached.width, cached.height)
 
     def wanted(self) -> npt.NDArray[np.int64]:
-        """Indices of the images that are to be kept."""
-        return np.flatnonzero(self._kept)
+        """Indices of the images that the cache keeps."""
+        return np.flatnonzero(self._selected)
 
     def commit(self) -> None:
-        """Begin to make what was kept so far survive a loss of power; training goes on meanwhile.
+        """Start to sync the cache to disk in a background thread; does nothing while an earlier sync runs.
 
-        A disk may take minutes for the gigabytes of a first epoch. What is still under way is not begun again. Raises
-        what went wrong the time before (OSError).
+        A disk may take minutes for the gigabytes of a first epoch. Raises the error of the previous sync (OSError).
         """
-        if self._store is None or self.place == "ram" or (self._syncing is not None and not self._syncing.done()):
+        if (
+            self._store is None
+            or self.place == "ram"
+            or (self._sync_result is not None and not self._sync_result.done())
+        ):
             return
-        if self._syncing is not None:
-            self._syncing.result()
-        if self._syncer is None:
-            self._syncer = ThreadPoolExecutor(1, thread_name_prefix="cache-sync")
-        self._syncing = self._syncer.submit(self._store.commit)
+        if self._sync_result is not None:
+            self._sync_result.result()
+        if self._sync_thread is None:
+            self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="cache-sync")
+        self._sync_result = self._sync_thread.submit(self._store.commit)
 
     def close(self) -> None:
-        """Make it survive, and close the files. A cache in memory goes with the last run that uses it."""
-        if self._syncer is not None:
-            self._syncer.shutdown()
-            self._syncer = None
+        """Sync and close the files. A cache in memory is deleted with the last run that uses it."""
+        if self._sync_thread is not None:
+            self._sync_thread.shutdown()
+            self._sync_thread = None
         if self._store is not None:
             self._store.close(remove=self.place == "ram")
             self._store = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """How much a cache keeps; written down by its first run, so that later ones keep the same images."""
+class _CachePlan:
+    """How much a cache keeps; saved by its first run, so that later runs keep the same images."""
 
     share: float
     capacity: int
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What `build_cache` did."""
-
-    folder: Path
-    images: int
-    """Images that are kept now."""
-    used_bytes: int
-    bad: tuple[str, ...]
-    """Path and reason of each image that could not be read."""
-    note: str
-
-
 def open_cache(
     images: ImageSet, config: RunConfig, *, train: bool, progress: Callable[[int, int], None] | None = None
 ) -> CachedSource | None:
-    """The cache of a split under the settings; None for ``cache: none``. Raises BadInput where none can be had.
+    """The cache of a split under the settings; None for ``cache: none``. Raises BadInput if it cannot be created.
 
-    `progress` is called with the files that were looked at and their number.
+    `progress` is called with the files checked so far and their number.
     """
     data = config.data
     if data.cache == "none":
@@ -197,88 +186,35 @@ def open_cache(
 
 
 def form_of(name: str, images: ImageSet, config: RunConfig, *, train: bool) -> CacheForm:
-    """The form of that name for the images of a split."""
+    """The cache format of that name for the images of a split."""
     return JpegForm() if name == "jpeg" else RawForm(_resolution(images, config, train=train))
 
 
 def _resolution(images: ImageSet, config: RunConfig, *, train: bool) -> int:
     part = 1.0
     if images.boxes is not None and len(images):
-        # Nine of ten faces keep their pixels. A box's shorter side counts, as the short side of an image does.
+        # Nine of ten faces keep their resolution. A box's shorter side counts, like an image's short side.
         sides = np.minimum(images.boxes[:, 2] - images.boxes[:, 0], images.boxes[:, 3] - images.boxes[:, 1])
         part = min(1.0, max(_SMALLEST_PART, float(np.quantile(sides, 0.1))))
     return cache_resolution.resolution(settings.flatten(config), train=train, part=part)
 
 
 _SMALLEST_PART = 0.1
-"""Of an image's side: smaller faces don't make the cache any larger."""
+"""Share of an image's side: smaller faces do not make the cache larger."""
 
 
-def build_cache(images: ImageSet, config: RunConfig, progress: Callable[[int, int], None], *, train: bool) -> Built:
-    """Prepare all images that the cache keeps, with num_workers threads; goes on where a former call ended.
-
-    `progress` is called with the images done and their number. Raises BadInput for ``cache: none``.
-    """
-    source = open_cache(images, config, train=train)
-    if source is None:
-        raise BadInput("cache is none: there is nothing to build; set cache=disk")
-    if source.place == "ram":
-        source.close()
-        raise BadInput("cache=ram lasts as long as a run and cannot be built ahead; set cache=disk")
-    wanted = source.wanted()
-    bad: list[str] = []
-    try:
-        with (
-            worker_pool.single_threaded(),
-            ThreadPoolExecutor(max(1, config.data.num_workers), thread_name_prefix="cache") as pool,
-        ):
-            chunks = [wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK)]
-            done = 0
-            try:
-                for number, found in enumerate(pool.map(lambda chunk: _prepare(source, images, chunk), chunks)):
-                    bad += found
-                    done += len(chunks[number])
-                    progress(done, len(wanted))
-                    if source.store.full:
-                        raise BadInput(f"the disk of {source.store.folder} is full; free some room and build again")
-            finally:
-                pool.shutdown(cancel_futures=True)
-        store = source.store
-        return Built(store.folder, store.stored(), store.used_bytes(), tuple(bad), source.note)
-    finally:
-        source.close()
-
-
-_CHUNK = 64
-"""Images that a thread prepares between two reports."""
-
-
-def _prepare(source: CachedSource, images: ImageSet, chunk: npt.NDArray[np.int64]) -> list[str]:
-    bad: list[str] = []
-    meter = BatchAccounting()
-    try:
-        for index in chunk.tolist():
-            try:
-                source.prepare(index, meter)
-            except BadImage as error:
-                bad.append(str(error))
-    finally:
-        meter.close()
-    return bad
-
-
-def _plan(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_gib: float) -> _Plan:
+def _plan(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_gib: float) -> _CachePlan:
     written = folder / _PLAN
     try:
         values = json.loads(written.read_bytes())
-        return _Plan(float(values["share"]), int(values["capacity"]), str(values["note"]))
+        return _CachePlan(float(values["share"]), int(values["capacity"]), str(values["note"]))
     except (FileNotFoundError, NotADirectoryError):
-        # The first run on this data, or the place is bad, which is said when it is made.
+        # The first run on this data. If the folder is bad, creating it raises.
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{written}: cannot be used ({error}); remove the folder {folder} and start again") from error
     made = cache_capacity.cache_capacity(images, form, place, folder, limit_gib)
-    plan = _Plan(made.share, min(2 * made.needed, made.allowed), made.sentence)
+    plan = _CachePlan(made.share, min(2 * made.needed, made.allowed), made.sentence)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         files.write_atomic(
@@ -290,7 +226,7 @@ def _plan(images: ImageSet, form: CacheForm, place: Place, folder: Path, limit_g
 
 
 def _memory_home() -> Path:
-    """This user's folder in the memory file system. Raises BadInput where it is not to be trusted."""
+    """This user's folder in the memory file system. Raises BadInput if it belongs to another user."""
     home = SHARED_MEMORY / f"gputrain-{os.getuid()}"
     try:
         home.mkdir(mode=0o700, exist_ok=True)

@@ -53,6 +53,6 @@ Name = Callable[[int], str]
 
 def namer(images: ImageSet) -> Name:
     """What a sample is called: the path of its (first) image, or its number in a data set of one's own."""
-    if images.own is not None:
+    if images.user_dataset is not None:
         return str
     return lambda sample: images.name(sample * images.group)

@@ -54,7 +54,7 @@ def _work(order: OnnxOrder, reporter: EventReporter, control: TrainerControl, te
 
 
 def _check(found: OpenedDataset, classes: tuple[str, ...]) -> None:
-    if found.train.own is not None:
+    if found.train.user_dataset is not None:
         raise BadInput("samples of dataset=custom are what your own code makes of them: export its network there")
     if found.train.classes != classes:
         raise BadInput("the data have other classes than the run had")

@@ -29,7 +29,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.jobs.onnx_export_job import OnnxForm
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.readers.reader import OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.transforms.device_transforms import MEAN, STD

@@ -18,7 +18,7 @@ from gputrain.engine.processes.child_job import Tell
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.inference import input_images
 from gputrain.engine.training.inference.prediction_rows import Predictions, output_reading
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime import peak_memory
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
@@ -94,7 +94,7 @@ class PredictionRun:
 
     def _own_rows(self, indices: npt.NDArray[np.int64], count: int) -> list[int]:
         """The rows of a batch that show its own samples: in the place of an unreadable one stands another."""
-        if self._images.own is not None:
+        if self._images.user_dataset is not None:
             return list(range(count))
         group = self._images.group
         shown = (indices[::group] // group).tolist()

@@ -1,4 +1,4 @@
-"""The batches that a run is trained on, by settings for loading that may change on the way."""
+"""Data pipeline of a run: training loader and device prefetcher, whose settings can change during training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.distributed.process_group import SingleProcess
-from gputrain.engine.training.loader.image_loader import AnyLoader
+from gputrain.engine.training.loader.make_loader import AnyLoader
 from gputrain.engine.training.loader.run_loaders import RunLoaders
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
@@ -19,7 +19,7 @@ from gputrain.engine.training.transforms.device_transforms import DeviceBatch, D
 
 
 class DataPipeline:
-    """A loader and what moves its batches to the device."""
+    """The training loader and its device prefetcher."""
 
     def __init__(
         self,
@@ -40,13 +40,13 @@ class DataPipeline:
         return len(self.loader)
 
     def batches(self, epoch: int, start: int, clock: StepClock) -> Generator[DeviceBatch, None, None]:
-        """The batches of an epoch from batch `start` on, on the device; closing them early is allowed."""
+        """The batches of an epoch from batch `start` on, on the device; the generator may be closed early."""
         return self.feed.batches(self.loader.epoch(epoch, start), clock)
 
     def change(self, wanted: Callable[[], RunConfig]) -> RunConfig:
-        """Go on with the settings of `wanted`, from the batch after the last: what it delivers is the same.
+        """Switch to the settings that `wanted` returns, from the next batch on; the batches stay the same.
 
-        Raises BadInput, leaving all as it was, where this rank or another one can't have them.
+        Raises BadInput, without any change, if this rank or another one cannot use them.
         """
         failed = None
         try:
@@ -57,9 +57,9 @@ class DataPipeline:
         if any(self._ranks.all_reduce_max([failed is not None])):
             if failed is None:
                 loader.close()
-            raise failed or BadInput("another rank can't have it")
+            raise failed or BadInput("another rank cannot use it")
         if self._compute.is_gpu:
-            # Copies out of the old loader's page-locked memory.
+            # Copies from the old loader's page-locked memory may be running.
             torch.cuda.synchronize(self._compute.device)
         self.loader.close()
         self.loader, self.feed = loader, self._feed(config)

@@ -1,7 +1,7 @@
-"""The loader: batches of an image set in an order and with crops that depend on (seed, epoch, index) alone.
+"""Image loader: batches of an image set, with an order and crops that depend on (seed, epoch, index) alone.
 
-Index → file bytes → decoded region → antialiased resize → its place in a uint8 batch that was allocated (and pinned)
-once. Nothing is pickled, collated, converted or copied on the way; flips, colours and normalisation are the device's.
+Index → file bytes → decoded region → antialiased resize → slot in a uint8 batch that was allocated (and pinned) once.
+Nothing is pickled, collated, converted or copied; flips, colours and normalisation run on the device.
 """
 
 from __future__ import annotations
@@ -13,111 +13,35 @@ import msgspec
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration import progressive_resizing, settings
-from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.lock_waits import LockWaitSampler
-from gputrain.engine.dataloading.random_resized_crop import CropDraw
 from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_stats
 from gputrain.engine.datasets import bad_images
-from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import LoaderStats
-from gputrain.engine.training.cache.image_cache import CachedSource, open_cache
+from gputrain.engine.training.cache.image_cache import CachedSource
 from gputrain.engine.training.runtime.batch import Batch
-from gputrain.engine.training.userdata.user_loader import UserLoader
-from gputrain.engine.training.workers import slot_buffer
-from gputrain.engine.training.workers.fill_batch import BatchFiller, source_of
-from gputrain.engine.training.workers.process_workers import ProcessWorkerPool
+from gputrain.engine.training.workers.fill_batch import BatchFiller
 from gputrain.engine.training.workers.slot_buffer import SlotShape
-from gputrain.engine.training.workers.thread_workers import InlineWorker, ThreadWorkerPool
-from gputrain.engine.training.workers.worker_pool import Course, FilledBatch, WorkerPool
+from gputrain.engine.training.workers.worker_pool import FilledBatch, IndexStream, WorkerPool
 
-MAX_THREADS = 8
-"""Workers up to which ``loader: auto`` takes threads: each image needs 10–40 µs of the interpreter's lock."""
 _EXAMPLES = 10
-"""Bad images that are named in one report."""
+"""Bad images that one report names."""
 
 OnBad = Callable[[list[tuple[str, str]]], None]
-"""Called with path and reason of bad images when they are met for the first time."""
-
-
-def make_loader(
-    images: ImageSet,
-    config: RunConfig,
-    *,
-    train: bool,
-    pin: bool,
-    on_bad: OnBad = lambda found: None,
-    on_trouble: Callable[[str], None] = lambda text: None,
-    on_look: Callable[[int, int], None] | None = None,
-    rank: int = 0,
-    ranks: int = 1,
-) -> AnyLoader:
-    """The batches of `images` for training (shuffled, augmented, without a smaller last batch) or validation.
-
-    Where `ranks` train together, the batches of `rank`. With `pin` they lie in page-locked memory; `on_trouble` is told
-    in words of what was mended (a data worker that was killed), `on_look` of the files that were looked at for a cache,
-    and their number. Raises BadInput where there is no room for the ring or the cache.
-    """
-    if images.own is not None:
-        return UserLoader(images.own, config, train=train, pin=pin, on_trouble=on_trouble, rank=rank, ranks=ranks)
-    data = config.data
-    batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
-    batch_size = batch_sampler.batch_size_that_fits(batch_size, len(images) // images.group, ranks if train else 1)
-    cache = open_cache(images, config, train=train, progress=on_look) if images.pixels is None else None
-    max_bad = bad_images.bad_image_limit(data.max_bad_images, len(images))
-    growth = (
-        progressive_resizing.image_size_schedule(settings.flatten(config))
-        if train
-        else ImageSizeSchedule(data.image_size, data.image_size, 0)
-    )
-    maker = BatchFiller(images, cache or source_of(images), crop_of(config, train=train), growth, config.seed, max_bad)
-    # The loop holds one batch, so that the workers have num_workers × prefetch_factor to fill.
-    shape = SlotShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
-    crew = _crew(maker, shape, config, on_trouble, pin=pin)
-    ahead = config.epochs if train and data.num_workers and data.persistent_workers else 0
-    return ImageLoader(maker, crew, shape, cache, on_bad, train=train, ahead=ahead, dealt=(rank, ranks))
-
-
-def crop_of(config: RunConfig, *, train: bool) -> CropDraw:
-    """How samples are cut from images."""
-    data = config.data
-    if train and data.augment == "crop_flip":
-        return CropDraw("random", data.image_size, data.val_resize, data.crop_min_scale)
-    return CropDraw("centre", data.image_size, data.val_resize)
-
-
-def _crew(
-    maker: BatchFiller, shape: SlotShape, config: RunConfig, on_trouble: Callable[[str], None], *, pin: bool
-) -> WorkerPool:
-    workers = config.data.num_workers
-    kind = config.data.loader
-    if workers and (kind == "processes" or (kind == "auto" and workers > MAX_THREADS)):
-        return ProcessWorkerPool(
-            maker,
-            shape,
-            workers,
-            config.data.prefetch_factor,
-            on_trouble,
-            persistent=config.data.persistent_workers,
-            pin=pin,
-        )
-    slots = slot_buffer.slots_in(slot_buffer.private_memory(shape, pin=pin), shape)
-    return ThreadWorkerPool(maker, slots, workers) if workers else InlineWorker(maker, slots)
+"""Called with path and reason of newly found bad images."""
 
 
 class ImageLoader:
-    """A `BatchSource` over a crew of workers. One epoch at a time: asking for another ends the one before.
+    """A `BatchSource` over a worker pool. One epoch at a time: requesting another closes the previous one.
 
-    At the end of an epoch the workers go on with the next one while the model is validated and saved, as far as there
-    are slots, so that the next one begins without a wait.
+    At the end of an epoch the workers prefetch the next one while the model is validated and saved, as far as there are
+    free slots, so that it begins without a wait.
     """
 
     def __init__(
         self,
-        maker: BatchFiller,
-        crew: WorkerPool,
+        filler: BatchFiller,
+        pool: WorkerPool,
         shape: SlotShape,
         cache: CachedSource | None,
         on_bad: OnBad,
@@ -126,31 +50,31 @@ class ImageLoader:
         ahead: int,
         dealt: tuple[int, int] = (0, 1),
     ) -> None:
-        """`ahead`: the number of epochs in whose course workers go from one into the next; 0: they stop at each end.
+        """`ahead`: number of epochs up to which workers prefetch the next epoch; 0: they stop at the end of each.
 
-        `dealt`: a rank, and the number of ranks that the batches are dealt to.
+        `dealt`: this rank, and the number of ranks over which the batches are distributed.
         """
         self.note = cache.note if cache else ""
-        """What the cache will keep, in a sentence for a person; empty without one."""
-        self._images = maker.images
-        self._growth = maker.growth
+        """What the cache keeps, as a sentence for the user; empty without a cache."""
+        self._images = filler.images
+        self._growth = filler.growth
         self._cache = cache
-        self._crew = crew
-        self._seed = maker.seed
-        self._max_bad = maker.max_bad
+        self._pool = pool
+        self._seed = filler.seed
+        self._max_bad = filler.max_bad
         self._on_bad = on_bad
-        self._batch_size = shape.batch_size // maker.images.group
+        self._batch_size = shape.batch_size // filler.images.group
         self._train = train
         self._rank, self._ranks = dealt
         self._ahead = ahead
         self._tally = WorkerTally()
-        self._locks = LockWaitSampler(threads=crew.kind == "threads")
+        self._locks = LockWaitSampler(threads=pool.kind == "threads")
         self._since = time.perf_counter()
         self._bad: dict[int, str] = {}
         self._reported_bad = 0
         self._running: Iterator[Batch] | None = None
         self._filled: Iterator[FilledBatch] | None = None
-        """What the workers make, from epoch and batch `_next` on."""
+        """Filled batches from the workers, from epoch and batch `_next` on."""
         self._next = (0, 0)
         self._closed = False
 
@@ -164,7 +88,7 @@ class ImageLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on; see `BatchSource`.
 
-        Raises BadInput when more than ``max_bad_images`` files are unreadable, WorkerFailed when a worker dies.
+        Raises BadInput if more than ``max_bad_images`` files are unreadable, WorkerError if a worker dies.
         """
         assert not self._closed, "the loader is closed"
         self._end_epoch()
@@ -188,15 +112,15 @@ class ImageLoader:
                 self._cache.commit()
 
     def _filled_from(self, epoch: int, start: int) -> Iterator[FilledBatch]:
-        """What the workers make from there on; they may be at it already."""
+        """Filled batches from there on; the workers may have prefetched them."""
         if self._filled is None or self._next != (epoch, start):
             self._stop_filling()
             self._next = (epoch, start)
-            self._filled = self._crew.run(self._course(epoch, start))
+            self._filled = self._pool.run(self._index_stream(epoch, start))
         return self._filled
 
-    def _course(self, epoch: int, start: int) -> Course:
-        """What is to be made, from there to the end of the epoch, or of the training."""
+    def _index_stream(self, epoch: int, start: int) -> IndexStream:
+        """Epoch and image indices of each batch, from there to the end of the epoch, or of the training."""
         samples, group = len(self._images) // self._images.group, self._images.group
         for each in range(epoch, max(epoch + 1, self._ahead)):
             batches = batch_sampler.batches(
@@ -220,8 +144,8 @@ class ImageLoader:
 
     def queue(self) -> tuple[int, int]:
         """See `BatchSource`."""
-        self._locks.look()
-        return self._crew.queue()
+        self._locks.sample()
+        return self._pool.queue()
 
     def take_stats(self) -> LoaderStats:
         """See `BatchSource`."""
@@ -232,10 +156,10 @@ class ImageLoader:
         self._reported_bad = len(self._bad)
         stats = loader_stats(
             tally,
-            workers=self._crew.workers,
-            kind=self._crew.kind,
+            workers=self._pool.workers,
+            kind=self._pool.kind,
             seconds=seconds,
-            lock_share=self._locks.take(),
+            lock_share=self._locks.take_share(),
             slowest_image=plain(self._images.path(tally.slowest_index), 300) if tally.slowest_index >= 0 else "",
         )
         return msgspec.structs.replace(
@@ -250,7 +174,7 @@ class ImageLoader:
         """See `BatchSource`."""
         self._end_epoch()
         self._stop_filling()
-        self._crew.close()
+        self._pool.close()
         self._locks.close()
         if self._cache is not None:
             self._cache.close()
@@ -262,9 +186,9 @@ class ImageLoader:
             self._running = None
 
     def _account(self, filled: FilledBatch) -> None:
-        """Add up a batch's figures. Raises what went wrong with it."""
+        """Add a batch to the tally. Raises the batch's error, or BadInput for too many bad images."""
         self._tally.add(filled.tally)
-        if self._crew.kind != "inline":
+        if self._pool.kind != "inline":
             self._locks.watch(filled.tally.thread)
         new = {index: why for index, why in filled.bad if index not in self._bad}
         if new:
@@ -287,7 +211,7 @@ class ImageLoader:
         return f"{plain(self._images.path(index), 300)}: {why}"
 
     def _batch(self, filled: FilledBatch, epoch: int, number: int) -> Batch:
-        slot, count = self._crew.slot(filled.slot), filled.count
+        slot, count = self._pool.slot(filled.slot), filled.count
         return Batch(
             images=slot.sized(self._growth.at(epoch))[:count],
             labels=slot.labels[:count],
@@ -297,12 +221,8 @@ class ImageLoader:
         )
 
 
-AnyLoader = ImageLoader | UserLoader
-"""Batches with what they are made by, in a `note`."""
-
-
 def _close(iterator: Iterator[object]) -> None:
-    """Close a generator at once instead of when it is collected."""
+    """Close a generator now instead of when it is garbage-collected."""
     close = getattr(iterator, "close", None)
     if close is not None:
         close()

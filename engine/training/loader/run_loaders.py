@@ -1,4 +1,4 @@
-"""The loaders of a run: for training, which may change on the way, and for validation."""
+"""Creates a run's loaders for training and validation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.training.distributed.process_group import SingleProcess
-from gputrain.engine.training.loader.image_loader import AnyLoader, make_loader
+from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 from gputrain.engine.training.runtime.device import Compute
 
 
 class RunLoaders:
-    """Makes them; all that are left are closed with `stack`, in which closing twice does no harm."""
+    """Creates loaders, and registers them with `stack`, which closes them; closing twice is harmless."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class RunLoaders:
         self._ranks = ranks
 
     def first(self, images: ImageSet, config: RunConfig, *, train: bool) -> AnyLoader:
-        """`make`, and tell what is special about it."""
-        look = _Look(self._reporter, config.model.model)
-        loader = self.make(images, config, train=train, on_look=look.told)
-        look.over()
+        """`make`, with progress of the cache's scan and a notice about the cache."""
+        scan = _ScanProgress(self._reporter, config.model.model)
+        loader = self.make(images, config, train=train, on_scan=scan.update)
+        scan.close()
         if loader.note:
             self._reporter.notice("info", loader.note)
         return loader
@@ -48,37 +48,37 @@ class RunLoaders:
         config: RunConfig,
         *,
         train: bool,
-        on_look: Callable[[int, int], None] | None = None,
+        on_scan: Callable[[int, int], None] | None = None,
     ) -> AnyLoader:
-        """A loader of `images`; `on_look` as of `make_loader`. Raises BadInput."""
+        """A loader of `images`; `on_scan` as in `make_loader`. Raises BadInput."""
         loader = make_loader(
             images,
             config,
             train=train,
             pin=config.data.pin_memory and self._compute.is_gpu,
             on_bad=functools.partial(self._bad_images.add, "training" if train else "validation"),
-            on_trouble=functools.partial(self._reporter.notice, "warning"),
-            on_look=on_look,
+            on_warning=functools.partial(self._reporter.notice, "warning"),
+            on_scan=on_scan,
             rank=self._ranks.rank,
             ranks=self._ranks.count,
         )
         return self._stack.enter_context(contextlib.closing(loader))
 
 
-class _Look:
-    """Tells of a look at many files; of few nobody would see it."""
+class _ScanProgress:
+    """Reports the progress of a scan, if it needs more than one step."""
 
     def __init__(self, reporter: EventReporter, model: str) -> None:
         self._reporter, self._model = reporter, model
-        self._begun = False
+        self._shown = False
 
-    def told(self, done: int, total: int) -> None:
-        if not self._begun and done < total:
-            self._begun = True
+    def update(self, done: int, total: int) -> None:
+        if not self._shown and done < total:
+            self._shown = True
             self._reporter.phase(Phase.SCANNING_DATA, "files for the cache")
-        if self._begun:
+        if self._shown:
             self._reporter.progress(done, total, "files")
 
-    def over(self) -> None:
-        if self._begun:
+    def close(self) -> None:
+        if self._shown:
             self._reporter.phase(Phase.BUILDING, self._model)

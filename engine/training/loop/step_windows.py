@@ -130,7 +130,7 @@ class StepWindows:
         self._stats_taken = time.perf_counter()
         stats = self._source.take_stats()
         self._reporter.send(stats)
-        self._bad_images.tell(stats, "training")
+        self._bad_images.report(stats, "training")
 
     def change_source(self, source: BatchSource) -> None:
         """Go on with another loader."""

@@ -18,7 +18,7 @@ from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop import epoch_end
 from gputrain.engine.training.distributed.process_group import SingleProcess
-from gputrain.engine.training.loader.image_loader import AnyLoader
+from gputrain.engine.training.loader.make_loader import AnyLoader
 from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
@@ -51,7 +51,7 @@ class Validation:
         began = time.perf_counter()
         self.ranks.average_buffers([stepper.evaluated])
         found = self._metrics(stepper)
-        self.bad_images.tell(self.loader.take_stats(), "validation")
+        self.bad_images.report(self.loader.take_stats(), "validation")
         if found is None:
             return False
         metrics, images = found

@@ -1,4 +1,4 @@
-"""The BIWI Kinect Head Pose Database (Fanelli et al. 2013): sequences of frames, each with a matrix of rotation."""
+"""Reader of the BIWI Kinect Head Pose Database (Fanelli et al. 2013): sequences of frames with rotation matrices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.folder_layouts import BIWI_PICTURE, BIWI_POSE, no_sequences
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
-from gputrain.engine.training.readers.reader import Found, OpenedDataset
+from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 
 Matrix = npt.NDArray[np.float64]
 
@@ -21,12 +21,12 @@ _HALF = 125.0
 """Millimetres from the centre of a head to each side of its box: hair and chin are inside."""
 
 
-def read(config: RunConfig, found: Found) -> OpenedDataset:
+def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` holds the sequences: ``01/frame_00003_rgb.png`` and ``…_pose.txt``.
 
-    Without a `val_split`, `val_share` of the sequences is kept out.
+    Without a `val_split`, `val_share` of the sequences is held out.
     """
-    return read_splits(config, found, _faces)
+    return read_splits(config, on_found, _faces)
 
 
 def angles(rotation: Matrix) -> tuple[float, float, float]:
@@ -47,9 +47,9 @@ class Camera:
     matrix: Matrix
     """(3, 3): from its frame to pixels."""
     rotation: Matrix
-    """(3, 3): from the depth camera's frame, in which heads are annotated, to its own."""
+    """(3, 3): from the depth camera's frame, in which heads are annotated, to the colour camera's."""
     shift: Matrix
-    """(3,): the same, in millimetres."""
+    """(3,): translation between the two, in millimetres."""
     width: int
     height: int
 
@@ -67,7 +67,7 @@ class Camera:
         return max(0.0, sides[0]), max(0.0, sides[1]), min(1.0, ends[0]), min(1.0, ends[1])
 
 
-def _faces(folder: Path, found: Found) -> Faces:
+def _faces(folder: Path, on_found: OnFound) -> Faces:
     sequences = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     faces: list[Face] = []
     left_out = 0
@@ -80,14 +80,14 @@ def _faces(folder: Path, found: Found) -> Faces:
                 left_out += 1
             else:
                 faces.append(face)
-        found(len(faces) + left_out)
+        on_found(len(faces) + left_out)
     if not faces and not left_out:
         raise no_sequences(folder)
     return Faces(folder, faces, left_out)
 
 
 def _face(sequence: str, picture: Path, camera: Camera | None) -> Face | None:
-    """The face of a frame; None if its annotation is missing or of no use."""
+    """The face of a frame; None if its annotation is missing or unusable."""
     numbers = _numbers(picture.with_name(picture.name.removesuffix(BIWI_PICTURE) + BIWI_POSE))
     if numbers is None or len(numbers) < 12:
         return None
@@ -96,9 +96,9 @@ def _face(sequence: str, picture: Path, camera: Camera | None) -> Face | None:
 
 
 def _camera(path: Path) -> Camera | None:
-    """A sequence's colour camera; None without its calibration: then pictures are used whole.
+    """A sequence's colour camera; None without calibration: pictures are then used whole.
 
-    The file holds the camera's matrix, four coefficients of distortion, rotation, shift and the picture's size.
+    The file holds the camera matrix, four distortion coefficients, rotation, translation and the picture's size.
     """
     numbers = _numbers(path)
     if numbers is None or len(numbers) < 27:

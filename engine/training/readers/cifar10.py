@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009) from the files that torchvision downloads: ``cifar-10-batches-py``."""
+"""Reader of CIFAR-10 (Krizhevsky 2009) from the files that torchvision downloads: ``cifar-10-batches-py``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import folder_layouts
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Found, OpenedDataset
+from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 
 _SIDE = 32
@@ -25,7 +25,7 @@ _RECONSTRUCT = np.empty(0).__reduce__()[0]
 
 
 def _latin1(text: str, _codec: str) -> bytes:
-    """How Python 3 writes bytes where Python 2 can read them."""
+    """`_codecs.encode` for latin1 alone: how Python 3 pickles bytes in protocol 2."""
     return text.encode("latin1")
 
 
@@ -36,19 +36,19 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _latin1,
 }
-"""What the files may name: arrays of numpy. Any other name could run code."""
+"""Globals that the pickles may name: those of NumPy arrays. Any other could run code."""
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """The object called `name` if it is one of those that an array needs."""
+        """The object called `name`, if a NumPy array needs it. Raises UnpicklingError for all others."""
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which the data set has no use for")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of the data set")
         return _ALLOWED[module, name]
 
 
-def read(config: RunConfig, found: Found) -> OpenedDataset:
-    """See `Reader`. `data_dir` is the folder with the batches, or the one that holds it; all images go to memory."""
+def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
+    """See `Reader`. `data_dir` is the folder with the batches, or its parent; all images are loaded into memory."""
     folder = folder_layouts.cifar_folder(config.data.data_dir)
     names = _load(folder / folder_layouts.CIFAR_META).get("label_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -56,7 +56,7 @@ def read(config: RunConfig, found: Found) -> OpenedDataset:
             f"{plain(str(folder / folder_layouts.CIFAR_META), 300)}: has no label_names; unpack the data set anew"
         )
     train = _images(folder, folder_layouts.CIFAR_TRAIN, names)
-    found(len(train))
+    on_found(len(train))
     val = _images(folder, folder_layouts.CIFAR_TEST, names) if config.data.val_split else None
     return OpenedDataset(train, val, Classification(len(names), config.optim.label_smoothing))
 
@@ -66,16 +66,16 @@ def _images(folder: Path, files: Sequence[str], classes: list[str]) -> ImageSet:
     labels: list[int] = []
     names: list[str] = []
     for file in files:
-        data, own = _batch(folder / file, len(classes))
+        data, batch_labels = _batch(folder / file, len(classes))
         pixels.append(data.reshape(-1, 3, _SIDE, _SIDE))
-        labels += own
-        names += [f"{file}/{number}" for number in range(len(own))]
-    together = torch.from_numpy(np.concatenate(pixels)).permute(0, 2, 3, 1).contiguous()
-    return dataclasses.replace(image_set(folder, names, labels, classes), pixels=together)
+        labels += batch_labels
+        names += [f"{file}/{number}" for number in range(len(batch_labels))]
+    all_pixels = torch.from_numpy(np.concatenate(pixels)).permute(0, 2, 3, 1).contiguous()
+    return dataclasses.replace(image_set(folder, names, labels, classes), pixels=all_pixels)
 
 
 def _batch(path: Path, classes: int) -> tuple[npt.NDArray[np.uint8], list[int]]:
-    """Pixels (n, 3072) and n labels. Raises BadInput for other content."""
+    """Pixels (n, 3072) and n labels of a file. Raises BadInput for other content."""
     content = _load(path)
     data, labels = content.get("data"), content.get("labels")
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:

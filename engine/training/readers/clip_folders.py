@@ -1,4 +1,4 @@
-"""Clips of faces as folders of frames, in one or two qualities: ``train/fake/<clip>/{high,low}/0001.jpg``."""
+"""Reader of clips: folders of frames, in one or two qualities: ``train/fake/<clip>/{high,low}/0001.jpg``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets import folder_layouts
 from gputrain.engine.datasets.folder_layouts import STREAMS, shown
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Found, OpenedDataset
+from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.clip_classification import ClipClassification
 
 
@@ -25,33 +25,34 @@ class _Clip:
 
     name: str
     streams: tuple[tuple[str, ...], ...]
-    """Paths under the split's folder, in their order."""
+    """Paths of the frames relative to the split's folder, in order."""
 
 
-def read(config: RunConfig, found: Found) -> OpenedDataset:
+def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`. ``data_dir/<split>`` has two class folders, each with a folder for each clip.
 
-    A clip holds its frames, or ``high`` and ``low`` with the frames of each quality; all clips are alike in that.
-    ``clip_frames`` of them, evenly spaced, are one sample.
+    A clip folder contains frames, or ``high`` and ``low`` with the frames of each quality; all clips the same.
+    ``clip_frames`` evenly spaced frames are one sample.
     """
     data = config.data
-    train, classes, streams = _split(config, data.train_split, "train_split", found)
+    train, classes, streams = _split(config, data.train_split, "train_split", on_found)
     val = None
     if data.val_split:
-        val, others, its_streams = _split(config, data.val_split, "val_split", found)
-        if others != classes or its_streams != streams:
+        val, val_classes, val_streams = _split(config, data.val_split, "val_split", on_found)
+        if val_classes != classes or val_streams != streams:
             raise BadInput(
-                f"val_split: has {_said(others, its_streams)}, where the training clips have {_said(classes, streams)}"
+                f"val_split: has {_describe(val_classes, val_streams)}, "
+                f"where the training clips have {_describe(classes, streams)}"
             )
     return OpenedDataset(train, val, ClipClassification(streams, data.clip_frames, config.optim.label_smoothing))
 
 
-def _said(classes: tuple[str, ...], streams: int) -> str:
+def _describe(classes: tuple[str, ...], streams: int) -> str:
     return f"the classes {plain(', '.join(classes), 100)} in {streams} {'streams' if streams > 1 else 'stream'}"
 
 
-def _split(config: RunConfig, split: str, setting: str, found: Found) -> tuple[ImageSet, tuple[str, ...], int]:
-    """The clips of a split as images, its classes, and the number of streams."""
+def _split(config: RunConfig, split: str, setting: str, on_found: OnFound) -> tuple[ImageSet, tuple[str, ...], int]:
+    """The frames of a split's clips as images, its classes, and the number of streams."""
     folder = folder_layouts.split_folder(config.data.data_dir, split, setting)
     classes = folder_layouts.clip_classes(folder, setting)
     names: list[str] = []
@@ -64,7 +65,7 @@ def _split(config: RunConfig, split: str, setting: str, found: Found) -> tuple[I
             chosen = [frame for stream in clip.streams for frame in _spaced(stream, config.data.clip_frames)]
             names += chosen
             labels += [label] * len(chosen)
-        found(len(names))
+        on_found(len(names))
     assert first is not None
     streams = len(first.streams)
     found_images = image_set(folder, names, labels, classes)
@@ -93,6 +94,6 @@ def _check_alike(setting: str, folder: Path, clip: _Clip, first: _Clip) -> None:
 
 
 def _spaced(frames: tuple[str, ...], count: int) -> list[str]:
-    """`count` of the frames, evenly spaced from the first to the last; of fewer some are repeated."""
+    """`count` frames, evenly spaced from the first to the last; some repeat if there are fewer."""
     places = np.linspace(0, len(frames) - 1, count).round().astype(int)
     return [frames[place] for place in places.tolist()]

@@ -1,4 +1,4 @@
-"""A person's own data sets: ``dataset=custom custom=package.module:function``."""
+"""Reader of the user's own data sets: ``dataset=custom custom=package.module:function``."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Found, OpenedDataset
+from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 from gputrain.engine.training.tasks.regression import Regression
 from gputrain.engine.training.tasks.task import Task, refuse
-from gputrain.engine.training.userdata.user_dataset import MadeDatasets, UserDataset, UserSampleError, make_datasets
+from gputrain.engine.training.userdata.user_dataset import LoadedSample, UserDataset, UserSampleError, load_sample
 from gputrain.engine.user_code import import_function, source_check
 
 _KEYS = ("train", "val", "sampler", "classes", "loss")
 
 
-def read(config: RunConfig, found: Found) -> OpenedDataset:
-    """See `Reader`. The function is called with ``data_dir`` and gives a torch Dataset, (train, val), or a mapping.
+def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
+    """See `Reader`. The function gets ``data_dir`` and returns a torch Dataset, (train, val), or a mapping.
 
     A mapping has ``train``, and may have ``val``, ``sampler`` (indices to train on), ``classes`` (their number or
-    names) and ``loss`` (outputs, targets → a mean).
+    names) and ``loss`` (outputs, targets → mean loss).
     """
     parts = _parts(config)
     folder = config.data.code_dir
@@ -37,7 +37,7 @@ def read(config: RunConfig, found: Found) -> OpenedDataset:
     classes = _classes(parts.get("classes"), train)
     task = _task(first, classes, config, parts.get("loss"))
     val = parts.get("val")
-    found(len(train))
+    on_found(len(train))
     return OpenedDataset(
         _images("train", UserDataset(train, parts.get("sampler"), folder), classes),
         None if val is None else _images("val", UserDataset(_checked(val, "val", config), None, folder), classes),
@@ -46,7 +46,7 @@ def read(config: RunConfig, found: Found) -> OpenedDataset:
 
 
 def _parts(config: RunConfig) -> Mapping[str, Any]:
-    """What the person's function gives, by the names of the mapping."""
+    """The result of the user's function as a mapping."""
     spec, folder = config.data.custom, config.data.code_dir
     if not spec:
         raise BadInput(source_check.UNSET)
@@ -70,7 +70,7 @@ def _parts(config: RunConfig) -> Mapping[str, Any]:
 
 
 def _checked(dataset: Any, name: str, config: RunConfig) -> Any:
-    """`dataset` if it is map-style."""
+    """`dataset`, if it is map-style and not empty. Raises BadInput."""
     what = f"custom: {name} of {plain(config.data.custom, 100)}"
     if isinstance(dataset, IterableDataset):
         raise BadInput(f"{what} is an IterableDataset; give one with __len__ and __getitem__, which can be resumed")
@@ -81,34 +81,34 @@ def _checked(dataset: Any, name: str, config: RunConfig) -> Any:
     return dataset
 
 
-def _first(own: UserDataset, config: RunConfig) -> MadeDatasets:
-    """The first sample, which tells what there is to learn; with it the settings that don't suit are refused."""
+def _first(user_dataset: UserDataset, config: RunConfig) -> LoadedSample:
+    """The first sample; its types decide the task. Raises BadInput for settings that do not suit it."""
     try:
-        first = make_datasets(own, config.seed, 0, 0)
+        first = load_sample(user_dataset, config.seed, 0, 0)
     except UserSampleError as error:
         raise BadInput(f"custom: {error}") from error
     off: dict[str, float | str] = {"progressive_start": 0.0}
     if first.image.dtype == torch.float32:
-        off |= {"augment": "none", "colour_jitter": 0.0, "hue_jitter": 0.0}
+        off |= {"augment": "none", "color_jitter": 0.0, "hue_jitter": 0.0}
         off |= {"random_erasing": 0.0, "auto_augment": "none"}
         if first.image.ndim != 3:
             off |= {"mixup": 0.0, "cutmix": 0.0}
         refuse(config, off, f"does not go with a data set that gives {tuple(first.image.shape)} of float32")
     elif config.data.augment == "crop_flip":
         raise BadInput("augment: crops are the data set's own to make; set augment=flip or augment=none")
-    refuse(config, off, "does not go with a data set of one's own")
+    refuse(config, off, "does not go with a custom data set")
     return first
 
 
 def _classes(given: Any, train: Any) -> tuple[str, ...]:
-    """Names of the classes; empty if nobody tells."""
+    """Names of the classes; empty if neither the mapping nor the data set has them."""
     known = given if given is not None else getattr(train, "classes", None)
     if isinstance(known, int):
         return tuple(str(number) for number in range(known))
     return tuple(str(name) for name in known) if known is not None else ()
 
 
-def _task(first: MadeDatasets, classes: tuple[str, ...], config: RunConfig, loss: Any) -> Task:
+def _task(first: LoadedSample, classes: tuple[str, ...], config: RunConfig, loss: Any) -> Task:
     if loss is not None and not callable(loss):
         raise BadInput(f"custom: loss is a {plain(type(loss).__name__, 60)}, which can't be called")
     task: Task
@@ -118,8 +118,8 @@ def _task(first: MadeDatasets, classes: tuple[str, ...], config: RunConfig, loss
         raise BadInput(f"custom: a target of {tuple(first.target.shape)} integers; give one class, or float32 numbers")
     elif not classes:
         raise BadInput(
-            "custom: the targets are classes, but nobody says how many there are; give the data set an attribute "
-            "'classes', or 'classes' beside 'train'"
+            "custom: the targets are classes, but their number is unknown; give the data set an attribute "
+            "'classes', or add 'classes' beside 'train'"
         )
     else:
         task = Classification(len(classes), config.optim.label_smoothing)
@@ -128,9 +128,9 @@ def _task(first: MadeDatasets, classes: tuple[str, ...], config: RunConfig, loss
     return task
 
 
-def _images(name: str, own: UserDataset, classes: tuple[str, ...]) -> ImageSet:
-    """The samples as images without files, for messages and checkpoints."""
-    count = len(own.dataset)
+def _images(name: str, user_dataset: UserDataset, classes: tuple[str, ...]) -> ImageSet:
+    """The samples as an ImageSet without files, for messages and checkpoints."""
+    count = len(user_dataset.dataset)
     return dataclasses.replace(
-        image_set(Path(name), [str(number) for number in range(count)], [0] * count, classes), own=own
+        image_set(Path(name), [str(number) for number in range(count)], [0] * count, classes), user_dataset=user_dataset
     )

@@ -1,4 +1,4 @@
-"""What the readers of head poses have in common: faces with their angles, the filter, and the split."""
+"""Common parts of the head-pose readers: faces with angles and boxes, the angle limit, and the split by subject."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.folder_layouts import split_folder
 from gputrain.engine.datasets.image_set import ImageSet, image_set
-from gputrain.engine.training.readers.reader import Found, OpenedDataset
+from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.head_pose import LIMIT, HeadPose
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -26,9 +26,9 @@ class Face:
     """One face in one picture."""
 
     name: str
-    """Path of the picture under the folder of all."""
+    """Path of the picture relative to the split's folder."""
     subject: str
-    """Pictures of the same subject are never on both sides of a split."""
+    """Person or photograph. Pictures of the same subject are never on both sides of a split."""
     angles: tuple[float, float, float]
     """Yaw, pitch and roll in degrees."""
     box: tuple[float, float, float, float]
@@ -45,37 +45,40 @@ class Faces:
     """Pictures without a usable annotation."""
 
 
-def read_splits(config: RunConfig, found: Found, faces_in: Callable[[Path, Found], Faces]) -> OpenedDataset:
-    """The faces that `faces_in` finds in the folders of both splits. Raises BadInput where none is left."""
+def read_splits(config: RunConfig, on_found: OnFound, faces_in: Callable[[Path, OnFound], Faces]) -> OpenedDataset:
+    """The faces that `faces_in` finds in the folders of both splits. Raises BadInput if none is left."""
     data = config.data
-    train = faces_in(split_folder(data.data_dir, data.train_split, "train_split"), found)
+    train = faces_in(split_folder(data.data_dir, data.train_split, "train_split"), on_found)
     val = None
     if data.val_split:
-        val = faces_in(split_folder(data.data_dir, data.val_split, "val_split"), found)
+        val = faces_in(split_folder(data.data_dir, data.val_split, "val_split"), on_found)
     return _split(config, train, val)
 
 
 def _split(config: RunConfig, train: Faces, val: Faces | None) -> OpenedDataset:
-    """The data of faces to train on, and of `val` or of a share of the subjects. Raises BadInput where none is left."""
+    """The data sets of `train`, and of `val` or a held-out share of the subjects. Raises BadInput if none is left."""
     share = config.data.val_share
-    learned, tried = _near(train), _near(val) if val is not None else []
-    tried_folder = train.folder if val is None else val.folder
+    train_faces, val_faces = _within_limit(train), _within_limit(val) if val is not None else []
+    val_folder = train.folder if val is None else val.folder
     if val is None and share:
-        kept = _kept_out(sorted({face.subject for face in learned}), share)
-        learned, tried = [f for f in learned if f.subject not in kept], [f for f in learned if f.subject in kept]
-    _require(learned, train)
+        held_out = _held_out(sorted({face.subject for face in train_faces}), share)
+        train_faces, val_faces = (
+            [f for f in train_faces if f.subject not in held_out],
+            [f for f in train_faces if f.subject in held_out],
+        )
+    _require_faces(train_faces, train)
     if val is not None:
-        _require(tried, val)
-    angles = np.array([face.angles for face in (*learned, *tried)], dtype=np.float32)
+        _require_faces(val_faces, val)
+    angles = np.array([face.angles for face in (*train_faces, *val_faces)], dtype=np.float32)
     return OpenedDataset(
-        _images(train.folder, learned, 0),
-        _images(tried_folder, tried, len(learned)) if tried else None,
+        _images(train.folder, train_faces, 0),
+        _images(val_folder, val_faces, len(train_faces)) if val_faces else None,
         HeadPose(angles),
-        tuple(_note(found) for found in (train, val) if found is not None),
+        tuple(_summary(found) for found in (train, val) if found is not None),
     )
 
 
-def _require(faces: list[Face], found: Faces) -> None:
+def _require_faces(faces: list[Face], found: Faces) -> None:
     if not faces:
         raise BadInput(
             f"{plain(str(found.folder), 300)}: no faces are left: of {len(found.faces) + found.left_out} pictures "
@@ -83,12 +86,12 @@ def _require(faces: list[Face], found: Faces) -> None:
         )
 
 
-def _near(found: Faces) -> list[Face]:
+def _within_limit(found: Faces) -> list[Face]:
     return [face for face in found.faces if max(abs(angle) for angle in face.angles) <= LIMIT]
 
 
-def _kept_out(subjects: Sequence[str], share: float) -> set[str]:
-    """A share of the subjects, at least one, always the same ones: those with the smallest hash of their names."""
+def _held_out(subjects: Sequence[str], share: float) -> set[str]:
+    """A share of the subjects, at least one: those with the smallest hash of their names, so always the same."""
     if len(subjects) < 2:
         raise BadInput(f"val_share: there is only one subject ({plain(''.join(subjects), 100)}); set val_share=0")
     count = min(len(subjects) - 1, max(1, round(share * len(subjects))))
@@ -100,9 +103,9 @@ def _images(folder: Path, faces: list[Face], first: int) -> ImageSet:
     return dataclasses.replace(found, boxes=np.array([face.box for face in faces], dtype=np.float32))
 
 
-def _note(found: Faces) -> str:
-    near = len(_near(found))
+def _summary(found: Faces) -> str:
+    count = len(_within_limit(found))
     return (
-        f"{plain(str(found.folder), 200)}: {near:,} faces; left out: {len(found.faces) - near:,} turned by more than "
+        f"{plain(str(found.folder), 200)}: {count:,} faces; left out: {len(found.faces) - count:,} turned by more than "
         f"{LIMIT:g}°, {found.left_out:,} without a usable annotation"
     )

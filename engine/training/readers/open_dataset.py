@@ -1,4 +1,4 @@
-"""The data of a run: drawn if they are the built-in ones, read as their layout asks, and told to the dashboards."""
+"""Opens a run's data set: draws the demo images if needed, calls the layout's reader, and reports what it found."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _READERS: dict[str, Reader] = {
 
 
 def open_dataset(config: RunConfig, reporter: EventReporter, control: TrainerControl) -> OpenedDataset:
-    """Draw or find the images. Raises BadInput naming what is wrong with the folder, StopRequested if asked to stop."""
+    """Draw or find the images. Raises BadInput for a bad folder, StopRequested if the run is to stop."""
     began = time.perf_counter()
-    config = dataset_report.located(config, reporter, control)
+    config = dataset_report.with_data_dir(config, reporter, control)
     read = _READERS[config.data.dataset]
-    data = dataset_report.scanned(config, reporter, control, lambda found: read(config, found))
+    data = dataset_report.timed_scan(config, reporter, control, lambda on_found: read(config, on_found))
     data.task.check(config)
     for note in data.notes:
         reporter.notice("info", note)
     if config.data.cache != "none":
         if data.train.pixels is not None:
             reporter.notice("info", f"cache={config.data.cache}: not needed, all images are in memory")
-        elif data.train.own is not None:
-            reporter.notice("warning", f"cache={config.data.cache}: not used for a data set of one's own")
+        elif data.train.user_dataset is not None:
+            reporter.notice("warning", f"cache={config.data.cache}: not used for a custom data set")
     dataset_report.report_dataset(config, reporter, data.train, data.val, time.perf_counter() - began)
     return data

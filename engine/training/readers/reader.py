@@ -1,4 +1,4 @@
-"""The contract of a reader of a data set."""
+"""The interface of data set readers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gputrain.engine.training.tasks.task import Task
 
 @dataclass(frozen=True, slots=True)
 class OpenedDataset:
-    """Training and validation images of one data set, and what is learned from them."""
+    """Training and validation images of a data set, and the task."""
 
     train: ImageSet
     val: ImageSet | None
     task: Task
     notes: tuple[str, ...] = ()
-    """What a person should know of what was found, a sentence each."""
+    """Notices for the user, a sentence each."""
 
 
-Found = Callable[[int], None]
-"""Called now and then with the number of images found so far; may raise StopRequested."""
+OnFound = Callable[[int], None]
+"""Called repeatedly with the number of images found so far; may raise StopRequested."""
 
-Reader = Callable[[RunConfig, Found], OpenedDataset]
-"""Finds the data set in ``data_dir``. Raises BadInput that names the folder or file, and the remedy."""
+Reader = Callable[[RunConfig, OnFound], OpenedDataset]
+"""Opens the data set in ``data_dir``. Raises BadInput with the folder or file, and the remedy."""

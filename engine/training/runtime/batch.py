@@ -1,4 +1,4 @@
-"""What the loader hands to the training loop."""
+"""Batch, and BatchSource: the interface between loaders and the training loop."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from gputrain.engine.events import LoaderStats
 
 @dataclass(slots=True)
 class Batch:
-    """One batch in host memory, valid until the next one is asked for.
+    """One batch in host memory, valid until the next one is requested.
 
-    A loop that copies asynchronously waits for the copy (an event on the stream) before it asks for
-    the next batch, or lets the loader's own double buffering do so.
+    A loop that copies asynchronously waits for the copy (an event on the stream) before it requests the next batch.
     """
 
     images: torch.Tensor
-    """uint8, (N, 3, H, W), RGB; strides are the loader's choice (channels_last where that is faster)."""
+    """uint8, (N, 3, H, W), RGB; the loader chooses the strides (channels_last where that is faster)."""
     labels: torch.Tensor
     """int64, (N,)."""
     indices: torch.Tensor
@@ -31,7 +30,7 @@ class Batch:
 
 
 class BatchSource(Protocol):
-    """A loader: batches that depend on (seed, epoch, index) alone, never on workers or timing."""
+    """A loader. Its batches depend on (seed, epoch, index) alone, never on workers or timing."""
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -42,11 +41,11 @@ class BatchSource(Protocol):
         ...
 
     def queue(self) -> tuple[int, int]:
-        """Finished batches that wait now, and how many can wait."""
+        """Finished batches in the queue now, and the queue's capacity."""
         ...
 
     def take_stats(self) -> LoaderStats:
-        """Accounting inside the workers since the last call."""
+        """The workers' accounting since the last call."""
         ...
 
     def close(self) -> None:

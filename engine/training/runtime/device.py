@@ -1,4 +1,4 @@
-"""Where a run computes, and in which arithmetic: decided once, and said."""
+"""Chooses a run's device and precision, and sets torch's global switches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Precision = Literal["fp32", "fp16", "bf16"]
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Device and arithmetic of a run."""
+    """Device and precision of a run."""
 
     device: torch.device
     name: str
@@ -45,27 +45,27 @@ class Compute:
 
 
 def for_validation(compute: Compute, config: RunConfig) -> Compute:
-    """The same with validation's own precision."""
+    """`compute` with the precision of validation."""
     return dataclasses.replace(compute, precision="fp32") if config.speed.val_precision == "fp32" else compute
 
 
 def set_up(config: RunConfig, notice: Callable[[str, str], None], rank: int | None = None) -> Compute:
-    """Choose device and precision and set torch's global switches; `rank` has the GPU of its number.
+    """Choose device and precision and set torch's global switches; `rank` uses the GPU of its number.
 
-    Without a rank it is all that there is, whatever `config.ranks` says: for predictions and measurements.
+    Without a rank (predictions, measurements) the process counts as the only one, whatever `config.ranks` is.
 
-    Raises BadInput where ``device: cuda`` can't be, or there are fewer GPUs than ranks.
+    Raises BadInput if ``device: cuda`` is impossible, or there are fewer GPUs than ranks.
     """
     if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
         compute = _gpu(config, notice, rank if config.ranks > 1 else None)
     else:
         if config.device == "auto":
             machine = inspect_machine()
-            # With a GPU at hand it is hardly meant: said as loud as can be.
+            # On a machine with a GPU this is hardly intended: an error.
             notice("error" if machine.gpus else "warning", f"training on the CPU: {_why_no_gpu(machine)}")
         compute = Compute(torch.device("cpu"), cpu_model(), cpu_precision(config.speed.precision, notice))
-        # The loader's workers decode beside the step; the scheduler shares the cores between them, and
-        # fewer threads for the step left cores idle whenever the queue was full.
+        # Workers decode beside the step, and the scheduler shares the cores between them. Fewer threads for the step
+        # left cores idle whenever the queue was full.
         sharing = 1 if rank is None else config.ranks
         torch.set_num_threads(max(1, math.ceil(usable_cores(find_cgroup()) / sharing)))
     torch.backends.cudnn.benchmark = config.speed.cudnn_benchmark

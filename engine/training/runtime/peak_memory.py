@@ -1,4 +1,4 @@
-"""The most memory that a piece of work needed: the GPU's, or on the CPU that of this process."""
+"""Peak memory of a piece of work: of the GPU, or on the CPU of this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gputrain.engine.training.runtime.device import Compute
 
 
 def reset_peak(compute: Compute) -> None:
-    """The next `peak` counts from now on."""
+    """Start a new measurement; `peak` returns the maximum from here on."""
     if compute.is_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(compute.device)
@@ -19,7 +19,7 @@ def reset_peak(compute: Compute) -> None:
 
 
 def peak(compute: Compute) -> int | None:
-    """Bytes since `reset_peak`: what torch had reserved and an allowance for the context, or the resident memory."""
+    """Peak bytes since `reset_peak`: torch's reserved memory plus the CUDA context, or the process's peak RSS."""
     if compute.is_gpu:
         return torch.cuda.max_memory_reserved(compute.device) + CUDA_CONTEXT_BYTES
     return peak_rss.peak()

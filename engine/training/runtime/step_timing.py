@@ -1,8 +1,8 @@
-"""Where the time of a window of steps goes: waiting for data, copying, computing, anything else.
+"""Step timing: splits the time of a window of steps into data wait, copies, computation and the rest.
 
-On a GPU copies and computation are timed by CUDA events, which cost no synchronisation: a window's figures are
-read once the device has passed them. The host queues work ahead of the device; it has waited in vain for a batch
-only in so far as the device had nothing to do meanwhile. On the CPU the clock serves.
+On a GPU, CUDA events time copies and computation without synchronisation; they are read once the device has passed
+them. The host queues work ahead of the device, so its wait for a batch counts only as far as the device was idle
+meanwhile. On the CPU, wall time is used.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ import torch
 from gputrain.engine.training.runtime.device import Compute
 
 Part = Literal["prepare", "forward", "backward", "update"]
-"""Changes of images on the device, the forward pass with its loss, the backward pass, the update of the weights."""
+"""Augmentation on the device, forward pass with loss, backward pass, optimizer step."""
 PARTS: tuple[Part, ...] = ("prepare", "forward", "backward", "update")
 
-_AHEAD = 24
-"""Parts of steps that may be queued on the device unfinished: enough
-for a host that is held up, few enough that the queue of finished batches is not drained into device memory."""
+_MAX_QUEUED = 24
+"""Parts of steps that may be queued on the device: enough to cover delays of the host, few enough that the queue of
+finished batches is not drained into device memory."""
 
 
 @dataclass(slots=True)
-class _Work:
-    """Work on the device between two events."""
+class _QueuedWork:
+    """Work on the device between two CUDA events."""
 
     kind: Literal["copy", "exchange"] | Part
     begin: torch.cuda.Event
     end: torch.cuda.Event
     waited: float = 0.0
-    """Seconds that the host waited for data before it queued this."""
+    """Seconds that the host waited for data before it queued this work."""
     first: bool = False
     """The wait was for the first batch of an epoch."""
 
 
 def new_event() -> torch.cuda.Event:
-    """A CUDA event that tells the time."""
+    """A CUDA event with timing."""
     return torch.cuda.Event(enable_timing=True)
 
 
 class StepClock:
-    """Adds up the parts of the present window."""
+    """Sums the parts of the present window."""
 
     def __init__(self, compute: Compute) -> None:
         self._gpu = compute.is_gpu
-        self._pending: deque[_Work] = deque()
+        self._pending: deque[_QueuedWork] = deque()
         self._first_of_epoch = True
         self.skip()
 
     def skip(self) -> None:
-        """Begin a new window after something else than training, and forget what is still queued."""
+        """Begin a new window after something other than training; discards queued work."""
         self._pending.clear()
         self._last: torch.cuda.Event | None = None
         self._waited, self._waited_first = 0.0, False
@@ -69,7 +69,7 @@ class StepClock:
         self.parts: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
         self.copy = self.gap = 0.0 if self._gpu else None
         self.exchange = 0.0
-        """Seconds in which nothing was done but wait for other ranks' gradients."""
+        """Seconds spent only waiting for the gradients of other ranks."""
 
     def new_epoch(self) -> None:
         """The next wait is for the first batch of an epoch."""
@@ -77,7 +77,7 @@ class StepClock:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Time inside is spent on waiting for a batch."""
+        """Count the time inside as waiting for a batch."""
         began = time.perf_counter()
         yield
         self._waited += time.perf_counter() - began
@@ -99,37 +99,37 @@ class StepClock:
 
     @contextlib.contextmanager
     def copying(self, stream: torch.cuda.Stream) -> Iterator[None]:
-        """Work that is queued on `stream` inside is a copy."""
+        """Count work that is queued on `stream` inside as a copy."""
         begin, end = new_event(), new_event()
         begin.record(stream)
         yield
         end.record(stream)
-        self._pending.append(_Work("copy", begin, end))
+        self._pending.append(_QueuedWork("copy", begin, end))
 
     @property
     def compute(self) -> float:
-        """Seconds of all parts of steps."""
+        """Seconds of all parts together."""
         return sum(self.parts.values())
 
     @contextlib.contextmanager
     def computing(self, part: Part) -> Iterator[None]:
-        """Work inside is a part of a step; on a GPU it is not queued too far ahead."""
+        """Count work inside as `part`; on a GPU, first limit the number of queued parts."""
         if not self._gpu:
             began = time.perf_counter()
             yield
             self.parts[part] += time.perf_counter() - began
             return
-        self._hold_back()
+        self._limit_queue()
         waited, first = self._take_wait()
         begin, end = new_event(), new_event()
         begin.record()
         yield
         end.record()
-        self._pending.append(_Work(part, begin, end, waited, first))
+        self._pending.append(_QueuedWork(part, begin, end, waited, first))
 
     @contextlib.contextmanager
     def exchanging(self) -> Iterator[None]:
-        """What is waited for inside are other ranks."""
+        """Count work inside as waiting for other ranks."""
         if not self._gpu:
             began = time.perf_counter()
             yield
@@ -139,16 +139,16 @@ class StepClock:
         begin.record()
         yield
         end.record()
-        self._pending.append(_Work("exchange", begin, end))
+        self._pending.append(_QueuedWork("exchange", begin, end))
 
-    def _hold_back(self) -> None:
+    def _limit_queue(self) -> None:
         queued = [work for work in self._pending if work.kind != "copy"]
-        if len(queued) >= _AHEAD:
-            queued[-_AHEAD].end.synchronize()
+        if len(queued) >= _MAX_QUEUED:
+            queued[-_MAX_QUEUED].end.synchronize()
             self.collect()
 
     def collect(self) -> None:
-        """Take in what the device has finished, without waiting for it."""
+        """Count the work that the device has finished, without waiting for it."""
         while self._pending and self._pending[0].end.query():
             work = self._pending.popleft()
             seconds = work.begin.elapsed_time(work.end) / 1000
@@ -166,13 +166,13 @@ class StepClock:
 
     @property
     def seconds(self) -> float:
-        """Age of the window."""
+        """Seconds since the window began."""
         return time.perf_counter() - self.began
 
     def other(self, seconds: float) -> float:
-        """What of the window's `seconds` is none of the parts.
+        """The rest of the window's `seconds`, which is none of the parts.
 
-        Work that is finished in a later window than the one it was queued in is weighed against both.
+        Work that finishes in a later window than it was queued in is balanced over both.
         """
         rest = seconds - self.wait - (self.copy or 0.0) - self.compute - self.exchange + self._ahead
         self._ahead = min(0.0, rest)

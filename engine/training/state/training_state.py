@@ -54,16 +54,19 @@ def generator_states() -> dict[str, Any]:
 
 def _drawn_order(position: ResumePosition, images: ImageSet) -> torch.Tensor | None:
     """What a person's sampler gave for the epoch that is under way: it need not give it again."""
-    if images.own is None or not position.batch or images.own.drawn.epoch != position.epoch:
+    if images.user_dataset is None or not position.batch or images.user_dataset.epoch_order.epoch != position.epoch:
         return None
-    return torch.from_numpy(images.own.drawn.indices)
+    return torch.from_numpy(images.user_dataset.epoch_order.indices)
 
 
 def restore_order(state: dict[str, Any], images: ImageSet) -> None:
     """Let the epoch go on in the order in which it began, whatever a person's sampler would give now."""
     order = state.get("order")
-    if images.own is not None and order is not None:
-        images.own.drawn.epoch, images.own.drawn.indices = state["position"]["epoch"], order.numpy()
+    if images.user_dataset is not None and order is not None:
+        images.user_dataset.epoch_order.epoch, images.user_dataset.epoch_order.indices = (
+            state["position"]["epoch"],
+            order.numpy(),
+        )
 
 
 def restore(state: dict[str, Any], stepper: TrainStep, rank: int = 0) -> ResumePosition:

@@ -1,8 +1,8 @@
-"""RandAugment (Cubuk et al. 2020) and TrivialAugment (Müller and Hutter 2021): what is done to which image.
+"""RandAugment (Cubuk et al. 2020) and TrivialAugment (Müller and Hutter 2021): random choice of operations per image.
 
 Operations, magnitudes and their 31 steps are those of torchvision's RandAugment and TrivialAugmentWide. The choice is a
-function of (seed, epoch, index) and made on the host, for an entire batch at once; the images of a batch that need the
-same kernel lie together, so that the device runs each kernel once a round over these images alone.
+function of (seed, epoch, index), made on the host for an entire batch at once. Images that need the same kernel are
+sorted together, so that the device runs each kernel once a round, over these images alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "colour", "contrast",
     "sharpness", "posterize", "solarize", "auto_contrast", "equalize",
 )  # fmt: skip
-"""Each is as likely as any other."""
+"""All equally likely."""
 BINS = 31
 """Steps of a magnitude."""
 _AFFINE = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
@@ -36,7 +36,7 @@ _RANDAUGMENT_SHIFT = 150 / 331
 
 
 class PolicyPart(NamedTuple):
-    """Rows [start, stop) of a round's table, which one kernel changes."""
+    """Rows [start, stop) of a round's table that one kernel changes."""
 
     kernel: str
     start: int
@@ -45,14 +45,14 @@ class PolicyPart(NamedTuple):
 
 @dataclass(slots=True)
 class AugmentChoices:
-    """What is done to the N images of a batch, in one or more rounds."""
+    """The operations for the N images of a batch, in one or more rounds."""
 
     rows: torch.Tensor
-    """int64, (rounds, N): places in the batch, those that need the same kernel together."""
+    """int64, (rounds, N): positions in the batch, sorted by kernel."""
     values: torch.Tensor
     """float32, (rounds, N, 6): the kernel's argument for the image at that row."""
     parts: tuple[tuple[PolicyPart, ...], ...]
-    """For each round, on the host."""
+    """The parts of each round, on the host."""
 
     def to(self, device: torch.device, *, non_blocking: bool) -> AugmentChoices:
         """The same with its tensors on `device`."""
@@ -61,7 +61,7 @@ class AugmentChoices:
 
 
 def magnitudes(policy: str, height: int, width: int) -> dict[str, Floats]:
-    """The magnitudes of each operation that has some, (BINS,), for images of `height` × `width`; before the sign."""
+    """Magnitudes (BINS,) of each operation that has them, without sign, for images of `height` × `width`."""
     wide = policy == "trivialaugment"
     blend = _steps(0, 0.99 if wide else 0.9)
     shear = _steps(0, 0.99 if wide else 0.3)
@@ -79,14 +79,14 @@ def magnitudes(policy: str, height: int, width: int) -> dict[str, Floats]:
 
 
 def _steps(first: float, last: float) -> Floats:
-    """BINS even steps in single precision, as torchvision has them: every other threshold falls onto a byte."""
+    """BINS even steps in single precision, as in torchvision: every other threshold is exactly a byte value."""
     return torch.linspace(first, last, BINS).double().numpy()
 
 
 def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], images: torch.Tensor) -> AugmentChoices | None:
-    """The choices for `images`, which are those at `indices`; None where the settings want none.
+    """The choices for `images`, which are those at `indices`; None if ``auto_augment`` is off.
 
-    Raises BadInput for images of one's own that are no uint8 (N, 3, H, W).
+    Raises BadInput for images of a custom data set that are not uint8 (N, 3, H, W).
     """
     data = config.data
     if data.auto_augment == "none":
@@ -94,7 +94,7 @@ def draw(config: RunConfig, epoch: int, indices: npt.NDArray[np.int64], images: 
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         shape = ", ".join(str(side) for side in images.shape[1:])
         raise BadInput(
-            f"auto_augment: {data.auto_augment} changes uint8 images of 3 colours, and the data set gives "
+            f"auto_augment: {data.auto_augment} needs uint8 images with 3 channels, and the data set returns "
             f"{str(images.dtype).removeprefix('torch.')} of ({shape}); return uint8, or set auto_augment=none"
         )
     height, width = images.shape[2:]
@@ -118,7 +118,7 @@ def _round(
     if data.auto_augment == "randaugment":
         step[:] = data.randaugment_magnitude
     sign = np.where(draws[:, _SIGN] < 0.5, -1.0, 1.0)
-    # The affine operations stand together in OPERATIONS, so that sorting by number puts all of a kernel together.
+    # The affine operations are adjacent in OPERATIONS, so that sorting by number also sorts by kernel.
     rows = np.argsort(operation, kind="stable")
     values = np.zeros((len(draws), 6))
     parts: list[PolicyPart] = []
@@ -138,7 +138,7 @@ def _round(
 
 
 def _values(name: str, magnitude: Floats, sign: Floats, height: int, width: int) -> Floats:
-    """What the kernel of operation `name` needs, (n, 6): a matrix, or a number, one minus it, and zeros."""
+    """Arguments of the kernel of operation `name`, (n, 6): a matrix; or a number, one minus it, and zeros."""
     if name in _AFFINE:
         return _matrices(name, sign * magnitude, height / 2, width / 2)
     values = np.zeros((len(magnitude), 6))
@@ -148,9 +148,9 @@ def _values(name: str, magnitude: Floats, sign: Floats, height: int, width: int)
 
 
 def _matrices(name: str, by: Floats, up: float, left: float) -> Floats:
-    """From a place in the result to the place in the image that it shows, in pixels from the centre: rows of 2 × 3.
+    """Inverse affine matrices (from result to source coordinates, in pixels from the centre): rows of 2 × 3.
 
-    The centre is `up` from the upper edge and `left` from the left one.
+    The centre is `up` from the upper edge and `left` from the left edge.
     """
     one, none = np.ones_like(by), np.zeros_like(by)
     match name:
@@ -169,9 +169,9 @@ def _matrices(name: str, by: Floats, up: float, left: float) -> Floats:
 
 
 def apply(images: torch.Tensor, choices: AugmentChoices) -> torch.Tensor:
-    """`images`, uint8 (N, 3, H, W), changed as was chosen; they themselves stay as they are.
+    """`images`, uint8 (N, 3, H, W), with the chosen operations applied; the input is not modified.
 
-    Shapes and order of all work are known on the host: nothing here waits for the device.
+    Shapes and order of all work are known on the host: nothing here synchronises with the device.
     """
     changed = images.clone()
     for rows, values, parts in zip(choices.rows, choices.values, choices.parts, strict=True):

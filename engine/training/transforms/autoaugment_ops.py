@@ -1,8 +1,8 @@
 """The operations of RandAugment and TrivialAugment on uint8 batches, each image with its own magnitude.
 
-Each gives what torchvision.transforms.v2.functional gives for an image alone: the same bytes, but where a sum is
-rounded in another order (contrast, and the affine ones with bilinear interpolation and black around the image): there a
-byte may differ by 1. All take images (N, 3, H, W) and values (N, 6) on one device and return new images.
+Each returns the same bytes as torchvision.transforms.v2.functional for a single image, except where a sum is rounded in
+another order (contrast, and the affine operations with bilinear interpolation and black borders): there a byte may
+differ by 1. All take images (N, 3, H, W) and values (N, 6) on one device and return new images.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _GREY = (0.2989, 0.587, 0.114)
 
 
 def affine(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Each pixel from the place that the matrix (2 × 3, pixels from the centre) names, bilinear, black outside."""
+    """Affine warp by the inverse matrix (2 × 3, pixels from the centre), bilinear, black outside."""
     height, width = images.shape[2:]
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
-    # Written out instead of a matrix product, which TF32 would round to a tenth of a pixel.
+    # No matrix product: TF32 would round it to a tenth of a pixel.
     a, b, c, d, e, f = values[:, :, None, None].unbind(1)
     grid = torch.stack(((a * x + b * y + c) / (width / 2), (d * x + e * y + f) / (height / 2)), dim=3)
     moved = functional.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -29,22 +29,22 @@ def affine(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def brightness(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Times a factor."""
-    return _bytes(images * _at(values, 0))
+    """Multiply by a factor."""
+    return _to_uint8(images * _column(values, 0))
 
 
 def colour(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The saturation, by a factor: 0 is grey."""
-    return _blended(images, _grey(images), values)
+    """Multiply the saturation by a factor: 0 is grey."""
+    return _blend(images, _grey(images), values)
 
 
 def contrast(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The distance from the mean grey, by a factor."""
-    return _blended(images, _grey(images).mean((1, 2, 3), keepdim=True), values)
+    """Multiply the distance from the mean grey by a factor."""
+    return _blend(images, _grey(images).mean((1, 2, 3), keepdim=True), values)
 
 
 def sharpness(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The distance from the smoothed image, by a factor; the outermost pixels stay."""
+    """Multiply the distance from the smoothed image by a factor; the outermost pixels are unchanged."""
     real = images.float()
     if min(images.shape[2:]) <= 2:
         return images
@@ -53,35 +53,35 @@ def sharpness(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     # A kernel of ones with a five in its middle.
     smooth = ((box + 4 * inner) / 13).round_()
-    inner.add_((smooth - inner) * _at(values, 1))
-    return _bytes(real)
+    inner.add_((smooth - inner) * _column(values, 1))
+    return _to_uint8(real)
 
 
 def posterize(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The upper bits of each byte, as many as the value says."""
-    return images & (256 - torch.exp2(8 - _at(values, 0))).to(torch.uint8)
+    """Keep the upper bits of each byte; the value is their number."""
+    return images & (256 - torch.exp2(8 - _column(values, 0))).to(torch.uint8)
 
 
 def solarize(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """What is at least as bright as the value is inverted."""
-    return torch.where(images >= _at(values, 0), ~images, images)
+    """Invert pixels that are at least as bright as the value."""
+    return torch.where(images >= _column(values, 0), ~images, images)
 
 
 def auto_contrast(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Each channel stretched to 0…255; one of a single brightness stays."""
+    """Stretch each channel to 0…255; a constant channel is unchanged."""
     real = images.float()
     low, high = real.amin((2, 3), keepdim=True), real.amax((2, 3), keepdim=True)
     scale = (high - low) * (1 / 255)
-    return torch.where(high == low, images, _bytes((real - low) / scale.clamp_(min=1e-9)))
+    return torch.where(high == low, images, _to_uint8((real - low) / scale.clamp_(min=1e-9)))
 
 
 def equalize(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Each channel with as even a histogram as Pillow's rule makes it; one of too few brightnesses stays."""
+    """Equalize each channel's histogram by Pillow's rule; a channel with too few levels is unchanged."""
     flat = images.flatten(2).long()
     counts = torch.zeros((*flat.shape[:2], 256), dtype=torch.int32, device=images.device)
     counts.scatter_add_(2, flat, counts.new_ones(1).expand_as(flat))
     below = counts.cumsum(2, dtype=torch.int32)
-    # The pixels of the brightest level that occurs take no part in the length of a step.
+    # Pixels of the brightest level do not count towards the step.
     brightest = below.argmax(2, keepdim=True)
     step = (flat.shape[2] - counts.gather(2, brightest)).div_(255, rounding_mode="floor")
     below -= counts
@@ -104,8 +104,8 @@ KERNELS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 """By name; `auto_contrast` and `equalize` need no values."""
 
 
-def _at(values: torch.Tensor, column: int) -> torch.Tensor:
-    """A column, (N, 1, 1, 1)."""
+def _column(values: torch.Tensor, column: int) -> torch.Tensor:
+    """A column of `values`, (N, 1, 1, 1)."""
     return values[:, column, None, None, None]
 
 
@@ -115,10 +115,10 @@ def _grey(images: torch.Tensor) -> torch.Tensor:
     return red.mul(_GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2]).floor_()[:, None]
 
 
-def _blended(images: torch.Tensor, others: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    return _bytes(images * _at(values, 0) + others * _at(values, 1))
+def _blend(images: torch.Tensor, other: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return _to_uint8(images * _column(values, 0) + other * _column(values, 1))
 
 
-def _bytes(real: torch.Tensor) -> torch.Tensor:
-    """Cut off to 0…255, and fractions cut off."""
+def _to_uint8(real: torch.Tensor) -> torch.Tensor:
+    """Clamp to 0…255 and truncate."""
     return real.clamp_(0, 255).to(torch.uint8)

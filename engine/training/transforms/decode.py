@@ -1,12 +1,12 @@
-"""From the bytes of an image file to the pixels of a sample, written once: straight into its place in the batch.
+"""Decodes image files, crops and resizes: from a file's bytes straight into the sample's place in the batch.
 
-JPEGs, nearly all there is, go through simplejpeg (libjpeg-turbo): only the rows down to the crop's bottom are decoded,
-and large images at 1/2, 1/4 or 1/8 as long as the crop keeps at least the pixels that it will have. Everything else,
-and whatever the fast way refuses, goes through Pillow, which so decides what is a bad image.
+JPEGs go through simplejpeg (libjpeg-turbo): only the rows down to the crop's bottom are decoded, and large images at
+1/2, 1/4 or 1/8 as long as the crop has at least as many pixels as the sample. All other files, and those that
+simplejpeg refuses, go through Pillow, which decides what is a bad image.
 
-Crops are resized by torch's antialiased uint8 kernel. Against Pillow's decode and resize, as torchvision's reference
-does it, pixels differ by 0.05 on average and by 2 at most. Scaled decoding smooths with other weights: by 1 on average,
-at most 3 on the average of one photograph, and up to 40 at a hard edge, however the file is turned or mirrored.
+Crops are resized by torch's antialiased uint8 kernel. Compared with Pillow's decode and resize (torchvision's way),
+pixels differ by 0.05 on average and by 2 at most. Scaled decoding smooths with other weights: pixels then differ by 1
+on average, by at most 3 on the average of one photograph, and by up to 40 at a hard edge, for all orientations.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from gputrain.engine.imaging import jpeg_header, scaled_decode
 from gputrain.engine.imaging.jpeg_header import JpegHeader
 
 MAX_PIXELS = 178_956_970
-"""Pixels of an image that is taken for a decompression bomb: Pillow's own limit for an error."""
+"""Images with more pixels count as decompression bombs: Pillow's limit for an error."""
 
 _KERNELS: Any = torch._C._nn
-"""Where torch.nn.functional.interpolate finds its kernels; called so, they write into memory that is there already and
-cost 8 µs less than through torch.ops."""
+"""The kernels of torch.nn.functional.interpolate; called directly, they write into existing memory and cost 8 µs less
+than through torch.ops."""
 
 Pixels = npt.NDArray[np.uint8]
 Choose = Callable[[int, int], CropGeometry]
-"""What to show of an image of (width, height)."""
+"""Returns the crop for an image of (width, height)."""
 
 PILLOW_ERRORS = (
     OSError,
@@ -51,11 +51,11 @@ PILLOW_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What Pillow's readers raise for files that are not what they claim to be."""
+"""Exceptions that Pillow's readers raise for damaged files."""
 
 
 class BadImage(Exception):  # noqa: N818 - reads as what it is
-    """A file that no image could be had from. `why` is a phrase for a person."""
+    """The file cannot be decoded. `why` is a phrase for the user."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(path, why)
@@ -66,47 +66,44 @@ class BadImage(Exception):  # noqa: N818 - reads as what it is
         return f"{plain(self.path, 300)}: {self.why}"
 
 
-class _Stored(NamedTuple):
-    """What was decoded of a file, as it is stored: before Exif's orientation is applied."""
+class _StoredPixels(NamedTuple):
+    """Decoded pixels as they are stored, before the orientation is applied."""
 
     pixels: Pixels
     orientation: int
     part: CropGeometry
-    """What is shown, in the whole stored image."""
+    """The crop, in coordinates of the whole stored image."""
     factor: int
-    """By what the pixels are divided."""
+    """By what the image's sides are divided in `pixels`."""
 
 
 def decode_into(data: bytes, path: str, choose: Choose, out: torch.Tensor) -> None:
-    """Write the part of an image that `choose` names to `out`: uint8 (3, size, size) in channels_last memory.
-
-    Raises BadImage for what can't be decoded.
-    """
-    _show(_decoded(data, path, choose, out.shape[1]), out)
+    """Write the crop that `choose` returns to `out`: uint8 (3, size, size) in channels_last memory. Raises BadImage."""
+    _write_upright(_decode_stored(data, path, choose, out.shape[1]), out)
 
 
 def decode_reduced(data: bytes, path: str, short_side: int) -> Pixels:
-    """The whole image upright, shape (height, width, 3), resized as validation's are if its short side is longer.
+    """The whole image upright, shape (height, width, 3), its short side resized to `short_side` if it is longer.
 
     Raises BadImage.
     """
-    stored = _decoded(data, path, lambda width, height: _whole(width, height, short_side), None)
+    stored = _decode_stored(data, path, lambda width, height: _reduced_geometry(width, height, short_side), None)
     rows, columns = stored.part.resized_height, stored.part.resized_width
     if stored.orientation >= 5:
         rows, columns = columns, rows
     small = torch.empty((rows, columns, 3), dtype=torch.uint8)
-    _show(stored, small.permute(2, 0, 1))
+    _write_upright(stored, small.permute(2, 0, 1))
     return small.numpy()
 
 
-def _whole(width: int, height: int, short_side: int) -> CropGeometry:
+def _reduced_geometry(width: int, height: int, short_side: int) -> CropGeometry:
     if min(width, height) > short_side:
         return center_crop_box(width, height, short_side, 0)
     return CropGeometry(0, 0, width, height, width, height, 0, 0)
 
 
-def _decoded(data: bytes, path: str, choose: Choose, size: int | None) -> _Stored:
-    """What `choose` names, of which a square of `size` is kept, or all."""
+def _decode_stored(data: bytes, path: str, choose: Choose, size: int | None) -> _StoredPixels:
+    """Decode the crop that `choose` returns, of which a square of `size` is kept; None: all of it."""
 
     def part(orientation: int, width: int, height: int) -> CropGeometry:
         if orientation >= 5:
@@ -117,11 +114,11 @@ def _decoded(data: bytes, path: str, choose: Choose, size: int | None) -> _Store
     if header is not None:
         _check_size(header.width, header.height, path)
         geometry, factor = scaled_decode.aligned(part(header.orientation, header.width, header.height))
-        pixels = _fast(data, header, geometry, factor)
+        pixels = _decode_simplejpeg(data, header, geometry, factor)
         if pixels is not None:
-            return _Stored(pixels, header.orientation, geometry, factor)
-    pixels, orientation = _with_pillow(data, path)
-    return _Stored(pixels, orientation, part(orientation, pixels.shape[1], pixels.shape[0]), 1)
+            return _StoredPixels(pixels, header.orientation, geometry, factor)
+    pixels, orientation = _decode_pillow(data, path)
+    return _StoredPixels(pixels, orientation, part(orientation, pixels.shape[1], pixels.shape[0]), 1)
 
 
 def decode(data: bytes, path: str) -> Pixels:
@@ -129,14 +126,14 @@ def decode(data: bytes, path: str) -> Pixels:
     header = jpeg_header.read_header(data)
     if header is not None:
         _check_size(header.width, header.height, path)
-        pixels = _fast(data, header, None, 1)
+        pixels = _decode_simplejpeg(data, header, None, 1)
         if pixels is not None:
             return upright(pixels, header.orientation)
-    return upright(*_with_pillow(data, path))
+    return upright(*_decode_pillow(data, path))
 
 
-def _fast(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: int) -> Pixels | None:
-    """The stored pixels down to the end of `part`, divided; None where simplejpeg refuses or the file was cut off."""
+def _decode_simplejpeg(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: int) -> Pixels | None:
+    """The stored pixels down to the end of `part`, at 1/`factor`; None for truncated or refused files."""
     if not jpeg_header.is_whole(data, header):
         return None
     rows = header.height if part is None else jpeg_header.rows_for(header, part.top + part.height)
@@ -150,12 +147,12 @@ def _fast(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: in
             strict=False,
         )
     except ValueError:
-        # Pillow is asked next, and has the last word.
+        # Pillow is tried next, and decides.
         return None
     return pixels
 
 
-def _with_pillow(data: bytes, path: str) -> tuple[Pixels, int]:
+def _decode_pillow(data: bytes, path: str) -> tuple[Pixels, int]:
     """The stored pixels, and Exif's orientation."""
     if not data:
         raise BadImage(path, "the file is empty")
@@ -174,20 +171,20 @@ def _with_pillow(data: bytes, path: str) -> tuple[Pixels, int]:
 def _as_rgb(image: Image.Image) -> Pixels:
     """8-bit RGB of any mode. Transparency is dropped, as by torchvision's loader; more than 8 bits are scaled down."""
     if image.mode.startswith("I;16"):
-        return _repeated(np.asarray(image).astype(np.uint16) >> 8)
+        return _grey_to_rgb(np.asarray(image).astype(np.uint16) >> 8)
     if image.mode == "I":
         wide = np.asarray(image)
-        return _repeated(wide >> 8 if wide.max(initial=0) > 255 else wide)
+        return _grey_to_rgb(wide >> 8 if wide.max(initial=0) > 255 else wide)
     if image.mode == "F":
         real = np.nan_to_num(np.asarray(image))
         # Floating-point files hold light from 0 to 1; some writers put 0…255 into them.
-        return _repeated(real * 255 if real.max(initial=0) <= 1 else real)
+        return _grey_to_rgb(real * 255 if real.max(initial=0) <= 1 else real)
     image.info.pop("transparency", None)
-    # A copy: torch takes no memory that must not be written to.
+    # A copy: torch does not accept read-only memory.
     return np.array(image.convert("RGB"))
 
 
-def _repeated(grey: npt.NDArray[Any]) -> Pixels:
+def _grey_to_rgb(grey: npt.NDArray[Any]) -> Pixels:
     """Three equal channels of 8 bits."""
     return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
@@ -203,8 +200,8 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def _show(stored: _Stored, out: torch.Tensor) -> None:
-    """Resize, cut and turn what was decoded into `out` (3, rows, columns)."""
+def _write_upright(stored: _StoredPixels, out: torch.Tensor) -> None:
+    """Resize, crop and orient the decoded pixels into `out` (3, rows, columns)."""
     if stored.orientation == 1:
         resize(stored.pixels, stored.part, stored.factor, out)
         return
@@ -216,18 +213,18 @@ def _show(stored: _Stored, out: torch.Tensor) -> None:
 
 
 def resize(pixels: Pixels, geometry: CropGeometry, factor: int, out: torch.Tensor) -> None:
-    """Write `geometry` of an image to `out`; `pixels` are the image's, divided by `factor`, down to the box or more.
+    """Write `geometry` of an image to `out`; `pixels` are the image's at 1/`factor`, at least down to the box's end.
 
-    With a factor, a geometry that `scaled_decode.aligned` made.
+    With a factor above 1, `geometry` comes from `scaled_decode.aligned`.
     """
-    left, right = scaled_decode.stretch(geometry.left, geometry.width, factor, pixels.shape[1])
-    top, bottom = scaled_decode.stretch(geometry.top, geometry.height, factor, pixels.shape[0])
+    left, right = scaled_decode.decoded_range(geometry.left, geometry.width, factor, pixels.shape[1])
+    top, bottom = scaled_decode.decoded_range(geometry.top, geometry.height, factor, pixels.shape[0])
     box = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1).unsqueeze(0)
     copy_into(box, geometry, out, factor)
 
 
 def copy_into(box: torch.Tensor, geometry: CropGeometry, out: torch.Tensor, factor: int = 1) -> None:
-    """Write the pixels of `geometry`'s box (1, 3, h, w), resized and cut as it says, to `out` (3, rows, columns)."""
+    """Write the pixels of `geometry`'s box (1, 3, h, w), resized and cropped, to `out` (3, rows, columns)."""
     height, width = geometry.resized_height, geometry.resized_width
     rows, columns = out.shape[1:]
     if height == rows and width == columns:
@@ -243,7 +240,7 @@ def _resize(source: torch.Tensor, geometry: CropGeometry, factor: int, out: torc
     """Resize (1, 3, h, w) into `out` (1, 3, height, width)."""
     size = height, width = geometry.resized_height, geometry.resized_width
     if factor > 1:
-        # The scales are the box's, which may end within the last of the decoded pixels.
+        # The scales are the box's, which may end inside the last decoded pixel.
         down, across = factor * height / geometry.height, factor * width / geometry.width
         _KERNELS._upsample_bilinear2d_aa(source, size, False, down, across, out=out)
         return
@@ -251,7 +248,7 @@ def _resize(source: torch.Tensor, geometry: CropGeometry, factor: int, out: torc
     if rows == height and columns == width:
         out.copy_(source)
     elif rows <= height and columns <= width:
-        # Nothing to smooth: the same bytes as antialiased, with two weights a pixel instead of three.
+        # Upscaling needs no smoothing: the same bytes as antialiased, with two weights per pixel instead of three.
         _KERNELS.upsample_bilinear2d(source, size, False, None, None, out=out)
     else:
         _KERNELS._upsample_bilinear2d_aa(source, size, False, None, None, out=out)

@@ -1,6 +1,6 @@
-"""What happens to a batch on its device: copied as uint8, augmented, coloured, flipped, normalised, blanked, mixed.
+"""Device prefetcher and transforms: copies uint8 batches, then augments, flips, normalises, erases and mixes on device.
 
-Random numbers are drawn on the host, for they belong to (seed, epoch, index); the device gets them as one small table.
+Random numbers are drawn on the host from (seed, epoch, index); the device gets them as one small table.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from gputrain.engine.training.tasks.task import Task
 from gputrain.engine.training.transforms import autoaugment, hue_jitter
 from gputrain.engine.training.transforms.autoaugment import AugmentChoices
 
-# Mean and deviation of ImageNet's training images in 0…1, as torchvision's models expect them.
+# Mean and standard deviation of ImageNet's training images in 0…1, which torchvision's models expect.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 _GREY = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue in the grey of ITU-R BT.601, as torchvision's colour jitter has them."""
+"""Weights of red, green and blue in the grey of ITU-R BT.601, as in torchvision's ColorJitter."""
 _FLIP, _COLOURS, _BOX, _HUE = slice(0, 1), slice(1, 4), slice(4, 8), slice(8, 9)
 
 
 @dataclass(slots=True)
 class DeviceBatch:
-    """A batch on the device, as the loader made it."""
+    """A batch on the device, before its transforms."""
 
     images: torch.Tensor
     """uint8, (N, 3, H, W)."""
     labels: torch.Tensor
     """int64, (N,)."""
     changes: torch.Tensor | None
-    """float32, (N, 9): whether to flip, three factors of colour, the sides of the box to blank, the turn of the hue;
-    None: leave as is."""
+    """float32, (N, 9): whether to flip, three colour factors, the sides of the box to erase, the hue shift; None: no
+    changes."""
     auto: AugmentChoices | None
-    """RandAugment's or TrivialAugment's."""
+    """The choices of RandAugment or TrivialAugment."""
     mix: MixParameters | None
     indices: npt.NDArray[np.int64]
-    """(N,), on the host: which images these are."""
+    """(N,), on the host: indices into the data set."""
     copied: torch.cuda.Event | None
     bytes: int
 
     def plain_part(self, start: int, end: int) -> DeviceBatch:
-        """The images from `start` to `end` of a batch that nothing is to be changed of, as validation's are not."""
+        """The images from `start` to `end` of a batch without changes (validation)."""
         assert self.changes is None
         assert self.auto is None
         assert self.mix is None
@@ -61,16 +61,16 @@ class DeviceBatch:
 
 @dataclass(slots=True)
 class PreparedBatch:
-    """What the network sees."""
+    """A batch as the network's input."""
 
     images: torch.Tensor
-    """Normalised float32, (N, 3, H, W), in the model's memory format; (N, group, 3, H, W) for samples of several."""
+    """Normalised float32, (N, 3, H, W), in the model's memory format; (N, group, 3, H, W) for groups of images."""
     targets: torch.Tensor
-    """What the task makes of the labels, (N, …)."""
+    """The task's targets for the labels, (N, …)."""
     partners: torch.Tensor | None
-    """Like `targets`, of what was mixed in; None: nothing was."""
+    """Targets of the images that were mixed in; None: nothing was mixed."""
     share: float
-    """Weight of `targets` against that of `partners`."""
+    """Weight of `targets`; `partners` have the rest."""
 
     def split(self, size: int) -> Iterator[PreparedBatch]:
         """Parts of at most `size` images."""
@@ -85,12 +85,12 @@ class PreparedBatch:
 
 
 class DevicePrefetcher:
-    """Moves batches to the device, the next one while the present one is computed on."""
+    """Moves batches to the device, the next one during the computation on the present one."""
 
     def __init__(
         self, config: RunConfig, compute: Compute, *, train: bool, task: Task | None = None, rank: int = 0
     ) -> None:
-        """Without a `task` the labels are the targets. `rank`: whose batches these are where several train together."""
+        """Without a `task` the labels are the targets. `rank`: the rank whose batches these are."""
         self._rank = rank
         self._config = config
         self._task = task
@@ -98,7 +98,7 @@ class DevicePrefetcher:
         self._compute = compute
         self._train = train
         self._flips = train and config.data.augment in ("flip", "crop_flip")
-        self._colours = train and config.data.colour_jitter > 0
+        self._colours = train and config.data.color_jitter > 0
         self._hues = train and config.data.hue_jitter > 0
         self._erases = train and config.data.random_erasing > 0
         self._async = config.data.non_blocking and config.data.pin_memory
@@ -109,7 +109,7 @@ class DevicePrefetcher:
         self._grey = torch.tensor(_GREY).view(1, 3, 1, 1).to(compute.device)
 
     def batches(self, source: Iterator[Batch], clock: StepClock) -> Generator[DeviceBatch, None, None]:
-        """The batches of `source` on the device; waiting for them is charged to `clock`'s data wait."""
+        """The batches of `source` on the device; waiting for them counts as `clock`'s data wait."""
         ready: DeviceBatch | None = None
         while True:
             with clock.waiting():
@@ -122,7 +122,7 @@ class DevicePrefetcher:
                 continue
             if ready is not None:
                 yield ready
-            # The loader may write into its host batch again once it is asked for the next one.
+            # The loader may overwrite its host batch when the next one is requested.
             assert moved.copied is not None
             moved.copied.synchronize()
             ready = moved
@@ -130,12 +130,11 @@ class DevicePrefetcher:
             yield ready
 
     def _move(self, batch: Batch, clock: StepClock) -> DeviceBatch:
-        # The loader's memory is written again for a later batch; on the CPU too the labels need memory of their own:
-        # the loss keeps them for the backward pass, and autograd takes a write to another slot of the same ring for
-        # a write to them.
+        # The loader reuses its memory for later batches. On the CPU the labels need a copy too: the loss keeps them for
+        # the backward pass, and autograd takes a write to another slot of the same buffer for a write to them.
         indices = batch.indices.numpy().copy()
         side = batch.images.shape[-1]
-        # All images of a sample are changed alike.
+        # All images of a sample get the same changes.
         samples = indices // self._group
         changes = self._changes(batch.epoch, samples, side)
         mix = auto = None
@@ -163,7 +162,7 @@ class DevicePrefetcher:
         if self._flips:
             table[:, _FLIP] = draw_flips(self._config.seed, epoch, indices)[:, None]
         if self._colours:
-            table[:, _COLOURS] = augment_rng.colour_jitter_factors(self._config, epoch, indices)
+            table[:, _COLOURS] = augment_rng.color_jitter_factors(self._config, epoch, indices)
         if self._hues:
             table[:, _HUE] = augment_rng.hue_shifts(self._config, epoch, indices)[:, None]
         if self._erases:
@@ -171,7 +170,7 @@ class DevicePrefetcher:
         return torch.from_numpy(table)
 
     def prepare(self, batch: DeviceBatch) -> PreparedBatch:
-        """The batch with all its changes, as the network takes it."""
+        """The batch with all its transforms applied, as the network's input."""
         if batch.copied is not None:
             current = torch.cuda.current_stream(self._compute.device)
             current.wait_event(batch.copied)
@@ -180,21 +179,21 @@ class DevicePrefetcher:
                 if tensor is not None:
                     tensor.record_stream(current)
         images = batch.images if batch.auto is None else autoaugment.apply(batch.images, batch.auto)
-        # A data set of one's own may have normalised its images itself.
+        # A custom data set may have normalised its images itself.
         raw = not images.is_floating_point()
         images = images.to(torch.float32)
         if self._colours:
-            images = self._coloured(images, _of(batch, _COLOURS))
+            images = self._jitter_colours(images, _columns(batch, _COLOURS))
         if self._hues:
-            images = hue_jitter.shift_hue(images, _of(batch, _HUE)[..., None])
+            images = hue_jitter.shift_hue(images, _columns(batch, _HUE)[..., None])
         if raw:
             images = images.sub_(self._mean).mul_(self._scale)
         if self._flips:
-            images = torch.where(_of(batch, _FLIP)[..., None] > 0.5, images.flip(3), images)
+            images = torch.where(_columns(batch, _FLIP)[..., None] > 0.5, images.flip(3), images)
         if self._erases:
-            images = _blanked(images, _of(batch, _BOX))
+            images = _erase(images, _columns(batch, _BOX))
         targets = self._targets(batch)
-        images, partners = _mixed(images, targets, batch.mix)
+        images, partners = _mix(images, targets, batch.mix)
         share = 1.0 if batch.mix is None else batch.mix.share
         if images.ndim == 4:
             images = images.contiguous(memory_format=self._format)
@@ -205,9 +204,9 @@ class DevicePrefetcher:
     def _targets(self, batch: DeviceBatch) -> torch.Tensor:
         if self._task is None:
             return batch.labels
-        return self._task.targets(batch.labels, _of(batch, _FLIP)[:, 0, 0] > 0.5 if self._flips else None)
+        return self._task.targets(batch.labels, _columns(batch, _FLIP)[:, 0, 0] > 0.5 if self._flips else None)
 
-    def _coloured(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    def _jitter_colours(self, images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
         """Images in 0…255 with changed brightness, contrast and saturation, in this order."""
         brightness, contrast, saturation = factors[..., None].unbind(1)
         images = (images * brightness[:, None]).clamp_(0, 255)
@@ -217,14 +216,14 @@ class DevicePrefetcher:
         return torch.lerp(grey, images, saturation[:, None]).clamp_(0, 255)
 
 
-def _of(batch: DeviceBatch, columns: slice) -> torch.Tensor:
-    """Columns of the table of changes, (N, columns, 1)."""
+def _columns(batch: DeviceBatch, columns: slice) -> torch.Tensor:
+    """Columns of the batch's changes, (N, columns, 1)."""
     assert batch.changes is not None
     return batch.changes[:, columns, None]
 
 
-def _blanked(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Normalised images with 0, the mean colour, in their boxes (N, 4, 1): left, top, right, bottom."""
+def _erase(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Normalised images with their boxes (N, 4, 1: left, top, right, bottom) set to 0, the mean colour."""
     left, top, right, bottom = boxes.unbind(1)
     x = torch.arange(images.shape[3], device=images.device)
     y = torch.arange(images.shape[2], device=images.device)
@@ -232,15 +231,15 @@ def _blanked(images: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     return images.masked_fill(down[:, None, :, None] & across[:, None, None, :], 0)
 
 
-def _mixed(
+def _mix(
     images: torch.Tensor, targets: torch.Tensor, mix: MixParameters | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     if mix is None:
         return images, None
-    others = images.roll(1, 0)
+    partners = images.roll(1, 0)
     if mix.box is None:
-        images = torch.lerp(others, images, mix.share)
+        images = torch.lerp(partners, images, mix.share)
     else:
         left, top, right, bottom = mix.box
-        images[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+        images[:, :, top:bottom, left:right] = partners[:, :, top:bottom, left:right]
     return images, targets.roll(1, 0)

@@ -1,4 +1,4 @@
-"""A batch of a person's own samples: made in a data worker, with an account of the work."""
+"""Batches of the user's Dataset: fetched and collated in a data worker, with the worker's accounting."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Sequence
 import torch
 
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
-from gputrain.engine.training.userdata.user_dataset import MadeDatasets, UserDataset, UserSampleError, make_datasets
+from gputrain.engine.training.userdata.user_dataset import LoadedSample, UserDataset, UserSampleError, load_sample
 
 Batched = tuple[torch.Tensor, torch.Tensor, torch.Tensor, WorkerTally]
-"""Images, targets, indices, and what the batch cost."""
+"""Images, targets, indices, and the batch's accounting."""
 
 
 class UserBatchMaker:
-    """Makes batches; what `torch.utils.data` takes for the data set. Each worker has a copy."""
+    """Makes batches; torch's DataLoader uses it as the Dataset. Each worker has a copy."""
 
-    def __init__(self, own: UserDataset, seed: int) -> None:
-        self._own, self._seed = own, seed
+    def __init__(self, user_dataset: UserDataset, seed: int) -> None:
+        self._user_dataset, self._seed = user_dataset, seed
         self._meter: BatchAccounting | None = None
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Batched | str:
-        """The samples of some (epoch, index) as a batch, or why there is none."""
+        """The samples of `keys`, (epoch, index) each, as a batch; an error message if one failed."""
         if self._meter is None:
-            # Here: the kernel's counters are of the thread that opens them.
-            self._meter = BatchAccounting(told=False)
-        made: list[MadeDatasets] = []
+            # Opened here: the kernel's counters belong to the thread that opens them.
+            self._meter = BatchAccounting(reports_reads=False)
+        made: list[LoadedSample] = []
         self._meter.begin()
         try:
             for epoch, index in keys:
-                made.append(make_datasets(self._own, self._seed, epoch, index))
+                made.append(load_sample(self._user_dataset, self._seed, epoch, index))
                 self._meter.made(index)
             images, targets, indices = _collated(made)
         except UserSampleError as error:
@@ -39,14 +39,14 @@ class UserBatchMaker:
         return images, targets, indices, tally
 
     def close(self) -> None:
-        """Close the account of the thread that works here; what workers opened ends with them."""
+        """Close the accounting of this process; that of workers ends with them."""
         if self._meter is not None:
             self._meter.close()
             self._meter = None
 
 
-def _collated(made: Sequence[MadeDatasets]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images, targets and indices of a batch. Raises BadSample where samples differ in shape or type."""
+def _collated(made: Sequence[LoadedSample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images, targets and indices of a batch. Raises UserSampleError if samples differ in shape or type."""
     for name in ("image", "target"):
         kinds = {
             (tuple(value.shape), str(value.dtype)): sample.index for sample in made for value in [getattr(sample, name)]
@@ -54,8 +54,8 @@ def _collated(made: Sequence[MadeDatasets]) -> tuple[torch.Tensor, torch.Tensor,
         if len(kinds) > 1:
             (one, at), (other, there) = list(kinds.items())[:2]
             raise UserSampleError(
-                f"the {name}s of a batch differ: {_said(one)} in sample {at}, {_said(other)} in sample {there}; "
-                "make them alike in the data set"
+                f"the {name}s of a batch differ: {_describe(one)} in sample {at}, "
+                f"{_describe(other)} in sample {there}; make them alike in the data set"
             )
     return (
         torch.stack([sample.image for sample in made]),
@@ -64,6 +64,6 @@ def _collated(made: Sequence[MadeDatasets]) -> tuple[torch.Tensor, torch.Tensor,
     )
 
 
-def _said(kind: tuple[tuple[int, ...], str]) -> str:
+def _describe(kind: tuple[tuple[int, ...], str]) -> str:
     shape, dtype = kind
     return f"{' × '.join(str(side) for side in shape) or 'a number'} of {dtype.removeprefix('torch.')}"

@@ -1,4 +1,4 @@
-"""One sample of a person's own torch Dataset: made, checked, and the same for any number of workers."""
+"""Samples of the user's torch Dataset: loaded with per-sample seeds, checked, the same for any number of workers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _RANDOM_BITS = 1 << 32
 
 
 @dataclass(slots=True)
-class UserSample:
-    """What a sampler gave for an epoch; nobody knows whether it would give it again.
+class EpochOrder:
+    """The indices that a sampler gave for an epoch; it may not give the same ones again.
 
-    Another loader that goes on in mid-epoch takes it over, and so does a run that is resumed there.
+    A new loader in mid-epoch, or a run that is resumed there, continues with them.
     """
 
     epoch: int = -1
@@ -36,58 +36,58 @@ class UserSample:
 
 @dataclass(frozen=True, slots=True)
 class UserDataset:
-    """A map-style data set: ``len(dataset)`` and ``dataset[index]``, which gives (image, target)."""
+    """A map-style data set: ``len(dataset)`` and ``dataset[index]``, which returns (image, target)."""
 
     dataset: Any
     sampler: Iterable[int] | None
-    """Indices of an epoch in order; None: all of them, shuffled in training. With ``set_epoch`` it is told which."""
+    """Indices of an epoch in order; its ``set_epoch`` is called, if it has one. None: all, shuffled in training."""
     folder: str
-    """Where the person's code lies; empty: where the run was started."""
-    drawn: UserSample = field(default_factory=UserSample)
-    """Of the newest epoch."""
+    """Folder of the user's code; empty: the run's working directory."""
+    epoch_order: EpochOrder = field(default_factory=EpochOrder)
+    """The sampler's indices for the newest epoch."""
 
 
 class UserSampleError(Exception):
-    """What a person's data set gave instead of a sample, or why it gave none."""
+    """The user's data set failed, or returned something other than (image, target)."""
 
 
 @dataclass(frozen=True, slots=True)
-class MadeDatasets:
+class LoadedSample:
     """A sample."""
 
     image: torch.Tensor
-    """uint8 (3, H, W), still to be normalised; or float32 of any shape, used as it is."""
+    """uint8 (3, H, W), not yet normalised; or float32 of any shape, used unchanged."""
     target: torch.Tensor
     """int64 or float32."""
     index: int
 
 
-def make_datasets(own: UserDataset, seed: int, epoch: int, index: int) -> MadeDatasets:
-    """A sample with the generators of Python, numpy and torch seeded from (seed, epoch, index). Raises BadSample.
+def load_sample(user_dataset: UserDataset, seed: int, epoch: int, index: int) -> LoadedSample:
+    """Load a sample, with the RNGs of Python, NumPy and torch seeded from (seed, epoch, index). Raises UserSampleError.
 
-    So it depends on neither the worker nor what was made before. In the trainer itself the generators are put back: the
-    model draws from them.
+    So it depends on neither the worker nor earlier samples. In the trainer's process the RNG states are restored
+    afterwards: the model uses them.
     """
     number = int(random_resized_crop.uniforms(seed, epoch, np.array([index]), 1)[0, 0] * _RANDOM_BITS)
     kept = rng_state.rng_states() if get_worker_info() is None else None
     random.seed(number)
     np.random.seed(number)
-    # The CPU's alone: those of GPUs are the model's.
+    # Only the CPU's generator: those of GPUs belong to the model.
     torch.default_generator.manual_seed(number)
     try:
-        sample = own.dataset[index]
+        sample = user_dataset.dataset[index]
     except Exception as error:
-        # The whole of it is in the log; what is raised names the line.
+        # The traceback goes to the log; the message names the line.
         traceback.print_exception(error)
-        where = import_function.described(error, Path(own.folder or ".").expanduser().absolute())
+        where = import_function.described(error, Path(user_dataset.folder or ".").expanduser().absolute())
         raise UserSampleError(f"sample {index} failed {where}") from error
     finally:
         if kept is not None:
             rng_state.restore_rng_states(kept)
     if not isinstance(sample, tuple | list) or len(sample) != 2:
-        raise UserSampleError(f"sample {index} is {_kind(sample)}; a data set gives (image, target)")
+        raise UserSampleError(f"sample {index} is {_kind(sample)}; a data set returns (image, target)")
     image, target = _image(sample[0], index), _target(sample[1], index)
-    return MadeDatasets(image, target, index)
+    return LoadedSample(image, target, index)
 
 
 def _image(value: Any, index: int) -> torch.Tensor:
@@ -96,7 +96,7 @@ def _image(value: Any, index: int) -> torch.Tensor:
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
     if not isinstance(value, torch.Tensor):
-        raise UserSampleError(f"the image of sample {index} is {_kind(value)}; give a tensor, an array or a PIL image")
+        raise UserSampleError(f"the image of sample {index} is {_kind(value)}; return a tensor, array or PIL image")
     if value.dtype == torch.uint8 and value.ndim == 3 and value.shape[0] == 3:
         return value
     return value.to(torch.float32)
@@ -106,7 +106,7 @@ def _target(value: Any, index: int) -> torch.Tensor:
     if isinstance(value, bool | int | float | np.generic | np.ndarray):
         value = torch.as_tensor(value)
     if not isinstance(value, torch.Tensor):
-        raise UserSampleError(f"the target of sample {index} is {_kind(value)}; give a number, an array or a tensor")
+        raise UserSampleError(f"the target of sample {index} is {_kind(value)}; return a number, array or tensor")
     return value.to(torch.float32 if value.is_floating_point() else torch.int64)
 
 

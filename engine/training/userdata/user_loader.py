@@ -1,4 +1,4 @@
-"""Batches of a person's own Dataset through torch's DataLoader, in an order that belongs to (seed, epoch)."""
+"""Loader of the user's Dataset: torch's DataLoader, with an order that depends on (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -30,29 +30,30 @@ class UserLoader:
 
     def __init__(
         self,
-        own: UserDataset,
+        user_dataset: UserDataset,
         config: RunConfig,
         *,
         train: bool,
         pin: bool,
-        on_trouble: Callable[[str], None] = lambda text: None,
+        on_warning: Callable[[str], None] = lambda text: None,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        """In training, `own`'s sampler or a shuffled order, without a smaller last batch. `on_trouble` is told of data
-        workers that were killed. Raises BadInput.
+        """In training, batches follow the data set's sampler or a shuffled order, without a smaller last batch.
+
+        `on_warning` gets a message for each data worker that was killed. Raises BadInput.
         """
         data = config.data
-        self._own, self._seed, self._train = own, config.seed, train
-        self._count = user_sampler.length(own)
+        self._user_dataset, self._seed, self._train = user_dataset, config.seed, train
+        self._count = user_sampler.length(user_dataset)
         asked = data.batch_size if train else data.val_batch_size or data.batch_size
         self._batch_size = batch_sampler.batch_size_that_fits(asked, self._count, ranks if train else 1)
         self._rank, self._ranks = rank, ranks
         self._keys: list[list[tuple[int, int]]] = []
         self._workers = data.num_workers
-        self._maker = UserBatchMaker(own, config.seed)
+        self._maker = UserBatchMaker(user_dataset, config.seed)
         self._loader = _torch_loader(self._maker, self._keys, config, pin=pin)
-        self._torch = UserWorkers(self._loader, self._keys, on_trouble)
+        self._torch = UserWorkers(self._loader, self._keys, on_warning)
         self._since = time.perf_counter()
         self._tally = WorkerTally()
         self._locks = LockWaitSampler(threads=False)
@@ -65,13 +66,13 @@ class UserLoader:
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """See `BatchSource`. Raises BadInput with the place in the person's code that failed."""
+        """See `BatchSource`. Raises BadInput with the line of the user's code that failed."""
         self._end_epoch()
         self._running = self._epoch(epoch, start)
         return self._running
 
     def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        indices = user_sampler.epoch_order(self._own, self._seed, epoch, train=self._train)
+        indices = user_sampler.epoch_indices(self._user_dataset, self._seed, epoch, train=self._train)
         batches = batch_sampler.EpochBatches(indices, self._batch_size, self._train, rank=self._rank, ranks=self._ranks)
         self._keys[:] = [[(epoch, index) for index in batches.indices(at).tolist()] for at in range(start, len(self))]
         for number, found in enumerate(self._torch.batches(), start):
@@ -84,8 +85,8 @@ class UserLoader:
             yield Batch(images, labels, at, epoch, number)
 
     def queue(self) -> tuple[int, int]:
-        """See `BatchSource`: torch's loader does not tell, which a capacity of 0 says."""
-        self._locks.look()
+        """See `BatchSource`. The capacity is 0: torch's loader does not report its queue."""
+        self._locks.sample()
         return 0, 0
 
     def take_stats(self) -> LoaderStats:
@@ -93,9 +94,9 @@ class UserLoader:
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
         tally, self._tally = self._tally, WorkerTally()
-        workers, locked = max(1, self._workers), self._locks.take()
+        workers, locked = max(1, self._workers), self._locks.take_share()
         if self._workers and tally.read is not None:
-            # A lock is waited for, too; where nobody may look for that, nobody knows which it was.
+            # Waiting for a lock is not reading. Without lock samples the two cannot be separated.
             tally.read = None if locked is None else max(0.0, tally.read - locked * workers * seconds)
         stats = loader_stats(
             tally,
@@ -110,7 +111,7 @@ class UserLoader:
     def close(self) -> None:
         """See `BatchSource`. The workers end with the loader's iterator."""
         self._end_epoch()
-        # What keeps persistent workers is the loader's reference to its iterator.
+        # The loader's reference to its iterator keeps persistent workers alive.
         self._loader._iterator = None
         self._maker.close()
         self._locks.close()
@@ -128,25 +129,25 @@ def _torch_loader(
     workers = data.num_workers
     return _TorchLoader(
         maker,  # type: ignore[arg-type]
-        batch_sampler=_Current(keys),
+        batch_sampler=_EpochKeys(keys),
         num_workers=workers,
-        collate_fn=_made,
+        collate_fn=_identity,
         pin_memory=pin,
         prefetch_factor=data.prefetch_factor if workers else None,
         persistent_workers=bool(workers) and data.persistent_workers,
-        # As torch's own default on Linux: data sets need not be picklable.
+        # torch's default on Linux: data sets need not be picklable.
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=_begin,
+        worker_init_fn=_init_worker,
     )
 
 
 class _TorchLoader(DataLoader[Any]):
     def check_worker_number_rationality(self) -> None:
-        """Warns of more workers than cores: those that wait for a network may well be more; that is measured."""
+        """Overrides torch's warning of more workers than cores: workers that wait for a network may be more."""
 
 
-class _Current:
-    """A batch sampler whose batches are changed from epoch to epoch, while the workers stay."""
+class _EpochKeys:
+    """A batch sampler whose batches change from epoch to epoch, while the workers stay."""
 
     def __init__(self, keys: list[list[tuple[int, int]]]) -> None:
         self._keys = keys
@@ -158,12 +159,12 @@ class _Current:
         return len(self._keys)
 
 
-def _begin(_worker: int) -> None:
-    """In a worker: Ctrl+C and the end of the run are the trainer's to handle."""
+def _init_worker(_worker: int) -> None:
+    """In a worker: the trainer handles Ctrl+C and the end of the run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _made(batch: Any) -> Any:
-    """The batch as `UserBatchMaker` gives it: nothing is left to collate."""
+def _identity(batch: Any) -> Any:
+    """The batch as `UserBatchMaker` returned it: it is already collated."""
     return batch

@@ -1,4 +1,4 @@
-"""In which order a person's own samples are trained on: their sampler's, or a shuffled one of (seed, epoch)."""
+"""Order of the user's samples: that of their sampler, or shuffled by (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.userdata.user_dataset import UserDataset
 
 
-def length(own: UserDataset) -> int:
+def length(user_dataset: UserDataset) -> int:
     """Samples of an epoch. Raises BadInput."""
-    sized: Any = own.dataset if own.sampler is None else own.sampler
+    sized: Any = user_dataset.dataset if user_dataset.sampler is None else user_dataset.sampler
     count = len(sized)
     if count < 1:
         raise BadInput("custom: the data set is empty")
     return count
 
 
-def epoch_order(own: UserDataset, seed: int, epoch: int, *, train: bool) -> Indices:
+def epoch_indices(user_dataset: UserDataset, seed: int, epoch: int, *, train: bool) -> Indices:
     """The indices of an epoch in order. Raises BadInput."""
-    count = length(own)
-    if own.sampler is None or not train:
+    count = length(user_dataset)
+    if user_dataset.sampler is None or not train:
         return batch_sampler.permutation(seed, epoch, count) if train else np.arange(count, dtype=np.int64)
-    drawn = own.drawn
-    if drawn.epoch != epoch or drawn.indices is None or len(drawn.indices) != count:
-        drawn.epoch, drawn.indices = epoch, _draw(own.sampler, seed, epoch, count)
-    return drawn.indices
+    epoch_order = user_dataset.epoch_order
+    if epoch_order.epoch != epoch or epoch_order.indices is None or len(epoch_order.indices) != count:
+        epoch_order.epoch, epoch_order.indices = epoch, _draw(user_dataset.sampler, seed, epoch, count)
+    return epoch_order.indices
 
 
 def _draw(sampler: Any, seed: int, epoch: int, count: int) -> Indices:
@@ -55,16 +55,16 @@ def _indices(sampler: Iterable[Any], number: int) -> Indices:
         if not str(error).endswith("cannot be interpreted as an integer"):
             raise
         raise BadInput(
-            "custom: the sampler gives no indices of single samples; a batch sampler is not needed: batch_size says "
-            "how many make a batch"
+            "custom: the sampler returns no indices of single samples; a batch sampler is not supported: batch_size "
+            "sets the size of batches"
         ) from None
 
 
 @contextlib.contextmanager
 def _seeded(number: int) -> Iterator[None]:
-    """A sampler draws from torch's, Python's or numpy's generator: each epoch begins at a place of its own in them."""
+    """The RNGs of torch, Python and NumPy seeded with `number`, for samplers that use them; restored afterwards."""
     with rng_state.preserved_rng():
-        # The CPU's alone: those of GPUs are the model's.
+        # Only the CPU's generator: those of GPUs belong to the model.
         torch.default_generator.manual_seed(number)
         random.seed(number)
         np.random.seed(number % (1 << 32))

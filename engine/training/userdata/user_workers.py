@@ -1,4 +1,4 @@
-"""torch's data workers with others in the place of those that are killed: the batches that come are the same."""
+"""torch's data workers with replacement of killed ones; the batches stay the same."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _REMEDY = {
     -signal.SIGKILL: "most likely out of memory: lower num_workers, prefetch_factor or batch_size",
     -signal.SIGBUS: "most likely /dev/shm is full: raise --shm-size of a container, or lower num_workers",
 }
-_LOG = "its last words are in trainer.log. num_workers=0 does without processes"
+_LOG = "trainer.log has its last output; num_workers=0 uses no processes"
 
 
 class UserWorkers:
-    """Iterates over a DataLoader's batches, from where it was when a worker was killed on."""
+    """Iterates over a DataLoader's batches; after a worker was killed, new workers continue with the next batch."""
 
-    def __init__(self, loader: DataLoader[Any], keys: list[Any], on_trouble: Callable[[str], None]) -> None:
-        """`keys`: what the loader makes a batch each of; `on_trouble` is told of killed workers, in words."""
+    def __init__(self, loader: DataLoader[Any], keys: list[Any], on_warning: Callable[[str], None]) -> None:
+        """`keys`: those of each batch of the loader; `on_warning` gets a message for each killed worker."""
         self._loader = loader
         self._keys = keys
-        self._on_trouble = on_trouble
+        self._on_warning = on_warning
         self._workers: list[BaseProcess] = []
 
     def batches(self) -> Iterator[Any]:
-        """What the loader makes of the present keys. Raises WorkerFailed where others would be killed too."""
+        """The loader's batches for the present keys. Raises WorkerError if replacements would be killed too."""
         deaths, stuck = 0, False
         while True:
             done = 0
@@ -42,29 +42,29 @@ class UserWorkers:
                     yield batch
                     done += 1
             except Exception as error:
-                # A worker that is gone shows in whatever was about to be had from it.
+                # A dead worker shows as an error of any kind in the iterator.
                 dead = next((worker for worker in self._workers if worker.exitcode), None)
                 if dead is None or dead.exitcode is None:
                     raise
-                told = f"data worker (pid {dead.pid}) {_end(dead.exitcode)}"
+                what = f"data worker (pid {dead.pid}) {_end(dead.exitcode)}"
                 if dead.exitcode > 0 or (stuck and not done) or deaths >= MAX_DEATHS:
-                    raise WorkerError(f"{told}; {_REMEDY.get(dead.exitcode, _LOG)}") from error
-                self._on_trouble(f"{told}; others make its batches")
+                    raise WorkerError(f"{what}; {_REMEDY.get(dead.exitcode, _LOG)}") from error
+                self._on_warning(f"{what}; new workers load its batches")
             else:
                 return
             deaths, stuck = deaths + 1, not done
-            # The others end with torch's iterator, to which nothing must refer any more.
+            # The remaining workers end with torch's iterator, so nothing may refer to it.
             self._loader._iterator = None
             self._keys[:] = self._keys[done:]
 
     def _start(self) -> Iterator[Any]:
         before = multiprocessing.active_children()
         handler = signal.getsignal(signal.SIGCHLD)
-        # It draws a seed for its workers, which need none: a model's numbers must not depend on how often it began.
+        # torch draws a base seed here. The model's random numbers must not depend on the number of restarts.
         with rng_state.preserved_rng():
             batches = iter(self._loader)
         if threading.current_thread() is threading.main_thread():
-            # torch's own raises an error wherever the training just is, in the midst of an update too.
+            # torch's handler would raise in the middle of whatever the training is doing, an update for example.
             signal.signal(signal.SIGCHLD, handler)
         if fresh := [child for child in multiprocessing.active_children() if child not in before]:
             self._workers = fresh
@@ -72,4 +72,4 @@ class UserWorkers:
 
 
 def _end(code: int) -> str:
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"

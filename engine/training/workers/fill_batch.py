@@ -1,4 +1,4 @@
-"""Filling one batch: read, decode, cut and resize each sample, and put a good image in the place of a bad one."""
+"""Fills one batch: reads, decodes, crops and resizes each sample, and replaces bad images by good ones."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import BadImage, Choose
 
 MAX_FILE = 1 << 29
-"""Bytes of a file that is read whole into memory at most."""
-# A file's own trouble; anything else (no memory, no file descriptors) is the machine's and ends the run.
+"""Larger files are bad images, in bytes: files are read whole into memory."""
+# Errors of a single file. All others (no memory, no file descriptors) concern the machine and end the run.
 _FILE_ERRORS = (
     errno.ENOENT,
     errno.EACCES,
@@ -41,7 +41,7 @@ _FILE_ERRORS = (
 
 
 class TooManyBadImages(Exception):  # noqa: N818 - reads as what it is
-    """A batch in which more files are bad than the run may skip; carries what was found."""
+    """More files of a batch are bad than the run may skip; `bad` lists index and reason of each."""
 
     def __init__(self, bad: list[tuple[int, str]]) -> None:
         super().__init__(bad)
@@ -49,10 +49,10 @@ class TooManyBadImages(Exception):  # noqa: N818 - reads as what it is
 
 
 class ImageSource(Protocol):
-    """Where the pixels of an image come from: its file, or a cache in front of it."""
+    """Source of an image's pixels: its file, memory, or a cache."""
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
-        """Write what `choose` names of image `index` to `out` (3, size, size). Raises BadImage."""
+        """Write the crop of image `index` that `choose` returns to `out` (3, size, size). Raises BadImage."""
         ...
 
 
@@ -70,7 +70,7 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class MemorySource:
-    """Images whose pixels are in memory."""
+    """Images in memory."""
 
     pixels: torch.Tensor
     """uint8 (N, H, W, 3)."""
@@ -82,13 +82,13 @@ class MemorySource:
 
 
 def source_of(images: ImageSet) -> ImageSource:
-    """Where the pixels of `images` are without a cache."""
+    """The source of `images` without a cache."""
     return FileSource(images) if images.pixels is None else MemorySource(images.pixels)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSlot:
-    """The places of one batch in host memory."""
+    """The memory of one batch on the host."""
 
     pixels: torch.Tensor
     """uint8 (batch_size, 3, size, size), channels_last."""
@@ -98,7 +98,7 @@ class BatchSlot:
     """int64 (batch_size,)."""
 
     def sized(self, size: int) -> torch.Tensor:
-        """The place of the pixels of smaller images: uint8 (batch_size, 3, size, size), channels_last."""
+        """The memory for smaller images: uint8 (batch_size, 3, size, size), channels_last."""
         count, channels, height, width = self.pixels.shape
         if size == width:
             return self.pixels
@@ -108,27 +108,27 @@ class BatchSlot:
 
 @dataclass(frozen=True, slots=True)
 class BatchFiller:
-    """Makes batches from indices: a pure function of them, the epoch, and what is on disk."""
+    """Fills batches from indices: a pure function of indices, epoch and files."""
 
     images: ImageSet
     source: ImageSource
     view: CropDraw
-    """For images of full size."""
+    """The crop at full image size."""
     growth: ImageSizeSchedule
     seed: int
     max_bad: int
 
     def view_in(self, epoch: int) -> CropDraw:
-        """The view in an epoch."""
+        """The crop in an epoch."""
         return self.view.sized(self.growth.at(epoch))
 
     def fill(
         self, slot: BatchSlot, epoch: int, indices: Indices, meter: BatchAccounting, cancelled: Callable[[], bool]
     ) -> list[tuple[int, str]]:
-        """Make the images at `indices`, whole samples, in `slot`; returns the bad images met, as (index, why).
+        """Fill `slot` with the images at `indices` (whole samples); returns the bad images as (index, why).
 
-        In the place of a sample with a bad image stands a good one, under its own indices and labels. Returns early,
-        the batch unfinished, when `cancelled`. Raises TooManyBadImages.
+        A sample with a bad image is replaced by a good one, with that one's indices and labels. Returns early, with the
+        batch unfinished, when `cancelled` returns true. Raises TooManyBadImages.
         """
         bad: dict[int, str] = {}
         chosen: list[int] = []
@@ -158,10 +158,10 @@ class BatchFiller:
         meter: BatchAccounting,
         bad: dict[int, str],
     ) -> int:
-        """Make `sample` in `out` (group, 3, size, size), or another one if it is bad; returns which it is in the end.
+        """Write `sample` to `out` (group, 3, size, size), or a replacement if it is bad; returns the sample written.
 
-        That is the first good one from a place on that is drawn from (seed, epoch, index): the samples of a folder
-        that has vanished are replaced by many and not by the one behind it.
+        The replacement is the first good sample from a position on that is drawn from (seed, epoch, index): the samples
+        of a missing folder are replaced by many different ones.
         """
         group = self.images.group
         count, view = len(self.images) // group, self.view_in(epoch)
@@ -189,17 +189,17 @@ class BatchFiller:
             draws = random_resized_crop.uniforms(self.seed, epoch, np.array([sample]))[0].tolist()
 
     def _choice(self, view: CropDraw, index: int, draws: random_resized_crop.Draws) -> Choose:
-        """What of image `index` is shown."""
+        """The crop of image `index`."""
         if self.images.boxes is None:
             return functools.partial(view.geometry, draws)
         return functools.partial(view.within, self.images.boxes[index].tolist(), draws)
 
 
 def read_file(path: str, meter: BatchAccounting) -> bytes:
-    """The bytes of a regular file. Raises BadImage where the file is at fault, OSError where the machine is."""
+    """The bytes of a regular file. Raises BadImage for a fault of the file, OSError for one of the machine."""
     start = time.perf_counter()
     try:
-        # Not blocking: a link to a FIFO would wait for a writer that never comes.
+        # Non-blocking: a link to a FIFO would wait for a writer forever.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             data = _read_all(handle, path)

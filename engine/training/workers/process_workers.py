@@ -1,6 +1,6 @@
-"""Workers as processes that write into one shared ring; only numbers cross the pipes.
+"""Worker processes, which write batches into a shared slot buffer; only task numbers cross the pipes.
 
-For data sets whose samples keep the interpreter's lock, and for more workers than one interpreter can serve.
+For data sets whose samples hold the GIL, and for more workers than one interpreter can serve.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from gputrain.engine.training.workers import slot_buffer, worker_main
 from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot
 from gputrain.engine.training.workers.slot_buffer import SharedMemory, SlotShape
 from gputrain.engine.training.workers.worker_main import WorkerControl, WorkerTask
-from gputrain.engine.training.workers.worker_pool import Course, FilledBatch, WorkerError
+from gputrain.engine.training.workers.worker_pool import FilledBatch, IndexStream, WorkerError
 
 MAX_DEATHS = 10
-"""Workers that may be killed in an epoch; more are no accident."""
-_DEATH_SECONDS = 1.0
-_END_SECONDS = 5.0
-"""What a worker that was told to end gets before it is terminated."""
+"""Killed workers per epoch that are replaced; more end the run."""
+_JOIN_SECONDS = 1.0
+_STOP_SECONDS = 5.0
+"""Time for a worker to stop before it is killed."""
 
 
 @dataclass(slots=True)
@@ -36,122 +36,122 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     tasks: dict[int, WorkerTask] = field(default_factory=dict)
-    """Batches that it was given and has not returned, by number; it is at work on the first."""
+    """Batches that it has not returned yet, by number; it works on the first."""
 
 
 class ProcessWorkerPool:
-    """Worker processes, started with the first course. `persistent`: they stay for the next one."""
+    """Worker processes, started with the first index stream. `persistent`: they stay for the next one."""
 
     kind = "processes"
 
     def __init__(
         self,
-        maker: BatchFiller,
+        filler: BatchFiller,
         shape: SlotShape,
         workers: int,
         prefetch: int,
-        on_trouble: Callable[[str], None],
+        on_warning: Callable[[str], None],
         *,
         persistent: bool,
         pin: bool,
     ) -> None:
-        """`on_trouble` is told, in words, of a worker that was killed and replaced, and of memory left unpinned."""
+        """`on_warning` gets a message for a worker that was killed and replaced, and for memory that is not pinned."""
         self.workers = workers
-        self._maker = maker
+        self._filler = filler
         self._shape = shape
         self._prefetch = prefetch
-        self._on_trouble = on_trouble
+        self._on_warning = on_warning
         self._persistent = persistent
         self._memory = SharedMemory(shape.total_bytes + WorkerControl.BYTES)
         if pin:
             self._pin()
         self._slots = slot_buffer.slots_in(self._memory.tensor, shape)
         self._control = WorkerControl(self._memory.tensor)
-        self._crew: list[_Worker] = []
+        self._processes: list[_Worker] = []
         self._done: dict[int, FilledBatch] = {}
         self._deaths: list[int] = []
-        """Batches of the present epoch that a worker was at when it was killed; −1 for one that had none."""
+        """Batches of the present epoch at which a worker was killed; −1 for an idle worker."""
         self._epoch = -1
 
     def _pin(self) -> None:
         try:
             self._memory.pin()
         except RuntimeError as error:
-            # Some drivers and sandboxes refuse memory that processes share.
-            self._on_trouble(f"batches lie in memory that is not page-locked, copies to the GPU take longer: {error}")
+            # Some drivers and sandboxes refuse to pin shared memory.
+            self._on_warning(f"batches are in memory that is not page-locked, copies to the GPU take longer: {error}")
 
-    def run(self, course: Course) -> Iterator[FilledBatch]:
-        """See `Crew`. Raises WorkerFailed when a worker process dies, and another one in its place would too."""
-        self._hire()
+    def run(self, stream: IndexStream) -> Iterator[FilledBatch]:
+        """See `WorkerPool`. Raises WorkerError when a worker dies and a replacement would die too."""
+        self._start_all()
         self._epoch = -1
         run = self._control.begin()
-        todo = enumerate(course)
+        pending = enumerate(stream)
         free = list(range(self._shape.slots))
         try:
             for number in itertools.count():
-                self._hand_out(run, todo, free)
+                self._dispatch(run, pending, free)
                 while number not in self._done:
-                    if not any(worker.tasks for worker in self._crew):
+                    if not any(worker.tasks for worker in self._processes):
                         return
                     self._receive(None)
                 filled = self._done.pop(number)
                 yield filled
                 free.append(filled.slot)
         finally:
-            self._settle()
+            self._cancel_pending()
 
     def slot(self, number: int) -> BatchSlot:
-        """See `Crew`."""
+        """See `WorkerPool`."""
         return self._slots[number]
 
     def queue(self) -> tuple[int, int]:
-        """See `Crew`. One slot is the loop's."""
+        """See `WorkerPool`. One slot belongs to the loop."""
         self._receive(0)
         return len(self._done), self._shape.slots - 1
 
     def close(self) -> None:
-        """See `Crew`."""
-        self._dismiss()
+        """See `WorkerPool`."""
+        self._stop_all()
         self._slots = []
         self._memory.close()
 
-    def _hire(self) -> None:
-        if not self._crew:
-            self._crew = [self._start(number) for number in range(self.workers)]
+    def _start_all(self) -> None:
+        if not self._processes:
+            self._processes = [self._start(number) for number in range(self.workers)]
 
     def _start(self, number: int) -> _Worker:
-        # A server that has imported torch once and forks from there: workers start in milliseconds, and it never
-        # holds CUDA or the trainer's threads, which must not be forked.
+        # The fork server imports torch once, so that workers start in milliseconds. It never holds CUDA or the
+        # trainer's threads, which must not be forked.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker_main.__name__])
-        # A batch system signals all processes of a job: the trainer decides what it means, and needs its workers.
+        # A batch system signals all processes of a job. The trainer handles the signal, and needs its workers.
         with preemption.blocked_signals():
             return self._start_in(context, number)
 
     def _start_in(self, context: ForkServerContext, number: int) -> _Worker:
-        ours, theirs = context.Pipe(duplex=True)
+        parent_end, child_end = context.Pipe(duplex=True)
         process = context.Process(
             target=worker_main.worker_loop,
-            args=(theirs, self._maker, self._shape),
+            args=(child_end, self._filler, self._shape),
             name=f"loader-{number}",
             daemon=True,
         )
         process.start()
-        theirs.close()
+        child_end.close()
         assert process.pid is not None
-        worker = _Worker(process, ours)
+        worker = _Worker(process, parent_end)
         try:
-            reduction.send_handle(ours, self._memory.handle, process.pid)
+            reduction.send_handle(parent_end, self._memory.handle, process.pid)
         except OSError:
-            worker.process.join(_DEATH_SECONDS)
-            raise WorkerError(_obituary(worker)) from None
+            worker.process.join(_JOIN_SECONDS)
+            raise WorkerError(_failure_message(worker)) from None
         return worker
 
-    def _hand_out(self, run: int, todo: Iterator[tuple[int, tuple[int, Indices]]], free: list[int]) -> None:
+    def _dispatch(self, run: int, pending: Iterator[tuple[int, tuple[int, Indices]]], free: list[int]) -> None:
         """Give batches to the workers with the fewest, as long as there are slots."""
         while free:
-            worker = min(self._crew, key=lambda w: len(w.tasks))
-            if len(worker.tasks) >= self._prefetch or (planned := next(todo, None)) is None:
+            worker = min(self._processes, key=lambda w: len(w.tasks))
+            if len(worker.tasks) >= self._prefetch or (planned := next(pending, None)) is None:
                 return
             number, (epoch, indices) = planned
             if epoch != self._epoch:
@@ -159,28 +159,28 @@ class ProcessWorkerPool:
                 self._deaths.clear()
             slot = free.pop()
             self._slots[slot].indices.numpy()[: len(indices)] = indices
-            self._give(worker, WorkerTask(run, epoch, number, slot, len(indices)))
+            self._send(worker, WorkerTask(run, epoch, number, slot, len(indices)))
 
-    def _give(self, worker: _Worker, task: WorkerTask) -> None:
+    def _send(self, worker: _Worker, task: WorkerTask) -> None:
         worker.tasks[task.number] = task
-        # A worker that is gone is found, with all that it left, when its answers are read.
+        # A dead worker is noticed, and replaced, when its answers are read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             worker.pipe.send(task)
 
     def _receive(self, timeout: float | None) -> None:
-        """Take what the workers have sent, waiting for `timeout` seconds (None: until something comes)."""
-        by_pipe = {worker.pipe: worker for worker in self._crew}
-        sentinels = [worker.process.sentinel for worker in self._crew]
+        """Receive what the workers have sent, waiting up to `timeout` seconds (None: until something arrives)."""
+        by_pipe = {worker.pipe: worker for worker in self._processes}
+        sentinels = [worker.process.sentinel for worker in self._processes]
         ready = connection.wait([*by_pipe, *sentinels], timeout)
         for one in ready:
             if isinstance(one, Connection) and not self._take(by_pipe[one]):
                 self._replace(by_pipe[one])
-        for worker in tuple(self._crew):
+        for worker in tuple(self._processes):
             if worker.process.exitcode is not None:
                 self._replace(worker)
 
     def _take(self, worker: _Worker) -> bool:
-        """Take one answer; False if the worker is gone."""
+        """Receive one answer; False if the worker is dead."""
         try:
             filled: FilledBatch = worker.pipe.recv()
         except (EOFError, OSError):
@@ -190,47 +190,47 @@ class ProcessWorkerPool:
         return True
 
     def _replace(self, worker: _Worker) -> None:
-        """Put another worker in the place of one that was killed, to do what that one left: the batches are the same.
+        """Replace a killed worker by a new one, which gets its tasks: the batches stay the same.
 
-        Raises WorkerFailed for what another one cannot mend: a worker that left by itself, a batch that has killed
-        one before, and too many deaths.
+        Raises WorkerError if a replacement cannot help: the worker exited by itself, its batch has killed a worker
+        before, or too many workers died.
         """
-        worker.process.join(_DEATH_SECONDS)
+        worker.process.join(_JOIN_SECONDS)
         while worker.pipe.poll() and self._take(worker):
             pass
         code = worker.process.exitcode
         at_work = next(iter(worker.tasks), None)
         if code is None or code >= 0 or len(self._deaths) >= MAX_DEATHS or at_work in self._deaths:
-            raise WorkerError(_obituary(worker))
+            raise WorkerError(_failure_message(worker))
         self._deaths.append(at_work if at_work is not None else -1)
-        self._on_trouble(f"{_death(worker)}; another one makes its {len(worker.tasks)} batches")
+        self._on_warning(f"{_exit_description(worker)}; a new worker makes its {len(worker.tasks)} batches")
         worker.pipe.close()
-        place = self._crew.index(worker)
-        fresh = self._start(place)
-        self._crew[place] = fresh
+        place = self._processes.index(worker)
+        replacement = self._start(place)
+        self._processes[place] = replacement
         for task in worker.tasks.values():
-            self._give(fresh, task)
+            self._send(replacement, task)
 
-    def _settle(self) -> None:
-        """Stop the present batches and wait for their workers; after a death, end them all."""
+    def _cancel_pending(self) -> None:
+        """Cancel the present batches and wait for their workers; after a death, stop all workers."""
         self._control.begin()
         try:
-            while any(worker.tasks for worker in self._crew):
+            while any(worker.tasks for worker in self._processes):
                 self._receive(None)
         except WorkerError:
-            self._dismiss()
+            self._stop_all()
         self._done.clear()
         if not self._persistent:
-            self._dismiss()
+            self._stop_all()
 
-    def _dismiss(self) -> None:
-        crew, self._crew = self._crew, []
+    def _stop_all(self) -> None:
+        processes, self._processes = self._processes, []
         self._control.begin()
-        for worker in crew:
-            # The end of the pipe is the sign to go.
+        for worker in processes:
+            # A worker stops when its pipe is closed.
             worker.pipe.close()
-        for worker in crew:
-            worker.process.join(_END_SECONDS)
+        for worker in processes:
+            worker.process.join(_STOP_SECONDS)
             if worker.process.exitcode is None:
                 worker.process.kill()
                 worker.process.join()
@@ -238,22 +238,22 @@ class ProcessWorkerPool:
         self._done.clear()
 
 
-def _death(worker: _Worker) -> str:
+def _exit_description(worker: _Worker) -> str:
     code = worker.process.exitcode
     who = f"data worker {worker.process.name} (pid {worker.process.pid})"
     if code is None:
-        return f"{who} hung up"
+        return f"{who} closed its pipe"
     if code >= 0:
-        return f"{who} left with exit code {code}"
-    return f"{who} was ended by {signal.Signals(-code).name}"
+        return f"{who} exited with code {code}"
+    return f"{who} was killed by {signal.Signals(-code).name}"
 
 
-def _obituary(worker: _Worker) -> str:
+def _failure_message(worker: _Worker) -> str:
     code = worker.process.exitcode
     if code == -signal.SIGKILL:
         remedy = "most likely out of memory: lower num_workers, prefetch_factor or batch_size"
     elif code is not None and code >= 0:
-        remedy = "its last words are in trainer.log. loader=threads does without processes"
+        remedy = "trainer.log has its last output; loader=threads uses no processes"
     else:
-        remedy = "loader=threads does without processes"
-    return f"{_death(worker)}; {remedy}"
+        remedy = "loader=threads uses no processes"
+    return f"{_exit_description(worker)}; {remedy}"

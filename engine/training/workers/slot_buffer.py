@@ -1,4 +1,4 @@
-"""The batches' memory: made once, pinned where a GPU reads from it, written in place by whoever decodes."""
+"""Slot buffer: the memory of all batches, allocated once, pinned for a GPU, and filled in place by the workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INT64 = 8
 
 @dataclass(frozen=True, slots=True)
 class SlotShape:
-    """How much memory a ring is."""
+    """Number and size of a slot buffer's slots."""
 
     slots: int
     batch_size: int
@@ -27,7 +27,7 @@ class SlotShape:
 
     @property
     def slot_bytes(self) -> int:
-        """Bytes of one slot: its images, labels and indices, each at a page of its own."""
+        """Bytes of one slot: images, labels and indices, each page-aligned."""
         numbers = _pages(self.batch_size * _INT64)
         return _pages(self.batch_size * 3 * self.size**2) + 2 * numbers
 
@@ -61,7 +61,7 @@ def slots_in(memory: torch.Tensor, shape: SlotShape) -> list[BatchSlot]:
 
 
 def private_memory(shape: SlotShape, *, pin: bool) -> torch.Tensor:
-    """A block for threads; page-locked with `pin`. Raises BadInput where there is not so much memory."""
+    """A block for threads; page-locked with `pin`. Raises BadInput if there is too little memory."""
     try:
         return torch.empty(shape.total_bytes, dtype=torch.uint8, pin_memory=pin)
     except RuntimeError as error:
@@ -71,15 +71,15 @@ def private_memory(shape: SlotShape, *, pin: bool) -> torch.Tensor:
 def _too_large(shape: SlotShape, *, pinned: bool) -> str:
     kind = "page-locked memory" if pinned else "memory"
     return (
-        f"{shape.total_bytes / 2**20:,.0f} MiB of {kind} for {shape.slots} batches cannot be had; "
+        f"{shape.total_bytes / 2**20:,.0f} MiB of {kind} for {shape.slots} batches cannot be allocated; "
         "lower num_workers, prefetch_factor or batch_size"
     )
 
 
 class SharedMemory:
-    """A block that worker processes map too, known by a file descriptor.
+    """A block that worker processes map too, through a file descriptor.
 
-    A memfd rather than a file in /dev/shm: containers limit that to 64 MB, and a name would be left behind by a crash.
+    A memfd rather than a file in /dev/shm: containers limit that to 64 MB, and a crash would leave the file behind.
     """
 
     def __init__(self, size: int, handle: int | None = None) -> None:
@@ -91,7 +91,7 @@ class SharedMemory:
         self._pinned = False
 
     def pin(self) -> None:
-        """Page-lock the block for this process's GPU. Raises RuntimeError where CUDA refuses."""
+        """Page-lock the block for this process's GPU. Raises RuntimeError if CUDA refuses."""
         runtime: Any = torch.cuda.cudart()
         result = runtime.cudaHostRegister(self.tensor.data_ptr(), self.tensor.numel(), 0)
         if result.value != 0:
@@ -99,7 +99,7 @@ class SharedMemory:
         self._pinned = True
 
     def close(self) -> None:
-        """Unlock the block and close the descriptor; the memory goes when the last tensor on it does."""
+        """Unpin the block and close the descriptor; the memory is freed with the last tensor on it."""
         if self._pinned:
             runtime: Any = torch.cuda.cudart()
             runtime.cudaHostUnregister(self.tensor.data_ptr())

@@ -1,4 +1,4 @@
-"""What a worker process does. The server that workers are forked from imports this module once for all."""
+"""The main loop of a worker process. The fork server imports this module once for all workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gputrain.engine.training.workers.worker_pool import FilledBatch, Work, Work
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """One batch to make; its indices lie in its slot."""
+    """One batch to fill; its indices are in its slot."""
 
     run: int
     epoch: int
@@ -33,7 +33,7 @@ class WorkerTask:
 
 
 class WorkerControl:
-    """The number of the present run of batches, in the last page of the shared memory; workers drop older tasks."""
+    """The number of the present index stream, in the last page of the shared memory; workers drop older tasks."""
 
     BYTES = 4096
 
@@ -41,18 +41,18 @@ class WorkerControl:
         self._cell = memory[-self.BYTES :].view(torch.int64)[:1].numpy()
 
     def begin(self) -> int:
-        """A new run begins; all tasks of former ones are void."""
+        """Begin a new stream; all tasks of earlier ones are cancelled."""
         self._cell[0] += 1
         return int(self._cell[0])
 
-    def has_left(self, run: int) -> bool:
-        """Whether `run` is over."""
+    def is_over(self, run: int) -> bool:
+        """Whether stream `run` has ended."""
         return bool(self._cell[0] != run)
 
 
-def worker_loop(pipe: Connection, maker: BatchFiller, shape: SlotShape) -> None:
-    """Make batches until the pipe ends, with the trainer or by its wish."""
-    # Ctrl+C in a terminal reaches every process; the trainer decides what it means.
+def worker_loop(pipe: Connection, filler: BatchFiller, shape: SlotShape) -> None:
+    """Fill batches until the trainer closes the pipe or dies."""
+    # Ctrl+C in a terminal reaches every process; the trainer handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
@@ -67,14 +67,14 @@ def worker_loop(pipe: Connection, maker: BatchFiller, shape: SlotShape) -> None:
         slot = slots[task.slot]
         indices = slot.indices[: task.count].numpy().copy()
         work = Work(task.epoch, task.number, task.slot, indices)
-        filled = worker_pool.fill(maker, slot, work, meter, functools.partial(control.has_left, task.run))
+        filled = worker_pool.fill(filler, slot, work, meter, functools.partial(control.is_over, task.run))
         try:
-            pipe.send(_portable(filled))
+            pipe.send(_picklable(filled))
         except BrokenPipeError:
             return
 
 
-def _portable(filled: FilledBatch) -> FilledBatch:
+def _picklable(filled: FilledBatch) -> FilledBatch:
     """`filled` with its error as text: not every exception can be pickled."""
     if filled.error is None:
         return filled

@@ -1,4 +1,4 @@
-"""Workers in general: a crew takes batches in order, fills them in any order, and hands them over in order."""
+"""Worker pools: the common interface. Workers take batches in order, fill them in any order, and deliver in order."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from gputrain.engine.dataloading.batch_sampler import Indices
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
 from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, TooManyBadImages
 
-Course = Iterator[tuple[int, Indices]]
-"""The batches of a run of the workers, of one epoch or of several: of each its epoch and its images' indices."""
+IndexStream = Iterator[tuple[int, Indices]]
+"""The batches for the workers, of one epoch or several: (epoch, image indices) each."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilledBatch:
-    """A batch that a worker is done with."""
+    """A batch that a worker has finished."""
 
     number: int
-    """Its place in the course, from 0."""
+    """Its position in the index stream, from 0."""
     slot: int
     count: int
     tally: WorkerTally
     bad: tuple[tuple[int, str], ...] = ()
-    """Bad images that were met: index and reason."""
+    """Bad images: index and reason."""
     overrun: bool = False
-    """Whether so many were bad that the batch was given up."""
+    """Whether the batch was abandoned because of too many bad images."""
     error: Exception | None = None
-    """What ended the batch otherwise."""
+    """The exception that ended the batch."""
 
 
 class WorkerPool(Protocol):
-    """The workers of a loader, of whatever kind."""
+    """The workers of a loader, of any kind."""
 
     kind: str
     workers: int
 
-    def run(self, course: Course) -> Iterator[FilledBatch]:
-        """The filled batches in the order of `course`; each one's slot is free again when the next is asked for.
+    def run(self, stream: IndexStream) -> Iterator[FilledBatch]:
+        """The filled batches in the order of `stream`; each batch's slot is free again when the next one is requested.
 
-        Workers go ahead in the course as far as there are slots, whether one is asked for or not. Closing the iterator
-        stops their present batches and waits until none works any more.
+        Workers prefetch as far as there are free slots. Closing the iterator cancels their present batches and waits
+        until all workers are idle.
         """
         ...
 
@@ -53,31 +53,31 @@ class WorkerPool(Protocol):
         ...
 
     def queue(self) -> tuple[int, int]:
-        """Filled batches that wait now, and how many can wait."""
+        """Filled batches in the queue now, and the queue's capacity."""
         ...
 
     def close(self) -> None:
-        """End the workers; idempotent."""
+        """Stop the workers; idempotent."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A batch to be made, and the slot for it."""
+    """A batch to fill, and its slot."""
 
     epoch: int
     number: int
-    """Its place in the course."""
+    """Its position in the index stream."""
     slot: int
     indices: Indices
 
 
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
-    """Torch computes on this thread alone, and on each that begins meanwhile, in those for good.
+    """Torch uses one thread per operation inside; threads that start meanwhile keep this for good.
 
-    The operations on one image are too small to be shared: a helper thread that is waited for costs more than it does,
-    twenty times as much where other programs want the cores.
+    Operations on one image are too small to be split: waiting for a helper thread costs more than it saves, and twenty
+    times as much on a busy machine.
     """
     count = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -88,19 +88,19 @@ def single_threaded() -> Iterator[None]:
 
 
 def fill(
-    maker: BatchFiller, slot: BatchSlot, work: Work, meter: BatchAccounting, cancelled: Callable[[], bool]
+    filler: BatchFiller, slot: BatchSlot, work: Work, meter: BatchAccounting, cancelled: Callable[[], bool]
 ) -> FilledBatch:
-    """Make a batch. What goes wrong comes back in the result."""
+    """Fill a batch. Exceptions are returned in the result."""
     meter.begin()
     count = len(work.indices)
     try:
-        bad = maker.fill(slot, work.epoch, work.indices, meter, cancelled)
+        bad = filler.fill(slot, work.epoch, work.indices, meter, cancelled)
         return FilledBatch(work.number, work.slot, count, meter.end(count), tuple(bad))
     except TooManyBadImages as error:
         return FilledBatch(work.number, work.slot, 0, meter.end(0), tuple(error.bad), overrun=True)
-    except Exception as error:  # noqa: BLE001 - it crosses to the loop's thread and is raised there
+    except Exception as error:  # noqa: BLE001 - the loop's thread raises it again
         return FilledBatch(work.number, work.slot, 0, meter.end(0), error=error)
 
 
 class WorkerError(RuntimeError):
-    """A worker process died, or raised what the loop can't have as an object."""
+    """A worker process died, or raised an exception that cannot be pickled."""

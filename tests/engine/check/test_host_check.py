@@ -1,4 +1,4 @@
-"""What the check says of the host: by table, and read from a /sys of the test's making."""
+"""System check of the host: findings by table, and facts read from a fake ``/sys``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def line(title: str, machine: Machine = MACHINE, facts: HostFacts = FACTS) -> Li
     return next(found for found in host_lines(facts, machine) if found.title == title)
 
 
-def test_a_limited_container_is_told_beside_its_host() -> None:
+def test_container_limits_are_shown_with_the_hosts_values() -> None:
     assert line("cores").text == "8 of 64 cores usable, Some CPU (limited by docker container)"
     assert line("RAM").text == "20 GiB available of 32 GiB, the cgroup's limit (the host has 256 GiB)"
     assert {found.level for found in host_lines(FACTS, MACHINE)} == {"ok"}
@@ -55,9 +55,7 @@ def test_a_limited_container_is_told_beside_its_host() -> None:
         ({"limits": {"open files": 65536, "address space": GIB}}, "ulimit", "warning", "ulimit -v unlimited"),
     ],
 )
-def test_a_setting_that_costs_speed_comes_with_its_command(
-    facts: dict[str, object], title: str, level: Level, command: str
-) -> None:
+def test_slow_setting_comes_with_a_command(facts: dict[str, object], title: str, level: Level, command: str) -> None:
     found = line(title, facts=msgspec.structs.replace(FACTS, **facts))
     assert found.level == level
     assert bool(command) == bool(found.commands)
@@ -75,11 +73,11 @@ def test_a_setting_that_costs_speed_comes_with_its_command(
         ({"shm_total": 65 * MIB}, "/dev/shm", "ok"),
     ],
 )
-def test_too_little_is_told(machine: dict[str, object], title: str, level: Level) -> None:
+def test_too_little_memory_or_cores(machine: dict[str, object], title: str, level: Level) -> None:
     assert line(title, machine=msgspec.structs.replace(MACHINE, **machine)).level == level
 
 
-def test_the_host_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_facts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, governor in enumerate(("powersave\n", "powersave\n", "performance\n")):
         policy = tmp_path / f"devices/system/cpu/cpufreq/policy{number}"
         policy.mkdir(parents=True)

@@ -39,7 +39,7 @@ def test_the_cpu_is_measured_in_a_child() -> None:
         ("import time; time.sleep(60)", "gave no answer in 1 s"),
     ],
 )
-def test_a_torch_that_breaks_its_process_is_told_and_harms_nobody(
+def test_failing_torch_import_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str
 ) -> None:
     (tmp_path / "torch.py").write_text(code)
@@ -54,15 +54,15 @@ def levels(speed: Speed, link: tuple[int, int] | None = (4, 16), gpu_expected: b
     return {line.title: line.level for line in speed_lines(Probe(speed), link, gpu_expected=gpu_expected)}
 
 
-def test_a_fast_card_is_measured_against_what_it_should_reach() -> None:
+def test_speed_is_compared_with_the_data_sheet() -> None:
     matmul, copies = speed_lines(Probe(GPU), (4, 16), gpu_expected=True)
     assert "fp16 60 TFLOP/s (84% of 71 TFLOP/s)" in matmul.text
     assert "tf32 30 TFLOP/s (84% of 36 TFLOP/s)" in matmul.text
-    assert copies.text == "to the GPU, pinned 25.0 GB/s, to the GPU, unpinned 8.0 GB/s; PCIe 4 ×16 can do 32"
+    assert copies.text == "to the GPU, pinned 25.0 GB/s, to the GPU, unpinned 8.0 GB/s; PCIe 4 ×16 allows 32 GB/s"
     assert levels(GPU) == {"matmul": "ok", "copies": "ok"}
 
 
-def test_slow_is_said() -> None:
+def test_slow_gpu_is_a_finding() -> None:
     slow = msgspec.structs.replace(GPU, matmul={"fp16": 30e12}, copies={"to the GPU, pinned": 6e9})
     assert levels(slow) == {"matmul": "warning", "copies": "note"}
     assert levels(slow, None)["copies"] == "ok"
@@ -70,7 +70,7 @@ def test_slow_is_said() -> None:
     assert levels(unknown)["matmul"] == "ok"
 
 
-def test_a_gpu_that_torch_cannot_use_is_a_problem_where_one_is_expected() -> None:
+def test_gpu_unusable_by_torch_is_a_problem_if_expected() -> None:
     broken = msgspec.structs.replace(GPU, device="cpu", gpu_error="no kernel image", copies={})
     assert levels(broken)["CUDA"] == "problem"
     assert "CUDA" not in levels(broken, gpu_expected=False)

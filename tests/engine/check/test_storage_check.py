@@ -1,4 +1,4 @@
-"""The disk's part of the check, on real files."""
+"""System check of the storage, on real files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gputrain.engine.common.units import GIB, MIB
 from gputrain.engine.monitor.disk import DataPlace
 
 
-def test_files_are_read_and_their_rate_is_told(tmp_path: Path) -> None:
+def test_read_rate_of_files(tmp_path: Path) -> None:
     for number in range(40):
         (tmp_path / f"class{number % 2}").mkdir(exist_ok=True)
         (tmp_path / f"class{number % 2}" / f"{number}.jpg").write_bytes(os.urandom(50_000))
@@ -27,7 +27,7 @@ def test_files_are_read_and_their_rate_is_told(tmp_path: Path) -> None:
     assert titles == ["data path", "reading", "space"]
 
 
-def test_without_a_file_nothing_is_claimed(tmp_path: Path) -> None:
+def test_read_rate_is_not_measured_without_files(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "not" / "there"):
         facts = measure_storage(path)
         assert (facts.read_rate, facts.files) == (None, 0)
@@ -37,7 +37,7 @@ def test_without_a_file_nothing_is_claimed(tmp_path: Path) -> None:
         assert "not measured" in reading.text
 
 
-def test_unreadable_files_and_links_to_nowhere_do_no_harm(tmp_path: Path) -> None:
+def test_unreadable_files_and_dangling_links_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     (tmp_path / "file").write_bytes(b"x" * 1000)
     facts = measure_storage(tmp_path)
@@ -60,7 +60,7 @@ def test_unreadable_files_and_links_to_nowhere_do_no_harm(tmp_path: Path) -> Non
         ("overlay", "overlay", False, None, "unknown"),
     ],
 )
-def test_what_carries_the_data(
+def test_storage_kind(
     tmp_path: Path, device: str, filesystem: str, block: bool, rotational: str | None, kind: Kind
 ) -> None:
     if rotational is not None:
@@ -75,13 +75,13 @@ def test_what_carries_the_data(
     [
         ("nvme", 2e9, 1.0, "ok", "2,000 MB/s over 9 files"),
         ("ssd", 15e6, 1.0, "warning", "slow for training"),
-        ("ssd", 3e9, 0.1, "ok", "90% of it from memory"),
+        ("ssd", 3e9, 0.1, "ok", "90% of the bytes from the page cache"),
         ("network", 100e6, 0.0, "ok", "100 MB/s"),
         ("hdd", 120e6, 0.9, "note", "hard disk"),
         ("ssd", 200e6, None, "ok", "200 MB/s"),
     ],
 )
-def test_the_rate_in_words(kind: Kind, rate: float, from_disk: float | None, level: Level, words: str) -> None:
+def test_read_rate_findings(kind: Kind, rate: float, from_disk: float | None, level: Level, words: str) -> None:
     facts = StorageFacts(
         path="/data",
         device="sda",

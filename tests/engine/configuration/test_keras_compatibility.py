@@ -91,7 +91,7 @@ def test_plans_claim_nothing_that_was_counted_in_torch() -> None:
     assert ours.vram is not None
     assert ours.vram.total is None
     facts = dict(ours.facts)
-    assert facts["VRAM"] == "unknown: TensorFlow's memory is not tabulated"
+    assert facts["VRAM"] == "unknown: TensorFlow's memory is not in the table of models"
     assert facts["time"].startswith("unknown")
     assert "RAM buffer as float32" not in facts
     assert any(part.note == "TensorFlow and its libraries" for part in ours.ram.parts)
@@ -161,5 +161,5 @@ def told(_text: str) -> None:
 
 @pytest.mark.parametrize("measure", [measure_speed, lambda config, tell: calibrate(config, CPU, tell=tell)])
 def test_what_measures_torch_refuses_the_other(measure: Any) -> None:
-    with pytest.raises(BadInput, match="engine=torch alone, and this is engine=keras"):
+    with pytest.raises(BadInput, match="needs engine=torch, but this is engine=keras"):
         measure(settings.build({"engine": "keras"}), told)

@@ -98,7 +98,7 @@ def test_the_plan_refuses_and_warns() -> None:
         "progressive_start: 224 is not smaller than image_size (224); 0 trains at one size",
     )
     (refused,) = [text for text in plan_of(progressive_start=128, dataset="custom").refuses if "progressive" in text]
-    assert refused.startswith("progressive_start: a data set of one's own makes its images itself")
+    assert refused.startswith("progressive_start: a custom data set determines its image size itself")
     warnings = plan_of(progressive_start=128, progressive_epochs=20, compile=True).warnings
     assert any("the run ends at 192 pixels, before image_size (224)" in text for text in warnings)
     assert any("compile: each of the 4 image sizes is compiled" in text for text in warnings)

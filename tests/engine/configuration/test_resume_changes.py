@@ -37,8 +37,8 @@ def test_what_changes_nothing_is_not_told(name: str) -> None:
 def test_a_change_of_the_arithmetic_and_one_of_the_course_are_told_apart() -> None:
     told = check_changes(BASE, {**BASE, "precision": "bf16", "lr": 0.5})
     assert told == [
-        "lr: was 0.1 and is 0.5: the training takes another course from here on",
-        "precision: was auto and is bf16: the same training, with other rounding from here on",
+        "lr: was 0.1 and is 0.5: the training differs from here on",
+        "precision: was auto and is bf16: the same training with different rounding from here on",
     ]
 
 

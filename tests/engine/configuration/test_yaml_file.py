@@ -55,7 +55,7 @@ def test_a_section_without_settings_is_empty_and_a_setting_named_as_its_section_
         ("lr: 1\n---\nlr: 2\n", ":2: not valid YAML"),
         ("yes: 1\n", ":1: the key yes must be a word; put it in quotes"),
         ("1: 1\n", ":1: the key 1 must be a word; put it in quotes"),
-        ("? [a, b]\n: 1\n", ":1: a key must be a plain word"),
+        ("? [a, b]\n: 1\n", ":1: a key must be a word"),
         ("lr: &x 1\nmomentum: *x\n", ":2: not valid YAML: aliases (*name) are not supported: repeat the value"),
         ("a: &a\n  b: *a\n", ":2: not valid YAML: aliases"),
         ("lr: !!python/object/apply:os.system ['true']\n", ":1: not valid YAML: could not determine a constructor"),
@@ -65,9 +65,9 @@ def test_a_section_without_settings_is_empty_and_a_setting_named_as_its_section_
         ("name: 2001-99-99\n", "not valid YAML"),
         ("lr: " + "1" * 5000 + "\n", "not valid YAML"),
         ("lr: " + "[" * 5000 + "\n", "not valid YAML"),
-        (b"name: \xff\n", ": not a text in UTF-8 (byte 6)"),
+        (b"name: \xff\n", ": not UTF-8 text (byte 6)"),
         (b"name: a\0b\n", "not valid YAML"),
-        (b"x: " + b"y" * yaml_file.MAX_BYTES, ": larger than 64 KiB, which no configuration is"),
+        (b"x: " + b"y" * yaml_file.MAX_BYTES, ": larger than 64 KiB: not a configuration file"),
     ],
 )
 def test_a_fault_is_named_with_its_place(tmp_path: Path, text: str | bytes, message: str) -> None:

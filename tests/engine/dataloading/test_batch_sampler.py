@@ -17,7 +17,7 @@ def test_an_epoch_is_a_permutation(seed: int, epoch: int, count: int) -> None:
     assert sorted(batch_sampler.permutation(seed, epoch, count).tolist()) == list(range(count))
 
 
-def test_the_order_is_the_same_for_ever() -> None:
+def test_the_permutation_is_stable_across_versions() -> None:
     # Written down, since a run that is resumed under another version of numpy must find the same order.
     assert batch_sampler.permutation(0, 0, 10).tolist() == FIRST
     assert batch_sampler.permutation(0, 1, 10).tolist() == SECOND
@@ -28,7 +28,7 @@ def test_seeds_and_epochs_give_different_orders() -> None:
     assert len(orders) == 25
 
 
-def test_every_place_is_equally_likely() -> None:
+def test_every_position_is_equally_likely() -> None:
     places = np.array([batch_sampler.permutation(3, epoch, 8) for epoch in range(4000)])
     counts = np.stack([np.bincount(places[:, place], minlength=8) for place in range(8)])
     # Chi-squared of 8×8 cells with 49 degrees of freedom: 85.4 is its 99.9 % quantile.
@@ -51,7 +51,7 @@ def test_validation_is_in_order() -> None:
     assert [batches.indices(number).tolist() for number in range(3)] == [[0, 1], [2, 3], [4]]
 
 
-def test_a_batch_that_is_not_there() -> None:
+def test_a_batch_number_out_of_range_raises() -> None:
     batches = batch_sampler.batches(5, 2, seed=0, epoch=0, shuffle=False, drop_last=True)
     with pytest.raises(IndexError, match="batch 2 of 2"):
         batches.indices(2)

@@ -31,7 +31,7 @@ def test_a_step_of_all_ranks_has_the_samples_of_one_larger_batch(count: int, bat
 
 
 @given(count=st.integers(1, 200), batch_size=st.integers(1, 40), ranks=RANKS)
-def test_in_validation_each_sample_is_one_ranks(count: int, batch_size: int, ranks: int) -> None:
+def test_in_validation_each_sample_belongs_to_one_rank(count: int, batch_size: int, ranks: int) -> None:
     seen: list[int] = []
     for rank in range(ranks):
         dealt = batch_sampler.batches(

@@ -46,7 +46,7 @@ def test_boxes_are_distributed_as_torchvisions(width: int, height: int, min_scal
     min_scale=st.floats(0.001, 1),
 )
 @settings(deadline=None)
-def test_boxes_lie_in_the_image(draws: list[float], width: int, height: int, min_scale: float) -> None:
+def test_boxes_are_inside_the_image(draws: list[float], width: int, height: int, min_scale: float) -> None:
     left, top, w, h = random_resized_crop.random_crop_box(draws, width, height, min_scale)
     assert 0 <= left <= left + w <= width
     assert 0 <= top <= top + h <= height

@@ -1,4 +1,4 @@
-"""The accounting of workers, against real threads: locks, the slowest sample, sums."""
+"""Worker accounting with real threads: locks, the slowest sample, sums."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gputrain.engine.dataloading.lock_waits import LOOK_SECONDS, LockWaitSampler
+from gputrain.engine.dataloading.lock_waits import SAMPLE_SECONDS, LockWaitSampler
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting, WorkerTally
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
@@ -27,31 +27,31 @@ def test_a_thread_that_waits_for_a_lock_is_seen() -> None:
         with lock:
             pass
 
-    watch = LockWaitSampler(threads=False)
+    sampler = LockWaitSampler(threads=False)
     with lock:
         thread = threading.Thread(target=wait)
         thread.start()
         ready.wait()
-        watch.watch(numbers[0])
+        sampler.watch(numbers[0])
         for _ in range(5):
-            watch.look()
-            time.sleep(LOOK_SECONDS)
-        share = watch.take()
+            sampler.sample()
+            time.sleep(SAMPLE_SECONDS)
+        share = sampler.take_share()
     thread.join()
     if share is None:
         pytest.skip("the kernel does not tell system calls of threads here")
     assert share >= 0.5
     while Path(f"/proc/self/task/{numbers[0]}").exists():  # for a moment longer than the interpreter knows of it
         time.sleep(0.01)
-    watch.look()
-    assert watch.take() is None
-    watch.close()
+    sampler.sample()
+    assert sampler.take_share() is None
+    sampler.close()
 
 
-def test_who_is_not_watched_is_unknown() -> None:
-    watch = LockWaitSampler(threads=True)
-    watch.look()
-    assert watch.take() is None
+def test_without_watched_workers_the_share_is_unknown() -> None:
+    sampler = LockWaitSampler(threads=True)
+    sampler.sample()
+    assert sampler.take_share() is None
 
 
 def test_the_slowest_sample_is_known_by_its_index() -> None:
@@ -71,14 +71,14 @@ def test_the_slowest_sample_is_known_by_its_index() -> None:
     assert total.samples == 3
 
 
-def test_what_one_part_could_not_measure_is_unknown_of_the_sum() -> None:
+def test_an_unmeasured_part_makes_the_sum_unknown() -> None:
     total = WorkerTally()
     total.add(WorkerTally(samples=1, run_delay=None, disk_bytes=None))
     total.add(WorkerTally(samples=1, run_delay=1.0, disk_bytes=1))
     assert (total.samples, total.run_delay, total.disk_bytes) == (2, None, None)
 
 
-def test_the_squares_of_waits_tell_how_uneven_they_were() -> None:
+def test_the_squares_of_waits_measure_their_variance() -> None:
     clock = StepClock(Compute(torch.device("cpu"), "a CPU", "fp32"))
     for seconds in (0.0, 0.05):
         with clock.waiting():

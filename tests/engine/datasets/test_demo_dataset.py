@@ -1,4 +1,4 @@
-"""The built-in data set: drawn for real, in small; the same for everybody, and not to be told apart by colour."""
+"""Demo data set, drawn in small: deterministic, and not separable by mean colour."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_it_is_the_same_for_any_number_of_processes(private_homes: Path, monkeyp
     demo_dataset.ensure_demo(lambda done, total: pytest.fail("drawn again"), counts=SMALL)
 
 
-def test_mean_colours_tell_nothing() -> None:
-    """A linear and a nearest-neighbour classifier on means and deviations, on pictures they have not seen."""
+def test_mean_colours_do_not_predict_the_class() -> None:
+    """A linear and a nearest-neighbour classifier on means and standard deviations, on unseen images."""
     features, labels = [], []
     for label, name in enumerate(demo_images.PATTERNS):
         for number in range(24):
@@ -59,7 +59,7 @@ def test_mean_colours_tell_nothing() -> None:
     assert nearest < 0.25
 
 
-def test_a_killed_drawing_leaves_nothing_to_train_on(private_homes: Path) -> None:
+def test_a_killed_drawing_leaves_no_data_set(private_homes: Path) -> None:
     code = (
         "from gputrain.engine.datasets import demo_dataset\n"
         "if __name__ == '__main__':\n"
@@ -82,7 +82,7 @@ def test_a_killed_drawing_leaves_nothing_to_train_on(private_homes: Path) -> Non
 
 
 def test_two_at_once_draw_once(private_homes: Path) -> None:
-    """lockf locks belong to processes: the other one is a process."""
+    """lockf locks belong to processes, so the second drawer is a process."""
     code = (
         "from gputrain.engine.datasets import demo_dataset\n"
         "if __name__ == '__main__':\n"
@@ -100,13 +100,13 @@ def test_two_at_once_draw_once(private_homes: Path) -> None:
     assert bool(told) != bool(theirs), "one draws, the other waits and draws nothing"
 
 
-def test_a_request_to_stop_is_followed(private_homes: Path) -> None:
+def test_drawing_stops_on_request(private_homes: Path) -> None:
     with pytest.raises(demo_dataset.DemoStopped):
         demo_dataset.ensure_demo(lambda done, total: None, stop=lambda: True, counts=SMALL)
     assert not (cache_home() / f"demo-v{demo_dataset.VERSION}").exists()
 
 
-def test_a_cache_that_cannot_be_written(private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_cache_folder_is_refused(private_homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (private_homes / "file").write_text("")
     monkeypatch.setenv("GPUTRAIN_CACHE", str(private_homes / "file"))
     with pytest.raises(BadInput, match="set GPUTRAIN_CACHE to a folder"):

@@ -1,4 +1,4 @@
-"""What plans count in each layout, against what the readers find."""
+"""Image counts of plans in each layout, compared with the readers."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_cifar_is_counted_by_the_size_of_its_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["cifar10", "headpose-300wlp", "headpose-biwi", "deepfake-convlstm", "custom"])
-def test_what_is_not_there_is_not_counted(tmp_path: Path, recipe: str) -> None:
+def test_missing_data_is_not_counted(tmp_path: Path, recipe: str) -> None:
     assert count_data(wanted(recipe, tmp_path)) is None
     assert count_data(wanted(recipe, tmp_path / "none")) is None
 
 
-def test_it_stops_when_the_time_is_up(tmp_path: Path) -> None:
+def test_counting_stops_at_the_time_limit(tmp_path: Path) -> None:
     for recipe, folder in (
         ("deepfake-convlstm", tiny_clips.draw(tmp_path / "clips")),
         ("headpose-300wlp", tiny_faces.lp300w(tmp_path / "lp")),

@@ -1,4 +1,4 @@
-"""The quick count of a folder's images agrees with the run's own scan, and gives up in time."""
+"""Quick image count of a folder: agrees with the scan, and stops at the time limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gputrain.engine.datasets.image_files import count_images
 from gputrain.engine.estimates.host_memory import DataFacts
 
 
-def test_it_counts_what_the_scan_finds(tmp_path: Path) -> None:
+def test_the_count_equals_the_scan(tmp_path: Path) -> None:
     root = dark_and_light(tmp_path, 6)
     deeper = root / "train" / "dark" / "more"
     deeper.mkdir()
@@ -31,7 +31,7 @@ def test_it_counts_what_the_scan_finds(tmp_path: Path) -> None:
     assert facts.short_side == SIDE
 
 
-def test_the_sides_of_images_are_known_without_those_that_are_none(tmp_path: Path) -> None:
+def test_short_sides_are_measured_without_bad_files(tmp_path: Path) -> None:
     folder = tmp_path / "train" / "some"
     folder.mkdir(parents=True)
     for number in range(101):
@@ -46,7 +46,7 @@ def test_the_sides_of_images_are_known_without_those_that_are_none(tmp_path: Pat
     assert (facts.train_images, facts.short_side) == (101, None)
 
 
-def test_what_cannot_be_counted_is_left_to_the_run(tmp_path: Path) -> None:
+def test_uncountable_folders_give_none(tmp_path: Path) -> None:
     assert count_images(tmp_path, "train", "val") is None
     (tmp_path / "train" / "empty").mkdir(parents=True)
     assert count_images(tmp_path, "train", "") is None
@@ -54,7 +54,7 @@ def test_what_cannot_be_counted_is_left_to_the_run(tmp_path: Path) -> None:
     assert count_images(tmp_path, "train", "", seconds=0.2) is None
 
 
-def test_it_stops_when_the_time_is_up(tmp_path: Path) -> None:
+def test_counting_stops_at_the_time_limit(tmp_path: Path) -> None:
     root = dark_and_light(tmp_path, 2)
     assert count_images(root, "train", "val", seconds=-1.0) is None
     assert isinstance(count_images(root, "train", ""), DataFacts)

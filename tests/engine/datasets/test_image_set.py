@@ -36,7 +36,7 @@ def test_links_are_followed_once_and_hidden_files_passed_over(tmp_path: Path) ->
     assert scan(str(tmp_path), "train").classes == ("class_0",)
 
 
-def test_names_that_are_no_text_survive(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
     home = folder(tmp_path, classes=1, per_class=1) / "train" / "class_0"
     odd = os.fsencode(home) + b"/\xff\xfe.jpg"
     Path(os.fsdecode(odd)).touch()
@@ -96,13 +96,13 @@ def _other_split(home: Path) -> None:
         (_empty_class, r"train_split: the class folder .*dog has no images .*add some or remove the folder"),
     ],
 )
-def test_what_is_missing_is_named_with_a_remedy(tmp_path: Path, make, says: str) -> None:  # type: ignore[no-untyped-def]
+def test_missing_folders_are_named_with_a_remedy(tmp_path: Path, make, says: str) -> None:  # type: ignore[no-untyped-def]
     make(tmp_path / "data")
     with pytest.raises(BadInput, match=says):
         scan(str(tmp_path / "data"), "train")
 
 
-def test_no_data_dir() -> None:
+def test_an_unset_data_dir_is_refused() -> None:
     with pytest.raises(BadInput, match="data_dir is not set"):
         scan("", "train")
 

@@ -1,4 +1,4 @@
-"""From recorded events to hints: warm-up, the window, phases, and two in a row to raise and to clear."""
+"""From recorded events to hints: warm-up, the window, phases, and two windows in a row to raise or clear a hint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEALTHY = ("compute-bound",)
 
 
 def fed(advisor: Advisor, first: int, last: int, **more: Any) -> tuple[str, ...]:
-    """Hints after the seconds `first` … `last`."""
+    """Ids of the hints after the seconds `first` … `last`."""
     for at in range(first, last + 1):
         for event in second(float(at), **more):
             advisor.feed(event)
@@ -68,18 +68,20 @@ def test_signals_are_means_over_the_window() -> None:
     assert found.vram == pytest.approx(0.25)
 
 
-def test_without_a_quota_none_has_run_out() -> None:
+def test_without_a_quota_throttling_is_zero() -> None:
     assert signals_after(range(11, 30), per_core=(1.0,) * 16).throttled == 0.0
-    assert signals_after(range(11, 30), per_core=(1.0,) * 32).throttled is None, "a quota of 16 that tells nothing"
+    assert signals_after(range(11, 30), per_core=(1.0,) * 32).throttled is None, (
+        "a quota of 16 cores without throttling counters"
+    )
     assert signals_after(range(11, 30), per_core=(1.0,) * 32, throttled_share=0.2).throttled == pytest.approx(0.2)
 
 
-def test_workers_that_rest_while_the_run_saves_are_not_idle() -> None:
+def test_workers_idle_during_checkpoints_count_as_busy() -> None:
     window = EventWindow()
     for event in started():
         window.feed(event)
     for at in range(11, 30, 2):
-        # One second of steps, then one of saving, in which the loader's clock goes on.
+        # One second of steps, then one of saving, in which the loader's clock runs on.
         for event in second(float(at)):
             whole = isinstance(event, LoaderStats)
             window.feed(msgspec.structs.replace(event, seconds=2.0, busy=0.5) if whole else event)
@@ -98,12 +100,12 @@ def test_the_gpu_is_the_one_that_cuda_names() -> None:
     assert signals_after(range(11, 30), device="cpu").utilization is None
 
 
-def test_what_was_not_measured_stays_unknown() -> None:
+def test_unmeasured_signals_stay_none() -> None:
     assert signals_after(range(11, 30), utilization=None).utilization is None
     assert signals_after(range(11, 30), cpu=None).idle_cores is None
 
 
-def test_what_is_older_than_the_window_is_forgotten() -> None:
+def test_events_older_than_the_window_are_dropped() -> None:
     window = EventWindow()
     for event in started():
         window.feed(event)
@@ -115,11 +117,11 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
     assert found.wait == pytest.approx(0.1)
 
 
-def test_nothing_is_said_during_the_warm_up(advisor: Advisor) -> None:
+def test_no_hints_during_warm_up(advisor: Advisor) -> None:
     assert fed(advisor, 11, 18) == ()
 
 
-def test_slow_steps_warm_up_by_their_number() -> None:
+def test_warm_up_needs_a_number_of_steps() -> None:
     window = EventWindow()
     for event in started():
         window.feed(event)
@@ -133,19 +135,19 @@ def test_slow_steps_warm_up_by_their_number() -> None:
 
 
 def test_two_evaluations_raise_a_hint_and_two_clear_it(advisor: Advisor) -> None:
-    # 5 s of warm-up and 4 s of steps lead to the first evaluation, at 18; the next are at 30, 42 and 54.
+    # After 5 s of warm-up and 4 s of steps the first evaluation is at 18 s; the next are at 30, 42 and 54 s.
     assert next(at for at in range(11, 60) if fed(advisor, at, at)) == 30
     good = {"wait": 0.03, "utilization": 97.0}
     assert next(at for at in range(31, 90) if fed(advisor, at, at, **good) == HEALTHY) == 54
 
 
-def test_that_nothing_stands_out_is_known_after_two_windows(advisor: Advisor) -> None:
+def test_absence_of_hints_is_known_after_two_windows(advisor: Advisor) -> None:
     assert next(at for at in range(11, 60) if fed(advisor, at, at) is not None and advisor.has_judged) == 30
     assert is_news((), None)
     assert not is_news((), ())
 
 
-def test_advice_that_was_taken_and_kept_is_not_given_any_longer(advisor: Advisor) -> None:
+def test_kept_change_removes_its_hint(advisor: Advisor) -> None:
     assert "few-workers" in fed(advisor, 11, 45)
     (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
     was = {"num_workers": 2}
@@ -156,7 +158,7 @@ def test_advice_that_was_taken_and_kept_is_not_given_any_longer(advisor: Advisor
     assert "few-workers" not in [hint.id for hint in advisor.hints()]
 
 
-def test_samples_made_while_the_loop_stalled_do_not_make_the_workers_faster() -> None:
+def test_samples_prepared_during_stalls_do_not_raise_the_worker_rate() -> None:
     """A worker that works through a stall of a second after each second of steps."""
     window = EventWindow(warm_up=1.0)
     for event in started():
@@ -169,18 +171,18 @@ def test_samples_made_while_the_loop_stalled_do_not_make_the_workers_faster() ->
     found = window.signals()
     assert found is not None
     assert found.busy == pytest.approx(1.0)
-    # 20 samples a second by two workers, whether or not somebody waits for them.
+    # 20 samples a second by two workers, whether or not the loop waits for them.
     assert found.seconds_per_sample == pytest.approx(0.1)
 
 
-def test_a_short_stall_raises_nothing(advisor: Advisor) -> None:
+def test_a_short_stall_raises_no_hint(advisor: Advisor) -> None:
     good = {"wait": 0.03, "utilization": 97.0}
     fed(advisor, 11, 60, **good)
     assert fed(advisor, 61, 61, wait=1.0) == HEALTHY
     assert all(fed(advisor, at, at, **good) == HEALTHY for at in range(62, 100))
 
 
-def test_a_hint_does_not_grow_milder_while_it_is_shown(advisor: Advisor) -> None:
+def test_severity_does_not_fall_while_a_hint_is_shown(advisor: Advisor) -> None:
     assert fed(advisor, 11, 60, wait=0.4) == ("few-workers",)
     assert advisor.hints()[0].severity == "critical"
     assert fed(advisor, 61, 120, wait=0.15) == ("few-workers",)
@@ -188,7 +190,7 @@ def test_a_hint_does_not_grow_milder_while_it_is_shown(advisor: Advisor) -> None
     assert "15 % of the time" in advisor.hints()[0].evidence
 
 
-def test_validation_changes_no_hint_and_the_end_clears_all(advisor: Advisor) -> None:
+def test_validation_changes_no_hint_and_the_end_clears_all_hints(advisor: Advisor) -> None:
     assert fed(advisor, 11, 60) == ("few-workers",)
     advisor.feed(PhaseChanged(mono=61.0, phase=Phase.VALIDATING))
     assert fed(advisor, 62, 120, cpu=99.0) == ("few-workers",)
@@ -196,7 +198,7 @@ def test_validation_changes_no_hint_and_the_end_clears_all(advisor: Advisor) -> 
     assert advisor.hints() == ()
 
 
-def test_the_graver_hint_comes_first(advisor: Advisor) -> None:
+def test_hints_are_sorted_by_severity(advisor: Advisor) -> None:
     assert fed(advisor, 11, 60, wait=0.15) == ("few-workers",)
     for at in range(61, 100):
         for event in second(float(at), wait=0.3):
@@ -221,7 +223,7 @@ def test_the_graver_hint_comes_first(advisor: Advisor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "reported"),
     [
         ({"severity": "critical"}, True),
         ({"changes": {"num_workers": 6}}, True),
@@ -233,7 +235,7 @@ def test_the_graver_hint_comes_first(advisor: Advisor) -> None:
         ({"evidence": "the loop waited 31 %"}, False),
     ],
 )
-def test_a_hint_is_told_again_when_its_advice_changes_or_its_figures_much(changed: dict[str, Any], told: bool) -> None:
+def test_hint_is_reported_again_when_it_changes_enough(changed: dict[str, Any], reported: bool) -> None:
     hint = Hint(
         id="few-workers",
         severity="warning",
@@ -245,12 +247,12 @@ def test_a_hint_is_told_again_when_its_advice_changes_or_its_figures_much(change
         prediction=Prediction(low=900.0, high=1000.0, limiter="the device"),
     )
     now = msgspec.structs.replace(hint, **changed)
-    assert is_news((now,), (hint,)) is told
+    assert is_news((now,), (hint,)) is reported
     assert is_news((hint, now), (hint,))
     assert is_news((), (hint,))
 
 
-def test_what_was_taken_back_stands_there_without_its_old_promise(advisor: Advisor) -> None:
+def test_reverted_change_loses_its_prediction(advisor: Advisor) -> None:
     assert "few-workers" in fed(advisor, 11, 45)
     (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
     assert hint.prediction is not None
@@ -262,10 +264,10 @@ def test_what_was_taken_back_stands_there_without_its_old_promise(advisor: Advis
         was={"num_workers": 2},
         before=20.0,
         after=20.2,
-        promised=hint.prediction,
+        prediction=hint.prediction,
     )
     advisor.feed(back)
     (hint,) = [hint for hint in advisor.hints() if hint.id == "few-workers"]
     assert hint.prediction is not None
-    assert "taken back" in hint.prediction.void
+    assert "reverted" in hint.prediction.void
     assert fed(advisor, 47, 100) == ("shared-wait",)

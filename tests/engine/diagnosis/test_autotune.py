@@ -1,4 +1,4 @@
-"""Which advice a run takes by itself."""
+"""Autotune: which hints a run applies by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def hint(name: str, **changes: Any) -> Hint:
     return Hint(id=name, severity="warning", title="t", evidence="e", action="a.", changes=changes)
 
 
-def test_only_changes_of_loading_are_taken() -> None:
+def test_only_live_settings_become_commands() -> None:
     assert tune_command(hint("small-work", batch_size=64, compile=True), "me") is None
     assert tune_command(hint("cpu-quota"), "me") is None
     taken = tune_command(hint("few-workers", num_workers=4), "me")
@@ -21,13 +21,13 @@ def test_only_changes_of_loading_are_taken() -> None:
     assert (taken.changes, taken.aim, taken.sender) == ({"num_workers": 4}, "speed", "me")
 
 
-def test_what_frees_memory_need_not_be_faster() -> None:
+def test_memory_hints_aim_at_memory() -> None:
     taken = tune_command(hint("ram-pressure", prefetch_factor=1), "me")
     assert taken is not None
     assert taken.aim == "memory"
 
 
-def test_one_after_the_other_and_none_twice() -> None:
+def test_one_change_at_a_time_and_none_twice() -> None:
     hints = [hint("host-bound", compile=True), hint("few-workers", num_workers=4), hint("disk", cache="ram")]
     hints.append(hint("slow-samples", prefetch_factor=8))
     autotune = Autotune()
@@ -51,8 +51,8 @@ def began(**settings: Any) -> Autotune:
     return autotune
 
 
-def asked(autotune: Autotune, **changes: Any) -> bool:
-    """Whether it wants `changes`."""
+def requests(autotune: Autotune, **changes: Any) -> bool:
+    """Whether autotune requests `changes`."""
     return autotune.next([hint("few-workers", **changes)]) is not None
 
 
@@ -60,64 +60,64 @@ def at(mono: float) -> PhaseChanged:
     return PhaseChanged(phase=Phase.TRAINING, mono=mono)
 
 
-def test_what_was_refused_for_now_is_asked_for_again_more_and_more_rarely() -> None:
+def test_refused_for_now_is_requested_again_with_growing_delay() -> None:
     autotune, times = began(num_workers=1), []
     for second in range(2, 300):
         autotune.feed(at(float(second)))
-        if asked(autotune, num_workers=4):
+        if requests(autotune, num_workers=4):
             times.append(second)
             autotune.feed(Tuned(verdict="refused", changes={"num_workers": 4}, later=True, mono=float(second)))
     assert times == [2, 17, 47, 107, 227]
     autotune.feed(at(1000.0))
-    assert asked(autotune, num_workers=4)
+    assert requests(autotune, num_workers=4)
 
 
-def test_a_question_without_an_answer_is_asked_again_after_a_while() -> None:
+def test_request_without_answer_is_repeated_after_a_timeout() -> None:
     autotune = began(num_workers=1)
-    assert asked(autotune, num_workers=4)
+    assert requests(autotune, num_workers=4)
     autotune.feed(at(500.0))
-    assert not asked(autotune, num_workers=4)
+    assert not requests(autotune, num_workers=4)
     autotune.feed(at(700.0))
-    assert asked(autotune, num_workers=4)
+    assert requests(autotune, num_workers=4)
 
 
-def test_a_person_who_asks_in_the_midst_of_a_trial_does_not_end_it() -> None:
+def test_user_request_during_a_trial_does_not_end_it() -> None:
     autotune = began(num_workers=1)
     autotune.feed(Tuned(verdict="trying", changes={"num_workers": 4}, was={"num_workers": 1}))
     autotune.feed(Tuned(verdict="refused", changes={"prefetch_factor": 4}, later=True))
-    assert not asked(autotune, pin_memory=False)
+    assert not requests(autotune, pin_memory=False)
 
 
-def test_a_trainer_that_died_before_it_answered_is_asked_again() -> None:
+def test_request_is_repeated_after_the_trainer_died() -> None:
     autotune = began(num_workers=1)
-    assert asked(autotune, num_workers=4)
+    assert requests(autotune, num_workers=4)
     autotune.feed(PhaseChanged(phase=Phase.STARTING))
-    assert asked(autotune, num_workers=4)
+    assert requests(autotune, num_workers=4)
 
 
-def test_no_further_step_is_made_on_a_way_that_brought_nothing() -> None:
+def test_direction_without_gain_is_not_tried_again() -> None:
     autotune = began(num_workers=2, pin_memory=False)
     autotune.feed(Tuned(verdict="reverted", changes={"num_workers": 5}, was={"num_workers": 2}))
-    assert not asked(autotune, num_workers=6)
-    assert asked(autotune, num_workers=1)
+    assert not requests(autotune, num_workers=6)
+    assert requests(autotune, num_workers=1)
     autotune.feed(Tuned(verdict="reverted", changes={"pin_memory": True}, was={"pin_memory": False}))
-    assert not asked(autotune, pin_memory=True)
+    assert not requests(autotune, pin_memory=True)
 
 
-def test_a_way_that_brought_something_is_followed_but_never_back() -> None:
+def test_kept_direction_is_followed_but_not_back() -> None:
     autotune = began(num_workers=1)
     autotune.feed(Tuned(verdict="kept", changes={"num_workers": 4}, was={"num_workers": 1}))
-    assert not asked(autotune, num_workers=1)
-    assert asked(autotune, num_workers=6)
+    assert not requests(autotune, num_workers=1)
+    assert requests(autotune, num_workers=6)
 
 
-def test_what_a_person_tried_is_not_tried_again() -> None:
+def test_change_tried_by_the_user_is_not_tried_again() -> None:
     autotune = Autotune()
     autotune.feed(Tuned(verdict="reverted", changes={"num_workers": 4}, was={"num_workers": 2}))
     assert autotune.next([hint("few-workers", num_workers=4)]) is None
 
 
-def test_a_window_forgets_what_was_seen_with_other_settings() -> None:
+def test_window_drops_events_of_other_settings() -> None:
     window = EventWindow()
     window.feed(Tuned(verdict="trying", mono=1.0, changes={"num_workers": 4}, was={"num_workers": 2}))
     assert window.signals() is None

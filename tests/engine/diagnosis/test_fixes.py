@@ -1,4 +1,4 @@
-"""What is proposed: the mildest remedy, with all that goes with it, and none that the run has no use for."""
+"""Proposed remedies: the mildest one first, complete, and none without effect on the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import keras_compatibility
 
 
-def test_the_queue_that_is_proposed_lasts_as_long_as_the_slowest_sample() -> None:
+def test_proposed_prefetch_covers_the_slowest_sample() -> None:
     slow: dict[str, Any] = {"busy": 0.3, "rate": 100.0, "wait": 0.5}
     # 200 images/s are 6.25 batches/s: 2 s are 12.5 batches, for 4 workers 4 each, and one to spare.
     assert judged(GPU, slowest=2.0, **slow)["slow-samples"].changes == {"prefetch_factor": 5}
@@ -23,14 +23,14 @@ def test_the_queue_that_is_proposed_lasts_as_long_as_the_slowest_sample() -> Non
     ("base", "more", "changes"),
     [
         (FULL, {}, {}),
-        # What they wait for comes from no disk of this machine, and more of them can wait at the same time.
+        # The data is on no local disk, and more workers can wait at the same time.
         (READING, {"epoch": 1}, {"num_workers": 7}),
         (READING, {"from_disk": 0.9, "epoch": 2}, {}),
         (GPU, {"run_cpu": 15.9, "cpu": 91.0}, {}),
         (GPU, {"lock_share": 0.7, "cpu_ratio": 0.2, "kind": "processes"}, {}),
     ],
 )
-def test_own_data_get_no_advice_that_their_loader_has_no_use_for(
+def test_custom_data_sets_get_no_advice_without_effect(
     base: dict[str, Any], more: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     (hint,) = judged(base, {"dataset": "custom"}, **more).values()
@@ -49,7 +49,7 @@ def test_own_data_get_no_advice_that_their_loader_has_no_use_for(
         (FED, {"vram": 0.99, "precision": "bf16"}),
     ],
 )
-def test_keras_gets_no_advice_that_it_has_no_counterpart_of(base: dict[str, Any], more: dict[str, Any]) -> None:
+def test_keras_gets_no_advice_for_torch_only_settings(base: dict[str, Any], more: dict[str, Any]) -> None:
     settings = {"engine": "keras", **{name: value for name, (value, _) in keras_compatibility.REPLACED.items()}}
     for hint in judged(base, settings, **more).values():
         assert not hint.changes.keys() & keras_compatibility.REPLACED.keys(), hint
@@ -61,10 +61,10 @@ def test_keras_gets_no_advice_that_it_has_no_counterpart_of(base: dict[str, Any]
     [
         ({"lr": 0.1, "lr_batch_size": 256}, None, "0.0125 → 0.025 (lr_batch_size=256)"),
         ({"lr": 0.1, "lr_batch_size": 0}, 0.2, "lr=0.2 instead of 0.1"),
-        ({}, None, "learning rate is to go with"),
+        ({}, None, "Scale the learning rate with the batch size"),
     ],
 )
-def test_another_batch_size_comes_with_its_learning_rate(own: dict[str, Any], lr: float | None, words: str) -> None:
+def test_new_batch_size_comes_with_its_learning_rate(own: dict[str, Any], lr: float | None, words: str) -> None:
     own = {**own, "accumulation_steps": 1}
     (hint,) = judged(FED, own, utilization=40.0, vram=0.2).values()
     assert hint.changes["batch_size"] == 64
@@ -83,19 +83,21 @@ def test_another_batch_size_comes_with_its_learning_rate(own: dict[str, Any], lr
         ({"prefetch_factor": 1, "batch_size": 1}, 1, {}),
     ],
 )
-def test_scarce_ram_takes_the_mildest_remedy_first(own: dict[str, Any], workers: int, changes: dict[str, Any]) -> None:
+def test_ram_pressure_proposes_the_mildest_change_first(
+    own: dict[str, Any], workers: int, changes: dict[str, Any]
+) -> None:
     found = judged(FED, own, workers=workers, ram_used=0.93, ram_total=16 * GIB)
     assert {name: hint.changes for name, hint in found.items()} == {"ram-pressure": changes}
     assert found["ram-pressure"].severity == "warning"
 
 
-def test_ram_that_others_use_is_not_blamed_on_the_run() -> None:
+def test_ram_used_by_other_programs_is_not_blamed_on_the_run() -> None:
     hint = judged(FED, ram_used=0.98, ram_total=16 * GIB, run_memory=GIB)["ram-pressure"]
     assert (hint.severity, hint.changes) == ("critical", {})
-    assert "others" in hint.action
+    assert "Other programs use most of it" in hint.action
 
 
-def test_checkpoints_that_hold_the_training_are_written_beside_it_first() -> None:
+def test_slow_checkpoints_become_asynchronous_first() -> None:
     held = judged(FED, {"async_checkpoints": False}, saving=0.3)["checkpoints"]
     assert held.changes == {"async_checkpoints": True}
     best = judged(FED, {"checkpoint_epochs": 0}, saving=0.3)["checkpoints"]

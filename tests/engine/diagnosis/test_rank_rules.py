@@ -1,4 +1,4 @@
-"""Several ranks: who is waited for, and what the exchange itself costs."""
+"""Hints for several ranks: the slowest rank, and the time for the gradient all-reduce."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gputrain.engine.events import AnyEvent, Hint, RankSteps, RunStarted, Steps
 
 
 def hints(exchange: float, others: Mapping[int, tuple[float, float]], wait: float = 0.0) -> dict[str, Hint]:
-    """What is said of ranks of which each is (seconds of data wait, seconds of exchange) in a second of 10 steps."""
+    """Hints for ranks, each given as (seconds of data wait, seconds of all-reduce) in a second of 10 steps."""
     window = run_of(1 + len(others))
     for at in range(11, 40):
         for event in second(float(at), wait=wait, utilization=95.0):
@@ -28,7 +28,7 @@ def hints(exchange: float, others: Mapping[int, tuple[float, float]], wait: floa
 
 
 def run_of(ranks: int, **more: Any) -> EventWindow:
-    """A window that knows of a run with so many ranks."""
+    """A window that has seen the start of a run with `ranks` ranks."""
     window = EventWindow()
     for event in started():
         own = {**event.settings, "ranks": ranks} if isinstance(event, RunStarted) else {}
@@ -52,12 +52,12 @@ def of_rank(at: float, rank: int, wait: float, exchange: float) -> AnyEvent:
     )
 
 
-def test_even_ranks_that_wait_little_have_no_cause() -> None:
+def test_balanced_ranks_give_no_hint() -> None:
     found = hints(0.03, {1: (0.0, 0.03), 2: (0.0, 0.04)})
     assert not found.keys() & {"slow-rank", "communication"}
 
 
-def test_the_one_that_all_wait_for_is_named() -> None:
+def test_slow_rank_is_named() -> None:
     found = hints(0.3, {1: (0.0, 0.02), 2: (0.0, 0.3)})
     hint = found["slow-rank"]
     assert hint.severity == "critical"
@@ -67,28 +67,28 @@ def test_the_one_that_all_wait_for_is_named() -> None:
     assert "communication" not in found
 
 
-def test_one_whose_data_come_late_is_told_as_that() -> None:
+def test_slow_rank_that_waits_for_data() -> None:
     found = hints(0.3, {1: (0.28, 0.02)})
-    assert "Rank 1 waits for data while the others compute" in found["slow-rank"].action
+    assert "Rank 1 waits for data while the other ranks compute" in found["slow-rank"].action
 
 
-def test_rank_0_may_be_the_slow_one() -> None:
+def test_rank_0_as_the_slow_rank() -> None:
     found = hints(0.01, {1: (0.0, 0.25), 2: (0.0, 0.25)})
     assert "Rank 0 computes more slowly" in found["slow-rank"].action
 
 
-def test_an_exchange_that_even_the_slowest_waits_for_is_the_wire() -> None:
+def test_all_reduce_time_of_the_slowest_rank_is_communication() -> None:
     found = hints(0.25, {1: (0.0, 0.27), 2: (0.0, 0.26)})
     assert "accumulation_steps=2" in found["communication"].action
     assert "slow-rank" not in found
 
 
-def test_one_process_alone_has_no_such_signals() -> None:
+def test_one_process_has_no_rank_signals() -> None:
     (steps,) = [event for event in second(20.0) if isinstance(event, Steps)]
     assert rank_shares([steps], []) == {}
 
 
-def test_what_is_promised_is_what_all_ranks_do_together() -> None:
+def test_prediction_is_the_sum_over_all_ranks() -> None:
     def promised(ranks: int) -> Any:
         window = run_of(ranks, usable_cores=16.0 * ranks)
         for at in range(11, 40):

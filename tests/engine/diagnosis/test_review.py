@@ -1,4 +1,4 @@
-"""The verdict on a whole record: windows that share no event, rare causes left out, the end."""
+"""Diagnosis of a whole record: windows that share no event, rare causes left out, the end."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def events(waits: dict[range, float], *more: AnyEvent) -> Iterator[AnyEvent]:
     yield from more
 
 
-def test_a_cause_that_held_throughout_is_the_verdict() -> None:
+def test_cause_in_all_windows_is_reported() -> None:
     found = review(events({range(11, 60): 0.4}, PhaseChanged(mono=60.0, phase=Phase.ENDED)))
     assert (found.run_id, found.ended, found.windows) == ("r", True, 5)
     assert [(one.hint.id, one.windows) for one in found.findings] == [("few-workers", 5)]
 
 
-def test_what_was_rare_is_left_out_once_the_run_is_over_and_told_while_it_is_news() -> None:
+def test_rare_cause_is_reported_only_while_the_run_goes_on() -> None:
     waits = {range(11, 150): 0.01, range(150, 165): 0.4}
     over = review(events(waits, PhaseChanged(mono=165.0, phase=Phase.ENDED)))
     assert [one.hint.id for one in over.findings] == ["compute-bound"]
@@ -44,13 +44,13 @@ def test_a_stop_does_not_hide_the_last_window() -> None:
     assert [one.hint.id for one in found.findings] == ["few-workers"]
 
 
-def test_a_short_run_is_not_judged() -> None:
+def test_short_run_has_no_diagnosis() -> None:
     found = review(events({range(11, 16): 0.4}))
     assert (found.windows, found.findings, found.signals) == (0, (), None)
     assert review([]).windows == 0
 
 
-def test_as_json_it_has_the_hint_the_count_and_the_signals() -> None:
+def test_json_has_hint_windows_and_signals() -> None:
     told = json.loads(json.dumps(review(events({range(11, 60): 0.4})).as_json()))
     (finding,) = told["findings"]
     assert finding["id"] == "few-workers"
@@ -61,7 +61,7 @@ def test_as_json_it_has_the_hint_the_count_and_the_signals() -> None:
 
 
 @pytest.mark.parametrize(("of", "setting"), [("ram", "num_workers"), ("gpu", "gradient_checkpointing")])
-def test_a_run_that_died_for_want_of_memory_is_told_so_first(of: Literal["ram", "gpu"], setting: str) -> None:
+def test_out_of_memory_end_comes_first(of: Literal["ram", "gpu"], setting: str) -> None:
     died = RunEnded(mono=60.0, outcome=Outcome.KILLED, reason="the kernel's {OOM} killer", died_of=of)
     found = review(events({range(11, 60): 0.4}, PhaseChanged(mono=60.0, phase=Phase.ENDED), died))
     assert [one.hint.id for one in found.findings] == ["out-of-memory", "few-workers"]

@@ -84,7 +84,7 @@ ANY = st.builds(
 
 @settings(max_examples=300, deadline=None)
 @given(ANY)
-def test_whatever_is_seen_hints_are_steady_and_feasible(signals: Signals) -> None:
+def test_hints_are_valid_for_any_signals(signals: Signals) -> None:
     found = evaluate(signals)
     known = {cause.id for cause in CAUSES}
     for name, hint in found.items():

@@ -1,6 +1,6 @@
-"""Scripted NVML figures all the way: driver, sampler, window, advisor. The steps are made, the GPU's figures are read.
+"""From scripted NVML values through sampler, window and advisor to hints. The steps are scripted, NVML is really read.
 
-That says that the rules get the figures they ask for, and nothing of how often they are right on a GPU.
+The tests show that the rules get the values they need, not how often they are right on a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gputrain.engine.events import (
 )
 
 SECONDS = 40
-"""More than two windows and what comes before them."""
+"""Longer than two windows and the warm-up."""
 SETTINGS: dict[str, Any] = {"num_workers": 4, "batch_size": 64, "tf32": True, "compile": True, "channels_last": True}
 BUSY: dict[str, object] = {"gpu0.utilization": 98, "gpu0.sm_clock": 2080}
 
@@ -42,7 +42,7 @@ def probe(nvml_stand_in: NvmlStandIn) -> Iterator[Probe]:
 
 
 def steps(second: int, **changed: Any) -> Steps:
-    """A second of ten steps, of which the GPU computes all the time."""
+    """A second of ten steps in which the GPU computes all the time."""
     made: dict[str, Any] = {
         "step": 10 * second,
         "epoch": 1,
@@ -69,7 +69,7 @@ def steps(second: int, **changed: Any) -> Steps:
 def advised(
     probe: Probe, precision: Any = "bf16", settings: dict[str, Any] | None = None, **changed: Any
 ) -> tuple[Advisor, dict[str, Hint]]:
-    """What the advisor makes of as many samples of the scripted GPU, one a second."""
+    """The advisor after `SECONDS` samples of the scripted GPU, one per second, and its hints."""
     advisor = Advisor()
     model = ModelReady(
         model="resnet50",
@@ -93,20 +93,20 @@ def advised(
         advisor.feed(stamp(event, 1, 0.0, 0.0))
     for second in range(1, SECONDS):
         now = {name: value(second) if callable(value) else value for name, value in changed.items()}
-        for event in (steps(second, **now), _at_ease(probe.sample())):
+        for event in (steps(second, **now), _with_idle_host(probe.sample())):
             advisor.feed(stamp(event, 1, float(second), float(second)))
     assert advisor.signals is not None
     return advisor, {hint.id: hint for hint in advisor.hints()}
 
 
-def _at_ease(sample: HardwareSample) -> HardwareSample:
-    """The GPU as it was read, on a machine whose other parts are no one's bottleneck, whatever runs the tests."""
+def _with_idle_host(sample: HardwareSample) -> HardwareSample:
+    """`sample` with an idle host, whatever else runs on the test machine."""
     return msgspec.structs.replace(
-        sample, interval=1.0, cpu_percent=20.0, foreign_cpu=0.0, ram_available=None, others=()
+        sample, interval=1.0, cpu_percent=20.0, foreign_cpu=0.0, ram_available=None, other_processes=()
     )
 
 
-def test_a_gpu_that_is_full_is_well(probe: Probe) -> None:
+def test_fully_used_gpu_is_healthy(probe: Probe) -> None:
     advisor, hints = advised(probe)
     assert list(hints) == ["compute-bound"]
     assert advisor.signals is not None
@@ -135,24 +135,24 @@ CASES: list[tuple[str, Figures, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("figures", "run", "cause"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_a_cause_is_found_by_the_drivers_figures(
+def test_cause_is_found_from_nvml_values(
     nvml_stand_in: NvmlStandIn, probe: Probe, figures: Figures, run: dict[str, Any], cause: str
 ) -> None:
     nvml_stand_in.set(figures)
     for name in figures:
-        if name == "gpu0.gpm2":  # the first of two readings that make a figure
+        if name == "gpu0.gpm2":  # GPM values need two readings
             probe.until("s.gpus[0].sm_activity is not None")
     _, hints = advised(probe, **run)
     assert cause in hints
     assert hints.keys() <= {cause, "compute-bound"}
 
 
-def test_a_low_clock_that_nothing_holds_down_is_no_throttling(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_low_clock_without_throttle_reason_is_not_throttling(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.set({"gpu0.sm_clock": 1400, "gpu0.throttle": 0x1})
     assert list(advised(probe)[1]) == ["compute-bound"]
 
 
-def test_a_gpu_that_does_not_answer_raises_no_hint_of_its_own(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_gpu_without_answer_gives_no_gpu_hint(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.set({"gpu0.throttle": 0x40, "gpu0.sm_clock": 1400, "gpu0.utilization": 35, "gpu0.error": 15})
     probe.until("s.gpus[0].error != ''")
     advisor, hints = advised(probe)

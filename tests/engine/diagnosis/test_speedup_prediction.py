@@ -1,4 +1,4 @@
-"""What is promised for a change, and what for a reason is not."""
+"""Predicted speed after a change, and the reasons for no prediction."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Prediction
 
 
-def test_more_workers_are_promised_what_the_next_limit_allows() -> None:
+def test_more_workers_are_predicted_up_to_the_next_limit() -> None:
     promised = judged(GPU)["few-workers"].prediction
     assert promised is not None
-    # 7 workers of 257.7 images/s each are above what the device takes between waits.
+    # 7 workers of 257.7 images/s each are above the device's rate without waits.
     assert promised.high == pytest.approx(1000 / 0.6, abs=0.1)
     assert promised.low == pytest.approx(0.88 * 1000 / 0.6, abs=0.1)
     assert promised.limiter == "the device"
@@ -30,25 +30,25 @@ def promised(base: dict[str, Any], changes: dict[str, Any], **more: Any) -> Pred
     return found
 
 
-def test_fewer_workers_are_not_promised_the_work_of_all() -> None:
+def test_fewer_workers_are_predicted_slower() -> None:
     half = promised(GPU, {"num_workers": 2})
     assert (half.now, half.limiter) == (1000.0, "the workers")
     assert half.low is not None
     assert half.high is not None
     assert 450 < half.low < 500 < half.high < 530
-    # Eight that take turns on the cores: three are as many as ran at a time, and are no longer delayed.
+    # Eight workers take turns on the cores; three is the number that ran at a time, so that none is delayed.
     fewer = promised(STARVED, {"num_workers": 3}, workers=8)
     assert fewer.high == pytest.approx(966, abs=1)
     assert fewer.low == pytest.approx(0.88 * 966, abs=1)
 
 
-def test_fewer_batches_ahead_promise_no_gain() -> None:
+def test_smaller_prefetch_is_predicted_without_gain() -> None:
     even = promised(GPU, {"prefetch_factor": 1})
     assert (even.now, even.low, even.high) == (1000.0, 880.0, 1000.0)
     assert "slow" in promised(GPU, {"prefetch_factor": 1}, slowest=0.5).void
 
 
-def test_rarer_stops_are_promised_by_arithmetic() -> None:
+def test_fewer_checkpoints_and_validations_are_predicted_by_arithmetic() -> None:
     validating = promised(FED, {"validate_epochs": 2}, validating=0.3)
     # Of 100 s 70 are for training; half of the other 30 are saved.
     assert (validating.now, validating.stops) == (700.0, True)
@@ -61,20 +61,20 @@ def test_rarer_stops_are_promised_by_arithmetic() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"loader": "processes"}, {"compile_mode": "reduce-overhead"}, {"cache": "ram"}])
-def test_why_nothing_is_promised_is_the_reason(changes: dict[str, Any]) -> None:
-    assert "too little" not in promised(GPU, changes).void
+def test_unpredictable_settings_give_their_reason(changes: dict[str, Any]) -> None:
+    assert "too few measurements" not in promised(GPU, changes).void
 
 
 @pytest.mark.parametrize(
     ("base", "more", "word"),
     [
-        (GPU, {"foreign_cpu": 1.0}, "others use 1.0 cores"),
-        (READING, {"epoch": 1}, "the cache"),
-        (FED, {"utilization": 40.0}, "a step costs"),
-        (GPU, {"workers": 0, "rate": None, "sample_rate": None}, "too little"),
+        (GPU, {"foreign_cpu": 1.0}, "other programs use 1.0 cores"),
+        (READING, {"epoch": 1}, "a cached image"),
+        (FED, {"utilization": 40.0}, "new step time"),
+        (GPU, {"workers": 0, "rate": None, "sample_rate": None}, "too few measurements"),
     ],
 )
-def test_nothing_is_promised_where_nobody_can_know(base: dict[str, Any], more: dict[str, Any], word: str) -> None:
+def test_no_prediction_without_measurements(base: dict[str, Any], more: dict[str, Any], word: str) -> None:
     (hint,) = judged(base, **more).values()
     assert hint.prediction is not None
     assert hint.prediction.high is None

@@ -1,4 +1,4 @@
-"""What is advised where a data set of a person's own waits for what it reads."""
+"""Hints for a custom data set whose workers wait for reads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REMOTE: dict[str, Any] = {
     "epoch": 1,
     "on_gpu": True,
 }
-"""One worker that waits 12 ms for each file, from no disk of this machine; the device could take 700 a second."""
+"""One worker that waits 12 ms for each file, which is on no local disk; the device could take 700 a second."""
 
 
 def disk(**changes: Any) -> Hint:
@@ -38,10 +38,10 @@ def disk(**changes: Any) -> Hint:
     return evaluate(Signals(settings=settings, **{**REMOTE, **changes}))["disk"]
 
 
-def test_more_workers_wait_at_the_same_time_and_what_that_brings_is_promised() -> None:
+def test_more_workers_are_predicted_to_help_remote_reads() -> None:
     hint = disk()
     assert hint.changes == {"num_workers": 10}
-    assert "comes from no disk of this machine" in hint.action
+    assert "does not come from a local disk" in hint.action
     assert hint.prediction is not None
     assert hint.prediction.high == pytest.approx(700, rel=0.1)
 
@@ -55,7 +55,7 @@ def test_more_workers_wait_at_the_same_time_and_what_that_brings_is_promised() -
         {"dataset": "imagefolder"},
     ],
 )
-def test_where_that_is_not_known_or_is_no_use_nothing_of_the_kind_is_advised(changes: dict[str, Any]) -> None:
+def test_no_advice_for_more_workers_on_local_or_unknown_storage(changes: dict[str, Any]) -> None:
     hint = disk(**changes)
     assert "num_workers" not in hint.changes
     assert "More workers help little" in hint.action

@@ -1,4 +1,4 @@
-"""The size at which a raw cache keeps images."""
+"""The resolution at which a raw cache stores images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,5 @@ IMAGENET: dict[str, Any] = {
         ({}, False, 0.5, 512),
     ],
 )
-def test_images_are_kept_as_large_as_what_is_cut_from_them(
-    changes: dict[str, Any], train: bool, part: float, expected: int
-) -> None:
+def test_resolution_follows_the_smallest_crop(changes: dict[str, Any], train: bool, part: float, expected: int) -> None:
     assert resolution(IMAGENET | changes, train=train, part=part) == expected

@@ -1,4 +1,4 @@
-"""Which calibration holds for which settings, and where calibrations are kept."""
+"""Validity of calibrations for settings, and calibrations on disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HERE = made(machine=calibration_store.machine_key(MACHINE))
 
 
 @pytest.mark.parametrize("name", ["batch_size", "num_workers", "prefetch_factor", "lr", "epochs", "seed", "val_split"])
-def test_what_the_forecast_follows_or_costs_no_time_may_differ(name: str) -> None:
+def test_settings_without_effect_on_validity_may_differ(name: str) -> None:
     assert difference(MADE, {**VALUES, name: 3}) == {}
 
 
@@ -41,19 +41,19 @@ def test_what_the_forecast_follows_or_costs_no_time_may_differ(name: str) -> Non
     ("name", "value"),
     [("model", "resnet18"), ("image_size", 64), ("precision", "bf16"), ("data_dir", "/other"), ("optimizer", "lamb")],
 )
-def test_what_changes_the_work_is_named(name: str, value: object) -> None:
+def test_settings_that_invalidate_a_calibration_are_named(name: str, value: object) -> None:
     assert difference(MADE, {**VALUES, name: value}) == {name: (VALUES[name], value)}
     assert calibration.choose([MADE], {**VALUES, name: value}) is None
 
 
-def test_the_newest_that_holds_is_chosen() -> None:
+def test_newest_valid_calibration_is_chosen() -> None:
     newer = made(made=MADE.made + 1)
     other = made(made=MADE.made + 2, settings={**MADE.settings, "model": "resnet18"})
     assert calibration.choose([MADE, newer, other], VALUES) is newer
     assert calibration.choose([], VALUES) is None
 
 
-def test_what_is_kept_is_found_again_on_the_same_machine_only() -> None:
+def test_saved_calibration_is_found_on_the_same_machine_only() -> None:
     calibration_store.save(HERE)
     assert calibration_store.load(MACHINE, "demo") == [HERE]
     assert calibration_store.load(MACHINE, "other") == []
@@ -63,7 +63,7 @@ def test_what_is_kept_is_found_again_on_the_same_machine_only() -> None:
     assert calibration_store.load(msgspec.structs.replace(MACHINE, memory_available=GIB), "demo") == [HERE]
 
 
-def test_the_same_settings_replace_and_others_are_kept_beside() -> None:
+def test_same_settings_replace_a_calibration() -> None:
     first = calibration_store.save(HERE)
     newer = msgspec.structs.replace(HERE, made=HERE.made + 9, together=1.0)
     assert calibration_store.save(newer) == first
@@ -72,7 +72,7 @@ def test_the_same_settings_replace_and_others_are_kept_beside() -> None:
     assert {one.together for one in calibration_store.load(MACHINE, "demo")} == {1.0, 380.0}
 
 
-def test_damaged_files_and_later_versions_are_left_out() -> None:
+def test_damaged_and_newer_files_are_skipped() -> None:
     path = calibration_store.save(HERE)
     path.with_name("demo-torn.json").write_bytes(path.read_bytes()[:100])
     path.with_name("demo-later.json").write_bytes(
@@ -81,14 +81,14 @@ def test_damaged_files_and_later_versions_are_left_out() -> None:
     assert calibration_store.load(MACHINE, "demo") == [HERE]
 
 
-def test_a_recipes_name_cannot_lead_out_of_the_folder() -> None:
+def test_recipe_name_cannot_leave_the_folder() -> None:
     for name in ("../../evil", "/etc/passwd", "..", ""):
         path = calibration_store.save(msgspec.structs.replace(HERE, recipe=name))
         assert path.resolve().is_relative_to((state_home() / "calibrations").resolve())
         assert [one.recipe for one in calibration_store.load(MACHINE, name)] == [name]
 
 
-def test_a_folder_that_cannot_be_written_is_named(private_homes: Path) -> None:
+def test_unwritable_folder_is_reported(private_homes: Path) -> None:
     (private_homes / "state").write_text("a file in the way")
     with pytest.raises(BadInput, match="cannot be written"):
         calibration_store.save(HERE)

@@ -1,4 +1,4 @@
-"""Budgets against seed 003's published tables (ResNet-50 on an A10G, 16 cores, 62 GB) and by their own logic."""
+"""Memory and time estimates against seed 003's published tables (ResNet-50 on an A10G, 16 cores, 62 GB)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def ram(values: dict[str, Any], **changes: Any) -> host_memory.RamBudget:
     return host_memory.ram_budget(values, **known)
 
 
-def test_a_batch_has_the_size_that_the_seed_computes() -> None:
+def test_batch_bytes_match_seed_003() -> None:
     found = ram(seed_003())
     assert found.batch_bytes_float32 == 154_140_672
     assert size(found.batch_bytes_float32) == "147 MiB"
     assert found.batch_bytes * 4 == found.batch_bytes_float32
 
 
-def test_a_clip_counts_with_all_of_its_frames() -> None:
+def test_clip_batches_count_all_frames() -> None:
     clip, image = (ram(seed_003(dataset=name, clip_frames=8, batch_size=16)) for name in ("clips", "imagefolder"))
     assert clip.batch_bytes == 16 * image.batch_bytes
     found, plain = (
@@ -65,9 +65,9 @@ def test_samples_of_ones_own_are_taken_for_float32() -> None:
     assert updates_per_epoch.scale_table(seed_003(dataset="custom"))[0].buffer == own.buffer
 
 
-def test_recomputed_activations_are_told_as_the_most_that_they_can_be() -> None:
+def test_recomputed_activations_are_an_upper_bound() -> None:
     notes = [part.note for part in gpu_memory.vram_budget(seed_003(gradient_checkpointing=True), limit=None).parts]
-    assert any("at most" in note for note in notes)
+    assert any("upper bound" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_seeds_total_of_about_13_gb_is_met_by_its_own_way_of_buffering() -> 
     ("gpus", "total_batch", "workers", "gigabytes", "lr"),
     [(1, 256, 12, 8, 0.5), (2, 512, 24, 16, 1.0), (4, 1024, 48, 32, 2.0), (8, 2048, 96, 64, 4.0)],
 )
-def test_the_seeds_multi_gpu_table(gpus: int, total_batch: int, workers: int, gigabytes: float, lr: float) -> None:
+def test_multi_gpu_table_of_seed_003(gpus: int, total_batch: int, workers: int, gigabytes: float, lr: float) -> None:
     row = next(row for row in updates_per_epoch.scale_table(seed_003()) if row.gpus == gpus)
     assert (row.total_batch, row.total_workers) == (total_batch, workers)
     assert row.scaled_lr == pytest.approx(lr)
@@ -100,7 +100,7 @@ def test_the_seeds_multi_gpu_table(gpus: int, total_batch: int, workers: int, gi
 
 
 @pytest.mark.parametrize(("batch", "lr"), [(128, 0.25), (192, 0.375), (256, 0.5), (320, 0.625), (384, 0.75)])
-def test_the_learning_rate_follows_the_batch(batch: int, lr: float) -> None:
+def test_learning_rate_scales_with_the_batch(batch: int, lr: float) -> None:
     assert updates_per_epoch.update_counts(seed_003(batch_size=batch)).scaled_lr == pytest.approx(lr)
 
 
@@ -111,7 +111,7 @@ def test_accumulation_and_gpus_count_towards_the_update() -> None:
     assert updates_per_epoch.update_counts(seed_003(batch_size=64, lr_batch_size=0)).scaled_lr == 0.5
 
 
-def test_the_seeds_times() -> None:
+def test_times_of_seed_003() -> None:
     values = seed_003()
     assert updates_per_epoch.update_counts(values, 1, IMAGENET).steps_per_epoch == 5004
     found = updates_per_epoch.eta(values, IMAGENET, Rate(0.8 * 256, 1.5 * 256, "seed 003"))
@@ -120,7 +120,7 @@ def test_the_seeds_times() -> None:
     assert [found.total_low / 86400, found.total_high / 86400] == pytest.approx([4, 7], abs=0.5)
 
 
-def test_time_is_unknown_without_a_count_or_a_speed_and_cut_by_max_steps() -> None:
+def test_eta_needs_count_and_speed_and_respects_max_steps() -> None:
     rate = Rate(100, 200, "measured")
     assert updates_per_epoch.eta(seed_003(), None, rate) is None
     assert updates_per_epoch.eta(seed_003(), IMAGENET, None) is None
@@ -129,7 +129,7 @@ def test_time_is_unknown_without_a_count_or_a_speed_and_cut_by_max_steps() -> No
     assert found.total_high == pytest.approx(100 * 256 / 100)
 
 
-def test_gpu_memory_of_the_seeds_run_is_in_the_range_it_measured() -> None:
+def test_gpu_memory_of_seed_003_is_in_its_measured_range() -> None:
     found = gpu_memory.vram_budget(seed_003(), limit=23 * GIB)
     assert found.total is not None
     assert 13e9 <= found.total <= 16e9
@@ -160,7 +160,7 @@ def test_each_part_of_gpu_memory_follows_its_setting(changes: dict[str, Any], na
     assert after[name] == pytest.approx(before[name] * factor, rel=1e-6)
 
 
-def test_a_model_that_is_not_tabulated_has_no_total() -> None:
+def test_unknown_model_has_no_total() -> None:
     found = gpu_memory.vram_budget(seed_003(model="my_net"), limit=GIB)
     assert found.total is None
     assert "my_net" in found.source
@@ -183,14 +183,14 @@ def test_the_largest_batch_fits_and_one_percent_more_does_not(gib: int) -> None:
     ("loader", "workers", "processes"),
     [("threads", 64, False), ("processes", 1, True), ("auto", 8, False), ("auto", 9, True), ("processes", 0, False)],
 )
-def test_only_worker_processes_cost_a_torch_each(loader: str, workers: int, processes: bool) -> None:
+def test_only_worker_processes_count_their_own_memory(loader: str, workers: int, processes: bool) -> None:
     values = seed_003(loader=loader, num_workers=workers)
     assert host_memory.uses_processes(values) == processes
     parts = {part.name: part.bytes for part in ram(values).parts}
     assert parts.get("worker processes", 0) == (workers * host_memory.WORKER_PROCESS_BYTES if processes else 0)
 
 
-def test_a_cache_in_memory_is_counted_when_the_data_is_known() -> None:
+def test_ram_cache_is_counted_when_the_data_is_known() -> None:
     facts = DataFacts(1000, val_images=50, file_bytes=110_000_000)
     raw = {part.name: part.bytes for part in ram(seed_003(cache="ram"), facts=facts).parts}
     jpeg = {part.name: part.bytes for part in ram(seed_003(cache="ram", cache_form="jpeg"), facts=facts).parts}
@@ -203,7 +203,7 @@ def test_a_cache_in_memory_is_counted_when_the_data_is_known() -> None:
     assert "image cache" not in {part.name for part in ram(seed_003(), facts=facts).parts}
 
 
-def test_a_cache_that_is_too_large_keeps_a_part_of_the_images() -> None:
+def test_too_large_cache_keeps_some_of_the_images() -> None:
     def part(**changes: Any) -> host_memory.Part:
         found = ram(seed_003(cache="ram", **changes), facts=IMAGENET, limit=52 * GIB, in_use=2 * GIB).parts
         return next(part for part in found if part.name == "image cache")

@@ -1,4 +1,4 @@
-"""What a calibration foretells, by table: the measured point itself, and what follows from changed settings."""
+"""Throughput forecasts by table: the measured settings themselves, and changed ones."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def of(calibration: Calibration = MADE, memory: int | None = 24 * GIB, **changes
     return forecast(calibration, {**VALUES, **changes}, memory=memory, ram_available=16 * GIB)
 
 
-def test_the_measured_settings_are_foretold_as_they_were_measured() -> None:
-    foretold = of()
-    assert foretold.rate == pytest.approx(380)
-    assert [foretold.low, foretold.high] == pytest.approx([380 * 0.93, 380 * 1.07])
-    assert foretold.limiter == "workers"
-    assert foretold.supply == pytest.approx(400)
-    assert foretold.step == pytest.approx(1000)
+def test_forecast_of_measured_settings_is_the_measurement() -> None:
+    predicted = of()
+    assert predicted.rate == pytest.approx(380)
+    assert [predicted.low, predicted.high] == pytest.approx([380 * 0.93, 380 * 1.07])
+    assert predicted.limiter == "workers"
+    assert predicted.supply == pytest.approx(400)
+    assert predicted.step == pytest.approx(1000)
 
 
-def test_a_measurement_that_varied_much_gives_a_wide_range() -> None:
-    foretold = of(made(spread=95.0))
-    assert [foretold.low, foretold.high] == pytest.approx([285, 475])
+def test_large_spread_gives_a_wide_range() -> None:
+    predicted = of(made(spread=95.0))
+    assert [predicted.low, predicted.high] == pytest.approx([285, 475])
 
 
-def test_the_range_stays_above_nothing_however_much_the_measurement_varied() -> None:
-    foretold = of(made(spread=1000.0))
-    assert [foretold.low, foretold.high] == pytest.approx([38, 722])
+def test_range_stays_above_zero() -> None:
+    predicted = of(made(spread=1000.0))
+    assert [predicted.low, predicted.high] == pytest.approx([38, 722])
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_the_range_stays_above_nothing_however_much_the_measurement_varied() -> 
     ],
 )
 def test_workers_help_until_the_step_is_the_limit(workers: int, limiter: str, rate: float) -> None:
-    foretold = of(num_workers=workers)
-    assert foretold.limiter == limiter
-    assert foretold.rate == pytest.approx(rate)
+    predicted = of(num_workers=workers)
+    assert predicted.limiter == limiter
+    assert predicted.rate == pytest.approx(rate)
 
 
 def test_without_workers_decoding_and_computing_add_up() -> None:
@@ -58,22 +58,22 @@ def test_on_the_cpu_the_cores_are_shared() -> None:
     # One core decodes 200 a second; a step of 64 takes 1.28 core-seconds, 20 ms an image: 25 ms on two cores.
     step = StepCost(64, 0.64, 1.28, None)
     calibration = made(usable_cores=2.0, device="cpu", steps=(step,), supply=300.0, num_workers=2, together=72.0)
-    foretold = of(calibration)
-    assert foretold.limiter == "cores"
-    assert foretold.rate == pytest.approx(72.0)
+    predicted = of(calibration)
+    assert predicted.limiter == "cores"
+    assert predicted.rate == pytest.approx(72.0)
     assert of(calibration, num_workers=8).rate == pytest.approx(72.0)
 
 
-def test_no_part_is_told_as_slower_than_the_whole() -> None:
-    # The step was measured at 4 images per second, and with the workers beside it 7 were reached.
+def test_no_part_is_slower_than_the_whole() -> None:
+    # The step alone was measured at 4 images per second, steps and workers together at 7.
     slow = made(steps=(StepCost(64, 16.0, 0.1, None),), supply=6.0, together=7.0)
-    foretold = of(slow)
-    assert foretold.rate == pytest.approx(7.0)
-    assert foretold.limiter == "step"
-    assert foretold.step == foretold.supply == pytest.approx(7.0)
+    predicted = of(slow)
+    assert predicted.rate == pytest.approx(7.0)
+    assert predicted.limiter == "step"
+    assert predicted.step == predicted.supply == pytest.approx(7.0)
 
 
-def test_a_step_has_a_fixed_part_and_one_that_grows_with_the_batch() -> None:
+def test_step_time_is_linear_in_the_batch() -> None:
     # 16 ms and 0.75 ms an image.
     assert of(batch_size=128).step == pytest.approx(128 / (0.016 + 0.00075 * 128))
     assert of(made(steps=MADE.steps[1:]), batch_size=128).step == pytest.approx(1000)
@@ -81,12 +81,12 @@ def test_a_step_has_a_fixed_part_and_one_that_grows_with_the_batch() -> None:
     assert of(noisy, batch_size=8).step == pytest.approx(1000)
 
 
-def test_a_disk_limits_what_does_not_stay_in_memory() -> None:
+def test_disk_limits_data_larger_than_memory() -> None:
     # 20 MB/s are 200 files of 100 kB.
     large = made(file_bytes=20 * GIB, train_images=20 * GIB // 100_000)
-    foretold = of(large)
-    assert foretold.limiter == "disk"
-    assert foretold.rate == pytest.approx(200, rel=1e-3)
+    predicted = of(large)
+    assert predicted.limiter == "disk"
+    assert predicted.rate == pytest.approx(200, rel=1e-3)
     assert of().disk is None
     # A cache on the disk is read from there: 250 kB of each raw image.
     assert of(large, cache="disk").limiter == "disk"
@@ -94,35 +94,35 @@ def test_a_disk_limits_what_does_not_stay_in_memory() -> None:
     assert of(made(file_bytes=20 * GIB, disk_rate=None)).limiter == "workers"
 
 
-def test_workers_make_more_of_cached_images() -> None:
-    # Ten times what they make of files: the step is the limit, at 0.95 as both were together.
-    foretold = of(cache="ram")
-    assert foretold.limiter == "step"
-    assert [foretold.rate, foretold.supply] == pytest.approx([950, 4000])
+def test_workers_are_faster_with_cached_images() -> None:
+    # Ten times the rate from files: the step is the limit, at the factor 0.95 of the measurement.
+    predicted = of(cache="ram")
+    assert predicted.limiter == "step"
+    assert [predicted.rate, predicted.supply] == pytest.approx([950, 4000])
     assert of(cache="disk", cache_form="jpeg").rate == pytest.approx(570)
-    # The first epoch fills the cache at the old pace.
-    assert foretold.total_seconds == pytest.approx(6400 / 380 + 9 * 6400 / 950 + 10)
+    # The first epoch fills the cache at the old rate.
+    assert predicted.total_seconds == pytest.approx(6400 / 380 + 9 * 6400 / 950 + 10)
     assert of(made(cached=()), cache="ram").rate == pytest.approx(380)
 
 
-def test_a_cache_of_a_part_of_the_images_saves_that_part() -> None:
+def test_partial_cache_saves_its_share() -> None:
     # 1.6 GB are all of them: with half, an image takes 0.5 / 10 + 0.5 of the time.
     half = of(cache="ram", cache_gib=0.8e9 / GIB)
     assert half.supply == pytest.approx(400 / 0.55)
 
 
 def test_times_count_validation_and_stop_at_max_steps() -> None:
-    foretold = of()
-    assert foretold.epoch_seconds == pytest.approx(6400 / 380 + 1)
-    assert foretold.total_seconds == pytest.approx(10 * foretold.epoch_seconds)
+    predicted = of()
+    assert predicted.epoch_seconds == pytest.approx(6400 / 380 + 1)
+    assert predicted.total_seconds == pytest.approx(10 * predicted.epoch_seconds)
     assert of(validate_epochs=2).epoch_seconds == pytest.approx(6400 / 380 + 0.5)
     assert of(val_split="").epoch_seconds == pytest.approx(6400 / 380)
     assert of(made(validation=None)).epoch_seconds == pytest.approx(6400 / 380)
-    assert of(max_steps=50).total_seconds == pytest.approx(foretold.epoch_seconds / 2)
+    assert of(max_steps=50).total_seconds == pytest.approx(predicted.epoch_seconds / 2)
     assert of(batch_size=10_000).epoch_seconds > 0
 
 
-def test_the_largest_batch_follows_from_memory_at_two_sizes() -> None:
+def test_largest_batch_from_memory_at_two_sizes() -> None:
     # 1 GiB and 64 MiB an image.
     assert memory_of(MADE, 128) == 9 * GIB
     batch = largest_batch(MADE, 24 * GIB)

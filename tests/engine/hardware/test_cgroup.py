@@ -1,4 +1,4 @@
-"""Limits and counts of control groups, from trees as the kernel shows them and from this machine's own."""
+"""Limits and counters of cgroups, from fake trees and from this machine's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNLIMITED_V1 = 9223372036854771712
 
 
 class Tree:
-    """A made ``/proc/self`` with mounts and groups below a folder."""
+    """A fake ``/proc/self`` with mounts and groups below a folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,7 +48,7 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-def test_no_groups_limit_nothing(tree: Tree) -> None:
+def test_no_cgroups_no_limits(tree: Tree) -> None:
     found = tree.find()
     assert found.version == "none"
     assert (found.quota(), found.cpus(), found.memory_now(), found.throttling()) == (None, None, None, None)
@@ -143,15 +143,15 @@ def test_systemd_s_own_v1_mount_beside_v2_is_v2(tree: Tree) -> None:
     assert tree.find().version == "v2"
 
 
-def test_a_container_sees_its_own_group_at_the_top(tree: Tree) -> None:
-    # Docker with v1 and without a group namespace: the path is the host's, what is mounted is its end.
+def test_container_with_the_hosts_path(tree: Tree) -> None:
+    # Docker with v1 and without a cgroup namespace: the path is the host's, and only its end is mounted.
     tree.mount("/sys/fs/cgroup/cpu", "cgroup", "cpu,cpuacct", top="/docker/abc")
     tree.groups("2:cpu,cpuacct:/docker/abc\n")
     tree.files("/sys/fs/cgroup/cpu", {"cpu.cfs_quota_us": 150000, "cpu.cfs_period_us": 100000})
     assert tree.find().quota() == 1.5
 
 
-def test_a_group_out_of_sight_is_that_of_the_mount(tree: Tree) -> None:
+def test_invisible_group_falls_back_to_the_mount(tree: Tree) -> None:
     tree.mount("/sys/fs/cgroup", "cgroup2", "nsdelegate")
     tree.groups("0::/../../elsewhere\n")
     tree.files("/sys/fs/cgroup", {"cpu.max": "400000 100000"})
@@ -160,7 +160,7 @@ def test_a_group_out_of_sight_is_that_of_the_mount(tree: Tree) -> None:
 
 @contextlib.contextmanager
 def real_group(controller: str) -> Iterator[Path]:
-    """A new group below this process's own, in this machine's v1 tree; skips where none can be made."""
+    """A new group below this process's own, in this machine's v1 tree; skips where it cannot be created."""
     found = find_cgroup()
     folders = {"cpu": found.cpu, "memory": found.memory}[controller]
     limit = {"cpu": "cpu.cfs_quota_us", "memory": "memory.limit_in_bytes"}[controller]
@@ -207,7 +207,7 @@ def test_a_real_quota_of_a_tenth_of_a_core() -> None:
         (folder / "cpu.cfs_quota_us").write_text("5000")
         cores, _, _, percent, throttled, *_ = inside(folder)
     assert cores == "0.1"
-    # A loop that never rests takes all of it, on a machine that is busy with other tests too, and is throttled.
+    # An endless loop uses the whole quota and is throttled, even while other tests run.
     assert float(percent) > 30
     assert float(throttled) > 0.1
 
@@ -219,6 +219,6 @@ def test_a_real_memory_limit() -> None:
     assert int(limit) == int(total) == 1 << 30
     assert 0 < int(available) < 1 << 30
     assert 0 < int(left) < 1 << 30
-    # The group's own, not the host's.
+    # The cgroup's value, not the host's.
     assert int(cached) < 1 << 30
     assert int(shm) <= 1 << 30

@@ -1,4 +1,4 @@
-"""Work of other programs is told from one's own."""
+"""External load counts other programs only."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gputrain.engine.hardware.external_load import ExternalLoad
 
 
 def work(seconds: float) -> None:
-    """Keep a core busy for so much of its time."""
+    """Use a core for `seconds` of CPU time."""
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass
 
 
-def test_ones_own_work_and_that_of_workers_does_not_count() -> None:
+def test_own_work_is_not_external_load() -> None:
     watch = ExternalLoad()
     began = time.monotonic()
     child = subprocess.Popen([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"])
@@ -28,6 +28,6 @@ def test_ones_own_work_and_that_of_workers_does_not_count() -> None:
     assert before is not None
     cores = watch.cores()
     assert cores is not None
-    # What the whole host did, less the second of this test's two processes.
+    # The use of the whole host, less the second of this test's two processes.
     whole = ((external_load._busy() or 0.0) - before) / (time.monotonic() - began)
     assert cores <= whole - 0.8 * mine + 0.05

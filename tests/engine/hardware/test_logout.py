@@ -1,4 +1,4 @@
-"""Hosts that end a user's processes at logout: told before a run is started, and only where it is so."""
+"""Hosts that kill a user's processes at logout are detected before a run starts."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_a_login_session(tmp_path: Path, files: dict[str, str], ends: bool) -> N
         assert "loginctl enable-linger" in said
 
 
-def test_under_the_users_own_manager_only_lingering_counts(tmp_path: Path) -> None:
+def test_user_manager_needs_lingering(tmp_path: Path) -> None:
     root = host(tmp_path, MANAGER, main=EVERYBODY)
-    assert "does not linger" in logout_kills_processes(root, UID)
+    assert "systemd then stops your user manager" in logout_kills_processes(root, UID)
     (root / "var/lib/systemd/linger").mkdir(parents=True)
     (root / "var/lib/systemd/linger" / USER).touch()
     assert logout_kills_processes(root, UID) == ""
 
 
-def test_no_login_no_word(tmp_path: Path) -> None:
+def test_no_warning_without_a_login_session(tmp_path: Path) -> None:
     assert logout_kills_processes(host(tmp_path, "0::/system.slice/slurmd.service\n", main=EVERYBODY), UID) == ""
     assert logout_kills_processes(tmp_path / "nothing", UID) == ""

@@ -1,4 +1,4 @@
-"""What this host offers a run: GPUs through the real binding against the stand-in, cores and memory from the kernel."""
+"""The machine: GPUs through the real NVML binding against the stand-in, cores and memory from the kernel."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_cores_and_memory_agree_with_psutil() -> None:
     assert machine.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def test_available_memory_follows_what_the_kernel_says() -> None:
+def test_available_memory_from_meminfo() -> None:
     total, available = host_memory()
     assert total == psutil.virtual_memory().total
     assert available == pytest.approx(psutil.virtual_memory().available, abs=256 << 20)
@@ -54,8 +54,8 @@ def test_affinity_limits_the_cores() -> None:
     assert machine.host_cores == os.cpu_count()
 
 
-def test_without_a_driver_nothing_heavy_is_imported(tmp_path: Path) -> None:
-    # A file that is no library stands in the way of any real one.
+def test_pynvml_is_not_imported_without_a_driver(tmp_path: Path) -> None:
+    # A file that is not a library hides any real one.
     (tmp_path / "libnvidia-ml.so.1").write_bytes(b"not a library")
     machine, modules = ask({"LD_LIBRARY_PATH": str(tmp_path)})
     assert machine.gpus == ()
@@ -85,15 +85,15 @@ def test_gpus_and_versions_of_the_driver(nvml_stand_in: NvmlStandIn) -> None:
         ("2,0", [2, 0]),
         (" 1 , 2 ", [1, 2]),
         ("GPU-00000002", [2]),
-        ("GPU-0000000", []),  # the beginning of all of them
-        ("0,7,1", [0]),  # what names none ends the list
+        ("GPU-0000000", []),  # a prefix of all of them
+        ("0,7,1", [0]),  # an invalid entry ends the list
         ("-1", []),
         ("", []),
         ("1,1", []),
         ("nonsense", []),
     ],
 )
-def test_cuda_visible_devices_decides(nvml_stand_in: NvmlStandIn, wanted: str, indices: list[int]) -> None:
+def test_cuda_visible_devices_selects_gpus(nvml_stand_in: NvmlStandIn, wanted: str, indices: list[int]) -> None:
     nvml_stand_in.gpus(3)
     machine, _ = ask({**nvml_stand_in.env, "CUDA_VISIBLE_DEVICES": wanted})
     assert [gpu.index for gpu in machine.gpus] == indices
@@ -102,7 +102,7 @@ def test_cuda_visible_devices_decides(nvml_stand_in: NvmlStandIn, wanted: str, i
         assert "hides all 3 GPUs" in machine.gpu_error
 
 
-def test_of_a_divided_gpu_a_process_sees_one_instance(nvml_stand_in: NvmlStandIn) -> None:
+def test_process_sees_one_mig_instance(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2)
     nvml_stand_in.mig(1, instances=2)
     machine, _ = ask(nvml_stand_in.env)
@@ -115,15 +115,15 @@ def test_of_a_divided_gpu_a_process_sees_one_instance(nvml_stand_in: NvmlStandIn
     assert [gpu.uuid for gpu in chosen.gpus] == [second]
 
 
-def test_a_divided_gpu_without_instances_is_said(nvml_stand_in: NvmlStandIn) -> None:
+def test_mig_mode_without_instances_is_reported(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(1)
     nvml_stand_in.mig(0, instances=0)
     machine, _ = ask(nvml_stand_in.env)
     assert machine.gpus == ()
-    assert machine.gpu_error == "MIG is on, but no instance has been made"
+    assert machine.gpu_error == "MIG mode is on, but there are no instances"
 
 
-def test_a_lost_gpu_is_named_beside_the_others(nvml_stand_in: NvmlStandIn) -> None:
+def test_lost_gpu_is_reported_beside_the_others(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2)
     nvml_stand_in.set({"gpu0.error": 15})
     machine, _ = ask(nvml_stand_in.env)
@@ -131,20 +131,20 @@ def test_a_lost_gpu_is_named_beside_the_others(nvml_stand_in: NvmlStandIn) -> No
     assert machine.gpu_error.startswith("GPU 0: lost")
 
 
-def test_what_a_driver_does_not_say_is_none(nvml_stand_in: NvmlStandIn) -> None:
+def test_values_the_driver_does_not_report_are_none(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(1, {"name": "Bare"})
     machine, _ = ask(nvml_stand_in.env)
     assert (machine.gpus[0].memory, machine.gpus[0].capability) == (None, None)
 
 
 @pytest.mark.parametrize(("code", "words"), [(9, "driver is not loaded"), (18, "different versions"), (77, "error 77")])
-def test_a_driver_in_trouble_is_said_in_words(nvml_stand_in: NvmlStandIn, code: int, words: str) -> None:
+def test_driver_errors_in_words(nvml_stand_in: NvmlStandIn, code: int, words: str) -> None:
     nvml_stand_in.set({"error.nvmlInitWithFlags": code})
     machine, _ = ask(nvml_stand_in.env)
     assert words in machine.gpu_error
 
 
-def test_a_driver_that_hangs_does_not_hang_us(nvml_stand_in: NvmlStandIn) -> None:
+def test_hanging_driver_does_not_block(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(1)
     nvml_stand_in.set({"delay.nvmlDeviceGetCount_v2": 600})
     hurried = ASK.replace(
@@ -152,4 +152,4 @@ def test_a_driver_that_hangs_does_not_hang_us(nvml_stand_in: NvmlStandIn) -> Non
     )
     machine, _ = ask(nvml_stand_in.env, hurried.replace("print(ms", "m.NVML_SECONDS = 0.5\nprint(ms"))
     assert machine.gpus == ()
-    assert machine.gpu_error == "NVML gives no answer (waited 0.5 s)"
+    assert machine.gpu_error == "NVML does not answer (waited 0.5 s)"

@@ -1,4 +1,4 @@
-"""Whether a torch suits a GPU and a driver, by table, and what is read of an installed one without importing it."""
+"""Whether torch supports a GPU and a driver, by table, and versions read without importing torch."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def fault(build: TorchBuild | None, capability: tuple[int, int] | None, driver: 
 @pytest.mark.parametrize(
     ("build", "capability", "driver", "said"),
     [
-        (CPU_ONLY, (8, 6), "13.0", "torch 2.15.0+cpu is built for the CPU only, though there is Some GPU"),
-        (CPU_ONLY, None, "", "torch 2.15.0+cpu is built for the CPU only, though there is Some GPU"),
+        (CPU_ONLY, (8, 6), "13.0", "torch 2.15.0+cpu is built for the CPU only, but the machine has Some GPU"),
+        (CPU_ONLY, None, "", "torch 2.15.0+cpu is built for the CPU only, but the machine has Some GPU"),
         (CUDA_13, (8, 6), "13.0", ""),
         (CUDA_13, (7, 5), "13.2", ""),
         (CUDA_13, (7, 0), "13.0", "torch 2.15.0+cu132 has no kernels for compute capability 7.0 (Some GPU)"),
@@ -42,7 +42,7 @@ def fault(build: TorchBuild | None, capability: tuple[int, int] | None, driver: 
         (None, (8, 6), "13.0", ""),
     ],
 )
-def test_a_torch_that_cannot_use_the_gpu(
+def test_torch_build_that_cannot_use_the_gpu(
     build: TorchBuild | None, capability: tuple[int, int] | None, driver: str, said: str
 ) -> None:
     assert fault(build, capability, driver) == said
@@ -63,11 +63,11 @@ def test_a_torch_that_cannot_use_the_gpu(
         (None, "", "cu130"),
     ],
 )
-def test_the_line_that_installs_a_fitting_torch(capability: tuple[int, int] | None, driver: str, wheel: str) -> None:
+def test_install_command_for_gpu_and_driver(capability: tuple[int, int] | None, driver: str, wheel: str) -> None:
     line = install_command(capability, driver)
     assert line.endswith(f"--index-url https://download.pytorch.org/whl/{wheel}") if wheel else not line
     if wheel:
-        # What the line installs is not refused in its turn.
+        # The installed build passes the same check.
         cuda = {"cu130": "13.0", "cu126": "12.6", "cu128": "12.8"}[wheel]
         assert fault(TorchBuild(version=f"2.10.0+{wheel}", cuda=cuda), capability, driver) == ""
 
@@ -77,9 +77,9 @@ def test_the_line_that_installs_a_fitting_torch(capability: tuple[int, int] | No
     [
         ("2.9.1+cu130", "0.24.1+cu130", "==2.9.1", ""),
         ("2.9.1", "0.24.1", "==2.9.1", ""),
-        ("2.9.0", "0.24.1", "==2.9.1", "torchvision 0.24.1 is for torch ==2.9.1, and torch is 2.9.0"),
+        ("2.9.0", "0.24.1", "==2.9.1", "torchvision 0.24.1 needs torch ==2.9.1, but 2.9.0 is installed"),
         ("2.15.0", "0.29.2", ">=2.14.0", ""),
-        ("2.13.0", "0.29.2", ">=2.14.0,<3", "torchvision 0.29.2 is for torch >=2.14.0,<3, and torch is 2.13.0"),
+        ("2.13.0", "0.29.2", ">=2.14.0,<3", "torchvision 0.29.2 needs torch >=2.14.0,<3, but 2.13.0 is installed"),
         ("2.9.1", "0.24", "==2.9.*", ""),
         ("2.9.1", "0.24", "~=2.9", ""),
         ("2.9.1", "0.24", "something else", ""),
@@ -87,11 +87,11 @@ def test_the_line_that_installs_a_fitting_torch(capability: tuple[int, int] | No
         ("2.9.1", "", "", "torchvision is not installed"),
     ],
 )
-def test_a_torchvision_that_does_not_go_with_torch(version: str, vision: str, needs: str, said: str) -> None:
+def test_torchvision_that_does_not_fit_torch(version: str, vision: str, needs: str, said: str) -> None:
     assert torchvision_problem(TorchBuild(version=version, cuda="13.0", torchvision=vision), needs) == said
 
 
-def test_what_is_read_is_what_torch_says_of_itself() -> None:
+def test_read_versions_match_the_imported_torch() -> None:
     build = read_torch_build()
     assert build is not None
     assert build.version == torch.__version__
@@ -109,7 +109,7 @@ def test_what_is_read_is_what_torch_says_of_itself() -> None:
         ({"torch.py": ""}, "None"),
     ],
 )
-def test_an_installation_is_read_without_running_it(tmp_path: Path, files: dict[str, str], said: str) -> None:
+def test_version_is_read_without_import(tmp_path: Path, files: dict[str, str], said: str) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)

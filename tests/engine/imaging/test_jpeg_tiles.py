@@ -38,7 +38,7 @@ BLOCKS = {kind: jpeg_tiles.encode(source(kind)) for kind in KINDS}
 
 
 def pixels(data: bytes | bytearray) -> npt.NDArray[np.int64]:
-    """Decoded by Pillow, another decoder than the loader's."""
+    """Decoded by Pillow, not by the loader's decoder."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(np.int64)
 
 
@@ -50,7 +50,7 @@ def whole(kind: str) -> tuple[jpeg_tiles.Tiles, npt.NDArray[np.int64]]:
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"tiny"}))
-def test_a_jpeg_is_changed_by_rounding_alone(kind: str) -> None:
+def test_tiling_a_jpeg_changes_only_rounding(kind: str) -> None:
     image = source(kind)
     _, encoded_again = whole(kind)
     difference = np.abs(encoded_again[: image.height, : image.width] - np.asarray(image.convert("RGB")).astype(int))
@@ -72,7 +72,7 @@ def test_any_crop_equals_the_crop_of_the_whole(data: st.DataObject, kind: str) -
     assert np.array_equal(small[y : y + height, x : x + width], everything[top : top + height, left : left + width])
 
 
-def test_tiles_cost_little_room() -> None:
+def test_tiles_take_little_space() -> None:
     image = source("4:2:0")
     assert len(BLOCKS["4:2:0"]) < 1.15 * len(encoded(KINDS["4:2:0"]))
     assert len(jpeg_tiles.encode(image)) == len(BLOCKS["4:2:0"])

@@ -1,4 +1,4 @@
-"""A real, short timing of one configuration in its child process."""
+"""A real, short benchmark of one configuration in its child process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.jobs.bench_job import measure_speed
 
 
-def test_a_configuration_is_timed_from_a_filled_cache(tmp_path: Path) -> None:
+def test_configuration_is_measured_from_a_filled_cache(tmp_path: Path) -> None:
     data, told = dark_and_light(tmp_path, 6), list[str]()
     config = settings.build(
         {

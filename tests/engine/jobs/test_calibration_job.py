@@ -59,13 +59,13 @@ def test_all_parts_are_measured_on_real_images(tmp_path: Path) -> None:
     assert foretold.rate == pytest.approx(made.together)
 
 
-def test_data_that_cannot_be_used_is_bad_input(tmp_path: Path) -> None:
+def test_unusable_data_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(BadInput, match="train"):
         calibrate(config(tmp_path), inspect_machine(), seconds=1.0, tell=lambda _text: None)
 
 
-def test_a_child_ends_with_who_asked_it(tmp_path: Path) -> None:
+def test_child_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text(
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(__import__('os').getpid()))\nimport time; time.sleep(100)"
     )
@@ -91,7 +91,7 @@ def test_a_child_ends_with_who_asked_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words"), [("raise OSError('no libcudart')", "no libcudart"), ("import os; os._exit(7)", "exit code 7")]
 )
-def test_a_child_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
+def test_child_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
     (tmp_path / "torch.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
     with pytest.raises(RuntimeError, match=words):

@@ -18,13 +18,13 @@ def run_with(*, best: bool) -> RunDir:
     return run
 
 
-def test_the_best_is_not_the_last() -> None:
+def test_best_checkpoint_is_preferred() -> None:
     run = run_with(best=True)
     assert [checkpoint_of(run, wanted).step for wanted in ("best", "last", "3")] == [3, 9, 3]
     assert "the best is of step 3" in checkpoints_of(run)
 
 
-def test_without_a_best_it_is_the_last() -> None:
+def test_last_checkpoint_without_a_best() -> None:
     run = run_with(best=False)
     assert checkpoint_of(run, "best").step == 9
     assert "the best" not in checkpoints_of(run)

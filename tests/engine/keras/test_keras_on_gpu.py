@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.keras.keras_tools import draw_images, keras_config, skip_without_tensorflow
+from helpers.keras.keras_tools import draw_images, keras_config, needs_tensorflow
 
 from gputrain.engine.events import AnyEvent, ModelReady, Outcome, RunEnded, Steps
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching import launch
 from gputrain.tui.cli import main
 
-skip_without_tensorflow()
 pytestmark = [
+    needs_tensorflow,
     pytest.mark.gpu,
     pytest.mark.skipif(not inspect_machine().gpus, reason="needs an NVIDIA GPU, and TensorFlow's CUDA libraries"),
 ]

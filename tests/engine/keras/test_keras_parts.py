@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.keras.keras_tools import draw_images, keras_config, own_environment, skip_without_tensorflow, train
+from helpers.keras.keras_tools import draw_images, keras_config, needs_tensorflow, own_environment, train
 from PIL import Image
 
 from gputrain.engine.common.errors import BadInput
@@ -19,7 +19,7 @@ from gputrain.engine.events import ModelReady, Notice, Outcome, Steps
 from gputrain.engine.shared_loop import lr_schedule
 from gputrain.engine.training.optim import optimizers
 
-skip_without_tensorflow()
+pytestmark = needs_tensorflow
 __all__ = ["own_environment"]
 
 

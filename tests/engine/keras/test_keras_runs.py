@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.keras.keras_tools import draw_images, keras_config, skip_without_tensorflow
+from helpers.keras.keras_tools import draw_images, keras_config, needs_tensorflow
 
 from gputrain.engine.events import (
     AnyEvent,
@@ -33,7 +33,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.cli import main
 
-skip_without_tensorflow()
+pytestmark = needs_tensorflow
 TIMEOUT = 120.0
 
 
@@ -143,7 +143,7 @@ def test_what_knows_torch_alone_says_so(images: Path, capsys: pytest.CaptureFixt
     watch = start(images, epochs=1, max_steps=1)
     watch.until(RunEnded)
     assert main.main(["export", watch.run.id, "net.onnx"]) == 2
-    assert "ONNX export is there for engine=torch alone" in capsys.readouterr().err
+    assert "ONNX export needs engine=torch" in capsys.readouterr().err
 
 
 def test_the_room_of_keras_imports_no_torch() -> None:

@@ -13,9 +13,9 @@ from helpers.keras.keras_tools import (
     Result,
     draw_images,
     keras_config,
+    needs_tensorflow,
     own_environment,
     same_arrays,
-    skip_without_tensorflow,
     state_of,
     train,
 )
@@ -39,7 +39,7 @@ from gputrain.engine.events import (
 )
 from gputrain.engine.events.commands import CheckpointCommand, PauseCommand, ResumeCommand, TuneCommand
 
-skip_without_tensorflow()
+pytestmark = needs_tensorflow
 __all__ = ["own_environment"]
 
 # Every random thing that there is, and all that a checkpoint must hold.

@@ -39,7 +39,7 @@ def test_what_is_kept_is_written_down_with_what_it_brought() -> None:
     plan = launch.read_plan(run)
     assert plan.origins == {"num_workers": "kept in the run: 67.2 → 276.4 img/s", "device": "you"}
     assert plan.warnings == ("a warning",)
-    assert changes.given_up() is None
+    assert changes.revert_trial() is None
 
 
 def test_what_is_taken_back_or_refused_changes_nothing() -> None:
@@ -55,16 +55,16 @@ def test_a_change_in_whose_trial_the_trainer_died_is_off() -> None:
     _, changes = written()
     changes.learn(TRYING)
     changes.learn(Tuned(verdict="refused", changes={"prefetch_factor": 3}))
-    off = changes.given_up()
+    off = changes.revert_trial()
     assert off is not None
     assert (off.verdict, off.now, off.after) == ("reverted", WAS, None)
-    assert changes.given_up() is None
+    assert changes.revert_trial() is None
 
 
 def test_a_run_that_cannot_write_it_down_says_so_and_goes_on_with_it() -> None:
     run, changes = written()
     run.config.unlink()
-    assert "could not be written down" in changes.learn(KEEPING)
+    assert "could not be saved" in changes.learn(KEEPING)
     assert changes.config.data.num_workers == 4
 
 

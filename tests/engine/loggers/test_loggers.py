@@ -261,7 +261,7 @@ def test_a_live_run_is_followed_until_nobody_owns_it(run: RunDir, owner: subproc
     wait_for(lambda: list((run.directory / "tensorboard").glob("events.*")))
     record(run, REST)
     assert not list(loggers.check())
-    loggers.leave()
+    loggers.close()
     assert process.is_running()
     owner.communicate()
     assert process.wait(TIMEOUT) == 0
@@ -286,9 +286,9 @@ def test_a_logger_that_hangs_is_told_once_and_ended_with_the_run(run: RunDir, ow
     process = logger_of(run)
     process.send_signal(signal.SIGSTOP)
     (notice,) = told_by(loggers)
-    assert "logging to tensorboard has not moved for 2 s" in notice.text
+    assert "logging to tensorboard has made no progress for 2 s" in notice.text
     assert not list(loggers.check())
-    loggers.leave()
+    loggers.close()
     assert not process.is_running()
 
 

@@ -9,7 +9,7 @@ import torchvision
 from gputrain.engine.estimates import host_memory
 from gputrain.engine.model_catalog.activation_memory import COUNTED_AT, cost_of
 from gputrain.engine.training.cache import cache_capacity
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 
 
@@ -53,7 +53,7 @@ def test_the_formula_for_simple_cnn_holds(width: int, half: bool) -> None:
 
 
 def test_the_plan_counts_as_the_loader_and_the_cache_do() -> None:
-    assert host_memory.MAX_THREADS == image_loader.MAX_THREADS
+    assert host_memory.MAX_THREADS == make_loader.MAX_THREADS
     assert (host_memory.CACHE_SHARE, host_memory.SHM_SHARE) == (
         cache_capacity._MEMORY_SHARE,
         cache_capacity._DISK_SHARE,

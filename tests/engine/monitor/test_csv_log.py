@@ -1,4 +1,4 @@
-"""The log of samples: stable columns, whole rows, nothing invented."""
+"""CSV log of samples: stable columns, complete rows, empty cells for unmeasured values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def log(path: Path, *samples: HardwareSample) -> None:
     writer.close()
 
 
-def test_one_row_a_sample_under_one_header(tmp_path: Path) -> None:
+def test_one_row_per_sample_under_one_header(tmp_path: Path) -> None:
     path = tmp_path / "resources.csv"
     log(path, SAMPLE, SAMPLE)
     log(path, SAMPLE)  # a later process goes on with the same file
@@ -61,21 +61,21 @@ def test_one_row_a_sample_under_one_header(tmp_path: Path) -> None:
     assert path.read_text().count("time_utc") == 1
 
 
-def test_what_was_not_measured_is_empty(tmp_path: Path) -> None:
+def test_unmeasured_values_are_empty_cells(tmp_path: Path) -> None:
     path = tmp_path / "resources.csv"
     log(path, HardwareSample(wall=1.0, interval=0.0))
     (row,) = rows(path)
     assert row["cpu_percent"] == row["ram_available_bytes"] == row["disk_read_bytes_per_s"] == ""
 
 
-def test_columns_do_not_move_when_a_gpu_is_gone(tmp_path: Path) -> None:
+def test_columns_stay_when_a_gpu_disappears(tmp_path: Path) -> None:
     path = tmp_path / "resources.csv"
     log(path, SAMPLE, HardwareSample(wall=2.0, interval=1.0, gpus=(GPU,)), HardwareSample(wall=3.0, interval=1.0))
     assert [row["gpu0_power_w"] for row in rows(path)] == ["280.5", "280.5", ""]
     assert len({line.count(",") for line in path.read_text().splitlines()[2:]}) == 1
 
 
-def test_a_torn_last_row_spoils_no_other(tmp_path: Path) -> None:
+def test_incomplete_last_row_damages_no_other(tmp_path: Path) -> None:
     path = tmp_path / "resources.csv"
     log(path, SAMPLE, SAMPLE)
     os.truncate(path, path.stat().st_size - 30)
@@ -85,20 +85,20 @@ def test_a_torn_last_row_spoils_no_other(tmp_path: Path) -> None:
     assert found[0] == found[2]
 
 
-def test_somebody_else_s_file_is_left_alone(tmp_path: Path) -> None:
+def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "thesis.txt"
     path.write_text("Chapter one\n")
-    with pytest.raises(BadInput, match=r"thesis\.txt: holds something else \('Chapter one'\)"):
+    with pytest.raises(BadInput, match=r"thesis\.txt: is not a log of samples \(begins with 'Chapter one'\)"):
         CsvLog(path)
     assert path.read_text() == "Chapter one\n"
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="No such file or directory; name a file that can be written"):
+def test_unwritable_path_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="No such file or directory; choose a file that can be written"):
         CsvLog(tmp_path / "missing" / "resources.csv")
 
 
-def test_the_flat_form_has_every_unit_in_its_name() -> None:
+def test_column_names_end_in_units() -> None:
     units = ("_s", "_utc", "_percent", "_cores", "_share", "_mhz", "_c", "_1m", "_bytes", "_w", "_queue")
     counts = ("_generation", "_width", "_max", "_corrected", "_uncorrected")
     texts = ("_device", "_error", "_throttle", "_name", "_uuid")
@@ -106,7 +106,7 @@ def test_the_flat_form_has_every_unit_in_its_name() -> None:
         assert name.endswith((*units, *counts, *texts)), name
 
 
-def test_gpus_that_answer_late_get_columns_and_earlier_rows_keep_theirs(tmp_path: Path) -> None:
+def test_late_gpus_add_columns_to_all_rows(tmp_path: Path) -> None:
     path = tmp_path / "resources.csv"
     path.touch(0o640)
     log(path, HardwareSample(wall=1.0, interval=1.0, cpu_percent=5.0), SAMPLE)
@@ -120,7 +120,7 @@ def test_gpus_that_answer_late_get_columns_and_earlier_rows_keep_theirs(tmp_path
     assert [one.name for one in tmp_path.iterdir()] == ["resources.csv"]
 
 
-def test_a_torn_row_is_widened_with_the_others(tmp_path: Path) -> None:
+def test_incomplete_row_is_widened_too(tmp_path: Path) -> None:
     path = tmp_path / "resources.csv"
     log(path, HardwareSample(wall=1.0, interval=1.0), HardwareSample(wall=2.0, interval=1.0))
     os.truncate(path, path.stat().st_size - 30)
@@ -130,7 +130,7 @@ def test_a_torn_row_is_widened_with_the_others(tmp_path: Path) -> None:
     assert found[2]["gpu0_power_w"] == "280.5"
 
 
-def test_a_pipe_gets_a_new_header_where_columns_are_added(tmp_path: Path) -> None:
+def test_pipe_gets_a_new_header_for_new_columns(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -143,7 +143,7 @@ def test_a_pipe_gets_a_new_header_where_columns_are_added(tmp_path: Path) -> Non
     assert list(csv.DictReader(lines[2:]))[1]["gpu0_power_w"] == "280.5"
 
 
-def test_the_whole_sample_has_what_a_row_cannot_hold() -> None:
+def test_json_sample_has_lists() -> None:
     gpu = GpuSample(
         index=1,
         uuid="GPU-1",

@@ -1,4 +1,4 @@
-"""Which device holds a path, and its traffic."""
+"""The device of a path, and disk traffic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def counters(name: str, *, reads: int = 0, sectors: int = 0, wait: int = 0, busy
 
 
 class Kernel:
-    """Made ``/proc`` and ``/sys`` with one disk, its partition, and a mapping on it."""
+    """Fake ``/proc`` and ``/sys`` with one disk, its partition, and a mapping on it."""
 
     def __init__(self, root: Path) -> None:
         self.proc, self.sys = root / "proc", root / "sys"
@@ -57,13 +57,13 @@ def settled(disks: Disks, now: float) -> DiskSample:
     raise AssertionError("the device was not found")
 
 
-def test_rates_of_all_disks_and_of_the_data_s_own(kernel: Kernel, tmp_path: Path) -> None:
+def test_rates_of_all_disks_and_of_the_data_disk(kernel: Kernel, tmp_path: Path) -> None:
     kernel.holds(tmp_path, "sda/sda1")
     kernel.disks(counters("sda") + counters("sda1") + counters("dm-0"))
     disks = Disks(tmp_path, kernel.proc, kernel.sys)
     first = settled(disks, 10.0)
     assert (first.read_rate, first.device, first.filesystem) == (None, "sda", "ext4")
-    # A partition's and a mapping's traffic is the disk's own, counted again.
+    # Traffic of a partition or mapping is also counted on the disk.
     done = {"reads": 100, "sectors": 8000, "wait": 400, "busy": 500, "queue": 1000}
     kernel.disks(counters("sda", **done) + counters("sda1", **done) + counters("dm-0", **done))
     second = disks.read(12.0)
@@ -78,7 +78,7 @@ def test_rates_of_all_disks_and_of_the_data_s_own(kernel: Kernel, tmp_path: Path
     disks.close()
 
 
-def test_each_disk_is_told_and_the_data_s_own_first(kernel: Kernel, tmp_path: Path) -> None:
+def test_disks_are_listed_with_the_data_disk_first(kernel: Kernel, tmp_path: Path) -> None:
     for name in ("sdb", "sdc"):
         (kernel.sys / "block" / name / "device").mkdir(parents=True)
     kernel.holds(tmp_path, "dm-0")
@@ -99,7 +99,7 @@ def test_each_disk_is_told_and_the_data_s_own_first(kernel: Kernel, tmp_path: Pa
     disks.close()
 
 
-def test_data_on_a_server_has_no_device(kernel: Kernel, tmp_path: Path) -> None:
+def test_network_file_system_has_no_block_device(kernel: Kernel, tmp_path: Path) -> None:
     kernel.holds(tmp_path, "", kind="nfs4", source="server:/export")
     place = find_place(tmp_path / "not" / "yet" / "made", kernel.proc, kernel.sys)
     assert place is not None
@@ -114,7 +114,7 @@ def test_no_disk_statistics_are_none(tmp_path: Path) -> None:
     assert Disks(None, tmp_path, tmp_path).read(1.0) is None
 
 
-def test_this_machine_s_own_folder_lies_where_df_says(tmp_path: Path) -> None:
+def test_file_system_agrees_with_df(tmp_path: Path) -> None:
     place = find_place(tmp_path)
     assert place is not None
     said = subprocess.run(["df", "--output=fstype", str(tmp_path)], capture_output=True, text=True, check=True)
@@ -123,7 +123,7 @@ def test_this_machine_s_own_folder_lies_where_df_says(tmp_path: Path) -> None:
         assert (Path("/sys/block") / place.device).exists()
 
 
-def test_mount_lines_with_blanks_and_optional_fields() -> None:
+def test_mountinfo_with_blanks_and_optional_fields() -> None:
     text = "36 35 98:0 /mnt1 /data\\040set rw shared:1 master:2 - ext3 /dev/root rw,errors=continue\nnonsense\n"
     (mount,) = parse_mounts(text)
     assert (mount.root, mount.point, mount.kind, mount.source) == ("/mnt1", "/data set", "ext3", "/dev/root")

@@ -1,4 +1,4 @@
-"""Who else computes, with real processes."""
+"""Foreign processes, with real processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOBODY: frozenset[int] = frozenset()
 
 @pytest.fixture
 def busy() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that computes for ever, under a name that would colour a terminal."""
+    """A process in an endless loop, whose name contains an escape code."""
     evil = "\x1b[31mred\x07"
     process = subprocess.Popen([evil, "-S", "-c", "while True: pass", "neighbour"], executable=sys.executable)
     yield process
@@ -29,21 +29,21 @@ def busy() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def found(strangers: ForeignProcesses, pid: int, ours: frozenset[int] = NOBODY) -> ProcessSample:
-    """What is told of `pid`, as soon as it is."""
+def found(foreign: ForeignProcesses, pid: int, ours: frozenset[int] = NOBODY) -> ProcessSample:
+    """The sample of `pid`, as soon as there is one."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        for sample in strangers.read(ours):
+        for sample in foreign.read(ours):
             if sample.pid == pid:
                 return sample
         time.sleep(0.1)
     pytest.fail("it was never named")
 
 
-def test_who_computes_is_named_until_it_ends(busy: subprocess.Popen[bytes]) -> None:
+def test_busy_process_is_listed_until_it_ends(busy: subprocess.Popen[bytes]) -> None:
     owners = ProcessOwners()
-    strangers = ForeignProcesses(owners)
-    first = found(strangers, busy.pid)
+    foreign = ForeignProcesses(owners)
+    first = found(foreign, busy.pid)
     assert first.cpu is not None
     assert 0.05 <= first.cpu <= 1.2
     assert first.rss is not None
@@ -53,24 +53,24 @@ def test_who_computes_is_named_until_it_ends(busy: subprocess.Popen[bytes]) -> N
     assert first.name.endswith("neighbour")
     assert first.name.isprintable()
     until = time.monotonic() + 60
-    while found(strangers, busy.pid).user != getpass.getuser() and time.monotonic() < until:
+    while found(foreign, busy.pid).user != getpass.getuser() and time.monotonic() < until:
         time.sleep(0.05)
-    assert found(strangers, busy.pid).user == getpass.getuser()
+    assert found(foreign, busy.pid).user == getpass.getuser()
     busy.kill()
     busy.wait()
-    assert busy.pid not in {sample.pid for sample in strangers.read(NOBODY)}
+    assert busy.pid not in {sample.pid for sample in foreign.read(NOBODY)}
 
 
-def test_the_runs_own_are_no_strangers(busy: subprocess.Popen[bytes]) -> None:
-    strangers = ForeignProcesses(ProcessOwners())
-    found(strangers, busy.pid)
+def test_processes_of_the_run_are_not_foreign(busy: subprocess.Popen[bytes]) -> None:
+    foreign = ForeignProcesses(ProcessOwners())
+    found(foreign, busy.pid)
     ours = frozenset({busy.pid})
-    assert busy.pid not in {sample.pid for sample in strangers.read(ours)}
-    assert busy.pid not in {sample.pid for sample in strangers.read(ours)}
+    assert busy.pid not in {sample.pid for sample in foreign.read(ours)}
+    assert busy.pid not in {sample.pid for sample in foreign.read(ours)}
 
 
-def test_a_list_has_the_largest_too(tmp_path: Path) -> None:
-    """Those that rest but hold most memory come after those that compute."""
+def test_list_contains_the_largest_processes(tmp_path: Path) -> None:
+    """Idle processes with most memory come after the busy ones."""
     for pid in range(1, 11):
         (tmp_path / str(pid)).mkdir()
 
@@ -79,17 +79,17 @@ def test_a_list_has_the_largest_too(tmp_path: Path) -> None:
             line = f"{pid} (worker) S 1 1 1 0 -1 0 0 0 0 0 {busy * (pid == 1)} 0 0 0 20 0 1 0 77 1000 {pid} 0\n"
             (tmp_path / str(pid) / "stat").write_text(line)
 
-    strangers = ForeignProcesses(ProcessOwners(), tmp_path, most=3, largest=2)
+    foreign = ForeignProcesses(ProcessOwners(), tmp_path, most=3, largest=2)
     write(0)
-    assert strangers.read(NOBODY) == ()
+    assert foreign.read(NOBODY) == ()
     write(10**6)
-    told = strangers.read(NOBODY)
+    told = foreign.read(NOBODY)
     assert [sample.pid for sample in told] == [1, 10, 9]
     assert told[1].cpu == 0.0
 
 
-def test_a_sample_looks_at_a_slice_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 1,000 processes a sample reads 128, and after a turn of eight samples all were read once."""
+def test_sample_reads_a_slice_of_many_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,000 processes a sample reads 128; after eight samples all were read once."""
 
     def write(pid: int, ticks: int) -> None:
         line = f"{pid} (worker) R 1 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 77 1000 500 0\n"
@@ -105,15 +105,15 @@ def test_a_sample_looks_at_a_slice_of_many(tmp_path: Path, monkeypatch: pytest.M
         opened.append(path)
         return real(path, flags)
 
-    strangers = ForeignProcesses(ProcessOwners(), tmp_path)
+    foreign = ForeignProcesses(ProcessOwners(), tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", counted)
         for _ in range(8):
             before = len(opened)
-            assert strangers.read(NOBODY) == ()
+            assert foreign.read(NOBODY) == ()
             assert len(opened) - before <= SLICE
     assert len(set(opened)) == 1000
     write(500, 10**9)
-    told = [strangers.read(NOBODY) for _ in range(8)]
+    told = [foreign.read(NOBODY) for _ in range(8)]
     assert [sample.pid for sample in next(one for one in told if one)] == [500]
     assert next(one for one in told if one)[0].name == "[worker]"

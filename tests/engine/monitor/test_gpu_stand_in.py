@@ -1,4 +1,4 @@
-"""GPU figures through the real nvidia-ml-py binding, against a C library with scripted values."""
+"""GPU samples through the real nvidia-ml-py binding, against a C library with scripted values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def only(sample: HardwareSample) -> GpuSample:
     return gpu
 
 
-def test_all_figures_of_one_gpu_reach_the_sample_in_our_units(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_all_values_of_one_gpu_in_sample_units(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1)
     gpu = only(probe.sample())
     assert gpu.name == RTX_3090["name"]
@@ -43,7 +43,7 @@ def test_all_figures_of_one_gpu_reach_the_sample_in_our_units(nvml_stand_in: Nvm
     assert (gpu.throttle, gpu.error, gpu.cuda_index) == ((), "", 0)
 
 
-def test_what_a_gpu_does_not_have_is_none_and_not_zero(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_missing_sensors_are_none_not_zero(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1, {"name": "Bare"})
     gpu = only(probe.sample())
     assert gpu.error == ""
@@ -53,7 +53,7 @@ def test_what_a_gpu_does_not_have_is_none_and_not_zero(nvml_stand_in: NvmlStandI
         assert getattr(gpu, field) is None, field
 
 
-def test_figures_follow_the_driver(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_values_follow_the_driver(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1)
     assert only(probe.sample()).utilization == 71.0
     nvml_stand_in.set({"gpu0.utilization": 99, "gpu0.error.nvmlDeviceGetPowerUsage": 3})
@@ -70,14 +70,14 @@ def test_several_gpus_in_their_order(nvml_stand_in: NvmlStandIn, probe: Probe, c
     assert [(gpu.index, gpu.utilization) for gpu in sample.gpus] == [(i, float(i)) for i in range(count)]
 
 
-def test_pcie_traffic_is_asked_for_of_one_gpu_at_a_time(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_pcie_traffic_is_measured_on_one_gpu_at_a_time(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(2)
     assert [gpu.pcie_rx for gpu in probe.sample().gpus] == [1.2e9, None]
-    # The next turn is the second one's, the first keeps its figure.
+    # The next sample measures the second GPU; the first keeps its value.
     assert [gpu.pcie_rx for gpu in probe.sample().gpus] == [1.2e9, 1.2e9]
 
 
-def test_no_gpu_and_no_driver_are_told_apart(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_no_gpu_and_no_driver_are_different_errors(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     sample = probe.sample()
     assert (sample.gpus, sample.gpu_error) == ((), "the NVIDIA driver finds no GPU")
     nvml_stand_in.set({"error.nvmlInitWithFlags": 18})
@@ -86,9 +86,7 @@ def test_no_gpu_and_no_driver_are_told_apart(nvml_stand_in: NvmlStandIn, probe: 
     assert other.close() == 0
 
 
-def test_a_lost_gpu_is_named_and_the_others_go_on_and_it_may_come_back(
-    nvml_stand_in: NvmlStandIn, probe: Probe
-) -> None:
+def test_lost_gpu_is_reported_and_may_come_back(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(2)
     assert not any(gpu.error for gpu in probe.sample().gpus)
     nvml_stand_in.set({"gpu1.error": 15})
@@ -101,7 +99,7 @@ def test_a_lost_gpu_is_named_and_the_others_go_on_and_it_may_come_back(
     assert probe.until("s.gpus[1].error", "").gpus[1].utilization == 71.0
 
 
-def test_a_gpu_whose_sensors_all_fail_at_once_is_named(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_gpu_whose_sensors_all_fail_is_reported(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(2)
     probe.sample()
     sensors = ("UtilizationRates", "MemoryInfo", "MemoryInfo_v2", "PowerUsage", "Temperature")
@@ -112,7 +110,7 @@ def test_a_gpu_whose_sensors_all_fail_at_once_is_named(nvml_stand_in: NvmlStandI
     assert probe.until("s.gpus[0].error", "").gpus[0].utilization == 71.0
 
 
-def test_a_driver_that_was_not_there_is_looked_for_again(nvml_stand_in: NvmlStandIn) -> None:
+def test_missing_driver_is_tried_again(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.set({"error.nvmlInitWithFlags": 9})
     probe = Probe(nvml_stand_in, REOPEN_AFTER="0.1")
     assert probe.sample().gpu_error == "the NVIDIA driver is not loaded"
@@ -122,7 +120,7 @@ def test_a_driver_that_was_not_there_is_looked_for_again(nvml_stand_in: NvmlStan
     assert probe.close() == 0
 
 
-def test_a_gpu_that_is_back_after_a_reset_is_found_anew(nvml_stand_in: NvmlStandIn) -> None:
+def test_gpu_is_found_again_after_a_reset(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2)
     nvml_stand_in.set({"gpu1.error": 15})
     probe = Probe(nvml_stand_in, REOPEN_AFTER="0.1")
@@ -140,7 +138,7 @@ def test_chosen_gpus_only(nvml_stand_in: NvmlStandIn) -> None:
     assert probe.close() == 0
 
 
-def test_a_gpu_that_was_lost_before_is_named_by_its_number(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_gpu_lost_before_the_start_is_listed_by_number(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(2)
     nvml_stand_in.set({"gpu0.error": 15})
     sample = probe.sample()
@@ -148,7 +146,7 @@ def test_a_gpu_that_was_lost_before_is_named_by_its_number(nvml_stand_in: NvmlSt
     assert sample.gpus[1].utilization == 71.0
 
 
-def test_a_call_that_hangs_silences_its_gpu_only(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_hanging_call_affects_its_gpu_only(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(2)
     probe.sample()
     nvml_stand_in.set({"gpu0.delay.nvmlDeviceGetTemperature": 4, "gpu1.utilization": 5})
@@ -162,16 +160,16 @@ def test_a_call_that_hangs_silences_its_gpu_only(nvml_stand_in: NvmlStandIn, pro
     assert probe.until("s.gpus[0].error", "").gpus[0].utilization == 71.0
 
 
-def test_a_driver_that_hangs_when_it_is_opened_stops_nobody(nvml_stand_in: NvmlStandIn) -> None:
+def test_hanging_nvml_init_blocks_nothing(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(1)
     nvml_stand_in.set({"delay.nvmlInitWithFlags": 600})
     probe = Probe(nvml_stand_in)
-    sample = probe.until("'no answer' in s.gpu_error")
+    sample = probe.until("'does not answer' in s.gpu_error")
     assert sample.ram_available is not None
     assert probe.close() == 0  # nor the process's end
 
 
-def test_reasons_for_a_lowered_clock_in_words(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_throttle_reasons_in_words(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1)
     for reasons, words in (
         (0x1, ()),
@@ -185,19 +183,19 @@ def test_reasons_for_a_lowered_clock_in_words(nvml_stand_in: NvmlStandIn, probe:
         probe.until("s.gpus[0].throttle", words)
 
 
-def test_counters_of_links_and_errors(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_nvlink_and_ecc_counters(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1)
     nvml_stand_in.set({"gpu0.ecc_corrected": 7, "gpu0.ecc_uncorrected": 0, "gpu0.field82": 71})
     nvml_stand_in.set({"gpu0.field138": 1000, "gpu0.field139": 2000})
     first = only(probe.sample())
     assert (first.ecc_corrected, first.ecc_uncorrected, first.memory_temperature) == (7, 0, 71.0)
-    assert first.nvlink_tx is None  # one reading of a counter is no rate
+    assert first.nvlink_tx is None  # a rate needs two readings of the counter
     nvml_stand_in.set({"gpu0.field138": 1001, "gpu0.field139": 2003})
     second = only(probe.until("(s.gpus[0].nvlink_tx or 0) > 0"))
     assert second.nvlink_rx == pytest.approx(3 * (second.nvlink_tx or 0), rel=0.01)
 
 
-def test_activity_counters_where_the_gpu_has_them(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_gpm_activity(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1)
     nvml_stand_in.set({"gpu0.gpm": 1, "gpu0.gpm2": 61.5, "gpu0.gpm5": 23, "gpu0.gpm10": 40, "gpu0.gpm21": 2})
     assert only(probe.sample()).sm_activity is None
@@ -207,7 +205,7 @@ def test_activity_counters_where_the_gpu_has_them(nvml_stand_in: NvmlStandIn, pr
     assert gpu.pcie_rx == 2 << 20
 
 
-def test_a_divided_gpu_has_instances_and_no_utilization(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_mig_gpu_has_instances_and_no_utilization(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(2)
     nvml_stand_in.mig(1, instances=2)
     nvml_stand_in.set({"gpu1.utilization": 0, "gpu1.mig1.processes": f"{probe.pid}:1048576"})
@@ -223,7 +221,7 @@ def test_a_divided_gpu_has_instances_and_no_utilization(nvml_stand_in: NvmlStand
     assert process.memory == 1 << 20
 
 
-def test_instances_have_activities_where_the_gpu_counts_them(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_gpm_activity_of_mig_instances(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1)
     nvml_stand_in.mig(0, instances=2)
     nvml_stand_in.set({"gpu0.gpm": 1, "gpu0.mig1.gpm2": 61.5, "gpu0.mig1.gpm5": 23, "gpu0.mig1.gpm20": 9})
@@ -235,7 +233,7 @@ def test_instances_have_activities_where_the_gpu_counts_them(nvml_stand_in: Nvml
     assert gpu.sm_activity is None
 
 
-def test_processes_are_named_and_the_largest_come_first(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+def test_gpu_processes_are_sorted_by_memory(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1)
     nvml_stand_in.set({"gpu0.processes": f"{os.getpid()}:1000 {probe.pid}:3000", "gpu0.graphics_processes": "1:2000"})
     processes = only(probe.sample()).processes
@@ -250,7 +248,7 @@ def test_processes_are_named_and_the_largest_come_first(nvml_stand_in: NvmlStand
         probe.until("s.gpus[0].processes[0].user", getpass.getuser())
 
 
-def test_cuda_visible_devices_numbers_the_gpus_of_the_run(nvml_stand_in: NvmlStandIn) -> None:
+def test_cuda_visible_devices_gives_the_cuda_index(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(3)
     probe = Probe(nvml_stand_in, CUDA_VISIBLE_DEVICES="2,GPU-00000000")
     assert [gpu.cuda_index for gpu in probe.sample().gpus] == [1, None, 0]

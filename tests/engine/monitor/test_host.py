@@ -1,4 +1,4 @@
-"""CPU, memory, network and pressure, against made ``/proc`` trees and psutil's view of this machine."""
+"""CPU, memory and pressure, from fake ``/proc`` trees and compared with psutil on this machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_cpu_use_between_two_readings(tmp_path: Path) -> None:
     assert second.forks == 103
 
 
-def test_cpu_time_that_goes_back_is_no_negative_use(tmp_path: Path) -> None:
+def test_decreasing_iowait_gives_no_negative_use(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text(stat("100 0 100 1000 50 0 0 0 0 0"))
     cpu = Cpu(NO_GROUP, tmp_path)
     cpu.read(1.0)
@@ -82,7 +82,7 @@ def test_memory_under_a_group_s_limit(tmp_path: Path) -> None:
         assert figures.shm_used == 0
 
 
-def test_a_memory_file_that_is_not_there_leaves_none(tmp_path: Path) -> None:
+def test_missing_meminfo_gives_none(tmp_path: Path) -> None:
     figures = Ram(NO_GROUP, tmp_path).read()
     assert (figures.total, figures.available, figures.used, figures.swap) == (None, None, None, None)
 
@@ -107,7 +107,7 @@ def test_network_without_loopback_and_container_pairs(tmp_path: Path) -> None:
     assert net.read(14.0) == (None, None)
 
 
-def test_pressure_of_the_own_group_first(tmp_path: Path) -> None:
+def test_pressure_of_the_cgroup_first(tmp_path: Path) -> None:
     host, group = tmp_path / "proc" / "pressure", tmp_path / "group"
     host.mkdir(parents=True)
     group.mkdir()
@@ -126,7 +126,7 @@ def test_pressure_of_the_own_group_first(tmp_path: Path) -> None:
     pressure.close()
 
 
-def test_clock_and_temperature_where_there_are_sensors(tmp_path: Path) -> None:
+def test_clock_and_temperature_sensors(tmp_path: Path) -> None:
     core = min(os.sched_getaffinity(0))
     clock = tmp_path / "sys" / "devices" / "system" / "cpu" / f"cpu{core}" / "cpufreq"
     heat = tmp_path / "sys" / "class" / "hwmon" / "hwmon3"

@@ -1,4 +1,4 @@
-"""The mean utilization of a GPU, through the real binding against the stand-in."""
+"""Mean utilization of a GPU, through the real NVML binding against the stand-in library."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def mean_of(index: int, stand_in: NvmlStandIn) -> str:
     return done.stdout.strip()
 
 
-def test_the_gpu_that_is_asked_for_is_read(nvml_stand_in: NvmlStandIn) -> None:
+def test_mean_utilization_of_the_requested_gpu(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2, RTX_3090)
     nvml_stand_in.set({"gpu1.utilization": 33})
     assert mean_of(0, nvml_stand_in) == "71.0"
     assert mean_of(1, nvml_stand_in) == "33.0"
 
 
-def test_a_gpu_that_is_not_there_or_lost_has_no_mean(nvml_stand_in: NvmlStandIn) -> None:
+def test_missing_or_lost_gpu_has_no_mean(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(1, {**RTX_3090, "error": 15})
     assert mean_of(0, nvml_stand_in) == "None"
     with MeanUtilization(0) as watch:

@@ -49,7 +49,7 @@ child.communicate()
 
 
 class Family:
-    """A process with a child of its main thread and one of another thread."""
+    """A process with one child of its main thread and one of another thread."""
 
     def __init__(self, file: Path) -> None:
         self.root = subprocess.Popen(
@@ -82,7 +82,7 @@ def forks() -> int:
     raise AssertionError("/proc/stat has no count of processes")
 
 
-def test_the_whole_tree_is_found(family: Family) -> None:
+def test_whole_process_tree_is_found(family: Family) -> None:
     tree = ProcessTree(lambda: (family.root.pid,))
     figures = tree.read(0.0, forks())
     assert figures.pids == {family.root.pid, *family.children}
@@ -94,7 +94,7 @@ def test_the_whole_tree_is_found(family: Family) -> None:
     tree.close()
 
 
-def test_the_tree_is_found_where_the_kernel_lists_no_children(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_tree_without_kernel_lists_of_children(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_lists(_: Path) -> bool:
         return False
 
@@ -104,7 +104,7 @@ def test_the_tree_is_found_where_the_kernel_lists_no_children(family: Family, mo
     tree.close()
 
 
-def test_cpu_and_reading_between_two_readings(family: Family) -> None:
+def test_cpu_and_bytes_read_between_two_samples(family: Family) -> None:
     tree = ProcessTree(lambda: (family.root.pid,))
     before, began = tree.read(0.0, None), time.monotonic()
     assert (before.cpu, before.read_rate) == (None, None)
@@ -124,7 +124,7 @@ def test_cpu_and_reading_between_two_readings(family: Family) -> None:
     tree.close()
 
 
-def test_a_child_that_came_and_went_between_two_readings_is_counted_once(family: Family) -> None:
+def test_short_lived_child_is_counted_once(family: Family) -> None:
     tree = ProcessTree(lambda: (family.root.pid,))
     tree.read(0.0, None)
     used = psutil.Process(family.root.pid).cpu_times()
@@ -139,7 +139,7 @@ def test_a_child_that_came_and_went_between_two_readings_is_counted_once(family:
     tree.close()
 
 
-def test_what_an_ended_child_was_seen_to_use_is_not_counted_again() -> None:
+def test_cpu_time_of_an_ended_child_is_not_counted_twice() -> None:
     """The child computes while it is followed; then its parent inherits its time."""
     code = (
         "import subprocess, sys\n"
@@ -167,9 +167,9 @@ def test_what_an_ended_child_was_seen_to_use_is_not_counted_again() -> None:
         parent.stdin.write("\n")
 
 
-def test_memory_shared_among_processes_is_divided(family: Family) -> None:
+def test_pss_divides_shared_memory(family: Family) -> None:
     tree = ProcessTree(lambda: (family.root.pid,))
-    assert tree.read(0.0, None).pss is None  # two of three were not looked at yet
+    assert tree.read(0.0, None).pss is None  # two of three were not read yet
     # Their turns come when the cost of the one before is spread out over time.
     assert until(lambda: tree.read(0.0, None).pss is not None)
     figures = tree.read(0.0, None)
@@ -189,7 +189,7 @@ def test_ended_processes_leave_the_tree(family: Family) -> None:
     tree.close()
 
 
-def test_nothing_to_follow_is_none() -> None:
+def test_empty_tree_has_no_values() -> None:
     tree = ProcessTree(tuple)
     figures = tree.read(1.0, None)
     assert (figures.cpu, figures.rss, figures.pss, figures.read_rate, figures.processes) == (None, None, None, None, ())
@@ -211,7 +211,7 @@ def made_proc(root: Path, namespace: int) -> Path:
     return root
 
 
-def test_other_processes_are_named_without_their_escapes(tmp_path: Path) -> None:
+def test_process_names_contain_no_escape_codes(tmp_path: Path) -> None:
     owners = ProcessOwners(made_proc(tmp_path, 4026531836))
     assert until(lambda: owners.describe(GpuProcess(pid=77), frozenset()).user == getpass.getuser())
     found = owners.describe(GpuProcess(pid=77, memory=5), frozenset())
@@ -221,7 +221,7 @@ def test_other_processes_are_named_without_their_escapes(tmp_path: Path) -> None
     assert (gone.name, gone.user) == ("", "")
 
 
-def test_in_a_container_only_the_run_s_own_pids_mean_something(tmp_path: Path) -> None:
+def test_foreign_pids_are_hidden_in_a_container(tmp_path: Path) -> None:
     owners = ProcessOwners(made_proc(tmp_path, 4026532444))
     found = owners.describe(GpuProcess(pid=77), frozenset({99}))
     assert (found.hidden, found.name, found.user) == (True, "", "")
@@ -249,7 +249,7 @@ if __name__ == "__main__":
 """
 
 
-def test_processes_of_a_run_are_told_by_what_they_do(tmp_path: Path) -> None:
+def test_process_roles_of_a_run(tmp_path: Path) -> None:
     script = tmp_path / "crew.py"
     script.write_text(CREW)
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The whole sample of this machine."""
+"""Samples of this machine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_sample_of_this_machine(tmp_path: Path) -> None:
     assert decode(encode(second)) == second
 
 
-def test_a_sample_has_one_time_and_it_is_now() -> None:
+def test_sample_time_is_now() -> None:
     sampler = Sampler()
     before = time.time(), time.monotonic()
     sample = sampler.sample()
@@ -55,7 +55,7 @@ def test_a_sample_has_one_time_and_it_is_now() -> None:
     assert before[1] <= sample.mono <= after[1]
 
 
-def test_without_a_run_all_that_is_busy_is_foreign() -> None:
+def test_without_a_run_all_cpu_use_is_foreign() -> None:
     sampler = Sampler()
     sampler.sample()
     burn(0.3)
@@ -66,7 +66,7 @@ def test_without_a_run_all_that_is_busy_is_foreign() -> None:
     assert sample.foreign_cpu > 0
 
 
-def test_closing_leaves_no_thread_and_no_file() -> None:
+def test_close_leaves_no_thread_and_no_open_file() -> None:
     Sampler().close()  # what is loaded once and for all is loaded now
     threads, files = threading.active_count(), set(Path("/proc/self/fd").iterdir())
     sampler = Sampler(run_pids=lambda: (os.getpid(),))

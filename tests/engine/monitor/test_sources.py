@@ -1,4 +1,4 @@
-"""The sampler's figures agree with their sources: psutil's counters, free, df, and the scripted GPUs."""
+"""The sampler's values agree with their sources: psutil's counters, free, df, and the scripted GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "sources.py"
 
 
-def test_figures_lie_between_what_their_sources_say_before_and_after() -> None:
+def test_monitor_agrees_with_its_sources() -> None:
     done = subprocess.run(
         [sys.executable, str(BENCHMARK), "--json", "--seconds", "0.5"], capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""The rungs from standard to optimized, by table."""
+"""The stages of the ablation, by table."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PLAN: dict[str, Any] = {
 GPU = {"gpu": True, "tf32": True}
 
 
-def climbed(**arguments: Any) -> dict[str, dict[str, Any]]:
-    """The whole settings of each rung that is climbed."""
+def stages(**arguments: Any) -> dict[str, dict[str, Any]]:
+    """All settings of each stage that is not skipped, by its name."""
     plan = arguments.pop("plan", PLAN)
-    rungs = ablation_stages(plan, every=True, **arguments)
-    return {rung.name: {**plan, **rung.changes} for rung in rungs if not rung.skipped}
+    found = ablation_stages(plan, every=True, **arguments)
+    return {stage.name: {**plan, **stage.changes} for stage in found if not stage.skipped}
 
 
-def test_each_rung_adds_one_thing_to_those_below() -> None:
-    rungs = climbed(**GPU)
-    names = list(rungs)
+def test_each_stage_adds_one_optimization() -> None:
+    found = stages(**GPU)
+    names = list(found)
     assert names[0] == "standard"
     assert names[-2:] == ["all", "the plan"]
     expected = {
@@ -44,11 +44,11 @@ def test_each_rung_adds_one_thing_to_those_below() -> None:
         "the plan": {"cache"},
     }
     for before, name in itertools.pairwise(names):
-        changed = {key for key in PLAN if rungs[before][key] != rungs[name][key]}
+        changed = {key for key in PLAN if found[before][key] != found[name][key]}
         assert changed == expected[name], name
 
 
-def test_the_lowest_rung_sets_nothing_and_the_highest_is_the_plan() -> None:
+def test_first_stage_is_standard_and_last_is_the_plan() -> None:
     lowest, highest = ablation_stages(PLAN, every=False, **GPU)
     assert {**PLAN, **lowest.changes} == {**PLAN, **STANDARD}
     assert highest.changes == {}
@@ -61,35 +61,35 @@ def test_the_lowest_rung_sets_nothing_and_the_highest_is_the_plan() -> None:
         ({"gpu": False, "tf32": False}, {"+ TF32": "needs a GPU"}),
     ],
 )
-def test_what_the_machine_lacks_is_left_out_with_the_reason(arguments: Any, skipped: dict[str, str]) -> None:
+def test_stages_the_machine_cannot_run_are_skipped_with_a_reason(arguments: Any, skipped: dict[str, str]) -> None:
     assert {
-        rung.name: rung.skipped for rung in ablation_stages(PLAN, every=True, **arguments) if rung.skipped
+        stage.name: stage.skipped for stage in ablation_stages(PLAN, every=True, **arguments) if stage.skipped
     } == skipped
 
 
-def test_all_has_every_rung_also_what_the_plan_leaves_out() -> None:
+def test_all_has_every_optimization_even_those_the_plan_leaves_out() -> None:
     plan = {**PLAN, "compile": False, "fused_optimizer": False, "channels_last": False, "tf32": False}
-    everything = climbed(plan=plan, **GPU)["all"]
+    everything = stages(plan=plan, **GPU)["all"]
     gained = {"compile", "fused_optimizer", "channels_last", "tf32", "cudnn_benchmark"}
     assert all(everything[name] is True for name in gained)
     assert (everything["cache"], everything["precision"], everything["num_workers"]) == ("ram", "bf16", 8)
-    assert climbed(plan=plan, **GPU)["the plan"] == plan
+    assert stages(plan=plan, **GPU)["the plan"] == plan
 
 
-def test_compiling_on_a_cpu_is_only_tried_on_request() -> None:
+def test_compile_on_a_cpu_only_on_request() -> None:
     plan = {**PLAN, "compile": False}
-    assert "+ compile" not in climbed(plan=plan, gpu=False, tf32=False)
-    assert climbed(gpu=False, tf32=False)["+ compile"]["compile"] is True
-    assert climbed(plan=plan, **GPU)["+ compile"]["compile"] is True
+    assert "+ compile" not in stages(plan=plan, gpu=False, tf32=False)
+    assert stages(gpu=False, tf32=False)["+ compile"]["compile"] is True
+    assert stages(plan=plan, **GPU)["+ compile"]["compile"] is True
 
 
-def test_a_plan_in_float32_is_still_tried_in_mixed_precision_and_its_own_cache_is_used() -> None:
+def test_fp32_plan_is_measured_in_mixed_precision_with_its_own_cache() -> None:
     plan = {**PLAN, "precision": "fp32", "cache": "disk", "cache_form": "jpeg"}
-    rungs = climbed(plan=plan, **GPU)
-    assert rungs["+ mixed precision"]["precision"] == "auto"
-    assert (rungs["+ cache"]["cache"], rungs["+ cache"]["cache_form"]) == ("disk", "jpeg")
+    found = stages(plan=plan, **GPU)
+    assert found["+ mixed precision"]["precision"] == "auto"
+    assert (found["+ cache"]["cache"], found["+ cache"]["cache_form"]) == ("disk", "jpeg")
 
 
-def test_every_rung_is_a_configuration() -> None:
-    for rung in ablation_stages(PLAN, every=True, **GPU):
-        settings.build({**PLAN, **rung.changes})
+def test_every_stage_is_a_valid_configuration() -> None:
+    for stage in ablation_stages(PLAN, every=True, **GPU):
+        settings.build({**PLAN, **stage.changes})

@@ -1,4 +1,4 @@
-"""The plan by table: which layer wins, what each machine changes, warns of and refuses, and in which words."""
+"""The plan by table: precedence of layers, and each machine's fallbacks, warnings and refusals."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ PRECISION = [
     ("auto", (7, 5), False, "fp16", "auto: fp16 on compute capability 7.5"),
     ("auto", (7, 0), False, "fp16", "auto: fp16 on compute capability 7.0"),
     ("auto", (6, 1), False, "fp32", "auto: fp32 on compute capability 6.1"),
-    ("auto", None, False, "auto", "auto: bf16 where the CPU computes in it, else fp32"),
+    ("auto", None, False, "auto", "auto: bf16 if the CPU supports it natively, else fp32"),
     ("fp16", None, False, "bf16", "fp16 needs a GPU: bf16 used"),
     ("fp16", (8, 6), False, "fp16", ""),
     ("bf16", (8, 0), False, "bf16", ""),
     ("bf16", (7, 5), False, "fp16", "bf16 needs compute capability 8.0, this GPU has 7.5: fp16 used"),
     ("bf16", (6, 1), False, "fp32", "bf16 needs compute capability 8.0, this GPU has 6.1: fp32 used"),
-    ("fp16", (6, 1), False, "fp32", "fp16 is fast from compute capability 7.0, this GPU has 6.1: fp32 used"),
+    ("fp16", (6, 1), False, "fp32", "fp16 is fast only from compute capability 7.0, this GPU has 6.1: fp32 used"),
     ("fp16", (6, 1), True, "fp16", ""),
     ("fp32", (9, 0), False, "fp32", ""),
     ("bf16", None, False, "bf16", ""),
@@ -81,15 +81,15 @@ def test_precision(asked: str, capability: tuple[int, int] | None, own: bool, us
 
 @pytest.mark.parametrize(
     ("native", "used", "said"),
-    [(True, "bf16", "auto: bf16 on this CPU"), (False, "fp32", "auto: fp32, as bf16 is emulated on this CPU")],
+    [(True, "bf16", "auto: bf16 on this CPU"), (False, "fp32", "auto: fp32, because bf16 is emulated on this CPU")],
 )
-def test_on_the_cpu_the_precision_is_decided_too(native: bool, used: str, said: str) -> None:
+def test_precision_on_the_cpu(native: bool, used: str, said: str) -> None:
     plan = plan_of(msgspec.structs.replace(CPU, cpu_bf16=native), device="cpu", precision="auto")
     assert plan.config.speed.precision == used
     assert note(plan, "precision") == said
 
 
-def test_an_unknown_capability_changes_nothing_and_says_so() -> None:
+def test_unknown_compute_capability_keeps_the_precision_with_a_note() -> None:
     plan = plan_of(gpu(None), precision="bf16")
     assert plan.config.speed.precision == "bf16"
     assert "compute capability unknown" in note(plan, "precision")
@@ -101,7 +101,7 @@ def test_tf32(capability: tuple[int, int], on: bool) -> None:
     assert plan_of(gpu(capability)).config.speed.tf32 == on
 
 
-def test_what_the_person_asked_for_and_cannot_have_is_a_warning_and_a_files_wish_is_not() -> None:
+def test_changed_user_value_is_a_warning_changed_file_value_an_adjustment() -> None:
     mine = plan_of(CPU, own=True, precision="fp16")
     assert "precision: fp16 needs a GPU: bf16 used" in mine.warnings
     theirs = plan_of(CPU, precision="fp16", device="cpu")
@@ -109,21 +109,21 @@ def test_what_the_person_asked_for_and_cannot_have_is_a_warning_and_a_files_wish
     assert theirs.warnings == ()
 
 
-def test_slow_fp16_is_kept_for_who_wants_it_with_a_warning() -> None:
+def test_users_slow_fp16_is_kept_with_a_warning() -> None:
     assert plan_of(gpu((6, 1)), own=True, precision="fp16").warnings == (
-        "precision: fp16 is fast from compute capability 7.0, this GPU has 6.1; it saves memory, not time",
+        "precision: fp16 is fast only from compute capability 7.0, this GPU has 6.1; it saves memory, not time",
     )
 
 
-def test_without_a_gpu_its_settings_are_off_and_say_why() -> None:
+def test_gpu_settings_are_off_without_a_gpu() -> None:
     plan = plan_of(CPU, device="cpu")
     data, speed = plan.config.data, plan.config.speed
     assert (data.pin_memory, data.non_blocking, speed.cudnn_benchmark, speed.tf32) == (False, False, False, False)
-    assert note(plan, "pin_memory") == "page-locked memory is for copies to a GPU: off"
+    assert note(plan, "pin_memory") == "pinned memory is for copies to a GPU: off"
     assert (plan.vram, plan.warnings, plan.adjustments, plan.refuses) == (None, (), (), ())
 
 
-def test_with_a_gpu_nothing_is_switched_off() -> None:
+def test_gpu_settings_stay_on_with_a_gpu() -> None:
     plan = plan_of(gpu())
     assert not [row for row in plan.rows if row.changed]
     assert plan.vram is not None
@@ -141,21 +141,21 @@ def test_the_device() -> None:
     assert dict(on_purpose.facts)["device"] == "CPU, 16 usable cores"
 
 
-def test_a_profile_for_the_cpu_does_not_hide_that_the_gpu_is_in_trouble() -> None:
+def test_cpu_profile_still_warns_about_an_unusable_gpu() -> None:
     trouble = msgspec.structs.replace(CPU, gpu_error="the NVIDIA driver is not loaded")
     (warning,) = plan_of(trouble, device="cpu").warnings
-    assert warning.startswith("device: training on the CPU, since the GPU cannot be used (the NVIDIA driver is not")
+    assert warning.startswith("device: training on the CPU, because the GPU cannot be used (the NVIDIA driver is")
     assert plan_of(trouble, own=True, device="cpu").warnings == ()
     assert plan_of(trouble, own=True, profile="cpu", device="cpu").warnings == ()
     assert plan_of(CPU, device="cpu").warnings == ()
 
 
-def test_compile_on_a_cpu_is_warned_of() -> None:
+def test_compile_on_a_cpu_is_a_warning() -> None:
     assert any("compile:" in text for text in plan_of(CPU, compile=True).warnings)
     assert not any("compile:" in text for text in plan_of(gpu(), compile=True).warnings)
 
 
-def test_compile_needs_a_gpu_that_triton_knows() -> None:
+def test_compile_needs_compute_capability_7() -> None:
     theirs, mine = (plan_of(gpu((6, 1)), own, compile=True) for own in (False, True))
     assert (theirs.config.speed.compile, mine.config.speed.compile) == (False, False)
     text = "compile: torch.compile needs compute capability 7.0, this GPU has 6.1: off"
@@ -173,7 +173,7 @@ def test_validation_size_follows_the_crop_unless_given() -> None:
     )
 
 
-def test_images_need_a_folder() -> None:
+def test_image_data_sets_need_a_folder() -> None:
     assert "--data DIR" in plan_of(CPU, dataset="imagefolder").refuses[0]
     assert plan_of(CPU, dataset="imagefolder", data_dir="/data").refuses == ()
 
@@ -181,30 +181,30 @@ def test_images_need_a_folder() -> None:
 @pytest.mark.parametrize(
     ("dataset", "own", "refused"),
     [
-        ("300wlp", {"mixup": 0.2}, "mixup: does not go with the angles of heads; set mixup=0"),
-        ("biwi", {"auto_augment": "randaugment"}, "auto_augment: does not go with the angles of heads"),
-        ("clips", {"cutmix": 0.5}, "cutmix: does not go with clips; set cutmix=0"),
+        ("300wlp", {"mixup": 0.2}, "mixup: cannot be used with head poses; set mixup=0"),
+        ("biwi", {"auto_augment": "randaugment"}, "auto_augment: cannot be used with head poses"),
+        ("clips", {"cutmix": 0.5}, "cutmix: cannot be used with clips; set cutmix=0"),
         ("clips", {"label_smoothing": 0.1}, ""),
         ("imagefolder", {"mixup": 0.2, "cutmix": 0.2}, ""),
     ],
 )
-def test_settings_that_do_not_go_with_the_data_are_refused(dataset: str, own: dict[str, Any], refused: str) -> None:
+def test_settings_unsuitable_for_the_data_set_are_refused(dataset: str, own: dict[str, Any], refused: str) -> None:
     refuses = plan_of(CPU, own=True, dataset=dataset, data_dir="/data", **own).refuses
     assert [text.startswith(refused) for text in refuses] == ([True] if refused else [])
 
 
-def test_time_and_learning_rate_in_words() -> None:
+def test_facts_about_time_and_learning_rate() -> None:
     layer = SettingsLayer("recipe test", {"batch_size": 512, "lr": 0.5, "epochs": 2})
     facts, rate = DataFacts(train_images=51_200), Rate(512, 1024, "measured here")
     said = dict(make_plan([layer], gpu(), facts, rate).facts)
-    assert said["time"] == "50 s to 1 min 40 s an epoch, 1 min 40 s to 3 min 20 s in all (measured here)"
+    assert said["time"] == "50 s to 1 min 40 s per epoch, 1 min 40 s to 3 min 20 s in total (measured here)"
     assert said["learning rate"] == "1 (0.5 at 256)"
     assert said["images per update"] == "512; 100 batches an epoch"
     assert dict(make_plan([layer], gpu(), facts).facts)["time"] == "unknown: no speed was measured"
     assert dict(make_plan([layer], gpu()).facts)["time"] == "unknown: the data has not been counted"
 
 
-def test_foreign_warnings_and_refusals_are_kept() -> None:
+def test_given_warnings_and_refusals_are_kept() -> None:
     plan = make_plan([], gpu(), warnings=["first"], refusals=["second"])
     assert (plan.warnings, plan.refuses) == (("first",), ("second",))
 
@@ -227,12 +227,10 @@ MACHINES = st.builds(
 ) | st.just(CPU)
 
 
-# No example is slow by itself; a busy machine makes any of them so.
+# The examples are fast, but a busy machine may make any of them slow.
 @hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @given(st.fixed_dictionaries({}, optional=SIZES), MACHINES, st.booleans())
-def test_any_plan_can_be_made_and_planned_again_without_another_change(
-    values: dict[str, Any], machine: Machine, own: bool
-) -> None:
+def test_planning_is_idempotent_for_any_settings(values: dict[str, Any], machine: Machine, own: bool) -> None:
     plan = plan_of(machine, own, **values)
     settled = {row.setting: getattr(_section(plan, row.section), row.setting) for row in plan.rows}
     again = make_plan([SettingsLayer("you", settled, own=True)], machine)
@@ -244,7 +242,7 @@ def _section(plan: Plan, section: str) -> object:
     return getattr(plan.config, section) if section else plan.config
 
 
-def test_what_has_no_effect_on_the_data_is_said() -> None:
+def test_settings_without_effect_are_noted() -> None:
     assert "in memory already" in note(plan_of(CPU, dataset="cifar10", data_dir="/d", cache="disk"), "cache")
     plan = plan_of(CPU, own=True, dataset="custom", custom="mine:make", cache="ram", loader="threads")
     assert (plan.config.data.cache, plan.config.data.loader) == ("none", "auto")
@@ -253,10 +251,10 @@ def test_what_has_no_effect_on_the_data_is_said() -> None:
     assert not plan_of(CPU, dataset="custom", custom="mine:make", loader="processes").adjustments
 
 
-def test_workers_are_processes_where_they_would_hold_up_the_host_of_a_gpu() -> None:
+def test_workers_are_processes_on_a_gpu() -> None:
     plan = plan_of(gpu())
     assert plan.config.data.loader == "processes"
-    assert "hold up the launching" in note(plan, "loader")
+    assert "delay kernel launches" in note(plan, "loader")
     assert plan_of(gpu(), own=True, loader="threads").config.data.loader == "threads"
     for machine, changes in ((CPU, {}), (gpu(), {"num_workers": 0}), (gpu(), {"dataset": "custom"})):
         assert plan_of(machine, **changes).config.data.loader == "auto"

@@ -1,4 +1,4 @@
-"""What would end a run in its first seconds is found before it starts, and what would not is let through."""
+"""Preflight checks find what would end a run in its first seconds, and pass everything else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gputrain.engine.model_catalog import torchvision_models
 from gputrain.engine.planning.preflight import preflight_problems
 
 LAYOUTS: list[tuple[str, list[str], str]] = [
-    # data set, files, what is said ("": nothing)
+    # data set, files, part of the message ("": none)
     ("imagefolder", ["train/a/1.jpg", "val/a/2.PNG"], ""),
     ("imagefolder", ["train/a/deep/1.jpg", "train/b/1.gif", "val/a/2.jpg"], ""),
     ("imagefolder", ["train/", "val/"], "train has no class folders"),
@@ -60,15 +60,13 @@ def write(home: Path, files: list[str]) -> str:
 
 
 @pytest.mark.parametrize(("dataset", "files", "words"), LAYOUTS)
-def test_a_glance_tells_whether_a_folder_has_the_layout(
-    dataset: str, files: list[str], words: str, tmp_path: Path
-) -> None:
+def test_layout_of_the_data_folder_is_checked(dataset: str, files: list[str], words: str, tmp_path: Path) -> None:
     found = said(dataset=dataset, data_dir=write(tmp_path, files))
     assert words in found
     assert bool(words) == bool(found)
 
 
-def test_a_disk_that_is_too_slow_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layout_check_gives_up_on_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = settings.flatten(settings.build({"dataset": "imagefolder", "data_dir": write(tmp_path, ["train/a/no"])}))
     assert layout_check.missing_data({**values, "val_split": ""})
     clock = itertools.count(time.monotonic())
@@ -76,11 +74,11 @@ def test_a_disk_that_is_too_slow_is_not_waited_for(tmp_path: Path, monkeypatch: 
     assert layout_check.missing_data({**values, "val_split": ""}) == ()
 
 
-def test_without_a_val_split_only_the_training_images_are_looked_for(tmp_path: Path) -> None:
+def test_without_val_split_only_training_images_are_checked(tmp_path: Path) -> None:
     assert said(dataset="imagefolder", val_split="", data_dir=write(tmp_path, ["train/a/1.jpg"])) == ""
 
 
-def test_names_of_models_and_weights_are_those_that_torchvision_has() -> None:
+def test_model_and_weight_names_match_torchvision() -> None:
     known = models.list_models(module=models)
     for name in known:
         members = models.get_model_weights(name)
@@ -118,7 +116,7 @@ def test_names_of_models_and_weights_are_those_that_torchvision_has() -> None:
         ({"model": "mine:make", "weights": "DEFAULT"}, "mine:make has no weights by name"),
     ],
 )
-def test_names_that_cannot_be_had_are_told(
+def test_unknown_names_are_reported(
     values: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if values.get("model") == "timm/foo":

@@ -74,7 +74,7 @@ def test_a_silent_trainer_and_its_workers_write_their_stacks(start: Start) -> No
     assert watchdog.check(114.9) == ""
     told = watchdog.check(115.1)
     assert told.startswith("no sign of life from the trainer for 10 s in 'scanning the data': it hangs, or")
-    assert told.endswith("what its threads and those of 1 of its data workers are at is in trainer.log")
+    assert told.endswith("the stacks of its threads and those of 1 of its data workers are in trainer.log")
     logged(log, "in at_work", 2)
     assert all(psutil.Process(one).status() != psutil.STATUS_ZOMBIE for one in (pid, worker, stranger))
     # Once a silence.
@@ -104,7 +104,7 @@ def test_one_that_is_stopped_is_told_as_that(start: Start) -> None:
         watchdog = Watchdog(10.0)
         watchdog.began(pid, 100.0)
         told = watchdog.check(111.0)
-        assert f"process {stopped} is stopped by a signal; kill -CONT {stopped} lets it go on" in told
+        assert f"process {stopped} is stopped by a signal; kill -CONT {stopped} continues it" in told
     logged(log, "in at_work", 1)
 
 
@@ -123,4 +123,4 @@ def test_nothing_is_told_where_nothing_runs_or_nobody_wants_it() -> None:
     assert never.check(1000.0) == ""
     gone = Watchdog(10.0)
     gone.began(2**22 + 1, 100.0)
-    assert gone.check(111.0).endswith("it is gone")
+    assert gone.check(111.0).endswith("it has ended")

@@ -241,7 +241,7 @@ def test_what_cannot_be_reached_or_found_is_said(box: Sshd) -> None:
     remote = remote_attachment.attach(RemoteName("box", str(run.directory)))
     assert remote.run.id == f"box:{run.directory}"
     assert remote.read() == []
-    with pytest.raises(NotLiveError, match="cannot be seen from a login there"):
+    with pytest.raises(NotLiveError, match="is not visible from a login there"):
         remote.send(StopCommand())
     remote.close()
     box.stop()

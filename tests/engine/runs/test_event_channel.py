@@ -42,7 +42,7 @@ def test_two_readers_each_see_everything(served: tuple[RunDir, Server, queue.Que
 
 def test_a_slow_reader_learns_how_many_it_missed() -> None:
     broadcast = Broadcast()
-    total = event_channel.RING_EVENTS + 500
+    total = event_channel.BUFFER_EVENTS + 500
     for seq in range(1, total + 1):
         broadcast.put(seq, b"")
     cursor, lost, lines = broadcast.get_many(100, 10, 0.0)

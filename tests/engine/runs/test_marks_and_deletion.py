@@ -99,11 +99,11 @@ def test_a_run_elsewhere_is_deleted_unless_it_holds_what_is_no_runs(private_home
     run.directory.rename(elsewhere.directory)
     link = RunDir(run_directory.runs_home() / "20200101-000000-link")
     link.directory.symlink_to(elsewhere.directory)
-    with pytest.raises(BadInput, match="of a link, name what it leads to"):
+    with pytest.raises(BadInput, match="for a link, name its target"):
         delete_runs.delete(link)
     thesis = elsewhere.directory / "thesis.tex"
     thesis.write_text("")
-    with pytest.raises(BadInput, match=r"holds what is no run's: thesis\.tex; not deleted"):
+    with pytest.raises(BadInput, match=r"holds files that are not a run's: thesis\.tex; not deleted"):
         delete_runs.delete(elsewhere)
     thesis.unlink()
     (elsewhere.directory / ".status.json.abc").write_text("half a sta")

@@ -185,7 +185,7 @@ def test_one_change_at_a_time_and_the_promise_is_told_with_the_verdict() -> None
     tuner.ask(TuneCommand(changes={"num_workers": 6}), config, 7)
     assert told[0].text == "another change is being tried"
     tuner.changed(config, tuner.wanted(config), 7)
-    assert (told[1].verdict, told[1].promised) == ("trying", promised)
+    assert (told[1].verdict, told[1].prediction) == ("trying", promised)
     # 4 workers × 2 batches and two more are left out, though they came at once.
     for _ in range(10):
         tuner._count(0.0, 10, 8)

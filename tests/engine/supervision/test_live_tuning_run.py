@@ -177,25 +177,43 @@ def losses(run: RunDir) -> dict[int, float]:
     return sums
 
 
+def quiet() -> bool:
+    """Whether other programs leave the cores alone, after some patience."""
+    deadline = time.monotonic() + TIMEOUT
+    while psutil.cpu_percent(1.0) > 50:
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_losses_are_the_same_step_by_step_with_autotune_on_and_off(start: Start) -> None:
-    if psutil.cpu_percent(1.0) > 50:
-        pytest.skip("other programs use the cores: then they are the cause, and nothing is changed")
-    verdicts: list[Tuned] = []
-    # A machine whose pace falters in a trial makes it take the change back: the losses are the same then, too.
-    while not verdicts or (verdicts[-1].verdict == "reverted" and len(verdicts) < TRIES):
+    verdicts, disturbed = list[Tuned](), False
+    # A machine whose pace falters in a trial makes it take the change back: the losses are the same then, too. One that
+    # other programs keep busy is the cause of the wait itself, and nothing is changed.
+    for _ in range(TRIES):
+        if not quiet():
+            disturbed = True
+            break
         # Side by side: both wait most of the time.
         tuned = start(autotune=True, max_steps=STEPS)
         plain = start(autotune=False, max_steps=STEPS)
         first = tuned.until(lambda event: isinstance(event, Tuned | RunEnded))
         if isinstance(first, RunEnded):
-            pytest.skip("other programs came in between: nothing was found that a change would mend")
+            disturbed = True
+            plain.until(lambda event: isinstance(event, RunEnded))
+            continue
         assert isinstance(first, Tuned)
         assert first.verdict == "trying"
         verdicts.append(tuned.until_tuned())
         for watch in (tuned, plain):
             watch.until(lambda event: isinstance(event, RunEnded))
         check_equal(tuned.run, plain.run, verdicts[-1].step)
+        if verdicts[-1].verdict != "reverted":
+            break
+    if disturbed and (not verdicts or verdicts[-1].verdict == "reverted"):
+        pytest.skip("other programs used the cores: no change that helps was found or kept")
     told = [(one.verdict, one.changes, one.before, one.after) for one in verdicts]
     verdict = verdicts[-1]
     assert (verdict.verdict, verdict.sender, set(verdict.changes)) == ("kept", "autotune", {"num_workers"}), told

@@ -20,7 +20,7 @@ def test_a_table_that_cannot_be_written_is_told_once_and_samples_go_on(tmp_path:
     sampling.start(found.put)
     told = [sampling.add_to_table(found.get(timeout=60)) for _ in range(3)]
     sampling.stop()
-    assert "holds something else ('a diary')" in told[0]
+    assert "is not a log of samples (begins with 'a diary')" in told[0]
     assert told[1:] == ["", ""]
     assert (tmp_path / "resources.csv").read_text() == "a diary\n"
 

@@ -84,13 +84,13 @@ def test_one_that_was_stopped_is_woken_and_waited_for(
     process, _ = trainer("ends")
     process.send_signal(signal.SIGSTOP)
     told: list[str] = []
-    with pytest.raises(BadInput, match=rf"another trainer of {run.id} is still at work \(pid {process.pid}\)"):
+    with pytest.raises(BadInput, match=rf"another trainer of {run.id} is still running \(pid {process.pid}\)"):
         orphan_trainer.acquire_trainer_lock(run)
-    with pytest.raises(BadInput, match="its trainer, whose supervisor was killed, still saves into"):
+    with pytest.raises(BadInput, match="its trainer, whose supervisor was killed, saves into"):
         delete_runs.delete(run)
     assert orphan_trainer.terminate(run, told.append, lambda _, done: wait(TIMEOUT, done)) == ""
     assert told == [
-        f"the trainer (pid {process.pid}) of a killed supervisor is still at work; waiting for its last checkpoint"
+        f"the trainer (pid {process.pid}) of a killed supervisor is still running; waiting for its last checkpoint"
     ]
     orphan_trainer.acquire_trainer_lock(run)
 
@@ -98,14 +98,14 @@ def test_one_that_was_stopped_is_woken_and_waited_for(
 def test_one_that_does_not_end_is_killed_with_its_workers(
     run: RunDir, trainer: Callable[[str], tuple[psutil.Process, psutil.Process]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphan_trainer, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(orphan_trainer, "EXIT_TIMEOUT_SECONDS", 0.1)
     process, worker = trainer("hangs")
     told: list[str] = []
     # A stop is asked for before the time is over: then it is let live.
-    assert f"still at work (pid {process.pid})" in orphan_trainer.terminate(run, told.append, lambda *_: None)
+    assert f"still running (pid {process.pid})" in orphan_trainer.terminate(run, told.append, lambda *_: None)
     assert process.is_running()
     assert orphan_trainer.terminate(run, told.append, wait) == ""
-    assert told[-1] == "it did not end by itself within 0 s and was killed"
+    assert told[-1] == "it did not exit by itself within 0 s and was killed"
     psutil.wait_procs([worker], timeout=TIMEOUT)
     assert not worker.is_running()
 
@@ -114,12 +114,12 @@ def test_nobody_is_killed_by_a_number_alone(
     run: RunDir, trainer: Callable[[str], tuple[psutil.Process, psutil.Process]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock is held, and the process of that number is another one: as over a shared disk."""
-    monkeypatch.setattr(orphan_trainer, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(orphan_trainer, "EXIT_TIMEOUT_SECONDS", 0.1)
     process, _ = trainer("hangs")
     owner = run.trainer_lock.read_text()
     stranger = os.getppid()
     run.trainer_lock.write_text(owner.replace(str(process.pid), str(stranger)))
     why = orphan_trainer.terminate(run, lambda _: None, wait)
-    assert why == "another trainer of this run is still at work on another host"
+    assert why == "another trainer of this run is still running on another host"
     assert is_held(run.trainer_lock)
     assert psutil.pid_exists(stranger)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from fakes.nvml import NvmlStandIn, build, compiler
+from skipped_tests import SERVICES
 
 
 @pytest.fixture(scope="session")
 def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stand-in library, compiled once."""
     if compiler() is None:
-        pytest.skip("no C compiler: the stand-in for NVML can't be built")
+        pytest.skip(f"no C compiler, for the stand-in for NVML: {SERVICES}")
     return build(tmp_path_factory.mktemp("nvml"))
 
 

@@ -1,4 +1,4 @@
-"""Events of a made run: two busy workers on a GPU that waits for them."""
+"""Scripted events of a run: two busy workers, and a GPU that waits for them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def started(device: str = "cuda:0") -> list[AnyEvent]:
 
 
 def second(at: float, wait: float = 0.4, utilization: float | None = 50.0, **more: Any) -> list[AnyEvent]:
-    """What a run tells in one second of training."""
+    """The events of one second of training."""
     gpus = (
         GpuSample(index=0, cuda_index=1, utilization=100.0, memory_total=80 * GIB),
         GpuSample(index=1, cuda_index=0, utilization=utilization, memory_total=80 * GIB),

@@ -1,4 +1,4 @@
-"""Signals of made runs, and what is said of them."""
+"""Scripted signals, and the hints for them."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ GPU: dict[str, Any] = {
     "wait": 0.4,
     "compute": 0.58,
 }
-"""Workers that decode as fast as they can, and too few of them."""
+"""Fully busy workers, and too few of them."""
 FULL = {**GPU, "cpu": 99.0, "usable_cores": 4.0, "affinity": 4, "host_cores": 4, "run_cpu": 3.9, "workers": 3}
 STARVED = {**FULL, "run_delay": 0.6, "cpu_ratio": 0.38}
 READING = {**GPU, "read_share": 0.9, "cpu_ratio": 0.06}
 FED = {**GPU, "wait": 0.01, "busy": 0.3, "compute": 0.97, "utilization": 97.0}
-"""A GPU that gets its data in time."""
+"""A GPU whose data arrive in time."""
 CPU = {**FED, "on_gpu": False, "utilization": None, "precision": "fp32", "usable_cores": 4.0, "workers": 2}
 
 

@@ -19,10 +19,9 @@ from helpers.training.training_tools import Result, collecting, draw_images, sma
 __all__ = ["Result", "draw_images"]
 
 
-def skip_without_tensorflow() -> None:
-    """Leave a module of tests out, with the reason."""
-    if missing := why_missing(KERAS):
-        pytest.skip(missing, allow_module_level=True)
+needs_tensorflow = pytest.mark.skipif(
+    bool(why_missing(KERAS)), reason="needs TensorFlow: an environment with pip install -e '.[dev-keras]'"
+)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,4 +1,4 @@
-"""Caches and the loaders that read from them."""
+"""Caches, and loaders that read from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gputrain.engine.configuration.run_config import RunConfig
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.cache import image_cache
 from gputrain.engine.training.cache.image_cache import CachedSource, open_cache
-from gputrain.engine.training.loader.image_loader import AnyLoader
+from gputrain.engine.training.loader.make_loader import AnyLoader
 from gputrain.engine.training.runtime.batch import Batch
 
 
@@ -37,7 +37,7 @@ def opened(images: ImageSet, settings_: RunConfig) -> CachedSource:
 
 
 def own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The kernel's memory file system, in a folder of the test's own."""
+    """A folder of the test in place of the memory file system."""
     place = tmp_path / "shm"
     place.mkdir()
     monkeypatch.setattr(image_cache, "SHARED_MEMORY", place)

@@ -1,4 +1,4 @@
-"""Batches on a device, prepared as the training step prepares them."""
+"""Batches on a device, prepared as in the training step."""
 
 from __future__ import annotations
 

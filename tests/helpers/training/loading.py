@@ -1,4 +1,4 @@
-"""Loaders as the tests want them."""
+"""Loaders with the tests' settings."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import ImageSet
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime.batch import Batch, BatchSource
 
 SETTINGS = {"image_size": 32, "val_resize": 40, "batch_size": 4, "num_workers": 2, "loader": "threads", "seed": 5}
 
 
 def make(
-    images: ImageSet, *, train: bool = True, on_trouble: Callable[[str], None] = lambda _: None, **changes: Any
+    images: ImageSet, *, train: bool = True, on_warning: Callable[[str], None] = lambda _: None, **changes: Any
 ) -> BatchSource:
-    return make_loader(images, settings.build(SETTINGS | changes), train=train, pin=False, on_trouble=on_trouble)
+    return make_loader(images, settings.build(SETTINGS | changes), train=train, pin=False, on_warning=on_warning)
 
 
 def copied(batches: Iterator[Batch]) -> list[tuple[int, list[int], list[int], bytes]]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A picture that no two corners of are alike."""
+    """A picture with four different corners."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     planes = [255 * x / width, 255 * y / height, 255 * (np.hypot(x - width / 2, y - height / 3) < height / 4)]

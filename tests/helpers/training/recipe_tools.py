@@ -1,4 +1,4 @@
-"""One epoch of a recipe on a few images, and what its network says of images that came another way."""
+"""One epoch of a recipe on a few images, and its network's outputs for independently prepared images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
 
 
 def one_epoch(directory: Path, recipe: str, **changes: Any) -> tuple[Result, dict[str, float]]:
-    """Train the recipe for an epoch with `changes`; returns what was said, and the metrics of its validation."""
+    """Train the recipe for an epoch with `changes`; returns the events, and the metrics of its validation."""
     directory.mkdir(exist_ok=True)
     chosen = catalog.load_recipe(recipe)
     result = train(directory, settings.build({**chosen.settings, **SMALL, **changes}))
@@ -49,7 +49,7 @@ def loaded(network: nn.Module, directory: Path) -> nn.Module:
 
 
 def outputs(network: nn.Module, pictures: Iterable[Image.Image], side: int, resize: int) -> torch.Tensor:
-    """The network's outputs for the centres of pictures, one at a time: Pillow's resize, float32, no loader of ours."""
+    """The network's outputs for centre crops, one at a time: Pillow's resize, float32, without our loader."""
     rows = []
     for picture in pictures:
         width, height = picture.size

@@ -23,11 +23,11 @@ RGB_CAL = """517.679 0 320
 
 640 480
 """
-"""A colour camera's calibration as it lies in each sequence."""
+"""A colour camera's calibration file, as in each sequence."""
 
 
 def lp300w(home: Path) -> Path:
-    """``home/300W_LP`` and ``home/AFLW2000``: one face too far, one picture without, one with a damaged annotation."""
+    """``home/300W_LP`` and ``home/AFLW2000``: one face turned too far, two pictures without a good annotation."""
     rng = np.random.default_rng(5)
     for folder, count in (("300W_LP/AFW", 8), ("300W_LP/AFW_Flip", 8), ("300W_LP/HELEN", 4), ("AFLW2000", 7)):
         (home / folder).mkdir(parents=True)

@@ -48,9 +48,9 @@ def summary_text(pilot: Pilot[int]) -> str:
 
 @asynccontextmanager
 async def opened(
-    source: RunSource, size: tuple[int, int] = (120, 35), frugal: bool = False
+    source: RunSource, size: tuple[int, int] = (120, 35), low_bandwidth: bool = False
 ) -> AsyncIterator[Pilot[int]]:
-    app = GpuTrainApp(source, frugal=frugal)
+    app = GpuTrainApp(source, low_bandwidth=low_bandwidth)
     app._frame_seconds = 0.1  # tests need not wait for eyes
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: dashboard(pilot).view.caught_up)

@@ -93,7 +93,14 @@ async def opened(
 
 async def settled(pilot: Pilot[int]) -> None:
     """Wait for the plan of what is chosen now."""
-    await until(pilot, lambda: "looking" not in said(pilot) and "planning" not in said(pilot) and bool(said(pilot)))
+    await until(
+        pilot,
+        lambda: (
+            "inspecting" not in verdict_text(pilot)
+            and "planning" not in verdict_text(pilot)
+            and bool(verdict_text(pilot))
+        ),
+    )
     await pilot.pause()
 
 
@@ -108,7 +115,7 @@ def launcher(pilot: Pilot[int]) -> LauncherScreen:
     return next(screen for screen in pilot.app.screen_stack if isinstance(screen, LauncherScreen))
 
 
-def said(pilot: Pilot[int]) -> str:
+def verdict_text(pilot: Pilot[int]) -> str:
     """The line beside the start button."""
     return str(launcher(pilot).query_one("#verdict", Static).render())
 

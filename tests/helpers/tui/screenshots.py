@@ -45,7 +45,7 @@ def _monitored(gpus: int, lost: int | None = None) -> ScriptedSource:
         sample = scripted.hardware(second, gpus, lost)
         if gpus:
             sample = replace(sample, gpus=(replace(sample.gpus[0], processes=processes), *sample.gpus[1:]))
-        source.feed(replace(sample, run_cpu=None, foreign_cpu=14.2, others=others))
+        source.feed(replace(sample, run_cpu=None, foreign_cpu=14.2, other_processes=others))
     return source
 
 
@@ -58,7 +58,7 @@ def _monitor(source: Callable[[], ScriptedSource]) -> Callable[[], GpuTrainApp]:
 
 
 def _launcher() -> GpuTrainApp:
-    return Opened(LauncherScreen(lambda: BENCH, going=list))
+    return Opened(LauncherScreen(lambda: BENCH, find_live_runs=list))
 
 
 PICTURES: dict[str, tuple[tuple[int, int], Callable[[], GpuTrainApp]]] = {

@@ -67,7 +67,7 @@ def test_marks_outside_the_range_are_left_out() -> None:
 def test_nothing_to_show_is_said() -> None:
     shown = rows(plot(Curve()), 30, 5)
     assert len(shown) == 5
-    assert "no figures yet" in shown[2]
+    assert "no values yet" in shown[2]
 
 
 def test_no_room_draws_nothing() -> None:
@@ -163,14 +163,14 @@ def test_an_outlier_does_not_flatten_the_rest() -> None:
 
 def test_an_idle_disk_has_an_axis_of_whole_megabytes() -> None:
     idle = curve(*((float(x), 0.0) for x in range(5)))
-    shown = rows(plot(idle, high=None, least=1e6, label=byte_tick), 40, 6)
+    shown = rows(plot(idle, high=None, min_span=1e6, label=byte_tick), 40, 6)
     assert shown[0].startswith("1 MB/s┤")
     assert [byte_tick(value) for value in (0, 50e3, 12.5e6, 1.5e9)] == ["0", "50 kB/s", "12.5 MB/s", "1.5 GB/s"]
 
 
 def test_curves_on_the_same_axes_keep_their_roles() -> None:
     level, rising = curve((0, 1), (5, 1)), curve((0, 0), (5, 4))
-    both = draw(plot(level, others=((rising, "copy"),)), 14, 5)
+    both = draw(plot(level, more_curves=((rising, "copy"),)), 14, 5)
     roles = [{role for text, role in line if not text.isspace()} for line in both[:-1]]
     # The second curve is alone above the first, which is seen where they cross.
     assert roles[0] == {"dim", "copy"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputrain.tui.charts.history import CAPACITY, RECENT, Bucket, Curve, History, Thinned
+from gputrain.tui.charts.history import CAPACITY, RECENT, Bucket, Curve, DownsampledHistory, History
 
 Values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=600)
 
@@ -84,7 +84,7 @@ def test_a_mean_can_bring_its_extremes() -> None:
 
 
 def test_thinning_keeps_one_weighted_mean_a_step() -> None:
-    thinned = Thinned(step=1.0)
+    thinned = DownsampledHistory(step=1.0)
     for x, y, weight in ((0.0, 10.0, 1.0), (0.4, 20.0, 1.0), (0.8, 30.0, 1.0), (1.0, 50.0, 2.0), (1.5, 9.0, 1.0)):
         thinned.add(x, y, weight)
     # The first point stands alone; the next three make (20 + 30 + 2 × 50) / 4; the last one waits for its step.
@@ -92,6 +92,6 @@ def test_thinning_keeps_one_weighted_mean_a_step() -> None:
 
 
 def test_thinning_ignores_what_stands_for_no_time() -> None:
-    thinned = Thinned()
+    thinned = DownsampledHistory()
     thinned.add(0.0, 5.0, weight=0.0)
     assert thinned.curve() == Curve()

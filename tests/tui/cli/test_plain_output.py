@@ -21,6 +21,6 @@ def test_a_hint_tells_what_to_do_and_what_that_promises_before_why() -> None:
     (told,) = plain.take(HintsChanged(hints=(HINT,)))
     assert told.endswith(
         "hint (critical): Too few data workers. → The workers are busy and cores are idle: num_workers=4. "
-        "Expected: 1 090–1 240 img/s, then the device limits. Seen: the workers were busy 97 % of the time"
+        "Expected: 1 090–1 240 img/s, then the device limits. Evidence: the workers were busy 97 % of the time"
     )
     assert list(plain.take(HintsChanged(hints=(HINT,)))) == []

@@ -1,4 +1,4 @@
-"""The dashboard in a browser: over its own HTTP and websocket, and in a headless Chromium where there is one."""
+"""The dashboard in a browser: over its own HTTP and websocket, and in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import aiohttp
 import pytest
 from helpers.tui import scripted
 from PIL import Image
+from skipped_tests import SERVICES
 
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.event_log import RecordWriter
@@ -100,9 +101,12 @@ async def until(pipe: aiohttp.ClientWebSocketResponse, wanted: bytes) -> None:
 
 @asynccontextmanager
 async def chromium(folder: Path, address: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A headless browser on `address`: the connection that its developer tools have."""
+    """A headless browser on `address`, at home in an empty folder: the connection that its developer tools have."""
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,800"]
-    command += [f"--user-data-dir={folder}", "--remote-debugging-port=0", "--no-first-run", address]
+    # It asks nobody on the Internet for anything.
+    command += ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={folder}", "--remote-debugging-port=0", address]
+    folder.mkdir()
     browser = await asyncio.create_subprocess_exec(
         *command, env=os.environ | {"HOME": str(folder)}, stderr=asyncio.subprocess.DEVNULL
     )
@@ -143,10 +147,10 @@ async def painted(tools: aiohttp.ClientWebSocketResponse) -> dict[Any, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(CHROMIUM is None, reason=f"no Chromium is installed: {SERVICES}")
 async def test_a_browser_paints_it_and_its_keys_reach_it(link: str, tmp_path: Path) -> None:
     background, bars = rgb(str(NIGHT.background)), rgb(str(NIGHT.secondary))
-    async with chromium(tmp_path, link) as tools:
+    async with chromium(tmp_path / "browser", link) as tools:
         while True:
             colours = await painted(tools)
             # The dashboard has come when the theme covers the page and bars are drawn upon it.

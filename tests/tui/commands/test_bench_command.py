@@ -42,7 +42,7 @@ def test_standard_and_optimized_are_compared(capsys: pytest.CaptureFixture[str],
     first = ["standard", "50.0", "2", "%", "–", "25", "%", "1.00", "×", "1.0", "GiB", "1.00", "×", "█" * 12]
     assert lines[2].split() == first
     assert lines[3].split() == ["the", "plan", "100", "2", "%", "–", "25", "%", "2.00", "×", "1.0", "GiB", "█" * 24]
-    assert lines[4].startswith("the plan: 2.00 × standard here, 3.8 × on a10g-23gb (seed 003, ")
+    assert lines[4].startswith("the plan: 2.00 × the default here, 3.8 × on a10g-23gb (seed 003, ")
     assert lines[4].endswith("): 0.53 of it")
     assert lines[5].endswith("2.7 × on rtx-3090-24gb (seed 000, ResNet-50): 0.74 of it")
     standard, optimized = measured
@@ -54,7 +54,7 @@ def test_the_ladder_as_json_and_markdown(
     capsys: pytest.CaptureFixture[str], measured: list[RunConfig], tmp_path: Path
 ) -> None:
     target = tmp_path / "bench.md"
-    # The rung that fails is told, and does not keep the others from being measured.
+    # The stage that fails is told, and does not keep the others from being measured.
     assert main.main(["bench", "--ladder", "--rounds", "1", "--json", "--markdown", str(target), "num_workers=2"]) == 1
     told = json.loads(capsys.readouterr().out)
     names = [row["name"] for row in told["rows"]]
@@ -71,14 +71,14 @@ def test_the_ladder_as_json_and_markdown(
     ]
     by_name = dict(zip(names, told["rows"], strict=True))
     assert by_name["+ workers"]["settings"] == {"num_workers": "2"}
-    assert by_name["+ TF32"]["error"] == "left out: needs a GPU"
+    assert by_name["+ TF32"]["error"] == "skipped: needs a GPU"
     assert by_name["+ cache"]["error"] == "there is no room for the cache"
     assert len(measured) == 7
     lines = target.read_text().splitlines()
     assert lines[2].count("|") == lines[3].count("|") == lines[4].count("|") == 12
     assert lines[4].startswith("| standard | 50.0 | 2 % | – | 25 % | 1.00 × |  | 1.0 GiB |  | 1.00 × |")
     assert lines[5].startswith("| + workers | 100 | 2 % | – | 25 % | 2.00 × | +100 % | 1.0 GiB | +50 % | 1.40 × |")
-    assert "left out: needs a GPU" in target.read_text()
+    assert "skipped: needs a GPU" in target.read_text()
 
 
 def test_what_cannot_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +91,7 @@ def test_rounds_go_up_and_down_and_what_fails_is_not_tried_again(
 ) -> None:
     arguments = ["bench", "--ladder", "--rounds", "2", "--json", "num_workers=2"]
     assert main.main(arguments) == 1
-    # Seven rungs apply; the sixth and the seventh, which have a cache, fail and are left alone on the way down.
+    # Seven stages apply; the sixth and the seventh, which have a cache, fail and are left alone on the way down.
     assert len(measured) == 7 + 5
     assert measured[7] == measured[6]
     assert measured[11] == measured[0]
@@ -143,6 +143,6 @@ def test_what_others_gained_and_what_others_used_stands_beside() -> None:
     assert [cells(row, bench, True)[at] for row in rows] == ["", "", "+50 %", "4.00 ×"]
     assert [cells(row, bench, True)[at - 2] for row in rows] == ["", "", "+20 %", ""]
     assert list(remarks(bench)) == [
-        "all: 2.00 × standard here, 4 × on card (somebody): 0.50 of it",
+        "all: 2.00 × the default here, 4 × on card (somebody): 0.50 of it",
         "other programs used up to 1.5 cores meanwhile, where 2 are usable: measure again without them",
     ]

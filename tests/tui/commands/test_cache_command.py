@@ -46,6 +46,6 @@ def test_build_list_and_clear(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_what_is_not_there_cannot_be_cleared(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "clear", "abc", "--yes"]) == 2
-    assert "is no cache" in capsys.readouterr().err
+    assert "is not a cache" in capsys.readouterr().err
     assert main(["cache", "clear"]) == 2
-    assert "clear which?" in capsys.readouterr().err
+    assert "name the caches to delete" in capsys.readouterr().err

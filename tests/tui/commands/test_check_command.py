@@ -34,13 +34,13 @@ def test_a_machine_without_a_gpu_works_and_says_that_it_trains_on_the_cpu() -> N
     assert done.returncode == 0, done.stdout + done.stderr
     assert "a run would train on the CPU" in done.stdout
     assert "recommended        batch_size 64, num_workers" in done.stdout
-    assert done.stdout.rstrip().endswith("a run would work here: 0 problems, 0 warnings")
+    assert done.stdout.rstrip().endswith("a run works on this machine: 0 problems, 0 warnings")
 
 
 def test_a_gpu_that_is_asked_for_and_missing_fails_with_the_reason() -> None:
     done = check("--no-speed", "device=cuda")
     assert done.returncode == 1
-    assert "problem: device: cuda needs a GPU, and here: no NVIDIA driver" in done.stdout
+    assert "problem: device: cuda needs a GPU, but none is usable (no NVIDIA driver)" in done.stdout
 
 
 def test_everything_as_json() -> None:
@@ -59,10 +59,13 @@ def test_the_cpu_only_wheel_is_named_as_the_cause(nvml_stand_in: NvmlStandIn, cp
     line = "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/cu130"
     done = check("--no-speed", **env)
     assert done.returncode == 1
-    cause = "torch 2.15.0+cpu is built for the CPU only, though there is NVIDIA GeForce RTX 3090"
+    cause = "torch 2.15.0+cpu is built for the CPU only, but the machine has NVIDIA GeForce RTX 3090"
     assert f"problem: {cause}" in done.stdout
     assert f"  {line}" in done.stdout
-    for asked, kind in (("cuda", "refused: device: cuda needs a GPU, and here"), ("auto", "warning: device: training")):
+    for asked, kind in (
+        ("cuda", "refused: device: cuda needs a GPU, but none is usable"),
+        ("auto", "warning: device: training"),
+    ):
         arguments = ["train", "--dry-run", "--plain", f"device={asked}"]
         plan = subprocess.run(
             [*COMMAND[:-1], *arguments], env={**os.environ, **env}, capture_output=True, text=True
@@ -85,7 +88,7 @@ def test_a_driver_in_trouble_is_a_problem_and_warned_of_unless_the_cpu_is_meant(
         capture_output=True,
         text=True,
     )
-    assert f"warning: device: training on the CPU, since the GPU cannot be used ({why}" in plan.stdout
+    assert f"warning: device: training on the CPU, because the GPU cannot be used ({why}" in plan.stdout
 
 
 def test_gpu_memory_that_others_hold_makes_the_check_fail(nvml_stand_in: NvmlStandIn, tmp_path: Path) -> None:

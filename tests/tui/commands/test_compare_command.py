@@ -41,7 +41,7 @@ def test_what_differs_is_shown(pair: tuple[RunDir, RunDir], capsys: pytest.Captu
     assert ["lr", "0.1", "0.2"] in lines
     assert not any(line and line[0] == "batch_size" for line in lines)
     assert "high lr" in shown
-    assert any(line.startswith("held back by") for line in shown.splitlines())
+    assert any(line.startswith("bottleneck") for line in shown.splitlines())
     drawn = shown[shown.index("loss by step") :].partition("\n\n")[0].splitlines()
     assert drawn[1].startswith("a ")
     assert drawn[2].startswith("b high lr")

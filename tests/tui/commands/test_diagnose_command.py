@@ -95,8 +95,8 @@ def test_the_verdict_in_words(starved: RunDir, capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().out
     assert told.startswith("starved: over, ")
     assert "▲ critical: Too few data workers" in told
-    assert "→ num_workers=4: the workers are busy and cores are idle." in told
-    assert "settings: num_workers=4 (for another run: gputrain-tui clone starved …)" in told
+    assert "→ Use more workers, as cores are idle: num_workers=4." in told
+    assert "settings: num_workers=4 (in a new run: gputrain-tui clone starved …)" in told
     assert "expected: 1 467–1 667 img/s, then the device limits" in told
     assert "✗" not in told
     assert main.main(["diagnose", str(starved.directory), "--why"]) == 0
@@ -131,11 +131,11 @@ def test_a_record_without_a_run_says_so(capsys: pytest.CaptureFixture[str]) -> N
     run = run_directory.create("hostile")
     run.events.write_bytes(b'\x00\xff{\n{"type":"steps"}\n[]\n\x1b[31m\n')
     assert main.main(["diagnose", str(run.directory)]) == 0
-    assert capsys.readouterr().out == "the record does not tell that a run began: nothing to judge\n"
+    assert capsys.readouterr().out == "the record contains no start of a run: nothing to judge\n"
 
 
 def test_too_short_a_run_says_so() -> None:
     (line,) = verdict_lines(Review("r", True, 0, 0.0, (), None), why=False)
     assert "too short to judge" in line
     (_, nothing) = verdict_lines(Review("r", False, 1, 8.0, (), None), why=False)
-    assert nothing == "nothing stands out"
+    assert nothing == "no bottleneck found"

@@ -127,9 +127,9 @@ def test_the_command_writes_what_the_ending_says(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["last", "curves.txt"], "the ending must be one of .csv, .png, .svg, .pdf"),
+        (["last", "curves.txt"], "the suffix must be one of .csv, .png, .svg, .pdf"),
         (["last", "/nowhere/curves.csv"], "/nowhere/curves.csv: cannot be written: No such file or directory"),
-        (["last", "view.png", "--view"], "a view is an .svg file"),
+        (["last", "view.png", "--view"], "--view needs an .svg file"),
         (["last", "/nowhere/view.svg", "--view", "80x24"], "cannot be written"),
         (["last", "view.svg", "--view", "8x2"], "columns x rows from 60x15"),
         (["nothing", "curves.csv"], "nothing"),
@@ -148,7 +148,7 @@ def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFix
 def test_without_matplotlib_or_figures_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gputrain.engine.common.errors import BadInput
 
-    with pytest.raises(BadInput, match="no figures yet"):
+    with pytest.raises(BadInput, match="no values yet"):
         write_curves(Snapshot(), tmp_path / "curves.csv")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(BadInput, match=r"pip install 'gputrain-tui\[plot\]'"):

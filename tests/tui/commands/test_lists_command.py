@@ -39,12 +39,12 @@ def test_profiles_of_all_kinds_can_be_shown(capsys: pytest.CaptureFixture[str], 
 def test_a_new_profile_starts_from_this_machine_and_is_listed_first(capsys: pytest.CaptureFixture[str]) -> None:
     path = config_home() / "profiles" / "mine.yaml"
     assert said(capsys, "profiles", "new", "mine")[0].startswith(str(path))
-    assert path.read_text().startswith("# A hardware profile of your own.")
+    assert path.read_text().startswith("# Your own hardware profile, copied from ")
     assert said(capsys, "profiles")[1].split()[:2] == ["●", "mine"]
     assert said(capsys, "profiles", "show", "mine")[1] == f"file     {path}"
     assert any(line.split()[:2] == ["profile", "mine"] for line in said(capsys, "train", "--dry-run"))
     assert main.main(["profiles", "new", "mine"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_new_profile_starts_from_this_machine_and_is_listed_first(capsys: pyte
         (["recipes", "show", "demo", "more"], "expected one NAME, or show NAME"),
         (["profiles", "show", "a10g"], "did you mean 'a10g-23gb'"),
         (["recipes", "show", "demos"], "did you mean 'demo'"),
-        (["profiles", "new", "../evil"], "cannot be a profile's name"),
+        (["profiles", "new", "../evil"], "is not a valid profile name"),
     ],
 )
 def test_bad_words_are_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -70,4 +70,4 @@ def test_a_recipe_is_shown_with_all_its_settings(capsys: pytest.CaptureFixture[s
     recipe = catalog.load_recipe(name)
     shown = {line.split()[0] for line in lines if line}
     assert {*recipe.settings, *recipe.requires} <= shown
-    assert lines[-1] == f"train it with: gputrain-tui train --recipe {name}"
+    assert lines[-1] == f"train with: gputrain-tui train --recipe {name}"

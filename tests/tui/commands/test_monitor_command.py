@@ -30,7 +30,7 @@ def going(nvml: NvmlStandIn, *arguments: str) -> Iterator[subprocess.Popen[str]]
         yield process
 
 
-def test_json_lines_have_the_drivers_figures(nvml_stand_in: NvmlStandIn) -> None:
+def test_json_lines_have_the_drivers_metrics_by_panel(nvml_stand_in: NvmlStandIn) -> None:
     nvml_stand_in.gpus(2)
     nvml_stand_in.set({"gpu1.power": 150_250, "gpu1.throttle": 4})
     done = monitor(nvml_stand_in, "--json", "-n", "2")
@@ -134,7 +134,7 @@ def test_a_foreign_process_is_measured_until_it_ends(nvml_stand_in: NvmlStandIn)
         (["--interval", "0"], "must be 0.2 to 3600 seconds"),
         (["--interval", "often"], "must be 0.2 to 3600 seconds, got 'often'"),
         (["--log", "/nowhere/x.csv"], "/nowhere/x.csv: No such file or directory"),
-        (["--log", __file__], "holds something else"),
+        (["--log", __file__], "is not a log of samples"),
         (["--pid", "99999999"], "--pid 99999999: no such process"),
         (["--pid", "-1"], "no such process"),
         (["-n", "0"], "must be a whole number ≥ 1"),

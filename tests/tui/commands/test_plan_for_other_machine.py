@@ -47,8 +47,8 @@ def test_the_tables_of_seed_003_without_its_gpu(capsys: pytest.CaptureFixture[st
         "36 batches of 147 MiB",
         "VRAM                  13 GiB of 22 GiB",
         "5,004 batches an epoch",
-        "55 min 36 s to 1 h 44 min an epoch, 3 d 20 h to 7 d 5 h in all (seed 003",
-        "NVIDIA A10G, 22 GiB, assumed: it is not here",
+        "55 min 36 s to 1 h 44 min per epoch, 3 d 20 h to 7 d 5 h in total (seed 003",
+        "NVIDIA A10G, 22 GiB, assumed (another machine)",
         "warning: planned for another machine, not for this one: NVIDIA A10G, 22 GiB, 16 cores and 62 GiB of RAM",
     ):
         assert text in shown
@@ -112,7 +112,7 @@ def test_what_cannot_be_assumed_is_refused(
 
 def test_no_run_starts_for_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["train", "--machine", "l4-24gb"]) == 2
-    assert "--machine plans for a machine that is not here" in capsys.readouterr().err
+    assert "--machine plans for another machine" in capsys.readouterr().err
 
 
 def test_the_launchers_plan_has_the_tables_too() -> None:

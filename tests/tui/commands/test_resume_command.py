@@ -63,7 +63,7 @@ def test_what_cannot_go_on_is_refused_with_the_reason(stopped: RunDir) -> None:
     steps = sorted({entry.step for entry in checkpoint_index.read_index(stopped.checkpoints)})
     with pytest.raises(BadInput, match=f"no checkpoint '999999' in .*: it has those of step {steps[0]}, "):
         resume_run.resume(stopped, plan, "999999")
-    with pytest.raises(BadInput, match="batch_size: was 4 and is 8; a run can't go on with another one"):
+    with pytest.raises(BadInput, match="batch_size: was 4 and is 8; a resumed run can't change it"):
         resume_run.resume(stopped, resume_run.plan_from_run(stopped, {"batch_size": 8}, machine))
     child = hold_lock(stopped)
     try:
@@ -87,13 +87,15 @@ def test_a_run_goes_on_in_its_own_record(stopped: RunDir) -> None:
     assert (again.origins["num_workers"], again.origins["epochs"]) == ("you", "you")
     assert [e.start_step for e in events if isinstance(e, ModelReady)] == [0, end.step]
     assert json.loads(done.stdout.splitlines()[-1])["step"] == end.step + 3
-    assert any("max_steps: was 0 and is" in line and "another course" in line for line in done.stdout.splitlines())
+    assert any(
+        "max_steps: was 0 and is" in line and "differs from here on" in line for line in done.stdout.splitlines()
+    )
     status = stopped.status()
     assert status is not None
     assert (status.state, status.step) == (State.FINISHED, end.step + 3)
     finished = call("resume", "last", "--plain")
     assert finished.returncode == 2
-    assert "is finished: all steps are done; to train on, ask for more epochs=N" in finished.stderr
+    assert "is finished: all steps are done; to train longer, set epochs=N" in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
@@ -106,7 +108,7 @@ def test_from_an_earlier_step_it_becomes_a_run_of_its_own(stopped: RunDir) -> No
     assert stopped.events.read_bytes() == before
     new = run_directory.list_runs()[0].run
     assert new != stopped
-    assert f"{new.id} goes on from its {first.step}" in done.stderr
+    assert f"{new.id} starts from checkpoint {first.step}" in done.stderr
     (model,) = [event for event in event_log.read(new.events) if isinstance(event, ModelReady)]
     assert model.start_step == first.step
 

@@ -1,4 +1,4 @@
-"""The README's script for Slurm, run as it is; the programs that it starts write down that they were started."""
+"""The documented Slurm job script, run as it is; the programs that it starts write down that they were started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import State, Status
 
-README = Path(__file__).parents[3] / "README.md"
+DOCS = Path(__file__).parents[3] / "docs"
+JOB = DOCS / "slurm" / "job.sh"
 PROGRAMS = {
     "srun": 'exec "$@"',
     "scontrol": 'echo "scontrol $*" >> "$SAID"',
@@ -29,14 +30,13 @@ def script(private_homes: Path) -> Callable[[int], tuple[int, list[str]]]:
     for name, does in PROGRAMS.items():
         (programs / name).write_text(f"#!/bin/sh\n{does}\n")
         (programs / name).chmod(0o700)
-    (text,) = [block for block in README.read_text().split("```") if "#SBATCH" in block]
     said = private_homes / "said"
 
     def run(code: int) -> tuple[int, list[str]]:
         said.write_text("")
         more = {"SAID": str(said), "CODE": str(code), "PYTHON": sys.executable, "SLURM_JOB_ID": "7"}
         environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", **more}
-        done = subprocess.run(["bash", "-c", text.removeprefix("sh\n")], env=environment, check=False)
+        done = subprocess.run([str(JOB)], env=environment, check=False)
         return done.returncode, said.read_text().splitlines()
 
     return run
@@ -58,3 +58,12 @@ def test_a_run_is_begun_once_and_then_gone_on_with(script: Callable[[int], tuple
     # Finished, still running, a setting that is refused: nothing of that is a reason to begin another one.
     assert script(2) == (2, ["resume job-7 --plain"])
     assert script(0) == (0, ["resume job-7 --plain"])
+
+
+def test_the_guide_shows_the_script_as_it_is() -> None:
+    text = JOB.read_text()
+    # sbatch takes a file that begins with an interpreter, and reads #SBATCH only before the first command.
+    assert text.startswith("#!/bin/bash\n#SBATCH ")
+    assert JOB.stat().st_mode & 0o111
+    guide = (DOCS / "guide" / "remote-and-slurm.md").read_text()
+    assert [block.partition("\n")[2] for block in guide.split("```") if "#SBATCH" in block] == [text]

@@ -96,7 +96,7 @@ def test_force_starts_what_an_estimate_refuses_and_says_so(images: Path) -> None
     arguments = [*COMMAND, "train", "--data", str(images), "--plain", *SMALL, *large]
     refused = subprocess.run(arguments, capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "--force starts all the same" in refused.stderr
+    assert "--force starts anyway" in refused.stderr
     forced = subprocess.run([*arguments, "--force"], capture_output=True, text=True)
     assert forced.returncode == 0, forced.stderr
     assert "plan: RAM" in forced.stderr

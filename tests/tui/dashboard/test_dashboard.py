@@ -137,15 +137,15 @@ async def test_a_supervisor_that_is_gone_is_said_and_can_be_left() -> None:
     source = trained()
     async with opened(source) as pilot:
         source.abandoned = True
-        await until(pilot, lambda: "supervisor is gone" in panel(pilot, "status"))
+        await until(pilot, lambda: "supervisor of the run died" in panel(pilot, "status"))
         assert "newest checkpoint" in panel(pilot, "hints")
         await pilot.press("q")
         await until(pilot, source.closed.is_set)
     app = pilot.app
     assert isinstance(app, GpuTrainApp)
     assert app.return_value == EXIT_KILLED
-    assert app.leaving is not None
-    assert "gone without a word" in app.leaving.farewell
+    assert app.quit_result is not None
+    assert "died without recording an end" in app.quit_result.exit_message
 
 
 async def test_a_record_that_cannot_be_read_is_said() -> None:
@@ -218,7 +218,7 @@ async def test_no_color_sends_no_colour(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_over_a_slow_line_the_terminal_s_own_colours_do() -> None:
     async with opened(trained()) as pilot:
         assert any(colour.type is ColorType.TRUECOLOR for colour in colours(pilot))
-    async with opened(trained(), frugal=True) as pilot:
+    async with opened(trained(), low_bandwidth=True) as pilot:
         assert all(colour.type is not ColorType.TRUECOLOR for colour in colours(pilot))
         assert "bottleneck: workers" in panel(pilot, "pipeline")
 

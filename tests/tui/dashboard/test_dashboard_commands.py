@@ -24,9 +24,9 @@ async def test_q_asks_and_enter_detaches() -> None:
     app = pilot.app
     assert isinstance(app, GpuTrainApp)
     assert app.return_value == EXIT_FINISHED
-    assert app.leaving is not None
-    assert app.leaving.detached
-    assert app.leaving.farewell.endswith(f"come back with: gputrain-tui tail {source.run.id}")
+    assert app.quit_result is not None
+    assert app.quit_result.detached
+    assert app.quit_result.exit_message.endswith(f"watch it again with: gputrain-tui tail {source.run.id}")
     assert source.sent == []
 
 
@@ -97,7 +97,7 @@ async def test_a_tries_the_first_advice_that_can_be_taken_and_its_fate_is_shown(
         # The graver hint before it is not passed over in silence.
         await until(pilot, lambda: len(pilot.app._notifications) == 2)
         told = " ".join(note.message for note in pilot.app._notifications)
-        assert "The GPU has too little work at a time: for the next run" in told
+        assert "The GPU has too little work at a time: only for the next run" in told
         assert "batch_size=512" in told
         assert "try num_workers=12 against: Too few data workers" in told
         source.feed(
@@ -145,7 +145,9 @@ async def test_a_command_that_nobody_takes_is_said() -> None:
     async with opened(source) as pilot:
         await pilot.press("c")
         await until(pilot, lambda: bool(pilot.app._notifications))
-        assert [note.message for note in pilot.app._notifications] == ["checkpoint was not taken: it is not [running]"]
+        assert [note.message for note in pilot.app._notifications] == [
+            "checkpoint was not accepted: it is not [running]"
+        ]
 
 
 async def test_d_detaches_at_once() -> None:

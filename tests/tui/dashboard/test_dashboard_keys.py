@@ -16,10 +16,10 @@ from textual.widgets import Static
 from gputrain.engine.events import HintsChanged, LogLine
 from gputrain.engine.events.commands import CheckpointCommand
 from gputrain.tui.layout.key_table import KEYS, Key
-from gputrain.tui.screens.dashboard.help import HelpScreen
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
 from gputrain.tui.screens.dashboard.search_line import SearchScreen
 from gputrain.tui.screens.dashboard.why import WhyScreen
+from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.widgets.panel import Panel
 
 
@@ -130,7 +130,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
 """What to press for each key of the line at the bottom, and what must follow."""
 SMALLEST = EFFECTS | {
     # A panel that was chosen has the whole screen already.
-    "f": ("f", lambda pilot, _: any("choose a panel first" in one.message for one in pilot.app._notifications)),
+    "f": ("f", lambda pilot, _: any("select a panel first" in one.message for one in pilot.app._notifications)),
 }
 
 

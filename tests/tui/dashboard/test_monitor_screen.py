@@ -22,9 +22,9 @@ from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.layout.key_table import MONITOR_KEYS
 from gputrain.tui.layout.monitor_layout import arrange_monitor
-from gputrain.tui.screens.dashboard.help import HelpScreen
 from gputrain.tui.screens.dashboard.monitor import MonitorScreen
 from gputrain.tui.screens.dashboard.search_line import SearchScreen
+from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.state.event_source import EventSource
 from gputrain.tui.widgets.panel import Panel
 
@@ -137,7 +137,7 @@ async def test_every_key_of_the_line_does_what_it_says(tmp_path: Path, monkeypat
         await pilot.press(*"blender", "enter")
         await until(pilot, lambda: "python" not in panel(pilot, "processes"))
         assert "blender --render" in panel(pilot, "processes")
-        assert "only lines with “blender”" in panel(pilot, "status")
+        assert "only processes with “blender”" in panel(pilot, "status")
         await pilot.press("escape")
         await until(pilot, lambda: "python" in panel(pilot, "processes"))
         await press("m", "m")
@@ -173,13 +173,13 @@ async def test_the_watched_processes_come_first() -> None:
     async with opened(source(replace(machine(), processes=(own,))), subject="pid 77 python") as pilot:
         shown = panel(pilot, "processes").splitlines()
         assert "Processes of pid 77 python" in shown[0]
-        assert "waits for a disk" in shown[1]
+        assert "waits for disk" in shown[1]
         assert "on GPUs" in shown[2]
 
 
 async def test_others_that_compute_are_named() -> None:
     other = ProcessSample(pid=90, name="\x1b[31mcc1plus [b]-O2[/b]", cpu=0.97, rss=1 << 30, user="eve")
-    async with opened(source(replace(machine(0), others=(other,)))) as pilot:
+    async with opened(source(replace(machine(0), other_processes=(other,)))) as pilot:
         shown = panel(pilot, "processes").splitlines()
         assert "others by CPU" in shown[1]
         assert "0.97 cores" in shown[2]

@@ -10,12 +10,19 @@ from helpers.tui.screenshots import PICTURES, drawn
 from helpers.tui.svg_text import text
 
 from gputrain.tui.layout.key_table import KEYS, MONITOR_KEYS
-from gputrain.tui.screens.launcher import launcher_help
+from gputrain.tui.screens.launcher import launcher_keys
 from gputrain.tui.widgets.key_bar import places
 
 DOCS = Path(__file__).parents[3] / "docs"
 SHOWN = {
-    "launcher": ["● detected", "NVIDIA GeForce RTX 3090", "● balanced", "learning rate", "VRAM", "Enter starts"],
+    "launcher": [
+        "● detected",
+        "NVIDIA GeForce RTX 3090",
+        "● balanced",
+        "learning rate",
+        "VRAM",
+        "press Enter to start",
+    ],
     "dashboard-200x50": ["● training", "bottleneck: workers", "NVIDIA GeForce RTX 3090", "Validation accuracy"],
     "dashboard-120x35": [
         "● training",
@@ -31,7 +38,7 @@ SHOWN = {
     "monitor-8-gpus": ["8 GPUs", "1 695 MHz", "PCIe", "blender --background"],
     "monitor-lost-gpu": ["LOST: it has fallen off the bus", "● monitoring"],
 }
-KEYS_OF = {"monitor": MONITOR_KEYS, "launcher": launcher_help.KEYS}
+KEYS_OF = {"monitor": MONITOR_KEYS, "launcher": launcher_keys.KEYS}
 REAL = {
     "dashboard": ["● training", "demo", "Validation accuracy"],
     "dashboard-lost-gpu": ["● training", "LOST: it has fallen off the bus", "2 GPUs"],

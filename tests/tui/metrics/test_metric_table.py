@@ -11,14 +11,15 @@ from msgspec.structs import replace
 
 from gputrain.tui.layout.key_table import KEYS, MONITOR_KEYS
 from gputrain.tui.metrics.metric_table import METRICS, level
-from gputrain.tui.metrics.panel_descriptions import FIGURES
-from gputrain.tui.metrics.run_descriptions import RUN_FIGURES
+from gputrain.tui.metrics.panel_descriptions import PANEL_METRICS
+from gputrain.tui.metrics.run_descriptions import RUN_METRICS
 from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
-from gputrain.tui.screens.dashboard.help import _figures, help_text
+from gputrain.tui.screens.dashboard.panel_help import _metrics_by_panel, help_text
+from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
 
-PANELS = {metric.panel for metric in METRICS.values()} | {figure.panel for figure in RUN_FIGURES}
+PANELS = {metric.panel for metric in METRICS.values()} | {figure.panel for figure in RUN_METRICS}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_every_metric_can_be_read_of_a_run_and_of_nothing() -> None:
 
 
 def test_the_help_explains_every_metric() -> None:
-    text = help_text(KEYS, PANELS, ascii_only=False).plain
+    text = help_text(KEYS, PANELS).plain
     for metric in METRICS.values():
         assert metric.title in text
         assert metric.help in text
@@ -69,11 +70,11 @@ def test_the_help_explains_every_metric() -> None:
 
 
 def test_the_help_explains_the_smaller_figures_too() -> None:
-    text = help_text(KEYS, PANELS | {"processes"}, ascii_only=False).plain
-    for figure in (*RUN_FIGURES, *FIGURES):
-        assert f"  {figure.title}  {figure.help}\n      from: {figure.source}\n" in text
+    text = help_text(KEYS, PANELS | {"processes"}).plain
+    for figure in (*RUN_METRICS, *PANEL_METRICS):
+        assert f"  {figure.title}  {figure.help}\n      source: {figure.source}\n" in text
         assert figure.advice in text
-    shown = help_text(KEYS, PANELS, ascii_only=False).plain
+    shown = help_text(KEYS, PANELS).plain
     assert "MIG instance of GPU 1" not in shown
 
 
@@ -88,7 +89,7 @@ def test_the_help_explains_every_label_that_is_drawn(size: tuple[int, int]) -> N
     view = drawing.view(*(event for event in scripted.whole_run(65)[:-1]))
     screen = DashboardScreen(ScriptedSource())
     explained: dict[str, str] = {}
-    for name, figures in _figures({panel.id or "" for panel in screen.panels()}).items():
+    for name, figures in _metrics_by_panel({panel.id or "" for panel in screen.panels()}).items():
         explained[name] = " ".join(title for title, *_ in figures).lower()
     seen = 0
     for panel in screen.panels():
@@ -99,7 +100,7 @@ def test_the_help_explains_every_label_that_is_drawn(size: tuple[int, int]) -> N
             if role not in ("dim", "title") or label is None:
                 continue
             drawn = label[0].strip().lower()
-            if drawn and drawn not in _UNITS and not drawn.startswith(("nvidia", "nobody computes")):
+            if drawn and drawn not in _UNITS and not drawn.startswith(("nvidia", "no busy processes")):
                 words = [word for word in re.split(r"[,\s]+", drawn) if word]
                 assert any(word in explained[panel.id or ""] for word in words), (panel.id, text)
                 seen += 1
@@ -107,11 +108,12 @@ def test_the_help_explains_every_label_that_is_drawn(size: tuple[int, int]) -> N
 
 
 def test_the_help_can_be_shown_in_ascii() -> None:
-    assert help_text(KEYS, PANELS, ascii_only=True).plain.isascii()
+    assert not help_text(KEYS, PANELS).plain.isascii()
+    assert HelpScreen(help_text(KEYS, PANELS), ascii_only=True)._text.plain.isascii()
 
 
 def test_the_monitor_s_help_explains_what_it_shows_and_no_more() -> None:
-    text = help_text(MONITOR_KEYS, {"status", "gpu", "cpu", "ram", "disk"}, ascii_only=False).plain
+    text = help_text(MONITOR_KEYS, {"status", "gpu", "cpu", "ram", "disk"}).plain
     assert "Status" not in text
     for metric in METRICS.values():
         assert (metric.help in text) == (metric.panel in {"gpu", "cpu", "ram", "disk"}), metric.key

@@ -79,7 +79,7 @@ def test_columns_give_way_to_the_bars(columns: int) -> None:
     rows = (
         Row(name="standard", key="standard", settings={}, speed=speed(50.0)),
         Row(name="+ mixed precision", key="mixed precision", settings={}, speed=speed(100.0)),
-        Row(name="+ TF32", key="TF32", settings={}, speed=None, error="left out: needs a GPU " + "and more " * 20),
+        Row(name="+ TF32", key="TF32", settings={}, speed=None, error="skipped: needs a GPU " + "and more " * 20),
     )
     seed = ReferenceLadder(source="somebody", gains={"workers": 1.5}, speed_up=4.0)
     bench = Bench(

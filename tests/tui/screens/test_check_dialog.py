@@ -65,8 +65,8 @@ def test_the_verdict_has_its_reasons_and_advice_once() -> None:
     twice = msgspec.structs.replace(outcome(), lines=(*FINDINGS, *FINDINGS))
     text = text_of(end_lines(twice, 80))  # type: ignore[arg-type]
     assert text.count("pip install torch") == 1
-    assert text.startswith("■ a run would not work here\n  built for the CPU only")
-    assert text_of(end_lines(outcome(works=True), 80)).startswith("● a run would work here")  # type: ignore[arg-type]
+    assert text.startswith("■ a run does not work on this machine\n  built for the CPU only")
+    assert text_of(end_lines(outcome(works=True), 80)).startswith("● a run works on this machine")  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -98,8 +98,8 @@ async def test_findings_come_one_by_one_and_the_verdict_above_them(
         assert "checking; the speed test takes" in shown(pilot)
         assert "would" not in shown(pilot)
         go_on.set()
-        await until(pilot, lambda: "a run would not work here" in shown(pilot))
-        assert shown(pilot).index("a run would not work here") < shown(pilot).index("NVIDIA 580.95")
+        await until(pilot, lambda: "a run does not work on this machine" in shown(pilot))
+        assert shown(pilot).index("a run does not work on this machine") < shown(pilot).index("NVIDIA 580.95")
         assert "checking;" not in shown(pilot)
         assert asked == ["demo"]
         await press(pilot, "escape")

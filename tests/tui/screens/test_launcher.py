@@ -17,10 +17,10 @@ from helpers.tui.launching import (
     plan_text,
     press,
     row,
-    said,
     settled,
     shown,
     start_button,
+    verdict_text,
 )
 from helpers.tui.piloting import until
 from textual.widgets import Input, Static
@@ -33,9 +33,10 @@ from gputrain.profiles import catalog
 from gputrain.tui.actions.launcher_choices import Choice, plan_for
 from gputrain.tui.render.styled_lines import width
 from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
-from gputrain.tui.screens.launcher.attach_dialog import AttachScreen, run_words
+from gputrain.tui.screens.help_screen import HelpScreen
+from gputrain.tui.screens.launcher.attach_dialog import AttachScreen, run_text
 from gputrain.tui.screens.launcher.launcher import LauncherScreen
-from gputrain.tui.screens.launcher.launcher_help import KEYS, LauncherHelpScreen
+from gputrain.tui.screens.launcher.launcher_keys import KEYS
 from gputrain.tui.screens.launcher.setting_dialog import SettingScreen, matching
 from gputrain.tui.screens.runs.runs_screen import RunsScreen
 from gputrain.tui.widgets.menu import PresetRow
@@ -54,7 +55,7 @@ async def test_the_detected_profile_is_on_top_and_marked_with_its_reason(starts:
         first = str(rows.get_option_at_index(0).prompt)
         assert "● detected" in first
         assert "RTX 3090" in first
-        assert "NVML says NVIDIA GeForce RTX 3090, 24 GiB" in first
+        assert "NVML reports NVIDIA GeForce RTX 3090, 24 GiB" in first
         others = [str(rows.get_option_at_index(i).prompt) for i in range(1, rows.option_count)]
         assert not any("detected" in other for other in others)
         assert rows.chosen == catalog.best(BENCH) == "rtx-3090-24gb"
@@ -109,7 +110,7 @@ async def test_a_recipe_without_its_data_is_refused_in_words(starts: Starts) -> 
         assert row(pilot, "model").startswith("model resnet50 recipe imagenet-resnet50")
         assert "VRAM" in plan_text(pilot)
         assert "activations" in plan_text(pilot)
-        assert said(pilot).startswith("■ cannot start: data_dir: the folder with the images is missing")
+        assert verdict_text(pilot).startswith("■ cannot start: data_dir: the folder with the images is missing")
         assert start_button(pilot).disabled
         await press(pilot, "enter")
         assert starts.asked == []
@@ -126,7 +127,7 @@ async def test_a_data_folder_mends_it(starts: Starts, tmp_path: Path) -> None:
         data.value = str(tmp_path / "missing")
         await pilot.pause()
         await settled(pilot)
-        assert "does not exist" in said(pilot)
+        assert "does not exist" in verdict_text(pilot)
         data.focus()
         data.value = str(tmp_path / "images")
         await pilot.pause()
@@ -154,7 +155,7 @@ async def test_a_failed_start_is_shown_and_can_be_tried_again(starts: Starts, fa
     starts.fails = fault
     async with opened(starts) as pilot:
         await pilot.press("enter")
-        await until(pilot, lambda: str(fault) in said(pilot))
+        await until(pilot, lambda: str(fault) in verdict_text(pilot))
         assert not start_button(pilot).disabled
         starts.fails = None
         await pilot.press("enter")
@@ -228,7 +229,7 @@ async def test_escape_goes_on_to_the_launcher(starts: Starts, tmp_path: Path) ->
 
 
 def test_a_run_in_one_line(tmp_path: Path) -> None:
-    assert run_words(going_run(tmp_path), now=200.0) == "● going  training  epoch 1/9  for 3 min 20 s"
+    assert run_text(going_run(tmp_path), now=200.0) == "● going  training  epoch 1/9  for 3 min 20 s"
 
 
 async def test_the_first_picture_does_not_wait_for_the_machine(starts: Starts) -> None:
@@ -242,11 +243,11 @@ async def test_the_first_picture_does_not_wait_for_the_machine(starts: Starts) -
     app = Opened(LauncherScreen(slow, starts, list))
     async with app.run_test(size=(120, 35)) as pilot:
         await until(pilot, lambda: asked.is_set() and menu(pilot, "recipes").option_count > 0)
-        assert "looking at this machine" in shown(pilot)
+        assert "inspecting this machine" in shown(pilot)
         assert start_button(pilot).disabled
         answer.set()
         await settled(pilot)
-        assert "looking at this machine" not in shown(pilot)
+        assert "inspecting this machine" not in shown(pilot)
         assert not start_button(pilot).disabled
 
 
@@ -256,7 +257,7 @@ async def test_a_machine_that_cannot_be_read_is_said(starts: Starts) -> None:
 
     app = Opened(LauncherScreen(broken, starts, list))
     async with app.run_test(size=(120, 35)) as pilot:
-        await until(pilot, lambda: "no /proc here" in said(pilot))
+        await until(pilot, lambda: "no /proc here" in verdict_text(pilot))
         assert start_button(pilot).disabled
 
 
@@ -277,20 +278,20 @@ async def test_hostile_titles_and_broken_files_do_no_harm(starts: Starts) -> Non
         assert last.startswith("■ broken")
         await press(pilot, "end")
         assert start_button(pilot).disabled
-        assert "broken.yaml" in said(pilot)
+        assert "broken.yaml" in verdict_text(pilot)
 
 
 @pytest.mark.parametrize("size", [(200, 50), (120, 35), (80, 24), (60, 15)])
 async def test_each_size_shows_menus_plan_and_all_keys(starts: Starts, size: tuple[int, int]) -> None:
     async with opened(starts, size=size) as pilot:
         screen = shown(pilot)
-        for part in ("● detected", "Built-in demo", "● balanced", "Plan", "● ready: Enter starts", "enter start"):
+        for part in ("● detected", "Built-in demo", "● balanced", "Plan", "● ready: press Enter", "enter start"):
             assert part in screen, part
         last = screen.splitlines()[-1]
-        labelled = 10 if size[0] >= 120 else 7 if size[0] >= 80 else 5
+        labelled = 10 if size[0] >= 120 else 9 if size[0] >= 80 else 6
         assert [f"{key.shown} {key.label}" in last for key in KEYS] == [number < labelled for number in range(10)]
         assert last.split()[-1] == ("reset" if size[0] >= 120 else "r")
-        assert ("Settings and where" in screen) == (size[0] >= 100)
+        assert ("Settings and their origin" in screen) == (size[0] >= 100)
 
 
 @pytest.mark.parametrize("size", [(59, 20), (80, 14), (30, 5)])
@@ -312,7 +313,7 @@ async def test_help_opens_and_closes_and_q_leaves(starts: Starts) -> None:
     async with opened(starts) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
-        assert isinstance(pilot.app.screen, LauncherHelpScreen)
+        assert isinstance(pilot.app.screen, HelpScreen)
         assert all(key.help in " ".join(str(pilot.app.screen._text).split()) for key in KEYS)
         await press(pilot, "escape", "q")
     assert pilot.app.return_value == EXIT_FINISHED

@@ -24,7 +24,7 @@ from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
 from gputrain.tui.screens.runs.compare_screen import CompareScreen, CurvesPanel
 from gputrain.tui.screens.runs.runs_dialogs import ConfirmScreen, PromptScreen
-from gputrain.tui.screens.runs.runs_help import KEYS
+from gputrain.tui.screens.runs.runs_keys import KEYS
 from gputrain.tui.screens.runs.runs_screen import RunsScreen
 from gputrain.tui.screens.text_screen import TextScreen
 from gputrain.tui.widgets.key_bar import KeyBar
@@ -55,8 +55,8 @@ def shown(app: GpuTrainApp) -> list[str]:
     return [str(table.get_row_at(number)[1]).rpartition("-")[2] for number in range(table.row_count)]
 
 
-def said(app: GpuTrainApp) -> str:
-    return str(app.screen_stack[0].query_one("#said", Static).render())
+def message_text(app: GpuTrainApp) -> str:
+    return str(app.screen_stack[0].query_one("#message", Static).render())
 
 
 async def test_it_lists_sorts_and_finds(three: list[RunDir]) -> None:
@@ -79,9 +79,9 @@ async def test_marks_are_made_and_shown(three: list[RunDir]) -> None:
         await until(pilot, lambda: read_marks(three[2]).tags == ("keep",))
         await pilot.press("n", *"best", "enter")
         await until(pilot, lambda: read_marks(three[2]).name == "best")
-        await until(pilot, lambda: "is called best" in said(app))
+        await until(pilot, lambda: "is now named best" in message_text(app))
         await pilot.press("t", *" two,words", "enter")
-        await until(pilot, lambda: "not done: a tag has" in said(app))
+        await until(pilot, lambda: "failed: a tag has" in message_text(app))
 
 
 async def test_runs_are_compared_and_deleted_once_chosen(three: list[RunDir]) -> None:
@@ -89,12 +89,12 @@ async def test_runs_are_compared_and_deleted_once_chosen(three: list[RunDir]) ->
     async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: len(shown(app)) == 3)
         await pilot.press("c")
-        assert "choose two runs" in said(app)
+        assert "select at least two runs" in message_text(app)
         await pilot.press("space", "space", "c")
         await until(pilot, lambda: isinstance(app.screen, CompareScreen))
         text = str(app.screen.query_one(Static).render())
         assert "lr" in text
-        assert "held back by" in text
+        assert "bottleneck" in text
         curves = app.screen.query_one(CurvesPanel)
         await until(pilot, lambda: "loss by step" in curves.text)
         # Two curves of dots, each with its letter.
@@ -125,14 +125,14 @@ async def test_a_refusal_is_told(three: list[RunDir]) -> None:
         assert "no checkpoint yet" in str(app.screen.query_one(Static).render())
         assert app.screen.query_one(Input).value == "from=last"
         await pilot.press("enter")
-        await until(pilot, lambda: "not done:" in said(app))
-        assert "is finished" in said(app)
+        await until(pilot, lambda: "failed:" in message_text(app))
+        assert "is finished" in message_text(app)
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.focused, Input))
         await pilot.press(*"from=7", "enter")
-        await until(pilot, lambda: "has no complete checkpoint" in said(app))
+        await until(pilot, lambda: "has no complete checkpoint" in message_text(app))
         await pilot.press("l", *"batch_size=x", "enter")
-        await until(pilot, lambda: "batch_size must be a whole number" in said(app))
+        await until(pilot, lambda: "batch_size must be a whole number" in message_text(app))
 
 
 async def test_from_a_run_one_comes_back_to_the_list(three: list[RunDir]) -> None:
@@ -240,7 +240,7 @@ async def test_states_are_filtered_curves_exported_and_all_keys_seen(
         await until(pilot, lambda: isinstance(app.screen, PromptScreen))
         name = app.screen.query_one(Input).value
         await pilot.press("enter")
-        await until(pilot, lambda: "written:" in said(app))
+        await until(pilot, lambda: "written:" in message_text(app))
         assert (private_homes / name).read_text().startswith("curve,")
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, TextScreen))

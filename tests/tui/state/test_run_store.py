@@ -139,7 +139,7 @@ def test_the_journal_tells_what_happened_in_order() -> None:
         EpochEnded(epoch=0, step=10, seconds=20.0, images_per_second=1184.0, train_loss=2.1),
         scripted.validated(0),
         scripted.checkpoint(0),
-        CommandTaken(command="checkpoint", sender="ann@atlas", answer="handed to the trainer"),
+        CommandTaken(command="checkpoint", sender="ann@atlas", answer="sent to the trainer"),
         LoaderStats(
             workers=2, kind="threads", seconds=1, samples=8, busy=None, cpu_ratio=None, run_delay=None,
             read_share=None, bytes_read=None, disk_bytes=None, bad_images=1, bad_examples=("a.jpg: not an image",),
@@ -148,12 +148,12 @@ def test_the_journal_tells_what_happened_in_order() -> None:
     )  # fmt: skip
     assert [(entry.kind, entry.text) for entry in now.journal] == [
         ("warning", "fp16 needs a GPU: bf16 used"),
-        ("info", "12 lines were left out: too many a second"),
+        ("info", "12 lines skipped: too many per second"),
         ("log", "hello"),
         ("info", "epoch 1: 20 s, 1 184 img/s, loss 2.100"),
         ("good", "validation 1: loss 2.800, accuracy 16.8 % ★ best so far"),
         ("info", "checkpoint epoch-0000.pt at step 400: 196 MiB in 0.8 s"),
-        ("info", "asked by ann@atlas: checkpoint: handed to the trainer"),
+        ("info", "command by ann@atlas: checkpoint: sent to the trainer"),
         ("warning", "unreadable image: a.jpg: not an image"),
         ("error", "failed: out of memory"),
     ]

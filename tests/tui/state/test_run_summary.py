@@ -44,7 +44,7 @@ def test_what_was_not_measured_is_none_and_said() -> None:
     result = of_run(gpus=0)
     assert (result.peak_vram, result.joules, result.copy_share) == (None, None, None)
     rows = dict(summary_rows(result, "/runs/a"))
-    assert rows["peak VRAM"] == "no GPU was used"
+    assert rows["peak VRAM"] == "no GPU used"
     assert rows["energy"] == "not measured"
     assert rows["throttled"] == "not measured"
 
@@ -52,7 +52,7 @@ def test_what_was_not_measured_is_none_and_said() -> None:
 def test_what_was_changed_on_the_way_is_told_with_what_it_brought() -> None:
     script, store = scripted.Script(), RunStore()
     promised = Prediction(low=290.0, high=329.0, limiter="the device")
-    workers: dict[str, Any] = {"changes": {"num_workers": 5}, "was": {"num_workers": 1}, "promised": promised}
+    workers: dict[str, Any] = {"changes": {"num_workers": 5}, "was": {"num_workers": 1}, "prediction": promised}
     pinned: dict[str, Any] = {"changes": {"pin_memory": True}, "was": {"pin_memory": False}}
     store.apply(script.at(scripted.start()[0]))
     store.apply(script.at(Tuned(verdict="refused", **workers)))
@@ -62,14 +62,14 @@ def test_what_was_changed_on_the_way_is_told_with_what_it_brought() -> None:
     result = summary(store.snapshot())
     assert [one.verdict for one in result.tried] == ["kept", "reverted"]
     told = [value for _, value in summary_rows(result, "/runs/a")]
-    assert "kept num_workers=5: 67.2 → 276 img/s (+311 %); promised: 290–329 img/s, then the device limits" in told
-    assert "back to pin_memory=false: with pin_memory=true 276 → 277 img/s (+0 %)" in told
+    assert "kept num_workers=5: 67.2 → 276 img/s (+311 %); predicted: 290–329 img/s, then the device limits" in told
+    assert "reverted to pin_memory=false: with pin_memory=true 276 → 277 img/s (+0 %)" in told
     assert [title for title, _ in summary_rows(result, "/runs/a")].count("tuned") == 1
 
 
 def test_a_run_that_never_stepped_has_no_shares() -> None:
     rows = dict(summary_rows(summary(Snapshot()), "/runs/a"))
-    assert rows["time went to"] == "no step was done"
+    assert rows["time went to"] == "no step completed"
     assert rows["best"] == "not validated"
     assert rows["outcome"] == "unknown"
     assert rows["run directory"] == "/runs/a"
@@ -88,9 +88,9 @@ def test_an_error_and_losses_have_rows_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (1100.0, 1300.0, "1 100 to 1 300 img/s, limited by the disk: it came so (-1% of the middle)"),
-        (500.0, 684.0, "500 to 684 img/s, limited by the disk: it came to 101% more than the middle"),
-        (2268.0, 2468.0, "2 268 to 2 468 img/s, limited by the disk: it came to 50% less than the middle"),
+        (1100.0, 1300.0, "1 100 to 1 300 img/s, limited by the disk; measured within this range (-1% from its middle)"),
+        (500.0, 684.0, "500 to 684 img/s, limited by the disk; measured 101% above the middle"),
+        (2268.0, 2468.0, "2 268 to 2 468 img/s, limited by the disk; measured 50% below the middle"),
     ],
 )
 def test_what_was_foretold_is_compared_with_what_came(low: float, high: float, said: str) -> None:
@@ -148,4 +148,4 @@ def test_growing_images_have_a_row_and_their_own_share_of_the_operations() -> No
 
 def test_bad_images_are_counted_and_the_list_is_named() -> None:
     result = msgspec.structs.replace(of_run(), bad_images=3)
-    assert dict(summary_rows(result, "/runs/a"))["bad images"] == "3 unreadable, replaced; named in bad_images.csv"
+    assert dict(summary_rows(result, "/runs/a"))["bad images"] == "3 unreadable, replaced; listed in bad_images.csv"

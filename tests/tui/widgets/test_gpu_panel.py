@@ -15,7 +15,7 @@ from gputrain.tui.widgets.panels.curves import gpu_trends
 from gputrain.tui.widgets.panels.gpus import draw_gpus, gpu_line
 
 
-def test_one_gpu_is_a_block_with_all_its_figures() -> None:
+def test_one_gpu_is_a_block_with_all_its_metrics_by_panel() -> None:
     drawn = text(draw_gpus(view(*scripted.start(), scripted.hardware(0)), 96, 6))
     for figure in (
         "NVIDIA GeForce RTX 3090",
@@ -53,7 +53,7 @@ def test_without_a_driver_the_run_is_on_the_cpu_and_that_is_said() -> None:
     ("error", "shown"),
     [
         ("lost: it has fallen off the bus", "LOST: it has fallen off the bus"),
-        ("no answer for 3 s", "NO FIGURES: no answer for 3 s"),
+        ("no answer for 3 s", "NO DATA: no answer for 3 s"),
     ],
 )
 @pytest.mark.parametrize("rows", [2, 12])

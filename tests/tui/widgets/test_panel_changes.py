@@ -87,11 +87,11 @@ async def test_a_source_that_never_answers_stops_no_key() -> None:
     app = GpuTrainApp(Stuck())
     async with app.run_test(size=(120, 35)) as pilot:
         await pilot.press("d")
-        while app.leaving is None:
+        while app.quit_result is None:
             await pilot.pause(0.01)
         assert not released.is_set()
     released.set()
-    assert app.leaving.detached
+    assert app.quit_result.detached
 
 
 async def test_an_error_of_this_program_is_not_hidden() -> None:

@@ -108,7 +108,7 @@ def test_the_disks_tell_waits_the_run_s_reads_and_each_disk() -> None:
     )
     sample = HardwareSample(interval=1.0, disk=disk, run_read_rate=210e6, run_cache_hit=0.93)
     drawn = text(draw_disk(view(sample), 60, 20))
-    for figure in ("queue 0.50  reads take 0.42 ms  writes 3.7 ms", "this run reads 210 MB/s  93 % from the cache"):
+    for figure in ("queue 0.50  reads take 0.42 ms  writes 3.7 ms", "this run reads 210 MB/s  93 % from page cache"):
         assert figure in drawn
     assert "15 IO/s" in next(row for row in drawn.splitlines() if row.startswith("sda"))
     assert "sdb" in drawn
@@ -164,17 +164,17 @@ def test_hints_never_take_more_rows_than_there_are_and_say_what_is_missing(rows:
 
 
 def test_before_the_first_step_hints_are_promised_then_looked_for_and_then_absent() -> None:
-    assert text(draw_hints(view(*scripted.start()), 60, 5)) == "hints come with the first steps"
-    assert text(draw_hints(view(*scripted.start(), scripted.steps(0)), 60, 5)).startswith("still looking")
+    assert text(draw_hints(view(*scripted.start()), 60, 5)) == "hints appear after the first steps"
+    assert text(draw_hints(view(*scripted.start(), scripted.steps(0)), 60, 5)).startswith("measuring: hints need")
     judged = (*scripted.start(), scripted.steps(0), HintsChanged(hints=()))
-    assert text(draw_hints(view(*judged), 60, 5)) == "nothing stands out"
+    assert text(draw_hints(view(*judged), 60, 5)) == "no bottleneck found"
 
 
 def test_a_run_without_supervisor_says_what_is_left() -> None:
     gone = view(*scripted.start(), scripted.checkpoint(0), live=False)
-    assert "supervisor is gone" in text(draw_hints(gone, 60, 5))
+    assert "supervisor of this run died" in text(draw_hints(gone, 60, 5))
     assert "newest checkpoint is of step 400" in text(draw_hints(gone, 60, 5)).replace("\n", " ")
-    assert "supervisor is gone" in text([draw_status(gone, 120)])
+    assert "supervisor of this run died" in text([draw_status(gone, 120)])
 
 
 @pytest.mark.parametrize(

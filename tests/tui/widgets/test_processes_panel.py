@@ -25,7 +25,7 @@ def test_each_of_the_run_s_processes_is_told_with_its_work(columns: int) -> None
     assert "trainer" in rows[0]
     assert "1.2" in rows[0]
     assert "worker" in rows[1]
-    assert roles(drawn, "waits for a disk") == {"warn"}
+    assert roles(drawn, "waits for disk") == {"warn"}
     assert rows[2].split()[:2] == ["13", "0.01"]
 
 
@@ -47,7 +47,7 @@ def test_owners_of_gpu_memory_are_named_on_instances_too() -> None:
 
 def test_what_has_no_row_is_counted() -> None:
     others = tuple(ProcessSample(pid=n, name="cc1plus", cpu=0.5, user="eve") for n in range(20))
-    drawn = draw_processes(view(HardwareSample(interval=1, others=others)), 100, 8)
+    drawn = draw_processes(view(HardwareSample(interval=1, other_processes=others)), 100, 8)
     assert len(drawn) == 8
     assert "and 14 more" in text([drawn[-1]])
 
@@ -59,7 +59,7 @@ OTHERS = (
 
 
 def test_the_list_is_sorted_and_filtered_as_asked_for() -> None:
-    sample = HardwareSample(interval=1, others=OTHERS, processes=OWN)
+    sample = HardwareSample(interval=1, other_processes=OTHERS, processes=OWN)
     drawn = text(draw_processes(view(sample), 100, 20))
     assert drawn.index("cc1plus") < drawn.index("firefox")
     by_memory = text(draw_processes(replace(view(sample), by_memory=True), 100, 20))
@@ -67,4 +67,4 @@ def test_the_list_is_sorted_and_filtered_as_asked_for() -> None:
     filtered = text(draw_processes(replace(view(sample), search="FireFox"), 100, 20)).splitlines()
     assert len(filtered) == 2
     assert "firefox" in filtered[1]
-    assert "no line holds “[b]” " in text(draw_processes(replace(view(sample), search="[b]"), 100, 20)) + " "
+    assert "no process contains “[b]” " in text(draw_processes(replace(view(sample), search="[b]"), 100, 20)) + " "

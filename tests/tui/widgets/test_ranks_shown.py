@@ -7,13 +7,13 @@ from helpers.tui import scripted
 from msgspec.structs import replace
 
 from gputrain.engine.events import AnyEvent, ModelReady, RunStarted
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.state.metric_values import exchange, mfu
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
 from gputrain.tui.state.run_summary import summary
 from gputrain.tui.widgets.panels.pipeline import bottleneck
-from gputrain.tui.widgets.panels.run_panel import key_figures
+from gputrain.tui.widgets.panels.run_panel import key_values
 
 
 def seen(ranks: int, share: float | None) -> Snapshot:
@@ -39,7 +39,7 @@ def of_ranks(event: AnyEvent, ranks: int) -> AnyEvent:
 def test_the_share_of_waiting_for_others_is_told() -> None:
     now = seen(4, 0.3)
     assert exchange(now) == pytest.approx(0.3)
-    assert bottleneck(now) == ("other", "the exchange between ranks")
+    assert bottleneck(now) == ("other", "gradient exchange between ranks")
     assert summary(now).exchange_share == pytest.approx(0.3)
     assert now.shares is not None
     assert now.shares.other == pytest.approx(0.05)
@@ -48,16 +48,16 @@ def test_the_share_of_waiting_for_others_is_told() -> None:
 def test_one_process_alone_waits_for_nobody() -> None:
     now = seen(1, None)
     assert (exchange(now), summary(now).exchange_share) == (None, None)
-    assert "ranks" not in dict(key_figures(now))["batch"]
+    assert "ranks" not in dict(key_values(now))["batch"]
 
 
 def test_batch_and_device_are_those_of_all() -> None:
     now = seen(4, 0.1)
-    figures = dict(key_figures(now))
+    figures = dict(key_values(now))
     assert " × 4 ranks" in figures["batch"]
     assert now.model is not None
     assert figures["device"].startswith(f"4 × {now.model.device_name}")
-    assert words.devices(replace(now.model, device="cpu", device_name="Some CPU")) == "Some CPU (4 ranks)"
+    assert fmt.devices(replace(now.model, device="cpu", device_name="Some CPU")) == "Some CPU (4 ranks)"
 
 
 def test_what_a_gpu_makes_of_its_peak_is_of_one_gpu() -> None:

@@ -1,4 +1,4 @@
-"""``gputrain-tui cache build|list|clear``: prepared images, made ahead, looked at and removed."""
+"""``gputrain-tui cache build|list|clear``: builds, lists and deletes caches of decoded images."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import time
 
 import msgspec
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, EXIT_STOPPED, BadInput
+from gputrain.engine.common.errors import EXIT_FINISHED, EXIT_STOPPED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import duration, size
 from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.jobs import image_caches
 from gputrain.tui.actions.plan_from_arguments import plan_of
+from gputrain.tui.commands.output import fail
 from gputrain.tui.commands.runs.delete import confirmed
 from gputrain.tui.render.text_table import print_table
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what is asked for."""
+    """Run the subcommand."""
     return {"build": _build, "list": _list, "clear": _clear}[options.what](options)
 
 
 def _build(options: argparse.Namespace) -> int:
     plan = plan_of(options, inspect_machine())
-    # Whoever builds a cache wants one.
+    # The command requests a cache even if the plan has none.
     config = settings.replace(plan.config, cache="disk") if plan.config.data.cache == "none" else plan.config
     try:
-        built = image_caches.build(config, _tell)
+        built = image_caches.build(config, _show_progress)
     except RuntimeError as error:
-        print(f"gputrain-tui: {plain(str(error), 600)}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(error)
     if options.json:
         print(msgspec.json.encode(built).decode())
         return EXIT_FINISHED
@@ -44,7 +44,7 @@ def _build(options: argparse.Namespace) -> int:
     return EXIT_FINISHED
 
 
-def _tell(text: str) -> None:
+def _show_progress(text: str) -> None:
     end = "\r" if sys.stderr.isatty() else "\n"
     print(f"{plain(text, 100):<60}", end=end, file=sys.stderr, flush=True)
 
@@ -62,7 +62,7 @@ def _list(options: argparse.Namespace) -> int:
         (plain(one.id, 40), size(one.bytes), f"{duration(max(0.0, time.time() - one.used))} ago", _state(one), one.note)
         for one in found
     ]
-    print_table(("cache", "size", "written", "", "what it keeps"), rows)
+    print_table(("cache", "size", "written", "", "contents"), rows)
     return EXIT_FINISHED
 
 
@@ -72,17 +72,17 @@ def _state(one: image_caches.CacheInfo) -> str:
 
 def _clear(options: argparse.Namespace) -> int:
     if bool(options.cache) == options.all:
-        raise BadInput("clear which? CACHE … (see: gputrain-tui cache list), or --all")
+        raise BadInput("name the caches to delete (list: gputrain-tui cache list), or --all")
     known = [one for one in image_caches.list_caches() if not one.live] if options.all else []
     names = [one.id for one in known] if options.all else options.cache
     if not names:
-        print("no cache that is not in use")
+        print("no unused caches")
         return EXIT_FINISHED
     if not confirmed(
         f"delete {len(names)} caches?" if len(names) > 1 else f"delete {plain(names[0], 40)}?", yes=options.yes
     ):
         return EXIT_STOPPED
     for name in names:
-        gone = image_caches.clear(name)
-        print(f"deleted {gone.id} ({size(gone.bytes)})")
+        deleted = image_caches.clear(name)
+        print(f"deleted {deleted.id} ({size(deleted.bytes)})")
     return EXIT_FINISHED

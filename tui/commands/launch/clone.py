@@ -1,9 +1,8 @@
-"""``gputrain-tui clone RUN setting=value …``: a new run with another one's settings, some of them changed."""
+"""``gputrain-tui clone RUN setting=value …``: starts a new run with the settings of another run."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
@@ -15,14 +14,14 @@ from gputrain.tui.commands.launch.start_run import start_run
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit code of the new run's outcome."""
+    """Returns the exit code for the outcome of the new run."""
     source = run_directory.find(options.run)
     if has_command(source):
         if options.overrides:
             raise BadInput(f"{source.id} is a script of your own: it has no settings to change; start it by exec")
         return start_run(lambda: launch_script.launch_script(read_command(source)), (), options)
-    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
-    # From the beginning: to go on from a checkpoint there is resume.
-    plan = resume_run.plan_from_run(source, {"resume_from": "", **overrides}, inspect_machine())
+    overrides, notes = settings.parse_overrides(options.overrides)
+    # A clone starts from scratch, even if the run itself was resumed from a checkpoint.
+    plan = resume_run.plan_from_run(source, {"resume_from": "", **overrides}, inspect_machine(), notes)
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
     return start_run(lambda: resume_run.begin(plan, force=options.force), warnings, options)

@@ -1,26 +1,19 @@
-"""Bare ``gputrain-tui``: the launcher."""
+"""``gputrain-tui`` without a command: opens the launcher."""
 
 from __future__ import annotations
 
 import argparse
 
-from gputrain.engine.common.errors import EXIT_FAILED, BadInput
+from gputrain.engine.common.errors import BadInput
 from gputrain.tui.commands.output import on_screen
-from gputrain.tui.terminal import gc_pause
+from gputrain.tui.commands.show_app import show_app
 
 
 def run(_options: argparse.Namespace) -> int:
-    """Open the launcher; returns the exit code of the run that it started, 0 if none."""
+    """Open the launcher. Returns the exit code of the run that it started; 0 if none."""
     if not on_screen():
         raise BadInput(
             "the launcher needs a terminal; without one: gputrain-tui train --recipe demo, gputrain-tui runs, "
             "gputrain-tui tail last (see gputrain-tui --help)"
         )
-    gc_pause.pause_gc()
-    from gputrain.tui.app import GpuTrainApp
-
-    app = GpuTrainApp()
-    code = app.run()
-    if app.leaving is not None:
-        print(app.leaving.farewell)
-    return code if code is not None else EXIT_FAILED
+    return show_app(lambda app: app())

@@ -1,4 +1,4 @@
-"""``gputrain-tui profiles | recipes | settings``: what there is to choose from, and a first profile of one's own."""
+"""``gputrain-tui profiles | recipes | settings``: lists what can be chosen, and creates a profile."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gputrain.tui.render.text_table import print_table
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the list that the command names, or one of its entries in full, or write a new profile."""
+    """Print the list or one entry in full, or write a new profile."""
     return {"profiles": _profiles, "recipes": _recipes, "settings": _settings}[options.command](options)
 
 
 def _profiles(options: argparse.Namespace) -> int:
-    action, name = _asked(options.what, ("show", "new"))
+    action, name = _action_and_name(options.what, ("show", "new"))
     if action == "new":
         return _new_profile(name)
     if name:
@@ -41,7 +41,7 @@ def _profiles(options: argparse.Namespace) -> int:
     return EXIT_FINISHED
 
 
-def _asked(what: list[str], actions: tuple[str, ...]) -> tuple[str, str]:
+def _action_and_name(what: list[str], actions: tuple[str, ...]) -> tuple[str, str]:
     """``[]``, ``[NAME]`` or ``[ACTION, NAME]`` as action and name. Raises BadInput."""
     action, names = (what[0], what[1:]) if what and what[0] in actions else ("show", what)
     if len(names) > 1 or (what and not names):
@@ -51,8 +51,8 @@ def _asked(what: list[str], actions: tuple[str, ...]) -> tuple[str, str]:
 
 def _new_profile(name: str) -> int:
     path = new_profile(name, inspect_machine())
-    print(f"{path} is a start, with this machine's values and what each means.")
-    print(f"Change it, then: gputrain-tui train --profile {path.stem}")
+    print(f"wrote {path}: a profile with the values of this machine and a comment on each.")
+    print(f"Edit it, then run: gputrain-tui train --profile {path.stem}")
     return EXIT_FINISHED
 
 
@@ -67,7 +67,7 @@ def _show_profile(profile: HardwareProfile, as_json: bool) -> int:
 
 
 def _recipes(options: argparse.Namespace) -> int:
-    _, name = _asked(options.what, ("show",))
+    _, name = _action_and_name(options.what, ("show",))
     if name:
         recipe = catalog.load_recipe(name)
         if options.json:

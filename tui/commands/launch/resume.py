@@ -1,12 +1,11 @@
-"""``gputrain-tui resume RUN``: go on where a run stopped, and watch it."""
+"""``gputrain-tui resume RUN``: continues a stopped run, and watches it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, BadInput
+from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
@@ -14,31 +13,33 @@ from gputrain.engine.launching import launch, launch_script, resume_run
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script.script_command import has_command
-from gputrain.tui.commands.output import has_screen
+from gputrain.tui.commands.output import fail, has_screen
 from gputrain.tui.commands.runs.watch import watch
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit code of the run's outcome."""
+    """Returns the exit code for the outcome of the run."""
     target = run_directory.find(options.run)
     if has_command(target):
         return _script(target, options)
-    overrides: dict[str, Any] = dict(settings.parse_override(argument) for argument in options.overrides)
-    plan = resume_run.plan_from_run(target, overrides, inspect_machine())
+    overrides, notes = settings.parse_overrides(options.overrides)
+    plan = resume_run.plan_from_run(target, overrides, inspect_machine(), notes)
     try:
-        goes_on, told = resume_run.resume(target, plan, options.wanted, force=options.force)
+        resumed, warnings = resume_run.resume(target, plan, options.wanted, force=options.force)
     except RuntimeError as error:
-        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(error)
     if not options.json:
-        for text in (*told, *plan.adjustments, *plan.warnings, *plan.refuses):
+        for text in (*warnings, *plan.adjustments, *plan.warnings, *plan.refuses):
             print(f"resume: {plain(text)}", file=sys.stderr)
-    if goes_on != target:
-        print(f"resume: {target.id} stays as it is; {goes_on.id} goes on from its {options.wanted}", file=sys.stderr)
+    if resumed != target:
+        print(
+            f"resume: {resumed.id} starts from checkpoint {options.wanted} of {target.id}, which stays unchanged",
+            file=sys.stderr,
+        )
     if options.detach:
-        print(goes_on.id)
+        print(resumed.id)
         return EXIT_FINISHED
-    return watch(launch.attach(goes_on, outlined=has_screen(options)), options, owner=True)
+    return watch(launch.attach(resumed, outlined=has_screen(options)), options, owner=True)
 
 
 def _script(target: RunDir, options: argparse.Namespace) -> int:
@@ -48,8 +49,7 @@ def _script(target: RunDir, options: argparse.Namespace) -> int:
     try:
         launch_script.start_again(target)
     except RuntimeError as error:
-        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(error)
     if options.detach:
         print(target.id)
         return EXIT_FINISHED

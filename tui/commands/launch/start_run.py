@@ -1,4 +1,4 @@
-"""What the commands that start a new run have in common: its warnings, its start, and watching it."""
+"""Starts a new run for the commands train and clone, and watches it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
+from gputrain.tui.commands.output import fail
 from gputrain.tui.commands.runs.watch import watch
 
 
 def start_run(start: Callable[[], RunDir], warnings: Iterable[str], options: argparse.Namespace) -> int:
-    """Say `warnings`, `start` the run and watch it, or with ``--detach`` print its name.
+    """Print `warnings`, call `start`, and watch the run, or with ``--detach`` print its id.
 
-    Returns the exit code of the run's outcome.
+    Returns the exit code for the outcome of the run.
     """
     if not options.json:
         for warning in warnings:
@@ -24,8 +25,7 @@ def start_run(start: Callable[[], RunDir], warnings: Iterable[str], options: arg
     try:
         started = start()
     except RuntimeError as error:
-        print(f"gputrain-tui: {plain(str(error), 1000)}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(error)
     if options.detach:
         print(started.id)
         return EXIT_FINISHED

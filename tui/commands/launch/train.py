@@ -1,55 +1,53 @@
-"""``gputrain-tui train``: plan, start, watch."""
+"""``gputrain-tui train``: plans a run, starts it and watches it."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
 import msgspec
 
 from gputrain.engine.common import units
-from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, BadInput
-from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FINISHED, BadInput
 from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching import launch
 from gputrain.engine.planning.plan import Plan
-from gputrain.tui.actions.plan_from_arguments import plan_elsewhere, plan_of
+from gputrain.tui.actions.plan_from_arguments import plan_for_other_machine, plan_of
 from gputrain.tui.commands.launch.calibrate import measure
 from gputrain.tui.commands.launch.start_run import start_run
+from gputrain.tui.commands.output import fail
 from gputrain.tui.render.plan_tables import BUFFERS, SCALING, buffer_cells, scaling_cells
 from gputrain.tui.render.text_table import print_table
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit code of the run's outcome; of a dry run, whether the plan could start."""
+    """Returns the exit code for the outcome of the run; with ``--dry-run`` 0 if the plan can start, else 2."""
     machine = inspect_machine()
     if options.machine:
-        return _elsewhere(options, machine)
+        return _plan_other_machine(options, machine)
     plan = plan_of(options, machine)
     if options.calibrate and not plan.stands(force=options.force):
         try:
             measure(plan, machine)
         except RuntimeError as error:
-            print(f"gputrain-tui: {plain(str(error), 600)}", file=sys.stderr)
-            return EXIT_FAILED
+            return fail(error)
         plan = plan_of(options, machine)
     if options.dry_run:
-        _show(plan, options.json)
+        _print_plan(plan, options.json)
         return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
     return start_run(lambda: launch.launch(plan.config, plan.origins, warnings, plan.forecast), warnings, options)
 
 
-def _elsewhere(options: argparse.Namespace, here: Machine) -> int:
-    """Show the plan for a machine that is not here."""
+def _plan_other_machine(options: argparse.Namespace, here: Machine) -> int:
+    """Print the plan for another machine."""
     if not options.dry_run or options.calibrate:
-        raise BadInput("--machine plans for a machine that is not here: with --dry-run, without --calibrate")
-    plan = plan_elsewhere(options, here)
-    _show(plan, options.json)
+        raise BadInput("--machine plans for another machine: it needs --dry-run and excludes --calibrate")
+    plan = plan_for_other_machine(options, here)
+    _print_plan(plan, options.json)
     return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
 
 
-def _show(plan: Plan, as_json: bool) -> None:
+def _print_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(plan).decode())
         return
@@ -65,7 +63,7 @@ def _show(plan: Plan, as_json: bool) -> None:
             print_table((title, "takes", ""), parts)
     print()
     print_table(SCALING, scaling_cells(plan.scaling))
-    print("the rows of more GPUs are what the same settings add up to with ranks=2, 4 and 8")
+    print("rows with more GPUs: the same settings with ranks=2, 4 and 8")
     print()
     print_table(BUFFERS, buffer_cells(plan.buffers))
     for kind, texts in (("adjusted", plan.adjustments), ("warning", plan.warnings), ("refused", plan.refuses)):

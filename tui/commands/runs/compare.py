@@ -1,4 +1,4 @@
-"""``gputrain-tui compare RUN RUN …``: settings that differ, figures, causes and curves of several runs."""
+"""``gputrain-tui compare RUN RUN …``: settings that differ, results, bottlenecks and curves of several runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from gputrain.tui.render.styled_lines import to_ascii
 from gputrain.tui.render.text_table import table_lines
 
 ROWS = 10
-"""Of the table of values; the chart shows the rest."""
+"""Rows of the table of values."""
 _CHART = (100, 16)
-"""Columns and lines of the chart, where the terminal has no fewer."""
+"""Largest size of the chart in columns and lines."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the comparison."""
     targets = list(dict.fromkeys(map(run_directory.find, options.run)))
     if len(targets) < 2:
-        raise BadInput("compare needs two runs or more; see: gputrain-tui runs")
+        raise BadInput("compare needs at least two runs; list them with: gputrain-tui runs")
     try:
         compared = [compare_runs.read_compared(target) for target in targets]
     except OSError as error:
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _curves(compared: Sequence[Compared], metric: str, axis: Axis) -> Iterator[str]:
-    """The curves, and some of their values, as lines."""
+    """The chart and a table of values, as lines."""
     width = min(_CHART[0], shutil.get_terminal_size().columns)
     lines = compare_chart.with_legend(compared, metric, axis, width, _CHART[1] + len(compared), wants_ascii())
     shown = to_ascii if wants_ascii() else str

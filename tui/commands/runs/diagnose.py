@@ -1,13 +1,12 @@
-"""``gputrain-tui diagnose RUN``: what held a run back, judged from its record, running or over."""
+"""``gputrain-tui diagnose RUN``: finds the bottleneck of a run, live or finished, from its record."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import duration
 from gputrain.engine.diagnosis.autotune import tune_command
@@ -15,19 +14,19 @@ from gputrain.engine.diagnosis.review import Finding, Review, review
 from gputrain.engine.events import AnyEvent, Hint
 from gputrain.engine.remote import remote_attachment
 from gputrain.engine.runs import event_log, remote_name, run_directory
+from gputrain.tui.commands.output import fail
 from gputrain.tui.render.advice_text import promise, settings_words, verdict
 
 _SIGNS = {"critical": "▲ critical", "warning": "▲ warning", "info": "● info"}
-_TOO_SHORT = "too short to judge: the queue is filled for 5 s, and 4 s of steps are needed after that"
+_TOO_SHORT = "too short to judge: needs 4 s of steps after the first 5 s"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the verdict."""
+    """Print the diagnosis."""
     try:
         found = review(_events(options.run))
     except OSError as error:
-        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(error)
     if options.json:
         print(json.dumps(found.as_json()))
         return EXIT_FINISHED
@@ -37,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _events(run_name: str) -> Iterator[AnyEvent]:
-    """What has been recorded so far."""
+    """The events recorded so far."""
     remote = remote_name.parse(run_name)
     if remote is None:
         yield from event_log.read(run_directory.find(run_name).events)
@@ -51,17 +50,17 @@ def _events(run_name: str) -> Iterator[AnyEvent]:
 
 
 def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
-    """The verdict in words."""
-    state = "over" if found.ended else "not over"
+    """The diagnosis as lines."""
+    state = "ended" if found.ended else "live"
     judged = f"{duration(found.seconds)} of steps judged in {found.windows} windows" if found.windows else _TOO_SHORT
     if not found.run_id:
-        yield "the record does not tell that a run began: nothing to judge"
+        yield "the record contains no start of a run: nothing to judge"
         return
     yield f"{plain(found.run_id, 100)}: {state}, {judged}"
     for tried in found.tried:
         yield verdict(tried)
     if found.windows and not found.findings:
-        yield "nothing stands out"
+        yield "no bottleneck found"
     for one in found.findings:
         yield from _finding_lines(one, found, why=why)
 
@@ -70,11 +69,11 @@ def _how_often(one: Finding, windows: int) -> str:
     return f"(in {one.windows} of {windows} windows)" if one.windows else "(at its end)"
 
 
-def _taken(hint: Hint, run: str, *, ended: bool) -> str:
-    """How advice is taken: by key in a running training, else by another run."""
+def _how_to_apply(hint: Hint, run: str, *, ended: bool) -> str:
+    """How to apply the settings: with a key in the dashboard of a live run, otherwise in a new run."""
     if not ended and tune_command(hint, "") is not None:
-        return "key a in the dashboard tries that"
-    return f"for another run: gputrain-tui clone {plain(run, 100)} …"
+        return "key a in the dashboard tries this"
+    return f"in a new run: gputrain-tui clone {plain(run, 100)} …"
 
 
 def _finding_lines(one: Finding, found: Review, *, why: bool) -> Iterator[str]:
@@ -84,9 +83,9 @@ def _finding_lines(one: Finding, found: Review, *, why: bool) -> Iterator[str]:
     yield f"  {plain(hint.evidence, 1000)}"
     yield f"  → {plain(hint.action, 1000)}"
     if hint.changes:
-        yield f"  settings: {settings_words(hint.changes)} ({_taken(hint, run_id, ended=ended)})"
+        yield f"  settings: {settings_words(hint.changes)} ({_how_to_apply(hint, run_id, ended=ended)})"
     if hint.prediction is not None:
         yield f"  expected: {promise(hint.prediction)}"
-    yield f"  it would be something else if you saw: {plain(hint.disproof, 400)}"
+    yield f"  wrong if: {plain(hint.disproof, 400)}"
     if why:
         yield from (f"    {plain(line, 400)}" for line in hint.path)

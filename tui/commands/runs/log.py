@@ -1,4 +1,4 @@
-"""``gputrain-tui log RUN --to LOGGER``: a run in another tool's files, also long after it ended."""
+"""``gputrain-tui log RUN --to LOGGER``: exports a live or finished run to TensorBoard or W&B."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gputrain.engine.runs import run_directory
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns 0 once all is written, the logger's own exit code if it failed, 3 after Ctrl-C."""
+    """Returns 0 once everything is written, the exit code of the logger if it failed, 3 after Ctrl-C."""
     target = run_directory.find(options.run)
     name = logger_choice.check_name(options.to)
     logger_choice.require([name])
     folder = Path(options.dir).expanduser().resolve() if options.dir else logger_choice.default_folder(target, name)
     if folder.is_dir() and any(folder.iterdir()):
-        # Both tools add what they find there: every figure would be in their charts twice.
+        # Both tools append to existing files: every value would appear twice in their charts.
         raise BadInput(f"{folder} is not empty: name another folder with --dir, or remove it first")
     child = subprocess.Popen(
         logger_choice.command(target, name, folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
@@ -28,20 +28,20 @@ def run(options: argparse.Namespace) -> int:
     try:
         assert child.stdout is not None
         for line in child.stdout:
-            _tell(line, options.json)
+            _show_progress(line, options.json)
         return child.wait()
     except KeyboardInterrupt:
-        # It has got the interrupt as well.
+        # The child received the interrupt, too.
         child.wait()
         return EXIT_STOPPED
 
 
-def _tell(line: bytes, as_json: bool) -> None:
+def _show_progress(line: bytes, as_json: bool) -> None:
     if as_json:
         print(line.decode().rstrip(), flush=True)
         return
-    said = json.loads(line)
-    if said["type"] == "logged":
-        print(f"{said['events']} events are in {said['folder']}; see them with: {said['see']}")
+    message = json.loads(line)
+    if message["type"] == "logged":
+        print(f"{message['events']} events written to {message['folder']}; view them with: {message['see']}")
     elif sys.stderr.isatty():
-        print(f"\r{said['events']} events", end="\r", file=sys.stderr, flush=True)
+        print(f"\r{message['events']} events", end="\r", file=sys.stderr, flush=True)

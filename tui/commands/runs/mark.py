@@ -1,4 +1,4 @@
-"""``gputrain-tui mark RUN``: a name, tags and a note for a run."""
+"""``gputrain-tui mark RUN``: sets name, tags and note of a run."""
 
 from __future__ import annotations
 

@@ -1,23 +1,22 @@
-"""``gputrain-tui prune``: remove runs that are too old or take too much room; those tagged ``keep`` stay."""
+"""``gputrain-tui prune``: deletes runs that are too old or take too much disk space; tag ``keep`` protects a run."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, EXIT_STOPPED, BadInput
-from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import size
 from gputrain.engine.runs import delete_runs, run_directory
+from gputrain.tui.commands.output import print_error
 from gputrain.tui.commands.runs.delete import confirmed
 from gputrain.tui.render.text_table import print_table
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns 3 if the person says no, 1 if some could not be deleted."""
+    """Returns 3 if the user answers no, 1 if a run could not be deleted."""
     if options.older is None and options.total is None:
-        raise BadInput("prune what? --older 30d, --total 50G, or both")
+        raise BadInput("choose what to prune: --older 30d, --total 50G, or both")
     older = delete_runs.age(options.older) if options.older is not None else None
     total = delete_runs.amount(options.total) if options.total is not None else None
     chosen = delete_runs.choose(
@@ -27,11 +26,11 @@ def run(options: argparse.Namespace) -> int:
         print("nothing to prune")
         return EXIT_FINISHED
     print_table(("run", "size", "why"), [(one.info.run.id, size(one.bytes), one.why) for one in chosen])
-    room = size(sum(one.bytes for one in chosen))
+    total_size = size(sum(one.bytes for one in chosen))
     if options.dry_run:
-        print(f"would free {room}")
+        print(f"would free {total_size}")
         return EXIT_FINISHED
-    if not confirmed(f"delete these {len(chosen)} runs ({room})?", yes=options.yes):
+    if not confirmed(f"delete these {len(chosen)} runs ({total_size})?", yes=options.yes):
         return EXIT_STOPPED
     freed, failed = 0, False
     for one in chosen:
@@ -39,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
             delete_runs.delete(one.info.run)
             freed += one.bytes
         except BadInput as error:
-            # Begun again meanwhile, or not this person's: no reason to keep the others.
+            # It was resumed meanwhile, or belongs to another user: continue with the others.
             failed = True
-            print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
+            print_error(error)
     print(f"freed {size(freed)}")
     return EXIT_FAILED if failed else EXIT_FINISHED

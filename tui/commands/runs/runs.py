@@ -1,14 +1,14 @@
-"""``gputrain-tui runs``: the runs of this user as a table, or as JSON lines."""
+"""``gputrain-tui runs``: lists the runs of this user as a table, as JSON lines or on a screen."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, BadInput, did_you_mean
+from gputrain.engine.common.errors import EXIT_FINISHED, BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.remote.remote_runs import list_runs
 from gputrain.engine.runs import run_directory
@@ -16,26 +16,29 @@ from gputrain.engine.runs.remote_name import parse
 from gputrain.engine.runs.run_directory import State
 from gputrain.engine.runs.run_marks import read_marks
 from gputrain.tui.actions.run_list import HEADER, ORDERS, Row, cells, ordered, wanted
+from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.show_app import show_app
 from gputrain.tui.render.text_table import print_table
-from gputrain.tui.terminal import gc_pause
+
+if TYPE_CHECKING:
+    from gputrain.tui.app import GpuTrainApp
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the runs; returns 1 if another machine's cannot be had."""
+    """Print the runs. Returns 1 if the runs of another machine cannot be read."""
     if options.screen:
         return _screen(options)
     try:
-        found = _on_host(options.host) if options.host else _here()
+        found = _remote_runs(options.host) if options.host else _local_runs()
     except OSError as error:
-        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(error)
     rows = _chosen(found, options)[: options.lines]
     if options.json:
         for row in rows:
             print(msgspec.json.encode(_as_json(row)).decode())
         return EXIT_FINISHED
     if not rows:
-        print("no such runs" if found else "no runs yet; start one with: gputrain-tui train --recipe demo")
+        print("no matching runs" if found else "no runs yet; start one with: gputrain-tui train --recipe demo")
         return EXIT_FINISHED
     print_table(HEADER, [cells(row) for row in rows])
     return EXIT_FINISHED
@@ -43,16 +46,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _screen(options: argparse.Namespace) -> int:
     if options.host or options.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise BadInput("--screen needs a terminal, and is for the runs of this machine; leave it out for a list")
-    gc_pause.pause_gc()
-    from gputrain.tui.app import GpuTrainApp
-    from gputrain.tui.screens.runs.runs_screen import RunsScreen
+        raise BadInput("--screen needs a terminal and lists only runs of this machine; for a list remove --screen")
 
-    app = GpuTrainApp(first=RunsScreen)
-    code = app.run()
-    if app.leaving is not None:
-        print(app.leaving.farewell)
-    return code if code is not None else EXIT_FAILED
+    def make(app: type[GpuTrainApp]) -> GpuTrainApp:
+        from gputrain.tui.screens.runs.runs_screen import RunsScreen
+
+        return app(first=RunsScreen)
+
+    return show_app(make)
 
 
 def _chosen(rows: list[Row], options: argparse.Namespace) -> list[Row]:
@@ -75,12 +76,12 @@ def _as_json(row: Row) -> dict[str, Any]:
     return {**place, **status, "name": row.name, "tags": row.marks.tags, "note": row.marks.note}
 
 
-def _here() -> list[Row]:
+def _local_runs() -> list[Row]:
     return [Row(info, read_marks(info.run)) for info in run_directory.list_runs()]
 
 
-def _on_host(text: str) -> list[Row]:
+def _remote_runs(text: str) -> list[Row]:
     name = parse(text)
     if name is None or name.run:
-        raise BadInput(f"'{plain(text, 80)}': the runs on another machine are those of HOST: (with the colon)")
+        raise BadInput(f"'{plain(text, 80)}': to list the runs of another machine, write HOST: with a colon")
     return [Row(info, marks) for info, marks in list_runs(name)]

@@ -1,4 +1,4 @@
-"""``gputrain-tui stop RUN``: ask a run to end, and wait until it has."""
+"""``gputrain-tui stop RUN``: stops a run, and waits until it ended."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import argparse
 import sys
 import time
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
-from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.events import Notice, RunEnded
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.processes.watchdog import GOES_ON, SILENT
 from gputrain.engine.runs import remote_name, run_directory
+from gputrain.tui.commands.output import fail
+from gputrain.tui.render.format import supervisor_died
 from gputrain.tui.state.command_sender import sender
 from gputrain.tui.state.event_source import RunSource
 
-PATIENCE_SECONDS = 5.0
-"""A run ends after its step and a checkpoint; one that has not after this time may hang."""
+NOTICE_SECONDS = 5.0
+"""Seconds to wait for step and checkpoint before a message says that the run has not ended yet."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns 0 if the run has ended (or was asked to, with ``--no-wait``), 1 if it can't be reached."""
+    """Returns 0 if the run ended (with ``--no-wait``: if the request was sent), 1 if the run cannot be reached."""
     if (remote := remote_name.parse(options.run)) is not None:
-        return _afar(remote, options)
+        return _stop_remote(remote, options)
     target = run_directory.find(options.run)
     status = target.status()
     if status is None or status.state.over:
@@ -32,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
     return _stop(launch.attach(target), options)
 
 
-def _afar(remote: remote_name.RemoteName, options: argparse.Namespace) -> int:
-    from gputrain.engine.remote.remote_attachment import attach  # most runs are here
+def _stop_remote(remote: remote_name.RemoteName, options: argparse.Namespace) -> int:
+    from gputrain.engine.remote.remote_attachment import attach  # imported here: most runs are local
 
     try:
         attachment = attach(remote, outlined=True)
@@ -46,8 +47,7 @@ def _afar(remote: remote_name.RemoteName, options: argparse.Namespace) -> int:
             return EXIT_FINISHED
         return _stop(attachment, options)
     except OSError as error:
-        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(error)
 
 
 def _stop(attachment: RunSource, options: argparse.Namespace) -> int:
@@ -58,15 +58,14 @@ def _stop(attachment: RunSource, options: argparse.Namespace) -> int:
             return EXIT_FINISHED
         return _wait(attachment, now=options.now)
     except launch.NotLiveError as error:
-        print(f"gputrain-tui: {plain(str(error), 500)}", file=sys.stderr)
-        return EXIT_FAILED
+        return fail(error)
     finally:
         attachment.close()
 
 
 def _wait(attachment: RunSource, *, now: bool) -> int:
-    due = float("inf") if now else time.monotonic() + PATIENCE_SECONDS
-    silent, told = "", None
+    due = float("inf") if now else time.monotonic() + NOTICE_SECONDS
+    silent, reported = "", None
     while True:
         for event in attachment.read():
             if isinstance(event, RunEnded):
@@ -77,13 +76,12 @@ def _wait(attachment: RunSource, *, now: bool) -> int:
             print(f"{attachment.run.id}: {last.outcome.value} at step {last.step}: {last.reason}")
             return EXIT_FINISHED
         if attachment.abandoned:
-            print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
-            return EXIT_FAILED
-        if time.monotonic() > due and silent != told:
-            told = silent
+            return fail(supervisor_died(attachment.run.id))
+        if time.monotonic() > due and silent != reported:
+            reported = silent
             print(_still_waiting(attachment.run.id, silent), file=sys.stderr, flush=True)
 
 
 def _still_waiting(run: str, silent: str) -> str:
     why = f": {silent}" if silent else ""
-    return f"{run} has not ended yet{why}; at once, without a checkpoint: gputrain-tui stop {run} --now"
+    return f"{run} has not ended yet{why}; to stop at once without a checkpoint: gputrain-tui stop {run} --now"

@@ -1,26 +1,26 @@
-"""Watching a run from a command: in the dashboard where there is a terminal, else as lines."""
+"""Watches a run for a command: in the dashboard if there is a terminal, otherwise as lines."""
 
 from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching.launch import NotLiveError
 from gputrain.engine.processes.preemption import PREEMPTING, STOPPING
 from gputrain.tui.cli.exit_codes import exit_code
-from gputrain.tui.commands.output import has_screen
+from gputrain.tui.commands.output import has_screen, print_error
+from gputrain.tui.commands.show_app import show_app
+from gputrain.tui.render.format import run_continues, supervisor_died
 from gputrain.tui.state.command_sender import sender
 from gputrain.tui.state.event_source import RunSource
-from gputrain.tui.terminal import gc_pause
 
 if TYPE_CHECKING:
     from gputrain.tui.cli.plain_output import JsonLines, PlainLines
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) -> int:
-    """Watch a run to its end, or until the person leaves. `owner`: this command started it.
+    """Watch a run until it ends or the user leaves. `owner`: this command started the run.
 
-    Returns the exit code that the run's outcome has. Closes `attachment`. Raises OSError if it can't be read.
+    Returns the exit code for the outcome of the run. Closes `attachment`. Raises OSError if it cannot be read.
     """
     try:
         if has_screen(options):
-            return dashboard(attachment, frugal=options.low_bandwidth)
-        from gputrain.tui.cli.plain_output import (  # not needed for a dashboard, which is to open at once
+            return dashboard(attachment, low_bandwidth=options.low_bandwidth)
+        from gputrain.tui.cli.plain_output import (  # imported here: the dashboard opens faster without it
             JsonLines,
             PlainLines,
         )
@@ -50,16 +50,9 @@ def watch(attachment: RunSource, options: argparse.Namespace, *, owner: bool) ->
         attachment.close()
 
 
-def dashboard(attachment: RunSource, frugal: bool) -> int:
-    """Open the dashboard on a run; prints how it was left. `frugal`: for a slow line."""
-    gc_pause.pause_gc()
-    from gputrain.tui.app import GpuTrainApp
-
-    app = GpuTrainApp(attachment, frugal=frugal)
-    code = app.run()
-    if app.leaving is not None:
-        print(app.leaving.farewell)
-    return code if code is not None else EXIT_FAILED
+def dashboard(attachment: RunSource, low_bandwidth: bool) -> int:
+    """Open the dashboard of a run. Returns the exit code."""
+    return show_app(lambda app: app(attachment, low_bandwidth=low_bandwidth), attachment.run.id)
 
 
 def _follow(
@@ -68,41 +61,41 @@ def _follow(
     tail: deque[str] | None = deque(maxlen=options.lines) if getattr(options, "lines", None) else None
     follow = not getattr(options, "no_follow", False)
     trouble = ""
-    with _interrupts(attachment, owner) as asked:
+    with _handle_interrupts(attachment, owner) as interrupts:
         while True:
             found = attachment.read()
-            asked.obey()
+            interrupts.act()
             for event in found:
                 for line in lines.take(event):
                     if tail is not None:
                         tail.append(line)
                     else:
                         print(line, flush=True)
-            if found and not asked.detached:
+            if found and not interrupts.detached:
                 continue
             if attachment.caught_up and tail is not None:
                 print("\n".join(tail), flush=True)
                 tail = None
-            if asked.detached:
-                print(f"run {attachment.run.id} goes on; come back with: gputrain-tui tail {attachment.run.id}")
+            if interrupts.detached:
+                print(run_continues(attachment.run.id))
                 return EXIT_FINISHED
             if attachment.ended or attachment.abandoned or (not follow and attachment.caught_up):
                 break
             if attachment.trouble != trouble:
                 trouble = attachment.trouble
-                _say(f"no connection, trying again: {plain(trouble, 300)}" if trouble else "connected again")
+                print_error(f"no connection, trying again: {plain(trouble, 300)}" if trouble else "connected again")
     for line in lines.summary_lines(str(attachment.run.directory)):
         print(line, flush=True)
     ended = lines.store.snapshot().outcome
     if ended is None:
         if not follow:
             return EXIT_FINISHED
-        print(f"gputrain-tui: {attachment.run.id}: its supervisor is gone without a word", file=sys.stderr)
+        print_error(supervisor_died(attachment.run.id))
     return exit_code(ended)
 
 
-class _Asked:
-    """What interrupts ask for. They only leave a mark: a handler may come while a message is half sent or printed."""
+class _Interrupts:
+    """Records signals and acts on them later: a signal may arrive while a message is being sent or printed."""
 
     def __init__(self, attachment: RunSource, owner: bool) -> None:
         self._attachment = attachment
@@ -110,17 +103,17 @@ class _Asked:
         self._signals: deque[int] = deque()
         self._stopped = False
         self.detached = False
-        """This command is to leave the run to itself."""
+        """Stop watching; the run continues."""
 
     def note(self, number: int, _frame: object) -> None:
-        """A signal has come."""
+        """Record a signal."""
         self._signals.append(number)
         if len(self._signals) > 1:
-            # Nothing followed the first one: the next one ends this command where it is stuck.
+            # The first signal was not handled yet: the next one kills this command, which may hang.
             signal.signal(number, signal.SIG_DFL)
 
-    def obey(self) -> None:
-        """Do what was asked since the last time."""
+    def act(self) -> None:
+        """Act on the signals since the last call."""
         while self._signals:
             if not self._owner or self._stopped:
                 self.detached = True
@@ -130,7 +123,7 @@ class _Asked:
 
     def _stop(self, number: int) -> None:
         self._stopped = True
-        _say("stopping after a checkpoint; Ctrl-C again leaves the run to itself")
+        print_error("stopping after a checkpoint; press Ctrl-C again to leave the run alone")
         try:
             name = f"{sender()} {signal.Signals(number).name}"
             self._attachment.send(
@@ -141,20 +134,16 @@ class _Asked:
 
 
 @contextmanager
-def _interrupts(attachment: RunSource, owner: bool) -> Iterator[_Asked]:
-    """Ctrl-C never ends a run in silence: who only watches leaves it; who started it stops it after a checkpoint.
+def _handle_interrupts(attachment: RunSource, owner: bool) -> Iterator[_Interrupts]:
+    """Ctrl-C detaches a command that only watches, and stops the run of a command that started it, after a checkpoint.
 
-    A second Ctrl-C leaves at once. SIGTERM or SIGUSR1 to the command that started the run, as a batch system sends
-    them, stops the run after a checkpoint, and the command waits for that.
+    A second Ctrl-C detaches at once. SIGTERM or SIGUSR1 (sent by schedulers) to the command that started the run stops
+    the run after a checkpoint; the command waits for that.
     """
-    asked = _Asked(attachment, owner)
-    before = {number: signal.signal(number, asked.note) for number in STOPPING}
+    interrupts = _Interrupts(attachment, owner)
+    before = {number: signal.signal(number, interrupts.note) for number in STOPPING}
     try:
-        yield asked
+        yield interrupts
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _say(text: str) -> None:
-    print(f"gputrain-tui: {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The dashboard on one run, live or over."""
+"""The dashboard of one run, live or finished."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, StopC
 from gputrain.tui.layout.key_bindings import bindings
 from gputrain.tui.layout.key_table import INNER_KEYS, KEYS, Key
 from gputrain.tui.layout.panel_layout import Place, arrange
-from gputrain.tui.render.advice_text import set_aside, settings_words
+from gputrain.tui.render.advice_text import settings_words, skipped_hints
 from gputrain.tui.screens.dashboard.panel_screen import PanelScreen
-from gputrain.tui.screens.messages import Done, Left
+from gputrain.tui.screens.messages import ActionFinished, DashboardClosed
 from gputrain.tui.screens.quit_result import quit_result
 from gputrain.tui.state import command_sender
 from gputrain.tui.state.event_source import RunSource
@@ -38,27 +38,34 @@ if TYPE_CHECKING:
 
 
 class DashboardScreen(PanelScreen):
-    """A run: its panels, and the commands to it. Its dialogs are imported when they are asked for: the first paint
-    does not wait for them."""
+    """Panels of a run, and keys that send commands to it.
+
+    Dialogs are imported when they open, so that the first paint does not wait for them.
+    """
 
     KEYS: ClassVar[tuple[Key, ...]] = KEYS
     BINDINGS: ClassVar[list[BindingType]] = bindings(KEYS)
     CHART: ClassVar[str] = "throughput"
 
     def __init__(self, source: RunSource, frame_seconds: float = FRAME_SECONDS, *, inner: bool = False) -> None:
-        """`inner`: there is a screen below it to come back to."""
+        """`inner`: another screen is below this one; closing returns to it."""
         super().__init__(source, "this run", frame_seconds)
         self._source = source
         self._inner = inner
-        self._told = False
+        self._summary_shown = False
 
     @property
     def keys(self) -> Sequence[Key]:
-        """With another screen below, leaving is going back."""
+        """The keys; with another screen below, q means back."""
         return INNER_KEYS if self._inner else KEYS
 
+    @property
+    def live_run(self) -> str:
+        """Id of the run while it is live."""
+        return self._source.run.id if self._is_live() else ""
+
     def panels(self) -> Iterable[Panel]:
-        """All panels; the arrangement chooses which are shown."""
+        """All panels; the layout decides which of them are visible."""
         return (
             StatusPanel(id="status"),
             PipelinePanel(id="pipeline"),
@@ -78,14 +85,14 @@ class DashboardScreen(PanelScreen):
         )
 
     def arranged(self, width: int, height: int, gpus: int, full: str) -> Mapping[str, Place]:
-        """Places by the window's size."""
+        """Places of the panels in a window of this size."""
         return arrange(width, height, gpus, full)
 
     def watch_view(self, view: View) -> None:
-        """Show it; the end of the run brings its summary."""
+        """Show the view; when the run ends, open the summary."""
         super().watch_view(view)
-        if view.now.outcome is not None and view.caught_up and not self._told:
-            self._told = True
+        if view.now.outcome is not None and view.caught_up and not self._summary_shown:
+            self._summary_shown = True
             from gputrain.tui.screens.dashboard.summary import SummaryScreen
 
             self.app.push_screen(SummaryScreen(view, self._source.run.directory, inner=self._inner), self._on_summary)
@@ -93,60 +100,60 @@ class DashboardScreen(PanelScreen):
     # Keys.
 
     def action_leave(self) -> None:
-        """Leave; with a run going, ask how, unless it is only back to another screen."""
+        """Close the dashboard; ask first if the run is live and no screen is below."""
         if self._inner:
-            self._leave(detached=self._going())
-        elif self._going():
+            self._leave(detached=self._is_live())
+        elif self._is_live():
             self._ask(stopping=False)
         else:
             self._leave(detached=False)
 
     def action_stop_run(self) -> None:
-        """Ask how to stop."""
-        if self._going():
+        """Ask how to stop the run."""
+        if self._is_live():
             self._ask(stopping=True)
         else:
-            self.notify("the run is over", markup=False)
+            self.notify("the run has ended", markup=False)
 
     def action_detach(self) -> None:
-        """Leave the run alone."""
-        self._leave(detached=self._going())
+        """Close the dashboard; the run continues."""
+        self._leave(detached=self._is_live())
 
     def action_checkpoint(self) -> None:
-        """Ask for a checkpoint."""
+        """Request a checkpoint."""
         self._send(CheckpointCommand(sender=command_sender.sender()), "checkpoint")
 
     def action_apply(self) -> None:
-        """Try the first advice that a running training can take; what is passed over for that is told, and why."""
-        if not self._going():
-            self.notify("the run is over", markup=False)
+        """Try the first hint whose setting can change while training; show which hints are skipped, and why."""
+        if not self._is_live():
+            self.notify("the run has ended", markup=False)
             return
         hints = self._newest.now.hints
         tunes = [tune_command(hint, command_sender.sender()) for hint in hints]
         place, tune = next(((at, one) for at, one in enumerate(tunes) if one is not None), (len(hints), None))
-        passed = set_aside(hints[:place])
-        if passed:
-            self.notify(passed, markup=False)
+        skipped = skipped_hints(hints[:place])
+        if skipped:
+            self.notify(skipped, markup=False)
         if tune is not None:
-            against = f" against: {plain(hints[place].title, 100)}" if place else ""
-            self._send(tune, f"try {settings_words(tune.changes)}{against}")
-        elif not passed:
-            self.notify("no hint has a setting to change", markup=False)
+            reason = f" for: {plain(hints[place].title, 100)}" if place else ""
+            self._send(tune, f"try {settings_words(tune.changes)}{reason}")
+        elif not skipped:
+            self.notify("no hint suggests a setting that can change now", markup=False)
 
     def action_why(self) -> None:
-        """Show how the hints were found."""
+        """Show the reasons behind the hints."""
         from gputrain.tui.screens.dashboard.why import WhyScreen
 
         self.app.push_screen(WhyScreen(self._newest.now.hints, self._newest.ascii))
 
     def action_search(self) -> None:
-        """Ask for a text that log lines must hold."""
+        """Ask for a text; the log then shows only lines that contain it."""
         from gputrain.tui.screens.dashboard.search_line import SearchScreen
 
         self.app.push_screen(SearchScreen(self._newest.search), self._on_search)
 
     def action_back(self) -> None:
-        """Out of a full-screen panel, else out of a search, else to the screen below."""
+        """Leave full screen, else the search, else return to the screen below."""
         if self._in_full:
             super().action_back()
         elif self._newest.search:
@@ -154,10 +161,10 @@ class DashboardScreen(PanelScreen):
         elif self._inner:
             self.action_leave()
 
-    # What the person chose.
+    # Answers of the dialogs.
 
-    def _going(self) -> bool:
-        return self._newest.now.outcome is None and not self._newest.gone
+    def _is_live(self) -> bool:
+        return self._newest.now.outcome is None and not self._newest.died
 
     def _ask(self, stopping: bool) -> None:
         from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
@@ -182,13 +189,13 @@ class DashboardScreen(PanelScreen):
             self._leave(detached=False)
 
     def _send(self, command: AnyCommand, name: str) -> None:
-        # What becomes of it is told by the run's own answer, which comes with its events.
+        # Reports only whether the run received the command; the result comes as an event.
         def done(why: str) -> None:
-            text = f"{name} was not taken: {why}" if why else f"asked for: {name}"
-            self.post_message(Done(text, failed=bool(why)))
+            text = f"{name} was not accepted: {why}" if why else f"requested: {name}"
+            self.post_message(ActionFinished(text, failed=bool(why)))
 
         command_sender.send(self._source, command, done)
 
     def _leave(self, detached: bool) -> None:
         self._reader.stop()
-        self.app.post_message(Left(quit_result(self._source.run.id, self._newest, detached), self._inner))
+        self.app.post_message(DashboardClosed(quit_result(self._source.run.id, self._newest, detached), self._inner))

@@ -1,4 +1,4 @@
-"""The panels of the machine without a run."""
+"""The monitor: the panels of the machine, without a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gputrain.tui.widgets.panels.monitor_status import MonitorStatusPanel
 from gputrain.tui.widgets.panels.processes import ProcessesPanel
 
 INTERVALS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Seconds between samples that the keys offer."""
+"""Seconds between samples, as the keys < and > change them."""
 
 
 class MonitorScreen(PanelScreen):
@@ -44,8 +44,7 @@ class MonitorScreen(PanelScreen):
         about: str = "",
         frame_seconds: float = FRAME_SECONDS,
     ) -> None:
-        """`subject`: the watched process, empty without one; `about`: what the status line tells after the interval
-        (the log)."""
+        """`subject`: the watched process, or empty; `about`: text after the interval in the status line (the log)."""
         super().__init__(source, subject, frame_seconds)
         self._about = about
         self._set_interval = set_interval
@@ -53,7 +52,7 @@ class MonitorScreen(PanelScreen):
         self.set_reactive(PanelScreen.view, self._newest)
 
     def panels(self) -> Iterable[Panel]:
-        """All panels; the arrangement chooses which are shown."""
+        """All panels; the layout decides which of them are visible."""
         return (
             MonitorStatusPanel(self._about, id="status"),
             GpuPanel(id="gpu"),
@@ -65,11 +64,11 @@ class MonitorScreen(PanelScreen):
         )
 
     def arranged(self, width: int, height: int, gpus: int, full: str) -> Mapping[str, Place]:
-        """Places by the window's size."""
+        """Places of the panels in a window of this size."""
         return arrange_monitor(width, height, gpus, full)
 
     def action_sort(self) -> None:
-        """Processes by memory, or by CPU again."""
+        """Switch the order of processes between memory and CPU."""
         self._change(by_memory=not self._newest.by_memory)
 
     def action_interval(self, step: int) -> None:
@@ -82,8 +81,10 @@ class MonitorScreen(PanelScreen):
             self._change(interval=interval)
 
     def action_search(self) -> None:
-        """Ask for a text that lines of processes must hold."""
-        from gputrain.tui.screens.dashboard.search_line import SearchScreen  # of no use to the first paint
+        """Ask for a text; the list then shows only processes that contain it."""
+        from gputrain.tui.screens.dashboard.search_line import (
+            SearchScreen,  # imported here: the first paint does not need it
+        )
 
         self.app.push_screen(SearchScreen(self._newest.search, "processes"), self._on_search)
 
@@ -92,13 +93,13 @@ class MonitorScreen(PanelScreen):
             self._change(search=text)
 
     def action_back(self) -> None:
-        """Out of a full-screen panel, else out of a search."""
+        """Leave full screen, else the search."""
         if self._full or not self._newest.search:
             super().action_back()
         else:
             self._change(search="")
 
     def action_leave(self) -> None:
-        """Nothing goes on without this screen."""
+        """Quit the monitor."""
         self._reader.stop()
         self.app.exit(EXIT_FINISHED)

@@ -1,4 +1,4 @@
-"""The base of the screens that show panels over frames: a run's dashboard, and the monitor without a run."""
+"""Base of dashboard and monitor: a screen of panels that a reader thread updates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gputrain.tui.layout.key_table import Key
 from gputrain.tui.layout.panel_layout import Place
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.theme import palette
-from gputrain.tui.screens.messages import Done, FrameReady, ReaderFailed
+from gputrain.tui.screens.messages import ActionFinished, FrameReady, ReaderFailed
 from gputrain.tui.state.event_source import EventSource
 from gputrain.tui.state.reader_thread import Frame, Reader
 from gputrain.tui.widgets.key_bar import KeyBar
@@ -27,16 +27,16 @@ from gputrain.tui.widgets.too_small import TooSmallPanel
 
 
 class PanelScreen(Screen[None]):
-    """Panels over one frame at a time. Events are read by a thread; this screen never waits for them.
+    """Shows one frame at a time. A thread reads the events, so the screen never blocks.
 
-    Subclasses name their keys and panels, and say where these stand.
+    Subclasses define keys, panels and the layout.
     """
 
     AUTO_FOCUS = ""
     KEYS: ClassVar[tuple[Key, ...]] = ()
-    """Keys that the line at the bottom and the help show."""
+    """Keys for the key bar and the help."""
     CHART: ClassVar[str] = ""
-    """The panel that shows what a zoom does where no chart is seen."""
+    """The panel to open on zoom if no chart is visible."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "leave", "quit", show=False, priority=True),
         Binding("shift+tab", "next_panel(-1)", show=False),
@@ -46,43 +46,47 @@ class PanelScreen(Screen[None]):
     view: reactive[View] = reactive(View(), init=False, repaint=False)
 
     def __init__(self, source: EventSource, subject: str, frame_seconds: float) -> None:
-        """`subject`: whose processes the figures mean, as in `View.subject`; `frame_seconds`: least time between two
-        views."""
+        """`subject`: as in `View.subject`; `frame_seconds`: shortest time between two frames."""
         super().__init__()
         self._reader = Reader(source, self._post_frame, self._post_failure, frame_seconds)
         self._newest = View(ascii=wants_ascii(), subject=subject)
         self._full = ""
-        """The panel that has the whole body."""
-        self._held = False
-        """It keeps the body although it has a place of its own."""
+        """The panel in full screen; empty if none."""
+        self._keep_full = False
+        """Whether it stays in full screen although the layout has a place for it."""
         self._gpus = 0
         self.set_reactive(PanelScreen.view, self._newest)
 
     @property
     def keys(self) -> Sequence[Key]:
-        """The keys, as they are meant here."""
+        """The keys of this screen."""
         return self.KEYS
 
+    @property
+    def live_run(self) -> str:
+        """Id of the live run that the screen shows; empty if none."""
+        return ""
+
     def panels(self) -> Iterable[Panel]:
-        """All panels; the arrangement chooses which are shown."""
+        """All panels; the layout decides which of them are visible."""
         raise NotImplementedError
 
     def arranged(self, width: int, height: int, gpus: int, full: str) -> Mapping[str, Place]:
-        """Places of the panels by id; empty where nothing useful fits."""
+        """Places of the panels by id; empty if the window is too small."""
         raise NotImplementedError
 
     def compose(self) -> ComposeResult:
-        """The panels, the line of keys, and what is said where they don't fit."""
+        """Compose the panels, the key bar, and the text for windows that are too small."""
         yield Tiles(*self.panels(), TooSmallPanel(id="too_small"), KeyBar(self.keys, id="keys"), arrange=self._places)
 
     def _places(self, width: int, height: int) -> Mapping[str, Place]:
         places = self.arranged(width, height, self._gpus, "")
-        if places and self._full and (self._held or self._full not in places):
+        if places and self._full and (self._keep_full or self._full not in places):
             places = self.arranged(width, height, self._gpus, self._full)
         return places or {"too_small": Place(0, 0, width, height)}
 
     def on_mount(self) -> None:
-        """Colours; read as soon as the empty panels are seen: a long record would hold them up."""
+        """Apply the colors; start reading after the first paint, because a long record takes time."""
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
         self._restyle()
         for panel in self._shown():
@@ -90,25 +94,25 @@ class PanelScreen(Screen[None]):
         self.call_after_refresh(self._reader.start)
 
     def on_unmount(self, _event: Unmount) -> None:
-        """The reader must not outlive the screen."""
+        """Stop the reader."""
         self._reader.stop()
 
     def _post_frame(self, frame: Frame) -> None:
-        # On the reader's thread; after the screen is gone nobody takes it, and nobody misses it.
+        # Called on the reader's thread. After the screen closed, the message is dropped.
         self.post_message(FrameReady(frame))
 
     def _post_failure(self, error: Exception) -> None:
         self.post_message(ReaderFailed(error))
 
     def on_reader_failed(self, message: ReaderFailed) -> None:
-        """End with the error: a screen that stands still for ever would hide it. The run goes on."""
+        """Raise the error, so that the screen closes and shows it instead of freezing. The run continues."""
         raise message.error
 
     def _restyle(self) -> None:
         background = self.styles.background.rich_color
-        colours = palette(self.app.current_theme, background, mono=self.app.no_color)
+        colors = palette(self.app.current_theme, background, mono=self.app.no_color)
         for panel in self._shown():
-            panel.restyle(colours)
+            panel.restyle(colors)
 
     def _shown(self) -> list[Panel]:
         return [panel for panel in self.query(Panel) if isinstance(panel, Panel)]
@@ -116,7 +120,7 @@ class PanelScreen(Screen[None]):
     # From the reader to the panels.
 
     def on_frame_ready(self, message: FrameReady) -> None:
-        """Take the frame; a held view stays as it is."""
+        """Take the frame; a paused view does not change."""
         frame = message.frame
         self._newest = replace(
             self._newest,
@@ -130,7 +134,7 @@ class PanelScreen(Screen[None]):
             self.view = self._newest
 
     def watch_view(self, view: View) -> None:
-        """Show it."""
+        """Show the view in all visible panels."""
         gpus = len(view.now.hardware.gpus) if view.now.hardware else 0
         if gpus != self._gpus:
             self._gpus = gpus
@@ -146,23 +150,23 @@ class PanelScreen(Screen[None]):
     # Keys.
 
     def action_leave(self) -> None:
-        """Leave."""
+        """Close the screen."""
         raise NotImplementedError
 
     def action_pause_view(self) -> None:
-        """Hold the view, or let it go on."""
+        """Pause or continue the view."""
         paused = not self._newest.paused
         self._newest = replace(self._newest, paused=paused)
         self.view = replace(self.view, paused=True) if paused else self._newest
 
     def action_zoom(self, step: int) -> None:
-        """Charts over a shorter (+1) or longer (−1) time."""
+        """Show a shorter (+1) or longer (−1) time in the charts."""
         self._change(zoom=max(0, min(len(ZOOMS) - 1, self._newest.zoom + step)))
         if not any(panel.display and panel.has_axes for panel in self._shown()):
             self._reveal(self.CHART)
 
     def action_next_panel(self, step: int) -> None:
-        """Go to the panel after (+1) or before (−1) this one. Those that have no place come last, full screen."""
+        """Focus the next (+1) or previous (−1) panel. Panels without a place come last and open in full screen."""
         placed = self._placed()
         if not placed:
             return
@@ -171,32 +175,32 @@ class PanelScreen(Screen[None]):
         names += [panel.id for panel in panels if panel.id not in placed and not panel.DIGEST]
         now = self.focused.id if self.focused is not None else None
         place = names.index(now) + step if now in names else min(step, 0)
-        self._reveal(names[place % len(names)] or "", held=self._held)
+        self._reveal(names[place % len(names)] or "", keep_full=self._keep_full)
 
     def action_full_screen(self) -> None:
-        """The focused panel takes the whole body, or goes back to its place."""
+        """Show the focused panel in full screen, or leave full screen."""
         panel = self.focused
         if self._in_full:
-            self._full, self._held = "", False
+            self._full, self._keep_full = "", False
             self._rearrange()
         elif isinstance(panel, Panel) and panel.id and panel.display:
-            self._reveal(panel.id, held=True)
+            self._reveal(panel.id, keep_full=True)
         else:
-            self.notify("choose a panel first: tab, or a click on it", markup=False)
+            self.notify("select a panel first: tab, or click on it", markup=False)
 
-    def _reveal(self, name: str, held: bool = False) -> None:
-        """Choose the panel `name`; without a place, or `held`, it gets the whole body."""
-        self._full, self._held = name if held or name not in self._placed() else "", held
+    def _reveal(self, name: str, keep_full: bool = False) -> None:
+        """Focus the panel `name`, in full screen if it has no place or with `keep_full`."""
+        self._full, self._keep_full = name if keep_full or name not in self._placed() else "", keep_full
         self._rearrange()
         self.query_one(f"#{name}", Panel).focus()
 
     @property
     def _in_full(self) -> bool:
-        """A panel has the whole body."""
-        return bool(self._full) and (self._held or self._full not in self._placed())
+        """Whether a panel is in full screen."""
+        return bool(self._full) and (self._keep_full or self._full not in self._placed())
 
     def _placed(self) -> Mapping[str, Place]:
-        """The places while no panel has the whole body."""
+        """The places without full screen."""
         return self.arranged(*self.size, self._gpus, "")
 
     def _rearrange(self) -> None:
@@ -209,38 +213,40 @@ class PanelScreen(Screen[None]):
                 panel.show(self.view)
 
     def action_explain(self) -> None:
-        """The help."""
-        from gputrain.tui.screens.dashboard.help import HelpScreen  # of no use to the first paint
+        """Show the help."""
+        # Imported here, because the first paint does not need them.
+        from gputrain.tui.screens.dashboard.panel_help import help_text
+        from gputrain.tui.screens.help_screen import HelpScreen
 
         panels = {panel.id for panel in self._shown() if panel.id}
-        self.app.push_screen(HelpScreen(self.keys, panels, self.view.ascii))
+        self.app.push_screen(HelpScreen(help_text(self.keys, panels), self.view.ascii))
 
     def action_export_view(self) -> None:
-        """The screen as a picture."""
-        from gputrain.tui.actions import export_screen  # of no use to the first paint
+        """Write the screen as SVG."""
+        from gputrain.tui.actions import export_screen  # imported here: the first paint does not need it
 
         export_screen.save_view(self.app.export_screenshot(), self.view.now, self._exported)
 
     def action_export_curves(self) -> None:
-        """The curves as files."""
+        """Write the curves as files."""
         from gputrain.tui.actions import export_screen
 
         export_screen.save_curves(self.view.now, self._exported)
 
     def _exported(self, text: str, failed: bool) -> None:
-        # On the thread that wrote.
-        self.post_message(Done(text, failed))
+        # Called on the thread that wrote the file.
+        self.post_message(ActionFinished(text, failed))
 
-    def on_done(self, message: Done) -> None:
-        """Say it."""
+    def on_action_finished(self, message: ActionFinished) -> None:
+        """Notify the user."""
         self.notify(message.text, severity="error" if message.failed else "information", markup=False)
 
     def action_back(self) -> None:
-        """Out of a full-screen panel."""
+        """Leave full screen."""
         if self._in_full:
             self.action_full_screen()
 
     def on_click(self, event: Click) -> None:
-        """A double click is full screen."""
+        """Toggle full screen on a double click."""
         if event.chain == 2:
             self.action_full_screen()

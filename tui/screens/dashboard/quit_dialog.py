@@ -1,4 +1,4 @@
-"""The question on the way out of a run that goes on."""
+"""The dialog that asks how to leave or stop a live run."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from gputrain.engine.common.sanitize import plain
 Choice = Literal["detach", "stop", "stop_now", "cancel"]
 
 _LEAVE: tuple[tuple[Choice, str], ...] = (
-    ("detach", "Detach: the run goes on without this screen"),
+    ("detach", "Detach: close this screen, the run continues"),
     ("stop", "Stop after a checkpoint"),
     ("stop_now", "Stop now, without a checkpoint"),
-    ("cancel", "Cancel: stay here"),
+    ("cancel", "Cancel: stay in the dashboard"),
 )
 _STOP: tuple[tuple[Choice, str], ...] = (
-    ("stop", "Stop after a checkpoint: it can be resumed"),
+    ("stop", "Stop after a checkpoint: the run can be resumed"),
     ("stop_now", "Stop now, without a checkpoint"),
-    ("cancel", "Cancel: let it run"),
+    ("cancel", "Cancel: do not stop"),
 )
 
 
 class QuitScreen(ModalScreen[Choice]):
-    """Asks what shall become of the run; Enter takes the first answer, Escape the last."""
+    """Returns the choice. Enter takes the first option, Escape the last."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "choose('cancel')", "cancel"),
@@ -44,20 +44,20 @@ class QuitScreen(ModalScreen[Choice]):
         super().__init__()
         self._run_id = run_id
         self._choices = _STOP if stopping else _LEAVE
-        self._question = "Stop this run?" if stopping else "The run is still going. Leave it how?"
+        self._question = "Stop this run?" if stopping else "The run is still live. How do you want to leave?"
 
     def compose(self) -> ComposeResult:
-        """The question and its answers."""
+        """Compose the question and the options."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self._question
             yield Static(Text(plain(self._run_id, 70), style="dim", no_wrap=True, overflow="ellipsis"))
             yield OptionList(*(Option(Text(label), id=choice) for choice, label in self._choices))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """An answer was taken with Enter or a click."""
+        """Return the option chosen with Enter or a click."""
         self.dismiss(next(choice for choice, _ in self._choices if choice == event.option.id))
 
     def action_choose(self, choice: Choice) -> None:
-        """An answer was taken by its key."""
+        """Return the option chosen with its key."""
         if any(choice == known for known, _ in self._choices):
             self.dismiss(choice)

@@ -1,4 +1,4 @@
-"""The line in which a text to search the log or the processes for is typed."""
+"""The input line for a search in the log or in the processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 
 class SearchScreen(ModalScreen[str]):
-    """Returns the text; an empty one ends the search, Escape changes nothing."""
+    """Returns the search text; empty ends the search, Escape keeps the old one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c", "cancel", "cancel", priority=True)]
 
@@ -20,13 +20,15 @@ class SearchScreen(ModalScreen[str]):
         self._text, self._what = text, what
 
     def compose(self) -> ComposeResult:
-        """One input at the bottom."""
-        yield Input(self._text, placeholder=f"show {self._what} that hold …  (empty: all)", compact=True, id="search")
+        """Compose one input at the bottom."""
+        yield Input(
+            self._text, placeholder=f"show {self._what} that contain …  (empty: all)", compact=True, id="search"
+        )
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Search."""
+        """Return the text."""
         self.dismiss(event.value)
 
     def action_cancel(self) -> None:
-        """Leave the search as it was."""
+        """Keep the search unchanged."""
         self.dismiss(self._text)

@@ -1,4 +1,4 @@
-"""What a run came to, shown at its end until the person leaves."""
+"""The summary of a run, shown when it has ended."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from gputrain.tui.widgets.panel import View
 
 
 class SummaryScreen(ModalScreen[bool]):
-    """The summary over the dashboard. Returns whether to leave; Escape only closes it, to look at the dashboard."""
+    """Shows the summary over the dashboard. Returns whether to leave the run; Escape only closes the summary."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,f10,enter", "close(True)", "quit"),
         Binding("ctrl+c", "close(True)", show=False, priority=True),
-        Binding("escape", "close(False)", "look at the dashboard"),
+        Binding("escape", "close(False)", "back to the dashboard"),
     ]
 
     def __init__(self, view: View, directory: Path, *, inner: bool = False) -> None:
-        """`inner`: leaving the run is going back to the screen from which it was opened."""
+        """`inner`: leaving returns to the screen below the dashboard."""
         super().__init__()
         self._inner = inner
         shown = to_ascii if view.ascii else str
@@ -37,7 +37,7 @@ class SummaryScreen(ModalScreen[bool]):
         self._rows = [(title, shown(plain(value, 2000))) for title, value in rows]
 
     def compose(self) -> ComposeResult:
-        """Titles and values."""
+        """Compose the table of titles and values."""
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
@@ -45,9 +45,9 @@ class SummaryScreen(ModalScreen[bool]):
             table.add_row(title, Text(value))
         with VerticalScroll(classes="dialog wide fit") as dialog:
             dialog.border_title = "The run has ended"
-            dialog.border_subtitle = f"q {'goes back' if self._inner else 'quits'}, Escape: back to the dashboard"
+            dialog.border_subtitle = f"q: {'back' if self._inner else 'quit'} · Escape: dashboard"
             yield Static(table)
 
     def action_close(self, leave: bool) -> None:
-        """Close, and leave or stay."""
+        """Close the summary; `leave` closes the dashboard, too."""
         self.dismiss(leave)

@@ -1,4 +1,4 @@
-"""Why the hints say what they say: the evidence, what was asked on the way, what would disprove it."""
+"""The reasons behind the hints: evidence, the decisions that led to them, what would disprove them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from textual.binding import Binding, BindingType
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import Hint
 from gputrain.tui.render.advice_text import promise, settings_words
-from gputrain.tui.render.styled_lines import to_ascii
 from gputrain.tui.screens.text_screen import TextScreen
 
 _STYLES = {"✓": "bold", "?": "italic", "✗": "dim", "–": "dim"}
 
 
-def why_text(hints: Sequence[Hint], ascii_only: bool) -> Text:
-    """All hints with how they were found."""
+def why_text(hints: Sequence[Hint]) -> Text:
+    """All hints with the decisions that led to them."""
     text = Text()
     shown: tuple[str, ...] = ()
     for number, hint in enumerate(hints):
@@ -26,10 +25,7 @@ def why_text(hints: Sequence[Hint], ascii_only: bool) -> Text:
         _add(text, hint, same_path=bool(shown) and hint.path == shown)
         shown = hint.path
     if not hints:
-        text.append("Nothing stands out now. Hints come with two windows of 12 s in a row that show the same cause.")
-    if ascii_only:
-        # Replaced cell by cell, so the styles stay where they are.
-        text.plain = to_ascii(text.plain)
+        text.append("No bottleneck found. A hint appears when two windows of 12 s in a row show the same cause.")
     return text
 
 
@@ -37,8 +33,8 @@ def _add(text: Text, hint: Hint, *, same_path: bool) -> None:
     cost = f", about {100 * hint.share:.0f} % of the time" if hint.share else ""
     text.append(f"{plain(hint.title, 400)}", style="bold")
     text.append(f"  {hint.severity}{cost}\n", style="dim")
-    text.append(f"seen      {plain(hint.evidence, 1000)}\n")
-    text.append(f"do        {plain(hint.action, 1000)}\n")
+    text.append(f"evidence  {plain(hint.evidence, 1000)}\n")
+    text.append(f"action    {plain(hint.action, 1000)}\n")
     if hint.changes:
         text.append(f"settings  {settings_words(hint.changes)}\n")
     if hint.prediction is not None:
@@ -46,19 +42,19 @@ def _add(text: Text, hint: Hint, *, same_path: bool) -> None:
     if hint.disproof:
         text.append(f"wrong if  {plain(hint.disproof, 400)}\n")
     if same_path:
-        text.append("asked: as above\n", style="dim")
+        text.append("decisions: as above\n", style="dim")
         return
     if hint.path:
-        text.append("asked, in this order (✓ held, ✗ did not, ? not measured, – not asked)\n", style="dim")
+        text.append("decisions in order (✓ true, ✗ false, ? not measured, – not evaluated)\n", style="dim")
     for step in hint.path:
         shown = plain(step, 400)
         text.append(f"  {shown}\n", style=_STYLES.get(shown[:1], ""))
 
 
 class WhyScreen(TextScreen):
-    """The reasons over the dashboard; any of the usual keys closes it."""
+    """Shows the reasons over the dashboard; key i closes it, too."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("i", "close", "close")]
 
     def __init__(self, hints: Sequence[Hint], ascii_only: bool) -> None:
-        super().__init__("Why", why_text(hints, ascii_only))
+        super().__init__("Why", why_text(hints), ascii_only)

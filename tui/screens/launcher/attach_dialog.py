@@ -1,4 +1,4 @@
-"""The offer to attach to a run that goes on, before another one is planned."""
+"""The dialog that offers to attach to a live run when the launcher opens."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from textual.widgets.option_list import Option
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import to_ascii
 
 
-def run_words(found: RunInfo, now: float) -> str:
-    """A run in one line; `now` in seconds since 1970."""
+def run_text(found: RunInfo, now: float) -> str:
+    """A live run in one line; `now` is in seconds since 1970."""
     status = found.status
     if status is None:
         return plain(found.run.id, 60)
@@ -28,14 +28,14 @@ def run_words(found: RunInfo, now: float) -> str:
         f"● {plain(found.run.id, 60)}",
         plain(status.phase or status.state.value, 30),
         f"epoch {status.epoch + 1}/{status.epochs}" if status.epochs else "",
-        f"{words.rate(status.images_per_second)} img/s" if status.images_per_second is not None else "",
-        f"for {words.duration(now - status.started)}",
+        f"{fmt.rate(status.images_per_second)} img/s" if status.images_per_second is not None else "",
+        f"for {fmt.duration(now - status.started)}",
     ]
     return "  ".join(part for part in parts if part)
 
 
 class AttachScreen(ModalScreen[RunDir]):
-    """Lists running runs. Returns the one to attach to, or None to go on to the launcher."""
+    """Lists live runs. Returns the run to attach to, or None to continue in the launcher."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n,q", "close", "launcher"),
@@ -48,25 +48,25 @@ class AttachScreen(ModalScreen[RunDir]):
         self._ascii = ascii_only
 
     def compose(self) -> ComposeResult:
-        """The runs, the newest first."""
+        """Compose the list, newest first."""
         now = time.time()
-        lines = [run_words(found, now) for found in self._found]
+        lines = [run_text(found, now) for found in self._found]
         with Vertical(classes="dialog wide") as dialog:
-            dialog.border_title = "A run is going" if len(lines) == 1 else f"{len(lines)} runs are going"
-            dialog.border_subtitle = "Enter attaches, Escape: on to the launcher"
-            yield Static("Attach to it, or start another one beside it?", markup=False)
+            dialog.border_title = "A run is live" if len(lines) == 1 else f"{len(lines)} runs are live"
+            dialog.border_subtitle = "Enter: attach · Escape: launcher"
+            yield Static("Watch a live run, or start another one?", markup=False)
             yield OptionList(
                 *(Option(Text(to_ascii(text) if self._ascii else text, no_wrap=True)) for text in lines), markup=False
             )
 
     def on_mount(self) -> None:
-        """The newest run is the likeliest."""
+        """Highlight the newest run."""
         self.query_one(OptionList).highlighted = 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A run was taken with Enter or a click."""
+        """Return the chosen run."""
         self.dismiss(self._found[event.option_index].run)
 
     def action_close(self) -> None:
-        """On to the launcher."""
+        """Return to the launcher."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""The ladder over the launcher: each rung's speed as a bar, while they are measured one after the other."""
+"""The ablation dialog of the launcher: measures the stages one after the other and shows their speeds as bars."""
 
 from __future__ import annotations
 
@@ -7,76 +7,76 @@ from collections.abc import Callable
 
 from gputrain.engine.processes.child_job import Started, Tell
 from gputrain.tui.actions.run_ablation import Measured
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.bench_table import BAR, Bench, cells, header, remarks, title
 from gputrain.tui.render.styled_lines import EMPTY, Line, fit, line, pad, width, wrap
 from gputrain.tui.render.theme import Palette
 from gputrain.tui.screens.launcher.work_dialog import CancelledError, WorkScreen
 
-Climb = Callable[[Tell, Measured, Started], Bench]
-"""Measures all rungs."""
+MeasureStages = Callable[[Tell, Measured, Started], Bench]
+"""Measures all stages; called with progress, result and start callbacks."""
 
-_DISPENSABLE = ("GPU", "waits", "gain", "peak memory", "±")
-"""Columns that are left out where there is no room, in this order, after those of other cards."""
+_OPTIONAL = ("GPU", "waits", "gain", "peak memory", "±")
+"""Columns dropped in a narrow window, in this order, after the columns of published ladders."""
 
 
 class BenchScreen(WorkScreen[None]):
-    """Escape ends the measuring."""
+    """Shows the ablation; Escape cancels the measurement."""
 
     NAME = "bench"
-    HEADING = "Standard against optimized"
-    LOOK = "dialog wide wider"
+    HEADING = "Bench: default settings against the plan"
+    DIALOG_CLASSES = "dialog wide wider"
 
-    def __init__(self, bench: Bench, climb: Climb, palette: Palette, ascii_only: bool) -> None:
-        """`bench` has the rungs, not measured yet."""
+    def __init__(self, bench: Bench, measure: MeasureStages, palette: Palette, ascii_only: bool) -> None:
+        """`bench` contains the stages without results."""
         super().__init__(palette, ascii_only)
-        self._bench, self._climb = bench, climb
+        self._bench, self._measure = bench, measure
         self._began = time.monotonic()
-        self._doing = "starting"
+        self._activity = "starting"
 
     def work(self) -> Bench:
-        """All rungs."""
+        """Measure all stages."""
 
-        def tell(text: str) -> None:
-            # Between two rungs nothing is there that could be cancelled.
-            if self._left:
+        def report(text: str) -> None:
+            # Between two stages no child process runs that could be cancelled.
+            if self._cancelled:
                 raise CancelledError
-            self.tell(text)
+            self.report(text)
 
-        return self._climb(tell, self.tell, self.started)
+        return self._measure(report, self.report, self.started)
 
-    def hear(self, news: str | Bench) -> None:
-        """What is being done, or what is known now."""
-        if isinstance(news, Bench):
-            self._bench = news
+    def handle_update(self, update: str | Bench) -> None:
+        """Take the current activity, or the results so far."""
+        if isinstance(update, Bench):
+            self._bench = update
         else:
-            self._doing = news
+            self._activity = update
 
-    def take(self, made: Bench) -> None:
-        """All is known."""
-        self._bench = made
+    def handle_result(self, result: Bench) -> None:
+        """Take the final results."""
+        self._bench = result
 
-    def result(self) -> None:
-        """Nothing."""
+    def return_value(self) -> None:
+        """Return nothing."""
 
     def lines(self, columns: int) -> list[Line]:
-        """The rungs, and what goes on or was to be said."""
+        """The stages; below them the activity, the error or the remarks."""
         rows = [*bench_lines(self._bench, columns), EMPTY]
         if self._error:
             return rows + [line((row, "bad")) for row in wrap(f"■ {self._error}", columns, 6)]
-        if self._over:
+        if self._finished:
             return rows + [line((row, "dim")) for remark in remarks(self._bench) for row in wrap(remark, columns, 3)]
-        passed = words.duration(time.monotonic() - self._began)
-        return [*rows, fit(line((f"○ {self._doing}…", "data"), f"  {passed}"), columns)]
+        passed = fmt.duration(time.monotonic() - self._began)
+        return [*rows, fit(line((f"○ {self._activity}…", "data"), f"  {passed}"), columns)]
 
 
 def bench_lines(bench: Bench, columns: int) -> list[Line]:
-    """What is measured, then a row for each rung, with a bar at its end; in at most `columns` cells."""
+    """A title, then a row for each stage with a bar at its end, in at most `columns` cells."""
     rows = [header(bench), *(cells(row, bench, ascii_only=False) for row in bench.rows)]
     widths = [2 + max(width([(row[at], "text")]) for row in rows) for at in range(len(rows[0]) - 1)]
     shown = list(range(len(widths)))
-    for name in (*bench.references, *_DISPENSABLE):
-        # What is left is for the bars, or for why a rung has none.
+    for name in (*bench.references, *_OPTIONAL):
+        # The rest of the width is for the bar, or for the reason why a stage has none.
         if sum(widths[at] for at in shown) + BAR <= columns:
             break
         shown.remove(rows[0].index(name))

@@ -1,4 +1,4 @@
-"""The system check over the launcher: findings as they come, and above them at last the verdict and advice."""
+"""The system check dialog of the launcher: findings as they come, and at the end verdict and advice above them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gputrain.tui.render.theme import Palette
 from gputrain.tui.screens.launcher.work_dialog import WorkScreen
 
 Check = Callable[[Tell], Checked]
-"""Does the check; may take half a minute."""
+"""Runs the check; may take half a minute."""
 
 
 class CheckScreen(WorkScreen[None]):
-    """Closes on Escape at any time; the check then ends by itself."""
+    """Shows the check. Escape closes the dialog at any time; the check then finishes unseen."""
 
     NAME = "check"
     HEADING = "System check"
-    CLOSING = "Escape closes"
+    CLOSING = "Escape: close"
     SECONDS = None
 
     def __init__(self, check: Check, palette: Palette, ascii_only: bool) -> None:
@@ -31,22 +31,22 @@ class CheckScreen(WorkScreen[None]):
         self._checked: Checked | None = None
 
     def work(self) -> Checked:
-        """The check."""
-        return self._check(self.tell)
+        """Run the check."""
+        return self._check(self.report)
 
-    def hear(self, news: list[findings.Line]) -> None:
-        """Some findings."""
-        self._found += news
+    def handle_update(self, update: list[findings.Line]) -> None:
+        """Take new findings."""
+        self._found += update
 
-    def take(self, made: Checked) -> None:
-        """The verdict."""
-        self._checked = made
+    def handle_result(self, result: Checked) -> None:
+        """Take the verdict."""
+        self._checked = result
 
-    def result(self) -> None:
-        """Nothing."""
+    def return_value(self) -> None:
+        """Return nothing."""
 
     def lines(self, columns: int) -> list[Line]:
-        """The verdict over the findings."""
+        """The verdict above the findings."""
         rows: list[Line] = finding_lines(self._found, columns)
         if self._checked is not None:
             return [*end_lines(self._checked, columns), *rows]

@@ -1,235 +1,134 @@
-"""The first screen: profile, preset, recipe and data on one side, the plan that follows on the other."""
+"""The first screen: choose profile, preset, recipe and data, see the plan, and start the run."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
-from rich.text import Text
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal
-from textual.screen import Screen
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Input
 
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching import launch
-from gputrain.engine.planning.plan import Plan
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
-from gputrain.profiles.catalog import Match
 from gputrain.tui.actions.launcher_choices import (
     Choice,
     Inspected,
     Launch,
     Launched,
-    LiveRun,
+    LiveRunsFound,
     Planned,
     inspect,
-    launched,
+    launch_plan,
     live_runs,
-    planned,
+    plan_choice,
 )
-from gputrain.tui.actions.launcher_selection import Selection
-from gputrain.tui.layout.key_bindings import bindings
-from gputrain.tui.layout.panel_layout import SMALLEST, too_small
-from gputrain.tui.render.charset import wants_ascii
-from gputrain.tui.render.launcher_lines import (
-    STARTING,
-    machine_line,
-    profile_lines,
-    recipe_line,
-    verdict,
-    waiting_for,
-)
-from gputrain.tui.render.styled_lines import Line, Span, line
-from gputrain.tui.render.theme import Palette, palette
 from gputrain.tui.screens.dashboard.dashboard import DashboardScreen
+from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.screens.launcher.attach_dialog import AttachScreen
-from gputrain.tui.screens.launcher.launcher_help import KEYS, LauncherHelpScreen
+from gputrain.tui.screens.launcher.launcher_keys import help_text
 from gputrain.tui.screens.launcher.launcher_tools import bench_screen, calibrate_screen, check_screen
+from gputrain.tui.screens.launcher.launcher_view import LauncherView
 from gputrain.tui.screens.launcher.setting_dialog import SettingScreen
-from gputrain.tui.widgets.key_bar import KeyBar
-from gputrain.tui.widgets.launcher_choices_view import LauncherChoices
-from gputrain.tui.widgets.menu import Menu, PresetRow, as_text
-from gputrain.tui.widgets.panel import View
+from gputrain.tui.widgets.menu import Menu, PresetRow
 from gputrain.tui.widgets.plan_view import PlanView
 
-_DECISIONS = frozenset({"start", "preset", "edit", "reset", "explain", "check", "calibrate", "bench", "runs", "leave"})
+_BLOCKED_WHILE_STARTING = frozenset(
+    {"start", "preset", "edit", "reset", "explain", "check", "calibrate", "bench", "runs", "leave"}
+)
 
 
-class LauncherScreen(Screen[None]):
-    """Nothing here waits: the machine, the plans and the start are looked after by threads."""
-
-    AUTO_FOCUS = "#profiles"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
-        (0, "-too-narrow"),
-        (SMALLEST[0], "-narrow"),
-        (100, "-medium"),
-        (150, "-wide"),
-    ]
-    VERTICAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
-        (0, "-too-short"),
-        (SMALLEST[1], "-short"),
-        (22, "-tall"),
-    ]
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(KEYS),
-        Binding("left", "preset(-1)", "preset before", show=False),
-        Binding("ctrl+c", "leave", "quit", show=False, priority=True),
-    ]
+class LauncherScreen(LauncherView):
+    """Handles keys and messages. Threads inspect the machine, make the plans and start the run."""
 
     def __init__(
         self,
         inspect: Callable[[], Machine] = inspect_machine,
         start: Launch = launch.launch,
-        going: Callable[[], list[RunInfo]] = live_runs,
+        find_live_runs: Callable[[], list[RunInfo]] = live_runs,
     ) -> None:
         super().__init__()
-        self._inspect, self._start_run, self._list_going = inspect, start, going
-        self._ascii = wants_ascii()
-        self._palette: Palette = {}
-        self._selection = Selection()
-        self._asked: Choice | None = None
-        self._plan: Plan | None = None
-        self._error = ""
-        self._starting = False
+        self._inspect, self._start_run, self._find_live_runs = inspect, start, find_live_runs
+        self._planned_for: Choice | None = None
         self._opened = False
 
-    def compose(self) -> ComposeResult:
-        """Choices, the plan, the start; the style sheet places them by the window's size."""
-        yield Static(id="head", markup=False)
-        with Container(id="body"):
-            yield LauncherChoices(id="choices")
-            with Container(id="result"):
-                yield PlanView(id="plan")
-                with Horizontal(id="go"):
-                    yield Button("Start", id="start", variant="success", compact=True, disabled=True)
-                    yield Static(id="verdict", markup=False)
-        yield Static(id="too_small", markup=False)
-        yield KeyBar(KEYS, id="keys")
-
     def on_mount(self) -> None:
-        """Colours and a first picture, then look around."""
-        self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
-        self._restyle()
+        """Inspect the machine and look for live runs, on threads."""
         self._in_background(lambda: inspect(self._inspect, self.post_message))
-        self._in_background(lambda: self.post_message(LiveRun(self._list_going())))
+        self._in_background(lambda: self.post_message(LiveRunsFound(self._find_live_runs())))
 
     def _in_background(self, work: Callable[[], object]) -> None:
-        # A daemon: whoever leaves need not wait for a driver or a network drive that hangs.
+        # A daemon thread: quitting does not wait for a driver or a network drive that hangs.
         threading.Thread(target=work, name="launcher", daemon=True).start()
 
-    def on_resize(self) -> None:
-        """Say it if the window is too small."""
-        self.query_one("#too_small", Static).update(self._text(line((too_small(*self.app.size), "warn"))))
+    # Results of the threads.
 
-    # What was found.
-
-    def on_found(self, message: Inspected) -> None:
+    def on_inspected(self, message: Inspected) -> None:
         """Fill the lists."""
         self._selection.recipes, self._error = message.recipes, message.error
         if message.machine is not None:
             self._selection.machine, self._selection.profiles = message.machine, message.profiles
         self._fill()
+        self._replan()
 
-    def on_going(self, message: LiveRun) -> None:
-        """Offer to attach, before anything else is decided."""
+    def on_live_runs_found(self, message: LiveRunsFound) -> None:
+        """Offer to attach to a live run, unless the user already started one."""
         if message.found and not (self._starting or self._opened):
             self.app.push_screen(AttachScreen(message.found, self._ascii), self._open)
 
-    def _fill(self) -> None:
-        selection = self._selection
-        profiles = [(match.name, self._text(*profile_lines(match))) for match in selection.profiles]
-        self._choices.fill_profiles(profiles, selection.first_profile)
-        recipes = [(entry.name, self._text(recipe_line(entry))) for entry in selection.recipes]
-        self._choices.fill_recipes(recipes, selection.first_recipe)
-        self._replan()
+    def on_planned(self, message: Planned) -> None:
+        """Show the plan, unless the choice has changed since."""
+        if message.choice == self._planned_for:
+            self._plan, self._error = message.plan, message.error
+            self._show()
+
+    def on_launched(self, message: Launched) -> None:
+        """Open the dashboard, or show why the start failed."""
+        self._starting, self._error = False, message.error
+        self._show()
+        self._open(message.run)
+
+    # Choices.
 
     def on_menu_chosen(self, message: Menu.Chosen) -> None:
-        """Another profile or recipe."""
+        """Plan for the new profile or recipe."""
         self._replan()
 
     def on_preset_row_picked(self, message: PresetRow.Picked) -> None:
-        """A preset was clicked."""
+        """Plan for the clicked preset."""
         self._take_preset(message.name)
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Another data folder."""
+        """Plan for the new data folder."""
         self._replan()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """The folder is taken; the next Enter starts."""
+        """Accept the data folder; the next Enter starts the run."""
         self.query_one("#plan", PlanView).focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """The same as the key."""
+        """Start, as Enter does."""
         self.action_start()
-
-    # From the choice to the plan.
-
-    @property
-    def _choices(self) -> LauncherChoices:
-        return self.query_one(LauncherChoices)
-
-    def _match(self) -> Match | None:
-        return self._selection.profile(self._choices.profile)
 
     def _choice(self) -> Choice | None:
         return self._selection.choice(self._choices.profile, self._choices.recipe, self._choices.data)
 
     def _replan(self) -> None:
         choice, machine = self._choice(), self._selection.machine
-        if choice is not None and machine is not None and choice != self._asked:
-            self._asked, self._plan, self._error = choice, None, ""
-            self._in_background(lambda: self.post_message(planned(machine, choice)))
+        if choice is not None and machine is not None and choice != self._planned_for:
+            self._planned_for, self._plan, self._error = choice, None, ""
+            self._in_background(lambda: self.post_message(plan_choice(machine, choice)))
         self._show()
-
-    def on_planned(self, message: Planned) -> None:
-        """Show the plan, unless something else was chosen meanwhile."""
-        if message.choice == self._asked:
-            self._plan, self._error = message.plan, message.error
-            self._show()
-
-    # Showing.
-
-    def _restyle(self) -> None:
-        background = self.styles.background.rich_color
-        self._palette = palette(self.app.current_theme, background, mono=self.app.no_color)
-        bar = self.query_one(KeyBar)
-        bar.restyle(self._palette)
-        bar.show(View(ascii=self._ascii))
-        self._fill()
-
-    def _text(self, *lines: Line) -> Text:
-        return as_text(lines, self._palette, self._ascii)
-
-    def _show(self) -> None:
-        match, machine = self._match(), self._selection.machine
-        self.query_one("#head", Static).update(self._text(machine_line(machine)))
-        presets = match.presets if match else ()
-        chosen = self._selection.preset(match) if match else ""
-        self._choices.presets.show(presets, chosen, self._palette, self._ascii)
-        waiting: Span = (self._error, "bad") if self._error else waiting_for(machine)
-        self.query_one("#plan", PlanView).show(self._plan, waiting, self._palette, self._ascii)
-        told = STARTING if self._starting else verdict(self._plan, self._error, machine)
-        self.query_one("#verdict", Static).update(self._text(line(told)))
-        self.query_one("#start", Button).disabled = not self._ready()
-        overrides = self._selection.overrides
-        self.query_one("#plan").border_subtitle = f"{len(overrides)} changed by you" if overrides else ""
-
-    def _ready(self) -> bool:
-        return self._plan is not None and not self._plan.refuses and not self._starting
 
     # Keys.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While a run is being started nothing else is decided."""
-        return not (self._starting and action in _DECISIONS)
+        """Block most actions while a run is being started."""
+        return not (self._starting and action in _BLOCKED_WHILE_STARTING)
 
     def action_preset(self, step: int) -> None:
-        """Another preset, around the end."""
+        """Select the next (+1) or previous (-1) preset; after the last comes the first."""
         if (match := self._match()) is not None and match.presets:
             self._take_preset(self._selection.preset_beside(match, step))
 
@@ -239,7 +138,7 @@ class LauncherScreen(Screen[None]):
             self._replan()
 
     def action_edit(self) -> None:
-        """Change a setting."""
+        """Open the dialog that changes a setting."""
         if self._plan is not None:
             rows = {row.setting: row for row in self._plan.rows}
             self.app.push_screen(SettingScreen(rows, self._ascii), self._on_override)
@@ -255,66 +154,62 @@ class LauncherScreen(Screen[None]):
         self._replan()
 
     def action_reset(self) -> None:
-        """Take back what was changed."""
+        """Undo all changed settings."""
         self._selection.overrides.clear()
         self._replan()
 
     def action_explain(self) -> None:
-        """The help."""
-        self.app.push_screen(LauncherHelpScreen(self._ascii))
+        """Show the help."""
+        self.app.push_screen(HelpScreen(help_text(), self._ascii))
 
     def action_check(self) -> None:
-        """Check the machine for what is chosen."""
+        """Check the machine for the chosen recipe."""
         choice, machine = self._choice(), self._selection.machine
         if choice is not None and machine is not None:
             self.app.push_screen(check_screen(machine, choice, self._palette, self._ascii))
 
     def action_runs(self) -> None:
-        """All runs; q there comes back."""
-        from gputrain.tui.screens.runs.runs_screen import RunsScreen  # the first screen is to be there at once
+        """Open the list of runs; q there comes back."""
+        # Imported here, so that the launcher opens faster.
+        from gputrain.tui.screens.runs.runs_screen import RunsScreen
 
         self.app.push_screen(RunsScreen())
 
     def action_calibrate(self) -> None:
-        """Measure what is chosen."""
+        """Calibrate the planned configuration."""
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
             screen = calibrate_screen(machine, plan, self._palette, self._ascii)
             self.app.push_screen(screen, self._on_calibrated)
 
-    def _on_calibrated(self, made: bool | None) -> None:
-        if made:
-            self._asked = None
+    def _on_calibrated(self, saved: bool | None) -> None:
+        if saved:
+            # Plan again: the new calibration adds a forecast.
+            self._planned_for = None
             self._replan()
 
     def action_bench(self) -> None:
-        """Measure the rungs from standard settings to the plan."""
+        """Measure the ablation from default settings to the plan."""
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
             self.app.push_screen(bench_screen(machine, plan, self._palette, self._ascii))
 
     def action_leave(self) -> None:
-        """Leave; nothing was started."""
+        """Quit without starting a run."""
         self.app.exit(EXIT_FINISHED)
 
     def action_start(self) -> None:
-        """Start the run of the plan."""
+        """Start the planned run."""
         plan = self._plan
         if plan is None or not self._ready():
             return
         self._starting, self._error = True, ""
         self._show()
-        self._in_background(lambda: self.post_message(launched(plan, self._start_run)))
-
-    def on_launched(self, message: Launched) -> None:
-        """On to the dashboard, or say what is wrong."""
-        self._starting, self._error = False, message.error
-        self._show()
-        self._open(message.run)
+        self._in_background(lambda: self.post_message(launch_plan(plan, self._start_run)))
 
     def _open(self, run: RunDir | None) -> None:
         if run is None:
             return
         self._opened = True
-        # Pushed: Textual cannot switch away from an application's first screen.
+        # Pushed, because Textual cannot replace the first screen of an application.
         self.app.push_screen(DashboardScreen(launch.attach(run, outlined=True)))

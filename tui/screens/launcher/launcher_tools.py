@@ -1,4 +1,4 @@
-"""What the launcher opens over itself: to check the machine, to calibrate the recipe, to measure the ladder."""
+"""Creates the launcher's dialogs for system check, calibration and ablation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.jobs.bench_job import STEPS
 from gputrain.engine.jobs.calibration_job import probable_seconds
 from gputrain.engine.planning.plan import Plan
-from gputrain.tui.actions.launcher_choices import Choice, checked, measured
+from gputrain.tui.actions.launcher_choices import Choice, calibrate_plan, check_choice
 from gputrain.tui.actions.run_ablation import ROUNDS, blank, measure_stages, stages_for
 from gputrain.tui.render.theme import Palette
 from gputrain.tui.screens.launcher.bench_dialog import BenchScreen
@@ -17,17 +17,17 @@ from gputrain.tui.screens.launcher.check_dialog import CheckScreen
 
 
 def check_screen(machine: Machine, choice: Choice, colours: Palette, ascii_only: bool) -> CheckScreen:
-    """Checks `machine` for what is chosen."""
-    return CheckScreen(partial(checked, machine, choice), colours, ascii_only)
+    """The dialog that checks `machine` for the current choice."""
+    return CheckScreen(partial(check_choice, machine, choice), colours, ascii_only)
 
 
 def calibrate_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only: bool) -> CalibrateScreen:
-    """Measures what is planned; its answer says whether there is something new for a plan."""
-    return CalibrateScreen(partial(measured, plan, machine), colours, ascii_only, probable_seconds(plan.config))
+    """The dialog that calibrates the planned configuration."""
+    return CalibrateScreen(partial(calibrate_plan, plan, machine), colours, ascii_only, probable_seconds(plan.config))
 
 
 def bench_screen(machine: Machine, plan: Plan, colours: Palette, ascii_only: bool) -> BenchScreen:
-    """Measures the rungs from standard settings to the plan."""
-    rungs = stages_for(plan, machine, every=True)
-    bench = blank(plan, machine, rungs, steps=STEPS, rounds=ROUNDS)
-    return BenchScreen(bench, partial(measure_stages, bench, plan.config, rungs), colours, ascii_only)
+    """The dialog that measures all stages from default settings to the plan."""
+    stages = stages_for(plan, machine, every=True)
+    bench = blank(plan, machine, stages, steps=STEPS, rounds=ROUNDS)
+    return BenchScreen(bench, partial(measure_stages, bench, plan.config, stages), colours, ascii_only)

@@ -1,4 +1,4 @@
-"""The dialog in which one setting is changed: find it, type a value, have it checked."""
+"""The dialog that changes one setting: find the setting, type a value, validate it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from gputrain.engine.planning.plan import PlanRow
 from gputrain.tui.render.styled_lines import cut, pad, to_ascii
 
 MENUS = ("recipe", "profile", "preset")
-"""Settings that the launcher's lists choose."""
+"""Settings that the lists of the launcher choose; the dialog leaves them out."""
 
 
 def matching(text: str) -> list[Setting]:
-    """Settings whose name holds every word of `text`, else whose description does; in the table's order."""
+    """Settings whose name contains every word of `text`; if none does, those whose description does."""
     needles = text.lower().replace("_", " ").split()
     known = [setting for setting in settings.table().values() if setting.name not in MENUS]
     named = [s for s in known if all(needle in s.name.replace("_", " ") for needle in needles)]
@@ -33,14 +33,14 @@ def matching(text: str) -> list[Setting]:
 
 
 def allowed(setting: Setting) -> str:
-    """What a setting may be, in words."""
+    """The allowed values of a setting as text."""
     if setting.choices:
         return " | ".join(setting.choices)
     return {bool: "true | false", int: "a whole number", float: "a number", str: "a text"}[setting.kind]
 
 
 class SettingScreen(ModalScreen[tuple[str, Any]]):
-    """Returns a setting's name and its checked value; None if the person goes back."""
+    """Returns the name of a setting and its validated value; None if the user goes back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back", priority=True),
@@ -56,10 +56,10 @@ class SettingScreen(ModalScreen[tuple[str, Any]]):
         self._found: list[Setting] = []
 
     def compose(self) -> ComposeResult:
-        """A filter, the settings it leaves, what the chosen one is for, its value, what is wrong with it."""
+        """Compose filter, list of settings, description, value and error."""
         with Vertical(classes="dialog wide", id="override") as dialog:
             dialog.border_title = "Change a setting"
-            dialog.border_subtitle = "Enter: next, Escape: back"
+            dialog.border_subtitle = "Enter: next · Escape: back"
             yield Input(placeholder="part of a name: batch, lr, cache …", compact=True, id="filter")
             yield OptionList(markup=False, id="settings")
             yield Static(markup=False, id="about")
@@ -67,52 +67,52 @@ class SettingScreen(ModalScreen[tuple[str, Any]]):
             yield Static(markup=False, id="fault")
 
     def on_mount(self) -> None:
-        """All settings, the keys in the filter; the list itself takes none."""
+        """Focus the filter. The list never gets the focus: up and down work in the filter."""
         self.query_one("#settings", OptionList).can_focus = False
         self.query_one("#filter", Input).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Another filter leaves other settings; another value takes the old fault away."""
+        """Apply a changed filter; clear the error when anything was typed."""
         if event.input.id == "filter":
             self._found = matching(event.value)
             menu = self.query_one("#settings", OptionList)
             menu.clear_options()
             menu.add_options([Option(self._row(setting)) for setting in self._found])
             menu.highlighted = 0 if self._found else None
-            self._about()
+            self._show_description()
         self.query_one("#fault", Static).update("")
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """Say what the setting is for."""
-        self._about()
+        """Show the description of the setting."""
+        self._show_description()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """A click takes the setting."""
+        """Edit the clicked setting."""
         self._edit()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """From the filter to the value, from there back to the plan if the value is good."""
+        """Go from the filter to the value; from the value back to the plan if the value is valid."""
         if event.input.id == "filter":
             self._edit()
         elif (setting := self._setting()) is not None:
             try:
                 self.dismiss(settings.parse_override(f"{setting.name}={event.value}"))
             except BadInput as error:
-                self._fault(str(error))
+                self._show_error(str(error))
 
     def action_back(self) -> None:
-        """From the value to the filter, from there to the plan."""
+        """Go from the value to the filter, from the filter to the plan."""
         if self.query_one("#value", Input).has_focus:
             self.query_one("#filter", Input).focus()
         else:
             self.dismiss(None)
 
     def action_close(self) -> None:
-        """To the plan."""
+        """Return to the plan."""
         self.dismiss(None)
 
     def action_move(self, step: int) -> None:
-        """Another setting, while the keys stay in the filter; a value that was begun keeps its setting."""
+        """Highlight another setting; does nothing while a value is being typed."""
         if self._found and not self.query_one("#value", Input).has_focus:
             menu = self.query_one("#settings", OptionList)
             menu.highlighted = ((menu.highlighted or 0) + step) % len(self._found)
@@ -123,7 +123,7 @@ class SettingScreen(ModalScreen[tuple[str, Any]]):
 
     def _edit(self) -> None:
         if (setting := self._setting()) is None:
-            self._fault("no setting is called so; all are listed by an empty filter")
+            self._show_error("no setting matches; clear the filter to list all")
             return
         value = self.query_one("#value", Input)
         value.value = plain(self._rows[setting.name].value, 400)
@@ -138,12 +138,12 @@ class SettingScreen(ModalScreen[tuple[str, Any]]):
         text.append(self._shown(cut(plain(row.origin, 60), 40)), "dim")
         return text
 
-    def _about(self) -> None:
+    def _show_description(self) -> None:
         setting = self._setting()
-        about = f"{setting.name}: {setting.description} ({allowed(setting)})" if setting else "no such setting"
+        about = f"{setting.name}: {setting.description} ({allowed(setting)})" if setting else "no setting matches"
         self.query_one("#about", Static).update(Text(self._shown(about), "dim"))
 
-    def _fault(self, error: str) -> None:
+    def _show_error(self, error: str) -> None:
         self.query_one("#fault", Static).update(Text(self._shown(f"■ {plain(error, 600)}")))
 
     def _shown(self, text: str) -> str:

@@ -1,4 +1,4 @@
-"""A dialog of one text over work that a thread does meanwhile; what it tells and how it ends is shown as it comes."""
+"""Base of the dialogs that run a job on a thread and show its progress and result as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from gputrain.tui.actions.launcher_choices import FAULTS, said
+from gputrain.tui.actions.launcher_choices import EXPECTED_ERRORS, error_text
 from gputrain.tui.render.styled_lines import Line
 from gputrain.tui.render.theme import Palette
 from gputrain.tui.widgets.menu import as_text
@@ -23,120 +23,120 @@ Result = TypeVar("Result")
 
 
 class CancelledError(Exception):
-    """Nobody looks any more."""
+    """The dialog was closed before the job finished."""
 
 
 class WorkScreen(ModalScreen[Result]):
-    """Escape closes it at any time; subclasses say what is done, and what of it is shown."""
+    """Runs `work` on a thread. Escape closes the dialog at any time. Subclasses define the job and its text."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,f10", "close", "close"),
         Binding("ctrl+c", "close", show=False, priority=True),
     ]
     NAME: ClassVar[str]
-    """Of the thread, and of the text."""
+    """Name of the thread, and id of the text widget."""
     HEADING: ClassVar[str]
-    CLOSING: ClassVar[str] = "Escape ends it"
-    LOOK: ClassVar[str] = "dialog wide"
-    """Classes of the style sheet."""
+    CLOSING: ClassVar[str] = "Escape: cancel"
+    DIALOG_CLASSES: ClassVar[str] = "dialog wide"
+    """CSS classes of the dialog."""
     SECONDS: ClassVar[float | None] = 1.0
-    """Between two looks at the clock; None: no time is shown."""
+    """Seconds between two redraws of the elapsed time; None if no time is shown."""
 
-    class Told(Message):
-        """Something that became known meanwhile."""
+    class Update(Message):
+        """Progress of the job."""
 
-        def __init__(self, news: Any) -> None:
+        def __init__(self, update: Any) -> None:
             super().__init__()
-            self.news = news
+            self.update = update
 
     class Ended(Message):
-        """The work is done, or failed with `error`."""
+        """The job returned `result`, or failed with `error`."""
 
-        def __init__(self, made: Any, error: str = "") -> None:
+        def __init__(self, result: Any, error: str = "") -> None:
             super().__init__()
-            self.made = made
+            self.result = result
             self.error = error
 
     def __init__(self, palette: Palette, ascii_only: bool) -> None:
-        """Nothing is begun before it is shown."""
+        """The job starts when the dialog is shown."""
         super().__init__()
         self._palette, self._ascii = palette, ascii_only
         self._error = ""
-        self._over = self._left = False
+        self._finished = self._cancelled = False
         self._cancel: Callable[[], None] = lambda: None
 
     def compose(self) -> ComposeResult:
-        """One scrollable text."""
-        with VerticalScroll(classes=self.LOOK) as dialog:
+        """Compose one scrollable text."""
+        with VerticalScroll(classes=self.DIALOG_CLASSES) as dialog:
             dialog.border_title = self.HEADING
             dialog.border_subtitle = self.CLOSING
             yield Static(id=self.NAME, markup=False)
 
     def on_mount(self) -> None:
-        """Begin."""
+        """Start the job."""
         self._show()
         if self.SECONDS is not None:
             self.set_interval(self.SECONDS, self._show)
-        # A daemon: whoever leaves need not wait for it.
+        # A daemon thread: quitting does not wait for it.
         threading.Thread(target=self._work, name=self.NAME, daemon=True).start()
 
     @abstractmethod
     def work(self) -> Any:
-        """Do it, in the thread; `tell` says what becomes known.
+        """Do the job on the thread and return its result; call `report` with progress.
 
-        Raises what `FAULTS` names; LeftError ends it quietly.
+        May raise EXPECTED_ERRORS, which the dialog shows, or CancelledError, which ends the job silently.
         """
 
     @abstractmethod
-    def hear(self, news: Any) -> None:
-        """Take what `work` told."""
+    def handle_update(self, update: Any) -> None:
+        """Take progress that `work` reported."""
 
     @abstractmethod
-    def take(self, made: Any) -> None:
-        """Take what came of it."""
+    def handle_result(self, result: Any) -> None:
+        """Take the result of `work`."""
 
     @abstractmethod
     def lines(self, columns: int) -> list[Line]:
-        """What is shown now."""
+        """The text to show now."""
 
     @abstractmethod
-    def result(self) -> Result:
-        """What whoever opened it is given when it closes."""
+    def return_value(self) -> Result:
+        """The value that the dialog returns when it closes."""
 
-    def tell(self, news: Any) -> None:
-        """From the thread: `hear` gets it."""
-        self.post_message(self.Told(news))
+    def report(self, update: Any) -> None:
+        """Pass progress from the thread to `handle_update`."""
+        self.post_message(self.Update(update))
 
     def started(self, cancel: Callable[[], None]) -> None:
-        """From the thread: `cancel` ends what it waits for."""
+        """Take from the thread the function that cancels the job."""
         self._cancel = cancel
-        if self._left:
+        if self._cancelled:
             cancel()
 
     def _work(self) -> None:
         try:
-            made = self.work()
+            result = self.work()
         except CancelledError:
             return
-        except FAULTS as error:
-            self.post_message(self.Ended(None, said(error)))
+        except EXPECTED_ERRORS as error:
+            self.post_message(self.Ended(None, error_text(error)))
         else:
-            self.post_message(self.Ended(made))
+            self.post_message(self.Ended(result))
 
-    def on_work_screen_told(self, message: Told) -> None:
-        """Show it."""
-        self.hear(message.news)
+    def on_work_screen_update(self, message: Update) -> None:
+        """Show the progress."""
+        self.handle_update(message.update)
         self._show()
 
     def on_work_screen_ended(self, message: Ended) -> None:
-        """Show what came of it."""
-        self._over, self._error = True, message.error
+        """Show the result or the error."""
+        self._finished, self._error = True, message.error
         if not message.error:
-            self.take(message.made)
+            self.handle_result(message.result)
         self._show()
 
     def on_resize(self) -> None:
-        """Wrap anew, once the dialog has its new width."""
+        """Wrap the text again once the dialog has its new width."""
         self.call_after_refresh(self._show)
 
     def _show(self) -> None:
@@ -144,8 +144,8 @@ class WorkScreen(ModalScreen[Result]):
         self.query_one(f"#{self.NAME}", Static).update(as_text(self.lines(columns), self._palette, self._ascii))
 
     def action_close(self) -> None:
-        """Back; work that goes on is ended, where it can be."""
-        self._left = True
-        if not self._over:
+        """Close the dialog and cancel a job that still runs."""
+        self._cancelled = True
+        if not self._finished:
             self._cancel()
-        self.dismiss(self.result())
+        self.dismiss(self.return_value())

@@ -1,4 +1,4 @@
-"""Runs beside each other on a screen: their curves by any metric and axis, then settings, figures and causes."""
+"""The comparison screen: curves of several runs by metric and axis, and tables of settings and results."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from gputrain.tui.widgets.key_bar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
 
 KEYS = (
-    Key("q,escape,f10", "q", "back", "close", "Back to the runs."),
-    Key("m", "m", "metric", "metric(1)", "The next metric; M: the one before."),
-    Key("a,x", "a", "axis", "axis", "Along steps, seconds or images."),
+    Key("q,escape,f10", "q", "back", "close", "Back to the list of runs."),
+    Key("m", "m", "metric", "metric(1)", "Next metric; M: previous metric."),
+    Key("a,x", "a", "axis", "axis", "Next x-axis: steps, seconds or images."),
 )
 
 
 class CurvesPanel(Panel, can_focus=False):
-    """The chart."""
+    """The chart of all runs."""
 
     FRAME = False
 
@@ -43,16 +43,16 @@ class CurvesPanel(Panel, can_focus=False):
         self.axis = 0
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """Title, legend, curves."""
+        """Title, legend and curves as lines."""
         if not self.metrics:
-            return [(("none of the runs has figures yet", "dim"),)]
+            return [(("no run has values yet", "dim"),)]
         metric = self.metrics[self.metric % len(self.metrics)]
         axis = AXES[self.axis % len(AXES)]
         return with_legend(self._compared, metric, axis, columns, rows, view.ascii)
 
 
 class CompareScreen(Screen[None]):
-    """Curves above, tables below; the arrows scroll the tables."""
+    """Curves above, tables below; the arrow keys scroll the tables."""
 
     AUTO_FOCUS = "VerticalScroll"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -67,7 +67,7 @@ class CompareScreen(Screen[None]):
         self._ascii = wants_ascii()
 
     def compose(self) -> ComposeResult:
-        """Curves, tables, keys."""
+        """Compose curves, tables and key bar."""
         yield CurvesPanel(self._compared, id="curves")
         text = "\n".join(tables(self._compared))
         with VerticalScroll():
@@ -75,28 +75,28 @@ class CompareScreen(Screen[None]):
         yield KeyBar(KEYS, id="keys")
 
     def on_mount(self) -> None:
-        """Colours."""
+        """Apply the colors of the theme."""
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self._restyle())
         self._restyle()
 
     def _restyle(self) -> None:
-        colours = palette(self.app.current_theme, self.styles.background.rich_color, mono=self.app.no_color)
+        colors = palette(self.app.current_theme, self.styles.background.rich_color, mono=self.app.no_color)
         for panel in self.query(Panel).results():
-            panel.restyle(colours)
+            panel.restyle(colors)
             panel.show(View(ascii=self._ascii))
 
     def action_metric(self, step: int) -> None:
-        """Another metric."""
+        """Show the next (+1) or previous (−1) metric."""
         curves = self.query_one(CurvesPanel)
         curves.metric += step
         curves.redraw()
 
     def action_axis(self) -> None:
-        """Another axis."""
+        """Show the next x-axis."""
         curves = self.query_one(CurvesPanel)
         curves.axis += 1
         curves.redraw()
 
     def action_close(self) -> None:
-        """Back to the runs."""
+        """Back to the list of runs."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""The runs screen's dialogs: a line to type, and a question."""
+"""Dialogs of the runs screen: a text input, and a yes/no question."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from gputrain.engine.common.sanitize import plain
 
 
 class PromptScreen(ModalScreen[str | None]):
-    """Returns the line that was typed; None on Escape."""
+    """Returns the typed line; None on Escape."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c", "cancel", "cancel", priority=True)]
 
     def __init__(self, title: str, value: str = "", placeholder: str = "", about: str = "") -> None:
-        """`about`: what one has to know to type it."""
+        """`about`: a help text above the input."""
         super().__init__()
         self._title, self._value, self._placeholder, self._about = title, value, placeholder, about
 
     def compose(self) -> ComposeResult:
-        """One input."""
+        """Compose one input."""
         with Vertical(classes="dialog wide") as dialog:
             dialog.border_title = Text(plain(self._title, 200)).markup
-            dialog.border_subtitle = "Enter takes it, Escape changes nothing"
+            dialog.border_subtitle = "Enter: OK · Escape: cancel"
             if self._about:
                 yield Static(plain(self._about, 300), markup=False)
             yield Input(self._value, placeholder=self._placeholder, compact=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take the line."""
+        """Return the line."""
         self.dismiss(event.value)
 
     def action_cancel(self) -> None:
-        """Change nothing."""
+        """Return None."""
         self.dismiss(None)
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """A question that only the key y answers with yes."""
+    """Returns True if the user presses y; any other key of the dialog means no."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "yes"),
@@ -55,11 +55,11 @@ class ConfirmScreen(ModalScreen[bool]):
         self._question = question
 
     def compose(self) -> ComposeResult:
-        """The question."""
+        """Compose the question."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_subtitle = "y: yes · any of n, Enter, Escape: no"
+            dialog.border_subtitle = "y: yes · n, Enter, Escape: no"
             yield Static(plain(self._question, 500), markup=False)
 
     def action_answer(self, yes: bool) -> None:
-        """Close with the answer."""
+        """Return the answer."""
         self.dismiss(yes)

@@ -1,9 +1,9 @@
-"""Everything that matters in the smallest window: a line per GPU, the speed and the first hint."""
+"""The panels for small windows: the whole run in a few lines, and the machine in a few lines."""
 
 from __future__ import annotations
 
 from gputrain.tui.metrics.metric_table import METRICS
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, groups, line
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -15,10 +15,10 @@ from gputrain.tui.widgets.panels.status_line import eta, progress_words
 
 
 def machine_lines(view: View, columns: int, rows: int) -> list[Line]:
-    """GPUs, CPU, RAM and disk, a line for each GPU and one for the rest."""
+    """One line per GPU, and one for CPU, RAM and disk."""
     sample = view.now.hardware
     if sample is None:
-        return [line(("no sample of the machine yet", "dim"))][:rows]
+        return [line(("no machine sample yet", "dim"))][:rows]
     drawn = [gpu_line(gpu, columns) for gpu in sample.gpus] or [line((absent(view.now), "text"))]
     if len(drawn) > rows - 1:
         hidden = len(drawn) - max(0, rows - 2)
@@ -37,21 +37,19 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
     slow = bottleneck(now)
     speed = line(
         ("throughput ", "dim"),
-        (f"{words.rate(now.images_per_second)} img/s", "bright"),
+        (f"{fmt.rate(now.images_per_second)} img/s", "bright"),
         ("   loss ", "dim"),
-        words.figure(now.loss),
+        fmt.figure(now.loss),
         ("   ", "text"),
         (f"bottleneck: {slow[1]}" if slow else "", "good" if slow and slow[0] == "compute" else "bad"),
     )
-    hint: list[Line] = [line(("no hint" if now.judged or now.outcome else LOOKING, "dim"))]
+    hint: list[Line] = [line(("no hints" if now.judged or now.outcome else LOOKING, "dim"))]
     if now.hints:
         gpus = len(now.hardware.gpus) if now.hardware else 0
         hint = hint_lines(now.hints[0], columns, 3 if rows - gpus >= 8 else 2)
     machine = machine_lines(view, columns, rows - 2 - len(hint))
     left = eta(now)
-    progress = groups(
-        columns, line(progress_words(now)), line(f"ETA {words.duration(left)}") if left is not None else ()
-    )
+    progress = groups(columns, line(progress_words(now)), line(f"ETA {fmt.duration(left)}") if left is not None else ())
     drawn = [progress, speed, *machine]
     gap = rows - len(drawn) - len(hint)
     if gap > 1:
@@ -60,25 +58,25 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
 
 
 class CompactPanel(Panel, can_focus=False):
-    """All in one, without a frame; it has the whole body, so there is nothing to choose it for."""
+    """The whole run in one panel without a frame, for the smallest windows."""
 
     FRAME = False
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The lines."""
+        """Draw the lines."""
         return draw_compact(view, columns, rows)
 
 
 class MachinePanel(Panel):
-    """GPUs, CPU, RAM and disk in few lines."""
+    """GPUs, CPU, RAM and disk in a few lines."""
 
     TITLE = "Machine"
     DIGEST = True
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The newest sample."""
+        """The newest sample and the model."""
         return (now.hardware, now.model)
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The lines."""
+        """Draw the lines."""
         return machine_lines(view, columns, rows)

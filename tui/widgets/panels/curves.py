@@ -1,4 +1,4 @@
-"""Charts over the run: throughput, loss, validation metric, and the small trends below meters."""
+"""Chart panels (throughput, loss, validation metric) and the small charts in other panels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gputrain.tui.charts.chart_axes import ZOOM_NAMES, ZOOMS, x_range
 from gputrain.tui.charts.history import Curve
 from gputrain.tui.metrics.metric import Show
 from gputrain.tui.metrics.metric_table import METRICS
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, cut, fit, line
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state import metric_values
@@ -25,25 +25,24 @@ _GPU_CURVES: tuple[tuple[str, str, Role], ...] = (
     ("temperature", "temperature", "copy"),
 )
 _GPU_CELLS = 34
-"""Columns that each of them needs at least."""
+"""Least width of each of these charts in cells."""
 _BEHIND = 20.0
-"""Percentage points below the middle one that are worth a word."""
+"""Percentage points below the median at which a GPU is named."""
 
 
 def trend(view: View, key: str, columns: int, rows: int, role: Role = "data") -> list[Line]:
-    """The history of the metric called `key` in the rows that are left; nothing where they are too few."""
+    """A chart of the metric `key` in the remaining rows; empty if there are too few rows."""
     if rows < _TREND_ROWS:
         return []
     metric = METRICS[key]
     return [
         fit((), columns),
-        *_chart(view, key, metric.low, metric.high, metric.tick, role, columns, rows - 1, least=metric.least),
+        *_chart(view, key, metric.low, metric.high, metric.tick, role, columns, rows - 1, min_span=metric.min_span),
     ]
 
 
 def gpu_trends(view: View, columns: int, rows: int) -> list[Line]:
-    """Utilization over time, and where there is room memory and heat beside it: of several GPUs the mean, and around it
-    the range from the lowest to the highest."""
+    """Charts of GPU utilization, and if they fit of memory and temperature: mean and range over all GPUs."""
     sample = view.now.hardware
     if rows < _TREND_ROWS or sample is None:
         return []
@@ -53,14 +52,14 @@ def gpu_trends(view: View, columns: int, rows: int) -> list[Line]:
     for number, (key, title, role) in enumerate(keys):
         metric = METRICS[key]
         chart = _chart(view, key, metric.low, metric.high, metric.tick, role, each, rows - 1)
-        head = line((cut(title + _lowest(sample, key), each), "dim"))
+        head = line((cut(title + _slow_gpu(sample, key), each), "dim"))
         for row, part in enumerate((head, *chart)):
             drawn[row] = (*drawn[row], *((("  ", "text"),) if number else ()), *fit(part, each))
     return drawn
 
 
-def _lowest(sample: HardwareSample, key: str) -> str:
-    """How many GPUs the curve is of, and which one stays behind the others."""
+def _slow_gpu(sample: HardwareSample, key: str) -> str:
+    """The number of GPUs in the curve, and the one that is far behind the others."""
     known = [(value, gpu.index) for gpu in sample.gpus if (value := metric_values.of_gpu(gpu, key)) is not None]
     if len(known) < 2:
         return ""
@@ -79,7 +78,7 @@ def _chart(
     columns: int,
     rows: int,
     marks: tuple[Mark, ...] = (),
-    least: float = 0.0,
+    min_span: float = 0.0,
 ) -> list[Line]:
     zoom = ZOOMS[view.zoom]
     start, end = x_range(view.now.elapsed, zoom)
@@ -92,7 +91,7 @@ def _chart(
         end=end,
         marks=marks,
         label=label,
-        least=least,
+        min_span=min_span,
         joined_until=view.now.sparse_until,
         ascii=view.ascii,
     )
@@ -105,22 +104,22 @@ class ThroughputPanel(Panel):
     TITLE = "Throughput"
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The rate's history."""
+        """The throughput curve."""
         return (now.curves.get("images_per_second"),)
 
     def title(self, view: View) -> str:
-        """With the span of the charts."""
+        """The title with the time span."""
         return f"Throughput, {ZOOM_NAMES[view.zoom]}" if view.zoom else "Throughput"
 
     def note(self, view: View) -> str:
-        """The mean of the run."""
+        """Mean throughput of the run."""
         totals = view.now.totals
         mean = totals.images / totals.step_seconds if totals.step_seconds > 0 else None
-        return f"mean {words.rate(mean)} img/s" if mean is not None else ""
+        return f"mean {fmt.rate(mean)} img/s" if mean is not None else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The chart."""
-        return _chart(view, "images_per_second", 0, None, words.tick, "compute", columns, rows)
+        """Draw the chart."""
+        return _chart(view, "images_per_second", 0, None, fmt.tick, "compute", columns, rows)
 
 
 class LossPanel(Panel):
@@ -129,33 +128,33 @@ class LossPanel(Panel):
     TITLE = "Loss"
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """Both losses' histories."""
+        """Both loss curves."""
         return (now.curves.get("loss"), now.curves.get("val_loss"))
 
     def note(self, view: View) -> str:
-        """The newest values."""
+        """The newest losses."""
         now = view.now
-        tried = now.validations[-1].metrics.get("loss") if now.validations else None
-        found = [f"train {words.figure(now.loss)}"] if now.loss is not None else []
-        found += [f"◆ val {words.figure(tried)}"] if tried is not None else []
+        val_loss = now.validations[-1].metrics.get("loss") if now.validations else None
+        found = [f"train {fmt.figure(now.loss)}"] if now.loss is not None else []
+        found += [f"◆ val {fmt.figure(val_loss)}"] if val_loss is not None else []
         return "  ".join(found)
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The chart."""
-        return _chart(view, "loss", None, None, words.tick, "copy", columns, rows, _marks(view.now, "loss", "◆"))
+        """Draw the chart."""
+        return _chart(view, "loss", None, None, fmt.tick, "copy", columns, rows, _marks(view.now, "loss", "◆"))
 
 
 class MetricPanel(Panel):
-    """The validation metric that decides, with its best value marked."""
+    """The metric that selects the best checkpoint, with its best value marked."""
 
     TITLE = "Validation"
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The metric's history."""
+        """The best validation and the metric curve."""
         return (now.best, now.curves.get(f"val_{main_metric(now)}"))
 
     def title(self, view: View) -> str:
-        """The metric's name."""
+        """The name of the metric."""
         name = main_metric(view.now)
         return f"Validation {name}" if name else "Validation"
 
@@ -165,21 +164,21 @@ class MetricPanel(Panel):
         value = best.metrics.get(best.metric) if best else None
         if best is None or value is None:
             return ""
-        return f"★ best {words.metric(best.metric, value)}"
+        return f"★ best {fmt.metric(best.metric, value)}"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The chart."""
+        """Draw the chart."""
         name = main_metric(view.now)
         if not name:
-            first = "the first one comes after an epoch" if view.now.settings.get("val_split", "val") else "none"
+            first = "starts after the first epoch" if view.now.settings.get("val_split", "val") else "none"
             return [*[fit((), columns)] * (rows // 2), fit((((first).center(columns), "dim"),), columns)]
-        show = words.share_tick if words.is_share(name) else words.tick
+        show = fmt.share_tick if fmt.is_share(name) else fmt.tick
         marks = _marks(view.now, name, "◆")
         return _chart(view, f"val_{name}", None, None, show, "data", columns, rows, marks)
 
 
 def main_metric(now: Snapshot) -> str:
-    """The metric that decides what is best; empty before the first validation."""
+    """The metric that selects the best checkpoint; empty before the first validation."""
     return now.validations[-1].metric if now.validations else ""
 
 

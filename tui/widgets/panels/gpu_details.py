@@ -1,11 +1,11 @@
-"""The rows of a GPU beyond its block: MIG instances, activities, clocks, links, errors; nothing for what is unknown."""
+"""Detail rows of a GPU: MIG instances, activity, clocks, links and errors; unknown values are left out."""
 
 from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuSample, MigSample
 from gputrain.tui.metrics.gpu_state import narrow, slow_link
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, bar, groups, line, pad, right
 from gputrain.tui.render.theme import Role
 
@@ -13,7 +13,7 @@ _START: Line = (("  ", "text"),)
 
 
 def details(gpu: GpuSample, columns: int) -> list[Line]:
-    """The rows, the most telling first."""
+    """The rows, most important first."""
     if gpu.error:
         return []
     rows = [_instance(number, one, columns) for number, one in enumerate(gpu.instances)]
@@ -23,21 +23,21 @@ def details(gpu: GpuSample, columns: int) -> list[Line]:
 
 
 def instance_name(instance: MigSample) -> str:
-    """Its kind without the card's name, which stands above it: ``1g.10gb``."""
+    """The MIG profile without the name of the card: ``1g.10gb``."""
     return plain(instance.name, 80).rpartition("MIG ")[2] or "instance"
 
 
-def _told(label: str, value: str, known: bool, role: Role = "text") -> Line:
+def _field(label: str, value: str, known: bool, role: Role = "text") -> Line:
     return ((f"{label} ", "dim"), (value, role)) if known else ()
 
 
 def _shares(of: GpuSample | MigSample, columns: int) -> Line:
     return groups(
         columns,
-        _told("SM", words.share(of.sm_activity), of.sm_activity is not None),
-        _told("tensor", words.share(of.tensor_activity), of.tensor_activity is not None),
-        _told("DRAM", words.share(of.dram_activity), of.dram_activity is not None),
-        _told("occupancy", words.share(of.sm_occupancy), of.sm_occupancy is not None),
+        _field("SM", fmt.share(of.sm_activity), of.sm_activity is not None),
+        _field("tensor", fmt.share(of.tensor_activity), of.tensor_activity is not None),
+        _field("DRAM", fmt.share(of.dram_activity), of.dram_activity is not None),
+        _field("occupancy", fmt.share(of.sm_occupancy), of.sm_occupancy is not None),
     )
 
 
@@ -47,13 +47,13 @@ def _activity(gpu: GpuSample, columns: int) -> Line:
 
 
 def _clocks(gpu: GpuSample, columns: int) -> Line:
-    fastest = f"/{words.whole(gpu.memory_clock_max)}" if gpu.memory_clock_max else ""
+    fastest = f"/{fmt.whole(gpu.memory_clock_max)}" if gpu.memory_clock_max else ""
     return groups(
         columns,
-        _told("memory", f"{words.whole(gpu.memory_clock)}{fastest} MHz", gpu.memory_clock is not None),
-        _told("busy", words.percent(gpu.memory_utilization), gpu.memory_utilization is not None),
-        _told("memory at", words.celsius(gpu.memory_temperature), gpu.memory_temperature is not None),
-        _told("slows at", words.celsius(gpu.temperature_slowdown), gpu.temperature_slowdown is not None),
+        _field("memory", f"{fmt.whole(gpu.memory_clock)}{fastest} MHz", gpu.memory_clock is not None),
+        _field("busy", fmt.percent(gpu.memory_utilization), gpu.memory_utilization is not None),
+        _field("memory at", fmt.celsius(gpu.memory_temperature), gpu.memory_temperature is not None),
+        _field("slows at", fmt.celsius(gpu.temperature_slowdown), gpu.temperature_slowdown is not None),
     )
 
 
@@ -63,21 +63,21 @@ def _links(gpu: GpuSample, columns: int) -> Line:
     if whole and (narrow(gpu) or slow_link(gpu)):
         link += f" of {gpu.pcie_generation_max} ×{gpu.pcie_width_max}"
     lanes: Role = "warn" if narrow(gpu) or slow_link(gpu) else "text"
-    nvlink = f"↓ {words.byte_rate(gpu.nvlink_rx)} ↑ {words.byte_rate(gpu.nvlink_tx)}"
+    nvlink = f"↓ {fmt.byte_rate(gpu.nvlink_rx)} ↑ {fmt.byte_rate(gpu.nvlink_tx)}"
     known = gpu.ecc_uncorrected is not None or gpu.ecc_corrected is not None
     return groups(
         columns,
-        _told("link PCIe", link, whole, lanes),
-        _told("NVLink", nvlink, gpu.nvlink_rx is not None or gpu.nvlink_tx is not None),
+        _field("link PCIe", link, whole, lanes),
+        _field("NVLink", nvlink, gpu.nvlink_rx is not None or gpu.nvlink_tx is not None),
         (*_ecc(gpu),) if known else (),
     )
 
 
 def _ecc(gpu: GpuSample) -> Line:
-    lasting = gpu.ecc_uncorrected or 0
+    uncorrected = gpu.ecc_uncorrected or 0
     return line(
         ("ECC ", "dim"),
-        (f"{lasting} uncorrected" if gpu.ecc_uncorrected is not None else "", "bad" if lasting else "text"),
+        (f"{uncorrected} uncorrected" if gpu.ecc_uncorrected is not None else "", "bad" if uncorrected else "text"),
         (", " if gpu.ecc_uncorrected is not None and gpu.ecc_corrected is not None else "", "dim"),
         (f"{gpu.ecc_corrected} corrected" if gpu.ecc_corrected is not None else "", "text"),
     )
@@ -86,25 +86,25 @@ def _ecc(gpu: GpuSample) -> Line:
 def _video(gpu: GpuSample, columns: int) -> Line:
     return groups(
         columns,
-        _told("video encoder", words.percent(gpu.encoder), gpu.encoder is not None),
-        _told("decoder", words.percent(gpu.decoder), gpu.decoder is not None),
+        _field("video encoder", fmt.percent(gpu.encoder), gpu.encoder is not None),
+        _field("decoder", fmt.percent(gpu.decoder), gpu.decoder is not None),
     )
 
 
 def _instance(number: int, instance: MigSample, columns: int) -> Line:
-    """Kind, memory, activity, CUDA's number."""
+    """Profile, memory, activity and CUDA index of a MIG instance."""
     used, total = instance.memory_used, instance.memory_total
     fraction = used / total if used is not None and total else None
     name = instance_name(instance)
     tail = groups(
         max(0, columns - 40),
         _shares(instance, max(0, columns - 40)),
-        _told("CUDA", f"{instance.cuda_index}", instance.cuda_index is not None),
+        _field("CUDA", f"{instance.cuda_index}", instance.cuda_index is not None),
     )
     return line(
         (f"  .{number} ", "title"),
         (pad(name, 12) + " ", "text"),
         *bar(fraction, max(0, min(16, columns - 34)), "data"),
-        (f" {right(words.of_size(used, total), 13)}  ", "text"),
+        (f" {right(fmt.of_size(used, total), 13)}  ", "text"),
         *tail,
     )

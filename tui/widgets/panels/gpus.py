@@ -1,4 +1,4 @@
-"""The GPUs: a block for each while there is room, else a line for each; lost ones are named."""
+"""The GPU panel: a block of four rows per GPU if they fit, otherwise one line per GPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuSample
 from gputrain.tui.metrics import metric_table
 from gputrain.tui.metrics.gpu_state import alarms, temperature_level, used_by
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, cut, fit, groups, line, pad, right, spread, width, wrap
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -15,19 +15,19 @@ from gputrain.tui.widgets.panels.curves import gpu_trends
 from gputrain.tui.widgets.panels.gpu_details import details, instance_name
 
 _BLOCK = 4
-"""Rows of a GPU's block."""
+"""Rows of a GPU block."""
 _TREND = 5
-"""Rows that are kept for the history where there are as many, before details get any."""
+"""Rows reserved for the charts before details get any."""
 
 
 def role(key: str, value: float | None) -> Role:
-    """The colour of a figure of the metric called `key`."""
+    """The color role of `value` for the metric `key`."""
     level = metric_table.level(key, value)
     return "bright" if level == "plain" else level
 
 
 def throttle(gpu: GpuSample) -> Span | None:
-    """Why the clock is lowered, in words; None if nothing lowers it."""
+    """The throttle reasons as text; None if the clock is not lowered."""
     if not gpu.throttle:
         return None
     level = metric_table.throttle_level(gpu.throttle)
@@ -35,15 +35,15 @@ def throttle(gpu: GpuSample) -> Span | None:
 
 
 def unreadable(gpu: GpuSample) -> str:
-    """What to say of a GPU that gives no figures; the word is the sign in monochrome too."""
+    """The error text of a GPU that cannot be read."""
     why = plain(gpu.error, 120)
     if "lost" not in why.lower():
-        return f"NO FIGURES: {why}"
+        return f"NO DATA: {why}"
     return f"LOST: {why.removeprefix('lost: ')}"
 
 
 def vram_percent(gpu: GpuSample) -> float | None:
-    """Memory that is taken, 0…100."""
+    """Used memory in percent."""
     if gpu.memory_used is None or not gpu.memory_total:
         return None
     return gpu.memory_used / gpu.memory_total * 100
@@ -56,8 +56,8 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
         return (*start, (unreadable(gpu), "bad"), (f"  {plain(gpu.name, 60)}", "dim"))
     used, full = gpu.utilization, vram_percent(gpu)
     start = (*start, (pad(plain(gpu.name, 60), 24) + " ", "dim")) if columns >= 150 else start
-    tail: list[Span] = [(f"{right(words.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
-    tail += [(right(words.celsius(gpu.temperature), 6), _heat(gpu)), (" ", "text")]
+    tail: list[Span] = [(f"{right(fmt.watts(gpu.power), 6)} ", "text")] if columns >= 48 else []
+    tail += [(right(fmt.celsius(gpu.temperature), 6), _temperature_role(gpu)), (" ", "text")]
     state = _state(gpu, short=columns < 72)
     if columns >= 72:
         tail.append((pad(state[0], 14), state[1]))
@@ -65,10 +65,10 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
         tail.append((cut(state[0], 7), state[1]))
     if columns >= 110:
         tail += _rates(gpu, columns >= 150)
-    # NVML has no utilization for a GPU that is divided into instances.
-    told = "MIG" if gpu.mig and used is None else words.percent(used)
-    figures = [(right(told, 6), role("gpu", used)), ("  ", "text")]
-    memory: Line = ((f" {right(words.of_size(gpu.memory_used, gpu.memory_total), 13)}", role("vram", full)),)
+    # NVML reports no utilization for a GPU in MIG mode.
+    utilization = "MIG" if gpu.mig and used is None else fmt.percent(used)
+    figures = [(right(utilization, 6), role("gpu", used)), ("  ", "text")]
+    memory: Line = ((f" {right(fmt.of_size(gpu.memory_used, gpu.memory_total), 13)}", role("vram", full)),)
     gap: Line = (("  " if columns >= 48 else " ", "text"),)
     room = max(0, columns - width((*start, *figures, *memory, *gap, *tail)))
     first = room // 2
@@ -83,13 +83,13 @@ def gpu_line(gpu: GpuSample, columns: int) -> Line:
     )
 
 
-def _heat(gpu: GpuSample) -> Role:
+def _temperature_role(gpu: GpuSample) -> Role:
     level = temperature_level(gpu)
     return "bright" if level == "plain" else level
 
 
 def _state(gpu: GpuSample, short: bool) -> Span:
-    """What a line tells of the GPU's state: what is wrong, else why its clock is lowered, else who else is on it."""
+    """The most important problem of a GPU: alarm, throttle reason, or foreign processes."""
     wrong, lowered = alarms(gpu), throttle(gpu)
     if wrong and (wrong[0].level == "bad" or lowered is None or lowered[1] != "bad"):
         return wrong[0].short if short else " ".join(alarm.short for alarm in wrong), wrong[0].level
@@ -102,49 +102,46 @@ def _state(gpu: GpuSample, short: bool) -> Span:
 
 
 def _rates(gpu: GpuSample, wide: bool) -> list[Span]:
-    """Clock and, where there is room, fan and PCIe traffic, each in cells of its own."""
-    clock = f"{words.whole(gpu.sm_clock)} MHz" if gpu.sm_clock is not None else ""
+    """Clock and, if they fit, fan and PCIe traffic, in aligned columns."""
+    clock = f"{fmt.whole(gpu.sm_clock)} MHz" if gpu.sm_clock is not None else ""
     spans: list[Span] = [(right(clock, 10), "dim")]
     if wide:
-        fan = f"fan {words.percent(gpu.fan)}" if gpu.fan is not None else ""
+        fan = f"fan {fmt.percent(gpu.fan)}" if gpu.fan is not None else ""
         known = gpu.pcie_rx is not None or gpu.pcie_tx is not None
-        bus = (
-            f"PCIe ↓{right(words.byte_rate(gpu.pcie_rx), 9)} ↑{right(words.byte_rate(gpu.pcie_tx), 9)}" if known else ""
-        )
+        bus = f"PCIe ↓{right(fmt.byte_rate(gpu.pcie_rx), 9)} ↑{right(fmt.byte_rate(gpu.pcie_tx), 9)}" if known else ""
         spans += [("  ", "text"), (pad(fan, 10), "dim"), (pad(bus, 26), "dim")]
     return spans
 
 
 def gpu_block(gpu: GpuSample, columns: int) -> list[Line]:
-    """One GPU in four rows: name, utilization, memory, the rest."""
+    """One GPU in four rows: name, utilization, memory, other values."""
     name = line((f"{gpu.index} ", "title"), (plain(gpu.name, 60) or "GPU", "bright"))
     if gpu.error:
         return [name, line((f"  {unreadable(gpu)}", "bad"))]
     lowered = throttle(gpu)
-    told = [line((alarm.words, alarm.level)) for alarm in alarms(gpu)]
+    notes = [line((alarm.text, alarm.level)) for alarm in alarms(gpu)]
     if lowered:
-        told.append(line((f"clock lowered by: {lowered[0]}", lowered[1])))
-    state = groups(columns - width(name) - 1, *told)
+        notes.append(line((f"clock lowered by: {lowered[0]}", lowered[1])))
+    state = groups(columns - width(name) - 1, *notes)
     full = vram_percent(gpu)
-    used = _meter("util", gpu.utilization, words.percent(gpu.utilization), role("gpu", gpu.utilization), columns)
+    used = _meter("util", gpu.utilization, fmt.percent(gpu.utilization), role("gpu", gpu.utilization), columns)
     return [
         spread(name, state, columns),
         _instances(gpu, columns) if gpu.mig else used,
-        _meter("VRAM", full, words.of_size(gpu.memory_used, gpu.memory_total), role("vram", full), columns),
+        _meter("VRAM", full, fmt.of_size(gpu.memory_used, gpu.memory_total), role("vram", full), columns),
         _rest(gpu, columns),
     ]
 
 
 def _instances(gpu: GpuSample, columns: int) -> Line:
-    """All instances in a row; a divided GPU has no utilization of its own."""
+    """All MIG instances in one row; NVML reports no utilization for a GPU in MIG mode."""
     count = len(gpu.instances)
-    told = f"{count} {'instance' if count == 1 else 'instances'}" if count else "no instances"
-    # NVML has none; Hopper and newer count activities instead.
+    summary = f"{count} {'instance' if count == 1 else 'instances'}" if count else "no instances"
+    # Hopper and newer report activity instead.
     without = "" if any(one.sm_activity is not None for one in gpu.instances) or not count else ", utilization unknown"
-    start = line(("  MIG ", "dim"), f"{told}{without}")
+    start = line(("  MIG ", "dim"), f"{summary}{without}")
     named = [
-        line((f"{instance_name(one)} ", "dim"), words.of_size(one.memory_used, one.memory_total))
-        for one in gpu.instances
+        line((f"{instance_name(one)} ", "dim"), fmt.of_size(one.memory_used, one.memory_total)) for one in gpu.instances
     ]
     return groups(columns, start, *named)
 
@@ -161,14 +158,14 @@ def _rest(gpu: GpuSample, columns: int) -> Line:
     if gpu.power is not None:
         spans.append((f"{gpu.power:.0f}{limit} W  ", "text"))
     if gpu.temperature is not None:
-        spans.append((f"{words.celsius(gpu.temperature)}  ", _heat(gpu)))
+        spans.append((f"{fmt.celsius(gpu.temperature)}  ", _temperature_role(gpu)))
     if gpu.fan is not None:
-        spans.append((f"fan {words.percent(gpu.fan)}  ", "dim"))
+        spans.append((f"fan {fmt.percent(gpu.fan)}  ", "dim"))
     if gpu.sm_clock is not None:
-        fastest = f"/{words.whole(gpu.sm_clock_max)}" if gpu.sm_clock_max else ""
-        spans.append((f"SM {words.whole(gpu.sm_clock)}{fastest} MHz  ", "dim"))
+        fastest = f"/{fmt.whole(gpu.sm_clock_max)}" if gpu.sm_clock_max else ""
+        spans.append((f"SM {fmt.whole(gpu.sm_clock)}{fastest} MHz  ", "dim"))
     if gpu.pcie_rx is not None or gpu.pcie_tx is not None:
-        spans.append((f"PCIe ↓ {words.byte_rate(gpu.pcie_rx)} ↑ {words.byte_rate(gpu.pcie_tx)}", "dim"))
+        spans.append((f"PCIe ↓ {fmt.byte_rate(gpu.pcie_rx)} ↑ {fmt.byte_rate(gpu.pcie_tx)}", "dim"))
     others = used_by(gpu)
     if others:
         spans.insert(1, (f"also used by {others}  ", "warn"))
@@ -178,10 +175,10 @@ def _rest(gpu: GpuSample, columns: int) -> Line:
 
 
 def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
-    """All GPUs in the rows that there are, and their mean utilization over time below."""
+    """All GPUs in at most `rows` rows, with charts below."""
     sample = view.now.hardware
     if sample is None:
-        return [line(("no sample of the machine yet", "dim"))]
+        return [line(("no machine sample yet", "dim"))]
     if not sample.gpus:
         return [line((row, "text")) for row in wrap(absent(view.now), columns, rows)]
     spare = rows - len(sample.gpus) * _BLOCK
@@ -197,31 +194,31 @@ def draw_gpus(view: View, columns: int, rows: int) -> list[Line]:
 
 
 def absent(now: Snapshot) -> str:
-    """Why no GPU is shown, and what that means for the run."""
+    """Why no GPU is shown, and where the run trains."""
     reason = plain(now.hardware.gpu_error, 120) if now.hardware else ""
     if now.started is None and now.model is None:
         return reason or "no GPU"
-    training = "training on CPU" if now.model is None or now.model.device == "cpu" else "its figures cannot be read"
+    training = "training on CPU" if now.model is None or now.model.device == "cpu" else "its metrics cannot be read"
     return f"{reason or 'no GPU'}: {training}"
 
 
 class GpuPanel(Panel):
-    """Utilization, memory, power and heat of each GPU."""
+    """Utilization, memory, power and temperature of each GPU."""
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The newest sample, and what the run computes on."""
+        """The newest sample and the model."""
         return (now.hardware, now.model)
 
     def title(self, view: View) -> str:
-        """The GPU's number, or how many there are."""
+        """The title with the number of GPUs."""
         count = len(view.now.hardware.gpus) if view.now.hardware else 0
         return "GPU" if count < 2 else f"{count} GPUs"
 
     def note(self, view: View) -> str:
-        """What the device computes in."""
+        """The precision."""
         model = view.now.model
         return model.precision if model is not None and model.device != "cpu" else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The GPUs."""
+        """Draw the GPUs."""
         return draw_gpus(view, columns, rows)

@@ -1,4 +1,4 @@
-"""The hints that hold now: what is wrong, how that is known, and what to do."""
+"""The hints panel: problem, evidence and action of each current hint."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _SIGNS: dict[str, tuple[str, Role]] = {
 }
 
 
-LOOKING = "still looking: a hint takes two windows of 12 s"
-"""While there is nothing to tell yet."""
+LOOKING = "measuring: hints need two windows of 12 s"
+"""Shown before the first diagnosis."""
 
 
 def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
-    """As many hints as fit, the most important first; how many did not is said."""
+    """As many hints as fit, most important first, and the number of the others."""
     now = view.now
-    if view.gone:
-        return cleared_lines(now, columns, rows)
+    if view.died:
+        return died_lines(now, columns, rows)
     drawn = _tuned_lines(now, columns) if rows > 3 else []
     if not now.hints:
         return [*drawn, line((_nothing(now), "dim"))]
@@ -42,7 +42,7 @@ def draw_hints(view: View, columns: int, rows: int) -> list[Line]:
 
 
 def _tuned_lines(now: Snapshot, columns: int) -> list[Line]:
-    """What became of the newest change of the running training."""
+    """The result of the newest live change."""
     if now.tuned is None or now.outcome is not None:
         return []
     role: Role = "good" if now.tuned.verdict == "kept" else "data"
@@ -50,12 +50,12 @@ def _tuned_lines(now: Snapshot, columns: int) -> list[Line]:
 
 
 def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
-    """One hint: title, action, what it promises, evidence; evidence gives way where rows are few."""
+    """One hint: title, evidence, action, predicted effect; evidence is dropped if rows are few."""
     sign, role = _SIGNS[hint.severity]
     title = wrap(sign + plain(hint.title, 400), columns, 1 if rows < 5 else 2)
     left = rows - len(title)
-    promised = f"expected: {promise(hint.prediction)}" if hint.prediction is not None else ""
-    expected = wrap(promised, columns - 4, 2 if left > 5 else 1)
+    prediction = f"expected: {promise(hint.prediction)}" if hint.prediction is not None else ""
+    expected = wrap(prediction, columns - 4, 2 if left > 5 else 1)
     has_figure = hint.prediction is not None and hint.prediction.high is not None and left > 1
     action = wrap("→ " + plain(hint.action, 600), columns - 4, max(1, min(3, left - len(expected) * has_figure)))
     action += expected if has_figure else []
@@ -68,11 +68,11 @@ def hint_lines(hint: Hint, columns: int, rows: int) -> list[Line]:
     return block[:rows] if rows < len(block) else block
 
 
-def cleared_lines(now: Snapshot, columns: int, rows: int) -> list[Line]:
-    """What a run that died without a word leaves."""
+def died_lines(now: Snapshot, columns: int, rows: int) -> list[Line]:
+    """The text for a run whose supervisor died."""
     saved = now.checkpoints[-1] if now.checkpoints else None
-    left = f"the newest checkpoint is of step {saved.step}" if saved else "it had not written a checkpoint"
-    text = f"▲ the run's supervisor is gone: killed, or the machine went down. What was recorded is shown; {left}."
+    left = f"the newest checkpoint is from step {saved.step}" if saved else "it has no checkpoint"
+    text = f"▲ The supervisor of this run died (killed, or the machine restarted). This is its record; {left}."
     return [line((row, "bad")) for row in wrap(text, columns, rows)]
 
 
@@ -80,23 +80,23 @@ def _nothing(now: Snapshot) -> str:
     if now.outcome is not None:
         return "the run has ended"
     if now.steps is None:
-        return "hints come with the first steps"
-    return "nothing stands out" if now.judged else LOOKING
+        return "hints appear after the first steps"
+    return "no bottleneck found" if now.judged else LOOKING
 
 
 class HintsPanel(Panel):
-    """Symptom, evidence, action."""
+    """Problem, evidence and action of each hint."""
 
     TITLE = "Hints"
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The hints."""
+        """The current hints."""
         return (now.hints, now.judged, now.tuned, now.outcome, now.steps is None)
 
     def note(self, view: View) -> str:
-        """How many there are."""
+        """The number of hints."""
         return str(len(view.now.hints)) if view.now.hints else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The hints."""
+        """The current hints."""
         return draw_hints(view, columns, rows)

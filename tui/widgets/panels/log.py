@@ -1,4 +1,4 @@
-"""The journal: what the trainer printed and what happened, the newest at the bottom; scrolled and searched."""
+"""The log panel: output of the trainer and events, newest at the bottom, with scrolling and search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.events import MouseScrollDown, MouseScrollUp
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, line
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.run_snapshot import Entry, Snapshot
@@ -19,7 +19,7 @@ _WORDS = {"warning": "warning: ", "error": "error: "}
 
 
 def matching(view: View) -> tuple[Entry, ...]:
-    """The journal's lines that hold the searched text, in any case; all without a search."""
+    """The lines that contain the search text, ignoring case; all lines without a search."""
     if not view.search:
         return view.now.journal
     wanted = view.search.casefold()
@@ -27,13 +27,13 @@ def matching(view: View) -> tuple[Entry, ...]:
 
 
 def entry_line(entry: Entry) -> Line:
-    """One line of the journal with its local time."""
-    clock = words.clock(entry.wall)
+    """One line with its local time."""
+    clock = fmt.clock(entry.wall)
     return line((f"{clock} ", "dim"), (_WORDS.get(entry.kind, "") + plain(entry.text, 1000), _ROLES[entry.kind]))
 
 
 class LogPanel(Panel):
-    """The journal; follows its end until it is scrolled up."""
+    """The log; follows new lines until it is scrolled up."""
 
     TITLE = "Log"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,20 +48,20 @@ class LogPanel(Panel):
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
         self._bottom: int | None = None
-        """Number of the journal's line (of all that ever were) below the shown ones; None follows the end."""
+        """Index (over all lines ever logged) of the line below the visible ones; None follows the end."""
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The journal."""
+        """The log lines."""
         return (now.journal,)
 
     def note(self, view: View) -> str:
-        """What is searched for, or how far from the end the view is."""
+        """The search, or that the log is scrolled up."""
         if view.search:
             return f"/{plain(view.search, 40)}: {len(matching(view))} of {len(view.now.journal)} lines"
-        return "" if self._bottom is None else "scrolled up, End follows"
+        return "" if self._bottom is None else "scrolled up · End: follow"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The lines that fit, up to the end or to where it was scrolled."""
+        """The lines that fit, up to the scroll position."""
         found = matching(view)
         end = len(found)
         if self._bottom is not None:
@@ -69,7 +69,7 @@ class LogPanel(Panel):
         return [entry_line(entry) for entry in found[max(0, end - rows) : end]]
 
     def action_scroll(self, up: int) -> None:
-        """Move by lines; a scroll below the end follows it again."""
+        """Scroll by lines; at the end, follow new lines again."""
         count, shown = self._view.now.journal_count, len(matching(self._view))
         rows = max(1, self.size.height - 2)
         bottom = (count if self._bottom is None else self._bottom) - up
@@ -78,15 +78,15 @@ class LogPanel(Panel):
         self.redraw()
 
     def action_page(self, up: int) -> None:
-        """Move by screens."""
+        """Scroll by pages."""
         self.action_scroll(up * max(1, self.size.height - 3))
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
-        """Three lines towards the past."""
+        """Scroll up by three lines."""
         event.stop()
         self.action_scroll(3)
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
-        """Three lines towards the end."""
+        """Scroll down by three lines."""
         event.stop()
         self.action_scroll(-3)

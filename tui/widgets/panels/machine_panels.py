@@ -1,11 +1,11 @@
-"""The machine's CPU and memory, each with its history where there is room."""
+"""The CPU and RAM panels, with charts if they fit."""
 
 from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import GIB
 from gputrain.engine.events import HardwareSample
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, bar, groups, line, pad, right
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state import metric_values
@@ -16,12 +16,12 @@ from gputrain.tui.widgets.panels.gpus import role
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _STOLEN = 0.05
-"""Cores given to other virtual machines below which nothing is said."""
-NOTHING: list[Line] = [line(("no sample of the machine yet", "dim"))]
+"""Steal time in cores below which it is not shown."""
+NOTHING: list[Line] = [line(("no machine sample yet", "dim"))]
 
 
 def meter(label: str, key: str, percent: float | None, value: str, columns: int) -> Line:
-    """A labelled bar with its value on the right, coloured by the metric's limits; narrow ones have no bar."""
+    """A labeled bar with its value on the right, colored by the level of the metric; no bar if too narrow."""
     shown: Role = role(key, percent)
     field = 13 if columns >= 36 else 10
     room = columns - len(label) - 4 - field
@@ -32,7 +32,7 @@ def meter(label: str, key: str, percent: float | None, value: str, columns: int)
 
 
 def cores_strip(cores: tuple[float, ...], columns: int) -> Line:
-    """A block for each core, as high as it is busy; more cores than fit are shown by the busiest of neighbours."""
+    """A block per core, as high as its use; if they do not fit, each block is the maximum of neighboring cores."""
     if not cores or columns < 8:
         return ()
     each = -(-len(cores) // columns)
@@ -43,31 +43,31 @@ def cores_strip(cores: tuple[float, ...], columns: int) -> Line:
 
 
 def draw_cpu(view: View, columns: int, rows: int) -> list[Line]:
-    """Use of the usable cores: in all, each, ours and others'."""
+    """Total CPU use, use per core, and use by the run and by others."""
     sample = view.now.hardware
     if sample is None:
         return NOTHING
-    drawn = [meter("use", "cpu", sample.cpu_percent, words.percent(sample.cpu_percent), columns)]
+    drawn = [meter("use", "cpu", sample.cpu_percent, fmt.percent(sample.cpu_percent), columns)]
     if sample.per_core:
         drawn.append((("cores ", "dim"), *cores_strip(sample.per_core, columns - 6)))
     drawn.append(_owners(view, sample, columns))
     drawn.append(_load(sample, columns))
     if sample.throttled_share:
-        part = line((f"throttled {words.share(sample.throttled_share)}", "warn"))
+        part = line((f"throttled {fmt.share(sample.throttled_share)}", "warn"))
         drawn.append(groups(columns, part, line(("of the cgroup's periods", "dim"))))
     if (sample.cpu_steal or 0) >= _STOLEN:
-        drawn.append(line((f"stolen {words.rate(sample.cpu_steal)} cores", "warn")))
+        drawn.append(line((f"stolen {fmt.rate(sample.cpu_steal)} cores", "warn")))
     return [*drawn[:rows], *trend(view, "cpu", columns, rows - len(drawn))]
 
 
 def _owners(view: View, sample: HardwareSample, columns: int) -> Line:
     if not view.subject:
-        return groups(columns, line(("busy ", "dim"), f"{words.rate(sample.foreign_cpu)} cores"))
+        return groups(columns, line(("busy ", "dim"), f"{fmt.rate(sample.foreign_cpu)} cores"))
     busy = sample.foreign_cpu is not None and sample.foreign_cpu > 0.25 * max(1.0, sample.usable_cores)
     return groups(
         columns,
-        line((f"{plain(view.subject, 24)} ", "dim"), f"{words.rate(sample.run_cpu)} cores"),
-        line(("others ", "dim"), (words.rate(sample.foreign_cpu), "warn" if busy else "text")),
+        line((f"{plain(view.subject, 24)} ", "dim"), f"{fmt.rate(sample.run_cpu)} cores"),
+        line(("others ", "dim"), (fmt.rate(sample.foreign_cpu), "warn" if busy else "text")),
     )
 
 
@@ -75,22 +75,22 @@ def _load(sample: HardwareSample, columns: int) -> Line:
     clock = f"{sample.cpu_frequency / 1000:.1f} GHz" if sample.cpu_frequency is not None else ""
     return groups(
         columns,
-        line(("load ", "dim"), words.rate(sample.load_1m)),
+        line(("load ", "dim"), fmt.rate(sample.load_1m)),
         line((clock, "dim")) if clock else (),
-        line((words.celsius(sample.cpu_temperature), "dim")) if sample.cpu_temperature is not None else (),
-        line(("pressure ", "dim"), words.share(sample.psi_cpu)) if sample.psi_cpu is not None else (),
+        line((fmt.celsius(sample.cpu_temperature), "dim")) if sample.cpu_temperature is not None else (),
+        line(("pressure ", "dim"), fmt.share(sample.psi_cpu)) if sample.psi_cpu is not None else (),
     )
 
 
 class CpuPanel(Panel):
-    """The cores that the run may use."""
+    """The cores available to the run."""
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The newest sample."""
         return (now.hardware,)
 
     def title(self, view: View) -> str:
-        """How many cores of how many."""
+        """The title with available and total cores."""
         sample = view.now.hardware
         if sample is None or not sample.usable_cores:
             return "CPU"
@@ -99,12 +99,12 @@ class CpuPanel(Panel):
         return f"CPU {usable}{of} {'core' if usable == '1' and not of else 'cores'}"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """Meter, cores, owners, history."""
+        """Draw meter, cores, owners and chart."""
         return draw_cpu(view, columns, rows)
 
 
 def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
-    """Memory that is taken, by whom, and what else lies in it."""
+    """Used memory in total and by the run, page cache, shared memory and swap."""
     sample = view.now.hardware
     if sample is None:
         return NOTHING
@@ -114,25 +114,25 @@ def draw_ram(view: View, columns: int, rows: int) -> list[Line]:
     percent = taken / sample.ram_total * 100 if taken is not None and sample.ram_total else None
     own = sample.run_pss if sample.run_pss is not None else sample.run_rss
     drawn = [
-        meter("used", "ram", percent, words.of_size(taken, sample.ram_total), columns),
+        meter("used", "ram", percent, fmt.of_size(taken, sample.ram_total), columns),
         groups(
             columns,
-            line((f"{plain(view.subject, 24)} ", "dim"), words.size(own)) if view.subject else (),
-            line(("cached ", "dim"), words.size(sample.ram_cached)),
+            line((f"{plain(view.subject, 24)} ", "dim"), fmt.size(own)) if view.subject else (),
+            line(("cached ", "dim"), fmt.size(sample.ram_cached)),
         ),
         groups(
             columns,
-            line(("shm ", "dim"), words.of_size(sample.shm_used, sample.shm_total)),
-            line(("swap ", "dim"), (words.size(sample.swap_used), "warn" if (sample.swap_used or 0) > GIB else "text")),
+            line(("shm ", "dim"), fmt.of_size(sample.shm_used, sample.shm_total)),
+            line(("swap ", "dim"), (fmt.size(sample.swap_used), "warn" if (sample.swap_used or 0) > GIB else "text")),
         ),
     ]
     if sample.psi_memory:
-        drawn.append(line(("pressure ", "dim"), (words.share(sample.psi_memory), "warn")))
+        drawn.append(line(("pressure ", "dim"), (fmt.share(sample.psi_memory), "warn")))
     return [*drawn[:rows], *trend(view, "ram", columns, rows - len(drawn))]
 
 
 class RamPanel(Panel):
-    """The memory that the run may use."""
+    """The memory available to the run."""
 
     TITLE = "RAM"
 
@@ -141,10 +141,10 @@ class RamPanel(Panel):
         return (now.hardware,)
 
     def note(self, view: View) -> str:
-        """How much of it is taken."""
+        """Used memory in percent."""
         value = metric_values.ram(view.now)
-        return words.percent(value) if value is not None else ""
+        return fmt.percent(value) if value is not None else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """Meter, owners, history."""
+        """Draw meter, owners and chart."""
         return draw_ram(view, columns, rows)

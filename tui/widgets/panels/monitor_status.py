@@ -1,18 +1,18 @@
-"""The line above the monitor's panels."""
+"""The status line of the monitor."""
 
 from __future__ import annotations
 
 import socket
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, fit, groups, line
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
 
 def state(view: View) -> Span:
-    """What the monitor does, in words and with a sign."""
+    """The state of the monitor, as sign and text."""
     if view.error:
         return f"■ {plain(view.error, 200)}", "bad"
     if view.caught_up and not view.live:
@@ -21,7 +21,7 @@ def state(view: View) -> Span:
 
 
 def draw_monitor_status(view: View, about: str, host: str, columns: int) -> Line:
-    """The status in one line; what matters least is left out where it is narrow."""
+    """The status in one line; the least important fields are dropped if it is narrow."""
     now = view.now
     troubles = [entry for entry in now.journal if entry.kind == "error"]
     cost = now.hardware.sample_cost if now.hardware else None
@@ -32,10 +32,10 @@ def draw_monitor_status(view: View, about: str, host: str, columns: int) -> Line
         line(("view paused", "warn")) if view.paused else (),
         line((plain(troubles[-1].text, 120), "bad")) if troubles else (),
         line((plain(view.subject, 60), "bright")) if view.subject else (),
-        line((f"only lines with “{plain(view.search, 30)}”", "warn")) if view.search else (),
+        line((f"only processes with “{plain(view.search, 30)}”", "warn")) if view.search else (),
         line((f"every {view.interval:g} s{about}", "text")),
-        line((f"for {words.duration(now.elapsed)}", "dim")),
-        line((f"a sample costs {cost * 1000:.1f} ms of CPU", "dim")) if cost is not None else (),
+        line((f"for {fmt.duration(now.elapsed)}", "dim")),
+        line((f"{cost * 1000:.1f} ms CPU per sample", "dim")) if cost is not None else (),
     )
     return fit((((" "), "text"), *shown), columns)
 
@@ -51,9 +51,9 @@ class MonitorStatusPanel(Panel, can_focus=False):
         self._host = plain(socket.gethostname(), 40)
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
-        """The newest sample, and what was said."""
+        """The newest sample and the log."""
         return (now.hardware, now.journal)
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The status."""
+        """Draw the status."""
         return [draw_monitor_status(view, self._about, self._host, columns)]

@@ -1,4 +1,4 @@
-"""The way of an image: disk, workers, queue, copy, compute; with figures at each stage, the slowest one marked."""
+"""The data pipeline panel: disk, workers, queue, copy, compute, with the bottleneck marked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gputrain.tui.metrics import metric_table
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, fit, line, right, stacked, width
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state import metric_values
@@ -20,7 +20,7 @@ _READS = 0.5
 
 
 class Stage(Struct, frozen=True):
-    """One stage: what it is, and its figures from most to least important."""
+    """One stage with its values, most important first."""
 
     name: StageName
     title: str
@@ -30,9 +30,9 @@ class Stage(Struct, frozen=True):
 
 
 def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
-    """The stage that the others wait for, and its name in words; None before the first steps.
+    """The stage that the others wait for, and its name as text; None before the first steps.
 
-    By the shares of the step time: the thresholds are those of the hints, whose rules look closer.
+    Derived from the shares of the step time, with the same thresholds as the hints.
     """
     shares = now.shares
     if shares is None:
@@ -44,14 +44,14 @@ def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
     if (shares.copy or 0.0) >= max(_WAIT, shares.other, shares.exchange or 0.0):
         return "copy", "copy to the GPU"
     if (shares.exchange or 0.0) >= max(_WAIT, shares.other):
-        return "other", "the exchange between ranks"
+        return "other", "gradient exchange between ranks"
     if shares.other >= _WAIT:
-        return "other", "the host, launching work"
+        return "other", "host, launching kernels"
     return "compute", "none, compute-bound"
 
 
 def stages(now: Snapshot) -> list[Stage]:
-    """The stages of this run; a run on the CPU copies nothing."""
+    """The stages of this run; on the CPU there is no copy stage."""
     found = [_disk(now), _workers(now), _queue(now)]
     if not _on_cpu(now):
         found.append(_copy(now))
@@ -72,27 +72,27 @@ def _disk(now: Snapshot) -> Stage:
         from_disk = loader.disk_bytes / loader.seconds if loader.disk_bytes is not None else None
     if from_disk is None and disk is not None:
         from_disk = disk.device_read_rate if disk.device_read_rate is not None else disk.read_rate
-    return Stage("disk", "disk", words.byte_rate(from_disk), f"files {words.byte_rate(files)}")
+    return Stage("disk", "disk", fmt.byte_rate(from_disk), f"files {fmt.byte_rate(files)}")
 
 
 def _workers(now: Snapshot) -> Stage:
     loader = now.loader
     count = loader.workers if loader else now.settings.get("num_workers")
-    title = "loading inline" if count == 0 else f"{count} workers" if count != 1 else "1 worker"
+    title = "no workers" if count == 0 else f"{count} workers" if count != 1 else "1 worker"
     if loader is None:
-        return Stage("workers", title if count is not None else "workers", words.MISSING)
+        return Stage("workers", title if count is not None else "workers", fmt.MISSING)
     cached = (
-        f"cache {words.share(loader.cache_hits / loader.samples)}"
+        f"cache {fmt.share(loader.cache_hits / loader.samples)}"
         if loader.cache_hits is not None and loader.samples
-        else f"cpu {words.share(loader.cpu_ratio)}"
+        else f"cpu {fmt.share(loader.cpu_ratio)}"
     )
-    return Stage("workers", title, f"busy {words.share(loader.busy)}", cached)
+    return Stage("workers", title, f"busy {fmt.share(loader.busy)}", cached)
 
 
 def _queue(now: Snapshot) -> Stage:
     steps = now.steps
     if steps is None or steps.queue_depth is None or not steps.queue_capacity:
-        return Stage("queue", "queue", words.MISSING)
+        return Stage("queue", "queue", fmt.MISSING)
     depth, capacity = f"{steps.queue_depth:.0f}", f"{steps.queue_capacity}"
     return Stage("queue", "queue", f"{right(depth, len(capacity))}/{capacity}", "batches", now.queue_fill)
 
@@ -102,22 +102,22 @@ def _copy(now: Snapshot) -> Stage:
     speed = None
     if steps is not None and steps.bytes_copied is not None and steps.window_seconds > 0:
         speed = steps.bytes_copied / steps.window_seconds
-    return Stage("copy", "copy", words.byte_rate(speed), f"{words.share(shares.copy if shares else None)} of step")
+    return Stage("copy", "copy", fmt.byte_rate(speed), f"{fmt.share(shares.copy if shares else None)} of step")
 
 
 def _compute(now: Snapshot) -> Stage:
-    share = f"{words.share(now.shares.compute if now.shares else None)} of step"
+    share = f"{fmt.share(now.shares.compute if now.shares else None)} of step"
     if now.model is None:
-        return Stage("compute", "compute", words.MISSING)
+        return Stage("compute", "compute", fmt.MISSING)
     if _on_cpu(now):
         return Stage("compute", "CPU compute", share, now.model.precision)
     useful = metric_values.mfu(now)
-    detail = share if useful is None else f"{share}, MFU {words.share(useful)}"
-    return Stage("compute", "GPU compute", f"GPU {words.percent(metric_values.gpu(now))}", detail)
+    detail = share if useful is None else f"{share}, MFU {fmt.share(useful)}"
+    return Stage("compute", "GPU compute", f"GPU {fmt.percent(metric_values.gpu(now))}", detail)
 
 
 def draw_pipeline(now: Snapshot, columns: int, rows: int) -> list[Line]:
-    """The picture in the space that there is: boxes with three rows, or one line."""
+    """The pipeline in three rows, or in one line if there is less space; below it the step time."""
     found = stages(now)
     slow = bottleneck(now)
     if rows >= 4 and columns >= 76:
@@ -150,7 +150,7 @@ def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: in
 
 
 def _whole(detail: str, columns: int) -> str:
-    """`detail` without those of its last parts that would be cut off."""
+    """`detail` without its last parts that do not fit."""
     while len(detail) > columns and ", " in detail:
         detail = detail.rpartition(", ")[0]
     return detail
@@ -169,7 +169,7 @@ def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: i
 
 
 def _step_time(shares: Shares | None, columns: int) -> Line:
-    """Where the time of a step goes, as a bar and in words."""
+    """The shares of the step time, as a bar and as text."""
     if shares is None:
         return line(("step time: no steps yet", "dim"))
     parts: list[tuple[str, float | None, str, Role]] = [
@@ -182,7 +182,7 @@ def _step_time(shares: Shares | None, columns: int) -> Line:
     named: list[Span] = []
     for title, share, sign, role in parts:
         if share is not None:
-            named += [(f"  {sign} ", role), (f"{title} ", "dim"), (words.share(share), "text")]
+            named += [(f"  {sign} ", role), (f"{title} ", "dim"), (fmt.share(share), "text")]
     room = columns - width(named) - 12
     if room < 6:
         return ((f"{parts[0][2]} ", parts[0][3]), *named[1:])
@@ -196,15 +196,15 @@ def _role(key: str, share: float | None, usual: Role) -> Role:
 
 
 class PipelinePanel(Panel):
-    """Stages with figures, and the step's time."""
+    """The stages of the data pipeline, and the step time."""
 
     TITLE = "Pipeline"
 
     def note(self, view: View) -> str:
-        """The verdict in words."""
+        """The bottleneck."""
         slow = bottleneck(view.now)
         return f"bottleneck: {slow[1]}" if slow else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The picture."""
+        """Draw the pipeline."""
         return draw_pipeline(view.now, columns, rows)

@@ -1,4 +1,4 @@
-"""Processes: the run's own, others that compute, and those that hold memory of a GPU, whoever's they are."""
+"""The processes panel: processes of the run, other busy processes, and all processes with GPU memory."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from msgspec.structs import replace
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuProcess, HardwareSample, ProcessSample
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, cut, line, pad, right, width
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
-_STATES = {"D": "waits for a disk", "Z": "has ended", "T": "is stopped"}
-"""Letters of ps that mean trouble, in words."""
+_STATES = {"D": "waits for disk", "Z": "zombie", "T": "stopped"}
+"""Process states (letters of ps) that are shown."""
 
 
 def gpu_process_lines(where: str, processes: tuple[GpuProcess, ...], columns: int) -> list[Line]:
-    """A line for each process on a GPU: where, memory, whose, pid, command. Foreign ones stand out by a word."""
+    """A line per process on a GPU: GPU, memory, owner, pid, command."""
     drawn: list[Line] = []
     for process in sorted(processes, key=lambda one: -(one.memory or 0)):
         owner = "ours" if process.ours else "hidden" if process.hidden else plain(process.user, 12) or "?"
@@ -25,7 +25,7 @@ def gpu_process_lines(where: str, processes: tuple[GpuProcess, ...], columns: in
         drawn.append(
             line(
                 (f"{where} ", "title"),
-                (right(words.size(process.memory), 9), "bright"),
+                (right(fmt.size(process.memory), 9), "bright"),
                 (f" {pad(owner, 12)}", "good" if process.ours else "warn"),
                 (f" {right(str(process.pid), 7)} ", "dim"),
                 cut(name, room),
@@ -45,15 +45,15 @@ def on_gpus(sample: HardwareSample, columns: int) -> list[Line]:
 
 
 def own_line(process: ProcessSample, columns: int, roles: bool = False) -> Line:
-    """One of the run's own processes; `roles`: with what it does in the run."""
+    """A process of the run; `roles`: with its role in the run."""
     state = _STATES.get(process.state, "")
     threads = process.threads is not None and columns >= (80 if roles else 48)
     spans: Line = (
         (f"{right(str(process.pid), 7)} ", "dim"),
         (pad(plain(process.role, 11), 12) if roles else "", "good"),
-        (right(words.rate(process.cpu), 5), "bright"),
+        (right(fmt.rate(process.cpu), 5), "bright"),
         (" cores ", "dim"),
-        (right(words.size(process.rss), 9), "bright"),
+        (right(fmt.size(process.rss), 9), "bright"),
         (right(f"{process.threads} thr ", 9) if threads else "  ", "dim"),
     )
     tail: Line = ((f" {state}", "warn"),) if state else ()
@@ -61,11 +61,11 @@ def own_line(process: ProcessSample, columns: int, roles: bool = False) -> Line:
 
 
 def _other_line(process: ProcessSample, columns: int) -> Line:
-    """One that is not the run's: cores, memory, whose, pid, command."""
+    """A process outside of the run: cores, memory, user, pid, command."""
     return line(
-        (right(words.rate(process.cpu), 5), "bright"),
+        (right(fmt.rate(process.cpu), 5), "bright"),
         (" cores ", "dim"),
-        (right(words.size(process.rss), 9), "bright"),
+        (right(fmt.size(process.rss), 9), "bright"),
         (f" {pad(plain(process.user, 12) or '?', 12)}", "warn"),
         (f" {right(str(process.pid), 7)} ", "dim"),
         cut(plain(process.name, 200) or "?", max(0, columns - 43)),
@@ -73,14 +73,14 @@ def _other_line(process: ProcessSample, columns: int) -> Line:
 
 
 def draw_processes(view: View, columns: int, rows: int) -> list[Line]:
-    """The run's own, those that use most CPU (or memory) on top, then others, then those on the GPUs.
+    """Processes of the run, then others, then those on GPUs; the last line counts those that do not fit.
 
-    What does not fit is counted.
+    Each list starts with the processes that use most CPU (or memory).
     """
     sample = view.now.hardware
     if sample is None:
-        return [line(("no sample of the machine yet", "dim"))]
-    own, others = _sorted(sample.processes, view), _sorted(sample.others, view)
+        return [line(("no machine sample yet", "dim"))]
+    own, others = _sorted(sample.processes, view), _sorted(sample.other_processes, view)
     roles = any(process.role for process in own)
     rows_of = [
         ("", [own_line(process, columns, roles) for process in own]),
@@ -89,13 +89,13 @@ def draw_processes(view: View, columns: int, rows: int) -> list[Line]:
     ]
     drawn: list[Line] = []
     for heading, found in rows_of:
-        kept = [row for row in found if _holds(row, view.search)]
+        kept = [row for row in found if _contains(row, view.search)]
         if kept:
-            # Those on the GPUs tell by their numbers what they are.
+            # If only GPU processes are listed, they need no heading: their GPU index shows what they are.
             drawn += [line((heading, "title")), *kept] if heading and (drawn or heading != "on GPUs") else kept
     if not drawn:
-        nobody = "nobody computes" if not sample.gpus else "nobody computes or holds memory of a GPU"
-        return [line((f"no line holds “{plain(view.search, 40)}”" if view.search else nobody, "dim"))]
+        nobody = "no busy processes" if not sample.gpus else "no busy processes and none with GPU memory"
+        return [line((f"no process contains “{plain(view.search, 40)}”" if view.search else nobody, "dim"))]
     if len(drawn) > rows:
         hidden = len(drawn) - rows + 1
         drawn = [*drawn[: rows - 1], line((f"and {hidden} more: f shows all", "dim"))]
@@ -103,21 +103,21 @@ def draw_processes(view: View, columns: int, rows: int) -> list[Line]:
 
 
 def _sorted(processes: tuple[ProcessSample, ...], view: View) -> list[ProcessSample]:
-    """By memory if that is asked for; samples have those that use most CPU first."""
+    """Sorted by memory if the user chose that; samples are sorted by CPU."""
     return sorted(processes, key=lambda one: -(one.rss or 0)) if view.by_memory else list(processes)
 
 
-def _holds(row: Line, wanted: str) -> bool:
+def _contains(row: Line, wanted: str) -> bool:
     return wanted.casefold() in "".join(text for text, _ in row).casefold()
 
 
 class ProcessesPanel(Panel):
-    """Who uses the cores and the GPUs."""
+    """Processes that use CPU or GPUs."""
 
     TITLE = "Processes"
 
     def __init__(self, *, searched: bool = False, id: str) -> None:  # noqa: A002 - Textual's name for it
-        """`searched`: the view's search is for processes, not for log lines."""
+        """`searched`: apply the search of the view to processes."""
         super().__init__(id=id)
         self._searched = searched
 
@@ -126,9 +126,9 @@ class ProcessesPanel(Panel):
         return (now.hardware,)
 
     def title(self, view: View) -> str:
-        """Whose they are."""
+        """The title with the observed process tree."""
         return f"Processes of {plain(view.subject, 40)}" if view.subject else "Processes"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The lists."""
+        """Draw the lists."""
         return draw_processes(view if self._searched else replace(view, search=""), columns, rows)

@@ -1,9 +1,9 @@
-"""Key figures of the run: what is trained on what, with which settings, and what came of it so far."""
+"""The run panel: results so far, model, device and settings of the run."""
 
 from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, pad
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
@@ -11,22 +11,22 @@ from gputrain.tui.widgets.panel import Panel, View
 _TITLE_CELLS = 10
 
 
-def key_figures(now: Snapshot) -> list[tuple[str, str]]:
-    """Titles and values, from most to least important; what is not known yet is left out."""
+def key_values(now: Snapshot) -> list[tuple[str, str]]:
+    """Titles and values, most important first; unknown values are left out."""
     found = [
-        ("loss", words.figure(now.loss) if now.loss is not None else ""),
+        ("loss", fmt.figure(now.loss) if now.loss is not None else ""),
         ("best", _best(now)),
-        ("elapsed", words.duration(now.elapsed)),
-        ("epoch in", words.duration(now.eta_epoch) if now.eta_epoch is not None else ""),
+        ("elapsed", fmt.duration(now.elapsed)),
+        ("epoch in", fmt.duration(now.eta_epoch) if now.eta_epoch is not None else ""),
         ("model", _model(now)),
         ("device", _device(now)),
         ("batch", _batch(now)),
         ("loader", _loader(now)),
-        ("lr", words.figure(now.steps.lr) if now.steps else ""),
+        ("lr", fmt.figure(now.steps.lr) if now.steps else ""),
         ("data", _data(now)),
         ("saved", _saved(now)),
         ("trouble", _trouble(now)),
-        ("read", "in part, the record being long: sums are estimates" if now.totals.estimated else ""),
+        ("read", "long record read in part: sums are estimates" if now.totals.estimated else ""),
         ("run", now.started.run_id if now.started else ""),
     ]
     return [(title, plain(value, 200)) for title, value in found if value]
@@ -36,7 +36,7 @@ def _best(now: Snapshot) -> str:
     best = now.best
     if best is None:
         return ""
-    return f"{best.metric} {words.metric(best.metric, best.metrics.get(best.metric))} in epoch {best.epoch + 1}"
+    return f"{best.metric} {fmt.metric(best.metric, best.metrics.get(best.metric))} in epoch {best.epoch + 1}"
 
 
 def _model(now: Snapshot) -> str:
@@ -50,7 +50,7 @@ def _device(now: Snapshot) -> str:
     if model is None:
         return ""
     extras = [name for name, on in (("channels_last", model.channels_last), ("compiled", model.compiled)) if on]
-    name = words.devices(model)
+    name = fmt.devices(model)
     return ", ".join([name, model.precision, *extras])
 
 
@@ -77,7 +77,7 @@ def _data(now: Snapshot) -> str:
     data = now.data
     if data is None:
         return ""
-    counts = f"{words.whole(data.train_images)} + {words.whole(data.val_images)} images"
+    counts = f"{fmt.whole(data.train_images)} + {fmt.whole(data.val_images)} images"
     return counts + (f", {data.class_count} classes" if data.class_count else "")
 
 
@@ -85,39 +85,39 @@ def _saved(now: Snapshot) -> str:
     if not now.checkpoints:
         return ""
     newest = now.checkpoints[-1]
-    return f"step {words.whole(newest.step)}, {words.size(newest.bytes)} ({now.checkpoint_count} in all)"
+    return f"step {fmt.whole(newest.step)}, {fmt.size(newest.bytes)} ({now.checkpoint_count} checkpoints)"
 
 
 def _trouble(now: Snapshot) -> str:
     totals = now.totals
     counts = (
         (totals.bad_images, "unreadable images"),
-        (totals.lost, "events lost"),
-        (totals.dropped, "windows dropped"),
+        (totals.lost, "lost events"),
+        (totals.dropped, "lost step windows"),
     )
-    return ", ".join(f"{words.whole(count)} {what}" for count, what in counts if count)
+    return ", ".join(f"{fmt.whole(count)} {what}" for count, what in counts if count)
 
 
 def draw_run(now: Snapshot, columns: int, rows: int) -> list[Line]:
-    """The figures in as many columns as are needed and fit."""
-    figures = key_figures(now)
-    across = 2 if len(figures) > rows and columns >= 72 else 1
+    """Draw the values in one or two columns."""
+    values = key_values(now)
+    across = 2 if len(values) > rows and columns >= 72 else 1
     each = columns // across
-    down = min(rows, -(-len(figures) // across))
+    down = min(rows, -(-len(values) // across))
     drawn: list[Line] = []
     for row in range(down):
         spans: list[Span] = []
-        for title, value in figures[row : across * down : down]:
+        for title, value in values[row : across * down : down]:
             spans += [(pad(title, _TITLE_CELLS), "dim"), (pad(cut(value, each - 12), each - _TITLE_CELLS), "text")]
         drawn.append(tuple(spans))
     return drawn
 
 
 class RunPanel(Panel):
-    """Key figures."""
+    """Key values of the run."""
 
     TITLE = "Run"
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The figures."""
+        """Draw the values."""
         return draw_run(view.now, columns, rows)

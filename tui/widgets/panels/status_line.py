@@ -1,10 +1,10 @@
-"""The line above everything: which run, what it is busy with, how far it is, how fast, how long still."""
+"""The status line of the dashboard: run, phase, progress, throughput and ETA."""
 
 from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import Outcome, Phase
-from gputrain.tui.render import format as words
+from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, cut, fit, line, pad, right, width
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -16,11 +16,11 @@ _OUTCOMES: dict[Outcome, tuple[str, Role]] = {
     Outcome.FAILED: ("■ failed", "bad"),
     Outcome.KILLED: ("■ killed", "bad"),
 }
-GONE = "the run's supervisor is gone"
+DIED = "the supervisor of the run died"
 
 
 def state(view: View) -> Span:
-    """What the run is busy with, in words and with a sign."""
+    """The phase of the run, as sign and text."""
     now = view.now
     if now.outcome is not None:
         return _OUTCOMES[now.outcome.outcome]
@@ -29,30 +29,30 @@ def state(view: View) -> Span:
     if view.trouble:
         return f"○ no connection, trying again: {plain(view.trouble, 120)}", "warn"
     if not view.caught_up:
-        return f"○ reading the record, {words.whole(now.seq)} events", "text"
+        return f"○ reading the record, {fmt.whole(now.seq)} events", "text"
     if not view.live:
-        return f"■ {GONE}", "bad"
+        return f"■ {DIED}", "bad"
     if now.phase.phase in (Phase.PAUSED, Phase.STOPPING):
         return f"‖ {now.phase.phase}", "warn"
     return f"{'●' if now.phase.phase is Phase.TRAINING else '○'} {now.phase.phase}", "good"
 
 
 def fraction(now: Snapshot) -> float | None:
-    """How far the run is; before the first step, how far the phase is."""
+    """Progress of the run; before the first step, progress of the phase."""
     if now.steps is None or now.phase.phase is Phase.DRAWING_DATA:
         return now.phase_fraction
     return now.run_fraction
 
 
 def progress_words(now: Snapshot) -> str:
-    """Done and to do, in steps or in the phase's own unit."""
+    """Progress as text, in steps or in the unit of the phase."""
     if now.steps is not None and now.model is not None:
-        total = words.whole(now.model.total_steps)
-        return f"step {right(words.whole(now.step), len(total))}/{total}"
+        total = fmt.whole(now.model.total_steps)
+        return f"step {right(fmt.whole(now.step), len(total))}/{total}"
     phase = now.phase
     if phase.done is not None and phase.total:
-        return f"{words.whole(phase.done)}/{words.whole(phase.total)} {phase.unit}".rstrip()
-    spent = f"for {words.duration(now.elapsed - phase.since)}" if now.outcome is None else ""
+        return f"{fmt.whole(phase.done)}/{fmt.whole(phase.total)} {phase.unit}".rstrip()
+    spent = f"for {fmt.duration(now.elapsed - phase.since)}" if now.outcome is None else ""
     return f"{spent}  {plain(phase.detail, 60)}".strip()
 
 
@@ -70,27 +70,27 @@ def epoch_words(now: Snapshot) -> str:
 
 
 def name(now: Snapshot) -> str:
-    """What the run is called: its own name, or its recipe's."""
+    """The name of the run, or of its recipe."""
     return plain(str(now.settings.get("name") or now.settings.get("recipe") or ""), 60) or "run"
 
 
 def draw_status(view: View, columns: int) -> Line:
-    """The status in one line: what matters least is left out where it is narrow."""
+    """The status in one line; the least important fields are dropped if it is narrow."""
     now = view.now
     sign, role = state(view)
     done, left = fraction(now), eta(now)
-    percent: Line = ((f"{right(words.share(done), 5)}", "bright"),) if done is not None else ()
+    percent: Line = ((f"{right(fmt.share(done), 5)}", "bright"),) if done is not None else ()
     profile = " ".join(plain(str(now.settings.get(key) or ""), 40) for key in ("profile", "preset")).strip()
-    # From what matters most to what is left out first where it is narrow.
+    # Most important first; the last ones are dropped if the line is too narrow.
     fields: list[Line] = [
         line((f" {cut(name(now), max(12, min(28, columns // 5)))}", "title")),
         line((sign, role)),
         line(("view paused", "warn")) if view.paused else (),
         line(epoch_words(now)) if now.steps else (),
         percent,
-        line((f"{right(words.rate(now.images_per_second), 6)} img/s", "bright")) if now.steps else (),
-        line(f"ETA {pad(words.duration(left), 11)}")
-        if left is not None and now.outcome is None and not view.gone
+        line((f"{right(fmt.rate(now.images_per_second), 6)} img/s", "bright")) if now.steps else (),
+        line(f"ETA {pad(fmt.duration(left), 11)}")
+        if left is not None and now.outcome is None and not view.died
         else (),
         line(progress_words(now)),
         line((profile, "dim")),
@@ -113,5 +113,5 @@ class StatusPanel(Panel, can_focus=False):
     FRAME = False
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
-        """The status."""
+        """Draw the status."""
         return [draw_status(view, columns)]

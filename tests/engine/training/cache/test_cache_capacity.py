@@ -1,4 +1,4 @@
-"""How much a cache keeps, where it finds room, and what becomes of memory."""
+"""Cache capacity: kept subset, free space, and clean-up of caches in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gputrain.engine.estimates.cache_resolution import resolution
 from gputrain.engine.training.cache import cache_capacity
 from gputrain.engine.training.cache.cache_forms import RawForm
 from gputrain.engine.training.cache.cache_store import CacheStore
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return own_memory(tmp_path, monkeypatch)
 
 
-def test_a_small_budget_keeps_a_fixed_part(images: ImageSet) -> None:
+def test_a_small_budget_keeps_a_fixed_subset(images: ImageSet) -> None:
     whole = cache_capacity.mean_size(images, RawForm(resolution(settings.flatten(config()), train=True))) * len(images)
     small = config(cache_gib=whole / 2 / cache_capacity.GIB)
     loader = make_loader(images, small, train=True, pin=False)
@@ -59,7 +59,7 @@ def _only_plan() -> Path:
     return plan
 
 
-def test_the_part_that_is_kept_grows_with_the_share() -> None:
+def test_the_subset_grows_with_the_share() -> None:
     parts = [cache_capacity.cached_subset(10_000, share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
     assert all((small <= large).all() for small, large in itertools.pairwise(parts))
     assert np.allclose([part.mean() for part in parts], [0, 0.1, 0.5, 0.9, 1], atol=0.02)
@@ -67,7 +67,7 @@ def test_the_part_that_is_kept_grows_with_the_share() -> None:
 
 
 @pytest.mark.parametrize(("place", "remedy"), [("disk", "GPUTRAIN_CACHE"), ("ram", "cache=disk")])
-def test_no_room_is_said_before_anything_is_made(images: ImageSet, place: str, remedy: str) -> None:
+def test_too_little_space_is_refused_before_anything_is_written(images: ImageSet, place: str, remedy: str) -> None:
     with pytest.raises(BadInput, match=rf"cache={place}: 12 images need .* but there are only .*{remedy}"):
         make_loader(images, config(cache=place, cache_gib=1e-9), train=True, pin=False)
 
@@ -79,14 +79,16 @@ def test_memory_is_bounded_by_what_is_available(tmp_path: Path, monkeypatch: pyt
     assert cache_capacity.free_memory(tmp_path) == 360_000
 
 
-def test_a_cache_that_cannot_be_made(images: ImageSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_created_is_refused(
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GPUTRAIN_CACHE", str(tmp_path / "file" / "below"))
     with pytest.raises(BadInput, match=r"the cache in .*below.* cannot be made: Not a directory"):
         make_loader(images, config(), train=True, pin=False)
 
 
-def test_a_cache_in_memory_goes_with_its_last_run(images: ImageSet, memory: Path) -> None:
+def test_a_cache_in_memory_is_deleted_with_its_last_run(images: ImageSet, memory: Path) -> None:
     first = make_loader(images, config(cache="ram"), train=True, pin=False)
     second = make_loader(images, config(cache="ram"), train=True, pin=False)
     epoch(first)
@@ -98,7 +100,7 @@ def test_a_cache_in_memory_goes_with_its_last_run(images: ImageSet, memory: Path
     assert not list(memory.glob("*/*"))
 
 
-def test_memory_that_a_killed_run_left_is_taken_back(images: ImageSet, memory: Path) -> None:
+def test_a_cache_in_memory_of_a_killed_run_is_removed(images: ImageSet, memory: Path) -> None:
     left = memory / f"gputrain-{os.getuid()}" / "old"
     CacheStore(left, 10, 1000).put(0, b"abc", 1, 1)
     in_use = CacheStore(left.with_name("used"), 10, 1000)
@@ -117,7 +119,7 @@ def test_memory_that_a_killed_run_left_is_taken_back(images: ImageSet, memory: P
     in_use.close()
 
 
-def test_somebody_elses_folder_in_memory_is_refused(images: ImageSet, memory: Path, tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(images: ImageSet, memory: Path, tmp_path: Path) -> None:
     (memory / f"gputrain-{os.getuid()}").symlink_to(tmp_path)
     with pytest.raises(BadInput, match="belongs to somebody else"):
         make_loader(images, config(cache="ram"), train=True, pin=False)

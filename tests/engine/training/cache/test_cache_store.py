@@ -1,4 +1,4 @@
-"""The store of a cache: entries, claims, crashes, full disks and writers at once."""
+"""Cache store: entries, claims, crashes, full disks and concurrent writers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_store_keeps_what_was_put(place: Path) -> None:
     again.close()
 
 
-def test_a_claim_that_a_crash_left_is_taken_back(place: Path) -> None:
+def test_a_claim_of_a_crashed_run_is_freed(place: Path) -> None:
     store = CacheStore(place, 5, 10_000)
     store.put(1, b"a" * 10, 1, 1)
     offset = store._claim(3, 100)  # as a writer that died at this point
@@ -53,7 +53,7 @@ def test_a_claim_that_a_crash_left_is_taken_back(place: Path) -> None:
     again.close()
 
 
-def test_unsynchronised_entries_end_with_the_boot(place: Path) -> None:
+def test_unsynced_entries_are_invalid_after_a_reboot(place: Path) -> None:
     store = CacheStore(place, 5, 10_000)
     store.put(0, b"a", 1, 1)
     store.commit()
@@ -122,7 +122,7 @@ def test_concurrent_writers_keep_each_image_once_and_whole(place: Path) -> None:
     store.close()
 
 
-def test_of_two_that_find_damage_one_mends_it(place: Path) -> None:
+def test_of_two_readers_that_find_damage_one_repairs_it(place: Path) -> None:
     writer = CacheStore(place, 3, 1000, run=1)
     writer.put(1, b"some bytes, 8 at a time", 1, 1)
     writer.close()

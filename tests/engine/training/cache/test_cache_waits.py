@@ -1,4 +1,4 @@
-"""What takes long about a cache: flushing it holds no training up, and looking at its files is seen."""
+"""Slow parts of a cache: syncing does not block training, and scanning files reports progress."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from helpers.training.training_tools import draw_images, small_config, train
 from gputrain.engine.datasets.image_set import scan
 from gputrain.engine.events import Phase, PhaseChanged
 from gputrain.engine.training.cache.cache_store import CacheStore
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 
 
-def test_epochs_go_on_while_a_disk_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_continue_during_a_slow_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = scan(str(folder(tmp_path / "data", classes=2, per_class=6)), "train")
     disk, begun = threading.Event(), []
     flush = CacheStore.commit
@@ -40,7 +40,7 @@ def test_epochs_go_on_while_a_disk_takes_its_time(tmp_path: Path, monkeypatch: p
         assert again.store.stored() == len(images)
 
 
-def test_what_went_wrong_is_raised_with_the_next_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sync_error_is_raised_with_the_next_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = scan(str(folder(tmp_path / "data", classes=2, per_class=6)), "train")
     source = opened(images, config())
 
@@ -50,14 +50,14 @@ def test_what_went_wrong_is_raised_with_the_next_epoch(tmp_path: Path, monkeypat
     with monkeypatch.context() as broken:
         broken.setattr(CacheStore, "commit", fails)
         source.commit()
-        assert source._syncing is not None
-        assert isinstance(source._syncing.exception(60), OSError)
+        assert source._sync_result is not None
+        assert isinstance(source._sync_result.exception(60), OSError)
         with pytest.raises(OSError, match="input/output error"):
             source.commit()
     source.close()
 
 
-def test_a_look_at_many_files_is_told_with_its_end(tmp_path: Path) -> None:
+def test_scanning_many_files_reports_progress_and_its_end(tmp_path: Path) -> None:
     data = draw_images(tmp_path / "data", per_class=2)
     first = sorted((data / "train").rglob("*.jpg"))[0]
     for number in range(1100):

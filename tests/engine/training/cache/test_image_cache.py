@@ -1,4 +1,4 @@
-"""The cache of images: what it keeps is what the files hold, built ahead or by the way, mended where it rotted."""
+"""Image cache: cached pixels equal the files', builds ahead or during training, repair of damage."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from helpers.training.pictures import encoded, folder, picture
 
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet, scan
+from gputrain.engine.training.cache.build_cache import build_cache
 from gputrain.engine.training.cache.cache_forms import CachedImage, RawForm
-from gputrain.engine.training.cache.image_cache import build_cache
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("place", ["ram", "disk"])
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
-def test_the_first_epoch_is_as_later_ones(images: ImageSet, place: str, form: str) -> None:
+def test_the_first_epoch_equals_later_ones(images: ImageSet, place: str, form: str) -> None:
     loader = make_loader(images, config(cache=place, cache_form=form), train=True, pin=False)
     first = epoch(loader)
     assert loader.take_stats().cache_hits == 0
@@ -74,10 +74,10 @@ def test_jpeg_tiles_give_the_files_pixels(images: ImageSet) -> None:
 
 
 @pytest.mark.parametrize(("changes", "part", "side"), [({}, 1.0, 46), ({"augment": "none"}, 0.625, 64)])
-def test_what_is_cut_from_kept_images_keeps_its_pixels(
+def test_crops_of_cached_images_have_enough_pixels(
     images: ImageSet, changes: dict[str, Any], part: float, side: int
 ) -> None:
-    """The smallest crop of a picture, and a face that is a part of it, are no smaller than the model sees them."""
+    """The smallest crop of a picture or of a face in it has at least the model's image size."""
     margin = (1 - part) / 2
     boxes = np.array([[margin, margin, 1 - margin, 1 - margin]] * len(images), dtype=np.float32)
     source = opened(dataclasses.replace(images, boxes=boxes), config(crop_min_scale=0.5, **changes))
@@ -88,7 +88,7 @@ def test_what_is_cut_from_kept_images_keeps_its_pixels(
     source.close()
 
 
-def test_validation_from_raw_is_the_files(images: ImageSet) -> None:
+def test_validation_from_the_raw_cache_equals_the_files(images: ImageSet) -> None:
     raw = make_loader(images, config(), train=False, pin=False)
     plain = make_loader(images, config(cache="none"), train=False, pin=False)
     assert epoch(raw) == epoch(plain)
@@ -96,7 +96,7 @@ def test_validation_from_raw_is_the_files(images: ImageSet) -> None:
     raw.close()
 
 
-def test_building_ahead_goes_on_where_it_ended(images: ImageSet) -> None:
+def test_a_build_continues_where_it_ended(images: ImageSet) -> None:
     source = opened(images, config())
     source.close()
     seen: list[tuple[int, int]] = []
@@ -114,8 +114,8 @@ def test_building_ahead_goes_on_where_it_ended(images: ImageSet) -> None:
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_tiles_that_rotted_are_made_again(images: ImageSet, kind: str) -> None:
-    """Damage anywhere in a kept image: its header, its table of offsets, its pieces."""
+def test_damaged_tiles_are_encoded_again(images: ImageSet, kind: str) -> None:
+    """Damage anywhere in a cached image: header, offsets, pieces."""
     loader = make_loader(images, config(cache_form="jpeg", loader=kind), train=True, pin=False)
     expected = epoch(loader)
     assert epoch(loader) == expected
@@ -138,8 +138,8 @@ def test_tiles_that_rotted_are_made_again(images: ImageSet, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
-def test_a_flipped_bit_is_found_and_mended(images: ImageSet, form: str, kind: str) -> None:
-    """Which no decoder would notice: in the next run the image is made again, once, and counted."""
+def test_a_flipped_bit_is_found_and_repaired(images: ImageSet, form: str, kind: str) -> None:
+    """No decoder would notice it: the next run encodes the image again, once, and counts it."""
     settings_ = config(cache_form=form, loader=kind, crop_min_scale=0.08)
     first = make_loader(images, settings_, train=True, pin=False)
     expected = epoch(first)
@@ -165,16 +165,16 @@ def test_a_flipped_bit_is_found_and_mended(images: ImageSet, form: str, kind: st
         again.close()
 
 
-def test_building_computes_on_one_thread_a_worker(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_uses_one_torch_thread_per_worker(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = set()
-    original = RawForm.make
+    original = RawForm.encode
 
-    def make(self: RawForm, data: bytes, path: str) -> CachedImage:
+    def encode(self: RawForm, data: bytes, path: str) -> CachedImage:
         if threading.current_thread().name.startswith("cache"):
             counts.add(torch.get_num_threads())
         return original(self, data, path)
 
-    monkeypatch.setattr(RawForm, "make", make)
+    monkeypatch.setattr(RawForm, "encode", encode)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -226,7 +226,7 @@ def test_images_that_were_moved_keep_their_cache(images: ImageSet, tmp_path: Pat
 _BUILD = """
 import sys
 from gputrain.engine.configuration import settings
-from gputrain.engine.training.cache.image_cache import build_cache
+from gputrain.engine.training.cache.build_cache import build_cache
 from gputrain.engine.datasets.image_set import scan
 images = scan(sys.argv[1], "train")
 values = dict(image_size=32, val_resize=40, num_workers=1, cache="disk")
@@ -239,7 +239,7 @@ def many(tmp_path: Path) -> Path:
     return folder(tmp_path / "many", classes=2, per_class=150)
 
 
-def test_a_build_that_is_killed_leaves_a_sound_half(many: Path) -> None:
+def test_a_killed_build_leaves_a_valid_part(many: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", _BUILD, str(many)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "64\n"

@@ -107,4 +107,4 @@ def test_what_cannot_be_written_is_refused(
         export_onnx(OnnxOrder(config=trained, file="x.onnx"), lambda text: None)
     run_directory.create("any")
     assert main.main(["export", "last", str(tmp_path / "curves.csv"), "--int8"]) == 2
-    assert "--int8 is for a network, in an .onnx file" in capsys.readouterr().err
+    assert "--int8 needs an .onnx file" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Folders as they are found in the wild: files that are no images, and images that few programs get right."""
+"""Folders with unusual files: files that are no images, and images that few programs read correctly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gputrain.engine.datasets import bad_images
 from gputrain.engine.datasets.image_set import ImageSet, scan
 from gputrain.engine.events import EpochEnded, LoaderStats, Notice, Outcome
 from gputrain.engine.training.cache import image_cache
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.transforms import decode
 
@@ -56,7 +56,7 @@ UNUSUAL = {
 
 @pytest.fixture
 def wild(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageSet:
-    """Two classes of good images and one with all that is above, and its cache in memory in a folder of the test's."""
+    """Two classes of good images and one with all files above; caches in memory go to the test's folder."""
     (tmp_path / "shm").mkdir()
     monkeypatch.setattr(image_cache, "SHARED_MEMORY", tmp_path / "shm")
     home = folder(tmp_path / "data", classes=2, per_class=7)
@@ -80,7 +80,7 @@ CACHES = [("none", "raw"), ("ram", "raw"), ("disk", "raw"), ("ram", "jpeg"), ("d
 
 
 @pytest.mark.parametrize(("place", "form"), CACHES)
-def test_whatever_lies_in_the_folder_an_epoch_is_whole(wild: ImageSet, place: str, form: str) -> None:
+def test_an_epoch_is_complete_whatever_files_the_folder_contains(wild: ImageSet, place: str, form: str) -> None:
     epochs, lists = [], []
     for changes in ({"num_workers": 0}, {"loader": "threads"}, {"loader": "processes"}):
         found: list[tuple[str, str]] = []
@@ -103,8 +103,8 @@ def test_whatever_lies_in_the_folder_an_epoch_is_whole(wild: ImageSet, place: st
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_files_that_vanish_in_mid_epoch(wild: ImageSet, kind: str) -> None:
-    """The rest of the epoch has as many samples as before, none of them from the files that are gone."""
+def test_files_deleted_in_mid_epoch_are_replaced(wild: ImageSet, kind: str) -> None:
+    """The epoch keeps its number of samples, none of them from the deleted files."""
     found: list[tuple[str, str]] = []
     loader = make_loader(
         wild, config(loader=kind, num_workers=1, prefetch_factor=1), train=True, pin=False, on_bad=found.extend
@@ -124,7 +124,7 @@ def test_files_that_vanish_in_mid_epoch(wild: ImageSet, kind: str) -> None:
     loader.close()
 
 
-def test_print_colours_come_out_as_colours() -> None:
+def test_cmyk_is_converted_to_rgb() -> None:
     for colour in ((200, 30, 40), (20, 180, 60), (250, 250, 250), (5, 5, 5)):
         data = encoded(Image.new("RGB", (32, 32), colour).convert("CMYK"), quality=95)
         assert np.abs(decode.decode(data, "a").astype(int) - colour).max() <= 4
@@ -138,7 +138,7 @@ def test_sixteen_bit_colour_is_scaled_and_not_clipped(channels: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 255.0])
-def test_floating_point_greys(scale: float) -> None:
+def test_floating_point_grey_images(scale: float) -> None:
     grey = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
     found = decode.decode(encoded(Image.fromarray(grey * np.float32(scale)), "TIFF"), "a").astype(int)
     assert np.abs(found - 255 * grey[:, :, None]).max() <= 1
@@ -197,7 +197,7 @@ def test_a_run_with_too_many_says_where_they_are(tmp_path: Path) -> None:
         assert len(list(csv.reader(file))) >= 1 + 3
 
 
-def test_a_list_that_cannot_be_kept_does_not_end_the_run(tmp_path: Path) -> None:
+def test_an_unwritable_list_does_not_end_the_run(tmp_path: Path) -> None:
     images = draw_images(tmp_path / "images", per_class=8)
     (images / "train" / "down" / "3.jpg").write_bytes(b"")
     (tmp_path / bad_images.LIST).mkdir()
@@ -208,8 +208,8 @@ def test_a_list_that_cannot_be_kept_does_not_end_the_run(tmp_path: Path) -> None
     ]
 
 
-def test_torch_sees_memory_of_its_own(wild: ImageSet) -> None:
-    """Pillow's read-only buffers would warn in torch, and warnings are errors here."""
+def test_torch_gets_writable_memory(wild: ImageSet) -> None:
+    """Pillow's read-only buffers would cause a warning in torch, and warnings are errors in tests."""
     out = torch.empty((1, 3, 32, 32), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     for name, data in UNUSUAL.items():
         decode.decode_into(

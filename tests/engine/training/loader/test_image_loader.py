@@ -1,4 +1,4 @@
-"""Batches: the same for any crew of workers, in the order that the seed gives, with bad images replaced."""
+"""Image loader: batches are the same for any workers, follow the seeded order, and replace bad images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from helpers.training.pictures import encoded, folder, picture
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading import batch_sampler, random_resized_crop
 from gputrain.engine.datasets.image_set import ImageSet, image_set, scan
-from gputrain.engine.training.loader import image_loader
+from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.loader.image_loader import ImageLoader
 
 
@@ -33,7 +33,9 @@ def expected(images: ImageSet) -> list[tuple[int, list[int], list[int], bytes]]:
 @pytest.mark.parametrize(
     ("kind", "workers", "prefetch"), [("threads", 1, 1), ("threads", 3, 2), ("threads", 5, 1), ("processes", 2, 2)]
 )
-def test_workers_change_nothing(images: ImageSet, expected: Any, kind: str, workers: int, prefetch: int) -> None:
+def test_batches_do_not_depend_on_workers(
+    images: ImageSet, expected: Any, kind: str, workers: int, prefetch: int
+) -> None:
     source = make(images, loader=kind, num_workers=workers, prefetch_factor=prefetch)
     assert copied(source.epoch(3)) == expected
     assert copied(source.epoch(3, start=2)) == expected[2:]
@@ -42,7 +44,7 @@ def test_workers_change_nothing(images: ImageSet, expected: Any, kind: str, work
     source.close()
 
 
-def test_batches_are_the_orders(images: ImageSet, expected: Any) -> None:
+def test_batches_follow_the_permutation(images: ImageSet, expected: Any) -> None:
     assert [batch[1] for batch in expected] == [
         batch_sampler.permutation(5, 3, 27)[4 * k : 4 * k + 4].tolist() for k in range(6)
     ]
@@ -100,7 +102,7 @@ def damaged(tmp_path: Path) -> ImageSet:
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("threads", 0), ("threads", 3), ("processes", 2)])
-def test_bad_images_are_replaced_from_a_place_of_their_own_on(damaged: ImageSet, kind: str, workers: int) -> None:
+def test_bad_images_are_replaced_from_a_random_position_on(damaged: ImageSet, kind: str, workers: int) -> None:
     source = make(damaged, loader=kind, num_workers=workers, batch_size=2)
     seen = copied(source.epoch(0))
     indices = list(itertools.chain.from_iterable(batch[1] for batch in seen))
@@ -133,7 +135,7 @@ def test_too_many_bad_images_end_the_run(damaged: ImageSet, kind: str) -> None:
     source.close()
 
 
-def test_nothing_but_bad_images(tmp_path: Path) -> None:
+def test_only_bad_images_end_the_run(tmp_path: Path) -> None:
     names = [f"{n}.jpg" for n in range(5)]
     for name in names:
         (tmp_path / name).touch()
@@ -181,8 +183,8 @@ def test_the_queue_fills_while_the_loop_is_busy(images: ImageSet) -> None:
     assert source.queue() == (0, 2)
 
 
-def test_auto_takes_threads_until_one_interpreter_is_too_few(images: ImageSet) -> None:
-    assert make(images, loader="auto", num_workers=image_loader.MAX_THREADS).take_stats().kind == "threads"
-    many = make(images, loader="auto", num_workers=image_loader.MAX_THREADS + 1)
+def test_auto_uses_threads_up_to_a_limit(images: ImageSet) -> None:
+    assert make(images, loader="auto", num_workers=make_loader.MAX_THREADS).take_stats().kind == "threads"
+    many = make(images, loader="auto", num_workers=make_loader.MAX_THREADS + 1)
     assert many.take_stats().kind == "processes"
     many.close()

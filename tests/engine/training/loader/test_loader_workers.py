@@ -1,4 +1,4 @@
-"""Workers of a loader: how they end, are replaced and fail, and how many threads they compute on."""
+"""Workers of a loader: shutdown, replacement, failure, and torch threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet, image_set, scan
-from gputrain.engine.training.loader.image_loader import ImageLoader, make_loader
+from gputrain.engine.training.loader.image_loader import ImageLoader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.runtime.batch import BatchSource
 from gputrain.engine.training.workers import fill_batch, process_workers, worker_pool
 from gputrain.engine.training.workers.fill_batch import read_file
@@ -39,8 +40,8 @@ def expected(images: ImageSet) -> list[tuple[int, list[int], list[int], bytes]]:
 
 def workers_of(source: BatchSource) -> list[psutil.Process]:
     assert isinstance(source, ImageLoader)
-    assert isinstance(source._crew, ProcessWorkerPool)
-    return [psutil.Process(worker.process.pid) for worker in source._crew._crew]
+    assert isinstance(source._pool, ProcessWorkerPool)
+    return [psutil.Process(worker.process.pid) for worker in source._pool._processes]
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
@@ -59,7 +60,7 @@ def test_closing_early_leaves_nothing_running(images: ImageSet, kind: str) -> No
     assert not any(process.is_running() for process in at_work)
 
 
-def test_a_new_epoch_ends_the_one_before(images: ImageSet, expected: Any) -> None:
+def test_a_new_epoch_closes_the_previous_one(images: ImageSet, expected: Any) -> None:
     source = make(images)
     old = source.epoch(0)
     next(old)
@@ -68,7 +69,7 @@ def test_a_new_epoch_ends_the_one_before(images: ImageSet, expected: Any) -> Non
 
 
 def ahead_of_the_loop(source: BatchSource) -> int:
-    """Batches that are ready although nobody has asked for any of them, once there are some; 0 if there never are."""
+    """Number of prefetched batches before any is requested; 0 if there never are any."""
     deadline = time.monotonic() + TIMEOUT
     while source.queue()[0] == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -76,7 +77,7 @@ def ahead_of_the_loop(source: BatchSource) -> int:
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_workers_go_on_into_the_next_epoch(images: ImageSet, expected: Any, kind: str) -> None:
+def test_workers_prefetch_the_next_epoch(images: ImageSet, expected: Any, kind: str) -> None:
     source = make(images, loader=kind, epochs=5)
     second = copied(source.epoch(2))
     assert ahead_of_the_loop(source) > 0
@@ -88,7 +89,7 @@ def test_workers_go_on_into_the_next_epoch(images: ImageSet, expected: Any, kind
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_nobody_works_ahead_of_the_last_epoch_or_without_persistent_workers(
+def test_no_prefetch_after_the_last_epoch_or_without_persistent_workers(
     images: ImageSet, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = set()
@@ -125,14 +126,14 @@ def killed(process: psutil.Process) -> None:
 
 def test_a_killed_worker_is_replaced_and_changes_no_batch(images: ImageSet, expected: Any) -> None:
     said: list[str] = []
-    source = make(images, loader="processes", on_trouble=said.append)
+    source = make(images, loader="processes", on_warning=said.append)
     running = source.epoch(3)
     found = copied(itertools.islice(running, 1))
     killed(workers_of(source)[0])
     found += copied(running)
     assert found == expected
     assert len(said) == 1
-    assert "was ended by SIGKILL; another one makes its" in said[0]
+    assert "was killed by SIGKILL; a new worker makes its" in said[0]
     assert copied(source.epoch(3)) == expected
     source.close()
 
@@ -152,7 +153,7 @@ def test_too_many_killed_workers_are_an_error_and_not_a_hang(images: ImageSet, m
 
 
 @pytest.mark.parametrize("kind", ["inline", "threads", "processes"])
-def test_the_machines_errors_reach_the_loop(images: ImageSet, kind: str, tmp_path: Path) -> None:
+def test_errors_of_the_machine_reach_the_loop(images: ImageSet, kind: str, tmp_path: Path) -> None:
     # A name too long for the kernel is no bad image: something is wrong with the run.
     broken = image_set(tmp_path, ["x" * 300], [0], ["a"])
     source = make(broken, loader=kind if kind != "inline" else "auto", num_workers=0 if kind == "inline" else 1)
@@ -188,11 +189,11 @@ def test_each_worker_computes_on_one_thread_and_the_loop_on_its_own(
 @pytest.mark.skipif(
     torch.cuda.is_available() or not torch.backends.cuda.is_built(), reason="needs a CUDA that refuses to lock pages"
 )
-def test_memory_that_cannot_be_locked_is_told_and_used_as_it_is(images: ImageSet, expected: Any) -> None:
-    told: list[str] = []
+def test_memory_that_cannot_be_pinned_is_reported_and_used(images: ImageSet, expected: Any) -> None:
+    warnings: list[str] = []
     config = settings.build(SETTINGS | {"loader": "processes"})
-    source = make_loader(images, config, train=True, pin=True, on_trouble=told.append)
+    source = make_loader(images, config, train=True, pin=True, on_warning=warnings.append)
     assert copied(source.epoch(3)) == expected
     source.close()
-    (text,) = told
-    assert "batches lie in memory that is not page-locked" in text
+    (text,) = warnings
+    assert "batches are in memory that is not page-locked" in text

@@ -1,4 +1,4 @@
-"""Training images that grow: what loaders make, what the run tells, and how it goes on."""
+"""Progressive resizing: image sizes of loaders, their notices, and resuming."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.datasets.image_set import ImageSet, scan
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Steps
 from gputrain.engine.training.cache import image_cache
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.transforms import decode
 
 GROWING: dict[str, Any] = {"image_size": 32, "progressive_start": 16, "progressive_epochs": 2}
@@ -41,7 +41,7 @@ def epochs(images: ImageSet, **changes: Any) -> list[list[torch.Tensor]]:
     return made
 
 
-def test_each_epoch_has_its_size_whoever_makes_it(images: ImageSet) -> None:
+def test_each_epoch_has_its_image_size_with_any_workers(images: ImageSet) -> None:
     made = epochs(images, num_workers=0)
     assert [[tuple(batch.shape) for batch in epoch] for epoch in made] == [
         [(5, 3, side, side)] * 3 for side in (16, 24, 32, 32)
@@ -53,7 +53,7 @@ def test_each_epoch_has_its_size_whoever_makes_it(images: ImageSet) -> None:
 
 
 def test_a_small_sample_is_its_box_resized(images: ImageSet) -> None:
-    """The same box as at full size: where a sample is cut does not depend on how large it is shown."""
+    """The same box as at full size: the crop does not depend on the image size."""
     exact = 0
     for batch in make_loader(images, config(), train=True, pin=False).epoch(0):
         for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
@@ -71,7 +71,7 @@ def test_a_small_sample_is_its_box_resized(images: ImageSet) -> None:
     assert exact
 
 
-def test_without_crops_small_images_show_as_much(images: ImageSet) -> None:
+def test_centre_crops_show_the_same_part_at_any_size(images: ImageSet) -> None:
     """A centre crop of 16 from 20 pixels shows what one of 32 from 40 does."""
     made = epochs(images, augment="none", num_workers=1, batch_size=16)
     order = [
@@ -107,7 +107,7 @@ def test_validation_is_at_full_size_from_the_start(images: ImageSet) -> None:
     assert [batch.images.shape[2] for batch in loader.epoch(0)] == [32]
 
 
-EVERY: dict[str, Any] = {"auto_augment": "randaugment", "cutmix": 1.0, "random_erasing": 0.5, "colour_jitter": 0.2}
+EVERY: dict[str, Any] = {"auto_augment": "randaugment", "cutmix": 1.0, "random_erasing": 0.5, "color_jitter": 0.2}
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_images(tmp_path_factory.mktemp("images"), per_class=8)
 
 
-def test_a_run_tells_its_sizes_and_goes_on_with_them(drawn: Path, tmp_path: Path) -> None:
-    """From the middle of the second epoch on, with all that is done on the device."""
+def test_a_run_reports_its_image_sizes_and_resumes_with_them(drawn: Path, tmp_path: Path) -> None:
+    """From the middle of the second epoch on, with all device transforms."""
     for name in ("whole", "again", "other"):
         (tmp_path / name).mkdir()
     settings_ = {"epochs": 4, "checkpoint_steps": 6, "keep_last": 50} | GROWING | EVERY

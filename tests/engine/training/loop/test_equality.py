@@ -29,7 +29,7 @@ EVERYTHING: dict[str, Any] = {
     "batch_size": BATCH,
     "epochs": EPOCHS,
     "auto_augment": "randaugment",
-    "colour_jitter": 0.3,
+    "color_jitter": 0.3,
     "hue_jitter": 0.1,
     "random_erasing": 0.5,
     "mixup": 0.2,

@@ -72,7 +72,7 @@ def test_no_step_waits_for_the_device(precision: device.Precision, nonfinite_los
     [
         {},
         {"precision": "fp16", "nonfinite_loss": "skip", "accumulation_steps": 2, "ema_decay": 0.9},
-        {"auto_augment": "randaugment", "colour_jitter": 0.3, "random_erasing": 0.3, "mixup": 0.2, "cutmix": 0.2},
+        {"auto_augment": "randaugment", "color_jitter": 0.3, "random_erasing": 0.3, "mixup": 0.2, "cutmix": 0.2},
         {"auto_augment": "trivialaugment", "clip_grad_norm": 1.0},
         pytest.param({"compile": True}, marks=pytest.mark.slow),
     ],

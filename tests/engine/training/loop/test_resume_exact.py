@@ -29,7 +29,7 @@ EVERYTHING: dict[str, Any] = {
     "mixup": 0.4,
     "cutmix": 1.0,
     "label_smoothing": 0.1,
-    "colour_jitter": 0.2,
+    "color_jitter": 0.2,
     "random_erasing": 0.3,
     "schedule": "one_cycle",
     "warmup_epochs": 0.5,
@@ -160,7 +160,7 @@ def test_changes_of_the_course_are_told_and_take_effect(
     config = small_config(images, **EVERYTHING | {"weight_decay": 0.5, "lr": 0.01}, resume_from=source)
     result = train(tmp_path, config)
     told = [event.text for event in result.of(Notice)]
-    assert "weight_decay: was 0.01 and is 0.5: the training takes another course from here on" in told
+    assert "weight_decay: was 0.01 and is 0.5: the training differs from here on" in told
     groups = torch_checkpoint.load(str(tmp_path), pytest.fail)["optimizer"]["param_groups"]
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
     assert losses(result)[18] != losses(whole[0])[18]

@@ -24,7 +24,7 @@ def weights(directory: Path, key: str = "model") -> dict[str, torch.Tensor]:
 
 
 EVERYTHING = {
-    "epochs": 3, "ema_decay": 0.9, "mixup": 0.4, "cutmix": 1.0, "random_erasing": 0.5, "colour_jitter": 0.3,
+    "epochs": 3, "ema_decay": 0.9, "mixup": 0.4, "cutmix": 1.0, "random_erasing": 0.5, "color_jitter": 0.3,
     "label_smoothing": 0.1, "clip_grad_norm": 1.0, "schedule": "one_cycle", "optimizer": "adamw", "lr": 0.002,
     "gradient_checkpointing": True, "warmup_epochs": 0.5,
 }  # fmt: skip

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from skipped_tests import SERVICES
 from torch import nn
 from torchvision.models import resnet18
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.training.networks import torch_compile
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++: torch.compile on a CPU builds C++")
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None, reason=f"needs g++, for torch.compile on a CPU: {SERVICES}"
+)
 
 ONE_COMPILATION = """
 import json

@@ -1,4 +1,4 @@
-"""The recipes for classification: an epoch on data of their layout, their metrics against a plain loop of our own."""
+"""Classification recipes: one epoch each; metrics against an independent plain loop."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def network_of(model: str) -> nn.Module:
 
 
 @pytest.mark.parametrize(("recipe", "model"), MODELS)
-def test_a_recipe_for_class_folders_tells_its_true_metrics(
-    recipe: str, model: str, folders: Path, tmp_path: Path
-) -> None:
+def test_recipes_for_class_folders_report_true_metrics(recipe: str, model: str, folders: Path, tmp_path: Path) -> None:
     small: dict[str, Any] = {"image_size": SIDE, "val_resize": RESIZE, "batch_size": 8, "width": 8, "model": model}
     _, metrics = one_epoch(tmp_path, recipe, data_dir=str(folders), **small)
     paths = [(path, label) for label, name in enumerate(CLASSES) for path in sorted((folders / "val" / name).iterdir())]
@@ -68,8 +66,8 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("model", ["shufflenet_v2_x0_5", pytest.param("resnet18", marks=pytest.mark.long)])
-def test_cifar10_is_read_as_torchvision_leaves_it(cifar: Path, tmp_path: Path, model: str) -> None:
-    """Against its own pickles, read without our reader; by worker processes, which get the pixels too."""
+def test_cifar10_is_read_as_torchvision_downloads_it(cifar: Path, tmp_path: Path, model: str) -> None:
+    """Compared with its pickles, read without our reader; also with worker processes."""
     result, metrics = one_epoch(
         tmp_path,
         "cifar10",
@@ -97,7 +95,7 @@ def test_cifar10_is_read_as_torchvision_leaves_it(cifar: Path, tmp_path: Path, m
 
 
 class Harmful:
-    """What a file of pickles can do to who loads it."""
+    """Code that an unpickler would run."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -124,7 +122,7 @@ def test_damaged_batches_are_named(content: bytes, message: str, tmp_path: Path)
         train(tmp_path, small_config(tmp_path, dataset="cifar10"))
 
 
-def test_a_batch_that_would_run_code_does_not(tmp_path: Path) -> None:
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     tiny_cifar.write(tmp_path, per_batch=2)
     mark = tmp_path / "mark"
     tiny_cifar.dump(tmp_path / "cifar-10-batches-py" / "test_batch", Harmful(mark))
@@ -160,7 +158,7 @@ def test_a_model_of_timm(folders: Path, tmp_path: Path) -> None:
         ({"model": "timm/resnet10t", "weights": "best"}, "weights=DEFAULT"),
     ],
 )
-def test_wrong_names_are_told_with_the_right_ones(
+def test_wrong_names_are_reported_with_suggestions(
     changes: dict[str, str], message: str, folders: Path, tmp_path: Path
 ) -> None:
     if "timm" in changes.get("model", ""):
@@ -191,7 +189,7 @@ def test_weights_that_cannot_be_downloaded_are_named_with_their_address(
 
 
 @pytest.mark.parametrize("wrap", ["", "module.", "_orig_mod.", "module._orig_mod."])
-def test_weights_of_a_file_are_taken_over_but_for_the_classifier(wrap: str, folders: Path, tmp_path: Path) -> None:
+def test_weights_of_a_file_are_loaded_except_for_the_classifier(wrap: str, folders: Path, tmp_path: Path) -> None:
     other = SimpleCNN(7, 8)
     file = tmp_path / "weights.pth"
     torch.save({"state_dict": {wrap + name: value for name, value in other.state_dict().items()}}, file)

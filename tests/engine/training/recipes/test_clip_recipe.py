@@ -1,4 +1,4 @@
-"""The recipe for clips: what is read, that a clip stays together, its memory, and its metrics counted by hand."""
+"""Clip recipe: reading, grouping, ConvLSTM, and metrics computed independently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torchvision import models
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import DataReady, ModelReady
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.networks.clip_network import ClipNetwork, ConvLstm, encoder_of
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.readers import clip_folders
@@ -55,8 +55,8 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("changes", CHANGES)
-def test_clips_tell_their_true_metrics(home: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Frames chosen, put together and normalised by hand; the area under the curve by counting pairs."""
+def test_clips_report_true_metrics(home: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Frames chosen, stacked and normalised independently; the AUC by counting pairs."""
     own = {"weights": str(lively_weights(tmp_path))} if "model" in changes else {}
     result, metrics = one_epoch(tmp_path, "deepfake-convlstm", data_dir=str(home), **SMALL | changes | own)
     (data,) = result.of(DataReady)
@@ -119,8 +119,8 @@ def test_the_area_under_the_curve_counts_pairs_and_halves_of_equal_ones() -> Non
         assert auc(scores, targets) == pytest.approx(by_pairs(scores.tolist(), targets.tolist()))
 
 
-def test_the_memory_is_that_of_an_lstm_where_a_map_has_one_place() -> None:
-    """Against torch's own cell: of a 3 × 3 kernel only the middle sees a map of 1 × 1."""
+def test_conv_lstm_equals_an_lstm_on_maps_of_one_pixel() -> None:
+    """Compared with torch's cell: on a 1 × 1 map only the centre of a 3 × 3 kernel counts."""
     torch.manual_seed(1)
     memory, cell = ConvLstm(5, 4), nn.LSTMCell(5, 4)
     middle = memory.gates.weight[:, :, 1, 1].detach()
@@ -140,7 +140,7 @@ def test_the_memory_is_that_of_an_lstm_where_a_map_has_one_place() -> None:
     torch.testing.assert_close(memory(frames[..., None, None])[:, :, 0, 0], state[0])
 
 
-def test_the_order_of_frames_matters_and_streams_have_encoders_of_their_own() -> None:
+def test_frame_order_matters_and_each_stream_has_its_encoder() -> None:
     torch.manual_seed(2)
     network = ClipNetwork([SimpleCNN(2, 4), SimpleCNN(2, 4)], 2).eval()
     clip = torch.randn(1, 6, 3, SIDE, SIDE)
@@ -156,8 +156,8 @@ def test_encoders_of_known_networks_give_maps(name: str) -> None:
         assert encoder_of(models.get_model(name)).eval()(torch.empty(1, 3, 64, 64)).ndim == 4
 
 
-def test_the_frames_of_a_clip_stay_together_and_are_changed_alike(home: Path) -> None:
-    config = settings.build({**SMALL, "data_dir": str(home), "augment": "crop_flip", "colour_jitter": 0.5})
+def test_frames_of_a_clip_stay_together_and_get_the_same_augmentation(home: Path) -> None:
+    config = settings.build({**SMALL, "data_dir": str(home), "augment": "crop_flip", "color_jitter": 0.5})
     data = clip_folders.read(config, lambda _: None)
     loader = make_loader(data.train, config, train=True, pin=False)
     try:
@@ -212,12 +212,12 @@ def without(home: Path, name: str) -> None:
         ("train/real", {}, "train_split: .* has 1 class folders, where two are needed"),
         ("val/real", {}, "val_split: .* has 1 class folders"),
         ("train/real/real0/low", {}, "real0 has 1 of the streams high, low.* all clips must be alike"),
-        ("", {"mixup": 0.2}, "mixup: does not go with clips; set mixup=0"),
+        ("", {"mixup": 0.2}, "mixup: cannot be used with clips; set mixup=0"),
         ("", {"model": "vit_b_16", "image_size": 224}, "VisionTransformer has no part that gives maps"),
         ("", {"train_split": "training"}, "there is no folder 'training'"),
     ],
 )
-def test_what_does_not_fit_is_told(damage: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_clips_that_do_not_fit_are_refused(damage: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     home = draw(tmp_path / "clips", clips_each=2)
     if damage:
         without(home, damage)
@@ -225,7 +225,7 @@ def test_what_does_not_fit_is_told(damage: str, changes: dict[str, Any], message
         train(tmp_path, small_config(home, **{**SMALL, "dataset": "clips", "augment": "flip"} | changes))
 
 
-def test_a_folder_of_a_clip_without_frames_is_told(home: Path, tmp_path: Path) -> None:
+def test_a_clip_without_frames_is_refused(home: Path, tmp_path: Path) -> None:
     copy = draw(tmp_path / "clips", clips_each=1)
     for frame in (copy / "val" / "fake" / "fake0" / "low").iterdir():
         frame.unlink()
@@ -233,6 +233,6 @@ def test_a_folder_of_a_clip_without_frames_is_told(home: Path, tmp_path: Path) -
         train(tmp_path, small_config(copy, **SMALL, dataset="clips"))
 
 
-def test_the_best_clips_are_judged_by_the_area() -> None:
+def test_the_best_checkpoint_has_the_largest_auc() -> None:
     task = ClipClassification(2, 3)
     assert (task.metric, task.higher_is_better, task.group) == ("auc", True, 6)

@@ -1,4 +1,4 @@
-"""The recipes for head poses: annotations, angles, mirroring and crops, each against another way to the same figure."""
+"""Head-pose recipes: annotations, angles, mirroring and crops, each against an independent computation."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def check_errors(metrics: dict[str, float], found: torch.Tensor, truth: npt.NDAr
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-def test_300w_lp_tells_its_true_errors(lp: Path, tmp_path: Path, model: str) -> None:
-    """Against scipy's reader of MAT-files, the crop by Pillow, and degrees by numpy."""
+def test_300w_lp_reports_true_errors(lp: Path, tmp_path: Path, model: str) -> None:
+    """Compared with scipy's MAT reader, Pillow's crop, and NumPy's degrees."""
     result, metrics = one_epoch(tmp_path, "headpose-300wlp", data_dir=str(lp), **SMALL | {"model": model})
     (data,) = result.of(DataReady)
     assert (data.train_images, data.val_images, data.class_count) == (19, 7, 0)
@@ -85,8 +85,8 @@ def test_300w_lp_tells_its_true_errors(lp: Path, tmp_path: Path, model: str) -> 
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-def test_biwi_tells_its_true_errors_on_sequences_it_has_not_seen(kinect: Path, tmp_path: Path, model: str) -> None:
-    """Against scipy's Euler angles, and heads projected by hand."""
+def test_biwi_reports_true_errors_on_held_out_sequences(kinect: Path, tmp_path: Path, model: str) -> None:
+    """Compared with scipy's Euler angles, and heads projected independently."""
     result, metrics = one_epoch(tmp_path, "headpose-biwi", data_dir=str(kinect), **SMALL | {"model": model})
     (data,) = result.of(DataReady)
     assert (data.train_images, data.val_images) == (12, 4)
@@ -120,7 +120,7 @@ def projected(centre: npt.NDArray[np.float64]) -> tuple[float, float, float, flo
 
 @pytest.mark.parametrize("turn", [(20.0, -35.0, 10.0), (-80.0, 5.0, -60.0), (0.0, 0.0, 0.0)])
 def test_a_mirrored_head_has_the_other_yaw_and_roll(turn: tuple[float, float, float]) -> None:
-    """Mirror the head in space, and ask for its angles again."""
+    """Mirror the head in space, and compute its angles again."""
     yaw, pitch, roll = turn
     rotation = Rotation.from_euler("XYZ", (-pitch, yaw, roll), degrees=True).as_matrix()
     mirror = np.diag((-1.0, 1.0, 1.0))
@@ -130,8 +130,8 @@ def test_a_mirrored_head_has_the_other_yaw_and_roll(turn: tuple[float, float, fl
     assert mirrored[0].tolist() == pytest.approx(biwi.angles(mirror @ rotation @ mirror), abs=1e-4)
 
 
-def test_what_is_mirrored_on_the_device_has_mirrored_targets() -> None:
-    """The pictures that the device flips are those whose yaw and roll change sign."""
+def test_images_mirrored_on_the_device_have_mirrored_targets() -> None:
+    """Yaw and roll change sign for exactly the images that the device flips."""
     config = settings.build({"augment": "flip", "image_size": 32})
     angles = np.arange(1, 97, dtype=np.float32).reshape(32, 3)
     ramp = torch.arange(32, dtype=torch.uint8).expand(32, 3, 32, 32)
@@ -181,7 +181,7 @@ def again(config: Any) -> bytes:
 
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("kind", ["f8", "f4", "i2", "u1", "i4", "u8"])
-def test_mat_files_are_read_as_scipy_reads_them(compressed: bool, kind: str, tmp_path: Path) -> None:
+def test_mat_files_are_read_as_by_scipy(compressed: bool, kind: str, tmp_path: Path) -> None:
     values = (np.arange(21).reshape(3, 7) % 11).astype(kind)
     content = {"text": "words", "wanted": values, "x": np.array([[1.5]]), "cell": np.array([[1, "a"]], dtype=object)}
     scipy.io.savemat(tmp_path / "a.mat", content, do_compression=compressed)
@@ -192,7 +192,7 @@ def test_mat_files_are_read_as_scipy_reads_them(compressed: bool, kind: str, tmp
 
 
 @pytest.mark.parametrize("cut", [0, 60, 127, 150, -9])
-def test_a_damaged_mat_file_is_told(cut: int, tmp_path: Path) -> None:
+def test_a_damaged_mat_file_is_refused(cut: int, tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"wanted": np.ones((3, 7))}, do_compression=True)
     whole = (tmp_path / "a.mat").read_bytes()
     (tmp_path / "b.mat").write_bytes(whole[:cut])
@@ -203,7 +203,7 @@ def test_a_damaged_mat_file_is_told(cut: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mixup": 0.2}, "mixup: does not go with the angles of heads; set mixup=0"),
+        ({"mixup": 0.2}, "mixup: cannot be used with head poses; set mixup=0"),
         ({"label_smoothing": 0.1}, "set label_smoothing=0"),
         ({"auto_augment": "randaugment"}, "set auto_augment=none"),
         ({"train_split": "300W"}, "train_split: there is no folder '300W'.*did you mean '300W_LP'"),
@@ -218,7 +218,7 @@ def test_settings_that_make_no_sense_are_refused(
         train(tmp_path, small_config(lp, **values))
 
 
-def test_faces_that_are_all_turned_away_are_told(lp: Path, tmp_path: Path) -> None:
+def test_a_folder_with_only_turned_faces_is_refused(lp: Path, tmp_path: Path) -> None:
     folder = tmp_path / "300W_LP"
     folder.mkdir()
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Where a run computes: never in silence on the CPU where there is a GPU."""
+"""Choice of device: a run on the CPU of a machine with a GPU is reported."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CPU_ONLY = TorchBuild(version="2.15.0+cpu", cuda="")
     ("gpus", "build", "level", "words"),
     [
         ((), None, "warning", "no NVIDIA driver"),
-        ((CARD,), CPU_ONLY, "error", "torch 2.15.0+cpu is built for the CPU only, though there is Some GPU"),
+        ((CARD,), CPU_ONLY, "error", "torch 2.15.0+cpu is built for the CPU only, but the machine has Some GPU"),
         ((CARD,), None, "error", "finds no usable GPU"),
     ],
 )
-def test_auto_says_that_it_is_the_cpu_and_cuda_does_not_take_it(
+def test_auto_reports_the_cpu_and_cuda_refuses_it(
     monkeypatch: pytest.MonkeyPatch, gpus: tuple[GpuInfo, ...], build: TorchBuild | None, level: str, words: str
 ) -> None:
     here: Machine = msgspec.structs.replace(
@@ -40,7 +40,7 @@ def test_auto_says_that_it_is_the_cpu_and_cuda_does_not_take_it(
     assert words in str(refused.value)
 
 
-def test_the_cpu_that_was_asked_for_needs_no_words() -> None:
+def test_a_requested_cpu_is_not_reported() -> None:
     told: list[tuple[str, str]] = []
     device.set_up(settings.build({"device": "cpu"}), lambda *notice: told.append(notice))
     assert told == []

@@ -1,4 +1,4 @@
-"""Models that draw random numbers of every kind as they go: a run that goes on draws the same ones."""
+"""RNG states: a resumed run draws the same random numbers of every kind."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def run(folder: Path, code: Path, **changes: Any) -> Path:
     return folder
 
 
-def test_a_run_that_goes_on_draws_what_it_would_have_drawn(code: Path, tmp_path: Path) -> None:
-    """In mid-epoch, with another number of workers; a seed decides, not what was drawn in this process before."""
+def test_a_resumed_run_draws_the_same_random_numbers(code: Path, tmp_path: Path) -> None:
+    """In mid-epoch, with another number of workers; earlier draws in this process do not matter."""
     random.seed()
     np.random.seed()
     whole = run(tmp_path / "whole", code, num_workers=2)
@@ -102,7 +102,7 @@ def test_a_run_that_goes_on_draws_what_it_would_have_drawn(code: Path, tmp_path:
     assert not same(run(tmp_path / "other", code, seed=1, num_workers=0), whole)
 
 
-def test_a_validation_that_is_cut_off_leaves_no_trace(code: Path, tmp_path: Path) -> None:
+def test_an_interrupted_validation_leaves_rng_states_unchanged(code: Path, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", code, num_workers=0)
     judge = Validation.judge
 
@@ -116,7 +116,7 @@ def test_a_validation_that_is_cut_off_leaves_no_trace(code: Path, tmp_path: Path
     assert same(run(cut, code, num_workers=0, resume_from=str(cut)), whole)
 
 
-def test_generators_go_on_from_where_they_were(tmp_path: Path) -> None:
+def test_rng_states_are_restored(tmp_path: Path) -> None:
     def draw() -> tuple[float, ...]:
         return random.gauss(0, 1), np.random.randn(), np.random.rand(), float(torch.rand(()))
 

@@ -1,4 +1,4 @@
-"""The clock's arithmetic on a device that is ahead or behind, with events of a made device; and the loss meter."""
+"""Step timing with simulated device events, and the loss meter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU = Compute(torch.device("cpu"), "a CPU", "fp32")
 
 
 class Device:
-    """Runs queued work in order, one event after another, at times in milliseconds that the test sets."""
+    """Runs queued work in order, one event after another, at times in ms that the test sets."""
 
     def __init__(self) -> None:
         self.finished_at: list[float] = []
@@ -63,7 +63,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The host's clock in seconds; the last item is the time."""
+    """The host's clock in seconds; the last item is the present time."""
     times = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: times[-1])
     return times
@@ -79,7 +79,7 @@ def compute(clock: StepClock) -> None:
         pass
 
 
-def test_waiting_counts_only_while_the_device_has_nothing_to_do(device: Device, now: list[float]) -> None:
+def test_waiting_counts_only_while_the_device_is_idle(device: Device, now: list[float]) -> None:
     clock = StepClock(GPU)
     compute(clock)
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_the_device_may_be_idle_for_other_reasons(device: Device, now: list[floa
     assert clock.other(0.040) == pytest.approx(0.019)
 
 
-def test_work_that_ends_in_the_next_window_is_weighed_against_both(device: Device, now: list[float]) -> None:
+def test_work_that_ends_in_the_next_window_is_balanced_over_both(device: Device, now: list[float]) -> None:
     clock = StepClock(GPU)
     for _ in range(2):
         compute(clock)
@@ -118,9 +118,9 @@ def test_work_that_ends_in_the_next_window_is_weighed_against_both(device: Devic
     assert clock.other(0.100) == pytest.approx(0.010)
 
 
-def test_the_host_is_held_back(device: Device, now: list[float]) -> None:
+def test_the_queue_of_the_host_is_limited(device: Device, now: list[float]) -> None:
     clock = StepClock(GPU)
-    for _ in range(step_timing._AHEAD):
+    for _ in range(step_timing._MAX_QUEUED):
         compute(clock)
     assert device.synchronized == []
     for _ in range(3):
@@ -139,7 +139,7 @@ def test_what_was_queued_before_a_pause_is_in_no_window(device: Device, now: lis
     assert (clock.wait, clock.compute, clock.copy) == (0.0, 0.0, 0.0)
 
 
-def test_on_the_cpu_the_clock_serves(now: list[float]) -> None:
+def test_the_cpu_is_timed_by_wall_time(now: list[float]) -> None:
     clock = StepClock(CPU)
     clock.new_epoch()
     wait(clock, now, 2.0)
@@ -177,7 +177,7 @@ def test_the_mean_of_an_epoch_does_not_depend_on_the_windows() -> None:
     assert once.take_epoch() is None
 
 
-def test_steps_that_are_done_again_count_once() -> None:
+def test_repeated_steps_count_once() -> None:
     meter = LossMeter(CPU, NonFinitePolicy(untold, name))
     for number, loss in enumerate([1.0, 5.0, 7.0]):
         add(meter, number, loss)
@@ -196,7 +196,7 @@ def test_norm_and_scale_come_with_the_losses() -> None:
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_names_its_step_and_images(loss: float) -> None:
+def test_a_non_finite_loss_names_its_step_and_images(loss: float) -> None:
     meter = LossMeter(CPU, NonFinitePolicy(untold, name))
     add(meter, 1, 0.5)
     add(meter, 2, loss)
@@ -208,7 +208,7 @@ def test_a_loss_that_is_no_number_names_its_step_and_images(loss: float) -> None
         meter.take()
 
 
-def test_the_trainer_stops_where_the_loss_is_no_number(tmp_path: Path) -> None:
+def test_the_trainer_stops_at_a_non_finite_loss(tmp_path: Path) -> None:
     images = draw_images(tmp_path / "images")
     run = tmp_path / "run"
     run.mkdir()

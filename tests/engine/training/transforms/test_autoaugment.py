@@ -49,7 +49,7 @@ NAMES = {
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Images this small are done before a second thread has begun."""
+    """Images this small need no second thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -57,7 +57,7 @@ def one_thread() -> Iterator[None]:
 
 
 EXACT = {"identity", "brightness", "posterize", "solarize", "auto_contrast", "equalize", "sharpness"}
-"""Operations without a sum whose order of addition matters."""
+"""Operations whose result does not depend on the order of additions."""
 
 
 def config(policy: str = "trivialaugment", **changes: Any) -> RunConfig:
@@ -77,7 +77,7 @@ def images(count: int, side: int = SIDE) -> torch.Tensor:
 
 
 def by_torchvision(batch: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
-    """What torchvision's classes do for an operation; `magnitude` has its sign."""
+    """torchvision's result of an operation; `magnitude` is signed."""
     result: torch.Tensor = THEIRS["trivialaugment"]._apply_image_or_video_transform(
         batch, NAMES[name], magnitude, interpolation=InterpolationMode.BILINEAR, fill={}
     )
@@ -85,7 +85,7 @@ def by_torchvision(batch: torch.Tensor, name: str, magnitude: float) -> torch.Te
 
 
 def by_us(batch: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
-    """Our kernel for an operation on all of a batch, with our own table of values."""
+    """Our kernel's result of an operation on a batch, with our table of values."""
     count = len(batch)
     known = np.full(count, abs(magnitude))
     sign = np.full(count, -1.0 if magnitude < 0 else 1.0)
@@ -115,7 +115,7 @@ def test_operations_and_magnitudes_are_torchvisions() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_each_operation_equals_torchvisions(name: str, policy: str) -> None:
-    """At each magnitude and sign: the same bytes, or for sums that are rounded in another order at most 1 beside."""
+    """At each magnitude and sign: the same bytes, or a difference of 1 for sums with another order."""
     batch = images(8)
     before = batch.clone()
     steps = autoaugment.magnitudes(policy, SIDE, SIDE).get(name, np.zeros(1))
@@ -132,7 +132,7 @@ def test_each_operation_equals_torchvisions(name: str, policy: str) -> None:
 
 
 def test_the_public_functions_agree() -> None:
-    """The same through torchvision's public functional interface, with magnitudes in its own units."""
+    """The same through torchvision's public functional interface, with its units of magnitudes."""
     batch = images(6)
     pairs = [
         ("rotate", 20.0, lambda i: reference.rotate(i, 20.0, interpolation=InterpolationMode.BILINEAR)),
@@ -158,7 +158,7 @@ def test_the_public_functions_agree() -> None:
 
 
 def made(indices: list[int], policy: str, *, size: int = SIDE, number: int = 0, **changes: Any) -> torch.Tensor:
-    """What the network sees of a batch, in 0…255."""
+    """The network's input for a batch, in 0…255."""
     feed = DevicePrefetcher(config(policy, **changes), CPU, train=True)
     at = torch.tensor(indices)
     batch = Batch(images(max(indices) + 1, size)[indices], at % 5, at, epoch=3, number=number)
@@ -168,7 +168,7 @@ def made(indices: list[int], policy: str, *, size: int = SIDE, number: int = 0, 
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_an_image_gets_what_was_drawn_for_it(policy: str) -> None:
+def test_each_image_gets_the_operations_drawn_for_it(policy: str) -> None:
     """Against torchvision's operations in the order of the rounds, from the same draws, one image at a time."""
     indices = [*range(48)]
     found = made(indices, policy)
@@ -196,7 +196,7 @@ def test_an_image_gets_what_was_drawn_for_it(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_an_images_changes_belong_to_it_alone(policy: str) -> None:
+def test_changes_depend_on_the_image_alone(policy: str) -> None:
     many, other = made([*range(20)], policy), made([17, 3], policy, number=8)
     assert torch.equal(other[0], many[17])
     assert torch.equal(other[1], many[3])
@@ -214,7 +214,7 @@ def test_each_operation_is_as_likely_as_any_other() -> None:
     assert autoaugment.draw(config("none"), 0, np.arange(4), BLANK) is None
 
 
-def test_an_epoch_and_a_round_draw_their_own() -> None:
+def test_epochs_and_rounds_have_different_draws() -> None:
     def operations(epoch: int, **changes: Any) -> list[list[int]]:
         chosen = autoaugment.draw(config("randaugment", **changes), epoch, np.arange(64), BLANK)
         assert chosen is not None
@@ -229,8 +229,8 @@ def test_an_epoch_and_a_round_draw_their_own() -> None:
     assert len(operations(0, randaugment_ops=3)) == 3
 
 
-def test_strength_zero_changes_no_shape() -> None:
-    """All that remains at magnitude 0 are the operations that have none, and solarize's at the brightest byte."""
+def test_magnitude_zero_changes_no_geometry() -> None:
+    """At magnitude 0 only operations without magnitude change anything, and solarize the brightest byte."""
     batch = images(30)
     for name in OPERATIONS[:11]:
         magnitude = 8.0 if name == "posterize" else 0.0
@@ -244,7 +244,7 @@ def test_images_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made([*range(6)], "randaugment", size=24).shape[2:] == (24, 24)
 
 
-def test_validation_images_stay_as_they_are() -> None:
+def test_validation_images_are_not_augmented() -> None:
     feed = DevicePrefetcher(config("randaugment"), CPU, train=False)
     at = torch.arange(6)
     (moved,) = feed.batches(iter([Batch(images(6), at, at, epoch=3, number=0)]), StepClock(CPU))
@@ -253,8 +253,8 @@ def test_validation_images_stay_as_they_are() -> None:
     assert torch.equal(found, images(6).float())
 
 
-def test_nothing_waits_for_the_device() -> None:
-    """Tensors without data: whatever asks for a value or for a size that depends on one, as .item() does, raises."""
+def test_no_operation_synchronises_with_the_device() -> None:
+    """Meta tensors: anything that needs a value, such as .item(), raises."""
     chosen = autoaugment.draw(config("randaugment"), 0, np.arange(400), BLANK)
     assert chosen is not None
     assert {part.kernel for part in chosen.parts[0]} == set(autoaugment_ops.KERNELS)
@@ -267,7 +267,7 @@ def test_nothing_waits_for_the_device() -> None:
 
 @pytest.mark.parametrize("name", autoaugment._AFFINE)
 def test_wide_and_high_images(name: str) -> None:
-    """As data sets of one's own give them: shears keep the edge, turns the centre, of these sides too."""
+    """As custom data sets return them: shears keep the edge, rotations the centre."""
     for height, width in ((24, 41), (50, 17)):
         batch = torch.from_numpy(np.array(picture(width, height))).permute(2, 0, 1)[None]
         steps = autoaugment.magnitudes("randaugment", height, width)[name]
@@ -277,7 +277,7 @@ def test_wide_and_high_images(name: str) -> None:
         assert (found.int() - expected.int()).abs().max() <= 1
 
 
-def test_images_that_it_cannot_change_are_named() -> None:
+def test_unsupported_images_are_refused() -> None:
     with pytest.raises(BadInput, match=r"auto_augment: .* gives float32 of \(3, 40, 40\); return uint8"):
         autoaugment.draw(config(), 0, np.arange(1), BLANK.float())
     with pytest.raises(BadInput, match=r"gives uint8 of \(1, 40, 40\)"):

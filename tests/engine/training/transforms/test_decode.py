@@ -71,8 +71,8 @@ def test_a_crop_equals_the_reference(kind: str, place: tuple[int, int, int, int]
 
 @given(width=st.integers(1, 96), height=st.integers(1, 96))
 @settings(deadline=None, max_examples=60)
-def test_what_is_enlarged_is_as_antialiased(width: int, height: int) -> None:
-    """The kernel without antialiasing, where there is nothing to smooth, gives the same bytes as the one with it."""
+def test_upscaling_equals_the_antialiased_kernel(width: int, height: int) -> None:
+    """Without downscaling, the kernel without antialiasing returns the same bytes as the antialiased one."""
     pixels = np.asarray(picture(width, height)).copy()
     out = torch.zeros((1, 3, 96, 96), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     decode.resize(pixels, box(0, 0, width, height, 96), 1, out[0])
@@ -84,7 +84,7 @@ def test_what_is_enlarged_is_as_antialiased(width: int, height: int) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_scaled_decoding_stays_near_the_reference(factor: int, orientation: int) -> None:
-    """Boxes anywhere in images of odd sizes, turned and mirrored: none is displaced."""
+    """Boxes anywhere in images of odd sizes, in all orientations: none is displaced."""
     random = np.random.default_rng(factor * 10 + orientation)
     width, height = 120 * factor + 203, 120 * factor + 131
     data = encoded(photograph(width, height, orientation), exif=turned(orientation))
@@ -102,8 +102,8 @@ def test_scaled_decoding_stays_near_the_reference(factor: int, orientation: int)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_whole_image_that_no_factor_divides_reaches_its_edges(orientation: int) -> None:
-    """The last decoded pixel of a row stands for one pixel of the image and seven that are none."""
+def test_scaled_decoding_of_odd_sizes_keeps_the_edges(orientation: int) -> None:
+    """The last decoded pixel of a row covers one pixel of the image and seven outside."""
     ramp = np.broadcast_to(np.linspace(0, 255, 1601)[None, :, None], (1031, 1601, 3)).astype(np.uint8)
     data = encoded(Image.fromarray(ramp), exif=turned(orientation))
     width, height = (1031, 1601) if orientation >= 5 else (1601, 1031)
@@ -116,7 +116,7 @@ def test_a_whole_image_that_no_factor_divides_reaches_its_edges(orientation: int
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(("width", "height"), [(1, 40), (40, 1), (1, 1)])
-def test_a_line_of_pixels_is_an_image_too(width: int, height: int, orientation: int) -> None:
+def test_images_of_one_row_or_column(width: int, height: int, orientation: int) -> None:
     data = encoded(picture(width, height), exif=turned(orientation))
     if orientation >= 5:
         width, height = height, width
@@ -128,8 +128,8 @@ def test_a_line_of_pixels_is_an_image_too(width: int, height: int, orientation: 
     place=st.tuples(st.integers(0, 900), st.integers(0, 900), st.integers(1, 4000), st.integers(1, 4000)),
     size=st.integers(1, 224),
 )
-def test_an_aligned_part_shows_the_same(place: tuple[int, int, int, int], size: int) -> None:
-    """It begins at whole decoded pixels, ends where the box does, and keeps what was to be shown within 1/16 of one."""
+def test_an_aligned_box_shows_the_same_part(place: tuple[int, int, int, int], size: int) -> None:
+    """It begins at whole decoded pixels, ends with the box, and is displaced by at most 1/16 pixel."""
     left, top, width, height = place
     geometry = box(left, top, width, height, size)
     part, factor = scaled_decode.aligned(geometry)
@@ -138,7 +138,7 @@ def test_an_aligned_part_shows_the_same(place: tuple[int, int, int, int], size: 
     assert (part.left + part.width, part.top + part.height) == (left + width, top + height)
     assert (part.resized_width - part.kept_left, part.resized_height - part.kept_top) == (size, size)
     step = width / size
-    assert abs(part.left + part.kept_left * step - left) <= factor * scaled_decode.NEAR + 1e-6
+    assert abs(part.left + part.kept_left * step - left) <= factor * scaled_decode.TOLERANCE + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     assert np.abs(cut(data, geometry, 64) - reference(data, geometry)).max() <= 2
 
 
-def test_orientation_that_makes_no_sense_is_none() -> None:
+def test_an_invalid_orientation_is_ignored() -> None:
     for block in (b"", b"II*\0", b"XX*\0\0\0\0\0", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\xff\xff\xff\xff"):
         assert jpeg_header.exif_orientation(block) == 1
     entry = struct.pack(">HHIHH", 0x0112, 3, 1, 9, 0)
@@ -213,7 +213,7 @@ def test_orientation_that_makes_no_sense_is_none() -> None:
         ("RGB", "PPM"),
     ],
 )
-def test_every_format_comes_out_as_pillows_rgb(mode: str, kind: str) -> None:
+def test_every_format_equals_pillows_rgb(mode: str, kind: str) -> None:
     data = encoded(picture(60, 50).convert(mode), kind)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert np.array_equal(decode.decode(data, "a"), expected)
@@ -280,7 +280,7 @@ def test_bad_files_are_bad_images_with_a_reason(kind: str) -> None:
 
 @given(data=st.data())
 @settings(deadline=None, max_examples=150)
-def test_any_damage_is_decoded_or_a_bad_image(data: st.DataObject) -> None:
+def test_a_damaged_file_is_decoded_or_a_bad_image(data: st.DataObject) -> None:
     damaged = bytearray(WHOLE)
     for _ in range(data.draw(st.integers(1, 6))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
@@ -292,6 +292,6 @@ def test_any_damage_is_decoded_or_a_bad_image(data: st.DataObject) -> None:
     assert pixels.shape[2] == 3
 
 
-def test_trailing_bytes_do_no_harm(tmp_path: Path) -> None:
+def test_trailing_bytes_are_ignored(tmp_path: Path) -> None:
     geometry = box(10, 10, 60, 50, 32)
     assert np.array_equal(cut(WHOLE + b"\0" * 100, geometry, 32), cut(WHOLE, geometry, 32))

@@ -1,4 +1,4 @@
-"""What is done to images on their device, against torchvision's functions and by count."""
+"""Device transforms, compared with torchvision's functions and by counting."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def normal(images: torch.Tensor) -> torch.Tensor:
     return normalised
 
 
-EVERY: dict[str, Any] = {"augment": "flip", "colour_jitter": 0.4, "hue_jitter": 0.2, "random_erasing": 0.5}
+EVERY: dict[str, Any] = {"augment": "flip", "color_jitter": 0.4, "hue_jitter": 0.2, "random_erasing": 0.5}
 
 
 def test_without_changes_images_are_normalised() -> None:
@@ -57,24 +57,24 @@ def test_without_changes_images_are_normalised() -> None:
     assert found.partners is None
 
 
-def test_an_images_changes_belong_to_it_alone() -> None:
-    """Not to its place, its batch, or the images beside it."""
+def test_changes_depend_on_the_image_alone() -> None:
+    """Not on its position, its batch, or other images."""
     many, other = prepared([*range(20)], **EVERY), prepared([17, 3], number=8, **EVERY)
     torch.testing.assert_close(other.images[0], many.images[17], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(other.images[1], many.images[3], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(many.images, normal(batch([*range(20)]).images))
 
 
-def test_validation_images_stay_as_they_are() -> None:
+def test_validation_images_are_not_augmented() -> None:
     found = prepared([1, 2, 3], train=False, mixup=1.0, cutmix=1.0, **EVERY)
     torch.testing.assert_close(found.images, normal(batch([1, 2, 3]).images), atol=1e-5, rtol=1e-5)
     assert found.partners is None
 
 
-def test_colours_are_torchvisions() -> None:
+def test_colour_jitter_equals_torchvisions() -> None:
     indices = [*range(6)]
-    found = prepared(indices, colour_jitter=0.4)
-    factors = augment_rng.colour_jitter_factors(config(colour_jitter=0.4), 3, np.array(indices))
+    found = prepared(indices, color_jitter=0.4)
+    factors = augment_rng.color_jitter_factors(config(color_jitter=0.4), 3, np.array(indices))
     assert factors.min() >= 0.6
     assert factors.max() <= 1.4
     for at, (brightness, contrast, saturation) in enumerate(factors.tolist()):
@@ -85,16 +85,16 @@ def test_colours_are_torchvisions() -> None:
         torch.testing.assert_close(found.images[at], normal(image * 255), atol=2e-3, rtol=1e-3)
 
 
-def test_hues_are_torchvisions_and_come_after_the_colours() -> None:
+def test_hue_jitter_equals_torchvisions_and_follows_colour_jitter() -> None:
     indices = [*range(8)]
     turns = augment_rng.hue_shifts(config(hue_jitter=0.5), 3, np.array(indices))
     assert -0.5 <= turns.min() < -0.1
     assert 0.1 < turns.max() <= 0.5
     before = batch(indices)
     before.images[0, :, :4] = 77  # grey has no hue
-    factors = augment_rng.colour_jitter_factors(config(colour_jitter=0.4), 3, np.array(indices))
+    factors = augment_rng.color_jitter_factors(config(color_jitter=0.4), 3, np.array(indices))
     for jitter in (0.0, 0.4):
-        feed = DevicePrefetcher(config(hue_jitter=0.5, colour_jitter=jitter), CPU, train=True)
+        feed = DevicePrefetcher(config(hue_jitter=0.5, color_jitter=jitter), CPU, train=True)
         (moved,) = feed.batches(iter([before]), StepClock(CPU))
         found = feed.prepare(moved).images
         for at, turn in enumerate(turns.tolist()):
@@ -108,7 +108,7 @@ def test_hues_are_torchvisions_and_come_after_the_colours() -> None:
             torch.testing.assert_close(found[at], normal(image * 255), atol=4e-3, rtol=1e-3)
 
 
-def test_half_of_the_images_are_blanked_in_a_rectangle_and_nowhere_else() -> None:
+def test_random_erasing_sets_one_rectangle_in_half_of_the_images() -> None:
     indices = [*range(400)]
     boxes = augment_rng.erasing_boxes(config(random_erasing=0.5), 3, np.array(indices), SIDE)
     found, before = prepared(indices, random_erasing=0.5).images, normal(batch(indices).images)
@@ -142,7 +142,7 @@ def test_mixup_blends_an_image_with_the_one_before_it() -> None:
     torch.testing.assert_close(found.images, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_cutmix_counts_the_pixels() -> None:
+def test_cutmix_weights_are_the_share_of_pixels() -> None:
     plain = prepared([5, 6, 7])
     shares = set()
     for number in range(10):
@@ -155,13 +155,13 @@ def test_cutmix_counts_the_pixels() -> None:
     assert len(shares) > 5, "each batch draws its own"
 
 
-def test_with_both_each_batch_has_one() -> None:
+def test_with_mixup_and_cutmix_each_batch_gets_one_of_them() -> None:
     kinds = [augment_rng.draw_mix_parameters(config(mixup=0.2, cutmix=1.0), 0, number, SIDE) for number in range(200)]
     blended = sum(mix is not None and mix.box is None for mix in kinds)
     assert 60 < blended < 140
 
 
-def test_parts_hold_all_of_a_batch() -> None:
+def test_split_parts_cover_the_batch() -> None:
     found = prepared([1, 2, 3, 4, 5], mixup=1.0)
     parts = list(found.split(2))
     assert [len(part.targets) for part in parts] == [2, 2, 1]

@@ -1,4 +1,4 @@
-"""Each setting that makes a step faster does what it says: looked at in the network, the switches and the profiler."""
+"""Speed settings take effect: checked in the network, torch's switches and the profiler."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_weight_decay_leaves_norms_and_biases_out() -> None:
 
 
 @pytest.mark.parametrize(("asked", "dtype"), [("same", torch.bfloat16), ("fp32", torch.float32)])
-def test_validation_has_a_precision_of_its_own(
+def test_val_precision_applies_to_validation_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, dtype: torch.dtype
 ) -> None:
     seen: set[tuple[bool, torch.dtype]] = set()
@@ -146,7 +146,7 @@ def test_the_recipes_models_compile_without_a_graph_break(name: str) -> None:
         torch._dynamo.reset()
 
 
-def test_a_window_tells_the_parts_of_its_steps(tmp_path: Path) -> None:
+def test_a_window_reports_the_parts_of_its_steps(tmp_path: Path) -> None:
     images = draw_images(tmp_path / "images")
     windows: list[Steps] = train(tmp_path / "run", small_config(images, epochs=1)).of(Steps)
     for window in windows:

@@ -1,4 +1,4 @@
-"""Data sets and models of a person's own: real modules in a folder of theirs, with names that could get in the way."""
+"""Custom data sets and models: real modules in the user's folder, with names that could shadow others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import nn
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.events import DataReady, LoaderStats, ModelReady, Notice, Validated
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.readers import custom_dataset
 from gputrain.engine.training.state import torch_checkpoint
 
@@ -65,7 +65,7 @@ def both(data_dir):
 
 
 class Points(Dataset):
-    """Vectors, and two numbers to be found from each."""
+    """Vectors with two target numbers each."""
 
     def __init__(self, count):
         generator = torch.Generator().manual_seed(count)
@@ -165,7 +165,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def code(tmp_path: Path) -> Iterator[Path]:
-    """A folder with modules that are called like Python's own, like ours and like nobody's."""
+    """A folder with modules named like Python's, like ours, and otherwise."""
     home = tmp_path / "their code"
     (home / "parts").mkdir(parents=True)
     (home / "mydata.py").write_text(DATA)
@@ -193,7 +193,7 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_a_data_set_and_a_model_of_ones_own_tell_their_true_metrics(code: Path, images: Path, tmp_path: Path) -> None:
+def test_a_custom_data_set_and_model_report_true_metrics(code: Path, images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     values = own(code, custom="mydata:both", model="nets:Small", cache="ram")
     result, metrics = one_epoch(run, "custom", data_dir=str(images), **values)
@@ -214,9 +214,7 @@ def test_a_data_set_and_a_model_of_ones_own_tell_their_true_metrics(code: Path, 
     assert metrics["accuracy"] == pytest.approx(float((found.argmax(1) == targets).float().mean()))
 
 
-def test_its_random_numbers_do_not_depend_on_workers_or_on_where_a_run_went_on(
-    code: Path, images: Path, tmp_path: Path
-) -> None:
+def test_random_numbers_do_not_depend_on_workers_or_resuming(code: Path, images: Path, tmp_path: Path) -> None:
     values = own(code, custom="mydata:both", epochs=2, checkpoint_steps=4, keep_last=50)
     for workers in (0, 2):
         train(directory(tmp_path, str(workers)), small_config(images, num_workers=workers, **values))
@@ -235,7 +233,7 @@ def directory(home: Path, name: str) -> Path:
     return home / name
 
 
-def test_numbers_are_learned_with_a_loss_of_ones_own(code: Path, tmp_path: Path) -> None:
+def test_regression_with_a_custom_loss(code: Path, tmp_path: Path) -> None:
     values = own(code, custom="mydata:points", model="nets:flat", lr=0.5, optimizer="adam", epochs=8, num_workers=0)
     result = train(tmp_path, small_config(Path(), **values))
     (_, *_, last) = result.of(Validated)
@@ -250,7 +248,7 @@ def test_numbers_are_learned_with_a_loss_of_ones_own(code: Path, tmp_path: Path)
 
 
 def test_a_sampler_chooses_what_is_learned(code: Path, images: Path, tmp_path: Path) -> None:
-    """It gives the first class alone: of the others nothing is learned."""
+    """It returns only the first class: the others are not learned."""
     values = own(code, custom="mydata:weighted", epochs=3, lr=0.2)
     result = train(tmp_path, small_config(images, **values))
     assert result.of(ModelReady)[0].total_steps == 3 * 2
@@ -291,8 +289,8 @@ def test_workers_end_with_their_loader_in_mid_epoch(code: Path, images: Path, pe
         ({"custom": "mydata:number"}, "train of mydata:number is a int"),
         ({"custom": "mydata:empty"}, "is empty"),
         ({"custom": "mydata:stream"}, "is an IterableDataset"),
-        ({"custom": "mydata:classless"}, "nobody says how many there are"),
-        ({"custom": "mydata:triples"}, r"sample 0 is a tuple of 3; a data set gives \(image, target\)"),
+        ({"custom": "mydata:classless"}, "their number is unknown"),
+        ({"custom": "mydata:triples"}, r"sample 0 is a tuple of 3; a data set returns \(image, target\)"),
         (
             {"custom": "mydata:uneven", "model": "nets:flat"},
             "images of a batch differ: [45] of float32 in sample .* [45] of float32",
@@ -303,7 +301,7 @@ def test_workers_end_with_their_loader_in_mid_epoch(code: Path, images: Path, pe
         ),
         ({"custom": "mydata:both", "augment": "crop_flip"}, "set augment=flip or augment=none"),
         ({"custom": "mydata:points", "hue_jitter": 0.1}, r"hue_jitter: .*\(5,\) of float32; set hue_jitter=0"),
-        ({"custom": "mydata:points", "colour_jitter": 0.1}, r"colour_jitter: .*\(5,\) of float32; set colour_jitter=0"),
+        ({"custom": "mydata:points", "color_jitter": 0.1}, r"color_jitter: .*\(5,\) of float32; set color_jitter=0"),
         ({"custom": "mydata:points", "label_smoothing": 0.1}, "label_smoothing: is for classes"),
         ({"custom": "mydata:both", "model": "nets:no_module"}, r"nets:no_module gave a str, not a torch\.nn\.Module"),
         (
@@ -313,7 +311,7 @@ def test_workers_end_with_their_loader_in_mid_epoch(code: Path, images: Path, pe
         ({"custom": "mydata:both", "code_dir": "/nowhere"}, "code_dir: /nowhere is not a folder"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(
+def test_errors_in_user_code_name_the_line(
     changes: dict[str, Any], message: str, code: Path, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(BadInput, match=message):

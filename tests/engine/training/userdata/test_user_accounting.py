@@ -1,4 +1,4 @@
-"""What a person's own data set costs is known from outside: real workers that read, wait for each other, or dawdle."""
+"""Accounting of custom data sets: real workers that read, wait for locks, or are slow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 0.01
 
 
 class Own:
-    """Samples that are made by a call."""
+    """Samples returned by a function."""
 
     def __init__(self, call: Callable[[int], object]) -> None:
         self._call = call
@@ -48,7 +48,7 @@ def stats_of(call: Callable[[int], object], workers: int) -> LoaderStats:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_waiting_for_something_from_outside_is_told_as_reading(workers: int) -> None:
+def test_waiting_for_io_counts_as_reading(workers: int) -> None:
     stats = stats_of(lambda index: time.sleep(SECONDS), workers)
     assert stats.samples == 64
     assert stats.read_share is not None
@@ -93,7 +93,7 @@ def test_the_slowest_sample_is_named() -> None:
     assert stats.slowest >= 0.3
 
 
-def test_what_nobody_counts_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unmeasured_values_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = os.open
 
     def hidden(path: str | Path, *arguments: int) -> int:

@@ -1,4 +1,4 @@
-"""The order of a person's own sampler, whatever it draws from: kept by another loader and by a run that goes on."""
+"""Custom samplers: their order is kept by a new loader and by a resumed run, whatever RNG they use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Points:
 
 
 class Stubborn:
-    """Draws from a generator of its own that nobody can put back."""
+    """Uses its own generator, whose state cannot be restored."""
 
     def __len__(self):
         return 48
@@ -87,7 +87,7 @@ def config() -> RunConfig:
 
 
 def seen(own: UserDataset, epoch: int, start: int = 0, end: int = COUNT // BATCH) -> list[int]:
-    """Indices of some batches, from a loader of their own."""
+    """Indices of some batches, from a new loader."""
     loader = UserLoader(own, config(), train=True, pin=False)
     found = [batch.indices.tolist() for batch, _ in zip(loader.epoch(epoch, start), range(end - start), strict=False)]
     loader.close()
@@ -95,7 +95,7 @@ def seen(own: UserDataset, epoch: int, start: int = 0, end: int = COUNT // BATCH
 
 
 @pytest.mark.parametrize("shuffle", [random.shuffle, np.random.shuffle, random.SystemRandom().shuffle])
-def test_another_loader_in_mid_epoch_loses_and_repeats_nothing(shuffle: Callable[[list[int]], object]) -> None:
+def test_a_new_loader_in_mid_epoch_loses_and_repeats_no_sample(shuffle: Callable[[list[int]], object]) -> None:
     own = UserDataset(Points(), Shuffled(shuffle), "")
     for epoch in (0, 1):
         assert sorted(seen(own, epoch, end=4) + seen(own, epoch, start=4)) == list(range(COUNT))
@@ -111,7 +111,7 @@ def test_the_order_belongs_to_seed_and_epoch(shuffle: Callable[[list[int]], obje
     assert seen(again, 1) != first
 
 
-def test_a_run_that_goes_on_in_mid_epoch_keeps_an_order_that_nobody_could_draw_again(tmp_path: Path) -> None:
+def test_resuming_in_mid_epoch_keeps_an_irreproducible_order(tmp_path: Path) -> None:
     (tmp_path / "stubborn.py").write_text(OWN)
     values: dict[str, Any] = {
         "custom": "stubborn:make",
@@ -139,5 +139,5 @@ def test_a_run_that_goes_on_in_mid_epoch_keeps_an_order_that_nobody_could_draw_a
 def test_a_batch_sampler_is_refused_with_the_remedy() -> None:
     batches = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(range(COUNT)), BATCH, drop_last=True)
     own = UserDataset(Points(), batches, "")  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match="a batch sampler is not needed: batch_size says how many make a batch"):
-        user_sampler.epoch_order(own, 0, 0, train=True)
+    with pytest.raises(BadInput, match="a batch sampler is not supported: batch_size sets the size of batches"):
+        user_sampler.epoch_indices(own, 0, 0, train=True)

@@ -1,4 +1,4 @@
-"""torch's own data workers that are killed, at whatever moment: real processes and signals."""
+"""Killed workers of torch's DataLoader: real processes and signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from helpers.training.training_tools import small_config
 from torch.utils.data import dataloader
 
-from gputrain.engine.training.loader.image_loader import make_loader
+from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.readers import custom_dataset
 from gputrain.engine.training.userdata.user_loader import UserLoader
 from gputrain.engine.training.workers.worker_pool import WorkerError
@@ -67,7 +67,7 @@ def loader(code: Path, said: list[str], function: str = "fine", **changes: Any) 
     values = {"dataset": "custom", "custom": f"points:{function}", "code_dir": str(code), "augment": "none"}
     config = small_config(Path(), **values | {"batch_size": 6, "num_workers": 2, "prefetch_factor": 1} | changes)
     data = custom_dataset.read(config, lambda _: None).train
-    made = make_loader(data, config, train=True, pin=False, on_trouble=said.append)
+    made = make_loader(data, config, train=True, pin=False, on_warning=said.append)
     assert isinstance(made, UserLoader)
     return made
 
@@ -92,7 +92,7 @@ def test_killed_workers_are_replaced_and_the_batches_are_the_same(code: Path, pe
     hit.close()
     assert not multiprocessing.active_children()
     assert len(said) == 4
-    assert "was ended by SIGKILL; others make its batches" in said[0]
+    assert "was killed by SIGKILL; new workers load its batches" in said[0]
     # torch's own would raise wherever the training is.
     assert signal.getsignal(signal.SIGCHLD) is handler
 
@@ -100,12 +100,12 @@ def test_killed_workers_are_replaced_and_the_batches_are_the_same(code: Path, pe
 @pytest.mark.parametrize(
     ("function", "message", "most"),
     [
-        ("killed", "was ended by SIGKILL; most likely out of memory: lower num_workers", 6),
-        ("bus", "was ended by SIGBUS; most likely /dev/shm is full", 6),
-        ("left", r"left with exit code 3; its last words are in trainer\.log\. num_workers=0", 0),
+        ("killed", "was killed by SIGKILL; most likely out of memory: lower num_workers", 6),
+        ("bus", "was killed by SIGBUS; most likely /dev/shm is full", 6),
+        ("left", r"exited with code 3; trainer\.log has its last output; num_workers=0", 0),
     ],
 )
-def test_workers_that_others_cannot_replace_end_the_run_with_the_reason(
+def test_workers_that_die_repeatedly_end_the_run_with_the_reason(
     code: Path, function: str, message: str, most: int
 ) -> None:
     said: list[str] = []

@@ -97,6 +97,7 @@ class LoaderHooks:
 
         def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> Any:
             if not first_iter:
+                iterator.__dict__.pop("_gputrain_lengths", None)
                 draw_for_pass(loader)
             result = original(iterator, loader, first_iter)
             if not first_iter and "loader" not in probe.off:
@@ -115,7 +116,7 @@ class LoaderHooks:
             return
         facts = self._facts(loader)
         facts.passes += 1
-        iterator._gputrain = (facts, deque(), weakref.ref(loader))
+        iterator._gputrain = (facts, weakref.ref(loader))
         page.slots[layout.LOADERS] += 1
         self._steps.pass_begins(page, clock())
 
@@ -126,10 +127,10 @@ class LoaderHooks:
 
         def _next_index(iterator: Any) -> Any:
             index = original(iterator)
-            mine = iterator.__dict__.get("_gputrain")
-            if mine is not None and "samples" not in probe.off:
+            if "samples" not in probe.off:
                 try:
-                    mine[1].append(_samples_of(index, iterator))
+                    # An iterator draws its first indices while it is being made.
+                    iterator.__dict__.setdefault("_gputrain_lengths", deque()).append(_samples_of(index, iterator))
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("samples", error)
             return index
@@ -158,7 +159,8 @@ class LoaderHooks:
             mine = iterator.__dict__.get("_gputrain")
             if page is not None and mine is not None and "loader" not in probe.off:
                 try:
-                    facts, lengths, loader = mine
+                    facts, loader = mine
+                    lengths = (second or iterator).__dict__.get("_gputrain_lengths")
                     if second is not None:
                         iterator._num_yielded = second._num_yielded
                     length = lengths.popleft() if lengths else -1.0

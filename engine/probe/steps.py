@@ -26,10 +26,12 @@ _UPDATES_UNSEEN = 20
 class Fetches:
     """Batches of one loader that no backward pass has followed yet."""
 
-    __slots__ = ("count", "first", "samples", "squares", "started", "trained", "wait")
+    __slots__ = ("count", "first", "judged", "samples", "squares", "started", "trained", "wait")
 
     def __init__(self) -> None:
         self.count = 0
+        self.judged = 0
+        """Those of `count` that stand for earlier ones of a validation."""
         self.wait = 0.0
         self.first = 0.0
         self.squares = 0.0
@@ -40,7 +42,7 @@ class Fetches:
 
     def clear(self) -> None:
         """Nothing is left open."""
-        self.count = 0
+        self.count = self.judged = 0
         self.wait = self.first = self.squares = self.samples = 0.0
 
 
@@ -114,10 +116,10 @@ class Steps:
         if not self._validating:
             self._validating = one.started
             page.slots[layout.PHASE] = layout.VALIDATION
-        page.slots[layout.VALIDATION_BATCHES] += one.count
+        page.slots[layout.VALIDATION_BATCHES] += one.count - one.judged
         one.clear()
         # The next one is known for what it is at once, until a backward pass follows.
-        one.count = _AHEAD
+        one.count = one.judged = _AHEAD
 
     def _train_again(self, page: Page, now: float) -> None:
         """Training goes on after a validation, whose time belongs to no step."""

@@ -97,14 +97,13 @@ def test_a_signal_to_the_front_end_reaches_the_script(tmp_path: Path) -> None:
         "signal.signal(signal.SIGTERM, lambda *_: (print('saving'), sys.exit(9)))\n"
         "print('ready', flush=True)\ntime.sleep(600)\n"
     )
-    front = subprocess.Popen(
-        [*EXEC, "--raw", "--", sys.executable, str(script(tmp_path, text))], stdout=subprocess.PIPE
-    )
-    assert front.stdout is not None
-    assert front.stdout.readline() == b"ready\n"
-    front.send_signal(signal.SIGTERM)
-    assert front.stdout.read() == b"saving\n"
-    assert front.wait(TIMEOUT) == 9
+    command = [*EXEC, "--raw", "--", sys.executable, str(script(tmp_path, text))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as front:
+        assert front.stdout is not None
+        assert front.stdout.readline() == b"ready\n"
+        front.send_signal(signal.SIGTERM)
+        assert front.stdout.read() == b"saving\n"
+        assert front.wait(TIMEOUT) == 9
 
 
 def test_a_script_that_is_killed_has_the_exit_code_of_a_shell() -> None:

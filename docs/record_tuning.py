@@ -57,14 +57,14 @@ class Session:
 
 def record(session: Session) -> list[tuple[str, str]]:
     """The parts of the session: what was done, and the screen."""
-    parts = [("the hint", session.wait_for("Reading the files holds"))]
+    parts = [("the hint", session.wait_for("Reading files slows"))]
     session.tmux("send-keys", "i")
-    parts.append(("key i: why", session.wait_for("asked, in this order")))
+    parts.append(("key i: why", session.wait_for("decisions in order")))
     session.tmux("send-keys", "Escape")
     session.wait_for("img/s")
     session.tmux("send-keys", "a")
     parts.append(("key a: it is tried", session.wait_for("trying num_workers")))
-    parts.append(("measured", session.wait_for("kept num_workers", "back to num_workers")))
+    parts.append(("measured", session.wait_for("kept num_workers", "reverted to num_workers")))
     return parts
 
 

@@ -4,14 +4,26 @@
 
 slurm_work=$(mktemp -d)
 slurm_stop() {
-    local name
+    local name pids=()
+    if [ -n "${SLURM_CONF:-}" ]; then
+        scancel --full --signal=KILL --user=root --quiet || true
+        for _ in $(seq 60); do
+            squeue -h 2>/dev/null | grep -q . || break
+            sleep 1
+        done
+    fi
     for name in slurmd slurmctld munge; do
-        [ ! -s "$slurm_work/$name.pid" ] || kill "$(cat "$slurm_work/$name.pid")" 2>/dev/null || true
+        [ ! -s "$slurm_work/$name.pid" ] || pids+=("$(cat "$slurm_work/$name.pid")")
     done
-    sleep 2
+    kill "${pids[@]}" 2>/dev/null || true
+    for _ in $(seq 30); do
+        kill -0 "${pids[@]}" 2>/dev/null || break
+        sleep 1
+    done
     rm -rf "$slurm_work"
 }
 trap slurm_stop EXIT
+unset SLURM_CONF
 
 # slurm_start SLURM_VERSION MUNGE_VERSION
 slurm_start() {

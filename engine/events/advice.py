@@ -15,6 +15,7 @@ class Prediction(Struct, frozen=True, omit_defaults=True):
     low: float | None = None
     """Lower and upper bound of images per second; None if unknown."""
     high: float | None = None
+    """Images per second, at most."""
     limiter: str = ""
     """The bottleneck after the change."""
     void: str = ""
@@ -31,9 +32,13 @@ class Hint(Struct, frozen=True, omit_defaults=True):
     id: str
     """The stable name of the rule."""
     severity: Literal["info", "warning", "critical"]
+    """How urgent it is."""
     title: str
+    """The cause, in one line."""
     evidence: str
+    """The measured values that support it."""
     action: str
+    """What to do."""
     changes: dict[str, Any] = {}
     """Settings that apply the advice, by name."""
     share: float = 0.0
@@ -50,22 +55,28 @@ class HintsChanged(Event, frozen=True, tag="hints"):
     """The current hints, the most important first."""
 
     hints: tuple[Hint, ...]
+    """All current hints; empty if none is left."""
 
 
 class Tuned(Event, frozen=True, tag="tuned"):
     """Live tuning: the running training tries other data loading settings, or reports the result."""
 
     verdict: Literal["trying", "kept", "reverted", "refused"]
+    """`trying` when the trial starts, then its result."""
     changes: dict[str, Any]
     """The requested values, by setting name."""
     was: dict[str, Any] = field(default_factory=dict)
     """The previous values."""
     step: int = 0
+    """Step at which the change took effect."""
     before: float | None = None
     """Images per second before and after; None until measured."""
     after: float | None = None
+    """Images per second after the change; None until it is measured."""
     prediction: Prediction | None = None
+    """What the hint predicted."""
     sender: str = ""
+    """Who asked for it."""
     text: str = ""
     """Why it was refused."""
     later: bool = False

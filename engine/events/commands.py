@@ -14,12 +14,14 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults
     """A request to a run; `sender`: user, host and terminal."""
 
     sender: str = ""
+    """User, host and terminal."""
 
 
 class StopCommand(Command, frozen=True, tag="stop"):
     """Stop the run: after a checkpoint, or at once."""
 
     checkpoint: bool = True
+    """Write a checkpoint first."""
     preempt: bool = False
     """The request comes from a batch system: the run should be resumed."""
     signal: int = 0
@@ -52,6 +54,7 @@ class TuneCommand(Command, frozen=True, tag="tune"):
     aim: Literal["speed", "memory"] = "speed"
     """The goal: a change for memory is kept unless the training becomes slower."""
     promised: Prediction | None = None
+    """What the hint predicted."""
 
 
 AnyCommand = StopCommand | CheckpointCommand | PauseCommand | ResumeCommand | TuneCommand

@@ -19,11 +19,15 @@ class Steps(Event, frozen=True, tag="steps"):
     images: int
     """Images trained on since the first start of the run."""
     window_steps: int
+    """Steps of this window."""
     window_seconds: float
+    """Length of this window."""
     images_per_second: float
+    """Training images per second in this window."""
     loss: float | None
     """Mean loss of the newest steps fetched from the device; None: none fetched in this window."""
     lr: float
+    """Learning rate of the newest update."""
     data_wait: float
     """Seconds in which the loop waited for a batch."""
     copy: float | None
@@ -35,7 +39,9 @@ class Steps(Event, frozen=True, tag="steps"):
     prepare: float | None = None
     """The part of compute for image transforms on the device, such as normalization and mixup."""
     forward: float | None = None
+    """Seconds of the forward pass."""
     backward: float | None = None
+    """Seconds of the backward pass."""
     update: float | None = None
     """These four make up compute; None in records of older versions."""
     launch_gap: float | None = None
@@ -50,17 +56,25 @@ class Steps(Event, frozen=True, tag="steps"):
     exchange: float | None = None
     """Seconds in which rank 0 waited for the gradients of other ranks; None with a single rank."""
     grad_norm: float | None = None
+    """Gradient norm before clipping; None without `clip_grad_norm`."""
     loss_scale: float | None = None
+    """Scale of the fp16 gradient scaler; None in other precisions."""
     queue_depth: float | None = None
     """Mean number of ready batches in the queue."""
     queue_capacity: int | None = None
+    """Batches that the queue can hold."""
     vram_allocated: int | None = None
+    """Bytes in tensors."""
     vram_reserved: int | None = None
+    """Bytes held by torch's allocator."""
     vram_peak: int | None = None
+    """Highest number of bytes in tensors so far."""
     alloc_retries: int | None = None
+    """Failed GPU allocations after which torch's allocator freed its cache and retried."""
     batch_parts: int | None = None
     """Number of parts that each batch is split into to fit in GPU memory; None in records of older versions."""
     bytes_copied: int | None = None
+    """Bytes copied to the device in this window."""
     image_size: int | None = None
     """Image side in pixels; None in records of older versions."""
     dropped: int = 0
@@ -71,22 +85,30 @@ class RankSteps(Event, frozen=True, tag="rank_steps"):
     """The step times of rank 1 and up; those of rank 0 are in `Steps`."""
 
     rank: int
+    """Number of the rank."""
     window_steps: int
+    """Steps of this window."""
     window_seconds: float
+    """Length of this window."""
     data_wait: float
     """Seconds, as in `Steps`; also the next two."""
     compute: float
+    """Seconds, as in `Steps`."""
     exchange: float
+    """Seconds, as in `Steps`."""
 
 
 class LoaderStats(Event, frozen=True, tag="loader"):
     """Statistics of the data workers since the last such event."""
 
     workers: int
+    """Number of data workers."""
     kind: str
     """``processes`` or ``threads`` or ``inline``."""
     seconds: float
+    """Time since the last such event."""
     samples: int
+    """Samples made in that time."""
     busy: float | None
     """Share of the workers' time spent on samples, 0…1."""
     cpu_ratio: float | None
@@ -106,6 +128,7 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     slowest: float | None = None
     """Duration of the slowest sample in seconds; None without samples."""
     slowest_image: str = ""
+    """File of the slowest sample."""
     bad_images: int = 0
     """Number of unreadable files found for the first time and replaced."""
     bad_examples: tuple[str, ...] = ()
@@ -118,35 +141,49 @@ class EpochEnded(Event, frozen=True, tag="epoch_ended"):
     """An epoch of training has ended."""
 
     epoch: int
+    """From 0."""
     step: int
+    """Steps done."""
     seconds: float
+    """Duration of the epoch."""
     images_per_second: float
+    """Mean over the epoch."""
     train_loss: float | None
+    """Mean training loss of the epoch."""
 
 
 class Validated(Event, frozen=True, tag="validated"):
     """A validation has ended."""
 
     epoch: int
+    """From 0."""
     step: int
+    """Steps done."""
     metrics: dict[str, float]
     """``loss``, ``accuracy`` (share of images, 0…1), ``accuracy_top5`` …"""
     metric: str
     """The metric that selects the best checkpoint."""
     best: bool
+    """It is the best validation so far."""
     images: int
+    """Number of validation samples."""
     seconds: float
+    """Duration of the validation."""
 
 
 class CheckpointSaved(Event, frozen=True, tag="checkpoint"):
     """A checkpoint is complete on disk."""
 
     kind: Literal["last", "best", "requested", "final"]
+    """Why it was written."""
     file: str
     """File name in the run's ``checkpoints`` folder."""
     step: int
+    """Steps done."""
     epoch: int
+    """From 0."""
     bytes: int
+    """Size of the file."""
     seconds: float
     """Seconds from the start until it was complete on disk."""
     held: float | None = None

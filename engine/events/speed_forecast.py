@@ -19,8 +19,11 @@ class SpeedForecast(Struct, frozen=True, kw_only=True):
     """The predicted speed. Rates in images per second, times in seconds."""
 
     low: float
+    """Images per second, at least."""
     high: float
+    """Images per second, at most."""
     limiter: Limiter
+    """What limits the speed."""
     supply: float
     """Rate that the workers can deliver."""
     step: float
@@ -30,6 +33,7 @@ class SpeedForecast(Struct, frozen=True, kw_only=True):
     epoch_seconds: float
     """Duration of an epoch, with validation."""
     total_seconds: float
+    """Time of the whole run."""
     largest_batch: int | None
     """The largest batch size that fits in memory; None: unknown."""
     measured: float

@@ -48,6 +48,7 @@ def test_every_event_and_field_has_its_place() -> None:
     for tag in ("run_started", "phase", "steps", "hardware", "hints", "tuned", "run_ended"):
         assert f"\n## {tag}\n" in page
     assert f'"v":{events.FORMAT_VERSION}' in page
+    assert [line for line in page.splitlines() if line.startswith("| `") and line.endswith("|  |")] == []
 
 
 def test_every_file_of_a_run_is_explained() -> None:

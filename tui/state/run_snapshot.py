@@ -157,6 +157,11 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         return self.settings.get("engine") == "script"
 
     @property
+    def rate_unit(self) -> str:
+        """What the throughput counts: a script of the user's own may train on anything."""
+        return "samples/s" if self.is_script else "img/s"
+
+    @property
     def epochs(self) -> int | None:
         """Requested epochs."""
         value = self.settings.get("epochs")

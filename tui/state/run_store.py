@@ -59,6 +59,8 @@ _VALIDATIONS = 1000
 _TRIED = 20
 _SCALARS = 24
 """Curves of scalars that a script logs; more of them are shown by their newest value alone."""
+_SCALARS_KEPT = 200
+"""Names; a script that makes a new one at each step keeps the first."""
 
 
 _GPUS = 16
@@ -185,7 +187,8 @@ class RunStore:
                 what = f"{fmt.whole(event.parameters)} parameters on {event.device}"
                 self._log(event, "info", f"optimizer: {event.optimizer}, {what}, torch {event.torch_version}")
             case Scalars():
-                self._now = replace(self._now, scalars={**self._now.scalars, **event.values})
+                merged = {**self._now.scalars, **event.values}
+                self._now = replace(self._now, scalars=dict(list(merged.items())[:_SCALARS_KEPT]))
                 for name, value in list(event.values.items())[:_SCALARS]:
                     if len(self._scalar_names) < _SCALARS or name in self._scalar_names:
                         self._scalar_names.add(name)
@@ -267,7 +270,7 @@ class RunStore:
         match event:
             case EpochEnded():
                 loss = f", loss {fmt.figure(event.train_loss)}" if event.train_loss is not None else ""
-                took = f"{fmt.duration(event.seconds)}, {fmt.rate(event.images_per_second)} img/s"
+                took = f"{fmt.duration(event.seconds)}, {fmt.rate(event.images_per_second)} {self._now.rate_unit}"
                 self._log(event, "info", f"epoch {event.epoch + 1}: {took}{loss}")
             case Validated():
                 self._validations.append(event)

@@ -98,11 +98,13 @@ def test_a_signal_to_the_front_end_reaches_the_script(tmp_path: Path) -> None:
         "print('ready', flush=True)\ntime.sleep(600)\n"
     )
     command = [*EXEC, "--raw", "--", sys.executable, str(script(tmp_path, text))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as front:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as front:
         assert front.stdout is not None
+        assert front.stderr is not None
         assert front.stdout.readline() == b"ready\n"
         front.send_signal(signal.SIGTERM)
         assert front.stdout.read() == b"saving\n"
+        assert b"SIGTERM is passed on to the command" in front.stderr.read()
         assert front.wait(TIMEOUT) == 9
 
 

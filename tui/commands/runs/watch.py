@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +61,11 @@ def _follow(
     tail: deque[str] | None = deque(maxlen=options.lines) if getattr(options, "lines", None) else None
     follow = not getattr(options, "no_follow", False)
     trouble = ""
-    with _handle_interrupts(attachment, owner) as interrupts:
+
+    def is_script() -> bool:
+        return getattr(options, "command", "") == "exec" or lines.store.snapshot().is_script
+
+    with _handle_interrupts(attachment, owner, is_script) as interrupts:
         while True:
             found = attachment.read()
             interrupts.act()
@@ -97,8 +101,9 @@ def _follow(
 class _Interrupts:
     """Records signals and acts on them later: a signal may arrive while a message is being sent or printed."""
 
-    def __init__(self, attachment: RunSource, owner: bool) -> None:
+    def __init__(self, attachment: RunSource, owner: bool, is_script: Callable[[], bool]) -> None:
         self._attachment = attachment
+        self._is_script = is_script
         self._owner = owner
         self._signals: deque[int] = deque()
         self._stopped = False
@@ -121,9 +126,14 @@ class _Interrupts:
                 return
             self._stop(self._signals.popleft())
 
+    def _what_happens(self, number: int) -> str:
+        if not self._is_script():
+            return "stopping after a checkpoint"
+        return f"{signal.Signals(number).name} is passed on to the command"
+
     def _stop(self, number: int) -> None:
         self._stopped = True
-        print_error("stopping after a checkpoint; press Ctrl-C again to leave the run alone")
+        print_error(f"{self._what_happens(number)}; press Ctrl-C again to leave the run alone")
         try:
             name = f"{sender()} {signal.Signals(number).name}"
             self._attachment.send(
@@ -134,13 +144,13 @@ class _Interrupts:
 
 
 @contextmanager
-def _handle_interrupts(attachment: RunSource, owner: bool) -> Iterator[_Interrupts]:
+def _handle_interrupts(attachment: RunSource, owner: bool, is_script: Callable[[], bool]) -> Iterator[_Interrupts]:
     """Ctrl-C detaches a command that only watches, and stops the run of a command that started it, after a checkpoint.
 
     A second Ctrl-C detaches at once. SIGTERM or SIGUSR1 (sent by schedulers) to the command that started the run stops
-    the run after a checkpoint; the command waits for that.
+    the run after a checkpoint; the command waits for that. A script of the user's own gets the signal itself.
     """
-    interrupts = _Interrupts(attachment, owner)
+    interrupts = _Interrupts(attachment, owner, is_script)
     before = {number: signal.signal(number, interrupts.note) for number in STOPPING}
     try:
         yield interrupts

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from gputrain.engine.diagnosis.tree import Fix
 
 SCRIPT = "script"
+FILE_BYTES = 512
+"""Bytes of a sample below which it is not read from a file."""
 _ARGUMENTS = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory")
 _HF_TRAINER = {
     "num_workers": "dataloader_num_workers",
@@ -37,9 +39,20 @@ def in_script_words(fix: Fix, settings: Mapping[str, Any]) -> Fix:
     """The same advice for a script: its own arguments, and only changes that a running script can take."""
     changes = {name: value for name, value in fix.changes.items() if name in _ARGUMENTS}
     if changes:
-        return Fix(_loader_action(changes, settings), changes)
+        # Another number of workers gives an IterableDataset other samples: that is for the user to decide.
+        can = not settings.get("loader_iterable") or "num_workers" not in changes
+        return Fix(_loader_action(changes, settings), changes if can else {})
     action = next((text for name, text in _OTHERS.items() if name in fix.changes), fix.action)
     return replace(fix, action=action, changes={})
+
+
+def script_title(cause: str, title: str, bytes_per_sample: float | None) -> str:
+    """The title of a cause for a script, of whose workers only the waiting is known and not for what."""
+    if cause == "no-workers":
+        return "No data workers: the training loop makes the batches itself"
+    if cause == "disk" and bytes_per_sample is not None and bytes_per_sample < FILE_BYTES:
+        return "The data set waits, but not for files, a core or a lock"
+    return title
 
 
 def _loader_action(changes: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

@@ -113,3 +113,18 @@ def slowest_sample(pages: Iterable[MappedPage]) -> float | None:
 
 def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
+
+
+def read_share(busy: float, waited: float | None, lock: float | None, worked: float) -> float | None:
+    """Share of the time `busy` on samples in which the workers waited for neither a core nor a lock.
+
+    `waited`: seconds of `busy` without a core in use or wanted; `lock`: share of the workers' whole time `worked`.
+    """
+    if not busy or waited is None:
+        return None
+    return min(1.0, max(0.0, waited - (lock or 0.0) * worked) / busy)
+
+
+def difference(now: float | None, before: float | None) -> float | None:
+    """How much was added; None where it is not counted."""
+    return None if now is None or before is None else max(0.0, now - before)

@@ -147,6 +147,8 @@ class EventWindow:
             "persistent_workers": event.persistent_workers,
             "pin_memory": event.pin_memory,
             "loader": "processes",
+            # What its workers wait for is known as little as for a data set of the user's own in our trainer.
+            "dataset": "custom",
             "loader_file": event.file,
             "loader_line": event.line,
             "loader_kind": event.kind,
@@ -272,6 +274,7 @@ class EventWindow:
             "read_share": mean((one.read_share, weight) for one, weight in worked),
             "lock_share": mean((one.lock_share, one.seconds) for one in self._loader),
             "data_bytes": round(read / samples * self._images) if read and samples and self._images else None,
+            "bytes_per_sample": read / samples if samples and newest.bytes_read is not None else None,
             "from_disk": min(1.0, sum(disk) / read) if disk and read else None,
             "slowest": slowest.slowest,
             "slowest_image": slowest.slowest_image,

@@ -17,7 +17,8 @@ class ScalarHooks:
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
 
-    def _say(self, source: str, values: dict[str, Any], step: Any | None) -> None:
+    def say(self, source: str, values: dict[str, Any], step: Any | None) -> None:
+        """Write those of `values` that are numbers."""
         page = self._probe.trainer_page()
         if page is None:
             return
@@ -38,7 +39,7 @@ class ScalarHooks:
                 try:
                     found = take(*args, **kwargs)
                     if found is not None:
-                        self._say(source, *found)
+                        self.say(source, *found)
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed(source, error)
             return result

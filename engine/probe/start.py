@@ -7,9 +7,13 @@ from .import_hooks import install as install_import_hooks
 from .loader_hooks import LoaderHooks
 from .optimizer_hooks import OptimizerHooks
 from .page import Probe
+from .reports import Reports
 from .scalar_hooks import ScalarHooks
 from .steps import Steps
 from .worker_hooks import WorkerHooks
+
+reports: Reports | None = None
+"""Where `gputrain.report` hands over what the script says; None before `install`."""
 
 
 def install(folder: str) -> Probe:
@@ -21,6 +25,8 @@ def install(folder: str) -> Probe:
     steps.on_update.append(cuda.updated)
     loaders, optimizers = LoaderHooks(probe, steps), OptimizerHooks(probe, steps)
     workers, scalars = WorkerHooks(probe), ScalarHooks(probe)
+    global reports
+    reports = Reports(probe, steps, scalars)
     connector = "trainer.connectors.logger_connector.logger_connector"
     install_import_hooks(
         probe,

@@ -62,6 +62,11 @@ class Steps:
         self._validating = 0.0
         """When the first batch of the present validation was asked for; 0: none is under way."""
         self._window = 0.0
+        self._reported = False
+        """The script reports its updates itself."""
+        self._validation_reported = False
+        self._optimizer: Any | None = None
+        """The newest one, while updates are reported."""
         self.loss: Any | None = None
         self.on_fetch: list[Callable[[float], None]] = []
         """Called when a batch was delivered that may be trained on, with the time."""
@@ -73,7 +78,8 @@ class Steps:
         self._open = []
         self._mark = self._computing = self._backward_end = self._validating = 0.0
         self._backwards = 0
-        self.loss = None
+        self._reported = self._validation_reported = False
+        self.loss = self._optimizer = None
 
     # Batches.
 
@@ -84,6 +90,9 @@ class Steps:
 
     def fetched(self, page: Page, one: Fetches, asked: float, now: float, samples: float, first: bool) -> None:
         """A batch of `one`'s loader came at `now`; it was asked for at `asked`, with gradients enabled."""
+        if self._validation_reported:
+            self.validated(page, asked)
+            return
         wait = now - asked
         if self._backward_end > self._computing > 0.0:
             # Gradients are accumulated: what came before this batch was computing.
@@ -135,6 +144,15 @@ class Steps:
         slots[layout.BACKWARDS] += 1
         self._backwards += 1
         self._backward_end = now
+        self._credit(page)
+        if now - self._window > _WINDOW_SECONDS:
+            self.loss = loss.detach()
+        if not slots[layout.OPTIMIZER_SEEN] and slots[layout.BACKWARDS] > _UPDATES_UNSEEN:
+            self.updated(page, now, None)
+
+    def _credit(self, page: Page) -> None:
+        """The batches that were fetched and not judged yet are trained on."""
+        slots = page.slots
         for one in self._open:
             if 0 < one.count <= _AHEAD and one.samples >= 0.0:
                 if self._validating and one.wait > 0.0:
@@ -147,15 +165,42 @@ class Steps:
                 one.trained = True
             one.clear()
         self._open.clear()
-        if now - self._window > _WINDOW_SECONDS:
-            self.loss = loss.detach()
-        if not slots[layout.OPTIMIZER_SEEN] and slots[layout.BACKWARDS] > _UPDATES_UNSEEN:
-            self.updated(page, now, None)
 
     def updated(self, page: Page, now: float, optimizer: Any) -> None:
         """An optimizer's step ended at `now`; not an update unless a backward pass came before."""
-        if not self._backwards:
-            return
+        if self._reported:
+            self._optimizer = optimizer
+        elif self._backwards:
+            self._update(page, now, optimizer)
+
+    def report(self, page: Page, now: float, samples: int, loss: float | None) -> None:
+        """The script says that an update is done. What was counted before the first report does not count."""
+        slots = page.slots
+        if not self._reported:
+            self._reported = True
+            slots[layout.UPDATES] = 0.0
+        counted = slots[layout.SAMPLES] if slots[layout.REPORTED] else 0.0
+        self.enter(page, now, False)
+        self._credit(page)
+        if samples > 0:
+            slots[layout.SAMPLES] = counted + samples
+        slots[layout.REPORTED] += 1
+        self._update(page, now, self._optimizer)
+        if loss is not None:
+            self.loss = None
+            slots[layout.LOSS], slots[layout.LOSS_UPDATE] = loss, slots[layout.UPDATES]
+
+    def enter(self, page: Page, now: float, validates: bool) -> None:
+        """The script says that it validates from now on, or that it trains again."""
+        if validates and not self._validation_reported:
+            self._validation_reported = True
+            self._validating = self._validating or now
+            page.slots[layout.PHASE] = layout.VALIDATION
+        elif self._validation_reported and not validates:
+            self._validation_reported = False
+            self._train_again(page, now)
+
+    def _update(self, page: Page, now: float, optimizer: Any) -> None:
         slots = page.slots
         self._backwards = 0
         slots[layout.UPDATES] += 1

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import layout
 from .loader_change import LoaderChange, draw_for_pass, go_on, matching_draws, order_is_kept
-from .page import Page, Probe
+from .page import Probe
 from .steps import Fetches, Steps, clock
 
 _LIBRARY = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep, "<frozen")
@@ -23,13 +23,15 @@ _LIBRARY = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep
 class LoaderFacts:
     """What is known of one DataLoader."""
 
-    __slots__ = ("fetches", "passes", "place", "trained")
+    __slots__ = ("fetches", "passes", "place", "trained", "words")
 
     def __init__(self, place: tuple[str, int]) -> None:
         self.place = place
         """File and line where it was made."""
         self.fetches = Fetches()
         self.passes = 0
+        self.words: dict[str, Any] = {}
+        """Its settings, as this pass began with them."""
         self.trained = False
         """Its batches were followed by backward passes."""
 
@@ -116,7 +118,10 @@ class LoaderHooks:
             return
         facts = self._facts(loader)
         facts.passes += 1
-        iterator._gputrain = (facts, weakref.ref(loader))
+        facts.words = _words(loader, facts)
+        # ``for x in DataLoader(…)`` keeps the iterator alone. A loader that keeps its iterator must not be kept by it,
+        # or its workers would live on until the garbage collector finds both.
+        iterator._gputrain = (facts, weakref.ref(loader) if loader.persistent_workers else _Held(loader))
         page.slots[layout.LOADERS] += 1
         self._steps.pass_begins(page, clock())
 
@@ -175,7 +180,7 @@ class LoaderHooks:
                     if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained and second is None:
                         change.apply(page, loader(), iterator, sys.modules["torch.utils.data.dataloader"])
                     if first:
-                        self._describe(page, facts, loader(), grad())
+                        page.say(kind="loader", grad=grad(), **facts.words)
                     elif page.slots[layout.PHASE] != layout.VALIDATION:
                         page.slots[layout.EPOCH_BATCHES] = iterator._num_yielded
                 except Exception as error:  # noqa: BLE001 - the script comes first
@@ -184,30 +189,40 @@ class LoaderHooks:
 
         kind.__next__ = __next__
 
-    def _describe(self, page: Page, facts: LoaderFacts, loader: Any | None, grad: bool) -> None:
-        """The first batch of a pass: which loader it is, and its settings."""
-        if loader is None:
-            return
-        try:
-            length = float(len(loader))
-        except Exception:  # noqa: BLE001 - an IterableDataset without a length, or with one that raises
-            length = -1.0
-        page.say(
-            kind="loader",
-            file=facts.place[0],
-            line=facts.place[1],
-            passes=facts.passes,
-            workers=loader.num_workers,
-            prefetch=loader.prefetch_factor,
-            persistent=bool(loader.persistent_workers),
-            pin_memory=bool(loader.pin_memory),
-            batch_size=getattr(loader, "batch_size", None),
-            iterable=loader._dataset_kind != 0,
-            order_kept=loader._dataset_kind == 0 and order_is_kept(loader),
-            type=type(loader).__module__ + "." + type(loader).__qualname__,
-            length=length,
-            grad=grad,
-        )
+
+class _Held:
+    """A reference that keeps the loader."""
+
+    __slots__ = ("_loader",)
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __call__(self) -> Any:
+        """The loader."""
+        return self._loader
+
+
+def _words(loader: Any, facts: LoaderFacts) -> dict[str, Any]:
+    """Which loader it is, and its settings."""
+    try:
+        length = float(len(loader))
+    except Exception:  # noqa: BLE001 - an IterableDataset without a length, or with one that raises
+        length = -1.0
+    return {
+        "file": facts.place[0],
+        "line": facts.place[1],
+        "passes": facts.passes,
+        "workers": loader.num_workers,
+        "prefetch": loader.prefetch_factor,
+        "persistent": bool(loader.persistent_workers),
+        "pin_memory": bool(loader.pin_memory),
+        "batch_size": getattr(loader, "batch_size", None),
+        "iterable": loader._dataset_kind != 0,
+        "order_kept": loader._dataset_kind == 0 and order_is_kept(loader),
+        "type": type(loader).__module__ + "." + type(loader).__qualname__,
+        "length": length,
+    }
 
 
 def _samples_of(index: Any, iterator: Any) -> float:

@@ -34,7 +34,7 @@ if __name__ == "__main__":
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
-        time.sleep(0.02)
+        time.sleep(0.1)
         if time.monotonic() > until:
             break
 """

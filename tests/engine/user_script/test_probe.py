@@ -75,6 +75,26 @@ def test_accumulation_two_optimizers_and_validation_with_gradients(tmp_path: Pat
     assert slots[layout.VALIDATION_BATCHES] == 12
 
 
+INLINE = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = torch.optim.SGD([weight], 0.1)
+for (x,) in DataLoader(TensorDataset(torch.randn(48, 3)), batch_size=4, num_workers=WORKERS, persistent_workers=WORKERS > 0):
+    (weight * x).sum().backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_loader_that_only_its_iterator_outlives_is_described(workers: str, tmp_path: Path) -> None:
+    path = script(tmp_path, INLINE.replace("WORKERS", workers))
+    assert run([sys.executable, str(path)], probed(tmp_path / "pages")).returncode == 0
+    said = [line for line in trainer(tmp_path / "pages").lines() if line["kind"] == "loader"]
+    assert [(line["file"], line["line"], line["workers"]) for line in said] == [(str(path), 7, int(workers))]
+
+
 NO_LOADER = """
 import torch
 

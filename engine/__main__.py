@@ -11,7 +11,9 @@ from pathlib import Path
 from gputrain.engine.common.errors import EXIT_FAILED, BadInput
 from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.supervision.script_run import script_supervisor
 from gputrain.engine.supervision.supervisor import Supervisor
+from gputrain.engine.user_script.script_command import has_command
 
 
 def supervise(run: RunDir, *, resume: bool = False) -> int:
@@ -26,10 +28,10 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         return 1
     try:
         config = read_config(run.config)
+        supervisor = script_supervisor(run, config) if has_command(run) else Supervisor(run, config, resume=resume)
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
-    supervisor = Supervisor(run, config, resume=resume)
     supervisor.install_signals()
     try:
         return supervisor.main()

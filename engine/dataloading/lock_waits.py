@@ -1,8 +1,8 @@
 """Lock contention of data workers: samples the system call of each worker a few times a second.
 
 A worker that waits for a lock and one that waits for a slow disk both use no core, but more workers only help with the
-disk. ``/proc/PID/syscall`` (proc(5)) names the system call in which a thread waits; for a lock of any kind, the GIL
-included, it is ``futex``.
+disk. ``/proc/PID/syscall`` (proc(5)) names the system call in which a thread waits; for a lock in memory, the GIL
+included, it is ``futex``, for one of a file ``flock`` or ``fcntl``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ import time
 
 from gputrain.engine.dataloading.worker_accounting import BUSY_THREADS
 
-_FUTEX = {"x86_64": b"202", "aarch64": b"98", "ppc64le": b"221", "riscv64": b"98"}.get(platform.machine())
+_WAITS = {
+    "x86_64": (b"202", b"73", b"72"),
+    "aarch64": (b"98", b"32", b"25"),
+    "ppc64le": (b"221", b"143", b"55"),
+    "riscv64": (b"98", b"32", b"25"),
+}.get(platform.machine())
+"""Numbers of futex, flock and fcntl; of the last two only a call that waits is ever seen."""
 SAMPLE_SECONDS = 0.05
 _MAX_WORKERS = 16
 """Workers that are sampled at most; a sample costs 10 µs each."""
@@ -32,7 +38,7 @@ class LockWaitSampler:
 
     def watch(self, thread: int) -> None:
         """Sample `thread` (the kernel's number) from now on, if permitted and fewer than the limit are watched."""
-        if thread in self._files or thread in self._ended or len(self._files) >= _MAX_WORKERS or _FUTEX is None:
+        if thread in self._files or thread in self._ended or len(self._files) >= _MAX_WORKERS or _WAITS is None:
             return
         try:
             self._files[thread] = os.open(f"/proc/{thread}/syscall", os.O_RDONLY | os.O_CLOEXEC)
@@ -57,7 +63,7 @@ class LockWaitSampler:
                 self._ended.add(thread)
                 continue
             self._samples += 1
-            self._locked += call.split(b" ", 1)[0] == _FUTEX
+            self._locked += _WAITS is not None and call.split(b" ", 1)[0] in _WAITS
 
     def take_share(self) -> float | None:
         """Share of the samples since the last call in which a busy worker waited for a lock; None: no samples."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from gputrain.engine.configuration.settings import shown
-from gputrain.engine.events import AnyEvent, Hint, Phase, PhaseChanged, RunStarted, Tuned
+from gputrain.engine.events import AnyEvent, Hint, LoaderFound, Phase, PhaseChanged, RunStarted, Tuned
 from gputrain.engine.events.commands import EXACT_SETTINGS, LIVE_SETTINGS, TuneCommand
 
 SENDER = "autotune"
@@ -51,6 +51,8 @@ class Autotune:
         match event:
             case RunStarted():
                 self._settings = dict(event.settings)
+            case LoaderFound():
+                self._settings |= {"num_workers": event.num_workers, "prefetch_factor": event.prefetch_factor}
             case Tuned():
                 self._requested = None
                 self._learn(event)

@@ -11,6 +11,7 @@ from typing import Any
 
 from gputrain.engine.diagnosis import device_bound_causes, input_bound_causes, memory_causes
 from gputrain.engine.diagnosis.lr_advice import with_lr
+from gputrain.engine.diagnosis.script_advice import in_script_words, is_script, script_title
 from gputrain.engine.diagnosis.speedup_prediction import predict, was_reverted
 from gputrain.engine.diagnosis.tree_nodes import Cause, walk_tree
 from gputrain.engine.diagnosis.windows.signals import Signals
@@ -128,7 +129,9 @@ def _prediction(s: Signals, changes: dict[str, Any]) -> Prediction | None:
 
 def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cause] = ()) -> Hint:
     """The hint of a cause that holds; `unknown` are earlier causes that could not be ruled out."""
-    fix = with_lr(cause.fix(s), s.settings)
+    fix = cause.fix(s)
+    script = is_script(s.settings)
+    fix = in_script_words(fix, s.settings) if script else with_lr(fix, s.settings)
     evidence = cause.evidence(s)
     passed = list(unknown)
     if passed:
@@ -138,7 +141,7 @@ def hint_of(cause: Cause, s: Signals, path: Iterable[str], unknown: Iterable[Cau
     return Hint(
         id=cause.id,
         severity=cause.severity_for(s),
-        title=cause.title,
+        title=script_title(cause.id, cause.title, s.bytes_per_sample) if script else cause.title,
         evidence=", ".join(evidence),
         action=fix.action,
         changes=fix.changes,

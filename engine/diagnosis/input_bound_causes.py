@@ -19,6 +19,8 @@ UNEVEN = 1.5
 """Standard deviation of the waits over their mean, from which a few long waits make up most of the time."""
 COLD = 0.30
 """Share of the bytes read that came from a disk; below it the page cache served the files."""
+_RESTS = 0.5
+"""CPU time over wall time of making a sample, below which another worker needs little of a core."""
 _SLOW = 4.0
 _SERVED = 0.15
 _IDLE_CORE = 0.4
@@ -48,6 +50,14 @@ def _cause(
     return Cause(name, title, (WAIT, *tests), fix, disproof, _cost, (*more, *_SHOWN))
 
 
+def _room_for_workers(s: Signals) -> float | None:
+    """1 if a core is idle, or if the loop itself mostly waits for something else than a core, else 0."""
+    if s.cpu is None:
+        return None
+    rests = s.kind == "inline" and s.run_delay is not None and s.cpu_ratio is not None and s.cpu_ratio < _RESTS
+    return float(s.cpu < FULL_CPU or rests)
+
+
 START = (
     _cause(
         "epoch-start",
@@ -60,7 +70,8 @@ START = (
         "no-workers",
         "No data workers: the training process prepares the images itself",
         Question(lambda s: s.workers, "num_workers is {}", below=1, unit="count"),
-        Question(lambda s: s.cpu, "CPU {} busy", below=FULL_CPU, unit="percent"),
+        Question(lambda s: s.run_delay, "the loop waited for a CPU core {} of that time", below=DELAYED, lenient=True),
+        Question(_room_for_workers, "the cores have {}room for workers", least=1, unit="yes", name="CPU use"),
         fix=fixes.no_workers,
         disproof="the rate stays the same with one worker",
     ),

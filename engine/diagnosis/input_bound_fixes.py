@@ -11,6 +11,7 @@ from typing import Any
 
 from gputrain.engine.configuration.engine_choice import is_keras
 from gputrain.engine.configuration.setting_definitions import UNCACHED
+from gputrain.engine.diagnosis.script_advice import FILE_BYTES, is_script
 from gputrain.engine.diagnosis.speedup_prediction import useful_workers
 from gputrain.engine.diagnosis.tree_nodes import Fix, amount
 from gputrain.engine.diagnosis.windows.signals import Signals
@@ -40,7 +41,7 @@ def fits(s: Signals) -> float | None:
 
 def can_cache(s: Signals) -> bool:
     """Whether the image cache works for the run's data set and engine."""
-    return s.setting("dataset", "") not in UNCACHED and not is_keras(s.settings)
+    return s.setting("dataset", "") not in UNCACHED and not is_keras(s.settings) and not is_script(s.settings)
 
 
 def epoch_start(s: Signals) -> Fix:
@@ -131,13 +132,16 @@ def _waiting_at_once(s: Signals) -> int:
     Network requests run at the same time; reads from one local disk would only share it.
     """
     useful = useful_workers(s)
-    if s.setting("dataset", "") != "custom" or s.from_disk is None or s.from_disk >= _LOCAL or useful is None:
+    local = s.from_disk is None or s.from_disk >= _LOCAL
+    if s.setting("dataset", "") != "custom" or (local and not reads_no_files(s)) or useful is None:
         return 0
     return useful if useful > s.workers else 0
 
 
 def disk(s: Signals) -> Fix:
     """More parallel requests, a cache, or a faster disk."""
+    if reads_no_files(s):
+        return _waits_elsewhere(s)
     if wanted := _waiting_at_once(s):
         return Fix(
             "The data does not come from a local disk, and more workers can wait for it at the same time: "
@@ -153,6 +157,21 @@ def disk(s: Signals) -> Fix:
         "Keep the data on a faster disk, or prepared images in RAM (cache=ram). More workers help little.",
         cache_changes(s),
     )
+
+
+def reads_no_files(s: Signals) -> bool:
+    """Whether the workers of a user's own script wait for something that is no file: hardly a byte is read."""
+    return is_script(s.settings) and s.bytes_per_sample is not None and s.bytes_per_sample < FILE_BYTES
+
+
+def _waits_elsewhere(s: Signals) -> Fix:
+    if wanted := _waiting_at_once(s):
+        return Fix(
+            "The data set waits for a server, a pause or another process, and more workers can wait at the same time: "
+            f"num_workers={wanted}.",
+            {"num_workers": wanted},
+        )
+    return Fix("Look in the data set for what it waits for: a server, a pause, another process.")
 
 
 def lock(s: Signals) -> Fix:

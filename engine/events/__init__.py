@@ -40,6 +40,7 @@ from gputrain.engine.events.lifecycle import (
     RunStarted,
 )
 from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, RankSteps, Steps, Validated
+from gputrain.engine.events.script import LoaderFound, Scalars, ScriptModel
 
 __all__ = [
     "FORMAT_VERSION",
@@ -56,6 +57,7 @@ __all__ = [
     "HardwareSample",
     "Hint",
     "HintsChanged",
+    "LoaderFound",
     "LoaderStats",
     "LogLine",
     "MigSample",
@@ -69,6 +71,8 @@ __all__ = [
     "RankSteps",
     "RunEnded",
     "RunStarted",
+    "Scalars",
+    "ScriptModel",
     "Steps",
     "Tuned",
     "Validated",
@@ -92,6 +96,9 @@ AnyEvent = (
     | Steps
     | LoaderStats
     | RankSteps
+    | LoaderFound
+    | ScriptModel
+    | Scalars
     | EpochEnded
     | Validated
     | CheckpointSaved

@@ -24,6 +24,8 @@ class StopCommand(Command, frozen=True, tag="stop"):
     """Write a checkpoint first."""
     preempt: bool = False
     """The request comes from a batch system: the run should be resumed."""
+    signal: int = 0
+    """What a script of the user's own gets; 0: SIGINT, or SIGTERM where no checkpoint is wanted."""
 
 
 class CheckpointCommand(Command, frozen=True, tag="checkpoint"):

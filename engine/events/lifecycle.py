@@ -206,5 +206,7 @@ class RunEnded(Event, frozen=True, tag="run_ended"):
     """The full traceback of a failed run."""
     died_of: Literal["", "gpu", "ram"] = ""
     """The memory that ran out: ``gpu`` or ``ram``; empty: another cause."""
+    own_code: int | None = None
+    """Exit code of a script of the user's own, as a shell reports it; None: our trainer ran."""
     preempted: bool = False
     """Stopped by a batch system: the run should be resumed."""

@@ -47,6 +47,8 @@ class Steps(Event, frozen=True, tag="steps"):
     launch_gap: float | None = None
     """Seconds of `other` in which the GPU was idle although a batch was ready: the host launched kernels too slowly.
     None on the CPU."""
+    wait_unknown: bool = False
+    """A script of the user's own reads no DataLoader: `data_wait` says nothing."""
     first_batch_wait: float = 0.0
     """The part of data_wait for the first batch of an epoch."""
     wait_squares: float | None = None

@@ -90,8 +90,10 @@ def read_plan(run: RunDir) -> PlanRecord:
     return msgspec.structs.replace(plan, origins=renamed_names.current_settings(plan.origins))
 
 
-def start(run: RunDir, *, resume: bool = False) -> None:
+def start(run: RunDir, *, resume: bool = False, environment: Mapping[str, str] | None = None) -> None:
     """Start the supervisor of a prepared run directory; `resume`: from its newest good checkpoint.
+
+    `environment`: of the supervisor, instead of this process' own with Python's output unbuffered.
 
     Raises RuntimeError if it does not come up.
     """
@@ -104,7 +106,7 @@ def start(run: RunDir, *, resume: bool = False) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=environment if environment is not None else {**os.environ, "PYTHONUNBUFFERED": "1"},
         )
     # Reap the child when it ends; otherwise a dashboard that stays open for days keeps a zombie.
     threading.Thread(target=process.wait, name="reaper", daemon=True).start()

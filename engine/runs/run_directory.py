@@ -3,6 +3,7 @@
 A run directory is private (0700) and holds::
 
     config.yaml    the resolved settings; launches the same run again
+    command.json   the command of a script of the user's own; only where that is what runs
     plan.json      where each setting came from, and the plan's warnings
     events.jsonl   the record: one event a line, written by the supervisor alone
     status.json    the newest `Status`, for lists
@@ -31,7 +32,8 @@ from gputrain.engine.runs import run_names
 from gputrain.engine.runs.run_lock import acquire, is_held
 
 FILES = frozenset((
-    "config.yaml", "plan.json", "events.jsonl", "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
+    "config.yaml", "command.json", "plan.json", "events.jsonl",
+    "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
     "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
     "tensorboard", "tensorboard.log", "wandb", "wandb.log",
 ))  # fmt: skip

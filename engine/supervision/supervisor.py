@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -34,7 +34,7 @@ from gputrain.engine.events import (
     decode,
 )
 from gputrain.engine.events.commands import AnyCommand, StopCommand, decode_command
-from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching.kept_changes import KeptChanges
 from gputrain.engine.launching.resume_run import resume_config
 from gputrain.engine.loggers import logger_choice
@@ -49,9 +49,10 @@ from gputrain.engine.runs.event_log import RecordWriter
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.status_file import StatusFile
 from gputrain.engine.supervision import exit_reasons, orphan_trainer
+from gputrain.engine.supervision import startup_events as opening
 from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
+from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
 from gputrain.engine.supervision.machine_samples import MachineSampling
-from gputrain.engine.supervision.startup_events import first_events
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 
@@ -64,9 +65,21 @@ STOP_NOW_SECONDS = 10.0
 class Supervisor:
     """State of one run. Call all methods on the main thread, except those named `…_thread`."""
 
-    def __init__(self, run: RunDir, config: RunConfig, *, resume: bool = False) -> None:
-        """`resume`: continue from the run's newest good checkpoint."""
+    def __init__(
+        self,
+        run: RunDir,
+        config: RunConfig,
+        *,
+        resume: bool = False,
+        start_child: StartChild | None = None,
+        exit_reason: ExitReason = exit_reasons.exit_reason,
+        first_events: Callable[[Machine], Iterable[AnyEvent]] | None = None,
+    ) -> None:
+        """`resume`: continue from the run's newest good checkpoint. The others are for a user's script."""
         self._run = run
+        self._start_child = start_child or (lambda config, on_event: TrainerProcess(run, config, on_event))
+        self._exit_reason = exit_reason
+        self._first_events = first_events or (lambda machine: opening.first_events(run, config, machine))
         self._config = config
         self._resume = resume
         self._changes = KeptChanges(run, config)
@@ -81,7 +94,7 @@ class Supervisor:
         self._phase = Phase.STARTING
         self._hints: tuple[Hint, ...] | None = None
         self._gpu_health = GpuHealth()
-        self._trainer: TrainerProcess | None = None
+        self._trainer: ChildProcess | None = None
         self._loggers: LoggerProcesses | None = None
         self._reported: RunEnded | None = None
         self._exited = False
@@ -106,7 +119,7 @@ class Supervisor:
     def main(self) -> int:
         """Train until the run ends. Returns the exit code 0."""
         self._status.write()
-        for event in first_events(self._run, self._config, inspect_machine()):
+        for event in self._first_events(inspect_machine()):
             self._write(event)
         self._start_loggers()
         self._sampling.start(lambda sample: self._work_queue.put(lambda: self._take_sample(sample)))
@@ -144,7 +157,7 @@ class Supervisor:
         config = resume_config(self._run, self._changes.config) if resume else self._config
         self._reported, self._exited, self._stop_now_deadline = None, False, float("inf")
         try:
-            self._trainer = TrainerProcess(self._run, config, on_event=self._on_event_thread)
+            self._trainer = self._start_child(config, self._on_event_thread)
         except OSError as error:
             self._trainer, self._reported = None, exit_reasons.not_started(error)
             return self._outcome(oom_before)
@@ -234,11 +247,7 @@ class Supervisor:
 
     def _take_command(self, command: AnyCommand) -> None:
         name = type(command).__name__.lower()
-        answer = "sent to the trainer"
-        if self._trainer is None:
-            answer = "the trainer has not started yet"
-        elif not self._trainer.send(command):
-            answer = "the trainer has ended"
+        answer = self._trainer.send(command) if self._trainer is not None else "the trainer has not started yet"
         if isinstance(command, StopCommand):
             self._stop_requested = True
             name = "stop after a checkpoint" if command.checkpoint else "stop now"
@@ -259,7 +268,7 @@ class Supervisor:
         trainer = self._trainer
         for line in self._log.poll(TICK_SECONDS):
             self._write(line)
-        return exit_reasons.exit_reason(
+        return self._exit_reason(
             self._reported,
             trainer.exit_code if trainer is not None else None,
             stop_now=trainer is not None and trainer.killed_on_request,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import queue
@@ -17,11 +16,11 @@ import psutil
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.processes import scheduler_signals
+from gputrain.engine.processes.orphans import adopt_orphans
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import trainer_main
 
 QUEUE_EVENTS = 4096
-_PR_SET_CHILD_SUBREAPER = 36
 _DRAIN_SECONDS = 1.0
 _REAP_SECONDS = 3.0
 _SUPERVISOR_CHILDREN = ("resource_tracker", "gputrain.engine.loggers")
@@ -33,7 +32,7 @@ class TrainerProcess:
 
     def __init__(self, run: RunDir, config: RunConfig, on_event: Callable[[bytes], None]) -> None:
         """`on_event` gets each encoded event, on a thread."""
-        _become_subreaper()
+        adopt_orphans()
         context = multiprocessing.get_context("spawn")
         # The queue starts multiprocessing's resource tracker, which a preemption signal must not end.
         with scheduler_signals.blocked_signals():
@@ -94,13 +93,13 @@ class TrainerProcess:
             while True:
                 yield self._outbox.get_nowait()
 
-    def send(self, command: AnyCommand) -> bool:
-        """Send a command; False if the trainer has ended."""
+    def send(self, command: AnyCommand) -> str:
+        """Send a command; returns what became of it, for the record."""
         try:
             self._commands.send_bytes(encode_command(command))
         except OSError:
-            return False
-        return True
+            return "the trainer has ended"
+        return "sent to the trainer"
 
     def kill(self) -> None:
         """Kill the trainer: it did not exit in time after "stop now"."""
@@ -122,12 +121,6 @@ def _standard_streams_to(run: RunDir) -> Iterator[None]:
             os.dup2(saved, number)
             os.close(saved)
         os.close(log)
-
-
-def _become_subreaper() -> None:
-    """Become the parent of data workers whose trainer was killed, so that they can be found and killed."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _kill_orphans() -> None:

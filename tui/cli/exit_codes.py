@@ -24,10 +24,12 @@ _CODES = {
 def exit_code(ended: RunEnded | None) -> int:
     """The exit code for `ended`; None means that the run was killed before it could record its end.
 
-    Bad input that only the trainer found gives the exit code of bad input.
+    Bad input that only the trainer found gives the exit code of bad input. A script of the user's own has its own.
     """
     if ended is None:
         return EXIT_KILLED
+    if ended.own_code is not None:
+        return ended.own_code
     if ended.error.startswith(_BAD_INPUT):
         return EXIT_BAD_INPUT
     return EXIT_PREEMPTED if ended.preempted else _CODES[ended.outcome]

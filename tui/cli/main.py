@@ -45,6 +45,7 @@ _LAUNCH = ("train", "resume", "clone", "check", "calibrate", "bench", "cache")
 _RUNS = ("runs", "mark", "delete", "prune", "compare", "diagnose", "stop", "tail", "log", "export", "predict")
 _MODULES: dict[str | None, str] = {
     None: "launch.launcher",
+    "exec": "launch.exec_script",
     "profiles": "launch.lists",
     "recipes": "launch.lists",
     "settings": "launch.lists",
@@ -86,7 +87,13 @@ def _run(arguments: Sequence[str]) -> int:
     charset.prepare_output()
     top = parser()
     # argparse takes positional arguments in one place only; settings may stand between options.
-    options, rest = top.parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    words, script = _after_dashes(words)
+    options, rest = top.parse_known_args(words)
+    if options.command == "exec":
+        options.argv = script
+    elif script:
+        rest += script
     if "overrides" in options:
         options.overrides += [argument for argument in rest if not argument.startswith("-")]
         rest = [argument for argument in rest if argument.startswith("-")]
@@ -103,6 +110,14 @@ def _run(arguments: Sequence[str]) -> int:
         # The reader of the pipe (such as head) exited. Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _after_dashes(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words of ``exec`` before its ``--``, and the command after it."""
+    if words[:1] != ["exec"] or "--" not in words:
+        return words, []
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
 
 
 def _dispatch(options: argparse.Namespace) -> int:

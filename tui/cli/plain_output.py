@@ -15,18 +15,22 @@ from gputrain.engine.events import (
     DataReady,
     EpochEnded,
     HintsChanged,
+    LoaderFound,
+    LogLine,
     ModelReady,
     Notice,
     Phase,
     PhaseChanged,
     RunEnded,
     RunStarted,
+    ScriptModel,
     Steps,
     Tuned,
     Validated,
 )
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import promise, verdict
+from gputrain.tui.state import script_values
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.run_store import RunStore
 from gputrain.tui.state.run_summary import summary, summary_rows
@@ -63,6 +67,14 @@ class PlainLines:
             case ModelReady():
                 size = f"{fmt.whole(event.parameters)} parameters"
                 yield f"{event.model}, {size}, {event.precision} on {fmt.devices(event)}"
+            case LogLine() if self.store.snapshot().is_script:
+                yield f"| {event.text}"
+            case LoaderFound() if event.passes == 1:
+                where = f" made at {event.file}:{event.line}" if event.file else ""
+                yield f"loader{where}: num_workers={event.num_workers}, batch_size={event.batch_size or '–'}"
+            case ScriptModel():
+                size = f"{fmt.whole(event.parameters)} parameters"
+                yield f"{event.optimizer}, {size}, {event.dtype} on {event.device}, torch {event.torch_version}"
             case Steps():
                 yield from self._steps(event)
             case EpochEnded():
@@ -103,6 +115,9 @@ class PlainLines:
         if not self._due(event):
             return
         now = self.store.snapshot()
+        if now.is_script:
+            yield _script_steps(now, event)
+            return
         yield (
             f"epoch {event.epoch + 1}{'/' + str(now.epochs) if now.epochs else ''}  step {fmt.whole(event.step)}"
             f"  {fmt.rate(now.images_per_second)} img/s  loss {fmt.figure(now.loss)}  lr {fmt.figure(event.lr)}"
@@ -131,6 +146,15 @@ class PlainLines:
         """The end-of-run summary, one title and value per line."""
         rows = summary_rows(summary(self.store.snapshot()), directory)
         return [f"  {title:<14} {plain(value, 500)}" for title, value in rows]
+
+
+def _script_steps(now: Snapshot, event: Steps) -> str:
+    """What is known of a script of the user's own."""
+    loss = f"  loss {fmt.figure(now.loss)}" if now.loss is not None else ""
+    rate = f"  lr {fmt.figure(event.lr)}" if event.lr > 0 else ""
+    wait = "  wait unknown" if event.wait_unknown else _data_wait(now)
+    words = f"{script_values.epoch_words(now)}  {script_values.progress(now)}".strip()
+    return f"{words}  {fmt.rate(now.images_per_second)} {now.rate_unit}{loss}{rate}{wait}"
 
 
 def _data_wait(now: Snapshot) -> str:

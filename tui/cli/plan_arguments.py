@@ -9,6 +9,7 @@ from gputrain.tui.cli.shared_arguments import DETACH, FORCE, Commands, add_choic
 def add_plan_commands(commands: Commands) -> None:
     """Add the commands that make a plan."""
     _add_train(commands)
+    _add_exec(commands)
     _add_check(commands)
     _add_calibrate(commands)
     _add_bench(commands)
@@ -35,6 +36,35 @@ def _add_train(commands: Commands) -> None:
     train.add_argument("--force", action="store_true", help=FORCE)
     train.add_argument("--detach", action="store_true", help=DETACH)
     add_output(train)
+
+
+def _add_exec(commands: Commands) -> None:
+    script = commands.add_parser(
+        "exec",
+        usage="gputrain-tui exec [options] -- COMMAND [ARGUMENT …]",
+        help="run a training script of your own, unedited, and watch it",
+        description="Run any command, such as: exec -- python my_train.py --lr 0.1. Its Python processes are watched "
+        "from inside (steps, data wait, workers, logged scalars) without an edit; the run goes on when you leave, and "
+        "tail comes back to it. The exit code is the command's own.",
+    )
+    script.add_argument("--name", metavar="NAME", help="name of the run; default: that of the script")
+    script.add_argument("--tag", action="append", metavar="TAG", help="a tag for the run; may be repeated")
+    script.add_argument(
+        "--images-per-step",
+        type=count,
+        metavar="N",
+        help="samples of one update, where they cannot be counted (no DataLoader)",
+    )
+    script.add_argument("--no-inject", action="store_true", help="watch the machine and the output only")
+    script.add_argument(
+        "--autotune",
+        action="store_true",
+        help="try better settings of its DataLoader by itself, where order and samples stay the same",
+    )
+    script.add_argument("--pty", action="store_true", help="give the command a terminal (default with the dashboard)")
+    script.add_argument("--raw", action="store_true", help="print the command's output untouched, and nothing else")
+    script.add_argument("--detach", action="store_true", help="start, print the run's name and leave")
+    add_output(script)
 
 
 def _add_check(commands: Commands) -> None:

@@ -20,6 +20,8 @@ class Eta:
         self._stalled = 0.0
         """Seconds spent in validations and checkpoints."""
         self._epochs = 0
+        self._pass_from = (-1, 0, 0.0)
+        """Epoch, batch and time of the first steps seen in the present epoch."""
 
     def update(self, event: AnyEvent) -> None:
         """Take one event."""
@@ -38,6 +40,8 @@ class Eta:
                 pass
 
     def _add_steps(self, event: Steps) -> None:
+        if event.epoch != self._pass_from[0] or event.epoch_step < self._pass_from[1]:
+            self._pass_from = (event.epoch, event.epoch_step, event.mono)
         if event.window_steps <= 0 or event.window_seconds <= 0:
             return
         self._windows += 1
@@ -46,10 +50,20 @@ class Eta:
         self._seconds = self._seconds * kept + event.window_seconds
         self._steps = self._steps * kept + event.window_steps
 
+    def _of_pass(self, now: Snapshot) -> float | None:
+        """Seconds to the end of a script's pass over its loader, at the pace of this pass so far."""
+        total = now.loader_found.batches if now.loader_found is not None else None
+        done = now.steps.epoch_step - self._pass_from[1] if now.steps is not None else 0
+        if not total or now.steps is None or done <= 0:
+            return None
+        return max(0, total - now.steps.epoch_step) * (now.steps.mono - self._pass_from[2]) / done
+
     def left(self, now: Snapshot) -> tuple[float | None, float | None]:
         """Seconds to the end of the epoch's steps, and to the end of the run; None if unknown."""
         if now.steps is None or not self._steps or now.outcome is not None:
             return None, None
+        if now.is_script:
+            return self._of_pass(now), None
         per_step = self._seconds / self._steps
         batches = now.data.batches_per_epoch if now.data is not None else 0
         epoch = max(0, batches - now.steps.epoch_step) * per_step if batches else None

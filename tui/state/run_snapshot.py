@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gputrain.engine.events import (
     CheckpointSaved,
     DataReady,
     HardwareSample,
     Hint,
+    LoaderFound,
     LoaderStats,
     ModelReady,
     Phase,
     RunEnded,
     RunStarted,
+    ScriptModel,
     Steps,
     Tuned,
     Validated,
@@ -105,6 +108,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     started: RunStarted | None = None
     data: DataReady | None = None
     model: ModelReady | None = None
+    loader_found: LoaderFound | None = None
+    """The DataLoader that a script of the user's own trains on; so the next two of its model and what it logs."""
+    script_model: ScriptModel | None = None
+    scalars: Mapping[str, float] = field(default_factory=dict)
     phase: PhaseState = PhaseState()
     steps: Steps | None = None
     """The newest window of steps."""
@@ -143,6 +150,16 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     def settings(self) -> dict[str, Any]:
         """The run's settings by name; empty before the first event."""
         return self.started.settings if self.started else {}
+
+    @property
+    def is_script(self) -> bool:
+        """What runs is a script of the user's own."""
+        return self.settings.get("engine") == "script"
+
+    @property
+    def rate_unit(self) -> str:
+        """What the throughput counts: a script of the user's own may train on anything."""
+        return "samples/s" if self.is_script else "img/s"
 
     @property
     def epochs(self) -> int | None:

@@ -20,6 +20,7 @@ from gputrain.engine.events import (
     EpochEnded,
     HardwareSample,
     HintsChanged,
+    LoaderFound,
     LoaderStats,
     LogLine,
     ModelReady,
@@ -29,6 +30,8 @@ from gputrain.engine.events import (
     PhaseChanged,
     RunEnded,
     RunStarted,
+    Scalars,
+    ScriptModel,
     Steps,
     Tuned,
     Validated,
@@ -54,6 +57,10 @@ _END_KINDS: dict[Outcome, EntryKind] = {
 }
 _VALIDATIONS = 1000
 _TRIED = 20
+_SCALARS = 24
+"""Curves of scalars that a script logs; more of them are shown by their newest value alone."""
+_SCALARS_KEPT = 200
+"""Names; a script that makes a new one at each step keeps the first."""
 
 
 _GPUS = 16
@@ -74,6 +81,7 @@ class RunStore:
         self._journal: deque[Entry] = deque(maxlen=_JOURNAL)
         self._journal_count = 0
         self._frozen_journal: tuple[Entry, ...] | None = ()
+        self._scalar_names: set[str] = set()
         self._validations: deque[Validated] = deque(maxlen=_VALIDATIONS)
 
     def apply(self, event: AnyEvent, *, sparse: bool = False) -> None:
@@ -95,6 +103,8 @@ class RunStore:
                 self._on_loader(event)
             case RunStarted() | DataReady() | ModelReady():
                 self._on_start(event)
+            case LoaderFound() | ScriptModel() | Scalars():
+                self._on_script(event)
             case HintsChanged():
                 self._now = replace(self._now, hints=event.hints, judged=True)
             case Tuned():
@@ -163,6 +173,27 @@ class RunStore:
                 name = f"{event.model}, {fmt.whole(event.parameters)} parameters"
                 self._log(event, "info", f"model: {name}, {event.precision} on {fmt.devices(event)}")
 
+    def _on_script(self, event: LoaderFound | ScriptModel | Scalars) -> None:
+        """What is learned of a script of the user's own."""
+        match event:
+            case LoaderFound():
+                if event != self._now.loader_found and event.passes == 1:
+                    where = f" made at {event.file}:{event.line}" if event.file else ""
+                    batches = f"{fmt.whole(event.batches)} batches" if event.batches is not None else "no length"
+                    self._log(event, "info", f"loader{where}: {batches}, num_workers={event.num_workers}")
+                self._now = replace(self._now, loader_found=event)
+            case ScriptModel():
+                self._now = replace(self._now, script_model=event)
+                what = f"{fmt.whole(event.parameters)} parameters on {event.device}"
+                self._log(event, "info", f"optimizer: {event.optimizer}, {what}, torch {event.torch_version}")
+            case Scalars():
+                merged = {**self._now.scalars, **event.values}
+                self._now = replace(self._now, scalars=dict(list(merged.items())[:_SCALARS_KEPT]))
+                for name, value in list(event.values.items())[:_SCALARS]:
+                    if len(self._scalar_names) < _SCALARS or name in self._scalar_names:
+                        self._scalar_names.add(name)
+                        self._add(f"scalar {name}", value)
+
     def _phase(self, event: PhaseChanged) -> PhaseState:
         before = self._now.phase
         since = before.since if before.phase is event.phase else self._now.elapsed
@@ -188,7 +219,8 @@ class RunStore:
             held -= self._windows.popleft().window_seconds
         if event.window_steps > 0 and event.window_seconds > 0:
             self._add("images_per_second", event.images_per_second, event.window_seconds)
-            self._add("data_wait", event.data_wait / event.window_seconds, event.window_seconds)
+            if not event.wait_unknown:
+                self._add("data_wait", event.data_wait / event.window_seconds, event.window_seconds)
         self._add("loss", event.loss)
         self._add("lr", event.lr)
         self._add("queue", self._now.queue_fill)
@@ -238,7 +270,7 @@ class RunStore:
         match event:
             case EpochEnded():
                 loss = f", loss {fmt.figure(event.train_loss)}" if event.train_loss is not None else ""
-                took = f"{fmt.duration(event.seconds)}, {fmt.rate(event.images_per_second)} img/s"
+                took = f"{fmt.duration(event.seconds)}, {fmt.rate(event.images_per_second)} {self._now.rate_unit}"
                 self._log(event, "info", f"epoch {event.epoch + 1}: {took}{loss}")
             case Validated():
                 self._validations.append(event)

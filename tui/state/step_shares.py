@@ -13,6 +13,9 @@ def rate_of(windows: Sequence[Steps]) -> tuple[float | None, Shares | None]:
     seconds = sum(window.window_seconds for window in windows)
     if seconds <= 0:
         return None, None
+    images = sum(window.images_per_second * window.window_seconds for window in windows)
+    if any(window.wait_unknown for window in windows):
+        return images / seconds, None
     copies = [window.copy for window in windows if window.copy is not None]
     exchanges = [window.exchange for window in windows if window.exchange is not None]
     parts = [
@@ -25,6 +28,5 @@ def rate_of(windows: Sequence[Steps]) -> tuple[float | None, Shares | None]:
     # On a GPU copies overlap compute, so the parts may sum to more than the elapsed time.
     whole = max(seconds, sum(parts)) or 1.0
     wait, copy, compute, exchange = (part / whole for part in parts[:4])
-    images = sum(window.images_per_second * window.window_seconds for window in windows)
     rest = 1 - wait - copy - compute - exchange
     return images / seconds, Shares(wait, copy if copies else None, compute, rest, exchange if exchanges else None)

@@ -19,12 +19,14 @@ from gputrain.engine.events import (
     AnyEvent,
     DataReady,
     HardwareSample,
+    LoaderFound,
     LoaderStats,
     ModelReady,
     Phase,
     PhaseChanged,
     RankSteps,
     RunStarted,
+    ScriptModel,
     Steps,
     Tuned,
 )
@@ -76,6 +78,10 @@ class EventWindow:
                 self._tried.clear()
             case DataReady():
                 self._images = event.train_images
+            case LoaderFound():
+                self._take_loader(event)
+            case ScriptModel():
+                self._device = event.device
             case ModelReady():
                 self._device, self._precision = event.device, event.precision
                 self._capability = event.capability[0] + event.capability[1] / 10 if event.capability else None
@@ -105,6 +111,9 @@ class EventWindow:
         seconds = sum(one.window_seconds for one in self._steps)
         if self._phase not in _AT_WORK or seconds < self._least:
             return None
+        if any(one.wait_unknown for one in self._steps):
+            # Nothing can be ruled out before the waiting for data.
+            return None
         parts = (
             self._of_steps(seconds),
             self._of_phases(),
@@ -129,6 +138,30 @@ class EventWindow:
         for part in parts:
             signals = msgspec.structs.replace(signals, **part)
         return signals
+
+    def _take_loader(self, event: LoaderFound) -> None:
+        """A script of the user's own reads this loader: its arguments stand for our settings."""
+        found = {
+            "num_workers": event.num_workers,
+            "prefetch_factor": event.prefetch_factor or 2,
+            "persistent_workers": event.persistent_workers,
+            "pin_memory": event.pin_memory,
+            "loader": "processes",
+            # What its workers wait for is known as little as for a data set of the user's own in our trainer.
+            "dataset": "custom",
+            "loader_file": event.file,
+            "loader_line": event.line,
+            "loader_kind": event.kind,
+            "loader_iterable": event.iterable,
+        }
+        if event.batch_size is not None:
+            found["batch_size"] = event.batch_size
+            if event.batches is not None:
+                self._images = event.batch_size * event.batches
+        changed = {name for name, value in found.items() if self._settings.get(name) != value}
+        self._settings.update(found)
+        if changed & {"num_workers", "prefetch_factor", "loader_line"} and self._began is not None:
+            self._start_over()
 
     def _take_change(self, event: Tuned) -> None:
         self._settings.update(event.now)
@@ -241,6 +274,7 @@ class EventWindow:
             "read_share": mean((one.read_share, weight) for one, weight in worked),
             "lock_share": mean((one.lock_share, one.seconds) for one in self._loader),
             "data_bytes": round(read / samples * self._images) if read and samples and self._images else None,
+            "bytes_per_sample": read / samples if samples and newest.bytes_read is not None else None,
             "from_disk": min(1.0, sum(disk) / read) if disk and read else None,
             "slowest": slowest.slowest,
             "slowest_image": slowest.slowest_image,

@@ -71,6 +71,8 @@ class Signals(Struct, frozen=True, kw_only=True):
     """Share of the bytes read that came from a disk and not from the page cache."""
     data_bytes: int | None = None
     """Bytes of the files of one epoch, extrapolated from those read so far."""
+    bytes_per_sample: float | None = None
+    """Bytes that were read for a sample, from the page cache or not."""
     slowest: float | None = None
     """Seconds of the slowest sample; `slowest_image` is its file."""
     slowest_image: str = ""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from gputrain.engine.common.errors import EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
-from gputrain.engine.launching import launch, resume_run
+from gputrain.engine.launching import launch, launch_script, resume_run
 from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.user_script.script_command import has_command
 from gputrain.tui.commands.launch.start_run import require_single_task
 from gputrain.tui.commands.output import fail, has_screen
 from gputrain.tui.commands.runs.stop_signals import StopSignals
@@ -21,6 +23,8 @@ def run(options: argparse.Namespace) -> int:
     """Returns the exit code for the outcome of the run."""
     require_single_task()
     target = run_directory.find(options.run)
+    if has_command(target):
+        return _script(target, options)
     overrides, notes = settings.parse_overrides(options.overrides)
     plan = resume_run.plan_from_run(target, overrides, inspect_machine(), notes)
     if options.if_needed and resume_run.is_complete(target, plan, options.wanted):
@@ -44,4 +48,21 @@ def run(options: argparse.Namespace) -> int:
             return EXIT_FINISHED
         code = watch(launch.attach(resumed, outlined=has_screen(options)), options, signals)
         launch.wait_for_exit(resumed)
+    return code
+
+
+def _script(target: RunDir, options: argparse.Namespace) -> int:
+    """Start a script of the user's own once more; whether it goes on from a checkpoint is its own business."""
+    if options.overrides:
+        raise BadInput(f"{target.id} is a script of your own: it has no settings to change; start it by exec")
+    with StopSignals(owner=True, script=True) as signals:
+        try:
+            launch_script.start_again(target)
+        except RuntimeError as error:
+            return fail(error)
+        if options.detach:
+            print(target.id)
+            return EXIT_FINISHED
+        code = watch(launch.attach(target, outlined=has_screen(options)), options, signals)
+        launch.wait_for_exit(target)
     return code

@@ -16,15 +16,19 @@ from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
 
 
-def start_run(start: Callable[[], RunDir], warnings: Iterable[str], options: argparse.Namespace) -> int:
+def start_run(
+    start: Callable[[], RunDir], warnings: Iterable[str], options: argparse.Namespace, *, script: bool = False
+) -> int:
     """Print `warnings`, call `start`, and watch the run, or with ``--detach`` print its id.
+
+    `script`: the run is a script of the user's own.
 
     Returns the exit code for the outcome of the run.
     """
     if not options.json:
         for warning in warnings:
             print(f"plan: {plain(warning)}", file=sys.stderr)
-    with StopSignals(owner=True) as signals:
+    with StopSignals(owner=True, script=script) as signals:
         try:
             started = start()
         except RuntimeError as error:

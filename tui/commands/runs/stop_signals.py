@@ -7,6 +7,7 @@ proctrack/cgroup the run would be killed as soon as the command has left.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections import deque
@@ -33,12 +34,15 @@ class StopSignals:
     started, so that no signal is lost.
     """
 
-    def __init__(self, *, owner: bool) -> None:
-        """`owner`: this command started the run. Any signal ends a command that only watches."""
-        self._owner = owner
+    def __init__(self, *, owner: bool, script: bool = False) -> None:
+        """`owner`: this command started the run. Any signal ends a command that only watches.
+
+        `script`: the run is a script of the user's own, which gets each signal itself.
+        """
+        self._owner, self._script = owner, script
         self._signals: deque[int] = deque()
         self._before: dict[int, _Handler] = {}
-        self._pending: StopCommand | None = None
+        self._pending: deque[StopCommand] = deque()
         self._stopping = False
         self.detached = False
         """The command should leave; the run continues."""
@@ -75,22 +79,30 @@ class StopSignals:
             number = self._signals.popleft()
             if not self._owner or (self._stopping and number == signal.SIGINT):
                 self.detached = True
-            elif not self._stopping:
+            elif not self._stopping or self._script:
                 self._stop(number)
-        if self._pending is not None and not self.detached:
-            self._send(attachment, self._pending)
+        if self._pending and not self.detached:
+            self._send(attachment)
 
     def _stop(self, number: int) -> None:
         self._stopping = True
         hint = "; press Ctrl-C again to leave the run alone" if number == signal.SIGINT else ""
-        print_error(f"stopping after a checkpoint{hint}")
-        name = f"{sender()} {signal.Signals(number).name}"
-        self._pending = StopCommand(checkpoint=True, preempt=number in PREEMPTING, sender=name)
+        name = signal.Signals(number).name
+        print_error(
+            f"{name} is passed on to the command{hint}" if self._script else f"stopping after a checkpoint{hint}"
+        )
+        self._pending.append(
+            StopCommand(
+                checkpoint=True,
+                preempt=number in PREEMPTING,
+                signal=number if self._script else 0,
+                sender=f"{sender()} {name}",
+            )
+        )
 
-    def _send(self, attachment: RunSource, command: StopCommand) -> None:
+    def _send(self, attachment: RunSource) -> None:
         # A supervisor that is still starting, or that is ending, cannot be reached: try again with the next events.
-        try:
-            attachment.send(command)
-            self._pending = None
-        except NotLiveError:
-            pass
+        with contextlib.suppress(NotLiveError):
+            while self._pending:
+                attachment.send(self._pending[0])
+                self._pending.popleft()

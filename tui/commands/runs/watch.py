@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gputrain.engine.common.errors import EXIT_FINISHED
@@ -17,6 +18,7 @@ from gputrain.tui.state.event_source import RunSource
 
 if TYPE_CHECKING:
     from gputrain.tui.cli.plain_output import JsonLines, PlainLines
+    from gputrain.tui.cli.raw_output import RawOutput
 
 
 def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSignals) -> int:
@@ -30,6 +32,10 @@ def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSigna
             return dashboard(attachment, low_bandwidth=options.low_bandwidth)
         from gputrain.tui.cli.plain_output import JsonLines, PlainLines
 
+        if getattr(options, "raw", False):
+            from gputrain.tui.cli.raw_output import RawOutput
+
+            return _follow(attachment, RawOutput(Path(attachment.run.directory)), options, signals)
         lines = JsonLines() if options.json else PlainLines()
         return _follow(attachment, lines, options, signals)
     finally:
@@ -42,7 +48,10 @@ def dashboard(attachment: RunSource, low_bandwidth: bool) -> int:
 
 
 def _follow(
-    attachment: RunSource, lines: PlainLines | JsonLines, options: argparse.Namespace, signals: StopSignals
+    attachment: RunSource,
+    lines: PlainLines | JsonLines | RawOutput,
+    options: argparse.Namespace,
+    signals: StopSignals,
 ) -> int:
     tail: deque[str] | None = deque(maxlen=options.lines) if getattr(options, "lines", None) else None
     follow = not getattr(options, "no_follow", False)

@@ -121,6 +121,9 @@ class DashboardScreen(PanelScreen):
 
     def action_checkpoint(self) -> None:
         """Request a checkpoint."""
+        if self._newest.now.is_script:
+            self.notify("a script of your own saves its checkpoints itself: it can't be asked for one", markup=False)
+            return
         self._send(CheckpointCommand(sender=command_sender.sender()), "checkpoint")
 
     def action_apply(self) -> None:
@@ -169,14 +172,19 @@ class DashboardScreen(PanelScreen):
     def _ask(self, stopping: bool) -> None:
         from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
 
-        self.app.push_screen(QuitScreen(self._source.run.id, stopping=stopping), self._on_choice)
+        now = self._newest.now
+        command = str(now.settings.get("command", "")) if now.is_script else ""
+        self.app.push_screen(QuitScreen(self._source.run.id, stopping=stopping, command=command), self._on_choice)
 
     def _on_choice(self, choice: Choice | None) -> None:
         if choice == "detach":
             self._leave(detached=True)
         elif choice is not None and choice != "cancel":
             command = StopCommand(checkpoint=choice == "stop", sender=command_sender.sender())
-            self._send(command, "stop after a checkpoint" if choice == "stop" else "stop now")
+            stop, stop_now = (
+                ("SIGINT", "SIGTERM") if self._newest.now.is_script else ("stop after a checkpoint", "stop now")
+            )
+            self._send(command, stop if choice == "stop" else stop_now)
 
     def _on_search(self, text: str | None) -> None:
         if text is not None:

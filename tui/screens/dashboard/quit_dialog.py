@@ -27,6 +27,17 @@ _STOP: tuple[tuple[Choice, str], ...] = (
     ("stop_now", "Stop now, without a checkpoint"),
     ("cancel", "Cancel: do not stop"),
 )
+_SCRIPT: tuple[tuple[Choice, str], ...] = (
+    ("stop", "Stop: send it SIGINT, as Ctrl-C does"),
+    ("stop_now", "Stop now: SIGTERM, and SIGKILL after 10 s"),
+)
+
+
+def choices(stopping: bool, script: bool) -> tuple[tuple[Choice, str], ...]:
+    """The options; for a script of the user's own they name the signals that it gets."""
+    usual = _STOP if stopping else _LEAVE
+    words = dict(_SCRIPT) if script else {}
+    return tuple((choice, words.get(choice, label)) for choice, label in usual)
 
 
 class QuitScreen(ModalScreen[Choice]):
@@ -40,17 +51,18 @@ class QuitScreen(ModalScreen[Choice]):
         Binding("ctrl+c,q", "choose('cancel')", show=False, priority=True),
     ]
 
-    def __init__(self, run_id: str, stopping: bool) -> None:
+    def __init__(self, run_id: str, stopping: bool, command: str = "") -> None:
+        """`command`: what runs, if that is a script of the user's own."""
         super().__init__()
-        self._run_id = run_id
-        self._choices = _STOP if stopping else _LEAVE
+        self._about = f"{command}  ({run_id})" if command else run_id
+        self._choices = choices(stopping, bool(command))
         self._question = "Stop this run?" if stopping else "The run is still live. How do you want to leave?"
 
     def compose(self) -> ComposeResult:
         """Compose the question and the options."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self._question
-            yield Static(Text(plain(self._run_id, 70), style="dim", no_wrap=True, overflow="ellipsis"))
+            yield Static(Text(plain(self._about, 70), style="dim", no_wrap=True, overflow="ellipsis"))
             yield OptionList(*(Option(Text(label), id=choice) for choice, label in self._choices))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

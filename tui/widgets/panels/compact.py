@@ -37,7 +37,7 @@ def draw_compact(view: View, columns: int, rows: int) -> list[Line]:
     slow = bottleneck(now)
     speed = line(
         ("throughput ", "dim"),
-        (f"{fmt.rate(now.images_per_second)} img/s", "bright"),
+        (f"{fmt.rate(now.images_per_second)} {now.rate_unit}", "bright"),
         ("   loss ", "dim"),
         fmt.figure(now.loss),
         ("   ", "text"),

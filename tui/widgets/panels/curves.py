@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import HardwareSample
 from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.chart_axes import ZOOM_NAMES, ZOOMS, x_range
@@ -11,9 +12,9 @@ from gputrain.tui.charts.value_history import Curve
 from gputrain.tui.metrics.metric import Show
 from gputrain.tui.metrics.metric_table import METRICS
 from gputrain.tui.render import format as fmt
-from gputrain.tui.render.styled_lines import Line, cut, fit, line
+from gputrain.tui.render.styled_lines import Line, cut, fit, line, pad
 from gputrain.tui.render.theme import Role
-from gputrain.tui.state import metric_values
+from gputrain.tui.state import metric_values, script_values
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
@@ -26,6 +27,8 @@ _GPU_CURVES: tuple[tuple[str, str, Role], ...] = (
 )
 _GPU_CELLS = 34
 """Least width of each of these charts in cells."""
+_LIBRARIES = "none so far (TensorBoard, wandb, MLflow, tqdm …)"
+_LIBRARIES_CELLS = len(_LIBRARIES)
 _BEHIND = 20.0
 """Percentage points below the median at which a GPU is named."""
 
@@ -115,7 +118,7 @@ class ThroughputPanel(Panel):
         """Mean throughput of the run."""
         totals = view.now.totals
         mean = totals.images / totals.step_seconds if totals.step_seconds > 0 else None
-        return f"mean {fmt.rate(mean)} img/s" if mean is not None else ""
+        return f"mean {fmt.rate(mean)} {view.now.rate_unit}" if mean is not None else ""
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """Draw the chart."""
@@ -129,11 +132,14 @@ class LossPanel(Panel):
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """Both loss curves."""
-        return (now.curves.get("loss"), now.curves.get("val_loss"))
+        return (now.curves.get(_loss_key(now)), now.curves.get("val_loss"))
 
     def note(self, view: View) -> str:
         """The newest losses."""
         now = view.now
+        if now.is_script and (name := _loss_key(now)) != "loss":
+            name = name.removeprefix(script_values.CURVE)
+            return f"logged {plain(name, 30)} {fmt.figure(now.scalars[name])}"
         val_loss = now.validations[-1].metrics.get("loss") if now.validations else None
         found = [f"train {fmt.figure(now.loss)}"] if now.loss is not None else []
         found += [f"◆ val {fmt.figure(val_loss)}"] if val_loss is not None else []
@@ -141,25 +147,34 @@ class LossPanel(Panel):
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """Draw the chart."""
-        return _chart(view, "loss", None, None, fmt.tick, "copy", columns, rows, _marks(view.now, "loss", "◆"))
+        marks = _marks(view.now, "loss", "◆")
+        return _chart(view, _loss_key(view.now), None, None, fmt.tick, "copy", columns, rows, marks)
 
 
 class MetricPanel(Panel):
-    """The metric that selects the best checkpoint, with its best value marked."""
+    """The metric that selects the best checkpoint, with its best value marked; of a script, the scalars it logs."""
 
     TITLE = "Validation"
 
     def parts(self, now: Snapshot) -> tuple[object, ...]:
         """The best validation and the metric curve."""
+        if now.is_script:
+            return (now.scalars, now.curves.get(script_values.CURVE + script_values.main_scalar(now)))
         return (now.best, now.curves.get(f"val_{main_metric(now)}"))
 
     def title(self, view: View) -> str:
         """The name of the metric."""
+        if view.now.is_script:
+            name = plain(script_values.main_scalar(view.now), 40)
+            return f"Logged {name}" if name else "Logged scalars"
         name = main_metric(view.now)
         return f"Validation {name}" if name else "Validation"
 
     def note(self, view: View) -> str:
         """The best value."""
+        if view.now.is_script:
+            name = script_values.main_scalar(view.now)
+            return fmt.figure(view.now.scalars[name]) if name else ""
         best = view.now.best
         value = best.metrics.get(best.metric) if best else None
         if best is None or value is None:
@@ -168,6 +183,8 @@ class MetricPanel(Panel):
 
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """Draw the chart."""
+        if view.now.is_script:
+            return _draw_scalars(view, columns, rows)
         name = main_metric(view.now)
         if not name:
             first = "starts after the first epoch" if view.now.settings.get("val_split", "val") else "none"
@@ -175,6 +192,35 @@ class MetricPanel(Panel):
         show = fmt.share_tick if fmt.is_share(name) else fmt.tick
         marks = _marks(view.now, name, "◆")
         return _chart(view, f"val_{name}", None, None, show, "data", columns, rows, marks)
+
+
+def _loss_key(now: Snapshot) -> str:
+    return script_values.loss_curve(now) if now.is_script else "loss"
+
+
+def _draw_scalars(view: View, columns: int, rows: int) -> list[Line]:
+    """The chart of one logged scalar, and the newest value of each."""
+    now = view.now
+    if not now.scalars:
+        text = "nothing logged so far" if columns < _LIBRARIES_CELLS else _LIBRARIES
+        return [*[fit((), columns)] * (rows // 2), fit(((text.center(columns), "dim"),), columns)]
+    name = script_values.main_scalar(now)
+    below = _scalar_lines(now, columns, min(len(now.scalars), max(1, rows // 3)) if name else rows)
+    above = rows - len(below)
+    if not name or above < _TREND_ROWS:
+        return _scalar_lines(now, columns, rows)
+    return [*_chart(view, script_values.CURVE + name, None, None, fmt.tick, "data", columns, above), *below]
+
+
+def _scalar_lines(now: Snapshot, columns: int, rows: int) -> list[Line]:
+    """The newest value of each logged scalar, a row for each; the last row counts those that have none."""
+    names = list(now.scalars)
+    shown = names if len(names) <= rows else names[: max(0, rows - 1)]
+    title = min(columns - 10, max((len(name) for name in shown), default=0))
+    drawn = [fit(line((pad(name, title), "dim"), f"  {fmt.figure(now.scalars[name])}"), columns) for name in shown]
+    if len(shown) < len(names) and rows > 0:
+        drawn.append(fit(line((f"and {len(names) - len(shown)} more", "dim")), columns))
+    return drawn
 
 
 def main_metric(now: Snapshot) -> str:

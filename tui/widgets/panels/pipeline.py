@@ -11,12 +11,14 @@ from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, fit, line, right, stacked, width
 from gputrain.tui.render.theme import Role
 from gputrain.tui.state import metric_values
-from gputrain.tui.state.run_snapshot import Shares, Snapshot
+from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
 StageName = Literal["disk", "workers", "queue", "copy", "compute", "other"]
 _WAIT = 0.10
 _READS = 0.5
+_FILE_BYTES = 512
+"""Bytes read for a sample from which it counts as read from a file."""
 
 
 class Stage(Struct, frozen=True):
@@ -39,8 +41,9 @@ def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
         return None
     rest = max(shares.copy or 0.0, shares.other, shares.exchange or 0.0)
     if shares.data_wait >= _WAIT and shares.data_wait >= rest:
-        reads = now.loader.read_share if now.loader else None
-        return ("disk", "disk") if reads is not None and reads >= _READS else ("workers", "workers")
+        if now.is_script and now.loader is not None and now.loader.kind == "inline":
+            return "workers", "no workers"
+        return ("disk", "disk") if _reads(now) else ("workers", "workers")
     if (shares.copy or 0.0) >= max(_WAIT, shares.other, shares.exchange or 0.0):
         return "copy", "copy to the GPU"
     if (shares.exchange or 0.0) >= max(_WAIT, shares.other):
@@ -48,6 +51,15 @@ def bottleneck(now: Snapshot) -> tuple[StageName, str] | None:
     if shares.other >= _WAIT:
         return "other", "host, launching kernels"
     return "compute", "none, compute-bound"
+
+
+def _reads(now: Snapshot) -> bool:
+    """Whether the workers mostly wait for files."""
+    loader = now.loader
+    if loader is None or loader.read_share is None or loader.read_share < _READS:
+        return False
+    # Of a script all waiting is counted, whatever for: without bytes it is not for files.
+    return not now.is_script or (loader.bytes_read or 0) >= _FILE_BYTES * max(1, loader.samples)
 
 
 def stages(now: Snapshot) -> list[Stage]:
@@ -59,6 +71,8 @@ def stages(now: Snapshot) -> list[Stage]:
 
 
 def _on_cpu(now: Snapshot) -> bool:
+    if now.script_model is not None:
+        return now.script_model.device == "cpu"
     if now.model is not None:
         return now.model.device == "cpu"
     return now.started is not None and not now.started.gpus
@@ -78,6 +92,8 @@ def _disk(now: Snapshot) -> Stage:
 def _workers(now: Snapshot) -> Stage:
     loader = now.loader
     count = loader.workers if loader else now.settings.get("num_workers")
+    if loader is not None and loader.kind == "inline":
+        count = 0
     title = "no workers" if count == 0 else f"{count} workers" if count != 1 else "1 worker"
     if loader is None:
         return Stage("workers", title if count is not None else "workers", fmt.MISSING)
@@ -107,10 +123,10 @@ def _copy(now: Snapshot) -> Stage:
 
 def _compute(now: Snapshot) -> Stage:
     share = f"{fmt.share(now.shares.compute if now.shares else None)} of step"
-    if now.model is None:
+    if now.model is None and now.script_model is None:
         return Stage("compute", "compute", fmt.MISSING)
     if _on_cpu(now):
-        return Stage("compute", "CPU compute", share, now.model.precision)
+        return Stage("compute", "CPU compute", share, now.model.precision if now.model else "")
     useful = metric_values.mfu(now)
     detail = share if useful is None else f"{share}, MFU {fmt.share(useful)}"
     return Stage("compute", "GPU compute", f"GPU {fmt.percent(metric_values.gpu(now))}", detail)
@@ -121,8 +137,8 @@ def draw_pipeline(now: Snapshot, columns: int, rows: int) -> list[Line]:
     found = stages(now)
     slow = bottleneck(now)
     if rows >= 4 and columns >= 76:
-        return [*_picture(found, slow, columns), _step_time(now.shares, columns)]
-    return [_one_line(found, slow, columns), _step_time(now.shares, columns)][:rows]
+        return [*_picture(found, slow, columns), _step_time(now, columns)]
+    return [_one_line(found, slow, columns), _step_time(now, columns)][:rows]
 
 
 def _picture(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> list[Line]:
@@ -168,10 +184,12 @@ def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: i
     return tuple(spans)
 
 
-def _step_time(shares: Shares | None, columns: int) -> Line:
+def _step_time(now: Snapshot, columns: int) -> Line:
     """The shares of the step time, as a bar and as text."""
+    shares = now.shares
+    unknown = "the script reads no DataLoader, so what it waits for is unknown" if _wait_unknown(now) else ""
     if shares is None:
-        return line(("step time: no steps yet", "dim"))
+        return line((f"step time: {unknown or 'no steps yet'}", "dim"))
     parts: list[tuple[str, float | None, str, Role]] = [
         ("data wait", shares.data_wait, "▒", _role("data_wait", shares.data_wait, "data")),
         ("copy", shares.copy, "▓", _role("copy", shares.copy, "copy")),
@@ -188,6 +206,10 @@ def _step_time(shares: Shares | None, columns: int) -> Line:
         return ((f"{parts[0][2]} ", parts[0][3]), *named[1:])
     drawn = stacked([(share, sign, role) for _, share, sign, role in parts if share is not None], min(room, 60))
     return (("step time ▕", "dim"), *drawn, ("▏", "dim"), *named)
+
+
+def _wait_unknown(now: Snapshot) -> bool:
+    return now.steps is not None and now.steps.wait_unknown
 
 
 def _role(key: str, share: float | None, usual: Role) -> Role:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gputrain.engine.common.sanitize import plain
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, cut, pad
+from gputrain.tui.state import script_values
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
@@ -13,6 +14,9 @@ _TITLE_CELLS = 10
 
 def key_values(now: Snapshot) -> list[tuple[str, str]]:
     """Titles and values, most important first; unknown values are left out."""
+    if now.is_script:
+        found = [*script_values.key_values(now), ("trouble", _trouble(now))]
+        return [(title, plain(value, 200)) for title, value in found if value]
     found = [
         ("loss", fmt.figure(now.loss) if now.loss is not None else ""),
         ("best", _best(now)),

@@ -7,6 +7,7 @@ from gputrain.engine.events import Outcome, Phase
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, cut, fit, line, pad, right, width
 from gputrain.tui.render.theme import Role
+from gputrain.tui.state import script_values
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
@@ -38,7 +39,9 @@ def state(view: View) -> Span:
 
 
 def fraction(now: Snapshot) -> float | None:
-    """Progress of the run; before the first step, progress of the phase."""
+    """Progress of the run; before the first step, of the phase. Of a user's own script that of the epoch."""
+    if now.is_script:
+        return script_values.epoch_fraction(now)
     if now.steps is None or now.phase.phase is Phase.DRAWING_DATA:
         return now.phase_fraction
     return now.run_fraction
@@ -46,6 +49,8 @@ def fraction(now: Snapshot) -> float | None:
 
 def progress_words(now: Snapshot) -> str:
     """Progress as text, in steps or in the unit of the phase."""
+    if now.is_script and now.steps is not None:
+        return script_values.progress(now)
     if now.steps is not None and now.model is not None:
         total = fmt.whole(now.model.total_steps)
         return f"step {right(fmt.whole(now.step), len(total))}/{total}"
@@ -62,7 +67,9 @@ def eta(now: Snapshot) -> float | None:
 
 
 def epoch_words(now: Snapshot) -> str:
-    """``epoch 3/50``, empty before the first step."""
+    """``epoch 3/50``, empty before the first step, and where a user's own script reads no DataLoader."""
+    if now.is_script:
+        return script_values.epoch_words(now)
     if now.steps is None:
         return ""
     epoch = str(now.steps.epoch + 1)
@@ -88,7 +95,7 @@ def draw_status(view: View, columns: int) -> Line:
         line(("view paused", "warn")) if view.paused else (),
         line(epoch_words(now)) if now.steps else (),
         percent,
-        line((f"{right(fmt.rate(now.images_per_second), 6)} img/s", "bright")) if now.steps else (),
+        line((f"{right(fmt.rate(now.images_per_second), 6)} {now.rate_unit}", "bright")) if now.steps else (),
         line(f"ETA {pad(fmt.duration(left), 11)}")
         if left is not None and now.outcome is None and not view.died
         else (),

@@ -1,0 +1,75 @@
+"""Advice in the words of a user's own script: the arguments of its DataLoader and the line where it was made. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from msgspec.structs import replace
+
+from gputrain.engine.diagnosis.tree_nodes import Fix
+
+SCRIPT = "script"
+FILE_BYTES = 512
+"""Bytes of a sample below which it is not read from a file."""
+_ARGUMENTS = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory")
+_HF_TRAINER = {
+    "num_workers": "dataloader_num_workers",
+    "prefetch_factor": "dataloader_prefetch_factor",
+    "persistent_workers": "dataloader_persistent_workers",
+    "pin_memory": "dataloader_pin_memory",
+}
+_OTHERS = {
+    "cache": "Make a sample cheaper: keep decoded and resized images on disk or in memory instead of the originals.",
+    "batch_size": "Train on larger batches, with a learning rate that goes with them.",
+    "precision": "Compute in mixed precision: torch.autocast with bfloat16, or float16 with a GradScaler.",
+    "compile": "Compile the model: torch.compile(model).",
+    "channels_last": "Use channels_last: model.to(memory_format=torch.channels_last), and the same for the images.",
+    "async_checkpoints": "Save checkpoints less often, or from a copy on a thread.",
+}
+
+
+def is_script(settings: Mapping[str, Any]) -> bool:
+    """Whether the run is a script of the user's own."""
+    return settings.get("engine") == SCRIPT
+
+
+def in_script_words(fix: Fix, settings: Mapping[str, Any]) -> Fix:
+    """The same advice for a script: its own arguments, and only changes that a running script can take."""
+    changes = {name: value for name, value in fix.changes.items() if name in _ARGUMENTS}
+    if changes:
+        # Another number of workers gives an IterableDataset other samples: that is for the user to decide.
+        can = not settings.get("loader_iterable") or "num_workers" not in changes
+        return Fix(_loader_action(changes, settings), changes if can else {})
+    action = next((text for name, text in _OTHERS.items() if name in fix.changes), fix.action)
+    return replace(fix, action=action, changes={})
+
+
+def script_title(cause: str, title: str, bytes_per_sample: float | None) -> str:
+    """The title of a cause for a script, of whose workers only the waiting is known and not for what."""
+    if cause == "no-workers":
+        return "No data workers: the training loop makes the batches itself"
+    if cause == "disk" and bytes_per_sample is not None and bytes_per_sample < FILE_BYTES:
+        return "The data set waits, but not for files, a core or a lock"
+    return title
+
+
+def _loader_action(changes: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    kind = str(settings.get("loader_kind", ""))
+    values = dict(changes)
+    if values.get("num_workers", 0) and not settings.get("persistent_workers"):
+        # Workers that are made anew for each pass cost its first batch.
+        values.setdefault("persistent_workers", True)
+    if kind.startswith(("accelerate", "transformers")):
+        shown = ", ".join(f"{_HF_TRAINER[name]}={value}" for name, value in values.items())
+        return f"Set {shown} in the TrainingArguments, or the same arguments of the DataLoader{_place(settings)}."
+    if kind.startswith("ultralytics"):
+        return f"Set workers={values['num_workers']}." if "num_workers" in values else f"Change the loader to {values}."
+    shown = ", ".join(f"{name}={value}" for name, value in values.items())
+    return f"DataLoader({shown}){_place(settings)}."
+
+
+def _place(settings: Mapping[str, Any]) -> str:
+    file, line = str(settings.get("loader_file", "")), settings.get("loader_line", 0)
+    return f" at {PurePath(file).name}:{line}" if file and line else ""

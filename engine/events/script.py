@@ -1,0 +1,54 @@
+"""What is learned about a training script of the user's own: its loader, its optimizer, the scalars that it logs."""
+
+from __future__ import annotations
+
+from gputrain.engine.events.envelope import Event
+
+
+class LoaderFound(Event, frozen=True, tag="loader_found"):
+    """The script began a pass over a DataLoader with gradients enabled."""
+
+    file: str
+    """File of the script, and the line in it, where the loader was made; empty: unknown."""
+    line: int
+    kind: str
+    """Class of the loader, ``torch.utils.data.dataloader.DataLoader``."""
+    passes: int
+    """Passes over this loader so far, this one included."""
+    num_workers: int
+    prefetch_factor: int | None
+    persistent_workers: bool
+    pin_memory: bool
+    batch_size: int | None
+    """None: the script gave a batch sampler, or no batching."""
+    batches: int | None
+    """Batches in a pass; None: the loader has no length."""
+    order_kept: bool
+    """The sampler draws all at its start: the order does not depend on the number of workers."""
+    iterable: bool
+    """The data set is an IterableDataset."""
+
+
+class ScriptModel(Event, frozen=True, tag="script_model"):
+    """The script's first optimizer made its first update."""
+
+    optimizer: str
+    parameters: int
+    """Numbers that the optimizer trains."""
+    device: str
+    dtype: str
+    """Type of the first parameter; autocast does not show in it."""
+    torch_version: str
+    cuda_version: str
+    trainer_pid: int
+    ranks: int = 1
+
+
+class Scalars(Event, frozen=True, tag="scalars"):
+    """Numbers that the script logged by a library of its own choice."""
+
+    source: str
+    """The library: tensorboard, wandb, mlflow, lightning, transformers, keras, tqdm, or report."""
+    values: dict[str, float]
+    step: int | None = None
+    """The step that the script named."""

@@ -1,0 +1,68 @@
+"""Starting a script of the user's own as a run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import settings
+from gputrain.engine.launching import launch
+from gputrain.engine.launching.launch import PlanRecord
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.runs.run_labels import write_marks
+from gputrain.engine.user_script.script_command import ScriptCommand, read_command, write_command
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def launch_script(
+    command: ScriptCommand, name: str = "", tags: Sequence[str] = (), *, autotune: bool = False
+) -> RunDir:
+    """Start `command` as a new run. Returns once its supervisor owns it.
+
+    `autotune`: the supervisor tries advice by itself that leaves order and samples as they are.
+
+    Raises BadInput if the run directory can't be written, RuntimeError if the supervisor does not come up.
+    """
+    name = name or default_name(command.argv)
+    run = run_directory.create(name)
+    launch.write_settings(run, settings.build({"name": name, "recipe": "script", "autotune": autotune}), PlanRecord())
+    write_command(run, command)
+    if tags:
+        write_marks(run, add=tags)
+    start(run)
+    return run
+
+
+def start(run: RunDir) -> None:
+    """Start the command of a prepared run directory, for the first time or again.
+
+    Raises RuntimeError if the supervisor does not come up.
+    """
+    launch.start(run, environment=dict(os.environ))
+
+
+def start_again(run: RunDir) -> None:
+    """Start the command of a run that is over once more, in the same run and record.
+
+    Raises BadInput if the run is going on or its folder is gone, RuntimeError if the supervisor does not come up.
+    """
+    command = read_command(run)
+    if run.is_live():
+        raise BadInput(f"{run.id} is running; watch it with: gputrain-tui tail {run.id}")
+    if not Path(command.cwd).is_dir():
+        raise BadInput(f"{command.cwd}: the folder that {run.id} was started in is gone")
+    start(run)
+
+
+def default_name(argv: Sequence[str]) -> str:
+    """The name of the script in a command: ``my_train`` of ``python -u my_train.py --lr 0.1``."""
+    words = [word for word in argv if not word.startswith("-")]
+    script = next((word for word in words if word.endswith((".py", ".sh"))), None)
+    after_m = next((argv[at + 1] for at, word in enumerate(argv[:-1]) if word == "-m"), None)
+    chosen = Path(script).stem if script else after_m or Path(words[0] if words else "script").name
+    return _UNSAFE.sub("-", chosen).strip("-.")[:40] or "script"

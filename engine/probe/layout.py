@@ -1,0 +1,103 @@
+"""The shared-memory page of one process of a watched script: which figure stands in which slot.
+
+A page is a file of `PAGE_BYTES` bytes in memory (``/dev/shm``): `SLOTS` doubles in native byte order, then a ring of
+text. The process that owns the page writes it without a system call; the supervisor maps the same file and reads it.
+All counts and times are sums since the process started, so that a reader that comes late, or never, loses nothing.
+"""
+
+from __future__ import annotations
+
+VERSION = 1.0
+SLOTS = 128
+RING_BYTES = 1 << 16
+PAGE_BYTES = SLOTS * 8 + RING_BYTES
+
+# Both kinds of process.
+VERSION_SLOT = 0
+PID = 1
+ROLE = 2
+"""1: a process that trains; 2: a worker of a torch DataLoader."""
+PARENT = 3
+RING_END = 4
+"""Bytes of text written so far; the next one goes to this position modulo `RING_BYTES`."""
+DISABLED = 5
+"""Hooks that failed and switched themselves off."""
+TRAINER, WORKER = 1.0, 2.0
+
+# A process that trains. Times are in seconds.
+RANK = 8
+WORLD = 9
+LAST_STEP = 10
+"""`time.monotonic` of the newest update."""
+UPDATES = 11
+BACKWARDS = 12
+SAMPLES = 13
+"""Samples of the batches that were followed by a backward pass."""
+BATCHES = 14
+WAIT = 15
+"""Time in which the loop waited for batches that it then trained on."""
+FIRST_WAIT = 16
+"""The part of `WAIT` for the first batch of a pass over a loader."""
+WAIT_SQUARES = 17
+COMPUTE = 18
+"""From the delivery of a batch to the end of its backward pass or update, by the host's clock."""
+STEP_SECONDS = 19
+"""Sum of the times from one update to the next, without validation."""
+EPOCH_BATCHES = 21
+VALIDATION_BATCHES = 23
+VALIDATION_SECONDS = 24
+LOSS = 25
+LOSS_UPDATE = 26
+"""`UPDATES` when `LOSS` was read; -1 before."""
+LEARNING_RATE = 27
+SKIPPED = 28
+"""Updates that a GradScaler skipped."""
+PHASE = 29
+"""0: nothing yet; 1: training; 2: validation."""
+LOADERS = 35
+"""DataLoaders that were iterated over. 0: how long the loop waits for data is unknown."""
+ON_CUDA = 36
+VRAM_ALLOCATED = 37
+VRAM_RESERVED = 38
+VRAM_PEAK = 39
+ALLOC_RETRIES = 40
+DEVICE_SECONDS = 41
+"""Time between two CUDA events around the work of a step, of `DEVICE_STEPS` steps."""
+DEVICE_STEPS = 42
+DEVICE_HOST_SECONDS = 43
+"""What the same steps took by `STEP_SECONDS`."""
+OPTIMIZER_SEEN = 44
+"""1: updates are counted by the optimizer; 0: by the backward pass, because no optimizer was seen."""
+REPORTED = 45
+"""Steps that the script reported itself (`gputrain.report`)."""
+NO_PHASE, TRAINING, VALIDATION = 0.0, 1.0, 2.0
+
+# A change of the training loader's settings: the supervisor writes, the script answers.
+WANTED = 64
+"""Number of the request; it is written last."""
+WANTED_WORKERS = 65
+WANTED_PREFETCH = 66
+WANTED_PERSISTENT = 67
+WANTED_PIN = 68
+ANSWERED = 72
+"""Number of the newest request that was answered."""
+ANSWER = 73
+"""1: in effect; 2: at the next pass over the loader; negative: refused, see the text."""
+
+# A worker of a DataLoader.
+FETCHES = 8
+WORKER_SAMPLES = 9
+BUSY = 10
+"""Wall time in which the worker made batches."""
+CPU = 11
+RUN_DELAY = 12
+"""Time in which it could have run but had no core; -1: this kernel does not count it."""
+READ_CHARS = 13
+"""Bytes read by system calls, from the page cache or not; -1: not counted."""
+DISK_BYTES = 14
+SLOWEST = 15
+WORKER_ID = 16
+THREAD = 17
+"""The kernel's number of the thread that makes the batches."""
+WORKING_SINCE = 18
+"""`time.monotonic` when the present batch was begun; 0: none is being made."""

@@ -1,0 +1,91 @@
+"""The page that this process writes (see `layout`), and what is shared by the hooks: the guard, the fork handler."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from . import layout
+
+
+class Page:
+    """One mapped page. `slots` is a view of doubles: reading and writing an element is one memory access."""
+
+    def __init__(self, folder: str, role: float) -> None:
+        """Make the file of this process below `folder`. Raises OSError."""
+        path = os.path.join(folder, "%d-%d.page" % (os.getpid(), int(role)))
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            os.ftruncate(handle, layout.PAGE_BYTES)
+            self._memory = mmap.mmap(handle, layout.PAGE_BYTES)
+        finally:
+            os.close(handle)
+        view = memoryview(self._memory)
+        self.slots = view[: layout.SLOTS * 8].cast("d")
+        self._ring = view[layout.SLOTS * 8 :]
+        self._lock = threading.Lock()
+        self.slots[layout.PID] = os.getpid()
+        self.slots[layout.PARENT] = os.getppid()
+        self.slots[layout.ROLE] = role
+        # Written last: a reader takes a page without a version for one that is being made.
+        self.slots[layout.VERSION_SLOT] = layout.VERSION
+
+    def say(self, **fields: Any) -> None:
+        """Append a line of JSON to the ring of text. Old lines are written over; the reader counts what it missed."""
+        line = json.dumps(fields, separators=(",", ":"), default=str).encode()[: layout.RING_BYTES // 8] + b"\n"
+        with self._lock:
+            end = int(self.slots[layout.RING_END])
+            start = end % layout.RING_BYTES
+            first = min(len(line), layout.RING_BYTES - start)
+            self._ring[start : start + first] = line[:first]
+            self._ring[: len(line) - first] = line[first:]
+            self.slots[layout.RING_END] = end + len(line)
+
+
+class Probe:
+    """State of the probe in this process."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.page: Page | None = None
+        self.off: dict[str, str] = {}
+        """Hooks that failed, and why."""
+        self.after_fork: list[Callable[[], None]] = []
+        register = getattr(os, "register_at_fork", None)
+        if register is not None:
+            register(after_in_child=self._forked)
+
+    def trainer_page(self) -> Page | None:
+        """The page of this process as one that trains; None where it can't be made."""
+        if self.page is None and "page" not in self.off:
+            try:
+                self.page = Page(self.folder, layout.TRAINER)
+                slots = self.page.slots
+                slots[layout.RANK] = float(os.environ.get("RANK", "-1"))
+                slots[layout.WORLD] = float(os.environ.get("WORLD_SIZE", "1"))
+                slots[layout.LOSS_UPDATE] = -1.0
+            except Exception as error:  # noqa: BLE001 - the script comes first
+                self.off["page"] = repr(error)
+        return self.page
+
+    def failed(self, hook: str, error: BaseException) -> None:
+        """A hook raised: it is off from now on, and that is said once. Never raises."""
+        try:
+            if hook in self.off:
+                return
+            self.off[hook] = repr(error)
+            if self.page is not None:
+                self.page.slots[layout.DISABLED] += 1
+                self.page.say(kind="disabled", hook=hook, why=repr(error)[:300])
+        except Exception:  # noqa: BLE001, S110 - nothing is left that could be done
+            pass
+
+    def _forked(self) -> None:
+        # The parent's page is not this process's to write.
+        self.page = None
+        for reset in self.after_fork:
+            reset()

@@ -1,0 +1,50 @@
+"""Where the probe begins: which modules of others are watched, and by what."""
+
+from __future__ import annotations
+
+from .cuda import CudaClock
+from .import_hooks import install as install_import_hooks
+from .loader_hooks import LoaderHooks
+from .optimizer_hooks import OptimizerHooks
+from .page import Probe
+from .reports import Reports
+from .scalar_hooks import ScalarHooks
+from .steps import Steps
+from .worker_hooks import WorkerHooks
+
+reports: Reports | None = None
+"""Where `gputrain.report` hands over what the script says; None before `install`."""
+
+
+def install(folder: str) -> Probe:
+    """Watch this process from now on; pages are made below `folder` when torch begins to do something."""
+    probe = Probe(folder)
+    steps, cuda = Steps(probe), CudaClock(probe)
+    probe.after_fork += [steps.reset, cuda.reset]
+    steps.on_fetch.append(cuda.fetched)
+    steps.on_update.append(cuda.updated)
+    loaders, optimizers = LoaderHooks(probe, steps), OptimizerHooks(probe, steps)
+    workers, scalars = WorkerHooks(probe), ScalarHooks(probe)
+    global reports
+    reports = Reports(probe, steps, scalars)
+    connector = "trainer.connectors.logger_connector.logger_connector"
+    install_import_hooks(
+        probe,
+        {
+            "torch.utils.data.dataloader": [loaders.install],
+            "torch.utils.data": [workers.install],
+            "torch.optim.optimizer": [optimizers.install_optimizer],
+            "torch._tensor": [optimizers.install_backward],
+            "torch.amp.grad_scaler": [optimizers.install_scaler],
+            "torch.utils.tensorboard.writer": [scalars.tensorboard],
+            "tensorboardX.writer": [scalars.tensorboard],
+            "wandb.sdk.wandb_run": [scalars.wandb],
+            "mlflow.tracking.fluent": [scalars.mlflow],
+            "lightning.pytorch." + connector: [scalars.lightning],
+            "pytorch_lightning." + connector: [scalars.lightning],
+            "transformers.trainer": [scalars.transformers],
+            "tqdm.std": [scalars.tqdm],
+            "keras.src.callbacks.callback_list": [scalars.keras],
+        },
+    )
+    return probe

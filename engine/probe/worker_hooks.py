@@ -1,0 +1,127 @@
+"""The accounting inside a DataLoader's worker: a page of its own, and the time of each batch by cause.
+
+The fetcher's `fetch` makes a batch in a worker process, or in the training process where there are no workers. A worker
+that was forked has these hooks from its parent; one that was spawned imports them again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from . import layout
+from .page import Page, Probe
+
+clock = time.perf_counter
+
+
+class _Counters:
+    """The kernel's counters of this thread: files that stay open, as opening them again costs ten times more."""
+
+    def __init__(self) -> None:
+        self._sched = _open("/proc/thread-self/schedstat")
+        self._io = _open("/proc/thread-self/io")
+
+    def run_delay(self) -> float:
+        """Seconds that this thread waited for a core since it started; -1: not counted."""
+        if self._sched < 0:
+            return -1.0
+        return int(os.pread(self._sched, 64, 0).split()[1]) / 1e9
+
+    def io(self) -> list[int]:
+        """Bytes read by system calls, and from a disk; -1: not counted."""
+        if self._io < 0:
+            return [-1, -1]
+        lines = os.pread(self._io, 512, 0).split()
+        return [int(lines[1]), int(lines[9])]
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return -1
+
+
+class WorkerHooks:
+    """Installed into ``torch.utils.data``."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._page: Page | None = None
+        self._counters: _Counters | None = None
+        self._worker_info: Any = lambda: None
+        probe.after_fork.append(self._forked)
+
+    def _forked(self) -> None:
+        self._page = self._counters = None
+
+    def install(self, module: Any) -> None:
+        """Wrap `fetch` of both kinds of fetchers."""
+        self._worker_info = module.get_worker_info
+        fetch = module._utils.fetch
+        for kind in (fetch._MapDatasetFetcher, fetch._IterableDatasetFetcher):
+            self._patch(kind)
+
+    def _patch(self, kind: Any) -> None:
+        original = kind.fetch
+        probe = self._probe
+
+        def fetch(fetcher: Any, index: Any) -> Any:
+            if "worker" in probe.off:
+                return original(fetcher, index)
+            try:
+                begun = self._begin()
+            except Exception as error:  # noqa: BLE001 - the script comes first
+                probe.failed("worker", error)
+                return original(fetcher, index)
+            samples = len(index) if isinstance(index, (list, tuple)) else 1
+            try:
+                return original(fetcher, index)
+            finally:
+                self._end(begun, samples)
+
+        kind.fetch = fetch
+
+    def _begin(self) -> Any:
+        page = self._page
+        if page is None:
+            info = self._worker_info()
+            # Without workers the loop makes its batches itself, in a page beside its own.
+            info_id = -1.0 if info is None else float(info.id)
+            page = self._page = Page(self._probe.folder, layout.WORKER)
+            self._counters = _Counters()
+            page.slots[layout.WORKER_ID] = info_id
+            page.slots[layout.THREAD] = float(getattr(threading, "get_native_id", os.getpid)())
+        assert self._counters is not None
+        page.slots[layout.WORKING_SINCE] = time.monotonic()
+        return clock(), time.thread_time(), self._counters.run_delay(), self._counters.io()
+
+    def _end(self, begun: Any, samples: int) -> None:
+        try:
+            page, counters = self._page, self._counters
+            if page is None or counters is None:
+                return
+            wall, cpu, delay, (chars, disk) = begun
+            slots = page.slots
+            seconds = clock() - wall
+            slots[layout.WORKING_SINCE] = 0.0
+            slots[layout.CPU] += time.thread_time() - cpu
+            if delay >= 0.0:
+                slots[layout.RUN_DELAY] += counters.run_delay() - delay
+            else:
+                slots[layout.RUN_DELAY] = -1.0
+            if chars >= 0:
+                chars_now, disk_now = counters.io()
+                slots[layout.READ_CHARS] += chars_now - chars
+                slots[layout.DISK_BYTES] += disk_now - disk
+            else:
+                slots[layout.READ_CHARS] = slots[layout.DISK_BYTES] = -1.0
+            slots[layout.BUSY] += seconds
+            slots[layout.WORKER_SAMPLES] += samples
+            slots[layout.SLOWEST] = max(slots[layout.SLOWEST], seconds / max(1, samples))
+            slots[layout.FETCHES] += 1
+        except Exception as error:  # noqa: BLE001 - the script comes first
+            self._probe.failed("worker", error)

@@ -1,0 +1,84 @@
+"""The command of a run that is a script of the user's own: ``command.json`` beside the run's settings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.files import write_atomic
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.runs.run_directory import RunDir
+
+FILE = "command.json"
+
+
+class ScriptCommand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is started, where and how."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    terminal: bool = False
+    """The script gets a pseudo-terminal for its output; otherwise its output goes to a file."""
+    inject: bool = True
+    """The probe is injected into its Python processes."""
+    images_per_step: int = 0
+    """Samples of one update, as the user says; 0: they are counted where that is possible."""
+    umask: int = 0o022
+    """The umask of the shell that started it: the supervisor's own is stricter."""
+
+
+def checked(argv: list[str], cwd: Path, *, terminal: bool, inject: bool, images_per_step: int) -> ScriptCommand:
+    """The command, if it can be started. Raises BadInput with the place and the remedy."""
+    if not argv:
+        raise BadInput("exec needs a command after --, as in: gputrain-tui exec -- python my_train.py")
+    name = argv[0]
+    shown = plain(name, 200)
+    found = shutil.which(name, path=os.environ.get("PATH"))
+    if found is None:
+        path = cwd / name
+        if os.sep in name and path.is_dir():
+            raise BadInput(f"{shown}: is a folder, not a command")
+        if os.sep in name and path.exists():
+            raise BadInput(f"{shown}: is not executable; run it by its interpreter, as in: exec -- python {shown}")
+        if path.exists():
+            raise BadInput(f"{shown}: command not found; it is a file here: exec -- python {shown}, or ./{shown}")
+        raise BadInput(f"{shown}: command not found")
+    umask = os.umask(0)
+    os.umask(umask)
+    return ScriptCommand(
+        argv=tuple(argv),
+        cwd=str(cwd),
+        terminal=terminal,
+        inject=inject,
+        images_per_step=images_per_step,
+        umask=umask,
+    )
+
+
+def write_command(run: RunDir, command: ScriptCommand) -> None:
+    """Keep the command in the run's directory. Raises BadInput if it can't be written."""
+    try:
+        write_atomic(run.directory / FILE, msgspec.json.encode(command))
+    except OSError as error:
+        raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
+
+
+def has_command(run: RunDir) -> bool:
+    """Whether the run is a script of the user's own."""
+    return (run.directory / FILE).exists()
+
+
+def read_command(run: RunDir) -> ScriptCommand:
+    """The command of a run. Raises BadInput where there is none that can be read."""
+    path = run.directory / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ScriptCommand)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise BadInput(f"{path}: {plain(str(error), 200)}") from None

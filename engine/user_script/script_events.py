@@ -1,0 +1,171 @@
+"""From the pages of a script's processes to the events of a run: the same ones that our own trainer sends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gputrain.engine.dataloading.lock_waits import LockWaitSampler
+from gputrain.engine.events import AnyEvent, LoaderStats, Notice, Phase, PhaseChanged, Tuned
+from gputrain.engine.events.commands import TuneCommand
+from gputrain.engine.probe import layout
+from gputrain.engine.user_script.page_reader import MappedPage, PageFolder
+from gputrain.engine.user_script.readings import (
+    WorkerSums,
+    difference,
+    read_share,
+    slowest_sample,
+    total,
+    worker_sums,
+)
+from gputrain.engine.user_script.script_rank import ScriptRank
+from gputrain.engine.user_script.script_tuner import ScriptTuner
+
+LOADER_SECONDS = 1.0
+SILENT_SECONDS = 60.0
+"""Without a step for so long it is said that there is only monitoring, and why."""
+
+
+class ScriptEvents:
+    """Reads all pages of one script. Times are seconds of the monotonic clock."""
+
+    def __init__(self, folder: PageFolder, images_per_step: int, began: float) -> None:
+        """`images_per_step`: samples of an update as the user says; 0: they are counted."""
+        self._folder = folder
+        self._images_per_step = images_per_step
+        self._began = began
+        self._ranks: dict[int, ScriptRank] = {}
+        self._phase = Phase.STARTING
+        self._loader_at = began
+        self._workers = WorkerSums()
+        self._ended_workers = WorkerSums()
+        self._locks = LockWaitSampler(threads=False)
+        self._told_silent = False
+        self.tuner = ScriptTuner()
+
+    @property
+    def trains(self) -> set[int]:
+        """Processes that made an update."""
+        return {page.pid for page in self._folder.scan() if not page.is_worker and page.slots[layout.UPDATES] > 0}
+
+    def look_at_locks(self) -> None:
+        """Look what the working workers wait for; many times a second."""
+        self._locks.sample()
+
+    def poll(self, now: float) -> list[AnyEvent]:
+        """What happened since the last call."""
+        pages = self._folder.scan()
+        found: list[AnyEvent] = []
+        for page in pages:
+            if page.is_worker:
+                # A loop without workers waits for its own threads, too, when it computes.
+                if page.slots[layout.WORKER_ID] >= 0:
+                    self._locks.watch(int(page.slots[layout.THREAD]))
+                continue
+            rank = self._ranks.get(page.pid)
+            if rank is None:
+                rank = self._ranks[page.pid] = ScriptRank(page)
+            found += rank.said()
+            for line in rank.answers:
+                found += self.tuner.answered(line)
+            rank.answers.clear()
+        leader = self._leader()
+        if leader is None:
+            return [*found, *self._silence(now, pages)]
+        found += self._phases(leader)
+        for rank in self._ranks.values():
+            found += rank.steps(leader, self._images_per_step)
+        for event in list(found):
+            found += self.tuner.feed(event)
+        found += self.tuner.judge(leader.page)
+        if now - self._loader_at >= LOADER_SECONDS:
+            found += self._loader(now, [page for page in pages if page.is_worker], leader)
+        return [*found, *self._silence(now, pages)]
+
+    def tune(self, command: TuneCommand) -> Tuned | None:
+        """Ask the script for other settings of its loader; returns the refusal, or None if it was asked."""
+        leader = self._leader()
+        return self.tuner.ask(command, leader.page if leader else None)
+
+    def close(self) -> None:
+        """Release what is held."""
+        self._locks.close()
+
+    def _leader(self) -> ScriptRank | None:
+        """The process whose steps are the run's: rank 0, or the one that made most updates."""
+        trained = [rank for rank in self._ranks.values() if rank.page.slots[layout.UPDATES] > 0]
+        return min(trained, key=lambda one: (one.number, -one.page.slots[layout.UPDATES])) if trained else None
+
+    def _phases(self, leader: ScriptRank) -> list[AnyEvent]:
+        validating = leader.page.slots[layout.PHASE] == layout.VALIDATION
+        phase = Phase.VALIDATING if validating else Phase.TRAINING
+        if phase is self._phase:
+            return []
+        self._phase = phase
+        return [PhaseChanged(phase=phase)]
+
+    def _silence(self, now: float, pages: list[MappedPage]) -> list[AnyEvent]:
+        """Once: why nothing is known of a script that has been running for a while."""
+        if self._told_silent or now - self._began < SILENT_SECONDS or self._leader() is not None:
+            return []
+        self._told_silent = True
+        return [Notice(level="warning", text=_why_silent(pages), source="supervisor")]
+
+    def _loader(self, now: float, pages: list[MappedPage], leader: ScriptRank) -> list[AnyEvent]:
+        seconds, self._loader_at = now - self._loader_at, now
+        # A loop without workers makes its batches itself; beside workers, those are of validation.
+        own = [page for page in pages if page.pid == leader.page.pid]
+        others = [page for page in pages if page.pid != leader.page.pid]
+        counted = others or own
+        alive = [page for page in counted if _is_alive(page.pid)]
+        before = self._workers
+        self._workers = total(worker_sums(page) for page in counted).plus(self._ended_workers)
+        for page in counted:
+            if page not in alive:
+                self._ended_workers = self._ended_workers.plus(worker_sums(page))
+                self._folder.forget(page)
+        samples, busy = self._workers.samples - before.samples, self._workers.busy - before.busy
+        if not alive or samples <= 0:
+            return []
+        return [self._stats(before, samples, busy, seconds, alive, bool(others))]
+
+    def _stats(
+        self, before: WorkerSums, samples: float, busy: float, seconds: float, alive: list[MappedPage], workers: bool
+    ) -> LoaderStats:
+        now = self._workers
+        cpu = now.cpu - before.cpu
+        delay = difference(now.run_delay, before.run_delay)
+        chars = difference(now.read_chars, before.read_chars)
+        disk = difference(now.disk_bytes, before.disk_bytes)
+        waited = None if delay is None else max(0.0, busy - cpu - delay)
+        lock = self._locks.take_share()
+        return LoaderStats(
+            workers=len(alive),
+            kind="processes" if workers else "inline",
+            seconds=seconds,
+            samples=round(samples),
+            busy=min(1.0, busy / (seconds * len(alive))),
+            cpu_ratio=min(1.0, cpu / busy) if busy else None,
+            run_delay=min(1.0, delay / busy) if busy and delay is not None else None,
+            read_share=read_share(busy, waited, lock, seconds * len(alive)),
+            bytes_read=round(chars) if chars is not None else None,
+            disk_bytes=round(disk) if disk is not None else None,
+            lock_share=lock,
+            slowest=slowest_sample(alive),
+        )
+
+
+def _why_silent(pages: list[MappedPage]) -> str:
+    trainers = [page for page in pages if not page.is_worker]
+    begun = f"no step seen for {SILENT_SECONDS:.0f} s: monitoring only; "
+    if not trainers:
+        return begun + (
+            "no Python process of the command used torch so far, or the probe is kept out "
+            "(python -I, -E or -S, a cleaned environment, a container, another host)"
+        )
+    if any(page.slots[layout.BACKWARDS] > 0 for page in trainers):
+        return begun + "there were backward passes but no optimizer step"
+    return begun + "torch is loaded, but there was no backward pass and no optimizer step yet"
+
+
+def _is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()

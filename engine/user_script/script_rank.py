@@ -1,0 +1,153 @@
+"""One training process of a script, from its page to events: its steps, its loader, what it logs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events import AnyEvent, LoaderFound, Notice, RankSteps, Scalars, ScriptModel, Steps
+from gputrain.engine.probe import layout
+from gputrain.engine.user_script.page_reader import MappedPage
+from gputrain.engine.user_script.readings import StepSums, step_sums
+
+WINDOW_SECONDS = 0.5
+"""Least length of a window of steps; a longer step makes a longer one."""
+
+
+class ScriptRank:
+    """One process that trains."""
+
+    def __init__(self, page: MappedPage) -> None:
+        self.page = page
+        self.number = max(0, int(page.slots[layout.RANK]))
+        self._taken = StepSums()
+        self._loaders: dict[tuple[str, int], dict[str, Any]] = {}
+        self._training: dict[str, Any] | None = None
+        self.answers: list[dict[str, Any]] = []
+        """What the script said to requests, to be taken."""
+
+    def said(self) -> list[AnyEvent]:
+        """What the probe wrote in words."""
+        found: list[AnyEvent] = []
+        for line in self.page.lines():
+            match line.get("kind"):
+                case "loader":
+                    found += self._on_loader(line)
+                case "optimizer" if self.number == 0:
+                    found.append(_model(line, self.page))
+                case "scalars" if self.number == 0:
+                    found += self._on_scalars(line)
+                case "change":
+                    self.answers.append(line)
+                case "disabled":
+                    text = f"a hook in the script failed and is off: {plain(str(line.get('hook')), 80)}: "
+                    text += plain(str(line.get("why")), 200)
+                    found.append(Notice(level="warning", text=text, source="trainer"))
+        return found
+
+    def _on_loader(self, line: dict[str, Any]) -> list[AnyEvent]:
+        if not line.get("grad"):
+            return []
+        self._training = line
+        return [_loader_found(line)] if self.number == 0 else []
+
+    def _on_scalars(self, line: dict[str, Any]) -> list[AnyEvent]:
+        values = {
+            plain(str(name), 100): float(value)
+            for name, value in dict(line.get("values") or {}).items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
+        if not values:
+            return []
+        step = line.get("step")
+        return [
+            Scalars(
+                source=plain(str(line.get("source")), 40),
+                values=values,
+                step=int(step) if isinstance(step, int | float) and math.isfinite(step) else None,
+            )
+        ]
+
+    def steps(self, leader: ScriptRank, images_per_step: int) -> list[AnyEvent]:
+        """The steps since the last window, if there are some and the window is long enough."""
+        sums = step_sums(self.page)
+        window = sums.since(self._taken)
+        if window.updates <= 0 or window.seconds < WINDOW_SECONDS:
+            return []
+        self._taken = sums
+        if self is not leader:
+            return [
+                RankSteps(
+                    rank=self.number,
+                    window_steps=round(window.updates),
+                    window_seconds=window.seconds,
+                    data_wait=window.wait,
+                    compute=window.compute,
+                    exchange=0.0,
+                )
+            ]
+        return [self._steps(sums, window, images_per_step)]
+
+    def _steps(self, sums: StepSums, window: StepSums, images_per_step: int) -> Steps:
+        slots = self.page.slots
+        samples = window.updates * images_per_step if images_per_step else window.samples
+        images = sums.updates * images_per_step if images_per_step else sums.samples
+        compute = window.compute
+        if window.device_host_seconds > 0:
+            compute = min(window.seconds, window.device_seconds / window.device_host_seconds * window.seconds)
+        passes = int(self._training.get("passes", 1)) if self._training else 1
+        cuda = slots[layout.ON_CUDA] > 0
+        return Steps(
+            step=round(sums.updates),
+            epoch=max(0, passes - 1),
+            epoch_step=round(slots[layout.EPOCH_BATCHES]),
+            images=round(images),
+            window_steps=round(window.updates),
+            window_seconds=window.seconds,
+            images_per_second=samples / window.seconds,
+            loss=slots[layout.LOSS] if slots[layout.LOSS_UPDATE] >= 0 else None,
+            lr=slots[layout.LEARNING_RATE],
+            data_wait=min(window.wait, window.seconds),
+            wait_unknown=slots[layout.LOADERS] == 0,
+            copy=None,
+            compute=min(compute, max(0.0, window.seconds - window.wait)),
+            other=max(0.0, window.seconds - window.wait - compute),
+            first_batch_wait=window.first_wait,
+            wait_squares=window.wait_squares,
+            vram_allocated=round(slots[layout.VRAM_ALLOCATED]) if cuda else None,
+            vram_reserved=round(slots[layout.VRAM_RESERVED]) if cuda else None,
+            vram_peak=round(slots[layout.VRAM_PEAK]) if cuda else None,
+            alloc_retries=round(slots[layout.ALLOC_RETRIES]) if cuda else None,
+        )
+
+
+def _loader_found(line: dict[str, Any]) -> LoaderFound:
+    length = line.get("length")
+    return LoaderFound(
+        file=plain(str(line.get("file") or ""), 500),
+        line=int(line.get("line") or 0),
+        kind=plain(str(line.get("type") or ""), 200),
+        passes=int(line.get("passes") or 1),
+        num_workers=int(line.get("workers") or 0),
+        prefetch_factor=line.get("prefetch") if isinstance(line.get("prefetch"), int) else None,
+        persistent_workers=bool(line.get("persistent")),
+        pin_memory=bool(line.get("pin_memory")),
+        batch_size=line.get("batch_size") if isinstance(line.get("batch_size"), int) else None,
+        batches=int(length) if isinstance(length, int | float) and length >= 0 else None,
+        order_kept=bool(line.get("order_kept")),
+        iterable=bool(line.get("iterable")),
+    )
+
+
+def _model(line: dict[str, Any], page: MappedPage) -> ScriptModel:
+    return ScriptModel(
+        optimizer=plain(str(line.get("type") or ""), 100),
+        parameters=int(line.get("parameters") or 0),
+        device=plain(str(line.get("device") or ""), 40),
+        dtype=plain(str(line.get("dtype") or ""), 40).removeprefix("torch."),
+        torch_version=plain(str(line.get("torch") or ""), 80),
+        cuda_version=plain(str(line.get("cuda") or ""), 40),
+        trainer_pid=page.pid,
+        ranks=max(1, int(page.slots[layout.WORLD])),
+    )

@@ -1,0 +1,171 @@
+"""Other settings for a script's DataLoader, tried while it runs: measured, then kept or reverted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from gputrain.engine.events import AnyEvent, LoaderFound, Steps, Tuned
+from gputrain.engine.events.commands import TuneCommand
+from gputrain.engine.probe import layout
+from gputrain.engine.shared_loop.live_tuning import MeasuredRate, RateMeter, worth_keeping
+from gputrain.engine.user_script.page_reader import MappedPage
+
+SCRIPT_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory")
+"""Arguments of a DataLoader that can be changed while it is read."""
+AUTOTUNE = "autotune"
+"""Sender of changes that nobody asked for."""
+_LEAST_WINDOWS = 8
+"""Windows of steps that a rate is taken from."""
+_SLOTS = {
+    "num_workers": layout.WANTED_WORKERS,
+    "prefetch_factor": layout.WANTED_PREFETCH,
+    "persistent_workers": layout.WANTED_PERSISTENT,
+    "pin_memory": layout.WANTED_PIN,
+}
+
+
+@dataclass(slots=True)
+class _Trial:
+    tune: TuneCommand
+    was: dict[str, Any]
+    number: float
+    before: MeasuredRate
+    settle: float
+    """Batches that are left out yet, because the old workers made them; counted from the answer on."""
+    after: RateMeter | None = None
+    """None until the script has answered."""
+    reverting: bool = False
+
+
+class ScriptTuner:
+    """One change at a time, of the process whose steps are the run's."""
+
+    def __init__(self) -> None:
+        self._loader: LoaderFound | None = None
+        self._pace = RateMeter()
+        self._trial: _Trial | None = None
+        self._number = 0.0
+        self._step = 0
+
+    def feed(self, event: AnyEvent) -> list[AnyEvent]:
+        """Learn from an event of the script; returns what is to be reported."""
+        match event:
+            case LoaderFound():
+                self._loader = event
+            case Steps() if event.window_seconds > 0:
+                self._step = event.step
+                return self._count(event)
+        return []
+
+    def ask(self, tune: TuneCommand, page: MappedPage | None) -> Tuned | None:
+        """Ask the script for a change; returns the refusal, or None if it was asked."""
+        never = self._never(tune, page)
+        why = never or self._not_yet()
+        if why or page is None or self._loader is None:
+            return self._told("refused", tune, {}, text=why, later=not never)
+        was = {name: getattr(self._loader, name) for name in tune.changes}
+        batches = self._loader.num_workers * (self._loader.prefetch_factor or 2)
+        self._trial = _Trial(tune, was, self._write(page, tune.changes), self._pace.rate(_LEAST_WINDOWS), batches)
+        return None
+
+    def _never(self, tune: TuneCommand, page: MappedPage | None) -> str:
+        others = [name for name in tune.changes if name not in SCRIPT_SETTINGS]
+        if others or not tune.changes:
+            return f"{', '.join(others) or 'nothing'} can't be changed in a running script"
+        if page is None or self._loader is None:
+            return "the script reads no DataLoader"
+        if self._loader.iterable:
+            return "an IterableDataset gives other samples with another number of workers"
+        if tune.sender == AUTOTUNE and not self._loader.order_kept:
+            return "the sampler draws as it is read: another number of workers might change the order"
+        if all(getattr(self._loader, name) == value for name, value in tune.changes.items()):
+            return "that is how it is already"
+        return ""
+
+    def _not_yet(self) -> str:
+        if self._trial is not None:
+            return "another change is being tried"
+        if not self._pace.enough(_LEAST_WINDOWS):
+            return "too few steps so far to compare with; ask again in a moment"
+        return ""
+
+    def _write(self, page: MappedPage, changes: dict[str, Any]) -> float:
+        self._number += 1
+        for name, slot in _SLOTS.items():
+            page.slots[slot] = float(changes[name]) if name in changes else -1.0
+        page.slots[layout.WANTED] = self._number
+        return self._number
+
+    def answered(self, line: dict[str, Any]) -> list[AnyEvent]:
+        """The script's answer to a request, a line of its page."""
+        trial = self._trial
+        if trial is None or line.get("number") != trial.number:
+            return []
+        if "refused" in line:
+            self._trial = None
+            return [self._told("refused", trial.tune, {}, text=str(line["refused"]))]
+        self._set(trial.was if trial.reverting else trial.tune.changes)
+        self._pace = RateMeter()
+        if trial.reverting:
+            self._trial = None
+            return []
+        trial.after = RateMeter()
+        return [self._told("trying", trial.tune, trial.was)]
+
+    def _set(self, values: dict[str, Any]) -> None:
+        if self._loader is not None:
+            self._loader = msgspec.structs.replace(self._loader, **values)
+
+    def _count(self, event: Steps) -> list[AnyEvent]:
+        images = round(event.images_per_second * event.window_seconds)
+        trial = self._trial
+        if trial is None or trial.after is None:
+            self._pace.updates.append((event.window_seconds, images))
+            return []
+        if trial.settle > 0:
+            trial.settle -= event.window_steps
+            return []
+        trial.after.updates.append((event.window_seconds, images))
+        return []
+
+    def judge(self, page: MappedPage | None) -> list[AnyEvent]:
+        """Keep or revert the change that is being tried, once enough was measured."""
+        trial = self._trial
+        if trial is None or trial.after is None or trial.reverting or not trial.after.enough(_LEAST_WINDOWS):
+            return []
+        after = trial.after.rate(_LEAST_WINDOWS)
+        keep = worth_keeping(trial.before, after, trial.tune.aim)
+        told = self._told("kept" if keep else "reverted", trial.tune, trial.was, trial.before, after)
+        self._pace = trial.after if keep else RateMeter()
+        if keep or page is None:
+            self._trial = None
+        else:
+            trial.reverting, trial.number = True, self._write(page, trial.was)
+        return [told]
+
+    def _told(
+        self,
+        verdict: Literal["trying", "kept", "reverted", "refused"],
+        tune: TuneCommand,
+        was: dict[str, Any],
+        before: MeasuredRate | None = None,
+        after: MeasuredRate | None = None,
+        text: str = "",
+        *,
+        later: bool = False,
+    ) -> Tuned:
+        return Tuned(
+            verdict=verdict,
+            changes=tune.changes,
+            was=was,
+            step=self._step,
+            before=before.value if before else None,
+            after=after.value if after else None,
+            prediction=tune.promised,
+            sender=tune.sender,
+            text=text,
+            later=later,
+        )

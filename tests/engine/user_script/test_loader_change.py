@@ -1,0 +1,59 @@
+"""The workers of an unedited script change while it runs: order, samples, losses and generators stay as they were."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.scripts.watched import MAIN, TRAIN, probed, run, script
+
+CHANGE = '''
+def after_step(count):
+    """What a supervisor does: write a request into the page."""
+    import gc
+    probe = sys.modules.get("_gputrain_probe.page")
+    if probe is None:
+        return
+    page = next(one for one in gc.get_objects() if isinstance(one, probe.Probe)).page
+    layout = sys.modules["_gputrain_probe.layout"]
+    for at, workers, persistent in REQUESTS:
+        if count == at:
+            page.slots[layout.WANTED_WORKERS], page.slots[layout.WANTED_PERSISTENT] = workers, persistent
+            page.slots[layout.WANTED_PREFETCH] = page.slots[layout.WANTED_PIN] = -1
+            page.slots[layout.WANTED] += 1
+    if count == 3 * 29:
+        print("answers", page.slots[layout.ANSWERED], page.slots[layout.ANSWER], file=sys.stderr)
+'''
+
+
+@pytest.mark.parametrize(
+    ("workers", "kept", "requests"),
+    [
+        ("0", "", [(10, 2, -1)]),
+        ("0", "", [(10, 2, 1), (40, 0, -1)]),
+        ("2", "", [(10, 3, 1)]),
+        ("2", "persistent", [(10, 0, -1)]),
+        ("2", "persistent", [(10, 3, -1), (40, 2, 0)]),
+    ],
+)
+def test_the_workers_change_and_nothing_else(
+    workers: str, kept: str, requests: list[tuple[int, int, int]], tmp_path: Path
+) -> None:
+    path = script(tmp_path, TRAIN + f"\nREQUESTS = {requests}\n" + CHANGE + MAIN)
+    alone = run([sys.executable, str(path), workers, kept])
+    changed = run([sys.executable, str(path), workers, kept], probed(tmp_path / "pages"))
+    assert changed.returncode == 0, changed.stderr
+    assert f"answers {len(requests)}.0 1.0" in changed.stderr
+    assert changed.stdout == alone.stdout
+
+
+def test_an_iterable_data_set_is_refused(tmp_path: Path) -> None:
+    stream = "class Stream(torch.utils.data.IterableDataset):\n    def __iter__(self):\n"
+    stream += "        return iter(Numbers()[index] for index in range(200))\n\n"
+    text = TRAIN.replace("class Numbers(Dataset):", stream + "class Numbers(Dataset):")
+    text = text.replace("DataLoader(Numbers(), batch_size=7, shuffle=True,", "DataLoader(Stream(), batch_size=7,")
+    path = script(tmp_path, text + "\nREQUESTS = [(10, 2, -1)]\n" + CHANGE + MAIN)
+    changed = run([sys.executable, str(path), "0", ""], probed(tmp_path / "pages"))
+    assert changed.returncode == 0, changed.stderr
+    assert "answers 1.0 -1.0" in changed.stderr

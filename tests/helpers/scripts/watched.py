@@ -1,0 +1,84 @@
+"""Scripts of a user's own, written to a folder and run with or without the probe, and as runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gputrain.engine import probe
+from gputrain.engine.user_script.page_reader import PageFolder
+
+TIMEOUT = 120.0
+EXEC = [sys.executable, "-m", "gputrain.tui.cli", "exec"]
+
+TRAIN = """
+import hashlib, sys
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 200
+
+    def __getitem__(self, index):
+        return torch.tensor([float(index)]), index
+
+def main(workers, persistent):
+    torch.manual_seed(3)
+    model = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+    loader = DataLoader(Numbers(), batch_size=7, shuffle=True, num_workers=workers,
+                        persistent_workers=persistent and workers > 0)
+    validation = DataLoader(Numbers(), batch_size=50)
+    seen = []
+    for epoch in range(3):
+        for x, index in loader:
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            seen.append((index.tolist(), loss.item()))
+            after_step(len(seen))
+        with torch.no_grad():
+            for x, index in validation:
+                model(x)
+    weights = [one.tolist() for one in model.parameters()]
+    print(hashlib.sha256(repr((seen, weights, torch.rand(2).tolist())).encode()).hexdigest())
+
+def after_step(count):
+    pass
+"""
+"""A training whose printed hash holds the order of all samples, each loss, the weights and the generator's state."""
+
+MAIN = """
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2] == "persistent")
+"""
+
+
+def script(folder: Path, text: str, name: str = "my_train.py") -> Path:
+    """Write a script."""
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def probed(pages: Path) -> dict[str, str]:
+    """The environment in which the probe is injected, with its pages in `pages`."""
+    pages.mkdir(exist_ok=True)
+    inject = str(Path(probe.__file__).with_name("inject"))
+    path = os.pathsep.join(filter(None, (inject, os.environ.get("PYTHONPATH", ""))))
+    return {**os.environ, "PYTHONPATH": path, "GPUTRAIN_EXEC_PAGES": str(pages)}
+
+
+def run(command: Sequence[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run to the end."""
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT)
+
+
+def pages_in(folder: Path) -> PageFolder:
+    """The pages of processes that have ended."""
+    return PageFolder(folder)

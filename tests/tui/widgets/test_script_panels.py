@@ -1,0 +1,105 @@
+"""What the dashboard says of a script of the user's own, drawn without a screen."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.scripts.made_events import LOADER, NO_WORKERS, STEPS, started
+from helpers.tui.drawing import text, view
+from msgspec.structs import replace
+
+from gputrain.engine.events import AnyEvent, Scalars
+from gputrain.tui.screens.dashboard.quit_dialog import choices
+from gputrain.tui.widgets.panels.compact import draw_compact
+from gputrain.tui.widgets.panels.curves import LossPanel, MetricPanel
+from gputrain.tui.widgets.panels.pipeline import draw_pipeline
+from gputrain.tui.widgets.panels.run_panel import draw_run
+from gputrain.tui.widgets.panels.status_line import draw_status
+
+WAITS = replace(STEPS, data_wait=0.9, compute=0.05, other=0.05)
+NO_LOADER = replace(STEPS, wait_unknown=True, epoch_step=0, images_per_second=0.0)
+
+
+def scalars(**values: float) -> Scalars:
+    return Scalars(mono=12.0, source="tensorboard", values=values)
+
+
+def test_the_status_line_names_the_epochs_batch_and_no_unknown_total() -> None:
+    shown = text([draw_status(view(*started(), STEPS), 200)])
+    for part in ("mine", "epoch 1", "33 %", "160 samples/s", "step 500, batch   500/1 500"):
+        assert part in shown
+    assert "None" not in shown
+    assert "img/s" not in shown
+
+
+def test_without_a_loader_there_is_no_epoch_and_the_wait_is_unknown() -> None:
+    now = view(*started(None), NO_LOADER)
+    status = text([draw_status(now, 200)])
+    assert "step 500" in status
+    assert "epoch" not in status
+    assert "%" not in status
+    pipeline = text(draw_pipeline(now.now, 150, 4))
+    assert "step time: the script reads no DataLoader, so what it waits for is unknown" in pipeline
+    assert "bottleneck" not in pipeline
+    assert "0 %" not in pipeline
+    assert "no DataLoader: the wait for data is unknown" in text(draw_run(now.now, 120, 12))
+
+
+def test_a_loader_without_a_length_has_no_progress() -> None:
+    status = text([draw_status(view(*started(replace(LOADER, batches=None)), STEPS), 200)])
+    assert "batch 500" in status
+    assert "%" not in status
+
+
+def test_the_run_panel_has_command_loader_and_optimizer() -> None:
+    shown = text(draw_run(view(*started(), STEPS).now, 120, 12))
+    for part in (
+        "python my_train.py",
+        "num_workers=0, batch_size=16",
+        "my_train.py:41",
+        "AdamW, 2 307 parameters",
+        "cpu, float32, torch 2.14.1",
+    ):
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("waiting", "marked"),
+    [
+        (NO_WORKERS, "no workers"),
+        (replace(NO_WORKERS, kind="processes", read_share=0.9, bytes_read=160 * 100_000), "disk"),
+        # It sleeps or waits for something else than a file.
+        (replace(NO_WORKERS, kind="processes", read_share=0.9, bytes_read=0), "workers"),
+    ],
+)
+def test_the_bottleneck_of_a_script(waiting: AnyEvent, marked: str) -> None:
+    shown = text(draw_compact(view(*started(), WAITS, waiting), 100, 12))
+    assert f"bottleneck: {marked}" in shown
+
+
+def test_logged_scalars_have_values_and_a_curve() -> None:
+    logged = [
+        replace(scalars(**{"train/loss": 2.0, "val/accuracy": 0.5 + n / 100, "lr": 0.1}), mono=12.0 + n)
+        for n in range(9)
+    ]
+    now = view(*started(), STEPS, *logged)
+    panel = MetricPanel(id="metric")
+    assert panel.title(now) == "Logged val/accuracy"
+    assert panel.note(now) == "0.5800"
+    drawn = text(panel.draw(now, 60, 12))
+    for part in ("train/loss    2.000", "val/accuracy  0.5800", "lr            0.1000"):
+        assert part in drawn
+    assert "┤" in drawn
+    assert "and 2 more" in text(panel.draw(now, 60, 8))
+    # The loss that the script logs comes before the one that its backward pass began with.
+    assert LossPanel(id="loss").note(now) == "logged train/loss 2.000"
+    assert LossPanel(id="loss").note(view(*started(), STEPS)) == "train 0.5000"
+
+
+def test_nothing_logged_is_said() -> None:
+    assert "none so far (TensorBoard" in text(MetricPanel(id="metric").draw(view(*started(), STEPS), 80, 8))
+
+
+def test_the_question_before_a_stop_names_the_signals() -> None:
+    said = [label for _, label in choices(stopping=True, script=True)]
+    assert said[:2] == ["Stop: send it SIGINT, as Ctrl-C does", "Stop now: SIGTERM, and SIGKILL after 10 s"]
+    assert [label for _, label in choices(stopping=False, script=False)][1] == "Stop after a checkpoint"

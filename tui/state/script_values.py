@@ -1,0 +1,87 @@
+"""What is shown of a training script of the user's own: its command, loader and optimizer, what it logs."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from gputrain.tui.render import format as fmt
+from gputrain.tui.state.run_snapshot import Snapshot
+
+_LOSS_NAMES = ("train/loss", "train_loss", "loss/train", "training_loss", "loss")
+_HELD_OUT = ("val", "eval", "test")
+_COUNTERS = ("epoch", "step", "global_step", "lr", "learning_rate", "train/lr", "train/learning_rate")
+"""Logged along with the metrics; never the metric that one looks for."""
+CURVE = "scalar "
+"""The key of a scalar's curve begins with this."""
+
+
+def key_values(now: Snapshot) -> list[tuple[str, str]]:
+    """Titles and values of the run panel, most important first; empty values are unknown."""
+    loader, model = now.loader_found, now.script_model
+    return [
+        ("command", str(now.settings.get("command", ""))),
+        ("loss", fmt.figure(now.loss) if now.loss is not None else ""),
+        ("elapsed", fmt.duration(now.elapsed)),
+        ("epoch in", fmt.duration(now.eta_epoch) if now.eta_epoch is not None else ""),
+        ("loader", loader_words(now)),
+        ("made at", f"{PurePath(loader.file).name}:{loader.line}" if loader is not None and loader.file else ""),
+        ("optimizer", f"{model.optimizer}, {fmt.whole(model.parameters)} parameters" if model is not None else ""),
+        ("device", f"{model.device}, {model.dtype}, torch {model.torch_version}" if model is not None else ""),
+        ("lr", fmt.figure(now.steps.lr) if now.steps and model is not None else ""),
+        ("folder", str(now.settings.get("folder", ""))),
+        ("run", now.started.run_id if now.started else ""),
+    ]
+
+
+def loader_words(now: Snapshot) -> str:
+    """The arguments of the DataLoader as it is now; the word for its absence once there are steps."""
+    loader = now.loader_found
+    if loader is None:
+        return "no DataLoader: the wait for data is unknown" if now.steps is not None else ""
+    words = [f"num_workers={loader.num_workers}"]
+    if loader.num_workers and loader.prefetch_factor is not None:
+        words.append(f"prefetch_factor={loader.prefetch_factor}")
+    if loader.batch_size is not None:
+        words.append(f"batch_size={loader.batch_size}")
+    words += [name for name, on in (("persistent", loader.persistent_workers), ("pinned", loader.pin_memory)) if on]
+    return ", ".join(words)
+
+
+def progress(now: Snapshot) -> str:
+    """``step 1 234, batch 12/6 250``: the batch of the present pass over the loader where there is one."""
+    steps, loader = now.steps, now.loader_found
+    if steps is None:
+        return ""
+    words = f"step {fmt.whole(steps.step)}"
+    if loader is None or not steps.epoch_step:
+        return words
+    if loader.batches is None:
+        return f"{words}, batch {fmt.whole(steps.epoch_step)}"
+    total = fmt.whole(loader.batches)
+    return f"{words}, batch {fmt.whole(steps.epoch_step).rjust(len(total))}/{total}"
+
+
+def epoch_words(now: Snapshot) -> str:
+    """``epoch 3``; empty where no DataLoader is read."""
+    return f"epoch {now.steps.epoch + 1}" if now.steps is not None and now.loader_found is not None else ""
+
+
+def epoch_fraction(now: Snapshot) -> float | None:
+    """Progress of the pass over the training loader, 0…1; None where its length is unknown."""
+    loader = now.loader_found
+    if now.steps is None or loader is None or not loader.batches:
+        return None
+    return min(1.0, now.steps.epoch_step / loader.batches)
+
+
+def loss_curve(now: Snapshot) -> str:
+    """The key of the loss curve: the loss that the script logs; else the one that its backward pass began with."""
+    logged = next((name for name in _LOSS_NAMES if name in now.scalars), "")
+    return CURVE + logged if logged else "loss"
+
+
+def main_scalar(now: Snapshot) -> str:
+    """The logged scalar that is drawn: one of held-out data if there is one; empty without any."""
+    names = [name for name in now.scalars if name.lower() not in _COUNTERS and name not in _LOSS_NAMES]
+    held_out = (name for name in names if any(part in name.lower() for part in _HELD_OUT))
+    return next(held_out, names[0] if names else "")

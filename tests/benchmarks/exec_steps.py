@@ -95,7 +95,8 @@ def main(kind: str, milliseconds: float, pairs: int) -> None:
         import traceml_ai
 
         def traced() -> contextlib.AbstractContextManager[None]:
-            return traceml_ai.trace_step(model)
+            context: contextlib.AbstractContextManager[None] = traceml_ai.trace_step(model)
+            return context
 
         switch: Switch = bool
     else:

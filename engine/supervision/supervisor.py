@@ -246,7 +246,7 @@ class Supervisor:
         self._advise()
 
     def _take_command(self, command: AnyCommand) -> None:
-        name = type(command).__name__.lower()
+        name = str(type(command).__struct_config__.tag)
         answer = self._trainer.send(command) if self._trainer is not None else "the trainer has not started yet"
         if isinstance(command, StopCommand):
             self._stop_requested = True

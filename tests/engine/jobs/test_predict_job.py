@@ -21,7 +21,7 @@ def run_with(*, best: bool) -> RunDir:
 def test_best_checkpoint_is_preferred() -> None:
     run = run_with(best=True)
     assert [checkpoint_of(run, wanted).step for wanted in ("best", "last", "3")] == [3, 9, 3]
-    assert "the best is of step 3" in checkpoints_of(run)
+    assert "the best is step 3" in checkpoints_of(run)
 
 
 def test_last_checkpoint_without_a_best() -> None:

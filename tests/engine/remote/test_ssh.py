@@ -383,6 +383,6 @@ def test_the_dashboard_of_a_remote_run(box: Sshd) -> None:
     writer.append(Notice(level="info", text="BEYONDIT"))
     screen.expect("BEYONDIT")
     screen.send("d")
-    screen.expect("come back with: gputrain-tui tail box:")
+    screen.expect("watch it again with: gputrain-tui tail box:")
     screen.close()
     writer.close()

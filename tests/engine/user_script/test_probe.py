@@ -81,7 +81,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 weight = torch.nn.Parameter(torch.ones(3))
 optimizer = torch.optim.SGD([weight], 0.1)
-for (x,) in DataLoader(TensorDataset(torch.randn(48, 3)), batch_size=4, num_workers=WORKERS, persistent_workers=WORKERS > 0):
+data = TensorDataset(torch.randn(48, 3))
+for (x,) in DataLoader(data, batch_size=4, num_workers=WORKERS, persistent_workers=WORKERS > 0):
     (weight * x).sum().backward()
     optimizer.step()
 """
@@ -92,7 +93,7 @@ def test_a_loader_that_only_its_iterator_outlives_is_described(workers: str, tmp
     path = script(tmp_path, INLINE.replace("WORKERS", workers))
     assert run([sys.executable, str(path)], probed(tmp_path / "pages")).returncode == 0
     said = [line for line in trainer(tmp_path / "pages").lines() if line["kind"] == "loader"]
-    assert [(line["file"], line["line"], line["workers"]) for line in said] == [(str(path), 7, int(workers))]
+    assert [(line["file"], line["line"], line["workers"]) for line in said] == [(str(path), 8, int(workers))]
 
 
 NO_LOADER = """

@@ -8,6 +8,8 @@ without and with hooks, by the CPU time of this thread and by the wall clock.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import json
 import sys
 import time
@@ -90,11 +92,7 @@ def main(kind: str, milliseconds: float, turns: int) -> None:
         repeats = max(repeats + 1, round(repeats * 1.1))
     traced: Callable[[], contextlib.AbstractContextManager[None]] = plain
     if kind == "traceml":
-        import traceml_ai
-
-        def traced() -> contextlib.AbstractContextManager[None]:
-            return traceml_ai.trace_step(model)
-
+        traced = functools.partial(importlib.import_module("traceml_ai").trace_step, model)
         switch: Switch = bool
     else:
         switch = switch_of(kind)

@@ -192,7 +192,7 @@ def test_steps_samples_wait_and_scalars(name: str, tmp_path: Path) -> None:
         pytest.skip(f"{case.package} is not installed")
     page = _train(case, tmp_path)
     slots = page.slots
-    seen = (slots[layout.UPDATES], slots[layout.SAMPLES], slots[layout.VALIDATION_BATCHES])
+    seen = tuple(int(slots[at]) for at in (layout.UPDATES, layout.SAMPLES, layout.VALIDATION_BATCHES))
     lines = list(page.lines())
     logged = {key for line in lines if line["kind"] == "scalars" for key in line["values"]}
     assert seen == (case.updates, case.samples, case.validation)

@@ -9,21 +9,21 @@ class LoaderFound(Event, frozen=True, tag="loader_found"):
     """The script began a pass over a DataLoader with gradients enabled."""
 
     file: str
-    """File of the script, and the line in it, where the loader was made; empty: unknown."""
+    """File of the script in which the loader was made; empty: unknown."""
     line: int
-    """Line of `file`; 0: unknown."""
+    """Line in `file`; 0: unknown."""
     kind: str
     """Class of the loader, ``torch.utils.data.dataloader.DataLoader``."""
     passes: int
     """Passes over this loader so far, this one included."""
     num_workers: int
-    """Arguments of the loader, as torch has them now; so the next three."""
+    """Worker processes; 0: the loop makes the batches itself."""
     prefetch_factor: int | None
-    """Batches that each worker prepares ahead; None without workers."""
+    """Batches that each worker makes ahead; None without workers."""
     persistent_workers: bool
-    """Whether workers live on between passes."""
+    """The workers stay for the next pass."""
     pin_memory: bool
-    """Whether batches are copied into pinned memory."""
+    """Batches are copied to page-locked memory."""
     batch_size: int | None
     """None: the script gave a batch sampler, or no batching."""
     batches: int | None
@@ -42,17 +42,17 @@ class ScriptModel(Event, frozen=True, tag="script_model"):
     parameters: int
     """Numbers that the optimizer trains."""
     device: str
-    """Device of its first parameter, ``cpu`` or ``cuda:0``."""
+    """Device of the first parameter: ``cpu``, ``cuda:0``."""
     dtype: str
     """Type of the first parameter; autocast does not show in it."""
     torch_version: str
     """Version of torch in the script's environment."""
     cuda_version: str
-    """CUDA version that torch was built for; empty: none."""
+    """CUDA version that this torch was built for; empty: none."""
     trainer_pid: int
-    """Process id of the process that trains."""
+    """Process id of the process whose steps these are."""
     ranks: int = 1
-    """Processes that train together (WORLD_SIZE)."""
+    """Processes of the training (``WORLD_SIZE``)."""
 
 
 class Scalars(Event, frozen=True, tag="scalars"):

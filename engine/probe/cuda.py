@@ -10,7 +10,7 @@ from typing import Any
 
 from . import layout
 from .page import Page, Probe
-from .steps import clock
+from .steps import Steps, clock
 
 _SAMPLE_SECONDS = 0.2
 _MEMORY_SECONDS = 1.0
@@ -21,12 +21,13 @@ _PENDING = 8
 class CudaClock:
     """Called after each update."""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, steps: Steps) -> None:
         self._probe = probe
+        self._steps = steps
         self._open: Any | None = None
         """The event when the batch of the step that is measured was there."""
         self._pending: list[tuple[Any, Any, float]] = []
-        self._sampled = self._looked = 0.0
+        self._looked = 0.0
 
     def reset(self) -> None:
         """A forked child begins anew."""
@@ -34,9 +35,9 @@ class CudaClock:
 
     def fetched(self, now: float) -> None:
         """A batch to train on is there: begin a measurement if one is due."""
-        if self._open is not None or now - self._sampled < _SAMPLE_SECONDS or "cuda" in self._probe.off:
+        if self._open is not None or "cuda" in self._probe.off:
             return
-        self._sampled = now
+        self._steps.looking = True
         try:
             torch = sys.modules["torch"]
             if torch.cuda.is_initialized() and len(self._pending) < _PENDING:
@@ -45,11 +46,10 @@ class CudaClock:
         except Exception as error:  # noqa: BLE001 - the script comes first
             self._probe.failed("cuda", error)
 
-    def updated(self, _optimizer: Any, page: Page, seconds: float) -> None:
+    def updated(self, page: Page, seconds: float) -> None:
         """End a measurement, and read those that the device has passed."""
         now = clock()
-        if self._open is None and not self._pending and now - self._looked < _MEMORY_SECONDS:
-            return
+        self._steps.look_at, self._steps.looking = now + _SAMPLE_SECONDS, False
         if "cuda" in self._probe.off:
             return
         try:
@@ -60,7 +60,6 @@ class CudaClock:
     def _measure(self, page: Page, seconds: float, now: float) -> None:
         torch = sys.modules["torch"]
         if not torch.cuda.is_initialized():
-            self._looked = now
             return
         slots = page.slots
         slots[layout.ON_CUDA] = 1.0

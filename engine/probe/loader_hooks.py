@@ -36,6 +36,28 @@ class LoaderFacts:
         """Its batches were followed by backward passes."""
 
 
+class Pass:
+    """What an iterator carries: one attribute of it, as each step looks it up."""
+
+    __slots__ = ("facts", "lengths", "loader", "second")
+
+    def __init__(self) -> None:
+        self.facts: LoaderFacts | None = None
+        """None while the iterator is being made."""
+        self.loader: Callable[[], Any] = lambda: None
+        self.lengths: deque[float] = deque()
+        """Samples of the batches that are on their way."""
+        self.second: Any | None = None
+        """The iterator that goes on in place of this one after a change of workers."""
+
+
+def _pass_of(iterator: Any) -> Pass:
+    found = iterator.__dict__.get("_gputrain")
+    if found is None:
+        found = iterator._gputrain = Pass()
+    return found  # type: ignore[no-any-return]
+
+
 class LoaderHooks:
     """Installed into ``torch.utils.data.dataloader``."""
 
@@ -54,6 +76,11 @@ class LoaderHooks:
         self._patch_reset(module._MultiProcessingDataLoaderIter)
         self._patch_next_index(module._BaseDataLoaderIter)
         self._patch_next(module._BaseDataLoaderIter)
+
+    def install_stateful(self, module: Any) -> None:
+        """``torchdata.stateful_dataloader.stateful_dataloader``: a DataLoader that makes its iterators itself."""
+        self._patch_get_iterator(module.StatefulDataLoader)
+        self._patch_reset(module._StatefulMultiProcessingDataLoaderIter)
 
     def _facts(self, loader: Any) -> LoaderFacts:
         facts = self._known.get(loader)
@@ -97,14 +124,14 @@ class LoaderHooks:
         original = kind._reset
         probe = self._probe
 
-        def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> Any:
+        def _reset(iterator: Any, loader: Any, first_iter: bool = False, *args: Any, **kwargs: Any) -> Any:
             if not first_iter:
-                iterator.__dict__.pop("_gputrain_lengths", None)
+                _pass_of(iterator).lengths.clear()
                 draw_for_pass(loader)
-            result = original(iterator, loader, first_iter)
+            result = original(iterator, loader, first_iter, *args, **kwargs)
             if not first_iter and "loader" not in probe.off:
                 try:
-                    iterator.__dict__.pop("_gputrain_second", None)
+                    _pass_of(iterator).second = None
                     self._pass_begins(loader, iterator)
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("loader", error)
@@ -121,7 +148,9 @@ class LoaderHooks:
         facts.words = _words(loader, facts)
         # ``for x in DataLoader(…)`` keeps the iterator alone. A loader that keeps its iterator must not be kept by it,
         # or its workers would live on until the garbage collector finds both.
-        iterator._gputrain = (facts, weakref.ref(loader) if loader.persistent_workers else _Held(loader))
+        one = _pass_of(iterator)
+        keeps = loader.persistent_workers or type(iterator).__module__ != "torch.utils.data.dataloader"
+        one.facts, one.loader = facts, weakref.ref(loader) if keeps else _Held(loader)
         page.slots[layout.LOADERS] += 1
         self._steps.pass_begins(page, clock())
 
@@ -135,7 +164,7 @@ class LoaderHooks:
             if "samples" not in probe.off:
                 try:
                     # An iterator draws its first indices while it is being made.
-                    iterator.__dict__.setdefault("_gputrain_lengths", deque()).append(_samples_of(index, iterator))
+                    _pass_of(iterator).lengths.append(_samples_of(index, iterator))
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("samples", error)
             return index
@@ -148,39 +177,41 @@ class LoaderHooks:
 
         def __next__(iterator: Any) -> Any:
             asked = clock()
-            second = iterator.__dict__.get("_gputrain_second")
+            mine = iterator.__dict__.get("_gputrain")
+            second = mine.second if mine is not None else None
             if second is None:
                 try:
                     batch = original(iterator)
                 except StopIteration:
                     if "_gputrain_rest" not in iterator.__dict__:
                         raise
-                    second = iterator._gputrain_second = go_on(iterator)
+                    second = go_on(iterator)
+                    if mine is not None:
+                        mine.second = second
                     batch = original(second)
             else:
                 batch = original(second)
             now = clock()
             page = probe.page
-            mine = iterator.__dict__.get("_gputrain")
-            if page is not None and mine is not None and "loader" not in probe.off:
+            if page is not None and mine is not None and mine.facts is not None and "loader" not in probe.off:
                 try:
-                    facts, loader = mine
-                    lengths = (second or iterator).__dict__.get("_gputrain_lengths")
+                    facts, lengths = mine.facts, mine.lengths if second is None else _pass_of(second).lengths
                     if second is not None:
                         iterator._num_yielded = second._num_yielded
                     length = lengths.popleft() if lengths else -1.0
                     if length < 0.0:
                         length = _first_dimension(batch)
                     first = iterator._num_yielded == 1
-                    if grad():
+                    trains = grad()
+                    if trains:
                         facts.trained = facts.trained or facts.fetches.trained
                         steps.fetched(page, facts.fetches, asked, now, length, first)
                     else:
                         steps.validated(page, asked)
                     if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained and second is None:
-                        change.apply(page, loader(), iterator, sys.modules["torch.utils.data.dataloader"])
+                        change.apply(page, mine.loader(), iterator, sys.modules["torch.utils.data.dataloader"])
                     if first:
-                        page.say(kind="loader", grad=grad(), **facts.words)
+                        page.say(kind="loader", grad=trains, **facts.words)
                     elif page.slots[layout.PHASE] != layout.VALIDATION:
                         page.slots[layout.EPOCH_BATCHES] = iterator._num_yielded
                 except Exception as error:  # noqa: BLE001 - the script comes first

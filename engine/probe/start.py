@@ -19,7 +19,8 @@ reports: Reports | None = None
 def install(folder: str) -> Probe:
     """Watch this process from now on; pages are made below `folder` when torch begins to do something."""
     probe = Probe(folder)
-    steps, cuda = Steps(probe), CudaClock(probe)
+    steps = Steps(probe)
+    cuda = CudaClock(probe, steps)
     probe.after_fork += [steps.reset, cuda.reset]
     steps.on_fetch.append(cuda.fetched)
     steps.on_update.append(cuda.updated)
@@ -32,6 +33,7 @@ def install(folder: str) -> Probe:
         probe,
         {
             "torch.utils.data.dataloader": [loaders.install],
+            "torchdata.stateful_dataloader.stateful_dataloader": [loaders.install_stateful],
             "torch.utils.data": [workers.install],
             "torch.optim.optimizer": [optimizers.install_optimizer],
             "torch._tensor": [optimizers.install_backward],

@@ -14,7 +14,7 @@ from typing import Any
 from . import layout
 from .page import Page, Probe
 
-clock = time.perf_counter
+clock = time.monotonic
 _WINDOW_SECONDS = 0.2
 """How often the loss and the learning rate are read."""
 _AHEAD = 2
@@ -70,8 +70,12 @@ class Steps:
         self.loss: Any | None = None
         self.on_fetch: list[Callable[[float], None]] = []
         """Called when a batch was delivered that may be trained on, with the time."""
-        self.on_update: list[Callable[[Any, Page, float], None]] = []
-        """Called after each update with the optimizer (or None), the page and the seconds of the step."""
+        self.on_update: list[Callable[[Page, float], None]] = []
+        """Called after an update with the page and the seconds of the step."""
+        self.look_at = 0.0
+        """From when on those two are called; they set it, so that most steps call nothing."""
+        self.looking = False
+        """Call after the next update in any case."""
 
     def reset(self) -> None:
         """A forked child begins anew."""
@@ -98,8 +102,9 @@ class Steps:
             # Gradients are accumulated: what came before this batch was computing.
             page.slots[layout.COMPUTE] += self._backward_end - self._computing
         self._computing = now
-        for call in self.on_fetch:
-            call(now)
+        if now >= self.look_at:
+            for call in self.on_fetch:
+                call(now)
         if one.count == 0:
             one.started = asked
             if one not in self._open:
@@ -205,15 +210,16 @@ class Steps:
         self._backwards = 0
         slots[layout.UPDATES] += 1
         slots[layout.PHASE] = layout.TRAINING
-        slots[layout.LAST_STEP] = time.monotonic()
+        slots[layout.LAST_STEP] = now
         if self._computing:
             slots[layout.COMPUTE] += now - self._computing
         self._computing = 0.0
         seconds = now - self._mark if self._mark else 0.0
         slots[layout.STEP_SECONDS] += seconds
         self._mark = now
-        for call in self.on_update:
-            call(optimizer, page, seconds)
+        if now >= self.look_at or self.looking:
+            for call in self.on_update:
+                call(page, seconds)
         if now - self._window > _WINDOW_SECONDS:
             self._window = now
             self._read_window(page, optimizer)

@@ -15,6 +15,8 @@ from . import layout
 from .page import Page, Probe
 
 clock = time.perf_counter
+_IO_SECONDS = 0.05
+"""Bytes are read off no more often: it costs as much as all the rest of a batch's accounting."""
 
 
 class _Counters:
@@ -23,6 +25,13 @@ class _Counters:
     def __init__(self) -> None:
         self._sched = _open("/proc/thread-self/schedstat")
         self._io = _open("/proc/thread-self/io")
+        self._read_at = 0.0
+        self._read = self.io()
+
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether this kernel counts them."""
+        return self._io >= 0
 
     def run_delay(self) -> float:
         """Seconds that this thread waited for a core since it started; -1: not counted."""
@@ -36,6 +45,14 @@ class _Counters:
             return [-1, -1]
         lines = os.pread(self._io, 512, 0).split()
         return [int(lines[1]), int(lines[9])]
+
+    def read_since(self, now: float) -> tuple[int, int] | None:
+        """Bytes read by system calls, and from a disk, since this was last asked; None if that is a moment ago."""
+        if now - self._read_at < _IO_SECONDS:
+            return None
+        (chars, disk), self._read_at = self._read, now
+        self._read = self.io()
+        return self._read[0] - chars, self._read[1] - disk
 
 
 def _open(path: str) -> int:
@@ -97,28 +114,28 @@ class WorkerHooks:
             page.slots[layout.THREAD] = float(getattr(threading, "get_native_id", os.getpid)())
         assert self._counters is not None
         page.slots[layout.WORKING_SINCE] = time.monotonic()
-        return clock(), time.thread_time(), self._counters.run_delay(), self._counters.io()
+        return clock(), time.thread_time(), self._counters.run_delay()
 
     def _end(self, begun: Any, samples: int) -> None:
         try:
             page, counters = self._page, self._counters
             if page is None or counters is None:
                 return
-            wall, cpu, delay, (chars, disk) = begun
+            wall, cpu, delay = begun
             slots = page.slots
-            seconds = clock() - wall
+            now = clock()
+            seconds = now - wall
             slots[layout.WORKING_SINCE] = 0.0
             slots[layout.CPU] += time.thread_time() - cpu
             if delay >= 0.0:
                 slots[layout.RUN_DELAY] += counters.run_delay() - delay
             else:
                 slots[layout.RUN_DELAY] = -1.0
-            if chars >= 0:
-                chars_now, disk_now = counters.io()
-                slots[layout.READ_CHARS] += chars_now - chars
-                slots[layout.DISK_BYTES] += disk_now - disk
-            else:
+            if not counters.counts_bytes:
                 slots[layout.READ_CHARS] = slots[layout.DISK_BYTES] = -1.0
+            elif (read := counters.read_since(now)) is not None:
+                slots[layout.READ_CHARS] += read[0]
+                slots[layout.DISK_BYTES] += read[1]
             slots[layout.BUSY] += seconds
             slots[layout.WORKER_SAMPLES] += samples
             slots[layout.SLOWEST] = max(slots[layout.SLOWEST], seconds / max(1, samples))

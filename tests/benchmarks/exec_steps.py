@@ -1,13 +1,15 @@
-"""A training loop whose hooks are put on and off in one process, block by block; prints a JSON list of pairs.
+"""A training loop whose hooks are put on and off in one process, every few steps; prints JSON.
 
-``exec_steps.py HOOKS MILLISECONDS PAIRS``; HOOKS: ``loop`` (those of the process that trains), ``fetch`` (those around
-the making of a batch), or ``traceml`` (its ``trace_step`` around the step). Each pair holds the microseconds of a step
+``exec_steps.py HOOKS MILLISECONDS TURNS``; HOOKS: ``loop`` (those of the process that trains), ``fetch`` (those around
+the making of a batch), or ``traceml`` (its ``trace_step`` around the step). Printed are the microseconds of each step
 without and with hooks, by the CPU time of this thread and by the wall clock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import json
 import sys
 import time
@@ -18,7 +20,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset, dataloader
 
 BATCH = 64
-_BLOCK_SECONDS = 0.03
+_EACH = 4
+"""Steps that are timed after a switch; one before them is not, as it finds cold caches."""
 Switch = Callable[[bool], Any]
 
 
@@ -60,7 +63,7 @@ def batches() -> Iterator[Any]:
         yield from DataLoader(data, batch_size=BATCH)
 
 
-def main(kind: str, milliseconds: float, pairs: int) -> None:
+def main(kind: str, milliseconds: float, turns: int) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     model = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 10))
@@ -76,41 +79,31 @@ def main(kind: str, milliseconds: float, pairs: int) -> None:
         loss.backward()
         optimizer.step()
 
-    def block(around: Callable[[], contextlib.AbstractContextManager[None]], count: int) -> tuple[float, float]:
+    def timed(around: Callable[[], contextlib.AbstractContextManager[None]]) -> tuple[float, float]:
         cpu, wall = time.thread_time(), time.perf_counter()
-        for _ in range(count):
-            with around():
-                step()
-        return (time.thread_time() - cpu) / count * 1e6, (time.perf_counter() - wall) / count * 1e6
+        with around():
+            step()
+        return (time.thread_time() - cpu) * 1e6, (time.perf_counter() - wall) * 1e6
 
     plain = contextlib.nullcontext
     for _ in range(20):
         step()
-    once = block(plain, 50)[0]
-    repeats = 2
-    each = max(1.0, block(plain, 50)[0] - once)
-    repeats = max(1, round((milliseconds * 1000 - once) / each) + 1)
+    while min(timed(plain)[0] for _ in range(9)) < 900 * milliseconds:
+        repeats = max(repeats + 1, round(repeats * 1.1))
     traced: Callable[[], contextlib.AbstractContextManager[None]] = plain
     if kind == "traceml":
-        import traceml_ai
-
-        def traced() -> contextlib.AbstractContextManager[None]:
-            context: contextlib.AbstractContextManager[None] = traceml_ai.trace_step(model)
-            return context
-
+        traced = functools.partial(importlib.import_module("traceml_ai").trace_step, model)
         switch: Switch = bool
     else:
         switch = switch_of(kind)
-    count = max(1, round(_BLOCK_SECONDS / milliseconds * 1000))
-    found = []
-    for number in range(pairs + 2):
-        pair: dict[bool, tuple[float, float]] = {}
-        for on in (False, True) if number % 2 else (True, False):
-            switch(on)
-            pair[on] = block(traced if on else plain, count)
-        if number >= 2:
-            found.append([*pair[False], *pair[True]])
-    print("PAIRS", json.dumps(found))
+    found: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    for turn in range(2 * turns):
+        # off, on, on, off: a drift of the clock speed meets both.
+        on = turn % 4 in (1, 2)
+        switch(on)
+        timed(traced if on else plain)
+        found[on] += [timed(traced if on else plain) for _ in range(_EACH)]
+    print("STEPS", json.dumps([found[False], found[True]]))
 
 
 if __name__ == "__main__":

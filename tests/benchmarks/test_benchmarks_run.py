@@ -170,3 +170,12 @@ def test_what_takes_too_long_is_ended_and_the_next_is_run(tmp_path: Path) -> Non
     done = on_gpu.run_all([[slow, failing]], tmp_path, together=False)
     assert [(one.name, one.exit_code) for one in done] == [("slow", 124), ("failing", 3)]
     assert (tmp_path / "slow.out").read_text() == "begun\n"
+
+
+def test_exec() -> None:
+    found = answer(str(HERE / "exec.py"), "--json", "--turns", "5")
+    assert found["figures"]["step_us_1ms"] > 500, found
+    assert found["figures"]["startup_ms"] > 0
+    # Without an interpreter that has it, nothing is said of it.
+    assert found["ratios"]["overhead_vs_traceml"] is None
+    assert found["reasons"]["overhead_vs_traceml"]

@@ -23,11 +23,11 @@ OTHER = {"name", "gpus", "cores", "ram", "images", "setting", "download", "weigh
 
 
 def commands(text: str) -> list[list[str]]:
-    """The words after gputrain-tui of each command, without comments, redirections and optional brackets."""
+    """The words after gputrain-tui of each command, without comments, redirections, brackets and a user's command."""
     found = []
     lines = [line for block in BLOCK.findall(text) for line in LINE.findall(block)]
     for shown in (*QUOTED.findall(BLOCK.sub("", text)), *lines):
-        command = re.split(r" \| |; | #| && ", " ".join(shown.split()))[0]
+        command = re.split(r" \| |; | #| && | -- ", " ".join(shown.split()))[0]
         # The one placeholder that is checked as a number.
         found.append(shlex.split(re.sub(r"[\[\]…]", "", command).replace("--pid PID", "--pid 1"))[1:])
     return found

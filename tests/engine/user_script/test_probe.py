@@ -93,7 +93,7 @@ def test_a_loader_that_only_its_iterator_outlives_is_described(workers: str, tmp
     path = script(tmp_path, INLINE.replace("WORKERS", workers))
     assert run([sys.executable, str(path)], probed(tmp_path / "pages")).returncode == 0
     said = [line for line in trainer(tmp_path / "pages").lines() if line["kind"] == "loader"]
-    assert [(line["file"], line["line"], line["workers"]) for line in said] == [(str(path), 7, int(workers))]
+    assert [(line["file"], line["line"], line["workers"]) for line in said] == [(str(path), 8, int(workers))]
 
 
 NO_LOADER = """

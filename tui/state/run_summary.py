@@ -58,6 +58,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     lost_events: int
     dropped_windows: int
     error: str
+    script: bool = False
+    """A script of the user's own ran: samples are counted, of any kind, and validations and checkpoints are its own."""
 
 
 def summary(now: Snapshot) -> Summary:
@@ -104,6 +106,7 @@ def summary(now: Snapshot) -> Summary:
         estimated=totals.estimated,
         lost_events=totals.lost,
         dropped_windows=totals.dropped,
+        script=now.is_script,
         error=ended.error if ended else "",
     )
 
@@ -119,12 +122,13 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     """The summary as titles and values, for screens and plain output."""
     of = f" of {fmt.whole(result.total_steps)}" if result.total_steps else ""
     epochs = f"{result.epochs_done} of {result.epochs}" if result.epochs else f"{result.epochs_done}"
+    unit, counted = ("samples", "samples") if result.script else ("img", "images")
     rows = [
         ("outcome", result.outcome.value if result.outcome else "unknown"),
         ("reason", result.reason or fmt.MISSING),
         ("steps", f"{fmt.whole(result.step)}{of}, epochs {epochs}"),
         ("time", fmt.duration(result.seconds)),
-        ("throughput", f"{fmt.rate(result.images_per_second)} img/s mean, {fmt.whole(result.images)} images"),
+        ("throughput", f"{fmt.rate(result.images_per_second)} {unit}/s mean, {fmt.whole(result.images)} {counted}"),
         ("best", _best(result)),
         ("time went to", _time_split(result)),
         ("peak VRAM", fmt.size(result.peak_vram) if result.peak_vram is not None else "no GPU used"),
@@ -132,6 +136,8 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
         ("throttled", _throttled(result)),
         ("checkpoints", fmt.whole(result.checkpoints)),
     ]
+    if result.script:
+        rows = [row for row in rows if row[0] not in ("best", "checkpoints")]
     if result.forecast is not None:
         rows.insert(5, ("predicted", _predicted(result.forecast, result.images_per_second)))
     rows += [("tuned" if not number else "", verdict(one)) for number, one in enumerate(result.tried)]

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gputrain.engine.events import AnyEvent, Scalars
 from gputrain.tui.screens.dashboard.quit_dialog import choices
+from gputrain.tui.state.run_summary import summary, summary_rows
 from gputrain.tui.widgets.panels.compact import draw_compact
 from gputrain.tui.widgets.panels.curves import LossPanel, MetricPanel
 from gputrain.tui.widgets.panels.pipeline import draw_pipeline
@@ -103,3 +104,9 @@ def test_the_question_before_a_stop_names_the_signals() -> None:
     said = [label for _, label in choices(stopping=True, script=True)]
     assert said[:2] == ["Stop: send it SIGINT, as Ctrl-C does", "Stop now: SIGTERM, and SIGKILL after 10 s"]
     assert [label for _, label in choices(stopping=False, script=False)][1] == "Stop after a checkpoint"
+
+
+def test_the_summary_counts_samples_and_claims_nothing_of_validations() -> None:
+    rows = dict(summary_rows(summary(view(*started(), STEPS).now), "/runs/r"))
+    assert rows["throughput"].startswith("160 samples/s mean")
+    assert not {"best", "checkpoints"} & rows.keys()

@@ -1,4 +1,4 @@
-"""What a step is, and where its time goes: told by fetches, backward passes and updates as they come.
+"""What a step is, and where its time goes, from its fetches, backward passes and updates.
 
 An update is a call of an optimizer's step after a backward pass. A batch counts as trained on when a backward pass
 follows at most two fetches of its loader; other batches are validation. The time of a step begins at the update before

@@ -146,16 +146,16 @@ class ScriptProcess:
 
     def _wait_for_trainers(self) -> None:
         """A command that started its training in the background has ended; its training goes on."""
-        told = False
+        reported = False
         while alive := [pid for pid in self._script.trains if psutil.pid_exists(pid) and not _is_zombie(pid)]:
-            if not told and alive != [self._process.pid]:
-                told = True
+            if not reported and alive != [self._process.pid]:
+                reported = True
                 text = f"the command has ended; process {alive[0]} that it started goes on training"
                 self._send([Notice(level="info", text=text, source="supervisor")])
             time.sleep(_POLL_SECONDS)
 
     def drain(self) -> Iterator[bytes]:
-        """Nothing is left: all was sent before the end was told."""
+        """Nothing is left: all was sent before the end was reported."""
         return iter(())
 
     def send(self, command: AnyCommand) -> str:

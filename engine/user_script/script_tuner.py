@@ -65,7 +65,7 @@ class ScriptTuner:
         never = self._never(tune, page)
         why = never or self._not_yet()
         if why or page is None or self._loader is None:
-            return self._told("refused", tune, {}, text=why, later=not never)
+            return self._event("refused", tune, {}, text=why, later=not never)
         was = {name: getattr(self._loader, name) for name in tune.changes}
         batches = self._loader.num_workers * (self._loader.prefetch_factor or 2)
         self._trial = _Trial(tune, was, self._write(page, tune.changes), self._pace.rate(_LEAST_WINDOWS), batches)
@@ -106,14 +106,14 @@ class ScriptTuner:
             return []
         if "refused" in line:
             self._trial = None
-            return [self._told("refused", trial.tune, {}, text=str(line["refused"]))]
+            return [self._event("refused", trial.tune, {}, text=str(line["refused"]))]
         self._set(trial.was if trial.reverting else trial.tune.changes)
         self._pace = RateMeter()
         if trial.reverting:
             self._trial = None
             return []
         trial.after = RateMeter()
-        return [self._told("trying", trial.tune, trial.was)]
+        return [self._event("trying", trial.tune, trial.was)]
 
     def _set(self, values: dict[str, Any]) -> None:
         if self._loader is not None:
@@ -138,15 +138,15 @@ class ScriptTuner:
             return []
         after = trial.after.rate(_LEAST_WINDOWS)
         keep = worth_keeping(trial.before, after, trial.tune.aim)
-        told = self._told("kept" if keep else "reverted", trial.tune, trial.was, trial.before, after)
+        verdict = self._event("kept" if keep else "reverted", trial.tune, trial.was, trial.before, after)
         self._pace = trial.after if keep else RateMeter()
         if keep or page is None:
             self._trial = None
         else:
             trial.reverting, trial.number = True, self._write(page, trial.was)
-        return [told]
+        return [verdict]
 
-    def _told(
+    def _event(
         self,
         verdict: Literal["trying", "kept", "reverted", "refused"],
         tune: TuneCommand,

@@ -151,6 +151,22 @@ def test_repeated_signals_to_all_processes_leave_a_checkpoint(
     assert checkpoint_index.matches_checksum(run.checkpoints, entry)
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [(TERM, signal.SIGINT), (TERM, signal.SIGHUP), pytest.param((TERM, USR1, signal.SIGHUP), marks=pytest.mark.long)],
+)
+def test_a_signal_after_a_batch_systems_loses_no_stop(
+    images: Path, begin: Begin, numbers: tuple[signal.Signals, ...]
+) -> None:
+    """systemd sends SIGHUP after SIGTERM."""
+    child = begin("train", "--data", str(images), "--json", *SMALL, "num_workers=0")
+    wait_for_event(child, "steps")
+    send([psutil.Process(child.pid)], *numbers)
+    ended = check_preempted(child)
+    run = run_directory.find("last")
+    assert checkpoint_index.find(run.checkpoints, "last").step == ended.step
+
+
 def test_only_ctrl_c_detaches(images: Path, begin: Begin) -> None:
     child = begin("train", "--data", str(images), "--json", *SMALL, "num_workers=0")
     with stopped_trainer(child):

@@ -1,15 +1,15 @@
 """What SIGINT, SIGTERM and SIGUSR1 mean to a command that watches a run as lines.
 
 Only Ctrl-C (SIGINT) detaches a command from the run that it started. A batch system sends SIGTERM or SIGUSR1, some
-send them twice: each time they mean a stop after a checkpoint, and the command waits for it. With Slurm's
-proctrack/cgroup the run would be killed as soon as the command has left.
+send them twice, systemd sends SIGHUP after them: each time they mean a stop after a checkpoint, and the command waits
+for it. With Slurm's proctrack/cgroup the run would be killed as soon as the command has left.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -23,6 +23,9 @@ from gputrain.tui.state.command_sender import sender
 
 if TYPE_CHECKING:
     from gputrain.tui.state.event_source import RunSource
+
+_DELIVERY_SECONDS = 5.0
+"""How long a command that leaves tries to deliver a stop that it has announced."""
 
 _Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -43,12 +46,15 @@ class StopSignals:
         self._signals: deque[int] = deque()
         self._before: dict[int, _Handler] = {}
         self._pending: deque[StopCommand] = deque()
-        self._stopping = False
+        self._stopped_by: int | None = None
+        """The signal that requested the stop."""
         self.detached = False
         """The command should leave; the run continues."""
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._record) for number in STOPPING}
+        if self._owner and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._record)
         return self
 
     def __exit__(
@@ -60,6 +66,8 @@ class StopSignals:
 
     def release(self) -> None:
         """Restore the default handlers, for a screen, and act on what was recorded as they would."""
+        if signal.SIGHUP in self._before:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
         self._before = {}
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in PREEMPTING:
@@ -69,23 +77,35 @@ class StopSignals:
 
     def _record(self, number: int, _frame: object) -> None:
         self._signals.append(number)
-        if number == signal.SIGINT and self._signals.count(number) > 1:
+        by_batch_system = self._stopped_by in PREEMPTING or any(one in PREEMPTING for one in self._signals)
+        if number == signal.SIGINT and self._signals.count(number) > 1 and not by_batch_system:
             # The command has not reacted to the first one: the next one ends it.
             signal.signal(number, signal.SIG_DFL)
 
     def obey(self, attachment: RunSource) -> None:
         """Act on the signals since the last call: request a stop, or set `detached`."""
-        while self._signals:
-            number = self._signals.popleft()
-            if not self._owner or (self._stopping and number == signal.SIGINT):
-                self.detached = True
-            elif not self._stopping or self._script:
-                self._stop(number)
-        if self._pending and not self.detached:
-            self._send(attachment)
+        # A batch system's signals first: what comes with them changes nothing.
+        waiting = sorted(self._signals, key=lambda number: number not in PREEMPTING)
+        self._signals.clear()
+        for number in waiting:
+            self._take(number)
+        if self._pending:
+            self._send(attachment, _DELIVERY_SECONDS if self.detached else 0.0)
+
+    def _take(self, number: int) -> None:
+        if self._stopped_by in PREEMPTING and number not in PREEMPTING and not self._script:
+            # The command waits for the checkpoint that was requested.
+            return
+        if number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif not self._owner or (self._stopped_by is not None and number == signal.SIGINT):
+            self.detached = True
+        elif self._stopped_by is None or self._script:
+            self._stop(number)
 
     def _stop(self, number: int) -> None:
-        self._stopping = True
+        self._stopped_by = number
         hint = "; press Ctrl-C again to leave the run alone" if number == signal.SIGINT else ""
         name = signal.Signals(number).name
         print_error(
@@ -100,9 +120,14 @@ class StopSignals:
             )
         )
 
-    def _send(self, attachment: RunSource) -> None:
-        # A supervisor that is still starting, or that is ending, cannot be reached: try again with the next events.
-        with contextlib.suppress(NotLiveError):
-            while self._pending:
+    def _send(self, attachment: RunSource, seconds: float) -> None:
+        # A supervisor that is still starting, or that is ending, cannot be reached: try again, or with the next events.
+        deadline = time.monotonic() + seconds
+        while self._pending:
+            try:
                 attachment.send(self._pending[0])
                 self._pending.popleft()
+            except NotLiveError:
+                if time.monotonic() >= deadline:
+                    return
+                time.sleep(0.1)

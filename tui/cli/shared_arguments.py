@@ -10,7 +10,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUN = "name or id of a run, part of it, its directory, or: last"
 RUN_OR_REMOTE = f"{RUN}; HOST:RUN is a run on another machine, over ssh"
-FORCE = "start even if the plan predicts too little memory"
+FORCE = "start even if the plan predicts too little memory or the weights do not fit the model"
 DETACH = "start the run in the background, print its id and exit"
 
 

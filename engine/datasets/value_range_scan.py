@@ -1,11 +1,12 @@
 """Finds `value_range: auto`: looks at a sample of a folder's images, and chooses one range for the whole set.
 
 The sample depends on the folder alone: plan, training and prediction find the same range. Headers tell which images are
-deep; only these are decoded.
+deep; only these are decoded. The range is that of almost all training images: a hot pixel does not widen it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -16,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import value_range
 from gputrain.engine.configuration.setting_definitions import UNCACHED, RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
@@ -23,7 +25,11 @@ from gputrain.engine.datasets import image_files
 from gputrain.engine.imaging import grey_values
 
 SAMPLE = 128
-"""Images of which headers are read, and values if they are deep."""
+"""Training images of which headers are read, and values if they are deep."""
+VAL_SAMPLE = 32
+"""Validation images of which they are read."""
+_USUAL = 99.9
+"""Percentile of an image's pixels up to which values are usual; those above may be hot pixels."""
 _DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
 """Bit depths of cameras, scanners and detectors; the smallest one that holds all sampled values is the set's."""
 NARROW = 1 / 8
@@ -48,6 +54,10 @@ class RangeScan(NamedTuple):
     """Whether integers and floating-point values were found."""
     colour_levels: int | None = None
     """Levels of 256 that 16-bit colour images use in 8 bits; None without such images."""
+    training: tuple[_Extremes, ...] = ()
+    """Values of the deep training images."""
+    validation: tuple[_Extremes, ...] = ()
+    """Values of the deep validation images."""
 
     def note(self) -> str:
         """What was found, for the plan."""
@@ -64,15 +74,11 @@ class RangeScan(NamedTuple):
                 f"the images have 16 bits per colour, of which the upper 8 are used, and these have "
                 f"{self.colour_levels} of 256 levels: details are lost; write values up to 65535, or 8 bits"
             )
-        value_range = value_range or self.full
-        if not self.deep or value_range is None:
+        if not self.deep or self.full is None:
             return tuple(found)
-        if self.highest - self.lowest < NARROW * (value_range.high - value_range.low):
-            tight = ValueRange(self.lowest, max(self.highest, self.lowest + 1e-6))
-            found.append(
-                f"value_range: the images' values, {self.lowest:g} to {self.highest:g}, use less than an eighth of "
-                f"{value_range}: details are lost in 8 bits; value_range={tight} uses all"
-            )
+        found += self._narrow(value_range or self.full)
+        if value_range is not None:
+            found += self._outside(value_range)
         if self.mixed:
             found.append(
                 "value_range: the images mix integers and floating-point values, which one range does not suit; "
@@ -80,28 +86,98 @@ class RangeScan(NamedTuple):
             )
         return tuple(found)
 
+    def _narrow(self, chosen: ValueRange) -> list[str]:
+        """A warning if the training images use a small share of `chosen`."""
+        least = NARROW * (chosen.high - chosen.low)
+        inside = [one for one in self.training if chosen.low <= one.low and one.high <= chosen.high] or self.training
+        of_all = min(one.low for one in inside), max(one.high for one in inside)
+        usual = min(one.usual_low for one in inside), max(one.usual_high for one in inside)
+        for (low, high), whose, gain in (
+            (of_all, "the images' values, {}, use", "uses all"),
+            (usual, f"{_USUAL:g} % of the pixels have values from {{}},", "keeps them and clips the others"),
+        ):
+            if high - low < least:
+                tight = ValueRange(low, max(high, low + 1e-6))
+                share = f"{whose.format(f'{low:g} to {high:g}')} less than an eighth of {chosen}"
+                return [f"value_range: {share}: details are lost in 8 bits; value_range={tight} {gain}"]
+        return []
+
+    def _outside(self, chosen: ValueRange) -> list[str]:
+        """Warnings of images that `chosen` clips although it holds almost all training images."""
+        found = []
+        outside = [one for one in self.training if one.low < chosen.low or one.high > chosen.high]
+        # A narrower range of the user clips on purpose.
+        if outside and chosen == self.value_range:
+            worst = max(outside, key=lambda one: max(one.high - chosen.high, chosen.low - one.low))
+            value = worst.high if worst.high - chosen.high >= chosen.low - worst.low else worst.low
+            found.append(
+                f"value_range: {len(outside)} of {self.deep} sampled images have values outside {chosen}, the range of "
+                f"almost all, and are clipped: {plain(worst.path, 300)} has {value:g}; repair or remove such files, or "
+                f"set value_range={ValueRange(min(self.lowest, chosen.low), max(self.highest, chosen.high))}"
+            )
+        few = len(self.training) // _FEW_IMAGES
+        above = max((one.usual_high for one in self.validation), default=chosen.high)
+        below = min((one.usual_low for one in self.validation), default=chosen.low)
+        remedy = "use images of one kind for both splits, or set value_range"
+        if above > chosen.high and sum(one.usual_high > chosen.high for one in self.training) <= few:
+            text = f"values up to {above:g}, above value_range {chosen}: they would be clipped to white"
+            found.append(f"validation images have {text}; {remedy}")
+        if below < chosen.low and sum(one.usual_low < chosen.low for one in self.training) <= few:
+            text = f"values down to {below:g}, below value_range {chosen}: they would be clipped to black"
+            found.append(f"validation images have {text}; {remedy}")
+        return found
+
 
 class _Extremes(NamedTuple):
+    """Values of one image."""
+
+    path: str
     low: float
     high: float
+    usual_low: float
+    usual_high: float
+    """Extremes without the darkest and the brightest 0.1 % of the pixels, at least one each."""
     kind: Literal["integer", "float", "colour"]
     full: ValueRange
 
 
 def of_settings(values: Mapping[str, Any]) -> RangeScan | None:
-    """The scan of the training images of the flat settings; None for data without image files, or none there."""
+    """The scan of the images of the flat settings; None for data without image files, or no training images there."""
     if values["dataset"] in UNCACHED or not values["data_dir"]:
         return None
     try:
-        return scan(Path(values["data_dir"]).expanduser() / values["train_split"])
+        return scan(Path(values["data_dir"]).expanduser(), values["train_split"], values["val_split"])
     except OSError:
         return None
 
 
-def scan(folder: Path) -> RangeScan:
-    """Look at a sample of the images under `folder`. Images that cannot be read are left out. Raises OSError."""
+def scan(folder: Path, train_split: str, val_split: str) -> RangeScan:
+    """Look at a sample of the images of both splits. Images that cannot be read are left out.
+
+    `val_split` may be empty or missing. Raises OSError for the training folder.
+    """
+    images, found = _read(folder / train_split, SAMPLE)
+    colours = [one for one in found if one.kind == "colour"]
+    levels = int(max(one.high for one in colours) - min(one.low for one in colours)) + 1 if colours else None
+    deep = tuple(one for one in found if one.kind != "colour")
+    if not deep:
+        return RangeScan(images, 0, 0.0, 0.0, None, colour_levels=levels)
+    low, high = min(one.low for one in deep), max(one.high for one in deep)
+    kinds = {one.kind for one in deep}
+    full = ValueRange(min(one.full.low for one in deep), max(one.full.high for one in deep))
+    val: list[_Extremes] = []
+    with contextlib.suppress(OSError):  # the run's scan names a missing folder
+        val = _read(folder / val_split, VAL_SAMPLE)[1] if val_split else []
+    return RangeScan(
+        images, len(deep), low, high, _of_most(deep), full, len(kinds) > 1, levels, deep,
+        tuple(one for one in val if one.kind != "colour"),
+    )  # fmt: skip
+
+
+def _read(folder: Path, count: int) -> tuple[int, list[_Extremes]]:
+    """The number of sampled images under `folder`, and values of those with more than 8 bits. Raises OSError."""
     images, found = 0, []
-    for path in sample(folder, SAMPLE):
+    for path in sample(folder, count):
         try:
             status = os.stat(path)  # noqa: PTH116
             extremes = _extremes(path, status.st_size, status.st_mtime_ns)
@@ -110,16 +186,31 @@ def scan(folder: Path) -> RangeScan:
         images += 1
         if extremes is not None:
             found.append(extremes)
-    colours = [one for one in found if one.kind == "colour"]
-    levels = int(max(one.high for one in colours) - min(one.low for one in colours)) + 1 if colours else None
-    deep = [one for one in found if one.kind != "colour"]
-    if not deep:
-        return RangeScan(images, 0, 0.0, 0.0, None, colour_levels=levels)
-    low, high = min(one.low for one in deep), max(one.high for one in deep)
-    kinds = {one.kind for one in deep}
-    full = ValueRange(min(one.full.low for one in deep), max(one.full.high for one in deep))
-    chosen = choose(low, high, integers="integer" in kinds)
-    return RangeScan(images, len(deep), low, high, chosen, full, len(kinds) > 1, levels)
+    return images, found
+
+
+_FEW_IMAGES, _FEW_HOT = 10, 4
+"""At most one image in 10 may lie outside the range, and one in 4 with its hot pixels."""
+
+
+def _of_most(deep: Sequence[_Extremes]) -> ValueRange:
+    """The range of almost all images, if those outside would widen it much; otherwise the range of all."""
+    integers = any(one.kind == "integer" for one in deep)
+    hot = len(deep) // _FEW_HOT
+
+    def without(few: int, hot: int) -> ValueRange:
+        low = min(sorted(one.usual_low for one in deep)[few], sorted(one.low for one in deep)[hot])
+        high = max(sorted(one.usual_high for one in deep)[-1 - few], sorted(one.high for one in deep)[-1 - hot])
+        return choose(low, high, integers=integers)
+
+    everything = without(0, 0)
+    width = everything.high - everything.low
+    # Two bits are worth more than hot pixels; whole images are left out only where the others would lose three.
+    for few, share in ((0, 1 / 4), (len(deep) // _FEW_IMAGES, NARROW)):
+        chosen = without(few, hot)
+        if chosen.high - chosen.low <= share * width:
+            return chosen
+    return everything
 
 
 def choose(low: float, high: float, *, integers: bool) -> ValueRange:
@@ -141,8 +232,9 @@ def _extremes(path: str, _size: int, _time: int) -> _Extremes | None:
     try:
         with Image.open(path) as opened:
             if grey_values.is_wide_colour(opened):
-                low, high = zip(*opened.convert("RGB").getextrema(), strict=True)
-                return _Extremes(min(low), max(high), "colour", ValueRange(0, 255))
+                lows, highs = zip(*opened.convert("RGB").getextrema(), strict=True)
+                low, high = min(lows), max(highs)
+                return _Extremes(path, low, high, low, high, "colour", ValueRange(0, 255))
             if not grey_values.is_deep(opened):
                 return None
         data = Path(path).read_bytes()
@@ -157,7 +249,10 @@ def _extremes(path: str, _size: int, _time: int) -> _Extremes | None:
     if not finite.size:
         return None
     kind: Literal["integer", "float"] = "integer" if np.issubdtype(grey.values.dtype, np.integer) else "float"
-    return _Extremes(float(finite.min()), float(finite.max()), kind, grey.full)
+    # "lower" and "higher": also in a small image one pixel does not count.
+    usual_low = float(np.percentile(finite, 100 - _USUAL, method="higher"))
+    usual_high = max(usual_low, float(np.percentile(finite, _USUAL, method="lower")))
+    return _Extremes(path, float(finite.min()), float(finite.max()), usual_low, usual_high, kind, grey.full)
 
 
 def sample(folder: Path, count: int) -> list[str]:
@@ -191,7 +286,7 @@ def _spread(items: Sequence[str], count: int) -> list[str]:
 
 
 def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
-    """The value range under the settings, and warnings; for ``auto`` the training images are sampled.
+    """The value range under the settings, and warnings; for ``auto`` the images are sampled.
 
     Without readable training images (prediction on another machine) ``auto`` is the full range of each file's type.
     """
@@ -199,7 +294,7 @@ def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
     if data.value_range != value_range.AUTO:
         return value_range.parse(data.value_range), ()
     try:
-        found = scan(Path(data.data_dir).expanduser() / data.train_split)
+        found = scan(Path(data.data_dir).expanduser(), data.train_split, data.val_split)
     except OSError:
         return None, ()
     return found.value_range, found.warnings(found.value_range)

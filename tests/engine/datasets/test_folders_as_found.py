@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes.machines import NO_GPU
 from helpers.training.pictures import encoded, folder, picture
@@ -30,7 +31,9 @@ NFC, NFD = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "
 def test_every_suffix_that_pillow_reads_counts() -> None:
     Image.init()
     registered = Image.registered_extensions().items()
-    known = {suffix for suffix, kind in registered if kind in Image.OPEN and kind not in NO_PICTURES}
+    # Pillow opens MPO through its JPEG reader.
+    read = {*Image.OPEN, "MPO"} - NO_PICTURES
+    known = {suffix for suffix, kind in registered if kind in read}
     assert set(EXTENSIONS) == known
     assert not image_files.UNREADABLE & known
 
@@ -69,6 +72,26 @@ def mixed(tmp_path: Path) -> Path:
         for name in ("a.txt", "b.txt", "c.heic", "d.HEIC", "e.jxl", "notes", ".hidden.jpg", "Thumbs.db"):
             (place / name).write_bytes(b"no picture")
     return home
+
+
+def test_pictures_of_two_lenses_are_images(tmp_path: Path) -> None:
+    """MPO: the first picture is used."""
+    home = folder(tmp_path, classes=1, per_class=1)
+    (home / "val" / "class_0").mkdir(parents=True)
+    first, second = picture(40, 30), Image.new("RGB", (40, 30))
+    for split in ("train", "val"):
+        data = encoded(first, "MPO", save_all=True, append_images=[second])
+        (home / split / "class_0" / "stereo.MPO").write_bytes(data)
+    found = scan(str(home), "train")
+    assert (len(found), found.skipped) == (2, ())
+    counted = count_images(home, "train", "val", 30)
+    assert counted is not None
+    assert (counted.train_images, counted.val_images, counted.skipped) == (2, 1, ())
+    (index,) = [index for index in range(2) if found.path(index).endswith(".MPO")]
+    pixels = decode.decode(Path(found.path(index)).read_bytes(), "a")
+    with Image.open(found.path(index)) as pillow:
+        assert np.abs(pixels.astype(int) - np.asarray(pillow)).max() <= 2
+    assert pixels.any()
 
 
 def test_all_of_them_are_images_and_the_rest_is_counted(mixed: Path) -> None:

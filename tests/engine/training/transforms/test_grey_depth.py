@@ -296,6 +296,93 @@ def test_integers_beside_floating_point_values_are_doubted(tmp_path: Path, priva
     assert [text for text in plan_of(tmp_path).warnings if "mix integers and floating-point" in text]
 
 
+def test_a_hot_pixel_does_not_widen_the_range(tmp_path: Path, private_homes: Path) -> None:
+    home = ramps(tmp_path, 4095)
+    assert plan_of(home).config.data.value_range == "[0, 4095]"
+    assert not [text for text in plan_of(home).warnings if "value" in text]
+    hot = home / "train" / "b" / "07.png"
+    spoil(hot, pixels=1)
+    plan = plan_of(home)
+    assert plan.config.data.value_range == "[0, 4095]"
+    (doubt,) = [text for text in plan.warnings if "value" in text]
+    assert "1 of 24 sampled images have values outside [0, 4095]" in doubt
+    assert f"{hot} has 65535" in doubt
+    assert "value_range=[0, 65535]" in doubt
+    config = settings.build({"data_dir": str(home)})
+    assert value_range_scan.range_of(config) == (ValueRange(0, 4095), (doubt,))
+
+
+@pytest.mark.parametrize(
+    ("top", "images", "pixels", "chosen"),
+    [
+        (1023, 6, 1, 1023),
+        (16383, 6, 1, 16383),
+        (4095, 7, 1, 65535),  # no single accident: bright spots of the pictures
+        (4095, 2, 1600, 4095),
+        (4095, 3, 1600, 65535),  # an eighth of the images
+        (16383, 1, 1600, 65535),  # two bits are not worth an image
+    ],
+)
+def test_auto_is_the_range_of_almost_all_images(
+    top: int, images: int, pixels: int, chosen: int, tmp_path: Path, private_homes: Path
+) -> None:
+    home = ramps(tmp_path, top)
+    for number in range(images):
+        spoil(home / "train" / "ab"[number % 2] / f"{number:02}.png", pixels)
+    plan = plan_of(home)
+    assert plan.config.data.value_range == f"[0, {chosen}]"
+    clipped = [text for text in plan.warnings if f"{images} of 24 sampled images have values outside" in text]
+    assert bool(clipped) == (chosen < 65535)
+
+
+def test_a_range_that_only_bright_spots_fill_is_doubted(tmp_path: Path, private_homes: Path) -> None:
+    home = ramps(tmp_path, 4095)
+    for path in (home / "train").rglob("*.png"):
+        spoil(path, pixels=1)
+    (doubt,) = [text for text in plan_of(home).warnings if "value" in text]
+    assert "99.9 % of the pixels have values from 7 to 4092, less than an eighth of [0, 65535]" in doubt
+
+
+def test_validation_images_outside_the_range_are_named(tmp_path: Path, private_homes: Path) -> None:
+    home = ramps(tmp_path, 4095)
+    for name, level in (("a", 30000), ("b", 60000)):
+        (home / "val" / name / "0.png").write_bytes(png16(np.full((40, 40), level)))
+    clipped = "validation images have values up to 60000, above value_range [0, 4095]: they would be clipped to white"
+    for given in ("auto", "[0, 4095]"):
+        (doubt,) = [text for text in plan_of(home, value_range=given).warnings if "value" in text]
+        assert doubt.startswith(clipped)
+    _, (doubt,) = value_range_scan.range_of(settings.build({"data_dir": str(home)}))
+    assert doubt.startswith(clipped)
+    # A window that clips the training images, too, is the user's choice.
+    assert not [text for text in plan_of(home, value_range="[0, 2000]").warnings if "validation" in text]
+    assert not [text for text in plan_of(home, value_range="[0, 65535]").warnings if "validation" in text]
+
+
+def test_validation_images_below_the_range_are_named(tmp_path: Path, private_homes: Path) -> None:
+    home = ramps(tmp_path, 4095)
+    (home / "val" / "a" / "0.tif").write_bytes(tiff([np.full((40, 40), -900, "i2")]))
+    (doubt,) = [text for text in plan_of(home).warnings if "value" in text]
+    assert doubt.startswith("validation images have values down to -900, below value_range [0, 4095]: they would be")
+
+
+def ramps(home: Path, top: int) -> Path:
+    """Two classes of 12 training images and one validation image, with all values from 0 to `top`."""
+    for split, count in (("train", 12), ("val", 1)):
+        for name in ("a", "b"):
+            (home / split / name).mkdir(parents=True)
+            for number in range(count):
+                ramp = np.linspace(0, top, 1600).reshape(40, 40)
+                (home / split / name / f"{number:02}.png").write_bytes(png16(ramp))
+    return home
+
+
+def spoil(path: Path, pixels: int) -> None:
+    """Set pixels of an image to 65535."""
+    given = np.array(Image.open(path))
+    given.flat[:pixels] = 65535
+    path.write_bytes(png16(given))
+
+
 def plan_of(home: Path, **overrides: Any) -> Plan:
     return resolve_plan(NO_GPU, recipe="simple-cnn", data_dir=str(home), overrides={"image_size": 32, **overrides})
 

@@ -1,4 +1,4 @@
-"""Normalisation of images: the settings ``mean`` and ``std``, each ``auto`` or three numbers in 0…1."""
+"""Normalisation of images: the settings ``mean`` and ``std``, each ``auto``, one number for all channels or three."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def mean_std(data: DataConfig) -> tuple[Rgb, Rgb]:
 
 
 def checked(name: str, value: object) -> str:
-    """The text of the setting `name` (``mean`` or ``std``) for a text or a list of numbers. Raises BadInput."""
+    """The text of the setting `name` (``mean`` or ``std``) for a text, a number or numbers. Raises BadInput."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
     if isinstance(value, list | tuple):
         value = ", ".join(str(one) for one in value)
     if not isinstance(value, str):
@@ -52,6 +54,6 @@ def parse(name: str, text: str) -> Rgb:
 def _must(name: str, value: object) -> str:
     low = "0…1" if name == "mean" else "above 0 and at most 1"
     return (
-        f"{name} must be auto or three numbers {low} for red, green and blue, "
-        f"for example 0.5, 0.5, 0.5; got '{plain(str(value), 60)}'"
+        f"{name} must be auto or three numbers {low} for red, green and blue, or one number for all, "
+        f"for example 0.5, 0.5, 0.5 or 0.5; got '{plain(str(value), 60)}'"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.training.models.unreadable_weights import cause, is_whole_model
 
 _EMA_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema")
 _KEYS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params", "module")
@@ -50,15 +52,33 @@ def _read(path: Path, device: str) -> Any:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch.load raises any error for a foreign file
         if blocked := _blocked_types(path, str(error)):
-            names = ", ".join(blocked[:_NAMED]) + (
-                f" and {len(blocked) - _NAMED} more" if len(blocked) > _NAMED else ""
-            )
-            raise BadInput(
-                f"weights: {path} contains objects of {plain(names, 300)}, which could run code and are not loaded; "
-                "if you trust the file, save its state dict alone: "
-                "torch.save(torch.load(FILE, weights_only=False)['model'], 'weights.pth')"
-            ) from None
-        raise BadInput(f"weights: {path} is not a file of weights: {plain(_first_line(error), 200)}") from None
+            raise BadInput(_blocked_fault(path, blocked)) from None
+        raise BadInput(f"weights: {path} {cause(path) or _not_weights(error)}") from None
+
+
+def _blocked_fault(path: Path, blocked: list[str]) -> str:
+    more = f" and {len(blocked) - _NAMED} more" if len(blocked) > _NAMED else ""
+    names = plain(", ".join(blocked[:_NAMED]) + more, 300)
+    if is_whole_model(path):
+        return (
+            f"weights: {path} is a whole pickled model with objects of {names}, which could run code and are not "
+            "loaded; if you trust the file, save its state dict alone, where its class can be imported: "
+            "torch.save(torch.load(FILE, weights_only=False).state_dict(), 'weights.pth')"
+        )
+    return (
+        f"weights: {path} contains objects of {names}, which could run code and are not loaded; "
+        "if you trust the file, save its state dict alone: "
+        "torch.save(torch.load(FILE, weights_only=False)['model'], 'weights.pth')"
+    )
+
+
+def _not_weights(error: Exception) -> str:
+    if isinstance(error, EOFError) or "EOF" in str(error) or "truncated" in str(error):
+        return "is incomplete, the end of the file is missing: download it again"
+    # torch's text for these advises weights_only=False, which runs the code in the file.
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        return "is not a file of weights: give one written by torch.save(model.state_dict(), FILE) or by safetensors"
+    return f"is not a file of weights: {plain(_first_line(error), 200)}"
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -74,11 +94,13 @@ def _read_safetensors(path: Path, device: str) -> dict[str, torch.Tensor]:
     try:
         from safetensors.torch import load_file
     except ImportError:
-        raise BadInput(f"weights: {path} needs safetensors, which is not installed: pip install safetensors") from None
+        missing = "needs safetensors, which is not installed: pip install safetensors"
+        raise BadInput(f"weights: {path} {cause(path) or missing}") from None
     try:
         found: dict[str, torch.Tensor] = load_file(path, device="cpu")
     except Exception as error:  # noqa: BLE001 - safetensors has error types of its own
-        raise BadInput(f"weights: {path} is not a safetensors file: {plain(_first_line(error), 200)}") from None
+        other = f"is not a safetensors file, or is incomplete ({plain(_first_line(error), 200)}): download it again"
+        raise BadInput(f"weights: {path} {cause(path) or other}") from None
     return {name: tensor.to(device) for name, tensor in found.items()} if device == "meta" else found
 
 

@@ -52,3 +52,14 @@ def test_mean_and_std_of_a_checkpoint_are_those_of_the_run_that_starts_from_it(i
     assert second.returncode == 0, second.stderr
     data = read_config(run_directory.find("last").config).data
     assert (data.mean, data.std) == ("0.5, 0.5, 0.5", "0.25, 0.25, 0.25")
+
+
+def test_a_file_that_is_no_weights_ends_with_code_2_and_the_remedy(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "page.pt").write_text("<!DOCTYPE html>\n<html></html>")
+    before = len(run_directory.list_runs())
+    refused = train(images, f"weights={tmp_path / 'page.pt'}")
+    assert refused.returncode == 2
+    assert f"{tmp_path / 'page.pt'} is a web page (HTML or XML), not weights: download it again" in refused.stderr
+    assert "weights_only" not in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert len(run_directory.list_runs()) == before, "no run was started"

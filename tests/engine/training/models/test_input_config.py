@@ -84,6 +84,7 @@ def test_timm_models_have_the_values_of_their_configurations() -> None:
         ("0.48145466, 0.4578275, 0.40821073", (0.48145466, 0.4578275, 0.40821073)),
         ([0.1, 0.2, 0.3], (0.1, 0.2, 0.3)),
         ("[0.1 0.2 0.3]", (0.1, 0.2, 0.3)),
+        (0.5, (0.5, 0.5, 0.5)),
     ],
 )
 def test_three_numbers_are_read_and_written_exactly(text: Any, right: tuple[float, ...]) -> None:
@@ -92,9 +93,9 @@ def test_three_numbers_are_read_and_written_exactly(text: Any, right: tuple[floa
     assert settings.build(settings.flatten(config)) == config
 
 
-@pytest.mark.parametrize("text", ["x", "1, 2", "0.1, 0.2, nan", "2", "127.5, 127.5, 127.5", [0.1, 0.2], {}])
+@pytest.mark.parametrize("text", ["x", "1, 2", "0.1, 0.2, nan", "2", "127.5, 127.5, 127.5", [0.1, 0.2], {}, True, 2])
 def test_other_values_are_refused(text: Any) -> None:
-    with pytest.raises(BadInput, match="mean must be auto or three numbers 0…1 for red, green and blue"):
+    with pytest.raises(BadInput, match="mean must be auto or three numbers 0…1 for red, green and blue, or one number"):
         settings.build({"mean": text})
     with pytest.raises(BadInput, match="std must be auto or three numbers above 0"):
         settings.build({"std": "0, 1, 1"})

@@ -1,0 +1,94 @@
+"""Files that are no weights: the error says what the file is and the remedy, without torch's own advice."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.training.models.weights_file import read_weights
+from gputrain.engine.training.networks.simple_cnn import SimpleCNN
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123456789abcdef\nsize 46830571\n"
+LEGACY = [pytest.param(False, id="zip"), pytest.param(True, id="legacy")]
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(BadInput) as caught:
+        read_weights(path)
+    text = str(caught.value)
+    assert text.startswith(f"weights: {path} ")
+    assert "\n" not in text
+    assert "PyTorch 2.6" not in text
+    assert "Weights only load failed" not in text
+    return text.removeprefix(f"weights: {path} ")
+
+
+def save(content: object, path: Path, *, legacy: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "is empty: download it again"),
+        (LFS, "is a Git LFS pointer, not the file itself: run `git lfs pull` in its repository"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><body>Sign in</body></html>", "is a web page (HTML or XML)"),
+        (b"<HTML><head></head></HTML>", "download it again, from the link to the file itself"),
+    ],
+)
+def test_what_is_not_a_checkpoint_is_named_whatever_its_suffix(
+    tmp_path: Path, suffix: str, content: bytes, expected: str
+) -> None:
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(content)
+    assert expected in refusal(path)
+
+
+@pytest.mark.parametrize("legacy", LEGACY)
+@pytest.mark.parametrize("missing", [4, 2000])
+def test_a_file_without_its_end_is_downloaded_again(tmp_path: Path, legacy: bool, missing: int) -> None:
+    path = save(SimpleCNN(3, 8).state_dict(), tmp_path / "file.pt", legacy=legacy)
+    path.write_bytes(path.read_bytes()[:-missing])
+    assert refusal(path) == "is incomplete, the end of the file is missing: download it again"
+
+
+@pytest.mark.parametrize("legacy", LEGACY)
+def test_a_torch_file_named_safetensors_is_renamed(tmp_path: Path, legacy: bool) -> None:
+    path = save(SimpleCNN(3, 8).state_dict(), tmp_path / "file.safetensors", legacy=legacy)
+    assert refusal(path) == "is a torch file, not a safetensors file: rename it to file.pth"
+    assert read_weights(path.rename(tmp_path / "file.pth")).tensors
+
+
+@pytest.mark.parametrize("legacy", LEGACY)
+@pytest.mark.parametrize("network", [SimpleCNN(3, 8), nn.Linear(2, 2)])
+def test_a_whole_model_is_refused_and_its_remedy_works(tmp_path: Path, legacy: bool, network: nn.Module) -> None:
+    path = save(network, tmp_path / "whole.pt", legacy=legacy)
+    text = refusal(path)
+    assert text.startswith("is a whole pickled model with objects of ")
+    assert "['model']" not in text
+    assert "where its class can be imported: torch.save(torch.load(FILE, weights_only=False).state_dict(), " in text
+    torch.save(torch.load(path, weights_only=False).state_dict(), tmp_path / "weights.pth")
+    assert read_weights(tmp_path / "weights.pth").tensors.keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("legacy", LEGACY)
+def test_a_dict_with_a_model_is_not_a_whole_model(tmp_path: Path, legacy: bool) -> None:
+    text = refusal(save({"model": nn.Linear(2, 2)}, tmp_path / "file.pt", legacy=legacy))
+    assert text.startswith("contains objects of torch.nn.modules.linear.Linear")
+
+
+def test_other_zip_archives_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.pt", "w") as archive:
+        archive.writestr("folder/weights.pth", b"0")
+    assert refusal(tmp_path / "archive.pt").startswith("is a zip archive that torch.save did not write: unpack it")
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        archive.writestr("script/constants.pkl", b"0")
+        archive.writestr("script/data.pkl", b"0")
+    assert refusal(tmp_path / "script.pt").startswith("is a TorchScript archive, not a state dict")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,8 +74,8 @@ def _blocked_fault(path: Path, blocked: list[str]) -> str:
 def _not_weights(error: Exception) -> str:
     if isinstance(error, EOFError) or "EOF" in str(error) or "truncated" in str(error):
         return "is incomplete, the end of the file is missing: download it again"
-    # torch's text for these advises weights_only=False, which runs the code in the file.
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+    # Of a foreign file torch's text is internal, or advises weights_only=False, which runs the code in the file.
+    if not isinstance(error, OSError | MemoryError | RuntimeError) or "weights_only" in str(error):
         return "is not a file of weights: give one written by torch.save(model.state_dict(), FILE) or by safetensors"
     return f"is not a file of weights: {plain(_first_line(error), 200)}"
 

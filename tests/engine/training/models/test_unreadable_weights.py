@@ -92,3 +92,10 @@ def test_other_zip_archives_are_named(tmp_path: Path) -> None:
         archive.writestr("script/constants.pkl", b"0")
         archive.writestr("script/data.pkl", b"0")
     assert refusal(tmp_path / "script.pt").startswith("is a TorchScript archive, not a state dict")
+
+
+@pytest.mark.parametrize("content", [b"these are no weights", b"\x89PNG\r\n", b"{}"])
+def test_any_other_file_is_refused_without_torchs_text(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.pt"
+    path.write_bytes(content)
+    assert refusal(path).startswith("is not a file of weights: give one written by torch.save(model.state_dict(), ")

@@ -125,10 +125,10 @@ def test_a_screen_goes_on_after_its_terminal_stood_still(nonblocking: bool) -> N
 
 def test_a_resize_to_the_same_size_repaints_everything() -> None:
     with on_terminal("monitor") as terminal:
-        bar = terminal.shows("● monitoring", "Processes", "q quit").splitlines()[-1]
+        bar = terminal.shows("● monitoring", "Processes", "q quit", "^p").splitlines()[-1]
         works(terminal)
         terminal.clear()
-        assert terminal.shows("● monitoring", "╭─ Processes", "q quit").splitlines()[-1] == bar
+        assert terminal.shows("● monitoring", "╭─ Processes", "q quit", "^p").splitlines()[-1] == bar
 
 
 CRASH = """

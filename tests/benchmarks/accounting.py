@@ -88,7 +88,7 @@ def _accounted(setting: Setting) -> Pass:
 
 def _bare(setting: Setting) -> Pass:
     # The patches stay for the life of this process, which is the contender's own.
-    mock.patch.object(thread_workers, "Meter", Silent).start()
+    mock.patch.object(thread_workers, "BatchAccounting", Silent).start()
     mock.patch.object(lock_waits.LockWaitSampler, "sample", return_value=None).start()
     return _accounted(setting)
 

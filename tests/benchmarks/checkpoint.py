@@ -63,7 +63,7 @@ def _pass(setting: Setting, *, every: bool, background: bool) -> Pass:
         # At the first step of each turn: the others are there to hide it.
         return every and step != saved_step and step % setting.steps == 1
 
-    inner = driven(config, setting.steps, ((epoch_end, "due_within", due),))
+    inner = driven(config, setting.steps, ((epoch_end, "mid_epoch_checkpoint_due", due),))
 
     def one_pass() -> int:
         images = inner()

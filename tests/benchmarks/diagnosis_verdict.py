@@ -47,7 +47,7 @@ class Verdict:
 def judge(events: Iterable[AnyEvent], setup: Setup) -> Verdict:
     """The verdict on a trace."""
     window = functools.partial(EventWindow, seconds=setup.window, warm_up=setup.warm_up, least=setup.least)
-    with mock.patch.object(advisor, "Window", window), mock.patch.object(advisor, "EVALUATE_EVERY", setup.window):
+    with mock.patch.object(advisor, "EventWindow", window), mock.patch.object(advisor, "EVALUATE_EVERY", setup.window):
         adviser, raised = Advisor(), set[str]()
         for event in events:
             if isinstance(event, PhaseChanged) and event.phase in (Phase.STOPPING, Phase.ENDED):

@@ -46,10 +46,6 @@ class LoaderChange:
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
 
-    def due(self, page: Page) -> bool:
-        """Whether a request waits for an answer."""
-        return page.slots[layout.WANTED] != page.slots[layout.ANSWERED]
-
     def apply(self, page: Page, loader: Any, iterator: Any, module: Any) -> None:
         """Answer the request that waits, for `iterator` of `loader`; `module` is torch's data loader module."""
         slots = page.slots

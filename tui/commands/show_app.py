@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gputrain.engine.common.errors import EXIT_SCREEN_FAILED
-from gputrain.tui.commands.output import print_error
+from gputrain.tui.commands.command_messages import print_error
 from gputrain.tui.render.format import run_continues
 from gputrain.tui.terminal import gc_pause
 

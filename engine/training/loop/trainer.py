@@ -17,7 +17,7 @@ import torch
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.setting_definitions import AUTO, RunConfig
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.processes import compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter

@@ -15,7 +15,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.jobs import image_caches
 from gputrain.tui.actions.plan_from_arguments import plan_of
-from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.commands.runs.delete import confirmed
 from gputrain.tui.render.text_table import print_table
 

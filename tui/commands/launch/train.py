@@ -12,9 +12,9 @@ from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching import resume_run
 from gputrain.engine.planning.plan import Plan
 from gputrain.tui.actions.plan_from_arguments import plan_for_other_machine, plan_of
+from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.commands.launch.calibrate import measure
 from gputrain.tui.commands.launch.start_run import require_single_task, start_run
-from gputrain.tui.commands.output import fail
 from gputrain.tui.render.plan_tables import BUFFERS, SCALING, buffer_cells, scaling_cells
 from gputrain.tui.render.text_table import print_table
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching.launch import NotLiveError
 from gputrain.engine.processes.scheduler_signals import PREEMPTING, STOPPING
-from gputrain.tui.commands.output import print_error
+from gputrain.tui.commands.command_messages import print_error
 from gputrain.tui.state.command_sender import sender
 
 if TYPE_CHECKING:

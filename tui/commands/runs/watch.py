@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.tui.cli.exit_codes import exit_code
-from gputrain.tui.commands.output import has_screen, print_error
+from gputrain.tui.commands.command_messages import has_screen, print_error
 from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.show_app import show_app
 from gputrain.tui.render.format import run_continues, supervisor_died

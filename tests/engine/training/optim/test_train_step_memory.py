@@ -12,7 +12,7 @@ from helpers.training.training_tools import draw_images, small_config, train
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Outcome, Steps, Validated
 from gputrain.engine.training.loop import trainer
-from gputrain.engine.training.loop.step_windows import StepWindows
+from gputrain.engine.training.loop.torch_step_windows import StepWindows
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.optim.train_step import RepeatInParts, TrainStep
 from gputrain.engine.training.runtime.device import Compute

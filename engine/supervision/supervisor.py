@@ -52,7 +52,7 @@ from gputrain.engine.supervision import exit_reasons, orphan_trainer
 from gputrain.engine.supervision import startup_events as opening
 from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
-from gputrain.engine.supervision.machine_samples import MachineSampling
+from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 

@@ -16,8 +16,8 @@ from gputrain.engine.runs.run_directory import RunDir, State
 from gputrain.tui.actions.run_list import ORDERS, Row, about, ordered, wanted
 from gputrain.tui.actions.run_list_refresh import RunListing
 from gputrain.tui.layout.textual_bindings import bindings
+from gputrain.tui.render.ascii_replacements import to_ascii
 from gputrain.tui.render.charset import wants_ascii
-from gputrain.tui.render.styled_lines import to_ascii
 from gputrain.tui.render.theme import palette
 from gputrain.tui.screens.runs.runs_dialogs import PromptScreen
 from gputrain.tui.screens.runs.runs_keys import KEYS

@@ -1,9 +1,10 @@
-"""Arguments of the commands that show something without changing any run: monitor, export, serve."""
+"""Arguments of the commands that show something without changing any run: monitor, export, serve, completions."""
 
 from __future__ import annotations
 
 from gputrain.tui.cli.argument_types import count, port, sample_seconds, size
 from gputrain.tui.cli.shared_arguments import RUN, Commands, add_low_bandwidth
+from gputrain.tui.cli.shell_completion import SHELLS
 
 
 def add_view_commands(commands: Commands) -> None:
@@ -11,6 +12,7 @@ def add_view_commands(commands: Commands) -> None:
     _add_monitor(commands)
     _add_export(commands)
     _add_serve(commands)
+    _add_completions(commands)
 
 
 def _add_monitor(commands: Commands) -> None:
@@ -70,3 +72,14 @@ def _add_serve(commands: Commands) -> None:
         "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)"
     )
     serve.add_argument("--port", type=port, default=8700, metavar="PORT", help="port to listen on (default 8700)")
+
+
+def _add_completions(commands: Commands) -> None:
+    completions = commands.add_parser(
+        "completions",
+        help="print what makes the tab key complete commands, settings and names of runs",
+        description="Print code for a shell that completes commands, options, settings, recipes, profiles and names of "
+        'runs. In bash and zsh, add to ~/.bashrc or ~/.zshrc: eval "$(gputrain-tui completions bash)" (or zsh). In '
+        "fish: gputrain-tui completions fish > ~/.config/fish/completions/gputrain-tui.fish",
+    )
+    completions.add_argument("shell", metavar="SHELL", choices=SHELLS, help="bash, zsh or fish")

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.imaging import grey_values, jpeg_header, orientation, planar_tiff
+from gputrain.engine.imaging import grey_values, jpeg_damage, jpeg_header, orientation, planar_tiff
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 
@@ -59,15 +59,21 @@ def decode_stored(data: bytes, decoding: Decoding) -> tuple[Pixels, int]:
     """
     if not data:
         raise CannotDecodeError("the file is empty")
-    if jpeg_header.is_interrupted(data):
+    borders = jpeg_header.borders(data)
+    if borders.interrupted:
         raise CannotDecodeError("damaged: another JPEG begins before its end")
+    if borders.end and jpeg_damage.has_jpeg_behind(data, borders.end) and jpeg_damage.ends_early(data):
+        raise CannotDecodeError(jpeg_damage.ENDS_EARLY)
     try:
         with Image.open(io.BytesIO(data)) as image:
             check_size(*image.size)
             if isinstance(image, TiffImageFile) and planar_tiff.is_planar(image):
                 return planar_tiff.decode(image, data), 1
             image.load()
-            return _as_rgb(image, data, decoding), 1 if decoding.as_stored else orientation.of_image(image)
+            pixels = _as_rgb(image, data, decoding)
+            if borders.end and (pixels[-1] == pixels[-1, 0]).all() and jpeg_damage.ends_early(data):
+                raise CannotDecodeError(jpeg_damage.ENDS_EARLY)
+            return pixels, 1 if decoding.as_stored else orientation.of_image(image)
     except CannotDecodeError:
         raise
     except UnidentifiedImageError:

@@ -22,6 +22,8 @@ HEAD_BYTES, TAIL_BYTES = 1 << 17, 1 << 16
 MAX_PIXELS = 178_956_970
 """Images with more pixels count as decompression bombs: Pillow's limit for an error."""
 _PNG = b"\x89PNG\r\n\x1a\n"
+_MPF = b"MPF\0"
+"""Begins the index of an MPO file."""
 _MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp", b"acTL")
 """Chunks and keywords of a PNG that may have an orientation or an animation."""
 
@@ -35,13 +37,15 @@ class CannotDecodeError(ValueError):
 def is_plain(head: bytes, tail: bytes) -> bool:
     """Whether a file with this start and end is an upright JPEG in grey or colour, or an upright PNG of at most 8 bits.
 
+    JPEGs with further ones behind (MPO) are left out, since decoders do not notice that the first of them is damaged.
+
     Every decoder shows these with the same pixels. For all other files it is False, whatever they are.
     """
     if head.startswith(_PNG):
         # Metadata may precede or follow the pixels. The bit depth is at a fixed place.
         return len(head) > 24 and head[24] <= 8 and not any(mark in head or mark in tail for mark in _MARKS)
     header = jpeg_header.read_header(head)
-    return header is not None and header.orientation == 1
+    return header is not None and header.orientation == 1 and head.find(_MPF, 0, header.scan_at) < 0
 
 
 def decode_upright(data: bytes, decoding: Decoding = DEFAULT_DECODING) -> Pixels:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import scan
-from gputrain.engine.imaging import jpeg_header
+from gputrain.engine.imaging import jpeg_header, pillow_decode
 from gputrain.engine.training.cache.cache_forms import JpegForm, RawForm
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.transforms import decode
@@ -135,6 +135,12 @@ def test_a_whole_jpeg_with_another_one_behind_is_read(kind: str) -> None:
 def test_a_whole_mpo_gives_its_first_picture() -> None:
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(mpo()))))
     assert np.abs(decode.decode(mpo(), "a").astype(int) - expected.astype(int)).max() <= 2
+
+
+def test_the_pictures_of_an_mpo_are_left_to_one_decoder() -> None:
+    """TensorFlow's would read a damaged first picture; it gets plain files only."""
+    assert pillow_decode.is_plain(first("baseline"), b"")
+    assert not pillow_decode.is_plain(mpo(), mpo()[-100:])
 
 
 def test_an_embedded_thumbnail_is_no_interruption() -> None:

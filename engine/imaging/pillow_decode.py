@@ -72,7 +72,8 @@ def decode_stored(data: bytes, decoding: Decoding) -> tuple[Pixels, int]:
         with Image.open(io.BytesIO(data)) as image:
             check_size(*image.size)
             if isinstance(image, TiffImageFile) and planar_tiff.is_planar(image):
-                return planar_tiff.decode(image, data), 1
+                turn = 1 if decoding.as_stored else orientation.of_image(image)
+                return planar_tiff.decode(image, data), turn
             image.load()
             pixels = _as_rgb(image, data, decoding)
             if borders.end and (pixels[-1] == pixels[-1, 0]).all() and jpeg_damage.ends_early(data):

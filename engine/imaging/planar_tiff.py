@@ -28,7 +28,7 @@ def is_planar(image: Image.Image) -> bool:
 
 
 def decode(image: TiffImagePlugin.TiffImageFile, data: bytes) -> npt.NDArray[np.uint8]:
-    """The upper 8 bits of red, green and blue as stored, (height, width, 3). Raises ValueError for other kinds of planes."""
+    """The upper 8 bits of red, green and blue as stored, (height, width, 3). Raises ValueError for other planes."""
     tags = image.tag_v2
     if tags.get(_PHOTOMETRIC) != _RGB or set(tags[_BITS]) != {16}:
         raise ValueError("separate planes of more than 8 bits are read as 16-bit RGB only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.numbers import number, why_no_number
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import AUTO, DataConfig
 
@@ -39,16 +40,21 @@ def text_of(values: Rgb) -> str:
 
 def parse(name: str, text: str) -> Rgb:
     """The three numbers of a setting. Raises BadInput."""
-    try:
-        numbers = [float(part) for part in text.strip().strip("[]()").replace(",", " ").split()]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1:
-        numbers *= 3
-    positive = all(number > 0 for number in numbers) or name == "mean"
-    if len(numbers) != 3 or not positive or not all(math.isfinite(n) and abs(n) <= 1 for n in numbers):
+    parts = text.strip().strip("[]()").replace(",", " ").split()
+    read = [number(part) if len(part) < _LONGEST else None for part in parts]
+    values = [float(one) for one in read if one is not None]
+    if len(values) != len(parts):
+        raise BadInput(_must(name, text) + why_no_number(parts[read.index(None)]))
+    if len(values) == 1:
+        values *= 3
+    positive = all(value > 0 for value in values) or name == "mean"
+    if len(values) != 3 or not positive or not all(math.isfinite(one) and abs(one) <= 1 for one in values):
         raise BadInput(_must(name, text))
-    return numbers[0], numbers[1], numbers[2]
+    return values[0], values[1], values[2]
+
+
+_LONGEST = 60
+"""Longer words are no mean."""
 
 
 def _must(name: str, value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gputrain.tui.cli.argument_types import count, port, sample_seconds, size
+from gputrain.tui.cli.argument_types import count, gpu_index, port, process_id, sample_seconds, size
 from gputrain.tui.cli.shared_arguments import RUN, Commands, add_low_bandwidth
 from gputrain.tui.cli.shell_completion import SHELLS
 
@@ -23,10 +23,14 @@ def _add_monitor(commands: Commands) -> None:
         "--interval", type=sample_seconds, default=1.0, metavar="S", help="seconds between samples (default 1)"
     )
     monitor.add_argument(
-        "--gpu", type=int, action="append", metavar="I", help="show only GPU I; repeat the option for several GPUs"
+        "--gpu",
+        type=gpu_index,
+        action="append",
+        metavar="I",
+        help="show only GPU I; repeat the option for several GPUs",
     )
     monitor.add_argument(
-        "--pid", type=int, metavar="PID", help="mark process PID and its children, and exit when it ends"
+        "--pid", type=process_id, metavar="PID", help="mark process PID and its children, and exit when it ends"
     )
     monitor.add_argument("-n", "--lines", type=count, metavar="N", help="exit after N samples (with --plain or --json)")
     add_low_bandwidth(monitor)

@@ -24,11 +24,7 @@ def prepare(config: RunConfig, reporter: EventReporter, control: TrainerControl)
     data = config.data
 
     def read(found: Callable[[int], None]) -> tuple[ImageSet, ImageSet | None]:
-        train = image_set.scan(data.data_dir, data.train_split, progress=found)
-        if not data.val_split:
-            return train, None
-        val = image_set.scan(data.data_dir, data.val_split, setting="val_split", classes=train.classes, progress=found)
-        return train, val
+        return image_set.scan_splits(data, found)
 
     train, val = dataset_report.timed_scan(config, reporter, control, read)
     for one in (train, val):

@@ -152,7 +152,9 @@ def _images(
     if order.images:
         found, labelled = image_set.found_at(Path(order.images), classes)
         keras_images.check_names(found)
-        chosen, _ = value_range_scan.range_of(order.config)
+        chosen, warnings = value_range_scan.range_for(order.config, Path(order.images))
+        for text in warnings:
+            reporter.notice("warning", text)
         return keras_images.with_value_range(found, chosen), labelled
     train, val = keras_images.prepare(order.config, reporter, control)
     if val is None:

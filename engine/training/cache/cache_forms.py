@@ -19,7 +19,7 @@ from PIL import Image
 
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
-from gputrain.engine.imaging import jpeg_header, jpeg_tiles, scaled_decode
+from gputrain.engine.imaging import jpeg_damage, jpeg_header, jpeg_tiles, scaled_decode
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 from gputrain.engine.training.cache.cache_store import CacheEntry, CacheStore
@@ -135,11 +135,18 @@ class JpegForm:
 def _open_upright_jpeg(data: bytes, *, as_stored: bool) -> Image.Image | None:
     """An upright JPEG in RGB or grey, with its quantization tables; None for all other files."""
     header = jpeg_header.read_header(data)
-    if header is None or (header.orientation != 1 and not as_stored) or not jpeg_header.is_whole(data, header):
+    if header is None or (header.orientation != 1 and not as_stored):
+        return None
+    end = jpeg_header.end_of_image(data, header)
+    if not end:
         return None
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
+        last_row = np.atleast_3d(np.asarray(image.crop((0, image.height - 1, *image.size))))
+        suspicious = jpeg_damage.has_jpeg_behind(data, end) or jpeg_damage.ends_in_fill(last_row)
+        if suspicious and jpeg_damage.ends_early(data):
+            return None
     except PILLOW_ERRORS:
         # `decode` is called next, and raises BadImage.
         return None

@@ -32,14 +32,20 @@ def validation_images(config: RunConfig, reporter: EventReporter, control: Train
     return found.val, found.task
 
 
-def images_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> tuple[ImageSet, Task, bool]:
+def images_at(
+    path: Path, config: RunConfig, classes: tuple[str, ...], reporter: EventReporter
+) -> tuple[ImageSet, Task, bool]:
     """The images at `path`, the task, and whether they have labels (subfolders with the names of the classes).
 
-    Raises BadInput if there are no images, and for tasks whose samples are not single images.
+    Reports images that do not fit the run's value range. Raises BadInput if there are no images, and for tasks whose
+    samples are not single images.
     """
     task = _task(config, classes)
     images, labelled = found_at(path, classes)
-    images = dataclasses.replace(images, decoding=Decoding(value_range_scan.range_of(config)[0]))
+    chosen, warnings = value_range_scan.range_for(config, path)
+    for text in warnings:
+        reporter.notice("warning", text)
+    images = dataclasses.replace(images, decoding=Decoding(chosen))
     return images, task, labelled
 
 

@@ -19,7 +19,7 @@ import torch
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.dataloading.random_resized_crop import CropGeometry, center_crop_box
-from gputrain.engine.imaging import jpeg_header, pillow_decode, scaled_decode
+from gputrain.engine.imaging import jpeg_damage, jpeg_header, pillow_decode, scaled_decode
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.imaging.jpeg_header import JpegHeader
 from gputrain.engine.imaging.orientation import upright
@@ -118,23 +118,36 @@ def decode(data: bytes, path: str, decoding: Decoding = DEFAULT_DECODING) -> Pix
 
 
 def _decode_simplejpeg(data: bytes, header: JpegHeader, part: CropGeometry | None, factor: int) -> Pixels | None:
-    """The stored pixels down to the end of `part`, at 1/`factor`; None for truncated or refused files."""
-    if not jpeg_header.is_whole(data, header):
+    """The stored pixels down to the end of `part`, at 1/`factor`; None for damaged or refused files."""
+    end = jpeg_header.end_of_image(data, header)
+    if not end:
         return None
-    rows = header.height if part is None else jpeg_header.rows_for(header, part.top + part.height)
+    # An image before another one may lack its own end: all of it is decoded, and warnings are errors.
+    behind = jpeg_damage.has_jpeg_behind(data, end)
+    rows = header.height if part is None or behind else jpeg_header.rows_for(header, part.top + part.height)
     at_least = (0, 0) if factor == 1 else (-(-rows // factor), -(-header.width // factor))
-    try:
+
+    def decoded(*, strict: bool) -> Pixels:
         pixels: Pixels = simplejpeg.decode_jpeg(
             jpeg_header.upper_part(data, header, rows),
             min_height=at_least[0],
             min_width=at_least[1],
             min_factor=factor,
-            strict=False,
+            strict=strict,
         )
-    except ValueError:
-        # Pillow is tried next, and decides.
-        return None
-    return pixels
+        return pixels
+
+    # Where this gives None, Pillow is tried next, and decides.
+    try:
+        pixels = decoded(strict=behind)
+    except ValueError as error:
+        if not behind or jpeg_damage.means_missing_data(error):
+            return None
+        try:
+            pixels = decoded(strict=False)
+        except ValueError:
+            return None
+    return None if jpeg_damage.ends_in_fill(pixels) and jpeg_damage.ends_early(data) else pixels
 
 
 def _decode_pillow(data: bytes, path: str, decoding: Decoding) -> tuple[Pixels, int]:

@@ -1,12 +1,10 @@
-"""Normalisation of images: the settings ``mean`` and ``std``, each ``auto``, one number for all channels or three."""
+"""Settings that depend on the weights: interpolation, ``mean`` and ``std`` (each ``auto``, one number or three)."""
 
 from __future__ import annotations
 
-import math
-
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.setting_definitions import AUTO, DataConfig
+from gputrain.engine.configuration.setting_definitions import AUTO, DataConfig, Interpolation
 
 Rgb = tuple[float, float, float]
 
@@ -19,6 +17,11 @@ def mean_std(data: DataConfig) -> tuple[Rgb, Rgb]:
     """Mean and standard deviation of the settings; ImageNet's for ``auto``."""
     mean = IMAGENET_MEAN if data.mean == AUTO else parse("mean", data.mean)
     return mean, IMAGENET_STD if data.std == AUTO else parse("std", data.std)
+
+
+def interpolation_of(data: DataConfig) -> Interpolation:
+    """The interpolation of the settings; bilinear for ``auto``."""
+    return "bicubic" if data.interpolation == "bicubic" else "bilinear"
 
 
 def checked(name: str, value: object) -> str:
@@ -45,8 +48,9 @@ def parse(name: str, text: str) -> Rgb:
         numbers = []
     if len(numbers) == 1:
         numbers *= 3
-    positive = all(number > 0 for number in numbers) or name == "mean"
-    if len(numbers) != 3 or not positive or not all(math.isfinite(n) and abs(n) <= 1 for n in numbers):
+    # Shares of the range of pixel values: a mean outside would shift all images beyond what a network has seen.
+    sensible = all(0 <= number <= 1 and (number > 0 or name == "mean") for number in numbers)  # NaN is refused, too
+    if len(numbers) != 3 or not sensible:
         raise BadInput(_must(name, text))
     return numbers[0], numbers[1], numbers[2]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet, found_at
@@ -39,7 +40,9 @@ def images_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> tuple[
     """
     task = _task(config, classes)
     images, labelled = found_at(path, classes)
-    images = dataclasses.replace(images, decoding=Decoding(value_range_scan.range_of(config)[0]))
+    how = normalization.interpolation_of(config.data)
+    decoding = Decoding(value_range_scan.range_of(config)[0], interpolation=how)
+    images = dataclasses.replace(images, decoding=decoding)
     return images, task, labelled
 
 

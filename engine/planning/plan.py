@@ -99,11 +99,12 @@ def make_plan(
     refusals: Iterable[str] = (),
     calibrations: Sequence[Calibration] = (),
     forceable: Iterable[str] = (),
+    more_facts: Iterable[tuple[str, str]] = (),
 ) -> Plan:
     """The plan for `layers`, of which later ones override earlier ones. Raises BadInput for a value out of bounds.
 
     `calibrations` are all of the recipe on this machine; the newest one for these settings is used.
-    `forceable` are those of `refusals` that --force overrides.
+    `forceable` are those of `refusals` that --force overrides. `more_facts` are shown after the plan's own.
     """
     given: dict[str, SettingsLayer] = {}
     values = settings.flatten(RunConfig())
@@ -149,6 +150,7 @@ def make_plan(
             *plan_facts(draft, ram, vram, updates, eta),
             *skipped_facts(facts),
             *speed_facts(speed, made, calibrations, draft),
+            *more_facts,
         ),
         scaling=updates_per_epoch.scale_table(values),
         buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.keras_compatibility import EXTENSIONS
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
@@ -33,14 +34,15 @@ def prepare(config: RunConfig, reporter: EventReporter, control: TrainerControl)
     chosen, warnings = value_range_scan.range_of(config)
     for text in warnings:
         reporter.notice("warning", text)
-    train, val = with_value_range(train, chosen), None if val is None else with_value_range(val, chosen)
+    train, val = with_decoding(train, config, chosen), None if val is None else with_decoding(val, config, chosen)
     dataset_report.report_dataset(config, reporter, train, val, time.perf_counter() - began)
     return train, val
 
 
-def with_value_range(images: ImageSet, chosen: ValueRange | None) -> ImageSet:
-    """`images`, whose deep grey images are decoded in the range `chosen`."""
-    return dataclasses.replace(images, decoding=images.decoding._replace(value_range=chosen))
+def with_decoding(images: ImageSet, config: RunConfig, chosen: ValueRange | None) -> ImageSet:
+    """`images` with the interpolation of the settings, and deep grey images in the range `chosen`."""
+    decoding = images.decoding._replace(value_range=chosen, interpolation=normalization.interpolation_of(config.data))
+    return dataclasses.replace(images, decoding=decoding)
 
 
 def check_names(found: ImageSet) -> None:

@@ -62,12 +62,12 @@ class View:
             shape = tf.shape(image)
             left, top, width, height = random_box(draws, shape[1], shape[0], self.min_scale)
             box = image[top : top + height, left : left + width]
-        return tf.image.resize(box, (self.size, self.size), antialias=True)
+        return tf.image.resize(box, (self.size, self.size), self.decoding.interpolation, antialias=True)
 
     def _centre(self, data: Any, _draws: Any, *, jpeg: bool) -> Any:
         image = tf.image.decode_jpeg(data, 3, dct_method=_DCT) if jpeg else self._decoded(data)
         rows, columns, top, left = _resized(tf.shape(image), self.resize, self.size)
-        whole = tf.image.resize(image, tf.stack((rows, columns)), antialias=True)
+        whole = tf.image.resize(image, tf.stack((rows, columns)), self.decoding.interpolation, antialias=True)
         return whole[top : top + self.size, left : left + self.size]
 
     def _decoded(self, data: Any) -> Any:

@@ -155,7 +155,7 @@ def _images(
         chosen, warnings = value_range_scan.range_for(order.config, Path(order.images))
         for text in warnings:
             reporter.notice("warning", text)
-        return keras_images.with_value_range(found, chosen), labelled
+        return keras_images.with_decoding(found, order.config, chosen), labelled
     train, val = keras_images.prepare(order.config, reporter, control)
     if val is None:
         raise BadInput("the run has no validation images; name a folder of images: --images DIR")

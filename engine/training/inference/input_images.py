@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet, found_at
@@ -45,7 +46,8 @@ def images_at(
     chosen, warnings = value_range_scan.range_for(config, path)
     for text in warnings:
         reporter.notice("warning", text)
-    images = dataclasses.replace(images, decoding=Decoding(chosen))
+    decoding = Decoding(chosen, interpolation=normalization.interpolation_of(config.data))
+    images = dataclasses.replace(images, decoding=decoding)
     return images, task, labelled
 
 

@@ -16,7 +16,7 @@ import torch
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.setting_definitions import AUTO, RunConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.processes import compile_cache
@@ -57,7 +57,7 @@ class Trainer(TrainingLoop):
     # Before the first step.
 
     def _build(self, stack: contextlib.ExitStack) -> None:
-        # The mean and std of the weights belong to the checkpoints of this run.
+        # Mean, std and interpolation of the weights belong to the checkpoints of this run.
         config = self._config = self._with_normalization(self._config)
         parts = build_parts(config, self._ranks, self._reporter, self._control, self._bad_images, stack)
         self._compute, self._images, self._growth = parts.compute, parts.images, parts.growth
@@ -73,7 +73,7 @@ class Trainer(TrainingLoop):
         self._reporter.send(self._ready)
 
     def _with_normalization(self, config: RunConfig) -> RunConfig:
-        if config.resume_from and config.model.weights and AUTO in (config.data.mean, config.data.std):
+        if config.resume_from and config.model.weights and input_config.is_open(config):
             return input_config.of_checkpoint(config, torch_checkpoint.load(config.resume_from, lambda text: None))
         return input_config.resolve(config)
 

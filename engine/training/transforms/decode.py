@@ -4,7 +4,7 @@ JPEGs go through simplejpeg (libjpeg-turbo): only the rows down to the crop's bo
 1/2, 1/4 or 1/8 as long as the crop has at least as many pixels as the sample. All other files, and those that
 simplejpeg refuses, go through Pillow, which decides what is a bad image.
 
-Crops are resized by torch's antialiased uint8 kernel. Compared with Pillow's decode and resize (torchvision's way),
+Crops are resized by torch's antialiased uint8 kernels. Compared with Pillow's decode and resize (torchvision's way),
 pixels differ by 0.05 on average and by 2 at most. Scaled decoding smooths with other weights: pixels then differ by 1
 on average, by at most 3 on the average of one photograph, and by up to 40 at a hard edge, for all orientations.
 """
@@ -18,6 +18,7 @@ import simplejpeg
 import torch
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.setting_definitions import Interpolation
 from gputrain.engine.dataloading.random_resized_crop import CropGeometry, center_crop_box
 from gputrain.engine.imaging import jpeg_damage, jpeg_header, pillow_decode, scaled_decode
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
@@ -28,6 +29,11 @@ from gputrain.engine.imaging.pillow_decode import CannotDecodeError, Pixels
 _KERNELS: Any = torch._C._nn
 """The kernels of torch.nn.functional.interpolate; called directly, they write into existing memory and cost 8 µs less
 than through torch.ops."""
+_ANTIALIASED: dict[Interpolation, Any] = {
+    "bilinear": _KERNELS._upsample_bilinear2d_aa,
+    # Also for upscaling: the kernel without antialiasing has other weights than Pillow.
+    "bicubic": _KERNELS._upsample_bicubic2d_aa,
+}
 
 Choose = Callable[[int, int], CropGeometry]
 """Returns the crop for an image of (width, height)."""
@@ -61,7 +67,7 @@ def decode_into(
     data: bytes, path: str, choose: Choose, out: torch.Tensor, decoding: Decoding = DEFAULT_DECODING
 ) -> None:
     """Write the crop that `choose` returns to `out`: uint8 (3, size, size) in channels_last memory. Raises BadImage."""
-    _write_upright(_decode_stored(data, path, choose, out.shape[1], decoding), out)
+    _write_upright(_decode_stored(data, path, choose, out.shape[1], decoding), out, decoding.interpolation)
 
 
 def decode_reduced(data: bytes, path: str, short_side: int, decoding: Decoding = DEFAULT_DECODING) -> Pixels:
@@ -76,7 +82,7 @@ def decode_reduced(data: bytes, path: str, short_side: int, decoding: Decoding =
     if stored.turn >= 5:
         rows, columns = columns, rows
     small = torch.empty((rows, columns, 3), dtype=torch.uint8)
-    _write_upright(stored, small.permute(2, 0, 1))
+    _write_upright(stored, small.permute(2, 0, 1), decoding.interpolation)
     return small.numpy()
 
 
@@ -158,19 +164,21 @@ def _decode_pillow(data: bytes, path: str, decoding: Decoding) -> tuple[Pixels, 
         raise BadImage(path, str(error)) from error
 
 
-def _write_upright(stored: _StoredPixels, out: torch.Tensor) -> None:
+def _write_upright(stored: _StoredPixels, out: torch.Tensor, interpolation: Interpolation) -> None:
     """Resize, crop and orient the decoded pixels into `out` (3, rows, columns)."""
     if stored.turn == 1:
-        resize(stored.pixels, stored.part, stored.factor, out)
+        resize(stored.pixels, stored.part, stored.factor, out, interpolation)
         return
     rows, columns = out.shape[1:]
     size = (columns, rows) if stored.turn >= 5 else (rows, columns)
     small = torch.empty((*size, 3), dtype=torch.uint8)
-    resize(stored.pixels, stored.part, stored.factor, small.permute(2, 0, 1))
+    resize(stored.pixels, stored.part, stored.factor, small.permute(2, 0, 1), interpolation)
     out.permute(1, 2, 0).numpy()[:] = upright(small.numpy(), stored.turn)
 
 
-def resize(pixels: Pixels, geometry: CropGeometry, factor: int, out: torch.Tensor) -> None:
+def resize(
+    pixels: Pixels, geometry: CropGeometry, factor: int, out: torch.Tensor, interpolation: Interpolation = "bilinear"
+) -> None:
     """Write `geometry` of an image to `out`; `pixels` are the image's at 1/`factor`, at least down to the box's end.
 
     With a factor above 1, `geometry` comes from `scaled_decode.aligned`.
@@ -178,38 +186,47 @@ def resize(pixels: Pixels, geometry: CropGeometry, factor: int, out: torch.Tenso
     left, right = scaled_decode.decoded_range(geometry.left, geometry.width, factor, pixels.shape[1])
     top, bottom = scaled_decode.decoded_range(geometry.top, geometry.height, factor, pixels.shape[0])
     box = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1).unsqueeze(0)
-    copy_into(box, geometry, out, factor)
+    copy_into(box, geometry, out, factor, interpolation)
 
 
-def copy_into(box: torch.Tensor, geometry: CropGeometry, out: torch.Tensor, factor: int = 1) -> None:
+def copy_into(
+    box: torch.Tensor,
+    geometry: CropGeometry,
+    out: torch.Tensor,
+    factor: int = 1,
+    interpolation: Interpolation = "bilinear",
+) -> None:
     """Write the pixels of `geometry`'s box (1, 3, h, w), resized and cropped, to `out` (3, rows, columns)."""
     height, width = geometry.resized_height, geometry.resized_width
     rows, columns = out.shape[1:]
     if height == rows and width == columns:
-        _resize(box, geometry, factor, out.unsqueeze(0))
+        _resize(box, geometry, factor, out.unsqueeze(0), interpolation)
         return
     whole = torch.empty((1, height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    _resize(box, geometry, factor, whole)
+    _resize(box, geometry, factor, whole, interpolation)
     top, left = geometry.kept_top, geometry.kept_left
     out.copy_(whole[0, :, top : top + rows, left : left + columns])
 
 
-def _resize(source: torch.Tensor, geometry: CropGeometry, factor: int, out: torch.Tensor) -> None:
+def _resize(
+    source: torch.Tensor, geometry: CropGeometry, factor: int, out: torch.Tensor, interpolation: Interpolation
+) -> None:
     """Resize (1, 3, h, w) into `out` (1, 3, height, width)."""
     size = height, width = geometry.resized_height, geometry.resized_width
+    antialiased = _ANTIALIASED[interpolation]
     if factor > 1:
         # The scales are the box's, which may end inside the last decoded pixel.
         down, across = factor * height / geometry.height, factor * width / geometry.width
-        _KERNELS._upsample_bilinear2d_aa(source, size, False, down, across, out=out)
+        antialiased(source, size, False, down, across, out=out)
         return
     rows, columns = source.shape[2:]
     if rows == height and columns == width:
         out.copy_(source)
-    elif rows <= height and columns <= width:
+    elif rows <= height and columns <= width and interpolation == "bilinear":
         # Upscaling needs no smoothing: the same bytes as antialiased, with two weights per pixel instead of three.
         _KERNELS.upsample_bilinear2d(source, size, False, None, None, out=out)
     else:
-        _KERNELS._upsample_bilinear2d_aa(source, size, False, None, None, out=out)
+        antialiased(source, size, False, None, None, out=out)
 
 
 def _check_size(width: int, height: int, path: str) -> None:

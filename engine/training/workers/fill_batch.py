@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
+from gputrain.engine.configuration.setting_definitions import Interpolation
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.dataloading.bad_image_replacement import replacement_samples
 from gputrain.engine.dataloading.batch_sampler import Indices
@@ -75,16 +76,19 @@ class MemorySource:
 
     pixels: torch.Tensor
     """uint8 (N, H, W, 3)."""
+    interpolation: Interpolation = "bilinear"
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """See `ImageSource`."""
         pixels = self.pixels[index].numpy()
-        decode.resize(pixels, choose(pixels.shape[1], pixels.shape[0]), 1, out)
+        decode.resize(pixels, choose(pixels.shape[1], pixels.shape[0]), 1, out, self.interpolation)
 
 
 def source_of(images: ImageSet) -> ImageSource:
     """The source of `images` without a cache."""
-    return FileSource(images) if images.pixels is None else MemorySource(images.pixels)
+    if images.pixels is None:
+        return FileSource(images)
+    return MemorySource(images.pixels, images.decoding.interpolation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def test_every_weights_entry_of_torchvision_has_the_values_of_its_transforms() -
             assert found is not None, model
             count += 1
             assert found.size == preset.crop_size[0]
-            assert found.crop == pytest.approx(preset.crop_size[0] / preset.resize_size[0])
+            assert found.resize == preset.resize_size[0]
             assert found.interpolation == preset.interpolation.value
             if model not in ("googlenet", "inception_v3"):
                 assert (found.mean, found.std) == (tuple(preset.mean), tuple(preset.std))
@@ -63,6 +63,8 @@ def test_inceptions_own_transform_of_the_input_is_a_mean_and_std_of_one_half() -
 def test_timm_models_have_the_values_of_their_configurations() -> None:
     timm = pytest.importorskip("timm")
     from timm.data.config import resolve_data_config
+    from timm.data.transforms_factory import create_transform
+    from torchvision.transforms import Resize
 
     names = [name for name in timm.list_pretrained() if "vit_base_patch16" in name or "convnext_nano" in name]
     others = 0
@@ -71,7 +73,11 @@ def test_timm_models_have_the_values_of_their_configurations() -> None:
         found = input_config.of_weights(config_of(f"timm/{name}"))
         assert found is not None
         assert (found.mean, found.std) == (tuple(right["mean"]), tuple(right["std"])), name
-        assert (found.size, found.crop) == (right["input_size"][-1], right["crop_pct"])
+        assert found.size == min(right["input_size"][-2:])
+        assert found.oblong == ("" if right["input_size"][-2] == right["input_size"][-1] else "1024 × 768")
+        (resize,) = [one for one in create_transform(**right).transforms if isinstance(one, Resize)]
+        assert found.resize == (resize.size if isinstance(resize.size, int) else min(resize.size))
+        assert found.crop_mode == ("" if right["crop_mode"] == "center" else right["crop_mode"])
         assert found.interpolation == right["interpolation"]
         others += found.mean != normalization.IMAGENET_MEAN
     assert others > 10
@@ -93,12 +99,16 @@ def test_three_numbers_are_read_and_written_exactly(text: Any, right: tuple[floa
     assert settings.build(settings.flatten(config)) == config
 
 
-@pytest.mark.parametrize("text", ["x", "1, 2", "0.1, 0.2, nan", "2", "127.5, 127.5, 127.5", [0.1, 0.2], {}, True, 2])
+@pytest.mark.parametrize(
+    "text", ["x", "1, 2", "0.1, 0.2, nan", "2", "127.5, 127.5, 127.5", [0.1, 0.2], {}, True, 2, -0.5, "0.5, -0.1, 0.5"]
+)
 def test_other_values_are_refused(text: Any) -> None:
     with pytest.raises(BadInput, match="mean must be auto or three numbers 0…1 for red, green and blue, or one number"):
         settings.build({"mean": text})
     with pytest.raises(BadInput, match="std must be auto or three numbers above 0"):
         settings.build({"std": "0, 1, 1"})
+    with pytest.raises(BadInput, match="std must be auto or three numbers above 0"):
+        settings.build({"std": text})
 
 
 def test_batches_and_the_exported_graph_are_normalised_by_the_settings() -> None:

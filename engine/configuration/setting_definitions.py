@@ -288,6 +288,7 @@ class MonitorConfig(_Part, frozen=True):
         Literal["none", "tensorboard", "wandb", "tensorboard+wandb"],
         Meta(description="also log to these tools, each in a separate process that never delays the run"),
     ] = "none"
+    alerts: Annotated[bool, Meta(description="send alerts as alerts.yaml in the configuration folder says")] = True
 
 
 class RunConfig(_Part, frozen=True):

@@ -49,6 +49,7 @@ _MODULES: dict[str | None, str] = {
     "profiles": "launch.lists",
     "recipes": "launch.lists",
     "settings": "launch.lists",
+    "alerts": "alerts",
     "completions": "completions",
     "monitor": "monitor",
     "serve": "serve",

@@ -1,4 +1,4 @@
-"""Arguments of the commands that show something without changing any run: monitor, export, serve, completions."""
+"""Arguments of the commands that change no run: monitor, export, serve, alerts, completions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def add_view_commands(commands: Commands) -> None:
     _add_monitor(commands)
     _add_export(commands)
     _add_serve(commands)
+    _add_alerts(commands)
     _add_completions(commands)
 
 
@@ -87,3 +88,20 @@ def _add_completions(commands: Commands) -> None:
         "fish: gputrain-tui completions fish > ~/.config/fish/completions/gputrain-tui.fish",
     )
     completions.add_argument("shell", metavar="SHELL", choices=SHELLS, help="bash, zsh or fish")
+
+
+def _add_alerts(commands: Commands) -> None:
+    alerts = commands.add_parser(
+        "alerts",
+        help="show where alerts go, or send a test",
+        description="Alerts tell you outside of the terminal that a run has finished, failed, stalled, lost a GPU or "
+        "become slow: by a command, webhooks or mail, as alerts.yaml in the configuration folder says.",
+    )
+    alerts.add_argument(
+        "what",
+        nargs="?",
+        default="show",
+        choices=("show", "test"),
+        metavar="show|test",
+        help="show: print the settings without secrets (default); test: send an alert to every target",
+    )

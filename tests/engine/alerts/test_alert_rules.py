@@ -130,7 +130,7 @@ def test_full_disk() -> None:
 def test_rate_limit() -> None:
     """A kind comes once in a while, an end always, and a kind that is off never."""
     limit = RateLimit(AlertSettings(kinds=("slow", "failed"), repeat_minutes=1))
-    slow, failed, stalled = (Alert(kind=kind, title="", text="", run="") for kind in ("slow", "failed", "stalled"))  # type: ignore[arg-type]
+    slow, failed, stalled = (Alert(kind=kind, title="", text="", run="") for kind in ("slow", "failed", "stalled"))
     assert [limit.passes(slow, now) for now in (0.0, 59.0, 61.0)] == [True, False, True]
     assert [limit.passes(failed, now) for now in (0.0, 1.0)] == [True, True]
     assert not limit.passes(stalled, 0.0)

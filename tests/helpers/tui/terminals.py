@@ -11,6 +11,7 @@ import termios
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pyte
 
@@ -27,6 +28,9 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._changed = threading.Condition()
         self._paused = False
+        self.raw = bytearray()
+        """All output."""
+        self.attributes_before = termios.tcgetattr(master)
         self._closed = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -42,6 +46,7 @@ class Terminal:
             with self._changed:
                 if data:
                     self._stream.feed(data)
+                    self.raw += data
                 else:
                     self._closed = True
                 self._changed.notify_all()
@@ -104,6 +109,10 @@ class Terminal:
         code = self.process.wait()
         self._reader.join()
         return code, self.text
+
+    def attributes(self) -> list[Any]:
+        """The terminal's settings: echo, line mode, signals of keys."""
+        return termios.tcgetattr(self._master)
 
     def close(self) -> None:
         """Close the terminal's side."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -144,3 +145,9 @@ def on_terminal(
     finally:
         process.kill()
         process.wait()
+
+
+def modes(output: bytes) -> dict[int, bool]:
+    """The last state of each private mode that was set or reset."""
+    found = re.findall(rb"\x1b\[\?([0-9;]+)([hl])", output)
+    return {int(number): end == b"h" for numbers, end in found for number in numbers.split(b";")}

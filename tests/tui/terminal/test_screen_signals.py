@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from fakes.images import dark_and_light
 from helpers.tui.live_run import live_run
-from helpers.tui.terminals import Terminal, on_terminal
+from helpers.tui.terminals import Terminal, modes, on_terminal
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.events import Outcome, RunEnded
@@ -27,12 +26,6 @@ TERM, USR1, INT, HUP = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIG
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     with live_run(tmp_path_factory.mktemp("live")) as found:
         yield found
-
-
-def modes(output: bytes) -> dict[int, bool]:
-    """The last state of each private mode that was set or reset."""
-    found = re.findall(rb"\x1b\[\?([0-9;]+)([hl])", output)
-    return {int(number): end == b"h" for numbers, end in found for number in numbers.split(b";")}
 
 
 def is_restored(terminal: Terminal) -> None:

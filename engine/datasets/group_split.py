@@ -72,6 +72,26 @@ def read_groups(data_dir: str) -> dict[str, str]:
     return found
 
 
+def unused_names(groups: Mapping[str, str], names: Iterable[str], what: str) -> tuple[str, ...]:
+    """A warning if some names of groups.csv are none of `names`. Raises BadInput if none of them is.
+
+    `what`: an example of a name.
+    """
+    known = set(names)
+    unused = [name for name in groups if name not in known]
+    if not unused:
+        return ()
+    shown = plain(", ".join(f"'{name}'" for name in unused[:3]), 200) + (" …" if len(unused) > 3 else "")
+    example = plain(next(iter(sorted(known)), ""), 100)
+    text = (
+        f"{GROUPS_FILE}: {len(unused)} of {len(groups)} names are in no folder of the data ({shown}); write {what}"
+        + (f", for example {example}" if example else "")
+    )
+    if len(unused) == len(groups):
+        raise BadInput(text)
+    return (text,)
+
+
 def held_out(groups: Iterable[str], share: float) -> set[str]:
     """A share of the groups for validation, at least one: those with the smallest hash, so always the same ones.
 

@@ -62,7 +62,7 @@ def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
         _images(train, data.clip_frames),
         _images(val, data.clip_frames) if val.clips else None,
         ClipClassification(train.streams, data.clip_frames, config.optim.label_smoothing),
-        warnings=_shared_faces(train, val),
+        warnings=(*_unused_groups(config, train, val), *_shared_faces(train, val)),
     )
 
 
@@ -75,6 +75,14 @@ def _shared_faces(train: _Clips, val: _Clips) -> tuple[str, ...]:
     return group_split.shared_groups(
         (clip.face for clip in train.clips if clip.face in known), (clip.face for clip in val.clips)
     )
+
+
+def _unused_groups(config: RunConfig, train: _Clips, val: _Clips) -> tuple[str, ...]:
+    """A warning if groups.csv lists clips that there are not."""
+    names = {clip.name for clip in (*train.clips, *val.clips)}
+    groups = group_split.read_groups(config.data.data_dir)
+    without_class = {name.rpartition("/")[2] for name in names} & groups.keys()
+    return group_split.unused_names(groups, names | without_class, "a clip with or without its class")
 
 
 def _held_out(found: _Clips, share: float) -> tuple[_Clips, _Clips]:

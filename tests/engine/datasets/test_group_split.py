@@ -197,6 +197,21 @@ def test_groups_csv_joins_sequences_of_heads(kinect: Path, tmp_path: Path) -> No
     assert len(parts(train, 1)) == len(parts(val, 1)) == 12
 
 
+def test_names_in_groups_csv_that_fit_nothing_are_named(clips: Path, kinect: Path, tmp_path: Path) -> None:
+    """A misspelt name would put one face on both sides."""
+    rows = ["fake/000_099,A", "000,A", "fake/001_98,B", "real/001.mp4,B"]
+    (clips / "groups.csv").write_text("\n".join(rows) + "\n")
+    (warning,) = both(clips, dataset="clips", val_share=0.3)[2]
+    assert warning.startswith("groups.csv: 2 of 4 names are in no folder of the data ('fake/001_98', 'real/001.mp4')")
+    assert "write a clip with or without its class, for example 000" in warning
+    home = tmp_path / "heads"
+    home.mkdir()
+    (home / "train").symlink_to(kinect)
+    (home / "groups.csv").write_text("1,anna\n2,anna\n")
+    with pytest.raises(BadInput, match=r"2 of 2 names are in no folder of the data \('1', '2'\); .* for example 01"):
+        both(home, dataset="biwi", val_share=0.3)
+
+
 @pytest.mark.parametrize("dataset", ["imagefolder", "cifar10", "demo", "custom"])
 def test_a_share_of_data_without_subjects_is_refused(dataset: str, tmp_path: Path) -> None:
     """It would be ignored, and the run would not be validated."""

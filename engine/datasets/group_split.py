@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
@@ -49,6 +49,19 @@ def clip_face(name: str) -> str:
     """
     start = name.partition("_")[0]
     return start if any(character.isdigit() for character in start) else name
+
+
+def swapped_faces(names: Collection[str]) -> dict[str, str]:
+    """Faces that were swapped with each other, as face → one of them, of the names of all clips.
+
+    FaceForensics++ has ``000_003`` and ``003_000``: each shows the face of one clip in the other one.
+    """
+    first: dict[str, str] = {}
+    for name in sorted(names):
+        one, _, two = name.partition("_")
+        if one.isdecimal() and two.isdecimal() and one < two and f"{two}_{one}" in names:
+            first[two] = first.get(one, one)
+    return first
 
 
 def read_groups(data_dir: str) -> dict[str, str]:

@@ -103,10 +103,13 @@ def _read_split(config: RunConfig, split: str, setting: str, on_found: OnFound) 
     folder = folder_layouts.split_folder(config.data.data_dir, split, setting)
     classes = folder_layouts.clip_classes(folder, setting)
     groups = group_split.read_groups(config.data.data_dir)
+    names = {name: folder_layouts.clips_of(folder / name, setting) for name in classes}
+    swapped = group_split.swapped_faces({clip for found in names.values() for clip in found})
     clips: list[_Clip] = []
     for label, name in enumerate(classes):
-        for clip_name in folder_layouts.clips_of(folder / name, setting):
-            face = groups.get(f"{name}/{clip_name}", groups.get(clip_name, group_split.clip_face(clip_name)))
+        for clip_name in names[name]:
+            start = group_split.clip_face(clip_name)
+            face = groups.get(f"{name}/{clip_name}", groups.get(clip_name, swapped.get(start, start)))
             clip = _clip(folder, f"{name}/{clip_name}", label, face)
             _check_alike(setting, folder, clip, clips[0] if clips else clip)
             clips.append(clip)

@@ -146,6 +146,22 @@ def test_clips_of_one_face_are_on_one_side(clips: Path, share: float) -> None:
 
 
 @pytest.mark.parametrize("share", SHARES)
+def test_swapped_faces_are_on_one_side(tmp_path: Path, share: float) -> None:
+    """000_003 shows one face in the clip of the other: both, and the real clips, stay together."""
+    tiny_clips.draw(tmp_path, clips_each=6)
+    pairs = {"000": "003", "001": "005", "002": "004"}
+    partner = pairs | {two: one for one, two in pairs.items()}
+    for number, (one, two) in enumerate(sorted(partner.items())):
+        (tmp_path / "train" / "real" / f"real{number}").rename(tmp_path / "train" / "real" / one)
+        (tmp_path / "train" / "fake" / f"fake{number}").rename(tmp_path / "train" / "fake" / f"{one}_{two}")
+    train, val, _ = both(tmp_path, dataset="clips", val_share=share)
+    sides = [{number for name in clip_names(images) for number in name.split("_")} for images in (train, val)]
+    assert sides[0] | sides[1] == set(partner)
+    assert not sides[0] & sides[1]
+    assert {*train.labels.tolist()} == {*val.labels.tolist()} == {0, 1}
+
+
+@pytest.mark.parametrize("share", SHARES)
 def test_groups_csv_says_which_clips_belong_together(clips: Path, share: float) -> None:
     rows = [f"{name},{'ABC'[int(name[:3]) // 2]}" for name in ("000", "001", "002", "003", "004", "005")]
     rows += [f"fake/{n:03}_{99 - n:03},{'ABC'[n // 2]}" for n in range(6)]

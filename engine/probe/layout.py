@@ -64,6 +64,8 @@ DRY = 31
 """Updates since a batch was last fetched; many: the script trains on batches that it keeps."""
 FORWARD = 32
 """From the delivery of a batch to the begin of its backward pass, by the host's clock."""
+INSIDE = 33
+"""1: a framework fetches its batches inside the step that it compiled, where nobody can see it."""
 LOADERS = 35
 """DataLoaders that were iterated over. 0: how long the loop waits for data is unknown."""
 ON_CUDA = 36

@@ -81,6 +81,8 @@ class ScriptRank:
     def why_unknown(self) -> str:
         """Why nothing is known of what the loop waits for; empty: it is known."""
         slots = self.page.slots
+        if slots[layout.INSIDE] > 0 and slots[layout.LOADERS] == 0:
+            return "Keras fetches a batch inside the compiled step"
         if slots[layout.LOADERS] == 0:
             return "the script reads no DataLoader of torch"
         if slots[layout.THREADED] > 0:
@@ -117,7 +119,7 @@ class ScriptRank:
             exchange=exchange or 0.0,
         )
 
-    def _epoch(self) -> tuple[int, int, int | None]:
+    def epoch(self) -> tuple[int, int, int | None]:
         """The epoch from 0, the batch in it, and its batches where the framework says so."""
         slots = self.page.slots
         batch = round(slots[layout.EPOCH_BATCHES])
@@ -138,7 +140,7 @@ class ScriptRank:
         if window.device_host_seconds > 0:
             compute = min(window.seconds, window.device_seconds / window.device_host_seconds * window.seconds)
         compute = min(compute, max(0.0, window.seconds - window.wait))
-        epoch, batch, batches = self._epoch()
+        epoch, batch, batches = self.epoch()
         cuda = slots[layout.ON_CUDA] > 0
         return Steps(
             step=round(sums.updates),

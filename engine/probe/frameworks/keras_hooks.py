@@ -75,6 +75,7 @@ class KerasHooks:
         self._done = -1
         page.slots[layout.EPOCH] = epoch + 1
         page.slots[layout.EPOCH_BATCHES] = 0
+        page.slots[layout.INSIDE] = 1.0
         page.slots[layout.EPOCH_LENGTH] = (callbacks.params or {}).get("steps") or 0
         self._steps.pass_begins(page, clock())
 

@@ -68,7 +68,6 @@ def build_parts(
     images, task = found.train, found.task
     reporter.phase(Phase.BUILDING, config.model.model)
     network = create_model.build(config, task, compute, reporter.notice)
-    ranks.broadcast_parameters(network)
     if not ranks.is_main_process:
         # Random numbers of the network (dropout) differ between ranks.
         rng_state.seed(config.seed + ranks.rank)

@@ -28,7 +28,7 @@ from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loop.build_trainer import build_parts
 from gputrain.engine.training.loop.model_report import model_ready
 from gputrain.engine.training.models import input_config
-from gputrain.engine.training.optim.train_step import Failure, RepeatInParts, classify_failure
+from gputrain.engine.training.optim.step_failures import Failure, RepeatInParts, classify_failure
 from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.state import torch_checkpoint, training_state
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch
@@ -163,7 +163,7 @@ class Trainer(TrainingLoop):
         """All-reduce gradients and requests over the ranks; returns the worst failure of any rank."""
         if self._ranks.count == 1:
             return failure
-        self._stepper.exchange(failed=failure is not Failure.NONE)
+        self._stepper.exchange()
         self._control.poll()
         worst, retune = self._control.all_reduce_requests(self._ranks, failure, bool(self._tuner.pending))
         if not worst:

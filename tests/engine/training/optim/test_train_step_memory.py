@@ -14,7 +14,8 @@ from gputrain.engine.events import EpochEnded, ModelReady, Notice, Outcome, Step
 from gputrain.engine.training.loop import trainer
 from gputrain.engine.training.loop.torch_step_windows import StepWindows
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
-from gputrain.engine.training.optim.train_step import RepeatInParts, TrainStep
+from gputrain.engine.training.optim.step_failures import RepeatInParts
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.state import torch_checkpoint

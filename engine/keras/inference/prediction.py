@@ -151,7 +151,6 @@ def _images(
     """The images, and whether they have labels. Raises BadInput."""
     if order.images:
         found, labelled = image_set.found_at(Path(order.images), classes)
-        keras_images.check_names(found)
         chosen, _ = value_range_scan.range_of(order.config)
         return keras_images.with_decoding(found, order.config, chosen), labelled
     train, val = keras_images.prepare(order.config, reporter, control)

@@ -1,4 +1,4 @@
-"""Image sets of a Keras run, found as in the PyTorch engine, with a check of the file types."""
+"""Image sets of a Keras run, found as in the PyTorch engine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from gputrain.engine.common.errors import BadInput
-from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization
-from gputrain.engine.configuration.keras_compatibility import EXTENSIONS
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.datasets import dataset_report, image_set, value_range_scan
@@ -28,9 +25,6 @@ def prepare(config: RunConfig, reporter: EventReporter, control: TrainerControl)
         return image_set.scan_splits(data, found)
 
     train, val = dataset_report.timed_scan(config, reporter, control, read)
-    for one in (train, val):
-        if one is not None:
-            check_names(one)
     chosen, warnings = value_range_scan.range_of(config)
     for text in warnings:
         reporter.notice("warning", text)
@@ -43,14 +37,3 @@ def with_decoding(images: ImageSet, config: RunConfig, chosen: ValueRange | None
     """`images` with the interpolation of the settings, and deep grey images in the range `chosen`."""
     decoding = images.decoding._replace(value_range=chosen, interpolation=normalization.interpolation_of(config.data))
     return dataclasses.replace(images, decoding=decoding)
-
-
-def check_names(found: ImageSet) -> None:
-    """Raises BadInput for the first file of another type than engine=keras reads, by its suffix."""
-    for index in range(len(found)):
-        name = found.name(index)
-        if not name.lower().endswith(EXTENSIONS):
-            raise BadInput(
-                f"{plain(found.path(index), 300)}: engine=keras reads {', '.join(EXTENSIONS)} only; "
-                "convert such files, or set engine=torch"
-            )

@@ -94,8 +94,8 @@ def view_of(data: DataConfig, decoding: Decoding, *, train: bool) -> View:
     return View(random, data.image_size, data.val_resize, data.crop_min_scale, decoding)
 
 
-def _is_plain_file(head: Any, tail: Any) -> Any:
-    return np.bool_(pillow_decode.is_plain(_bytes(head), _bytes(tail)))
+def _is_plain_file(data: Any) -> Any:
+    return np.bool_(pillow_decode.is_plain(_bytes(data)))
 
 
 def _bytes(value: Any) -> bytes:
@@ -105,10 +105,7 @@ def _bytes(value: Any) -> bytes:
 
 def _is_plain(data: Any) -> Any:
     """bool scalar: TensorFlow decodes the file to the same pixels as the PyTorch engine."""
-    head = tf.strings.substr(data, 0, pillow_decode.HEAD_BYTES)
-    end = tf.maximum(0, tf.strings.length(data) - pillow_decode.TAIL_BYTES)
-    tail = tf.strings.substr(data, end, pillow_decode.TAIL_BYTES)
-    found = tf.numpy_function(_is_plain_file, [head, tail], tf.bool, stateful=False)
+    found = tf.numpy_function(_is_plain_file, [data], tf.bool, stateful=False)
     return tf.ensure_shape(found, ())
 
 

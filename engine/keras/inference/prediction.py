@@ -151,7 +151,6 @@ def _images(
     """The images, and whether they have labels. Raises BadInput."""
     if order.images:
         found, labelled = image_set.found_at(Path(order.images), classes)
-        keras_images.check_names(found)
         chosen, warnings = value_range_scan.range_for(order.config, Path(order.images))
         for text in warnings:
             reporter.notice("warning", text)

@@ -116,7 +116,7 @@ class JpegForm:
     def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """See `CacheForm`."""
         tiles = jpeg_tiles.parse(memoryview(cached.content))
-        geometry, factor = scaled_decode.aligned(choose(cached.width, cached.height))
+        geometry, factor = scaled_decode.aligned(choose(cached.width, cached.height), self.decoding.interpolation)
         part = jpeg_tiles.region(tiles, geometry)
         start, end = jpeg_tiles.span(tiles, part)
         _render_tiles(tiles, part, bytes(cached.content[start:end]), geometry, factor, out, self.decoding.interpolation)
@@ -126,7 +126,7 @@ class JpegForm:
     ) -> None:
         """See `CacheForm`. Only the rows of the crop are read."""
         tiles = jpeg_tiles.parse(memoryview(store.map)[entry.offset : entry.offset + entry.length])
-        geometry, factor = scaled_decode.aligned(choose(entry.width, entry.height))
+        geometry, factor = scaled_decode.aligned(choose(entry.width, entry.height), self.decoding.interpolation)
         part = jpeg_tiles.region(tiles, geometry)
         start, end = jpeg_tiles.span(tiles, part)
         began = time.perf_counter()

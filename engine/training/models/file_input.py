@@ -113,8 +113,12 @@ def merge(usual: InputConfig, told: Mapping[str, Any], origin: str) -> InputConf
         size = changes.get("size") or usual.size
         if told.get("resize"):
             changes["resize"] = int(told["resize"])
-        elif size and (told.get("crop_pct") or "size" in changes):
-            changes["resize"] = _resize(size, told.get("crop_pct"))
+        elif size and told.get("crop_pct"):
+            changes["resize"] = _resize(size, told["crop_pct"])
+        elif size and "size" in changes:
+            # The same share of the image as at the usual size.
+            known = usual.size and usual.resize
+            changes["resize"] = size * usual.resize // usual.size if known else _resize(size, None)
     except (ValueError, TypeError, LookupError, ArithmeticError):
         return usual
     if told.get("interpolation") in ("bilinear", "bicubic"):

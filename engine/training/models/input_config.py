@@ -55,16 +55,14 @@ def _of_file(model: str, path: Path, file: WeightsFile) -> InputConfig:
     if file.settings:
         return _of_settings(file.settings, f"settings in {name}")
     usual = _default(model, name)
-    stored = stored_size(file.tensors, model)
-    if stored is not None:
-        usual = msgspec.structs.replace(
-            usual, size=stored.size, resize=None, origin=f"{usual.origin}; image_size of {name}: {stored.origin}"
-        )
-    told = file_input.of_file(path, file)
     if file.arguments and model.startswith(TIMM):
         # timm's training script takes what its arguments leave open from the model's configuration.
-        named = _timm(str(file.arguments.get("model") or model.removeprefix(TIMM)), "")
-        usual = named if named is not None and stored is None else usual
+        usual = _timm(str(file.arguments.get("model") or model.removeprefix(TIMM)), "") or usual
+    if (stored := stored_size(file.tensors, model)) is not None:
+        resize = stored.size * usual.resize // usual.size if usual.size and usual.resize else None
+        origin = f"{usual.origin}; image_size of {name}: {stored.origin}"
+        usual = msgspec.structs.replace(usual, size=stored.size, resize=resize, oblong="", origin=origin)
+    told = file_input.of_file(path, file)
     return usual if told is None else file_input.merge(usual, *told)
 
 

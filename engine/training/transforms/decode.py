@@ -1,8 +1,8 @@
 """Decodes image files, crops and resizes: from a file's bytes straight into the sample's place in the batch.
 
 JPEGs go through simplejpeg (libjpeg-turbo): only the rows down to the crop's bottom are decoded, and large images at
-1/2, 1/4 or 1/8 as long as the crop has at least as many pixels as the sample. All other files, and those that
-simplejpeg refuses, go through Pillow, which decides what is a bad image.
+1/2, 1/4 or 1/8 as long as the crop has at least as many pixels as the sample (for bicubic: twice as many each way). All
+other files, and those that simplejpeg refuses, go through Pillow, which decides what is a bad image.
 
 Crops are resized by torch's antialiased uint8 kernels. Compared with Pillow's decode and resize (torchvision's way),
 pixels differ by 0.05 on average and by 2 at most. Scaled decoding smooths with other weights: pixels then differ by 1
@@ -104,7 +104,7 @@ def _decode_stored(data: bytes, path: str, choose: Choose, size: int | None, dec
     if header is not None:
         _check_size(header.width, header.height, path)
         turn = 1 if decoding.as_stored else header.orientation
-        geometry, factor = scaled_decode.aligned(part(turn, header.width, header.height))
+        geometry, factor = scaled_decode.aligned(part(turn, header.width, header.height), decoding.interpolation)
         pixels = _decode_simplejpeg(data, header, geometry, factor)
         if pixels is not None:
             return _StoredPixels(pixels, turn, geometry, factor)

@@ -59,7 +59,12 @@ class OptimizerHooks:
         module.Tensor.backward = backward
 
     def install_scaler(self, module: Any) -> None:
-        """A GradScaler that finds infinite gradients skips the optimizer's step, which then is no update."""
+        """A GradScaler that finds infinite gradients skips the optimizer's step, which then is no update.
+
+        It is in ``torch.cuda.amp`` up to torch 2.2; later one there inherits the step of ``torch.amp``.
+        """
+        if "step" not in vars(module.GradScaler):
+            return
         original = module.GradScaler.step
         probe = self._probe
 

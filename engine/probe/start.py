@@ -38,6 +38,7 @@ def install(folder: str) -> Probe:
             "torch.optim.optimizer": [optimizers.install_optimizer],
             "torch._tensor": [optimizers.install_backward],
             "torch.amp.grad_scaler": [optimizers.install_scaler],
+            "torch.cuda.amp.grad_scaler": [optimizers.install_scaler],
             "torch.utils.tensorboard.writer": [scalars.tensorboard],
             "tensorboardX.writer": [scalars.tensorboard],
             "wandb.sdk.wandb_run": [scalars.wandb],

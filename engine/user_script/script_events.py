@@ -17,7 +17,7 @@ from gputrain.engine.user_script.readings import (
     total,
     worker_sums,
 )
-from gputrain.engine.user_script.script_rank import ScriptRank
+from gputrain.engine.user_script.script_rank import WINDOW_SECONDS, ScriptRank
 from gputrain.engine.user_script.script_tuner import ScriptTuner
 
 LOADER_SECONDS = 1.0
@@ -51,8 +51,8 @@ class ScriptEvents:
         """Look what the working workers wait for; many times a second."""
         self._locks.sample()
 
-    def poll(self, now: float) -> list[AnyEvent]:
-        """What happened since the last call."""
+    def poll(self, now: float, *, last: bool = False) -> list[AnyEvent]:
+        """What happened since the last call; the `last` one leaves no step out."""
         pages = self._folder.scan()
         found: list[AnyEvent] = []
         for page in pages:
@@ -73,7 +73,7 @@ class ScriptEvents:
             return [*found, *self._silence(now, pages)]
         found += self._phases(leader)
         for rank in self._ranks.values():
-            found += rank.steps(leader, self._images_per_step)
+            found += rank.steps(leader, self._images_per_step, 0.0 if last else WINDOW_SECONDS)
         for event in list(found):
             found += self.tuner.feed(event)
         found += self.tuner.judge(leader.page)

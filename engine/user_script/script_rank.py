@@ -69,11 +69,11 @@ class ScriptRank:
             )
         ]
 
-    def steps(self, leader: ScriptRank, images_per_step: int) -> list[AnyEvent]:
-        """The steps since the last window, if there are some and the window is long enough."""
+    def steps(self, leader: ScriptRank, images_per_step: int, least: float = WINDOW_SECONDS) -> list[AnyEvent]:
+        """The steps since the last window, if there are some and the window has `least` seconds."""
         sums = step_sums(self.page)
         window = sums.since(self._taken)
-        if window.updates <= 0 or window.seconds < WINDOW_SECONDS:
+        if window.updates <= 0 or window.seconds < least:
             return []
         self._taken = sums
         if self is not leader:
@@ -105,7 +105,7 @@ class ScriptRank:
             images=round(images),
             window_steps=round(window.updates),
             window_seconds=window.seconds,
-            images_per_second=samples / window.seconds,
+            images_per_second=samples / window.seconds if window.seconds else 0.0,
             loss=slots[layout.LOSS] if slots[layout.LOSS_UPDATE] >= 0 else None,
             lr=slots[layout.LEARNING_RATE],
             data_wait=min(window.wait, window.seconds),

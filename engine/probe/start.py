@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .cuda import CudaClock
-from .import_hooks import install as install_import_hooks
+from .import_hooks import Finder, finder_of
 from .loader_hooks import LoaderHooks
 from .optimizer_hooks import OptimizerHooks
 from .page import Probe
@@ -16,8 +16,8 @@ reports: Reports | None = None
 """Where `gputrain.report` hands over what the script says; None before `install`."""
 
 
-def install(folder: str) -> Probe:
-    """Watch this process from now on; pages are made below `folder` when torch begins to do something."""
+def install(folder: str) -> Finder:
+    """Watch this process by what is returned, for `sys.meta_path`; pages are made below `folder` when torch is used."""
     probe = Probe(folder)
     steps = Steps(probe)
     cuda = CudaClock(probe, steps)
@@ -29,7 +29,7 @@ def install(folder: str) -> Probe:
     global reports
     reports = Reports(probe, steps, scalars)
     connector = "trainer.connectors.logger_connector.logger_connector"
-    install_import_hooks(
+    return finder_of(
         probe,
         {
             "torch.utils.data.dataloader": [loaders.install],
@@ -50,4 +50,3 @@ def install(folder: str) -> Probe:
             "keras.src.callbacks.callback_list": [scalars.keras],
         },
     )
-    return probe

@@ -17,7 +17,7 @@ from gputrain.engine.user_script.readings import (
     total,
     worker_sums,
 )
-from gputrain.engine.user_script.script_rank import WINDOW_SECONDS, ScriptRank
+from gputrain.engine.user_script.script_rank import WINDOW_SECONDS, ScriptRank, failure_notice
 from gputrain.engine.user_script.script_tuner import ScriptTuner
 
 LOADER_SECONDS = 1.0
@@ -40,6 +40,8 @@ class ScriptEvents:
         self._ended_workers = WorkerSums()
         self._locks = LockWaitSampler(threads=False)
         self._told_silent = False
+        self._failed: set[str] = set()
+        """Hooks of workers that switched themselves off."""
         self.tuner = ScriptTuner()
 
     @property
@@ -57,6 +59,7 @@ class ScriptEvents:
         found: list[AnyEvent] = []
         for page in pages:
             if page.is_worker:
+                found += self._failures(page)
                 # A loop without workers waits for its own threads, too, when it computes.
                 if page.slots[layout.WORKER_ID] >= 0:
                     self._locks.watch(int(page.slots[layout.THREAD]))
@@ -80,6 +83,13 @@ class ScriptEvents:
         if now - self._loader_at >= LOADER_SECONDS:
             found += self._loader(now, [page for page in pages if page.is_worker], leader)
         return [*found, *self._silence(now, pages)]
+
+    def _failures(self, page: MappedPage) -> list[AnyEvent]:
+        """Each once: all workers have the same hooks."""
+        lines = [line for line in page.lines() if line.get("kind") == "disabled"]
+        new = {str(line.get("hook")): line for line in lines if str(line.get("hook")) not in self._failed}
+        self._failed |= set(new)
+        return [failure_notice(line) for line in new.values()]
 
     def tune(self, command: TuneCommand) -> Tuned | None:
         """Ask the script for other settings of its loader; returns the refusal, or None if it was asked."""

@@ -41,9 +41,7 @@ class ScriptRank:
                 case "change":
                     self.answers.append(line)
                 case "disabled":
-                    text = f"a hook in the script failed and is off: {plain(str(line.get('hook')), 80)}: "
-                    text += plain(str(line.get("why")), 200)
-                    found.append(Notice(level="warning", text=text, source="trainer"))
+                    found.append(failure_notice(line))
         return found
 
     def _on_loader(self, line: dict[str, Any]) -> list[AnyEvent]:
@@ -120,6 +118,12 @@ class ScriptRank:
             vram_peak=round(slots[layout.VRAM_PEAK]) if cuda else None,
             alloc_retries=round(slots[layout.ALLOC_RETRIES]) if cuda else None,
         )
+
+
+def failure_notice(line: dict[str, Any]) -> Notice:
+    """What is said of a part of the probe that switched itself off."""
+    text = f"a hook in the script failed and is off: {plain(str(line.get('hook')), 80)}: "
+    return Notice(level="warning", text=text + plain(str(line.get("why")), 200), source="trainer")
 
 
 def _loader_found(line: dict[str, Any]) -> LoaderFound:

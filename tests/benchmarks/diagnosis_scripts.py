@@ -123,7 +123,7 @@ class _Bench:
         return ScriptOutcome(ours, f"{status}: {action}", peers.names(action, trace.name))
 
     def _watch(self, ours: Outcome, setup: ScriptSetup) -> Outcome:
-        for again in range(_TRIES):
+        for again in range(_TRIES):  # noqa: B007 - read after the loop
             wait_for_quiet(self._options.quiet)
             try:
                 found = watch(self.python, ours.group, setup, self._folder)

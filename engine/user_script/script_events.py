@@ -17,6 +17,7 @@ from gputrain.engine.user_script.readings import (
     total,
     worker_sums,
 )
+from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_rank import ScriptRank
 from gputrain.engine.user_script.script_tuner import ScriptTuner
 
@@ -28,10 +29,9 @@ SILENT_SECONDS = 60.0
 class ScriptEvents:
     """Reads all pages of one script. Times are seconds of the monotonic clock."""
 
-    def __init__(self, folder: PageFolder, images_per_step: int, began: float) -> None:
-        """`images_per_step`: samples of an update as the user says; 0: they are counted."""
+    def __init__(self, folder: PageFolder, command: ScriptCommand, began: float) -> None:
         self._folder = folder
-        self._images_per_step = images_per_step
+        self._command = command
         self._began = began
         self._ranks: dict[int, ScriptRank] = {}
         self._phase = Phase.STARTING
@@ -73,7 +73,7 @@ class ScriptEvents:
             return [*found, *self._silence(now, pages)]
         found += self._phases(leader)
         for rank in self._ranks.values():
-            found += rank.steps(leader, self._images_per_step)
+            found += rank.steps(leader, self._command)
         for event in list(found):
             found += self.tuner.feed(event)
         found += self.tuner.judge(leader.page)

@@ -52,7 +52,7 @@ class ScriptProcess:
         self.killed_on_request = False
         self._relay: subprocess.Popen[bytes] | None = None
         self._process = self._start(run, command)
-        self._script = ScriptEvents(self._folder, command.images_per_step, time.monotonic())
+        self._script = ScriptEvents(self._folder, command, time.monotonic())
         self._tunes: deque[TuneCommand] = deque()
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._read, name="script pages", daemon=True)
@@ -212,7 +212,13 @@ def _left_behind() -> list[AnyEvent]:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             words = " ".join(child.cmdline())
-            if child.status() == psutil.STATUS_ZOMBIE or "gputrain.engine" in words or "terminal_relay" in words:
+            # Without words: it is ending right now, as the relay does.
+            if (
+                not words
+                or child.status() == psutil.STATUS_ZOMBIE
+                or "gputrain.engine" in words
+                or "terminal_relay" in words
+            ):
                 continue
             found.append(f"{plain(child.name(), 40)} (pid {child.pid})")
     if not found:

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events import AnyEvent, LoaderFound, Notice, RankSteps, Scalars, ScriptModel, Steps
 from gputrain.engine.probe import layout
 from gputrain.engine.user_script.page_reader import MappedPage
 from gputrain.engine.user_script.readings import StepSums, step_sums
+from gputrain.engine.user_script.script_command import ScriptCommand
 
 WINDOW_SECONDS = 0.5
 """Least length of a window of steps; a longer step makes a longer one."""
@@ -24,6 +26,7 @@ class ScriptRank:
         self._taken = StepSums()
         self._loaders: dict[tuple[str, int], dict[str, Any]] = {}
         self._training: dict[str, Any] | None = None
+        self._unit: Unit | None = None
         self.answers: list[dict[str, Any]] = []
         """What the script said to requests, to be taken."""
 
@@ -69,7 +72,7 @@ class ScriptRank:
             )
         ]
 
-    def steps(self, leader: ScriptRank, images_per_step: int) -> list[AnyEvent]:
+    def steps(self, leader: ScriptRank, command: ScriptCommand) -> list[AnyEvent]:
         """The steps since the last window, if there are some and the window is long enough."""
         sums = step_sums(self.page)
         window = sums.since(self._taken)
@@ -87,12 +90,20 @@ class ScriptRank:
                     exchange=0.0,
                 )
             ]
-        return [self._steps(sums, window, images_per_step)]
+        return [self._steps(sums, window, command)]
 
-    def _steps(self, sums: StepSums, window: StepSums, images_per_step: int) -> Steps:
+    def _counted(self, sums: StepSums, command: ScriptCommand) -> tuple[Unit, float]:
+        """What is counted, and how much of it there is in `sums`. The first window decides, so that sums stay sums."""
+        if command.per_step:
+            return command.unit, sums.updates * command.per_step
+        if self._unit is None:
+            self._unit = "samples" if sums.samples > 0 else "steps"
+        return self._unit, sums.samples if self._unit == "samples" else sums.updates
+
+    def _steps(self, sums: StepSums, window: StepSums, command: ScriptCommand) -> Steps:
         slots = self.page.slots
-        samples = window.updates * images_per_step if images_per_step else window.samples
-        images = sums.updates * images_per_step if images_per_step else sums.samples
+        unit, images = self._counted(sums, command)
+        _, in_window = self._counted(window, command)
         compute = window.compute
         if window.device_host_seconds > 0:
             compute = min(window.seconds, window.device_seconds / window.device_host_seconds * window.seconds)
@@ -105,10 +116,15 @@ class ScriptRank:
             images=round(images),
             window_steps=round(window.updates),
             window_seconds=window.seconds,
-            images_per_second=samples / window.seconds,
+            images_per_second=in_window / window.seconds,
+            unit=unit,
+            loader_samples=window.samples if unit != "samples" else None,
             loss=slots[layout.LOSS] if slots[layout.LOSS_UPDATE] >= 0 else None,
             lr=slots[layout.LEARNING_RATE],
             data_wait=min(window.wait, window.seconds),
+            skipped=round(window.skipped),
+            validation_batches=round(slots[layout.VALIDATION_BATCHES]),
+            validation_seconds=slots[layout.VALIDATION_SECONDS],
             wait_unknown=slots[layout.LOADERS] == 0,
             copy=None,
             compute=min(compute, max(0.0, window.seconds - window.wait)),

@@ -26,7 +26,7 @@ from gputrain.tui.widgets.panel import Panel, View
 KEYS = (
     Key("q,escape,f10", "q", "back", "close", "Back to the list of runs."),
     Key("m", "m", "metric", "metric(1)", "Next metric; M: previous metric."),
-    Key("a,x", "a", "axis", "axis", "Next x-axis: steps, seconds or images."),
+    Key("a,x", "a", "axis", "axis", "Next x-axis: steps, seconds, or images (of scripts: samples, tokens or steps)."),
 )
 
 

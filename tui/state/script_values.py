@@ -58,7 +58,10 @@ def _validation(now: Snapshot) -> str:
 
 def arguments(now: Snapshot) -> dict[str, Any]:
     """What two scripts can differ in, as far as it was seen: command, folder, DataLoader, optimizer and device."""
-    found: dict[str, Any] = {name: now.settings.get(name) for name in ("command", "folder")}
+    found: dict[str, Any] = {
+        "command": short_command(str(now.settings.get("command", ""))),
+        "folder": now.settings.get("folder"),
+    }
     if (loader := now.loader_found) is not None:
         names = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory", "batch_size")
         found |= {name: getattr(loader, name) for name in names}

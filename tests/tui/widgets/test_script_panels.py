@@ -201,3 +201,15 @@ def test_the_gpu_panel_knows_the_device_of_a_script(device: str, words: str) -> 
 )
 def test_the_run_panel_leaves_out_the_path_of_the_program(command: str, shown: str) -> None:
     assert short_command(command) == shown
+
+
+def test_the_short_pipeline_leaves_out_words_before_it_is_cut() -> None:
+    now = view(*started(), replace(STEPS, data_wait=0.3, compute=0.7, other=0.0), replace(NO_WORKERS, busy=1.0)).now
+
+    def first(columns: int) -> str:
+        return text(draw_pipeline(now, columns, 2)).splitlines()[0]
+
+    whole = first(99)
+    assert whole.endswith(" ▶ CPU compute 70 % of step")
+    assert first(len(whole)) == whole
+    assert first(len(whole) - 1) == whole.removesuffix(" of step")

@@ -24,7 +24,7 @@ FIELDS = (
     ("folder", "the working directory; empty: the present one"),
     ("name", "empty: the name of the script"),
     ("tags", "words for lists and searches"),
-    ("per step", "empty: counted; else what one step trains on, as 32 images or 8192 tokens"),
+    ("per step", "empty: counted; else as 32 images, 8192 tokens"),
 )
 _TITLE_CELLS = 10
 _ROWS = 3

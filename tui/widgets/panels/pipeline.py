@@ -193,6 +193,12 @@ def _whole(detail: str, columns: int) -> str:
 
 
 def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> Line:
+    whole = _joined(found, slow, columns, "")
+    return whole if width(whole) <= columns else _joined(found, slow, columns, " of step")
+
+
+def _joined(found: list[Stage], slow: tuple[StageName, str] | None, columns: int, without: str) -> Line:
+    """The stages side by side, their figures `without` this ending."""
     spans: list[Span] = []
     for number, stage in enumerate(found):
         if number:
@@ -200,7 +206,7 @@ def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: i
         marked = slow is not None and slow[0] == stage.name and stage.name != "compute"
         if stage.title != "GPU compute":
             spans.append((f"{stage.title} ", "title"))
-        spans.append((stage.figure, "bad" if marked else "bright"))
+        spans.append((stage.figure.removesuffix(without), "bad" if marked else "bright"))
     return tuple(spans)
 
 

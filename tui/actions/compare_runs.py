@@ -129,9 +129,9 @@ def differences(compared: Sequence[Compared]) -> list[tuple[str, ...]]:
     """Settings that differ between the runs, as rows: the name, then the value in each run as text."""
     known = dict.fromkeys((*settings.table(), *(name for one in compared for name in one.values)))
     names = [name for name in known if name not in _NOT_COMPARED]
-    rows = [(name, *(one.values.get(name) for one in compared)) for name in names]
-    different = [row for row in rows if any(value != row[1] for value in row[2:])]
-    return [(row[0], *(fmt.MISSING if v is None else plain(shown(v), 60) for v in row[1:])) for row in different]
+    rows = [(name, [one.values.get(name) for one in compared]) for name in names]
+    different = [(name, values) for name, values in rows if any(value != values[0] for value in values)]
+    return [(name, *(fmt.MISSING if v is None else plain(shown(v), 60) for v in values)) for name, values in different]
 
 
 def units(compared: Iterable[Compared]) -> list[Unit]:

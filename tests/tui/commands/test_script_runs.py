@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.scripts.made_events import LOADER, STEPS, started
-from helpers.scripts.watched import TIMEOUT
+from helpers.scripts.watched import EXEC, TIMEOUT, run, script
 from helpers.tui.scripted import whole_run
 from msgspec.structs import replace
 
@@ -170,3 +172,44 @@ def test_the_runs_screen_starts_a_command_again(work: Callable[[RunDir, str], st
     assert read_command(newest) == command
     assert "autotune: true" in newest.config.read_text()
     assert newest.id.endswith("mine") or newest.id.endswith("mine-2")
+
+
+_LOOP = """
+import time, torch
+from torch.utils.data import DataLoader
+model = torch.nn.Linear(1, 1)
+optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+batches = {batches}
+for number, x in enumerate(batches):
+    optimizer.zero_grad()
+    model(x).square().mean().backward()
+    optimizer.step()
+    time.sleep(0.1)
+"""
+_LOADER = "DataLoader(torch.ones(60, 1), batch_size=4)"
+_PLAIN = "[torch.ones(4, 1)] * 15"
+
+
+@pytest.mark.parametrize(
+    ("batches", "options", "unit", "of_step", "given"),
+    [
+        (_LOADER, [], "samples", 4, False),
+        (_PLAIN, [], "steps", 1, True),
+        (_LOADER, ["--tokens-per-step", "100"], "tokens", 100, True),
+        (_PLAIN, ["--images-per-step", "4"], "images", 4, True),
+    ],
+)
+def test_the_record_of_a_real_script_knows_what_it_counts(
+    batches: str, options: list[str], unit: Unit, of_step: int, given: bool, tmp_path: Path
+) -> None:
+    path = script(tmp_path, _LOOP.format(batches=batches))
+    done = run([*EXEC, "--json", *options, "--", sys.executable, str(path)])
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    steps = [line for line in lines if line["type"] == "steps"]
+    assert {line.get("unit", "images") for line in steps} == {unit}
+    assert steps[-1]["images"] == steps[-1]["step"] * of_step
+    assert all(("loader_samples" in line) == given for line in steps)
+    assert (lines[-1]["unit"], lines[-1]["wait_unknown"]) == (unit, batches == _PLAIN)
+    status = run_directory.find("last").status()
+    assert status is not None
+    assert (status.unit, status.epochs, status.epoch) == (unit, 0, -1 if batches == _PLAIN else 0)

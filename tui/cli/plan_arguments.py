@@ -51,8 +51,8 @@ def _add_exec(commands: Commands) -> None:
     script.add_argument(
         "--config",
         metavar="FILE",
-        help="read options from a YAML file: command, name, tags, images_per_step (samples_…, tokens_…), no_inject, autotune, pty; what the "
-        "command line says wins",
+        help="read options from a YAML file: command, name, tags, images_per_step (samples_…, tokens_…), no_inject, "
+        "autotune, pty; what the command line says wins",
     )
     script.add_argument("--name", metavar="NAME", help="name of the run; default: that of the script")
     script.add_argument("--tag", action="append", metavar="TAG", help="a tag for the run; may be repeated")

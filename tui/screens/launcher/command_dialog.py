@@ -15,7 +15,8 @@ from textual.widgets import Checkbox, Input, Label, Static
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.tui.actions.script.own_command import EXAMPLE, FieldError, OwnCommand, Typed, preview, read_form
-from gputrain.tui.render.styled_lines import EMPTY, Line, line, pad, to_ascii, wrap
+from gputrain.tui.render.ascii_replacements import to_ascii
+from gputrain.tui.render.styled_lines import EMPTY, Line, line, pad, wrap
 from gputrain.tui.render.theme import Palette
 from gputrain.tui.widgets.menu import as_text
 

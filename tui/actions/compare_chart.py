@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from gputrain.tui.actions.compare_runs import AXES, Axis, Compared, Point, units
+from gputrain.tui.actions.compare_runs import AXES, Axis, Compared, Point
+from gputrain.tui.actions.compare_tables import units
 from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.value_history import Bucket, Curve
 from gputrain.tui.render import format as fmt

@@ -288,6 +288,12 @@ class MonitorConfig(_Part, frozen=True):
         Literal["none", "tensorboard", "wandb", "tensorboard+wandb"],
         Meta(description="also log to these tools, each in a separate process that never delays the run"),
     ] = "none"
+    cost_per_hour: Annotated[
+        float, Meta(ge=0, description="price of this machine per hour, in any currency; 0: costs are not shown")
+    ] = 0.0
+    price_per_kwh: Annotated[
+        float, Meta(ge=0, description="price of a kWh, for the energy that was measured; 0: not shown")
+    ] = 0.0
     alerts: Annotated[bool, Meta(description="send alerts as alerts.yaml in the configuration folder says")] = True
 
 

@@ -163,6 +163,10 @@ class EpochEnded(Event, frozen=True, tag="epoch_ended"):
     """Mean over the epoch."""
     train_loss: float | None
     """Mean training loss of the epoch."""
+    gpu_joules: float | None = None
+    """Energy of the GPUs since the end of the previous epoch; the supervisor adds it. None: not measured."""
+    cpu_joules: float | None = None
+    """The same for the CPU packages."""
 
 
 class Validated(Event, frozen=True, tag="validated"):

@@ -47,6 +47,8 @@ def plan_facts(
         taken = f", {size(draft.gpu.memory_used)} of it in use now" if draft.gpu and draft.gpu.memory_used else ""
         facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
     facts.append(("time", _time(eta, updates, values["ranks"])))
+    if values["cost_per_hour"]:
+        facts.append(("cost", _cost(eta, values["cost_per_hour"])))
     return tuple(facts)
 
 
@@ -75,6 +77,13 @@ def _time(eta: Eta | None, updates: UpdateCounts, ranks: int) -> str:
         return f"unknown: {missing}"
     epoch, total = _between(eta.epoch_low, eta.epoch_high), _between(eta.total_low, eta.total_high)
     return f"{epoch} per epoch, {total} in total ({eta.source})"
+
+
+def _cost(eta: Eta | None, hourly: float) -> str:
+    if eta is None:
+        return f"{hourly:,.2f} per hour; in total unknown, as is the time"
+    low, high = (f"{hourly * seconds / 3600:,.2f}" for seconds in (eta.total_low, eta.total_high))
+    return f"{low if low == high else f'{low} to {high}'} in total, {hourly:,.2f} per hour"
 
 
 def _between(low: float, high: float) -> str:

@@ -23,6 +23,7 @@ from gputrain.engine.diagnosis.autotune import Autotune
 from gputrain.engine.events import (
     AnyEvent,
     CommandTaken,
+    EpochEnded,
     HardwareSample,
     Hint,
     HintsChanged,
@@ -53,6 +54,7 @@ from gputrain.engine.supervision import exit_reasons, orphan_trainer
 from gputrain.engine.supervision import startup_events as opening
 from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
+from gputrain.engine.supervision.epoch_energy import EpochEnergy
 from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
@@ -95,6 +97,7 @@ class Supervisor:
         self._phase = Phase.STARTING
         self._hints: tuple[Hint, ...] | None = None
         self._gpu_health = GpuHealth()
+        self._epoch_energy = EpochEnergy()
         self._trainer: ChildProcess | None = None
         self._loggers: LoggerProcesses | None = None
         self._alerts: AlertProcess | None = None
@@ -240,11 +243,14 @@ class Supervisor:
                 self._notify("info", recovered)
             # Save kept settings before dashboards get the event.
             warning = self._changes.learn(event) if isinstance(event, Tuned) else ""
+            if isinstance(event, EpochEnded):
+                event = self._epoch_energy.ended(event)
             self._write(event)
             if warning:
                 self._warn(warning)
 
     def _take_sample(self, sample: HardwareSample) -> None:
+        self._epoch_energy.take(sample)
         self._write(sample)
         for level, text in self._gpu_health.take(sample):
             self._write(Notice(level=level, text=plain(text, 300), source="monitor"))

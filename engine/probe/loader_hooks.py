@@ -179,17 +179,15 @@ class LoaderHooks:
             asked = clock()
             mine = iterator.__dict__.get("_gputrain")
             second = mine.second if mine is not None else None
-            if second is None:
-                try:
-                    batch = original(iterator)
-                except StopIteration:
-                    if "_gputrain_rest" not in iterator.__dict__:
-                        raise
-                    second = go_on(iterator)
-                    if mine is not None:
-                        mine.second = second
-                    batch = original(second)
-            else:
+            try:
+                batch = original(iterator if second is None else second)
+            except StopIteration:
+                current = iterator if second is None else second
+                if "_gputrain_rest" not in current.__dict__:
+                    raise
+                second = go_on(current)
+                if mine is not None:
+                    mine.second = second
                 batch = original(second)
             now = clock()
             page = probe.page
@@ -208,8 +206,9 @@ class LoaderHooks:
                         steps.fetched(page, facts.fetches, asked, now, length, first)
                     else:
                         steps.validated(page, asked)
-                    if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained and second is None:
-                        change.apply(page, mine.loader(), iterator, sys.modules["torch.utils.data.dataloader"])
+                    if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained:
+                        current = iterator if second is None else second
+                        change.apply(page, mine.loader(), current, sys.modules["torch.utils.data.dataloader"])
                     if first:
                         page.say(kind="loader", grad=trains, **facts.words)
                     elif page.slots[layout.PHASE] != layout.VALIDATION:

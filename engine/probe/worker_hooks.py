@@ -13,6 +13,7 @@ from typing import Any
 
 from . import layout
 from .page import Page, Probe
+from .random_draws import RandomDraws
 
 clock = time.perf_counter
 _IO_SECONDS = 0.05
@@ -69,11 +70,13 @@ class WorkerHooks:
         self._probe = probe
         self._page: Page | None = None
         self._counters: _Counters | None = None
+        self._draws = RandomDraws(probe)
         self._worker_info: Any = lambda: None
         probe.after_fork.append(self._forked)
 
     def _forked(self) -> None:
         self._page = self._counters = None
+        self._draws = RandomDraws(self._probe)
 
     def install(self, module: Any) -> None:
         """Wrap `fetch` of both kinds of fetchers."""
@@ -114,14 +117,15 @@ class WorkerHooks:
             page.slots[layout.THREAD] = float(getattr(threading, "get_native_id", os.getpid)())
         assert self._counters is not None
         page.slots[layout.WORKING_SINCE] = time.monotonic()
-        return clock(), time.thread_time(), self._counters.run_delay()
+        states = self._draws.before()
+        return clock(), time.thread_time(), self._counters.run_delay(), states
 
     def _end(self, begun: Any, samples: int) -> None:
         try:
             page, counters = self._page, self._counters
             if page is None or counters is None:
                 return
-            wall, cpu, delay = begun
+            wall, cpu, delay, states = begun
             slots = page.slots
             now = clock()
             seconds = now - wall
@@ -140,5 +144,7 @@ class WorkerHooks:
             slots[layout.WORKER_SAMPLES] += samples
             slots[layout.SLOWEST] = max(slots[layout.SLOWEST], seconds / max(1, samples))
             slots[layout.FETCHES] += 1
+            if states is not None:
+                self._draws.after(page, states)
         except Exception as error:  # noqa: BLE001 - the script comes first
             self._probe.failed("worker", error)

@@ -74,11 +74,11 @@ class ScriptEvents:
         found += self._phases(leader)
         for rank in self._ranks.values():
             found += rank.steps(leader, self._images_per_step)
+        if now - self._loader_at >= LOADER_SECONDS:
+            found += self._loader(now, [page for page in pages if page.is_worker], leader)
         for event in list(found):
             found += self.tuner.feed(event)
         found += self.tuner.judge(leader.page)
-        if now - self._loader_at >= LOADER_SECONDS:
-            found += self._loader(now, [page for page in pages if page.is_worker], leader)
         return [*found, *self._silence(now, pages)]
 
     def tune(self, command: TuneCommand) -> Tuned | None:
@@ -150,6 +150,7 @@ class ScriptEvents:
             bytes_read=round(chars) if chars is not None else None,
             disk_bytes=round(disk) if disk is not None else None,
             lock_share=lock,
+            draws=any(page.slots[layout.DRAWS] > 0 for page in alive),
             slowest=slowest_sample(alive),
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from gputrain.engine import probe
 from gputrain.engine.user_script.page_reader import PageFolder
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 EXEC = [sys.executable, "-m", "gputrain.tui.cli", "exec"]
 
 TRAIN = """

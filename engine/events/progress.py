@@ -48,7 +48,9 @@ class Steps(Event, frozen=True, tag="steps"):
     """Seconds of `other` in which the GPU was idle although a batch was ready: the host launched kernels too slowly.
     None on the CPU."""
     wait_unknown: bool = False
-    """A script of the user's own reads no DataLoader: `data_wait` says nothing."""
+    """`data_wait` says nothing: a script of the user's own reads no DataLoader, or not in the thread that trains."""
+    epoch_batches: int | None = None
+    """Batches of an epoch, as the framework of a user's own script says; None: those of its loader."""
     first_batch_wait: float = 0.0
     """The part of data_wait for the first batch of an epoch."""
     wait_squares: float | None = None

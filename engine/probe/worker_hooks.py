@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from . import layout
-from .page import Page, Probe
+from .page import Page, Probe, hide_frame
 from .random_draws import RandomDraws
 
 clock = time.perf_counter
@@ -99,9 +99,13 @@ class WorkerHooks:
                 return original(fetcher, index)
             samples = len(index) if isinstance(index, (list, tuple)) else 1
             try:
-                return original(fetcher, index)
-            finally:
+                batch = original(fetcher, index)
+            except BaseException as error:
                 self._end(begun, samples)
+                hide_frame(error)
+                raise
+            self._end(begun, samples)
+            return batch
 
         kind.fetch = fetch
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,11 +34,9 @@ FILES = frozenset((
     "config.yaml", "command.json", "plan.json", "events.jsonl",
     "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
     "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
-    "tensorboard", "tensorboard.log", "wandb", "wandb.log",
+    "tensorboard", "tensorboard.log", "wandb", "wandb.log", "alerts.log",
 ))  # fmt: skip
 """All names that a run may write in its directory."""
-CREATED = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9._-]+")
-"""Pattern of the names that `create` gives."""
 
 
 class State(enum.StrEnum):
@@ -190,8 +187,7 @@ def runs_home() -> Path:
 def create(label: str) -> RunDir:
     """Create a private run directory named by time and `label`. Raises BadInput if that fails."""
     home = runs_home()
-    word = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:40] or "run"
-    stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{word}"
+    stem = run_names.default_id(label, datetime.now().astimezone())
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for attempt in range(1, 1000):

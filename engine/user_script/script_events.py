@@ -40,6 +40,7 @@ class ScriptEvents:
         self._ended_workers = WorkerSums()
         self._locks = LockWaitSampler(threads=False)
         self._told_silent = False
+        self._told_unknown = ""
         self.tuner = ScriptTuner()
 
     @property
@@ -72,8 +73,7 @@ class ScriptEvents:
         if leader is None:
             return [*found, *self._silence(now, pages)]
         found += self._phases(leader)
-        for rank in self._ranks.values():
-            found += rank.steps(leader, self._images_per_step)
+        found += self._steps(leader)
         if now - self._loader_at >= LOADER_SECONDS:
             found += self._loader(now, [page for page in pages if page.is_worker], leader)
         for event in list(found):
@@ -102,6 +102,18 @@ class ScriptEvents:
             return []
         self._phase = phase
         return [PhaseChanged(phase=phase)]
+
+    def _steps(self, leader: ScriptRank) -> list[AnyEvent]:
+        together = [rank for rank in self._ranks.values() if rank is leader or (rank.ranked and leader.ranked)]
+        windows = [(rank, window) for rank in together if (window := rank.window()) is not None]
+        own = [rank.own_seconds for rank in together if rank.own_seconds is not None]
+        slowest = max(own) if len(together) > 1 and own else None
+        found = [rank.events(window, leader, slowest, self._images_per_step) for rank, window in windows]
+        why = leader.why_unknown()
+        if why and why != self._told_unknown and found:
+            self._told_unknown = why
+            found.append(Notice(level="info", text=f"how long it waits for data is unknown: {why}", source="trainer"))
+        return found
 
     def _silence(self, now: float, pages: list[MappedPage]) -> list[AnyEvent]:
         """Once: why nothing is known of a script that has been running for a while."""

@@ -82,6 +82,7 @@ class EventWindow:
                 self._take_loader(event)
             case ScriptModel():
                 self._device = event.device
+                self._settings.update(ranks=event.ranks, script_device=event.device)
             case ModelReady():
                 self._device, self._precision = event.device, event.precision
                 self._capability = event.capability[0] + event.capability[1] / 10 if event.capability else None
@@ -154,6 +155,8 @@ class EventWindow:
             "loader_kind": event.kind,
             "loader_iterable": event.iterable,
             "loader_order_kept": event.order_kept,
+            "loader_framework": event.framework,
+            "loader_started_twice": event.started_twice,
         }
         if event.batch_size is not None:
             found["batch_size"] = event.batch_size

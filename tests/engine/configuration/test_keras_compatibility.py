@@ -44,7 +44,7 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
         *("width", "optimizer", "lr", "lr_batch_size", "momentum", "weight_decay", "schedule", "warmup_epochs"),
         *("label_smoothing", "clip_grad_norm", "precision", "tf32", "cudnn_benchmark", "compile", "value_range"),
         *("checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints", "auto_resume"),
-        *("validate_epochs", "early_stop", "sample_seconds", "resources_csv", "hang_seconds", "loggers"),
+        *("validate_epochs", "early_stop", "sample_seconds", "resources_csv", "hang_seconds", "loggers", "alerts"),
     }
     # Parts of what is refused or off: without it they have no effect in torch, either.
     parts = {

@@ -9,8 +9,8 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.launching.launch_script import launch_script
 from gputrain.engine.user_script.script_command import checked
+from gputrain.tui.commands.command_messages import has_screen
 from gputrain.tui.commands.launch.start_run import start_run
-from gputrain.tui.commands.output import has_screen
 
 
 def run(options: argparse.Namespace) -> int:

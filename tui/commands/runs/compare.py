@@ -14,8 +14,8 @@ from gputrain.engine.runs import run_directory
 from gputrain.tui.actions import compare_chart, compare_runs
 from gputrain.tui.actions.compare_runs import AXES, Axis, Compared
 from gputrain.tui.actions.compare_tables import tables
+from gputrain.tui.render.ascii_replacements import to_ascii
 from gputrain.tui.render.charset import wants_ascii
-from gputrain.tui.render.styled_lines import to_ascii
 from gputrain.tui.render.text_table import table_lines
 
 ROWS = 10

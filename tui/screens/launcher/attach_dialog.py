@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
 from gputrain.tui.render import format as fmt
-from gputrain.tui.render.styled_lines import to_ascii
+from gputrain.tui.render.ascii_replacements import to_ascii
 
 
 def run_text(found: RunInfo, now: float) -> str:

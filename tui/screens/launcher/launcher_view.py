@@ -14,7 +14,7 @@ from textual.widgets import Button, Static
 from gputrain.engine.planning.plan import Plan
 from gputrain.profiles.catalog import Match
 from gputrain.tui.actions.launcher_selection import Selection
-from gputrain.tui.layout.panel_layout import SMALLEST, too_small
+from gputrain.tui.layout.smallest_window import SMALLEST, too_small
 from gputrain.tui.layout.textual_bindings import bindings
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.launcher_lines import (

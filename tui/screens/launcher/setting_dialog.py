@@ -18,7 +18,8 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.settings import Setting
 from gputrain.engine.planning.plan import PlanRow
-from gputrain.tui.render.styled_lines import cut, pad, to_ascii
+from gputrain.tui.render.ascii_replacements import to_ascii
+from gputrain.tui.render.styled_lines import cut, pad
 
 MENUS = ("recipe", "profile", "preset")
 """Settings that the lists of the launcher choose; the dialog leaves them out."""

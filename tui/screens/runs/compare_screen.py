@@ -17,8 +17,9 @@ from gputrain.tui.actions.compare_runs import AXES, Compared
 from gputrain.tui.actions.compare_tables import tables
 from gputrain.tui.layout.key_bindings import Key
 from gputrain.tui.layout.textual_bindings import bindings
+from gputrain.tui.render.ascii_replacements import to_ascii
 from gputrain.tui.render.charset import wants_ascii
-from gputrain.tui.render.styled_lines import Line, to_ascii
+from gputrain.tui.render.styled_lines import Line
 from gputrain.tui.render.theme import palette
 from gputrain.tui.widgets.key_bar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View

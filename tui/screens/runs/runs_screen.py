@@ -17,7 +17,7 @@ from gputrain.tui.actions.compare_runs import Compared
 from gputrain.tui.actions.launcher_choices import EXPECTED_ERRORS, error_text
 from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.screens.messages import ActionFinished
-from gputrain.tui.screens.runs.run_list_screen import RunListScreen
+from gputrain.tui.screens.runs.run_table_screen import RunTableScreen
 from gputrain.tui.screens.runs.runs_dialogs import ConfirmScreen, PromptScreen
 from gputrain.tui.screens.runs.runs_keys import help_text
 
@@ -25,7 +25,7 @@ _SUFFIXES = "a file name ending in .csv, or with matplotlib in .png, .svg or .pd
 _OVERRIDES = "settings to override: lr=0.05 epochs=20 (empty: none)"
 
 
-class RunsScreen(RunListScreen):
+class RunsScreen(RunTableScreen):
     """The list of runs with actions on the highlighted run, or on the selected ones."""
 
     class ComparisonReady(Message):

@@ -133,7 +133,7 @@ class ScriptProcess:
             self._wait_for_trainers()
             self._over.set()
             self._reader.join()
-            self._send(self._script.poll(time.monotonic()))
+            self._send(self._script.poll(time.monotonic(), last=True))
             self._send(_left_behind())
             if self._relay is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):

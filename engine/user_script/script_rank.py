@@ -44,9 +44,7 @@ class ScriptRank:
                 case "change":
                     self.answers.append(line)
                 case "disabled":
-                    text = f"a hook in the script failed and is off: {plain(str(line.get('hook')), 80)}: "
-                    text += plain(str(line.get("why")), 200)
-                    found.append(Notice(level="warning", text=text, source="trainer"))
+                    found.append(failure_notice(line))
         return found
 
     def _on_loader(self, line: dict[str, Any]) -> list[AnyEvent]:
@@ -91,11 +89,11 @@ class ScriptRank:
             return "the script trains on batches that it keeps, as itertools.cycle does"
         return ""
 
-    def window(self) -> StepSums | None:
-        """The sums since the last window; None while that is too short."""
+    def window(self, least: float = WINDOW_SECONDS) -> StepSums | None:
+        """The sums since the last window; None without a step, or while it has less than `least` seconds."""
         sums = step_sums(self.page)
         window = sums.since(self._taken)
-        if window.updates <= 0 or window.seconds < WINDOW_SECONDS:
+        if window.updates <= 0 or window.seconds < least:
             return None
         self._taken = sums
         cuda = self.page.slots[layout.ON_CUDA] > 0
@@ -150,7 +148,7 @@ class ScriptRank:
             images=round(images),
             window_steps=round(window.updates),
             window_seconds=window.seconds,
-            images_per_second=samples / window.seconds,
+            images_per_second=samples / window.seconds if window.seconds else 0.0,
             loss=slots[layout.LOSS] if slots[layout.LOSS_UPDATE] >= 0 else None,
             lr=slots[layout.LEARNING_RATE],
             data_wait=min(window.wait, window.seconds),
@@ -166,6 +164,12 @@ class ScriptRank:
             vram_peak=round(slots[layout.VRAM_PEAK]) if cuda else None,
             alloc_retries=round(slots[layout.ALLOC_RETRIES]) if cuda else None,
         )
+
+
+def failure_notice(line: dict[str, Any]) -> Notice:
+    """What is said of a part of the probe that switched itself off."""
+    text = f"a hook in the script failed and is off: {plain(str(line.get('hook')), 80)}: "
+    return Notice(level="warning", text=text + plain(str(line.get("why")), 200), source="trainer")
 
 
 def _loader_found(line: dict[str, Any]) -> LoaderFound:

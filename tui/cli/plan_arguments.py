@@ -47,6 +47,12 @@ def _add_exec(commands: Commands) -> None:
         "from inside (steps, data wait, workers, logged scalars) without an edit; the run goes on when you leave, and "
         "tail comes back to it. The exit code is the command's own.",
     )
+    script.add_argument(
+        "--config",
+        metavar="FILE",
+        help="read options from a YAML file: command, name, tags, images_per_step, no_inject, autotune, pty; what the "
+        "command line says wins",
+    )
     script.add_argument("--name", metavar="NAME", help="name of the run; default: that of the script")
     script.add_argument("--tag", action="append", metavar="TAG", help="a tag for the run; may be repeated")
     script.add_argument(

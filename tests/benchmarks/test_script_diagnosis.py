@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,11 +59,23 @@ def test_figures_count_causes_changes_and_false_alarms() -> None:
         "script_efficacy": (1, 2),
         "script_no_harm": (2, 2),
         "script_false_alarms": (1, 2),
+        "script_top1_aside_from_others": (3, 4),
+        "script_false_alarms_aside_from_others": (1, 2),
         "traceml_top1": (2, 4),
     }
     assert found["script_gain"] == pytest.approx(1.5)
     assert found["script_rate_over_predicted"] == pytest.approx(0.75)
     assert ratios(found) == ({"top1_vs_traceml": 1.5}, {})
+
+
+def test_programs_that_did_run_beside_a_trace_are_no_false_alarm() -> None:
+    one = outcome("healthy, one worker", "cpu-neighbour")
+    assert figures([one])["script_false_alarms_aside_from_others"]["right"] == 1
+    beside = replace(one, ours=replace(one.ours, others=1.0))
+    found = figures([beside])
+    assert found["script_disturbed"] == 1
+    assert found["script_false_alarms"]["right"] == 1
+    assert found["script_false_alarms_aside_from_others"]["right"] == 0
 
 
 def test_a_framework_that_is_missing_counts_as_nothing_and_is_named() -> None:

@@ -99,7 +99,8 @@ def _not_the_same(settings: Mapping[str, Any]) -> str:
     if not settings.get("loader_order_kept", True):
         return " Changed in this run, the order of the samples may be another: the sampler may draw while it is read."
     if settings.get("loader_draws"):
-        return " Changed in this run, each sample comes as before, but augmented by other random numbers."
+        later = "" if settings.get("num_workers") else ", and later epochs may have another order"
+        return f" Changed in this run, each sample comes as before, but augmented by other random numbers{later}."
     return ""
 
 

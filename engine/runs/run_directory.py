@@ -27,6 +27,7 @@ import msgspec
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home, write_atomic
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import Unit
 from gputrain.engine.runs import run_names
 from gputrain.engine.runs.run_lock import acquire, is_held
 
@@ -77,8 +78,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     step: int = 0
     total_steps: int = 0
     epoch: int = 0
+    """From 0; -1: unknown, as of a script that reads no DataLoader."""
     epochs: int = 0
+    """0: unknown, as of every script."""
     images_per_second: float | None = None
+    unit: Unit = "images"
+    """What `images_per_second` counts."""
     metric: str = ""
     best: float | None = None
     ended: float | None = None
@@ -104,6 +109,11 @@ class RunDir:
     def config(self) -> Path:
         """The resolved settings."""
         return self.directory / "config.yaml"
+
+    @property
+    def command(self) -> Path:
+        """The command of a script of the user's own; missing where something else runs."""
+        return self.directory / "command.json"
 
     @property
     def plan(self) -> Path:

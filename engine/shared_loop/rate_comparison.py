@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events import Tuned
 from gputrain.engine.events.commands import TuneCommand
 
@@ -85,10 +86,11 @@ def tuned(
     step: int,
     rates: tuple[MeasuredRate, MeasuredRate] | None = None,
     *,
+    unit: Unit = "images",
     text: str = "",
     later: bool = False,
 ) -> Tuned:
-    """The event that reports what became of a change. `rates`: before and after; `text`: why it was refused."""
+    """The event that reports a change. `rates`: before and after, in `unit`; `text`: why it was refused."""
     before, after = rates if rates is not None else (None, None)
     return Tuned(
         verdict=verdict,
@@ -97,6 +99,7 @@ def tuned(
         step=step,
         before=before.value if before else None,
         after=after.value if after else None,
+        unit=unit,
         prediction=tune.promised,
         sender=tune.sender,
         text=text,

@@ -17,6 +17,7 @@ from gputrain.engine.user_script.readings import (
     total,
     worker_sums,
 )
+from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_rank import WINDOW_SECONDS, ScriptRank, failure_notice
 from gputrain.engine.user_script.script_tuner import ScriptTuner
 
@@ -28,10 +29,9 @@ SILENT_SECONDS = 60.0
 class ScriptEvents:
     """Reads all pages of one script. Times are seconds of the monotonic clock."""
 
-    def __init__(self, folder: PageFolder, images_per_step: int, began: float) -> None:
-        """`images_per_step`: samples of an update as the user says; 0: they are counted."""
+    def __init__(self, folder: PageFolder, command: ScriptCommand, began: float) -> None:
         self._folder = folder
-        self._images_per_step = images_per_step
+        self._command = command
         self._began = began
         self._ranks: dict[int, ScriptRank] = {}
         self._phase = Phase.STARTING
@@ -118,7 +118,7 @@ class ScriptEvents:
         windows = [(rank, window) for rank in together if (window := rank.window(least)) is not None]
         own = [rank.own_seconds for rank in together if rank.own_seconds is not None]
         slowest = max(own) if len(together) > 1 and own else None
-        found = [rank.events(window, leader, slowest, self._images_per_step) for rank, window in windows]
+        found = [rank.events(window, leader, slowest, self._command) for rank, window in windows]
         why = leader.why_unknown()
         if why and why != self._told_unknown and found:
             self._told_unknown = why

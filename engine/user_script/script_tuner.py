@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events import AnyEvent, LoaderFound, LoaderStats, Steps, Tuned
 from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.probe import layout
@@ -59,6 +60,7 @@ class ScriptTuner:
         self._trial: _Trial | None = None
         self._number = 0.0
         self._step = 0
+        self._unit: Unit = "samples"
         self._draws = False
         """Making a batch draws random numbers."""
 
@@ -70,7 +72,7 @@ class ScriptTuner:
             case LoaderStats():
                 self._draws = self._draws or event.draws
             case Steps() if event.window_seconds > 0:
-                self._step = event.step
+                self._step, self._unit = event.step, event.unit
                 return self._count(event)
         return []
 
@@ -192,4 +194,4 @@ class ScriptTuner:
         *,
         later: bool = False,
     ) -> Tuned:
-        return tuned(verdict, tune, was, self._step, rates, text=text, later=later)
+        return tuned(verdict, tune, was, self._step, rates, unit=self._unit, text=text, later=later)

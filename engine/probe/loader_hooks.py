@@ -182,10 +182,11 @@ class LoaderHooks:
                 else:
                     batch = _counted(original, iterator)
             except StopIteration:
-                if "_gputrain_rest" not in iterator.__dict__:
+                current = iterator if second is None else second
+                if "_gputrain_rest" not in current.__dict__:
                     self._pass_ends(mine)
                     raise
-                second = go_on(iterator)
+                second = go_on(current)
                 if mine is not None:
                     mine.second = second
                 batch = original(second)
@@ -227,8 +228,9 @@ class LoaderHooks:
             self._steps.fetched(page, one, asked, now, length, number == 1)
         else:
             self._steps.validated(page, asked)
-        if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained and second is None:
-            self._change.apply(page, mine.loader(), iterator, sys.modules["torch.utils.data.dataloader"])
+        if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained:
+            current = iterator if second is None else second
+            self._change.apply(page, mine.loader(), current, sys.modules["torch.utils.data.dataloader"])
         if number == 1:
             facts.passes += 1
             facts.unread = _nothing

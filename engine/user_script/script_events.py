@@ -77,11 +77,11 @@ class ScriptEvents:
             return [*found, *self._silence(now, pages)]
         found += self._phases(leader)
         found += self._steps(leader, 0.0 if last else WINDOW_SECONDS)
+        if now - self._loader_at >= LOADER_SECONDS:
+            found += self._loader(now, [page for page in pages if page.is_worker], leader)
         for event in list(found):
             found += self.tuner.feed(event)
         found += self.tuner.judge(leader.page)
-        if now - self._loader_at >= LOADER_SECONDS:
-            found += self._loader(now, [page for page in pages if page.is_worker], leader)
         return [*found, *self._silence(now, pages)]
 
     def _failures(self, page: MappedPage) -> list[AnyEvent]:
@@ -172,6 +172,7 @@ class ScriptEvents:
             bytes_read=round(chars) if chars is not None else None,
             disk_bytes=round(disk) if disk is not None else None,
             lock_share=lock,
+            draws=any(page.slots[layout.DRAWS] > 0 for page in alive),
             slowest=slowest_sample(alive),
         )
 

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from unittest import mock
 
 from diagnosis_machine import Unavailable, beside, injected, served
@@ -31,7 +30,7 @@ from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch_script import launch_script
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.user_script.script_command import checked
+from gputrain.engine.user_script.script_command import ScriptCommand
 
 WINDOW = 4.0
 """Seconds of a window; the program's are of 12."""
@@ -168,7 +167,7 @@ def watch(python: str, framework: str, setup: ScriptSetup, folder: str) -> Watch
     """Start the script under ``exec``, judge it, try the first hint's change, and stop it. Raises Unavailable."""
     with under(setup, folder) as (images, out), _short_windows():
         words = command(python, framework, setup, images, out, _TRAINING_SECONDS)
-        script = checked(words, Path(out), terminal=False, inject=True, images_per_step=0)
+        script = ScriptCommand(argv=tuple(words), cwd=out)
         try:
             one = _Watch(launch_script(script, framework))
         except RuntimeError as error:

@@ -180,6 +180,24 @@ def test_an_iterable_data_set_gets_words_and_no_change() -> None:
     assert first.changes == {}
 
 
+@pytest.mark.parametrize(
+    ("loader", "stats", "said"),
+    [
+        (LOADER, NO_WORKERS, ""),
+        (LOADER, replace(NO_WORKERS, draws=True), "by other random numbers, and later epochs may have another order."),
+        (TWO, replace(WORKERS, draws=True), "augmented by other random numbers."),
+        (replace(LOADER, order_kept=False), NO_WORKERS, "the order of the samples may be another"),
+    ],
+)
+def test_what_a_change_would_not_leave_the_same_is_said_before(
+    loader: LoaderFound, stats: LoaderStats, said: str
+) -> None:
+    first = hints(loader, stats, 0.6)[0]
+    assert first.changes.keys() == {"num_workers"}
+    assert said in first.action
+    assert ("Changed in this run" in first.action) == bool(said)
+
+
 @pytest.mark.parametrize("loader", [LOADER, TWO])
 def test_a_healthy_script_has_no_alarm(loader: LoaderFound) -> None:
     stats = replace(NO_WORKERS if loader is LOADER else WORKERS, busy=0.04)

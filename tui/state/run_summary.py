@@ -58,6 +58,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     lost_events: int
     dropped_windows: int
     error: str
+    wait_unknown: bool = False
+    """The newest steps of a script could not be told from what they waited for."""
     script: bool = False
     """A script of the user's own ran: samples are counted, of any kind, and validations and checkpoints are its own."""
 
@@ -87,7 +89,8 @@ def summary(now: Snapshot) -> Summary:
         loss=now.loss,
         seconds=now.elapsed,
         images=round(totals.images),
-        images_per_second=totals.images / totals.step_seconds if totals.step_seconds > 0 else None,
+        # No images in some steps: a script whose samples could not be counted.
+        images_per_second=totals.images / totals.step_seconds or None if totals.step_seconds > 0 else None,
         forecast=now.started.forecast if now.started else None,
         data_wait_share=share(totals.data_wait if totals.steps else None),
         first_batch_share=share(totals.first_batch_wait if totals.steps else None),
@@ -107,6 +110,7 @@ def summary(now: Snapshot) -> Summary:
         lost_events=totals.lost,
         dropped_windows=totals.dropped,
         script=now.is_script,
+        wait_unknown=now.steps is not None and now.steps.wait_unknown,
         error=ended.error if ended else "",
     )
 
@@ -128,7 +132,7 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
         ("reason", result.reason or fmt.MISSING),
         ("steps", f"{fmt.whole(result.step)}{of}, epochs {epochs}"),
         ("time", fmt.duration(result.seconds)),
-        ("throughput", f"{fmt.rate(result.images_per_second)} {unit}/s mean, {fmt.whole(result.images)} {counted}"),
+        ("throughput", _throughput(result, unit, counted)),
         ("best", _best(result)),
         ("time went to", _time_split(result)),
         ("peak VRAM", fmt.size(result.peak_vram) if result.peak_vram is not None else "no GPU used"),
@@ -166,6 +170,12 @@ def _predicted(forecast: SpeedForecast, measured: float | None) -> str:
     return f"{text}; measured {abs(off):.0%} {'above' if off > 0 else 'below'} the middle"
 
 
+def _throughput(result: Summary, unit: str, counted: str) -> str:
+    if result.images_per_second is None and result.script and result.step:
+        return f"unknown: the {counted} could not be counted"
+    return f"{fmt.rate(result.images_per_second)} {unit}/s mean, {fmt.whole(result.images)} {counted}"
+
+
 def _best(result: Summary) -> str:
     if result.best is None or result.best_epoch is None:
         return "not validated"
@@ -175,6 +185,8 @@ def _best(result: Summary) -> str:
 def _time_split(result: Summary) -> str:
     if result.compute_share is None:
         return "no step completed"
+    if result.wait_unknown:
+        return "unknown, as is what the steps waited for"
     wait = f"waiting for data {fmt.share(result.data_wait_share)}"
     if result.first_batch_share is not None and result.first_batch_share >= 0.005:
         wait += f" (first batch of each epoch {fmt.share(result.first_batch_share)})"

@@ -42,7 +42,27 @@ def test_without_a_loader_there_is_no_epoch_and_the_wait_is_unknown() -> None:
     assert "step time: the script reads no DataLoader, so what it waits for is unknown" in pipeline
     assert "bottleneck" not in pipeline
     assert "0 %" not in pipeline
-    assert "no DataLoader: the wait for data is unknown" in text(draw_run(now.now, 120, 12))
+    assert "no DataLoader that can be watched: the wait for data is unknown" in text(draw_run(now.now, 120, 12))
+
+
+def test_samples_that_are_not_counted_are_no_rate_of_0() -> None:
+    now = view(*started(None), NO_LOADER)
+    assert now.now.images_per_second is None
+    assert "0 samples/s" not in text([draw_status(now, 200)])
+    rows = dict(summary_rows(summary(now.now), "/runs/r"))
+    assert rows["throughput"] == "unknown: the samples could not be counted"
+    assert rows["time went to"] == "unknown, as is what the steps waited for"
+
+
+def test_a_loader_that_another_thread_reads_leaves_the_wait_unknown() -> None:
+    now = view(*started(), replace(STEPS, wait_unknown=True))
+    assert "does not read its DataLoader itself" in text(draw_pipeline(now.now, 150, 4))
+
+
+def test_an_epoch_that_a_framework_counts_needs_no_loader() -> None:
+    status = text([draw_status(view(*started(None), replace(NO_LOADER, epoch=1, epoch_step=3, epoch_batches=12)), 200)])
+    for part in ("epoch 2", "25 %", "batch  3/12"):
+        assert part in status
 
 
 def test_a_loader_without_a_length_has_no_progress() -> None:

@@ -13,7 +13,8 @@ IMPORTS = """
 import os
 folder = os.getcwd()
 os.environ.update(WANDB_MODE="offline", WANDB_DIR=folder, WANDB_SILENT="true",
-                  MLFLOW_TRACKING_URI="file:" + folder + "/runs", MLFLOW_ALLOW_FILE_STORE="true", GIT_PYTHON_REFRESH="quiet")
+                  MLFLOW_TRACKING_URI="file:" + folder + "/runs", MLFLOW_ALLOW_FILE_STORE="true",
+                  GIT_PYTHON_REFRESH="quiet")
 import torch
 """
 SCRIPTS = {

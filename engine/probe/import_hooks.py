@@ -15,7 +15,9 @@ from .page import Probe
 Hook = Callable[[Any], None]
 
 
-class _Finder:
+class Finder:
+    """Stands in `sys.meta_path`."""
+
     def __init__(self, probe: Probe, hooks: dict[str, list[Hook]]) -> None:
         self._probe = probe
         self._hooks = hooks
@@ -65,11 +67,11 @@ class _Finder:
                 self._probe.failed(name, error)
 
 
-def install(probe: Probe, hooks: dict[str, list[Hook]]) -> None:
-    """Call `hooks` after their modules are imported, or now for those that are there already."""
-    finder = _Finder(probe, dict(hooks))
+def finder_of(probe: Probe, hooks: dict[str, list[Hook]]) -> Finder:
+    """What calls `hooks` after their modules are imported; for those that are there already they are called now."""
+    finder = Finder(probe, dict(hooks))
     for name in list(hooks):
         module: Any | None = sys.modules.get(name)
         if module is not None:
             finder.run(name, module)
-    sys.meta_path.insert(0, finder)
+    return finder

@@ -68,8 +68,13 @@ class OptimizerHooks:
         module.backward = backward
 
     def install_scaler(self, module: Any) -> None:
-        """A GradScaler that finds infinite gradients skips the optimizer's step, which then is no update."""
+        """A GradScaler that finds infinite gradients skips the optimizer's step, which then is no update.
+
+        It is in ``torch.cuda.amp`` up to torch 2.2; later one there inherits the step of ``torch.amp``.
+        """
         kind = module.GradScaler
+        if "step" not in vars(kind):
+            return
         original, scale_original = kind.step, kind.scale
         probe, steps = self._probe, self._steps
 

@@ -54,6 +54,8 @@ class Probe:
         self.page: Page | None = None
         self.off: dict[str, str] = {}
         """Hooks that failed, and why."""
+        self._unsaid: list[tuple[str, str]] = []
+        """Of these, what there was no page for yet."""
         self.after_fork: list[Callable[[], None]] = []
         register = getattr(os, "register_at_fork", None)
         if register is not None:
@@ -68,25 +70,33 @@ class Probe:
                 slots[layout.RANK] = float(os.environ.get("RANK", "-1"))
                 slots[layout.WORLD] = float(os.environ.get("WORLD_SIZE", "1"))
                 slots[layout.LOSS_UPDATE] = -1.0
+                self._say_failures(self.page)
             except Exception as error:  # noqa: BLE001 - the script comes first
                 self.off["page"] = repr(error)
         return self.page
 
-    def failed(self, hook: str, error: BaseException) -> None:
-        """A hook raised: it is off from now on, and that is said once. Never raises."""
+    def failed(self, hook: str, error: BaseException, page: Page | None = None) -> None:
+        """A hook raised: it is off from now on, and that is said once, on `page` if it is not the trainer's. Never
+        raises."""
         try:
             if hook in self.off:
                 return
             self.off[hook] = repr(error)
-            if self.page is not None:
-                self.page.slots[layout.DISABLED] += 1
-                self.page.say(kind="disabled", hook=hook, why=repr(error)[:300])
+            self._unsaid.append((hook, self.off[hook][:300]))
+            self._say_failures(page or self.page)
         except Exception:  # noqa: BLE001, S110 - nothing is left that could be done
             pass
+
+    def _say_failures(self, page: Page | None) -> None:
+        while page is not None and self._unsaid:
+            hook, why = self._unsaid.pop()
+            page.slots[layout.DISABLED] += 1
+            page.say(kind="disabled", hook=hook, why=why)
 
     def _forked(self) -> None:
         # The parent's page is not this process's to write.
         self.page = None
+        self._unsaid.clear()
         for reset in self.after_fork:
             reset()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .cuda import CudaClock
 from .frameworks.keras_hooks import KerasHooks
 from .frameworks.scalar_hooks import ScalarHooks
-from .import_hooks import install as install_import_hooks
+from .import_hooks import Finder, finder_of
 from .loader_hooks import LoaderHooks
 from .optimizer_hooks import OptimizerHooks
 from .page import Probe
@@ -17,8 +17,8 @@ reports: Reports | None = None
 """Where `gputrain.report` hands over what the script says; None before `install`."""
 
 
-def install(folder: str) -> Probe:
-    """Watch this process from now on; pages are made below `folder` when torch begins to do something."""
+def install(folder: str) -> Finder:
+    """Watch this process by what is returned, for `sys.meta_path`; pages are made below `folder` when torch is used."""
     probe = Probe(folder)
     steps = Steps(probe)
     cuda = CudaClock(probe, steps)
@@ -31,7 +31,7 @@ def install(folder: str) -> Probe:
     global reports
     reports = Reports(probe, steps, scalars)
     connector = "trainer.connectors.logger_connector.logger_connector"
-    install_import_hooks(
+    return finder_of(
         probe,
         {
             "torch.utils.data.dataloader": [loaders.install],
@@ -40,6 +40,7 @@ def install(folder: str) -> Probe:
             "torch.optim.optimizer": [optimizers.install_optimizer],
             "torch.autograd": [optimizers.install_backward],
             "torch.amp.grad_scaler": [optimizers.install_scaler],
+            "torch.cuda.amp.grad_scaler": [optimizers.install_scaler],
             "torch.utils.tensorboard.writer": [scalars.tensorboard],
             "tensorboardX.writer": [scalars.tensorboard],
             "wandb.sdk.wandb_run": [scalars.wandb],
@@ -54,4 +55,3 @@ def install(folder: str) -> Probe:
             "keras.src.trainers.epoch_iterator": [keras.install_iterator],
         },
     )
-    return probe

@@ -14,9 +14,11 @@ from typing import Any
 from . import layout
 from .page import Page, Probe, hide_frame
 
-clock = time.perf_counter
+clock = time.monotonic
 _IO_SECONDS = 0.05
 """Bytes are read off no more often: it costs as much as all the rest of a batch's accounting."""
+_DETAIL_SECONDS = 0.005
+"""CPU time and run delay are system calls: of short batches one in so much time stands for those before it."""
 
 
 class _Counters:
@@ -70,10 +72,14 @@ class WorkerHooks:
         self._page: Page | None = None
         self._counters: _Counters | None = None
         self._worker_info: Any = lambda: None
+        self._detail_at = 0.0
+        self._rough = 0.0
+        """Time of the batches since the newest whose CPU time was read."""
         probe.after_fork.append(self._forked)
 
     def _forked(self) -> None:
         self._page = self._counters = None
+        self._detail_at = self._rough = 0.0
 
     def install(self, module: Any) -> None:
         """Wrap `fetch` of both kinds of fetchers."""
@@ -92,7 +98,7 @@ class WorkerHooks:
             try:
                 begun = self._begin()
             except Exception as error:  # noqa: BLE001 - the script comes first
-                probe.failed("worker", error)
+                probe.failed("worker", error, self._page)
                 return original(fetcher, index)
             samples = len(index) if isinstance(index, (list, tuple)) else 1
             try:
@@ -117,8 +123,11 @@ class WorkerHooks:
             page.slots[layout.WORKER_ID] = info_id
             page.slots[layout.THREAD] = float(getattr(threading, "get_native_id", os.getpid)())
         assert self._counters is not None
-        page.slots[layout.WORKING_SINCE] = time.monotonic()
-        return clock(), time.thread_time(), self._counters.run_delay()
+        now = clock()
+        page.slots[layout.WORKING_SINCE] = now
+        if now < self._detail_at:
+            return now, 0.0, 0.0
+        return now, time.thread_time(), self._counters.run_delay()
 
     def _end(self, begun: Any, samples: int) -> None:
         try:
@@ -130,11 +139,16 @@ class WorkerHooks:
             now = clock()
             seconds = now - wall
             slots[layout.WORKING_SINCE] = 0.0
-            slots[layout.CPU] += time.thread_time() - cpu
-            if delay >= 0.0:
-                slots[layout.RUN_DELAY] += counters.run_delay() - delay
+            if cpu:
+                stands_for = (self._rough + seconds) / seconds if seconds else 1.0
+                self._rough, self._detail_at = 0.0, now + _DETAIL_SECONDS
+                slots[layout.CPU] += (time.thread_time() - cpu) * stands_for
+                if delay >= 0.0:
+                    slots[layout.RUN_DELAY] += (counters.run_delay() - delay) * stands_for
+                else:
+                    slots[layout.RUN_DELAY] = -1.0
             else:
-                slots[layout.RUN_DELAY] = -1.0
+                self._rough += seconds
             if not counters.counts_bytes:
                 slots[layout.READ_CHARS] = slots[layout.DISK_BYTES] = -1.0
             elif (read := counters.read_since(now)) is not None:
@@ -145,4 +159,4 @@ class WorkerHooks:
             slots[layout.SLOWEST] = max(slots[layout.SLOWEST], seconds / max(1, samples))
             slots[layout.FETCHES] += 1
         except Exception as error:  # noqa: BLE001 - the script comes first
-            self._probe.failed("worker", error)
+            self._probe.failed("worker", error, self._page)

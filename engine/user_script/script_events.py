@@ -17,7 +17,8 @@ from gputrain.engine.user_script.readings import (
     total,
     worker_sums,
 )
-from gputrain.engine.user_script.script_rank import ScriptRank
+from gputrain.engine.user_script.script_command import ScriptCommand
+from gputrain.engine.user_script.script_rank import WINDOW_SECONDS, ScriptRank, failure_notice
 from gputrain.engine.user_script.script_tuner import ScriptTuner
 
 LOADER_SECONDS = 1.0
@@ -28,10 +29,9 @@ SILENT_SECONDS = 60.0
 class ScriptEvents:
     """Reads all pages of one script. Times are seconds of the monotonic clock."""
 
-    def __init__(self, folder: PageFolder, images_per_step: int, began: float) -> None:
-        """`images_per_step`: samples of an update as the user says; 0: they are counted."""
+    def __init__(self, folder: PageFolder, command: ScriptCommand, began: float) -> None:
         self._folder = folder
-        self._images_per_step = images_per_step
+        self._command = command
         self._began = began
         self._ranks: dict[int, ScriptRank] = {}
         self._phase = Phase.STARTING
@@ -41,6 +41,8 @@ class ScriptEvents:
         self._locks = LockWaitSampler(threads=False)
         self._told_silent = False
         self._told_unknown = ""
+        self._failed: set[str] = set()
+        """Hooks of workers that switched themselves off."""
         self.tuner = ScriptTuner()
 
     @property
@@ -52,12 +54,13 @@ class ScriptEvents:
         """Look what the working workers wait for; many times a second."""
         self._locks.sample()
 
-    def poll(self, now: float) -> list[AnyEvent]:
-        """What happened since the last call."""
+    def poll(self, now: float, *, last: bool = False) -> list[AnyEvent]:
+        """What happened since the last call; the `last` one leaves no step out."""
         pages = self._folder.scan()
         found: list[AnyEvent] = []
         for page in pages:
             if page.is_worker:
+                found += self._failures(page)
                 # A loop without workers waits for its own threads, too, when it computes.
                 if page.slots[layout.WORKER_ID] >= 0:
                     self._locks.watch(int(page.slots[layout.THREAD]))
@@ -73,13 +76,20 @@ class ScriptEvents:
         if leader is None:
             return [*found, *self._silence(now, pages)]
         found += self._phases(leader)
-        found += self._steps(leader)
+        found += self._steps(leader, 0.0 if last else WINDOW_SECONDS)
         for event in list(found):
             found += self.tuner.feed(event)
         found += self.tuner.judge(leader.page)
         if now - self._loader_at >= LOADER_SECONDS:
             found += self._loader(now, [page for page in pages if page.is_worker], leader)
         return [*found, *self._silence(now, pages)]
+
+    def _failures(self, page: MappedPage) -> list[AnyEvent]:
+        """Each once: all workers have the same hooks."""
+        lines = [line for line in page.lines() if line.get("kind") == "disabled"]
+        new = {str(line.get("hook")): line for line in lines if str(line.get("hook")) not in self._failed}
+        self._failed |= set(new)
+        return [failure_notice(line) for line in new.values()]
 
     def tune(self, command: TuneCommand) -> Tuned | None:
         """Ask the script for other settings of its loader; returns the refusal, or None if it was asked."""
@@ -103,12 +113,12 @@ class ScriptEvents:
         self._phase = phase
         return [PhaseChanged(phase=phase)]
 
-    def _steps(self, leader: ScriptRank) -> list[AnyEvent]:
+    def _steps(self, leader: ScriptRank, least: float) -> list[AnyEvent]:
         together = [rank for rank in self._ranks.values() if rank is leader or (rank.ranked and leader.ranked)]
-        windows = [(rank, window) for rank in together if (window := rank.window()) is not None]
+        windows = [(rank, window) for rank in together if (window := rank.window(least)) is not None]
         own = [rank.own_seconds for rank in together if rank.own_seconds is not None]
         slowest = max(own) if len(together) > 1 and own else None
-        found = [rank.events(window, leader, slowest, self._images_per_step) for rank, window in windows]
+        found = [rank.events(window, leader, slowest, self._command) for rank, window in windows]
         why = leader.why_unknown()
         if why and why != self._told_unknown and found:
             self._told_unknown = why

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events import AnyEvent, LoaderFound, Notice, RankSteps, Scalars, ScriptModel, Steps
 from gputrain.engine.probe import layout
 from gputrain.engine.user_script.page_reader import MappedPage
 from gputrain.engine.user_script.readings import StepSums, step_sums
+from gputrain.engine.user_script.script_command import ScriptCommand
 
 WINDOW_SECONDS = 0.5
 """Least length of a window of steps; a longer step makes a longer one."""
@@ -27,6 +29,7 @@ class ScriptRank:
         self._own: float | None = None
         self._loaders: dict[tuple[str, int], dict[str, Any]] = {}
         self._training: dict[str, Any] | None = None
+        self._unit: Unit | None = None
         self.answers: list[dict[str, Any]] = []
         """What the script said to requests, to be taken."""
 
@@ -44,9 +47,7 @@ class ScriptRank:
                 case "change":
                     self.answers.append(line)
                 case "disabled":
-                    text = f"a hook in the script failed and is off: {plain(str(line.get('hook')), 80)}: "
-                    text += plain(str(line.get("why")), 200)
-                    found.append(Notice(level="warning", text=text, source="trainer"))
+                    found.append(failure_notice(line))
         return found
 
     def _on_loader(self, line: dict[str, Any]) -> list[AnyEvent]:
@@ -91,25 +92,25 @@ class ScriptRank:
             return "the script trains on batches that it keeps, as itertools.cycle does"
         return ""
 
-    def window(self) -> StepSums | None:
-        """The sums since the last window; None while that is too short."""
+    def window(self, least: float = WINDOW_SECONDS) -> StepSums | None:
+        """The sums since the last window; None without a step, or while it has less than `least` seconds."""
         sums = step_sums(self.page)
         window = sums.since(self._taken)
-        if window.updates <= 0 or window.seconds < WINDOW_SECONDS:
+        if window.updates <= 0 or window.seconds < least:
             return None
         self._taken = sums
         cuda = self.page.slots[layout.ON_CUDA] > 0
         self._own = (window.wait + (0.0 if cuda else window.forward)) / window.updates
         return window
 
-    def events(self, window: StepSums, leader: ScriptRank, slowest: float | None, images_per_step: int) -> AnyEvent:
+    def events(self, window: StepSums, leader: ScriptRank, slowest: float | None, command: ScriptCommand) -> AnyEvent:
         """The steps of a window. `slowest`: the own seconds of the rank that has most; None: it trains alone."""
         exchange = None
         if slowest is not None and self._own is not None:
             # The others wait for it in their backward passes.
             exchange = min(window.seconds, (slowest - self._own) * window.updates)
         if self is leader:
-            return self._steps(step_sums(self.page), window, exchange, images_per_step)
+            return self._steps(step_sums(self.page), window, exchange, command)
         return RankSteps(
             rank=self.number,
             window_steps=round(window.updates),
@@ -132,10 +133,18 @@ class ScriptRank:
             epoch, batch = epoch + (batch - 1) // length, (batch - 1) % length + 1
         return epoch, batch, None
 
-    def _steps(self, sums: StepSums, window: StepSums, exchange: float | None, images_per_step: int) -> Steps:
+    def _counted(self, sums: StepSums, command: ScriptCommand) -> tuple[Unit, float]:
+        """What is counted, and how much of it there is in `sums`. The first window decides, so that sums stay sums."""
+        if command.per_step:
+            return command.unit, sums.updates * command.per_step
+        if self._unit is None:
+            self._unit = "samples" if sums.samples > 0 else "steps"
+        return self._unit, sums.samples if self._unit == "samples" else sums.updates
+
+    def _steps(self, sums: StepSums, window: StepSums, exchange: float | None, command: ScriptCommand) -> Steps:
         slots = self.page.slots
-        samples = window.updates * images_per_step if images_per_step else window.samples
-        images = sums.updates * images_per_step if images_per_step else sums.samples
+        unit, images = self._counted(sums, command)
+        _, in_window = self._counted(window, command)
         compute = window.compute
         if window.device_host_seconds > 0:
             compute = min(window.seconds, window.device_seconds / window.device_host_seconds * window.seconds)
@@ -150,10 +159,15 @@ class ScriptRank:
             images=round(images),
             window_steps=round(window.updates),
             window_seconds=window.seconds,
-            images_per_second=samples / window.seconds,
+            images_per_second=in_window / window.seconds if window.seconds else 0.0,
+            unit=unit,
+            loader_samples=window.samples if unit != "samples" else None,
             loss=slots[layout.LOSS] if slots[layout.LOSS_UPDATE] >= 0 else None,
             lr=slots[layout.LEARNING_RATE],
             data_wait=min(window.wait, window.seconds),
+            skipped=round(window.skipped),
+            validation_batches=round(slots[layout.VALIDATION_BATCHES]),
+            validation_seconds=slots[layout.VALIDATION_SECONDS],
             wait_unknown=bool(self.why_unknown()),
             exchange=exchange,
             copy=None,
@@ -166,6 +180,12 @@ class ScriptRank:
             vram_peak=round(slots[layout.VRAM_PEAK]) if cuda else None,
             alloc_retries=round(slots[layout.ALLOC_RETRIES]) if cuda else None,
         )
+
+
+def failure_notice(line: dict[str, Any]) -> Notice:
+    """What is said of a part of the probe that switched itself off."""
+    text = f"a hook in the script failed and is off: {plain(str(line.get('hook')), 80)}: "
+    return Notice(level="warning", text=text + plain(str(line.get("why")), 200), source="trainer")
 
 
 def _loader_found(line: dict[str, Any]) -> LoaderFound:

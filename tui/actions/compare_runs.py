@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import Unit, per_second
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.configuration.settings import shown
 from gputrain.engine.diagnosis.recorded_run_review import review
-from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps, Validated
+from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Scalars, Steps, Validated
 from gputrain.engine.runs import event_log, run_names
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.render import format as fmt
+from gputrain.tui.state import script_values
 from gputrain.tui.state.run_store import RunStore
 from gputrain.tui.state.run_summary import Summary, summary
 
@@ -23,6 +25,8 @@ Axis = Literal["step", "seconds", "images"]
 AXES: tuple[Axis, ...] = ("step", "seconds", "images")
 POINTS = 400
 """Most points of a curve; more are merged in pairs."""
+_CURVES = 40
+"""Curves of a run; a script that logs a new name at each step has those of the first."""
 _NOT_COMPARED = frozenset(("name", "resume_from"))
 
 
@@ -44,12 +48,12 @@ class Compared:
     label: str
     """Its name if it has one, else its id."""
     values: dict[str, Any]
-    """Its settings by name."""
+    """Its settings by name; of a script its command and the arguments of its DataLoader."""
     summary: Summary
     cause: str
     """Its main bottleneck as text."""
     curves: dict[str, list[Point]]
-    """Points in order by metric: ``loss``, and ``val_…`` for each validation metric."""
+    """Points in order by metric: ``loss``, ``val_…`` for each validation metric, and what a script logs."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ class _Curves:
     curves: dict[str, list[Point]] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
+    step: int = 0
     offset: float | None = None
     """Difference between `seconds` and the monotonic clock of the boot in which the event was written."""
 
@@ -67,18 +72,31 @@ class _Curves:
             self.offset = self.seconds - event.mono
         self.seconds = event.mono + self.offset
         match event:
+            case RunStarted() if script_values.is_script(event.settings):
+                # Its steps are counted anew each time that it is started.
+                self.curves.clear()
+                self.step = self.images = 0
             case Steps():
-                self.images = event.images
+                self.step, self.images = event.step, event.images
                 if event.loss is not None:
                     self._add("loss", Point(event.step, self.seconds, event.images, event.loss))
             case Validated():
                 for name, value in event.metrics.items():
                     self._add(f"val_{name}", Point(event.step, self.seconds, self.images, value))
+            case Scalars():
+                for name, value in event.values.items():
+                    self._log(name, value)
             case ModelReady():
                 for name, points in self.curves.items():
                     self.curves[name] = [point for point in points if point.step <= event.start_step]
             case _:
                 pass
+
+    def _log(self, name: str, value: float) -> None:
+        # `loss` is the loss that the backward pass began with.
+        name = f"logged {name}" if name == "loss" else name
+        if name in self.curves or len(self.curves) < _CURVES:
+            self._add(name, Point(self.step, self.seconds, self.images, value))
 
     def _add(self, name: str, point: Point) -> None:
         points = self.curves.setdefault(name, [])
@@ -101,16 +119,24 @@ def read_compared(run: RunDir) -> Compared:
         curves.feed(event)
     findings = review(event_log.read(run.events)).findings
     label = plain(run_names.given_name(run.directory), 40) or run.id
-    values = settings.flatten(read_config(run.config))
+    now = store.snapshot()
+    values = script_values.arguments(now) if now.is_script else settings.flatten(read_config(run.config))
     cause = plain(findings[0].hint.title, 200) if findings else "no bottleneck found"
-    return Compared(run, label, values, summary(store.snapshot()), cause, curves.curves)
+    return Compared(run, label, values, summary(now), cause, curves.curves)
 
 
 def differences(compared: Sequence[Compared]) -> list[tuple[str, ...]]:
     """Settings that differ between the runs, as rows: the name, then the value in each run as text."""
-    names = [name for name in settings.table() if name not in _NOT_COMPARED]
-    rows = [(name, *(one.values[name] for one in compared)) for name in names]
-    return [(row[0], *(plain(shown(v), 60) for v in row[1:])) for row in rows if any(v != row[1] for v in row[2:])]
+    known = dict.fromkeys((*settings.table(), *(name for one in compared for name in one.values)))
+    names = [name for name in known if name not in _NOT_COMPARED]
+    rows = [(name, [one.values.get(name) for one in compared]) for name in names]
+    different = [(name, values) for name, values in rows if any(value != values[0] for value in values)]
+    return [(name, *(fmt.MISSING if v is None else plain(shown(v), 60) for v in values)) for name, values in different]
+
+
+def units(compared: Iterable[Compared]) -> list[Unit]:
+    """What the throughputs of the runs count, each once."""
+    return list(dict.fromkeys(one.summary.unit for one in compared))
 
 
 def results(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
@@ -122,11 +148,13 @@ def results(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
 def _column(one: Compared) -> dict[str, str]:
     found = one.summary
     best = f"{found.metric} {fmt.metric(found.metric, found.best)}" if found.best is not None else "not validated"
+    if found.script:
+        best = "not known of a script"
     return {
         "outcome": found.outcome.value if found.outcome else "not ended",
         "steps": fmt.whole(found.step),
         "time": fmt.duration(found.seconds),
-        "images/s": fmt.rate(found.images_per_second),
+        "throughput": f"{fmt.rate(found.images_per_second)} {per_second(found.unit)}",
         "data wait": fmt.share(found.data_wait_share),
         "loss": fmt.figure(found.loss),
         "best": best,

@@ -16,3 +16,5 @@ def tables(compared: Sequence[Compared]) -> Iterator[str]:
     yield from table_lines(("setting", *labels), different) if different else ["the settings are the same"]
     yield ""
     yield from table_lines(("", *labels), compare_runs.results(compared))
+    if len(units := compare_runs.units(compared)) > 1:
+        yield f"The throughputs count different things ({', '.join(units)}): they cannot be compared."

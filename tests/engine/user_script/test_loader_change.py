@@ -6,25 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.scripts.watched import MAIN, TRAIN, probed, run, script
-
-CHANGE = '''
-def after_step(count):
-    """What a supervisor does: write a request into the page."""
-    import gc
-    probe = sys.modules.get("_gputrain_probe.page")
-    if probe is None:
-        return
-    page = next(one for one in gc.get_objects() if isinstance(one, probe.Probe)).page
-    layout = sys.modules["_gputrain_probe.layout"]
-    for at, workers, persistent in REQUESTS:
-        if count == at:
-            page.slots[layout.WANTED_WORKERS], page.slots[layout.WANTED_PERSISTENT] = workers, persistent
-            page.slots[layout.WANTED_PREFETCH] = page.slots[layout.WANTED_PIN] = -1
-            page.slots[layout.WANTED] += 1
-    if count == 3 * 29:
-        print("answers", page.slots[layout.ANSWERED], page.slots[layout.ANSWER], file=sys.stderr)
-'''
+from helpers.scripts.watched import CHANGE, MAIN, TRAIN, probed, run, script
 
 
 @pytest.mark.parametrize(

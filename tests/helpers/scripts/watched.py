@@ -58,6 +58,25 @@ if __name__ == "__main__":
     main(int(sys.argv[1]), sys.argv[2] == "persistent")
 """
 
+CHANGE = '''
+def after_step(count):
+    """What a supervisor does: write a request into the page."""
+    import gc
+    probe = sys.modules.get("_gputrain_probe.page")
+    if probe is None:
+        return
+    page = next(one for one in gc.get_objects() if isinstance(one, probe.Probe)).page
+    layout = sys.modules["_gputrain_probe.layout"]
+    for at, workers, persistent in REQUESTS:
+        if count == at:
+            page.slots[layout.WANTED_WORKERS], page.slots[layout.WANTED_PERSISTENT] = workers, persistent
+            page.slots[layout.WANTED_PREFETCH] = page.slots[layout.WANTED_PIN] = -1
+            page.slots[layout.WANTED] += 1
+    if count == 3 * 29:
+        print("answers", page.slots[layout.ANSWERED], page.slots[layout.ANSWER], file=sys.stderr)
+'''
+"""Goes with TRAIN: asks for other numbers of workers, by REQUESTS of (update, workers, persistent)."""
+
 
 def script(folder: Path, text: str, name: str = "my_train.py") -> Path:
     """Write a script."""

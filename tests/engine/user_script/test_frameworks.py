@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from helpers.scripts.forked import Seen, run_forked
-from helpers.scripts.framework_scripts import DATA, PACKAGES
+from helpers.scripts.framework_case import DATA
+from helpers.scripts.framework_scripts import PACKAGES
 
 from gputrain.engine.probe import layout
 

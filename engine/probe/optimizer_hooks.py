@@ -79,8 +79,16 @@ class OptimizerHooks:
         probe, steps = self._probe, self._steps
 
         def scale(scaler: Any, outputs: Any) -> Any:
-            result = scale_original(scaler, outputs)
-            steps.losses.scaled(outputs, result)
+            try:
+                result = scale_original(scaler, outputs)
+            except BaseException as error:
+                hide_frame(error)
+                raise
+            if "scaler" not in probe.off:
+                try:
+                    steps.losses.scaled(outputs, result)
+                except Exception as error:  # noqa: BLE001 - the script comes first
+                    probe.failed("scaler", error)
             return result
 
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:

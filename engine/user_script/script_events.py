@@ -187,7 +187,10 @@ def _why_silent(pages: list[MappedPage]) -> str:
         )
     if any(page.slots[layout.BACKWARDS] > 0 for page in trainers):
         return begun + "there were backward passes but no optimizer step"
-    return begun + "torch is loaded, but there was no backward pass and no optimizer step yet"
+    return begun + (
+        "torch is loaded, but there was no backward pass and no optimizer step yet; "
+        "a script that updates its weights by hand can report its steps (gputrain.report)"
+    )
 
 
 def _is_alive(pid: int) -> bool:

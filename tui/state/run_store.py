@@ -219,7 +219,7 @@ class RunStore:
         ):
             held -= self._windows.popleft().window_seconds
         if event.window_steps > 0 and event.window_seconds > 0:
-            self._add("images_per_second", event.images_per_second, event.window_seconds)
+            self._add("images_per_second", event.images_per_second or None, event.window_seconds)
             if not event.wait_unknown:
                 self._add("data_wait", event.data_wait / event.window_seconds, event.window_seconds)
         self._add("loss", event.loss)

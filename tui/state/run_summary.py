@@ -201,7 +201,7 @@ def _best(result: Summary) -> str:
 
 def _time_split(result: Summary) -> str:
     if result.wait_unknown:
-        return "unknown: the script reads no DataLoader"
+        return "unknown: the loop reads no DataLoader itself"
     if result.compute_share is None:
         return "no step completed"
     wait = f"waiting for data {fmt.share(result.data_wait_share)}"

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gputrain.engine.common.errors import BadInput, did_you_mean
+from gputrain.engine.common.numbers import number, why_no_number
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import GIB, size
 from gputrain.engine.hardware.machine import GpuInfo, Machine
@@ -22,6 +23,8 @@ _IN_USE = 3 * GIB
 _KEYS = ("gpus", "cores", "ram", "images")
 _MOST = 1e9
 _MOST_GPUS = 64
+_LONGEST = 40
+"""Longer words are no numbers here."""
 
 
 class AssumedMachine(Struct, frozen=True):
@@ -55,13 +58,11 @@ def parse(text: str) -> AssumedMachine:
 
 
 def _number(name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= _MOST:
-        raise BadInput(f"--machine: {name} must be a number above 0, got '{plain(text, 60)}'")
-    return number
+    found = number(text) if len(text) <= _LONGEST else None
+    if found is None or not 0 < found <= _MOST:
+        hint = why_no_number(text) if found is None else ""
+        raise BadInput(f"--machine: {name} must be a number above 0, got '{plain(text, 60)}'{hint}")
+    return float(found)
 
 
 def machine_of(wanted: AssumedMachine, here: Machine) -> Machine:

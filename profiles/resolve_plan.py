@@ -85,7 +85,7 @@ def resolve_plan(
     made = calibration_store.load(machine, chosen_recipe.name)
     notes = (*chosen_recipe.renamed, *chosen_profile.renamed, *warnings, *doubts, *of_model.warnings)
     refusals = (*missing, *of_model.refusals)
-    return make_plan(layers, machine, facts, known, notes, refusals, made, of_model.forceable)
+    return make_plan(layers, machine, facts, known, notes, refusals, made, of_model.forceable, of_model.facts)
 
 
 def _choose_value_range(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def test_keras_has_no_torch_and_the_others_have_no_tensorflow() -> None:
         "dataloading.batch_sampler",
         "dataloading.random_resized_crop",
         "shared_loop.lr_schedule",
-        "datasets.bad_images",
+        "datasets.bad_image_list",
         "datasets.dataset_report",
         "shared_loop.nonfinite_loss",
         "processes.child_entry",

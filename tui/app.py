@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +26,7 @@ from gputrain.tui.state.reader_thread import FRAME_SECONDS, LOW_BANDWIDTH_FRAME_
 from gputrain.tui.terminal import gc_pause, hangup
 from gputrain.tui.terminal.driver import TerminalDriver
 from gputrain.tui.terminal.output_filter import only_changes
+from gputrain.tui.terminal.screen_signals import ScreenSignals
 
 
 class _AsciiScrollBar(ScrollBarRender):
@@ -66,7 +68,9 @@ class GpuTrainApp(App[int]):
         self.quit_result: QuitResult | None = None
         """How the user left a run; None if no run was left."""
         self.shown_run = ""
-        """After a crash: id of the live run whose dashboard was open; empty without one."""
+        """After a crash or a signal: id of the live run whose dashboard was open; empty without one."""
+        self.signals: ScreenSignals | None = None
+        """Signals that close the application; None: their default actions hold."""
         for theme in THEMES:
             self.register_theme(theme)
         self._frame_seconds = LOW_BANDWIDTH_FRAME_SECONDS if low_bandwidth else FRAME_SECONDS
@@ -75,6 +79,15 @@ class GpuTrainApp(App[int]):
     def get_driver_class(self) -> type[Driver]:
         """The driver named in the environment, as for a browser, or our own for terminals."""
         return super().get_driver_class() if constants.DRIVER is not None else TerminalDriver
+
+    def on_load(self) -> None:
+        """Let signals close the application, from before the terminal is changed."""
+        if self.signals is not None:
+            self.signals.when_running(asyncio.get_running_loop(), self._close_by_signal)
+
+    def _close_by_signal(self) -> None:
+        self._remember_shown_run()
+        self.exit()
 
     def on_mount(self) -> None:
         """Watch for a hang-up of the terminal; not in a browser or in a test, which have no terminal."""

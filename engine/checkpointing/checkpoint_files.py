@@ -18,10 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import msgspec
-
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.checkpointing.checkpoint_index import BEST, CheckpointEntry, read_index
+from gputrain.engine.checkpointing.kept_checkpoints import kept
 from gputrain.engine.common.units import size
 
 _UNFINISHED = ".saving-"
@@ -82,7 +81,7 @@ class CheckpointFiles:
             entry = CheckpointEntry(path.name, step, epoch, *_write(path, state, self._form), best=best)
             if best:
                 _link(path, second)
-            entries = self._with(entry)
+            entries = kept(self._entries, entry, self._keep)
             checkpoint_index.write_index(self._folder, entries)
         except BaseException:
             if entry_of(path) is None:
@@ -94,12 +93,6 @@ class CheckpointFiles:
             second.replace(self._folder / self._best)
         self._remove_unlisted()
         return entry
-
-    def _with(self, entry: CheckpointEntry) -> list[CheckpointEntry]:
-        """The index with `entry`, without the old best, an older entry of this step, and all but the last few."""
-        entries = [msgspec.structs.replace(e, best=e.best and not entry.best) for e in self._entries]
-        entries = [e for e in entries if e.best or e.step != entry.step] + [entry]
-        return [e for number, e in enumerate(entries) if e.best or number >= len(entries) - self._keep]
 
     def _remove_unlisted(self) -> None:
         """Remove checkpoints that are not in the index."""

@@ -1,6 +1,13 @@
-"""Formats sizes and durations as text."""
+"""Formats sizes and durations as text; what a throughput counts."""
 
 from __future__ import annotations
+
+from typing import Literal
+
+Unit = Literal["images", "samples", "tokens", "steps"]
+"""What a throughput counts. Scripts of the user's own may train on anything."""
+PER_STEP_UNITS: tuple[Unit, ...] = ("images", "samples", "tokens")
+"""Of these the user may say how many one update trains on."""
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -20,3 +27,8 @@ def duration(seconds: float) -> str:
         if whole >= unit:
             return f"{whole // unit} {name} {whole % unit // part} {part_name}"
     return f"{whole} s"
+
+
+def per_second(unit: Unit) -> str:
+    """The unit of a throughput: ``img/s``, ``samples/s``, ``tokens/s`` or ``steps/s``."""
+    return "img/s" if unit == "images" else f"{unit}/s"

@@ -15,8 +15,6 @@ WEIGHTS = "DEFAULT"
 CHECKPOINT = ".npz"
 """Suffix of checkpoints, which `weights` accepts too."""
 DATASETS = ("demo", "imagefolder")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-"""Suffixes of the image files that are read."""
 
 _THREADS = "images are decoded by num_workers threads of tf.data"
 _MEMORY = "TensorFlow manages page-locked memory and copies itself"

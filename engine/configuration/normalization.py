@@ -1,12 +1,11 @@
-"""Normalisation of images: the settings ``mean`` and ``std``, each ``auto``, one number for all channels or three."""
+"""Settings that depend on the weights: interpolation, ``mean`` and ``std`` (each ``auto``, one number or three)."""
 
 from __future__ import annotations
 
-import math
-
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.numbers import number, why_no_number
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.setting_definitions import AUTO, DataConfig
+from gputrain.engine.configuration.setting_definitions import AUTO, DataConfig, Interpolation
 
 Rgb = tuple[float, float, float]
 
@@ -19,6 +18,11 @@ def mean_std(data: DataConfig) -> tuple[Rgb, Rgb]:
     """Mean and standard deviation of the settings; ImageNet's for ``auto``."""
     mean = IMAGENET_MEAN if data.mean == AUTO else parse("mean", data.mean)
     return mean, IMAGENET_STD if data.std == AUTO else parse("std", data.std)
+
+
+def interpolation_of(data: DataConfig) -> Interpolation:
+    """The interpolation of the settings; bilinear for ``auto``."""
+    return "bicubic" if data.interpolation == "bicubic" else "bilinear"
 
 
 def checked(name: str, value: object) -> str:
@@ -39,16 +43,22 @@ def text_of(values: Rgb) -> str:
 
 def parse(name: str, text: str) -> Rgb:
     """The three numbers of a setting. Raises BadInput."""
-    try:
-        numbers = [float(part) for part in text.strip().strip("[]()").replace(",", " ").split()]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 1:
-        numbers *= 3
-    positive = all(number > 0 for number in numbers) or name == "mean"
-    if len(numbers) != 3 or not positive or not all(math.isfinite(n) and abs(n) <= 1 for n in numbers):
+    parts = text.strip().strip("[]()").replace(",", " ").split()
+    read = [number(part) if len(part) < _LONGEST else None for part in parts]
+    values = [float(one) for one in read if one is not None]
+    if len(values) != len(parts):
+        raise BadInput(_must(name, text) + why_no_number(parts[read.index(None)]))
+    if len(values) == 1:
+        values *= 3
+    # Shares of the range of pixel values: a mean outside would shift all images beyond what a network has seen.
+    sensible = all(0 <= value <= 1 and (value > 0 or name == "mean") for value in values)  # NaN is refused, too
+    if len(values) != 3 or not sensible:
         raise BadInput(_must(name, text))
-    return numbers[0], numbers[1], numbers[2]
+    return values[0], values[1], values[2]
+
+
+_LONGEST = 60
+"""Longer words are no mean."""
 
 
 def _must(name: str, value: object) -> str:

@@ -20,6 +20,9 @@ NORMALIZATION = ("mean", "std")
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 Engine = Literal["torch", "keras"]
+Interpolation = Literal["bilinear", "bicubic"]
+"""How images are resized, see `DataConfig.interpolation`."""
+INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 
 
 UNCACHED = {
@@ -83,6 +86,10 @@ class DataConfig(_Part, frozen=True):
     std: Annotated[
         str, Meta(description="standard deviation of red, green, blue in 0…1; auto: the weights', or ImageNet's")
     ] = AUTO
+    interpolation: Annotated[
+        Literal["auto", "bilinear", "bicubic"],
+        Meta(description="how images are resized, always antialiased; auto: as the weights', or bilinear"),
+    ] = "auto"
     augment: Annotated[
         Literal["none", "flip", "crop_flip"],
         Meta(description="training augmentation: none, random horizontal flips, or random resized crops and flips"),
@@ -281,6 +288,7 @@ class MonitorConfig(_Part, frozen=True):
         Literal["none", "tensorboard", "wandb", "tensorboard+wandb"],
         Meta(description="also log to these tools, each in a separate process that never delays the run"),
     ] = "none"
+    alerts: Annotated[bool, Meta(description="send alerts as alerts.yaml in the configuration folder says")] = True
 
 
 class RunConfig(_Part, frozen=True):

@@ -7,6 +7,7 @@ launcher's form and the documentation all use it.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import typing
 import unicodedata
@@ -18,10 +19,11 @@ import yaml
 
 from gputrain.engine.common import renamed_names
 from gputrain.engine.common.errors import BadInput, did_you_mean
+from gputrain.engine.common.numbers import has_thousands_point, number, why_no_number
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.setting_definitions import NORMALIZATION, RunConfig
-from gputrain.engine.configuration.yaml_scalars import Ambiguous, load_word, number, why_no_number
+from gputrain.engine.configuration.yaml_scalars import Ambiguous, load_word
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """Exceptions of the safe loader: its own, and others for impossible dates, ``!!bool maybe`` and deep nesting."""
@@ -103,7 +105,7 @@ def check(setting: Setting, value: Any) -> Any:
             raise BadInput(_must(setting, f"be one of {', '.join(setting.choices)}", value))
         return value
     if setting.kind in (int, float) and isinstance(value, str):
-        value = _as_number(value)
+        value = value if setting.kind is int and has_thousands_point(value) else _as_number(value)
     if setting.kind is float and type(value) is int and abs(value) < _LARGEST:
         value = float(value)
     if setting.kind is int and type(value) is float and value.is_integer():
@@ -148,7 +150,9 @@ def _as_number(value: str) -> object:
 
 
 def _check_bounds(setting: Setting, value: Any) -> None:
-    if setting.kind in (int, float) and not abs(value) < _LARGEST:  # written so that NaN is refused too
+    if type(value) is float and not math.isfinite(value):
+        raise BadInput(_must(setting, "be a finite number", value))
+    if setting.kind in (int, float) and abs(value) >= _LARGEST:
         raise BadInput(_must(setting, f"be {_KINDS[setting.kind]} below 2^63", value))
     meta = setting.meta
     if meta is None:
@@ -173,8 +177,14 @@ def _must(setting: Setting, what: str, value: object) -> str:
     hint = ""
     if isinstance(value, str):
         hint = did_you_mean(value, setting.choices) if setting.choices else ""
-        hint = hint or (why_no_number(value) if setting.kind in (int, float) else "")
+        hint = hint or (_number_hint(setting, value) if setting.kind in (int, float) else "")
     return f"{setting.name} must {what}, got {shown}{hint}"
+
+
+def _number_hint(setting: Setting, text: str) -> str:
+    """The remedy for a text that is no number; empty if it leads to a negative number that is refused as well."""
+    lowest = None if setting.meta is None else setting.meta.ge if setting.meta.gt is None else setting.meta.gt
+    return "" if text.startswith("-") and lowest is not None and lowest >= 0 else why_no_number(text)
 
 
 def _yaml_word(value: object) -> str:
@@ -216,9 +226,22 @@ def _parse_value(setting: Setting, text: str) -> object:
     if setting.kind is str:
         return text
     try:
-        return load_word(text)
+        value = load_word(text)
     except YAML_ERRORS:
         return text
+    return text if isinstance(value, list | dict) else as_written(setting, value, text)
+
+
+def as_written(setting: Setting, value: object, text: str) -> object:
+    """`value`, read from the word `text`, or `text` where YAML's reading loses what a person may mean.
+
+    Texts stay as they are written (``name: 010``, ``train_split: no``); ``1.000`` for a whole number has two readings.
+    """
+    if setting.kind is str and isinstance(value, bool | int | float):
+        return text
+    if setting.kind is int and type(value) is float and has_thousands_point(text):
+        return Ambiguous(text)
+    return value
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NamedTuple
+
+from gputrain.engine.common.numbers import number, why_no_number
+from gputrain.engine.common.sanitize import plain
 
 AUTO, BITS = "auto", "bits"
 FORM = "auto, bits, or two numbers [low, high] with low < high"
@@ -29,10 +33,12 @@ def normalised(value: Any) -> str:
     if isinstance(value, str) and value in (AUTO, BITS):
         return value
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise ValueError(FORM) from None
+        inside = re.fullmatch(r"\[([^],]{1,60}),([^],]{1,60})\]", value.strip())
+        if inside is None:
+            raise ValueError(FORM)
+        value = [part.strip() for part in inside.groups()]
+    if isinstance(value, list):
+        value = [_read(one) if isinstance(one, str) else one for one in value]
     if not isinstance(value, list) or len(value) != 2 or not all(type(one) in (int, float) for one in value):
         raise ValueError(FORM)
     try:
@@ -42,6 +48,13 @@ def normalised(value: Any) -> str:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(FORM)
     return str(ValueRange(low, high))
+
+
+def _read(word: str) -> int | float:
+    found = number(word)
+    if found is None:
+        raise ValueError(f"{FORM}; '{plain(word, 60)}' is no number{why_no_number(word)}")
+    return found
 
 
 def parse(text: str) -> ValueRange | None:

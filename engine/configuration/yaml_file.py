@@ -118,8 +118,8 @@ def read_settings(
             setting = settings.find(name)
             if setting.name in found:
                 raise BadInput(f"{setting.name} is given twice")
-            as_written = setting.kind is str and isinstance(value, bool | int | float)  # name: 010, train_split: no
-            wanted = document.texts.get(".".join(keys), value) if as_written else value
+            text = document.texts.get(".".join(keys))
+            wanted = value if text is None else settings.as_written(setting, value, text)
             found[setting.name] = settings.check(setting, wanted)
         except BadInput as error:
             raise BadInput(f"{document.place(*keys)}: {plain(str(error), 300)}") from None

@@ -12,8 +12,7 @@ from gputrain.engine.common import past_durations
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
-from gputrain.engine.datasets import demo_dataset, image_files
-from gputrain.engine.datasets.image_files import SkippedFiles
+from gputrain.engine.datasets import demo_dataset
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import DataReady, Phase
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -73,12 +72,10 @@ def report_dataset(
     config: RunConfig, reporter: EventReporter, train: ImageSet, val: ImageSet | None, seconds: float
 ) -> None:
     """Send DataReady: numbers of images, classes, batches per epoch and skipped files; warn of unreadable pictures."""
-    skipped = SkippedFiles()
-    for kind, count in (*train.skipped, *(val.skipped if val is not None else ())):
-        skipped.add(kind, count)
-    if text := image_files.skipped_text(skipped.counts()):
+    scan = train.scan_result.merged(val.scan_result) if val is not None else train.scan_result
+    for text in scan.texts():
         reporter.notice("info", f"skipped in the folders of images: {text}")
-    if text := image_files.unreadable_text(skipped.counts()):
+    for text in scan.warnings():
         reporter.notice("warning", text)
     samples = len(train) // train.group
     batch_size = batch_sampler.batch_size_that_fits(config.data.batch_size, samples, config.ranks)
@@ -92,6 +89,6 @@ def report_dataset(
             class_count=len(train.classes),
             batches_per_epoch=batch_sampler.batch_count(samples, batch_size, drop_last=True, ranks=config.ranks),
             seconds=seconds,
-            skipped=tuple((plain(kind, 60), count) for kind, count in skipped.counts()),
+            skipped=tuple((plain(kind, 60), count) for kind, count in scan.counts),
         )
     )

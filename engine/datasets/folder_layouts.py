@@ -10,7 +10,7 @@ from pathlib import Path
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets import image_files
-from gputrain.engine.datasets.image_files import SkippedFiles
+from gputrain.engine.datasets.skipped_files import SkippedFiles, skipped_text
 
 CIFAR = "cifar-10-batches-py"
 CIFAR_META = "batches.meta"
@@ -84,7 +84,7 @@ def form_of(name: str) -> str:
 
 def no_images(folder: Path, setting: str, skipped: SkippedFiles | None = None) -> BadInput:
     """The error for a class folder without images."""
-    there = image_files.skipped_text(skipped.counts()) if skipped else ""
+    there = skipped_text(skipped.counts()) if skipped else ""
     return BadInput(
         f"{setting}: the class folder {shown(folder)} has no images ({image_files.COMMON})"
         + (f"; skipped so far: {there}" if there else "")
@@ -163,9 +163,9 @@ def subfolders(folder: Path, skipped: SkippedFiles | None = None) -> list[str]:
             if entry.name.startswith(".") or not entry.is_dir():
                 continue
             if image_files.is_ignored(entry.name):
-                skipped.add(f"{entry.name} folder")
+                skipped.add(f"{entry.name} folder", entry.path)
             elif entry.is_symlink() and image_files.identity_of(entry.path) in above:
-                skipped.add(image_files.LINK_TO_PARENT)
+                skipped.add(image_files.LINK_TO_PARENT, entry.path)
             else:
                 found.append(entry.name)
     return sorted(found)

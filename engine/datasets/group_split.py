@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
@@ -51,6 +51,19 @@ def clip_face(name: str) -> str:
     return start if any(character.isdigit() for character in start) else name
 
 
+def swapped_faces(names: Collection[str]) -> dict[str, str]:
+    """Faces that were swapped with each other, as face → one of them, of the names of all clips.
+
+    FaceForensics++ has ``000_003`` and ``003_000``: each shows the face of one clip in the other one.
+    """
+    first: dict[str, str] = {}
+    for name in sorted(names):
+        one, _, two = name.partition("_")
+        if one.isdecimal() and two.isdecimal() and one < two and f"{two}_{one}" in names:
+            first[two] = first.get(one, one)
+    return first
+
+
 def read_groups(data_dir: str) -> dict[str, str]:
     """Groups by name from groups.csv in `data_dir`; empty without that file. Raises BadInput with file and line."""
     path = Path(data_dir).expanduser() / GROUPS_FILE
@@ -70,6 +83,26 @@ def read_groups(data_dir: str) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{plain(str(path), 300)}: cannot be read ({plain(str(error), 200)})") from None
     return found
+
+
+def unused_names(groups: Mapping[str, str], names: Iterable[str], what: str) -> tuple[str, ...]:
+    """A warning if some names of groups.csv are none of `names`. Raises BadInput if none of them is.
+
+    `what`: an example of a name.
+    """
+    known = set(names)
+    unused = [name for name in groups if name not in known]
+    if not unused:
+        return ()
+    shown = plain(", ".join(f"'{name}'" for name in unused[:3]), 200) + (" …" if len(unused) > 3 else "")
+    example = plain(next(iter(sorted(known)), ""), 100)
+    text = (
+        f"{GROUPS_FILE}: {len(unused)} of {len(groups)} names are in no folder of the data ({shown}); write {what}"
+        + (f", for example {example}" if example else "")
+    )
+    if len(unused) == len(groups):
+        raise BadInput(text)
+    return (text,)
 
 
 def held_out(groups: Iterable[str], share: float) -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts, image_files
-from gputrain.engine.datasets.image_files import COUNT_SECONDS, TimeLimitReached, count_images
+from gputrain.engine.datasets.class_folder_count import COUNT_SECONDS, TimeLimitReached, count_images
 from gputrain.engine.estimates.host_memory import DataFacts
 
 DEMO = DataFacts(train_images=2400, val_images=480, short_side=372)

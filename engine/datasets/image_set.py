@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.configuration.setting_definitions import DataConfig
 from gputrain.engine.datasets import folder_layouts, image_files
-from gputrain.engine.datasets.image_files import SkippedFiles
+from gputrain.engine.datasets.skipped_files import NOTHING_SKIPPED, FoldersRead, Skipped, SkippedFiles
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 
 if TYPE_CHECKING:
@@ -53,8 +54,13 @@ class ImageSet:
     """uint8 (N, H, W, 3): images that are in memory instead of in files."""
     decoding: Decoding = DEFAULT_DECODING
     """How files become pixels."""
-    skipped: tuple[tuple[str, int], ...] = ()
-    """Files and folders that are no images, by kind, with their numbers."""
+    scan_result: Skipped = NOTHING_SKIPPED
+    """What the scan of the folders left out, or read twice."""
+
+    @property
+    def skipped(self) -> tuple[tuple[str, int], ...]:
+        """Files and folders that are no images, by kind, with their numbers."""
+        return self.scan_result.counts
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -92,16 +98,18 @@ def scan(
     setting: str = "train_split",
     classes: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
+    folders: FoldersRead | None = None,
 ) -> ImageSet:
     """The images of ``data_dir/split/<class>/…``, classes and files in sorted order, as torchvision's ImageFolder.
 
     Names that begin with a dot are skipped, unlike in torchvision: macOS and notebooks leave such files and folders
     behind. `setting` names the split in messages. `classes` are those of the training split: labels follow them, so
     that a class that is missing from a validation split does not shift the others. `progress` is called with the number
-    of images found so far. Raises BadInput with the setting, the folder and the remedy.
+    of images found so far. `folders` are those that scans of other splits have read. Raises BadInput with the setting,
+    the folder and the remedy.
     """
     folder = folder_layouts.split_folder(data_dir, split, setting)
-    skipped = SkippedFiles()
+    skipped = SkippedFiles(Path(data_dir).expanduser(), folders)
     found = folder_layouts.class_folders(folder, setting, classes, skipped)
     known = {name: label for label, name in enumerate(found if classes is None else classes)}
     label_of = known if classes is None else {folder_layouts.composed(name): known[name] for name in known}
@@ -109,7 +117,7 @@ def scan(
     labels: list[int] = []
     for name in found:
         before = len(encoded)
-        for file in files_in(folder / name, skipped):
+        for file in files_in(folder / name, skipped, f"{split}/{name}"):
             encoded.append(file)
             if progress is not None and len(encoded) % PROGRESS_EVERY == 0:
                 progress(len(encoded))
@@ -126,7 +134,18 @@ def scan(
         ends=np.cumsum([len(path) - skip for path in encoded], dtype=np.int64),
         labels=np.asarray(labels, dtype=np.int64),
         classes=tuple(known),
-        skipped=skipped.counts(),
+        scan_result=skipped.result(),
+    )
+
+
+def scan_splits(data: DataConfig, progress: Callable[[int], None]) -> tuple[ImageSet, ImageSet | None]:
+    """The images of both splits of class folders; None for a validation split that is not set. Raises as `scan`."""
+    folders = FoldersRead()
+    train = scan(data.data_dir, data.train_split, progress=progress, folders=folders)
+    if not data.val_split:
+        return train, None
+    return train, scan(
+        data.data_dir, data.val_split, setting="val_split", classes=train.classes, progress=progress, folders=folders
     )
 
 
@@ -155,10 +174,11 @@ def _has_classes(folder: Path, classes: tuple[str, ...]) -> bool:
     return bool(inside) and all(folder_layouts.composed(name) in known for name in inside)
 
 
-def files_in(folder: Path, skipped: SkippedFiles | None = None) -> Iterator[bytes]:
+def files_in(folder: Path, skipped: SkippedFiles | None = None, owner: str = "") -> Iterator[bytes]:
     """Paths of the images under `folder`: by folder, then by name, each sorted. Counts other files in `skipped`.
 
-    Links to folders are followed, but each folder is read once, and a link to a parent folder never.
+    Links to folders are followed, but each folder is read once, and a link to a parent folder never. `owner` is the
+    split and class whose images they are.
     """
     skipped = skipped or SkippedFiles()
     folders: list[tuple[str, list[str]]] = []
@@ -169,10 +189,12 @@ def files_in(folder: Path, skipped: SkippedFiles | None = None) -> Iterator[byte
         identity = image_files.identity_of(here)
         if here != os.fspath(folder) and identity in seen:
             skipped.add(
-                image_files.LINK_TO_PARENT if identity in image_files.ancestors(Path(here).parent) else "repeated link"
+                image_files.LINK_TO_PARENT if identity in image_files.ancestors(Path(here).parent) else "repeated link",
+                here,
             )
             continue
         seen.add(identity)
+        skipped.read(identity, here, owner)
         names: list[str] = []
         with folder_layouts.scandir(here) as entries:
             for entry in entries:
@@ -180,14 +202,14 @@ def files_in(folder: Path, skipped: SkippedFiles | None = None) -> Iterator[byte
                     continue
                 if entry.is_dir():
                     if image_files.is_ignored(entry.name):
-                        skipped.add(f"{entry.name} folder")
+                        skipped.add(f"{entry.name} folder", entry.path)
                     else:
                         # Real folders first, so that a link to one of them is the repetition.
                         (links if entry.is_symlink() else pending).append(entry.path)
                 elif image_files.is_image(entry.path) and (entry.is_symlink() or entry.is_file(follow_symlinks=False)):
                     names.append(entry.name)
                 else:
-                    skipped.add(image_files.kind_of_file(entry.name))
+                    skipped.add_file(entry.path)
         links.sort()
         folders.append((here, sorted(names)))
     for home, names in sorted(folders):

@@ -7,29 +7,22 @@ deep; only these are decoded. The range is that of almost all training images: a
 from __future__ import annotations
 
 import contextlib
-import functools
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
-from PIL import Image
+from typing import Any, NamedTuple
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration import value_range
+from gputrain.engine.configuration import settings, value_range
 from gputrain.engine.configuration.setting_definitions import UNCACHED, RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
-from gputrain.engine.datasets import image_files
-from gputrain.engine.imaging import grey_values
+from gputrain.engine.datasets import value_extremes
+from gputrain.engine.datasets.value_extremes import USUAL, Extremes
 
 SAMPLE = 128
 """Training images of which headers are read, and values if they are deep."""
 VAL_SAMPLE = 32
 """Validation images of which they are read."""
-_USUAL = 99.9
-"""Percentile of an image's pixels up to which values are usual; those above may be hot pixels."""
 _DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
 """Bit depths of cameras, scanners and detectors; the smallest one that holds all sampled values is the set's."""
 NARROW = 1 / 8
@@ -54,9 +47,9 @@ class RangeScan(NamedTuple):
     """Whether integers and floating-point values were found."""
     colour_levels: int | None = None
     """Levels of 256 that 16-bit colour images use in 8 bits; None without such images."""
-    training: tuple[_Extremes, ...] = ()
+    training: tuple[Extremes, ...] = ()
     """Values of the deep training images."""
-    validation: tuple[_Extremes, ...] = ()
+    validation: tuple[Extremes, ...] = ()
     """Values of the deep validation images."""
 
     def note(self) -> str:
@@ -94,7 +87,7 @@ class RangeScan(NamedTuple):
         usual = min(one.usual_low for one in inside), max(one.usual_high for one in inside)
         for (low, high), whose, gain in (
             (of_all, "the images' values, {}, use", "uses all"),
-            (usual, f"{_USUAL:g} % of the pixels have values from {{}},", "keeps them and clips the others"),
+            (usual, f"{USUAL:g} % of the pixels have values from {{}},", "keeps them and clips the others"),
         ):
             if high - low < least:
                 tight = ValueRange(low, max(high, low + 1e-6))
@@ -128,19 +121,6 @@ class RangeScan(NamedTuple):
         return found
 
 
-class _Extremes(NamedTuple):
-    """Values of one image."""
-
-    path: str
-    low: float
-    high: float
-    usual_low: float
-    usual_high: float
-    """Extremes without the darkest and the brightest 0.1 % of the pixels, at least one each."""
-    kind: Literal["integer", "float", "colour"]
-    full: ValueRange
-
-
 def of_settings(values: Mapping[str, Any]) -> RangeScan | None:
     """The scan of the images of the flat settings; None for data without image files, or no training images there."""
     if values["dataset"] in UNCACHED or not values["data_dir"]:
@@ -165,7 +145,7 @@ def scan(folder: Path, train_split: str, val_split: str) -> RangeScan:
     low, high = min(one.low for one in deep), max(one.high for one in deep)
     kinds = {one.kind for one in deep}
     full = ValueRange(min(one.full.low for one in deep), max(one.full.high for one in deep))
-    val: list[_Extremes] = []
+    val: list[Extremes] = []
     with contextlib.suppress(OSError):  # the run's scan names a missing folder
         val = _read(folder / val_split, VAL_SAMPLE)[1] if val_split else []
     return RangeScan(
@@ -174,13 +154,18 @@ def scan(folder: Path, train_split: str, val_split: str) -> RangeScan:
     )  # fmt: skip
 
 
-def _read(folder: Path, count: int) -> tuple[int, list[_Extremes]]:
+def _read(folder: Path, count: int) -> tuple[int, list[Extremes]]:
     """The number of sampled images under `folder`, and values of those with more than 8 bits. Raises OSError."""
+    return _known(value_extremes.sample(folder, count))
+
+
+def _known(paths: Sequence[str]) -> tuple[int, list[Extremes]]:
+    """The number of readable files, and values of those with more than 8 bits."""
     images, found = 0, []
-    for path in sample(folder, count):
+    for path in paths:
         try:
             status = os.stat(path)  # noqa: PTH116
-            extremes = _extremes(path, status.st_size, status.st_mtime_ns)
+            extremes = value_extremes.of_file(path, status.st_size, status.st_mtime_ns)
         except OSError:
             continue
         images += 1
@@ -193,7 +178,7 @@ _FEW_IMAGES, _FEW_HOT = 10, 4
 """At most one image in 10 may lie outside the range, and one in 4 with its hot pixels."""
 
 
-def _of_most(deep: Sequence[_Extremes]) -> ValueRange:
+def _of_most(deep: Sequence[Extremes]) -> ValueRange:
     """The range of almost all images, if those outside would widen it much; otherwise the range of all."""
     integers = any(one.kind == "integer" for one in deep)
     hot = len(deep) // _FEW_HOT
@@ -226,69 +211,10 @@ def choose(low: float, high: float, *, integers: bool) -> ValueRange:
     return ValueRange(bottom, top)
 
 
-@functools.lru_cache(maxsize=1024)
-def _extremes(path: str, _size: int, _time: int) -> _Extremes | None:
-    """Extremes of a deep image's values; None for images of 8 bits and unreadable files. Cached: plans ask again."""
-    try:
-        with Image.open(path) as opened:
-            if grey_values.is_wide_colour(opened):
-                lows, highs = zip(*opened.convert("RGB").getextrema(), strict=True)
-                low, high = min(lows), max(highs)
-                return _Extremes(path, low, high, low, high, "colour", ValueRange(0, 255))
-            if not grey_values.is_deep(opened):
-                return None
-        data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            grey = grey_values.grey_values(image, data)
-    except Exception:  # noqa: BLE001 - the loader reports bad images
-        return None
-    if grey is None:
-        return None
-    finite = grey.values[np.isfinite(grey.values)]
-    if not finite.size:
-        return None
-    kind: Literal["integer", "float"] = "integer" if np.issubdtype(grey.values.dtype, np.integer) else "float"
-    # "lower" and "higher": also in a small image one pixel does not count.
-    usual_low = float(np.percentile(finite, 100 - _USUAL, method="higher"))
-    usual_high = max(usual_low, float(np.percentile(finite, _USUAL, method="lower")))
-    return _Extremes(path, float(finite.min()), float(finite.max()), usual_low, usual_high, kind, grey.full)
-
-
-def sample(folder: Path, count: int) -> list[str]:
-    """At most `count` image files under `folder`, spread evenly over sub-folders and files in sorted order."""
-    return _sample(folder, count, image_files.ancestors(folder))
-
-
-def _sample(folder: Path, count: int, above: frozenset[tuple[int, int]]) -> list[str]:
-    with os.scandir(folder) as entries:
-        known = sorted(entries, key=lambda entry: entry.name)
-    folders = [entry.path for entry in known if entry.is_dir() and not image_files.is_ignored(entry.name)]
-    folders = [path for path in folders if image_files.identity_of(path) not in above]
-    files = [entry.path for entry in known if entry.is_file() and image_files.is_image(entry.path)]
-    found = _spread(files, count // 2 if folders else count)
-    chosen = _spread(folders, count - len(found))
-    for number, path in enumerate(chosen):
-        # What earlier folders left goes to the later ones.
-        share = -(-(count - len(found)) // (len(chosen) - number))
-        if share > 0:
-            found += _sample(Path(path), share, above | {image_files.identity_of(path)})
-    return found
-
-
-def _spread(items: Sequence[str], count: int) -> list[str]:
-    """At most `count` of the items, evenly spaced from the first to the last."""
-    if len(items) <= count:
-        return list(items)
-    return (
-        [items[place] for place in np.linspace(0, len(items) - 1, count).round().astype(int).tolist()] if count else []
-    )
-
-
 def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
-    """The value range under the settings, and warnings; for ``auto`` the images are sampled.
+    """The value range under the settings, and warnings; for ``auto`` the images of both splits are sampled.
 
-    Without readable training images (prediction on another machine) ``auto`` is the full range of each file's type.
+    Without readable training images ``auto`` is the full range of each file's type.
     """
     data = config.data
     if data.value_range != value_range.AUTO:
@@ -298,3 +224,32 @@ def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
     except OSError:
         return None, ()
     return found.value_range, found.warnings(found.value_range)
+
+
+def range_for(config: RunConfig, images: Path) -> tuple[ValueRange | None, tuple[str, ...]]:
+    """The value range of a run for images that it predicts, and warnings of images that do not fit it.
+
+    `images` is a folder or a file. The range is that of the run's training images: validation images are not looked at.
+    """
+    chosen, _ = range_of(settings.replace(config, val_split=""))
+    paths = value_extremes.sample(images, VAL_SAMPLE) if images.is_dir() else [str(images)]
+    deep = [one for one in _known(paths)[1] if one.kind != "colour"]
+    if not deep:
+        return chosen, ()
+    low, high = min(one.usual_low for one in deep), max(one.usual_high for one in deep)
+    remedy = "predict images like those of the training, or set value_range"
+    if chosen is None and config.data.value_range == value_range.AUTO:
+        full = ValueRange(min(one.full.low for one in deep), max(one.full.high for one in deep))
+        text = (
+            f"{len(deep)} of {len(paths)} sampled images are grey with more than 8 bits, and the training images were "
+            f"not: their values, {low:g} to {high:g}, are shown in the range of their type, {full}; {remedy}"
+        )
+        return None, (text,)
+    found = []
+    if chosen is not None and high > chosen.high:
+        text = f"values up to {high:g}, above the run's value_range {chosen}: they are clipped to white"
+        found.append(f"images have {text}; {remedy}")
+    if chosen is not None and low < chosen.low:
+        text = f"values down to {low:g}, below the run's value_range {chosen}: they are clipped to black"
+        found.append(f"images have {text}; {remedy}")
+    return chosen, tuple(found)

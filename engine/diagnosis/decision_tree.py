@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gputrain.engine.diagnosis import device_bound_causes, input_bound_causes, memory_causes
+from gputrain.engine.diagnosis import device_bound_causes, input_bound_causes, memory_causes, script_causes
 from gputrain.engine.diagnosis.lr_advice import with_lr
 from gputrain.engine.diagnosis.script_advice import in_script_words, is_script, script_title
 from gputrain.engine.diagnosis.speedup_prediction import predict, was_reverted
@@ -21,6 +21,7 @@ CAUSES: tuple[Cause, ...] = (
     *memory_causes.PRESSURE,
     *(cause for family in input_bound_causes.FAMILIES for cause in family),
     input_bound_causes.UNEXPLAINED,
+    script_causes.TWICE,
     *device_bound_causes.STALLS,
     *device_bound_causes.RANKS,
     *device_bound_causes.DEVICE,
@@ -112,6 +113,7 @@ def _other_hints(s: Signals) -> list[Hint]:
         *ranks,
         device_bound_causes.CONTENTION,
         device_bound_causes.NEIGHBOUR,
+        *((script_causes.TWICE,) if is_script(s.settings) else ()),
     ):
         if cause.holds(s):
             hints.setdefault(cause.id, hint_of(cause, s, (cause.step(s),)))

@@ -56,18 +56,42 @@ def script_title(cause: str, title: str, bytes_per_sample: float | None) -> str:
 
 
 def _loader_action(changes: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    kind = str(settings.get("loader_kind", ""))
     values = dict(changes)
     if values.get("num_workers", 0) and not settings.get("persistent_workers"):
         # Workers that are made anew for each pass cost its first batch.
         values.setdefault("persistent_workers", True)
-    if kind.startswith(("accelerate", "transformers")):
-        shown = ", ".join(f"{_HF_TRAINER[name]}={value}" for name, value in values.items())
-        return f"Set {shown} in the TrainingArguments, or the same arguments of the DataLoader{_place(settings)}."
-    if kind.startswith("ultralytics"):
-        return f"Set workers={values['num_workers']}." if "num_workers" in values else f"Change the loader to {values}."
-    shown = ", ".join(f"{name}={value}" for name, value in values.items())
-    return f"DataLoader({shown}){_place(settings)}."
+    plainly = f"DataLoader({_arguments(values)}){_place(settings)}."
+    match str(settings.get("loader_framework", "")):
+        case "transformers":
+            named = {_HF_TRAINER[name]: value for name, value in values.items()}
+            return f"Set {_arguments(named)} in the TrainingArguments."
+        case "ultralytics":
+            return _of_ultralytics(values, settings)
+        case "timm":
+            flag = f"; timm's train.py: --workers {values['num_workers']}" if "num_workers" in values else ""
+            return f"create_loader({_arguments(values)}){_place(settings)}{flag}."
+        case "keras":
+            workers = values.get("num_workers", 2)
+            return f"Give fit() a torch DataLoader({_arguments(values)}), or a PyDataset(workers={workers})."
+        case "":
+            return plainly
+        case package:
+            return f"{plainly} {package} makes this loader: look for the same arguments there."
+
+
+def _of_ultralytics(values: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    if "num_workers" not in values:
+        return f"ultralytics has no argument for {_arguments(values)}."
+    if not settings.get("num_workers") and not str(settings.get("script_device", "")).startswith("cuda"):
+        return (
+            "ultralytics uses no data workers on the CPU: it ignores workers= there. "
+            "Train on a GPU, or on smaller or cached images (cache=True)."
+        )
+    return f"Set workers={values['num_workers']} in train()."
+
+
+def _arguments(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _place(settings: Mapping[str, Any]) -> str:

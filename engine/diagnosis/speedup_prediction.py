@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from gputrain.engine.common.units import per_second
 from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import Prediction, Tuned
 
@@ -98,9 +99,12 @@ def more_workers(s: Signals) -> float | None:
 
 
 def predict(s: Signals, changes: dict[str, Any]) -> Prediction | None:
-    """The predicted images per second after `changes`, summed over all ranks; None without changes."""
+    """The predicted throughput after `changes`, summed over all ranks; None without changes."""
     found = _for_one_rank(s, changes)
-    if found is None or s.ranks == 1:
+    if found is None:
+        return None
+    found = msgspec.structs.replace(found, unit=s.unit)
+    if s.ranks == 1:
         return found
     times = {name: value * s.ranks for name in ("low", "high", "now") if (value := getattr(found, name)) is not None}
     return msgspec.structs.replace(found, **times)
@@ -156,7 +160,7 @@ def was_reverted(trial: Tuned) -> Prediction:
     """A prediction without numbers for a change that was reverted; its text has the measured rates."""
     if trial.before is None or trial.after is None:
         return Prediction(void="tried in this run and reverted")
-    gain = f"{trial.before:.0f} → {trial.after:.0f} img/s"
+    gain = f"{trial.before:.0f} → {trial.after:.0f} {per_second(trial.unit)}"
     return Prediction(void=f"tried at step {trial.step} and reverted: {gain}")
 
 

@@ -21,6 +21,7 @@ _MAY_DIFFER = frozenset(
             "weights_strict",
             "mean",
             "std",
+            "interpolation",
             "fused_optimizer",
             "set_to_none",
             "oom_fallback",

@@ -63,6 +63,10 @@ class DataFacts(Struct, frozen=True):
     """Images per sample: several for a clip, else 1. batch_size counts samples."""
     skipped: tuple[tuple[str, int], ...] = ()
     """Files and folders that are no images, by kind, with their numbers."""
+    skipped_texts: tuple[str, ...] = ()
+    """All of `skipped` with an example of each kind."""
+    folder_warnings: tuple[str, ...] = ()
+    """What the folders hold that is probably not meant, with the remedy."""
 
 
 class CacheRoom(Struct, frozen=True):

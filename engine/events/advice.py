@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events.envelope import Event
 
 
@@ -24,6 +25,8 @@ class Prediction(Struct, frozen=True, omit_defaults=True):
     """The current rate to compare the range with; None: the rate of the steps."""
     stops: bool = False
     """Whether the three rates include checkpoints and validations."""
+    unit: Unit = "images"
+    """What the rates count."""
 
 
 class Hint(Struct, frozen=True, omit_defaults=True):
@@ -73,6 +76,8 @@ class Tuned(Event, frozen=True, tag="tuned"):
     """Images per second before and after; None until measured."""
     after: float | None = None
     """Images per second after the change; None until it is measured."""
+    unit: Unit = "images"
+    """What the two rates count."""
     prediction: Prediction | None = None
     """What the hint predicted."""
     sender: str = ""

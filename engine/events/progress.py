@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events.envelope import Event
 
 
@@ -17,13 +18,13 @@ class Steps(Event, frozen=True, tag="steps"):
     epoch_step: int
     """Steps done in this epoch."""
     images: int
-    """Images trained on since the first start of the run."""
+    """Images trained on since the first start of the run; of a script what `unit` names."""
     window_steps: int
     """Steps of this window."""
     window_seconds: float
     """Length of this window."""
     images_per_second: float
-    """Training images per second in this window."""
+    """Training images per second in this window; of a script what `unit` names."""
     loss: float | None
     """Mean loss of the newest steps fetched from the device; None: none fetched in this window."""
     lr: float
@@ -47,8 +48,20 @@ class Steps(Event, frozen=True, tag="steps"):
     launch_gap: float | None = None
     """Seconds of `other` in which the GPU was idle although a batch was ready: the host launched kernels too slowly.
     None on the CPU."""
+    unit: Unit = "images"
+    """What `images` and `images_per_second` count."""
+    loader_samples: float | None = None
+    """Samples that a script's DataLoader gave in this window, 0 if that is unknown; None: `unit` counts them."""
+    skipped: int = 0
+    """Updates of this window that a script's GradScaler left out: gradients had inf or NaN."""
+    validation_batches: int = 0
+    """Batches that a script did not train on, so far; they are in no window."""
+    validation_seconds: float = 0.0
+    """Seconds that they took, so far."""
     wait_unknown: bool = False
-    """A script of the user's own reads no DataLoader: `data_wait` says nothing."""
+    """`data_wait` says nothing: a script of the user's own reads no DataLoader, or not in the thread that trains."""
+    epoch_batches: int | None = None
+    """Batches of an epoch, as the framework of a user's own script says; None: those of its loader."""
     first_batch_wait: float = 0.0
     """The part of data_wait for the first batch of an epoch."""
     wait_squares: float | None = None

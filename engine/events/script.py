@@ -32,6 +32,10 @@ class LoaderFound(Event, frozen=True, tag="loader_found"):
     """The sampler draws all at its start: the order does not depend on the number of workers."""
     iterable: bool
     """The data set is an IterableDataset."""
+    framework: str = ""
+    """Package that made the loader, ``transformers``; empty: the script itself did."""
+    started_twice: str = ""
+    """What started the loader and read nothing, so that it was started again: ``tqdm.auto``, ``the script``."""
 
 
 class ScriptModel(Event, frozen=True, tag="script_model"):

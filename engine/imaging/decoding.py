@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gputrain.engine.configuration.setting_definitions import Interpolation
 from gputrain.engine.configuration.value_range import ValueRange
 
 
@@ -14,12 +15,14 @@ class Decoding(NamedTuple):
     """Values of deep grey images that become black and white; None: the full range of each file's type."""
     as_stored: bool = False
     """Whether orientation tags are ignored: annotations in pixels refer to the stored image."""
+    interpolation: Interpolation = "bilinear"
+    """How crops are resized."""
 
     @property
     def key(self) -> str:
-        """For the cache's key."""
+        """For the key of a cache of images at full size, which does not depend on the interpolation."""
         return f"{self.value_range or 'bits'}{' as stored' if self.as_stored else ''}"
 
 
 DEFAULT_DECODING = Decoding()
-"""The full range of each file's type, upright."""
+"""The full range of each file's type, upright, resized bilinearly."""

@@ -29,7 +29,8 @@ class GreyValues(NamedTuple):
     values: npt.NDArray[Any]
     """(height, width), of an integer or floating-point type."""
     full: ValueRange
-    """The range of the file's type: 0…65535 for 16 bits, 0…1 for floating point, 0…maxval for PGM."""
+    """The range of the file's type: 0…65535 for 16 bits, 0…4095 for TIFFs of 12, 0…1 for floating point, 0…maxval for
+    PGM."""
     white_is_zero: bool
 
 
@@ -56,7 +57,8 @@ def grey_values(image: Image.Image, data: bytes) -> GreyValues | None:
     if _is_signed_byte(image):
         return GreyValues(values.view(np.int8), ValueRange(-128, 127), _white_is_zero(image))
     if image.mode.startswith("I;16"):
-        return GreyValues(values.astype(np.uint16), ValueRange(0, 65535), _white_is_zero(image))
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+        return GreyValues(values.astype(np.uint16), ValueRange(0, 2**bits - 1), _white_is_zero(image))
     if image.format == "PPM" and (header := _PGM.match(data)):
         largest = int(header[3])
         # The inverse of Pillow's scaling to 65535, which is exact.

@@ -22,7 +22,7 @@ _SHORT = 3
 def of_image(image: Image.Image) -> int:
     """The orientation of an opened image, 1…8; 1 if it has none, or an invalid one.
 
-    TIFFs are upright (1) once they are loaded: Pillow turns them.
+    TIFFs are upright (1) once they are loaded: Pillow turns them then.
     """
     try:
         value: Any = image.getexif().get(ExifTags.Base.Orientation, 1)

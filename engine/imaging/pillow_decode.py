@@ -13,15 +13,17 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.imaging import grey_values, jpeg_header, orientation, planar_tiff
+from gputrain.engine.imaging import grey_values, jpeg_damage, jpeg_header, orientation, planar_tiff
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 
-HEAD_BYTES, TAIL_BYTES = 1 << 17, 1 << 16
-"""Start and end of a file for `is_plain`: two of the largest segments of a JPEG, and the last chunks of a PNG."""
+_HEAD_BYTES, _TAIL_BYTES = 1 << 17, 1 << 16
+"""Start and end of a PNG, where its metadata are."""
 MAX_PIXELS = 178_956_970
 """Images with more pixels count as decompression bombs: Pillow's limit for an error."""
 _PNG = b"\x89PNG\r\n\x1a\n"
+_MPF = b"MPF\0"
+"""Begins the index of an MPO file."""
 _MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp", b"acTL")
 """Chunks and keywords of a PNG that may have an orientation or an animation."""
 
@@ -32,16 +34,22 @@ class CannotDecodeError(ValueError):
     """The file is no image that can be decoded; the message is a phrase for the user."""
 
 
-def is_plain(head: bytes, tail: bytes) -> bool:
-    """Whether a file with this start and end is an upright JPEG in grey or colour, or an upright PNG of at most 8 bits.
+def is_plain(data: bytes) -> bool:
+    """Whether a file is an upright, whole JPEG in grey or colour, or an upright PNG of at most 8 bits.
+
+    JPEGs with further ones behind (MPO) are left out, since decoders do not notice that the first of them is damaged.
 
     Every decoder shows these with the same pixels. For all other files it is False, whatever they are.
     """
-    if head.startswith(_PNG):
+    if data.startswith(_PNG):
         # Metadata may precede or follow the pixels. The bit depth is at a fixed place.
+        head, tail = data[:_HEAD_BYTES], data[-_TAIL_BYTES:]
         return len(head) > 24 and head[24] <= 8 and not any(mark in head or mark in tail for mark in _MARKS)
-    header = jpeg_header.read_header(head)
-    return header is not None and header.orientation == 1
+    header = jpeg_header.read_header(data)
+    if header is None or header.orientation != 1 or data.find(_MPF, 0, header.scan_at) >= 0:
+        return False
+    # TensorFlow's crops of a JPEG that ends too early are grey below that place.
+    return jpeg_header.end_of_image(data, header) > 0
 
 
 def decode_upright(data: bytes, decoding: Decoding = DEFAULT_DECODING) -> Pixels:
@@ -59,15 +67,22 @@ def decode_stored(data: bytes, decoding: Decoding) -> tuple[Pixels, int]:
     """
     if not data:
         raise CannotDecodeError("the file is empty")
-    if jpeg_header.is_interrupted(data):
+    borders = jpeg_header.borders(data)
+    if borders.interrupted:
         raise CannotDecodeError("damaged: another JPEG begins before its end")
+    if borders.end and jpeg_damage.has_jpeg_behind(data, borders.end) and jpeg_damage.ends_early(data):
+        raise CannotDecodeError(jpeg_damage.ENDS_EARLY)
     try:
         with Image.open(io.BytesIO(data)) as image:
             check_size(*image.size)
             if isinstance(image, TiffImageFile) and planar_tiff.is_planar(image):
-                return planar_tiff.decode(image, data), 1
+                turn = 1 if decoding.as_stored else orientation.of_image(image)
+                return planar_tiff.decode(image, data), turn
             image.load()
-            return _as_rgb(image, data, decoding), 1 if decoding.as_stored else orientation.of_image(image)
+            pixels = _as_rgb(image, data, decoding)
+            if borders.end and (pixels[-1] == pixels[-1, 0]).all() and jpeg_damage.ends_early(data):
+                raise CannotDecodeError(jpeg_damage.ENDS_EARLY)
+            return pixels, 1 if decoding.as_stored else orientation.of_image(image)
     except CannotDecodeError:
         raise
     except UnidentifiedImageError:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, TiffImagePlugin
 
-_COPIED = (256, 257, 259, 266, 274, 278, 317, 322, 323, 339)
-"""Tags of a plane that are the image's: size, compression, fill order, orientation, strips or tiles, predictor."""
+_COPIED = (256, 257, 259, 266, 278, 317, 322, 323, 339)
+"""Tags of a plane that are the image's: size, compression, fill order, strips or tiles, predictor."""
 _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR = 258, 262, 277, 284
 _STRIPS, _TILES = (273, 279), (324, 325)
 """Tags of the offsets and of the bytes of each."""
@@ -28,7 +28,7 @@ def is_planar(image: Image.Image) -> bool:
 
 
 def decode(image: TiffImagePlugin.TiffImageFile, data: bytes) -> npt.NDArray[np.uint8]:
-    """The upper 8 bits of red, green and blue, (height, width, 3). Raises ValueError for other kinds of planes."""
+    """The upper 8 bits of red, green and blue as stored, (height, width, 3). Raises ValueError for other planes."""
     tags = image.tag_v2
     if tags.get(_PHOTOMETRIC) != _RGB or set(tags[_BITS]) != {16}:
         raise ValueError("separate planes of more than 8 bits are read as 16-bit RGB only")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from gputrain.engine.configuration.setting_definitions import Interpolation
 from gputrain.engine.dataloading.random_resized_crop import CropGeometry
 
 MAX_EXTRA = 16
@@ -36,22 +37,31 @@ def as_stored(geometry: CropGeometry, orientation: int, width: int, height: int,
     return CropGeometry(left, top, wide, high, resized_width, resized_height, kept_left, kept_top)
 
 
-def shrink(geometry: CropGeometry) -> int:
-    """The largest of 1, 2, 4 and 8 by which the image can be divided without having fewer pixels than the result.
+def shrink(geometry: CropGeometry, spare: int = 1) -> int:
+    """The largest of 1, 2, 4 and 8 by which the image can be divided and still have `spare` times the result's pixels
+    in each direction.
 
     Only powers of two: libjpeg-turbo has fast code for these alone.
     """
-    ratio = min(geometry.width / geometry.resized_width, geometry.height / geometry.resized_height)
+    ratio = min(geometry.width / geometry.resized_width, geometry.height / geometry.resized_height) / spare
     return 8 if ratio >= 8 else 4 if ratio >= 4 else 2 if ratio >= 2 else 1
 
 
-def aligned(geometry: CropGeometry) -> tuple[CropGeometry, int]:
+def spare_of(interpolation: Interpolation) -> int:
+    """How many times the result's pixels a smaller image must have in each direction.
+
+    libjpeg's scaling averages squares, which is near to bilinear. Bicubic needs pixels left to weigh.
+    """
+    return 2 if interpolation == "bicubic" else 1
+
+
+def aligned(geometry: CropGeometry, interpolation: Interpolation = "bilinear") -> tuple[CropGeometry, int]:
     """A part of the stored image that begins at multiples of a factor, and that factor. The result stays the same.
 
     A box that begins between two decoded pixels is extended by whole pixels of the result until it begins at one.
     Where that needs too many or leaves the image, the factor is halved, down to 1, which always fits.
     """
-    factor = shrink(geometry)
+    factor = shrink(geometry, spare_of(interpolation))
     while factor > 1:
         across = _aligned_start(geometry.left, geometry.width / geometry.resized_width, factor)
         down = _aligned_start(geometry.top, geometry.height / geometry.resized_height, factor)

@@ -89,12 +89,16 @@ def load(source: str, warn: newest_checkpoint.Warn) -> dict[str, Any]:
 
 def weights_of(file: str) -> Arrays:
     """The network's variables in a checkpoint file, by path. Raises BadInput."""
-    path = Path(file).expanduser()
+    found: Arrays = content_of(file)["model"]
+    return found
+
+
+def content_of(file: str) -> dict[str, Any]:
+    """The state in a checkpoint file that ``weights`` names. Raises BadInput."""
     try:
-        found: Arrays = NpzCheckpointFormat().read(path)["model"]
+        return NpzCheckpointFormat().read(Path(file).expanduser())
     except Exception as error:  # noqa: BLE001 - a foreign file can raise any error
         raise BadInput(f"weights: {plain(file, 200)} is not a Keras checkpoint: {plain(str(error), 200)}") from None
-    return found
 
 
 def state_of(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.keras_compatibility import MODELS, WEIGHTS, why_no_model
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.keras.checkpoint import weights_of
+from gputrain.engine.keras.checkpoint import Arrays, weights_of
 from gputrain.engine.keras.library import keras
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -89,33 +91,64 @@ def _simple_cnn(images: Any, classes: int, width: int) -> Any:
     return layers.Dense(classes, name="head")(layers.GlobalAveragePooling2D()(found))
 
 
-def _load_weights(network: Any, config: RunConfig, notice: Notice) -> None:
-    """Load the model of a checkpoint; only the classifier may differ. Raises BadInput for anything else."""
-    file, stored = config.model.weights, weights_of(config.model.weights)
+class Fit(NamedTuple):
+    """How a checkpoint fits a network."""
+
+    fitting: tuple[str, ...]
+    """Paths of the variables that get values."""
+    fault: str
+    """Why it is refused; empty if it is not."""
+    is_complete: bool
+    """Whether only the classifier differs."""
+    summary: str
+    """How many variables come from the file, and which stay random."""
+
+
+def fit(network: Any, stored: Arrays, config: RunConfig) -> Fit:
+    """Compare the variables of a checkpoint with a network's; only the classifier may differ."""
+    file, strict = plain(config.model.weights, 200), config.model.weights_strict
     # Random states belong to a run.
     variables = {v.path: v for v in network.variables if "seed_generator" not in v.path}
     found = {path: array for path, array in stored.items() if "seed_generator" not in path}
-    fitting = [path for path, v in variables.items() if path in found and found[path].shape == tuple(v.shape)]
+    broken = [path for path, array in found.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    found = {path: array for path, array in found.items() if path not in broken}
+    fitting = tuple(path for path, v in variables.items() if path in found and found[path].shape == tuple(v.shape))
     head = network.layers[-1]
     head = head.layers[-1] if isinstance(head, keras.Model) else head
     classifier = {variable.path for variable in head.variables}
-    missing = [path for path in variables if path not in found and path not in classifier]
+    missing = [path for path in variables if path not in found and path not in {*classifier, *broken}]
     reshaped = [path for path in variables if path in found and path not in {*fitting, *classifier}]
     unexpected = [path for path in found if path not in variables]
     parts = ((missing, "missing in the file"), (reshaped, "of another shape"), (unexpected, "not in the model"))
     faults = "; ".join(_counted(names, what) for names, what in parts if names)
-    random = len(variables) - len(fitting)
-    if not fitting or (faults and config.model.weights_strict):
-        hint = f", or set weights_strict=false, which leaves {random} of {len(variables)} variables random"
-        raise BadInput(
-            f"weights: {plain(file, 200)} does not fit {network.name}: {faults or 'no variable fits'}; "
-            f"choose the model that the file was saved from{hint if fitting else ''}"
+    random = [path for path in variables if path not in fitting]
+    leaves = f"leaves {len(random)} of {len(variables)} variables random"
+    fault = ""
+    if not fitting or (faults and strict):
+        hint = f", or set weights_strict=false, which {leaves}" if fitting else ""
+        fault = (
+            f"weights: {file} does not fit {network.name}: {faults or 'no variable fits'}; "
+            f"choose the model that the file was saved from{hint}"
         )
-    for path in fitting:
-        variables[path].assign(found[path])
-    stays = f"; {random} stay random" if random else ""
-    text = f"weights: {len(fitting)} of {len(variables)} variables loaded from {plain(file, 200)}{stays}"
-    notice("warning" if faults else "info", text)
+    elif broken and strict:
+        names = _counted(broken, "with NaN or Inf")
+        fault = f"weights: {file} has {names}; use other weights, or set weights_strict=false, which {leaves}"
+    stays = f"; {len(random)} stay random: {', '.join(random[:_NAMED])}" if random else ""
+    stays += ", …" if len(random) > _NAMED else ""
+    summary = f"{len(fitting)} of {len(variables)} variables of {network.name} from {file}{stays}"
+    return Fit(fitting, fault, not (faults or broken), summary)
+
+
+def _load_weights(network: Any, config: RunConfig, notice: Notice) -> None:
+    """Load the model of a checkpoint. Raises BadInput where it does not fit."""
+    stored = weights_of(config.model.weights)
+    found = fit(network, stored, config)
+    if found.fault:
+        raise BadInput(found.fault)
+    variables = {variable.path: variable for variable in network.variables}
+    for path in found.fitting:
+        variables[path].assign(stored[path])
+    notice("info" if found.is_complete else "warning", f"weights: {found.summary}")
 
 
 def _counted(names: list[str], what: str) -> str:

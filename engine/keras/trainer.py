@@ -14,15 +14,15 @@ from typing import Any
 from gputrain.engine.checkpointing.checkpoint_saver import Kind
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase, RunEnded, Tuned
 from gputrain.engine.keras import checkpoint, device, networks, optimizers, out_of_memory
 from gputrain.engine.keras.data import keras_images
 from gputrain.engine.keras.data.tf_data_pipeline import Batch, Pipeline
+from gputrain.engine.keras.keras_step_windows import StepWindows
 from gputrain.engine.keras.loss_fetcher import LaunchedStep, LossFetcher
 from gputrain.engine.keras.model_report import compiling_key, model_ready
-from gputrain.engine.keras.step_windows import StepWindows
 from gputrain.engine.keras.train_step import TrainStep
 from gputrain.engine.keras.validation import METRIC, Validation
 from gputrain.engine.processes.event_reporter import EventReporter

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.keras.data.tf_data_pipeline import Pipeline
 from gputrain.engine.keras.train_step import TrainStep, metrics_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.units import per_second
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -54,4 +55,4 @@ def _origin(event: Tuned) -> str:
     """Where the value came from, in words."""
     if event.before is None or event.after is None:
         return KEPT
-    return f"{KEPT}: {event.before:.4g} → {event.after:.4g} img/s"
+    return f"{KEPT}: {event.before:.4g} → {event.after:.4g} {per_second(event.unit)}"

@@ -55,15 +55,18 @@ def launch(
 ) -> RunDir:
     """Start a run in a new session and return once its supervisor has its lock.
 
-    Raises BadInput if the run directory can't be written or the package of the engine or of a logger is missing,
-    RuntimeError if the supervisor does not come up.
+    Raises BadInput if the run directory can't be written, the package of the engine or of a logger is missing, or
+    ``alerts.yaml`` is wrong; RuntimeError if the supervisor does not come up.
     """
     # Imported here: a dashboard that only attaches does not need them.
+    from gputrain.engine.alerts.alert_settings import read_alert_settings
     from gputrain.engine.configuration import engine_choice
     from gputrain.engine.loggers import logger_choice
 
     engine_choice.require(config)
     logger_choice.require(logger_choice.chosen(config.monitor.loggers))
+    if config.monitor.alerts:
+        read_alert_settings()  # a wrong file is an error now, not after the run has ended without a word
     run = run_directory.create(config.name or config.recipe or "run")
     write_settings(run, config, PlanRecord(dict(origins or {}), tuple(warnings), forecast))
     start(run)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch import PlanRecord
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.runs.run_labels import write_marks
+from gputrain.engine.runs.run_labels import check_tags, write_marks
 from gputrain.engine.user_script.script_command import ScriptCommand, read_command, write_command
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -26,11 +27,14 @@ def launch_script(
 
     `autotune`: the supervisor tries advice by itself that leaves order and samples as they are.
 
-    Raises BadInput if the run directory can't be written, RuntimeError if the supervisor does not come up.
+    Raises BadInput for an invalid name or tag, or if the run directory can't be written; RuntimeError if the
+    supervisor does not come up.
     """
+    check_tags(tags)
     name = name or default_name(command.argv)
+    config = settings.build({"name": name, "recipe": "script", "autotune": autotune})
     run = run_directory.create(name)
-    launch.write_settings(run, settings.build({"name": name, "recipe": "script", "autotune": autotune}), PlanRecord())
+    launch.write_settings(run, config, PlanRecord())
     write_command(run, command)
     if tags:
         write_marks(run, add=tags)
@@ -57,6 +61,12 @@ def start_again(run: RunDir) -> None:
     if not Path(command.cwd).is_dir():
         raise BadInput(f"{command.cwd}: the folder that {run.id} was started in is gone")
     start(run)
+
+
+def clone(run: RunDir) -> RunDir:
+    """Start the command of `run` as a new run with the same name and `autotune`. Raises as `launch_script` does."""
+    values = settings.flatten(read_config(run.config))
+    return launch_script(read_command(run), values["name"], autotune=values["autotune"])
 
 
 def default_name(argv: Sequence[str]) -> str:

@@ -115,7 +115,7 @@ def _steps(event: Steps) -> dict[str, float | None]:
     return {
         "train/loss": event.loss,
         "train/lr": event.lr,
-        "train/images_per_second": event.images_per_second,
+        f"train/{event.unit}_per_second": event.images_per_second,
         "train/data_wait_share": event.data_wait / event.window_seconds if event.window_seconds else None,
         "train/grad_norm": event.grad_norm,
         "train/loss_scale": event.loss_scale,

@@ -99,7 +99,7 @@ class Disks:
     """Reads ``/proc/diskstats``."""
 
     def __init__(self, data_path: Path | None, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
-        self._file = ProcFile(proc / "diskstats", 1 << 14)
+        self._file = ProcFile(proc / "diskstats", 1 << 14, in_pages=True)
         self._sys = sys
         self._whole: dict[str, bool] = {}
         self._before: tuple[float, dict[str, Counters]] | None = None

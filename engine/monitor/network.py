@@ -111,7 +111,7 @@ class Network:
     """Reads ``/proc/net/dev``."""
 
     def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> None:
-        self._file = ProcFile(proc / "net" / "dev", 1 << 13)
+        self._file = ProcFile(proc / "net" / "dev", 1 << 13, in_pages=True)
         self._sys = sys
         self._before: tuple[float, dict[str, tuple[int, int]]] | None = None
         self._names: frozenset[str] = frozenset()

@@ -16,9 +16,9 @@ from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, GpuThreads
 from gputrain.engine.monitor.host import Clocks, Cpu, Ram
 from gputrain.engine.monitor.network import Network
 from gputrain.engine.monitor.pressure import Pressure
-from gputrain.engine.monitor.processes.foreign_processes import ForeignProcesses
 from gputrain.engine.monitor.processes.process_owners import LETTERS, ProcessOwners
 from gputrain.engine.monitor.processes.process_tree import ProcessTree, TreeFigures
+from gputrain.engine.monitor.processes.top_processes import TopProcesses
 
 
 def next_due(due: float, interval: float) -> float:
@@ -66,8 +66,8 @@ class Sampler:
         self._pressure = Pressure(cgroup)
         self._tree = ProcessTree(run_pids, root_role=root_role)
         self._owners = ProcessOwners(letters=_LETTERS_OF_LIST if for_list else LETTERS)
-        self._foreign_processes = (
-            ForeignProcesses(self._owners, most=_LIST, largest=_LARGEST) if for_list else ForeignProcesses(self._owners)
+        self._top_processes = (
+            TopProcesses(self._owners, most=_LIST, largest=_LARGEST) if for_list else TopProcesses(self._owners)
         )
         self._at: float | None = None
 
@@ -107,7 +107,7 @@ class Sampler:
             # 1 is what remains where the kernel counts no bytes from the disk.
             run_cache_hit=None if tree.cache_hit == 1 and not self._disks.counts_reads else tree.cache_hit,
             processes=tree.processes,
-            other_processes=self._foreign_processes.read(tree.pids | {os.getpid()}),
+            other_processes=self._top_processes.read(tree.pids | {os.getpid()}),
             shm_used=ram.shm_used,
             shm_total=ram.shm_total,
             disk=self._disks.read(now),

@@ -8,7 +8,9 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine.configuration import engine_choice, normalization, settings
-from gputrain.engine.configuration.setting_definitions import AUTO
+from gputrain.engine.configuration.keras_compatibility import WEIGHTS
+from gputrain.engine.configuration.setting_definitions import AUTO, INTERPOLATIONS
+from gputrain.engine.datasets.output_count import output_count
 from gputrain.engine.jobs.model_check_job import InputConfig, ModelFacts, check_model
 from gputrain.engine.model_catalog import image_sizes
 from gputrain.engine.planning.plan_draft import SettingsLayer
@@ -22,20 +24,32 @@ class ModelPlan(Struct, frozen=True):
     refusals: tuple[str, ...] = ()
     forceable: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    """Name and text of each fact: what is loaded, and for which images."""
 
 
 def plan_model(values: Mapping[str, Any], own: Collection[str]) -> ModelPlan:
     """Check the model of the settings `values`, of which the user set `own`. With weights it starts a child process."""
-    if engine_choice.is_keras(values) or values["resume_from"]:
+    if values["resume_from"]:
         return ModelPlan()
+    if engine_choice.is_keras(values):
+        # Keras' own weights fit its models, and say nothing of their images.
+        return _checked(values, own) if values["weights"] not in ("", WEIGHTS) else ModelPlan()
     fault = image_sizes.why_not_image_size(values["model"], values["image_size"])
     if fault and ("image_size" in own or not values["weights"]):
         return ModelPlan(refusals=(fault,))
     if not values["weights"] or ":" in values["model"]:
         return ModelPlan()
-    facts = check_model(settings.build(values), size_from_weights="image_size" not in own)
+    return _checked(values, own)
+
+
+def _checked(values: Mapping[str, Any], own: Collection[str]) -> ModelPlan:
+    outputs = output_count(values)
+    facts = check_model(settings.build(values), size_from_weights="image_size" not in own, outputs=outputs)
     layer = _layer(facts.input, values, own) if facts.input is not None else None
-    return ModelPlan(layer, facts.refusals, facts.forceable, (*facts.warnings, *_warnings(facts, values, own)))
+    return ModelPlan(
+        layer, facts.refusals, facts.forceable, (*facts.warnings, *_warnings(facts, values, own)), _facts(facts)
+    )
 
 
 def with_model_layer(layers: Sequence[SettingsLayer], found: ModelPlan) -> list[SettingsLayer]:
@@ -47,16 +61,19 @@ def with_model_layer(layers: Sequence[SettingsLayer], found: ModelPlan) -> list[
 
 
 def _layer(found: InputConfig, values: Mapping[str, Any], own: Collection[str]) -> SettingsLayer | None:
-    chosen: dict[str, Any] = {}
-    for name, numbers in (("mean", found.mean), ("std", found.std)):
-        if values[name] == AUTO:
-            chosen[name] = normalization.text_of(numbers)
+    chosen = {name: text for name, text in _texts(found).items() if values[name] == AUTO}
     if found.size and "image_size" not in own and values["dataset"] not in ("clips", "custom"):
         chosen["image_size"] = found.size
-    if found.crop and "val_resize" not in own:
-        chosen["val_resize"] = round(chosen.get("image_size", values["image_size"]) / found.crop)
-    how = f", {found.interpolation} resizing" if found.interpolation else ""
-    return SettingsLayer("weights", chosen, f"{found.origin}{how}") if chosen else None
+    if found.size and found.resize and "val_resize" not in own:
+        # The same share of the image at another size.
+        chosen["val_resize"] = chosen.get("image_size", values["image_size"]) * found.resize // found.size
+    return SettingsLayer("weights", chosen, found.origin) if chosen else None
+
+
+def _texts(found: InputConfig) -> dict[str, Any]:
+    """The values that the weights determine, of settings that may be ``auto``."""
+    texts = {name: normalization.text_of(v) for name, v in (("mean", found.mean), ("std", found.std)) if v is not None}
+    return texts | ({"interpolation": found.interpolation} if found.interpolation in INTERPOLATIONS else {})
 
 
 def _warnings(facts: ModelFacts, values: Mapping[str, Any], own: Collection[str]) -> list[str]:
@@ -64,11 +81,25 @@ def _warnings(facts: ModelFacts, values: Mapping[str, Any], own: Collection[str]
     if found is None:
         return []
     texts = []
-    if found.interpolation == "bicubic":
-        texts.append(f"weights: {found.origin} resizes bicubically; images are resized bilinearly here")
+    if found.interpolation and found.interpolation not in INTERPOLATIONS:
+        used = "bilinear" if values["interpolation"] == AUTO else values["interpolation"]
+        texts.append(f"interpolation: {used}; {found.origin} has {found.interpolation}, which does not exist here")
+    if found.crop_mode:
+        texts.append(
+            f"val_resize: {found.origin} makes images square by '{found.crop_mode}'; here the centre is cropped"
+        )
+    if found.oblong:
+        texts.append(f"image_size: {found.origin} has images of {found.oblong}; here they are square")
     if found.size and "image_size" in own and values["image_size"] != found.size:
         texts.append(f"image_size: {values['image_size']}; {found.origin} has {found.size}")
-    for name, numbers in (("mean", found.mean), ("std", found.std)):
-        if values[name] not in (AUTO, normalization.text_of(numbers)):
-            texts.append(f"{name}: {values[name]}; {found.origin} has {normalization.text_of(numbers)}")
+    for name, text in _texts(found).items():
+        if values[name] not in (AUTO, text):
+            texts.append(f"{name}: {values[name]}; {found.origin} has {text}")
     return texts
+
+
+def _facts(facts: ModelFacts) -> tuple[tuple[str, str], ...]:
+    found = [("weights", facts.loaded)] if facts.loaded else []
+    if facts.input is not None and facts.input.assumed:
+        found.append(("images of weights", f"the file does not tell mean and std: {facts.input.origin}"))
+    return tuple(found)

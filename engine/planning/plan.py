@@ -15,7 +15,6 @@ from gputrain.engine.common.units import GIB, size
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import Setting, shown
-from gputrain.engine.datasets import image_files
 from gputrain.engine.estimates import calibration, gpu_memory, host_memory, updates_per_epoch
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.estimates.gpu_memory import VramBudget
@@ -73,6 +72,8 @@ class Plan(Struct, frozen=True):
     """Totals of the same settings on 1, 2, 4 and 8 GPUs."""
     buffers: tuple[BufferRow, ...]
     """RAM buffers for other numbers of workers, up to twice the cores."""
+    skipped: tuple[str, ...] = ()
+    """All files and folders that are skipped among the images, by kind, with an example of each."""
     forecast: SpeedForecast | None = None
     """None without a calibration for these settings."""
 
@@ -98,11 +99,12 @@ def make_plan(
     refusals: Iterable[str] = (),
     calibrations: Sequence[Calibration] = (),
     forceable: Iterable[str] = (),
+    more_facts: Iterable[tuple[str, str]] = (),
 ) -> Plan:
     """The plan for `layers`, of which later ones override earlier ones. Raises BadInput for a value out of bounds.
 
     `calibrations` are all of the recipe on this machine; the newest one for these settings is used.
-    `forceable` are those of `refusals` that --force overrides.
+    `forceable` are those of `refusals` that --force overrides. `more_facts` are shown after the plan's own.
     """
     given: dict[str, SettingsLayer] = {}
     values = settings.flatten(RunConfig())
@@ -113,8 +115,7 @@ def make_plan(
             given[setting.name] = layer
     draft = PlanDraft(values, given, machine, fallbacks.pick_gpu(machine, values["device"], values["engine"]))
     draft.warnings.extend(warnings)
-    if facts is not None and (unreadable := image_files.unreadable_text(facts.skipped)):
-        draft.warnings.append(f"data_dir: {unreadable}")
+    draft.warnings.extend(f"data_dir: {text}" for text in (facts.folder_warnings if facts is not None else ()))
     if machine.assumed:
         draft.warnings.append(machine.assumed)
     if machine.logout:
@@ -149,9 +150,11 @@ def make_plan(
             *plan_facts(draft, ram, vram, updates, eta),
             *skipped_facts(facts),
             *speed_facts(speed, made, calibrations, draft),
+            *more_facts,
         ),
         scaling=updates_per_epoch.scale_table(values),
         buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),
+        skipped=facts.skipped_texts if facts is not None else (),
         forecast=speed if values["ranks"] == 1 else None,
     )
 

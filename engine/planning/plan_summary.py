@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gputrain.engine.common.units import duration, size
 from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.settings import shown
-from gputrain.engine.datasets import image_files
+from gputrain.engine.datasets.skipped_files import skipped_text
 from gputrain.engine.estimates import cache_advice, calibration
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.estimates.gpu_memory import VramBudget
@@ -52,7 +52,7 @@ def plan_facts(
 
 def skipped_facts(facts: DataFacts | None) -> tuple[tuple[str, str], ...]:
     """Files in the folders of images that are skipped, by kind; nothing if there are none."""
-    text = image_files.skipped_text(facts.skipped) if facts is not None else ""
+    text = skipped_text(facts.skipped) if facts is not None else ""
     return (("skipped files", text),) if text else ()
 
 

@@ -43,7 +43,11 @@ COMPUTE = 18
 """From the delivery of a batch to the end of its backward pass or update, by the host's clock."""
 STEP_SECONDS = 19
 """Sum of the times from one update to the next, without validation."""
+EPOCH = 20
+"""Number of the epoch, from 1, as the framework says; 0: it is counted by passes over the loader."""
 EPOCH_BATCHES = 21
+EPOCH_LENGTH = 22
+"""Batches of an epoch, as the framework says; 0: unknown."""
 VALIDATION_BATCHES = 23
 VALIDATION_SECONDS = 24
 LOSS = 25
@@ -54,6 +58,14 @@ SKIPPED = 28
 """Updates that a GradScaler skipped."""
 PHASE = 29
 """0: nothing yet; 1: training; 2: validation."""
+THREADED = 30
+"""1: another thread reads the loader than the one that trains, so the loop waits for something else than a loader."""
+DRY = 31
+"""Updates since a batch was last fetched; many: the script trains on batches that it keeps."""
+FORWARD = 32
+"""From the delivery of a batch to the begin of its backward pass, by the host's clock."""
+INSIDE = 33
+"""1: a framework fetches its batches inside the step that it compiled, where nobody can see it."""
 LOADERS = 35
 """DataLoaders that were iterated over. 0: how long the loop waits for data is unknown."""
 ON_CUDA = 36
@@ -70,6 +82,8 @@ OPTIMIZER_SEEN = 44
 """1: updates are counted by the optimizer; 0: by the backward pass, because no optimizer was seen."""
 REPORTED = 45
 """Steps that the script reported itself (`gputrain.report`)."""
+DRY_UPDATES = 16
+"""Value of `DRY` from which it is unknown what the loop waits for, and how many samples it trains on."""
 NO_PHASE, TRAINING, VALIDATION = 0.0, 1.0, 2.0
 
 # A change of the training loader's settings: the supervisor writes, the script answers.

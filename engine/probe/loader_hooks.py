@@ -5,44 +5,28 @@ Nothing here touches a random number generator, keeps a batch alive, or changes 
 
 from __future__ import annotations
 
-import os
 import sys
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from . import layout
-from .loader_change import LoaderChange, draw_for_pass, go_on, matching_draws, order_is_kept
-from .page import Probe
-from .steps import Fetches, Steps, clock
-
-_LIBRARY = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep, "<frozen")
-
-
-class LoaderFacts:
-    """What is known of one DataLoader."""
-
-    __slots__ = ("fetches", "passes", "place", "trained", "words")
-
-    def __init__(self, place: tuple[str, int]) -> None:
-        self.place = place
-        """File and line where it was made."""
-        self.fetches = Fetches()
-        self.passes = 0
-        self.words: dict[str, Any] = {}
-        """Its settings, as this pass began with them."""
-        self.trained = False
-        """Its batches were followed by backward passes."""
+from .fetches import Fetches, LoaderFacts
+from .loader_change import LoaderChange, draw_for_pass, go_on, matching_draws
+from .loader_words import first_dimension, maker, samples_of, starter, words
+from .page import Page, Probe, hide_frame
+from .steps import Steps, clock
 
 
 class Pass:
     """What an iterator carries: one attribute of it, as each step looks it up."""
 
-    __slots__ = ("facts", "lengths", "loader", "second")
+    __slots__ = ("fetches", "lengths", "loader", "second")
 
     def __init__(self) -> None:
-        self.facts: LoaderFacts | None = None
+        self.fetches: Fetches | None = None
         """None while the iterator is being made."""
         self.loader: Callable[[], Any] = lambda: None
         self.lengths: deque[float] = deque()
@@ -97,7 +81,7 @@ class LoaderHooks:
             original(loader, name, value)
             if name == "dataset" and "loader place" not in probe.off:
                 try:
-                    known[loader] = LoaderFacts(_caller())
+                    known[loader] = _made(value, known)
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("loader place", error)
 
@@ -108,8 +92,12 @@ class LoaderHooks:
         probe = self._probe
 
         def _get_iterator(loader: Any) -> Any:
-            with matching_draws(loader):
-                iterator = original(loader)
+            try:
+                with matching_draws(loader):
+                    iterator = original(loader)
+            except BaseException as error:
+                hide_frame(error)
+                raise
             if "loader" not in probe.off:
                 try:
                     self._pass_begins(loader, iterator)
@@ -131,7 +119,10 @@ class LoaderHooks:
             result = original(iterator, loader, first_iter, *args, **kwargs)
             if not first_iter and "loader" not in probe.off:
                 try:
-                    _pass_of(iterator).second = None
+                    one = _pass_of(iterator)
+                    one.second = None
+                    if one.fetches is not None:
+                        one.fetches.ended = one.fetches.ended or clock()
                     self._pass_begins(loader, iterator)
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("loader", error)
@@ -144,13 +135,17 @@ class LoaderHooks:
         if page is None:
             return
         facts = self._facts(loader)
-        facts.passes += 1
-        facts.words = _words(loader, facts)
+        if facts.unread() is not None:
+            # Its workers make samples for nothing, and the order of the next pass is another one.
+            facts.started_twice = starter(3)
+        facts.unread = weakref.ref(iterator)
+        facts.words = words(loader, facts)
         # ``for x in DataLoader(…)`` keeps the iterator alone. A loader that keeps its iterator must not be kept by it,
         # or its workers would live on until the garbage collector finds both.
         one = _pass_of(iterator)
         keeps = loader.persistent_workers or type(iterator).__module__ != "torch.utils.data.dataloader"
-        one.facts, one.loader = facts, weakref.ref(loader) if keeps else _Held(loader)
+        one.loader = weakref.ref(loader) if keeps else _Held(loader)
+        one.fetches = Fetches(facts, weakref.ref(iterator))
         page.slots[layout.LOADERS] += 1
         self._steps.pass_begins(page, clock())
 
@@ -164,7 +159,7 @@ class LoaderHooks:
             if "samples" not in probe.off:
                 try:
                     # An iterator draws its first indices while it is being made.
-                    _pass_of(iterator).lengths.append(_samples_of(index, iterator))
+                    _pass_of(iterator).lengths.append(samples_of(index, iterator))
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("samples", error)
             return index
@@ -173,52 +168,104 @@ class LoaderHooks:
 
     def _patch_next(self, kind: Any) -> None:
         original = kind.__next__
-        probe, steps, grad, change = self._probe, self._steps, self._grad, self._change
+        probe = self._probe
 
         def __next__(iterator: Any) -> Any:
             asked = clock()
             mine = iterator.__dict__.get("_gputrain")
             second = mine.second if mine is not None else None
-            if second is None:
-                try:
-                    batch = original(iterator)
-                except StopIteration:
-                    if "_gputrain_rest" not in iterator.__dict__:
-                        raise
-                    second = go_on(iterator)
-                    if mine is not None:
-                        mine.second = second
+            try:
+                if second is not None:
                     batch = original(second)
-            else:
+                elif iterator.__dict__.get("_IterableDataset_len_called") is None:
+                    batch = original(iterator)
+                else:
+                    batch = _counted(original, iterator)
+            except StopIteration:
+                if "_gputrain_rest" not in iterator.__dict__:
+                    self._pass_ends(mine)
+                    raise
+                second = go_on(iterator)
+                if mine is not None:
+                    mine.second = second
                 batch = original(second)
+            except BaseException as error:
+                hide_frame(error)
+                raise
             now = clock()
             page = probe.page
-            if page is not None and mine is not None and mine.facts is not None and "loader" not in probe.off:
+            if page is not None and mine is not None and mine.fetches is not None and "loader" not in probe.off:
                 try:
-                    facts, lengths = mine.facts, mine.lengths if second is None else _pass_of(second).lengths
-                    if second is not None:
-                        iterator._num_yielded = second._num_yielded
-                    length = lengths.popleft() if lengths else -1.0
-                    if length < 0.0:
-                        length = _first_dimension(batch)
-                    first = iterator._num_yielded == 1
-                    trains = grad()
-                    if trains:
-                        facts.trained = facts.trained or facts.fetches.trained
-                        steps.fetched(page, facts.fetches, asked, now, length, first)
-                    else:
-                        steps.validated(page, asked)
-                    if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained and second is None:
-                        change.apply(page, mine.loader(), iterator, sys.modules["torch.utils.data.dataloader"])
-                    if first:
-                        page.say(kind="loader", grad=trains, **facts.words)
-                    elif page.slots[layout.PHASE] != layout.VALIDATION:
-                        page.slots[layout.EPOCH_BATCHES] = iterator._num_yielded
+                    self._fetched(page, mine, iterator, batch, asked, now)
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("loader", error)
             return batch
 
         kind.__next__ = __next__
+
+    def _pass_ends(self, mine: Pass | None) -> None:
+        page = self._probe.page
+        if page is None or mine is None or mine.fetches is None or "loader" in self._probe.off:
+            return
+        try:
+            self._steps.pass_ends(page, mine.fetches, clock())
+        except Exception as error:  # noqa: BLE001 - the script comes first
+            self._probe.failed("loader", error)
+
+    def _fetched(self, page: Page, mine: Pass, iterator: Any, batch: Any, asked: float, now: float) -> None:
+        one, second = mine.fetches, mine.second
+        assert one is not None
+        facts, lengths = one.facts, mine.lengths if second is None else _pass_of(second).lengths
+        if second is not None:
+            iterator._num_yielded = second._num_yielded
+        length = lengths.popleft() if lengths else -1.0
+        if length < 0.0:
+            length = first_dimension(batch)
+        number = iterator._num_yielded
+        trains = self._grad()
+        if trains:
+            self._steps.fetched(page, one, asked, now, length, number == 1)
+        else:
+            self._steps.validated(page, asked)
+        if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained and second is None:
+            self._change.apply(page, mine.loader(), iterator, sys.modules["torch.utils.data.dataloader"])
+        if number == 1:
+            facts.passes += 1
+            facts.unread = _nothing
+            page.say(kind="loader", grad=trains, passes=facts.passes, twice=facts.started_twice, **facts.words)
+        elif page.slots[layout.PHASE] != layout.VALIDATION:
+            page.slots[layout.EPOCH_BATCHES] = number
+
+
+def _nothing() -> None:
+    return None
+
+
+def _made(dataset: Any, known: Any) -> LoaderFacts:
+    """Where a loader is being made. One that a package makes of a loader of the script stands for that one."""
+    place, framework = maker(3)
+    if framework:
+        for other, facts in list(known.items()):
+            if getattr(other, "dataset", None) is dataset and facts.place[0]:
+                return LoaderFacts(facts.place, facts.framework)
+    return LoaderFacts(place, framework)
+
+
+def _counted(original: Callable[[Any], Any], iterator: Any) -> Any:
+    """The next batch of an IterableDataset with a length. torch warns its caller of a wrong one: that is the script."""
+    if iterator._num_yielded < iterator._IterableDataset_len_called:
+        return original(iterator)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        batch = original(iterator)
+    frame = sys._getframe(2)
+    names = frame.f_globals
+    registry = names.setdefault("__warningregistry__", {})
+    for one in caught:
+        warnings.warn_explicit(
+            one.message, one.category, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"), registry
+        )
+    return batch
 
 
 class _Held:
@@ -232,61 +279,3 @@ class _Held:
     def __call__(self) -> Any:
         """The loader."""
         return self._loader
-
-
-def _words(loader: Any, facts: LoaderFacts) -> dict[str, Any]:
-    """Which loader it is, and its settings."""
-    try:
-        length = float(len(loader))
-    except Exception:  # noqa: BLE001 - an IterableDataset without a length, or with one that raises
-        length = -1.0
-    return {
-        "file": facts.place[0],
-        "line": facts.place[1],
-        "passes": facts.passes,
-        "workers": loader.num_workers,
-        "prefetch": loader.prefetch_factor,
-        "persistent": bool(loader.persistent_workers),
-        "pin_memory": bool(loader.pin_memory),
-        "batch_size": getattr(loader, "batch_size", None),
-        "iterable": loader._dataset_kind != 0,
-        "order_kept": loader._dataset_kind == 0 and order_is_kept(loader),
-        "type": type(loader).__module__ + "." + type(loader).__qualname__,
-        "length": length,
-    }
-
-
-def _samples_of(index: Any, iterator: Any) -> float:
-    """Samples that the indices of a batch stand for; -1 where only the batch can tell."""
-    if not getattr(iterator, "_auto_collation", True) or iterator._dataset_kind != 0:
-        return -1.0
-    return float(len(index))
-
-
-def _first_dimension(batch: Any) -> float:
-    """Samples in a batch by its first tensor; 0 where there is none."""
-    for _ in range(4):
-        shape = getattr(batch, "shape", None)
-        if shape is not None:
-            return float(shape[0]) if len(shape) else 1.0
-        if isinstance(batch, dict):
-            batch = next(iter(batch.values()), None)
-        elif isinstance(batch, (list, tuple)):
-            batch = batch[0] if batch else None
-        else:
-            return 0.0
-    return 0.0
-
-
-def _caller() -> tuple[str, int]:
-    """File and line of the newest frame that is the user's own."""
-    frame: Any | None = sys._getframe(2)
-    fallback = ("", 0)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not fallback[0] and os.sep + "torch" + os.sep not in name:
-            fallback = (name, frame.f_lineno)
-        if not any(part in name for part in _LIBRARY) and not name.startswith(sys.base_prefix + os.sep + "lib"):
-            return (name, frame.f_lineno)
-        frame = frame.f_back
-    return fallback

@@ -6,12 +6,12 @@ import sys
 from typing import Any
 
 from . import layout
-from .page import Page, Probe
+from .page import Page, Probe, hide_frame
 from .steps import Steps, clock
 
 
 class OptimizerHooks:
-    """Installed into ``torch.optim.optimizer``, ``torch._tensor`` and ``torch.amp.grad_scaler``."""
+    """Installed into ``torch.optim.optimizer``, ``torch.autograd`` and ``torch.amp.grad_scaler``."""
 
     def __init__(self, probe: Probe, steps: Steps) -> None:
         self._probe = probe
@@ -37,50 +37,92 @@ class OptimizerHooks:
         module.register_optimizer_step_post_hook(after_step)
 
     def install_backward(self, module: Any) -> None:
-        """`torch.Tensor.backward`: torch gives no hook around a whole backward pass."""
-        original = module.Tensor.backward
+        """``torch.autograd.backward``, which `Tensor.backward` calls: torch gives no hook around a whole pass."""
+        original = module.backward
         probe, steps = self._probe, self._steps
+        inside = False
 
-        def backward(
-            self: Any, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
-        ) -> Any:
-            result = original(self, gradient, retain_graph, create_graph, inputs)
-            if "backward" not in probe.off:
-                try:
-                    page = probe.trainer_page()
-                    if page is not None:
-                        steps.backward(page, clock(), self)
-                except Exception as error:  # noqa: BLE001 - the script comes first
-                    probe.failed("backward", error)
+        def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal inside
+            if inside or "backward" in probe.off:
+                # Activation checkpointing begins further passes within one.
+                return original(tensors, *args, **kwargs)
+            begun, inside = clock(), True
+            try:
+                result = original(tensors, *args, **kwargs)
+            except BaseException as error:
+                hide_frame(error)
+                raise
+            finally:
+                inside = False
+            try:
+                page = probe.trainer_page()
+                if page is not None:
+                    loss = tensors[0] if isinstance(tensors, (list, tuple)) else tensors
+                    steps.backward(page, begun, clock(), loss)
+            except Exception as error:  # noqa: BLE001 - the script comes first
+                probe.failed("backward", error)
             return result
 
-        backward.__doc__ = original.__doc__
-        backward.__wrapped__ = original  # type: ignore[attr-defined]
-        module.Tensor.backward = backward
+        _look_like(backward, original)
+        module.backward = backward
 
     def install_scaler(self, module: Any) -> None:
         """A GradScaler that finds infinite gradients skips the optimizer's step, which then is no update.
 
         It is in ``torch.cuda.amp`` up to torch 2.2; later one there inherits the step of ``torch.amp``.
         """
-        if "step" not in vars(module.GradScaler):
+        kind = module.GradScaler
+        if "step" not in vars(kind):
             return
-        original = module.GradScaler.step
-        probe = self._probe
+        original, scale_original = kind.step, kind.scale
+        probe, steps = self._probe, self._steps
+
+        def scale(scaler: Any, outputs: Any) -> Any:
+            result = scale_original(scaler, outputs)
+            steps.losses.scaled(outputs, result)
+            return result
 
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             page = probe.page
             before = page.slots[layout.UPDATES] if page is not None else 0.0
-            result = original(scaler, optimizer, *args, **kwargs)
+            try:
+                result = original(scaler, optimizer, *args, **kwargs)
+            except BaseException as error:
+                hide_frame(error)
+                raise
             if page is not None and "scaler" not in probe.off:
                 try:
-                    if page.slots[layout.UPDATES] == before and scaler.is_enabled():
-                        page.slots[layout.SKIPPED] += 1
+                    if scaler.is_enabled():
+                        self._count_skip(page, scaler, optimizer, before)
                 except Exception as error:  # noqa: BLE001 - the script comes first
                     probe.failed("scaler", error)
             return result
 
-        module.GradScaler.step = step
+        _look_like(step, original)
+        _look_like(scale, scale_original)
+        kind.step, kind.scale = step, scale
+
+    def _count_skip(self, page: Page, scaler: Any, optimizer: Any, before: float) -> None:
+        slots = page.slots
+        if slots[layout.UPDATES] == before:
+            slots[layout.SKIPPED] += 1
+        elif _found_infinite(scaler, optimizer):
+            # A fused optimizer's step is called in any case and does nothing.
+            slots[layout.SKIPPED] += 1
+            self._steps.retract(page)
+
+
+def _found_infinite(scaler: Any, optimizer: Any) -> bool:
+    """Whether the gradients were infinite, as far as that is known without waiting for a device."""
+    found = scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"].values()
+    return any(one.device.type == "cpu" and one.item() > 0 for one in found)
+
+
+def _look_like(wrapper: Any, original: Any) -> None:
+    wrapper.__name__, wrapper.__qualname__ = original.__name__, original.__qualname__
+    wrapper.__module__, wrapper.__doc__ = original.__module__, original.__doc__
+    wrapper.__wrapped__ = original
 
 
 def _describe(page: Page, optimizer: Any) -> None:

@@ -99,3 +99,10 @@ class Probe:
         self._unsaid.clear()
         for reset in self.after_fork:
             reset()
+
+
+def hide_frame(error: BaseException) -> None:
+    """Take the calling frame off the traceback of an exception that passes through it, so that it shows the script's
+    own frames alone. Works from Python 3.11 on."""
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next

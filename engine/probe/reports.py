@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .frameworks.scalar_hooks import ScalarHooks, number_of
 from .page import Probe
-from .scalar_hooks import ScalarHooks, number_of
 from .steps import Steps, clock
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .cuda import CudaClock
+from .frameworks.keras_hooks import KerasHooks
+from .frameworks.scalar_hooks import ScalarHooks
 from .import_hooks import Finder, finder_of
 from .loader_hooks import LoaderHooks
 from .optimizer_hooks import OptimizerHooks
 from .page import Probe
 from .reports import Reports
-from .scalar_hooks import ScalarHooks
 from .steps import Steps
 from .worker_hooks import WorkerHooks
 
@@ -26,6 +27,7 @@ def install(folder: str) -> Finder:
     steps.on_update.append(cuda.updated)
     loaders, optimizers = LoaderHooks(probe, steps), OptimizerHooks(probe, steps)
     workers, scalars = WorkerHooks(probe), ScalarHooks(probe)
+    keras = KerasHooks(probe, steps, scalars)
     global reports
     reports = Reports(probe, steps, scalars)
     connector = "trainer.connectors.logger_connector.logger_connector"
@@ -36,7 +38,7 @@ def install(folder: str) -> Finder:
             "torchdata.stateful_dataloader.stateful_dataloader": [loaders.install_stateful],
             "torch.utils.data": [workers.install],
             "torch.optim.optimizer": [optimizers.install_optimizer],
-            "torch._tensor": [optimizers.install_backward],
+            "torch.autograd": [optimizers.install_backward],
             "torch.amp.grad_scaler": [optimizers.install_scaler],
             "torch.cuda.amp.grad_scaler": [optimizers.install_scaler],
             "torch.utils.tensorboard.writer": [scalars.tensorboard],
@@ -47,6 +49,9 @@ def install(folder: str) -> Finder:
             "pytorch_lightning." + connector: [scalars.lightning],
             "transformers.trainer": [scalars.transformers],
             "tqdm.std": [scalars.tqdm],
-            "keras.src.callbacks.callback_list": [scalars.keras],
+            "ultralytics.engine.trainer": [scalars.ultralytics],
+            "timm.utils.summary": [scalars.timm],
+            "keras.src.callbacks.callback_list": [keras.install],
+            "keras.src.trainers.epoch_iterator": [keras.install_iterator],
         },
     )

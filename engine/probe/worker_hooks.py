@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from . import layout
-from .page import Page, Probe
+from .page import Page, Probe, hide_frame
 
 clock = time.monotonic
 _IO_SECONDS = 0.05
@@ -102,9 +102,13 @@ class WorkerHooks:
                 return original(fetcher, index)
             samples = len(index) if isinstance(index, (list, tuple)) else 1
             try:
-                return original(fetcher, index)
-            finally:
+                batch = original(fetcher, index)
+            except BaseException as error:
                 self._end(begun, samples)
+                hide_frame(error)
+                raise
+            self._end(begun, samples)
+            return batch
 
         kind.fetch = fetch
 

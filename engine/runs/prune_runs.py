@@ -12,9 +12,10 @@ from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.runs.run_directory import CREATED, FILES, RunDir, RunInfo, runs_home
+from gputrain.engine.runs.run_directory import FILES, RunDir, RunInfo, runs_home
 from gputrain.engine.runs.run_labels import read_marks
 from gputrain.engine.runs.run_lock import acquire
+from gputrain.engine.runs.run_names import DEFAULT_ID
 
 KEEP = "keep"
 """Pruning does not delete runs with this tag."""
@@ -67,7 +68,7 @@ def check_deletable(run: RunDir) -> None:
         raise BadInput(f"{directory}: not a run directory, and not deleted (for a link, name its target)")
     at_home = run.directory.parent.resolve() == runs_home().resolve()
     # A run whose supervisor did not start has no status, but a name from `create`.
-    if run.written_status() is None and not (at_home and CREATED.fullmatch(run.id)):
+    if run.written_status() is None and not (at_home and DEFAULT_ID.fullmatch(run.id)):
         raise BadInput(f"{directory}: not a run directory (it has no status.json of a run), and not deleted")
     foreign = sorted(path.name for path in run.directory.iterdir() if not _is_ours(path.name))
     if foreign and not at_home:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ import msgspec
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home, write_atomic
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import Unit
 from gputrain.engine.runs import run_names
 from gputrain.engine.runs.run_lock import acquire, is_held
 
@@ -35,11 +35,9 @@ FILES = frozenset((
     "config.yaml", "command.json", "plan.json", "events.jsonl",
     "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
     "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
-    "tensorboard", "tensorboard.log", "wandb", "wandb.log",
+    "tensorboard", "tensorboard.log", "wandb", "wandb.log", "alerts.log",
 ))  # fmt: skip
 """All names that a run may write in its directory."""
-CREATED = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9._-]+")
-"""Pattern of the names that `create` gives."""
 
 
 class State(enum.StrEnum):
@@ -80,8 +78,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     step: int = 0
     total_steps: int = 0
     epoch: int = 0
+    """From 0; -1: unknown, as of a script that reads no DataLoader."""
     epochs: int = 0
+    """0: unknown, as of every script."""
     images_per_second: float | None = None
+    unit: Unit = "images"
+    """What `images_per_second` counts."""
     metric: str = ""
     best: float | None = None
     ended: float | None = None
@@ -107,6 +109,11 @@ class RunDir:
     def config(self) -> Path:
         """The resolved settings."""
         return self.directory / "config.yaml"
+
+    @property
+    def command(self) -> Path:
+        """The command of a script of the user's own; missing where something else runs."""
+        return self.directory / "command.json"
 
     @property
     def plan(self) -> Path:
@@ -190,8 +197,7 @@ def runs_home() -> Path:
 def create(label: str) -> RunDir:
     """Create a private run directory named by time and `label`. Raises BadInput if that fails."""
     home = runs_home()
-    word = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:40] or "run"
-    stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{word}"
+    stem = run_names.default_id(label, datetime.now().astimezone())
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for attempt in range(1, 1000):

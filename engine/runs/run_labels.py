@@ -43,6 +43,13 @@ def decode_marks(written: bytes) -> RunMarks:
     return RunMarks(plain(found.name, MAX_NAME), tuple(plain(t, 40) for t in found.tags), plain(found.note, 1000))
 
 
+def check_tags(tags: Iterable[str]) -> None:
+    """Raises BadInput for the first of `tags` that cannot be one."""
+    for tag in tags:
+        if not _TAG.fullmatch(tag):
+            raise BadInput(f"a tag has up to 40 letters, digits and . : + - _, got '{plain(tag, 60)}'")
+
+
 def write_marks(
     run: RunDir,
     *,
@@ -53,9 +60,8 @@ def write_marks(
 ) -> RunMarks:
     """Change the marks of `run`; None leaves a text as it is. Raises BadInput."""
     before = read_marks(run)
-    for tag in add:
-        if not _TAG.fullmatch(tag):
-            raise BadInput(f"a tag has up to 40 letters, digits and . : + - _, got '{plain(tag, 60)}'")
+    add = tuple(add)
+    check_tags(add)
     removed = set(remove)
     tags = tuple(dict.fromkeys((*(tag for tag in before.tags if tag not in removed), *add)))
     after = RunMarks(

@@ -1,14 +1,25 @@
-"""Resolves names of runs: a user's name, an id or part of one, ``last``; and refuses names of remote runs."""
+"""Names of runs: the id that a new run gets, and which run a user's name, an id, a part of one or ``last`` means."""
 
 from __future__ import annotations
 
 import contextlib
+import re
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
+
+DEFAULT_ID = re.compile(r"\d{8}-\d{6}-[A-Za-z0-9._-]+")
+"""Pattern of the ids that `default_id` gives."""
+
+
+def default_id(label: str, now: datetime) -> str:
+    """The id of a run that starts at `now`: its time and `label`, with characters that file names may hold."""
+    word = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:40] or "run"
+    return f"{now:%Y%m%d-%H%M%S}-{word}"
 
 
 def refuse_remote(name: str) -> None:

@@ -38,6 +38,7 @@ class StatusFile:
     def __init__(self, run: RunDir, config: RunConfig, socket: str) -> None:
         self._run = run
         self._written = 0.0
+        self._script = run.command.exists()
         now = time.time()
         before = run.written_status()
         self._status = Status(
@@ -50,7 +51,8 @@ class StatusFile:
             name=config.name,
             recipe=config.recipe,
             profile=config.profile,
-            epochs=config.epochs,
+            # The settings of a training of ours mean nothing to a script.
+            epochs=0 if self._script else config.epochs,
             # A resumed run keeps its best metric.
             metric=before.metric if before else "",
             best=before.best if before else None,
@@ -70,7 +72,9 @@ class StatusFile:
         """Update the status from `event`."""
         match event:
             case Steps():
-                self._change(step=event.step, epoch=event.epoch, images_per_second=event.images_per_second)
+                epoch = -1 if event.wait_unknown else event.epoch
+                rate = event.images_per_second
+                self._change(step=event.step, epoch=epoch, images_per_second=rate, unit=event.unit)
             case PhaseChanged():
                 self._change(phase=event.phase.value, state=self._state_in(event.phase))
             case ModelReady():
@@ -92,7 +96,8 @@ class StatusFile:
             return State.PAUSED
         if phase is Phase.STOPPING or self._status.state is State.STOPPING:
             return State.STOPPING
-        if phase in (Phase.TRAINING, Phase.VALIDATING, Phase.SAVING):
+        # A script may never make a step.
+        if self._script or phase in (Phase.TRAINING, Phase.VALIDATING, Phase.SAVING):
             return State.RUNNING
         return self._status.state
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.events import LoaderStats, Steps
 from gputrain.engine.processes.event_reporter import EventReporter
 

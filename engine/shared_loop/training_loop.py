@@ -16,7 +16,7 @@ from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver, Kind
 from gputrain.engine.checkpointing.resume_position import ResumePosition, check_continuation
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import flatten
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Outcome, Phase, RunEnded
 from gputrain.engine.processes.event_reporter import EventReporter

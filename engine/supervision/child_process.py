@@ -13,7 +13,9 @@ from gputrain.engine.events.commands import AnyCommand
 class ChildProcess(Protocol):
     """One life of what trains."""
 
-    killed_on_request: bool
+    @property
+    def killed_on_request(self) -> bool:
+        """A person asked to end it at once, and that ended it."""
 
     @property
     def pid(self) -> int | None:

@@ -91,7 +91,7 @@ def script_exit_reason(
     number = -exit_code
     outcome, reason = Outcome.KILLED, f"the command was ended by {_signal_name(number)}"
     if stop_now:
-        outcome, reason = Outcome.STOPPED, "stopped at once on request"
+        outcome, reason = Outcome.STOPPED, f"stopped on request, by {_signal_name(number)}"
     elif number == signal.SIGKILL and oom_killed:
         reason = "the kernel's OOM killer ended the command: the machine or its cgroup ran out of RAM"
     return RunEnded(

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from gputrain.engine.alerts.alert_process import AlertProcess, start_alerts
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.diagnosis.advisor import Advisor, is_news
@@ -52,7 +53,7 @@ from gputrain.engine.supervision import exit_reasons, orphan_trainer
 from gputrain.engine.supervision import startup_events as opening
 from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
-from gputrain.engine.supervision.machine_samples import MachineSampling
+from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 
@@ -96,6 +97,7 @@ class Supervisor:
         self._gpu_health = GpuHealth()
         self._trainer: ChildProcess | None = None
         self._loggers: LoggerProcesses | None = None
+        self._alerts: AlertProcess | None = None
         self._reported: RunEnded | None = None
         self._exited = False
         self._stop_requested = False
@@ -188,8 +190,9 @@ class Supervisor:
             self._polled = now
         self._record.flush()
         self._status.write_if_due()
-        for notice in self._loggers.check() if self._loggers is not None else ():
-            self._write(notice)
+        for watched in (self._loggers, self._alerts):
+            for notice in watched.check() if watched is not None else ():
+                self._write(notice)
         if warning := self._watchdog.check(now):
             self._warn(warning)
         if now > self._stop_now_deadline and self._trainer is not None:
@@ -201,6 +204,10 @@ class Supervisor:
             self._loggers = LoggerProcesses(self._run, logger_choice.chosen(self._config.monitor.loggers))
         except OSError as error:
             self._warn(f"no logger can be started: {error}")
+        if self._config.monitor.alerts:
+            self._alerts, warning = start_alerts(self._run)
+            if warning:
+                self._warn(warning)
 
     def _write(self, event: AnyEvent) -> None:
         """Record an event, send it to dashboards, and update status, advisor and autotune."""

@@ -23,8 +23,8 @@ from gputrain.engine.supervision import trainer_main
 QUEUE_EVENTS = 4096
 _DRAIN_SECONDS = 1.0
 _REAP_SECONDS = 3.0
-_SUPERVISOR_CHILDREN = ("resource_tracker", "gputrain.engine.loggers")
-"""Children of the supervisor itself: the resource tracker of multiprocessing, and loggers, which exit by themselves."""
+_SUPERVISOR_CHILDREN = ("resource_tracker", "gputrain.engine.loggers", "gputrain.engine.alerts")
+"""Children of the supervisor itself: the resource tracker of multiprocessing; loggers and alerts exit by themselves."""
 
 
 class TrainerProcess:

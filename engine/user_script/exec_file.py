@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import PER_STEP_UNITS, Unit
 from gputrain.engine.configuration import yaml_file
 from gputrain.engine.configuration.yaml_file import Document
 
@@ -21,9 +22,19 @@ class ExecFile(Struct, frozen=True, kw_only=True):
     name: str = ""
     tags: tuple[str, ...] = ()
     images_per_step: int = 0
+    samples_per_step: int = 0
+    tokens_per_step: int = 0
     no_inject: bool = False
     autotune: bool = False
     pty: bool = False
+
+    @property
+    def per_step(self) -> tuple[int, Unit]:
+        """What one update trains on, as `OwnCommand.per_step` and `unit`; 0: the file does not say."""
+        for unit in PER_STEP_UNITS:
+            if count := getattr(self, f"{unit}_per_step"):
+                return count, unit
+        return 0, "images"
 
 
 def read(path: Path) -> ExecFile:
@@ -52,9 +63,9 @@ def _value(document: Document, key: str, value: Any) -> Any:
             return text
         case "tags":
             return _words(key, [value] if isinstance(value, str) else value)
-        case "images_per_step":
+        case "images_per_step" | "samples_per_step" | "tokens_per_step":
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise BadInput(f"images_per_step must be a whole number >= 1, got {plain(str(value), 60)}")
+                raise BadInput(f"{key} must be a whole number >= 1, got {plain(str(value), 60)}")
         case _ if not isinstance(value, bool):
             raise BadInput(f"{key} must be true or false, got {plain(str(value), 60)}")
     return value

@@ -19,6 +19,7 @@ class StepSums(Struct, frozen=True, kw_only=True):
     first_wait: float = 0.0
     wait_squares: float = 0.0
     compute: float = 0.0
+    forward: float = 0.0
     seconds: float = 0.0
     skipped: float = 0.0
     backwards: float = 0.0
@@ -39,6 +40,7 @@ _STEP_SLOTS = {
     "first_wait": layout.FIRST_WAIT,
     "wait_squares": layout.WAIT_SQUARES,
     "compute": layout.COMPUTE,
+    "forward": layout.FORWARD,
     "seconds": layout.STEP_SECONDS,
     "skipped": layout.SKIPPED,
     "backwards": layout.BACKWARDS,

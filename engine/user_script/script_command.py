@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,9 +13,8 @@ from msgspec import Struct
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import write_atomic
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import Unit
 from gputrain.engine.runs.run_directory import RunDir
-
-FILE = "command.json"
 
 
 class ScriptCommand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,21 +26,26 @@ class ScriptCommand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The script gets a pseudo-terminal for its output; otherwise its output goes to a file."""
     inject: bool = True
     """The probe is injected into its Python processes."""
-    images_per_step: int = 0
-    """Samples of one update, as the user says; 0: they are counted where that is possible."""
+    per_step: int = 0
+    """What one update trains on, in `unit`, as the user says; 0: samples are counted where that is possible."""
+    unit: Unit = "images"
+    """What `per_step` counts."""
     umask: int = 0o022
     """The umask of the shell that started it: the supervisor's own is stricter."""
 
 
-def checked(argv: list[str], cwd: Path, *, terminal: bool, inject: bool, images_per_step: int) -> ScriptCommand:
-    """The command, if it can be started. Raises BadInput with the place and the remedy."""
+def checked(
+    argv: Sequence[str], cwd: Path, *, terminal: bool, inject: bool, per_step: int = 0, unit: Unit = "images"
+) -> ScriptCommand:
+    """The command, if it can be started in `cwd`. Raises BadInput with the place and the remedy."""
     if not argv:
         raise BadInput("exec needs a command after --, as in: gputrain-tui exec -- python my_train.py")
     name = argv[0]
     shown = plain(name, 200)
-    found = shutil.which(name, path=os.environ.get("PATH"))
+    # A name with a slash is relative to the folder that the command is started in.
+    path = cwd / name
+    found = shutil.which(str(path) if os.sep in name else name, path=os.environ.get("PATH"))
     if found is None:
-        path = cwd / name
         if os.sep in name and path.is_dir():
             raise BadInput(f"{shown}: is a folder, not a command")
         if os.sep in name and path.exists():
@@ -57,7 +62,8 @@ def checked(argv: list[str], cwd: Path, *, terminal: bool, inject: bool, images_
         cwd=str(cwd),
         terminal=terminal,
         inject=inject,
-        images_per_step=images_per_step,
+        per_step=per_step,
+        unit=unit,
         umask=umask,
     )
 
@@ -84,19 +90,19 @@ def _interpreter(path: Path, shown: str) -> str:
 def write_command(run: RunDir, command: ScriptCommand) -> None:
     """Keep the command in the run's directory. Raises BadInput if it can't be written."""
     try:
-        write_atomic(run.directory / FILE, msgspec.json.encode(command))
+        write_atomic(run.command, msgspec.json.encode(command))
     except OSError as error:
         raise BadInput(f"{run.directory}: cannot be written: {error.strerror}") from None
 
 
 def has_command(run: RunDir) -> bool:
     """Whether the run is a script of the user's own."""
-    return (run.directory / FILE).exists()
+    return run.command.exists()
 
 
 def read_command(run: RunDir) -> ScriptCommand:
     """The command of a run. Raises BadInput where there is none that can be read."""
-    path = run.directory / FILE
+    path = run.command
     try:
         return msgspec.json.decode(path.read_bytes(), type=ScriptCommand)
     except OSError as error:

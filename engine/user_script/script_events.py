@@ -17,6 +17,7 @@ from gputrain.engine.user_script.readings import (
     total,
     worker_sums,
 )
+from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_rank import WINDOW_SECONDS, ScriptRank, failure_notice
 from gputrain.engine.user_script.script_tuner import ScriptTuner
 
@@ -28,10 +29,9 @@ SILENT_SECONDS = 60.0
 class ScriptEvents:
     """Reads all pages of one script. Times are seconds of the monotonic clock."""
 
-    def __init__(self, folder: PageFolder, images_per_step: int, began: float) -> None:
-        """`images_per_step`: samples of an update as the user says; 0: they are counted."""
+    def __init__(self, folder: PageFolder, command: ScriptCommand, began: float) -> None:
         self._folder = folder
-        self._images_per_step = images_per_step
+        self._command = command
         self._began = began
         self._ranks: dict[int, ScriptRank] = {}
         self._phase = Phase.STARTING
@@ -40,6 +40,7 @@ class ScriptEvents:
         self._ended_workers = WorkerSums()
         self._locks = LockWaitSampler(threads=False)
         self._told_silent = False
+        self._told_unknown = ""
         self._failed: set[str] = set()
         """Hooks of workers that switched themselves off."""
         self.tuner = ScriptTuner()
@@ -75,8 +76,7 @@ class ScriptEvents:
         if leader is None:
             return [*found, *self._silence(now, pages)]
         found += self._phases(leader)
-        for rank in self._ranks.values():
-            found += rank.steps(leader, self._images_per_step, 0.0 if last else WINDOW_SECONDS)
+        found += self._steps(leader, 0.0 if last else WINDOW_SECONDS)
         for event in list(found):
             found += self.tuner.feed(event)
         found += self.tuner.judge(leader.page)
@@ -112,6 +112,18 @@ class ScriptEvents:
             return []
         self._phase = phase
         return [PhaseChanged(phase=phase)]
+
+    def _steps(self, leader: ScriptRank, least: float) -> list[AnyEvent]:
+        together = [rank for rank in self._ranks.values() if rank is leader or (rank.ranked and leader.ranked)]
+        windows = [(rank, window) for rank in together if (window := rank.window(least)) is not None]
+        own = [rank.own_seconds for rank in together if rank.own_seconds is not None]
+        slowest = max(own) if len(together) > 1 and own else None
+        found = [rank.events(window, leader, slowest, self._command) for rank, window in windows]
+        why = leader.why_unknown()
+        if why and why != self._told_unknown and found:
+            self._told_unknown = why
+            found.append(Notice(level="info", text=f"how long it waits for data is unknown: {why}", source="trainer"))
+        return found
 
     def _silence(self, now: float, pages: list[MappedPage]) -> list[AnyEvent]:
         """Once: why nothing is known of a script that has been running for a while."""

@@ -49,10 +49,10 @@ class ScriptProcess:
         adopt_orphans()
         self._on_event = on_event
         self._folder = PageFolder(_page_folder(run))
-        self.killed_on_request = False
+        self._asked: set[int] = set()
         self._relay: subprocess.Popen[bytes] | None = None
         self._process = self._start(run, command)
-        self._script = ScriptEvents(self._folder, command.images_per_step, time.monotonic())
+        self._script = ScriptEvents(self._folder, command, time.monotonic())
         self._tunes: deque[TuneCommand] = deque()
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._read, name="script pages", daemon=True)
@@ -108,6 +108,11 @@ class ScriptProcess:
     def exit_code(self) -> int | None:
         """None while it runs; negative: the signal that ended it."""
         return self._process.poll()
+
+    @property
+    def killed_on_request(self) -> bool:
+        """It was ended by a signal that a person asked for."""
+        return self.exit_code is not None and -self.exit_code in self._asked
 
     def _read(self) -> None:
         polled = 0.0
@@ -166,7 +171,10 @@ class ScriptProcess:
         if not isinstance(command, StopCommand):
             return "a script of your own can't do that"
         number = signal.Signals(command.signal or (signal.SIGINT if command.checkpoint else signal.SIGTERM))
-        return f"{number.name} sent to the command" if self._signal(number) else "the command has ended"
+        if not self._signal(number):
+            return "the command has ended"
+        self._asked.add(int(number))
+        return f"{number.name} sent to the command"
 
     def _signal(self, number: int) -> bool:
         """To the script's whole process group, as a terminal and a batch system do."""
@@ -178,7 +186,7 @@ class ScriptProcess:
 
     def kill(self) -> None:
         """End it now; for a person's "stop now" that it did not follow."""
-        self.killed_on_request = True
+        self._asked.add(signal.SIGKILL)
         self._signal(signal.SIGKILL)
 
 
@@ -212,7 +220,13 @@ def _left_behind() -> list[AnyEvent]:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             words = " ".join(child.cmdline())
-            if child.status() == psutil.STATUS_ZOMBIE or "gputrain.engine" in words or "terminal_relay" in words:
+            # Without words: it is ending right now, as the relay does.
+            if (
+                not words
+                or child.status() == psutil.STATUS_ZOMBIE
+                or "gputrain.engine" in words
+                or "terminal_relay" in words
+            ):
                 continue
             found.append(f"{plain(child.name(), 40)} (pid {child.pid})")
     if not found:

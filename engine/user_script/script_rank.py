@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events import AnyEvent, LoaderFound, Notice, RankSteps, Scalars, ScriptModel, Steps
 from gputrain.engine.probe import layout
 from gputrain.engine.user_script.page_reader import MappedPage
 from gputrain.engine.user_script.readings import StepSums, step_sums
+from gputrain.engine.user_script.script_command import ScriptCommand
 
 WINDOW_SECONDS = 0.5
 """Least length of a window of steps; a longer step makes a longer one."""
@@ -21,9 +23,13 @@ class ScriptRank:
     def __init__(self, page: MappedPage) -> None:
         self.page = page
         self.number = max(0, int(page.slots[layout.RANK]))
+        self.ranked = page.slots[layout.RANK] >= 0 and page.slots[layout.WORLD] > 1
+        """It is one of several ranks of one training."""
         self._taken = StepSums()
+        self._own: float | None = None
         self._loaders: dict[tuple[str, int], dict[str, Any]] = {}
         self._training: dict[str, Any] | None = None
+        self._unit: Unit | None = None
         self.answers: list[dict[str, Any]] = []
         """What the script said to requests, to be taken."""
 
@@ -67,49 +73,105 @@ class ScriptRank:
             )
         ]
 
-    def steps(self, leader: ScriptRank, images_per_step: int, least: float = WINDOW_SECONDS) -> list[AnyEvent]:
-        """The steps since the last window, if there are some and the window has `least` seconds."""
+    @property
+    def own_seconds(self) -> float | None:
+        """Seconds of a step in which this rank waits for no other one: for data, and to its backward pass; None without
+        steps. On a GPU the host's clock tells the wait for data alone."""
+        return self._own
+
+    def why_unknown(self) -> str:
+        """Why nothing is known of what the loop waits for; empty: it is known."""
+        slots = self.page.slots
+        if slots[layout.INSIDE] > 0 and slots[layout.LOADERS] == 0:
+            return "Keras fetches a batch inside the compiled step"
+        if slots[layout.LOADERS] == 0:
+            return "the script reads no DataLoader of torch"
+        if slots[layout.THREADED] > 0:
+            return "another thread reads the DataLoader and hands its batches over"
+        if slots[layout.DRY] >= layout.DRY_UPDATES:
+            return "the script trains on batches that it keeps, as itertools.cycle does"
+        return ""
+
+    def window(self, least: float = WINDOW_SECONDS) -> StepSums | None:
+        """The sums since the last window; None without a step, or while it has less than `least` seconds."""
         sums = step_sums(self.page)
         window = sums.since(self._taken)
         if window.updates <= 0 or window.seconds < least:
-            return []
+            return None
         self._taken = sums
-        if self is not leader:
-            return [
-                RankSteps(
-                    rank=self.number,
-                    window_steps=round(window.updates),
-                    window_seconds=window.seconds,
-                    data_wait=window.wait,
-                    compute=window.compute,
-                    exchange=0.0,
-                )
-            ]
-        return [self._steps(sums, window, images_per_step)]
+        cuda = self.page.slots[layout.ON_CUDA] > 0
+        self._own = (window.wait + (0.0 if cuda else window.forward)) / window.updates
+        return window
 
-    def _steps(self, sums: StepSums, window: StepSums, images_per_step: int) -> Steps:
+    def events(self, window: StepSums, leader: ScriptRank, slowest: float | None, command: ScriptCommand) -> AnyEvent:
+        """The steps of a window. `slowest`: the own seconds of the rank that has most; None: it trains alone."""
+        exchange = None
+        if slowest is not None and self._own is not None:
+            # The others wait for it in their backward passes.
+            exchange = min(window.seconds, (slowest - self._own) * window.updates)
+        if self is leader:
+            return self._steps(step_sums(self.page), window, exchange, command)
+        return RankSteps(
+            rank=self.number,
+            window_steps=round(window.updates),
+            window_seconds=window.seconds,
+            data_wait=window.wait,
+            compute=max(0.0, window.compute - (exchange or 0.0)),
+            exchange=exchange or 0.0,
+        )
+
+    def epoch(self) -> tuple[int, int, int | None]:
+        """The epoch from 0, the batch in it, and its batches where the framework says so."""
         slots = self.page.slots
-        samples = window.updates * images_per_step if images_per_step else window.samples
-        images = sums.updates * images_per_step if images_per_step else sums.samples
+        batch = round(slots[layout.EPOCH_BATCHES])
+        if slots[layout.EPOCH] > 0:
+            return round(slots[layout.EPOCH]) - 1, batch, round(slots[layout.EPOCH_LENGTH]) or None
+        line = self._training or {}
+        epoch, length = max(0, int(line.get("passes", 1)) - 1), int(line.get("length") or 0)
+        if length > 0 and batch > length and not line.get("iterable"):
+            # An iterator that never ends, as those of ultralytics and timm.
+            epoch, batch = epoch + (batch - 1) // length, (batch - 1) % length + 1
+        return epoch, batch, None
+
+    def _counted(self, sums: StepSums, command: ScriptCommand) -> tuple[Unit, float]:
+        """What is counted, and how much of it there is in `sums`. The first window decides, so that sums stay sums."""
+        if command.per_step:
+            return command.unit, sums.updates * command.per_step
+        if self._unit is None:
+            self._unit = "samples" if sums.samples > 0 else "steps"
+        return self._unit, sums.samples if self._unit == "samples" else sums.updates
+
+    def _steps(self, sums: StepSums, window: StepSums, exchange: float | None, command: ScriptCommand) -> Steps:
+        slots = self.page.slots
+        unit, images = self._counted(sums, command)
+        _, in_window = self._counted(window, command)
         compute = window.compute
         if window.device_host_seconds > 0:
             compute = min(window.seconds, window.device_seconds / window.device_host_seconds * window.seconds)
-        passes = int(self._training.get("passes", 1)) if self._training else 1
+        compute = min(compute, max(0.0, window.seconds - window.wait))
+        epoch, batch, batches = self.epoch()
         cuda = slots[layout.ON_CUDA] > 0
         return Steps(
             step=round(sums.updates),
-            epoch=max(0, passes - 1),
-            epoch_step=round(slots[layout.EPOCH_BATCHES]),
+            epoch=epoch,
+            epoch_step=batch,
+            epoch_batches=batches,
             images=round(images),
             window_steps=round(window.updates),
             window_seconds=window.seconds,
-            images_per_second=samples / window.seconds if window.seconds else 0.0,
+            images_per_second=in_window / window.seconds if window.seconds else 0.0,
+            unit=unit,
+            loader_samples=window.samples if unit != "samples" else None,
             loss=slots[layout.LOSS] if slots[layout.LOSS_UPDATE] >= 0 else None,
             lr=slots[layout.LEARNING_RATE],
             data_wait=min(window.wait, window.seconds),
-            wait_unknown=slots[layout.LOADERS] == 0,
+            skipped=round(window.skipped),
+            validation_batches=round(slots[layout.VALIDATION_BATCHES]),
+            validation_seconds=slots[layout.VALIDATION_SECONDS],
+            wait_unknown=bool(self.why_unknown()),
+            exchange=exchange,
             copy=None,
-            compute=min(compute, max(0.0, window.seconds - window.wait)),
+            compute=max(0.0, compute - (exchange or 0.0)),
             other=max(0.0, window.seconds - window.wait - compute),
             first_batch_wait=window.first_wait,
             wait_squares=window.wait_squares,
@@ -141,6 +203,8 @@ def _loader_found(line: dict[str, Any]) -> LoaderFound:
         batches=int(length) if isinstance(length, int | float) and length >= 0 else None,
         order_kept=bool(line.get("order_kept")),
         iterable=bool(line.get("iterable")),
+        framework=plain(str(line.get("framework") or ""), 40),
+        started_twice=plain(str(line.get("twice") or ""), 40),
     )
 
 

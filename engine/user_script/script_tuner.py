@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events import AnyEvent, LoaderFound, Steps, Tuned
 from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.probe import layout
@@ -49,6 +50,7 @@ class ScriptTuner:
         self._trial: _Trial | None = None
         self._number = 0.0
         self._step = 0
+        self._unit: Unit = "samples"
 
     def feed(self, event: AnyEvent) -> list[AnyEvent]:
         """Learn from an event of the script; returns what is to be reported."""
@@ -56,7 +58,7 @@ class ScriptTuner:
             case LoaderFound():
                 self._loader = event
             case Steps() if event.window_seconds > 0:
-                self._step = event.step
+                self._step, self._unit = event.step, event.unit
                 return self._count(event)
         return []
 
@@ -164,6 +166,7 @@ class ScriptTuner:
             step=self._step,
             before=before.value if before else None,
             after=after.value if after else None,
+            unit=self._unit,
             prediction=tune.promised,
             sender=tune.sender,
             text=text,

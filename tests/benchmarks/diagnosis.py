@@ -9,6 +9,7 @@ profiler's rules judge the same traces.
     python tests/benchmarks/diagnosis.py --json --runs 5 --healthy 13   about two hours on two cores
     python tests/benchmarks/diagnosis.py --only disk --runs 1           one cause
     python tests/benchmarks/diagnosis.py --gpu --json --runs 1          on a CUDA device, about five minutes
+    python tests/benchmarks/diagnosis.py --scripts --json               training scripts of others, 15 minutes
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import diagnosis_gpu
+import diagnosis_scripts
 import harness
 import photos
-import psutil
 from diagnosis_calibrate import calibrate
 from diagnosis_catalogue import FAULTS, GPU, HEALTHY, PAIRS, REAL, Fault
 from diagnosis_faults import Costs, Draw, Strength, draw
@@ -36,13 +37,13 @@ from diagnosis_score import Outcome, figures, table
 from diagnosis_setup import WINDOW, Setup
 from diagnosis_trace import prepare, record
 from diagnosis_trial import changed, trial_of, untried
-from diagnosis_verdict import foreign_cores, judge, rate_of
+from diagnosis_verdict import QUIET_CORES, foreign_cores, judge, rate_of, wait_for_quiet
 
 from gputrain.engine.events import AnyEvent
 
 IMAGES = 512
-_QUIET_CORES, _AGAIN = 0.3, 2
-"""Cores that others may use, before and during a trace; a trace beside more is recorded again, so often at most."""
+_AGAIN = 2
+"""A trace beside other programs is recorded again, so often at most."""
 _BOTH: tuple[Strength, ...] = ("strong", "mild")
 _GROUPS: dict[str, tuple[dict[str, Fault], tuple[Strength, ...]]] = {
     "single": (FAULTS, _BOTH),
@@ -76,15 +77,6 @@ def unknown(only: Iterable[str]) -> str:
                 f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
             )
     return ""
-
-
-def wait_for_quiet(seconds: float) -> float:
-    """Wait up to `seconds` until other programs use few cores; returns how many they use."""
-    until = time.monotonic() + seconds
-    while True:
-        others = psutil.cpu_percent(0.5) / 100 * (os.cpu_count() or 1)
-        if others < _QUIET_CORES or time.monotonic() > until:
-            return others
 
 
 def run(case: Case, costs: Costs, by: Draw, quiet: float, longer: float) -> Outcome:
@@ -126,7 +118,7 @@ def _undisturbed(setup: Setup, quiet: float) -> tuple[list[AnyEvent], float, int
         wait_for_quiet(quiet)
         events = record(setup)
         others = 0.0 if setup.machine.others else foreign_cores(events)
-        if others <= _QUIET_CORES or again == _AGAIN or not quiet:
+        if others <= QUIET_CORES or again == _AGAIN or not quiet:
             return events, others, again
         again += 1
 
@@ -160,7 +152,7 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seed", type=int, default=20_000, help="of the first trace; below 20000: used for tuning")
-    parser.add_argument("--runs", type=int, default=3, help="traces of each kind")
+    parser.add_argument("--runs", type=int, help="traces of each kind; default: 3, with --scripts 1")
     parser.add_argument("--healthy", type=int, default=0, help="traces of each kind of healthy run; else as --runs")
     parser.add_argument("--only", nargs="+", default=[], help=f"causes, or groups: {' '.join(_GROUPS)}")
     parser.add_argument("--gpu", action="store_true", help="the traces on a CUDA device, and no others unless --only")
@@ -170,6 +162,7 @@ def _options() -> argparse.ArgumentParser:
         "--quiet", type=float, default=20.0, help="seconds to wait for a quiet machine; 0: take it as it is"
     )
     parser.add_argument("--traces", type=Path, help="write each trace's verdict here, a JSON object a line")
+    diagnosis_scripts.add_options(parser)
     return parser
 
 
@@ -177,8 +170,15 @@ def main() -> None:
     """Run all traces and print the figures, or JSON."""
     parser = _options()
     options = parser.parse_args()
+    options.runs = options.runs if options.runs is not None else 1 if options.scripts else 3
     if options.runs < 1 or options.healthy < 0 or options.window < 1:
         parser.error("--runs is 1 at least, --healthy 0, --window 1")
+    if options.scripts:
+        try:
+            print(diagnosis_scripts.report(options))
+        except diagnosis_scripts.Missing as error:
+            parser.error(str(error))
+        return
     if why := unknown(options.only):
         parser.error(f"--only: {why}")
     # A device of one's own is asked for: on most machines there is none.

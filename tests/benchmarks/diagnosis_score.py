@@ -124,7 +124,8 @@ def wilson(right: int, count: int) -> tuple[float, float] | None:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _share(outcomes: Iterable[Outcome], right: Callable[[Outcome], bool]) -> dict[str, Any]:
+def share(outcomes: Iterable[Outcome], right: Callable[[Outcome], bool]) -> dict[str, Any]:
+    """A share with its count and interval; `value` is None without outcomes."""
     found = list(outcomes)
     count, hits = len(found), sum(right(one) for one in found)
     return {"value": hits / count if count else None, "right": hits, "count": count, "interval": wilson(hits, count)}
@@ -140,20 +141,20 @@ def figures(outcomes: list[Outcome]) -> dict[str, Any]:
     strong = [one for one in single if one.strength == "strong"]
     mild = [one for one in single if one.strength == "mild"]
     return {
-        "top1_strong": _share(strong, lambda one: one.right),
-        "top2_strong": _share(strong, lambda one: one.right_of_two),
-        "top1_mild": _share(mild, lambda one: one.right),
-        "top2_mild": _share(mild, lambda one: one.right_of_two),
-        "pairs_first": _share(pairs, lambda one: one.right),
-        "pairs_both_in_top2": _share(pairs, lambda one: one.both),
-        "trainer_top1": _share((one for one in known if one.group == "trainer"), lambda one: one.right),
-        "gpu_top1": _share(gpu, lambda one: one.right),
-        "gpu_top2": _share(gpu, lambda one: one.right_of_two),
-        "false_alarms": _share(well, lambda one: one.false_alarm),
-        "abstained": _share((one for one in known if not one.well), lambda one: one.abstained),
+        "top1_strong": share(strong, lambda one: one.right),
+        "top2_strong": share(strong, lambda one: one.right_of_two),
+        "top1_mild": share(mild, lambda one: one.right),
+        "top2_mild": share(mild, lambda one: one.right_of_two),
+        "pairs_first": share(pairs, lambda one: one.right),
+        "pairs_both_in_top2": share(pairs, lambda one: one.both),
+        "trainer_top1": share((one for one in known if one.group == "trainer"), lambda one: one.right),
+        "gpu_top1": share(gpu, lambda one: one.right),
+        "gpu_top2": share(gpu, lambda one: one.right_of_two),
+        "false_alarms": share(well, lambda one: one.false_alarm),
+        "abstained": share((one for one in known if not one.well), lambda one: one.abstained),
         **_efficacy(known),
-        "folk_rules_top1": _share(single, lambda one: one.signals is not None and folk(one.signals) in one.causes),
-        "rival_rules_top1": _share(single, lambda one: one.signals is not None and rival(one.signals) in one.causes),
+        "folk_rules_top1": share(single, lambda one: one.signals is not None and folk(one.signals) in one.causes),
+        "rival_rules_top1": share(single, lambda one: one.signals is not None and rival(one.signals) in one.causes),
         "unavailable": sorted({f"{one.name}: {one.unavailable}" for one in outcomes if one.unavailable}),
         "matrix": matrix(outcomes),
     }
@@ -177,9 +178,9 @@ def _efficacy(known: list[Outcome]) -> dict[str, Any]:
         return one.trial is not None and bool(one.trial.effective)
 
     return {
-        "efficacy": _share(judged, kept),
+        "efficacy": share(judged, kept),
         "efficacy_by_cause": {
-            cause: _share((one for one in judged if one.first == cause), kept)
+            cause: share((one for one in judged if one.first == cause), kept)
             for cause in sorted({one.first for one in judged})
         },
         "efficacy_left_out": dict(sorted(left_out.items())),
@@ -187,7 +188,7 @@ def _efficacy(known: list[Outcome]) -> dict[str, Any]:
             cause: {"median": statistics.median(found), "least": min(found), "count": len(found)}
             for cause, found in sorted(gains.items())
         },
-        "no_harm": _share(tried, lambda one: one.trial is not None and one.trial.harmless),
+        "no_harm": share(tried, lambda one: one.trial is not None and one.trial.harmless),
     }
 
 

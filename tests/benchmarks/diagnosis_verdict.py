@@ -6,11 +6,14 @@ Window and warm-up are shorter than the program's; nothing else differs.
 from __future__ import annotations
 
 import functools
+import os
 import statistics
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from unittest import mock
 
+import psutil
 from diagnosis_setup import Setup
 
 from gputrain.engine.diagnosis import advisor
@@ -22,6 +25,8 @@ from gputrain.engine.events import AnyEvent, HardwareSample, Hint, Phase, PhaseC
 
 _BIN = 0.5
 """Seconds over which a rate is taken to tell its noise."""
+QUIET_CORES = 0.3
+"""Cores that other programs may use, before and during a trace."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,15 @@ def _bins(steps: Sequence[Steps]) -> list[float]:
 
 def _between(first: Steps, last: Steps) -> float:
     return (last.images - first.images) / max(1e-9, last.mono - first.mono)
+
+
+def wait_for_quiet(seconds: float) -> float:
+    """Wait up to `seconds` until other programs use few cores; returns how many they use."""
+    until = time.monotonic() + seconds
+    while True:
+        others = psutil.cpu_percent(0.5) / 100 * (os.cpu_count() or 1)
+        if others < QUIET_CORES or time.monotonic() > until:
+            return others
 
 
 def foreign_cores(events: Iterable[AnyEvent]) -> float:

@@ -1,10 +1,9 @@
-"""Cost of gradient all-reduce, the engine's and DistributedDataParallel's:
-``python tests/benchmarks/ranks.py [--json]``.
+"""Cost of the engine's use of DistributedDataParallel: ``python tests/benchmarks/ranks.py [--json]``.
 
-Real processes with a network each train on one batch in memory: with our mean of the gradients (and the word on the
-host that lets all begin again where one fails), with torch's DistributedDataParallel, and each for itself, which
-exchanges nothing. They take turns in every round; a figure is the median over rounds of rank 0's images per second
-times the ranks, a ratio the median of the rounds' ratios.
+Real processes with a network each train on one batch in memory: as the engine does (DistributedDataParallel with what
+makes up for a failed rank, and the vote on the host that lets all ranks repeat an update), with bare
+DistributedDataParallel, and each for itself, which exchanges nothing. They take turns in every round; a figure is the
+median over rounds of rank 0's images per second times the ranks, a ratio the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision import models
 
-from gputrain.engine.training.distributed.gradient_all_reduce import GradientAllReduce
+from gputrain.engine.training.distributed.data_parallel import DataParallel
 from gputrain.engine.training.distributed.process_group import ProcessGroup
 
 PACKAGES = ("gputrain-tui", "torch", "torchvision")
@@ -42,19 +41,20 @@ def _network(options: argparse.Namespace, device: torch.device) -> nn.Module:
 
 def _step(kind: str, options: argparse.Namespace, device: torch.device, ranks: ProcessGroup) -> Step:
     network = _network(options, device)
-    forward = network
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    parallel = DataParallel(network, ranks, lambda: None) if kind == "ours" else None
+    forward: Callable[[torch.Tensor], torch.Tensor] = network
     if kind == "ddp":
         forward = DistributedDataParallel(network, process_group=ranks.devices, gradient_as_bucket_view=True)
-    mean = GradientAllReduce(network, ranks) if kind == "ours" else None
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        if mean is not None:
-            mean.arm()
-        (nn.functional.cross_entropy(forward(images), labels) / ranks.count).backward()
-        if mean is not None:
-            mean.finish(failed=False)
+        if parallel is None:
+            nn.functional.cross_entropy(forward(images), labels).backward()
+        else:
+            with parallel.last_pass():
+                nn.functional.cross_entropy(parallel.forward(images), labels).backward()
+            parallel.finish()
             ranks.all_reduce_max([0, 0, 0, 0, 0, 0])
         optimizer.step()
 

@@ -1,7 +1,8 @@
 """A real Slurm on this machine: munged, slurmctld and slurmd in a temporary folder, with one node of two CPUs.
 
 Needs root and the Debian packages slurm-wlm and munge. Nothing is enforced (task/none, proctrack/linuxproc), as on
-clusters whose administrators left the defaults.
+clusters whose administrators left the defaults; or the processes of a step are tracked by cgroups of version 1
+(proctrack/cgroup), which are killed as soon as the step's first process has left.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 _TIMEOUT = 60.0
+_FREEZER = Path("/sys/fs/cgroup/freezer")
 _CONFIG = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -34,7 +37,7 @@ SlurmctldPidFile={home}/slurmctld.pid
 SlurmdPidFile={home}/slurmd.pid
 SlurmctldLogFile={home}/slurmctld.log
 SlurmdLogFile={home}/slurmd.log
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/{proctrack}
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -59,6 +62,13 @@ def why_impossible() -> str:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
     missing = [name for name in _PROGRAMS if shutil.which(name, path=path) is None]
     return f"not installed: {', '.join(missing)} (Debian: slurm-wlm, munge)" if missing else ""
+
+
+def why_no_cgroups() -> str:
+    """Why Slurm cannot track processes by cgroups here; empty if it can."""
+    if missing := why_impossible():
+        return missing
+    return "" if (_FREEZER / "release_agent").exists() else f"proctrack/cgroup needs a cgroup of version 1: {_FREEZER}"
 
 
 class Slurm:
@@ -105,7 +115,7 @@ class Slurm:
 
 
 @contextmanager
-def running_slurm() -> Iterator[Slurm]:
+def running_slurm(proctrack: Literal["linuxproc", "cgroup"] = "linuxproc") -> Iterator[Slurm]:
     """A cluster that is up inside, and whose daemons are ended afterwards."""
     home = Path(tempfile.mkdtemp(prefix="slurm-"))
     home.chmod(0o755)
@@ -115,8 +125,9 @@ def running_slurm() -> Iterator[Slurm]:
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     ports = _free_ports()
-    config = _CONFIG.format(home=home, host=socket.gethostname().partition(".")[0], ports=ports)
+    config = _CONFIG.format(home=home, host=socket.gethostname().partition(".")[0], ports=ports, proctrack=proctrack)
     (home / "slurm.conf").write_text(config)
+    (home / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\nCgroupAutomount=no\n")
     slurm = Slurm(home)
     munged = [f"--{name.replace('_', '-')}={home / file}" for name, file in (
         ("socket", "munge.socket"), ("key_file", "munge.key"), ("pid_file", "munged.pid"), ("log_file", "munged.log"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from string import ascii_lowercase
 
 from gputrain.tui.actions.compare_runs import AXES, Axis, Compared, Point
+from gputrain.tui.actions.compare_tables import units
 from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.value_history import Bucket, Curve
 from gputrain.tui.render import format as fmt
@@ -42,6 +43,7 @@ def chart(compared: Sequence[Compared], metric: str, axis: Axis, width: int, hei
     curves = [one.curves.get(metric, []) for one in compared]
     start = min((points[0][column] for points in curves if points), default=0)
     end = max((points[-1][column] for points in curves if points), default=1)
+    axis_name = axis_title(compared, axis)
     drawn = [(_curve(points, column), _role(number)) for number, points in enumerate(curves)]
     (first, role), *more_curves = drawn
     plot = Plot(
@@ -54,7 +56,7 @@ def chart(compared: Sequence[Compared], metric: str, axis: Axis, width: int, hei
             mark for number, points in enumerate(curves) for mark in _marks(number, points, column, len(curves))
         ),
         label=fmt.share_tick if fmt.is_share(metric) else fmt.tick,
-        ends=None if axis == "seconds" else (axis_text(start, axis), f"{axis_text(end, axis)} {axis}"),
+        ends=None if axis == "seconds" else (axis_text(start, axis), f"{axis_text(end, axis)} {axis_name}"),
         ascii=as_ascii,
     )
     return draw(plot, width, height)
@@ -64,9 +66,14 @@ def with_legend(
     compared: Sequence[Compared], metric: str, axis: Axis, width: int, height: int, as_ascii: bool
 ) -> list[Line]:
     """The chart below its title and legend."""
-    title: list[Span] = [(f"{metric} by {axis}", "title")]
+    title: list[Span] = [(f"{metric} by {axis_title(compared, axis)}", "title")]
     lines = [tuple(title), *legend(compared, metric)]
     return [*(fit(line, width) for line in lines), *chart(compared, metric, axis, width, height - len(lines), as_ascii)]
+
+
+def axis_title(compared: Sequence[Compared], axis: Axis) -> str:
+    """The name of `axis`; for ``images`` what the runs count: ``samples``, or ``images or steps``."""
+    return " or ".join(units(compared)) if axis == "images" else axis
 
 
 def axis_text(at: float, axis: Axis) -> str:

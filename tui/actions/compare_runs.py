@@ -1,21 +1,19 @@
-"""Compares runs: settings that differ, results, bottlenecks and curves."""
+"""Reads runs to compare: settings, results, bottlenecks and curves."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
-from gputrain.engine.configuration.settings import shown
 from gputrain.engine.diagnosis.recorded_run_review import review
-from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Steps, Validated
+from gputrain.engine.events import AnyEvent, ModelReady, RunStarted, Scalars, Steps, Validated
 from gputrain.engine.runs import event_log, run_names
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.tui.render import format as fmt
+from gputrain.tui.state import script_values
 from gputrain.tui.state.run_store import RunStore
 from gputrain.tui.state.run_summary import Summary, summary
 
@@ -23,7 +21,8 @@ Axis = Literal["step", "seconds", "images"]
 AXES: tuple[Axis, ...] = ("step", "seconds", "images")
 POINTS = 400
 """Most points of a curve; more are merged in pairs."""
-_NOT_COMPARED = frozenset(("name", "resume_from"))
+_CURVES = 40
+"""Curves of a run; a script that logs a new name at each step has those of the first."""
 
 
 class Point(NamedTuple):
@@ -44,12 +43,12 @@ class Compared:
     label: str
     """Its name if it has one, else its id."""
     values: dict[str, Any]
-    """Its settings by name."""
+    """Its settings by name; of a script its command and the arguments of its DataLoader."""
     summary: Summary
     cause: str
     """Its main bottleneck as text."""
     curves: dict[str, list[Point]]
-    """Points in order by metric: ``loss``, and ``val_…`` for each validation metric."""
+    """Points in order by metric: ``loss``, ``val_…`` for each validation metric, and what a script logs."""
 
 
 @dataclass(slots=True)
@@ -59,6 +58,7 @@ class _Curves:
     curves: dict[str, list[Point]] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
+    step: int = 0
     offset: float | None = None
     """Difference between `seconds` and the monotonic clock of the boot in which the event was written."""
 
@@ -67,18 +67,31 @@ class _Curves:
             self.offset = self.seconds - event.mono
         self.seconds = event.mono + self.offset
         match event:
+            case RunStarted() if script_values.is_script(event.settings):
+                # Its steps are counted anew each time that it is started.
+                self.curves.clear()
+                self.step = self.images = 0
             case Steps():
-                self.images = event.images
+                self.step, self.images = event.step, event.images
                 if event.loss is not None:
                     self._add("loss", Point(event.step, self.seconds, event.images, event.loss))
             case Validated():
                 for name, value in event.metrics.items():
                     self._add(f"val_{name}", Point(event.step, self.seconds, self.images, value))
+            case Scalars():
+                for name, value in event.values.items():
+                    self._log(name, value)
             case ModelReady():
                 for name, points in self.curves.items():
                     self.curves[name] = [point for point in points if point.step <= event.start_step]
             case _:
                 pass
+
+    def _log(self, name: str, value: float) -> None:
+        # `loss` is the loss that the backward pass began with.
+        name = f"logged {name}" if name == "loss" else name
+        if name in self.curves or len(self.curves) < _CURVES:
+            self._add(name, Point(self.step, self.seconds, self.images, value))
 
     def _add(self, name: str, point: Point) -> None:
         points = self.curves.setdefault(name, [])
@@ -101,60 +114,7 @@ def read_compared(run: RunDir) -> Compared:
         curves.feed(event)
     findings = review(event_log.read(run.events)).findings
     label = plain(run_names.given_name(run.directory), 40) or run.id
-    values = settings.flatten(read_config(run.config))
+    now = store.snapshot()
+    values = script_values.arguments(now) if now.is_script else settings.flatten(read_config(run.config))
     cause = plain(findings[0].hint.title, 200) if findings else "no bottleneck found"
-    return Compared(run, label, values, summary(store.snapshot()), cause, curves.curves)
-
-
-def differences(compared: Sequence[Compared]) -> list[tuple[str, ...]]:
-    """Settings that differ between the runs, as rows: the name, then the value in each run as text."""
-    names = [name for name in settings.table() if name not in _NOT_COMPARED]
-    rows = [(name, *(one.values[name] for one in compared)) for name in names]
-    return [(row[0], *(plain(shown(v), 60) for v in row[1:])) for row in rows if any(v != row[1] for v in row[2:])]
-
-
-def results(compared: Iterable[Compared]) -> list[tuple[str, ...]]:
-    """Results as rows of text: a title, then the value of each run."""
-    columns = [_column(one) for one in compared]
-    return [(title, *(column[title] for column in columns)) for title in columns[0]]
-
-
-def _column(one: Compared) -> dict[str, str]:
-    found = one.summary
-    best = f"{found.metric} {fmt.metric(found.metric, found.best)}" if found.best is not None else "not validated"
-    return {
-        "outcome": found.outcome.value if found.outcome else "not ended",
-        "steps": fmt.whole(found.step),
-        "time": fmt.duration(found.seconds),
-        "images/s": fmt.rate(found.images_per_second),
-        "data wait": fmt.share(found.data_wait_share),
-        "loss": fmt.figure(found.loss),
-        "best": best,
-        "peak VRAM": fmt.size(found.peak_vram) if found.peak_vram is not None else "no GPU used",
-        "bottleneck": one.cause,
-    }
-
-
-def side_by_side(compared: Sequence[Compared], metric: str, axis: Axis, rows: int) -> list[tuple[str, ...]]:
-    """`metric` of each run at `rows` equal steps along `axis`, as rows: the position, then each newest value."""
-    column = AXES.index(axis)
-    curves = [one.curves.get(metric, []) for one in compared]
-    end = max((points[-1][column] for points in curves if points), default=0)
-    found = []
-    for number in range(1, rows + 1):
-        at = end * number / rows
-        found.append(
-            (
-                fmt.duration(at) if axis == "seconds" else fmt.whole(at),
-                *(_value(points, at, column) for points in curves),
-            )
-        )
-    return found
-
-
-def _value(points: Sequence[Point], at: float, column: int) -> str:
-    """The value of a curve at position `at`; empty before its first point and after its last."""
-    if not points or at > points[-1][column] * (1 + 1e-9):
-        return ""
-    number = bisect_right([point[column] for point in points], at * (1 + 1e-9))
-    return fmt.figure(points[number - 1].value) if number else ""
+    return Compared(run, label, values, summary(now), cause, curves.curves)

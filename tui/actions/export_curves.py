@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import write_output
+from gputrain.engine.common.sanitize import plain
 from gputrain.tui.charts.value_history import Curve, segments
 from gputrain.tui.metrics.metric_table import METRICS
 from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_snapshot import Snapshot
+from gputrain.tui.state.script_values import CURVE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,10 +32,15 @@ def curves_csv(now: Snapshot) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for key, curve in sorted(now.curves.items()):
+    for key, curve in sorted((_csv_name(key, now), curve) for key, curve in now.curves.items()):
         for bucket in curve.whole:
             writer.writerow([key, round(bucket.first, 3), round(bucket.last, 3), *bucket[2:]])
     return text.getvalue()
+
+
+def _csv_name(key: str, now: Snapshot) -> str:
+    """The name of a curve in the CSV: ``samples_per_second`` where samples are counted."""
+    return f"{now.unit}_per_second" if key == "images_per_second" else key
 
 
 def write_curves(now: Snapshot, path: Path) -> None:
@@ -115,8 +122,12 @@ def _groups(now: Snapshot) -> list[tuple[str, list[_Drawing]]]:
         elif key == "loss":
             title, drawing = "loss", _Drawing("training", curve)
         elif (metric := METRICS.get(key)) is not None:
-            title = f"{metric.title} [{metric.unit}]" if metric.unit else metric.title
+            unit = now.rate_unit if key == "images_per_second" else metric.unit
+            title = f"{metric.title} [{unit}]" if unit else metric.title
             drawing = _Drawing(metric.title, curve, 100.0 if metric.show is fmt.share else 1.0, low=metric.low)
+        elif key.startswith(CURVE):
+            title = plain(key.removeprefix(CURVE), 60)
+            drawing = _Drawing("logged", curve, dots=len(curve.whole) == 1)
         else:
             title, drawing = _validation(now, key.removeprefix("val_"), curve)
         found.setdefault(title, []).append(drawing)

@@ -25,6 +25,8 @@ from gputrain.profiles import catalog
 from gputrain.profiles.catalog import Entry, Match
 from gputrain.profiles.resolve_plan import resolve_plan
 from gputrain.tui.actions.run_check import Checked, check
+from gputrain.tui.actions.script import own_command
+from gputrain.tui.actions.script.own_command import OwnCommand
 
 EXPECTED_ERRORS = (BadInput, OSError, RuntimeError)
 """Errors of files, folders and processes. Screens show them and stay open."""
@@ -160,5 +162,13 @@ def launch_plan(plan: Plan, start: Launch) -> Launched:
     """Start the run of `plan`; an error becomes its text."""
     try:
         return Launched(start(plan.config, plan.origins, (*plan.adjustments, *plan.warnings), plan.forecast), "")
+    except EXPECTED_ERRORS as error:
+        return Launched(None, error_text(error))
+
+
+def launch_own(own: OwnCommand) -> Launched:
+    """Start a command of the user's own; an error becomes its text."""
+    try:
+        return Launched(own_command.start(own), "")
     except EXPECTED_ERRORS as error:
         return Launched(None, error_text(error))

@@ -8,6 +8,8 @@ from gputrain.engine.hardware.machine import Machine
 from gputrain.profiles.catalog import Entry, Match
 from gputrain.tui.actions.launcher_choices import Choice
 
+OWN_COMMAND = "/own-command"
+"""Stands in the list of recipes for a command of the user's own. No file can have this name."""
 FIRST_RECIPE = "demo"
 """The recipe selected at start: it runs on every machine, without data."""
 
@@ -53,9 +55,9 @@ class Selection:
         return match.presets[(match.presets.index(self.preset(match)) + step) % len(match.presets)]
 
     def choice(self, profile: str, recipe: str, data: str) -> Choice | None:
-        """The current choice; None until there is a recipe and a profile."""
+        """The current choice; None until there is a recipe and a profile, and for a command of the user's own."""
         match = self.profile(profile)
-        if match is None or not recipe:
+        if match is None or recipe in ("", OWN_COMMAND):
             return None
         return Choice(
             recipe=recipe,

@@ -54,7 +54,7 @@ def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | No
     of_model = ModelPlan() if faults else plan_model({**config, **own}, settings.table())
     refusals = (*faults, *of_model.refusals)
     notes = (*renamed, *notes, *of_model.warnings)
-    return make_plan(layers, machine, facts, None, notes, refusals, made, of_model.forceable)
+    return make_plan(layers, machine, facts, None, notes, refusals, made, of_model.forceable, of_model.facts)
 
 
 def plan_for_other_machine(options: argparse.Namespace, here: Machine) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.hardware.machine import inspect_machine
-from gputrain.engine.launching import launch, resume_run
+from gputrain.engine.launching import launch, launch_script, resume_run
 from gputrain.engine.runs import prune_runs
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.run_labels import read_marks, write_marks
+from gputrain.engine.user_script.script_command import has_command, read_command
 from gputrain.tui.actions import compare_runs
 from gputrain.tui.actions.compare_runs import Compared
 from gputrain.tui.actions.export_curves import write_curves
@@ -30,13 +32,23 @@ def _changes(text: str) -> dict[str, Any]:
 
 
 def stop(run: RunDir) -> str:
-    """Ask `run` to stop after a checkpoint. Returns a message, as all actions here do."""
+    """Ask `run` to stop after a checkpoint, or a script to end. Returns a message, as all actions here do."""
     attachment = launch.attach(run)
     try:
         attachment.send(StopCommand(checkpoint=True, sender=sender()))
     finally:
         attachment.close()
-    return f"{run.id} was asked to stop after a checkpoint"
+    return f"{run.id} was asked to stop{' by SIGINT' if has_command(run) else ' after a checkpoint'}"
+
+
+def command_of(run: RunDir) -> str:
+    """The command line of a run that is a script of the user's own; empty for others. Raises BadInput."""
+    return shlex.join(read_command(run).argv) if has_command(run) else ""
+
+
+def _no_settings(run: RunDir, text: str) -> None:
+    if text:
+        raise BadInput(f"{run.id} is a script of your own: it has no settings to change; start it by exec")
 
 
 def checkpoints_of(run: RunDir) -> str:
@@ -52,6 +64,10 @@ def checkpoints_of(run: RunDir) -> str:
 
 def resume(run: RunDir, text: str) -> str:
     """Resume `run`; `text` names the checkpoint and the settings to override: ``from=best lr=0.01``."""
+    if has_command(run):
+        _no_settings(run, text)
+        launch_script.start_again(run)
+        return f"{run.id} runs again"
     words = text.split()
     wanted = [word.removeprefix(_FROM) for word in words if word.startswith(_FROM)]
     changes = " ".join(word for word in words if not word.startswith(_FROM))
@@ -62,6 +78,9 @@ def resume(run: RunDir, text: str) -> str:
 
 def clone(run: RunDir, changes: str) -> str:
     """Start a new run with the settings of `run`, some overridden by `changes`."""
+    if has_command(run):
+        _no_settings(run, changes)
+        return f"started {launch_script.clone(run).id}"
     plan = resume_run.plan_from_run(run, {"resume_from": "", **_changes(changes)}, inspect_machine())
     started = resume_run.begin(plan)
     return f"started {started.id}"

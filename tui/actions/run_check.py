@@ -72,6 +72,7 @@ def _run_lines(plan: Plan) -> list[Line]:
         Line("run", "device", rows["device"].note or rows["device"].value),
         Line("run", "recommended", recommended),
         *(Line("run", name, text) for name, text in plan.facts if name in _FACTS),
+        *(Line("run", "skipped files", text) for text in plan.skipped),
     ]
     lines += [Line("run", "adjusted", text, "note") for text in plan.adjustments]
     lines += [Line("run", "plan", text, "warning") for text in plan.warnings]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import per_second
 from gputrain.engine.runs.run_directory import RunInfo, State, Status
 from gputrain.engine.runs.run_labels import RunMarks
-from gputrain.tui.render.format import duration, higher_is_better
+from gputrain.tui.render.format import duration, higher_is_better, rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def _status(row: Row) -> Status:
     return row.info.status
 
 
-HEADER = ("run", "name", "state", "epoch", "step", "img/s", "best", "took", "tags", "note or reason")
+HEADER = ("run", "name", "state", "epoch", "step", "speed", "best", "took", "tags", "note or reason")
 
 
 def _ended(status: Status) -> float:
@@ -110,11 +111,18 @@ def cells(row: Row) -> tuple[str, ...]:
         run_id,
         name,
         status.state.value,
-        f"{min(status.epoch + 1, status.epochs)}/{status.epochs}",
+        _epoch(status),
         f"{status.step}/{status.total_steps}" if status.total_steps else str(status.step),
-        f"{status.images_per_second:.0f}" if status.images_per_second else "",
+        f"{rate(status.images_per_second)} {per_second(status.unit)}" if status.images_per_second else "",
         plain(f"{status.metric} {status.best:.4g}", 30) if status.best is not None else "",
         duration(_ended(status) - status.started),
         tags,
         row.marks.note or (plain(status.reason, 120) if status.state is not State.FINISHED else ""),
     )
+
+
+def _epoch(status: Status) -> str:
+    """``3/50``; of a script, which may have any number of epochs, ``3``; empty where it is unknown."""
+    if status.epochs:
+        return f"{min(status.epoch + 1, status.epochs)}/{status.epochs}"
+    return str(status.epoch + 1) if status.step and status.epoch >= 0 else ""

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from gputrain.engine.common.numbers import number, why_no_number
 from gputrain.engine.common.sanitize import plain
 
 _Number = TypeVar("_Number", int, float)
 
 
-def _within(kind: Callable[[str], _Number], low: _Number, high: _Number, what: str) -> Callable[[str], _Number]:
-    """An argparse type for numbers from `low` to `high`; `what` names them in the error message."""
+def _within(kind: type[_Number], low: _Number, high: _Number, what: str) -> Callable[[str], _Number]:
+    """An argparse type for numbers from `low` to `high`, in the grammar of settings; `what` names them in errors."""
 
     def checked(text: str) -> _Number:
-        with contextlib.suppress(ValueError):
-            if low <= (value := kind(text)) <= high:
-                return value
-        raise argparse.ArgumentTypeError(f"must be {what}, got '{plain(text, 40)}'")
+        found = number(text) if len(text) <= _LONGEST else None
+        if found is not None and low <= found <= high and kind(found) == found:
+            return kind(found)
+        hint = why_no_number(text) if found is None and not text.startswith("-") else ""
+        raise argparse.ArgumentTypeError(f"must be {what}, got '{plain(text, 40)}'{hint}")
 
     return checked
 
 
+_LONGEST = 40
+"""Longer words are no numbers of an option."""
 count = _within(int, 1, sys.maxsize, "a whole number ≥ 1")
 sample_seconds = _within(float, 0.2, 3600.0, "0.2 to 3600 seconds")
 """Seconds between two samples of the monitor."""
 measuring_seconds = _within(float, 5.0, 600.0, "a number of seconds from 5 to 600")
 """Duration of a calibration in seconds."""
+gpu_index = _within(int, 0, 1023, "the index of a GPU")
+process_id = _within(int, 1, 2**22, "a process id")
 port = _within(int, 1024, 65535, "a port from 1024 to 65535")
 """A TCP port that needs no root privileges."""
 
@@ -37,6 +42,7 @@ port = _within(int, 1024, 65535, "a port from 1024 to 65535")
 def size(text: str) -> tuple[int, int]:
     """Columns and rows of a terminal, parsed from ``200x50``."""
     columns, _, rows = text.lower().replace("×", "x").partition("x")
-    if columns.isdecimal() and rows.isdecimal() and 60 <= int(columns) <= 500 and 15 <= int(rows) <= 200:
-        return int(columns), int(rows)
+    given = [int(side) if side.isascii() and side.isdecimal() and len(side) < 5 else 0 for side in (columns, rows)]
+    if 60 <= given[0] <= 500 and 15 <= given[1] <= 200:
+        return given[0], given[1]
     raise argparse.ArgumentTypeError(f"must be columns x rows from 60x15 to 500x200, got '{plain(text, 40)}'")

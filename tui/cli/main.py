@@ -49,6 +49,8 @@ _MODULES: dict[str | None, str] = {
     "profiles": "launch.lists",
     "recipes": "launch.lists",
     "settings": "launch.lists",
+    "alerts": "alerts",
+    "completions": "completions",
     "monitor": "monitor",
     "serve": "serve",
     **{name: f"launch.{name}" for name in _LAUNCH},
@@ -86,6 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     charset.prepare_output()
     top = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from gputrain.tui.cli import shell_completion  # only when the shell's tab key asks
+
+        shell_completion.complete(top)
     # argparse takes positional arguments in one place only; settings may stand between options.
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, script = _after_dashes(words)

@@ -81,7 +81,7 @@ class PlainLines:
                 loss = f", loss {fmt.figure(event.train_loss)}" if event.train_loss is not None else ""
                 yield (
                     f"epoch {event.epoch + 1} done in {fmt.duration(event.seconds)}: "
-                    f"{fmt.rate(event.images_per_second)} img/s{loss}"
+                    f"{fmt.rate(event.images_per_second)} {self.store.snapshot().rate_unit}{loss}"
                 )
             case Validated():
                 named = ", ".join(f"{name} {fmt.metric(name, value)}" for name, value in event.metrics.items())
@@ -118,9 +118,10 @@ class PlainLines:
         if now.is_script:
             yield _script_steps(now, event)
             return
+        speed = f"{fmt.rate(now.images_per_second)} {now.rate_unit}"
         yield (
             f"epoch {event.epoch + 1}{'/' + str(now.epochs) if now.epochs else ''}  step {fmt.whole(event.step)}"
-            f"  {fmt.rate(now.images_per_second)} img/s  loss {fmt.figure(now.loss)}  lr {fmt.figure(event.lr)}"
+            f"  {speed}  loss {fmt.figure(now.loss)}  lr {fmt.figure(event.lr)}"
             f"{_data_wait(now)}  ETA {fmt.duration(now.eta_run)}"
         )
 

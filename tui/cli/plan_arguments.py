@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gputrain.engine.common.units import PER_STEP_UNITS, per_second
 from gputrain.tui.cli.argument_types import count, measuring_seconds
 from gputrain.tui.cli.shared_arguments import DETACH, FORCE, Commands, add_choice, add_output
 
@@ -50,17 +51,20 @@ def _add_exec(commands: Commands) -> None:
     script.add_argument(
         "--config",
         metavar="FILE",
-        help="read options from a YAML file: command, name, tags, images_per_step, no_inject, autotune, pty; what the "
-        "command line says wins",
+        help="read options from a YAML file: command, name, tags, images_per_step (samples_…, tokens_…), no_inject, "
+        "autotune, pty; what the command line says wins",
     )
     script.add_argument("--name", metavar="NAME", help="name of the run; default: that of the script")
     script.add_argument("--tag", action="append", metavar="TAG", help="a tag for the run; may be repeated")
-    script.add_argument(
-        "--images-per-step",
-        type=count,
-        metavar="N",
-        help="samples of one update, where they cannot be counted (no DataLoader)",
-    )
+    counted = script.add_mutually_exclusive_group()
+    for unit in PER_STEP_UNITS:
+        counted.add_argument(
+            f"--{unit}-per-step",
+            type=count,
+            metavar="N",
+            help=f"each update trains on N {unit}: the throughput is in {per_second(unit)} (default: samples that the "
+            "DataLoader gives; without one, steps)",
+        )
     script.add_argument("--no-inject", action="store_true", help="watch the machine and the output only")
     script.add_argument(
         "--autotune",

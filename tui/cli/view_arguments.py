@@ -1,9 +1,10 @@
-"""Arguments of the commands that show something without changing any run: monitor, export, serve."""
+"""Arguments of the commands that change no run: monitor, export, serve, alerts, completions."""
 
 from __future__ import annotations
 
-from gputrain.tui.cli.argument_types import count, port, sample_seconds, size
+from gputrain.tui.cli.argument_types import count, gpu_index, port, process_id, sample_seconds, size
 from gputrain.tui.cli.shared_arguments import RUN, Commands, add_low_bandwidth
+from gputrain.tui.cli.shell_completion import SHELLS
 
 
 def add_view_commands(commands: Commands) -> None:
@@ -11,6 +12,8 @@ def add_view_commands(commands: Commands) -> None:
     _add_monitor(commands)
     _add_export(commands)
     _add_serve(commands)
+    _add_alerts(commands)
+    _add_completions(commands)
 
 
 def _add_monitor(commands: Commands) -> None:
@@ -21,10 +24,14 @@ def _add_monitor(commands: Commands) -> None:
         "--interval", type=sample_seconds, default=1.0, metavar="S", help="seconds between samples (default 1)"
     )
     monitor.add_argument(
-        "--gpu", type=int, action="append", metavar="I", help="show only GPU I; repeat the option for several GPUs"
+        "--gpu",
+        type=gpu_index,
+        action="append",
+        metavar="I",
+        help="show only GPU I; repeat the option for several GPUs",
     )
     monitor.add_argument(
-        "--pid", type=int, metavar="PID", help="mark process PID and its children, and exit when it ends"
+        "--pid", type=process_id, metavar="PID", help="mark process PID and its children, and exit when it ends"
     )
     monitor.add_argument("-n", "--lines", type=count, metavar="N", help="exit after N samples (with --plain or --json)")
     add_low_bandwidth(monitor)
@@ -70,3 +77,31 @@ def _add_serve(commands: Commands) -> None:
         "--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default 127.0.0.1)"
     )
     serve.add_argument("--port", type=port, default=8700, metavar="PORT", help="port to listen on (default 8700)")
+
+
+def _add_completions(commands: Commands) -> None:
+    completions = commands.add_parser(
+        "completions",
+        help="print what makes the tab key complete commands, settings and names of runs",
+        description="Print code for a shell that completes commands, options, settings, recipes, profiles and names of "
+        'runs. In bash and zsh, add to ~/.bashrc or ~/.zshrc: eval "$(gputrain-tui completions bash)" (or zsh). In '
+        "fish: gputrain-tui completions fish > ~/.config/fish/completions/gputrain-tui.fish",
+    )
+    completions.add_argument("shell", metavar="SHELL", choices=SHELLS, help="bash, zsh or fish")
+
+
+def _add_alerts(commands: Commands) -> None:
+    alerts = commands.add_parser(
+        "alerts",
+        help="show where alerts go, or send a test",
+        description="Alerts tell you outside of the terminal that a run has finished, failed, stalled, lost a GPU or "
+        "become slow: by a command, webhooks or mail, as alerts.yaml in the configuration folder says.",
+    )
+    alerts.add_argument(
+        "what",
+        nargs="?",
+        default="show",
+        choices=("show", "test"),
+        metavar="show|test",
+        help="show: print the settings without secrets (default); test: send an alert to every target",
+    )

@@ -20,7 +20,7 @@ from gputrain.engine.monitor.csv_writer import Columns, CsvLog
 from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, pending
 from gputrain.engine.monitor.sample_columns import flat_row, sample_as_json
 from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
-from gputrain.tui.commands.output import fail, has_screen
+from gputrain.tui.commands.command_messages import fail, has_screen
 from gputrain.tui.commands.show_app import show_app
 
 if TYPE_CHECKING:

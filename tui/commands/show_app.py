@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gputrain.engine.common.errors import EXIT_SCREEN_FAILED
-from gputrain.tui.commands.output import print_error
+from gputrain.tui.commands.command_messages import print_error
 from gputrain.tui.render.format import run_continues
 from gputrain.tui.terminal import gc_pause
+from gputrain.tui.terminal.screen_signals import ScreenSignals, die_of
 
 if TYPE_CHECKING:
     from gputrain.tui.app import GpuTrainApp
 
 
-def show_app(make: Callable[[type[GpuTrainApp]], GpuTrainApp], run_id: str = "") -> int:
+def show_app(
+    make: Callable[[type[GpuTrainApp]], GpuTrainApp],
+    run_id: str = "",
+    waiting: Iterable[int] = (),
+    on_signal: Callable[[int], int] | None = None,
+) -> int:
     """Run the application that `make` creates. Returns the exit code.
 
     `run_id`: the run that it shows from the start. After a crash of the screen, Textual has printed the traceback; the
-    message below it says which run continues, and the exit code is `EXIT_SCREEN_FAILED`.
+    message below it says which run continues, and the exit code is `EXIT_SCREEN_FAILED`. `waiting`: signals that have
+    arrived before. `on_signal`: called with the signal that closed the screen, returns the exit code; without it the
+    process ends by that signal, with a message which run continues.
     """
-    gc_pause.pause_gc()
-    from gputrain.tui.app import GpuTrainApp
+    with ScreenSignals(waiting) as signals:
+        gc_pause.pause_gc()
+        from gputrain.tui.app import GpuTrainApp
 
-    app = make(GpuTrainApp)
-    code = app.run()
+        app = make(GpuTrainApp)
+        app.signals = signals
+        code = app.run()
+    live = app.shown_run or run_id
+    what = run_continues(live) if live else "runs continue; list them with: gputrain-tui runs"
+    if signals.number is not None and app.quit_result is None:
+        if on_signal is not None:
+            return on_signal(signals.number)
+        print_error(f"the screen was closed by {signal.Signals(signals.number).name}; {what}", limit=600)
+        die_of(signals.number)
     if code is None:
-        live = app.shown_run or run_id
-        what = run_continues(live) if live else "runs continue; list them with: gputrain-tui runs"
         print_error(f"the screen closed because of an error; {what}", limit=600)
         return EXIT_SCREEN_FAILED
     if app.quit_result is not None:

@@ -50,10 +50,12 @@ INNER_KEYS = (
 )
 """For a dashboard opened from the list of runs."""
 
-_ONLY_FOR_RUNS = ("leave", "stop_run", "checkpoint", "apply", "why", "detach", "search")
+_ONLY_FOR_RUNS = ("leave", "explain", "pause_view", "stop_run", "checkpoint", "apply", "why", "detach", "search")
 
 MONITOR_KEYS = (
-    Key("q,f10", "q", "quit", "leave", "Quit; this also ends the log."),
+    Key("q,f10", "q", "quit", "leave", "Quit. This also ends the file of --log."),
+    Key("question_mark,f1,h", "?", "help", "explain", "Show this help on all keys and metrics."),
+    Key("space", "space", "pause view", "pause_view", "Pause the view; measuring goes on. Press again to catch up."),
     *(key for key in KEYS if key.action not in _ONLY_FOR_RUNS and key.keys != "ctrl+p"),
     Key("slash", "/", "filter", "search", "Show only processes that contain a text; Escape ends the search."),
     Key("m,f6", "m", "sort", "sort", "Sort processes by memory or by CPU."),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gputrain.tui.layout.panel_layout import SMALLEST, Place, Row, stack
+from gputrain.tui.layout.panel_layout import Place, Row, stack
+from gputrain.tui.layout.smallest_window import SMALLEST
 
 _LIST = 10
 """Rows reserved for processes before GPUs get rows for details."""

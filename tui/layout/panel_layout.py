@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-SMALLEST = (60, 15)
-"""Smallest usable window in columns and rows."""
-
-
-def too_small(columns: int, rows: int) -> str:
-    """The text for a smaller window."""
-    return f"terminal too small: needs {SMALLEST[0]}×{SMALLEST[1]}, has {columns}×{rows}"
+from gputrain.tui.layout.smallest_window import SMALLEST
 
 
 class Place(NamedTuple):

@@ -18,7 +18,12 @@ RUN_METRICS = (
         "Steps done of all steps; before the first step, the progress of the current phase.",
         "the training loop, or the phase itself",
     ),
-    MetricDescription("status", "img/s", "Images per second, see Throughput.", "timed in the training loop"),
+    MetricDescription(
+        "status",
+        "img/s",
+        "Images per second, see Throughput. Of a script of your own what it trains on: samples, tokens or steps.",
+        "timed in the training loop",
+    ),
     MetricDescription(
         "status",
         "ETA",

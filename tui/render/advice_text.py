@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import per_second
 from gputrain.engine.events import Hint, Prediction, Tuned
 from gputrain.tui.render.format import rate
 
@@ -17,7 +18,7 @@ def promise(prediction: Prediction) -> str:
     now = f"{rate(prediction.now)} → " if prediction.now is not None else ""
     counted = " including its stops" if prediction.stops else ""
     limits = f"{plain(prediction.limiter, 60)} limit{'' if prediction.limiter.endswith('s') else 's'}"
-    return f"{now}{rate(prediction.low)}–{rate(prediction.high)} img/s{counted}, then {limits}"
+    return f"{now}{rate(prediction.low)}–{rate(prediction.high)} {per_second(prediction.unit)}{counted}, then {limits}"
 
 
 def settings_words(values: Mapping[str, Any]) -> str:
@@ -55,4 +56,5 @@ def verdict(event: Tuned) -> str:
 def _gain(event: Tuned) -> str:
     if not event.before or event.after is None:
         return "not measured"
-    return f"{rate(event.before)} → {rate(event.after)} img/s ({100 * (event.after / event.before - 1):+.0f} %)"
+    gain = 100 * (event.after / event.before - 1)
+    return f"{rate(event.before)} → {rate(event.after)} {per_second(event.unit)} ({gain:+.0f} %)"

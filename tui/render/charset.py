@@ -71,7 +71,7 @@ def print_exactly() -> None:
 
 
 def _degraded(error: UnicodeError) -> tuple[str, int]:
-    from gputrain.tui.render.styled_lines import to_ascii  # imported here: most commands do not need it
+    from gputrain.tui.render.ascii_replacements import to_ascii  # imported here: most commands do not need it
 
     assert isinstance(error, UnicodeEncodeError)
     return to_ascii(error.object[error.start : error.end]), error.end

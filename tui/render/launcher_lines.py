@@ -49,6 +49,20 @@ def recipe_line(entry: Entry) -> Line:
     return line(f"{plain(entry.title, 120)}{' (yours)' if entry.own else ''}")
 
 
+OWN_COMMAND_LINE: Line = line("Your own command: any script, unedited")
+"""The first row of the list of recipes."""
+OWN_COMMAND_READY: Span = ("● your own command: press Enter to type it", "good")
+OWN_COMMAND_TEXT: Span = (
+    (
+        "Start a training script of your own, unedited, and watch it: steps, throughput, data wait, what it logs, the "
+        "machine, and hints that name the line of its DataLoader. Press Enter to type the command; the form shows what "
+        "a start will do. Profile, preset and data folder belong to recipes: your script has its own settings. On the "
+        "command line: gputrain-tui exec -- python my_train.py"
+    ),
+    "text",
+)
+
+
 def waiting_for(machine: Machine | None) -> Span:
     """Shown while there is no plan."""
     return _PLANNING if machine is not None else LOOKING

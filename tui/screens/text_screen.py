@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.tui.render.styled_lines import to_ascii
+from gputrain.tui.render.ascii_replacements import to_ascii
 
 
 def with_hanging_indents(text: Text, columns: int, console: Console) -> Text:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from gputrain.engine.common.units import Unit, per_second
 from gputrain.engine.events import (
     CheckpointSaved,
     DataReady,
@@ -74,6 +75,8 @@ class Totals(Struct, frozen=True):
     images: float = 0.0
     step_seconds: float = 0.0
     data_wait: float = 0.0
+    wait_unknown: bool = False
+    """A script read no DataLoader in some steps: `data_wait`, `compute` and `other` say nothing."""
     first_batch_wait: float = 0.0
     copy: float | None = None
     compute: float = 0.0
@@ -86,6 +89,8 @@ class Totals(Struct, frozen=True):
     """Seconds for which the power is known."""
     throttled: dict[str, float] = {}
     """Throttle reason → seconds in which any GPU reported it."""
+    skipped: int = 0
+    """Updates that a script's GradScaler left out."""
     bad_images: int = 0
     image_sizes: tuple[int, int] | None = None
     """Side length of the first and of the newest training images in pixels."""
@@ -158,8 +163,13 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
     @property
     def rate_unit(self) -> str:
+        """The unit of the throughput."""
+        return per_second(self.unit)
+
+    @property
+    def unit(self) -> Unit:
         """What the throughput counts: a script of the user's own may train on anything."""
-        return "samples/s" if self.is_script else "img/s"
+        return self.steps.unit if self.steps is not None else "samples" if self.is_script else "images"
 
     @property
     def epochs(self) -> int | None:

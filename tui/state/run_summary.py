@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from gputrain.engine.common.units import Unit, per_second
 from gputrain.engine.events import Outcome, Tuned
 from gputrain.engine.events.speed_forecast import LIMITERS, SpeedForecast
 from gputrain.tui.render import format as fmt
@@ -29,9 +30,11 @@ class Summary(Struct, frozen=True, kw_only=True):
     loss: float | None
     seconds: float
     images: int
-    """Images trained in this run, without those of the run it resumed from."""
+    """Images trained in this run, without those of the run it resumed from; of a script what `unit` names."""
     images_per_second: float | None
     """Mean over all steps."""
+    unit: Unit
+    """What the two above count."""
     forecast: SpeedForecast | None
     """The forecast of the plan from a calibration; None without one."""
     data_wait_share: float | None
@@ -59,7 +62,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     dropped_windows: int
     error: str
     script: bool = False
-    """A script of the user's own ran: samples are counted, of any kind, and validations and checkpoints are its own."""
+    """A script of the user's own ran: validations and checkpoints are its own."""
+    wait_unknown: bool = False
+    """The script read no DataLoader: where the time of its steps went is unknown."""
 
 
 def summary(now: Snapshot) -> Summary:
@@ -71,7 +76,7 @@ def summary(now: Snapshot) -> Summary:
     seconds = max(totals.step_seconds, parts)
 
     def share(part: float | None) -> float | None:
-        return part / seconds if part is not None and seconds > 0 else None
+        return part / seconds if part is not None and seconds > 0 and not totals.wait_unknown else None
 
     return Summary(
         run=now.started.run_id if now.started else "",
@@ -88,6 +93,7 @@ def summary(now: Snapshot) -> Summary:
         seconds=now.elapsed,
         images=round(totals.images),
         images_per_second=totals.images / totals.step_seconds if totals.step_seconds > 0 else None,
+        unit=now.unit,
         forecast=now.started.forecast if now.started else None,
         data_wait_share=share(totals.data_wait if totals.steps else None),
         first_batch_share=share(totals.first_batch_wait if totals.steps else None),
@@ -107,6 +113,7 @@ def summary(now: Snapshot) -> Summary:
         lost_events=totals.lost,
         dropped_windows=totals.dropped,
         script=now.is_script,
+        wait_unknown=totals.wait_unknown,
         error=ended.error if ended else "",
     )
 
@@ -114,6 +121,10 @@ def summary(now: Snapshot) -> Summary:
 def _epochs_done(now: Snapshot) -> int:
     if now.steps is None:
         return 0
+    if now.is_script:
+        loader = now.loader_found
+        done = loader is not None and loader.batches is not None and now.steps.epoch_step >= loader.batches
+        return now.steps.epoch + (1 if done else 0)
     whole = now.data is not None and now.steps.epoch_step >= now.data.batches_per_epoch
     return now.steps.epoch + (1 if whole else 0)
 
@@ -122,13 +133,13 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     """The summary as titles and values, for screens and plain output."""
     of = f" of {fmt.whole(result.total_steps)}" if result.total_steps else ""
     epochs = f"{result.epochs_done} of {result.epochs}" if result.epochs else f"{result.epochs_done}"
-    unit, counted = ("samples", "samples") if result.script else ("img", "images")
+    rate = fmt.rate(result.images_per_second)
     rows = [
         ("outcome", result.outcome.value if result.outcome else "unknown"),
         ("reason", result.reason or fmt.MISSING),
         ("steps", f"{fmt.whole(result.step)}{of}, epochs {epochs}"),
         ("time", fmt.duration(result.seconds)),
-        ("throughput", f"{fmt.rate(result.images_per_second)} {unit}/s mean, {fmt.whole(result.images)} {counted}"),
+        ("throughput", f"{rate} {per_second(result.unit)} mean, {fmt.whole(result.images)} {result.unit}"),
         ("best", _best(result)),
         ("time went to", _time_split(result)),
         ("peak VRAM", fmt.size(result.peak_vram) if result.peak_vram is not None else "no GPU used"),
@@ -138,6 +149,10 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
     ]
     if result.script:
         rows = [row for row in rows if row[0] not in ("best", "checkpoints")]
+        epochs = f", epochs {epochs}" if result.epochs_done else ""
+        rows[2] = ("steps", f"{fmt.whole(result.step)}{epochs}" if result.step else "none seen")
+        if not result.step:
+            rows = [row for row in rows if row[0] not in ("throughput", "time went to")]
     if result.forecast is not None:
         rows.insert(5, ("predicted", _predicted(result.forecast, result.images_per_second)))
     rows += [("tuned" if not number else "", verdict(one)) for number, one in enumerate(result.tried)]
@@ -173,6 +188,8 @@ def _best(result: Summary) -> str:
 
 
 def _time_split(result: Summary) -> str:
+    if result.wait_unknown:
+        return "unknown: the script reads no DataLoader"
     if result.compute_share is None:
         return "no step completed"
     wait = f"waiting for data {fmt.share(result.data_wait_share)}"

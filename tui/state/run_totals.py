@@ -34,6 +34,8 @@ class RunTotals:
         self._bad_images = self._lost = 0
         self._dropped = 0.0
         self._sizes: tuple[int, int] | None = None
+        self._wait_unknown = False
+        self._skipped = 0.0
 
     def update(self, event: AnyEvent, *, sparse: bool = False) -> None:
         """Count one event. `sparse`: it also stands for skipped events before it."""
@@ -74,6 +76,8 @@ class RunTotals:
         self._compute += event.compute * weight
         self._other += event.other * weight
         self._dropped += event.dropped * weight
+        self._skipped += event.skipped * weight
+        self._wait_unknown = self._wait_unknown or event.wait_unknown
         if event.image_size is not None:
             self._sizes = (self._sizes[0] if self._sizes else event.image_size, event.image_size)
         if event.copy is not None:
@@ -100,6 +104,8 @@ class RunTotals:
             images=self._images,
             step_seconds=self._seconds,
             data_wait=self._wait,
+            wait_unknown=self._wait_unknown,
+            skipped=round(self._skipped),
             first_batch_wait=self._first_wait,
             copy=self._copy,
             compute=self._compute,

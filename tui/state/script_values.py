@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -15,11 +17,16 @@ CURVE = "scalar "
 """The key of a scalar's curve begins with this."""
 
 
+def is_script(settings: Mapping[str, Any]) -> bool:
+    """Whether these are the settings of a script of the user's own."""
+    return settings.get("engine") == "script"
+
+
 def key_values(now: Snapshot) -> list[tuple[str, str]]:
     """Titles and values of the run panel, most important first; empty values are unknown."""
-    loader, model = now.loader_found, now.script_model
+    loader, model, skipped = now.loader_found, now.script_model, now.totals.skipped
     return [
-        ("command", str(now.settings.get("command", ""))),
+        ("command", short_command(str(now.settings.get("command", "")))),
         ("loss", fmt.figure(now.loss) if now.loss is not None else ""),
         ("elapsed", fmt.duration(now.elapsed)),
         ("epoch in", fmt.duration(now.eta_epoch) if now.eta_epoch is not None else ""),
@@ -28,16 +35,47 @@ def key_values(now: Snapshot) -> list[tuple[str, str]]:
         ("optimizer", f"{model.optimizer}, {fmt.whole(model.parameters)} parameters" if model is not None else ""),
         ("device", f"{model.device}, {model.dtype}, torch {model.torch_version}" if model is not None else ""),
         ("lr", fmt.figure(now.steps.lr) if now.steps and model is not None else ""),
+        ("skipped", f"{fmt.whole(skipped)} updates: inf or NaN gradients" if skipped else ""),
+        ("validation", _validation(now)),
         ("folder", str(now.settings.get("folder", ""))),
         ("run", now.started.run_id if now.started else ""),
     ]
+
+
+def short_command(command: str) -> str:
+    """A command line whose program has no path: ``python my_train.py``."""
+    program, rest = command.partition(" ")[::2]
+    return command if "'" in program else f"{PurePath(program).name} {rest}".strip()
+
+
+def _validation(now: Snapshot) -> str:
+    """How much was validated; it is in no step and in no throughput."""
+    steps = now.steps
+    if steps is None or not steps.validation_batches:
+        return ""
+    return f"{fmt.whole(steps.validation_batches)} batches in {fmt.duration(steps.validation_seconds)}, in no step"
+
+
+def arguments(now: Snapshot) -> dict[str, Any]:
+    """What two scripts can differ in, as far as it was seen: command, folder, DataLoader, optimizer and device."""
+    found: dict[str, Any] = {
+        "command": short_command(str(now.settings.get("command", ""))),
+        "folder": now.settings.get("folder"),
+    }
+    if (loader := now.loader_found) is not None:
+        names = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory", "batch_size")
+        found |= {name: getattr(loader, name) for name in names}
+    if (model := now.script_model) is not None:
+        found |= {name: getattr(model, name) for name in ("optimizer", "parameters", "device", "dtype", "ranks")}
+        found["torch"] = model.torch_version
+    return found
 
 
 def loader_words(now: Snapshot) -> str:
     """The arguments of the DataLoader as it is now; the word for its absence once there are steps."""
     loader = now.loader_found
     if loader is None:
-        return "no DataLoader: the wait for data is unknown" if now.steps is not None else ""
+        return "none: data wait unknown" if now.steps is not None else ""
     words = [f"num_workers={loader.num_workers}"]
     if loader.num_workers and loader.prefetch_factor is not None:
         words.append(f"prefetch_factor={loader.prefetch_factor}")

@@ -15,7 +15,8 @@ def rate_of(windows: Sequence[Steps]) -> tuple[float | None, Shares | None]:
         return None, None
     images = sum(window.images_per_second * window.window_seconds for window in windows)
     if any(window.wait_unknown for window in windows):
-        return images / seconds, None
+        # Samples that were not counted are unknown, not none.
+        return images / seconds or None, None
     copies = [window.copy for window in windows if window.copy is not None]
     exchanges = [window.exchange for window in windows if window.exchange is not None]
     parts = [

@@ -58,6 +58,12 @@ class KeyBar(Panel, can_focus=False):
         super().__init__(id=id)
         self._keys = keys
 
+    def offer(self, keys: Sequence[Key]) -> None:
+        """Show other keys."""
+        if keys != self._keys:
+            self._keys = keys
+            self.redraw()
+
     def draw(self, view: View, columns: int, rows: int) -> list[Line]:
         """The line of keys."""
         return [draw_keys(self._keys, columns)]

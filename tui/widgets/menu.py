@@ -14,7 +14,8 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from gputrain.tui.render.styled_lines import Line, to_ascii
+from gputrain.tui.render.ascii_replacements import to_ascii
+from gputrain.tui.render.styled_lines import Line
 from gputrain.tui.render.theme import Palette
 
 

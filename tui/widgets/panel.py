@@ -13,7 +13,8 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from gputrain.tui.render.styled_lines import EMPTY, Line, cut, fit, to_ascii, width
+from gputrain.tui.render.ascii_replacements import to_ascii
+from gputrain.tui.render.styled_lines import EMPTY, Line, cut, fit, width
 from gputrain.tui.render.theme import Palette, Role
 from gputrain.tui.state.run_snapshot import Snapshot
 

@@ -11,7 +11,7 @@ from textual.widgets import DataTable
 
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.actions.run_list import HEADER, Row, cells
-from gputrain.tui.render.styled_lines import to_ascii
+from gputrain.tui.render.ascii_replacements import to_ascii
 
 _COLUMNS = ("", *HEADER)
 _FEW = 30

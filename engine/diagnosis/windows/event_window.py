@@ -82,6 +82,7 @@ class EventWindow:
                 self._take_loader(event)
             case ScriptModel():
                 self._device = event.device
+                self._settings.update(ranks=event.ranks, script_device=event.device)
             case ModelReady():
                 self._device, self._precision = event.device, event.precision
                 self._capability = event.capability[0] + event.capability[1] / 10 if event.capability else None
@@ -153,6 +154,8 @@ class EventWindow:
             "loader_line": event.line,
             "loader_kind": event.kind,
             "loader_iterable": event.iterable,
+            "loader_framework": event.framework,
+            "loader_started_twice": event.started_twice,
         }
         if event.batch_size is not None:
             found["batch_size"] = event.batch_size
@@ -218,6 +221,7 @@ class EventWindow:
             "step_seconds": seconds / steps if steps else None,
             "rate": sum(one.images_per_second * one.window_seconds for one in self._steps)
             / (seconds * self._settings.get("ranks", 1)),
+            "unit": newest.unit,
             "epoch": newest.epoch,
             "batch_parts": newest.batch_parts,
             "alloc_retries": retries[-1] - retries[0] if retries else None,
@@ -267,7 +271,7 @@ class EventWindow:
             # Without workers the events count the loop itself as one.
             "workers": 0 if newest.kind == "inline" else newest.workers,
             "kind": newest.kind,
-            "sample_rate": samples / seconds if seconds > 0 else None,
+            "sample_rate": self._in_unit(samples / seconds) if seconds > 0 else None,
             "busy": busy,
             "cpu_ratio": mean((one.cpu_ratio, weight) for one, weight in worked),
             "run_delay": mean((one.run_delay, weight) for one, weight in worked),
@@ -279,6 +283,14 @@ class EventWindow:
             "slowest": slowest.slowest,
             "slowest_image": slowest.slowest_image,
         }
+
+    def _in_unit(self, samples: float) -> float | None:
+        """`samples` of the workers in what the rate of the steps counts; None if that is not known."""
+        if self._steps[-1].loader_samples is None:
+            return samples
+        given = sum(one.loader_samples or 0.0 for one in self._steps)
+        counted = sum(one.images_per_second * one.window_seconds for one in self._steps)
+        return samples * counted / given if given > 0 else None
 
     def _of_host(self) -> dict[str, Any]:
         if not self._hardware:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from gputrain.engine.common.units import Unit
 from gputrain.engine.events import Tuned
 
 FULL_CPU = 92.0
@@ -34,7 +35,8 @@ class Signals(Struct, frozen=True, kw_only=True):
     step_seconds: float | None = None
     """Mean seconds of a step, waiting included."""
     rate: float | None = None
-    """Images per second of one rank."""
+    """Images per second of one rank; of a script what `unit` names."""
+    unit: Unit = "images"
     ranks: int = 1
     exchange: float | None = None
     """Share in which rank 0 waited for the gradient all-reduce; this and the next four are None with one rank."""
@@ -60,7 +62,7 @@ class Signals(Struct, frozen=True, kw_only=True):
     kind: str = ""
     """Kind of the workers: ``processes``, ``threads`` or ``inline``."""
     sample_rate: float | None = None
-    """Samples per second that the workers made."""
+    """Samples per second that the workers made, in `unit`."""
     busy: float | None = None
     """Share of the workers' time spent on samples. The next four are shares of that working time."""
     cpu_ratio: float | None = None

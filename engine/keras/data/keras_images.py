@@ -1,4 +1,4 @@
-"""Image sets of a Keras run, found as in the PyTorch engine, with a check of the file types."""
+"""Image sets of a Keras run, found as in the PyTorch engine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from gputrain.engine.common.errors import BadInput
-from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.keras_compatibility import EXTENSIONS
+from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.datasets import dataset_report, image_set, value_range_scan
@@ -24,35 +22,18 @@ def prepare(config: RunConfig, reporter: EventReporter, control: TrainerControl)
     data = config.data
 
     def read(found: Callable[[int], None]) -> tuple[ImageSet, ImageSet | None]:
-        train = image_set.scan(data.data_dir, data.train_split, progress=found)
-        if not data.val_split:
-            return train, None
-        val = image_set.scan(data.data_dir, data.val_split, setting="val_split", classes=train.classes, progress=found)
-        return train, val
+        return image_set.scan_splits(data, found)
 
     train, val = dataset_report.timed_scan(config, reporter, control, read)
-    for one in (train, val):
-        if one is not None:
-            check_names(one)
     chosen, warnings = value_range_scan.range_of(config)
     for text in warnings:
         reporter.notice("warning", text)
-    train, val = with_value_range(train, chosen), None if val is None else with_value_range(val, chosen)
+    train, val = with_decoding(train, config, chosen), None if val is None else with_decoding(val, config, chosen)
     dataset_report.report_dataset(config, reporter, train, val, time.perf_counter() - began)
     return train, val
 
 
-def with_value_range(images: ImageSet, chosen: ValueRange | None) -> ImageSet:
-    """`images`, whose deep grey images are decoded in the range `chosen`."""
-    return dataclasses.replace(images, decoding=images.decoding._replace(value_range=chosen))
-
-
-def check_names(found: ImageSet) -> None:
-    """Raises BadInput for the first file of another type than engine=keras reads, by its suffix."""
-    for index in range(len(found)):
-        name = found.name(index)
-        if not name.lower().endswith(EXTENSIONS):
-            raise BadInput(
-                f"{plain(found.path(index), 300)}: engine=keras reads {', '.join(EXTENSIONS)} only; "
-                "convert such files, or set engine=torch"
-            )
+def with_decoding(images: ImageSet, config: RunConfig, chosen: ValueRange | None) -> ImageSet:
+    """`images` with the interpolation of the settings, and deep grey images in the range `chosen`."""
+    decoding = images.decoding._replace(value_range=chosen, interpolation=normalization.interpolation_of(config.data))
+    return dataclasses.replace(images, decoding=decoding)

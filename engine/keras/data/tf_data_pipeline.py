@@ -20,7 +20,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler, random_resized_crop
 from gputrain.engine.dataloading.batch_sampler import EpochBatches, Indices
-from gputrain.engine.datasets.bad_images import bad_image_limit
+from gputrain.engine.datasets.bad_image_list import bad_image_limit
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import LoaderStats
 from gputrain.engine.keras.data.tf_transforms import view_of

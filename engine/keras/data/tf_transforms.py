@@ -62,12 +62,12 @@ class View:
             shape = tf.shape(image)
             left, top, width, height = random_box(draws, shape[1], shape[0], self.min_scale)
             box = image[top : top + height, left : left + width]
-        return tf.image.resize(box, (self.size, self.size), antialias=True)
+        return tf.image.resize(box, (self.size, self.size), self.decoding.interpolation, antialias=True)
 
     def _centre(self, data: Any, _draws: Any, *, jpeg: bool) -> Any:
         image = tf.image.decode_jpeg(data, 3, dct_method=_DCT) if jpeg else self._decoded(data)
         rows, columns, top, left = _resized(tf.shape(image), self.resize, self.size)
-        whole = tf.image.resize(image, tf.stack((rows, columns)), antialias=True)
+        whole = tf.image.resize(image, tf.stack((rows, columns)), self.decoding.interpolation, antialias=True)
         return whole[top : top + self.size, left : left + self.size]
 
     def _decoded(self, data: Any) -> Any:
@@ -94,8 +94,8 @@ def view_of(data: DataConfig, decoding: Decoding, *, train: bool) -> View:
     return View(random, data.image_size, data.val_resize, data.crop_min_scale, decoding)
 
 
-def _is_plain_file(head: Any, tail: Any) -> Any:
-    return np.bool_(pillow_decode.is_plain(_bytes(head), _bytes(tail)))
+def _is_plain_file(data: Any) -> Any:
+    return np.bool_(pillow_decode.is_plain(_bytes(data)))
 
 
 def _bytes(value: Any) -> bytes:
@@ -105,10 +105,7 @@ def _bytes(value: Any) -> bytes:
 
 def _is_plain(data: Any) -> Any:
     """bool scalar: TensorFlow decodes the file to the same pixels as the PyTorch engine."""
-    head = tf.strings.substr(data, 0, pillow_decode.HEAD_BYTES)
-    end = tf.maximum(0, tf.strings.length(data) - pillow_decode.TAIL_BYTES)
-    tail = tf.strings.substr(data, end, pillow_decode.TAIL_BYTES)
-    found = tf.numpy_function(_is_plain_file, [head, tail], tf.bool, stateful=False)
+    found = tf.numpy_function(_is_plain_file, [data], tf.bool, stateful=False)
     return tf.ensure_shape(found, ())
 
 

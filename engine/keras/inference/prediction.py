@@ -151,9 +151,10 @@ def _images(
     """The images, and whether they have labels. Raises BadInput."""
     if order.images:
         found, labelled = image_set.found_at(Path(order.images), classes)
-        keras_images.check_names(found)
-        chosen, _ = value_range_scan.range_of(order.config)
-        return keras_images.with_value_range(found, chosen), labelled
+        chosen, warnings = value_range_scan.range_for(order.config, Path(order.images))
+        for text in warnings:
+            reporter.notice("warning", text)
+        return keras_images.with_decoding(found, order.config, chosen), labelled
     train, val = keras_images.prepare(order.config, reporter, control)
     if val is None:
         raise BadInput("the run has no validation images; name a folder of images: --images DIR")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from gputrain.engine.hardware.foreign_load import ExternalLoad
+from gputrain.engine.hardware.external_load import ExternalLoad
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.jobs.bench_job import CACHED_AT_MOST, BenchOrder, Speed
 from gputrain.engine.monitor.gpus.mean_utilization import MeanUtilization

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from gputrain.engine.estimates.calibration import Calibration, StepCost
-from gputrain.engine.hardware.foreign_load import ExternalLoad
+from gputrain.engine.hardware.external_load import ExternalLoad
 from gputrain.engine.jobs.calibration_job import CalibrationOrder
 from gputrain.engine.training.benchmark.build_benchmark import RunParts, Timing
 from gputrain.engine.training.benchmark.measure_cache import cached_costs

@@ -1,4 +1,4 @@
-"""Child process (``python -m``) that fills the image caches of a configuration, for `jobs.image_caches`."""
+"""Child process (``python -m``) that fills the image caches of a configuration, for `jobs.build_image_cache`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import duration
-from gputrain.engine.jobs.image_caches import BuildOrder, BuiltCaches
+from gputrain.engine.jobs.build_image_cache import BuildOrder, BuiltCaches
 from gputrain.engine.processes.child_entry import serve_job
 from gputrain.engine.processes.child_job import ProgressCallback
 from gputrain.engine.processes.event_reporter import EventReporter

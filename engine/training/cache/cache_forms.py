@@ -17,9 +17,10 @@ import simplejpeg
 import torch
 from PIL import Image
 
+from gputrain.engine.configuration.setting_definitions import Interpolation
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
-from gputrain.engine.imaging import jpeg_header, jpeg_tiles, scaled_decode
+from gputrain.engine.imaging import jpeg_damage, jpeg_header, jpeg_tiles, scaled_decode
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.imaging.pillow_errors import PILLOW_ERRORS
 from gputrain.engine.training.cache.cache_store import CacheEntry, CacheStore
@@ -69,7 +70,8 @@ class RawForm:
     @property
     def key(self) -> str:
         """See `CacheForm`."""
-        return f"raw {self.short_side} {self.decoding.key}"
+        how = "" if self.decoding.interpolation == "bilinear" else f" {self.decoding.interpolation}"
+        return f"raw {self.short_side} {self.decoding.key}{how}"
 
     def encode(self, data: bytes, path: str) -> CachedImage:
         """See `CacheForm`. Larger images are resized, antialiased; smaller ones keep their size."""
@@ -79,7 +81,7 @@ class RawForm:
     def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """See `CacheForm`."""
         pixels = np.frombuffer(cached.content, dtype=np.uint8).reshape(cached.height, cached.width, 3)
-        decode.resize(pixels, choose(cached.width, cached.height), 1, out)
+        decode.resize(pixels, choose(cached.width, cached.height), 1, out, self.decoding.interpolation)
 
     def render_stored(
         self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
@@ -89,7 +91,8 @@ class RawForm:
         geometry = choose(entry.width, entry.height)
         start = entry.offset + 3 * (geometry.top * entry.width + geometry.left)
         shape, strides = (1, 3, geometry.height, geometry.width), (1, 1, 3 * entry.width, 3)
-        decode.copy_into(torch.as_strided(store.pixels, shape, strides, start), geometry, out)
+        box = torch.as_strided(store.pixels, shape, strides, start)
+        decode.copy_into(box, geometry, out, interpolation=self.decoding.interpolation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,33 +116,40 @@ class JpegForm:
     def render(self, cached: CachedImage, choose: Choose, out: torch.Tensor) -> None:
         """See `CacheForm`."""
         tiles = jpeg_tiles.parse(memoryview(cached.content))
-        geometry, factor = scaled_decode.aligned(choose(cached.width, cached.height))
+        geometry, factor = scaled_decode.aligned(choose(cached.width, cached.height), self.decoding.interpolation)
         part = jpeg_tiles.region(tiles, geometry)
         start, end = jpeg_tiles.span(tiles, part)
-        _render_tiles(tiles, part, bytes(cached.content[start:end]), geometry, factor, out)
+        _render_tiles(tiles, part, bytes(cached.content[start:end]), geometry, factor, out, self.decoding.interpolation)
 
     def render_stored(
         self, store: CacheStore, entry: CacheEntry, choose: Choose, out: torch.Tensor, meter: BatchAccounting
     ) -> None:
         """See `CacheForm`. Only the rows of the crop are read."""
         tiles = jpeg_tiles.parse(memoryview(store.map)[entry.offset : entry.offset + entry.length])
-        geometry, factor = scaled_decode.aligned(choose(entry.width, entry.height))
+        geometry, factor = scaled_decode.aligned(choose(entry.width, entry.height), self.decoding.interpolation)
         part = jpeg_tiles.region(tiles, geometry)
         start, end = jpeg_tiles.span(tiles, part)
         began = time.perf_counter()
         rows = store.read(entry.offset + start, end - start)
         meter.read(time.perf_counter() - began, len(rows))
-        _render_tiles(tiles, part, rows, geometry, factor, out)
+        _render_tiles(tiles, part, rows, geometry, factor, out, self.decoding.interpolation)
 
 
 def _open_upright_jpeg(data: bytes, *, as_stored: bool) -> Image.Image | None:
     """An upright JPEG in RGB or grey, with its quantization tables; None for all other files."""
     header = jpeg_header.read_header(data)
-    if header is None or (header.orientation != 1 and not as_stored) or not jpeg_header.is_whole(data, header):
+    if header is None or (header.orientation != 1 and not as_stored):
+        return None
+    end = jpeg_header.end_of_image(data, header)
+    if not end:
         return None
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
+        last_row = np.atleast_3d(np.asarray(image.crop((0, image.height - 1, *image.size))))
+        suspicious = jpeg_damage.has_jpeg_behind(data, end) or jpeg_damage.ends_in_fill(last_row)
+        if suspicious and jpeg_damage.ends_early(data):
+            return None
     except PILLOW_ERRORS:
         # `decode` is called next, and raises BadImage.
         return None
@@ -153,6 +163,7 @@ def _render_tiles(
     geometry: random_resized_crop.CropGeometry,
     factor: int,
     out: torch.Tensor,
+    interpolation: Interpolation,
 ) -> None:
     height, width = (part.bottom - part.top) * tiles.height, (part.right - part.left) * tiles.width
     pixels = simplejpeg.decode_jpeg(
@@ -164,4 +175,4 @@ def _render_tiles(
     shifted = geometry._replace(
         left=geometry.left - part.left * tiles.width, top=geometry.top - part.top * tiles.height
     )
-    decode.resize(pixels, shifted, factor, out)
+    decode.resize(pixels, shifted, factor, out, interpolation)

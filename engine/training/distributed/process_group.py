@@ -41,6 +41,18 @@ class PendingSum:
 
 
 @contextlib.contextmanager
+def collective_errors() -> Iterator[None]:
+    """RankLostError for the errors of a collective inside; errors of other code pass as they are."""
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo's errors have no class of their own; they name the file of its transport.
+        if isinstance(error, dist.DistError) or "gloo/" in str(error):
+            raise RankLostError(str(error).partition("\n")[0]) from error
+        raise
+
+
+@contextlib.contextmanager
 def _exchanging() -> Iterator[None]:
     try:
         yield
@@ -60,7 +72,7 @@ class SingleProcess:
         return self.rank == 0
 
     def use(self, device: torch.device) -> None:
-        """Use `device` for all_reduce_sum and broadcast_parameters from now on."""
+        """Use `device` for all_reduce_sum from now on."""
 
     def all_reduce_max(self, values: Sequence[int]) -> list[int]:
         """Maximum of each value over all ranks. Waits for the ranks, not for a device."""
@@ -77,9 +89,6 @@ class SingleProcess:
     def all_reduce_sum(self, tensor: torch.Tensor) -> PendingSum:
         """Start to replace `tensor` by its sum over all ranks, on the device of `use` or on the host."""
         return PendingSum()
-
-    def broadcast_parameters(self, network: nn.Module) -> None:
-        """Copy the parameters and buffers of rank 0 to all ranks."""
 
     def average_buffers(self, networks: Iterable[nn.Module]) -> None:
         """Replace floating-point buffers (BatchNorm's running mean and variance) by their means over all ranks."""
@@ -133,15 +142,6 @@ class ProcessGroup(SingleProcess):
         """See `SingleProcess`."""
         with _exchanging():
             return PendingSum(dist.all_reduce(tensor, group=self.devices, async_op=True))
-
-    def broadcast_parameters(self, network: nn.Module) -> None:
-        """See `SingleProcess`."""
-        with torch.no_grad():
-            for tensor in (*network.parameters(), *network.buffers()):
-                dense = tensor.detach().contiguous()
-                with _exchanging():
-                    dist.broadcast(dense, src=0, group=self.devices)
-                tensor.copy_(dense)
 
     def average_buffers(self, networks: Iterable[nn.Module]) -> None:
         """See `SingleProcess`."""

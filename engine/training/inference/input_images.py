@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet, found_at
@@ -32,14 +33,21 @@ def validation_images(config: RunConfig, reporter: EventReporter, control: Train
     return found.val, found.task
 
 
-def images_at(path: Path, config: RunConfig, classes: tuple[str, ...]) -> tuple[ImageSet, Task, bool]:
+def images_at(
+    path: Path, config: RunConfig, classes: tuple[str, ...], reporter: EventReporter
+) -> tuple[ImageSet, Task, bool]:
     """The images at `path`, the task, and whether they have labels (subfolders with the names of the classes).
 
-    Raises BadInput if there are no images, and for tasks whose samples are not single images.
+    Reports images that do not fit the run's value range. Raises BadInput if there are no images, and for tasks whose
+    samples are not single images.
     """
     task = _task(config, classes)
     images, labelled = found_at(path, classes)
-    images = dataclasses.replace(images, decoding=Decoding(value_range_scan.range_of(config)[0]))
+    chosen, warnings = value_range_scan.range_for(config, path)
+    for text in warnings:
+        reporter.notice("warning", text)
+    decoding = Decoding(chosen, interpolation=normalization.interpolation_of(config.data))
+    images = dataclasses.replace(images, decoding=decoding)
     return images, task, labelled
 
 

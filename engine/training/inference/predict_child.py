@@ -36,7 +36,7 @@ def _work(order: PredictOrder, reporter: EventReporter, control: TrainerControl,
     classes, labelled = tuple(state["classes"]), True
     tell("looking for images")
     if order.images:
-        images, task, labelled = input_images.images_at(Path(order.images), order.config, classes)
+        images, task, labelled = input_images.images_at(Path(order.images), order.config, classes, reporter)
     else:
         images, task = input_images.validation_images(order.config, reporter, control)
         if images.classes != classes:

@@ -16,7 +16,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.lock_waits import LockWaitSampler
 from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_stats
-from gputrain.engine.datasets import bad_images
+from gputrain.engine.datasets import bad_image_list
 from gputrain.engine.events import LoaderStats
 from gputrain.engine.training.cache.image_cache import CachedSource
 from gputrain.engine.training.runtime.batch import Batch
@@ -201,7 +201,7 @@ class ImageLoader:
 
     def _too_many(self) -> str:
         index, why = next(iter(self._bad.items()))
-        first = f"the first is {self._describe(index, why)}. Repair or remove them ({bad_images.LIST} has them all)"
+        first = f"the first is {self._describe(index, why)}. Repair or remove them ({bad_image_list.LIST} has them all)"
         if len(self._bad) == len(self._images):
             return f"none of the {len(self._images)} images can be read; {first}"
         limit = f"more than max_bad_images ({self._max_bad})"

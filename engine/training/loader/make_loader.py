@@ -9,7 +9,7 @@ from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.random_resized_crop import CropDraw
-from gputrain.engine.datasets import bad_images
+from gputrain.engine.datasets import bad_image_list
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.cache.image_cache import open_cache
 from gputrain.engine.training.loader.image_loader import ImageLoader, OnBad
@@ -54,7 +54,7 @@ def make_loader(
     batch_size = data.batch_size if train else data.val_batch_size or data.batch_size
     batch_size = batch_sampler.batch_size_that_fits(batch_size, len(images) // images.group, ranks if train else 1)
     cache = open_cache(images, config, train=train, progress=on_scan) if images.pixels is None else None
-    max_bad = bad_images.bad_image_limit(data.max_bad_images, len(images))
+    max_bad = bad_image_list.bad_image_limit(data.max_bad_images, len(images))
     growth = (
         progressive_resizing.image_size_schedule(settings.flatten(config))
         if train

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase
 from gputrain.engine.processes.event_reporter import EventReporter

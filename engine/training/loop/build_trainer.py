@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import Phase
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -17,7 +17,7 @@ from gputrain.engine.shared_loop.nonfinite_loss import NonFinitePolicy
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.data_pipeline import DataPipeline
 from gputrain.engine.training.loader.run_loaders import RunLoaders
-from gputrain.engine.training.loop.step_windows import StepWindows
+from gputrain.engine.training.loop.torch_step_windows import StepWindows
 from gputrain.engine.training.loop.validation import Validation
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.networks import flops
@@ -68,7 +68,6 @@ def build_parts(
     images, task = found.train, found.task
     reporter.phase(Phase.BUILDING, config.model.model)
     network = create_model.build(config, task, compute, reporter.notice)
-    ranks.broadcast_parameters(network)
     if not ranks.is_main_process:
         # Random numbers of the network (dropout) differ between ranks.
         rng_state.seed(config.seed + ranks.rank)

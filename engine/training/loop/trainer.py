@@ -16,8 +16,8 @@ import torch
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.setting_definitions import AUTO, RunConfig
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.processes import compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -28,7 +28,7 @@ from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loop.build_trainer import build_parts
 from gputrain.engine.training.loop.model_report import model_ready
 from gputrain.engine.training.models import input_config
-from gputrain.engine.training.optim.train_step import Failure, RepeatInParts, classify_failure
+from gputrain.engine.training.optim.step_failures import Failure, RepeatInParts, classify_failure
 from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.state import torch_checkpoint, training_state
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch
@@ -57,7 +57,7 @@ class Trainer(TrainingLoop):
     # Before the first step.
 
     def _build(self, stack: contextlib.ExitStack) -> None:
-        # The mean and std of the weights belong to the checkpoints of this run.
+        # Mean, std and interpolation of the weights belong to the checkpoints of this run.
         config = self._config = self._with_normalization(self._config)
         parts = build_parts(config, self._ranks, self._reporter, self._control, self._bad_images, stack)
         self._compute, self._images, self._growth = parts.compute, parts.images, parts.growth
@@ -73,7 +73,7 @@ class Trainer(TrainingLoop):
         self._reporter.send(self._ready)
 
     def _with_normalization(self, config: RunConfig) -> RunConfig:
-        if config.resume_from and config.model.weights and AUTO in (config.data.mean, config.data.std):
+        if config.resume_from and config.model.weights and input_config.is_open(config):
             return input_config.of_checkpoint(config, torch_checkpoint.load(config.resume_from, lambda text: None))
         return input_config.resolve(config)
 
@@ -163,7 +163,7 @@ class Trainer(TrainingLoop):
         """All-reduce gradients and requests over the ranks; returns the worst failure of any rank."""
         if self._ranks.count == 1:
             return failure
-        self._stepper.exchange(failed=failure is not Failure.NONE)
+        self._stepper.exchange()
         self._control.poll()
         worst, retune = self._control.all_reduce_requests(self._ranks, failure, bool(self._tuner.pending))
         if not worst:

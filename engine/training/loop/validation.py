@@ -12,7 +12,7 @@ from torch import nn
 
 from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.events import Phase
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,6 +20,16 @@ Notice = Callable[[str, str], None]
 """Gets level and text of a message for the user."""
 
 
+class Prepared(NamedTuple):
+    """A state dict compared with a model."""
+
+    state: dict[str, torch.Tensor]
+    """By the names of the model."""
+    found: strict_loading.Match
+    notes: tuple[str, ...]
+    """What was changed or chosen, for display."""
+
+
 def load_file(
     network: nn.Module, path: Path, model: str, outputs: int, notice: Notice, *, strict: bool = True
 ) -> WeightsFile:
@@ -28,12 +38,15 @@ def load_file(
     Raises BadInput if anything but the classifier differs; with `strict` False only if nothing fits.
     """
     file = read_weights(path)
-    _load(network, file.tensors, (model, str(path)), outputs, notice, strict=strict, note=_note(file))
+    _load(network, file.tensors, (model, str(path)), outputs, notice, strict=strict, notes=notes_of(file))
     return file
 
 
-def _note(file: WeightsFile) -> str:
-    return f" ({'EMA weights, ' if file.ema else ''}key {plain(file.origin, 60)})" if file.origin else ""
+def notes_of(file: WeightsFile) -> tuple[str, ...]:
+    """The kind of a file, and where its state dict is."""
+    if not file.origin:
+        return (file.form,)
+    return (file.form, f"{'EMA weights, ' if file.ema else ''}key {plain(file.origin, 60)}")
 
 
 def load_named(
@@ -52,26 +65,54 @@ def _load(
     notice: Notice,
     *,
     strict: bool,
-    note: str = "",
+    notes: tuple[str, ...] = (),
 ) -> None:
     model, source = names
-    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    made = prepare(network, tensors, source, outputs, strict=strict)
+    if fault := why_unfit(made.found, model, source, strict=strict):
+        raise BadInput(fault)
+    strict_loading.load(network, made.state, made.found)
+    level = "info" if made.found.is_complete else "warning"
+    notice(level, f"weights: {summary(made, model, source, notes)}")
+
+
+def prepare(
+    network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str, outputs: int, *, strict: bool
+) -> Prepared:
+    """Convert `tensors` for `network` and compare them. Drops those with NaN or Inf; if `strict` raises BadInput."""
+    broken = nonfinite_names(tensors)
     if broken and strict:
         raise BadInput(nonfinite(broken, source))
     tensors = {name: tensor for name, tensor in tensors.items() if name not in broken}
-    state, prefix = convert(network, tensors, source)
-    found = strict_loading.match(network, state, outputs)
-    if fault := why_unfit(found, model, source, strict=strict):
-        raise BadInput(fault)
-    strict_loading.load(network, state, found)
-    removed = f", prefix '{plain(prefix, 60)}' removed" if prefix else ""
+    state, notes = convert(network, tensors, source)
+    dropped = (f"without {len(broken)} tensors with NaN or Inf",) if broken else ()
+    return Prepared(state, strict_loading.match(network, state, outputs), (*notes, *dropped))
+
+
+def summary(made: Prepared, model: str, source: str, notes: tuple[str, ...]) -> str:
+    """How many tensors come from the weights, how they were changed, and which stay random."""
+    found = made.found
+    how = "; ".join((*notes, *made.notes))
     random = ", ".join(plain(name, 60) for name in found.random[:4]) + (", …" if len(found.random) > 4 else "")
     stays = f"; {len(found.random)} stay random: {random}" if found.random else ""
-    notice(
-        "info" if found.is_complete else "warning",
-        f"weights: {len(found.fitting)} of {found.total} tensors of {plain(model, 60)} loaded from "
-        f"{plain(source, 200)}{note}{removed}{stays}",
+    return (
+        f"{len(found.fitting)} of {found.total} tensors of {plain(model, 60)} from {plain(source, 200)}"
+        f"{f' ({how})' if how else ''}{stays}"
     )
+
+
+def nonfinite_names(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of the tensors with NaN or Inf."""
+    return [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not tensor.is_meta and not _is_finite(tensor)
+    ]
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # torch cannot test numbers of 8 bits.
+    return bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all())
 
 
 def nonfinite(names: Sequence[str], source: str) -> str:
@@ -86,12 +127,26 @@ def nonfinite(names: Sequence[str], source: str) -> str:
 
 def convert(
     network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
-) -> tuple[dict[str, torch.Tensor], str]:
-    """`tensors` with the names and shapes of `network`, as far as they can be converted; and the prefix removed."""
+) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """`tensors` with the names and shapes of `network`, as far as they can be converted; and what was done."""
     wanted = network.state_dict()
     renamed = state_dict_names.rename(tensors, wanted, source)
-    state = position_embeddings.adapt(network, state_dict_names.apply(renamed, tensors))
-    return state, renamed.prefix
+    before = state_dict_names.apply(renamed, tensors)
+    state = position_embeddings.adapt(network, before)
+    notes = (f"prefix '{plain(renamed.prefix, 60)}' removed",) if renamed.prefix else ()
+    resized = [
+        f"{plain(name, 60)} {_shape(before[name])} → {_shape(tensor)}"
+        for name, tensor in state.items()
+        if name in before and tensor.shape != before[name].shape
+    ]
+    if resized:
+        more = f" and {len(resized) - 1} more" if len(resized) > 1 else ""
+        notes = (*notes, f"interpolated to the image size: {resized[0]}{more}")
+    return state, notes
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return " × ".join(str(length) for length in tensor.shape)
 
 
 def why_unfit(found: strict_loading.Match, model: str, source: str, *, strict: bool) -> str:
@@ -104,7 +159,7 @@ def why_unfit(found: strict_loading.Match, model: str, source: str, *, strict: b
     return (
         f"weights: {place} does not fit {name}: {strict_loading.explain(found)}; choose the model that the file was "
         f"saved from, or set weights_strict=false, which leaves "
-        f"{len(found.missing) + len(found.reshaped)} of {found.total} tensors random"
+        f"{len(found.random)} of {found.total} tensors random"
     )
 
 

@@ -22,7 +22,7 @@ class Match(NamedTuple):
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     reshaped: tuple[str, ...]
-    """``name: shape in the file, shape in the model``."""
+    """``name: shape in the file, shape in the model``; integers for real numbers count, too."""
     random: tuple[str, ...]
     """Names of all tensors of the model that the file does not fill, those of the classifier included."""
     total: int
@@ -38,7 +38,7 @@ def match(network: nn.Module, state: Mapping[str, torch.Tensor], outputs: int | 
     own = network.state_dict()
     tensors = {name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
     heads = () if outputs is None else classifier_modules(network, outputs)
-    fitting = [name for name, value in tensors.items() if name in state and state[name].shape == value.shape]
+    fitting = [name for name, value in tensors.items() if name in state and _fits(state[name], value)]
     filled = frozenset(fitting)
     # Files of torch before 0.4.1 have no counters of batches, which no result depends on.
     random = [name for name in tensors if name not in filled and not name.endswith("num_batches_tracked")]
@@ -50,13 +50,23 @@ def match(network: nn.Module, state: Mapping[str, torch.Tensor], outputs: int | 
             n for n in state if n not in tensors and not _within(n, heads) and not n.startswith(_AUXILIARY)
         ),
         reshaped=tuple(
-            f"{name}: {tuple(state[name].shape)} in the file, {tuple(tensors[name].shape)} in the model"
+            f"{name}: {_kind(state[name])} in the file, {_kind(tensors[name])} in the model"
             for name in rest
             if name in state
         ),
         random=tuple(random),
         total=len(tensors),
     )
+
+
+def _fits(stored: torch.Tensor, own: torch.Tensor) -> bool:
+    # Weights of a network quantized to integers have the shapes of the original ones.
+    return stored.shape == own.shape and (stored.is_floating_point() or not own.is_floating_point())
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    kind = "" if tensor.is_floating_point() else f" {str(tensor.dtype).removeprefix('torch.')}"
+    return f"{tuple(tensor.shape)}{kind}"
 
 
 def _within(name: str, modules: Collection[str]) -> bool:

@@ -1,22 +1,20 @@
-"""Says why a file of weights cannot be read, from its bytes and its pickle opcodes: nothing in the file is run."""
+"""Says why a file of weights cannot be read, from its bytes and the outline of its pickle: nothing in it is run."""
 
 from __future__ import annotations
 
-import pickletools
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.training.models.pickle_outline import module_key, outline
 
 _HTML = (b"<!doctype", b"<html", b"<head", b"<!--", b"<?xml")
 _LFS = b"version https://git-lfs"
 _ZIP = b"PK\x03\x04"
+_NAMED = 5
+"""Types that a message names."""
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First pickle of torch's format before zip files: a magic number."""
-_LEGACY_PICKLES = 4
-"""Magic number, version, system, content."""
 
 
 def cause(path: Path) -> str:
@@ -37,23 +35,6 @@ def cause(path: Path) -> str:
     if start.startswith(_LEGACY):
         return _misnamed(path)
     return ""
-
-
-def is_whole_model(path: Path) -> bool:
-    """Whether the content of a torch file is one pickled ``nn.Module``, as of ``torch.save(model, path)``."""
-    try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as file:
-                for _ in range(_LEGACY_PICKLES - 1):
-                    for _ in pickletools.genops(file):
-                        pass
-                return _is_module(file)
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            with archive.open(name) as file:
-                return _is_module(file)
-    except Exception:  # noqa: BLE001 - a damaged file raises any error
-        return False
 
 
 def _cause_in_zip(path: Path) -> str:
@@ -78,12 +59,32 @@ def _misnamed(path: Path) -> str:
     return f"is a torch file, not a safetensors file: rename it to {plain(path.with_suffix('.pth').name, 120)}"
 
 
-def _is_module(file: IO[bytes]) -> bool:
-    """Whether the next pickle starts with a class (a dict starts with itself) and has the attributes of a module."""
-    opcodes: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(file)
-    for opcode, argument, _ in opcodes:
-        if opcode.name in ("EMPTY_DICT", "EMPTY_LIST") or argument == "collections OrderedDict":
-            return False
-        if opcode.name == "GLOBAL":
-            break
-    return any(argument == "_modules" for _, argument, _ in opcodes)
+def blocked(path: Path, types: list[str], keys: tuple[str, ...]) -> str:
+    """The fault of a file with objects of `types`, which are not loaded, and the remedy.
+
+    `keys`: the usual keys of a state dict, the best first.
+    """
+    more = f" and {len(types) - _NAMED} more" if len(types) > _NAMED else ""
+    names = plain(", ".join(types[:_NAMED]) + more, 300)
+    content = outline(path)
+    key = module_key(content, keys)
+    if key is not None:
+        place = f"[{_quoted(key)}]" if key else ""
+        what = f"has a whole pickled model in its key {_quoted(key)}, with" if key else "is a whole pickled model with"
+        return (
+            f"{what} objects of {names}, which could run code and are not loaded; if you trust the file, save its "
+            "state dict alone, where its class can be imported: "
+            f"torch.save(torch.load(FILE, weights_only=False){place}.state_dict(), 'weights.pth')"
+        )
+    inner = content if isinstance(content, dict) else {}
+    found = next((one for one in keys if isinstance(inner.get(one), dict)), None)
+    loaded = "torch.load(FILE, weights_only=False)"
+    saved = f"{loaded}[{_quoted(found)}]" if found else f"{{k: v for k, v in {loaded}.items() if hasattr(v, 'shape')}}"
+    return (
+        f"contains objects of {names}, which could run code and are not loaded; "
+        f"if you trust the file, save its state dict alone: torch.save({saved}, 'weights.pth')"
+    )
+
+
+def _quoted(key: str) -> str:
+    return f"'{plain(key, 40)}'"

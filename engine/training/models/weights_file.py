@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +12,14 @@ import torch
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.training.models.unreadable_weights import cause, is_whole_model
+from gputrain.engine.training.models.unreadable_weights import blocked, cause
 
 _EMA_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema")
 _KEYS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params", "module")
 """Keys of state dicts in checkpoints. EMA weights are preferred: they are what was validated."""
 _DEPTH = 4
-_NAMED = 5
+_HARMLESS = [argparse.Namespace]
+"""Types without code of their own that are loaded too: arguments of training scripts, as timm saves them."""
 
 
 class WeightsFile(NamedTuple):
@@ -30,45 +32,50 @@ class WeightsFile(NamedTuple):
     ema: bool
     settings: Mapping[str, Any]
     """Settings of the run that wrote the file as its checkpoint; empty for other files."""
+    form: str
+    """The kind of file, for display."""
+    arguments: Mapping[str, Any]
+    """Arguments of timm's training script in its checkpoint; empty for other files."""
+    metadata: Mapping[str, str]
+    """Metadata of a safetensors file."""
 
 
 def read_weights(path: Path, *, shapes_only: bool = False) -> WeightsFile:
     """The state dict in `path`. `shapes_only`: tensors on the meta device. Raises BadInput naming the remedy."""
-    content = _read(path, "meta" if shapes_only else "cpu")
+    device = "meta" if shapes_only else "cpu"
+    if path.suffix == ".safetensors" or _is_safetensors(path):
+        tensors, metadata = _read_safetensors(path, device)
+        # The format has no nesting.
+        found, keys = _state_dict(tensors, path)
+        return WeightsFile(found, ".".join(keys), False, {}, "safetensors", {}, metadata)
+    content = _read_torch(path, device)
     if not isinstance(content, Mapping):
         raise BadInput(f"weights: {path} contains a {type(content).__name__}, not a state dict")
     tensors, keys = _state_dict(content, path)
-    settings = content.get("settings")
+    settings, arguments = content.get("settings"), content.get("args")
     # Only checkpoints of this program have both.
     ours = settings if "position" in content and isinstance(settings, Mapping) else {}
-    return WeightsFile(tensors, ".".join(keys), any(key in _EMA_KEYS for key in keys), ours)
-
-
-def _read(path: Path, device: str) -> Any:
-    if path.suffix == ".safetensors" or _is_safetensors(path):
-        return _read_safetensors(path, device)
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch.load raises any error for a foreign file
-        if blocked := _blocked_types(path, str(error)):
-            raise BadInput(_blocked_fault(path, blocked)) from None
-        raise BadInput(f"weights: {path} {cause(path) or _not_weights(error)}") from None
-
-
-def _blocked_fault(path: Path, blocked: list[str]) -> str:
-    more = f" and {len(blocked) - _NAMED} more" if len(blocked) > _NAMED else ""
-    names = plain(", ".join(blocked[:_NAMED]) + more, 300)
-    if is_whole_model(path):
-        return (
-            f"weights: {path} is a whole pickled model with objects of {names}, which could run code and are not "
-            "loaded; if you trust the file, save its state dict alone, where its class can be imported: "
-            "torch.save(torch.load(FILE, weights_only=False).state_dict(), 'weights.pth')"
-        )
-    return (
-        f"weights: {path} contains objects of {names}, which could run code and are not loaded; "
-        "if you trust the file, save its state dict alone: "
-        "torch.save(torch.load(FILE, weights_only=False)['model'], 'weights.pth')"
+    if isinstance(arguments, argparse.Namespace):
+        arguments = vars(arguments)
+    return WeightsFile(
+        tensors=tensors,
+        origin=".".join(keys),
+        ema=any(key in _EMA_KEYS for key in keys),
+        settings=ours,
+        form="checkpoint of a run" if ours else "torch file",
+        arguments=arguments if isinstance(arguments, Mapping) else {},
+        metadata={},
     )
+
+
+def _read_torch(path: Path, device: str) -> Any:
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch.load raises any error for a foreign file
+        if types := _blocked_types(path, str(error)):
+            raise BadInput(f"weights: {path} {blocked(path, types, (*_EMA_KEYS, *_KEYS))}") from None
+        raise BadInput(f"weights: {path} {cause(path) or _not_weights(error)}") from None
 
 
 def _not_weights(error: Exception) -> str:
@@ -89,26 +96,29 @@ def _is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= path.stat().st_size
 
 
-def _read_safetensors(path: Path, device: str) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path, device: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
-        from safetensors.torch import load_file
+        from safetensors import safe_open
     except ImportError:
         missing = "needs safetensors, which is not installed: pip install safetensors"
         raise BadInput(f"weights: {path} {cause(path) or missing}") from None
     try:
-        found: dict[str, torch.Tensor] = load_file(path, device="cpu")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            # One tensor in memory at a time if only shapes are wanted.
+            found = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+            return found, dict(file.metadata() or {})
     except Exception as error:  # noqa: BLE001 - safetensors has error types of its own
         other = f"is not a safetensors file, or is incomplete ({plain(_first_line(error), 200)}): download it again"
         raise BadInput(f"weights: {path} {cause(path) or other}") from None
-    return {name: tensor.to(device) for name, tensor in found.items()} if device == "meta" else found
 
 
 def _blocked_types(path: Path, message: str) -> list[str]:
     """Types in a pickle that ``weights_only`` does not load; empty if something else is wrong with the file."""
     try:
-        found = list(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        with torch.serialization.safe_globals(_HARMLESS):
+            found = list(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # noqa: BLE001 - files in torch's legacy format, and files that are none
-        found = re.findall(r"(?:Unsupported global: GLOBAL|Unsupported class) (\S+)", message)
+        found = re.findall(r"(?:Unsupported global: GLOBAL|Unsupported class|unsupported GLOBAL) (\S+)", message)
     return sorted(set(found))
 
 

@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
-from enum import IntEnum
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.training.distributed.gradient_all_reduce import GradientAllReduce
-from gputrain.engine.training.distributed.process_group import RankLostError, SingleProcess
+from gputrain.engine.training.distributed.data_parallel import DataParallel
+from gputrain.engine.training.distributed.process_group import ProcessGroup, RankLostError, SingleProcess
 from gputrain.engine.training.networks import torch_compile
 from gputrain.engine.training.networks.gradient_checkpointing import checkpoint_blocks
 from gputrain.engine.training.optim import optimizers
 from gputrain.engine.training.optim.batchnorm_buffers import BatchNormBuffers
 from gputrain.engine.training.optim.ema import Ema
 from gputrain.engine.training.optim.nonfinite_gradients import NonFiniteGradientGuard, initial_gradient
+from gputrain.engine.training.optim.step_failures import NoGpuMemoryError, RepeatInParts
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.tasks.task import Loss
 from gputrain.engine.training.transforms.device_transforms import PreparedBatch
 
 Notice = Callable[[str, str], None]
-
-
-class NoGpuMemoryError(RuntimeError):
-    """GPU memory is too small for the smallest part of a batch."""
-
-
-class RepeatInParts(Exception):  # noqa: N818 - control flow, not an error
-    """The update was discarded and has to be repeated."""
-
-
-class Failure(IntEnum):
-    """How computing an update's gradients failed; with several ranks the largest value counts."""
-
-    NONE = 0
-    REPEAT = 1
-    """The update has to be repeated."""
-    MEMORY = 2
-    """Out of GPU memory: the update has to be repeated in smaller parts."""
-
-
-def classify_failure(error: Exception) -> Failure:
-    """The failure that an exception of `TrainStep.backward` means."""
-    return Failure.REPEAT if isinstance(error, RepeatInParts) else Failure.MEMORY
+Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 class TrainStep:
@@ -65,6 +44,10 @@ class TrainStep:
     ) -> None:
         """`ranks`: the process group; None: a single process."""
         self.network = network
+        self._ranks = ranks or SingleProcess()
+        self._parallel = (
+            DataParallel(network, self._ranks, clock.computed) if isinstance(self._ranks, ProcessGroup) else None
+        )
         self.optimizer = optimizers.make_optimizer(network, config)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
         # Copied before the blocks are wrapped for gradient checkpointing, which binds them to their modules.
@@ -89,7 +72,7 @@ class TrainStep:
         self._notice = notice
         self._criterion = loss
         self._one = torch.ones((), device=compute.device)
-        self._forward: Callable[[torch.Tensor], torch.Tensor] = network
+        self._forward: Forward = network
         self._tried: set[tuple[int, ...]] = set()
         """Parts and batch shapes seen so far; torch.compile compiles each new one."""
         self._backward_passes = 0
@@ -97,8 +80,8 @@ class TrainStep:
         if config.speed.compile:
             self._forward = torch_compile.compile_network(network, config.speed, notice)
         self._graphs = compute.is_gpu and torch_compile.uses_cuda_graphs(config.speed)
-        self._ranks = ranks or SingleProcess()
-        self._mean = GradientAllReduce(network, self._ranks) if self._ranks.count > 1 else None
+        if self._parallel is not None:
+            self._parallel.use(self._forward)
         self._losses: list[torch.Tensor] = []
         """Losses of the batches of the present update."""
 
@@ -115,11 +98,10 @@ class TrainStep:
     def backward(self, batch: PreparedBatch, share: float, *, last: bool = True) -> torch.Tensor:
         """Add the gradients of `share` times the batch's mean loss; returns that loss, on the device.
 
-        `last`: the last batch of its update; with several ranks the all-reduce starts meanwhile, see `exchange`.
+        `last`: the last batch of its update; with several ranks the gradients are reduced meanwhile, see `exchange`.
         Raises torch.OutOfMemoryError (call `divide` then) and RepeatInParts.
         """
         shape = (self.parts, *batch.images.shape)
-        share /= self._ranks.count
         if not self.compiled or shape in self._tried:
             loss = self._backward(batch, share, last=last)
         else:
@@ -129,14 +111,14 @@ class TrainStep:
         self._losses.append(loss)
         return loss
 
-    def exchange(self, *, failed: bool) -> None:
-        """With several ranks: finish the all-reduce, after which the gradients are the means over the ranks.
+    def exchange(self) -> None:
+        """With several ranks: finish the all-reduces, after which the gradients are the means over the ranks.
 
-        If this or another rank has `failed`, the gradients are invalid: call `give_up` or `divide`.
+        If this or another rank has failed, they are invalid: call `give_up` or `divide`.
         """
-        if self._mean is not None:
+        if self._parallel is not None:
             with self._clock.exchanging():
-                self._mean.finish(failed=failed)
+                self._parallel.finish()
 
     def exchange_losses(self) -> None:
         """All-reduce the losses of the update's batches. Call it only if no rank has failed."""
@@ -155,8 +137,10 @@ class TrainStep:
             why = plain(f"{type(error).__name__}: {error}".splitlines()[0], 300)
         self._notice("warning", f"torch.compile failed, going on without it: {why}")
         self._forward, self.compiled, self._graphs = torch_compile.undo(self.network), False, False
+        if self._parallel is not None:
+            self._parallel.use(self._forward)
         # Gradients already sent to other ranks can't be taken back.
-        begun = self._backward_passes > 0 or self._mean is not None
+        begun = self._backward_passes > 0 or self._parallel is not None
         self.give_up()
         if begun:
             raise RepeatInParts
@@ -173,15 +157,23 @@ class TrainStep:
             if self._graphs:
                 # The outputs of the last step in the graph's memory are no longer needed.
                 torch.compiler.cudagraph_mark_step_begin()
-            with self._clock.computing("forward"), self._compute.autocast():
-                loss = self._loss(self._forward(part.images), part) * weight
-            if self._mean is not None and last and number == len(parts):
-                self._mean.arm()
-            with self._clock.computing("backward"):
-                scaled = self.scaler.scale(loss * share)
-                scaled.backward(None if self._guard is None else initial_gradient(scaled))
-                total += loss.detach()
+            with self._part_of_update(last=last and number == len(parts)) as forward:
+                with self._clock.computing("forward"), self._compute.autocast():
+                    loss = self._loss(forward(part.images), part) * weight
+                with self._clock.computing("backward"):
+                    scaled = self.scaler.scale(loss * share)
+                    scaled.backward(None if self._guard is None else initial_gradient(scaled))
+                    total += loss.detach()
         return total
+
+    @contextlib.contextmanager
+    def _part_of_update(self, *, last: bool) -> Iterator[Forward]:
+        """The forward pass for a part of a batch; `last`: the last part of its update."""
+        if self._parallel is None:
+            yield self._forward
+            return
+        with self._parallel.last_pass() if last else self._parallel.accumulating():
+            yield self._parallel.forward
 
     def _allocate_gradients(self) -> None:
         """Allocate gradients outside the CUDA graph's memory if they outlive one replay.
@@ -214,7 +206,7 @@ class TrainStep:
                 if self.ema is not None:
                     self.ema.update(self.network, number, self.skipped)
             except torch.OutOfMemoryError as error:
-                if self._writes() == before and self._mean is None:
+                if self._writes() == before and self._parallel is None:
                     # Optimizer state made in this update; the last entry may be incomplete.
                     for parameter in list(self.optimizer.state)[states:]:
                         del self.optimizer.state[parameter]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.datasets.folder_layouts import BIWI_PICTURE, BIWI_POSE, no_sequences
+from gputrain.engine.datasets.folder_layouts import BIWI_PICTURE, BIWI_POSE, no_sequences, subfolders
 from gputrain.engine.datasets.group_split import biwi_person
 from gputrain.engine.training.readers.head_pose_reader import WHOLE, Face, Faces, read_splits
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
@@ -69,7 +69,7 @@ class Camera:
 
 
 def _faces(folder: Path, on_found: OnFound) -> Faces:
-    sequences = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    sequences = [folder / name for name in subfolders(folder)]
     faces: list[Face] = []
     left_out = 0
     for sequence in sequences:

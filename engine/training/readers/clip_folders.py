@@ -62,7 +62,7 @@ def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
         _images(train, data.clip_frames),
         _images(val, data.clip_frames) if val.clips else None,
         ClipClassification(train.streams, data.clip_frames, config.optim.label_smoothing),
-        warnings=_shared_faces(train, val),
+        warnings=(*_unused_groups(config, train, val), *_shared_faces(train, val)),
     )
 
 
@@ -75,6 +75,14 @@ def _shared_faces(train: _Clips, val: _Clips) -> tuple[str, ...]:
     return group_split.shared_groups(
         (clip.face for clip in train.clips if clip.face in known), (clip.face for clip in val.clips)
     )
+
+
+def _unused_groups(config: RunConfig, train: _Clips, val: _Clips) -> tuple[str, ...]:
+    """A warning if groups.csv lists clips that there are not."""
+    names = {clip.name for clip in (*train.clips, *val.clips)}
+    groups = group_split.read_groups(config.data.data_dir)
+    without_class = {name.rpartition("/")[2] for name in names} & groups.keys()
+    return group_split.unused_names(groups, names | without_class, "a clip with or without its class")
 
 
 def _held_out(found: _Clips, share: float) -> tuple[_Clips, _Clips]:
@@ -95,10 +103,13 @@ def _read_split(config: RunConfig, split: str, setting: str, on_found: OnFound) 
     folder = folder_layouts.split_folder(config.data.data_dir, split, setting)
     classes = folder_layouts.clip_classes(folder, setting)
     groups = group_split.read_groups(config.data.data_dir)
+    names = {name: folder_layouts.clips_of(folder / name, setting) for name in classes}
+    swapped = group_split.swapped_faces({clip for found in names.values() for clip in found})
     clips: list[_Clip] = []
     for label, name in enumerate(classes):
-        for clip_name in folder_layouts.clips_of(folder / name, setting):
-            face = groups.get(f"{name}/{clip_name}", groups.get(clip_name, group_split.clip_face(clip_name)))
+        for clip_name in names[name]:
+            start = group_split.clip_face(clip_name)
+            face = groups.get(f"{name}/{clip_name}", groups.get(clip_name, swapped.get(start, start)))
             clip = _clip(folder, f"{name}/{clip_name}", label, face)
             _check_alike(setting, folder, clip, clips[0] if clips else clip)
             clips.append(clip)

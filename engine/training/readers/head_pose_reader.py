@@ -53,14 +53,18 @@ def read_splits(config: RunConfig, on_found: OnFound, faces_in: Callable[[Path, 
     data = config.data
     groups = group_split.read_groups(data.data_dir)
 
+    units: set[str] = set()
+
     def read(split: str, setting: str) -> Faces:
         found = faces_in(split_folder(data.data_dir, split, setting), on_found)
         named = [dataclasses.replace(face, subject=groups.get(face.unit, face.subject)) for face in found.faces]
+        units.update(face.unit for face in found.faces)
         return dataclasses.replace(found, faces=named) if groups else found
 
-    return _split(
-        config, read(data.train_split, "train_split"), read(data.val_split, "val_split") if data.val_split else None
-    )
+    train, val = read(data.train_split, "train_split"), read(data.val_split, "val_split") if data.val_split else None
+    unused = group_split.unused_names(groups, units, "a sequence, or a photograph without face, view and suffix")
+    found = _split(config, train, val)
+    return dataclasses.replace(found, warnings=(*unused, *found.warnings))
 
 
 def _split(config: RunConfig, train: Faces, val: Faces | None) -> OpenedDataset:

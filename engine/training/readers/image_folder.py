@@ -10,11 +10,5 @@ from gputrain.engine.training.tasks.classification import Classification
 
 def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
     """See `Reader`: ``data_dir/<split>/<class>/…``."""
-    data = config.data
-    train = image_set.scan(data.data_dir, data.train_split, progress=on_found)
-    val = None
-    if data.val_split:
-        val = image_set.scan(
-            data.data_dir, data.val_split, setting="val_split", classes=train.classes, progress=on_found
-        )
+    train, val = image_set.scan_splits(config.data, on_found)
     return OpenedDataset(train, val, Classification(len(train.classes), config.optim.label_smoothing))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
+from gputrain.engine.configuration import normalization
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import dataset_report, value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet
@@ -24,16 +26,16 @@ _READERS: dict[str, Reader] = {
 }
 
 
-def _with_value_range(data: OpenedDataset, config: RunConfig, reporter: EventReporter) -> OpenedDataset:
-    """`data` with the value range of the settings, for training and validation images alike."""
-    if data.train.pixels is not None or data.train.user_dataset is not None:
-        return data
-    chosen, warnings = value_range_scan.range_of(config)
-    for text in warnings:
-        reporter.notice("warning", text)
+def _with_decoding(data: OpenedDataset, config: RunConfig, reporter: EventReporter) -> OpenedDataset:
+    """`data` with value range and interpolation of the settings, for training and validation images alike."""
+    changes: dict[str, Any] = {"interpolation": normalization.interpolation_of(config.data)}
+    if data.train.pixels is None and data.train.user_dataset is None:
+        changes["value_range"], warnings = value_range_scan.range_of(config)
+        for text in warnings:
+            reporter.notice("warning", text)
 
     def decoded(images: ImageSet) -> ImageSet:
-        return dataclasses.replace(images, decoding=images.decoding._replace(value_range=chosen))
+        return dataclasses.replace(images, decoding=images.decoding._replace(**changes))
 
     return dataclasses.replace(data, train=decoded(data.train), val=None if data.val is None else decoded(data.val))
 
@@ -44,7 +46,7 @@ def open_dataset(config: RunConfig, reporter: EventReporter, control: TrainerCon
     config = dataset_report.with_data_dir(config, reporter, control)
     read = _READERS[config.data.dataset]
     data = dataset_report.timed_scan(config, reporter, control, lambda on_found: read(config, on_found))
-    data = _with_value_range(data, config, reporter)
+    data = _with_decoding(data, config, reporter)
     data.task.check(config)
     for note in data.notes:
         reporter.notice("info", note)

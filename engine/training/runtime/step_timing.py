@@ -51,6 +51,8 @@ class StepClock:
     def __init__(self, compute: Compute) -> None:
         self._gpu = compute.is_gpu
         self._pending: deque[_QueuedWork] = deque()
+        self._computed: float | torch.cuda.Event | None = None
+        """When the present part became a wait for other ranks: a time, on a GPU an event."""
         self._first_of_epoch = True
         self.skip()
 
@@ -114,10 +116,15 @@ class StepClock:
     @contextlib.contextmanager
     def computing(self, part: Part) -> Iterator[None]:
         """Count work inside as `part`; on a GPU, first limit the number of queued parts."""
+        self._computed = None
         if not self._gpu:
             began = time.perf_counter()
             yield
-            self.parts[part] += time.perf_counter() - began
+            ended = time.perf_counter()
+            computed = ended if self._computed is None else self._computed
+            assert isinstance(computed, float)
+            self.parts[part] += computed - began
+            self.exchange += ended - computed
             return
         self._limit_queue()
         waited, first = self._take_wait()
@@ -125,7 +132,20 @@ class StepClock:
         begin.record()
         yield
         end.record()
+        computed = self._computed
+        if isinstance(computed, torch.cuda.Event):
+            self._pending.append(_QueuedWork(part, begin, computed, waited, first))
+            self._pending.append(_QueuedWork("exchange", computed, end))
+            return
         self._pending.append(_QueuedWork(part, begin, end, waited, first))
+
+    def computed(self) -> None:
+        """Within `computing`: the rest of this part is a wait for other ranks. Any thread may call it."""
+        if self._gpu:
+            self._computed = new_event()
+            self._computed.record()
+        else:
+            self._computed = time.perf_counter()
 
     @contextlib.contextmanager
     def exchanging(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ import functools
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
+from gputrain.engine.configuration.setting_definitions import Interpolation
 from gputrain.engine.dataloading import random_resized_crop
+from gputrain.engine.dataloading.bad_image_replacement import replacement_samples
 from gputrain.engine.dataloading.batch_sampler import Indices
 from gputrain.engine.dataloading.random_resized_crop import CropDraw
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
@@ -74,16 +76,19 @@ class MemorySource:
 
     pixels: torch.Tensor
     """uint8 (N, H, W, 3)."""
+    interpolation: Interpolation = "bilinear"
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """See `ImageSource`."""
         pixels = self.pixels[index].numpy()
-        decode.resize(pixels, choose(pixels.shape[1], pixels.shape[0]), 1, out)
+        decode.resize(pixels, choose(pixels.shape[1], pixels.shape[0]), 1, out, self.interpolation)
 
 
 def source_of(images: ImageSet) -> ImageSource:
     """The source of `images` without a cache."""
-    return FileSource(images) if images.pixels is None else MemorySource(images.pixels)
+    if images.pixels is None:
+        return FileSource(images)
+    return MemorySource(images.pixels, images.decoding.interpolation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +165,11 @@ class BatchFiller:
     ) -> int:
         """Write `sample` to `out` (group, 3, size, size), or a replacement if it is bad; returns the sample written.
 
-        The replacement is the first good sample from a position on that is drawn from (seed, epoch, index): the samples
-        of a missing folder are replaced by many different ones.
+        The replacement is the first good one of `bad_image_replacement`.
         """
         group = self.images.group
         count, view = len(self.images) // group, self.view_in(epoch)
-        following: int | None = None
+        replacements: Iterator[int] | None = None
         while True:
             first = sample * group
             if not any(index in bad for index in range(first, first + group)):
@@ -178,14 +182,8 @@ class BatchFiller:
                     bad[index] = error.why
                     if len(bad) > self.max_bad or len({index // group for index in bad}) == count:
                         raise TooManyBadImages(list(bad.items())) from None
-            if following is None:
-                following = int(
-                    random_resized_crop.uniforms(
-                        self.seed, epoch, np.array([sample]), 1, random_resized_crop.REPLACING
-                    )[0, 0]
-                    * count
-                )
-            sample, following = following % count, following + 1
+            replacements = replacements or replacement_samples(self.seed, epoch, sample, count)
+            sample = next(replacements)
             draws = random_resized_crop.uniforms(self.seed, epoch, np.array([sample]))[0].tolist()
 
     def _choice(self, view: CropDraw, index: int, draws: random_resized_crop.Draws) -> Choose:

@@ -17,8 +17,10 @@ from PIL import Image
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets import image_files
-from gputrain.engine.datasets.image_files import EXTENSIONS, count_images
+from gputrain.engine.datasets.class_folder_count import count_images
+from gputrain.engine.datasets.image_files import EXTENSIONS
 from gputrain.engine.datasets.image_set import found_at, scan
+from gputrain.engine.datasets.skipped_files import SkippedFiles
 from gputrain.engine.events import DataReady, Notice
 from gputrain.engine.training.transforms import decode
 from gputrain.profiles.resolve_plan import resolve_plan
@@ -116,7 +118,83 @@ def test_plan_and_record_name_what_was_skipped(mixed: Path, private_homes: Path)
     assert dict(ready.skipped) == {".txt": 4, ".heic": 4, ".jxl": 2, ".db": 2, "no suffix": 2}
     notices = [(event.level, event.text) for event in events if isinstance(event, Notice)]
     assert ("warning", warning) in notices
-    assert ("info", "skipped in the folders of images: 4 .heic, 4 .txt, 2 .db, 2 .jxl, 2 no suffix") in notices
+    text = (
+        "skipped in the folders of images: 4 .heic (train/a/c.heic), 4 .txt (train/a/a.txt), "
+        "2 .db (train/a/Thumbs.db), 2 .jxl (train/a/e.jxl), 2 no suffix (train/a/notes)"
+    )
+    assert ("info", text) in [(level, _first_examples(found)) for level, found in notices]
+
+
+def _first_examples(text: str) -> str:
+    """`text` with the example that comes first by name: the scan takes the one that the folder lists first."""
+    return text.replace("d.HEIC", "c.heic").replace("b.txt", "a.txt")
+
+
+def test_the_record_names_every_kind_and_the_plan_the_commonest(tmp_path: Path, private_homes: Path) -> None:
+    home = folder(tmp_path, classes=1, per_class=2)
+    (home / "val" / "class_0").mkdir(parents=True)
+    (home / "val" / "class_0" / "1.png").write_bytes(encoded(picture(9, 9), "PNG"))
+    for number in range(45):
+        (home / "train" / "class_0" / f"notes.k{number:02}").write_text("no picture")
+    plan = resolve_plan(NO_GPU, recipe="simple-cnn", data_dir=str(home))
+    shown = dict(plan.facts)["skipped files"]
+    assert shown == ", ".join(f"1 .k{number:02}" for number in range(6)) + (
+        " and 39 more kinds, which check and the record list"
+    )
+    for number in range(45):
+        assert f"1 .k{number:02} (train/class_0/notes.k{number:02})" in " ".join(plan.skipped)
+    _, events = opened(settings.build({"dataset": "imagefolder", "data_dir": str(home), "device": "cpu"}))
+    texts = " ".join(
+        event.text for event in events if isinstance(event, Notice) and event.text.startswith("skipped in")
+    )
+    for number in range(45):
+        assert f"1 .k{number:02} (train/class_0/notes.k{number:02})" in texts
+    (ready,) = [event for event in events if isinstance(event, DataReady)]
+    assert len(ready.skipped) == 45
+
+
+MISNAMED = ("photo.jpg.1", "photo.jpg~", "photo.jpg.part", "photo.jpg_original", "photo.jpeg-large", "2024.07.01 12.30")
+
+
+@pytest.mark.parametrize("name", MISNAMED)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "PPM"])
+def test_images_with_something_behind_their_suffix_are_named(
+    name: str, kind: str, tmp_path: Path, private_homes: Path
+) -> None:
+    home = folder(tmp_path, classes=1, per_class=2)
+    (home / "val" / "class_0").mkdir(parents=True)
+    (home / "val" / "class_0" / "1.png").write_bytes(encoded(picture(9, 9), "PNG"))
+    (home / "train" / "class_0" / name).write_bytes(encoded(picture(9, 9), kind))
+    suffix = image_files.kind_of_file(name)
+    (home / "train" / "class_0" / f"another{Path(name).suffix}").write_text("P1 and BM are not enough")
+    expected = (
+        f"not read: 2 {suffix} files, although they begin as images do (train/class_0/{name}); give those that are "
+        "wanted the suffix of their format (.jpg, .png …)"
+    )
+    plan = resolve_plan(NO_GPU, recipe="simple-cnn", data_dir=str(home))
+    assert f"data_dir: {expected}" in plan.warnings
+    _, events = opened(settings.build({"dataset": "imagefolder", "data_dir": str(home), "device": "cpu"}))
+    assert [event.text for event in events if isinstance(event, Notice) and event.level == "warning"] == [expected]
+
+
+def test_kinds_of_files_are_a_bounded_number() -> None:
+    """Also where each file has a suffix of its own, as the files of scanners have."""
+    skipped = SkippedFiles()
+    for number in range(1500):
+        skipped.add_file(f"/nowhere/1.2.840.{number}")
+        skipped.add_file(f"/nowhere/1.x{number}")
+    found = dict(skipped.counts())
+    assert len(found) == 1001
+    assert sum(found.values()) == 3000
+    assert (found[".<number>"], found["of other kinds"], found[".x7"]) == (1500, 501, 1)
+
+
+@pytest.mark.parametrize("text", [b"BM", b"BMI of patients\n", b"P1", b"P6: notes", b"II*", b"RIFF....WAVE", b""])
+def test_texts_that_begin_like_an_image_are_none(text: bytes, tmp_path: Path) -> None:
+    for name in ("notes", "notes.1"):
+        (tmp_path / name).write_bytes(text)
+        assert not image_files.is_image(str(tmp_path / name))
+        assert not image_files.begins_as_image(str(tmp_path / name))
 
 
 def test_a_class_of_unreadable_pictures_names_them(tmp_path: Path) -> None:
@@ -142,6 +220,63 @@ def test_a_link_to_a_parent_folder_doubles_nothing(target: str, place: str, tmp_
     counted = count_images(home, "train", "", 30)
     assert counted is not None
     assert counted.train_images == 6
+
+
+BOTH_CLASSES = "both classes have its images"
+BOTH_SPLITS = "validation would use images of the training"
+DOUBLED = {
+    "a class": ("train/tabby", "train/class_0", BOTH_CLASSES),
+    "in a class": ("train/class_1/more", "train/class_0", BOTH_CLASSES),
+    "in val": ("val/class_0/more", "train/class_0", BOTH_SPLITS),
+    "in train": ("train/class_1/more", "val/class_1", BOTH_SPLITS),
+}
+
+
+@pytest.mark.parametrize("case", DOUBLED)
+def test_a_link_that_doubles_a_class_is_named(case: str, tmp_path: Path, private_homes: Path) -> None:
+    """With its sub-folders, which are not named as well."""
+    place, target, result = DOUBLED[case]
+    home = folder(tmp_path, classes=2, per_class=3)
+    for split in ("train", "val"):
+        for name in ("class_0", "class_1"):
+            (home / split / name / "inner").mkdir(parents=True, exist_ok=True)
+            (home / split / name / "inner" / "1.png").write_bytes(encoded(picture(9, 9), "PNG"))
+    if case == "a class":
+        (home / "val" / "tabby").mkdir()
+        (home / "val" / "tabby" / "1.png").write_bytes(encoded(picture(9, 9), "PNG"))
+    (home / place).symlink_to(home / target)
+    plan = resolve_plan(NO_GPU, recipe="simple-cnn", data_dir=str(home))
+    one, two = sorted((place, target))
+    expected = f"{one} and {two} are the same folder (a link), so that {result}; remove one of them"
+    assert [one for one in plan.warnings if "same folder" in one] == [f"data_dir: {expected}"]
+    _, events = opened(settings.build({"dataset": "imagefolder", "data_dir": str(home), "device": "cpu"}))
+    assert [event.text for event in events if isinstance(event, Notice) and event.level == "warning"] == [expected]
+
+
+def test_a_linked_validation_split_is_named_shortly(tmp_path: Path, private_homes: Path) -> None:
+    home = folder(tmp_path, classes=5, per_class=2)
+    (home / "val").symlink_to(home / "train")
+    plan = resolve_plan(NO_GPU, recipe="simple-cnn", data_dir=str(home))
+    (warning,) = [one for one in plan.warnings if "same folder" in one]
+    assert "train/class_0 and val/class_0 are the same folder" in warning
+    assert warning.endswith("; and 2 more such folders")
+
+
+def test_links_to_other_places_are_no_fault(tmp_path: Path, private_homes: Path) -> None:
+    """A split of links into one store, and two links to one folder within a class, which is read once."""
+    store = folder(tmp_path / "store", classes=2, per_class=3) / "train"
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+    (tmp_path / "train" / "class_0").symlink_to(store / "class_0")
+    (tmp_path / "val" / "class_0").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "val" / "class_0" / name).symlink_to(store / "class_1")
+    plan = resolve_plan(NO_GPU, recipe="simple-cnn", data_dir=str(tmp_path))
+    assert not [one for one in plan.warnings if "same folder" in one]
+    found = scan(str(tmp_path), "val")
+    assert len(found) == 3
+    assert dict(found.skipped) == {"repeated link": 1}
+    assert found.scan_result.doubled == ()
 
 
 @pytest.mark.parametrize(("train", "val"), [(NFC, NFD), (NFD, NFC)])

@@ -146,6 +146,22 @@ def test_clips_of_one_face_are_on_one_side(clips: Path, share: float) -> None:
 
 
 @pytest.mark.parametrize("share", SHARES)
+def test_swapped_faces_are_on_one_side(tmp_path: Path, share: float) -> None:
+    """000_003 shows one face in the clip of the other: both, and the real clips, stay together."""
+    tiny_clips.draw(tmp_path, clips_each=6)
+    pairs = {"000": "003", "001": "005", "002": "004"}
+    partner = pairs | {two: one for one, two in pairs.items()}
+    for number, (one, two) in enumerate(sorted(partner.items())):
+        (tmp_path / "train" / "real" / f"real{number}").rename(tmp_path / "train" / "real" / one)
+        (tmp_path / "train" / "fake" / f"fake{number}").rename(tmp_path / "train" / "fake" / f"{one}_{two}")
+    train, val, _ = both(tmp_path, dataset="clips", val_share=share)
+    sides = [{number for name in clip_names(images) for number in name.split("_")} for images in (train, val)]
+    assert sides[0] | sides[1] == set(partner)
+    assert not sides[0] & sides[1]
+    assert {*train.labels.tolist()} == {*val.labels.tolist()} == {0, 1}
+
+
+@pytest.mark.parametrize("share", SHARES)
 def test_groups_csv_says_which_clips_belong_together(clips: Path, share: float) -> None:
     rows = [f"{name},{'ABC'[int(name[:3]) // 2]}" for name in ("000", "001", "002", "003", "004", "005")]
     rows += [f"fake/{n:03}_{99 - n:03},{'ABC'[n // 2]}" for n in range(6)]
@@ -195,6 +211,21 @@ def test_groups_csv_joins_sequences_of_heads(kinect: Path, tmp_path: Path) -> No
     train, val, _ = both(tmp_path, dataset="biwi", val_share=0.3)
     assert {int(name) % 2 for name in parts(train, 1)} != {int(name) % 2 for name in parts(val, 1)}
     assert len(parts(train, 1)) == len(parts(val, 1)) == 12
+
+
+def test_names_in_groups_csv_that_fit_nothing_are_named(clips: Path, kinect: Path, tmp_path: Path) -> None:
+    """A misspelt name would put one face on both sides."""
+    rows = ["fake/000_099,A", "000,A", "fake/001_98,B", "real/001.mp4,B"]
+    (clips / "groups.csv").write_text("\n".join(rows) + "\n")
+    (warning,) = both(clips, dataset="clips", val_share=0.3)[2]
+    assert warning.startswith("groups.csv: 2 of 4 names are in no folder of the data ('fake/001_98', 'real/001.mp4')")
+    assert "write a clip with or without its class, for example 000" in warning
+    home = tmp_path / "heads"
+    home.mkdir()
+    (home / "train").symlink_to(kinect)
+    (home / "groups.csv").write_text("1,anna\n2,anna\n")
+    with pytest.raises(BadInput, match=r"2 of 2 names are in no folder of the data \('1', '2'\); .* for example 01"):
+        both(home, dataset="biwi", val_share=0.3)
 
 
 @pytest.mark.parametrize("dataset", ["imagefolder", "cifar10", "demo", "custom"])

@@ -8,7 +8,7 @@ from fakes.images import SIDE, dark_and_light
 from PIL import Image
 
 from gputrain.engine.datasets import image_set
-from gputrain.engine.datasets.image_files import count_images
+from gputrain.engine.datasets.class_folder_count import count_images
 from gputrain.engine.estimates.host_memory import DataFacts
 
 

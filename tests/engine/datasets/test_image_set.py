@@ -10,7 +10,7 @@ from torchvision.datasets import ImageFolder
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import image_set
-from gputrain.engine.datasets.image_files import count_images
+from gputrain.engine.datasets.class_folder_count import count_images
 from gputrain.engine.datasets.image_set import scan
 
 

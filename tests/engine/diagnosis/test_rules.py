@@ -123,6 +123,8 @@ def test_shared_memory_hint_depends_on_what_uses_it(
 
 def test_each_cause_has_a_case() -> None:
     named = {case[3] for case in CASES} | {"ram-pressure", "no-tensor-cores", "gpu-neighbour"}
+    # What only a script of the user's own shows has its case in test_script_rules.
+    named |= {"loader-started-twice"}
     assert {cause.id for cause in CAUSES} == named
 
 

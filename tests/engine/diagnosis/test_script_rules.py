@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gputrain.engine.diagnosis.advisor import Advisor
 from gputrain.engine.diagnosis.autotune import SENDER, Autotune
-from gputrain.engine.events import Hint, LoaderFound, LoaderStats
+from gputrain.engine.events import Hint, LoaderFound, LoaderStats, RankSteps, ScriptModel, Steps
 
 TWO = replace(LOADER, num_workers=2, prefetch_factor=2)
 FILES = 160 * 100_000
@@ -90,9 +90,81 @@ def test_the_advice_names_argument_and_line() -> None:
     assert first.prediction.high > STEPS.images_per_second
 
 
-def test_a_framework_is_advised_by_its_own_argument() -> None:
-    first = hints(replace(LOADER, kind="accelerate.data_loader.DataLoaderShard"), NO_WORKERS, 0.6)[0]
-    assert "dataloader_num_workers=3" in first.action
+@pytest.mark.parametrize(
+    ("framework", "action"),
+    [
+        ("", "DataLoader(num_workers=3, persistent_workers=True) at my_train.py:41."),
+        (
+            "transformers",
+            "Set dataloader_num_workers=3, dataloader_persistent_workers=True in the TrainingArguments.",
+        ),
+        (
+            "timm",
+            "create_loader(num_workers=3, persistent_workers=True) at my_train.py:41; timm's train.py: --workers 3.",
+        ),
+        (
+            "keras",
+            "Give fit() a torch DataLoader(num_workers=3, persistent_workers=True), or a PyDataset(workers=3).",
+        ),
+        (
+            "ultralytics",
+            (
+                "ultralytics uses no data workers on the CPU: it ignores workers= there. "
+                "Train on a GPU, or on smaller or cached images (cache=True)."
+            ),
+        ),
+    ],
+)
+def test_a_framework_is_advised_by_its_own_argument(framework: str, action: str) -> None:
+    first = hints(replace(LOADER, framework=framework), NO_WORKERS, 0.6)[0]
+    assert first.id == "no-workers"
+    assert first.action == action
+
+
+def test_ultralytics_on_a_gpu_takes_workers() -> None:
+    loader = replace(TWO, framework="ultralytics", kind="ultralytics.data.build.InfiniteDataLoader")
+    first = hints(loader, WORKERS, 0.6)[0]
+    assert first.id == "few-workers"
+    assert first.action == f"Set workers={first.changes['num_workers']} in train()."
+
+
+def test_workers_that_are_made_anew_for_each_pass_are_named() -> None:
+    advisor = Advisor()
+    for event in started(TWO):
+        advisor.feed(event)
+    for at in range(11, 80):
+        for event in second(float(at), 0.3, replace(WORKERS, busy=0.3)):
+            advisor.feed(replace(event, first_batch_wait=0.28) if isinstance(event, Steps) else event)
+    first = advisor.hints()[0]
+    assert first.id == "epoch-start"
+    assert first.action == "DataLoader(persistent_workers=True) at my_train.py:41."
+    assert first.changes == {"persistent_workers": True}
+
+
+@pytest.mark.parametrize(
+    ("who", "words"), [("tqdm.auto", "Use: from tqdm import tqdm."), ("the script", "Call iter() once for each pass")]
+)
+def test_a_loader_that_is_started_twice_is_named_without_any_waiting(who: str, words: str) -> None:
+    found = hints(replace(TWO, started_twice=who), replace(WORKERS, busy=0.04), 0.0)
+    twice = next(hint for hint in found if hint.id == "loader-started-twice")
+    assert twice.severity == "warning"
+    assert words in twice.action
+    assert twice.changes == {}
+
+
+def test_a_slow_rank_of_a_script_is_named() -> None:
+    advisor = Advisor()
+    for event in started(TWO):
+        advisor.feed(replace(event, ranks=2) if isinstance(event, ScriptModel) else event)
+    for at in range(11, 80):
+        for event in second(float(at), 0.0, replace(WORKERS, busy=0.1)):
+            advisor.feed(replace(event, exchange=0.4, compute=0.5) if isinstance(event, Steps) else event)
+        slow = RankSteps(
+            mono=at + 0.5, rank=1, window_steps=10, window_seconds=1.0, data_wait=0.4, compute=0.5, exchange=0.0
+        )
+        advisor.feed(slow)
+    found = next(hint for hint in advisor.hints() if hint.id == "slow-rank")
+    assert "rank 1" in found.action.lower()
 
 
 def test_waiting_for_a_server_is_not_called_reading_files() -> None:

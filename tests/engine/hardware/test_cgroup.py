@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from gputrain.engine.hardware import machine
 from gputrain.engine.hardware.cgroup import CGroup, Memory, find_cgroup
+from gputrain.engine.monitor import sampler
+from gputrain.engine.monitor.sampler import Sampler
 
 GIB = 1 << 30
 UNLIMITED_V1 = 9223372036854771712
@@ -31,6 +34,11 @@ class Tree:
 
     def groups(self, lines: str) -> None:
         (self._self / "cgroup").write_text(lines)
+
+    @property
+    def mounted(self) -> bool:
+        """Whether anything is mounted."""
+        return bool(self._mounts)
 
     def files(self, folder: str, files: Mapping[str, object]) -> None:
         target = self.root / folder.lstrip("/")
@@ -156,6 +164,78 @@ def test_invisible_group_falls_back_to_the_mount(tree: Tree) -> None:
     tree.groups("0::/../../elsewhere\n")
     tree.files("/sys/fs/cgroup", {"cpu.max": "400000 100000"})
     assert tree.find().quota() == 4.0
+
+
+def limited(tree: Tree, version: str, used: float, periods: int, throttled: int) -> CGroup:
+    """A group with a tenth of a core and 1 GiB; `used` in CPU seconds."""
+    if version == "v2":
+        if not tree.mounted:
+            tree.mount("/sys/fs/cgroup", "cgroup2", "nsdelegate")
+        tree.groups("0::/job\n")
+        tree.files(
+            "/sys/fs/cgroup/job",
+            {
+                "cpu.max": "5000 50000",
+                "cpu.stat": f"usage_usec {round(used * 1e6)}\nnr_periods {periods}\nnr_throttled {throttled}",
+                "memory.max": GIB,
+                "memory.current": GIB // 2,
+                "memory.swap.current": 7,
+                "memory.stat": f"file {GIB // 4}\nshmem 4096\ninactive_file {GIB // 8}",
+            },
+        )
+        return tree.find()
+    if not tree.mounted:
+        for controllers in ("cpu,cpuacct", "memory"):
+            tree.mount(f"/sys/fs/cgroup/{controllers}", "cgroup", controllers)
+    tree.groups("4:memory:/job\n2:cpu,cpuacct:/job\n")
+    tree.files(
+        "/sys/fs/cgroup/cpu,cpuacct/job",
+        {
+            "cpu.cfs_quota_us": 5000,
+            "cpu.cfs_period_us": 50000,
+            "cpu.stat": f"nr_periods {periods}\nnr_throttled {throttled}\nthrottled_time 9",
+            "cpuacct.usage": round(used * 1e9),
+        },
+    )
+    tree.files(
+        "/sys/fs/cgroup/memory/job",
+        {
+            "memory.limit_in_bytes": GIB,
+            "memory.usage_in_bytes": GIB // 2,
+            "memory.stat": f"total_cache {GIB // 4}\ntotal_shmem 4096\ntotal_inactive_file {GIB // 8}\ntotal_swap 7",
+        },
+    )
+    return tree.find()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_both_versions_give_the_same_machine_and_samples(
+    version: str, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the tests with real groups below show for the version that this machine has."""
+    group = limited(tree, version, used=3.0, periods=100, throttled=10)
+    assert group.version == version
+    for module in (machine, sampler):
+        monkeypatch.setattr(module, "find_cgroup", lambda: group)
+    for variable in list(os.environ):
+        if variable.startswith("SLURM_"):
+            monkeypatch.delenv(variable)
+    found = machine.inspect_machine()
+    assert (found.cgroup, found.usable_cores, found.memory_limit) == (version, 0.1, GIB)
+    assert found.memory_available == GIB - (GIB // 2 - GIB // 8)
+    samples = Sampler(lambda: ())
+    first = samples.sample()
+    limited(tree, version, used=3.02, periods=120, throttled=25)
+    second = samples.sample()
+    samples.close()
+    assert (first.throttled_share, second.throttled_share) == (None, 0.75)
+    assert (second.usable_cores, second.ram_total, second.ram_cached, second.swap_used) == (0.1, GIB, GIB // 4, 7)
+    assert second.ram_available == found.memory_available
+    assert second.shm_total is None or second.shm_total <= GIB
+    # 0.02 CPU seconds of the tenth of a core that it had in the interval.
+    assert second.cpu_percent is not None
+    share = 100 * 0.02 / (0.1 * (second.mono - first.mono))
+    assert second.cpu_percent == pytest.approx(min(100.0, share), abs=0.1)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
-from gputrain.engine.hardware import foreign_load
-from gputrain.engine.hardware.foreign_load import ExternalLoad
+from gputrain.engine.hardware import external_load
+from gputrain.engine.hardware.external_load import ExternalLoad
 
 
 def work(seconds: float) -> None:
@@ -29,5 +29,5 @@ def test_own_work_is_not_external_load() -> None:
     cores = watch.cores()
     assert cores is not None
     # The use of the whole host, less the second of this test's two processes.
-    whole = ((foreign_load._busy() or 0.0) - before) / (time.monotonic() - began)
+    whole = ((external_load._busy() or 0.0) - before) / (time.monotonic() - began)
     assert cores <= whole - 0.8 * own + 0.05

@@ -262,11 +262,15 @@ def test_unreadable_images_are_always_replaced_by_the_same_image(tmp_path: Path)
         train(tmp_path, keras_config(images, max_bad_images=0))
 
 
-def test_other_file_types_are_refused_before_the_first_step(tmp_path: Path) -> None:
+def test_other_file_types_are_read_as_by_the_pytorch_engine(tmp_path: Path) -> None:
     images = draw_images(tmp_path / "images")
-    Image.new("RGB", (40, 40)).save(images / "train" / "down" / "90.tiff")
-    with pytest.raises(BadInput, match=r"90\.tiff: engine=keras reads"):
-        train(tmp_path, keras_config(images))
+    for suffix in ("tiff", "ppm", "tga", "jp2"):
+        Image.new("RGB", (40, 40)).save(images / "train" / "down" / f"90.{suffix}")
+    (images / "train" / "down" / "91.tiff").write_bytes(b"II*\0")
+    result = train(tmp_path, keras_config(images))
+    listed = (tmp_path / "bad_images.csv").read_text().splitlines()
+    assert [line.split(",")[1].rpartition("/")[2] for line in listed[1:]] == ["91.tiff"]
+    assert result.ended.outcome is Outcome.FINISHED
 
 
 def test_a_run_on_palette_bmp_and_transparent_webp_learns_their_colours(tmp_path: Path) -> None:

@@ -244,3 +244,28 @@ def test_real_interfaces_of_a_network_namespace() -> None:
     assert 50 * 1014 <= received < 100 * 1014
     frames = 50 * (1 + len(found["stacked"]))
     assert frames * 1014 <= sent < (frames + 50) * 1014
+
+
+MANY = """
+import json
+from pathlib import Path
+from gputrain.engine.monitor import network
+seen = set()
+network.outer_interfaces = lambda names, sys: seen.update(names) or frozenset()
+reader = network.Network()
+reader.read(1.0), reader.read(2.0)
+print(json.dumps([sorted(seen), [line.split(":")[0].strip() for line in Path("/proc/net/dev").open()][2:]]))
+"""
+
+
+def test_every_interface_of_a_machine_with_many_is_read() -> None:
+    """The kernel gives /proc/net/dev in pages of about 30 interfaces; each container has one."""
+    make = "for i in $(seq 60); do ip link add left$i type veth peer name right$i || exit 9; done"
+    space = ["unshare", "--map-root-user", "--net", "sh", "-c", f'{make}; exec "$@"', "sh"]
+    done = subprocess.run([*space, sys.executable, "-c", MANY], capture_output=True, text=True)
+    if done.returncode and "gputrain" not in done.stderr:
+        pytest.skip(f"network namespaces cannot be made here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    found, there = json.loads(done.stdout)
+    assert found == sorted(there)
+    assert len(found) == 121

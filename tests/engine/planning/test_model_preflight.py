@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from fakes.plans import CPU
 from torchvision import models
 
+from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
+from gputrain.engine.jobs import model_check_job
 from gputrain.engine.launching import launch, resume_run
 from gputrain.engine.model_catalog import image_sizes
 from gputrain.engine.planning.model_preflight import ModelPlan, plan_model, with_model_layer
@@ -17,6 +20,7 @@ from gputrain.engine.planning.plan import make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.models.image_size_check import _forward
+from gputrain.engine.training.tasks.classification import Classification
 
 DEFAULTS = settings.flatten(settings.build({}))
 
@@ -35,7 +39,7 @@ def test_weights_of_another_model_are_refused_before_the_start_and_force_overrul
     found, _ = planned({"model": "resnet34", "weights": str(file)})
     (refusal,) = found.refusals
     assert "does not fit resnet34: 80 tensors missing in the file (layer1.2.conv1.weight" in refusal
-    assert "weights_strict=false, which leaves 80 of 218 tensors random" in refusal
+    assert "weights_strict=false, which leaves 82 of 218 tensors random" in refusal
     assert found.forceable == found.refusals
     fitting, values = planned({"model": "resnet18", "weights": str(file)})
     assert fitting.refusals == ()
@@ -52,6 +56,93 @@ def _force_starts_without_strictness(found: ModelPlan, monkeypatch: pytest.Monke
     plan = make_plan([SettingsLayer("you", {}, own=True)], CPU, refusals=found.refusals, forceable=found.forceable)
     resume_run.begin(plan, force=True)
     assert not started[0].model.weights_strict
+
+
+def test_the_plan_tells_what_the_run_loads(tmp_path: Path) -> None:
+    """The text of the run's notice: kind of the file, EMA weights, prefix, and how many tensors stay random."""
+    state = {f"module.{name}": tensor for name, tensor in models.resnet18(num_classes=7).state_dict().items()}
+    file = tmp_path / "a.pth"
+    torch.save({"state_dict": {}, "state_dict_ema": state}, file)
+    for classes, model, strict in ((7, "resnet18", True), (2, "resnet18", True), (2, "resnet34", False)):
+        images = tmp_path / f"images{classes}"
+        for number in range(classes):
+            (images / "train" / f"class{number}").mkdir(parents=True, exist_ok=True)
+        own = {"model": model, "weights": str(file), "weights_strict": strict, "data_dir": str(images)}
+        found, values = planned({**own, "dataset": "imagefolder"})
+        (text,) = [text for name, text in found.facts if name == "weights"]
+        notices: list[tuple[str, str]] = []
+        create_model.create(settings.build(values), Classification(classes), lambda *told: notices.append(told))  # noqa: B023
+        assert [told for _, told in notices] == [f"weights: {text}"]
+        assert "(torch file; EMA weights, key state_dict_ema; prefix 'module.' removed)" in text
+        random = {(7, "resnet18"): 0, (2, "resnet18"): 2, (2, "resnet34"): 82}[classes, model]
+        assert (f"; {random} stay random: " in text) if random else text.endswith(")")
+
+
+def test_interpolated_positions_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "vit.pth"
+    with torch.device("meta"):
+        shapes = models.vit_b_16(num_classes=2).state_dict()
+    torch.save({name: torch.zeros(tensor.shape) for name, tensor in shapes.items()}, file)
+    own: dict[str, object] = {"model": "vit_b_16", "weights": str(file)}
+    found, values = planned(own)
+    assert values["image_size"] == 224, "that of the file"
+    assert not any("interpolated to" in text for _, text in found.facts)
+    other, _ = planned({**own, "image_size": 96})
+    assert any(
+        "interpolated to the image size: encoder.pos_embedding 1 × 197 × 768 → 1 × 37 × 768" in text
+        for _, text in other.facts
+    )
+    assert any(text.startswith("image_size: 96; ") and text.endswith(" has 224") for text in other.warnings)
+
+
+def test_nan_is_refused_in_the_plan_with_the_text_of_the_run(tmp_path: Path) -> None:
+    state = models.resnet18(num_classes=2).state_dict()
+    state["layer1.0.conv1.weight"][0] = torch.nan
+    state["layer1.0.conv2.weight"][0] = torch.inf
+    torch.save(state, tmp_path / "nan.pth")
+    own: dict[str, object] = {"model": "resnet18", "weights": str(tmp_path / "nan.pth")}
+    found, values = planned(own)
+    with pytest.raises(BadInput) as caught:
+        create_model.create(settings.build(values), Classification(2), lambda level, text: None)
+    assert found.refusals == found.forceable == (str(caught.value),)
+    assert "NaN or Inf in 2 tensors (layer1.0.conv1.weight, layer1.0.conv2.weight)" in found.refusals[0]
+    forced, _ = planned({**own, "weights_strict": False})
+    assert forced.refusals == ()
+    assert any("without 2 tensors with NaN or Inf" in text for _, text in forced.facts)
+
+
+def test_a_result_is_kept_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUTRAIN_CACHE", str(tmp_path / "cache"))
+    file, other = tmp_path / "a.pth", tmp_path / "b.pth"
+    torch.save(models.resnet18(num_classes=2).state_dict(), file)
+    times = file.stat()
+    first, _ = planned({"model": "resnet18", "weights": str(file)})
+    started: list[str] = []
+    run_job = model_check_job.run_job
+    monkeypatch.setattr(
+        model_check_job, "run_job", lambda child, *rest: (started.append(child), run_job(child, *rest))[1]
+    )
+    again, _ = planned({"model": "resnet18", "weights": str(file)})
+    assert again == first
+    assert started == [], "the result was kept"
+    # Another file of the same name, size and times, as rsync -t writes it.
+    state = models.resnet18(num_classes=2).state_dict()
+    state["conv1.weight"][0] = torch.nan
+    torch.save(state, other)
+    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert other.stat().st_size == times.st_size
+    other.replace(file)
+    found, _ = planned({"model": "resnet18", "weights": str(file)})
+    assert "NaN" in found.refusals[0]
+    # Written in place, and its times put back.
+    torch.save(models.resnet18(num_classes=2).state_dict(), file)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert planned({"model": "resnet18", "weights": str(file)})[0].refusals == ()
+    assert len(started) == 2
+    for kept in (tmp_path / "cache" / "model-checks").iterdir():
+        kept.write_text("{")
+    assert planned({"model": "resnet18", "weights": str(file)})[0].refusals == ()
+    assert len(started) == 3, "a damaged result is not used"
 
 
 def test_named_weights_determine_the_settings_that_the_user_did_not_set() -> None:

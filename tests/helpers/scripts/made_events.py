@@ -64,6 +64,7 @@ STEPS = Steps(
     window_steps=10,
     window_seconds=1.0,
     images_per_second=160.0,
+    unit="samples",
     loss=0.5,
     lr=0.1,
     data_wait=0.0,

@@ -11,7 +11,7 @@ from pathlib import Path
 from gputrain.engine import probe
 from gputrain.engine.user_script.page_reader import PageFolder
 
-TIMEOUT = 120.0
+TIMEOUT = 280.0
 EXEC = [sys.executable, "-m", "gputrain.tui.cli", "exec"]
 
 TRAIN = """
@@ -93,9 +93,11 @@ def probed(pages: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "GPUTRAIN_EXEC_PAGES": str(pages)}
 
 
-def run(command: Sequence[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run to the end."""
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT)
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 def pages_in(folder: Path) -> PageFolder:

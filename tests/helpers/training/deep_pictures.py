@@ -28,19 +28,40 @@ def tiff(
     content = (
         [p.astype(dtype).tobytes() for p in planes] if separate else [np.stack(planes, -1).astype(dtype).tobytes()]
     )
+    bits = 8 * planes[0].dtype.itemsize
+    layout, kind = 2 if separate else 1, _FORMATS[planes[0].dtype.kind]
+    tags = [
+        (258, 3, (bits,) * len(planes)), (262, 3, (photometric,)), (277, 3, (len(planes),)), (284, 3, (layout,)),
+        (339, 3, (kind,) * len(planes)), *extra,
+    ]  # fmt: skip
+    return _written(width, height, content, tags, order)
+
+
+def packed_12_bits(values: Plane) -> bytes:
+    """A TIFF of 12-bit values (height, even width), two in three bytes."""
+    height, width = values.shape
+    first, second = values[:, ::2].astype(int), values[:, 1::2].astype(int)
+    packed = np.stack((first >> 4, (first & 15) << 4 | second >> 8, second & 255), -1).astype(np.uint8)
+    return _written(width, height, [packed.tobytes()], [(258, 3, (12,)), (262, 3, (1,)), (277, 3, (1,))], "<")
+
+
+Tag = tuple[int, int, tuple[int, ...]]
+
+
+def _written(width: int, height: int, content: list[bytes], own: Sequence[Tag], order: Literal["<", ">"]) -> bytes:
+    """The TIFF of `content`, one strip each, with its `own` tags and those of size and place."""
     offsets = [8 + sum(map(len, content[:number])) for number in range(len(content))]
     body = b"".join(content)
     body += b"\0" * (len(body) % 2)
-    count, bits = len(planes), 8 * planes[0].dtype.itemsize
     tags = [
-        (256, 4, (width,)), (257, 4, (height,)), (258, 3, (bits,) * count), (259, 3, (1,)), (262, 3, (photometric,)),
-        (273, 4, tuple(offsets)), (277, 3, (count,)), (278, 4, (height,)), (279, 4, tuple(map(len, content))),
-        (284, 3, (2 if separate else 1,)), (339, 3, (_FORMATS[planes[0].dtype.kind],) * count), *extra,
+        (256, 4, (width,)), (257, 4, (height,)), (259, 3, (1,)), (273, 4, tuple(offsets)), (278, 4, (height,)),
+        (279, 4, tuple(map(len, content))), *own,
     ]  # fmt: skip
     start = 8 + len(body)
     behind, rows, tail = start + 2 + 12 * len(tags) + 4, b"", b""
     for number, kind, values in sorted(tags):
-        packed = struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        code = {1: "B", 3: "H"}.get(kind, "I")
+        packed = struct.pack(f"{order}{len(values)}{code}", *values)
         if len(packed) > 4:
             place, tail = struct.pack(f"{order}I", behind + len(tail)), tail + packed
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import termios
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pyte
 
@@ -27,6 +29,9 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._changed = threading.Condition()
         self._paused = False
+        self.raw = bytearray()
+        """All output."""
+        self.attributes_before = termios.tcgetattr(master)
         self._closed = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -42,6 +47,7 @@ class Terminal:
             with self._changed:
                 if data:
                     self._stream.feed(data)
+                    self.raw += data
                 else:
                     self._closed = True
                 self._changed.notify_all()
@@ -105,6 +111,10 @@ class Terminal:
         self._reader.join()
         return code, self.text
 
+    def attributes(self) -> list[Any]:
+        """The terminal's settings: echo, line mode, signals of keys."""
+        return termios.tcgetattr(self._master)
+
     def close(self) -> None:
         """Close the terminal's side."""
         os.close(self._master)
@@ -135,3 +145,9 @@ def on_terminal(
     finally:
         process.kill()
         process.wait()
+
+
+def modes(output: bytes) -> dict[int, bool]:
+    """The last state of each private mode that was set or reset."""
+    found = re.findall(rb"\x1b\[\?([0-9;]+)([hl])", output)
+    return {int(number): end == b"h" for numbers, end in found for number in numbers.split(b";")}

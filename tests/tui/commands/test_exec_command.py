@@ -198,3 +198,19 @@ def test_json_is_the_record_and_no_page_is_left(tmp_path: Path) -> None:
     }  # fmt: skip
     assert lines[-1]["type"] == "summary"
     assert not [path for path in set(Path("/dev/shm").iterdir()) - before if "mine" in path.name]
+
+
+@pytest.mark.parametrize(("option", "name"), [([], "SIGINT"), (["--now"], "SIGTERM")])
+def test_a_script_that_ends_by_a_stop_was_stopped_and_not_killed(option: list[str], name: str, tmp_path: Path) -> None:
+    path = script(tmp_path, "import time\nprint('ready', flush=True)\ntime.sleep(600)\n")
+    run_id = run([*EXEC, "--detach", "--", sys.executable, str(path)]).stdout.strip()
+    target = run_directory.find(run_id)
+    deadline = time.monotonic() + TIMEOUT
+    while b"ready" not in target.trainer_log.read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert run([sys.executable, "-m", "gputrain.tui.cli", "stop", run_id, *option]).returncode == 0
+    until(run_id, State.STOPPED)
+    ended = list(event_log.read(target.events))[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.reason, ended.own_code) == (f"stopped on request, by {name}", 128 + getattr(signal, name))

@@ -29,14 +29,14 @@ def test_a_file_gives_all_options_and_the_command_line_wins(tmp_path: Path) -> N
     assert run([*EXEC, "--plain", "--config", str(path)]).returncode == 3
     first = run_directory.find("last")
     command = read_command(first)
-    assert (command.argv, command.images_per_step) == (("sh", "-c", "exit 3"), 64)
+    assert (command.argv, command.per_step) == (("sh", "-c", "exit 3"), 64)
     assert (command.inject, command.terminal) == (False, True)
     assert "010" in first.id
     other = [*EXEC, "--plain", "--config", str(path), "--name", "mine", "--images-per-step", "8", "--", "true"]
     assert run(other).returncode == 0
     second = run_directory.find("last")
     assert "mine" in second.id
-    assert (read_command(second).argv, read_command(second).images_per_step) == (("true",), 8)
+    assert (read_command(second).argv, read_command(second).per_step) == (("true",), 8)
 
 
 def test_words_of_a_list_are_taken_as_they_are(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fakes import slurm
 from fakes.images import dark_and_light
 from fakes.slurm import Slurm
+from helpers.tui.terminals import modes, on_terminal
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.events import ModelReady, Outcome, RunEnded, RunStarted, Steps
@@ -35,12 +38,21 @@ def cluster() -> Iterator[Slurm]:
 
 
 @pytest.fixture
+def tracking_cluster() -> Iterator[Slurm]:
+    """A cluster that kills whatever is left of a step as soon as its first process has left."""
+    if why := slurm.why_no_cgroups():
+        pytest.skip(why)
+    with slurm.running_slurm("cgroup") as running:
+        yield running
+
+
+@pytest.fixture
 def images(tmp_path: Path) -> Path:
     return dark_and_light(tmp_path / "images", 16)
 
 
 @pytest.fixture
-def job(cluster: Slurm, tmp_path: Path, private_homes: Path) -> tuple[list[str], dict[str, str]]:
+def job(tmp_path: Path, private_homes: Path) -> tuple[list[str], dict[str, str]]:
     """The options of sbatch for this machine, and the environment of the job."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -48,7 +60,7 @@ def job(cluster: Slurm, tmp_path: Path, private_homes: Path) -> tuple[list[str],
     (programs / "gputrain-tui").chmod(0o755)
     options = ["--cpus-per-task=2", "--mem=3000", f"--output={tmp_path}/output", f"--chdir={tmp_path}"]
     homes = {name: value for name, value in os.environ.items() if name.startswith("GPUTRAIN_")}
-    return options, {**homes, "PATH": f"{programs}:{cluster.environ['PATH']}"}
+    return options, {**homes, "PATH": f"{programs}:{os.environ.get('PATH', '')}:/usr/sbin"}
 
 
 def output(tmp_path: Path) -> str:
@@ -129,3 +141,63 @@ def test_two_tasks_are_refused(
     assert (found["JobState"], found["ExitCode"]) == ("FAILED", "2:0"), output(tmp_path)
     assert output(tmp_path).count("this srun step has 2 tasks, and each would start its own run") == 2
     assert run_directory.directories() == []
+
+
+def has_kept_its_checkpoint() -> None:
+    """The newest run was stopped by the scheduler, and its last checkpoint is whole."""
+    run = run_directory.directories()[0]
+    *_, last = event_log.read(run.events)
+    assert isinstance(last, RunEnded), last
+    assert last.preempted
+    entry = checkpoint_index.find(run.checkpoints, "last")
+    assert entry.step == last.step
+    assert checkpoint_index.matches_checksum(run.checkpoints, entry)
+
+
+def test_a_cancelled_job_whose_processes_are_tracked_keeps_its_checkpoint(
+    tracking_cluster: Slurm, job: tuple[list[str], dict[str, str]], images: Path, tmp_path: Path
+) -> None:
+    """With proctrack/cgroup the run is killed when the command that started it leaves too early."""
+    options, environ = job
+    words = " ".join(("--data", str(images), *SMALL, "epochs=100000", "checkpoint_epochs=0"))
+    number = tracking_cluster.submit(
+        *options, "--time=10", "--wrap", f"srun gputrain-tui train {words} --plain; echo code $?", **environ
+    )
+    tracking_cluster.wait(number, "RUNNING", seconds=60)
+    wait_for_steps(lambda: tracking_cluster.job(number)["JobState"] == "RUNNING")
+    for _ in range(2):
+        tracking_cluster.run("scancel", "--signal=TERM", str(number))
+    tracking_cluster.wait(number, "COMPLETED", "FAILED", seconds=120)
+    assert "code 75" in output(tmp_path)
+    has_kept_its_checkpoint()
+
+
+def wait_for_steps(goes_on: Callable[[], bool]) -> None:
+    run = None
+    while run is None or not any(isinstance(event, Steps) for event in event_log.read(run.events)):
+        assert goes_on()
+        time.sleep(0.5)
+        run = next(iter(run_directory.directories()), None)
+
+
+def test_a_dashboard_in_a_step_ends_in_order_after_the_checkpoint(
+    tracking_cluster: Slurm, job: tuple[list[str], dict[str, str]], images: Path, tmp_path: Path
+) -> None:
+    """``srun --pty gputrain-tui train`` whose job is cancelled."""
+    options, environ = job
+    srun = shutil.which("srun")
+    assert srun is not None
+    env = {**tracking_cluster.environ, **environ}
+    words = ("--data", str(images), *SMALL, "epochs=100000", "checkpoint_epochs=0")
+    with on_terminal(srun, "--pty", "--time=10", *options[:2], "gputrain-tui", "train", *words, env=env) as terminal:
+        terminal.shows("● training")
+        (number,) = tracking_cluster.run("squeue", "-h", "-o", "%i").split()
+        for _ in range(2):
+            tracking_cluster.run("scancel", "--signal=TERM", number)
+        code, text = terminal.ended()
+    assert code == 75, text
+    assert "stopping after a checkpoint" in " ".join(text.split())
+    last = modes(bytes(terminal.raw))
+    assert last[25]
+    assert not last[1049]
+    has_kept_its_checkpoint()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputrain.tui.layout.panel_layout import SMALLEST, arrange
+from gputrain.tui.layout.panel_layout import arrange
+from gputrain.tui.layout.smallest_window import SMALLEST
 
 
 @given(st.integers(60, 300), st.integers(15, 100), st.integers(0, 16))

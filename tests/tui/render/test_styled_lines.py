@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from gputrain.tui.render import styled_lines
+from gputrain.tui.render.ascii_replacements import to_ascii
 from gputrain.tui.render.styled_lines import Line
 
 Texts = st.text(alphabet="ab █日本…é", max_size=12)
@@ -65,9 +66,9 @@ def test_ascii_takes_the_same_cells(text: str) -> None:
     from gputrain.engine.common.sanitize import plain
 
     shown = plain(text)
-    assert styled_lines.to_ascii(shown).isascii()
-    assert len(styled_lines.to_ascii(shown)) == cell_len(shown)
+    assert to_ascii(shown).isascii()
+    assert len(to_ascii(shown)) == cell_len(shown)
 
 
 def test_signs_have_readable_stand_ins() -> None:
-    assert styled_lines.to_ascii("▲ 8 workers ──▶ ▕━━──▏ ● 日") == "^ 8 workers --> |==--| * ??"
+    assert to_ascii("▲ 8 workers ──▶ ▕━━──▏ ● 日") == "^ 8 workers --> |==--| * ??"

@@ -23,7 +23,7 @@ from helpers.tui.launching import (
     verdict_text,
 )
 from helpers.tui.piloting import until
-from textual.widgets import Input, Static
+from textual.widgets import Input, OptionList, Static
 
 from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.files import config_home
@@ -183,6 +183,13 @@ async def test_a_bad_value_is_refused_in_the_dialog_and_nothing_is_lost(starts: 
         assert dialog.query_one("#value", Input).value == "0"
         await press(pilot, "backspace", *"16", "enter")
         assert row(pilot, "batch_size") == "batch_size 16 you"
+
+
+async def test_all_settings_are_listed_before_anything_is_typed(starts: Starts) -> None:
+    async with opened(starts) as pilot:
+        await press(pilot, "e")
+        assert pilot.app.screen.query_one("#settings", OptionList).option_count == len(matching(""))
+        assert f"{matching('')[0].name}: " in shown(pilot)
 
 
 async def test_the_filter_moves_by_arrows_and_escape_goes_back_step_by_step(starts: Starts) -> None:

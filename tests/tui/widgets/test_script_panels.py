@@ -7,12 +7,18 @@ from helpers.scripts.made_events import LOADER, NO_WORKERS, STEPS, started
 from helpers.tui.drawing import text, view
 from msgspec.structs import replace
 
-from gputrain.engine.events import AnyEvent, Scalars
+from gputrain.engine.common.units import Unit
+from gputrain.engine.events import AnyEvent, HardwareSample, LoaderFound, Prediction, Scalars, ScriptModel, Tuned
+from gputrain.tui.actions.export_curves import curves_csv
+from gputrain.tui.cli.plain_output import PlainLines
+from gputrain.tui.render.advice_text import promise, verdict
 from gputrain.tui.screens.dashboard.quit_dialog import choices
 from gputrain.tui.state.run_summary import summary, summary_rows
+from gputrain.tui.state.script_values import short_command
 from gputrain.tui.widgets.panels.compact import draw_compact
-from gputrain.tui.widgets.panels.curves import LossPanel, MetricPanel
-from gputrain.tui.widgets.panels.pipeline import draw_pipeline
+from gputrain.tui.widgets.panels.curves import LossPanel, MetricPanel, ThroughputPanel
+from gputrain.tui.widgets.panels.gpus import absent
+from gputrain.tui.widgets.panels.pipeline import draw_pipeline, stages
 from gputrain.tui.widgets.panels.run_panel import draw_run
 from gputrain.tui.widgets.panels.status_line import draw_status
 
@@ -42,7 +48,11 @@ def test_without_a_loader_there_is_no_epoch_and_the_wait_is_unknown() -> None:
     assert "step time: the script reads no DataLoader, so what it waits for is unknown" in pipeline
     assert "bottleneck" not in pipeline
     assert "0 %" not in pipeline
-    assert "no DataLoader: the wait for data is unknown" in text(draw_run(now.now, 120, 12))
+    assert "none: data wait unknown" in text(draw_run(now.now, 38, 12))
+    assert pipeline.count("unknown") == 4
+    assert pipeline.count("no DataLoader") == 3
+    stages = text(draw_pipeline(now.now, 78, 2))
+    assert "workers unknown ▶ queue unknown ▶ CPU compute unknown" in stages
 
 
 def test_a_loader_without_a_length_has_no_progress() -> None:
@@ -110,3 +120,96 @@ def test_the_summary_counts_samples_and_claims_nothing_of_validations() -> None:
     rows = dict(summary_rows(summary(view(*started(), STEPS).now), "/runs/r"))
     assert rows["throughput"].startswith("160 samples/s mean")
     assert not {"best", "checkpoints"} & rows.keys()
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"), [("images", "img/s"), ("samples", "samples/s"), ("tokens", "tokens/s"), ("steps", "steps/s")]
+)
+def test_every_text_names_what_the_record_counts(unit: Unit, shown: str) -> None:
+    now = view(*started(), replace(STEPS, unit=unit))
+    assert f"160 {shown}" in text([draw_status(now, 200)])
+    assert f"160 {shown}" in text(draw_compact(now, 100, 12))
+    assert ThroughputPanel(id="throughput").note(now) == f"mean 160 {shown}"
+    rows = dict(summary_rows(summary(now.now), "/runs/r"))
+    assert rows["throughput"] == f"160 {shown} mean, 160 {unit}"
+    assert f"\n{unit}_per_second," in curves_csv(now.now)
+    lines = PlainLines()
+    printed = [line for event in (*started(), replace(STEPS, unit=unit)) for line in lines.take(event)]
+    assert f"160 {shown}" in printed[-1]
+    assert promise(Prediction(low=1.0, high=2.0, limiter="the device", unit=unit)) == (
+        f"1.0–2.0 {shown}, then the device limits"
+    )
+    tuned = Tuned(verdict="kept", changes={"num_workers": 2}, before=1.0, after=2.0, unit=unit)
+    assert verdict(tuned) == f"kept num_workers=2: 1.0 → 2.0 {shown} (+100 %)"
+
+
+def test_a_summary_without_a_loader_says_that_the_shares_are_unknown() -> None:
+    result = summary(view(*started(None), replace(NO_LOADER, unit="steps", images_per_second=10.0)).now)
+    assert (result.data_wait_share, result.compute_share, result.other_share) == (None, None, None)
+    rows = dict(summary_rows(result, "/runs/r"))
+    assert rows["time went to"] == "unknown: the script reads no DataLoader"
+    assert rows["throughput"].startswith("10.0 steps/s mean")
+
+
+def test_a_script_without_a_step_claims_nothing() -> None:
+    now = view(started(None)[0], live=True)
+    assert "running, no step seen yet" in text([draw_status(now, 200)])
+    rows = dict(summary_rows(summary(now.now), "/runs/r"))
+    assert rows["steps"] == "none seen"
+    assert "throughput" not in rows
+    assert "unknown" not in text(draw_pipeline(now.now, 150, 4))
+
+
+def test_skipped_updates_and_validation_have_their_rows() -> None:
+    shown = text(
+        draw_run(
+            view(*started(), replace(STEPS, skipped=3, validation_batches=50, validation_seconds=12.0)).now, 120, 20
+        )
+    )
+    assert "3 updates: inf or NaN gradients" in shown
+    assert "50 batches in 12 s, in no step" in shown
+    assert "skipped" not in text(draw_run(view(*started(), STEPS).now, 120, 20))
+
+
+def test_the_queue_of_a_script_is_none_without_workers_and_else_not_counted() -> None:
+    def queue(loader: LoaderFound) -> str:
+        return next(stage.figure for stage in stages(view(*started(loader), STEPS).now) if stage.name == "queue")
+
+    assert queue(LOADER) == "none"
+    assert queue(replace(LOADER, num_workers=4)) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("device", "words"), [("cpu", "no driver: training on CPU"), ("cuda:0", "no driver: its metrics cannot be read")]
+)
+def test_the_gpu_panel_knows_the_device_of_a_script(device: str, words: str) -> None:
+    first, loader, model, *_ = started()
+    assert isinstance(model, ScriptModel)
+    sample = HardwareSample(mono=12.0, interval=1.0, gpu_error="no driver")
+    assert absent(view(first, loader, replace(model, device=device), sample).now) == words
+    # Before its first update the device is not known.
+    assert absent(view(first, sample).now) == "no driver"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("/home/me/venv/bin/python my_train.py --lr 0.1", "python my_train.py --lr 0.1"),
+        ("'/home/a b/python' x.py", "'/home/a b/python' x.py"),
+        ("yolo", "yolo"),
+    ],
+)
+def test_the_run_panel_leaves_out_the_path_of_the_program(command: str, shown: str) -> None:
+    assert short_command(command) == shown
+
+
+def test_the_short_pipeline_leaves_out_words_before_it_is_cut() -> None:
+    now = view(*started(), replace(STEPS, data_wait=0.3, compute=0.7, other=0.0), replace(NO_WORKERS, busy=1.0)).now
+
+    def first(columns: int) -> str:
+        return text(draw_pipeline(now, columns, 2)).splitlines()[0]
+
+    whole = first(99)
+    assert whole.endswith(" ▶ CPU compute 70 % of step")
+    assert first(len(whole)) == whole
+    assert first(len(whole) - 1) == whole.removesuffix(" of step")

@@ -12,7 +12,7 @@ from gputrain.engine.common.files import write_output
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.tui.actions.plan_from_arguments import plan_of
 from gputrain.tui.actions.run_ablation import blank, check_writable, measure_stages, stages_for
-from gputrain.tui.commands.output import progress_printer
+from gputrain.tui.commands.command_messages import progress_printer
 from gputrain.tui.render.bench_table import Bench, cells, header, markdown, remarks, title
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.text_table import print_table

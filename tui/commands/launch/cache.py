@@ -13,9 +13,9 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import duration, size
 from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
-from gputrain.engine.jobs import image_caches
+from gputrain.engine.jobs import build_image_cache, list_and_remove_caches
 from gputrain.tui.actions.plan_from_arguments import plan_of
-from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.commands.runs.delete import confirmed
 from gputrain.tui.render.text_table import print_table
 
@@ -30,7 +30,7 @@ def _build(options: argparse.Namespace) -> int:
     # The command requests a cache even if the plan has none.
     config = settings.replace(plan.config, cache="disk") if plan.config.data.cache == "none" else plan.config
     try:
-        built = image_caches.build(config, _show_progress)
+        built = build_image_cache.build(config, _show_progress)
     except RuntimeError as error:
         return fail(error)
     if options.json:
@@ -40,7 +40,9 @@ def _build(options: argparse.Namespace) -> int:
         print(plain(note, 300))
     for reason in built.bad:
         print(f"unreadable: {plain(reason, 300)}")
-    print(f"{built.images} images, {size(built.bytes)}, in {image_caches.home()}; runs with cache=disk use them")
+    print(
+        f"{built.images} images, {size(built.bytes)}, in {list_and_remove_caches.home()}; runs with cache=disk use them"
+    )
     return EXIT_FINISHED
 
 
@@ -50,7 +52,7 @@ def _show_progress(text: str) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    found = image_caches.list_caches()
+    found = list_and_remove_caches.list_caches()
     if options.json:
         for one in found:
             print(msgspec.json.encode(one).decode())
@@ -66,14 +68,14 @@ def _list(options: argparse.Namespace) -> int:
     return EXIT_FINISHED
 
 
-def _state(one: image_caches.CacheInfo) -> str:
+def _state(one: list_and_remove_caches.CacheInfo) -> str:
     return "in use" if one.live else ""
 
 
 def _clear(options: argparse.Namespace) -> int:
     if bool(options.cache) == options.all:
         raise BadInput("name the caches to delete (list: gputrain-tui cache list), or --all")
-    known = [one for one in image_caches.list_caches() if not one.live] if options.all else []
+    known = [one for one in list_and_remove_caches.list_caches() if not one.live] if options.all else []
     names = [one.id for one in known] if options.all else options.cache
     if not names:
         print("no unused caches")
@@ -83,6 +85,6 @@ def _clear(options: argparse.Namespace) -> int:
     ):
         return EXIT_STOPPED
     for name in names:
-        deleted = image_caches.clear(name)
+        deleted = list_and_remove_caches.clear(name)
         print(f"deleted {deleted.id} ({size(deleted.bytes)})")
     return EXIT_FINISHED

@@ -17,7 +17,7 @@ from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.jobs.calibration_job import SECONDS, calibrate, probable_seconds
 from gputrain.engine.planning.plan import Plan
 from gputrain.tui.actions.plan_from_arguments import plan_of
-from gputrain.tui.commands.output import fail, progress_printer
+from gputrain.tui.commands.command_messages import fail, progress_printer
 
 _FACTS = ("device", "speed", "measured", "largest batch", "time")
 

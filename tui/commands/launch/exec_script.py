@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.launching.launch_script import launch_script
+from gputrain.engine.common.units import PER_STEP_UNITS, Unit
 from gputrain.engine.user_script import exec_file
 from gputrain.engine.user_script.exec_file import ExecFile
-from gputrain.engine.user_script.script_command import checked
+from gputrain.tui.actions.script import own_command
+from gputrain.tui.actions.script.own_command import OwnCommand
+from gputrain.tui.commands.command_messages import has_screen
 from gputrain.tui.commands.launch.start_run import start_run
-from gputrain.tui.commands.output import has_screen
 
 
 def run(options: argparse.Namespace) -> int:
@@ -20,17 +20,25 @@ def run(options: argparse.Namespace) -> int:
     if options.raw and options.json:
         raise BadInput("--raw and --json: choose one of them")
     file = exec_file.read(Path(options.config)) if options.config else ExecFile()
-    command = checked(
-        options.argv or list(file.command),
-        Path.cwd(),
+    per_step, unit = _per_step(options) if _per_step(options)[0] else file.per_step
+    own = OwnCommand(
+        argv=tuple(options.argv) or file.command,
+        folder=Path.cwd(),
+        name=options.name or file.name,
+        tags=tuple(options.tag or file.tags),
+        per_step=per_step,
+        unit=unit,
+        autotune=options.autotune or file.autotune,
+        inject=not (options.no_inject or file.no_inject),
         terminal=options.pty or file.pty or (has_screen(options) and not options.raw),
-        inject=not (options.no_inject or file.no_inject) and os.environ.get("GPUTRAIN_EXEC_DISABLE") != "1",
-        images_per_step=options.images_per_step or file.images_per_step,
     )
-    name, tags = options.name or file.name, options.tag or file.tags
-    return start_run(
-        lambda: launch_script(command, name, tags, autotune=options.autotune or file.autotune),
-        (),
-        options,
-        script=True,
-    )
+    # Before the signal handlers and anything else: a command that cannot run leaves nothing behind.
+    own_command.prepare(own)
+    return start_run(lambda: own_command.start(own), (), options, script=True)
+
+
+def _per_step(options: argparse.Namespace) -> tuple[int, Unit]:
+    for unit in PER_STEP_UNITS:
+        if count := getattr(options, f"{unit}_per_step"):
+            return count, unit
+    return 0, "images"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.tui.commands.output import on_screen
+from gputrain.tui.commands.command_messages import on_screen
 from gputrain.tui.commands.show_app import show_app
 
 

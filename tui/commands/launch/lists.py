@@ -78,6 +78,7 @@ def _recipes(options: argparse.Namespace) -> int:
     if options.json:
         return _lines([{"name": e.name, "title": e.title, "file": str(e.path), "error": e.error} for e in entries])
     print_table(("recipe", "what it trains"), [(plain(e.name, 60), plain(e.error or e.title, 200)) for e in entries])
+    print("\nYour own training script, unedited: gputrain-tui exec -- python my_train.py")
     return EXIT_FINISHED
 
 

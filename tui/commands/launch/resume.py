@@ -13,8 +13,8 @@ from gputrain.engine.launching import launch, launch_script, resume_run
 from gputrain.engine.runs import run_directory
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script.script_command import has_command
+from gputrain.tui.commands.command_messages import fail, has_screen
 from gputrain.tui.commands.launch.start_run import require_single_task
-from gputrain.tui.commands.output import fail, has_screen
 from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
 

@@ -11,7 +11,7 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.hardware.slurm import step_tasks
 from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
 

@@ -12,15 +12,16 @@ from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching import resume_run
 from gputrain.engine.planning.plan import Plan
 from gputrain.tui.actions.plan_from_arguments import plan_for_other_machine, plan_of
+from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.commands.launch.calibrate import measure
 from gputrain.tui.commands.launch.start_run import require_single_task, start_run
-from gputrain.tui.commands.output import fail
 from gputrain.tui.render.plan_tables import BUFFERS, SCALING, buffer_cells, scaling_cells
 from gputrain.tui.render.text_table import print_table
 
 
 def run(options: argparse.Namespace) -> int:
-    """Returns the exit code for the outcome of the run; with ``--dry-run`` 0 if the plan can start, else 2."""
+    """Returns the exit code for the outcome of the run; with ``--dry-run`` 0 if it would start (with ``--force`` where
+    that is given), else 2."""
     machine = inspect_machine()
     if options.machine:
         return _plan_other_machine(options, machine)
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
             return fail(error)
         plan = plan_of(options, machine)
     if options.dry_run:
-        _print_plan(plan, options.json)
+        _print_plan(plan, options)
         return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
     return start_run(lambda: resume_run.begin(plan, force=options.force), warnings, options)
@@ -45,12 +46,12 @@ def _plan_other_machine(options: argparse.Namespace, here: Machine) -> int:
     if not options.dry_run or options.calibrate:
         raise BadInput("--machine plans for another machine: it needs --dry-run and excludes --calibrate")
     plan = plan_for_other_machine(options, here)
-    _print_plan(plan, options.json)
+    _print_plan(plan, options)
     return EXIT_BAD_INPUT if plan.stands(force=options.force) else EXIT_FINISHED
 
 
-def _print_plan(plan: Plan, as_json: bool) -> None:
-    if as_json:
+def _print_plan(plan: Plan, options: argparse.Namespace) -> None:
+    if options.json:
         print(msgspec.json.encode(plan).decode())
         return
     rows = [(row.setting, row.value, row.origin, row.note) for row in plan.rows if row.origin != "default" or row.note]
@@ -68,6 +69,9 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
     print("rows with more GPUs: the same settings with ranks=2, 4 and 8")
     print()
     print_table(BUFFERS, buffer_cells(plan.buffers))
-    for kind, texts in (("adjusted", plan.adjustments), ("warning", plan.warnings), ("refused", plan.refuses)):
+    stays = plan.stands(force=options.force)
+    overruled = [text for text in plan.refuses if text not in stays]
+    kinds = {"adjusted": plan.adjustments, "warning": plan.warnings, "overruled": overruled, "refused": stays}
+    for kind, texts in kinds.items():
         for text in texts:
-            print(f"{kind}: {text}")
+            print(f"{kind}: {text}{' (--force starts anyway)' if kind == 'overruled' else ''}")

@@ -11,11 +11,11 @@ import msgspec
 
 from gputrain.engine.common.errors import EXIT_FINISHED, BadInput, did_you_mean
 from gputrain.engine.runs import run_directory
-from gputrain.tui.actions import compare_chart, compare_runs
+from gputrain.tui.actions import compare_chart, compare_runs, compare_tables
 from gputrain.tui.actions.compare_runs import AXES, Axis, Compared
 from gputrain.tui.actions.compare_tables import tables
+from gputrain.tui.render.ascii_replacements import to_ascii
 from gputrain.tui.render.charset import wants_ascii
-from gputrain.tui.render.styled_lines import to_ascii
 from gputrain.tui.render.text_table import table_lines
 
 ROWS = 10
@@ -50,7 +50,9 @@ def _curves(compared: Sequence[Compared], metric: str, axis: Axis) -> Iterator[s
     yield from (shown("".join(text for text, _ in line).rstrip()) for line in lines)
     yield ""
     labels = [one.label for one in compared]
-    yield from table_lines((axis, *labels), compare_runs.side_by_side(compared, metric, axis, ROWS))
+    yield from table_lines(
+        (compare_chart.axis_title(compared, axis), *labels), compare_tables.side_by_side(compared, metric, axis, ROWS)
+    )
 
 
 def _metric(wanted: str, compared: list[Compared]) -> str:
@@ -61,9 +63,9 @@ def _metric(wanted: str, compared: list[Compared]) -> str:
 
 
 def _as_json(compared: list[Compared]) -> dict[str, Any]:
-    different = [row[0] for row in compare_runs.differences(compared)]
+    different = [row[0] for row in compare_tables.differences(compared)]
     return {
-        "settings": {name: [one.values[name] for one in compared] for name in different},
+        "settings": {name: [one.values.get(name) for one in compared] for name in different},
         "runs": [
             {
                 "run": one.run.id,

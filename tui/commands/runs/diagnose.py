@@ -14,7 +14,7 @@ from gputrain.engine.diagnosis.recorded_run_review import Finding, Review, revie
 from gputrain.engine.events import AnyEvent, Hint
 from gputrain.engine.remote import reconnecting_attachment
 from gputrain.engine.runs import event_log, remote_name, run_directory
-from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.render.advice_text import promise, settings_words, verdict
 
 _SIGNS = {"critical": "▲ critical", "warning": "▲ warning", "info": "● info"}

@@ -11,7 +11,7 @@ from gputrain.engine.jobs.onnx_export_job import Exported, OnnxForm, OnnxOrder, 
 from gputrain.engine.jobs.predict_job import checkpoint_of, config_of
 from gputrain.engine.launching import resume_run
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.tui.commands.output import fail, progress_printer
+from gputrain.tui.commands.command_messages import fail, progress_printer
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.text_table import print_table
 

@@ -17,7 +17,7 @@ from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.jobs.predict_job import Predicted, PredictOrder, checkpoint_of, config_of, predict
 from gputrain.engine.launching import resume_run
 from gputrain.engine.runs import run_directory
-from gputrain.tui.commands.output import fail, progress_printer
+from gputrain.tui.commands.command_messages import fail, progress_printer
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.text_table import print_table
 

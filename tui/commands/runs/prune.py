@@ -8,7 +8,7 @@ import time
 from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED, EXIT_STOPPED, BadInput
 from gputrain.engine.common.units import size
 from gputrain.engine.runs import prune_runs, run_directory
-from gputrain.tui.commands.output import print_error
+from gputrain.tui.commands.command_messages import print_error
 from gputrain.tui.commands.runs.delete import confirmed
 from gputrain.tui.render.text_table import print_table
 

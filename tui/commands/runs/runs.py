@@ -16,7 +16,7 @@ from gputrain.engine.runs.remote_name import parse
 from gputrain.engine.runs.run_directory import State
 from gputrain.engine.runs.run_labels import read_marks
 from gputrain.tui.actions.run_list import HEADER, ORDERS, Row, cells, ordered, wanted
-from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.commands.show_app import show_app
 from gputrain.tui.render.text_table import print_table
 

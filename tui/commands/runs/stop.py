@@ -12,7 +12,7 @@ from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.processes.watchdog import NO_EVENTS, RESUMED
 from gputrain.engine.runs import remote_name, run_directory
-from gputrain.tui.commands.output import fail
+from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.render.format import supervisor_died
 from gputrain.tui.state.command_sender import sender
 from gputrain.tui.state.event_source import RunSource

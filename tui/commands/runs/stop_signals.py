@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching.launch import NotLiveError
 from gputrain.engine.processes.scheduler_signals import PREEMPTING, STOPPING
-from gputrain.tui.commands.output import print_error
+from gputrain.tui.commands.command_messages import print_error
 from gputrain.tui.state.command_sender import sender
 
 if TYPE_CHECKING:
@@ -64,16 +64,19 @@ class StopSignals:
             signal.signal(number, handler)
         self._before = {}
 
-    def release(self) -> None:
-        """Restore the default handlers, for a screen, and act on what was recorded as they would."""
-        if signal.SIGHUP in self._before:
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        self._before = {}
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in PREEMPTING:
-            signal.signal(number, signal.SIG_DFL)
-        while self._signals:
-            os.kill(os.getpid(), self._signals.popleft())
+    def take_waiting(self) -> tuple[int, ...]:
+        """The recorded signals, for a screen that acts on them; they are no longer recorded here."""
+        waiting = tuple(self._signals)
+        self._signals.clear()
+        return waiting
+
+    def stops_run(self, number: int) -> bool:
+        """Whether a signal that closed a screen stops the run."""
+        return self._owner and number in PREEMPTING
+
+    def add(self, number: int) -> None:
+        """Record a signal that something else has received."""
+        self._signals.append(number)
 
     def _record(self, number: int, _frame: object) -> None:
         self._signals.append(number)

@@ -6,7 +6,7 @@ import argparse
 
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import remote_name, run_directory
-from gputrain.tui.commands.output import fail, has_screen
+from gputrain.tui.commands.command_messages import fail, has_screen
 from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.launching import launch
+from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.cli.exit_codes import exit_code
-from gputrain.tui.commands.output import has_screen, print_error
+from gputrain.tui.commands.command_messages import has_screen, print_error
 from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.show_app import show_app
 from gputrain.tui.render.format import run_continues, supervisor_died
 from gputrain.tui.state.event_source import RunSource
+from gputrain.tui.terminal.screen_signals import die_of
 
 if TYPE_CHECKING:
     from gputrain.tui.cli.plain_output import JsonLines, PlainLines
     from gputrain.tui.cli.raw_output import RawOutput
+
+
+_LAST_LINES = 5
+"""Lines of the run so far that are printed below a screen that a signal closed."""
 
 
 def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSignals) -> int:
@@ -28,8 +36,7 @@ def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSigna
     """
     try:
         if has_screen(options):
-            signals.release()
-            return dashboard(attachment, low_bandwidth=options.low_bandwidth)
+            return _dashboard(attachment, options, signals)
         from gputrain.tui.cli.plain_output import JsonLines, PlainLines
 
         if getattr(options, "raw", False):
@@ -42,9 +49,33 @@ def watch(attachment: RunSource, options: argparse.Namespace, signals: StopSigna
         attachment.close()
 
 
-def dashboard(attachment: RunSource, low_bandwidth: bool) -> int:
-    """Open the dashboard of a run. Returns the exit code."""
-    return show_app(lambda app: app(attachment, low_bandwidth=low_bandwidth), attachment.run.id)
+def _dashboard(attachment: RunSource, options: argparse.Namespace, signals: StopSignals) -> int:
+    """Open the dashboard of a run. Returns the exit code.
+
+    A preemption signal to the command that started the run closes the screen and stops the run after a checkpoint, for
+    which the command waits, as without a screen.
+    """
+
+    def follow(number: int) -> int:
+        if not signals.stops_run(number):
+            print_error(f"the screen was closed by {signal.Signals(number).name}; {run_continues(attachment.run.id)}")
+            die_of(number)
+        signals.add(number)
+        from gputrain.tui.cli.plain_output import PlainLines
+
+        # A second reader: the dashboard has read the events before.
+        again = launch.attach(RunDir(Path(attachment.run.directory)))
+        try:
+            return _follow(again, PlainLines(), argparse.Namespace(lines=_LAST_LINES), signals)
+        finally:
+            again.close()
+
+    return show_app(
+        lambda app: app(attachment, low_bandwidth=options.low_bandwidth),
+        attachment.run.id,
+        waiting=signals.take_waiting(),
+        on_signal=follow,
+    )
 
 
 def _follow(

@@ -20,6 +20,7 @@ from gputrain.tui.screens.quit_result import quit_result
 from gputrain.tui.state import command_sender
 from gputrain.tui.state.event_source import RunSource
 from gputrain.tui.state.reader_thread import FRAME_SECONDS
+from gputrain.tui.widgets.key_bar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.panels.compact import CompactPanel, MachinePanel
 from gputrain.tui.widgets.panels.curves import LossPanel, MetricPanel, ThroughputPanel
@@ -56,8 +57,11 @@ class DashboardScreen(PanelScreen):
 
     @property
     def keys(self) -> Sequence[Key]:
-        """The keys; with another screen below, q means back."""
-        return INNER_KEYS if self._inner else KEYS
+        """The keys; with another screen below, q means back. A script can't be asked for a checkpoint."""
+        keys = INNER_KEYS if self._inner else KEYS
+        if self._newest.now.is_script:
+            return tuple(key for key in keys if key.action != "checkpoint")
+        return keys
 
     @property
     def live_run(self) -> str:
@@ -91,6 +95,7 @@ class DashboardScreen(PanelScreen):
     def watch_view(self, view: View) -> None:
         """Show the view; when the run ends, open the summary."""
         super().watch_view(view)
+        self.query_one(KeyBar).offer(self.keys)
         if view.now.outcome is not None and view.caught_up and not self._summary_shown:
             self._summary_shown = True
             from gputrain.tui.screens.dashboard.summary_screen import SummaryScreen

@@ -23,7 +23,7 @@ from gputrain.tui.state.reader_thread import Frame, Reader
 from gputrain.tui.widgets.key_bar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
 from gputrain.tui.widgets.tiles import Tiles
-from gputrain.tui.widgets.too_small import TooSmallPanel
+from gputrain.tui.widgets.too_small_panel import TooSmallPanel
 
 
 class PanelScreen(Screen[None]):

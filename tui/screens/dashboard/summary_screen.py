@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.tui.render.styled_lines import to_ascii
+from gputrain.tui.render.ascii_replacements import to_ascii
 from gputrain.tui.state.run_summary import summary, summary_rows
 from gputrain.tui.widgets.panel import View
 

@@ -48,7 +48,9 @@ def _add(text: Text, hint: Hint, *, same_path: bool) -> None:
         text.append("decisions in order (✓ true, ✗ false, ? not measured, – not evaluated)\n", style="dim")
     for step in hint.path:
         shown = plain(step, 400)
-        text.append(f"  {shown}\n", style=_STYLES.get(shown[:1], ""))
+        # Two pieces: a wrapped line goes on below its text, not below its sign.
+        style = _STYLES.get(shown[:1], "")
+        text.append(f"  {shown[:2]}", style=style).append(f"{shown[2:]}\n", style=style)
 
 
 class WhyScreen(TextScreen):

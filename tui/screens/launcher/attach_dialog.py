@@ -14,9 +14,10 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.common.units import per_second
 from gputrain.engine.runs.run_directory import RunDir, RunInfo
 from gputrain.tui.render import format as fmt
-from gputrain.tui.render.styled_lines import to_ascii
+from gputrain.tui.render.ascii_replacements import to_ascii
 
 
 def run_text(found: RunInfo, now: float) -> str:
@@ -24,11 +25,12 @@ def run_text(found: RunInfo, now: float) -> str:
     status = found.status
     if status is None:
         return plain(found.run.id, 60)
+    speed = f"{fmt.rate(status.images_per_second)} {per_second(status.unit)}"
     parts = [
         f"● {plain(found.run.id, 60)}",
         plain(status.phase or status.state.value, 30),
         f"epoch {status.epoch + 1}/{status.epochs}" if status.epochs else "",
-        f"{fmt.rate(status.images_per_second)} img/s" if status.images_per_second is not None else "",
+        speed if status.images_per_second is not None else "",
         f"for {fmt.duration(now - status.started)}",
     ]
     return "  ".join(part for part in parts if part)

@@ -10,7 +10,13 @@ from gputrain.tui.screens.help_screen import add_section, key_rows
 KEYS = (
     Key("q,f10", "q", "quit", "leave", "Quit without starting a run."),
     Key("question_mark,f1", "?", "help", "explain", "Show this help."),
-    Key("enter", "enter", "start", "start", "Start the planned run. In the data field: accept the folder."),
+    Key(
+        "enter",
+        "enter",
+        "start",
+        "start",
+        "Start the planned run, or type a command of your own. In the data field: accept the folder.",
+    ),
     Key("p,right", "p", "preset", "preset(1)", "Select the next preset; ← selects the previous one."),
     Key("e", "e", "edit", "edit", "Change a setting. Your value overrides recipe, profile and preset."),
     Key("c", "c", "check", "check", "Check driver, torch, GPUs, CPU, memory and disk, and test the speed."),

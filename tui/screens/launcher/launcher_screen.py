@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from textual.widgets import Button, Input
@@ -20,13 +21,16 @@ from gputrain.tui.actions.launcher_choices import (
     LiveRunsFound,
     Planned,
     inspect,
+    launch_own,
     launch_plan,
     live_runs,
     plan_choice,
 )
+from gputrain.tui.actions.script.own_command import OwnCommand, Typed
 from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen
 from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.screens.launcher.attach_dialog import AttachScreen
+from gputrain.tui.screens.launcher.command_dialog import CommandScreen
 from gputrain.tui.screens.launcher.launcher_keys import help_text
 from gputrain.tui.screens.launcher.launcher_tools import bench_screen, calibrate_screen, check_screen
 from gputrain.tui.screens.launcher.launcher_view import LauncherView
@@ -52,6 +56,7 @@ class LauncherScreen(LauncherView):
         self._inspect, self._start_run, self._find_live_runs = inspect, start, find_live_runs
         self._planned_for: Choice | None = None
         self._opened = False
+        self._typed = Typed(folder=str(Path.cwd()))
 
     def on_mount(self) -> None:
         """Inspect the machine and look for live runs, on threads."""
@@ -116,7 +121,9 @@ class LauncherScreen(LauncherView):
 
     def _replan(self) -> None:
         choice, machine = self._choice(), self._selection.machine
-        if choice is not None and machine is not None and choice != self._planned_for:
+        if self._own_command:
+            self._planned_for, self._plan, self._error = None, None, ""
+        elif choice is not None and machine is not None and choice != self._planned_for:
             self._planned_for, self._plan, self._error = choice, None, ""
             self._in_background(lambda: self.post_message(plan_choice(machine, choice)))
         self._show()
@@ -139,6 +146,7 @@ class LauncherScreen(LauncherView):
 
     def action_edit(self) -> None:
         """Open the dialog that changes a setting."""
+        self._say_if_own_command()
         if self._plan is not None:
             rows = {row.setting: row for row in self._plan.rows}
             self.app.push_screen(SettingScreen(rows, self._ascii), self._on_override)
@@ -164,6 +172,7 @@ class LauncherScreen(LauncherView):
 
     def action_check(self) -> None:
         """Check the machine for the chosen recipe."""
+        self._say_if_own_command()
         choice, machine = self._choice(), self._selection.machine
         if choice is not None and machine is not None:
             self.app.push_screen(check_screen(machine, choice, self._palette, self._ascii))
@@ -177,6 +186,7 @@ class LauncherScreen(LauncherView):
 
     def action_calibrate(self) -> None:
         """Calibrate the planned configuration."""
+        self._say_if_own_command()
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
             screen = calibrate_screen(machine, plan, self._palette, self._ascii)
@@ -190,6 +200,7 @@ class LauncherScreen(LauncherView):
 
     def action_bench(self) -> None:
         """Measure the ablation from default settings to the plan."""
+        self._say_if_own_command()
         plan, machine = self._plan, self._selection.machine
         if plan is not None and machine is not None and self._ready():
             self.app.push_screen(bench_screen(machine, plan, self._palette, self._ascii))
@@ -199,13 +210,34 @@ class LauncherScreen(LauncherView):
         self.app.exit(EXIT_FINISHED)
 
     def action_start(self) -> None:
-        """Start the planned run."""
+        """Start the planned run, or open the form for a command of the user's own."""
+        if self._own_command and self._ready():
+            self._ask_for_command()
+            return
         plan = self._plan
         if plan is None or not self._ready():
             return
         self._starting, self._error = True, ""
         self._show()
         self._in_background(lambda: self.post_message(launch_plan(plan, self._start_run)))
+
+    # A command of the user's own.
+
+    def _say_if_own_command(self) -> None:
+        if self._own_command:
+            self.notify("for recipes only: a command of your own has no plan; choose a recipe first", markup=False)
+
+    def _ask_for_command(self) -> None:
+        screen = CommandScreen(self._typed, self._palette, self._ascii)
+
+        def take(own: OwnCommand | None) -> None:
+            self._typed = screen.typed
+            if own is not None:
+                self._starting, self._error = True, ""
+                self._show()
+                self._in_background(lambda: self.post_message(launch_own(own)))
+
+        self.app.push_screen(screen, take)
 
     def _open(self, run: RunDir | None) -> None:
         if run is None:

@@ -13,11 +13,14 @@ from textual.widgets import Button, Static
 
 from gputrain.engine.planning.plan import Plan
 from gputrain.profiles.catalog import Match
-from gputrain.tui.actions.launcher_selection import Selection
-from gputrain.tui.layout.panel_layout import SMALLEST, too_small
+from gputrain.tui.actions.launcher_selection import OWN_COMMAND, Selection
+from gputrain.tui.layout.smallest_window import SMALLEST, too_small
 from gputrain.tui.layout.textual_bindings import bindings
 from gputrain.tui.render.charset import wants_ascii
 from gputrain.tui.render.launcher_lines import (
+    OWN_COMMAND_LINE,
+    OWN_COMMAND_READY,
+    OWN_COMMAND_TEXT,
     STARTING,
     machine_line,
     profile_lines,
@@ -112,6 +115,7 @@ class LauncherView(Screen[None]):
         profiles = [(match.name, self._text(*profile_lines(match))) for match in selection.profiles]
         self._choices.fill_profiles(profiles, selection.first_profile)
         recipes = [(entry.name, self._text(recipe_line(entry))) for entry in selection.recipes]
+        recipes[:0] = [(OWN_COMMAND, self._text(OWN_COMMAND_LINE))] if recipes else []
         self._choices.fill_recipes(recipes, selection.first_recipe)
         self._show()
 
@@ -123,13 +127,26 @@ class LauncherView(Screen[None]):
         chosen = self._selection.preset(match) if match else ""
         self._choices.presets.show(presets, chosen, self._palette, self._ascii)
         waiting: Span = (self._error, "bad") if self._error else waiting_for(machine)
+        if self._own_command:
+            waiting = OWN_COMMAND_TEXT
         self.query_one("#plan", PlanView).show(self._plan, waiting, self._palette, self._ascii)
-        status = STARTING if self._starting else verdict(self._plan, self._error, machine)
+        status = verdict(self._plan, self._error, machine)
+        if self._starting or (self._own_command and not self._error):
+            status = STARTING if self._starting else OWN_COMMAND_READY
         self.query_one("#verdict", Static).update(self._text(line(status)))
         self.query_one("#start", Button).disabled = not self._ready()
         overrides = self._selection.overrides
         self.query_one("#plan").border_subtitle = f"{len(overrides)} changed by you" if overrides else ""
 
     def _ready(self) -> bool:
-        """Whether the plan can be started now."""
-        return self._plan is not None and not self._plan.refuses and not self._starting
+        """Whether Enter does something now: start the plan, or open the form."""
+        return (self._own_command or self._plannable()) and not self._starting
+
+    @property
+    def _own_command(self) -> bool:
+        """Whether a command of the user's own is chosen instead of a recipe."""
+        return self._choices.recipe == OWN_COMMAND
+
+    def _plannable(self) -> bool:
+        """Whether there is a plan that can be started."""
+        return self._plan is not None and not self._plan.refuses

@@ -18,7 +18,8 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.settings import Setting
 from gputrain.engine.planning.plan import PlanRow
-from gputrain.tui.render.styled_lines import cut, pad, to_ascii
+from gputrain.tui.render.ascii_replacements import to_ascii
+from gputrain.tui.render.styled_lines import cut, pad
 
 MENUS = ("recipe", "profile", "preset")
 """Settings that the lists of the launcher choose; the dialog leaves them out."""
@@ -70,17 +71,23 @@ class SettingScreen(ModalScreen[tuple[str, Any]]):
         """Focus the filter. The list never gets the focus: up and down work in the filter."""
         self.query_one("#settings", OptionList).can_focus = False
         self.query_one("#filter", Input).focus()
+        # An empty field posts no change.
+        self._fill("")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Apply a changed filter; clear the error when anything was typed."""
         if event.input.id == "filter":
-            self._found = matching(event.value)
-            menu = self.query_one("#settings", OptionList)
-            menu.clear_options()
-            menu.add_options([Option(self._row(setting)) for setting in self._found])
-            menu.highlighted = 0 if self._found else None
-            self._show_description()
+            self._fill(event.value)
         self.query_one("#fault", Static).update("")
+
+    def _fill(self, text: str) -> None:
+        """List the settings that match `text`."""
+        self._found = matching(text)
+        menu = self.query_one("#settings", OptionList)
+        menu.clear_options()
+        menu.add_options([Option(self._row(setting)) for setting in self._found])
+        menu.highlighted = 0 if self._found else None
+        self._show_description()
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Show the description of the setting."""

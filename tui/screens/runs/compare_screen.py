@@ -8,7 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import ScrollableContainer
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -17,8 +17,9 @@ from gputrain.tui.actions.compare_runs import AXES, Compared
 from gputrain.tui.actions.compare_tables import tables
 from gputrain.tui.layout.key_bindings import Key
 from gputrain.tui.layout.textual_bindings import bindings
+from gputrain.tui.render.ascii_replacements import to_ascii
 from gputrain.tui.render.charset import wants_ascii
-from gputrain.tui.render.styled_lines import Line, to_ascii
+from gputrain.tui.render.styled_lines import Line
 from gputrain.tui.render.theme import palette
 from gputrain.tui.widgets.key_bar import KeyBar
 from gputrain.tui.widgets.panel import Panel, View
@@ -26,7 +27,7 @@ from gputrain.tui.widgets.panel import Panel, View
 KEYS = (
     Key("q,escape,f10", "q", "back", "close", "Back to the list of runs."),
     Key("m", "m", "metric", "metric(1)", "Next metric; M: previous metric."),
-    Key("a,x", "a", "axis", "axis", "Next x-axis: steps, seconds or images."),
+    Key("a,x", "a", "axis", "axis", "Next x-axis: steps, seconds, or images (of scripts: samples, tokens or steps)."),
 )
 
 
@@ -54,7 +55,7 @@ class CurvesPanel(Panel, can_focus=False):
 class CompareScreen(Screen[None]):
     """Curves above, tables below; the arrow keys scroll the tables."""
 
-    AUTO_FOCUS = "VerticalScroll"
+    AUTO_FOCUS = "ScrollableContainer"
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings(KEYS),
         Binding("M", "metric(-1)", show=False),
@@ -70,7 +71,7 @@ class CompareScreen(Screen[None]):
         """Compose curves, tables and key bar."""
         yield CurvesPanel(self._compared, id="curves")
         text = "\n".join(tables(self._compared))
-        with VerticalScroll():
+        with ScrollableContainer():
             yield Static(Text(to_ascii(text) if self._ascii else text, no_wrap=True))
         yield KeyBar(KEYS, id="keys")
 

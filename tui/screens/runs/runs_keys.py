@@ -16,9 +16,21 @@ KEYS = (
     Key("slash", "/", "find", "find", "Show only runs with all these words in id, name, tags, note or recipe."),
     Key("f", "f", "state", "filter", "Show only runs in one state. Press again for the next state, then for all."),
     Key("o", "o", "sort", "order", "Change the order: newest, name, state, recipe, steps, speed, best, time taken."),
-    Key("s", "s", "stop", "stop", "Stop the run after a checkpoint."),
-    Key("r", "r", "resume", "resume", "Continue from the last, the best or another checkpoint; settings can change."),
-    Key("l", "l", "clone", "clone", "Start a new run with its settings; some can change."),
+    Key("s", "s", "stop", "stop", "Stop the run after a checkpoint; a script of your own by SIGINT."),
+    Key(
+        "r",
+        "r",
+        "resume",
+        "resume",
+        "Continue from a checkpoint; settings can change. The command of a script starts again.",
+    ),
+    Key(
+        "l",
+        "l",
+        "clone",
+        "clone",
+        "Start a new run with its settings, some changed, or with its command.",
+    ),
     Key("n", "n", "name", "mark('name')", "Name the run; commands accept the name."),
     Key("t", "t", "tags", "mark('tags')", "Set its tags; prune never deletes runs tagged keep."),
     Key("e", "e", "note", "mark('note')", "Write a note about the run."),
@@ -33,6 +45,7 @@ _MOVING = (
 _COLUMNS = (
     ("*", "selected with the space bar"),
     ("run", "start time and name; the line below the table shows all details of the highlighted run"),
+    ("speed", "images per second; of a script of your own: samples, tokens or steps"),
     ("best", "best value of the metric that selects the best checkpoint"),
     ("took", "time from start to end, or until now"),
 )

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from textual.message import Message
 from textual.widgets import DataTable
 
-from gputrain.engine.common.errors import EXIT_FINISHED
+from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.launching import launch
+from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.run_labels import read_marks
+from gputrain.engine.user_script.script_command import has_command
 from gputrain.tui.actions import run_actions
 from gputrain.tui.actions.compare_runs import Compared
 from gputrain.tui.actions.launcher_choices import EXPECTED_ERRORS, error_text
 from gputrain.tui.screens.help_screen import HelpScreen
 from gputrain.tui.screens.messages import ActionFinished
-from gputrain.tui.screens.runs.run_list_screen import RunListScreen
+from gputrain.tui.screens.runs.run_table_screen import RunTableScreen
 from gputrain.tui.screens.runs.runs_dialogs import ConfirmScreen, PromptScreen
 from gputrain.tui.screens.runs.runs_keys import help_text
 
@@ -25,7 +28,7 @@ _SUFFIXES = "a file name ending in .csv, or with matplotlib in .png, .svg or .pd
 _OVERRIDES = "settings to override: lr=0.05 epochs=20 (empty: none)"
 
 
-class RunsScreen(RunListScreen):
+class RunsScreen(RunTableScreen):
     """The list of runs with actions on the highlighted run, or on the selected ones."""
 
     class ComparisonReady(Message):
@@ -82,14 +85,15 @@ class RunsScreen(RunListScreen):
     def action_stop(self) -> None:
         """Ask for confirmation, then stop the run after a checkpoint."""
         if (run := self._current()) is not None:
-            question = f"Stop {run.id} after a checkpoint?"
+            script = has_command(run)
+            question = f"Stop {run.id} by SIGINT, as Ctrl-C does?" if script else f"Stop {run.id} after a checkpoint?"
             self.app.push_screen(
                 ConfirmScreen(question), lambda yes: self._run_action(lambda: run_actions.stop(run)) if yes else None
             )
 
     def action_resume(self) -> None:
-        """Ask for checkpoint and settings, then continue the run."""
-        if (run := self._current()) is not None:
+        """Ask for checkpoint and settings, then continue the run; start the command of a script again."""
+        if (run := self._current()) is not None and not self._ask_to_start(run, "in the same run", run_actions.resume):
             self._ask(
                 f"Resume {run.id}",
                 "from=last",
@@ -100,8 +104,22 @@ class RunsScreen(RunListScreen):
 
     def action_clone(self) -> None:
         """Ask for settings, then start a new run with those of this run."""
-        if (run := self._current()) is not None:
+        if (run := self._current()) is not None and not self._ask_to_start(run, "as a new run", run_actions.clone):
             self._ask(f"Clone {run.id}", "", _OVERRIDES, lambda text: run_actions.clone(run, text))
+
+    def _ask_to_start(self, run: RunDir, where: str, work: Callable[[RunDir, str], str]) -> bool:
+        """Whether `run` is a script; then ask, and start its command again."""
+        try:
+            command = run_actions.command_of(run)
+        except BadInput as error:
+            self._show_message(error_text(error), failed=True)
+            return True
+        if command:
+            self.app.push_screen(
+                ConfirmScreen(f"Start again {where}: {plain(command, 300)}"),
+                lambda yes: self._run_action(lambda: work(run, "")) if yes else None,
+            )
+        return bool(command)
 
     def action_mark(self, what: str) -> None:
         """Ask for the name, the tags or the note."""

@@ -198,7 +198,12 @@ def absent(now: Snapshot) -> str:
     reason = plain(now.hardware.gpu_error, 120) if now.hardware else ""
     if now.started is None and now.model is None:
         return reason or "no GPU"
-    training = "training on CPU" if now.model is None or now.model.device == "cpu" else "its metrics cannot be read"
+    device = now.model.device if now.model is not None else "cpu"
+    if now.is_script:
+        if now.script_model is None:
+            return reason or "no GPU"
+        device = now.script_model.device
+    training = "training on CPU" if device == "cpu" else "its metrics cannot be read"
     return f"{reason or 'no GPU'}: {training}"
 
 

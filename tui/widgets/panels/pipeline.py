@@ -15,6 +15,7 @@ from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.widgets.panel import Panel, View
 
 StageName = Literal["disk", "workers", "queue", "copy", "compute", "other"]
+_UNKNOWN = "unknown"
 _WAIT = 0.10
 _READS = 0.5
 _FILE_BYTES = 512
@@ -95,6 +96,8 @@ def _workers(now: Snapshot) -> Stage:
     if loader is not None and loader.kind == "inline":
         count = 0
     title = "no workers" if count == 0 else f"{count} workers" if count != 1 else "1 worker"
+    if now.is_script and loader is None:
+        return Stage("workers", "workers", *_of_script(now, "no sample yet"))
     if loader is None:
         return Stage("workers", title if count is not None else "workers", fmt.MISSING)
     cached = (
@@ -107,14 +110,29 @@ def _workers(now: Snapshot) -> Stage:
 
 def _queue(now: Snapshot) -> Stage:
     steps = now.steps
+    if now.is_script:
+        return Stage("queue", "queue", *_of_script(now, "not counted"))
     if steps is None or steps.queue_depth is None or not steps.queue_capacity:
         return Stage("queue", "queue", fmt.MISSING)
     depth, capacity = f"{steps.queue_depth:.0f}", f"{steps.queue_capacity}"
     return Stage("queue", "queue", f"{right(depth, len(capacity))}/{capacity}", "batches", now.queue_fill)
 
 
+def _of_script(now: Snapshot, otherwise: str) -> tuple[str, str]:
+    """What is shown where a script of the user's own tells nothing, and why."""
+    if now.steps is None:
+        return fmt.MISSING, ""
+    if now.loader_found is None:
+        return _UNKNOWN, "no DataLoader"
+    if now.loader_found.num_workers == 0:
+        return "none", "no workers"
+    return _UNKNOWN, otherwise
+
+
 def _copy(now: Snapshot) -> Stage:
     steps, shares = now.steps, now.shares
+    if now.is_script and steps is not None:
+        return Stage("copy", "copy", _UNKNOWN, "not measured")
     speed = None
     if steps is not None and steps.bytes_copied is not None and steps.window_seconds > 0:
         speed = steps.bytes_copied / steps.window_seconds
@@ -125,6 +143,8 @@ def _compute(now: Snapshot) -> Stage:
     share = f"{fmt.share(now.shares.compute if now.shares else None)} of step"
     if now.model is None and now.script_model is None:
         return Stage("compute", "compute", fmt.MISSING)
+    if now.is_script and now.shares is None and now.steps is not None:
+        share = _UNKNOWN
     if _on_cpu(now):
         return Stage("compute", "CPU compute", share, now.model.precision if now.model else "")
     useful = metric_values.mfu(now)
@@ -173,6 +193,12 @@ def _whole(detail: str, columns: int) -> str:
 
 
 def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: int) -> Line:
+    whole = _joined(found, slow, columns, "")
+    return whole if width(whole) <= columns else _joined(found, slow, columns, " of step")
+
+
+def _joined(found: list[Stage], slow: tuple[StageName, str] | None, columns: int, without: str) -> Line:
+    """The stages side by side, their figures `without` this ending."""
     spans: list[Span] = []
     for number, stage in enumerate(found):
         if number:
@@ -180,7 +206,7 @@ def _one_line(found: list[Stage], slow: tuple[StageName, str] | None, columns: i
         marked = slow is not None and slow[0] == stage.name and stage.name != "compute"
         if stage.title != "GPU compute":
             spans.append((f"{stage.title} ", "title"))
-        spans.append((stage.figure, "bad" if marked else "bright"))
+        spans.append((stage.figure.removesuffix(without), "bad" if marked else "bright"))
     return tuple(spans)
 
 

@@ -33,6 +33,8 @@ def state(view: View) -> Span:
         return f"○ reading the record, {fmt.whole(now.seq)} events", "text"
     if not view.live:
         return f"■ {DIED}", "bad"
+    if now.is_script and now.phase.phase is Phase.STARTING:
+        return "○ running, no step seen yet", "text"
     if now.phase.phase in (Phase.PAUSED, Phase.STOPPING):
         return f"‖ {now.phase.phase}", "warn"
     return f"{'●' if now.phase.phase is Phase.TRAINING else '○'} {now.phase.phase}", "good"

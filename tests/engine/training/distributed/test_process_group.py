@@ -129,7 +129,7 @@ def test_two_ranks_equal_one_process_with_twice_the_batch(images: Path, plain: d
         assert one.images == other.images == 18
         assert other.metrics == pytest.approx(one.metrics, rel=1e-5)
     assert both.of(Steps)[-1].images == alone.of(Steps)[-1].images == 108
-    assert both.of(Steps)[-1].exchange is not None
+    assert sum(window.exchange for window in both.of(Steps)) > 0
     assert alone.of(Steps)[-1].exchange is None
 
 

@@ -20,7 +20,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.dataloading import random_resized_crop
-from gputrain.engine.datasets import bad_images
+from gputrain.engine.datasets import bad_image_list
 from gputrain.engine.datasets.image_set import ImageSet, scan
 from gputrain.engine.events import EpochEnded, LoaderStats, Notice, Outcome
 from gputrain.engine.imaging.decoding import Decoding
@@ -157,7 +157,7 @@ def test_an_animation_shows_its_first_frame(kind: str) -> None:
 
 @pytest.mark.parametrize(("limit", "images", "bad"), [(100.0, 50, 100), (0.0, 50, 0), (1.0, 50, 1), (0.1, 50, 5)])
 def test_a_limit_is_a_count_or_a_share(limit: float, images: int, bad: int) -> None:
-    assert bad_images.bad_image_limit(limit, images) == bad
+    assert bad_image_list.bad_image_limit(limit, images) == bad
 
 
 def test_a_share_of_bad_images_ends_the_run(wild: ImageSet) -> None:
@@ -173,7 +173,7 @@ def test_a_run_lists_its_bad_images(tmp_path: Path) -> None:
     (images / "val" / "spots" / "1.jpg").write_bytes(GOOD[:700])
     result = train(tmp_path, small_config(images, epochs=2))
     assert result.ended.outcome is Outcome.FINISHED
-    with (tmp_path / bad_images.LIST).open(newline="") as file:
+    with (tmp_path / bad_image_list.LIST).open(newline="") as file:
         rows = sorted(csv.reader(file))
     assert rows[0] == ["split", "path", "reason"]
     assert rows[1] == ["training", str(images / "train" / "down" / "3.jpg"), "not an image of a known format"]
@@ -196,14 +196,14 @@ def test_a_run_with_too_many_says_where_they_are(tmp_path: Path) -> None:
         (images / "train" / "down" / f"{number}.jpg").write_bytes(b"")
     with pytest.raises(BadInput, match=r"more than max_bad_images \(2\); .* \(bad_images.csv has them all\)"):
         train(tmp_path, small_config(images, epochs=1, max_bad_images=2))
-    with (tmp_path / bad_images.LIST).open(newline="") as file:
+    with (tmp_path / bad_image_list.LIST).open(newline="") as file:
         assert len(list(csv.reader(file))) >= 1 + 3
 
 
 def test_an_unwritable_list_does_not_end_the_run(tmp_path: Path) -> None:
     images = draw_images(tmp_path / "images", per_class=8)
     (images / "train" / "down" / "3.jpg").write_bytes(b"")
-    (tmp_path / bad_images.LIST).mkdir()
+    (tmp_path / bad_image_list.LIST).mkdir()
     result = train(tmp_path, small_config(images, epochs=1))
     assert result.ended.outcome is Outcome.FINISHED
     assert [e.text for e in result.of(Notice) if "cannot be written" in e.text] == [

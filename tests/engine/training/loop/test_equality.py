@@ -18,7 +18,7 @@ from torch import nn
 
 from gputrain.engine.events import LoaderStats, Outcome
 from gputrain.engine.training.cache import image_cache
-from gputrain.engine.training.loop.step_windows import StepWindows
+from gputrain.engine.training.loop.torch_step_windows import StepWindows
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.state import torch_checkpoint

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import types
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,7 @@ def test_only_the_classifier_may_differ(tmp_path: Path) -> None:
     assert same(network, source.state_dict(), but="head.")
     assert torch.equal(network.head.weight, before)
     assert level == "info"
-    assert re.search(
-        r"weights: \d+ of \d+ tensors of the_model loaded .*; 2 stay random: head.weight, head.bias$", text
-    )
+    assert re.search(r"weights: \d+ of \d+ tensors of the_model from .*; 2 stay random: head.weight, head.bias$", text)
 
 
 def test_a_partial_fit_is_refused_with_names_and_counts_and_loads_without_weights_strict(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_ema_weights_are_preferred_and_reported(tmp_path: Path, key: str) -> Non
     content = {"state_dict": filled(network, 1.0), "model": filled(network, 1.0), key: filled(network, 2.0)}
     ((_, text),) = load(network, content, tmp_path)
     assert same(network, filled(network, 2.0))
-    assert f"(EMA weights, key {key})" in text
+    assert f"(torch file; EMA weights, key {key})" in text
 
 
 def test_prefixes_are_removed_repeatedly_and_at_any_depth(tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_two_networks_in_one_file_are_ambiguous_unless_one_is_an_average(tmp_pat
 
 
 def test_types_that_weights_only_refuses_are_named_with_the_remedy(tmp_path: Path) -> None:
-    content = {"model": SimpleCNN(3, 8).state_dict(), "args": argparse.Namespace(lr=0.1)}
-    remedy = r"objects of argparse.Namespace, which could run code and are not loaded; .* torch.save\(torch.load\("
+    content = {"model": SimpleCNN(3, 8).state_dict(), "args": types.SimpleNamespace(lr=0.1)}
+    remedy = r"objects of types.SimpleNamespace, which could run code and are not loaded; .* torch.save\(torch.load\("
     with pytest.raises(BadInput, match=remedy):
         load(SimpleCNN(3, 8), content, tmp_path)
     torch.save(content, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
@@ -126,6 +126,30 @@ def test_types_that_weights_only_refuses_are_named_with_the_remedy(tmp_path: Pat
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(BadInput, match=r"text.pth is not a file of weights"):
         read_weights(tmp_path / "text.pth")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_arguments_of_training_scripts_load_unless_they_contain_other_objects(tmp_path: Path, legacy: bool) -> None:
+    network = SimpleCNN(3, 8)
+    content = {"state_dict": filled(network, 3.0), "args": argparse.Namespace(lr=0.1, mean=[0.5])}
+    torch.save(content, tmp_path / "args.pth", _use_new_zipfile_serialization=not legacy)
+    found = read_weights(tmp_path / "args.pth")
+    assert found.arguments == {"lr": 0.1, "mean": [0.5]}
+    assert found.tensors.keys() == network.state_dict().keys()
+    content["args"] = argparse.Namespace(run=os.system)
+    torch.save(content, tmp_path / "args.pth", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(BadInput, match=r"objects of \S*system, which could run code and are not loaded") as caught:
+        read_weights(tmp_path / "args.pth")
+    assert "torch.save(torch.load(FILE, weights_only=False)['state_dict'], 'weights.pth')" in str(caught.value)
+
+
+def test_integers_are_no_weights_of_a_network_of_real_numbers(tmp_path: Path) -> None:
+    """A network quantized to 8 bits: torch would copy the integers silently."""
+    network = SimpleCNN(3, 8)
+    state = filled(network, 1.0)
+    state["stem.0.weight"] = (state["stem.0.weight"] * 100).to(torch.int8)
+    with pytest.raises(BadInput, match=r"1 tensors of another shape \(stem.0.weight: \(8, 3, 5, 5\) int8 in the file"):
+        load(network, state, tmp_path)
 
 
 def test_safetensors_are_read_by_suffix_and_by_content(tmp_path: Path) -> None:

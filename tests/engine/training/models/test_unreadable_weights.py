@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import re
+import types
 import zipfile
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import torch
 from torch import nn
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.training.models.pickle_outline import outline
 from gputrain.engine.training.models.weights_file import read_weights
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 
@@ -79,9 +84,43 @@ def test_a_whole_model_is_refused_and_its_remedy_works(tmp_path: Path, legacy: b
 
 
 @pytest.mark.parametrize("legacy", LEGACY)
-def test_a_dict_with_a_model_is_not_a_whole_model(tmp_path: Path, legacy: bool) -> None:
-    text = refusal(save({"model": nn.Linear(2, 2)}, tmp_path / "file.pt", legacy=legacy))
-    assert text.startswith("contains objects of torch.nn.modules.linear.Linear")
+@pytest.mark.parametrize("key", ["model", "ema", "net-G"])
+def test_a_dict_with_a_model_is_refused_and_its_remedy_works(tmp_path: Path, legacy: bool, key: str) -> None:
+    path = save({key: nn.Linear(2, 2), "epoch": 3}, tmp_path / "file.pt", legacy=legacy)
+    text = refusal(path)
+    assert text.startswith(
+        f"has a whole pickled model in its key '{key}', with objects of torch.nn.modules.linear.Linear"
+    )
+    (remedy,) = re.findall(r"torch.save\((.*), 'weights.pth'\)", text)
+    assert remedy == f"torch.load(FILE, weights_only=False)['{key}'].state_dict()"
+    state = eval(remedy, {"torch": torch, "FILE": path})
+    assert state.keys() == {"weight", "bias"}
+
+
+def test_of_two_models_the_average_is_named(tmp_path: Path) -> None:
+    assert "['ema'].state_dict()" in refusal(
+        save({"model": nn.Linear(2, 2), "ema": nn.Linear(2, 2)}, tmp_path / "a.pt")
+    )
+
+
+def test_a_remedy_keeps_the_tensors_of_a_flat_state_dict(tmp_path: Path) -> None:
+    path = save({**SimpleCNN(3, 8).state_dict(), "meta": types.SimpleNamespace(a=1)}, tmp_path / "file.pt")
+    (remedy,) = re.findall(r"torch.save\((.*), 'weights.pth'\)", refusal(path))
+    torch.save(eval(remedy, {"torch": torch, "FILE": path}), tmp_path / "weights.pth")
+    assert read_weights(tmp_path / "weights.pth").tensors.keys() == SimpleCNN(3, 8).state_dict().keys()
+
+
+def test_an_outline_imports_and_calls_nothing(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    with (tmp_path / "evil.pt").open("wb") as file:
+        for content in (0x1950A86A20F9469CFC6C, 1001, {}, {"model": Evil()}):
+            pickle.dump(content, file, protocol=2)
+    found = outline(tmp_path / "evil.pt")
+    assert found["model"].path.endswith("mkdir")
+    assert not (tmp_path / "made").exists()
 
 
 def test_other_zip_archives_are_named(tmp_path: Path) -> None:

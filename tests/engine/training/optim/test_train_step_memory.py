@@ -12,9 +12,10 @@ from helpers.training.training_tools import draw_images, small_config, train
 from gputrain.engine.configuration import settings
 from gputrain.engine.events import EpochEnded, ModelReady, Notice, Outcome, Steps, Validated
 from gputrain.engine.training.loop import trainer
-from gputrain.engine.training.loop.step_windows import StepWindows
+from gputrain.engine.training.loop.torch_step_windows import StepWindows
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
-from gputrain.engine.training.optim.train_step import RepeatInParts, TrainStep
+from gputrain.engine.training.optim.step_failures import RepeatInParts
+from gputrain.engine.training.optim.train_step import TrainStep
 from gputrain.engine.training.runtime.device import Compute
 from gputrain.engine.training.runtime.step_timing import StepClock
 from gputrain.engine.training.state import torch_checkpoint

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from gputrain.engine.configuration import settings
 from gputrain.engine.datasets.image_set import scan
-from gputrain.engine.imaging import jpeg_header
+from gputrain.engine.imaging import jpeg_header, pillow_decode
 from gputrain.engine.training.cache.cache_forms import JpegForm, RawForm
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.transforms import decode
@@ -59,6 +59,63 @@ def test_a_jpeg_that_another_one_interrupts_is_a_bad_image(kind: str, at: float)
             attempt()
 
 
+def with_early_end(kind: str, at: float) -> bytes:
+    """A JPEG whose compressed data stop at a share of them, with an end marker."""
+    return broken(first(kind), at) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("at", [0.0, 0.05, 0.5, 0.9, 0.98])
+def test_a_jpeg_with_an_early_end_before_another_one_is_a_bad_image(kind: str, at: float) -> None:
+    data = with_early_end(kind, at) + encoded(SECOND)
+    with Image.open(io.BytesIO(data)) as pillow:
+        pillow.load()  # which does not complain
+    for attempt in (
+        lambda: decode.decode(data, "a.jpg"),
+        lambda: decode.decode_reduced(data, "a.jpg", 30),
+        lambda: RawForm(64).encode(data, "a.jpg"),
+        lambda: JpegForm().encode(data, "a.jpg"),
+    ):
+        with pytest.raises(BadImage, match=r"a\.jpg: damaged: its compressed data end too early"):
+            attempt()
+
+
+@pytest.mark.parametrize("kind", ["baseline", "grey", "CMYK", "restarts"])
+def test_a_jpeg_whose_lower_part_is_missing_is_a_bad_image(kind: str) -> None:
+    """Its last row is then grey; with fewer blocks missing it is used, as everywhere else."""
+    data = with_early_end(kind, 0.5)
+    for attempt in (
+        lambda: decode.decode(data, "a.jpg"),
+        lambda: decode.decode_reduced(data, "a.jpg", 30),
+        lambda: RawForm(64).encode(data, "a.jpg"),
+        lambda: JpegForm().encode(data, "a.jpg"),
+    ):
+        with pytest.raises(BadImage, match=r"a\.jpg: damaged: its compressed data end too early"):
+            attempt()
+    data = first(kind)[:-4] + b"\xff\xd9"
+    with Image.open(io.BytesIO(data)) as pillow:
+        expected = np.asarray(pillow.convert("RGB")).astype(int)
+    assert np.abs(decode.decode(data, "a") - expected).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_grey_lower_edge_is_no_damage(mode: str) -> None:
+    image = Image.new(mode, (160, 120), 128 if mode == "L" else (128, 128, 128))
+    image.paste(FIRST.resize((100, 60)).convert(mode), (10, 10))
+    data = encoded(image)
+    assert (decode.decode(data, "a")[-1] == 128).all()
+    assert JpegForm().encode(data, "a").height == 120
+
+
+@pytest.mark.parametrize("behind", [b"", encoded(SECOND)], ids=["alone", "before another"])
+def test_extraneous_bytes_are_no_damage(behind: bytes) -> None:
+    """libjpeg warns of them too; many real files have some before the end marker."""
+    whole = first("baseline")
+    data = whole[:-2] + bytes(7) + b"\xff\xd9" + behind
+    assert np.array_equal(decode.decode(data, "a"), decode.decode(whole, "a"))
+    assert JpegForm().encode(data, "a").height == 120
+
+
 def test_an_mpo_whose_first_picture_is_cut_in_the_middle_is_a_bad_image() -> None:
     data = mpo()
     end = data.index(b"\xff\xd9\xff\xd8")
@@ -72,12 +129,18 @@ def test_an_mpo_whose_first_picture_is_cut_in_the_middle_is_a_bad_image() -> Non
 def test_a_whole_jpeg_with_another_one_behind_is_read(kind: str) -> None:
     data = first(kind)
     assert np.array_equal(decode.decode(data + encoded(SECOND), "a"), decode.decode(data, "a"))
-    assert not jpeg_header.is_interrupted(data + encoded(SECOND))
+    assert jpeg_header.borders(data + encoded(SECOND)) == (False, len(data))
 
 
 def test_a_whole_mpo_gives_its_first_picture() -> None:
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(mpo()))))
     assert np.abs(decode.decode(mpo(), "a").astype(int) - expected.astype(int)).max() <= 2
+
+
+def test_the_pictures_of_an_mpo_are_left_to_one_decoder() -> None:
+    """TensorFlow's would read a damaged first picture; it gets plain files only."""
+    assert pillow_decode.is_plain(first("baseline"))
+    assert not pillow_decode.is_plain(mpo())
 
 
 def test_an_embedded_thumbnail_is_no_interruption() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -12,17 +14,19 @@ import numpy.typing as npt
 import pytest
 import torch
 from fakes.machines import NO_GPU
-from helpers.training.deep_pictures import pgm, tiff
-from helpers.training.pictures import encoded
-from helpers.training.training_tools import opened
-from PIL import Image
+from helpers.training.deep_pictures import packed_12_bits, pgm, tiff
+from helpers.training.pictures import encoded, folder
+from helpers.training.training_tools import collecting, opened
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import keras_compatibility, settings, value_range
 from gputrain.engine.configuration.value_range import ValueRange
-from gputrain.engine.datasets import value_range_scan
+from gputrain.engine.datasets import value_extremes, value_range_scan
+from gputrain.engine.events import Notice
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 from gputrain.engine.planning.plan import Plan
+from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.training.inference import input_images
 from gputrain.engine.training.loader.make_loader import make_loader
 from gputrain.engine.training.transforms import decode
@@ -82,6 +86,7 @@ FILES: dict[str, tuple[bytes, Values, tuple[float, float]]] = {
     "PFM": (b"Pf\n7 9\n-1.0\n" + FLOATS[::-1].tobytes(), FLOATS, (0, 1)),
     "12-bit PGM": (pgm(values(4095), 4095), values(4095), (0, 4095)),
     "PGM of 0 to 1000, as text": (pgm(values(1000), 1000, ascii_=True), values(1000), (0, 1000)),
+    "12-bit TIFF, packed": (packed_12_bits(values(4095, shape=(9, 8))), values(4095, shape=(9, 8)), (0, 4095)),
     "16-bit PGM with a comment": (pgm(U16, 65535, comment=b"# 12 34 56\n"), U16, (0, 65535)),
 }
 
@@ -135,6 +140,23 @@ def test_separate_planes_of_other_colours_are_bad_images() -> None:
 
 ALPHA = ("La", "RGBa", "PA")
 MODES = ("1", "L", "P", "LA", "PA", "La", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV")
+
+
+def test_every_mode_of_pillows_tiff_reader_is_in_a_test_here() -> None:
+    """TIFF has most modes; "La" and "RGBa" become "LA" and "RGBA"."""
+    deep = {"I", "I;16", "I;16B", "F"}
+    assert {mode for mode, _ in TiffImagePlugin.OPEN_INFO.values()} <= {*MODES, *deep, "LAB"}
+
+
+def test_lab_colours_are_those_of_colour_management() -> None:
+    rgb = Image.fromarray(np.random.default_rng(3).integers(0, 256, (5, 4, 3)).astype(np.uint8)).resize((40, 50))
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    to_lab = ImageCms.buildTransform(*profiles, "RGB", "LAB")
+    lab = ImageCms.applyTransform(rgb, to_lab)
+    assert lab is not None
+    found = decode.decode(encoded(lab, "TIFF"), "a").astype(int)
+    # The colours of LAB in 8 bits are coarser.
+    assert np.abs(found - np.asarray(rgb)).mean() < 1.5
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -234,9 +256,47 @@ def test_training_validation_prediction_and_caches_have_one_range(
         found = pixels_of(images, config).float()
         means = [found[torch.from_numpy(images.labels) == label].mean().item() for label in (0, 1)]
         assert means == pytest.approx([1040 / 16, 1190 / 16], abs=2)
-    predicted, _, labelled = input_images.images_at(home / "val", config, data.train.classes)
+    predicted, labelled, warnings = predicted_from(home / "val", config, data.train.classes)
+    assert warnings == []
     assert labelled
     assert torch.equal(pixels_of(predicted, config, cache="none"), pixels_of(data.val, config, cache="none"))
+
+
+def predicted_from(images: Path, config: Any, classes: tuple[str, ...]) -> tuple[Any, bool, list[str]]:
+    """The images of a prediction, whether they have labels, and warnings."""
+    outbox = multiprocessing.get_context("spawn").Queue()
+    with collecting(outbox) as events:
+        found, _, labelled = input_images.images_at(images, config, classes, EventReporter(outbox))
+    return found, labelled, [event.text for event in events if isinstance(event, Notice) and event.level == "warning"]
+
+
+@pytest.mark.parametrize("kept", ["auto", "[0, 4095]"])
+def test_images_outside_the_runs_range_are_named_when_predicted(kept: str, tmp_path: Path, private_homes: Path) -> None:
+    """The range stays that of the training. Validation images are not looked at."""
+    home = twelve_bits(tmp_path / "data")
+    (home / "val" / "dark" / "0.png").write_bytes(png16(values(65535, 60000)))
+    config = settings.build({"dataset": "imagefolder", "data_dir": str(home), "value_range": kept, "device": "cpu"})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "1.png").write_bytes(png16(values(65535, 0, (60, 60))))
+    for place in (other, other / "1.png"):
+        found, _, (warning,) = predicted_from(place, config, ("dark", "light"))
+        assert found.decoding == TWELVE_BITS
+        assert re.match(
+            r"images have values up to 65\d{3}, above the run's value_range \[0, 4095\]: they are clipped", warning
+        )
+    (other / "1.png").write_bytes(encoded(Image.new("RGB", (9, 9), (255, 0, 0)), "PNG"))
+    assert predicted_from(other, config, ("dark", "light"))[2] == []
+
+
+def test_deep_images_are_named_when_the_training_had_none(tmp_path: Path, private_homes: Path) -> None:
+    home = folder(tmp_path / "data", classes=2, per_class=3)
+    config = settings.build({"dataset": "imagefolder", "data_dir": str(home), "val_split": "", "device": "cpu"})
+    (tmp_path / "1.png").write_bytes(png16(values(4095, 0, (60, 60))))
+    found, _, (warning,) = predicted_from(tmp_path / "1.png", config, ("class_0", "class_1"))
+    assert found.decoding == DEFAULT_DECODING
+    assert warning.startswith("1 of 1 sampled images are grey with more than 8 bits, and the training images were not")
+    assert "in the range of their type, [0, 65535]" in warning
 
 
 def test_the_plan_shows_keeps_and_doubts_the_range(tmp_path: Path, private_homes: Path) -> None:
@@ -394,8 +454,8 @@ def test_a_scan_is_spread_over_the_classes_and_ends(tmp_path: Path) -> None:
         for number in range(100):
             (tmp_path / name / f"{number:03}.png").touch()
     (tmp_path / "c" / "back").symlink_to(tmp_path)
-    found = value_range_scan.sample(tmp_path, 30)
+    found = value_extremes.sample(tmp_path, 30)
     assert len(found) == len(set(found)) == 30
     assert {Path(path).parent.name for path in found} == {"a", "b", "c"}
-    assert found == value_range_scan.sample(tmp_path, 30)
-    assert len(value_range_scan.sample(tmp_path, 1000)) == 300
+    assert found == value_extremes.sample(tmp_path, 30)
+    assert len(value_extremes.sample(tmp_path, 1000)) == 300

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .page import Probe
+from ..page import Probe, hide_frame
 
 
 class ScalarHooks:
@@ -34,7 +34,11 @@ class ScalarHooks:
         probe = self._probe
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            result = original(*args, **kwargs)
+            try:
+                result = original(*args, **kwargs)
+            except BaseException as error:
+                hide_frame(error)
+                raise
             if source not in probe.off:
                 try:
                     found = take(*args, **kwargs)
@@ -55,7 +59,11 @@ class ScalarHooks:
         def take(_writer: Any, tag: str, scalar_value: Any, global_step: Any = None, *_: Any, **__: Any) -> Any:
             return {tag: scalar_value}, global_step
 
+        def take_several(_writer: Any, main_tag: str, tag_scalar_dict: Any, global_step: Any = None, *_: Any) -> Any:
+            return {f"{main_tag}/{tag}": value for tag, value in tag_scalar_dict.items()}, global_step
+
         self._after(module.SummaryWriter, "add_scalar", "tensorboard", take)
+        self._after(module.SummaryWriter, "add_scalars", "tensorboard", take_several)
 
     def wandb(self, module: Any) -> None:
         """``wandb.sdk.wandb_run``."""
@@ -92,14 +100,35 @@ class ScalarHooks:
         """``tqdm.std``: the postfix of a progress bar."""
 
         def take(_bar: Any, ordered_dict: Any = None, refresh: Any = True, **values: Any) -> Any:
-            return {**(ordered_dict or {}), **values}, None
+            found = {**(ordered_dict or {}), **values}
+            return {name: _parsed(value) if isinstance(value, str) else value for name, value in found.items()}, None
 
         self._after(module.tqdm, "set_postfix", "tqdm", take)
 
-    def keras(self, module: Any) -> None:
-        """``keras.src.callbacks.callback_list``: logs at the end of batches and epochs."""
-        kind = module.CallbackList
-        self._after(kind, "on_epoch_end", "keras", lambda _list, epoch, logs=None: (logs or {}, epoch))
+    def ultralytics(self, module: Any) -> None:
+        """``ultralytics.engine.trainer``: the losses, metrics and rates of an epoch, which it writes to a CSV file."""
+
+        def take(trainer: Any, metrics: Any, *_: Any, **__: Any) -> Any:
+            return metrics, trainer.epoch
+
+        self._after(module.BaseTrainer, "save_metrics", "ultralytics", take)
+
+    def timm(self, module: Any) -> None:
+        """``timm.utils.summary``: the metrics of an epoch, which timm's own ``train.py`` writes to a CSV file."""
+
+        def take(epoch: Any, train_metrics: Any, eval_metrics: Any, *_: Any, **__: Any) -> Any:
+            found = {f"train_{name}": value for name, value in train_metrics.items()}
+            return {**found, **{f"eval_{name}": value for name, value in (eval_metrics or {}).items()}}, epoch
+
+        self._after(module, "update_summary", "timm", take)
+
+
+def _parsed(text: str) -> float | None:
+    """A number that was formatted for a progress bar."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def number_of(value: Any) -> float | None:

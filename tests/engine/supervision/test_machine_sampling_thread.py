@@ -8,7 +8,7 @@ from pathlib import Path
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import HardwareSample
-from gputrain.engine.supervision.machine_samples import MachineSampling
+from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
 
 CONFIG = settings.replace(RunConfig(), resources_csv=True, sample_seconds=0.2)
 

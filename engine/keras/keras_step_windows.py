@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.events import Steps
 from gputrain.engine.keras import device
 from gputrain.engine.keras.data.tf_data_pipeline import Batch, Pipeline

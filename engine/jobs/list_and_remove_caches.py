@@ -1,4 +1,4 @@
-"""Image caches on this machine: build them ahead in a child process, list them, clear them. Without torch."""
+"""Lists and removes the image caches on this machine. Without torch."""
 
 from __future__ import annotations
 
@@ -15,27 +15,6 @@ from msgspec import Struct
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.files import cache_home
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.processes.child_job import ProgressCallback, run_job
-
-
-class BuildOrder(Struct, frozen=True):
-    """The child's input."""
-
-    config: RunConfig
-
-
-class BuiltCaches(Struct, frozen=True, kw_only=True):
-    """The child's result."""
-
-    folders: tuple[str, ...]
-    images: int
-    """Number of cached images."""
-    bytes: int
-    bad: tuple[str, ...]
-    """Path and reason of images that could not be read."""
-    notes: tuple[str, ...]
-    """How much of the data is cached, as text."""
 
 
 class CacheInfo(Struct, frozen=True, kw_only=True):
@@ -54,14 +33,6 @@ class CacheInfo(Struct, frozen=True, kw_only=True):
 
 class _Plan(Struct):
     note: str = ""
-
-
-def build(config: RunConfig, tell: ProgressCallback) -> BuiltCaches:
-    """Prepare all training and validation images of a configuration with ``cache: disk``; continues an earlier call.
-
-    Raises BadInput where the data or the settings cannot be used, RuntimeError where the work fails.
-    """
-    return run_job("gputrain.engine.training.cache.cache_build_child", BuildOrder(config), BuiltCaches, tell)
 
 
 def home() -> Path:

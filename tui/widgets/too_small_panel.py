@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gputrain.tui.layout.panel_layout import too_small
+from gputrain.tui.layout.smallest_window import too_small
 from gputrain.tui.render.styled_lines import Line, fit, line, wrap
 from gputrain.tui.widgets.panel import Panel, View
 

@@ -16,8 +16,8 @@ from gputrain.engine.runs.run_directory import RunDir, State
 from gputrain.tui.actions.run_list import ORDERS, Row, about, ordered, wanted
 from gputrain.tui.actions.run_list_refresh import RunListing
 from gputrain.tui.layout.textual_bindings import bindings
+from gputrain.tui.render.ascii_replacements import to_ascii
 from gputrain.tui.render.charset import wants_ascii
-from gputrain.tui.render.styled_lines import to_ascii
 from gputrain.tui.render.theme import palette
 from gputrain.tui.screens.runs.runs_dialogs import PromptScreen
 from gputrain.tui.screens.runs.runs_keys import KEYS
@@ -28,7 +28,7 @@ from gputrain.tui.widgets.runs_table import RunsTable
 REFRESH_SECONDS = 2.0
 
 
-class RunListScreen(Screen[None]):
+class RunTableScreen(Screen[None]):
     """A table of all runs, a line with the details of the highlighted run or a message, and the key bar."""
 
     AUTO_FOCUS = "RunsTable"
@@ -91,7 +91,7 @@ class RunListScreen(Screen[None]):
     def _list(self) -> None:
         self.post_message(self.Listed(self._listing.rows()))
 
-    def on_run_list_screen_listed(self, message: Listed) -> None:
+    def on_run_table_screen_listed(self, message: Listed) -> None:
         """Show the runs."""
         self._rows = message.rows
         self._selected &= {row.info.run for row in self._rows}

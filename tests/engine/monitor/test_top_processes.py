@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gputrain.engine.events import ProcessSample
-from gputrain.engine.monitor.processes.foreign_processes import SLICE, ForeignProcesses
 from gputrain.engine.monitor.processes.process_owners import ProcessOwners
+from gputrain.engine.monitor.processes.top_processes import SLICE, TopProcesses
 
 NOBODY: frozenset[int] = frozenset()
 
@@ -29,7 +29,7 @@ def busy() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def found(foreign: ForeignProcesses, pid: int, ours: frozenset[int] = NOBODY) -> ProcessSample:
+def found(foreign: TopProcesses, pid: int, ours: frozenset[int] = NOBODY) -> ProcessSample:
     """The sample of `pid`, as soon as there is one."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
@@ -42,7 +42,7 @@ def found(foreign: ForeignProcesses, pid: int, ours: frozenset[int] = NOBODY) ->
 
 def test_busy_process_is_listed_until_it_ends(busy: subprocess.Popen[bytes]) -> None:
     owners = ProcessOwners()
-    foreign = ForeignProcesses(owners)
+    foreign = TopProcesses(owners)
     first = found(foreign, busy.pid)
     assert first.cpu is not None
     assert 0.05 <= first.cpu <= 1.2
@@ -62,7 +62,7 @@ def test_busy_process_is_listed_until_it_ends(busy: subprocess.Popen[bytes]) -> 
 
 
 def test_processes_of_the_run_are_not_foreign(busy: subprocess.Popen[bytes]) -> None:
-    foreign = ForeignProcesses(ProcessOwners())
+    foreign = TopProcesses(ProcessOwners())
     found(foreign, busy.pid)
     ours = frozenset({busy.pid})
     assert busy.pid not in {sample.pid for sample in foreign.read(ours)}
@@ -79,7 +79,7 @@ def test_list_contains_the_largest_processes(tmp_path: Path) -> None:
             line = f"{pid} (worker) S 1 1 1 0 -1 0 0 0 0 0 {busy * (pid == 1)} 0 0 0 20 0 1 0 77 1000 {pid} 0\n"
             (tmp_path / str(pid) / "stat").write_text(line)
 
-    foreign = ForeignProcesses(ProcessOwners(), tmp_path, most=3, largest=2)
+    foreign = TopProcesses(ProcessOwners(), tmp_path, most=3, largest=2)
     write(0)
     assert foreign.read(NOBODY) == ()
     write(10**6)
@@ -105,7 +105,7 @@ def test_sample_reads_a_slice_of_many_processes(tmp_path: Path, monkeypatch: pyt
         opened.append(path)
         return real(path, flags)
 
-    foreign = ForeignProcesses(ProcessOwners(), tmp_path)
+    foreign = TopProcesses(ProcessOwners(), tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", counted)
         for _ in range(8):

@@ -41,7 +41,7 @@ class _Seen(NamedTuple):
     """The kernel's name, for processes without a command line."""
 
 
-class ForeignProcesses:
+class TopProcesses:
     """Finds the busiest and largest foreign processes, sample by sample."""
 
     def __init__(

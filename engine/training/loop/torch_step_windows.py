@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.datasets.bad_images import BadImages
+from gputrain.engine.datasets.bad_image_list import BadImages
 from gputrain.engine.events import Steps
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.shared_loop import step_windows

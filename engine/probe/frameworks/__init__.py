@@ -1,0 +1,1 @@
+"""Hooks of packages that train, log or show progress with torch, or with Keras without it."""

@@ -1,0 +1,95 @@
+"""What is said of a DataLoader: its settings, where it was made and for whom, how many samples its batches have."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from .fetches import LoaderFacts
+from .loader_change import order_is_kept
+
+_LIBRARY = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+_STANDARD = sys.base_prefix + os.sep + "lib"
+_PASSED_THROUGH = ("torch", "torchdata")
+"""Packages whose frames say nothing of who makes a loader."""
+_TWICE = {"tqdm": "tqdm.auto"}
+
+
+def words(loader: Any, facts: LoaderFacts) -> dict[str, Any]:
+    """Which loader it is, and its settings."""
+    try:
+        length = float(len(loader))
+    except Exception:  # noqa: BLE001 - an IterableDataset without a length, or with one that raises
+        length = -1.0
+    return {
+        "file": facts.place[0],
+        "line": facts.place[1],
+        "framework": facts.framework,
+        "workers": loader.num_workers,
+        "prefetch": loader.prefetch_factor,
+        "persistent": bool(loader.persistent_workers),
+        "pin_memory": bool(loader.pin_memory),
+        "batch_size": getattr(loader, "batch_size", None),
+        "iterable": loader._dataset_kind != 0,
+        "order_kept": loader._dataset_kind == 0 and order_is_kept(loader),
+        "type": type(loader).__module__ + "." + type(loader).__qualname__,
+        "length": length,
+    }
+
+
+def samples_of(index: Any, iterator: Any) -> float:
+    """Samples that the indices of a batch stand for; -1 where only the batch can tell."""
+    if not getattr(iterator, "_auto_collation", True) or iterator._dataset_kind != 0:
+        return -1.0
+    return float(len(index))
+
+
+def first_dimension(batch: Any) -> float:
+    """Samples in a batch by its first tensor; 0 where there is none."""
+    for _ in range(4):
+        shape = getattr(batch, "shape", None)
+        if shape is not None:
+            return float(shape[0]) if len(shape) else 1.0
+        if isinstance(batch, dict):
+            batch = next(iter(batch.values()), None)
+        elif isinstance(batch, (list, tuple)):
+            batch = batch[0] if batch else None
+        else:
+            return 0.0
+    return 0.0
+
+
+def maker(depth: int) -> tuple[tuple[str, int], str]:
+    """File and line of the user's own code that runs now, and the package that it called; ``""``: torch itself.
+
+    `depth`: frames of the probe above the one that is asked for.
+    """
+    frame: Any | None = sys._getframe(depth)
+    fallback, package = ("", 0), ""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith("<frozen") or (name.startswith(_STANDARD) and not _in_library(name)):
+            frame = frame.f_back
+            continue
+        if not _in_library(name):
+            return (name, frame.f_lineno), package
+        if (found := _package(frame)) not in _PASSED_THROUGH:
+            fallback = fallback if fallback[0] else (name, frame.f_lineno)
+            package = found
+        frame = frame.f_back
+    return fallback, package
+
+
+def starter(depth: int) -> str:
+    """What started an iterator: ``tqdm.auto``, another package, or the script."""
+    package = maker(depth + 1)[1]
+    return _TWICE.get(package, package) or "the script"
+
+
+def _in_library(name: str) -> bool:
+    return any(part in name for part in _LIBRARY)
+
+
+def _package(frame: Any) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

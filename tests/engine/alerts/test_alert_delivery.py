@@ -1,0 +1,256 @@
+"""Delivery: to a real HTTP server that also fails and stalls, a real command, and a real run."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from gputrain.engine.alerts import local_targets, webhook
+from gputrain.engine.alerts.alert import Alert
+from gputrain.engine.alerts.alert_settings import Webhook, read_alert_settings
+from gputrain.engine.alerts.delivery import Delivery, Target
+from gputrain.engine.alerts.webhook import DeliveryError
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.runs.run_directory import RunDir
+
+ALERT = Alert(kind="failed", title="flowers failed", text="<b>out of *memory*</b> @everyone", run="r1", step=3)
+QUICK = urllib3.Retry(
+    total=3, backoff_factor=0.01, status_forcelist=(429, 503), allowed_methods=None, raise_on_status=False
+)
+SECRET = "T0PS3CRET"
+
+
+class Server:
+    """A web server that records requests; `answers` are the status codes of the next ones, then 200."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.answers: list[int] = []
+        self.stalls = threading.Event()
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.requests.append((self.path, dict(self.headers), body))
+                if outer.stalls.is_set():
+                    while outer.stalls.is_set():
+                        time.sleep(0.02)
+                    return
+                self.send_response(outer.answers.pop(0) if outer.answers else 200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/{SECRET}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.stalls.clear()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with contextlib.closing(Server()) as made:
+        yield made
+
+
+def wait_until(holds: object, seconds: float = 60.0) -> None:
+    assert callable(holds)
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("form", ["json", "slack", "discord", "ntfy"])
+def test_formats(server: Server, form: str) -> None:
+    """Each service gets what it documents; nothing in the text mentions people or becomes markup."""
+    webhook.post(Webhook(server.url, form, {"Authorization": "Bearer x"}), ALERT)  # type: ignore[arg-type]
+    ((_, headers, body),) = server.requests
+    assert headers["Authorization"] == "Bearer x"
+    if form == "ntfy":
+        assert body.decode() == f"{ALERT.title}\n{ALERT.text}"
+        assert headers["Priority"] == "high"
+        return
+    sent = json.loads(body)
+    assert headers["Content-Type"] == "application/json"
+    if form == "json":
+        assert (sent["kind"], sent["run"], sent["step"], sent["text"]) == ("failed", "r1", 3, ALERT.text)
+    elif form == "slack":
+        assert sent["text"] == "flowers failed\n&lt;b&gt;out of *memory*&lt;/b&gt; @everyone"
+        assert sent["mrkdwn"] is False
+    else:
+        assert sent["content"] == f"{ALERT.title}\n{ALERT.text}"
+        assert sent["allowed_mentions"] == {"parse": []}
+
+
+def test_failing_server_is_tried_again(server: Server) -> None:
+    server.answers = [503, 429]
+    webhook.post(Webhook(server.url), ALERT, QUICK)
+    assert len(server.requests) == 3
+    server.answers = [503] * 4
+    with pytest.raises(DeliveryError, match=r"^HTTP 503$"):
+        webhook.post(Webhook(server.url), ALERT, QUICK)
+
+
+@pytest.mark.parametrize("status", [301, 404])
+def test_other_answers_are_final(server: Server, status: int) -> None:
+    server.answers = [status]
+    with pytest.raises(DeliveryError, match=str(status)):
+        webhook.post(Webhook(server.url), ALERT)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("url", [f"http://127.0.0.1:1/{SECRET}", f"http://[{SECRET}"])
+def test_failure_does_not_show_the_address(url: str) -> None:
+    with pytest.raises(DeliveryError) as raised:
+        webhook.post(Webhook(url), ALERT, QUICK)
+    assert SECRET not in str(raised.value)
+
+
+def test_command_gets_json(tmp_path: Path) -> None:
+    script = tmp_path / "on alert"
+    script.write_text(f'#!/bin/sh\ncat > "{tmp_path}/got"; echo "$1" > "{tmp_path}/word"\n')
+    script.chmod(0o700)
+    local_targets.run_command(f"'{script}' 'two words'", ALERT)
+    assert json.loads((tmp_path / "got").read_text())["title"] == "flowers failed"
+    assert (tmp_path / "word").read_text() == "two words\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "why"), [("/nowhere/x", "cannot be started"), ("false", "code 1"), ("sleep 60", "was killed")]
+)
+def test_failing_command(command: str, why: str) -> None:
+    with pytest.raises(DeliveryError, match=why):
+        local_targets.run_command(command, ALERT, 0.5)
+
+
+def test_mail(tmp_path: Path) -> None:
+    sendmail = tmp_path / "sendmail"
+    sendmail.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/words"; cat > "{tmp_path}/mail"\n')
+    sendmail.chmod(0o700)
+    local_targets.send_mail("me@example.org", ALERT, str(sendmail))
+    mail = (tmp_path / "mail").read_text()
+    assert "To: me@example.org\n" in mail
+    assert "Subject: flowers failed\n" in mail
+    assert (tmp_path / "words").read_text() == "-t -i\n"
+
+
+def test_dead_target_delays_no_other(server: Server) -> None:
+    """A stalled server does not hold back the command; alerts beyond the queue are reported."""
+    server.stalls.set()
+    done: list[Alert] = []
+    failures: list[str] = []
+    stalled = Target("webhook 1", lambda alert: webhook.post(Webhook(server.url), alert))
+    delivery = Delivery([stalled, Target("command", done.append)], failures.append)
+    for _ in range(60):
+        delivery.put(ALERT)
+        time.sleep(0.001)
+    wait_until(lambda: len(done) == 60)
+    assert not delivery.wait(0.1)
+    assert any("dropped" in text for text in failures)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("kinds: [finshed]", r"alerts.yaml:1: 'finshed' is no kind of alert; did you mean 'finished'\?"),
+        ("email: me\nwebhook: x", r"alerts.yaml:2: .*unknown field `webhook`"),
+        ("webhooks:\n  - url: x\n    format: teams", r"alerts.yaml:1: Invalid enum value 'teams'"),
+        ("slow_percent: 130", r"alerts.yaml:1: Expected `float` < 100"),
+        (
+            "webhooks:\n  - url: hooks.example.org/x",
+            r"alerts.yaml:1: webhook 1: url must begin with https:// or http://",
+        ),
+        ("webhooks:\n  - url: ${NO_SUCH}", r"\$\{NO_SUCH\}: this environment variable is not set"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "alerts.yaml"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(BadInput, match=why):
+        read_alert_settings(path)
+
+
+def test_secrets_file_must_be_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "alerts.yaml"
+    path.write_text("webhooks:\n  - url: https://x/${TOKEN}\n    headers: {Authorization: 'Bearer ${TOKEN}'}\n")
+    monkeypatch.setenv("TOKEN", SECRET)
+    path.chmod(0o644)
+    with pytest.raises(BadInput, match="chmod 600"):
+        read_alert_settings(path)
+    path.chmod(0o600)
+    (hook,) = read_alert_settings(path).webhooks
+    assert (hook.url, hook.headers["Authorization"]) == (f"https://x/{SECRET}", f"Bearer {SECRET}")
+
+
+def _run(tmp_path: Path, server: Server, *words: str) -> subprocess.Popen[str]:
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "alerts.yaml").write_text("kinds: [finished, failed, died]\nwebhooks:\n  - url: ${HOOK}\n")
+    (config / "alerts.yaml").chmod(0o600)
+    homes = {"GPUTRAIN_CONFIG": str(config), "GPUTRAIN_HOME": str(tmp_path / "state"), "HOOK": server.url}
+    command = [sys.executable, "-m", "gputrain.tui.cli", *words]
+    return subprocess.Popen(
+        command, env={**os.environ, **homes}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_a_run_sends_its_end(tmp_path: Path, server: Server) -> None:
+    """The end of a real run arrives, with the script's exit code; the address is in no file of the run."""
+    server.answers = [503]  # a try that fails must not show the address either
+    script = [sys.executable, "-c", "raise SystemExit(3)"]
+    process = _run(tmp_path, server, "exec", "--name", "mine", "--plain", "--", *script)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 3, output
+    wait_until(lambda: len(server.requests) == 2)
+    sent = json.loads(server.requests[1][2])
+    assert (sent["kind"], sent["name"], sent["exit_code"]) == ("failed", "mine", 3)
+    (run,) = (tmp_path / "state" / "runs").iterdir()
+    assert SECRET not in output
+    for file in run.rglob("*"):
+        if file.is_file() and not stat.S_ISSOCK(file.stat().st_mode):
+            assert SECRET.encode() not in file.read_bytes(), file
+
+
+def test_a_killed_supervisor_is_an_alert(tmp_path: Path, server: Server) -> None:
+    process = _run(tmp_path, server, "exec", "--detach", "--", "sleep", "600")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    (folder,) = (tmp_path / "state" / "runs").iterdir()
+    run = RunDir(folder)
+    wait_until(lambda: (folder / "alerts.log").exists() and run.status() is not None and run.status().pid)  # type: ignore[union-attr]
+    status = run.status()
+    assert status is not None
+    os.kill(status.pid, signal.SIGKILL)
+    wait_until(lambda: server.requests)
+    assert json.loads(server.requests[0][2])["kind"] == "died"
+
+
+def test_command_tests_all_targets(tmp_path: Path, server: Server) -> None:
+    server.answers = [404]
+    process = _run(tmp_path, server, "alerts", "test")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "webhook 1 (json): not delivered: HTTP 404" in output
+    assert SECRET not in output

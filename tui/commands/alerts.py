@@ -1,0 +1,67 @@
+"""``gputrain-tui alerts [show | test]``: where alerts go, and a test of it."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import time
+
+from gputrain.engine.alerts.alert import KINDS, Alert
+from gputrain.engine.alerts.alert_settings import AlertSettings, read_alert_settings, settings_file
+from gputrain.engine.common.errors import EXIT_FAILED, EXIT_FINISHED
+from gputrain.tui.commands.command_messages import print_error
+
+_EXAMPLE = """\
+kinds: [finished, failed, died, stalled, slow]
+webhooks:
+  - url: ${SLACK_WEBHOOK}
+    format: slack                  # json, slack, discord or ntfy
+email: you@example.org             # by sendmail
+command: /home/you/bin/on-alert    # gets the alert as JSON on its standard input"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the settings, or send a test alert to each target. Returns the exit code."""
+    settings = read_alert_settings()
+    if not settings.targets:
+        print(f"{settings_file()}: no targets yet. An example:\n\n{_EXAMPLE}\n\nThen: gputrain-tui alerts test")
+        return EXIT_FINISHED if options.what == "show" else EXIT_FAILED
+    return _test(settings) if options.what == "test" else _show(settings)
+
+
+def _show(settings: AlertSettings) -> int:
+    from gputrain.engine.alerts.delivery import targets
+
+    print(f"settings     {settings_file()}")
+    for target in targets(settings):
+        print(f"target       {target.label}")
+    print(f"alerts       {', '.join(kind for kind in KINDS if kind in settings.kinds)}")
+    print(f"slow         {settings.slow_percent:g} % slower than the run's own median for two minutes")
+    print(f"stalled      {settings.stalled_minutes:g} minutes without a step")
+    print(f"disk_full    {settings.disk_free_gib:g} GiB left for the run directory")
+    print(f"again        after {settings.repeat_minutes:g} minutes at the earliest")
+    return EXIT_FINISHED
+
+
+def _test(settings: AlertSettings) -> int:
+    from gputrain.engine.alerts.delivery import targets
+    from gputrain.engine.alerts.webhook import DeliveryError
+
+    alert = Alert(
+        kind="test",
+        title="gputrain-tui: a test alert",
+        text="Alerts of your runs will look like this.",
+        run="",
+        host=socket.gethostname(),
+        time=time.time(),
+    )
+    failed = 0
+    for target in targets(settings):
+        try:
+            target.send(alert)
+        except DeliveryError as error:
+            failed += 1
+            print_error(f"{target.label}: not delivered: {error}")
+        else:
+            print(f"{target.label}: delivered")
+    return EXIT_FAILED if failed else EXIT_FINISHED

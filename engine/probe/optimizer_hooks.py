@@ -80,7 +80,11 @@ class OptimizerHooks:
 
         def scale(scaler: Any, outputs: Any) -> Any:
             result = scale_original(scaler, outputs)
-            steps.losses.scaled(outputs, result)
+            if "scaler" not in probe.off:
+                try:
+                    steps.losses.scaled(outputs, result)
+                except Exception as error:  # noqa: BLE001 - the script comes first
+                    probe.failed("scaler", error)
             return result
 
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:

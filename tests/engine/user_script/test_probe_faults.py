@@ -9,6 +9,7 @@ import pytest
 from helpers.scripts.watched import MAIN, TRAIN, pages_in, probed, run, script
 
 from gputrain.engine.user_script.page_reader import PageFolder
+from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_events import ScriptEvents
 
 BEFORE = """
@@ -65,12 +66,14 @@ with tqdm(total=2, disable=True) as bar:
 FAULTS = {
     "page": ("page.Page.__init__ = fail", ""),
     "loader place": ("loader_hooks.LoaderFacts = fail", ""),
+    "loader, a later pass": ("loader_hooks.draw_for_pass = fail", ""),
     "loader": ('bad_slots(layout.TRAINER, "LOADERS")', ""),
     "loader, each batch": ('bad_slots(layout.TRAINER, "EPOCH_BATCHES")', ""),
     "samples": ("loader_hooks.deque = NoAppend", ""),
     "backward": ('bad_slots(layout.TRAINER, "BACKWARDS")', ""),
     "optimizer": ('bad_slots(layout.TRAINER, "LAST_STEP")', ""),
     "cuda": ("sys.modules['_gputrain_probe.cuda'].CudaClock._measure = fail", ""),
+    "scaler, before a step": ("sys.modules['_gputrain_probe.losses'].Losses.scaled = fail", SCALED),
     "scaler": ('bad_slots(layout.TRAINER, "SKIPPED")', SCALED),
     "worker, before a batch": ('bad_slots(layout.WORKER, "WORKING_SINCE")', ""),
     "worker, after a batch": ('bad_slots(layout.WORKER, "BUSY")', ""),
@@ -87,7 +90,8 @@ def test_a_fault_changes_nothing_and_is_said(hook: str, tmp_path: Path) -> None:
     alone, watched = run(command), run(command, probed(tmp_path / "pages"))
     assert alone.returncode == 0, alone.stderr
     assert (watched.returncode, watched.stdout, watched.stderr) == (0, alone.stdout, "")
-    events = ScriptEvents(PageFolder(tmp_path / "pages"), 0, 0.0).poll(1.0, last=True)
+    own = ScriptCommand(argv=("true",), cwd="/")
+    events = ScriptEvents(PageFolder(tmp_path / "pages"), own, 0.0).poll(1.0, last=True)
     said = [event.text for event in events if getattr(event, "source", "") == "trainer"]
     if hook == "page":
         # Nothing can be said without one.

@@ -15,6 +15,7 @@ from helpers.scripts.watched import EXEC, MAIN, TIMEOUT, TRAIN, run, script
 from gputrain.engine.events import Notice, RunEnded
 from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.user_script.page_reader import PageFolder
+from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_events import SILENT_SECONDS, ScriptEvents
 
 
@@ -124,7 +125,7 @@ def test_an_interpreter_that_keeps_the_probe_out_runs(flag: str, tmp_path: Path)
 
 def test_silence_is_explained(tmp_path: Path) -> None:
     """After a minute: by a clock of the test's own."""
-    script_events = ScriptEvents(PageFolder(tmp_path), 0, 0.0)
+    script_events = ScriptEvents(PageFolder(tmp_path), ScriptCommand(argv=("true",), cwd="/"), 0.0)
     assert script_events.poll(SILENT_SECONDS - 1) == []
     (said,) = script_events.poll(SILENT_SECONDS + 1)
     assert isinstance(said, Notice)

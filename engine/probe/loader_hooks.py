@@ -114,8 +114,11 @@ class LoaderHooks:
 
         def _reset(iterator: Any, loader: Any, first_iter: bool = False, *args: Any, **kwargs: Any) -> Any:
             if not first_iter:
-                _pass_of(iterator).lengths.clear()
-                draw_for_pass(loader)
+                try:
+                    _pass_of(iterator).lengths.clear()
+                    draw_for_pass(loader)
+                except Exception as error:  # noqa: BLE001 - the script comes first
+                    probe.failed("loader", error)
             result = original(iterator, loader, first_iter, *args, **kwargs)
             if not first_iter and "loader" not in probe.off:
                 try:

@@ -74,8 +74,15 @@ def script_exit_reason(
     reported: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
 ) -> RunEnded:
     """How a command ended. Its exit code is passed on as a shell would report it: 128 and the signal's number."""
-    if reported is not None or exit_code is None:
-        return reported or RunEnded(outcome=Outcome.FAILED, reason="the command cannot be started", step=step)
+    if exit_code is None:
+        # What a shell returns for a file that can't be executed.
+        reason = (
+            reported.reason.replace("the trainer", "the command", 1) if reported else "the command cannot be started"
+        )
+        error = reported.error if reported else ""
+        return RunEnded(outcome=Outcome.FAILED, reason=reason, error=error, step=step, own_code=126)
+    if reported is not None:
+        return reported
     if exit_code == 0:
         return RunEnded(outcome=Outcome.FINISHED, reason="the command finished", exit_code=0, step=step, own_code=0)
     if exit_code > 0:

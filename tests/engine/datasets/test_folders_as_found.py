@@ -161,7 +161,7 @@ MISNAMED = ("photo.jpg.1", "photo.jpg~", "photo.jpg.part", "photo.jpg_original",
 def test_images_with_something_behind_their_suffix_are_named(
     name: str, kind: str, tmp_path: Path, private_homes: Path
 ) -> None:
-    home = folder(tmp_path, classes=1, per_class=2)
+    home = folder(tmp_path, classes=2, per_class=2)
     (home / "val" / "class_0").mkdir(parents=True)
     (home / "val" / "class_0" / "1.png").write_bytes(encoded(picture(9, 9), "PNG"))
     (home / "train" / "class_0" / name).write_bytes(encoded(picture(9, 9), kind))
@@ -224,6 +224,24 @@ def test_a_link_to_a_parent_folder_doubles_nothing(target: str, place: str, tmp_
 
 BOTH_CLASSES = "both classes have its images"
 BOTH_SPLITS = "validation would use images of the training"
+
+
+def test_a_single_class_is_warned_of(tmp_path: Path, private_homes: Path) -> None:
+    """As an archive leaves it that was unpacked into a folder of its name: train/train/cat."""
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / "train" / name).mkdir(parents=True)
+            (tmp_path / split / "train" / name / "1.png").write_bytes(encoded(picture(9, 9), "PNG"))
+    expected = (
+        "train/train is the only class folder: there is nothing to distinguish; expected one folder for each class "
+        "(train/cat, train/dog)"
+    )
+    plan = resolve_plan(NO_GPU, recipe="simple-cnn", data_dir=str(tmp_path))
+    assert [one for one in plan.warnings if "class folder" in one] == [f"data_dir: {expected}"]
+    _, events = opened(settings.build({"dataset": "imagefolder", "data_dir": str(tmp_path), "device": "cpu"}))
+    assert [event.text for event in events if isinstance(event, Notice) and event.level == "warning"] == [expected]
+
+
 DOUBLED = {
     "a class": ("train/tabby", "train/class_0", BOTH_CLASSES),
     "in a class": ("train/class_1/more", "train/class_0", BOTH_CLASSES),

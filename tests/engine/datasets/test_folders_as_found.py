@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes.machines import NO_GPU
+from helpers.training import tiny_clips
 from helpers.training.pictures import encoded, folder, picture
 from helpers.training.training_tools import opened
 from PIL import Image
@@ -175,6 +176,21 @@ def test_images_with_something_behind_their_suffix_are_named(
     assert f"data_dir: {expected}" in plan.warnings
     _, events = opened(settings.build({"dataset": "imagefolder", "data_dir": str(home), "device": "cpu"}))
     assert [event.text for event in events if isinstance(event, Notice) and event.level == "warning"] == [expected]
+
+
+@pytest.mark.parametrize("split", ["val", ""])
+def test_files_beside_the_frames_of_clips_are_counted(split: str, tmp_path: Path, private_homes: Path) -> None:
+    home = tiny_clips.draw(tmp_path)
+    for place, name in (("real/real0", "5.heic"), ("fake/fake1", "notes.txt"), ("fake/fake1", "5.jpg~")):
+        data = encoded(picture(9, 9)) if name.endswith("~") else b"x"
+        next((home / "train" / place).rglob("*.*")).parent.joinpath(name).write_bytes(data)
+    values = {"dataset": "clips", "data_dir": str(home), "val_split": split, "val_share": 0.0 if split else 0.3}
+    _, events = opened(settings.build({**values, "clip_frames": 2, "device": "cpu"}))
+    (ready,) = [event for event in events if isinstance(event, DataReady)]
+    assert dict(ready.skipped) == {".heic": 1, ".txt": 1, ".jpg~": 1}
+    warnings = " ".join(event.text for event in events if isinstance(event, Notice) and event.level == "warning")
+    assert "not read: 1 .heic files" in warnings
+    assert "not read: 1 .jpg~ files, although they begin as images do" in warnings
 
 
 def test_kinds_of_files_are_a_bounded_number() -> None:

@@ -111,6 +111,8 @@ def scan(
     folder = folder_layouts.split_folder(data_dir, split, setting)
     skipped = SkippedFiles(Path(data_dir).expanduser(), folders)
     found = folder_layouts.class_folders(folder, setting, classes, skipped)
+    if classes is None:
+        skipped.note_classes(split, found)
     known = {name: label for label, name in enumerate(found if classes is None else classes)}
     label_of = known if classes is None else {folder_layouts.composed(name): known[name] for name in known}
     encoded: list[bytes] = []

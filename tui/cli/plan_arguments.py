@@ -27,7 +27,7 @@ def _add_train(commands: Commands) -> None:
         "(PROFILE[,gpus=N][,cores=N][,ram=GIB][,images=N])",
     )
     train.add_argument(
-        "--dry-run", action="store_true", help="print the plan and exit (exit code 2 if it cannot start)"
+        "--dry-run", action="store_true", help="print the plan and exit (exit code 2 if it cannot start as given)"
     )
     train.add_argument(
         "--calibrate",

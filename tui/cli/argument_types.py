@@ -46,3 +46,11 @@ def size(text: str) -> tuple[int, int]:
     if 60 <= given[0] <= 500 and 15 <= given[1] <= 200:
         return given[0], given[1]
     raise argparse.ArgumentTypeError(f"must be columns x rows from 60x15 to 500x200, got '{plain(text, 40)}'")
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port of a server, parsed from ``:9400``, ``0.0.0.0:9400`` or ``[::1]:9400``; loopback by default."""
+    host, colon, number_text = text.rpartition(":")
+    if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+        raise argparse.ArgumentTypeError(f"must be ADDRESS:PORT or :PORT, as :9400, got '{plain(text, 60)}'")
+    return host.strip("[]") or "127.0.0.1", port(number_text)

@@ -13,7 +13,7 @@ from gputrain.engine.events import HardwareSample, Notice
 from gputrain.engine.runs.run_directory import list_runs
 from gputrain.tui.actions.monitor_source import MonitorSource
 from gputrain.tui.commands.command_messages import fail
-from gputrain.tui.commands.monitor import until_signal
+from gputrain.tui.commands.until_signal import until_signal
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +19,7 @@ from gputrain.engine.monitor.sample_columns import flat_row, sample_as_json
 from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
 from gputrain.tui.commands.command_messages import fail, has_screen
 from gputrain.tui.commands.show_app import show_app
+from gputrain.tui.commands.until_signal import until_signal
 
 if TYPE_CHECKING:
     from gputrain.tui.app import GpuTrainApp
@@ -113,15 +111,3 @@ def _printer(options: argparse.Namespace) -> Callable[[HardwareSample], None]:
         print(header + columns.line(row), end="", flush=True)
 
     return show
-
-
-@contextmanager
-def until_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set: both end the monitor normally."""
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -119,11 +120,11 @@ def test_gpus_have_dcgms_names_and_units() -> None:
 
 
 def test_live_runs_alone_are_served() -> None:
-    def info(state: State, **more: object) -> RunInfo:
+    def info(state: State, **more: Any) -> RunInfo:
         status = Status(
             state=state, started=0.0, heartbeat=0.0, pid=1, pid_started=0.0, boot_id="", step=50, total_steps=200,
             images_per_second=12.5, name='a "quoted"\nname', **more,
-        )  # type: ignore[arg-type] # fmt: skip
+        )  # fmt: skip
         return RunInfo(run_directory.create("x"), status)
 
     text = text_of(run_metrics([info(State.RUNNING, unit="samples"), info(State.FINISHED)]))

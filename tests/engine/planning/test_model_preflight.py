@@ -86,6 +86,11 @@ def test_interpolated_positions_are_told(tmp_path: Path) -> None:
     own: dict[str, object] = {"model": "vit_b_16", "weights": str(file)}
     found, values = planned(own)
     assert values["image_size"] == 224, "that of the file"
+    layers = with_model_layer([SettingsLayer("recipe", {"image_size": 80, "val_resize": 88})], found)
+    assert layers[-1] == found.layer
+    recipe = plan_model({**DEFAULTS, **own, "image_size": 80, "val_resize": 88}, own)
+    assert recipe.layer is not None
+    assert (recipe.layer.values["image_size"], recipe.layer.values["val_resize"]) == (224, 246), "88 of 80, at 224"
     assert not any("interpolated to" in text for _, text in found.facts)
     other, _ = planned({**own, "image_size": 96})
     assert any(

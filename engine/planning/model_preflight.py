@@ -69,6 +69,11 @@ def _layer(found: InputConfig, values: Mapping[str, Any], own: Collection[str]) 
     if found.size and found.resize and "val_resize" not in own:
         # The same share of the image at another size.
         chosen["val_resize"] = chosen.get("image_size", values["image_size"]) * found.resize // found.size
+    elif "image_size" in chosen and "val_resize" not in own:
+        # The recipe's share of the image.
+        chosen["val_resize"] = max(
+            found.size or 0, round(values["val_resize"] * chosen["image_size"] / values["image_size"])
+        )
     return SettingsLayer(WEIGHTS, chosen, found.origin) if chosen else None
 
 

@@ -192,6 +192,18 @@ NEIGHBOUR = Cause(
     lambda s: 0.0,
     severity="info",
 )
+
+
+def _taken_cores(s: Signals) -> float | None:
+    """What other programs cost a training on the CPU: cores of its computing, and while it waits those of its workers.
+
+    Workers that wait for files or a lock would wait as long without those programs.
+    """
+    if s.foreign_share is None or s.run_delay is None:
+        return s.foreign_share
+    return (1 - s.wait) * s.foreign_share + s.wait * s.run_delay
+
+
 CONTENTION = Cause(
     "cpu-contention",
     "Other programs take cores from the training",
@@ -203,7 +215,7 @@ CONTENTION = Cause(
     ),
     fixes.contention,
     "the rate stays the same when they have ended",
-    lambda s: s.foreign_share,
+    _taken_cores,
 )
 HEALTHY = (
     Cause(

@@ -10,7 +10,7 @@ from gputrain.engine.diagnosis import device_bound_fixes as fixes
 from gputrain.engine.diagnosis.input_bound_causes import CROWDED
 from gputrain.engine.diagnosis.speedup_prediction import FOREIGN_CORES
 from gputrain.engine.diagnosis.tree_nodes import LITTLE, MUCH, Cause, Question
-from gputrain.engine.diagnosis.windows.signals import FULL_CPU
+from gputrain.engine.diagnosis.windows.signals import FULL_CPU, Signals
 
 LOW_UTILIZATION, HIGH_UTILIZATION = 70.0, 80.0
 MOSTLY_COMPUTE, MUCH_COMPUTE = 0.85, 0.70

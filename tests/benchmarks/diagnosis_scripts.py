@@ -8,6 +8,7 @@ traceml-ai on the same scripts.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -171,7 +172,8 @@ def _costs(folder: str) -> Costs:
     """What a sample costs here, by the scripts' own function."""
     sys.path.insert(0, str(SCRIPTS))
     import torch
-    from faulty_data import make
+
+    make = importlib.import_module("faulty_data").make
 
     torch.set_num_threads(1)
     files = [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))[:64]]

@@ -62,6 +62,20 @@ CASES: list[tuple[str, LoaderFound, LoaderStats, dict[str, Any], str]] = [
     ("slow files", TWO, replace(WORKERS, cpu_ratio=0.07, read_share=0.83, bytes_read=FILES), {}, "disk"),
     ("a server", TWO, replace(WORKERS, cpu_ratio=0.14, read_share=0.83), {}, "disk"),
     ("a lock", TWO, replace(WORKERS, cpu_ratio=0.18, read_share=0.15, lock_share=0.58, bytes_read=FILES), {}, "lock"),
+    (
+        "slow files, and others beside that take no core from the workers",
+        TWO,
+        replace(WORKERS, cpu_ratio=0.09, run_delay=0.18, read_share=0.73, bytes_read=FILES),
+        {"cpu": 99.0, "foreign_cpu": 7.2},
+        "disk",
+    ),
+    (
+        "a lock, and others beside that take no core from the workers",
+        TWO,
+        replace(WORKERS, cpu_ratio=0.05, run_delay=0.2, read_share=0.1, lock_share=0.55, bytes_read=FILES),
+        {"cpu": 99.0, "foreign_cpu": 7.2},
+        "lock",
+    ),
     ("quota", TWO, replace(WORKERS, cpu_ratio=0.29, run_delay=0.7), {"throttled_share": 0.9}, "cpu-quota"),
     (
         "two hogs beside",

@@ -179,7 +179,7 @@ def test_workers_that_cannot_be_started_leave_the_old_settings(tmp_path: Path) -
         "if change is not None:\n    change.cannot_start = lambda *_: ''\n"
     )
     text += "import torch.multiprocessing\ntorch.multiprocessing.set_start_method('spawn')\n"
-    changes = [({}, [{"workers": 2}])]
+    changes = [(dict[str, int](), [{"workers": 2}])]
     path = script(tmp_path, f"{LOADERS}\n{text}\nCHANGES = {changes}\n{PASSES}")
     alone, changed = _found(path, None), _found(path, tmp_path / "pages")
     assert [one["seen"] for one in changed.values()] == [one["seen"] for one in alone.values()]
@@ -192,7 +192,7 @@ def test_workers_that_cannot_be_started_leave_the_old_settings(tmp_path: Path) -
 def test_a_script_without_workers_that_would_spawn_them_is_refused(tmp_path: Path) -> None:
     text = "import torch.multiprocessing\ntorch.multiprocessing.set_start_method('spawn')\n"
     text += 'MAKERS = {"in order": MAKERS["in order"]}\n'
-    changes = [({}, [{"workers": 2}])]
+    changes = [(dict[str, int](), [{"workers": 2}])]
     path = script(tmp_path, f"{LOADERS}\n{text}\nCHANGES = {changes}\n{PASSES}")
     changed = _found(path, tmp_path / "pages")
     assert {one["answered"] for one in changed.values()} == {-1}

@@ -66,7 +66,8 @@ def test_a_change_names_its_loader_and_is_kept_by_its_rate(page: MappedPage) -> 
     assert verdict(answer(one, page, exact=True)).verdict == "trying"
     steps(one, 30, 300.0)
     kept = verdict(one.judge(page))
-    assert (kept.verdict, kept.after) == ("kept", pytest.approx(300.0))
+    assert kept.verdict == "kept"
+    assert kept.after == pytest.approx(300.0)
 
 
 def test_the_wait_for_new_workers_is_not_part_of_the_new_rate(page: MappedPage) -> None:

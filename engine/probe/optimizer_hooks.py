@@ -25,7 +25,7 @@ class OptimizerHooks:
             if "optimizer" in probe.off:
                 return
             try:
-                page = probe.trainer_page()
+                page = probe.page or probe.trainer_page()
                 if page is not None:
                     if not page.slots[layout.OPTIMIZER_SEEN]:
                         page.slots[layout.OPTIMIZER_SEEN] = 1.0
@@ -56,7 +56,7 @@ class OptimizerHooks:
             finally:
                 inside = False
             try:
-                page = probe.trainer_page()
+                page = probe.page or probe.trainer_page()
                 if page is not None:
                     loss = tensors[0] if isinstance(tensors, (list, tuple)) else tensors
                     steps.backward(page, begun, clock(), loss)

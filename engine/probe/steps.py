@@ -183,6 +183,10 @@ class Steps:
         """Judge the batches that were fetched since the last backward pass."""
         newest, self._newest = self._newest, None
         found, self._open = self._open, []
+        if len(found) == 1 and found[0] is newest and newest.count and not newest.queue and not newest.ended:
+            # Nearly every step: one loader, which is being read.
+            self._credit_fetched(page, newest)
+            return
         trained = []
         for one in found:
             if not one.count and not one.queue:

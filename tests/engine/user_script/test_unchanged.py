@@ -98,6 +98,23 @@ if __name__ == "__main__":
     main()
 """
 
+AUDITED = """
+import sys
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+events, listening = [], False
+sys.addaudithook(lambda name, _: events.append(name) if listening and name != "builtins.id" else None)
+for number, (x,) in enumerate(DataLoader(TensorDataset(torch.ones(120, 2)), batch_size=2)):
+    optimizer.zero_grad()
+    model(x).sum().backward()
+    optimizer.step()
+    listening = 10 < number < 55
+print(len(events), sorted(set(events)))
+"""
+
 
 def same(command: list[str], tmp_path: Path) -> str:
     """Run it without and with the probe; returns what both printed."""
@@ -116,6 +133,11 @@ def test_the_interpreter_is_the_same(flags: list[str], tmp_path: Path) -> None:
 def test_torch_is_the_same(tmp_path: Path) -> None:
     printed = same([sys.executable, "-W", "error::DeprecationWarning:__main__", str(script(tmp_path, TORCH))], tmp_path)
     assert printed.startswith("0 "), printed
+
+
+def test_a_step_opens_no_file_and_asks_nobody(tmp_path: Path) -> None:
+    """By Python's audit events: files, sockets, processes, frames."""
+    assert "\n" in same([sys.executable, str(script(tmp_path, AUDITED))], tmp_path)
 
 
 @pytest.mark.parametrize(

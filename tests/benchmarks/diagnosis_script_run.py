@@ -32,7 +32,7 @@ from gputrain.engine.launching.launch_script import launch_script
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script.script_command import ScriptCommand
 
-WINDOW = 4.0
+WINDOW = 3.0
 """Seconds of a window; the program's are of 12."""
 _JUDGED = 3
 """Windows that are judged; a hint needs two in a row."""

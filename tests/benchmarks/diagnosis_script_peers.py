@@ -16,7 +16,7 @@ from diagnosis_machine import Unavailable
 from diagnosis_script_cases import FAULTS, FRAMEWORKS, ScriptSetup, command
 from diagnosis_script_run import under
 
-_SECONDS = 8.0
+_SECONDS = 6.0
 """Seconds of training that it analyses."""
 _TIMEOUT = 180.0
 

@@ -32,10 +32,12 @@ from gputrain.engine.launching.launch_script import launch_script
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script.script_command import ScriptCommand
 
-WINDOW = 4.0
+WINDOW = 3.0
 """Seconds of a window; the program's are of 12."""
 _JUDGED = 3
 """Windows that are judged; a hint needs two in a row."""
+OTHERS = frozenset({"cpu-neighbour", "cpu-contention"})
+"""Hints that name other programs."""
 _START_SECONDS, _TRIAL_SECONDS, _END_SECONDS = 90.0, 45.0, 20.0
 _TRAINING_SECONDS = 300.0
 """The script ends by itself if nobody stops it."""
@@ -96,7 +98,8 @@ class _Watch:
         found = self.found
         if not found.hints or found.signals is None:
             return
-        hint = found.hints[0]
+        # Other programs that do run beside a trace are named first, and nothing in the script changes that.
+        hint = next((one for one in found.hints if one.id not in OTHERS), found.hints[0])
         tune = tune_command(hint, "")
         if tune is None:
             found.untried = "no setting is proposed"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diagnosis_score import Outcome, share
+from diagnosis_script_run import OTHERS
 from diagnosis_verdict import QUIET_CORES
 
 TRACEML = "traceml-ai"
-_OTHERS = frozenset({"cpu-neighbour", "cpu-contention"})
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def aside(one: Outcome) -> Outcome:
     """The outcome without the hints that name other programs, where such programs did run beside the trace."""
     if one.others <= QUIET_CORES:
         return one
-    hints = tuple(hint for hint in one.hints if hint.id not in _OTHERS)
-    return replace(one, hints=hints, raised=one.raised - _OTHERS)
+    hints = tuple(hint for hint in one.hints if hint.id not in OTHERS)
+    return replace(one, hints=hints, raised=one.raised - OTHERS)
 
 
 def figures(outcomes: list[ScriptOutcome]) -> dict[str, Any]:
@@ -76,6 +76,7 @@ def figures(outcomes: list[ScriptOutcome]) -> dict[str, Any]:
         "script_unavailable": sorted(
             {f"{one.ours.group}, {one.ours.name}: {one.ours.unavailable}" for one in outcomes if one.ours.unavailable}
         ),
+        "traceml_unavailable": sorted({one.traceml_why for one in outcomes if one.traceml_why}),
         "script_untried": sorted({f"{one.first}: {one.untried}" for one in known if one.untried}),
         "matrix": _matrix(outcomes),
     }
@@ -120,5 +121,6 @@ def table(outcomes: list[ScriptOutcome]) -> str:
     lines += [f"{name:37} {found[name]}" for name in ("script_gain", "script_rate_over_predicted", "script_disturbed")]
     for name, row in found["matrix"].items():
         lines += ["", name, *(f"  {who:24} {'; '.join(said)}" for who, said in row.items())]
-    notes = [*found["script_unavailable"], *(f"not tried: {one}" for one in found["script_untried"])]
+    notes = [*found["script_unavailable"], *(f"traceml: {one}" for one in found["traceml_unavailable"])]
+    notes += [f"not tried: {one}" for one in found["script_untried"]]
     return "\n".join([*lines, "", *notes])

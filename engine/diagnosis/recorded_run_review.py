@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -66,8 +66,12 @@ class Review(Struct, frozen=True):
         return named
 
 
-def review(events: Iterable[AnyEvent]) -> Review:
-    """Evaluate all windows of a record, one after the other; the last may be shorter."""
+def review(events: Iterable[AnyEvent], alive: Callable[[], bool] = lambda: True) -> Review:
+    """Evaluate all windows of a record, one after the other; the last may be shorter.
+
+    `alive`: whether the supervisor still runs. It is asked after the last event, because a supervisor that was killed
+    records no end.
+    """
     window = EventWindow()
     name, ended, due = "", False, None
     settings: dict[str, Any] = {}
@@ -75,11 +79,19 @@ def review(events: Iterable[AnyEvent]) -> Review:
     last: Signals | None = None
     judged: list[tuple[Signals, dict[str, Hint]]] = []
     tried: list[Tuned] = []
+
+    def judge_last(signals: Signals) -> None:
+        if not judged or signals != judged[-1][0]:
+            judged.append((signals, evaluate(signals)))
+
     for event in events:
         match event:
             case RunStarted():
                 name = event.run_id
                 settings = dict(event.settings)
+                if last is not None:
+                    judge_last(last)
+                ended, died, last = False, None, None  # a resumed run goes on
             case RunEnded() if event.died_of:
                 died = event
             case Tuned(verdict="kept" | "reverted"):
@@ -94,9 +106,9 @@ def review(events: Iterable[AnyEvent]) -> Review:
                 judged.append((signals, evaluate(signals)))
                 due = event.mono + WINDOW_SECONDS
     last = last or window.signals()
-    if last is not None and (not judged or last != judged[-1][0]):
-        judged.append((last, evaluate(last)))
-    found = msgspec.structs.replace(_summed(name, ended, judged), tried=tuple(tried))
+    if last is not None:
+        judge_last(last)
+    found = msgspec.structs.replace(_summed(name, ended or not alive(), judged), tried=tuple(tried))
     return found if died is None else _with_end(found, died, last or Signals(wait=0, compute=0, settings=settings))
 
 

@@ -51,6 +51,9 @@ def plan_from_run(
     # Kept by live tuning: may be more workers than a plan would start with.
     kept_values = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
     layers = [SettingsLayer(run.config.name, config), SettingsLayer(KEPT, kept_values, worker_share=_KEPT_WORKER_SHARE)]
+    if config["device"] == "cpu":
+        # Several ranks on a CPU are always the user's wish, and a resumed run can't change their number.
+        layers.append(SettingsLayer(run.config.name, {"ranks": config["ranks"]}, own=True))
     layers.append(SettingsLayer("you", dict(overrides), own=True))
     of_model = ModelPlan()
     if from_scratch:

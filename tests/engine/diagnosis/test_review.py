@@ -37,6 +37,23 @@ def test_rare_cause_is_reported_only_while_the_run_goes_on() -> None:
     assert not running.ended
 
 
+def test_run_whose_supervisor_is_gone_has_ended() -> None:
+    waits = {range(11, 150): 0.01, range(150, 165): 0.4}
+    killed = review(events(waits), alive=lambda: False)
+    assert killed.ended
+    assert [one.hint.id for one in killed.findings] == ["compute-bound"]
+
+
+def test_resumed_run_goes_on() -> None:
+    died = RunEnded(outcome=Outcome.FAILED, reason="no memory", died_of="gpu")
+    first = [*events({range(11, 20): 0.4}, PhaseChanged(mono=20.0, phase=Phase.ENDED), died)]
+    resumed = review([*first, *events({range(11, 60): 0.01})])
+    assert not resumed.ended
+    assert "out-of-memory" not in [one.hint.id for one in resumed.findings]
+    assert resumed.signals is not None
+    assert resumed.signals.wait == pytest.approx(0.01)
+
+
 def test_a_stop_does_not_hide_the_last_window() -> None:
     stopped = (PhaseChanged(mono=20.0, phase=Phase.STOPPING), PhaseChanged(mono=20.5, phase=Phase.ENDED))
     found = review(events({range(11, 20): 0.4}, *stopped))

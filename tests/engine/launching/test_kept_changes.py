@@ -1,4 +1,4 @@
-"""What was kept in a running training becomes the run's settings."""
+"""A resumed run's settings: what was kept in a running training, and the ranks on a CPU."""
 
 from __future__ import annotations
 
@@ -75,3 +75,12 @@ def test_a_resumed_run_has_kept_settings_unless_overridden() -> None:
     plan = plan_from_run(run, {}, machine)  # which would begin with one worker
     assert (plan.config.data.num_workers, plan.origins["num_workers"][:15]) == (4, KEPT)
     assert plan_from_run(run, {"num_workers": 2}, machine).config.data.num_workers == 2
+
+
+def test_several_ranks_on_a_cpu_are_kept() -> None:
+    run = run_directory.create("two-ranks")
+    config = settings.build({"recipe": "demo", "device": "cpu", "ranks": 2})
+    launch.write_settings(run, config, PlanRecord({"ranks": "you", "device": "you"}, ()))
+    plan = plan_from_run(run, {}, NO_GPU)
+    assert (plan.config.ranks, plan.origins["ranks"]) == (2, "you")
+    assert plan_from_run(run, {"ranks": 1}, NO_GPU).config.ranks == 1

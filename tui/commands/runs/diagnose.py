@@ -13,6 +13,7 @@ from gputrain.engine.diagnosis.autotune import tune_command
 from gputrain.engine.diagnosis.recorded_run_review import Finding, Review, review
 from gputrain.engine.events import AnyEvent, Hint
 from gputrain.engine.remote import reconnecting_attachment
+from gputrain.engine.remote.reconnecting_attachment import RemoteAttachment
 from gputrain.engine.runs import event_log, remote_name, run_directory
 from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.render.advice_text import promise, settings_words, verdict
@@ -24,7 +25,7 @@ _TOO_SHORT = "too short to judge: needs 4 s of steps after the first 5 s"
 def run(options: argparse.Namespace) -> int:
     """Print the diagnosis."""
     try:
-        found = review(_events(options.run))
+        found = _review(options.run)
     except OSError as error:
         return fail(error)
     if options.json:
@@ -35,24 +36,28 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_FINISHED
 
 
-def _events(run_name: str) -> Iterator[AnyEvent]:
-    """The events recorded so far."""
+def _review(run_name: str) -> Review:
     remote = remote_name.parse(run_name)
     if remote is None:
-        yield from event_log.read(run_directory.find(run_name).events)
-        return
+        run = run_directory.find(run_name)
+        return review(event_log.read(run.events), run.is_live)
     source = reconnecting_attachment.attach(remote)
     try:
-        while not (source.caught_up or source.ended or source.abandoned):
-            yield from source.read()
+        return review(_recorded(source), lambda: not source.abandoned)
     finally:
         source.close()
+
+
+def _recorded(source: RemoteAttachment) -> Iterator[AnyEvent]:
+    """The events recorded so far on another machine."""
+    while not (source.caught_up or source.ended or source.abandoned):
+        yield from source.read()
 
 
 def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
     """The diagnosis as lines."""
     state = "ended" if found.ended else "live"
-    judged = f"{duration(found.seconds)} of steps judged in {found.windows} windows" if found.windows else _TOO_SHORT
+    judged = f"{duration(found.seconds)} of steps judged in {_windows(found.windows)}" if found.windows else _TOO_SHORT
     if not found.run_id:
         yield "the record contains no start of a run: nothing to judge"
         return
@@ -65,8 +70,12 @@ def verdict_lines(found: Review, *, why: bool) -> Iterator[str]:
         yield from _finding_lines(one, found, why=why)
 
 
+def _windows(number: int) -> str:
+    return f"{number} window" if number == 1 else f"{number} windows"
+
+
 def _how_often(one: Finding, windows: int) -> str:
-    return f"(in {one.windows} of {windows} windows)" if one.windows else "(at its end)"
+    return f"(in {one.windows} of {_windows(windows)})" if one.windows else "(at its end)"
 
 
 def _how_to_apply(hint: Hint, run: str, *, ended: bool) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import engine_choice, settings
+from gputrain.engine.configuration import engine_choice, global_batch, settings
 from gputrain.engine.configuration.config_file import read_config, read_config_with_notes
 from gputrain.engine.configuration.resume_changes import check_changes
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -42,6 +42,9 @@ def plan_from_run(run: RunDir, overrides: Mapping[str, Any], machine: Machine, w
     # Kept by live tuning: may be more workers than a plan would start with.
     kept_values = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
     layers = [SettingsLayer(run.config.name, config), SettingsLayer(KEPT, kept_values, worker_share=_KEPT_WORKER_SHARE)]
+    if not config["global_batch_size"] and (config["devices"] > 1 or "devices" in overrides):
+        # Other devices divide the same images.
+        layers.append(SettingsLayer("the run", {"global_batch_size": global_batch.product(config)}))
     layers.append(SettingsLayer("you", dict(overrides), own=True))
     plan = make_plan(layers, machine, warnings=(*renamed, *warnings))
     now = settings.flatten(plan.config)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from gputrain.engine.configuration import value_range
+from gputrain.engine.configuration.distributed_settings import DistributedConfig, parse_devices
 
 AUTO = "auto"
 """Value of settings that are determined from the weights."""
@@ -310,8 +311,14 @@ class RunConfig(_Part, frozen=True):
     device: Annotated[Device, Meta(description="device to train on; auto: a GPU if one is usable, else the CPU")] = (
         "auto"
     )
-    ranks: Annotated[
-        int, Meta(ge=1, le=64, description="number of data-parallel processes, each with its own GPU and batches")
+    devices: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1024,
+            description="number of GPUs, with one process (rank) each; all or 0: all that are usable",
+            extra={"parse": parse_devices},
+        ),
     ] = 1
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of weights, order and augmentation")] = 0
     epochs: Annotated[int, Meta(ge=1, le=1_000_000, description="epochs to train")] = 10
@@ -322,4 +329,5 @@ class RunConfig(_Part, frozen=True):
     optim: OptimConfig = OptimConfig()
     speed: SpeedConfig = SpeedConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    distributed: DistributedConfig = DistributedConfig()
     monitor: MonitorConfig = MonitorConfig()

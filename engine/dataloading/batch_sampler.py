@@ -58,10 +58,11 @@ class EpochBatches:
 
 
 def batch_count(count: int, batch_size: int, *, drop_last: bool, rank: int = 0, ranks: int = 1) -> int:
-    """Batches that `rank` has in an epoch over `count` samples; with `drop_last`, all ranks have the same number."""
-    if drop_last:
-        return count // batch_size // ranks
-    return max(0, -(-(-(-count // batch_size) - rank) // ranks))
+    """Batches that `rank` has in an epoch over `count` samples; in the last step of all ranks the higher ones may have
+    none. Rank 0's number is the number of steps.
+    """
+    every = count // batch_size if drop_last else -(-count // batch_size)
+    return max(0, -(-(every - rank) // ranks))
 
 
 def batches(

@@ -13,7 +13,7 @@ import msgspec
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import engine_choice, settings
+from gputrain.engine.configuration import engine_choice, global_batch, settings
 from gputrain.engine.configuration.config_file import read_config, read_config_with_notes
 from gputrain.engine.configuration.resume_changes import check_changes
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -51,9 +51,12 @@ def plan_from_run(
     # Kept by live tuning: may be more workers than a plan would start with.
     kept_values = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
     layers = [SettingsLayer(run.config.name, config), SettingsLayer(KEPT, kept_values, worker_share=_KEPT_WORKER_SHARE)]
-    if config["device"] == "cpu":
-        # Several ranks on a CPU are always the user's wish, and a resumed run can't change their number.
-        layers.append(SettingsLayer(run.config.name, {"ranks": config["ranks"]}, own=True))
+    if config["device"] == "cpu" and "devices" not in overrides:
+        # Several ranks on a CPU are always the user's wish: they stay.
+        layers.append(SettingsLayer(run.config.name, {"devices": config["devices"]}, own=True))
+    if not config["global_batch_size"] and (config["devices"] > 1 or "devices" in overrides):
+        # Other devices divide the same images.
+        layers.append(SettingsLayer("the run", {"global_batch_size": global_batch.product(config)}))
     layers.append(SettingsLayer("you", dict(overrides), own=True))
     of_model = ModelPlan()
     if from_scratch:

@@ -52,7 +52,7 @@ from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.status_file import StatusFile
 from gputrain.engine.supervision import exit_reasons, orphan_trainer
 from gputrain.engine.supervision import startup_events as opening
-from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
+from gputrain.engine.supervision.auto_resume import AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
 from gputrain.engine.supervision.epoch_energy import EpochEnergy
 from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
@@ -104,8 +104,11 @@ class Supervisor:
         self._reported: RunEnded | None = None
         self._exited = False
         self._stop_requested = False
-        self._retries = AutoResume()
-        self._watchdog = Watchdog(config.monitor.hang_seconds)
+        self.ended: RunEnded | None = None
+        """How the run ended."""
+        restarts = config.distributed.max_restarts if config.devices > 1 else 0
+        self._retries = AutoResume(every_crash=config.checkpoint.auto_resume, lost_ranks=restarts)
+        self._watchdog = Watchdog(config.monitor.hang_seconds, run.directory)
         self._stop_now_deadline = float("inf")
         self._polled = time.monotonic()
 
@@ -130,7 +133,7 @@ class Supervisor:
         self._sampling.start(lambda sample: self._work_queue.put(lambda: self._take_sample(sample)))
         try:
             ended = self._wait_for_orphan() or self._train_once(self._resume)
-            while self._config.checkpoint.auto_resume and self._wait_for_restart(ended):
+            while self._wait_for_restart(ended):
                 ended = self._train_once(True)
         finally:
             self._sampling.stop()
@@ -169,7 +172,7 @@ class Supervisor:
         self._watchdog.began(self._trainer.pid, time.monotonic())
         self._trainer.watch(lambda: self._work_queue.put(self._on_trainer_exit))
         self._work_queue.do(lambda: self._exited, self._tick)
-        self._watchdog = Watchdog(self._config.monitor.hang_seconds)
+        self._watchdog = Watchdog(self._config.monitor.hang_seconds, self._run.directory)
         return self._outcome(oom_before)
 
     def _wait_for_restart(self, ended: RunEnded) -> bool:
@@ -177,7 +180,9 @@ class Supervisor:
         wait = None if self._stop_requested else self._retries.after(ended)
         if wait is None:
             return False
-        text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
+        retries = self._retries
+        when = f" in {wait:g} s" if wait else ""
+        text = f"{ended.reason}; {retries.setting}: trying again{when} (try {retries.tried} of {retries.tries})"
         self._notify("error", text)
         if (tried := self._changes.revert_trial()) is not None:
             self._write(tried)
@@ -290,6 +295,7 @@ class Supervisor:
         )
 
     def _end(self, ended: RunEnded) -> None:
+        self.ended = ended
         self._write(PhaseChanged(phase=Phase.ENDED))
         self._status.learn(ended)
         self._status.write()

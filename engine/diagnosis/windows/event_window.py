@@ -133,7 +133,7 @@ class EventWindow:
             capability=self._capability,
             tried=tuple(self._tried),
             workers=self._settings.get("num_workers", 0),
-            ranks=self._settings.get("ranks", 1),
+            ranks=self._settings.get("devices", 1),
             usable_cores=self._usable_cores,
         )
         for part in parts:
@@ -227,7 +227,7 @@ class EventWindow:
             "wait_cv": self._wait_cv(steps),
             "step_seconds": seconds / steps if steps else None,
             "rate": sum(one.images_per_second * one.window_seconds for one in self._steps)
-            / (seconds * self._settings.get("ranks", 1)),
+            / (seconds * self._settings.get("devices", 1)),
             "unit": newest.unit,
             "epoch": newest.epoch,
             "batch_parts": newest.batch_parts,

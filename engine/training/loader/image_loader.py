@@ -6,6 +6,7 @@ Nothing is pickled, collated, converted or copied; flips, colours and normalisat
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -79,11 +80,19 @@ class ImageLoader:
         self._closed = False
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Batches of this rank per epoch."""
+        return math.ceil(max(0, self.all_batches - self._rank) / self._ranks)
+
+    @property
+    def all_batches(self) -> int:
+        """Batches of all ranks per epoch."""
         samples = len(self._images) // self._images.group
-        return batch_sampler.batch_count(
-            samples, self._batch_size, drop_last=self._train, rank=self._rank, ranks=self._ranks
-        )
+        return batch_sampler.batch_count(samples, self._batch_size, drop_last=self._train)
+
+    @property
+    def batch_images(self) -> int:
+        """Images of a training batch."""
+        return self._batch_size * self._images.group
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on; see `BatchSource`.

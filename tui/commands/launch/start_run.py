@@ -46,5 +46,5 @@ def require_single_task() -> None:
     if (tasks := step_tasks()) > 1:
         raise BadInput(
             f"this srun step has {tasks} tasks, and each would start its own run: use srun --ntasks=1 "
-            "(one run on several GPUs: ranks=N)"
+            "(one run on several GPUs: devices=N)"
         )

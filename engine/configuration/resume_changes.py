@@ -25,7 +25,8 @@ FREE = frozenset((
     "recipe", "profile", "preset", "name", "resume_from", "data_dir", "loader", "num_workers", "prefetch_factor",
     "persistent_workers", "pin_memory", "non_blocking", "max_bad_images", "cache_gib", "val_batch_size", "set_to_none",
     "oom_fallback", "nonfinite_loss", "checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints",
-    "auto_resume", "sample_seconds", "resources_csv", "loggers", "weights", "weights_strict", "code_dir", "autotune",
+    "auto_resume", "sample_seconds", "resources_csv", "loggers",
+    "alerts", "cost_per_hour", "price_per_kwh", "weights", "weights_strict", "code_dir", "autotune",
     "hang_seconds", "rank_timeout", "max_restarts",
 ))  # fmt: skip
 """A change leaves the training the same bit for bit. (Moved data are checked by classes and number of images.)"""

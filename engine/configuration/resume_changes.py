@@ -11,7 +11,7 @@ from gputrain.engine.configuration.settings import shown
 FIXED = frozenset((
     "dataset", "train_split", "image_size", "augment", "crop_min_scale", "batch_size", "model", "width", "optimizer",
     "accumulation_steps", "seed", "progressive_start", "progressive_epochs", "custom", "val_share", "clip_frames",
-    "ranks", "engine",
+    "ranks", "engine", "image_key", "label_key", "shuffle", "shuffle_window",
 ))  # fmt: skip
 """These cannot change: they determine the order of samples, the shape of the weights or the number of updates."""
 ROUNDING = frozenset((

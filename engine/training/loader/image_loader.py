@@ -15,6 +15,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.lock_waits import LockWaitSampler
+from gputrain.engine.dataloading.shard_order import ShardOrder
 from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_stats
 from gputrain.engine.datasets import bad_image_list
 from gputrain.engine.events import LoaderStats
@@ -49,10 +50,12 @@ class ImageLoader:
         train: bool,
         ahead: int,
         dealt: tuple[int, int] = (0, 1),
+        shards: ShardOrder | None = None,
     ) -> None:
         """`ahead`: number of epochs up to which workers prefetch the next epoch; 0: they stop at the end of each.
 
-        `dealt`: this rank, and the number of ranks over which the batches are distributed.
+        `dealt`: this rank, and the number of ranks over which the batches are distributed. `shards`: shuffle by windows
+        of shards.
         """
         self.note = cache.note if cache else ""
         """What the cache keeps, as a sentence for the user; empty without a cache."""
@@ -66,6 +69,7 @@ class ImageLoader:
         self._batch_size = shape.batch_size // filler.images.group
         self._train = train
         self._rank, self._ranks = dealt
+        self._shards = shards
         self._ahead = ahead
         self._tally = WorkerTally()
         self._locks = LockWaitSampler(threads=pool.kind == "threads")
@@ -133,6 +137,7 @@ class ImageLoader:
                 group=group,
                 rank=self._rank,
                 ranks=self._ranks,
+                shards=self._shards,
             )
             for number in range(start if each == epoch else 0, len(batches)):
                 yield each, batches.indices(number)

@@ -1,0 +1,176 @@
+"""Images in tar and Parquet shards: the same batches and losses as from folders, bad images and damaged shards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.training.loading import copied, make
+from helpers.training.shards import parquets_of, samples, tar, tars_of
+from helpers.training.training_tools import Result, draw_images, opened, small_config, train
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.events import DataReady, EpochEnded, ModelReady, Outcome, Validated
+from gputrain.engine.training.cache import image_cache
+from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
+
+
+def as_tar(images: Path, to: Path) -> Path:
+    return tars_of(images, to)
+
+
+def as_parquet(images: Path, to: Path) -> Path:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
+    return parquets_of(images, to, compression="none")
+
+
+def as_snappy(images: Path, to: Path) -> Path:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
+    return parquets_of(images, to, compression="snappy", row_group_size=3)
+
+
+LAYOUTS = pytest.mark.parametrize(
+    ("dataset", "convert"),
+    [("webdataset", as_tar), ("parquet", as_parquet), ("parquet", as_snappy)],
+    ids=["tar", "parquet", "snappy"],
+)
+Convert = Callable[[Path, Path], Path]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return draw_images(tmp_path / "pictures")
+
+
+@LAYOUTS
+@pytest.mark.parametrize(("cache", "form"), [("none", "raw"), ("disk", "raw"), ("disk", "jpeg"), ("ram", "raw")])
+def test_the_same_batches_as_from_a_folder(
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: str,
+    convert: Convert,
+    cache: str,
+    form: str,
+) -> None:
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setattr(image_cache, "SHARED_MEMORY", tmp_path / "shm")
+    shards = convert(pictures, tmp_path / "shards")
+    folder, _ = opened(small_config(pictures))
+    sharded, _ = opened(small_config(shards, dataset=dataset))
+    assert sharded.train.classes == folder.train.classes
+    assert sharded.val is not None
+    assert folder.val is not None
+    for ours, theirs, training in ((sharded.train, folder.train, True), (sharded.val, folder.val, False)):
+        expected = copied(make(theirs, train=training, cache=cache, cache_form=form).epoch(1))
+        for kind in ("threads", "processes"):
+            loader = make(ours, train=training, cache=cache, cache_form=form, loader=kind)
+            assert copied(loader.epoch(1)) == expected
+            loader.close()
+
+
+@LAYOUTS
+def test_the_same_losses_as_from_a_folder(pictures: Path, tmp_path: Path, dataset: str, convert: Convert) -> None:
+    """To the bit; also of a run that is resumed in mid-epoch with another number of workers."""
+    shards = convert(pictures, tmp_path / "shards")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    reference = train(tmp_path / "a", small_config(pictures))
+    assert reference.ended.outcome == Outcome.FINISHED
+    config = small_config(shards, dataset=dataset)
+    stopped = train(tmp_path / "b", config, stop_at=8)
+    start = max((tmp_path / "b" / "checkpoints").glob("*.pt"))
+    changes = {"resume_from": str(start), "num_workers": 1, "loader": "processes"}
+    rest = train(tmp_path / "b", settings.replace(config, **changes))
+    assert rest.ended.outcome == Outcome.FINISHED
+    assert rest.of(ModelReady)[0].start_step == 8
+    assert _results(stopped) + _results(rest) == _results(reference)
+    assert [event.classes for event in stopped.of(DataReady)] == [event.classes for event in reference.of(DataReady)]
+
+
+def _results(result: Result) -> list[object]:
+    """The losses of epochs and validations."""
+    return [e.train_loss if isinstance(e, EpochEnded) else e.metrics for e in result.of((EpochEnded, Validated))]
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_bad_images_of_shards_are_replaced_and_named(pictures: Path, tmp_path: Path, kind: str) -> None:
+    shards = tars_of(pictures, tmp_path / "shards")
+    folder, _ = opened(small_config(pictures))
+    archive = shards / "train-000001.tar"
+    good = Path(folder.train.path(9)).read_bytes()
+    archive.write_bytes(archive.read_bytes().replace(good, b"x" * len(good)))
+    sharded, _ = opened(small_config(shards, dataset="webdataset"))
+    found: list[tuple[str, str]] = []
+    loader = make_loader(
+        sharded.train,
+        small_config(shards, dataset="webdataset", loader=kind),
+        train=True,
+        pin=False,
+        on_bad=found.extend,
+    )
+    batches = copied(loader.epoch(0))
+    loader.close()
+    assert found == [(f"{archive}/000009.jpg", "not an image of a known format")]
+    assert 9 not in {index for batch in batches for index in batch[1]}
+    assert sum(len(batch[1]) for batch in batches) == 36
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_shard_replaced_in_mid_epoch_is_named_and_gives_no_wrong_pixels(
+    pictures: Path, tmp_path: Path, kind: str
+) -> None:
+    shards = tars_of(pictures, tmp_path / "shards")
+    sharded, _ = opened(small_config(shards, dataset="webdataset"))
+    found: list[tuple[str, str]] = []
+    config = small_config(shards, dataset="webdataset", loader=kind, num_workers=1, prefetch_factor=1, batch_size=2)
+    expected = {batch[0]: batch for batch in copied(_loader(sharded.train, config, []).epoch(0))}
+    loader = _loader(sharded.train, config, found)
+    running = loader.epoch(0)
+    next(running)
+    replacement = tar(tmp_path / "new.tar", samples(7))
+    replacement.rename(shards / "train-000002.tar")
+    rest = copied(running)
+    loader.close()
+    assert len(rest) == 17
+    for batch in rest:
+        # Batches without an image of that shard are as they were; others have replacements from whole shards.
+        if not any(14 <= index < 21 for index in expected[batch[0]][1]):
+            assert batch == expected[batch[0]]
+    assert found
+    for path, why in found:
+        assert path.startswith(f"{shards}/train-000002.tar/")
+        assert why == "its shard changed after it was indexed; start the run again"
+
+
+def _loader(images: ImageSet, config: RunConfig, found: list[tuple[str, str]]) -> AnyLoader:
+    return make_loader(images, config, train=True, pin=False, on_bad=found.extend)
+
+
+def test_a_truncated_shard_is_named_and_its_whole_images_are_used(pictures: Path, tmp_path: Path) -> None:
+    shards = tars_of(pictures, tmp_path / "shards")
+    archive = shards / "train-000003.tar"
+    content = archive.read_bytes()
+    archive.write_bytes(content[: content.index(b"000025.jpg") + 700])
+    config = small_config(shards, dataset="webdataset")
+    data, _ = opened(config)
+    assert len(data.train) == 33, "four of its seven images, and all of the others"
+    assert len(data.warnings) == 1
+    assert "train-000003.tar: cut off in 000025.jpg" in data.warnings[0]
+    none_allowed = small_config(shards, dataset="webdataset", max_bad_images=0)
+    with pytest.raises(BadInput, match=r"damaged in 1 places, more than max_bad_images \(0\): train-000003.tar"):
+        opened(none_allowed)
+
+
+def test_a_missing_split_is_located(pictures: Path, tmp_path: Path) -> None:
+    shards = tars_of(pictures, tmp_path / "shards")
+    with pytest.raises(BadInput, match="val_split: no tar matches nothing-"):
+        opened(small_config(shards, dataset="webdataset", val_split="nothing-*.tar"))
+    shutil.rmtree(shards)
+    with pytest.raises(BadInput, match=r"data_dir: .* does not exist"):
+        opened(small_config(shards, dataset="webdataset"))

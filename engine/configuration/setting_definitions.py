@@ -22,6 +22,8 @@ Device = Literal["auto", "cpu", "cuda"]
 Engine = Literal["torch", "keras"]
 
 
+SHARDED = ("webdataset", "parquet")
+"""Values of `dataset` whose images lie in shards."""
 UNCACHED = {
     "cifar10": "the images are already in memory",
     "custom": "a custom data set is not cached; cache prepared samples in the data set itself",

@@ -22,6 +22,7 @@ from gputrain.engine.configuration import value_range
 from gputrain.engine.configuration.setting_definitions import UNCACHED, RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.datasets import image_files
+from gputrain.engine.datasets.shards.shard_patterns import SUFFIXES
 from gputrain.engine.imaging import grey_values
 
 SAMPLE = 128
@@ -142,8 +143,8 @@ class _Extremes(NamedTuple):
 
 
 def of_settings(values: Mapping[str, Any]) -> RangeScan | None:
-    """The scan of the images of the flat settings; None for data without image files, or no training images there."""
-    if values["dataset"] in UNCACHED or not values["data_dir"]:
+    """The scan of the images of the flat settings; None for shards, data without image files, or no training images."""
+    if values["dataset"] in UNCACHED or values["dataset"] in SUFFIXES or not values["data_dir"]:
         return None
     try:
         return scan(Path(values["data_dir"]).expanduser(), values["train_split"], values["val_split"])
@@ -288,11 +289,14 @@ def _spread(items: Sequence[str], count: int) -> list[str]:
 def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
     """The value range under the settings, and warnings; for ``auto`` the images are sampled.
 
-    Without readable training images (prediction on another machine) ``auto`` is the full range of each file's type.
+    For shards, and without readable training images (prediction on another machine), ``auto`` is the full range of each
+    file's type.
     """
     data = config.data
     if data.value_range != value_range.AUTO:
         return value_range.parse(data.value_range), ()
+    if data.dataset in SUFFIXES:
+        return None, ()
     try:
         found = scan(Path(data.data_dir).expanduser(), data.train_split, data.val_split)
     except OSError:

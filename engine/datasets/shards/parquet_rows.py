@@ -57,6 +57,18 @@ def scan_parquet(path: str, image_key: str, label_key: str, on_row: Callable[[in
     return scan
 
 
+def check_columns(path: str, image_key: str, label_key: str) -> None:
+    """Raises BadInput if a shard has no columns of images and labels, or pyarrow is missing."""
+    parquet = pyarrow_parquet()
+    import pyarrow as pa
+
+    try:
+        schema = parquet.read_schema(path)
+    except (pa.ArrowException, OSError):
+        return  # damage is counted and named by the scan
+    columns_of(path, schema, image_key, label_key)
+
+
 def _codec(path: str, metadata: Any, leaf: int) -> str:
     found = {metadata.row_group(group).column(leaf).compression for group in range(metadata.num_row_groups)}
     if len(found) > 1:

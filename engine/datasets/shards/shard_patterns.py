@@ -46,6 +46,15 @@ def shards_of(data_dir: str, split: str, dataset: str, setting: str = "train_spl
     return found
 
 
+def layout_of(data_dir: str, train_split: str) -> str:
+    """The value of `dataset` for a folder of shards; empty for one that has class folders, or no shards."""
+    home = Path(data_dir).expanduser()
+    split = home / train_split
+    if split.is_dir() and any(entry.is_dir() for entry in split.iterdir()):
+        return ""
+    return has_shards(home)
+
+
 def has_shards(folder: Path) -> str:
     """The value of `dataset` for a folder of shards (at the top, in a sub-folder, or in ``data``); empty if none."""
     for dataset, suffix in SUFFIXES.items():

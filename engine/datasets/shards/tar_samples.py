@@ -62,8 +62,8 @@ class SampleScan:
         self._texts = {key.lower() for key in self._labels} | {"json"}
         self._scan = ShardScan()
 
-    def run(self, on_member: Callable[[int], None]) -> ShardScan:
-        """The images. `on_member` is called now and then with the images found so far. Raises BadInput."""
+    def run(self, on_member: Callable[[int], None], limit: int | None = None) -> ShardScan:
+        """The images, or the first `limit`. `on_member` is called now and then with their number. Raises BadInput."""
         if packed := self._tar.compression():
             raise BadInput(f"{shown(self._path)} is compressed with {packed}; unpack it to a plain .tar")
         current: _Sample | None = None
@@ -84,6 +84,8 @@ class SampleScan:
             key, suffix = split
             if current is None or key != current.key:
                 self._finish(current)
+                if limit is not None and len(self._scan.offsets) >= limit:
+                    return self._scan
                 current = _Sample(key, doubtful=broken)
                 broken = False
             if suffix in current.files:
@@ -174,10 +176,12 @@ class SampleScan:
         return number
 
 
-def scan_tar(path: str, image_key: str, label_key: str, on_member: Callable[[int], None]) -> ShardScan:
-    """The images of a tar shard. Raises BadInput, OSError."""
+def scan_tar(
+    path: str, image_key: str, label_key: str, on_member: Callable[[int], None], limit: int | None = None
+) -> ShardScan:
+    """The images of a tar shard, or the first `limit`. Raises BadInput, OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return SampleScan(path, TarFile(handle), image_key, label_key).run(on_member)
+        return SampleScan(path, TarFile(handle), image_key, label_key).run(on_member, limit)
     finally:
         os.close(handle)

@@ -80,7 +80,7 @@ class DataConfig(_Part, frozen=True):
             description="order of an epoch: global over all images, or shards: a window of shards at a time, for hard "
             "disks and network storage; auto: by the storage"
         ),
-    ] = AUTO
+    ] = "auto"
     shuffle_window: Annotated[
         int, Meta(ge=1, le=100_000, description="shards that are shuffled together with shuffle=shards")
     ] = 16
@@ -114,7 +114,7 @@ class DataConfig(_Part, frozen=True):
     mean: Annotated[
         str,
         Meta(description="mean of red, green, blue in 0…1 for normalisation; auto: the weights', or ImageNet's"),
-    ] = AUTO
+    ] = "auto"
     std: Annotated[
         str, Meta(description="standard deviation of red, green, blue in 0…1; auto: the weights', or ImageNet's")
     ] = AUTO

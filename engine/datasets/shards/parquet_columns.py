@@ -96,7 +96,7 @@ def _label(path: str, schema: Any, features: dict[str, Any], wanted: str) -> str
     found = named or [name for name in _LABELS if name in schema.names]
     if not found:
         raise _fault(path, schema, "has no column of classes", "label_key")
-    return found[0]
+    return str(found[0])
 
 
 def _fault(path: str, schema: Any, what: str, setting: str) -> BadInput:

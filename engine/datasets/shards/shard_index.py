@@ -19,9 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
@@ -231,10 +232,11 @@ def _write(folder: Path, shards: ShardSet, stats: Sequence[ShardStat], parts: Se
         raise
 
 
-def _column(part: ShardPart, column: str, code: dict[str, int]) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+def _column(part: ShardPart, column: str, code: dict[str, int]) -> npt.NDArray[Any]:
     values = part.columns[column]
     if column == "labels" and part.facts["names"] and len(values):
-        return np.array([code[name] for name in part.facts["names"]], dtype=np.int32)[values]
+        table = np.array([code[name] for name in part.facts["names"]], dtype=np.int32)
+        values = table[values]
     return values
 
 

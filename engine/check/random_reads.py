@@ -28,14 +28,18 @@ def measure_random_reads(files: Sequence[Path], readers: int) -> float | None:
     if not shards:
         return None
     draw = random.Random(0)  # noqa: S311 - places to read, no secret
-    places = []
+    places: list[tuple[Path, int]] = []
     for _ in range(_READS):
         path, size = draw.choice(shards)
         places.append((path, draw.randrange(size - _IMAGE)))
     began = time.perf_counter()
     deadline = began + _SECONDS
+
+    def read(place: tuple[Path, int]) -> int:
+        return _read(place[0], place[1], deadline)
+
     with ThreadPoolExecutor(readers) as pool:
-        total = sum(pool.map(lambda place: _read(*place, deadline), places))
+        total = sum(pool.map(read, places))
     return total / (time.perf_counter() - began)
 
 

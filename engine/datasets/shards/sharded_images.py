@@ -80,6 +80,10 @@ class ShardedImages:
         """The number of an image's shard."""
         return int(np.searchsorted(self.starts, index, "right")) - 1
 
+    def shard_path(self, shard: int) -> str:
+        """The path of a shard by its number."""
+        return self._paths[shard]
+
     def place(self, index: int) -> str:
         """Where an image is, for errors: found without reading the shard."""
         shard = self.shard_of(index)

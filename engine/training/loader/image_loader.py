@@ -20,6 +20,7 @@ from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_st
 from gputrain.engine.datasets import bad_image_list
 from gputrain.engine.events import LoaderStats
 from gputrain.engine.training.cache.image_cache import CachedSource
+from gputrain.engine.training.loader.shard_readahead import ShardReadahead
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.workers.fill_batch import BatchFiller
 from gputrain.engine.training.workers.slot_buffer import SlotShape
@@ -70,6 +71,8 @@ class ImageLoader:
         self._train = train
         self._rank, self._ranks = dealt
         self._shards = shards
+        images = filler.images.shards
+        self._readahead = ShardReadahead(images, shards, filler.seed) if shards and images is not None else None
         self._ahead = ahead
         self._tally = WorkerTally()
         self._locks = LockWaitSampler(threads=pool.kind == "threads")
@@ -140,6 +143,8 @@ class ImageLoader:
                 shards=self._shards,
             )
             for number in range(start if each == epoch else 0, len(batches)):
+                if self._readahead is not None:
+                    self._readahead.at(each, (number * self._ranks + self._rank) * self._batch_size)
                 yield each, batches.indices(number)
 
     def _stop_filling(self) -> None:
@@ -181,6 +186,8 @@ class ImageLoader:
         self._stop_filling()
         self._pool.close()
         self._locks.close()
+        if self._readahead is not None:
+            self._readahead.close()
         if self._cache is not None:
             self._cache.close()
         self._closed = True

@@ -14,10 +14,12 @@ from helpers.training.training_tools import Result, draw_images, opened, small_c
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.dataloading.shard_order import ShardOrder
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import DataReady, EpochEnded, ModelReady, Outcome, Validated
 from gputrain.engine.training.cache import image_cache
 from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
+from gputrain.engine.training.loader.shard_readahead import ShardReadahead
 
 
 def as_tar(images: Path, to: Path) -> Path:
@@ -165,6 +167,51 @@ def test_a_truncated_shard_is_named_and_its_whole_images_are_used(pictures: Path
     none_allowed = small_config(shards, dataset="webdataset", max_bad_images=0)
     with pytest.raises(BadInput, match=r"damaged in 1 places, more than max_bad_images \(0\): train-000003.tar"):
         opened(none_allowed)
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_windows_of_shards_are_used_in_their_order(pictures: Path, tmp_path: Path, kind: str) -> None:
+    """Also from the middle of an epoch on, with other workers; shards are read ahead, each once an epoch."""
+    shards = tars_of(pictures, tmp_path / "shards")
+    config = small_config(shards, dataset="webdataset", shuffle="shards", shuffle_window=2, loader=kind, epochs=1)
+    images = opened(config)[0].train
+    assert images.shards is not None
+    order = ShardOrder(images.shards.starts, 2)
+    loader = _loader(images, config, [])
+    batches = copied(loader.epoch(3))
+    loader.close()
+    found = [index for batch in batches for index in batch[1]]
+    assert found == order.permutation(config.seed, 3).tolist()
+    again = _loader(images, settings.replace(config, num_workers=1, prefetch_factor=1), [])
+    assert copied(again.epoch(3, 2)) == batches[2:]
+    again.close()
+
+
+def test_shards_are_read_ahead_by_windows(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = tars_of(pictures, tmp_path / "shards")
+    images = opened(small_config(shards, dataset="webdataset"))[0].train.shards
+    assert images is not None
+    order = ShardOrder(images.starts, 2)
+    asked: list[list[int]] = []
+    monkeypatch.setattr(ShardReadahead, "_read", lambda self, window: asked.append(window))
+    ahead = ShardReadahead(images, order, 7)
+    windows = [window.tolist() for window in order.windows(7, 0)]
+    sizes = [sum(images.shards[shard]["images"] for shard in window) for window in windows]
+    ahead.at(0, 0)
+    ahead.at(0, sizes[0] - 1)
+    ahead._thread.submit(asked.append, []).result()
+    assert asked == [*windows[:2], []], "the first window, and the next one"
+    ahead.at(0, sizes[0])
+    ahead.at(0, sizes[0] + sizes[1])
+    ahead._thread.submit(asked.append, []).result()
+    assert asked[3:] == [windows[2], []], "there are three"
+    # A resumed run begins in the middle.
+    asked.clear()
+    later = [window.tolist() for window in order.windows(7, 1)]
+    ahead.at(1, 36 - 1)
+    ahead._thread.submit(asked.append, []).result()
+    ahead.close()
+    assert asked == [later[2], []]
 
 
 def test_a_missing_split_is_located(pictures: Path, tmp_path: Path) -> None:

@@ -91,13 +91,17 @@ def test_the_same_losses_as_from_a_folder(pictures: Path, tmp_path: Path, datase
     rest = train(tmp_path / "b", settings.replace(config, **changes))
     assert rest.ended.outcome == Outcome.FINISHED
     assert rest.of(ModelReady)[0].start_step == 8
-    assert _results(stopped) + _results(rest) == _results(reference)
+    for results in (_train_losses, _validations):
+        assert results(stopped) + results(rest) == results(reference)
     assert [event.classes for event in stopped.of(DataReady)] == [event.classes for event in reference.of(DataReady)]
 
 
-def _results(result: Result) -> list[object]:
-    """The losses of epochs and validations."""
-    return [e.train_loss if isinstance(e, EpochEnded) else e.metrics for e in result.of((EpochEnded, Validated))]
+def _train_losses(result: Result) -> list[float | None]:
+    return [event.train_loss for event in result.of(EpochEnded)]
+
+
+def _validations(result: Result) -> list[dict[str, float]]:
+    return [event.metrics for event in result.of(Validated)]
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])

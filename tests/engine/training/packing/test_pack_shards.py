@@ -26,7 +26,7 @@ from gputrain.engine.datasets.shards import shard_index
 from gputrain.engine.jobs.pack_shards import PackedShards, PackOrder
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
-from gputrain.engine.training.packing import pack_child, pack_images
+from gputrain.engine.training.packing import pack_child, pack_images, shard_writers
 from gputrain.engine.training.packing.pack_images import SplitPacker
 from gputrain.engine.training.workers.fill_batch import read_image
 from gputrain.tui.cli.main import main
@@ -113,13 +113,9 @@ def test_shards_can_be_packed_again(pictures: Path, tmp_path: Path, form: str) -
     pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
     other = {"webdataset": "parquet", "parquet": "webdataset"}[form]
     packed(pictures, tmp_path / "first", other)
-    config = small_config(tmp_path / "first", dataset=other)
-    again = PackOrder(
-        config=config,
-        to=str(tmp_path / "second"),
-        format=form,
-        shard_bytes=20_000,
-        keep_order=True,  # type: ignore[arg-type]
+    again = msgspec.structs.replace(
+        order(pictures, tmp_path / "second", form, shard_bytes=20_000),
+        config=small_config(tmp_path / "first", dataset=other),
     )
     assert work(again).images == 54
     copy, _ = opened(small_config(tmp_path / "second", dataset=form))
@@ -136,7 +132,7 @@ def test_a_killed_call_continues_and_gives_the_same_bytes(pictures: Path, tmp_pa
         code = f"""
 import os, signal, msgspec
 from gputrain.engine.jobs.pack_shards import PackOrder
-from gputrain.engine.training.packing import pack_child, pack_images
+from gputrain.engine.training.packing import pack_child, pack_images, shard_writers
 from helpers.training.training_tools import collecting
 import multiprocessing
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -221,7 +217,7 @@ def test_a_shard_that_reads_back_differently_is_named(
 ) -> None:
     """A disk that changes a byte."""
     images, _ = opened(small_config(pictures))
-    real = pack_images.verify
+    real = shard_writers.verify
 
     def damaged(path: Path, *rest: Any) -> None:
         content = bytearray(path.read_bytes())

@@ -187,7 +187,7 @@ from pathlib import Path
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages
 def private():
     with open("/proc/self/smaps_rollup") as file:
-        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith("Private"))
+        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty"))
 before, began = private(), time.perf_counter()
 images = ShardedImages(Path(sys.argv[1]), sys.argv[2])
 seconds = time.perf_counter() - began

@@ -14,6 +14,10 @@ from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.classification import Classification
 
 _NAMED = 5
+_LOOKED_AT = 100_000
+"""Images whose pages are counted."""
+_FEW = 4
+"""Images of a page up to which decoding an image takes longer than its page."""
 
 
 def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
@@ -30,8 +34,22 @@ def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
         image_set_of(train),
         None if val is None else image_set_of(val),
         Classification(len(train.classes), config.optim.label_smoothing),
-        warnings=_damage_warning(damage, config, len(train.images)),
+        warnings=(*_damage_warning(damage, config, len(train.images)), *_page_warning(train)),
     )
+
+
+def _page_warning(split: ShardSplit) -> tuple[str, ...]:
+    """A warning for compressed Parquet pages of many images: each image costs its whole page."""
+    codecs = {shard["codec"] for shard in split.images.shards} - {""}
+    if not codecs:
+        return ()
+    some = split.images.offsets[:_LOOKED_AT]
+    images = len(some) / (1 + np.count_nonzero(some[1:] != some[:-1]))
+    if images < _FEW:
+        return ()
+    packed = f"the images are compressed with {' and '.join(sorted(codecs))} in pages of {images:.0f} images"
+    remedy = "write them uncompressed with gputrain-tui pack --format parquet, or set cache=disk"
+    return (f"{packed}, and a page is read for each image: {remedy}",)
 
 
 def image_set_of(split: ShardSplit) -> ImageSet:

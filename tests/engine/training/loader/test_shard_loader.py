@@ -218,6 +218,20 @@ def test_shards_are_read_ahead_by_windows(pictures: Path, tmp_path: Path, monkey
     assert asked == [later[2], []]
 
 
+@pytest.mark.parametrize(
+    ("codec", "group", "warned"), [("snappy", 20, True), ("snappy", 2, False), ("none", 20, False)]
+)
+def test_compressed_pages_of_many_images_are_warned_of(
+    pictures: Path, tmp_path: Path, codec: str, group: int, warned: bool
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install -e '.[dev]')")
+    shards = parquets_of(pictures, tmp_path / "shards", per_shard=20, compression=codec, row_group_size=group)
+    data, _ = opened(small_config(shards, dataset="parquet"))
+    assert len(data.warnings) == warned
+    if warned:
+        assert "compressed with SNAPPY in pages of 18 images" in data.warnings[0]
+
+
 def test_a_missing_split_is_located(pictures: Path, tmp_path: Path) -> None:
     shards = tars_of(pictures, tmp_path / "shards")
     with pytest.raises(BadInput, match="val_split: no tar matches nothing-"):

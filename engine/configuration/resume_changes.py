@@ -12,6 +12,7 @@ from gputrain.engine.configuration.settings import shown
 FIXED = frozenset((
     "dataset", "train_split", "image_size", "augment", "crop_min_scale", "model", "width", "optimizer", "seed",
     "progressive_start", "progressive_epochs", "custom", "val_share", "clip_frames", "engine", "sync_batchnorm",
+    "image_key", "label_key", "shuffle", "shuffle_window",
 ))  # fmt: skip
 """These cannot change: they determine the order of samples, the shape of the weights or the number of updates."""
 GLOBAL_BATCH = ("batch_size", "devices", "accumulation_steps", "global_batch_size")

@@ -26,6 +26,8 @@ Interpolation = Literal["bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 
 
+SHARDED = ("webdataset", "parquet")
+"""Values of `dataset` whose images lie in shards."""
 UNCACHED = {
     "cifar10": "the images are already in memory",
     "custom": "a custom data set is not cached; cache prepared samples in the data set itself",
@@ -41,8 +43,11 @@ class DataConfig(_Part, frozen=True):
     """The data, and how batches reach the device."""
 
     dataset: Annotated[
-        Literal["demo", "imagefolder", "cifar10", "300wlp", "biwi", "clips", "custom"],
-        Meta(description="layout of the data: demo is generated once, imagefolder has one folder per class"),
+        Literal["demo", "imagefolder", "webdataset", "parquet", "cifar10", "300wlp", "biwi", "clips", "custom"],
+        Meta(
+            description="layout of the data: demo is generated once, imagefolder has one folder per class, "
+            "webdataset and parquet are shards"
+        ),
     ] = "demo"
     data_dir: Annotated[str, Meta(description="folder of the data; empty: the demo data set in the cache folder")] = ""
     custom: Annotated[
@@ -51,8 +56,38 @@ class DataConfig(_Part, frozen=True):
     code_dir: Annotated[
         str, Meta(description="folder to import custom data sets and models from; empty: the current folder at launch")
     ] = ""
-    train_split: Annotated[str, Meta(min_length=1, description="sub-folder of data_dir to train on")] = "train"
-    val_split: Annotated[str, Meta(description="sub-folder of data_dir to validate on; empty: no validation")] = "val"
+    train_split: Annotated[
+        str, Meta(min_length=1, description="sub-folder of data_dir to train on, or pattern of shards (train-*.tar)")
+    ] = "train"
+    val_split: Annotated[
+        str, Meta(description="sub-folder of data_dir to validate on, or pattern of shards; empty: no validation")
+    ] = "val"
+    image_key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="file of a tar sample (jpg, or left.jpg;left.png), or Parquet column, with the image; "
+            "auto: the only one",
+        ),
+    ] = AUTO
+    label_key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="file of a tar sample (cls, json.label), or Parquet column, with the class; auto: cls or json, "
+            "or a ClassLabel column",
+        ),
+    ] = AUTO
+    shuffle: Annotated[
+        Literal["auto", "global", "shards"],
+        Meta(
+            description="order of an epoch: global over all images, or shards: a window of shards at a time, for hard "
+            "disks and network storage; auto: by the storage"
+        ),
+    ] = "auto"
+    shuffle_window: Annotated[
+        int, Meta(ge=1, le=100_000, description="shards that are shuffled together with shuffle=shards")
+    ] = 16
     val_share: Annotated[
         float,
         Meta(ge=0, le=0.9, description="share of the people used for validation if faces or clips have no val_split"),
@@ -83,7 +118,7 @@ class DataConfig(_Part, frozen=True):
     mean: Annotated[
         str,
         Meta(description="mean of red, green, blue in 0…1 for normalisation; auto: the weights', or ImageNet's"),
-    ] = AUTO
+    ] = "auto"
     std: Annotated[
         str, Meta(description="standard deviation of red, green, blue in 0…1; auto: the weights', or ImageNet's")
     ] = AUTO

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gputrain.engine.dataloading.shard_order import ShardOrder
+
 Indices = npt.NDArray[np.int64]
 
 _ORDER = 1
@@ -76,9 +78,16 @@ def batches(
     group: int = 1,
     rank: int = 0,
     ranks: int = 1,
+    shards: ShardOrder | None = None,
 ) -> EpochBatches:
-    """The batches of an epoch over `count` samples of `group` images each, or `rank`'s of them."""
-    order = permutation(seed, epoch, count) if shuffle else np.arange(count, dtype=np.int64)
+    """The batches of an epoch over `count` samples of `group` images each, or `rank`'s of them.
+
+    With `shards`, samples are shuffled by windows of shards.
+    """
+    if not shuffle:
+        order = np.arange(count, dtype=np.int64)
+    else:
+        order = permutation(seed, epoch, count) if shards is None else shards.permutation(seed, epoch)
     return EpochBatches(order, batch_size, drop_last, group, rank, ranks)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from gputrain.engine.configuration import engine_choice, keras_compatibility, progressive_resizing
 from gputrain.engine.configuration.dataset_compatibility import unsuitable_settings
-from gputrain.engine.configuration.setting_definitions import UNCACHED
+from gputrain.engine.configuration.setting_definitions import SHARDED, UNCACHED
 from gputrain.engine.estimates.worker_count import WORKER_SHARE, worker_limit
 from gputrain.engine.hardware.machine import GpuInfo, Machine, unusable_gpu
 from gputrain.engine.hardware.torch_compatibility import machine_problem
@@ -185,6 +185,8 @@ def _without_effect(draft: PlanDraft) -> None:
     values = draft.values
     if values["cache"] != "none" and values["dataset"] in UNCACHED:
         draft.change("cache", "none", f"{values['cache']} has no effect: {UNCACHED[values['dataset']]}")
+    if values["shuffle"] == "shards" and values["dataset"] not in SHARDED:
+        draft.change("shuffle", "global", f"shards has no effect: dataset={values['dataset']} has none")
     if values["loader"] == "threads" and values["dataset"] == "custom":
         why = "a custom data set is read by torch's DataLoader, whose workers are processes"
         draft.change("loader", "auto", f"threads has no effect: {why}")

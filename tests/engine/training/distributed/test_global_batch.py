@@ -17,7 +17,7 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import EpochEnded, Validated
 from gputrain.engine.processes.rank_environment import MeetingPoint
 from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess
-from gputrain.engine.training.loop.step_windows import StepWindows
+from gputrain.engine.training.loop.torch_step_windows import StepWindows
 from gputrain.engine.training.loop.trainer import Trainer
 
 NETWORK = """

@@ -11,6 +11,7 @@ from helpers.scripts.watched import TRAIN, pages_in, probed, run, script
 from gputrain.engine.events import Notice
 from gputrain.engine.probe import layout
 from gputrain.engine.user_script.page_reader import MappedPage, PageFolder
+from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_events import SILENT_SECONDS, ScriptEvents
 
 SHORT = TRAIN.replace("range(3)", "range(1)") + "\nmain(0, False)\n"
@@ -22,7 +23,7 @@ def trainers(pages: Path) -> list[MappedPage]:
 
 def _why_silent(pages: Path) -> str:
     """What is said after a minute."""
-    events = ScriptEvents(PageFolder(pages), 0, began=0.0)
+    events = ScriptEvents(PageFolder(pages), ScriptCommand(argv=("true",), cwd="/"), began=0.0)
     early, late = events.poll(SILENT_SECONDS - 1), events.poll(SILENT_SECONDS + 1)
     events.close()
     assert not [event for event in early if isinstance(event, Notice)]

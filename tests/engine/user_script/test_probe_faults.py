@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.scripts.watched import MAIN, TRAIN, pages_in, probed, run, script
 
+from gputrain.engine.events import Notice
 from gputrain.engine.user_script.page_reader import PageFolder
 from gputrain.engine.user_script.script_command import ScriptCommand
 from gputrain.engine.user_script.script_events import ScriptEvents
@@ -92,7 +93,7 @@ def test_a_fault_changes_nothing_and_is_said(hook: str, tmp_path: Path) -> None:
     assert (watched.returncode, watched.stdout, watched.stderr) == (0, alone.stdout, "")
     own = ScriptCommand(argv=("true",), cwd="/")
     events = ScriptEvents(PageFolder(tmp_path / "pages"), own, 0.0).poll(1.0, last=True)
-    said = [event.text for event in events if getattr(event, "source", "") == "trainer"]
+    said = [event.text for event in events if isinstance(event, Notice) and event.source == "trainer"]
     if hook == "page":
         # Nothing can be said without one.
         assert pages_in(tmp_path / "pages").scan() == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.scripts.watched import EXEC, MAIN, TIMEOUT, TRAIN, run, script
 
-from gputrain.engine.events import Notice, RunEnded
+from gputrain.engine.events import Notice, RankSteps, RunEnded
 from gputrain.engine.runs import event_log, run_directory
 from gputrain.engine.user_script.page_reader import PageFolder
 from gputrain.engine.user_script.script_command import ScriptCommand
@@ -158,8 +158,6 @@ def test_two_ranks_by_torchrun_are_both_seen(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = raw(*command, str(script(tmp_path, text)), "0", "")
     assert done.returncode == 0, done.stderr
-    kinds = [
-        event for event in event_log.read(run_directory.find("last").events) if type(event).__name__ == "RankSteps"
-    ]
+    kinds = [event for event in event_log.read(run_directory.find("last").events) if isinstance(event, RankSteps)]
     assert {event.rank for event in kinds} == {1}
     assert ended().step == 87

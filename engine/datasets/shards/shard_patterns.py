@@ -156,7 +156,7 @@ def _no_match(home: Path, split: str, suffix: str, setting: str) -> BadInput:
         return BadInput(f"{text}; {plain(packed[0], 100)} is compressed: unpack such archives to .tar")
     there = sorted(path.name for path in home.glob("*") if path.is_dir() or path.name.endswith(suffix))
     has = f"it has {', '.join(plain(name, 60) for name in there[:8])}" if there else "it has none"
-    return BadInput(f"{text}; {has}; {setting}=PATTERN names others ({setting}=part-*{suffix})")
+    return BadInput(f"{text}; {has}; {setting} takes a pattern ({setting}='train-*{suffix}'), a folder, or a beginning")
 
 
 def shown(path: str | Path) -> str:

@@ -200,11 +200,8 @@ def read_image(images: ImageSet, index: int, meter: BatchAccounting) -> bytes:
     if shards is None:
         return read_file(images.path(index), meter)
     start = time.perf_counter()
-    size = shards.size(index)
-    if size is not None and size > MAX_FILE:
-        raise BadImage(shards.place(index), _too_large(size))
     try:
-        data = shards.read(index)
+        data = shards.read(index, MAX_FILE)
     except ShardFault as fault:
         raise BadImage(shards.place(index), fault.why) from None
     except OSError as error:
@@ -233,16 +230,12 @@ def read_file(path: str, meter: BatchAccounting) -> bytes:
     return data
 
 
-def _too_large(size: int) -> str:
-    return f"{size:,} bytes, more than the limit of {MAX_FILE:,}"
-
-
 def _read_all(handle: int, path: str) -> bytes:
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         raise BadImage(path, "not a regular file")
     if status.st_size > MAX_FILE:
-        raise BadImage(path, _too_large(status.st_size))
+        raise BadImage(path, f"{status.st_size:,} bytes, more than the limit of {MAX_FILE:,}")
     data = os.read(handle, status.st_size)
     if len(data) == status.st_size:
         return data

@@ -52,7 +52,9 @@ def test_images_by_index(paths: list[Path]) -> None:
     for index in range(20):
         assert images.read(index) == b"image %06d" % index * 20
         assert images.name(index) == f"train-{index // 5}.tar/{index:06d}.jpg"
-        assert images.size(index) == len(images.read(index))
+        assert images.read(index, 241) == images.read(index)
+        with pytest.raises(ShardFault, match="240 bytes, more than the limit of 200"):
+            images.read(index, 200)
     assert images.labels.tolist() == [index % 3 for index in range(20)]
     assert images.starts.tolist() == [0, 5, 10, 15, 20]
 

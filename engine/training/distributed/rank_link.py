@@ -23,7 +23,7 @@ _END_SECONDS = 10.0
 """Time for rank 0 to wait for the others' end: it serves the store."""
 _JOIN = dt.timedelta(minutes=15)
 """Time for the other machines to come up."""
-_DONE = b"done"
+_DONE = "done"
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -52,8 +52,8 @@ class RankLink:
     def lead(self, start: Start, on_event: Callable[[int, bytes], None]) -> None:
         """As rank 0: tell the others how the run starts; `on_event` gets their ranks and events, on a thread."""
         for rank in range(self._count):
-            self._beats.set(f"beat/{rank}", b"")
-        self.store.set("start", msgspec.json.encode(start))
+            self._beats.set(f"beat/{rank}", "")
+        self.store.set("start", msgspec.json.encode(start).decode())
         threading.Thread(target=self._read, args=(on_event,), name="rank events", daemon=True).start()
         self._begin(range(1, self._count))
 
@@ -69,7 +69,7 @@ class RankLink:
         """Send an encoded event to rank 0. Raises OSError."""
         try:
             number = self.store.add("events", 1)
-            self.store.set(f"event/{number}", str(self._rank).encode() + b" " + event)
+            self.store.set(f"event/{number}", f"{self._rank} {event.decode()}")
         except RuntimeError as error:
             raise OSError(str(error)) from error
 

@@ -121,8 +121,7 @@ class StepClock:
     @contextlib.contextmanager
     def computing(self, part: Part) -> Iterator[None]:
         """Count work inside as `part`; on a GPU, first limit the number of queued parts."""
-        self._computed = None
-        self._enter(part)
+        self._begin(part)
         if not self._gpu:
             began = time.perf_counter()
             yield
@@ -146,6 +145,10 @@ class StepClock:
             self._pending.append(_QueuedWork("exchange", marked, end))
             return
         self._pending.append(_QueuedWork(part, begin, end, waited, first))
+
+    def _begin(self, part: Part) -> None:
+        self._computed = None
+        self._enter(part)
 
     def computed(self) -> None:
         """Within `computing`: the rest of this part is a wait for other ranks. Any thread may call it."""

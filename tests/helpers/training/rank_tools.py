@@ -21,7 +21,7 @@ def start_ranks(count: int, work: Callable[..., None], *arguments: Any) -> list[
     for process in processes:
         process.start()
     while any(process.is_alive() for process in processes):
-        wait([process.sentinel for process in processes if process.is_alive()])
+        wait([process.sentinel for process in processes if process.is_alive()], timeout=0.2)
         if any(process.exitcode for process in processes):
             # The others might wait for it for ever.
             time.sleep(1)

@@ -62,7 +62,7 @@ def work(rank: int, meeting: MeetingPoint, home: str, config_json: bytes, stop_a
         losses.clear()
         update_done(self, skipped)
 
-    StepWindows.step_done, StepWindows.update_done = log_step, log_update  # type: ignore[method-assign]
+    StepWindows.step_done, StepWindows.update_done = log_step, log_update  # type: ignore[method-assign, assignment]
     Path(home).mkdir(exist_ok=True)
     result = train(Path(home), config, stop_at=stop_at, trainer=functools.partial(Trainer, ranks=ranks))
     logged.epochs = [event.train_loss for event in result.of(EpochEnded)]

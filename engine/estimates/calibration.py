@@ -118,9 +118,12 @@ def signature(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def difference(calibration: Calibration, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Settings in which `values` differ from the calibration, as name → (calibrated, present)."""
-    present = signature(values)
-    names = {**calibration.settings, **present}
-    pairs = {name: (calibration.settings.get(name), present.get(name)) for name in names}
+    table = settings.table()
+    present = {"engine": values["engine"], **signature(values)}
+    # An older version did not know all settings: it measured with what is their default now.
+    measured = {name: table[name].default for name in present} | calibration.settings
+    names = [name for name in measured if name in present or name not in table]
+    pairs = {name: (measured[name], present.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

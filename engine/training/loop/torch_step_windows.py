@@ -75,9 +75,9 @@ class StepWindows(step_windows.StepWindows):
         return self._clock.seconds
 
     def _window(self, counts: dict[str, Any], seconds: float, *, force: bool) -> Steps:
-        self._clock.collect()
         self._meter.note(self._stepper.grad_norm, self._stepper.loss_scale)
-        reading = self._meter.take()
+        reading = self._meter.take(wait=force)
+        self._clock.collect()
         clock = self._clock
         memory = torch.cuda.memory_stats(self._compute.device) if self._compute.is_gpu else {}
         return Steps(
@@ -117,5 +117,6 @@ class StepWindows(step_windows.StepWindows):
         self._source = self._stats_source = source
 
     def skip(self) -> None:
-        """Leave out the time since the last step (validation, a checkpoint, a pause)."""
+        """Leave out the time since the last step (validation, a checkpoint, a pause), and steps not yet reported."""
+        self._restart(0.0)
         self._clock.skip()

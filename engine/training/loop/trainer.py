@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import torch
 
+from gputrain.engine.checkpointing.checkpoint_saver import Kind
 from gputrain.engine.checkpointing.resume_position import ResumePosition, resumed_position
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -216,6 +217,7 @@ class Trainer(TrainingLoop):
         """Replace the data loader. The new one starts at the next batch and delivers the same batches."""
         self._retune_now = False
         before = self._config
+        self._end_window()
         try:
             self._config = self._supply.change(lambda: self._tuner.wanted(before))
         except BadInput as error:
@@ -244,12 +246,21 @@ class Trainer(TrainingLoop):
             self._retune_now = bool(self._tuner.pending)
         self._save_if_due()
         if self._control.paused:
+            self._end_window()
             if self._ranks.is_main_process:
                 self._control.wait_while_paused(self._reporter.phase, Phase.TRAINING)
             else:
                 self._control.paused = False
             self._control.all_reduce_requests(self._ranks)
             self._skip()
+
+    def _save_within(self, kind: Kind) -> None:
+        self._end_window()
+        super()._save_within(kind)
+
+    def _end_window(self) -> None:
+        """Report the steps so far, before the time that `_skip` leaves out: that would raise their rate."""
+        self._windows.report(self._position, self._lr, force=True)
 
     def _validate(self) -> bool:
         assert self._validation is not None

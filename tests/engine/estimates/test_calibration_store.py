@@ -35,6 +35,12 @@ def test_settings_that_invalidate_a_calibration_are_named(name: str, value: obje
     assert calibration.choose([MADE], {**VALUES, name: value}) is None
 
 
+def test_settings_that_an_older_version_did_not_know_have_their_default() -> None:
+    older = made(settings={name: value for name, value in MADE.settings.items() if name != "value_range"})
+    assert difference(older, VALUES) == {}
+    assert difference(older, {**VALUES, "value_range": "file"}) == {"value_range": ("auto", "file")}
+
+
 def test_newest_valid_calibration_is_chosen() -> None:
     newer = made(made=MADE.made + 1)
     other = made(made=MADE.made + 2, settings={**MADE.settings, "model": "resnet18"})

@@ -74,6 +74,18 @@ def test_a_run_reports_all_events(whole: tuple[Result, Path]) -> None:
     assert result.of(CheckpointSaved)[-1].step == 24
 
 
+def test_a_checkpoint_in_mid_epoch_ends_a_window(images: Path, tmp_path: Path) -> None:
+    """Steps before a checkpoint are counted with their own time, also at the last step of an epoch (6)."""
+    steps = train(tmp_path, small_config(images, epochs=2, checkpoint_steps=3)).of(Steps)
+    assert {3, 6, 9, 12} <= {event.step for event in steps}
+    assert sum(event.window_steps for event in steps) == 12
+    assert len({event.step for event in steps}) == len(steps)
+    for event in steps:
+        assert event.loss is not None
+        assert event.compute > 0
+        assert event.data_wait + event.compute + event.other == pytest.approx(event.window_seconds, abs=1e-3)
+
+
 def test_the_model_learns(whole: tuple[Result, Path]) -> None:
     losses = [event.train_loss for event in whole[0].of(EpochEnded)]
     assert losses[-1] < 0.7 * losses[0]

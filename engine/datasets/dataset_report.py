@@ -12,7 +12,7 @@ from gputrain.engine.common import past_durations
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
-from gputrain.engine.datasets import demo_dataset
+from gputrain.engine.datasets.demo import demo_dataset
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import DataReady, Phase
 from gputrain.engine.processes.event_reporter import EventReporter

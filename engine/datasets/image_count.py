@@ -18,7 +18,7 @@ from gputrain.engine.datasets.shards.shard_preview import count_shards
 from gputrain.engine.estimates.host_memory import DataFacts
 
 DEMO = DataFacts(train_images=2400, val_images=480, short_side=372)
-"""The images that the recipe demo draws, as in `datasets.demo_dataset` (its sizes by their frequency)."""
+"""The images that the recipe demo draws, as in `datasets.demo.demo_dataset` (its sizes by their frequency)."""
 CIFAR_EACH = 3103.56
 """Bytes of an image in CIFAR-10's files: 3,072 of pixels, and its share of labels and names (31,035,526 for 10,000)."""
 _PICTURES = (".jpg", ".jpeg", ".png")

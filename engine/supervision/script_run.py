@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
 import signal
 from collections.abc import Callable, Iterator
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.common.version import VERSION
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Notice, Outcome, Phase, PhaseChanged, RunEnded, RunStarted
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision.child_process import ChildProcess
+from gputrain.engine.supervision.startup_events import run_started
 from gputrain.engine.supervision.supervisor import Supervisor
 from gputrain.engine.user_script.script_command import ScriptCommand, read_command
 from gputrain.engine.user_script.script_process import ScriptProcess
@@ -46,23 +44,16 @@ def first_events(
     run: RunDir, config: RunConfig, command: ScriptCommand, machine: Machine
 ) -> Iterator[RunStarted | Notice | PhaseChanged]:
     """What runs, on what; the settings of a training of ours mean nothing here."""
-    yield RunStarted(
-        run_id=run.id,
-        settings={
+    yield run_started(
+        run,
+        machine,
+        {
             "engine": ENGINE,
             "recipe": "script",
             "name": config.name,
             "command": plain(shlex.join(command.argv), 1000),
             "folder": plain(command.cwd, 500),
         },
-        host=machine.hostname,
-        pid=os.getpid(),
-        boot_id=machine.boot_id,
-        python=platform.python_version(),
-        version=VERSION,
-        gpus=tuple(gpu.name for gpu in machine.gpus),
-        usable_cores=machine.usable_cores,
-        memory_limit=machine.memory_limit,
     )
     if not command.inject:
         text = "--no-inject: only the machine and the output are watched, no steps"

@@ -30,7 +30,7 @@ from gputrain.engine.configuration import resume_changes, setting_definitions, s
 from gputrain.engine.events import commands as run_commands
 from gputrain.tui.cli.main import parser
 from gputrain.tui.layout import key_bindings
-from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.metrics.metric_lookup import METRICS
 from gputrain.tui.metrics.panel_descriptions import PANEL_METRICS
 from gputrain.tui.metrics.run_descriptions import RUN_METRICS
 from gputrain.tui.screens.launcher import launcher_keys

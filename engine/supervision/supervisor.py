@@ -56,13 +56,12 @@ from gputrain.engine.supervision.auto_resume import AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
 from gputrain.engine.supervision.epoch_energy import EpochEnergy
 from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
+from gputrain.engine.supervision.stop_now import KillTimer
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 
 DISK_FULL_WAIT_SECONDS = 600.0
 """How long an ended run waits for space on a full disk."""
-STOP_NOW_SECONDS = 10.0
-"""How long a trainer may take to exit after "stop now" before it is killed."""
 
 
 class Supervisor:
@@ -109,7 +108,7 @@ class Supervisor:
         restarts = config.distributed.max_restarts if config.devices > 1 else 0
         self._retries = AutoResume(every_crash=config.checkpoint.auto_resume, lost_ranks=restarts)
         self._watchdog = Watchdog(config.monitor.hang_seconds, run.directory)
-        self._stop_now_deadline = float("inf")
+        self._kill_timer = KillTimer()
         self._polled = time.monotonic()
 
     def install_signals(self) -> None:
@@ -163,7 +162,7 @@ class Supervisor:
         """Run one trainer process to its end; `resume`: from the run's newest checkpoint."""
         oom_before = exit_reasons.oom_kills()
         config = resume_config(self._run, self._changes.config) if resume else self._config
-        self._reported, self._exited, self._stop_now_deadline = None, False, float("inf")
+        self._reported, self._exited, self._kill_timer = None, False, KillTimer()
         try:
             self._trainer = self._start_child(config, self._on_event_thread)
         except OSError as error:
@@ -203,8 +202,7 @@ class Supervisor:
                 self._write(notice)
         if warning := self._watchdog.check(now):
             self._warn(warning)
-        if now > self._stop_now_deadline and self._trainer is not None:
-            self._stop_now_deadline = float("inf")
+        if self._trainer is not None and self._kill_timer.is_due(now):
             self._trainer.kill()
 
     def _start_loggers(self) -> None:
@@ -272,7 +270,7 @@ class Supervisor:
             self._status.stopping()
             self._write(PhaseChanged(phase=Phase.STOPPING))
             if not command.checkpoint:
-                self._stop_now_deadline = min(self._stop_now_deadline, time.monotonic() + STOP_NOW_SECONDS)
+                self._kill_timer.start(time.monotonic())
         self._write(CommandTaken(command=name, sender=plain(command.sender, 120), answer=answer))
 
     def _on_trainer_exit(self) -> None:

@@ -150,7 +150,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """The newest 2,000 lines."""
     journal_count: int = 0
     curves: dict[str, Curve] = {}
-    """Histories over run seconds, by the keys of `gputrain.tui.metrics.metric_table`."""
+    """Histories over run seconds, by the keys of `gputrain.tui.metrics.metric_lookup`."""
     totals: Totals = Totals()
     outcome: RunEnded | None = None
 

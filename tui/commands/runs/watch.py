@@ -13,7 +13,7 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.cli.exit_codes import exit_code
 from gputrain.tui.commands.command_messages import has_screen, print_error
-from gputrain.tui.commands.runs.stop_signals import StopSignals
+from gputrain.tui.commands.runs.watch_signals import StopSignals
 from gputrain.tui.commands.show_app import die, show_app
 from gputrain.tui.render.format import run_continues, supervisor_died
 from gputrain.tui.state.event_source import RunSource

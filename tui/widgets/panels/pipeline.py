@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gputrain.tui.metrics import metric_table
+from gputrain.tui.metrics import metric_lookup
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, fit, line, right, stacked, width
 from gputrain.tui.render.theme import Role
@@ -242,7 +242,7 @@ def _wait_unknown(now: Snapshot) -> bool:
 
 
 def _role(key: str, share: float | None, usual: Role) -> Role:
-    level = metric_table.level(key, share)
+    level = metric_lookup.level(key, share)
     return level if level in ("warn", "bad") else usual
 
 

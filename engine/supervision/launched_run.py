@@ -36,8 +36,8 @@ def train(file: Path, environ: Mapping[str, str]) -> int:
     info = rank_info(environ)
     if info is None:
         raise BadInput(
-            f"{file}: no launcher has set RANK and WORLD_SIZE; for a run on this machine: gputrain-tui train "
-            f"--config {file}"
+            f"{file}: no launcher has set RANK and WORLD_SIZE; without torchrun, srun or MPI start the run with: "
+            "gputrain-tui train devices=N"
         )
     # Rank 0 hands its settings to the others, so that all have the same.
     return _lead(file, info) if info.rank == 0 else trainer_main.follow_launched(info)

@@ -129,7 +129,7 @@ def test_a_signal_of_the_scheduler_ends_all_ranks_after_a_checkpoint(images: Pat
 
 
 def test_without_a_launcher_it_says_what_to_do(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no launcher has set RANK and WORLD_SIZE; for a run on this machine"):
+    with pytest.raises(BadInput, match="no launcher has set RANK and WORLD_SIZE; without torchrun"):
         launched_run.train(config_file(images, tmp_path), {})
 
 
@@ -139,3 +139,24 @@ def test_a_batch_that_cannot_be_divided_is_refused(images: Path, tmp_path: Path)
         launched_run.planned(config_file(images, tmp_path, global_batch_size=16), info)
     config, _ = launched_run.planned(config_file(images, tmp_path, global_batch_size=24), info)
     assert (config.devices, config.data.batch_size, config.optim.accumulation_steps) == (3, 4, 2)
+
+
+@pytest.mark.long
+def test_no_rank_outlives_a_killed_torchrun(images: Path, tmp_path: Path) -> None:
+    file = config_file(images, tmp_path, epochs=100_000)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    agent = subprocess.Popen([*command, "-m", "gputrain.engine", str(file)])
+    family: list[psutil.Process] = []
+    try:
+        until_training()
+        family = psutil.Process(agent.pid).children(recursive=True)
+        agent.kill()
+        _, alive = psutil.wait_procs(family, timeout=60)
+        assert not alive
+        assert isinstance(record()[-1], RunEnded), "the record has an end"
+    finally:
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        agent.kill()
+        agent.wait()

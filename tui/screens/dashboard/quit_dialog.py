@@ -12,8 +12,8 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from gputrain.engine.supervision.stop_now import STOP_NOW_SECONDS
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.supervision.stop_now import STOP_NOW_SECONDS
 
 Choice = Literal["detach", "stop", "stop_now", "cancel"]
 

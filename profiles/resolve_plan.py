@@ -14,7 +14,7 @@ from gputrain.engine.check import storage_check
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import engine_choice, settings, value_range
-from gputrain.engine.configuration.setting_definitions import AUTO, SHARDED
+from gputrain.engine.configuration.sections.data_settings import AUTO, SHARDED
 from gputrain.engine.datasets.image_count import count_data
 from gputrain.engine.datasets.shards import shard_patterns
 from gputrain.engine.estimates import calibration_store

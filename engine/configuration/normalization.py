@@ -5,7 +5,7 @@ from __future__ import annotations
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.numbers import number, why_no_number
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.setting_definitions import AUTO, DataConfig, Interpolation
+from gputrain.engine.configuration.sections.data_settings import AUTO, DataConfig, Interpolation
 
 Rgb = tuple[float, float, float]
 

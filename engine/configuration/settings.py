@@ -22,7 +22,8 @@ from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.numbers import has_thousands_point, number, why_no_number
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization
-from gputrain.engine.configuration.setting_definitions import NORMALIZATION, RunConfig
+from gputrain.engine.configuration.sections.data_settings import NORMALIZATION
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.yaml_scalars import Ambiguous, load_word
 
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.setting_definitions import DataConfig
+from gputrain.engine.configuration.sections.data_settings import DataConfig
 from gputrain.engine.datasets import folder_layouts, image_files
 from gputrain.engine.datasets.shards.sharded_images import ShardedImages
 from gputrain.engine.datasets.skipped_files import NOTHING_SKIPPED, FoldersRead, Skipped, SkippedFiles

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings, value_range
-from gputrain.engine.configuration.setting_definitions import UNCACHED, RunConfig
+from gputrain.engine.configuration.sections.data_settings import UNCACHED
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.datasets import value_extremes
 from gputrain.engine.datasets.shards.shard_patterns import SUFFIXES

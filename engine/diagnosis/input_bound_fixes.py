@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gputrain.engine.configuration.engine_choice import is_keras
-from gputrain.engine.configuration.setting_definitions import UNCACHED
+from gputrain.engine.configuration.sections.data_settings import UNCACHED
 from gputrain.engine.diagnosis.script_advice import FILE_BYTES, is_script
 from gputrain.engine.diagnosis.speedup_prediction import useful_workers
 from gputrain.engine.diagnosis.tree_nodes import Fix, amount

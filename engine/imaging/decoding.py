@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gputrain.engine.configuration.setting_definitions import Interpolation
+from gputrain.engine.configuration.sections.data_settings import Interpolation
 from gputrain.engine.configuration.value_range import ValueRange
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from gputrain.engine.configuration.setting_definitions import Interpolation
+from gputrain.engine.configuration.sections.data_settings import Interpolation
 from gputrain.engine.dataloading.random_resized_crop import CropGeometry
 
 MAX_EXTRA = 16

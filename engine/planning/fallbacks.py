@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from gputrain.engine.configuration import engine_choice, keras_compatibility, progressive_resizing
 from gputrain.engine.configuration.dataset_compatibility import unsuitable_settings
-from gputrain.engine.configuration.setting_definitions import SHARDED, UNCACHED
+from gputrain.engine.configuration.sections.data_settings import SHARDED, UNCACHED
 from gputrain.engine.estimates.worker_count import WORKER_SHARE, worker_limit
 from gputrain.engine.hardware.machine import GpuInfo, Machine, unusable_gpu
 from gputrain.engine.hardware.torch_compatibility import machine_problem

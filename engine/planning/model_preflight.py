@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine.configuration import engine_choice, keras_compatibility, normalization, settings
-from gputrain.engine.configuration.setting_definitions import AUTO, INTERPOLATIONS
+from gputrain.engine.configuration.sections.data_settings import AUTO, INTERPOLATIONS
 from gputrain.engine.datasets.output_count import output_count
 from gputrain.engine.jobs.model_check_job import InputConfig, ModelFacts, check_model
 from gputrain.engine.model_catalog import image_sizes

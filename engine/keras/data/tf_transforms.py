@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gputrain.engine.configuration.setting_definitions import DataConfig
+from gputrain.engine.configuration.sections.data_settings import DataConfig
 from gputrain.engine.dataloading.random_resized_crop import DRAWS, TRIES
 from gputrain.engine.imaging import pillow_decode
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding

@@ -17,7 +17,7 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from gputrain.engine.configuration.setting_definitions import Interpolation
+from gputrain.engine.configuration.sections.data_settings import Interpolation
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.imaging import jpeg_damage, jpeg_header, jpeg_tiles, scaled_decode

@@ -15,7 +15,8 @@ from torchvision import models
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization, settings
-from gputrain.engine.configuration.setting_definitions import AUTO, INTERPOLATIONS, RunConfig
+from gputrain.engine.configuration.sections.data_settings import AUTO, INTERPOLATIONS
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.model_check_job import InputConfig
 from gputrain.engine.model_catalog.torchvision_models import TIMM
 from gputrain.engine.training.models import file_input, timm_models

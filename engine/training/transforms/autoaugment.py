@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration.setting_definitions import DataConfig, RunConfig
+from gputrain.engine.configuration.sections.data_settings import DataConfig
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.training.transforms import autoaugment_ops
 

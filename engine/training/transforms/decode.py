@@ -18,7 +18,7 @@ import simplejpeg
 import torch
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.configuration.setting_definitions import Interpolation
+from gputrain.engine.configuration.sections.data_settings import Interpolation
 from gputrain.engine.dataloading.random_resized_crop import CropGeometry, center_crop_box
 from gputrain.engine.imaging import jpeg_damage, jpeg_header, pillow_decode, scaled_decode
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding

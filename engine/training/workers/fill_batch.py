@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
-from gputrain.engine.configuration.setting_definitions import Interpolation
+from gputrain.engine.configuration.sections.data_settings import Interpolation
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.dataloading.bad_image_replacement import replacement_samples
 from gputrain.engine.dataloading.batch_sampler import Indices

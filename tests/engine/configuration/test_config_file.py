@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import normalization, settings, value_range, yaml_file
 from gputrain.engine.configuration.config_file import config_text, read_config, write_config
-from gputrain.engine.configuration.setting_definitions import AUTO, NORMALIZATION, RunConfig
+from gputrain.engine.configuration.sections.data_settings import AUTO, NORMALIZATION
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import Setting
 
 

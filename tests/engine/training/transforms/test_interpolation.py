@@ -17,7 +17,8 @@ from PIL import Image
 from torchvision import models
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.configuration.setting_definitions import INTERPOLATIONS, Interpolation, RunConfig
+from gputrain.engine.configuration.sections.data_settings import INTERPOLATIONS, Interpolation
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading.random_resized_crop import CropDraw, CropGeometry
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet

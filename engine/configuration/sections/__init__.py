@@ -1,0 +1,1 @@
+"""Sections of `RunConfig` in files of their own."""

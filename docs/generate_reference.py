@@ -30,7 +30,7 @@ from gputrain.engine.configuration import resume_changes, setting_definitions, s
 from gputrain.engine.events import commands as run_commands
 from gputrain.tui.cli.main import parser
 from gputrain.tui.layout import key_bindings
-from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.metrics.metric_lookup import METRICS
 from gputrain.tui.metrics.panel_descriptions import PANEL_METRICS
 from gputrain.tui.metrics.run_descriptions import RUN_METRICS
 from gputrain.tui.screens.launcher import launcher_keys
@@ -146,13 +146,19 @@ The column *on resume* says what `gputrain-tui resume RUN name=value` allows:
 - **yes**: the training stays the same, bit for bit;
 - **rounding**: the training stays the same except for rounding;
 - **course**: the training takes another course from there on, and a notice says so;
+- **divided**: allowed if batch_size × devices × accumulation_steps stays: each update has the same images;
 - **no**: refused, because the run would no longer be a continuation.
 
 **live** marks settings that can change while the run trains (key `a`, or `autotune=true`)."""
 
 OLD_NAMES = "These names of earlier versions still work. The plan shows a note."
 
-RESUME = {"no": resume_changes.FIXED, "rounding": resume_changes.ROUNDING, "yes": resume_changes.FREE}
+RESUME = {
+    "no": resume_changes.FIXED,
+    "rounding": resume_changes.ROUNDING,
+    "yes": resume_changes.FREE,
+    "divided": frozenset(resume_changes.GLOBAL_BATCH),
+}
 
 
 def settings_page() -> str:

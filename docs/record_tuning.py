@@ -1,6 +1,9 @@
-"""Record a session: the demo with one worker and a slow storage, the hint, why, key a, and what it gained.
+"""Record a session: a training whose data come too slowly, the hint, why, key a, and what it gained.
 
-    python docs/record_tuning.py docs/tuning-session.txt        needs tmux; about two minutes on an idle machine
+    python docs/record_tuning.py docs/tuning-session.txt            the demo with one worker and a slow storage
+    python docs/record_tuning.py docs/script-session.txt --script   an unedited script, docs/my_train.py
+
+Needs tmux, and about two minutes on an idle machine: beside other programs the hint predicts no rate.
 
 Nothing in the file is written by hand: each part is the screen of a real terminal of 120×35, as tmux has it. Only the
 place of the installed packages, where a log line names it, is written as ~.
@@ -8,6 +11,7 @@ place of the installed packages, where a log line names it, is written as ~.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import subprocess
 import sys
@@ -16,10 +20,11 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-COMMAND = (
+DEMO = (
     "gputrain-tui train --recipe demo dataset=custom custom=slow_storage:make code_dir=docs augment=none"
     " num_workers=1 batch_size=32 width=8"
 )
+SCRIPT = "gputrain-tui exec -- python docs/my_train.py"
 TIMEOUT = 150.0
 
 
@@ -57,7 +62,7 @@ class Session:
 
 def record(session: Session) -> list[tuple[str, str]]:
     """The parts of the session: what was done, and the screen."""
-    parts = [("the hint", session.wait_for("Reading files slows"))]
+    parts = [("the hint", session.wait_for("Reading files slows", "No data workers"))]
     session.tmux("send-keys", "i")
     parts.append(("key i: why", session.wait_for("decisions in order")))
     session.tmux("send-keys", "Escape")
@@ -70,8 +75,13 @@ def record(session: Session) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Write the session to the file that is named, then stop the run."""
-    target = Path(sys.argv[1])
-    program = shlex.join([str(Path(sys.executable).with_name("gputrain-tui")), *shlex.split(COMMAND)[1:]])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", type=Path, help="file to write")
+    parser.add_argument("--script", action="store_true", help="the session of an unedited script")
+    options = parser.parse_args()
+    command = SCRIPT if options.script else DEMO
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)[1:]]
+    program = shlex.join([str(Path(sys.executable).with_name("gputrain-tui")), *words])
     with tempfile.TemporaryDirectory(prefix="gputrain-record-") as home:
         session = Session(Path(home) / "tmux")
         session.start(program, home)
@@ -81,9 +91,9 @@ def main() -> None:
             stop = [str(Path(sys.executable).with_name("gputrain-tui")), "stop", "last", "--now"]
             subprocess.run(["env", f"GPUTRAIN_HOME={home}", *stop], check=False, capture_output=True)
             session.tmux("kill-server")
-    text = [f"$ {COMMAND}\n"]
+    text = [f"$ {command}\n"]
     text += [f"--- {title} {'-' * (114 - len(title))}\n{screen.rstrip()}\n" for title, screen in parts]
-    target.write_text("\n".join(text))
+    options.target.write_text("\n".join(text))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch.utils.data import Dataset
 
-from gputrain.engine.datasets.demo_dataset import ensure_demo
+from gputrain.engine.datasets.demo.demo_dataset import ensure_demo
 
 SECONDS = 0.01
 SIDE = 64

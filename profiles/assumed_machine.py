@@ -59,16 +59,19 @@ def parse(text: str) -> AssumedMachine:
 
 def _number(name: str, text: str) -> float:
     found = number(text) if len(text) <= _LONGEST else None
-    if found is None or not 0 < found <= _MOST:
+    whole, most = name in ("gpus", "images"), _MOST_GPUS if name == "gpus" else _MOST
+    if found is None or not 0 < found <= most or (whole and found != int(found)):
         hint = why_no_number(text) if found is None else ""
-        raise BadInput(f"--machine: {name} must be a number above 0, got '{plain(text, 60)}'{hint}")
+        what = "a whole number" if whole else "a number"
+        limit = f" and at most {most:g}" if name == "gpus" else ""
+        raise BadInput(f"--machine: {name} must be {what} above 0{limit}, got '{plain(text, 60)}'{hint}")
     return float(found)
 
 
 def machine_of(wanted: AssumedMachine, here: Machine) -> Machine:
     """The machine for `wanted`. Raises BadInput for an unknown profile, or one without a specific GPU."""
     profile = catalog.load_profile(wanted.profile)
-    gpus = () if profile.match.device == "cpu" else (_gpu(profile),) * min(wanted.gpus, _MOST_GPUS)
+    gpus = () if profile.match.device == "cpu" else (_gpu(profile),) * wanted.gpus
     cores = wanted.cores or profile.machine.cores
     gib = wanted.ram or profile.machine.ram_gib
     memory = int(gib * GIB) if gib else here.memory_limit

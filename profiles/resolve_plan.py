@@ -10,15 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gputrain.engine.check import storage_check
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import GIB
 from gputrain.engine.configuration import engine_choice, settings, value_range
+from gputrain.engine.configuration.setting_definitions import AUTO, SHARDED
 from gputrain.engine.datasets.image_count import count_data
+from gputrain.engine.datasets.shards import shard_patterns
 from gputrain.engine.estimates import calibration_store
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.estimates.updates_per_epoch import Rate
 from gputrain.engine.estimates.worker_count import worker_limit
 from gputrain.engine.hardware.machine import Machine
+from gputrain.engine.monitor.disk import find_place
 from gputrain.engine.planning import preflight
 from gputrain.engine.planning.fallbacks import halves_precision, pick_gpu
 from gputrain.engine.planning.model_preflight import ModelPlan, plan_model, with_model_layer
@@ -58,6 +62,8 @@ def resolve_plan(
     if data_dir and chosen_recipe.settings.get("dataset", "demo") == "demo":
         # The user's folder replaces the demo's generated images.
         own.setdefault("dataset", "imagefolder")
+    if data_dir:
+        _choose_layout(own, chosen_recipe, data_dir)
     layers = [
         SettingsLayer("you", {"recipe": chosen_recipe.name}),
         SettingsLayer("you" if profile else "this machine", {"profile": chosen_profile.name}, own=bool(profile)),
@@ -79,6 +85,8 @@ def resolve_plan(
         facts = count_data(wanted)
     group = facts.group if facts else 1
     doubts = () if missing else _choose_value_range(wanted, layers)
+    if not missing and not machine.assumed:
+        _choose_order(wanted, layers)
     known = rate
     if known is None and not engine_choice.is_keras(wanted):  # references are of torch
         known = reference_rate(chosen_profile, chosen_preset, chosen_recipe, wanted, machine, group)
@@ -86,6 +94,33 @@ def resolve_plan(
     notes = (*chosen_recipe.renamed, *chosen_profile.renamed, *warnings, *doubts, *of_model.warnings)
     refusals = (*missing, *of_model.refusals)
     return make_plan(layers, machine, facts, known, notes, refusals, made, of_model.forceable, of_model.facts)
+
+
+def _choose_layout(own: dict[str, Any], recipe: Recipe, data_dir: str) -> None:
+    """Set the data set to shards where the folder has shards and no class folders, unless the user names one."""
+    if own.get("dataset", recipe.settings.get("dataset")) != "imagefolder":
+        return
+    split = str(own.get("train_split", recipe.settings.get("train_split", "train")))
+    try:
+        found = shard_patterns.layout_of(data_dir, split)
+    except OSError:
+        return  # the check of the layout names the folder
+    if found:
+        own["dataset"] = found
+
+
+def _choose_order(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> None:
+    """Add the order of shards that suits the storage to `layers` where it is ``auto``."""
+    if wanted["dataset"] not in SHARDED or wanted["shuffle"] != AUTO:
+        return
+    place = find_place(Path(wanted["data_dir"]).expanduser())
+    kind = storage_check.kind_of(place) if place else "unknown"
+    chosen, why = ("shards", "random reads are slow") if kind in _SLOW_SEEKS else ("global", "random reads are fast")
+    note = f"auto: {why} on this storage ({kind})" if kind != "unknown" else "auto: the kind of storage is unknown"
+    layers.append(SettingsLayer("this storage", {"shuffle": chosen}, note))
+
+
+_SLOW_SEEKS = ("hdd", "network")
 
 
 def _choose_value_range(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> tuple[str, ...]:

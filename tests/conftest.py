@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A deadline for each example would test the machine's load. Slow generation is no fault either.
+hypothesis.settings.register_profile("gputrain", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("gputrain")
 
 pytest_plugins = ["skipped_tests", "fakes.nvml.fixtures"]
 

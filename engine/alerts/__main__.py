@@ -23,11 +23,9 @@ from gputrain.engine.alerts.alert_settings import read_alert_settings
 from gputrain.engine.alerts.delivery import Delivery, RateLimit, targets
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FINISHED, BadInput
 from gputrain.engine.events import RunEnded
-from gputrain.engine.runs import run_names
-from gputrain.engine.runs.event_log import RecordReader
+from gputrain.engine.runs import follow_events, run_names
 from gputrain.engine.runs.run_directory import RunDir
 
-_POLL_SECONDS = 1.0
 _DISK_SECONDS = 30.0
 _LAST_SECONDS = 120.0
 """How long deliveries may take after the run has ended."""
@@ -55,28 +53,18 @@ def main(directory: str, offset: str) -> int:
 
 def _alerts(run: RunDir, rules: AlertRules, offset: int) -> Iterator[Alert]:
     """All alerts until the run has no supervisor any more."""
-    ended, checked, live = False, float("-inf"), True
-    with RecordReader(run.events, offset) as reader:
-        while True:
-            found = reader.poll()
-            for event in found:
-                ended = isinstance(event, RunEnded)
-                yield from rules.feed(event, time.monotonic())
-            now = time.monotonic()
-            free = None
-            if now - checked > _DISK_SECONDS:
-                checked = now
-                with contextlib.suppress(OSError):
-                    free = shutil.disk_usage(run.directory).free
-            yield from rules.tick(now, free)
-            if found:
-                continue
-            # A supervisor writes its last event before it releases the lock, so read once more after that.
-            if not live:
-                break
-            live = run.is_live()
-            if live:
-                time.sleep(_POLL_SECONDS)
+    ended, checked = False, float("-inf")
+    for found in follow_events.batches(run, offset):
+        for event in found:
+            ended = isinstance(event, RunEnded)
+            yield from rules.feed(event, time.monotonic())
+        now = time.monotonic()
+        free = None
+        if now - checked > _DISK_SECONDS:
+            checked = now
+            with contextlib.suppress(OSError):
+                free = shutil.disk_usage(run.directory).free
+        yield from rules.tick(now, free)
     if not ended:
         yield rules.died()
 

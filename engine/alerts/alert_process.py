@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import Notice
-from gputrain.engine.processes import scheduler_signals
+from gputrain.engine.processes import background_process
 from gputrain.engine.runs.run_directory import RunDir
 
 
@@ -29,19 +28,8 @@ class AlertProcess:
         if not read_alert_settings().targets:
             return
         offset = run.events.stat().st_size if run.events.exists() else 0
-        handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            # In its own session: it outlives the supervisor to report its end, whatever that is.
-            with scheduler_signals.blocked_signals():
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "gputrain.engine.alerts", str(run.directory), str(offset)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=handle,
-                    start_new_session=True,
-                )
-        finally:
-            os.close(handle)
+        command = [sys.executable, "-P", "-m", "gputrain.engine.alerts", str(run.directory), str(offset)]
+        self._process = background_process.start(command, self._log)
         threading.Thread(target=self._read, name="alerts", daemon=True).start()
 
     def _read(self) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gputrain.engine.check.findings import Line
+from gputrain.engine.check.random_reads import measure_random_reads, random_reads_line
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import GIB, MIB, size
 from gputrain.engine.monitor.disk import DataPlace, find_place
@@ -55,6 +56,8 @@ class StorageFacts(Struct, frozen=True, kw_only=True):
     """Bytes per second over `READERS` parallel files; None: not measured."""
     from_disk: float | None = None
     """Share of these bytes that came from the device, not from the page cache; None: the kernel does not report it."""
+    random_rate: float | None = None
+    """Bytes per second of single images at random places of shards, as many readers; None without shards."""
     error: str = ""
 
 
@@ -91,12 +94,19 @@ def _measure(path: Path) -> StorageFacts:
     )
     if not path.exists():
         return facts
-    files, total, seconds, disk = _read(_sample(path))
+    sample = _sample(path)
+    files, total, seconds, disk = _read(sample)
     if not total or seconds <= 0:
         return facts
     counted = disk or place is None or place.counts_reads
     from_disk = min(1.0, disk / total) if disk is not None and counted else None
-    return msgspec.structs.replace(facts, read_rate=total / seconds, from_disk=from_disk, files=files)
+    return msgspec.structs.replace(
+        facts,
+        read_rate=total / seconds,
+        from_disk=from_disk,
+        files=files,
+        random_rate=measure_random_reads(sample, READERS),
+    )
 
 
 def _existing(path: Path) -> Path:
@@ -198,6 +208,8 @@ def storage_lines(facts: StorageFacts) -> list[Line]:
     where = " ".join(word for word in (facts.kind, facts.device, facts.filesystem) if word)
     lines = [Line("disk", "data path", f"{facts.path} on {where}")]
     lines.append(_rate_line(facts))
+    if facts.random_rate is not None and facts.read_rate:
+        lines.append(random_reads_line(facts.random_rate, facts.read_rate))
     if facts.free is not None:
         little = facts.free < _LITTLE_SPACE
         text = f"{size(facts.free)} free" + (": too little for a cache and checkpoints" if little else "")

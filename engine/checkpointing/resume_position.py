@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.renamed_names import current_settings
 from gputrain.engine.configuration.resume_changes import check_changes
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.dataloading import batch_sampler
 
 
 @dataclass(slots=True)
@@ -54,3 +57,25 @@ def check_continuation(
             "to start a new training on them, use weights=FILE"
         )
     return warnings
+
+
+def resumed_position(
+    position: ResumePosition, before: Mapping[str, Any], config: RunConfig, samples: int
+) -> ResumePosition:
+    """A checkpoint's position in the batches of `config`, which may divide an update among other devices.
+
+    `before`: the settings of the checkpoint; `samples`: of the training data. Steps are counted on from those done,
+    although a step has another number of images now.
+    """
+    old = {"devices": 1, **current_settings(before)}
+    size, devices, steps = config.data.batch_size, config.devices, config.optim.accumulation_steps
+    if (old["batch_size"], old["devices"], old["accumulation_steps"]) == (size, devices, steps):
+        return position
+    was = batch_sampler.batch_size_that_fits(old["batch_size"], samples, old["devices"])
+    if position.batch >= batch_sampler.batch_count(samples, was, drop_last=True, ranks=old["devices"]):
+        now = batch_sampler.batch_size_that_fits(size, samples, devices)
+        batch = batch_sampler.batch_count(samples, now, drop_last=True, ranks=devices)
+    else:
+        # A checkpoint within an epoch is between two updates.
+        batch = position.batch // old["accumulation_steps"] * steps
+    return dataclasses.replace(position, batch=batch)

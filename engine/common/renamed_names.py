@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-SETTINGS: dict[str, str] = {"colour_jitter": "color_jitter"}
+SETTINGS: dict[str, str] = {"colour_jitter": "color_jitter", "ranks": "devices"}
 """Old setting name → new one. An old name is never used again for another setting."""
 
 EVENT_TYPES: dict[str, str] = {}

@@ -46,7 +46,7 @@ _OFF: Mapping[str, object] = {
     "cutmix": 0.0,
     "ema_decay": 0.0,
     "accumulation_steps": 1,
-    "ranks": 1,
+    "devices": 1,
     "nonfinite_loss": "stop",
     "mean": "auto",
     "std": "auto",

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from gputrain.engine.configuration import value_range
+from gputrain.engine.configuration.distributed_settings import DistributedConfig, parse_devices
 
 AUTO = "auto"
 """Value of settings that are determined from the weights."""
@@ -25,6 +26,8 @@ Interpolation = Literal["bilinear", "bicubic"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 
 
+SHARDED = ("webdataset", "parquet")
+"""Values of `dataset` whose images lie in shards."""
 UNCACHED = {
     "cifar10": "the images are already in memory",
     "custom": "a custom data set is not cached; cache prepared samples in the data set itself",
@@ -40,8 +43,11 @@ class DataConfig(_Part, frozen=True):
     """The data, and how batches reach the device."""
 
     dataset: Annotated[
-        Literal["demo", "imagefolder", "cifar10", "300wlp", "biwi", "clips", "custom"],
-        Meta(description="layout of the data: demo is generated once, imagefolder has one folder per class"),
+        Literal["demo", "imagefolder", "webdataset", "parquet", "cifar10", "300wlp", "biwi", "clips", "custom"],
+        Meta(
+            description="layout of the data: demo is generated once, imagefolder has one folder per class, "
+            "webdataset and parquet are shards"
+        ),
     ] = "demo"
     data_dir: Annotated[str, Meta(description="folder of the data; empty: the demo data set in the cache folder")] = ""
     custom: Annotated[
@@ -50,8 +56,38 @@ class DataConfig(_Part, frozen=True):
     code_dir: Annotated[
         str, Meta(description="folder to import custom data sets and models from; empty: the current folder at launch")
     ] = ""
-    train_split: Annotated[str, Meta(min_length=1, description="sub-folder of data_dir to train on")] = "train"
-    val_split: Annotated[str, Meta(description="sub-folder of data_dir to validate on; empty: no validation")] = "val"
+    train_split: Annotated[
+        str, Meta(min_length=1, description="sub-folder of data_dir to train on, or pattern of shards (train-*.tar)")
+    ] = "train"
+    val_split: Annotated[
+        str, Meta(description="sub-folder of data_dir to validate on, or pattern of shards; empty: no validation")
+    ] = "val"
+    image_key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="file of a tar sample (jpg, or left.jpg;left.png), or Parquet column, with the image; "
+            "auto: the only one",
+        ),
+    ] = AUTO
+    label_key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="file of a tar sample (cls, json.label), or Parquet column, with the class; auto: cls or json, "
+            "or a ClassLabel column",
+        ),
+    ] = AUTO
+    shuffle: Annotated[
+        Literal["auto", "global", "shards"],
+        Meta(
+            description="order of an epoch: global over all images, or shards: a window of shards at a time, for hard "
+            "disks and network storage; auto: by the storage"
+        ),
+    ] = "auto"
+    shuffle_window: Annotated[
+        int, Meta(ge=1, le=100_000, description="shards that are shuffled together with shuffle=shards")
+    ] = 16
     val_share: Annotated[
         float,
         Meta(ge=0, le=0.9, description="share of the people used for validation if faces or clips have no val_split"),
@@ -82,7 +118,7 @@ class DataConfig(_Part, frozen=True):
     mean: Annotated[
         str,
         Meta(description="mean of red, green, blue in 0…1 for normalisation; auto: the weights', or ImageNet's"),
-    ] = AUTO
+    ] = "auto"
     std: Annotated[
         str, Meta(description="standard deviation of red, green, blue in 0…1; auto: the weights', or ImageNet's")
     ] = AUTO
@@ -288,6 +324,12 @@ class MonitorConfig(_Part, frozen=True):
         Literal["none", "tensorboard", "wandb", "tensorboard+wandb"],
         Meta(description="also log to these tools, each in a separate process that never delays the run"),
     ] = "none"
+    cost_per_hour: Annotated[
+        float, Meta(ge=0, description="price of this machine per hour, in any currency; 0: costs are not shown")
+    ] = 0.0
+    price_per_kwh: Annotated[
+        float, Meta(ge=0, description="price of a kWh, for the energy that was measured; 0: not shown")
+    ] = 0.0
     alerts: Annotated[bool, Meta(description="send alerts as alerts.yaml in the configuration folder says")] = True
 
 
@@ -304,8 +346,14 @@ class RunConfig(_Part, frozen=True):
     device: Annotated[Device, Meta(description="device to train on; auto: a GPU if one is usable, else the CPU")] = (
         "auto"
     )
-    ranks: Annotated[
-        int, Meta(ge=1, le=64, description="number of data-parallel processes, each with its own GPU and batches")
+    devices: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1024,
+            description="number of GPUs, with one process (rank) each; all or 0: all that are usable",
+            extra={"parse": parse_devices},
+        ),
     ] = 1
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="seed of weights, order and augmentation")] = 0
     epochs: Annotated[int, Meta(ge=1, le=1_000_000, description="epochs to train")] = 10
@@ -316,4 +364,5 @@ class RunConfig(_Part, frozen=True):
     optim: OptimConfig = OptimConfig()
     speed: SpeedConfig = SpeedConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    distributed: DistributedConfig = DistributedConfig()
     monitor: MonitorConfig = MonitorConfig()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gputrain.engine.dataloading.shard_order import ShardOrder
+
 Indices = npt.NDArray[np.int64]
 
 _ORDER = 1
@@ -58,10 +60,11 @@ class EpochBatches:
 
 
 def batch_count(count: int, batch_size: int, *, drop_last: bool, rank: int = 0, ranks: int = 1) -> int:
-    """Batches that `rank` has in an epoch over `count` samples; with `drop_last`, all ranks have the same number."""
-    if drop_last:
-        return count // batch_size // ranks
-    return max(0, -(-(-(-count // batch_size) - rank) // ranks))
+    """Batches that `rank` has in an epoch over `count` samples; in the last step of all ranks the higher ones may have
+    none. Rank 0's number is the number of steps.
+    """
+    every = count // batch_size if drop_last else -(-count // batch_size)
+    return max(0, -(-(every - rank) // ranks))
 
 
 def batches(
@@ -75,9 +78,16 @@ def batches(
     group: int = 1,
     rank: int = 0,
     ranks: int = 1,
+    shards: ShardOrder | None = None,
 ) -> EpochBatches:
-    """The batches of an epoch over `count` samples of `group` images each, or `rank`'s of them."""
-    order = permutation(seed, epoch, count) if shuffle else np.arange(count, dtype=np.int64)
+    """The batches of an epoch over `count` samples of `group` images each, or `rank`'s of them.
+
+    With `shards`, samples are shuffled by windows of shards.
+    """
+    if not shuffle:
+        order = np.arange(count, dtype=np.int64)
+    else:
+        order = permutation(seed, epoch, count) if shards is None else shards.permutation(seed, epoch)
     return EpochBatches(order, batch_size, drop_last, group, rank, ranks)
 
 

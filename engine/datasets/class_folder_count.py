@@ -32,6 +32,7 @@ class _Count:
         self._deadline = deadline
         self.skipped = SkippedFiles(home, folders)
         self.images = 0
+        self.classes: set[str] = set()
         self.some: list[os.DirEntry[str]] = []
         """One in _WEIGHED_EVERY of the images."""
         if split:
@@ -64,7 +65,9 @@ class _Count:
         elif (identity := image_files.identity_of(entry.path)) in above:
             self.skipped.add(image_files.LINK_TO_PARENT, entry.path)
         else:
-            owner = owner or f"{self._split}/{entry.name}"
+            if not owner:
+                owner = f"{self._split}/{entry.name}"
+                self.classes.add(entry.name)
             self.skipped.read(identity, entry.path, owner)
             yield from self._images(Path(entry.path), owner, above | {identity})
 
@@ -87,6 +90,7 @@ def count_images(folder: Path, train_split: str, val_split: str, seconds: float 
         side = _short_side([entry.path for entry in looked_at], deadline)
     except (OSError, TimeLimitReached):
         return None
+    train.skipped.note_classes(train_split, train.classes)
     skipped = train.skipped.result().merged(val.skipped.result())
     return DataFacts(
         train.images,

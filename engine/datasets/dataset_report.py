@@ -12,7 +12,7 @@ from gputrain.engine.common import past_durations
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
-from gputrain.engine.datasets import demo_dataset
+from gputrain.engine.datasets.demo import demo_dataset
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.events import DataReady, Phase
 from gputrain.engine.processes.event_reporter import EventReporter
@@ -78,7 +78,7 @@ def report_dataset(
     for text in scan.warnings():
         reporter.notice("warning", text)
     samples = len(train) // train.group
-    batch_size = batch_sampler.batch_size_that_fits(config.data.batch_size, samples, config.ranks)
+    batch_size = batch_sampler.batch_size_that_fits(config.data.batch_size, samples, config.devices)
     reporter.send(
         DataReady(
             dataset=config.data.dataset,
@@ -87,7 +87,7 @@ def report_dataset(
             val_images=len(val) if val is not None else 0,
             classes=tuple(plain(name, 100) for name in train.classes[:_MAX_CLASS_NAMES]),
             class_count=len(train.classes),
-            batches_per_epoch=batch_sampler.batch_count(samples, batch_size, drop_last=True, ranks=config.ranks),
+            batches_per_epoch=batch_sampler.batch_count(samples, batch_size, drop_last=True, ranks=config.devices),
             seconds=seconds,
             skipped=tuple((plain(kind, 60), count) for kind, count in scan.counts),
         )

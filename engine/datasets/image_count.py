@@ -14,10 +14,11 @@ from typing import Any
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts, image_files
 from gputrain.engine.datasets.class_folder_count import COUNT_SECONDS, TimeLimitReached, count_images
+from gputrain.engine.datasets.shards.shard_preview import count_shards
 from gputrain.engine.estimates.host_memory import DataFacts
 
 DEMO = DataFacts(train_images=2400, val_images=480, short_side=372)
-"""The images that the recipe demo draws, as in `datasets.demo_dataset` (its sizes by their frequency)."""
+"""The images that the recipe demo draws, as in `datasets.demo.demo_dataset` (its sizes by their frequency)."""
 CIFAR_EACH = 3103.56
 """Bytes of an image in CIFAR-10's files: 3,072 of pixels, and its share of labels and names (31,035,526 for 10,000)."""
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -118,6 +119,8 @@ def _walk(folder: Path, deadline: float) -> Iterator[list[str]]:
 _COUNTS: Mapping[str, Count] = {
     "demo": _classes,
     "imagefolder": _classes,
+    "webdataset": count_shards,
+    "parquet": count_shards,
     "cifar10": _cifar,
     "300wlp": _300wlp,
     "biwi": _biwi,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import DataConfig
 from gputrain.engine.datasets import folder_layouts, image_files
+from gputrain.engine.datasets.shards.sharded_images import ShardedImages
 from gputrain.engine.datasets.skipped_files import NOTHING_SKIPPED, FoldersRead, Skipped, SkippedFiles
 from gputrain.engine.imaging.decoding import DEFAULT_DECODING, Decoding
 
@@ -41,7 +42,7 @@ class ImageSet:
     """All paths relative to `root` in the file system's encoding, concatenated."""
     ends: npt.NDArray[np.int64]
     """(N,): where each name ends in `names`."""
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.int32]
     """(N,): the class of each image."""
     classes: tuple[str, ...]
     group: int = 1
@@ -52,6 +53,8 @@ class ImageSet:
     """The user's Dataset, which replaces files."""
     pixels: torch.Tensor | None = None
     """uint8 (N, H, W, 3): images that are in memory instead of in files."""
+    shards: ShardedImages | None = None
+    """Images in tar or Parquet shards instead of files of their own; `names` and `ends` are empty then."""
     decoding: Decoding = DEFAULT_DECODING
     """How files become pixels."""
     scan_result: Skipped = NOTHING_SKIPPED
@@ -63,16 +66,35 @@ class ImageSet:
         return self.scan_result.counts
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.ends) if self.shards is None else len(self.shards)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.shards is not None and self.labels is self.shards.labels:
+            # A worker maps the same file instead of getting a copy.
+            state["labels"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["labels"] is None:
+            state["labels"] = state["shards"].labels
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
 
     def name(self, index: int) -> str:
-        """Path of an image relative to `root`."""
+        """Path of an image relative to `root`; in shards, the shard's path and the name of the file in it."""
+        if self.shards is not None:
+            return self.shards.name(index)
         start = int(self.ends[index - 1]) if index else 0
         return os.fsdecode(self.names[start : int(self.ends[index])])
 
     def path(self, index: int) -> str:
         """Path of an image."""
         return f"{self.root}/{self.name(index)}"
+
+    def place(self, index: int) -> str:
+        """Where an image is, for errors: its path, or what is known of it without reading its shard."""
+        return self.path(index) if self.shards is None else self.shards.place(index)
 
     def shown(self, index: int) -> str:
         """An image's name for messages: ``class/file``."""
@@ -111,6 +133,8 @@ def scan(
     folder = folder_layouts.split_folder(data_dir, split, setting)
     skipped = SkippedFiles(Path(data_dir).expanduser(), folders)
     found = folder_layouts.class_folders(folder, setting, classes, skipped)
+    if classes is None:
+        skipped.note_classes(split, found)
     known = {name: label for label, name in enumerate(found if classes is None else classes)}
     label_of = known if classes is None else {folder_layouts.composed(name): known[name] for name in known}
     encoded: list[bytes] = []

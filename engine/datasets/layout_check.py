@@ -13,6 +13,7 @@ from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts, image_files
+from gputrain.engine.datasets.shards import shard_preview
 
 CHECK_SECONDS = 0.5
 """Time limit of the check; on a slower disk it ends without a result."""
@@ -116,6 +117,8 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
     "demo": _classes,
     "imagefolder": _classes,
+    "webdataset": shard_preview.check_shards,
+    "parquet": shard_preview.check_shards,
     "cifar10": _cifar,
     "300wlp": _300wlp,
     "biwi": _biwi,

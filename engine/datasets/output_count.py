@@ -21,7 +21,7 @@ def output_count(values: Mapping[str, Any]) -> int | None:
     if not values["data_dir"]:
         if values["dataset"] != "demo":
             return None
-        from gputrain.engine.datasets import demo_images  # NumPy: not for every command
+        from gputrain.engine.datasets.demo import demo_images  # NumPy: not for every command
 
         return len(demo_images.PATTERNS)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -31,6 +31,8 @@ class Skipped(Struct, frozen=True):
     """Kinds of which some files begin as images do, such as ``.1`` of ``photo.jpg.1``."""
     doubled: tuple[str, ...] = ()
     """Folders that are read a second time, through a link, for another class or split."""
+    only_class: str = ""
+    """The class folder, if the training images have just one class (``train/cat``)."""
 
     def texts(self) -> Iterator[str]:
         """All kinds as text, each with an example; several texts if there are many kinds."""
@@ -47,6 +49,11 @@ class Skipped(Struct, frozen=True):
         unreadable = [(kind, count) for kind, count in self.counts if kind in image_files.UNREADABLE]
         misnamed = [(kind, count) for kind, count in self.counts if kind in self.with_images]
         found = []
+        if self.only_class:
+            found.append(
+                f"{plain(self.only_class, 120)} is the only class folder: there is nothing to distinguish; expected "
+                "one folder for each class (train/cat, train/dog)"
+            )
         if unreadable:
             found.append(
                 f"not read: {skipped_text(unreadable)} files, which Pillow cannot open; "
@@ -75,6 +82,7 @@ class Skipped(Struct, frozen=True):
             tuple({**dict(other.examples), **dict(self.examples)}.items()),
             self.with_images | other.with_images,
             self.doubled + other.doubled,
+            self.only_class or other.only_class,
         )
 
 
@@ -109,6 +117,7 @@ class SkippedFiles:
         self._examples: dict[str, str] = {}
         self._with_images: set[str] = set()
         self._doubled: dict[str, str] = {}
+        self._only_class = ""
 
     def add(self, kind: str, path: str = "") -> None:
         """Count one of a kind."""
@@ -137,6 +146,10 @@ class SkippedFiles:
         elif warning:
             self._doubled[shown] = ""
 
+    def note_classes(self, split: str, names: Collection[str]) -> None:
+        """Note the class folders of the training split."""
+        self._only_class = f"{split}/{next(iter(names))}" if len(names) == 1 else ""
+
     def counts(self) -> tuple[tuple[str, int], ...]:
         """Kinds and numbers, the largest first."""
         return _sorted(self._counts)
@@ -148,6 +161,7 @@ class SkippedFiles:
             tuple(self._examples.items()),
             frozenset(self._with_images),
             tuple(text for text in self._doubled.values() if text),
+            self._only_class,
         )
 
     def _shown(self, path: str) -> str:

@@ -17,6 +17,7 @@ from gputrain.engine.configuration import settings, value_range
 from gputrain.engine.configuration.setting_definitions import UNCACHED, RunConfig
 from gputrain.engine.configuration.value_range import ValueRange
 from gputrain.engine.datasets import value_extremes
+from gputrain.engine.datasets.shards.shard_patterns import SUFFIXES
 from gputrain.engine.datasets.value_extremes import USUAL, Extremes
 
 SAMPLE = 128
@@ -122,8 +123,8 @@ class RangeScan(NamedTuple):
 
 
 def of_settings(values: Mapping[str, Any]) -> RangeScan | None:
-    """The scan of the images of the flat settings; None for data without image files, or no training images there."""
-    if values["dataset"] in UNCACHED or not values["data_dir"]:
+    """The scan of the images of the flat settings; None for shards, data without image files, or no training images."""
+    if values["dataset"] in UNCACHED or values["dataset"] in SUFFIXES or not values["data_dir"]:
         return None
     try:
         return scan(Path(values["data_dir"]).expanduser(), values["train_split"], values["val_split"])
@@ -214,11 +215,13 @@ def choose(low: float, high: float, *, integers: bool) -> ValueRange:
 def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
     """The value range under the settings, and warnings; for ``auto`` the images of both splits are sampled.
 
-    Without readable training images ``auto`` is the full range of each file's type.
+    For shards, and without readable training images, ``auto`` is the full range of each file's type.
     """
     data = config.data
     if data.value_range != value_range.AUTO:
         return value_range.parse(data.value_range), ()
+    if data.dataset in SUFFIXES:
+        return None, ()
     try:
         found = scan(Path(data.data_dir).expanduser(), data.train_split, data.val_split)
     except OSError:

@@ -10,7 +10,7 @@ from gputrain.engine.diagnosis import device_bound_fixes as fixes
 from gputrain.engine.diagnosis.input_bound_causes import CROWDED
 from gputrain.engine.diagnosis.speedup_prediction import FOREIGN_CORES
 from gputrain.engine.diagnosis.tree_nodes import LITTLE, MUCH, Cause, Question
-from gputrain.engine.diagnosis.windows.signals import FULL_CPU
+from gputrain.engine.diagnosis.windows.signals import FULL_CPU, Signals
 
 LOW_UTILIZATION, HIGH_UTILIZATION = 70.0, 80.0
 MOSTLY_COMPUTE, MUCH_COMPUTE = 0.85, 0.70
@@ -192,6 +192,18 @@ NEIGHBOUR = Cause(
     lambda s: 0.0,
     severity="info",
 )
+
+
+def _taken_cores(s: Signals) -> float | None:
+    """What other programs cost a training on the CPU: cores of its computing, and while it waits those of its workers.
+
+    Workers that wait for files or a lock would wait as long without those programs.
+    """
+    if s.foreign_share is None or s.run_delay is None:
+        return s.foreign_share
+    return (1 - s.wait) * s.foreign_share + s.wait * s.run_delay
+
+
 CONTENTION = Cause(
     "cpu-contention",
     "Other programs take cores from the training",
@@ -203,7 +215,7 @@ CONTENTION = Cause(
     ),
     fixes.contention,
     "the rate stays the same when they have ended",
-    lambda s: s.foreign_share,
+    _taken_cores,
 )
 HEALTHY = (
     Cause(

@@ -41,7 +41,7 @@ def in_script_words(fix: Fix, settings: Mapping[str, Any]) -> Fix:
     if changes:
         # Another number of workers gives an IterableDataset other samples: that is for the user to decide.
         can = not settings.get("loader_iterable") or "num_workers" not in changes
-        return Fix(_loader_action(changes, settings), changes if can else {})
+        return Fix(_loader_action(changes, settings) + (_not_the_same(settings) if can else ""), changes if can else {})
     action = next((text for name, text in _OTHERS.items() if name in fix.changes), fix.action)
     return replace(fix, action=action, changes={})
 
@@ -92,6 +92,16 @@ def _of_ultralytics(values: Mapping[str, Any], settings: Mapping[str, Any]) -> s
 
 def _arguments(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _not_the_same(settings: Mapping[str, Any]) -> str:
+    """What of the running training such a change would not leave as it is; empty if all stays the same."""
+    if not settings.get("loader_order_kept", True):
+        return " Changed in this run, the order of the samples may be another: the sampler may draw while it is read."
+    if settings.get("loader_draws"):
+        later = "" if settings.get("num_workers") else ", and later epochs may have another order"
+        return f" Changed in this run, each sample comes as before, but augmented by other random numbers{later}."
+    return ""
 
 
 def _place(settings: Mapping[str, Any]) -> str:

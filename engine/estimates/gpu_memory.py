@@ -83,7 +83,7 @@ def _model_parts(values: Mapping[str, Any], cost: ModelCost) -> list[Part]:
         ),
         Part("workspaces", WORKSPACE_BYTES, "allowance for cuDNN"),
     ]
-    if values["ranks"] > 1:
+    if values["devices"] > 1:
         parts.append(Part("all-reduce buffer", weights, "a copy of the gradients for the other ranks"))
     if _is_half(values):
         parts.append(Part("half-precision weights", cost.parameters * 2, "autocast's copies"))

@@ -130,7 +130,7 @@ def buffered_batches(values: Mapping[str, Any]) -> int:
     """Largest number of buffered batches over all ranks; one per rank without workers."""
     workers: int = values["num_workers"]
     prefetch: int = values["prefetch_factor"]
-    ranks: int = values["ranks"]
+    ranks: int = values["devices"]
     return max(1, workers * prefetch) * ranks
 
 
@@ -166,7 +166,7 @@ def ram_budget(
     part of a GPU that uses RAM (unified memory); None for one with memory of its own, and where the part is unknown.
     """
     own, float32 = batch_bytes(values, value_bytes(values)), batch_bytes(values, 4)
-    batches, ranks = buffered_batches(values), values["ranks"]
+    batches, ranks = buffered_batches(values), values["devices"]
     each = f"{ranks} ranks × " if ranks > 1 else ""
     parts = [
         Part("in use now", in_use, "the system and other programs"),
@@ -208,7 +208,7 @@ def _counted(values: Mapping[str, Any]) -> str:
 
 
 def _trainer(values: Mapping[str, Any], cuda: bool) -> Part:
-    ranks: int = values["ranks"]
+    ranks: int = values["devices"]
     each = f"{ranks} ranks × " if ranks > 1 else ""
     if engine_choice.is_keras(values):
         # Not measured with CUDA's libraries: an allowance.

@@ -77,13 +77,16 @@ def update_counts(values: Mapping[str, Any], gpus: int = 1, facts: DataFacts | N
     per_step: int = values["batch_size"] * gpus
     total = per_step * values["accumulation_steps"]
     lr = scaled_lr(values["lr"], values["lr_batch_size"], total)
-    steps = max(1, facts.train_images // (per_step * facts.group)) if facts and facts.train_images else None
+    steps = None
+    if facts and facts.train_images:
+        # In the last step perhaps not every GPU has a batch.
+        steps = max(1, -(-(facts.train_images // (values["batch_size"] * facts.group)) // gpus))
     return UpdateCounts(total, lr, steps)
 
 
 def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -> Eta | None:
     """Time per epoch and in all, without validation; None when the data or the speed is not known."""
-    if facts is None or rate is None or not facts.train_images or values["ranks"] > 1:
+    if facts is None or rate is None or not facts.train_images or values["devices"] > 1:
         # The speed of several ranks together was not measured.
         return None
     steps = update_counts(values, 1, facts).steps_per_epoch or 1
@@ -96,7 +99,7 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
 
 def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
     """Totals of the same settings per GPU for each number of GPUs."""
-    own, float32 = _buffers({**values, "ranks": 1})
+    own, float32 = _buffers({**values, "devices": 1})
     rows = []
     for gpus in counts:
         sums = update_counts(values, gpus)
@@ -114,7 +117,7 @@ def buffer_table(values: Mapping[str, Any], cores: float) -> tuple[BufferRow, ..
     rows = []
     for share, prefetch in ((2.0, 8), (1.0, 4), (0.75, 3), (0.5, 4)):
         workers = worker_limit(cores, share)
-        own, float32 = _buffers({**values, "num_workers": workers, "prefetch_factor": prefetch, "ranks": 1})
+        own, float32 = _buffers({**values, "num_workers": workers, "prefetch_factor": prefetch, "devices": 1})
         rows.append(BufferRow(workers, prefetch, workers * prefetch, own, int(float32)))
     return tuple(rows)
 

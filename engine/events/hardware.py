@@ -130,6 +130,8 @@ class GpuSample(Struct, frozen=True, omit_defaults=True):
     """The GPU is in MIG mode."""
     instances: tuple[MigSample, ...] = ()
     """Its MIG instances."""
+    energy: float | None = None
+    """Joules used since the driver was loaded (Volta and newer)."""
     pcie_generation_max: int | None = None
     """The maximum of this GPU in this machine; `pcie_width_max` likewise, in lanes."""
     pcie_width_max: int | None = None
@@ -272,6 +274,8 @@ class HardwareSample(Event, frozen=True, tag="hardware"):
     """CPU steal: cores that the hypervisor gave to other machines."""
     cpu_temperature: float | None = None
     """Degrees Celsius."""
+    cpu_power: float | None = None
+    """Watts of all CPU packages (RAPL); None where the kernel lets only root read them."""
     psi_memory_full: float | None = None
     """Pressure stall (PSI full): share of the last 10 s in which all tasks waited for memory, 0…1."""
     run_pss: int | None = None

@@ -138,6 +138,8 @@ class LoaderStats(Event, frozen=True, tag="loader"):
     """Samples read from the image cache; None without a cache."""
     lock_share: float | None = None
     """Share of probes of working workers that found one waiting for a lock, 0…1; None if probing is not permitted."""
+    draws: bool = False
+    """Making a batch drew from a global random generator; only looked at in a script of the user's own."""
     slowest: float | None = None
     """Duration of the slowest sample in seconds; None without samples."""
     slowest_image: str = ""
@@ -163,6 +165,10 @@ class EpochEnded(Event, frozen=True, tag="epoch_ended"):
     """Mean over the epoch."""
     train_loss: float | None
     """Mean training loss of the epoch."""
+    gpu_joules: float | None = None
+    """Energy of the GPUs since the end of the previous epoch; the supervisor adds it. None: not measured."""
+    cpu_joules: float | None = None
+    """The same for the CPU packages."""
 
 
 class Validated(Event, frozen=True, tag="validated"):

@@ -32,6 +32,11 @@ def step_tasks(environ: Mapping[str, str] = os.environ) -> int:
     return _number(environ, "SLURM_STEP_NUM_TASKS") or 1
 
 
+def in_step(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process belongs to an srun step: its signals go to all processes of the step."""
+    return "SLURM_JOB_ID" in environ and "SLURM_STEP_ID" in environ
+
+
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     """A positive integer; None without one. Slurm writes 0 for "all memory"."""
     if "SLURM_JOB_ID" not in environ:

@@ -13,7 +13,7 @@ import msgspec
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import engine_choice, settings
+from gputrain.engine.configuration import engine_choice, global_batch, settings
 from gputrain.engine.configuration.config_file import read_config, read_config_with_notes
 from gputrain.engine.configuration.resume_changes import check_changes
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -21,7 +21,8 @@ from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.kept_changes import KEPT
 from gputrain.engine.launching.launch import PlanRecord, read_plan
-from gputrain.engine.planning.plan import Plan, make_plan
+from gputrain.engine.planning.model_preflight import WEIGHTS, ModelPlan, plan_model, with_model_layer
+from gputrain.engine.planning.plan import DEFAULT, Plan, make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.engine.runs.run_directory import RunDir, State, Status
 
@@ -32,24 +33,52 @@ _EXTENDS = ("epochs", "max_steps", "early_stop")
 """Settings that extend a finished run."""
 
 
-def plan_from_run(run: RunDir, overrides: Mapping[str, Any], machine: Machine, warnings: Iterable[str] = ()) -> Plan:
+def plan_from_run(
+    run: RunDir,
+    overrides: Mapping[str, Any],
+    machine: Machine,
+    warnings: Iterable[str] = (),
+    *,
+    from_scratch: bool = False,
+) -> Plan:
     """The plan of `run` on this machine, with `overrides` and `warnings`; settings keep their origins.
 
-    Raises BadInput where its configuration can't be read.
+    `from_scratch`: the plan of a new run, for which model and weights are checked. Raises BadInput where the run's
+    configuration can't be read.
     """
     saved, renamed = read_config_with_notes(run.config)
     config, origins = settings.flatten(saved), read_plan(run).origins
     # Kept by live tuning: may be more workers than a plan would start with.
     kept_values = {name: config[name] for name in config if origins.get(name, "").startswith(KEPT)}
     layers = [SettingsLayer(run.config.name, config), SettingsLayer(KEPT, kept_values, worker_share=_KEPT_WORKER_SHARE)]
-    if config["device"] == "cpu":
-        # Several ranks on a CPU are always the user's wish, and a resumed run can't change their number.
-        layers.append(SettingsLayer(run.config.name, {"ranks": config["ranks"]}, own=True))
+    if config["device"] == "cpu" and "devices" not in overrides:
+        # Several ranks on a CPU are always the user's wish: they stay.
+        layers.append(SettingsLayer(run.config.name, {"devices": config["devices"]}, own=True))
+    if not config["global_batch_size"] and (config["devices"] > 1 or "devices" in overrides):
+        # Other devices divide the same images.
+        layers.append(SettingsLayer("the run", {"global_batch_size": global_batch.product(config)}))
     layers.append(SettingsLayer("you", dict(overrides), own=True))
-    plan = make_plan(layers, machine, warnings=(*renamed, *warnings))
+    of_model = ModelPlan()
+    if from_scratch:
+        of_model, layers = _with_weights(layers, config, origins, overrides)
+    notes = (*renamed, *warnings, *of_model.warnings)
+    plan = make_plan(layers, machine, None, None, notes, of_model.refusals, (), of_model.forceable, of_model.facts)
     now = settings.flatten(plan.config)
     kept = {n: origin for n, origin in origins.items() if n in now and now[n] == config[n]}
     return msgspec.structs.replace(plan, origins={**plan.origins, **kept})
+
+
+def _with_weights(
+    layers: list[SettingsLayer], config: Mapping[str, Any], origins: Mapping[str, str], overrides: Mapping[str, Any]
+) -> tuple[ModelPlan, list[SettingsLayer]]:
+    """Check model and weights. With other ones, the settings that came from the old weights are chosen again."""
+    own = {settings.find(name).name: settings.check(settings.find(name), value) for name, value in overrides.items()}
+    other = any(name in own and own[name] != config[name] for name in ("model", "weights"))
+    stale = [name for name, origin in origins.items() if other and origin == WEIGHTS and name in config]
+    defaults = settings.flatten(RunConfig())
+    reset = SettingsLayer(DEFAULT, {name: defaults[name] for name in stale})
+    found = plan_model({**config, **reset.values, **own}, {*config, *own} - {*stale} | {*own})
+    return found, with_model_layer([*layers[:-1], reset, layers[-1]], found)
 
 
 def resume(run: RunDir, plan: Plan, wanted: str = LAST, *, force: bool = False) -> tuple[RunDir, list[str]]:

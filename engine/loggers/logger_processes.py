@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from gputrain.engine.common import files
 from gputrain.engine.events import Notice
 from gputrain.engine.loggers import logger_choice
-from gputrain.engine.processes import scheduler_signals
+from gputrain.engine.processes import background_process
 from gputrain.engine.runs.run_directory import RunDir
 
 SILENT_SECONDS = 60.0
@@ -45,20 +44,8 @@ class _Logger:
         self._name = name
         self._silent_seconds = silent_seconds
         self._log = run.directory / f"{name}.log"
-        handle = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            # In its own session: it may outlive the supervisor to finish writing.
-            # A preemption signal to all processes of a job must not end it before the run has ended.
-            with scheduler_signals.blocked_signals():
-                self._process = subprocess.Popen(
-                    logger_choice.command(run, name, logger_choice.default_folder(run, name)),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=handle,
-                    start_new_session=True,
-                )
-        finally:
-            os.close(handle)
+        command = logger_choice.command(run, name, logger_choice.default_folder(run, name))
+        self._process = background_process.start(command, self._log)
         self._last_output = time.monotonic()
         self._warned = False
         threading.Thread(target=self._read_output, name=f"{name} logger", daemon=True).start()

@@ -11,6 +11,7 @@ import msgspec
 
 from gputrain.engine.events import GpuSample, HardwareSample
 from gputrain.engine.hardware.cgroup import find_cgroup
+from gputrain.engine.monitor.cpu_power import CpuPower
 from gputrain.engine.monitor.disk import Disks
 from gputrain.engine.monitor.gpus.gpu_threads import OPEN_PATIENCE, GpuThreads
 from gputrain.engine.monitor.host import Clocks, Cpu, Ram
@@ -60,6 +61,7 @@ class Sampler:
         self._gpus = GpuThreads(gpus, gpu_patience)
         self._cpu = Cpu(cgroup)
         self._clocks = Clocks()
+        self._cpu_power = CpuPower()
         self._ram = Ram(cgroup)
         self._net = Network()
         self._disks = Disks(data_path)
@@ -92,6 +94,7 @@ class Sampler:
             load_1m=self._clocks.load(),
             cpu_frequency=self._clocks.frequency(),
             cpu_temperature=self._clocks.temperature(),
+            cpu_power=self._cpu_power.read(now),
             cpu_steal=cpu.steal,
             run_cpu=tree.cpu,
             foreign_cpu=_foreign(cpu.busy, tree),
@@ -129,6 +132,7 @@ class Sampler:
             self._gpus,
             self._cpu,
             self._clocks,
+            self._cpu_power,
             self._ram,
             self._net,
             self._disks,

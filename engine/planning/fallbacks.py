@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 from gputrain.engine.configuration import engine_choice, keras_compatibility, progressive_resizing
 from gputrain.engine.configuration.dataset_compatibility import unsuitable_settings
-from gputrain.engine.configuration.setting_definitions import UNCACHED
+from gputrain.engine.configuration.setting_definitions import SHARDED, UNCACHED
 from gputrain.engine.estimates.worker_count import WORKER_SHARE, worker_limit
 from gputrain.engine.hardware.machine import GpuInfo, Machine, unusable_gpu
 from gputrain.engine.hardware.torch_compatibility import machine_problem
+from gputrain.engine.planning import device_rules
 from gputrain.engine.planning.plan_draft import PlanDraft
 
 IMAGE_TO_RESIZE = 256 / 224
@@ -148,23 +149,8 @@ def _gpu_only(draft: PlanDraft) -> None:
         draft.warnings.append("compile: takes up to a minute on a CPU and rarely gains; compile=false starts at once")
 
 
-def _ranks(draft: PlanDraft) -> None:
-    ranks: int = draft.values["ranks"]
-    if ranks == 1:
-        return
-    there = len(draft.machine.gpus) if draft.gpu is not None else 1
-    if ranks <= there:
-        draft.notes["ranks"] = f"one process on each of {ranks} GPUs; batch_size and num_workers count per process"
-    elif not draft.is_own("ranks"):
-        draft.change("ranks", there, f"{ranks} → {there}: the number of GPUs")
-    elif draft.gpu is None:
-        draft.warnings.append(f"ranks: {ranks} processes share this CPU: no speedup, for tests only")
-    else:
-        draft.refusals.append(f"ranks: {ranks} need a GPU each, and {there} can be used here; ranks={there}")
-
-
 def _workers(draft: PlanDraft) -> None:
-    workers, ranks = draft.values["num_workers"], draft.values["ranks"]
+    workers, ranks = draft.values["num_workers"], draft.values["devices"]
     layer = draft.layers.get("num_workers")
     share = layer.worker_share if layer else WORKER_SHARE
     limit = max(1, worker_limit(draft.machine.usable_cores, share) // ranks)
@@ -199,6 +185,8 @@ def _without_effect(draft: PlanDraft) -> None:
     values = draft.values
     if values["cache"] != "none" and values["dataset"] in UNCACHED:
         draft.change("cache", "none", f"{values['cache']} has no effect: {UNCACHED[values['dataset']]}")
+    if values["shuffle"] == "shards" and values["dataset"] not in SHARDED:
+        draft.change("shuffle", "global", f"shards has no effect: dataset={values['dataset']} has none")
     if values["loader"] == "threads" and values["dataset"] == "custom":
         why = "a custom data set is read by torch's DataLoader, whose workers are processes"
         draft.change("loader", "auto", f"threads has no effect: {why}")
@@ -253,7 +241,9 @@ def _unsuited(draft: PlanDraft) -> None:
 _RULES: tuple[Callable[[PlanDraft], None], ...] = (
     _engine,
     _device,
-    _ranks,
+    device_rules.devices,
+    device_rules.divided_batch,
+    device_rules.sync_batchnorm,
     _precision,
     _tf32,
     _compile,

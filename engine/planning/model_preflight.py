@@ -7,13 +7,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from gputrain.engine.configuration import engine_choice, normalization, settings
-from gputrain.engine.configuration.keras_compatibility import WEIGHTS
+from gputrain.engine.configuration import engine_choice, keras_compatibility, normalization, settings
 from gputrain.engine.configuration.setting_definitions import AUTO, INTERPOLATIONS
 from gputrain.engine.datasets.output_count import output_count
 from gputrain.engine.jobs.model_check_job import InputConfig, ModelFacts, check_model
 from gputrain.engine.model_catalog import image_sizes
 from gputrain.engine.planning.plan_draft import SettingsLayer
+
+WEIGHTS = "weights"
+"""Origin of settings that the weights determine."""
 
 
 class ModelPlan(Struct, frozen=True):
@@ -34,7 +36,7 @@ def plan_model(values: Mapping[str, Any], own: Collection[str]) -> ModelPlan:
         return ModelPlan()
     if engine_choice.is_keras(values):
         # Keras' own weights fit its models, and say nothing of their images.
-        return _checked(values, own) if values["weights"] not in ("", WEIGHTS) else ModelPlan()
+        return _checked(values, own) if values["weights"] not in ("", keras_compatibility.WEIGHTS) else ModelPlan()
     fault = image_sizes.why_not_image_size(values["model"], values["image_size"])
     if fault and ("image_size" in own or not values["weights"]):
         return ModelPlan(refusals=(fault,))
@@ -67,7 +69,12 @@ def _layer(found: InputConfig, values: Mapping[str, Any], own: Collection[str]) 
     if found.size and found.resize and "val_resize" not in own:
         # The same share of the image at another size.
         chosen["val_resize"] = chosen.get("image_size", values["image_size"]) * found.resize // found.size
-    return SettingsLayer("weights", chosen, found.origin) if chosen else None
+    elif "image_size" in chosen and "val_resize" not in own:
+        # The recipe's share of the image.
+        chosen["val_resize"] = max(
+            found.size or 0, round(values["val_resize"] * chosen["image_size"] / values["image_size"])
+        )
+    return SettingsLayer(WEIGHTS, chosen, found.origin) if chosen else None
 
 
 def _texts(found: InputConfig) -> dict[str, Any]:

@@ -131,8 +131,8 @@ def make_plan(
         )
     ram = _ram(draft, facts, made)
     vram = _vram(draft, made) if draft.gpu else None
-    updates = updates_per_epoch.update_counts(values, values["ranks"], facts)
-    eta = _eta(speed) if speed and values["ranks"] == 1 else updates_per_epoch.eta(values, facts, rate)
+    updates = updates_per_epoch.update_counts(values, values["devices"], facts)
+    eta = _eta(speed) if speed and values["devices"] == 1 else updates_per_epoch.eta(values, facts, rate)
     rows = tuple(_row(setting, draft) for setting in settings.table().values())
     return Plan(
         config=settings.build(values),
@@ -155,7 +155,7 @@ def make_plan(
         scaling=updates_per_epoch.scale_table(values),
         buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),
         skipped=facts.skipped_texts if facts is not None else (),
-        forecast=speed if values["ranks"] == 1 else None,
+        forecast=speed if values["devices"] == 1 else None,
     )
 
 

@@ -26,7 +26,7 @@ def plan_facts(
 ) -> tuple[tuple[str, str], ...]:
     """Name and text of each fact that follows from the settings and the machine."""
     values = draft.values
-    factors = [values["batch_size"], *(n for n in (values["accumulation_steps"], values["ranks"]) if n > 1)]
+    factors = [values["batch_size"], *(n for n in (values["accumulation_steps"], values["devices"]) if n > 1)]
     parts = " × ".join(map(str, factors)) if len(factors) > 1 else ""
     lr = f"{values['lr']:g} at {values['lr_batch_size']}" if values["lr_batch_size"] else "not scaled"
     steps = f"{updates.steps_per_epoch:,} batches per epoch" if updates.steps_per_epoch else "data not counted yet"
@@ -34,7 +34,7 @@ def plan_facts(
     plain_loader = f"{size(ram.buffer_float32)} in a plain DataLoader{float32}"
     in_torch = [] if engine_choice.is_keras(values) else [("RAM buffer as float32", plain_loader)]
     facts = [
-        ("device", _device(draft.gpu, draft.machine, values["ranks"])),
+        ("device", _device(draft.gpu, draft.machine, values["devices"])),
         ("images per update", f"{updates.total_batch}" + (f" ({parts})" if parts else "") + f"; {steps}"),
         ("learning rate", f"{updates.scaled_lr:g} ({lr})"),
         ("RAM buffer", f"{size(ram.buffer)}: {ram.batches} batches of {size(ram.batch_bytes)} ({kind_of(values)})"),
@@ -46,7 +46,9 @@ def plan_facts(
         limit = ", part of the RAM above (unified memory)" if draft.gpu and draft.gpu.unified else limit
         taken = f", {size(draft.gpu.memory_used)} of it in use now" if draft.gpu and draft.gpu.memory_used else ""
         facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
-    facts.append(("time", _time(eta, updates, values["ranks"])))
+    facts.append(("time", _time(eta, updates, values["devices"])))
+    if values["cost_per_hour"]:
+        facts.append(("cost", _cost(eta, values["cost_per_hour"])))
     return tuple(facts)
 
 
@@ -60,7 +62,7 @@ def _device(gpu: GpuInfo | None, machine: Machine, ranks: int) -> str:
     if gpu is None:
         return f"CPU, {machine.usable_cores:g} usable cores" + (", assumed" if machine.assumed else "")
     there = len(machine.gpus)
-    others = f", one of {there} GPUs: ranks={there} trains on all" if there > 1 else ""
+    others = f", one of {there} GPUs: devices=all trains on all" if there > 1 else ""
     if ranks > 1:
         others = f", the first of {ranks}" + (f" used out of {there}" if there > ranks else "")
     assumed = ", assumed (another machine)" if machine.assumed else ""
@@ -77,6 +79,13 @@ def _time(eta: Eta | None, updates: UpdateCounts, ranks: int) -> str:
     return f"{epoch} per epoch, {total} in total ({eta.source})"
 
 
+def _cost(eta: Eta | None, hourly: float) -> str:
+    if eta is None:
+        return f"{hourly:,.2f} per hour; in total unknown, as is the time"
+    low, high = (f"{hourly * seconds / 3600:,.2f}" for seconds in (eta.total_low, eta.total_high))
+    return f"{low if low == high else f'{low} to {high}'} in total, {hourly:,.2f} per hour"
+
+
 def _between(low: float, high: float) -> str:
     first, second = duration(low), duration(high)
     return first if first == second else f"{first} to {second}"
@@ -89,7 +98,7 @@ def speed_facts(
     draft: PlanDraft,
 ) -> tuple[tuple[str, str], ...]:
     """Facts about speed from the calibrations; empty without any."""
-    machine, ranks = draft.machine, draft.values["ranks"]
+    machine, ranks = draft.machine, draft.values["devices"]
     if ranks > 1 and speed is not None:
         one = f"{speed.low:.0f} to {speed.high:.0f} img/s"
         return (("speed", f"one rank alone: {one}; {ranks} ranks: at most {ranks} times that"),)

@@ -58,8 +58,9 @@ class CudaClock:
             self._probe.failed("cuda", error)
 
     def _measure(self, page: Page, seconds: float, now: float) -> None:
-        torch = sys.modules["torch"]
-        if not torch.cuda.is_initialized():
+        torch = sys.modules.get("torch")
+        # Keras trains without torch, too.
+        if torch is None or not torch.cuda.is_initialized():
             return
         slots = page.slots
         slots[layout.ON_CUDA] = 1.0

@@ -93,6 +93,8 @@ WANTED_WORKERS = 65
 WANTED_PREFETCH = 66
 WANTED_PERSISTENT = 67
 WANTED_PIN = 68
+WANTED_BATCHES = 69
+"""Batches of the loader that is meant; 0: unknown, any loader that is trained on."""
 ANSWERED = 72
 """Number of the newest request that was answered."""
 ANSWER = 73
@@ -115,3 +117,5 @@ THREAD = 17
 """The kernel's number of the thread that makes the batches."""
 WORKING_SINCE = 18
 """`time.monotonic` when the present batch was begun; 0: none is being made."""
+DRAWS = 19
+"""1: making a batch drew from a global random generator."""

@@ -8,8 +8,9 @@ the script: the second iterator's seed comes from a generator of its own.
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +24,7 @@ _KNOWN_SAMPLERS = (
     "WeightedRandomSampler",
     "SubsetRandomSampler",
 )
+_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory", "timeout")
 IN_EFFECT, NEXT_PASS = 1.0, 2.0
 
 
@@ -47,23 +49,74 @@ class LoaderChange:
         self._probe = probe
 
     def apply(self, page: Page, loader: Any, iterator: Any, module: Any) -> None:
-        """Answer the request that waits, for `iterator` of `loader`; `module` is torch's data loader module."""
+        """Answer the request that waits, for `iterator` of `loader`; `module` is torch's data loader module.
+
+        While an earlier change is still handing out the batches of the old workers, the request waits.
+        """
         slots = page.slots
         number = slots[layout.WANTED]
         try:
-            why = refusal(loader, iterator, module)
+            if "_gputrain_rest" in iterator.__dict__ or not _is_meant(loader, slots[layout.WANTED_BATCHES]):
+                return
+            why = refusal(loader, iterator, module) or cannot_start(loader, slots[layout.WANTED_WORKERS])
             if why:
                 page.say(kind="change", number=number, refused=why)
                 slots[layout.ANSWER] = -1.0
             else:
+                settings = settings_of(loader)
                 change_settings(loader, slots)
-                replace_iterator(loader, iterator, module)
+                replace_iterator(loader, iterator, module, settings, _Failure(page, number))
                 page.say(kind="change", number=number, exact=order_is_kept(loader), workers=loader.num_workers)
                 slots[layout.ANSWER] = IN_EFFECT
         except Exception as error:  # noqa: BLE001 - the script comes first
             page.say(kind="change", number=number, refused=repr(error)[:300])
             slots[layout.ANSWER] = -1.0
         slots[layout.ANSWERED] = number
+
+
+class _Failure:
+    """Says that a change that was in effect could not be carried out."""
+
+    def __init__(self, page: Page, number: float) -> None:
+        self._page = page
+        self._number = number
+
+    def __call__(self, error: BaseException) -> None:
+        """The new workers could not be started."""
+        try:
+            why = "the new workers cannot be started: " + repr(error)[:200]
+            self._page.say(kind="change", number=self._number, refused=why)
+        except Exception:  # noqa: BLE001, S110 - the script comes first
+            pass
+
+
+def _is_meant(loader: Any, batches: float) -> bool:
+    """Whether a request for a loader of `batches` batches is for this one. A script may train on several."""
+    if batches <= 0 or loader is None:
+        return True
+    try:
+        return float(len(loader)) == batches
+    except Exception:  # noqa: BLE001 - a sampler without a length, or with one that raises
+        return True
+
+
+def cannot_start(loader: Any, workers: float) -> str:
+    """Why this process should not start its first workers; empty if it can, or has started some before."""
+    if workers <= 0 or loader.num_workers > 0:
+        return ""
+    context = loader.multiprocessing_context
+    # Asking for the method itself would fix it, and the script could no longer set it.
+    method = context.get_start_method() if context is not None else multiprocessing.get_start_method(allow_none=True)
+    method = method or multiprocessing.get_all_start_methods()[0]
+    if method == "fork":
+        return ""
+    # A script that was never meant for it would run from its start in each of them.
+    return "workers are started by %s here, which a script without workers may not be made for" % method
+
+
+def settings_of(loader: Any) -> dict[str, Any]:
+    """What `change_settings` may change."""
+    return {name: getattr(loader, name) for name in _SETTINGS}
 
 
 def refusal(loader: Any, iterator: Any, module: Any) -> str:
@@ -81,9 +134,22 @@ def refusal(loader: Any, iterator: Any, module: Any) -> str:
 
 def order_is_kept(loader: Any) -> bool:
     """Whether the sampler draws all at its start, so that it does not matter how far ahead it is read."""
-    sampler = getattr(loader.batch_sampler, "sampler", None) if loader.batch_sampler is not None else loader.sampler
-    kind = type(sampler)
-    return kind.__module__.startswith("torch.utils.data") and kind.__name__ in _KNOWN_SAMPLERS
+    sampler, batches = loader.sampler, loader.batch_sampler
+    if batches is not None:
+        if type(batches).__name__ != "BatchSampler" or not _is_torchs(batches):
+            return False
+        sampler = batches.sampler
+    if getattr(sampler, "replacement", False) and getattr(sampler, "generator", None) is not None:
+        # Drawn bit by bit, from a generator that others may draw from, too.
+        return type(sampler).__name__ == "WeightedRandomSampler" and _is_torchs(sampler)
+    name, module = type(sampler).__name__, type(sampler).__module__
+    # Accelerate's own seeds its generator and then draws as torch's does.
+    seeded = name == "SeedableRandomSampler" and module.startswith("accelerate.")
+    return seeded or (name in _KNOWN_SAMPLERS and _is_torchs(sampler))
+
+
+def _is_torchs(one: Any) -> bool:
+    return type(one).__module__.startswith("torch.utils.data")
 
 
 def change_settings(loader: Any, slots: Any) -> None:
@@ -131,11 +197,16 @@ def draw_for_pass(loader: Any) -> None:
         torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
 
 
-def replace_iterator(loader: Any, iterator: Any, module: Any) -> None:
-    """Let `iterator` hand out what it has in work, and then what a new one makes of the same sampler's rest."""
+def replace_iterator(
+    loader: Any, iterator: Any, module: Any, before: dict[str, Any], failed: Callable[[BaseException], None]
+) -> None:
+    """Let `iterator` hand out what it has in work, and then what a new one makes of the same sampler's rest.
+
+    `before`: the settings that worked, for the case that new workers can't be started; that is then said to `failed`.
+    """
     rest = iterator._sampler_iter
     iterator._sampler_iter = iter(())
-    iterator._gputrain_rest = (loader, rest, module)
+    iterator._gputrain_rest = (loader, rest, module, before, failed)
     # What is kept for the next pass belongs to the old workers.
     if loader._iterator is iterator:
         loader._iterator = None
@@ -143,19 +214,30 @@ def replace_iterator(loader: Any, iterator: Any, module: Any) -> None:
 
 def go_on(iterator: Any) -> Any:
     """The second iterator, made when the first has nothing left in work."""
-    loader, rest, module = iterator.__dict__.pop("_gputrain_rest")
+    loader, rest, module, before, failed = iterator.__dict__.pop("_gputrain_rest")
     if hasattr(iterator, "_shutdown_workers"):
         iterator._shutdown_workers()
-    torch = module.torch
-    twin = copy.copy(loader)
-    index = "batch_sampler" if loader._auto_collation else "sampler"
-    object.__setattr__(twin, index, _Rest(getattr(loader, index), rest))
-    object.__setattr__(twin, "generator", torch.Generator())
-    kind = module._MultiProcessingDataLoaderIter if loader.num_workers else module._SingleProcessDataLoaderIter
-    second = kind(twin)
-    second._index_sampler = loader._index_sampler
+    try:
+        second = _iterator_of(loader, rest, module)
+    except Exception as error:  # noqa: BLE001 - a data set that can't be pickled, a process that may have no children
+        # Workers are started before the first index is drawn, so that nothing is lost.
+        failed(error)
+        for name, value in before.items():
+            object.__setattr__(loader, name, value)
+        second = _iterator_of(loader, rest, module)
     second._num_yielded = iterator._num_yielded
     if loader.persistent_workers:
         # The next pass begins with these workers; its order comes from the loader's own sampler.
         loader._iterator = second
+    return second
+
+
+def _iterator_of(loader: Any, rest: Any, module: Any) -> Any:
+    twin = copy.copy(loader)
+    index = "batch_sampler" if loader._auto_collation else "sampler"
+    object.__setattr__(twin, index, _Rest(getattr(loader, index), rest))
+    object.__setattr__(twin, "generator", module.torch.Generator())
+    kind = module._MultiProcessingDataLoaderIter if loader.num_workers else module._SingleProcessDataLoaderIter
+    second = kind(twin)
+    second._index_sampler = loader._index_sampler
     return second

@@ -114,8 +114,11 @@ class LoaderHooks:
 
         def _reset(iterator: Any, loader: Any, first_iter: bool = False, *args: Any, **kwargs: Any) -> Any:
             if not first_iter:
-                _pass_of(iterator).lengths.clear()
-                draw_for_pass(loader)
+                try:
+                    _pass_of(iterator).lengths.clear()
+                    draw_for_pass(loader)
+                except Exception as error:  # noqa: BLE001 - the script comes first
+                    probe.failed("loader", error)
             result = original(iterator, loader, first_iter, *args, **kwargs)
             if not first_iter and "loader" not in probe.off:
                 try:
@@ -182,10 +185,11 @@ class LoaderHooks:
                 else:
                     batch = _counted(original, iterator)
             except StopIteration:
-                if "_gputrain_rest" not in iterator.__dict__:
+                current = iterator if second is None else second
+                if "_gputrain_rest" not in current.__dict__:
                     self._pass_ends(mine)
                     raise
-                second = go_on(iterator)
+                second = go_on(current)
                 if mine is not None:
                     mine.second = second
                 batch = original(second)
@@ -227,8 +231,9 @@ class LoaderHooks:
             self._steps.fetched(page, one, asked, now, length, number == 1)
         else:
             self._steps.validated(page, asked)
-        if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained and second is None:
-            self._change.apply(page, mine.loader(), iterator, sys.modules["torch.utils.data.dataloader"])
+        if page.slots[layout.WANTED] != page.slots[layout.ANSWERED] and facts.trained:
+            current = iterator if second is None else second
+            self._change.apply(page, mine.loader(), current, sys.modules["torch.utils.data.dataloader"])
         if number == 1:
             facts.passes += 1
             facts.unread = _nothing

@@ -17,11 +17,12 @@ class Losses:
     """Nothing here waits for a device: a loss on one is not read."""
 
     def __init__(self) -> None:
-        self._read_at = 0.0
+        self.due = 0.0
+        """From when on the loss is read again."""
         self._loss: Any | None = None
         self._scaled: tuple[int, Any] = (0, None)
         """Identity of the newest loss that a GradScaler has scaled, and the loss before that."""
-        self._last = 0
+        self.last = id(None)
         """Identity of the optimizer that made the newest update."""
         self._optimizers: list[int] = []
         """Identities of those that made updates, in the order of their first ones."""
@@ -37,18 +38,17 @@ class Losses:
         if result is not loss and hasattr(loss, "detach"):
             self._scaled = (id(result), loss.detach())
 
-    def backward(self, loss: Any, now: float) -> None:
-        """A backward pass began with `loss`."""
-        if now - self._read_at > WINDOW_SECONDS:
-            which, unscaled = self._scaled
-            self._loss = unscaled if which == id(loss) else loss.detach()
+    def backward(self, loss: Any) -> None:
+        """A backward pass began with `loss`, which is to be read."""
+        which, unscaled = self._scaled
+        self._loss = unscaled if which == id(loss) else loss.detach()
 
     def updated(self, slots: Any, now: float, optimizer: Any, reported: bool) -> None:
         """An update ended; `reported`: the script says itself what its updates are."""
-        if optimizer is not None and id(optimizer) != self._last:
+        if optimizer is not None and id(optimizer) != self.last:
             self._other(slots, id(optimizer))
-        if now - self._read_at > WINDOW_SECONDS:
-            self._read_at = now
+        if now >= self.due:
+            self.due = now + WINDOW_SECONDS
             self._read(slots, optimizer, self._alternate and not reported)
 
     def report(self, slots: Any, loss: float | None) -> None:
@@ -58,7 +58,7 @@ class Losses:
             slots[layout.LOSS], slots[layout.LOSS_UPDATE] = loss, slots[layout.UPDATES]
 
     def _other(self, slots: Any, which: int) -> None:
-        self._last = which
+        self.last = which
         if which not in self._optimizers:
             self._optimizers.append(which)
         elif not self._alternate:

@@ -25,7 +25,7 @@ class OptimizerHooks:
             if "optimizer" in probe.off:
                 return
             try:
-                page = probe.trainer_page()
+                page = probe.page or probe.trainer_page()
                 if page is not None:
                     if not page.slots[layout.OPTIMIZER_SEEN]:
                         page.slots[layout.OPTIMIZER_SEEN] = 1.0
@@ -56,7 +56,7 @@ class OptimizerHooks:
             finally:
                 inside = False
             try:
-                page = probe.trainer_page()
+                page = probe.page or probe.trainer_page()
                 if page is not None:
                     loss = tensors[0] if isinstance(tensors, (list, tuple)) else tensors
                     steps.backward(page, begun, clock(), loss)
@@ -79,8 +79,16 @@ class OptimizerHooks:
         probe, steps = self._probe, self._steps
 
         def scale(scaler: Any, outputs: Any) -> Any:
-            result = scale_original(scaler, outputs)
-            steps.losses.scaled(outputs, result)
+            try:
+                result = scale_original(scaler, outputs)
+            except BaseException as error:
+                hide_frame(error)
+                raise
+            if "scaler" not in probe.off:
+                try:
+                    steps.losses.scaled(outputs, result)
+                except Exception as error:  # noqa: BLE001 - the script comes first
+                    probe.failed("scaler", error)
             return result
 
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:

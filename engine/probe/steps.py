@@ -170,12 +170,13 @@ class Steps:
         if self._computing > self._backward_end:
             slots[layout.FORWARD] += begun - self._computing
         self._backward_end = now
-        if get_ident() != self._thread:
-            self._thread = get_ident()
+        if (thread := get_ident()) != self._thread:
+            self._thread = thread
             slots[layout.THREADED] = 0.0
         if self._open:
             self._credit(page)
-        self.losses.backward(loss, now)
+        if now >= self.losses.due:
+            self.losses.backward(loss)
         if not slots[layout.OPTIMIZER_SEEN] and slots[layout.BACKWARDS] > _UNSEEN:
             self.updated(page, now, None)
 
@@ -183,6 +184,10 @@ class Steps:
         """Judge the batches that were fetched since the last backward pass."""
         newest, self._newest = self._newest, None
         found, self._open = self._open, []
+        if len(found) == 1 and found[0] is newest and newest.count and not newest.queue and not newest.ended:
+            # Nearly every step: one loader, which is being read.
+            self._credit_fetched(page, newest)
+            return
         trained = []
         for one in found:
             if not one.count and not one.queue:
@@ -289,4 +294,6 @@ class Steps:
         if now >= self.look_at or self.looking:
             for call in self.on_update:
                 call(page, seconds)
-        self.losses.updated(slots, now, optimizer, self._reported)
+        losses = self.losses
+        if now >= losses.due or id(optimizer) != losses.last:
+            losses.updated(slots, now, optimizer, self._reported)

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import layout
 from .page import Page, Probe, hide_frame
+from .random_draws import RandomDraws
 
 clock = time.monotonic
 _IO_SECONDS = 0.05
@@ -71,6 +72,7 @@ class WorkerHooks:
         self._probe = probe
         self._page: Page | None = None
         self._counters: _Counters | None = None
+        self._draws = RandomDraws(probe)
         self._worker_info: Any = lambda: None
         self._detail_at = 0.0
         self._rough = 0.0
@@ -80,6 +82,7 @@ class WorkerHooks:
     def _forked(self) -> None:
         self._page = self._counters = None
         self._detail_at = self._rough = 0.0
+        self._draws = RandomDraws(self._probe)
 
     def install(self, module: Any) -> None:
         """Wrap `fetch` of both kinds of fetchers."""
@@ -123,18 +126,19 @@ class WorkerHooks:
             page.slots[layout.WORKER_ID] = info_id
             page.slots[layout.THREAD] = float(getattr(threading, "get_native_id", os.getpid)())
         assert self._counters is not None
+        states = self._draws.before()
         now = clock()
         page.slots[layout.WORKING_SINCE] = now
         if now < self._detail_at:
-            return now, 0.0, 0.0
-        return now, time.thread_time(), self._counters.run_delay()
+            return now, 0.0, 0.0, states
+        return now, time.thread_time(), self._counters.run_delay(), states
 
     def _end(self, begun: Any, samples: int) -> None:
         try:
             page, counters = self._page, self._counters
             if page is None or counters is None:
                 return
-            wall, cpu, delay = begun
+            wall, cpu, delay, states = begun
             slots = page.slots
             now = clock()
             seconds = now - wall
@@ -158,5 +162,7 @@ class WorkerHooks:
             slots[layout.WORKER_SAMPLES] += samples
             slots[layout.SLOWEST] = max(slots[layout.SLOWEST], seconds / max(1, samples))
             slots[layout.FETCHES] += 1
+            if states is not None:
+                self._draws.after(page, states)
         except Exception as error:  # noqa: BLE001 - the script comes first
             self._probe.failed("worker", error, self._page)

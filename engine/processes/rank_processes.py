@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -18,23 +19,17 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
-
 from gputrain.engine import events
 from gputrain.engine.common.errors import EXIT_FAILED
 from gputrain.engine.events import AnyEvent, Notice, Outcome, RankSteps, RunEnded, Steps
 from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.rank_environment import LOOPBACK, MeetingPoint
+from gputrain.engine.processes.rank_events import DUPLICATE_SECONDS, RankEvents
 
-Entry = Callable[[str, bytes, int, str, Connection], None]
-"""Called in a new process with run directory, configuration, rank, rendezvous file and pipe."""
+Entry = Callable[[str, bytes, int, MeetingPoint, Connection], None]
+"""Called in a new process with run directory, configuration, rank, meeting point and pipe."""
 
-RENDEZVOUS = "ranks"
-"""Name of the rendezvous file in the run directory."""
-RANK_LOST = "RankLost"
-"""Start of the error of a rank that lost the connection to another one."""
-_DUPLICATE_SECONDS = 1.0
-"""A notice of another rank is dropped if rank 0 sends the same one within this time."""
 _REPORT_SECONDS = 2.0
 """Time between two `RankSteps` of a rank."""
 _JOIN_SECONDS = 30.0
@@ -52,26 +47,24 @@ class RankProcesses:
     def __init__(self, directory: Path, config_json: bytes, count: int, entry: Entry, reporter: EventReporter) -> None:
         """`count`: number of ranks, rank 0 included; 1 starts none. Raises OSError."""
         self._reporter = reporter
-        self._rendezvous = directory / RENDEZVOUS
-        # A file left by a killed trainer would mix its ranks with these.
-        self._rendezvous.unlink(missing_ok=True)
+        self.meeting: MeetingPoint | None = None
+        """Where the ranks meet, for rank 0; None with a single rank."""
         self._processes: list[BaseProcess] = []
         self._pipes: dict[Connection, int] = {}
-        self._texts: set[str] = set()
-        self._waiting: deque[tuple[float, int, Notice]] = deque()
-        """Time, rank and notice of notices that are held back for `_DUPLICATE_SECONDS`."""
-        self._failed: RunEnded | None = None
-        self._known = threading.Event()
-        """Set once `_failed` holds why a rank ended."""
-        self._reported_end: set[int] = set()
-        self._closing = False
+        self._events = RankEvents(reporter)
+        self._closing = self._failing = False
         if count == 1:
             return
+        # A store of their own for each start: the one of the ranks before would have their addresses. It listens before
+        # any rank starts, so that none of them comes too early.
+        listener = socket.create_server((LOOPBACK, 0), backlog=max(128, count))
+        port = listener.getsockname()[1]
+        self.meeting = MeetingPoint(LOOPBACK, port, listener.detach())
         context = multiprocessing.get_context("spawn")
         with scheduler_signals.blocked_signals():
             for rank in range(1, count):
                 parent_end, child_end = context.Pipe()
-                arguments = (str(directory), config_json, rank, str(self._rendezvous), child_end)
+                arguments = (str(directory), config_json, rank, MeetingPoint(LOOPBACK, port), child_end)
                 process = context.Process(target=entry, args=arguments, name=f"rank {rank}")
                 process.start()
                 child_end.close()
@@ -80,17 +73,9 @@ class RankProcesses:
         self._reader = threading.Thread(target=self._read, name="ranks", daemon=True)
         self._reader.start()
 
-    @property
-    def rendezvous(self) -> str:
-        """Path of the rendezvous file; empty with a single rank."""
-        return str(self._rendezvous) if self._processes else ""
-
     def cause_of(self, ended: RunEnded) -> RunEnded:
         """The run's end: if rank 0 lost another rank (`RANK_LOST`), why that one ended, else `ended`."""
-        if not ended.error.startswith(RANK_LOST):
-            return ended
-        self._known.wait(_CAUSE_SECONDS)
-        return ended if self._failed is None else msgspec.structs.replace(self._failed, step=ended.step)
+        return self._events.cause_of(ended, _CAUSE_SECONDS)
 
     def join(self) -> None:
         """Wait for the other ranks, which reach the end of training by themselves."""
@@ -101,8 +86,8 @@ class RankProcesses:
     def _read(self) -> None:
         open_pipes = dict(self._pipes)
         while open_pipes:
-            ready = wait(list(open_pipes), _DUPLICATE_SECONDS if self._waiting else None)
-            self._send_waiting()
+            ready = wait(list(open_pipes), DUPLICATE_SECONDS if self._events.waiting else None)
+            self._events.flush()
             for pipe in ready:
                 assert isinstance(pipe, Connection)
                 rank = open_pipes[pipe]
@@ -113,33 +98,15 @@ class RankProcesses:
                     self._on_exit(rank)
                     continue
                 if event is not None:
-                    self._on_event(rank, event)
-
-    def _on_event(self, rank: int, event: AnyEvent) -> None:
-        if isinstance(event, RunEnded):
-            self._reported_end.add(rank)
-            # A rank that lost another one did not cause the failure.
-            if event.outcome is Outcome.FAILED and not event.error.startswith(RANK_LOST):
-                self._fail(msgspec.structs.replace(event, reason=f"rank {rank}: {event.reason}"))
-        elif isinstance(event, Notice) and event.text not in self._texts:
-            # The same notice of several ranks is sent once.
-            self._texts.add(event.text)
-            self._waiting.append((time.monotonic(), rank, event))
-        elif isinstance(event, RankSteps):
-            self._reporter.send(event)
-
-    def _send_waiting(self) -> None:
-        """Send held-back notices that rank 0 has not sent itself."""
-        while self._waiting and self._waiting[0][0] < time.monotonic() - _DUPLICATE_SECONDS:
-            _, rank, notice = self._waiting.popleft()
-            if notice.text not in self._reporter.newest:
-                self._reporter.notice(notice.level, f"rank {rank}: {notice.text}")
+                    self._events.take(rank, event)
+                    if isinstance(event, RunEnded) and self._events.failed is not None:
+                        self._on_failure()
 
     def _on_exit(self, rank: int) -> None:
         process = self._processes[rank - 1]
         process.join(_CAUSE_SECONDS)
         code = process.exitcode
-        if self._closing or not code or rank in self._reported_end:
+        if self._closing or not code or rank in self._events.ended:
             return
         if code < 0:
             reason = f"rank {rank} was killed by {signal.Signals(-code).name} from outside"
@@ -149,17 +116,20 @@ class RankProcesses:
             self._fail(RunEnded(outcome=Outcome.FAILED, reason=reason, exit_code=code))
 
     def _fail(self, ended: RunEnded) -> None:
-        if self._failed is None:
-            self._failed = ended
-            self._known.set()
+        self._events.fail(ended)
+        self._on_failure()
+
+    def _on_failure(self) -> None:
+        if not self._failing:
+            self._failing = True
             threading.Thread(target=self._exit_if_hung, name="rank failure", daemon=True).start()
 
     def _exit_if_hung(self) -> None:
         """End the run if rank 0 has not noticed the failure: a GPU collective may never return."""
         time.sleep(_HANG_SECONDS)
-        if self._closing or self._failed is None:
+        if self._closing or self._events.failed is None:
             return
-        self._reporter.send(self._failed)
+        self._reporter.send(self._events.failed)
         self._kill()
         self._reporter.close()
         os._exit(EXIT_FAILED)
@@ -183,14 +153,14 @@ class RankProcesses:
         self._reader.join()
         for pipe in self._pipes:
             pipe.close()
-        self._rendezvous.unlink(missing_ok=True)
 
 
 class RankReporter(EventReporter):
     """The reporter of rank 1 and up: sends warnings, errors and step times to rank 0; rank 0 reports the rest."""
 
-    def __init__(self, pipe: Connection, rank: int) -> None:
-        self._pipe, self._rank = pipe, rank
+    def __init__(self, send: Callable[[bytes], None], rank: int) -> None:
+        """`send` takes encoded events to rank 0; it may raise OSError."""
+        self._send, self._rank = send, rank
         self._windows: list[Steps] = []
         self.newest = deque(maxlen=0)
         self._supervisor = os.getppid()
@@ -199,7 +169,7 @@ class RankReporter(EventReporter):
         """Send warnings, errors and `RunEnded`; other events are dropped."""
         if isinstance(event, RunEnded) or (isinstance(event, Notice) and event.level != "info"):
             with contextlib.suppress(OSError):
-                self._pipe.send_bytes(events.encode(event))
+                self._send(events.encode(event))
 
     def steps(self, event: Steps) -> None:
         """Send the times of the last windows every few seconds, as `RankSteps`."""
@@ -216,7 +186,7 @@ class RankReporter(EventReporter):
         )
         self._windows.clear()
         with contextlib.suppress(OSError):
-            self._pipe.send_bytes(events.encode(summed))
+            self._send(events.encode(summed))
 
     def phase(self, phase: events.Phase, detail: str = "", key: str = "") -> None:
         """Nothing: rank 0 reports it."""
@@ -229,12 +199,17 @@ class RankReporter(EventReporter):
 
 
 def exit_with_parent() -> None:
-    """In rank 1 and up: exit when rank 0 has ended, even during a collective that never returns."""
+    """In rank 1 and up: exit when the parent has ended, even during a collective that never returns."""
+    watch_parent(lambda: os._exit(EXIT_FAILED))
+
+
+def watch_parent(then: Callable[[], None]) -> None:
+    """Call `then` on a thread once the process that started this one has ended."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
-        os._exit(EXIT_FAILED)
+        then()
 
     threading.Thread(target=watch, name="parent watch", daemon=True).start()

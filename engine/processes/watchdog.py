@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 import psutil
 
 from gputrain.engine.events import AnyEvent, Phase, PhaseChanged
+from gputrain.engine.processes import hang_verdict
+from gputrain.engine.processes.rank_board import STACKS, read_board, stacks_file
 
 STACKS_SIGNAL = signal.SIGUSR2
 """Makes a trainer or a data worker write the stack of each of its threads into trainer.log (`faulthandler`)."""
@@ -30,9 +33,9 @@ _PAUSE_SECONDS = 0.05
 class Watchdog:
     """Gets the trainer's events through `hear`; `check` is called regularly. Times: seconds of the monotonic clock."""
 
-    def __init__(self, limit: float) -> None:
-        """`limit`: seconds without an event that count as a hang; 0: never."""
-        self._limit = limit
+    def __init__(self, limit: float, directory: Path | None = None) -> None:
+        """`limit`: seconds without an event that count as a hang; 0: never. `directory`: of a run, for its ranks."""
+        self._limit, self._directory = limit, directory
         self._heard = 0.0
         self._phase = Phase.STARTING
         self._pid: int | None = None
@@ -57,7 +60,27 @@ class Watchdog:
         if self._phase in _SILENT:
             return ""
         self._warned = True
-        return f"{NO_EVENTS} for {now - self._heard:.0f} s in '{self._phase}': {_examine(self._pid)}"
+        what = (_examine_ranks(self._directory) if self._directory else "") or _examine(self._pid)
+        return f"{NO_EVENTS} for {now - self._heard:.0f} s in '{self._phase}': {what}"
+
+
+def _examine_ranks(directory: Path) -> str:
+    """Which rank the others wait for; empty with a single rank. Requests the stacks of all."""
+    places = [place for place in read_board(directory) if psutil.pid_exists(place.pid)]
+    if len(places) < 2:
+        return ""
+    stopped: dict[int, str] = {}
+    for place in places:
+        with contextlib.suppress(psutil.Error):
+            if state := _state(psutil.Process(place.pid)):
+                stopped[place.rank] = state
+            else:
+                _request_stacks(psutil.Process(place.pid))
+    files = {place.rank: stacks_file(directory, place.rank) for place in places}
+    lines = {rank: hang_verdict.read_main_line(file) for rank, file in files.items()}
+    found = hang_verdict.verdict(places, lines, stopped, time.monotonic())
+    found = found or "the ranks hang, or this takes longer than hang_seconds"
+    return f"{found}; the stacks of each rank are in {STACKS}.*.txt"
 
 
 def _examine(pid: int) -> str:

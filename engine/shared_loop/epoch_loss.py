@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 
@@ -12,14 +13,14 @@ class EpochLoss:
         self.sum = 0.0
         self.steps = 0
 
-    def add(self, losses: Iterable[float]) -> None:
-        """Add the losses of some steps, in order."""
-        for loss in losses:
-            self.sum += loss
-            self.steps += 1
+    def add(self, losses: Iterable[float], batches: Iterable[int] = itertools.repeat(1)) -> None:
+        """Add the mean losses of some steps, in order; `batches`: of all ranks in each step."""
+        for loss, count in zip(losses, batches, strict=False):
+            self.sum += loss * count
+            self.steps += count
 
     def take_mean(self) -> float | None:
-        """Mean loss per step, None without steps; starts the next epoch."""
+        """Mean loss per batch, None without any; starts the next epoch."""
         mean = self.sum / self.steps if self.steps else None
         self.sum, self.steps = 0.0, 0
         return mean

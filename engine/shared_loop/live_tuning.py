@@ -7,81 +7,21 @@ next batch. With a cache the order is the same, and the pixels are those of the 
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.events import Tuned
 from gputrain.engine.events.commands import LIVE_SETTINGS, TuneCommand
 from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.shared_loop.rate_comparison import MeasuredRate, RateMeter, tuned, worth_keeping
 
-LEAST_UPDATES, LEAST_SECONDS = 20, 4.0
-"""Minimum updates and seconds of a measurement; slow samples are rare."""
-LEAST_GAIN, MOST_LOSS = 0.03, 0.03
-"""Smallest gain of a change for speed, and largest loss of a change for memory, as shares of the rate."""
-_ERRORS = 2.0
-"""A gain must exceed this many standard errors."""
-_BLOCKS, _LEAST_BLOCKS = 20, 5
-"""Number of blocks (batch means) for the standard error, and its minimum."""
-_NEWEST, _KEPT = 200, 5000
-"""Updates that a rate uses at most, and updates that are stored."""
+LEAST_UPDATES = 20
+"""Minimum updates of a measurement."""
 _SPARE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredRate:
-    """Images per second over some updates, with the standard error of the mean."""
-
-    value: float
-    error: float
-    updates: int
-
-
-@dataclass(slots=True)
-class RateMeter:
-    """Durations of the newest updates."""
-
-    updates: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    """Seconds and images of each."""
-
-    def enough(self, least: int) -> bool:
-        """Whether there are enough updates for a rate, at least `least`."""
-        return len(self.updates) >= least and math.fsum(one for one, _ in self.updates) >= LEAST_SECONDS
-
-    def rate(self, least: int, burst: int = 1) -> MeasuredRate:
-        """Rate of the newest updates, at least `least`. `burst`: updates whose batches become ready together.
-
-        Workers that start together finish together: one update waits for all of them, the next ones do not wait.
-        The spread of single updates then overestimates the error of the rate; where the machine's speed drifts, it
-        underestimates it. So the error is taken from the means of whole bursts (method of batch means).
-        """
-        newest = list(self.updates)[-max(least, _NEWEST) :]
-        count = len(newest)
-        seconds, images = math.fsum(one for one, _ in newest), sum(number for _, number in newest)
-        size = max(1, min(burst * math.ceil(count / (_BLOCKS * burst)), count // _LEAST_BLOCKS))
-        means = [
-            math.fsum(one for one, _ in newest[start : start + size]) / size
-            for start in range(count % size, count, size)
-        ]
-        mean = math.fsum(means) / len(means)
-        spread = math.sqrt(math.fsum((one - mean) ** 2 for one in means) / max(1, len(means) - 1))
-        value = images / seconds
-        return MeasuredRate(value, value * spread / mean / math.sqrt(len(means)), count)
-
-
-def worth_keeping(before: MeasuredRate, after: MeasuredRate, aim: Literal["speed", "memory"]) -> bool:
-    """Whether a change reached its aim."""
-    gain = after.value - before.value
-    noise = _ERRORS * math.hypot(before.error, after.error)
-    if aim == "memory":
-        return gain >= -max(MOST_LOSS * before.value, noise)
-    return gain >= LEAST_GAIN * before.value and gain > noise
 
 
 @dataclass(slots=True)
@@ -129,7 +69,7 @@ class LiveTuner:
         never = self._never(tune, config)
         why = never or self._not_yet(tune)
         if why:
-            self._report("refused", tune, {}, step, text=why, later=not never)
+            self._reporter.send(tuned("refused", tune, {}, step, text=why, later=not never))
             return
         self._asked, self.pending = tune, dict(tune.changes)
 
@@ -157,7 +97,7 @@ class LiveTuner:
         """The pending change failed; the old settings stay in effect."""
         tune = self._asked or (self._trial.tune if self._trial else TuneCommand(changes={}))
         self._asked, self._trial, self.pending = None, None, {}
-        self._report("refused", tune, {}, step, text=str(error))
+        self._reporter.send(tuned("refused", tune, {}, step, text=str(error)))
 
     def changed(self, before: RunConfig, config: RunConfig, step: int) -> None:
         """The pending change is in effect. A cache is measured after it was filled for an epoch."""
@@ -169,7 +109,7 @@ class LiveTuner:
             settle = data.num_workers * data.prefetch_factor + _SPARE + filling
             rate = self._rates.rate(self._least(was), _burst(before))
             self._trial, self._asked = _TrialChange(self._asked, was, rate, settle, _burst(config)), None
-            self._report("trying", self._trial.tune, was, step)
+            self._reporter.send(tuned("trying", self._trial.tune, was, step))
         self._rates = RateMeter()
         self.skip()
 
@@ -195,31 +135,4 @@ class LiveTuner:
         keep = worth_keeping(trial.before, after, trial.tune.aim)
         if not keep:
             self.pending = dict(trial.was)
-        self._report("kept" if keep else "reverted", trial.tune, trial.was, step, trial.before, after)
-
-    def _report(
-        self,
-        verdict: Literal["trying", "kept", "reverted", "refused"],
-        tune: TuneCommand,
-        was: dict[str, Any],
-        step: int,
-        before: MeasuredRate | None = None,
-        after: MeasuredRate | None = None,
-        text: str = "",
-        *,
-        later: bool = False,
-    ) -> None:
-        self._reporter.send(
-            Tuned(
-                verdict=verdict,
-                changes=tune.changes,
-                was=was,
-                step=step,
-                before=before.value if before else None,
-                after=after.value if after else None,
-                prediction=tune.promised,
-                sender=tune.sender,
-                text=text,
-                later=later,
-            )
-        )
+        self._reporter.send(tuned("kept" if keep else "reverted", trial.tune, trial.was, step, (trial.before, after)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gputrain.engine.checkpointing.resume_position import ResumePosition
 from gputrain.engine.configuration.lr_scaling import scaled_lr
 from gputrain.engine.configuration.setting_definitions import OptimConfig, RunConfig
 
@@ -18,6 +19,8 @@ class LRSchedule:
 
     def __init__(self, config: RunConfig, batches_per_epoch: int) -> None:
         optim, group = config.optim, config.optim.accumulation_steps
+        self._batches_per_epoch, self._group = batches_per_epoch, group
+        self._epochs, self._max_steps = config.epochs, config.max_steps
         self.total_steps = batches_per_epoch * config.epochs
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
@@ -27,7 +30,22 @@ class LRSchedule:
         self.total_updates = epochs * per_epoch + math.ceil(rest / group)
         self._optim = optim
         self._warmup = round(optim.warmup_epochs * per_epoch)
-        self._peak = scaled_lr(optim.lr, optim.lr_batch_size, config.data.batch_size * group * config.ranks)
+        self._peak = scaled_lr(optim.lr, optim.lr_batch_size, config.data.batch_size * group * config.devices)
+
+    def go_on(self, position: ResumePosition) -> None:
+        """Count steps and updates from those done: a run on another number of devices had other steps before."""
+        per_epoch = self._batches_per_epoch
+        if position.step == position.epoch * per_epoch + position.batch:
+            return
+        steps = (self._epochs - position.epoch) * per_epoch - position.batch
+        self.total_steps = position.step + max(0, steps)
+        if self._max_steps:
+            self.total_steps = min(self.total_steps, max(self._max_steps, position.step))
+        left = self.total_steps - position.step
+        first = min(left, per_epoch - position.batch)
+        epochs, rest = divmod(left - first, per_epoch)
+        updates = [math.ceil(steps / self._group) for steps in (first, per_epoch, rest)]
+        self.total_updates = position.updates + updates[0] + epochs * updates[1] + updates[2]
 
     def lr_at(self, update: int) -> float:
         """The learning rate of update number `update`, from 0."""

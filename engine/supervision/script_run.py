@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
 import signal
 from collections.abc import Callable, Iterator
 
 from gputrain.engine.common.sanitize import plain
-from gputrain.engine.common.version import VERSION
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Notice, Outcome, Phase, PhaseChanged, RunEnded, RunStarted
 from gputrain.engine.hardware.machine import Machine
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision.child_process import ChildProcess
+from gputrain.engine.supervision.startup_events import run_started
 from gputrain.engine.supervision.supervisor import Supervisor
 from gputrain.engine.user_script.script_command import ScriptCommand, read_command
 from gputrain.engine.user_script.script_process import ScriptProcess
@@ -46,23 +44,16 @@ def first_events(
     run: RunDir, config: RunConfig, command: ScriptCommand, machine: Machine
 ) -> Iterator[RunStarted | Notice | PhaseChanged]:
     """What runs, on what; the settings of a training of ours mean nothing here."""
-    yield RunStarted(
-        run_id=run.id,
-        settings={
+    yield run_started(
+        run,
+        machine,
+        {
             "engine": ENGINE,
             "recipe": "script",
             "name": config.name,
             "command": plain(shlex.join(command.argv), 1000),
             "folder": plain(command.cwd, 500),
         },
-        host=machine.hostname,
-        pid=os.getpid(),
-        boot_id=machine.boot_id,
-        python=platform.python_version(),
-        version=VERSION,
-        gpus=tuple(gpu.name for gpu in machine.gpus),
-        usable_cores=machine.usable_cores,
-        memory_limit=machine.memory_limit,
     )
     if not command.inject:
         text = "--no-inject: only the machine and the output are watched, no steps"
@@ -74,8 +65,15 @@ def script_exit_reason(
     reported: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
 ) -> RunEnded:
     """How a command ended. Its exit code is passed on as a shell would report it: 128 and the signal's number."""
-    if reported is not None or exit_code is None:
-        return reported or RunEnded(outcome=Outcome.FAILED, reason="the command cannot be started", step=step)
+    if exit_code is None:
+        # What a shell returns for a file that can't be executed.
+        reason = (
+            reported.reason.replace("the trainer", "the command", 1) if reported else "the command cannot be started"
+        )
+        error = reported.error if reported else ""
+        return RunEnded(outcome=Outcome.FAILED, reason=reason, error=error, step=step, own_code=126)
+    if reported is not None:
+        return reported
     if exit_code == 0:
         return RunEnded(outcome=Outcome.FINISHED, reason="the command finished", exit_code=0, step=step, own_code=0)
     if exit_code > 0:

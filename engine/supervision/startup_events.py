@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from gputrain.engine.common.version import VERSION
 from gputrain.engine.configuration import settings
@@ -18,10 +21,18 @@ from gputrain.engine.runs.run_directory import RunDir
 def first_events(run: RunDir, config: RunConfig, machine: Machine) -> Iterator[RunStarted | Notice | PhaseChanged]:
     """`RunStarted` with settings, origins and machine, then the plan's warnings, then the phase."""
     plan = read_plan(run)
-    yield RunStarted(
+    started = run_started(run, machine, settings.flatten(config))
+    yield msgspec.structs.replace(started, origins=plan.origins, forecast=plan.forecast)
+    for warning in plan.warnings:
+        yield Notice(level="warning", text=warning, source="plan")
+    yield PhaseChanged(phase=Phase.STARTING)
+
+
+def run_started(run: RunDir, machine: Machine, values: Mapping[str, Any]) -> RunStarted:
+    """`RunStarted` of this process, with `values` as the settings."""
+    return RunStarted(
         run_id=run.id,
-        settings=settings.flatten(config),
-        origins=plan.origins,
+        settings=dict(values),
         host=machine.hostname,
         pid=os.getpid(),
         boot_id=machine.boot_id,
@@ -30,8 +41,4 @@ def first_events(run: RunDir, config: RunConfig, machine: Machine) -> Iterator[R
         gpus=tuple(gpu.name for gpu in machine.gpus),
         usable_cores=machine.usable_cores,
         memory_limit=machine.memory_limit,
-        forecast=plan.forecast,
     )
-    for warning in plan.warnings:
-        yield Notice(level="warning", text=warning, source="plan")
-    yield PhaseChanged(phase=Phase.STARTING)

@@ -23,6 +23,7 @@ from gputrain.engine.diagnosis.autotune import Autotune
 from gputrain.engine.events import (
     AnyEvent,
     CommandTaken,
+    EpochEnded,
     HardwareSample,
     Hint,
     HintsChanged,
@@ -51,16 +52,16 @@ from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.runs.status_file import StatusFile
 from gputrain.engine.supervision import exit_reasons, orphan_trainer
 from gputrain.engine.supervision import startup_events as opening
-from gputrain.engine.supervision.auto_resume import TRIES, AutoResume
+from gputrain.engine.supervision.auto_resume import AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
+from gputrain.engine.supervision.epoch_energy import EpochEnergy
 from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
+from gputrain.engine.supervision.stop_now import KillTimer
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
 
 DISK_FULL_WAIT_SECONDS = 600.0
 """How long an ended run waits for space on a full disk."""
-STOP_NOW_SECONDS = 10.0
-"""How long a trainer may take to exit after "stop now" before it is killed."""
 
 
 class Supervisor:
@@ -95,15 +96,19 @@ class Supervisor:
         self._phase = Phase.STARTING
         self._hints: tuple[Hint, ...] | None = None
         self._gpu_health = GpuHealth()
+        self._epoch_energy = EpochEnergy()
         self._trainer: ChildProcess | None = None
         self._loggers: LoggerProcesses | None = None
         self._alerts: AlertProcess | None = None
         self._reported: RunEnded | None = None
         self._exited = False
         self._stop_requested = False
-        self._retries = AutoResume()
-        self._watchdog = Watchdog(config.monitor.hang_seconds)
-        self._stop_now_deadline = float("inf")
+        self.ended: RunEnded | None = None
+        """How the run ended."""
+        restarts = config.distributed.max_restarts if config.devices > 1 else 0
+        self._retries = AutoResume(every_crash=config.checkpoint.auto_resume, lost_ranks=restarts)
+        self._watchdog = Watchdog(config.monitor.hang_seconds, run.directory)
+        self._kill_timer = KillTimer()
         self._polled = time.monotonic()
 
     def install_signals(self) -> None:
@@ -127,7 +132,7 @@ class Supervisor:
         self._sampling.start(lambda sample: self._work_queue.put(lambda: self._take_sample(sample)))
         try:
             ended = self._wait_for_orphan() or self._train_once(self._resume)
-            while self._config.checkpoint.auto_resume and self._wait_for_restart(ended):
+            while self._wait_for_restart(ended):
                 ended = self._train_once(True)
         finally:
             self._sampling.stop()
@@ -157,7 +162,7 @@ class Supervisor:
         """Run one trainer process to its end; `resume`: from the run's newest checkpoint."""
         oom_before = exit_reasons.oom_kills()
         config = resume_config(self._run, self._changes.config) if resume else self._config
-        self._reported, self._exited, self._stop_now_deadline = None, False, float("inf")
+        self._reported, self._exited, self._kill_timer = None, False, KillTimer()
         try:
             self._trainer = self._start_child(config, self._on_event_thread)
         except OSError as error:
@@ -166,7 +171,7 @@ class Supervisor:
         self._watchdog.began(self._trainer.pid, time.monotonic())
         self._trainer.watch(lambda: self._work_queue.put(self._on_trainer_exit))
         self._work_queue.do(lambda: self._exited, self._tick)
-        self._watchdog = Watchdog(self._config.monitor.hang_seconds)
+        self._watchdog = Watchdog(self._config.monitor.hang_seconds, self._run.directory)
         return self._outcome(oom_before)
 
     def _wait_for_restart(self, ended: RunEnded) -> bool:
@@ -174,7 +179,9 @@ class Supervisor:
         wait = None if self._stop_requested else self._retries.after(ended)
         if wait is None:
             return False
-        text = f"{ended.reason}; auto_resume: trying again in {wait:g} s (try {self._retries.tried} of {TRIES})"
+        retries = self._retries
+        when = f" in {wait:g} s" if wait else ""
+        text = f"{ended.reason}; {retries.setting}: trying again{when} (try {retries.tried} of {retries.tries})"
         self._notify("error", text)
         if (tried := self._changes.revert_trial()) is not None:
             self._write(tried)
@@ -195,8 +202,7 @@ class Supervisor:
                 self._write(notice)
         if warning := self._watchdog.check(now):
             self._warn(warning)
-        if now > self._stop_now_deadline and self._trainer is not None:
-            self._stop_now_deadline = float("inf")
+        if self._trainer is not None and self._kill_timer.is_due(now):
             self._trainer.kill()
 
     def _start_loggers(self) -> None:
@@ -240,11 +246,14 @@ class Supervisor:
                 self._notify("info", recovered)
             # Save kept settings before dashboards get the event.
             warning = self._changes.learn(event) if isinstance(event, Tuned) else ""
+            if isinstance(event, EpochEnded):
+                event = self._epoch_energy.ended(event)
             self._write(event)
             if warning:
                 self._warn(warning)
 
     def _take_sample(self, sample: HardwareSample) -> None:
+        self._epoch_energy.take(sample)
         self._write(sample)
         for level, text in self._gpu_health.take(sample):
             self._write(Notice(level=level, text=plain(text, 300), source="monitor"))
@@ -261,7 +270,7 @@ class Supervisor:
             self._status.stopping()
             self._write(PhaseChanged(phase=Phase.STOPPING))
             if not command.checkpoint:
-                self._stop_now_deadline = min(self._stop_now_deadline, time.monotonic() + STOP_NOW_SECONDS)
+                self._kill_timer.start(time.monotonic())
         self._write(CommandTaken(command=name, sender=plain(command.sender, 120), answer=answer))
 
     def _on_trainer_exit(self) -> None:
@@ -284,6 +293,7 @@ class Supervisor:
         )
 
     def _end(self, ended: RunEnded) -> None:
+        self.ended = ended
         self._write(PhaseChanged(phase=Phase.ENDED))
         self._status.learn(ended)
         self._status.write()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import multiprocessing
 import os
 import sys
 import traceback
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gputrain.engine.common.errors import EXIT_FAILED, BadInput
+from gputrain.engine.common.errors import EXIT_FAILED, EXIT_PREEMPTED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.engine_choice import IMPORTS, KERAS
@@ -22,7 +23,10 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Outcome, RunEnded
 from gputrain.engine.processes.compile_cache import set_compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter
-from gputrain.engine.processes.rank_processes import RANK_LOST, RankProcesses, RankReporter, exit_with_parent
+from gputrain.engine.processes.rank_board import RankBoard, stacks_file
+from gputrain.engine.processes.rank_environment import MeetingPoint, RankInfo
+from gputrain.engine.processes.rank_events import RANK_LOST, RankEvents
+from gputrain.engine.processes.rank_processes import RankProcesses, RankReporter, exit_with_parent
 from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
 from gputrain.engine.processes.watchdog import STACKS_SIGNAL
 from gputrain.engine.runs.run_directory import RunDir
@@ -30,22 +34,30 @@ from gputrain.engine.supervision import orphan_trainer
 
 if TYPE_CHECKING:
     from gputrain.engine.keras.trainer import KerasTrainer
+    from gputrain.engine.training.distributed.process_group import SingleProcess
     from gputrain.engine.training.loop.trainer import Trainer
 
 _TRACEBACK_CHARACTERS = 20_000
+_CAUSE_SECONDS = 5.0
+"""Time until a launched rank has told why it ended."""
+Join = Callable[[], "SingleProcess"]
+"""Joins the process group, once torch is imported."""
 
 
-def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connection) -> None:
+def run(
+    directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connection, info: RankInfo | None = None
+) -> None:
     """Train the run in `directory` as rank 0; the last event in `outbox` is `RunEnded`.
 
-    Exits with 0 or `EXIT_FAILED`.
+    `info`: this rank, if a launcher started all of them; None: this process starts the others. Exits with 0 or
+    `EXIT_FAILED`.
     """
     _register_stack_dump()
     reporter = EventReporter(outbox)
     control = TrainerControl(inbox, reporter)
     control.install_signals()
     training = _Training(Path(directory), config_json, reporter, control)
-    ended = training.lead()
+    ended = training.lead(info)
     reporter.send(ended)
     reporter.close()
     if training.rank_lost:
@@ -54,17 +66,60 @@ def run(directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connect
         sys.exit(EXIT_FAILED)
 
 
-def run_rank(directory: str, config_json: bytes, rank: int, rendezvous: str, pipe: Connection) -> None:
-    """Train as rank 1 or higher; `pipe` leads to rank 0. `rendezvous`: the file where all ranks meet."""
+def run_rank(directory: str, config_json: bytes, rank: int, meeting: MeetingPoint, pipe: Connection) -> None:
+    """Train as rank 1 or higher; `pipe` leads to rank 0. `meeting`: where all ranks meet."""
     _register_stack_dump()
     exit_with_parent()
-    reporter = RankReporter(pipe, rank)
+    reporter = RankReporter(pipe.send_bytes, rank)
     control = TrainerControl(pipe, reporter)
     control.install_signals()
-    ended = _Training(Path(directory), config_json, reporter, control, rank).follow(rendezvous)
+    training = _Training(Path(directory), config_json, reporter, control)
+    count = training.config.devices
+    board = _board(training.directory, rank, count)
+    ended = training.follow(lambda: join_group(meeting, rank, count, board))
     reporter.send(ended)
     if ended.outcome is Outcome.FAILED:
         _exit_now()
+
+
+def follow_launched(info: RankInfo) -> int:
+    """Train as rank 1 or higher of those that a launcher started. Returns the process's exit code."""
+    from gputrain.engine.training.distributed.process_group import ProcessGroup
+    from gputrain.engine.training.distributed.rank_link import RankLink
+
+    _register_stack_dump()
+    exit_with_parent()
+
+    def lost(who: str) -> None:
+        print(f"rank {info.rank}: {who}", file=sys.stderr)
+        _exit_now()
+
+    link = RankLink(info.meeting, info.rank, info.count, lost)
+    start = link.follow()
+    reporter = RankReporter(link.send, info.rank)
+    # Commands come to rank 0 alone; the end of this pipe stays open.
+    inbox, _outlet = multiprocessing.Pipe(duplex=False)
+    control = TrainerControl(inbox, reporter)
+    control.install_signals()
+    local = (info.local_rank, info.local_count)
+    training = _Training(Path(start.directory), bytes(start.config), reporter, control)
+    link.patience = training.config.distributed.rank_timeout
+    ended = training.follow(lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local))
+    reporter.send(ended)
+    link.close()
+    if ended.outcome is Outcome.FAILED:
+        print(f"rank {info.rank}: {ended.reason}", file=sys.stderr)
+        _exit_now()
+    return EXIT_PREEMPTED if ended.preempted else 0
+
+
+def join_group(meeting: MeetingPoint, rank: int, count: int, board: RankBoard | None) -> SingleProcess:
+    """The process group of ranks on this machine; each shows its place on its `board`."""
+    from gputrain.engine.training.distributed.process_group import ProcessGroup
+
+    group = ProcessGroup(meeting, rank, count)
+    group.board = board
+    return group
 
 
 def _exit_now() -> None:
@@ -72,6 +127,23 @@ def _exit_now() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(EXIT_FAILED)
+
+
+def _board(directory: Path, rank: int, count: int) -> RankBoard | None:
+    """This rank's line of the board; its stacks go to a file of its own. None with a single rank, or a full disk."""
+    if count == 1:
+        return None
+    try:
+        # Open as long as the process lives.
+        stacks = open(stacks_file(directory, rank), "w", opener=_private)  # noqa: SIM115
+        faulthandler.register(STACKS_SIGNAL, file=stacks, all_threads=True)
+        return RankBoard(directory, rank, count)
+    except OSError:
+        return None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _register_stack_dump() -> None:
@@ -82,49 +154,82 @@ def _register_stack_dump() -> None:
 class _Training:
     """The training of one process, from the import of torch to `RunEnded`."""
 
-    def __init__(
-        self, directory: Path, config_json: bytes, reporter: EventReporter, control: TrainerControl, rank: int = 0
-    ) -> None:
-        self._directory, self._config_json = directory, config_json
-        self._reporter, self._control, self._rank = reporter, control, rank
+    def __init__(self, directory: Path, config_json: bytes, reporter: EventReporter, control: TrainerControl) -> None:
+        self.directory, self._config_json = directory, config_json
+        self._reporter, self._control = reporter, control
         self._step: Callable[[], int] = lambda: 0
         self.rank_lost = False
         self._completed = False
         """The training loop returned: at its end, or at a requested stop."""
 
-    def lead(self) -> RunEnded:
+    def lead(self, info: RankInfo | None = None) -> RunEnded:
         """Train as rank 0 and manage the other ranks."""
-        return self._catch_errors(self._train_with_ranks)
+        work = self._train_with_ranks if info is None else lambda: self._train_with_launched(info)
+        return self._catch_errors(work)
 
-    def follow(self, rendezvous: str) -> RunEnded:
+    def follow(self, join: Join) -> RunEnded:
         """Train as another rank."""
-        return self._catch_errors(lambda: self._train(rendezvous))
+        return self._catch_errors(lambda: self._train(join))
 
     def _train_with_ranks(self) -> RunEnded:
-        phase, key = IMPORTS[self._config().engine]
-        self._reporter.phase(phase, key=key)
-        orphan_trainer.acquire_trainer_lock(RunDir(self._directory))
-        count = self._config().ranks
-        with RankProcesses(self._directory, self._config_json, count, run_rank, self._reporter) as ranks:
-            ended = self._catch_errors(lambda: self._train(ranks.rendezvous))
+        """Start the other ranks on this machine."""
+        self._begin()
+        count = self.config.devices
+        with RankProcesses(self.directory, self._config_json, count, run_rank, self._reporter) as ranks:
+            meeting = ranks.meeting
+            board = _board(self.directory, 0, count)
+            join = None if meeting is None else lambda: join_group(meeting, 0, count, board)
+            ended = self._catch_errors(lambda: self._train(join))
             self.rank_lost = ended.error.startswith(RANK_LOST)
             ended = ranks.cause_of(ended)
             if self._completed:
                 ranks.join()
         return ended
 
-    def _config(self) -> RunConfig:
+    def _train_with_launched(self, info: RankInfo) -> RunEnded:
+        """Meet ranks that a launcher has started."""
+        from gputrain.engine.training.distributed.process_group import ProcessGroup
+        from gputrain.engine.training.distributed.rank_link import RankLink, Start
+
+        self._begin()
+        others = RankEvents(self._reporter)
+        link = RankLink(info.meeting, info.rank, info.count, self._on_lost)
+        link.patience = self.config.distributed.rank_timeout
+        link.lead(Start(str(self.directory), msgspec.Raw(self._config_json)), others.take_encoded)
+        local = (info.local_rank, info.local_count)
+        join = lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)  # noqa: E731
+        ended = self._catch_errors(lambda: self._train(join))
+        self.rank_lost = ended.error.startswith(RANK_LOST)
+        ended = others.cause_of(ended, _CAUSE_SECONDS)
+        others.flush()
+        link.close()
+        return ended
+
+    def _on_lost(self, who: str) -> None:
+        """A rank's machine is out of reach: its collectives would wait for a quarter of an hour."""
+        self._reporter.send(RunEnded(outcome=Outcome.KILLED, reason=who, step=self._step(), exit_code=EXIT_FAILED))
+        self._reporter.close()
+        _exit_now()
+
+    def _begin(self) -> None:
+        phase, key = IMPORTS[self.config.engine]
+        self._reporter.phase(phase, key=key)
+        orphan_trainer.acquire_trainer_lock(RunDir(self.directory))
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of the run."""
         return msgspec.json.decode(self._config_json, type=RunConfig)
 
-    def _train(self, rendezvous: str) -> RunEnded:
+    def _train(self, join: Join | None) -> RunEnded:
         set_compile_cache()
-        trainer = self._trainer(self._config(), rendezvous)
+        trainer = self._trainer(self.config, join)
         self._step = lambda: trainer.step
         ended = trainer.train()
         self._completed = True
         return ended
 
-    def _trainer(self, config: RunConfig, rendezvous: str) -> Trainer | KerasTrainer:
+    def _trainer(self, config: RunConfig, join: Join | None) -> Trainer | KerasTrainer:
         """The trainer of the engine; only its own library is imported. Raises BadInput."""
         if config.engine == KERAS:
             engine_choice.require(config)
@@ -133,12 +238,11 @@ class _Training:
             environment.prepare(config)
             from gputrain.engine.keras.trainer import KerasTrainer
 
-            return KerasTrainer(self._directory, config, self._reporter, self._control)
-        from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess
+            return KerasTrainer(self.directory, config, self._reporter, self._control)
         from gputrain.engine.training.loop.trainer import Trainer
 
-        ranks = ProcessGroup(Path(rendezvous), self._rank, config.ranks) if rendezvous else SingleProcess()
-        return Trainer(self._directory, config, self._reporter, self._control, ranks)
+        ranks = None if join is None else join()
+        return Trainer(self.directory, config, self._reporter, self._control, ranks)
 
     def _catch_errors(self, work: Callable[[], RunEnded]) -> RunEnded:
         """The result of `work`; an exception becomes a `RunEnded` with the reason."""

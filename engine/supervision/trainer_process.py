@@ -17,6 +17,7 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events.commands import AnyCommand, encode_command
 from gputrain.engine.processes import scheduler_signals
 from gputrain.engine.processes.orphans import adopt_orphans
+from gputrain.engine.processes.rank_environment import RankInfo
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import trainer_main
 
@@ -30,8 +31,10 @@ _SUPERVISOR_CHILDREN = ("resource_tracker", "gputrain.engine.loggers", "gputrain
 class TrainerProcess:
     """One trainer process. Create it on the main thread, before threads that would inherit its file descriptors."""
 
-    def __init__(self, run: RunDir, config: RunConfig, on_event: Callable[[bytes], None]) -> None:
-        """`on_event` gets each encoded event, on a thread."""
+    def __init__(
+        self, run: RunDir, config: RunConfig, on_event: Callable[[bytes], None], info: RankInfo | None = None
+    ) -> None:
+        """`on_event` gets each encoded event, on a thread. `info`: of rank 0, if a launcher started all ranks."""
         adopt_orphans()
         context = multiprocessing.get_context("spawn")
         # The queue starts multiprocessing's resource tracker, which a preemption signal must not end.
@@ -41,7 +44,7 @@ class TrainerProcess:
         self.killed_on_request = False
         self._process = context.Process(
             target=trainer_main.run,
-            args=(str(run.directory), msgspec.json.encode(config), self._outbox, child_end),
+            args=(str(run.directory), msgspec.json.encode(config), self._outbox, child_end, info),
             name="trainer",
         )
         with _standard_streams_to(run), scheduler_signals.blocked_signals():

@@ -53,6 +53,8 @@ def checked(
         if path.exists():
             raise BadInput(f"{shown}: command not found; it is a file here: exec -- python {shown}, or ./{shown}")
         raise BadInput(f"{shown}: command not found")
+    if interpreter := _interpreter(Path(found), shown):
+        argv = [interpreter, found, *argv[1:]]
     umask = os.umask(0)
     os.umask(umask)
     return ScriptCommand(
@@ -64,6 +66,25 @@ def checked(
         unit=unit,
         umask=umask,
     )
+
+
+def _interpreter(path: Path, shown: str) -> str:
+    """The shell, for a text without ``#!``, as a shell itself does; empty for all other files.
+
+    Raises BadInput if the interpreter that the file's first line names is not there, as in a moved environment.
+    """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(256)
+    except OSError:
+        return ""  # executable and not readable: a program
+    line = begin.partition(b"\n")[0]
+    if line.startswith(b"#!"):
+        words = os.fsdecode(line[2:]).split()
+        if words and Path(words[0]).is_absolute() and not Path(words[0]).exists():
+            raise BadInput(f"{shown}: its first line names an interpreter that is not there: {plain(words[0], 200)}")
+        return ""
+    return "" if b"\0" in begin or begin.startswith(b"\x7fELF") else "/bin/sh"
 
 
 def write_command(run: RunDir, command: ScriptCommand) -> None:

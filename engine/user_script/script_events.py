@@ -77,11 +77,11 @@ class ScriptEvents:
             return [*found, *self._silence(now, pages)]
         found += self._phases(leader)
         found += self._steps(leader, 0.0 if last else WINDOW_SECONDS)
+        if now - self._loader_at >= LOADER_SECONDS:
+            found += self._loader(now, [page for page in pages if page.is_worker], leader)
         for event in list(found):
             found += self.tuner.feed(event)
         found += self.tuner.judge(leader.page)
-        if now - self._loader_at >= LOADER_SECONDS:
-            found += self._loader(now, [page for page in pages if page.is_worker], leader)
         return [*found, *self._silence(now, pages)]
 
     def _failures(self, page: MappedPage) -> list[AnyEvent]:
@@ -172,6 +172,7 @@ class ScriptEvents:
             bytes_read=round(chars) if chars is not None else None,
             disk_bytes=round(disk) if disk is not None else None,
             lock_share=lock,
+            draws=any(page.slots[layout.DRAWS] > 0 for page in alive),
             slowest=slowest_sample(alive),
         )
 
@@ -186,7 +187,10 @@ def _why_silent(pages: list[MappedPage]) -> str:
         )
     if any(page.slots[layout.BACKWARDS] > 0 for page in trainers):
         return begun + "there were backward passes but no optimizer step"
-    return begun + "torch is loaded, but there was no backward pass and no optimizer step yet"
+    return begun + (
+        "torch is loaded, but there was no backward pass and no optimizer step yet; "
+        "a script that updates its weights by hand can report its steps (gputrain.report)"
+    )
 
 
 def _is_alive(pid: int) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import Unit
-from gputrain.engine.events import AnyEvent, LoaderFound, Steps, Tuned
+from gputrain.engine.events import AnyEvent, LoaderFound, LoaderStats, Steps, Tuned
 from gputrain.engine.events.commands import TuneCommand
 from gputrain.engine.probe import layout
-from gputrain.engine.shared_loop.live_tuning import MeasuredRate, RateMeter, worth_keeping
+from gputrain.engine.shared_loop.rate_comparison import MeasuredRate, RateMeter, Verdict, tuned, worth_keeping
 from gputrain.engine.user_script.page_reader import MappedPage
 
 SCRIPT_SETTINGS = ("num_workers", "prefetch_factor", "persistent_workers", "pin_memory")
@@ -20,6 +21,10 @@ AUTOTUNE = "autotune"
 """Sender of changes that nobody asked for."""
 _LEAST_WINDOWS = 8
 """Windows of steps that a rate is taken from."""
+_UNANSWERED = 50
+"""Updates without an answer after which a request is withdrawn; a script answers when it fetches a batch."""
+_UNANSWERED_SECONDS = 10.0
+_SPARE = 2
 _SLOTS = {
     "num_workers": layout.WANTED_WORKERS,
     "prefetch_factor": layout.WANTED_PREFETCH,
@@ -35,7 +40,12 @@ class _Trial:
     number: float
     before: MeasuredRate
     settle: float
-    """Batches that are left out yet, because the old workers made them; counted from the answer on."""
+    """Updates that are left out yet: the old workers made their batches, or they wait for the start of the new ones;
+    counted from the answer on."""
+    unanswered: float = 0.0
+    """Updates since the request."""
+    seconds: float = 0.0
+    """What they took."""
     after: RateMeter | None = None
     """None until the script has answered."""
     reverting: bool = False
@@ -51,12 +61,16 @@ class ScriptTuner:
         self._number = 0.0
         self._step = 0
         self._unit: Unit = "samples"
+        self._draws = False
+        """Making a batch draws random numbers."""
 
     def feed(self, event: AnyEvent) -> list[AnyEvent]:
         """Learn from an event of the script; returns what is to be reported."""
         match event:
             case LoaderFound():
                 self._loader = event
+            case LoaderStats():
+                self._draws = self._draws or event.draws
             case Steps() if event.window_seconds > 0:
                 self._step, self._unit = event.step, event.unit
                 return self._count(event)
@@ -69,8 +83,9 @@ class ScriptTuner:
         if why or page is None or self._loader is None:
             return self._event("refused", tune, {}, text=why, later=not never)
         was = {name: getattr(self._loader, name) for name in tune.changes}
-        batches = self._loader.num_workers * (self._loader.prefetch_factor or 2)
-        self._trial = _Trial(tune, was, self._write(page, tune.changes), self._pace.rate(_LEAST_WINDOWS), batches)
+        old = self._loader.num_workers * (self._loader.prefetch_factor or 2)
+        settle = old + tune.changes.get("num_workers", self._loader.num_workers) + _SPARE
+        self._trial = _Trial(tune, was, self._write(page, tune.changes), self._pace.rate(_LEAST_WINDOWS), settle)
         return None
 
     def _never(self, tune: TuneCommand, page: MappedPage | None) -> str:
@@ -82,7 +97,9 @@ class ScriptTuner:
         if self._loader.iterable:
             return "an IterableDataset gives other samples with another number of workers"
         if tune.sender == AUTOTUNE and not self._loader.order_kept:
-            return "the sampler draws as it is read: another number of workers might change the order"
+            return "the sampler may draw while it is read: other workers might change the order"
+        if tune.sender == AUTOTUNE and self._draws:
+            return "the data set draws random numbers: other workers would augment the same samples differently"
         if all(getattr(self._loader, name) == value for name, value in tune.changes.items()):
             return "that is how it is already"
         return ""
@@ -98,6 +115,8 @@ class ScriptTuner:
         self._number += 1
         for name, slot in _SLOTS.items():
             page.slots[slot] = float(changes[name]) if name in changes else -1.0
+        known = self._loader.batches if self._loader is not None else None
+        page.slots[layout.WANTED_BATCHES] = float(known or 0)
         page.slots[layout.WANTED] = self._number
         return self._number
 
@@ -108,7 +127,10 @@ class ScriptTuner:
             return []
         if "refused" in line:
             self._trial = None
-            return [self._event("refused", trial.tune, {}, text=str(line["refused"]))]
+            if trial.after is not None and not trial.reverting:
+                # It was in effect, and then its workers could not be started.
+                self._set(trial.was)
+            return [self._event("refused", trial.tune, {}, text=plain(str(line["refused"]), 300))]
         self._set(trial.was if trial.reverting else trial.tune.changes)
         self._pace = RateMeter()
         if trial.reverting:
@@ -126,6 +148,9 @@ class ScriptTuner:
         trial = self._trial
         if trial is None or trial.after is None:
             self._pace.updates.append((event.window_seconds, images))
+            if trial is not None:
+                trial.unanswered += event.window_steps
+                trial.seconds += event.window_seconds
             return []
         if trial.settle > 0:
             trial.settle -= event.window_steps
@@ -136,11 +161,15 @@ class ScriptTuner:
     def judge(self, page: MappedPage | None) -> list[AnyEvent]:
         """Keep or revert the change that is being tried, once enough was measured."""
         trial = self._trial
-        if trial is None or trial.after is None or trial.reverting or not trial.after.enough(_LEAST_WINDOWS):
+        if trial is None:
+            return []
+        if trial.unanswered >= _UNANSWERED and trial.seconds >= _UNANSWERED_SECONDS:
+            return self._withdrawn(trial, page)
+        if trial.after is None or trial.reverting or not trial.after.enough(_LEAST_WINDOWS):
             return []
         after = trial.after.rate(_LEAST_WINDOWS)
         keep = worth_keeping(trial.before, after, trial.tune.aim)
-        verdict = self._event("kept" if keep else "reverted", trial.tune, trial.was, trial.before, after)
+        verdict = self._event("kept" if keep else "reverted", trial.tune, trial.was, (trial.before, after))
         self._pace = trial.after if keep else RateMeter()
         if keep or page is None:
             self._trial = None
@@ -148,27 +177,21 @@ class ScriptTuner:
             trial.reverting, trial.number = True, self._write(page, trial.was)
         return [verdict]
 
+    def _withdrawn(self, trial: _Trial, page: MappedPage | None) -> list[AnyEvent]:
+        self._trial = None
+        if page is not None:
+            page.slots[layout.WANTED] = page.slots[layout.ANSWERED]
+        text = f"no batch was fetched from the loader in {trial.unanswered:.0f} updates: the script keeps its batches"
+        return [self._event("refused", trial.tune, {}, text=text, later=True)]
+
     def _event(
         self,
-        verdict: Literal["trying", "kept", "reverted", "refused"],
+        verdict: Verdict,
         tune: TuneCommand,
         was: dict[str, Any],
-        before: MeasuredRate | None = None,
-        after: MeasuredRate | None = None,
+        rates: tuple[MeasuredRate, MeasuredRate] | None = None,
         text: str = "",
         *,
         later: bool = False,
     ) -> Tuned:
-        return Tuned(
-            verdict=verdict,
-            changes=tune.changes,
-            was=was,
-            step=self._step,
-            before=before.value if before else None,
-            after=after.value if after else None,
-            unit=self._unit,
-            prediction=tune.promised,
-            sender=tune.sender,
-            text=text,
-            later=later,
-        )
+        return tuned(verdict, tune, was, self._step, rates, unit=self._unit, text=text, later=later)

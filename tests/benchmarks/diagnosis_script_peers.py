@@ -16,7 +16,7 @@ from diagnosis_machine import Unavailable
 from diagnosis_script_cases import FAULTS, FRAMEWORKS, ScriptSetup, command
 from diagnosis_script_run import under
 
-_SECONDS = 8.0
+_SECONDS = 6.0
 """Seconds of training that it analyses."""
 _TIMEOUT = 180.0
 
@@ -30,7 +30,7 @@ def verdict(python: str, framework: str, setup: ScriptSetup, folder: str) -> tup
     """Its verdict and its advice. Raises Unavailable."""
     with under(setup, folder) as (images, out):
         _, script, *arguments = command(python, framework, setup, images, out, _SECONDS)
-        words = [str(program(python)), "run", script, "--no-save-training-output", "--no-history"]
+        words = [str(program(python)), "run", script, "--no-save-training-output"]
         words += ["--logs-dir", f"{out}/traceml", "--run-name", "one", "--master-port", str(_free_port())]
         words += ["--aggregator-port", str(_free_port()), "--args", *arguments]
         words += ["--traceml"] if FRAMEWORKS[framework] == FRAMEWORKS["plain"] else []

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from unittest import mock
 
 from diagnosis_machine import Unavailable, beside, injected, served
@@ -31,12 +30,14 @@ from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.launching.launch_script import launch_script
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.user_script.script_command import checked
+from gputrain.engine.user_script.script_command import ScriptCommand
 
-WINDOW = 4.0
+WINDOW = 3.0
 """Seconds of a window; the program's are of 12."""
 _JUDGED = 3
 """Windows that are judged; a hint needs two in a row."""
+OTHERS = frozenset({"cpu-neighbour", "cpu-contention"})
+"""Hints that name other programs."""
 _START_SECONDS, _TRIAL_SECONDS, _END_SECONDS = 90.0, 45.0, 20.0
 _TRAINING_SECONDS = 300.0
 """The script ends by itself if nobody stops it."""
@@ -97,7 +98,8 @@ class _Watch:
         found = self.found
         if not found.hints or found.signals is None:
             return
-        hint = found.hints[0]
+        # Other programs that do run beside a trace are named first, and nothing in the script changes that.
+        hint = next((one for one in found.hints if one.id not in OTHERS), found.hints[0])
         tune = tune_command(hint, "")
         if tune is None:
             found.untried = "no setting is proposed"
@@ -168,7 +170,7 @@ def watch(python: str, framework: str, setup: ScriptSetup, folder: str) -> Watch
     """Start the script under ``exec``, judge it, try the first hint's change, and stop it. Raises Unavailable."""
     with under(setup, folder) as (images, out), _short_windows():
         words = command(python, framework, setup, images, out, _TRAINING_SECONDS)
-        script = checked(words, Path(out), terminal=False, inject=True, images_per_step=0)
+        script = ScriptCommand(argv=tuple(words), cwd=out)
         try:
             one = _Watch(launch_script(script, framework))
         except RuntimeError as error:

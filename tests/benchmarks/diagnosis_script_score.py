@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diagnosis_score import Outcome, share
+from diagnosis_script_run import OTHERS
+from diagnosis_verdict import QUIET_CORES
 
 TRACEML = "traceml-ai"
 
@@ -35,6 +37,14 @@ class ScriptOutcome:
         return {**self.ours.as_json(), "traceml": self.traceml, "traceml_right": self.traceml_right}
 
 
+def aside(one: Outcome) -> Outcome:
+    """The outcome without the hints that name other programs, where such programs did run beside the trace."""
+    if one.others <= QUIET_CORES:
+        return one
+    hints = tuple(hint for hint in one.hints if hint.id not in OTHERS)
+    return replace(one, hints=hints, raised=one.raised - OTHERS)
+
+
 def figures(outcomes: list[ScriptOutcome]) -> dict[str, Any]:
     """Shares with counts and intervals; ``value`` is None where nothing was measured."""
     known = [one.ours for one in outcomes if not one.ours.unavailable]
@@ -50,6 +60,11 @@ def figures(outcomes: list[ScriptOutcome]) -> dict[str, Any]:
         "script_no_harm": share(tried, lambda one: one.trial is not None and one.trial.harmless),
         "script_false_alarms": share((one for one in known if one.well), lambda one: one.false_alarm),
         "traceml_top1": share((one.ours for one in asked), lambda one: right[id(one)]),
+        "script_disturbed": sum(one.others > QUIET_CORES for one in known),
+        "script_top1_aside_from_others": share(map(aside, faults), lambda one: one.right),
+        "script_false_alarms_aside_from_others": share(
+            (aside(one) for one in known if one.well), lambda one: one.false_alarm
+        ),
         "script_gain": _median(one.trial.after.value / one.trial.before.value for one in tried if one.trial),
         "script_rate_over_predicted": _median(
             one.trial.after.value / one.trial.promised for one in judged if one.trial and one.trial.promised
@@ -61,6 +76,7 @@ def figures(outcomes: list[ScriptOutcome]) -> dict[str, Any]:
         "script_unavailable": sorted(
             {f"{one.ours.group}, {one.ours.name}: {one.ours.unavailable}" for one in outcomes if one.ours.unavailable}
         ),
+        "traceml_unavailable": sorted({one.traceml_why for one in outcomes if one.traceml_why}),
         "script_untried": sorted({f"{one.first}: {one.untried}" for one in known if one.untried}),
         "matrix": _matrix(outcomes),
     }
@@ -101,9 +117,10 @@ def table(outcomes: list[ScriptOutcome]) -> str:
         if isinstance(one, dict) and one.get("interval"):
             low, high = one["interval"]
             percent = f"{100 * one['value']:5.1f} %  ({100 * low:.0f}–{100 * high:.0f})"
-            lines.append(f"{name:28} {percent:22} {one['right']} of {one['count']}")
-    lines += [f"{name:28} {found[name]}" for name in ("script_gain", "script_rate_over_predicted")]
+            lines.append(f"{name:37} {percent:22} {one['right']} of {one['count']}")
+    lines += [f"{name:37} {found[name]}" for name in ("script_gain", "script_rate_over_predicted", "script_disturbed")]
     for name, row in found["matrix"].items():
         lines += ["", name, *(f"  {who:24} {'; '.join(said)}" for who, said in row.items())]
-    notes = [*found["script_unavailable"], *(f"not tried: {one}" for one in found["script_untried"])]
+    notes = [*found["script_unavailable"], *(f"traceml: {one}" for one in found["traceml_unavailable"])]
+    notes += [f"not tried: {one}" for one in found["script_untried"]]
     return "\n".join([*lines, "", *notes])

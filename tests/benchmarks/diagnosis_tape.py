@@ -71,7 +71,12 @@ def repeated(found: ImageSet, count: int) -> ImageSet:
     """`count` images: those of `found`, repeated, for an epoch of the wanted length."""
     times = -(-count // len(found))
     ends = np.concatenate([found.ends + time * len(found.names) for time in range(times)])
-    return replace(found, names=found.names * times, ends=ends[:count], labels=np.tile(found.labels, times)[:count])
+    return replace(
+        found,
+        names=found.names * times,
+        ends=ends[:count],
+        labels=np.tile(found.labels, times)[:count].astype(np.int64),
+    )
 
 
 def watch(tape: Tape, setup: Setup, busy: Callable[[], float | None], stop: threading.Event) -> None:

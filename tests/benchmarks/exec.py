@@ -2,9 +2,10 @@
 
 Hooks are put on and off in one process, every few steps, and the medians of the steps are compared: whole runs differ
 by more than the hooks cost. The clock is the CPU time of the thread that trains, which other programs change little;
-``--wall`` takes the wall clock. ``--traceml PYTHON``: an interpreter that has torch and traceml-ai, for comparison.
+``--wall`` takes the wall clock. ``--traceml make`` installs traceml-ai from PyPI into an environment of its own, which
+goes when the benchmark is over, and measures it as well; ``--traceml PYTHON``: an interpreter that has torch and it.
 
-    python tests/benchmarks/exec.py --json
+    python tests/benchmarks/exec.py --json --traceml make
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,13 @@ from gputrain.engine.probe import layout
 
 _SCRIPT = Path(__file__).with_name("exec_steps.py")
 _STARTED = """
-import time
+import sys, time
+if sys.argv[1:] == ["torch"] and hasattr(sys.meta_path[0], "packages"):
+    sys.meta_path[0].find_spec("torch")  # as its import would begin: the whole probe
 print(time.process_time(), next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
 _TRACEML_PORT = "29517"
+_TRACEML = "traceml-ai==0.5.0"
 
 
 def _environment(pages: Path) -> dict[str, str]:
@@ -52,10 +57,28 @@ def _ours(kind: str, milliseconds: float, turns: int, wall: bool) -> tuple[float
     return _difference(done.stdout, wall)
 
 
+def _environment_with_traceml(folder: str) -> str:
+    """The interpreter of a new environment that has traceml and finds our torch. Raises subprocess.SubprocessError."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, timeout=120)
+    python = str(Path(folder, "bin", "python"))
+    paths = [sysconfig.get_path("purelib", vars={"base": base}) for base in (folder, sys.prefix)]
+    Path(paths[0], "ours.pth").write_text(paths[1] + "\n")
+    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", _TRACEML]
+    subprocess.run(install, check=True, capture_output=True, timeout=600)
+    return python
+
+
 def _traceml(python: str, turns: int, wall: bool) -> tuple[float | None, str]:
     """What traceml's ``trace_step`` adds to a step of 1 ms, or None and why not."""
     if not python:
-        return None, "no interpreter with traceml-ai was given (--traceml)"
+        return None, "not measured: --traceml make installs it, --traceml PYTHON names an interpreter that has it"
+    if python == "make":
+        with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as folder:
+            try:
+                return _traceml(_environment_with_traceml(folder), turns, wall)
+            except (OSError, subprocess.SubprocessError) as error:
+                said = getattr(error, "stderr", b"") or b""
+                return None, f"{_TRACEML} could not be installed: {error!r} {said.decode(errors='replace')[-200:]}"
     tool = Path(python).with_name("traceml")
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as folder:
         command = [str(tool), "run", str(_SCRIPT), "--no-save-training-output", "--master-port", _TRACEML_PORT]
@@ -67,14 +90,16 @@ def _traceml(python: str, turns: int, wall: bool) -> tuple[float | None, str]:
             return None, f"traceml did not run: {error!r}"[:300]
 
 
-def _start(rounds: int) -> tuple[float, float]:
-    """CPU milliseconds and MiB that an interpreter needs more at its start."""
+def _start(rounds: int, *imported: str) -> tuple[float, float]:
+    """CPU milliseconds and MiB that an interpreter needs more at its start, and where `imported` is torch, then."""
     spent: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as pages:
         for number in range(2 * rounds):
             on = bool(number % 2)
             environment = _environment(Path(pages)) if on else dict(os.environ)
-            done = subprocess.run([sys.executable, "-c", _STARTED], env=environment, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-c", _STARTED, *imported], env=environment, capture_output=True, text=True
+            )
             cpu, peak = done.stdout.split()
             spent[on].append((1000 * float(cpu), int(peak) / 1024))
     medians = {on: [statistics.median(one[at] for one in found) for at in (0, 1)] for on, found in spent.items()}
@@ -88,13 +113,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--wall", action="store_true", help="the wall clock instead of the thread's CPU time")
     parser.add_argument("--turns", type=int, default=400, help="turns with hooks, and as many without")
-    parser.add_argument("--traceml", default="", metavar="PYTHON", help="an interpreter that has traceml-ai")
+    parser.add_argument(
+        "--traceml", default="", metavar="PYTHON", help="measure traceml-ai, too: make, or an interpreter"
+    )
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     short, added_short = _ours("loop", 1, options.turns, options.wall)
     long, added_long = _ours("loop", 10, max(10, options.turns // 4), options.wall)
     _, fetch = _ours("fetch", 1, options.turns, options.wall)
     theirs, reason = _traceml(options.traceml, options.turns, options.wall)
-    started, memory = _start(max(5, options.turns // 20))
+    rounds = max(5, options.turns // 20)
+    started, memory = _start(rounds, "torch")
+    started_other, _ = _start(rounds)
     figures: dict[str, Any] = {
         "step_us_1ms": short,
         "step_overhead_us_1ms": added_short,
@@ -104,11 +134,16 @@ def main() -> None:
         "sample_overhead_us_worker": fetch / 64,
         "traceml_overhead_us_1ms": theirs,
         "startup_ms": started,
+        "startup_ms_without_torch": started_other,
         "memory_mib": memory,
     }
     ratios = {"overhead_vs_traceml": added_short / theirs if theirs else None}
     if options.json:
-        extra = {"reasons": {"overhead_vs_traceml": reason} if reason else {}, "versions": harness.versions(("torch",))}
+        extra: dict[str, Any] = {"load": [load, os.getloadavg()[0]], "clock": "wall" if options.wall else "cpu"}
+        extra |= {
+            "reasons": {"overhead_vs_traceml": reason} if reason else {},
+            "versions": harness.versions(("torch",)),
+        }
         print(harness.report(figures, ratios, extra))
         return
     for name, value in {**figures, **ratios}.items():

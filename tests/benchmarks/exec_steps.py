@@ -36,7 +36,7 @@ def patches(kind: str) -> list[tuple[Any, str]]:
     if kind == "fetch":
         return [(torch.utils.data._utils.fetch._MapDatasetFetcher, "fetch")]
     iterator = dataloader._BaseDataLoaderIter
-    return [(iterator, "__next__"), (iterator, "_next_index"), (torch.Tensor, "backward")]
+    return [(iterator, "__next__"), (iterator, "_next_index"), (torch.autograd, "backward")]
 
 
 def switch_of(kind: str) -> Switch:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import socket
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import harness
 import torch
@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision import models
 
+from gputrain.engine.processes.rank_environment import LOOPBACK, MeetingPoint
 from gputrain.engine.training.distributed.data_parallel import DataParallel
 from gputrain.engine.training.distributed.process_group import ProcessGroup
 
@@ -61,13 +62,13 @@ def _step(kind: str, options: argparse.Namespace, device: torch.device, ranks: P
     return step
 
 
-def _work(rank: int, options: argparse.Namespace, meeting: str, out: str) -> None:
+def _work(rank: int, options: argparse.Namespace, meeting: MeetingPoint, out: str) -> None:
     torch.set_num_threads(max(1, options.threads))
     gpu = options.device == "cuda"
     device = torch.device("cuda", rank) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(rank)
-    ranks = ProcessGroup(Path(meeting), rank, options.ranks)
+    ranks = ProcessGroup(meeting, rank, options.ranks)
     ranks.use(device)
     images = torch.randn(options.batch_size, 3, options.size, options.size, device=device)
     labels = torch.randint(0, CLASSES, (options.batch_size,), device=device)
@@ -107,7 +108,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gputrain-bench-") as folder:
         out = f"{folder}/rounds.pt"
         context = multiprocessing.get_context("spawn")
-        arguments = (options, f"{folder}/meeting", out)
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            arguments = (options, MeetingPoint(LOOPBACK, listener.getsockname()[1]), out)
         processes = [context.Process(target=_work, args=(rank, *arguments)) for rank in range(options.ranks)]
         for process in processes:
             process.start()

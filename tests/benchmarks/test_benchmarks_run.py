@@ -51,6 +51,17 @@ def test_checkpoint() -> None:
     assert found["ratios"]["held_vs_none"] > 0
 
 
+def test_shards(tmp_path: Path) -> None:
+    small = ("--images", "128", "--rounds", "1", "--workers", "1", "--shard-mib", "2", "--folder", str(tmp_path))
+    found = answer(str(HERE / "shards.py"), "--json", *small, "--only", "folder", "tar", "parquet")
+    for key in ("folder", "tar", "parquet"):
+        assert found["figures"][key]["images_per_second"] > 0, found
+    assert found["ratios"]["tar_vs_folder"] > 0
+    assert found["ratios"]["tar_vs_webdataset"] is None
+    assert found["reasons"]["tar_vs_webdataset"] == "not run"
+    assert found["figures"]["index"]["bytes_per_image"] <= 40
+
+
 def test_end_to_end(tmp_path: Path) -> None:
     small = ("--images", "96", "--rounds", "1", "--workers", "1", "--folder", str(tmp_path))
     found = answer(str(HERE / "end_to_end.py"), "--json", *small, "--only", "loader", "equal", "equal_alone")

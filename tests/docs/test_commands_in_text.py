@@ -18,7 +18,7 @@ QUOTED = re.compile(r"`(gputrain-tui(?: [^`\n]*)?)`")
 BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINE = re.compile(r"^(?:\$ )?(?:.*&& )?(?:\.venv/bin/)?(gputrain-tui(?: .*)?)$", re.MULTILINE)
 SETTING = re.compile(r"(?<![\w/$&-])([a-z][a-z0-9_]+)=")
-OTHER = {"name", "gpus", "cores", "ram", "images", "setting", "download", "weights_only"}
+OTHER = {"workers", "name", "gpus", "cores", "ram", "images", "setting", "download", "weights_only"}
 """What stands before = and is no setting: parts of --machine, a placeholder, arguments of Python; `name` is both."""
 
 

@@ -13,7 +13,7 @@ from gputrain.engine import events
 from gputrain.engine.configuration import keras_compatibility
 from gputrain.engine.runs import run_directory
 from gputrain.tui.layout.key_bindings import KEYS
-from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.metrics.metric_lookup import METRICS
 
 
 @pytest.mark.parametrize("name", generate_reference.PAGES)

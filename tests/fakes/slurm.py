@@ -7,6 +7,7 @@ clusters whose administrators left the defaults; or the processes of a step are 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -155,7 +156,16 @@ def running_slurm(proctrack: Literal["linuxproc", "cgroup"] = "linuxproc") -> It
     finally:
         for name in ("slurmd", "slurmctld", "munged"):
             _end(home / f"{name}.pid")
+        if proctrack == "cgroup":
+            _remove_groups(_FREEZER / f"slurm_{socket.gethostname().partition('.')[0]}")
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _remove_groups(folder: Path) -> None:
+    """Remove the empty groups that slurmd leaves behind."""
+    for group in sorted((folder, *(path for path in folder.rglob("*") if path.is_dir())), reverse=True):
+        with contextlib.suppress(OSError):
+            group.rmdir()
 
 
 def _free_ports() -> list[int]:

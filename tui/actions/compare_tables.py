@@ -61,6 +61,9 @@ def _column(one: Compared) -> dict[str, str]:
         "loss": fmt.figure(found.loss),
         "best": best,
         "peak VRAM": fmt.size(found.peak_vram) if found.peak_vram is not None else "no GPU used",
+        "energy": f"{fmt.energy(found.joules)} by the GPUs" if found.joules is not None else "not measured",
+        "J per image": fmt.figure(found.joules_per_image),
+        "cost": f"{found.cost:,.2f}" if found.cost is not None else fmt.MISSING,
         "bottleneck": one.cause,
     }
 

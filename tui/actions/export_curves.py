@@ -12,7 +12,7 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import write_output
 from gputrain.engine.common.sanitize import plain
 from gputrain.tui.charts.value_history import Curve, segments
-from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.metrics.metric_lookup import METRICS
 from gputrain.tui.render import format as fmt
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.script_values import CURVE

@@ -39,6 +39,22 @@ port = _within(int, 1024, 65535, "a port from 1024 to 65535")
 """A TCP port that needs no root privileges."""
 
 
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def byte_size(text: str) -> int:
+    """Bytes, parsed from ``256M``: at least 1 MiB."""
+    unit = text[-1:].lower() if text[-1:].lower() in ("k", "m", "g") else ""
+    number = text[: len(text) - len(unit)]
+    if number.isascii() and number.isdecimal() and 1 << 20 <= (found := int(number) * _UNITS[unit]) <= 1 << 40:
+        return found
+    raise argparse.ArgumentTypeError(f"must be a size from 1M to 1024G, got '{plain(text, 40)}'")
+
+
+short_side = _within(int, 16, 16384, "a whole number of pixels from 16 to 16384")
+jpeg_quality = _within(int, 1, 100, "a JPEG quality from 1 to 100")
+
+
 def size(text: str) -> tuple[int, int]:
     """Columns and rows of a terminal, parsed from ``200x50``."""
     columns, _, rows = text.lower().replace("×", "x").partition("x")
@@ -46,3 +62,11 @@ def size(text: str) -> tuple[int, int]:
     if 60 <= given[0] <= 500 and 15 <= given[1] <= 200:
         return given[0], given[1]
     raise argparse.ArgumentTypeError(f"must be columns x rows from 60x15 to 500x200, got '{plain(text, 40)}'")
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port of a server, parsed from ``:9400``, ``0.0.0.0:9400`` or ``[::1]:9400``; loopback by default."""
+    host, colon, number_text = text.rpartition(":")
+    if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+        raise argparse.ArgumentTypeError(f"must be ADDRESS:PORT or :PORT, as :9400, got '{plain(text, 60)}'")
+    return host.strip("[]") or "127.0.0.1", port(number_text)

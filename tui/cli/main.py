@@ -40,7 +40,7 @@ first steps:
 """
 
 
-_LAUNCH = ("train", "resume", "clone", "check", "calibrate", "bench", "cache")
+_LAUNCH = ("train", "resume", "clone", "check", "calibrate", "bench", "cache", "pack")
 """Commands that batch jobs run: a preemption signal before a run has started ends them with `EXIT_PREEMPTED`."""
 _RUNS = ("runs", "mark", "delete", "prune", "compare", "diagnose", "stop", "tail", "log", "export", "predict")
 _MODULES: dict[str | None, str] = {

@@ -1,9 +1,9 @@
-"""Arguments of train, check, calibrate, bench and cache, which plan a run, and of profiles, recipes and settings."""
+"""Arguments of train, check, calibrate, bench, cache and pack, and of profiles, recipes and settings."""
 
 from __future__ import annotations
 
 from gputrain.engine.common.units import PER_STEP_UNITS, per_second
-from gputrain.tui.cli.argument_types import count, measuring_seconds
+from gputrain.tui.cli.argument_types import byte_size, count, jpeg_quality, measuring_seconds, short_side
 from gputrain.tui.cli.shared_arguments import DETACH, FORCE, Commands, add_choice, add_output
 
 
@@ -15,6 +15,7 @@ def add_plan_commands(commands: Commands) -> None:
     _add_calibrate(commands)
     _add_bench(commands)
     _add_cache(commands)
+    _add_pack(commands)
 
 
 def _add_train(commands: Commands) -> None:
@@ -27,7 +28,7 @@ def _add_train(commands: Commands) -> None:
         "(PROFILE[,gpus=N][,cores=N][,ram=GIB][,images=N])",
     )
     train.add_argument(
-        "--dry-run", action="store_true", help="print the plan and exit (exit code 2 if it cannot start)"
+        "--dry-run", action="store_true", help="print the plan and exit (exit code 2 if it cannot start as given)"
     )
     train.add_argument(
         "--calibrate",
@@ -144,6 +145,41 @@ def _add_cache(commands: Commands) -> None:
     clear.add_argument("cache", metavar="CACHE", nargs="*", help="the id of a cache, or the first characters of it")
     clear.add_argument("--all", action="store_true", help="delete every cache that no run uses")
     clear.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+
+def _add_pack(commands: Commands) -> None:
+    what = "write a data set's images as tar or Parquet shards"
+    pack = commands.add_parser(
+        "pack",
+        help=what,
+        description=f"{what.capitalize()}, for file systems that are slow at many small files, and for other machines. "
+        "Files are copied as they are unless --short-side is given. Each shard is read back and compared. "
+        "An interrupted command continues where it ended.",
+    )
+    add_choice(pack)
+    pack.add_argument("--to", required=True, metavar="DIR", help="folder of the shards")
+    pack.add_argument(
+        "--format", choices=("webdataset", "parquet"), default="webdataset", help="webdataset: tar files (default)"
+    )
+    pack.add_argument(
+        "--size", type=byte_size, default=256 << 20, metavar="N", help="size of a shard, such as 256M (default) or 1G"
+    )
+    pack.add_argument(
+        "--short-side",
+        type=short_side,
+        default=0,
+        metavar="N",
+        help="resize larger images to a short side of N pixels, and encode them as JPEG",
+    )
+    pack.add_argument(
+        "--quality", type=jpeg_quality, default=92, metavar="N", help="JPEG quality with --short-side (default 92)"
+    )
+    pack.add_argument(
+        "--keep-order",
+        action="store_true",
+        help="keep training images sorted by class; they are shuffled otherwise, as shuffle=shards needs",
+    )
+    pack.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
 def add_catalog_commands(commands: Commands) -> None:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gputrain.engine.events import AnyEvent
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.events import AnyEvent, RunEnded
 from gputrain.tui.state.run_store import RunStore
 
 _CHUNK = 1 << 16
@@ -22,8 +23,10 @@ class RawOutput:
         self._handle: int | None = None
 
     def take(self, event: AnyEvent) -> Iterator[str]:
-        """No line: the output goes to standard output as it is."""
+        """No line: the output goes to standard output as it is. A command that did not start says nothing itself."""
         self.store.apply(event)
+        if isinstance(event, RunEnded) and event.exit_code is None and event.error:
+            print(f"gputrain-tui: {plain(event.reason, 500)}", file=sys.stderr)
         self._copy()
         return iter(())
 

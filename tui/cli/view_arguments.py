@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gputrain.tui.cli.argument_types import count, gpu_index, port, process_id, sample_seconds, size
+from gputrain.tui.cli.argument_types import address, count, gpu_index, port, process_id, sample_seconds, size
 from gputrain.tui.cli.shared_arguments import RUN, Commands, add_low_bandwidth
 from gputrain.tui.cli.shell_completion import SHELLS
 
@@ -34,6 +34,13 @@ def _add_monitor(commands: Commands) -> None:
         "--pid", type=process_id, metavar="PID", help="mark process PID and its children, and exit when it ends"
     )
     monitor.add_argument("-n", "--lines", type=count, metavar="N", help="exit after N samples (with --plain or --json)")
+    monitor.add_argument(
+        "--prometheus",
+        type=address,
+        metavar="[ADDRESS]:PORT",
+        help="serve the samples, and this user's live runs, to Prometheus at http://ADDRESS:PORT/metrics (default "
+        "address 127.0.0.1; others need a bearer token in GPUTRAIN_PROMETHEUS_TOKEN)",
+    )
     add_low_bandwidth(monitor)
     output = monitor.add_mutually_exclusive_group()
     output.add_argument("--plain", action="store_true", help="print CSV rows instead of the screen")

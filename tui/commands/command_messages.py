@@ -35,3 +35,9 @@ def fail(error: object) -> int:
 def progress_printer(command: str) -> Callable[[str], None]:
     """A function that prints progress of `command` on stderr."""
     return lambda text: print(f"{command}: {plain(text, 300)}", file=sys.stderr, flush=True)
+
+
+def show_progress(text: str) -> None:
+    """Print a progress text on stderr: over the one before on a terminal, else on a line of its own."""
+    end = "\r" if sys.stderr.isatty() else "\n"
+    print(f"{plain(text, 100):<60}", end=end, file=sys.stderr, flush=True)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +19,7 @@ from gputrain.engine.monitor.sample_columns import flat_row, sample_as_json
 from gputrain.tui.actions.monitor_source import MonitorSource, watched_process
 from gputrain.tui.commands.command_messages import fail, has_screen
 from gputrain.tui.commands.show_app import show_app
+from gputrain.tui.commands.until_signal import until_signal
 
 if TYPE_CHECKING:
     from gputrain.tui.app import GpuTrainApp
@@ -35,13 +33,17 @@ def run(options: argparse.Namespace) -> int:
     process = watched_process(options.pid) if options.pid is not None else None
     log = CsvLog(Path(options.log)) if options.log else None
     gpus = frozenset(options.gpu) if options.gpu else None
-    on_screen = has_screen(options)
+    on_screen = has_screen(options) and options.prometheus is None
     patience = OPEN_PATIENCE if on_screen else _GPU_TIMEOUT
     source = MonitorSource(options.interval, gpus, process, log, patience)
     try:
         if on_screen:
             about = f", to {plain(options.log, 80)}" if options.log else ""
             return _screen(source, process.title if process else "", options.interval, about, options.low_bandwidth)
+        if options.prometheus is not None:
+            from gputrain.tui.commands.export_metrics import export_metrics
+
+            return export_metrics(source, options.prometheus)
         return _lines(source, options)
     finally:
         source.close()
@@ -66,7 +68,7 @@ def _lines(source: MonitorSource, options: argparse.Namespace) -> int:
     show = _printer(options)
     left = options.lines
     first = True
-    with _until_signal() as stop:
+    with until_signal() as stop:
         while not (stop.is_set() or source.abandoned or left == 0):
             for event in source.read(timeout=0.2):
                 if isinstance(event, Notice):
@@ -109,15 +111,3 @@ def _printer(options: argparse.Namespace) -> Callable[[HardwareSample], None]:
         print(header + columns.line(row), end="", flush=True)
 
     return show
-
-
-@contextmanager
-def _until_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set: both end the monitor normally."""
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

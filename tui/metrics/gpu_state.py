@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuProcess, GpuSample
-from gputrain.tui.metrics import metric_table
+from gputrain.tui.metrics import metric_lookup
 from gputrain.tui.metrics.metric import Level
 
 _NEAR = 10
@@ -27,7 +27,7 @@ def temperature_level(gpu: GpuSample) -> Level:
     """Level by the slowdown threshold of the card; by common limits if the driver does not report it."""
     heat, slows = gpu.temperature, gpu.temperature_slowdown
     if heat is None or not slows:
-        return metric_table.level("temperature", heat)
+        return metric_lookup.level("temperature", heat)
     return "bad" if heat >= slows else "warn" if heat >= slows - _NEAR else "plain"
 
 

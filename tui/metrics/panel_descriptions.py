@@ -1,4 +1,4 @@
-"""Help texts for panel values that have no levels and no curve; the others are in `metrics.metric_table`."""
+"""Help texts for panel values that have no levels and no curve; the others are in `metrics.metric_lookup`."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gputrain.engine.events import AnyEvent, CheckpointSaved, EpochEnded, ModelReady, Steps, Validated
+from gputrain.tui.state import script_values
 from gputrain.tui.state.run_snapshot import Snapshot
 
 SECONDS = 60.0
@@ -52,7 +53,7 @@ class Eta:
 
     def _of_pass(self, now: Snapshot) -> float | None:
         """Seconds to the end of a script's pass over its loader, at the pace of this pass so far."""
-        total = now.loader_found.batches if now.loader_found is not None else None
+        total = script_values.batches_of_epoch(now)
         done = now.steps.epoch_step - self._pass_from[1] if now.steps is not None else 0
         if not total or now.steps is None or done <= 0:
             return None

@@ -85,6 +85,9 @@ class Totals(Struct, frozen=True):
     peak_vram: int | None = None
     """Bytes: most memory used on any GPU; if no GPU could be read, most memory that the trainer allocated."""
     joules: float | None = None
+    """Of the GPUs, by their energy counters, or by their power where they have none."""
+    cpu_joules: float | None = None
+    """Of the CPU packages; None where the kernel does not let this user read them."""
     power_seconds: float = 0.0
     """Seconds for which the power is known."""
     throttled: dict[str, float] = {}
@@ -147,7 +150,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """The newest 2,000 lines."""
     journal_count: int = 0
     curves: dict[str, Curve] = {}
-    """Histories over run seconds, by the keys of `gputrain.tui.metrics.metric_table`."""
+    """Histories over run seconds, by the keys of `gputrain.tui.metrics.metric_lookup`."""
     totals: Totals = Totals()
     outcome: RunEnded | None = None
 

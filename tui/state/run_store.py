@@ -36,6 +36,7 @@ from gputrain.engine.events import (
     Tuned,
     Validated,
 )
+from gputrain.engine.monitor.energy import Energy
 from gputrain.tui.charts.value_history import DownsampledHistory
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
@@ -218,7 +219,7 @@ class RunStore:
         ):
             held -= self._windows.popleft().window_seconds
         if event.window_steps > 0 and event.window_seconds > 0:
-            self._add("images_per_second", event.images_per_second, event.window_seconds)
+            self._add("images_per_second", event.images_per_second or None, event.window_seconds)
             if not event.wait_unknown:
                 self._add("data_wait", event.data_wait / event.window_seconds, event.window_seconds)
         self._add("loss", event.loss)
@@ -271,7 +272,9 @@ class RunStore:
             case EpochEnded():
                 loss = f", loss {fmt.figure(event.train_loss)}" if event.train_loss is not None else ""
                 took = f"{fmt.duration(event.seconds)}, {fmt.rate(event.images_per_second)} {self._now.rate_unit}"
-                self._log(event, "info", f"epoch {event.epoch + 1}: {took}{loss}")
+                joules = Energy(event.gpu_joules, event.cpu_joules).total
+                used = f", {fmt.energy(joules)}" if joules is not None else ""
+                self._log(event, "info", f"epoch {event.epoch + 1}: {took}{loss}{used}")
             case Validated():
                 self._validations.append(event)
                 for name, value in event.metrics.items():

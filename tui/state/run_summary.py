@@ -9,6 +9,7 @@ from gputrain.engine.events import Outcome, Tuned
 from gputrain.engine.events.speed_forecast import LIMITERS, SpeedForecast
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
+from gputrain.tui.state import run_energy
 from gputrain.tui.state.run_snapshot import Snapshot
 
 
@@ -48,6 +49,13 @@ class Summary(Struct, frozen=True, kw_only=True):
     peak_vram: int | None
     mean_watts: float | None
     joules: float | None
+    """Energy of the GPUs."""
+    cpu_joules: float | None
+    """Energy of the CPU packages."""
+    joules_per_image: float | None
+    """Energy of the GPUs, and of the CPU where it is known, per image (or what `unit` names)."""
+    cost: float | None
+    """By `cost_per_hour` and `price_per_kwh`, in their currency; None without them."""
     throttled: dict[str, float]
     """Throttle reason → seconds."""
     tried: tuple[Tuned, ...]
@@ -104,6 +112,9 @@ def summary(now: Snapshot) -> Summary:
         peak_vram=totals.peak_vram,
         mean_watts=totals.joules / totals.power_seconds if totals.joules is not None and totals.power_seconds else None,
         joules=totals.joules,
+        cpu_joules=totals.cpu_joules,
+        joules_per_image=run_energy.per_image(totals),
+        cost=run_energy.cost(now),
         throttled=totals.throttled,
         tried=now.tried,
         checkpoints=now.checkpoint_count,
@@ -144,6 +155,7 @@ def summary_rows(result: Summary, directory: str) -> list[tuple[str, str]]:
         ("time went to", _time_split(result)),
         ("peak VRAM", fmt.size(result.peak_vram) if result.peak_vram is not None else "no GPU used"),
         ("energy", _energy(result)),
+        *([("cost", f"{result.cost:,.2f}")] if result.cost is not None else []),
         ("throttled", _throttled(result)),
         ("checkpoints", fmt.whole(result.checkpoints)),
     ]
@@ -189,7 +201,7 @@ def _best(result: Summary) -> str:
 
 def _time_split(result: Summary) -> str:
     if result.wait_unknown:
-        return "unknown: the script reads no DataLoader"
+        return "unknown: the loop reads no DataLoader itself"
     if result.compute_share is None:
         return "no step completed"
     wait = f"waiting for data {fmt.share(result.data_wait_share)}"
@@ -202,9 +214,14 @@ def _time_split(result: Summary) -> str:
 
 
 def _energy(result: Summary) -> str:
-    if result.joules is None:
-        return "not measured"
-    return f"{fmt.energy(result.joules)} by the GPUs, {fmt.watts(result.mean_watts)} mean"
+    known = []
+    if result.joules is not None:
+        known.append(f"{fmt.energy(result.joules)} by the GPUs, {fmt.watts(result.mean_watts)} mean")
+    if result.cpu_joules is not None:
+        known.append(f"{fmt.energy(result.cpu_joules)} by the CPU")
+    if result.joules_per_image is not None:
+        known.append(f"{fmt.figure(result.joules_per_image)} J per {result.unit.removesuffix('s')}")
+    return "; ".join(known) or "not measured"
 
 
 def _throttled(result: Summary) -> str:

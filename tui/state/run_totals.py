@@ -6,7 +6,8 @@ of the machine for all the time since the previous sample. The sums are then est
 
 from __future__ import annotations
 
-from gputrain.engine.events import AnyEvent, HardwareSample, LoaderStats, Steps
+from gputrain.engine.events import AnyEvent, HardwareSample, LoaderStats, RunStarted, Steps
+from gputrain.engine.monitor.energy import NO_ENERGY, EnergyMeter
 from gputrain.tui.state.run_snapshot import Totals
 
 _MAX_GAP = 60.0
@@ -28,7 +29,7 @@ class RunTotals:
         self._exchange: float | None = None
         self._allocated: int | None = None
         self._held: int | None = None
-        self._joules: float | None = None
+        self._meter, self._energy = EnergyMeter(), NO_ENERGY
         self._power_seconds = 0.0
         self._throttled: dict[str, float] = {}
         self._bad_images = self._lost = 0
@@ -49,6 +50,8 @@ class RunTotals:
                 self._add_steps(event, self._stands_for(event) if sparse else 1.0)
             case HardwareSample():
                 self._add_hardware(event, self._sample_seconds(event, sparse))
+            case RunStarted():
+                self._meter.restart()
             case LoaderStats():
                 self._bad_images += event.bad_images
             case _:
@@ -91,9 +94,9 @@ class RunTotals:
             self._held = _larger(self._held, gpu.memory_used)
         for reason in {reason for gpu in event.gpus for reason in gpu.throttle}:
             self._throttled[reason] = self._throttled.get(reason, 0.0) + seconds
-        watts = [gpu.power for gpu in event.gpus if gpu.power is not None]
-        if watts:
-            self._joules = (self._joules or 0.0) + sum(watts) * seconds
+        used = self._meter.used(event, seconds)
+        self._energy = self._energy.plus(used)
+        if used.gpus is not None:
             self._power_seconds += seconds
 
     def totals(self) -> Totals:
@@ -112,7 +115,8 @@ class RunTotals:
             other=self._other,
             exchange=self._exchange,
             peak_vram=self._held if self._held is not None else self._allocated,
-            joules=self._joules,
+            joules=self._energy.gpus,
+            cpu_joules=self._energy.cpu,
             power_seconds=self._power_seconds,
             throttled=dict(sorted(self._throttled.items())),
             bad_images=self._bad_images,

@@ -87,29 +87,36 @@ def loader_words(now: Snapshot) -> str:
 
 def progress(now: Snapshot) -> str:
     """``step 1 234, batch 12/6 250``: the batch of the present pass over the loader where there is one."""
-    steps, loader = now.steps, now.loader_found
+    steps = now.steps
     if steps is None:
         return ""
     words = f"step {fmt.whole(steps.step)}"
-    if loader is None or not steps.epoch_step:
+    if not epoch_words(now) or not steps.epoch_step:
         return words
-    if loader.batches is None:
+    batches = batches_of_epoch(now)
+    if batches is None:
         return f"{words}, batch {fmt.whole(steps.epoch_step)}"
-    total = fmt.whole(loader.batches)
+    total = fmt.whole(batches)
     return f"{words}, batch {fmt.whole(steps.epoch_step).rjust(len(total))}/{total}"
 
 
 def epoch_words(now: Snapshot) -> str:
-    """``epoch 3``; empty where no DataLoader is read."""
-    return f"epoch {now.steps.epoch + 1}" if now.steps is not None and now.loader_found is not None else ""
+    """``epoch 3``; empty where no DataLoader is read and no framework counts epochs."""
+    known = now.loader_found is not None or batches_of_epoch(now) is not None
+    return f"epoch {now.steps.epoch + 1}" if now.steps is not None and known else ""
+
+
+def batches_of_epoch(now: Snapshot) -> int | None:
+    """Batches of an epoch as the framework says, else as the loader's length; None: unknown."""
+    if now.steps is not None and now.steps.epoch_batches is not None:
+        return now.steps.epoch_batches
+    return now.loader_found.batches if now.loader_found is not None else None
 
 
 def epoch_fraction(now: Snapshot) -> float | None:
     """Progress of the pass over the training loader, 0…1; None where its length is unknown."""
-    loader = now.loader_found
-    if now.steps is None or loader is None or not loader.batches:
-        return None
-    return min(1.0, now.steps.epoch_step / loader.batches)
+    batches = batches_of_epoch(now)
+    return min(1.0, now.steps.epoch_step / batches) if now.steps is not None and batches else None
 
 
 def loss_curve(now: Snapshot) -> str:

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from gputrain.tui.terminal import hangup
 
@@ -53,7 +53,9 @@ class ScreenSignals:
                 self._loop.call_soon_threadsafe(self._close)
 
 
-def die_of(number: int) -> None:
-    """End this process by a signal, as it would have without a handler."""
+def die_of(number: int) -> NoReturn:
+    """End this process by a signal, as it would have ended without a handler."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+    # Reached where the signal is blocked.
+    os._exit(128 + number)

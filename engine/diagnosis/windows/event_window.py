@@ -92,8 +92,8 @@ class EventWindow:
                 self._take_change(event)
             case Steps() if training:
                 self._take_steps(event)
-            case LoaderStats() if training and self.warm:
-                self._loader.append(event)
+            case LoaderStats():
+                self._take_loader_stats(event, counts=training and self.warm)
             case RankSteps() if training and self.warm:
                 self._ranks.append(event)
             case HardwareSample() if training and self.warm:
@@ -133,7 +133,7 @@ class EventWindow:
             capability=self._capability,
             tried=tuple(self._tried),
             workers=self._settings.get("num_workers", 0),
-            ranks=self._settings.get("ranks", 1),
+            ranks=self._settings.get("devices", 1),
             usable_cores=self._usable_cores,
         )
         for part in parts:
@@ -154,6 +154,7 @@ class EventWindow:
             "loader_line": event.line,
             "loader_kind": event.kind,
             "loader_iterable": event.iterable,
+            "loader_order_kept": event.order_kept,
             "loader_framework": event.framework,
             "loader_started_twice": event.started_twice,
         }
@@ -165,6 +166,12 @@ class EventWindow:
         self._settings.update(found)
         if changed & {"num_workers", "prefetch_factor", "loader_line"} and self._began is not None:
             self._start_over()
+
+    def _take_loader_stats(self, event: LoaderStats, *, counts: bool) -> None:
+        if event.draws:
+            self._settings["loader_draws"] = True
+        if counts:
+            self._loader.append(event)
 
     def _take_change(self, event: Tuned) -> None:
         self._settings.update(event.now)
@@ -220,7 +227,7 @@ class EventWindow:
             "wait_cv": self._wait_cv(steps),
             "step_seconds": seconds / steps if steps else None,
             "rate": sum(one.images_per_second * one.window_seconds for one in self._steps)
-            / (seconds * self._settings.get("ranks", 1)),
+            / (seconds * self._settings.get("devices", 1)),
             "unit": newest.unit,
             "epoch": newest.epoch,
             "batch_parts": newest.batch_parts,

@@ -119,11 +119,13 @@ class GpuReader:
     def _power_and_heat(self) -> dict[str, Any]:
         api, handle = self._nvml.api, self._device.handle
         power = self._figure(api.nvmlDeviceGetPowerUsage, handle)
+        energy = self._figure(api.nvmlDeviceGetTotalEnergyConsumption, handle)
         limit = self._nvml.positive(api.nvmlDeviceGetEnforcedPowerLimit, handle)
         heat = self._figure(api.nvmlDeviceGetTemperature, handle, api.NVML_TEMPERATURE_GPU)
         fan = self._figure(api.nvmlDeviceGetFanSpeed, handle)
         return {
             "power": power / 1000 if power is not None else None,
+            "energy": energy / 1000 if energy is not None else None,
             "power_limit": limit / 1000 if limit is not None else None,
             "temperature": float(heat) if heat is not None else None,
             "fan": float(fan) if fan is not None else None,

@@ -83,7 +83,7 @@ class KerasHooks:
         if self._testing:
             return
         data = iterator.data_adapter
-        self._batch_size, self._partial = data.batch_size or 0, data.partial_batch_size or 0
+        self._batch_size, self._partial = _known(data, "batch_size"), _known(data, "partial_batch_size")
         self._batches = iterator.num_batches or 0
 
     def _batch_ends(self, page: Page, _callbacks: Any, batch: int, logs: Any = None) -> None:
@@ -112,13 +112,21 @@ class KerasHooks:
             page.slots[layout.VALIDATION_BATCHES] += 1
 
     def _epoch_ends(self, page: Page, _callbacks: Any, epoch: int, logs: Any = None) -> None:
-        self._scalars.say("keras", logs or {}, epoch)
+        self._scalars.say("keras", {name: _on_host(value) for name, value in (logs or {}).items()}, epoch)
+
+
+def _known(data: Any, name: str) -> int:
+    """A size of the data; 0 where it does not say."""
+    try:
+        return getattr(data, name) or 0
+    except NotImplementedError:
+        return 0
 
 
 def _on_host(value: Any) -> float | None:
-    """A loss that can be read without waiting for a device."""
-    if isinstance(value, float):
-        return value
+    """A number that can be read without waiting for a device."""
+    if isinstance(value, (int, float)):
+        return float(value)
     device = getattr(value, "device", None)
     on_host = getattr(device, "type", None) == "cpu" or str(device).upper().endswith("CPU:0")
     return float(value) if on_host else None

@@ -69,7 +69,7 @@ class RunParts:
     ) -> None:
         """Raises BadInput, StopRequested. `loaders` closes them."""
         # Measures one device.
-        self.config = config = msgspec.structs.replace(config, ranks=1)
+        self.config = config = msgspec.structs.replace(config, devices=1)
         self._tell, self._control, self._loaders = tell, control, loaders
         self.compute = device.set_up(config, reporter.notice)
         self.data = reader_registry.open_dataset(config, reporter, control)

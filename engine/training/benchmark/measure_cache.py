@@ -22,7 +22,7 @@ from gputrain.engine.training.cache.image_cache import form_of
 from gputrain.engine.training.loader import make_loader
 from gputrain.engine.training.transforms.decode import BadImage, Choose
 from gputrain.engine.training.workers import worker_pool
-from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, FileSource, ImageSource, read_file
+from gputrain.engine.training.workers.fill_batch import BatchFiller, BatchSlot, FileSource, ImageSource, read_image
 
 _IMAGES = 48
 """Number of images, in whole samples, spread over the data set."""
@@ -66,12 +66,12 @@ def _costs(
     seconds: float,
     meter: BatchAccounting,
 ) -> tuple[CachedCost, ...]:
-    files = {index: read_file(images.path(index), meter) for index in indices.tolist()}
+    files = {index: read_image(images, index, meter) for index in indices.tolist()}
     mean = sum(map(len, files.values())) / len(files)
     costs = [CachedCost("none", _per_core(images, config, FileSource(images), indices, seconds, meter), mean)]
     for name in ("raw", "jpeg"):
         form = form_of(name, images, config, train=True)
-        kept = {index: form.encode(data, images.path(index)) for index, data in files.items()}
+        kept = {index: form.encode(data, images.place(index)) for index, data in files.items()}
         mean = sum(len(one.content) for one in kept.values()) / len(kept)
         rate = _per_core(images, config, _Prepared(form, kept), indices, seconds, meter)
         costs.append(CachedCost(name, rate, mean))

@@ -16,7 +16,7 @@ from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.cache.cache_forms import CacheForm
 from gputrain.engine.training.transforms.decode import BadImage
-from gputrain.engine.training.workers.fill_batch import read_file
+from gputrain.engine.training.workers.fill_batch import read_image
 
 Place = Literal["ram", "disk"]
 
@@ -92,9 +92,8 @@ def mean_size(images: ImageSet, form: CacheForm) -> float:
     sizes: list[int] = []
     try:
         for index in np.linspace(0, len(images) - 1, min(_PROBES, len(images))).astype(int).tolist():
-            path = images.path(index)
             try:
-                sizes.append(len(form.encode(read_file(path, meter), path).content))
+                sizes.append(len(form.encode(read_image(images, index, meter), images.place(index)).content))
             except BadImage:
                 # The loader counts, names and replaces it.
                 continue

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.datasets.shards.sharded_images import ShardFault
 from gputrain.engine.training.cache.cache_forms import CacheForm
 
 FORMAT = 3
@@ -33,6 +34,13 @@ def content_key(images: ImageSet, form: CacheForm, progress: Callable[[int, int]
     bytes of some files count too, since archives may give all files the same time, and raw pixels the same size.
     """
     key = hashlib.sha256(f"{FORMAT} {form.key}\n".encode())
+    if images.shards is not None:
+        # The key of the index is one of the shards' names, sizes and times.
+        key.update(images.shards.key.encode())
+        for index in np.linspace(0, len(images) - 1, min(len(images), _SAMPLED_FILES), dtype=np.int64).tolist():
+            with contextlib.suppress(OSError, ShardFault):
+                key.update(images.shards.read(index)[:_SAMPLE_BYTES])
+        return key.hexdigest()[:32]
     key.update(images.names)
     key.update(images.ends.tobytes())
     count = len(images)

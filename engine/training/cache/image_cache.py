@@ -36,7 +36,7 @@ from gputrain.engine.training.cache.cache_key import content_key
 from gputrain.engine.training.cache.cache_store import CacheEntry, CacheStore, remove_unused
 from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import Choose
-from gputrain.engine.training.workers.fill_batch import read_file
+from gputrain.engine.training.workers.fill_batch import read_image
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's memory file system; our folder in it is private
 _PLAN = "plan.json"
@@ -90,8 +90,8 @@ class CachedSource:
             # Damaged on the disk: encode the file again.
             if store.drop(index, entry):
                 meter.repaired()
-        path = self._images.path(index)
-        data = read_file(path, meter)
+        path = self._images.place(index)
+        data = read_image(self._images, index, meter)
         if not self._selected[index]:
             decode.decode_into(data, path, choose, out, self._images.decoding)
             return
@@ -120,8 +120,8 @@ class CachedSource:
     def prepare(self, index: int, meter: BatchAccounting) -> None:
         """Cache an image, unless it is already cached or not selected. Raises BadImage."""
         if self._selected[index] and self.store.get(index) is None:
-            path = self._images.path(index)
-            cached = self._form.encode(read_file(path, meter), path)
+            data = read_image(self._images, index, meter)
+            cached = self._form.encode(data, self._images.place(index))
             self.store.put(index, cached.content, cached.width, cached.height)
 
     def wanted(self) -> npt.NDArray[np.int64]:

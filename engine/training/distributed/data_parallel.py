@@ -21,7 +21,7 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from gputrain.engine.training.distributed.process_group import ProcessGroup, collective_errors
+from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess, collective_errors
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 Compression = Literal["none", "bf16"]
@@ -46,6 +46,13 @@ def _zeros_of(parameters: Iterator[nn.Parameter]) -> torch.Tensor:
     """A zero whose gradient with respect to each of `parameters` is zero."""
     zeros = [parameter.sum() * 0 for parameter in parameters]
     return torch.stack([zero.float() for zero in zeros]).sum()
+
+
+def synchronised_batchnorm(network: nn.Module, ranks: SingleProcess) -> nn.Module:
+    """`network` with SyncBatchNorm for BatchNorm; on GPUs only, torch refuses it elsewhere."""
+    group = ranks.devices if isinstance(ranks, ProcessGroup) else None
+    changed: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network, group)
+    return changed
 
 
 class DataParallel:
@@ -75,7 +82,7 @@ class DataParallel:
             self._ddp.register_comm_hook(ranks.devices, bf16_compress_hook)
         self._begun = False
         """The synchronised forward pass of this update is done."""
-        self._missing: set[nn.Parameter] = set()
+        self._missing: set[torch.Tensor] = set()
         """Parameters whose gradients the all-reduces of this update still need."""
         for parameter in self._parameters:
             parameter.register_post_accumulate_grad_hook(self._computed)
@@ -88,7 +95,8 @@ class DataParallel:
         """The network's outputs; call it within `accumulating` or `last_pass`."""
         outputs: torch.Tensor = self._ddp(images)
         if self._ddp.require_backward_grad_sync:
-            self._begun, self._missing = True, set(self._parameters)
+            self._begun = True
+            self._missing = set(self._parameters)
         return outputs
 
     @contextlib.contextmanager
@@ -106,7 +114,7 @@ class DataParallel:
     def _computed(self, parameter: torch.Tensor) -> None:
         """The gradient of `parameter` is ready, and DistributedDataParallel gets it next."""
         if self._missing:
-            self._missing.discard(parameter)  # type: ignore[arg-type]
+            self._missing.discard(parameter)
             if not self._missing:
                 self._on_computed()
 

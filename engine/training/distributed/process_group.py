@@ -10,12 +10,15 @@ import contextlib
 import datetime as dt
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+
+from gputrain.engine.processes.rank_board import EXCHANGE, RankBoard
+from gputrain.engine.processes.rank_environment import MeetingPoint
 
 T = TypeVar("T")
 
@@ -65,6 +68,12 @@ class SingleProcess:
 
     rank = 0
     count = 1
+    local_rank = 0
+    """Number of this rank on its machine: it uses the GPU of that number."""
+    local_count = 1
+    """Ranks that this machine has at least."""
+    board: RankBoard | None = None
+    """Where this rank shows what it does."""
 
     @property
     def is_main_process(self) -> bool:
@@ -97,18 +106,63 @@ class SingleProcess:
         """Leave the process group."""
 
 
-class ProcessGroup(SingleProcess):
-    """One of several ranks on this machine."""
+def open_store(
+    meeting: MeetingPoint, rank: int, count: int, *, client: bool = False, patience: dt.timedelta = _TIMEOUT
+) -> Store:
+    """The store at a meeting point; rank 0 serves it unless it is a `client` or the launcher serves it.
 
-    def __init__(self, rendezvous: Path, rank: int, count: int) -> None:
-        """`rendezvous`: a file that does not exist yet, in a folder that all ranks can write. Waits for all ranks."""
+    Raises RankLostError if it can't be reached for `patience`.
+    """
+    serves = rank == 0 and not client and not meeting.served
+    with _exchanging():
+        store = TCPStore(
+            meeting.host,
+            meeting.port,
+            count,
+            is_master=serves,
+            timeout=patience,
+            wait_for_workers=False,
+            master_listen_fd=meeting.listener if serves else None,
+        )
+        store.set_timeout(_TIMEOUT)
+    return PrefixStore(meeting.prefix, store) if meeting.prefix else store
+
+
+class ProcessGroup(SingleProcess):
+    """One of several ranks."""
+
+    def __init__(
+        self,
+        meeting: MeetingPoint,
+        rank: int,
+        count: int,
+        *,
+        store: Store | None = None,
+        local: tuple[int, int] | None = None,
+    ) -> None:
+        """Meet the other ranks at a store that no group has used before. Waits for all ranks. Raises RankLostError.
+
+        `store`: that of `meeting`, if it is open already. `local`: number of this rank on its machine, and how many
+        ranks that has; None: all are on this one.
+        """
         self.rank, self.count = rank, count
-        # All ranks are on one machine, whose host name may not resolve.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        store = dist.FileStore(str(rendezvous), count)  # type: ignore[attr-defined]
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_TIMEOUT)
+        self.local_rank, self.local_count = local or (rank, count)
+        if meeting.is_local:
+            # The name of this machine may not resolve.
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        store = store or open_store(meeting, rank, count)
+        with _exchanging():
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_TIMEOUT)
         self.devices: Any = None
         """The group for device tensors; None: the default group (gloo, host)."""
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        if self.board is not None:
+            self.board.enter(EXCHANGE)
+        yield
+        if self.board is not None:
+            self.board.enter("other work")
 
     def use(self, device: torch.device) -> None:
         """See `SingleProcess`."""
@@ -118,7 +172,7 @@ class ProcessGroup(SingleProcess):
     def all_reduce_max(self, values: Sequence[int]) -> list[int]:
         """See `SingleProcess`."""
         largest = torch.tensor(list(values), dtype=torch.int64)
-        with _exchanging():
+        with _exchanging(), self._shown():
             dist.all_reduce(largest, dist.ReduceOp.MAX)
         found: list[int] = largest.tolist()
         return found
@@ -126,14 +180,14 @@ class ProcessGroup(SingleProcess):
     def gather(self, value: T) -> list[T]:
         """See `SingleProcess`."""
         found: list[Any] = [None] * self.count
-        with _exchanging():
+        with _exchanging(), self._shown():
             dist.all_gather_object(found, value)
         return found
 
     def broadcast_object(self, value: T) -> T:
         """See `SingleProcess`."""
         held: list[Any] = [value]
-        with _exchanging():
+        with _exchanging(), self._shown():
             dist.broadcast_object_list(held, src=0)
         first: T = held[0]
         return first

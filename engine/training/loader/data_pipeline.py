@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 
 import torch
@@ -36,8 +37,17 @@ class DataPipeline:
         self.feed = self._feed(config)
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
-        return len(self.loader)
+        """Steps of an epoch. In each, every rank has a batch; in the last one perhaps only the first ranks."""
+        return math.ceil(self.loader.all_batches / self._ranks.count)
+
+    def batches_in(self, step: int) -> int:
+        """Batches of all ranks in a step of an epoch."""
+        return min(self._ranks.count, self.loader.all_batches - step * self._ranks.count)
+
+    @property
+    def batch_images(self) -> int:
+        """Images of one batch."""
+        return self.loader.batch_images
 
     def batches(self, epoch: int, start: int, clock: StepClock) -> Generator[DeviceBatch, None, None]:
         """The batches of an epoch from batch `start` on, on the device; the generator may be closed early."""

@@ -6,6 +6,7 @@ Nothing is pickled, collated, converted or copied; flips, colours and normalisat
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,10 +16,12 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.lock_waits import LockWaitSampler
+from gputrain.engine.dataloading.shard_order import ShardOrder
 from gputrain.engine.dataloading.worker_accounting import WorkerTally, loader_stats
 from gputrain.engine.datasets import bad_image_list
 from gputrain.engine.events import LoaderStats
 from gputrain.engine.training.cache.image_cache import CachedSource
+from gputrain.engine.training.loader.shard_readahead import ShardReadahead
 from gputrain.engine.training.runtime.batch import Batch
 from gputrain.engine.training.workers.fill_batch import BatchFiller
 from gputrain.engine.training.workers.slot_buffer import SlotShape
@@ -49,10 +52,12 @@ class ImageLoader:
         train: bool,
         ahead: int,
         dealt: tuple[int, int] = (0, 1),
+        shards: ShardOrder | None = None,
     ) -> None:
         """`ahead`: number of epochs up to which workers prefetch the next epoch; 0: they stop at the end of each.
 
-        `dealt`: this rank, and the number of ranks over which the batches are distributed.
+        `dealt`: this rank, and the number of ranks over which the batches are distributed. `shards`: shuffle by windows
+        of shards.
         """
         self.note = cache.note if cache else ""
         """What the cache keeps, as a sentence for the user; empty without a cache."""
@@ -66,6 +71,9 @@ class ImageLoader:
         self._batch_size = shape.batch_size // filler.images.group
         self._train = train
         self._rank, self._ranks = dealt
+        self._shards = shards
+        images = filler.images.shards
+        self._readahead = ShardReadahead(images, shards, filler.seed) if shards and images is not None else None
         self._ahead = ahead
         self._tally = WorkerTally()
         self._locks = LockWaitSampler(threads=pool.kind == "threads")
@@ -79,11 +87,19 @@ class ImageLoader:
         self._closed = False
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Batches of this rank per epoch."""
+        return math.ceil(max(0, self.all_batches - self._rank) / self._ranks)
+
+    @property
+    def all_batches(self) -> int:
+        """Batches of all ranks per epoch."""
         samples = len(self._images) // self._images.group
-        return batch_sampler.batch_count(
-            samples, self._batch_size, drop_last=self._train, rank=self._rank, ranks=self._ranks
-        )
+        return batch_sampler.batch_count(samples, self._batch_size, drop_last=self._train)
+
+    @property
+    def batch_images(self) -> int:
+        """Images of a training batch."""
+        return self._batch_size * self._images.group
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch `start` on; see `BatchSource`.
@@ -133,8 +149,11 @@ class ImageLoader:
                 group=group,
                 rank=self._rank,
                 ranks=self._ranks,
+                shards=self._shards,
             )
             for number in range(start if each == epoch else 0, len(batches)):
+                if self._readahead is not None:
+                    self._readahead.at(each, (number * self._ranks + self._rank) * self._batch_size)
                 yield each, batches.indices(number)
 
     def _stop_filling(self) -> None:
@@ -176,6 +195,8 @@ class ImageLoader:
         self._stop_filling()
         self._pool.close()
         self._locks.close()
+        if self._readahead is not None:
+            self._readahead.close()
         if self._cache is not None:
             self._cache.close()
         self._closed = True

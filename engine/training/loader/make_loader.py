@@ -9,6 +9,7 @@ from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.dataloading import batch_sampler
 from gputrain.engine.dataloading.random_resized_crop import CropDraw
+from gputrain.engine.dataloading.shard_order import ShardOrder
 from gputrain.engine.datasets import bad_image_list
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.training.cache.image_cache import open_cache
@@ -65,7 +66,14 @@ def make_loader(
     shape = SlotShape(data.num_workers * data.prefetch_factor + 1, batch_size * images.group, data.image_size)
     pool = _worker_pool(filler, shape, config, on_warning, pin=pin)
     ahead = config.epochs if train and data.num_workers and data.persistent_workers else 0
-    return ImageLoader(filler, pool, shape, cache, on_bad, train=train, ahead=ahead, dealt=(rank, ranks))
+    shards = _shard_order(images, config) if train else None
+    return ImageLoader(filler, pool, shape, cache, on_bad, train=train, ahead=ahead, dealt=(rank, ranks), shards=shards)
+
+
+def _shard_order(images: ImageSet, config: RunConfig) -> ShardOrder | None:
+    if images.shards is None or config.data.shuffle != "shards":
+        return None
+    return ShardOrder(images.shards.starts, config.data.shuffle_window)
 
 
 def crop_of(config: RunConfig, *, train: bool) -> CropDraw:

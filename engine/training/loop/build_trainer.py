@@ -14,6 +14,7 @@ from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.shared_loop.lr_schedule import LRSchedule
 from gputrain.engine.shared_loop.nonfinite_loss import NonFinitePolicy
+from gputrain.engine.training.distributed.data_parallel import synchronised_batchnorm
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loader.data_pipeline import DataPipeline
 from gputrain.engine.training.loader.run_loaders import RunLoaders
@@ -62,18 +63,20 @@ def build_parts(
     stack: contextlib.ExitStack,
 ) -> TrainerParts:
     """Build all parts; `stack` closes the loaders. Raises BadInput, and StopRequested if a stop was requested."""
-    compute = device.set_up(config, reporter.notice, ranks.rank)
+    compute = device.set_up(config, reporter.notice, ranks.local_rank, ranks.local_count)
     ranks.use(compute.device)
     found = _data(config, ranks, reporter, control)
     images, task = found.train, found.task
     reporter.phase(Phase.BUILDING, config.model.model)
     network = create_model.build(config, task, compute, reporter.notice)
+    if config.distributed.sync_batchnorm and ranks.count > 1:
+        network = synchronised_batchnorm(network, ranks)
     if not ranks.is_main_process:
         # Random numbers of the network (dropout) differ between ranks.
         rng_state.seed(config.seed + ranks.rank)
     each = flops.flops_per_image(network, config.data.image_size, task.group)
     growth = flops.check_image_sizes(network, config, each, task.group)
-    clock = StepClock(compute)
+    clock = StepClock(compute, ranks.board)
     stepper = TrainStep(network, config, compute, clock, reporter.notice, task.loss, ranks)
     control.raise_if_stopped()
     loaders = RunLoaders(stack, compute, reporter, bad_images, ranks)

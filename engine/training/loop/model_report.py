@@ -37,6 +37,6 @@ def model_ready(
         flops_per_image=flops,
         capability=torch.cuda.get_device_capability(compute.device) if compute.is_gpu else None,
         image_size=config.data.image_size,
-        ranks=config.ranks,
+        ranks=config.devices,
         peak_flops=peak_flops(compute.name, compute.precision, tf32=config.speed.tf32),
     )

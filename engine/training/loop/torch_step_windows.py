@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from gputrain.engine.configuration.progressive_resizing import ImageSizeSchedule
@@ -33,7 +34,7 @@ class StepWindows(step_windows.StepWindows):
         bad_images: BadImages,
         ranks: int = 1,
     ) -> None:
-        """`ranks`: number of processes; each trains on as many images per step as this one."""
+        """`ranks`: number of processes."""
         super().__init__(reporter, source, bad_images)
         self._ranks = ranks
         self._clock, self._meter, self._stepper = clock, meter, stepper
@@ -49,12 +50,15 @@ class StepWindows(step_windows.StepWindows):
             self._reporter.notice("info", f"training images are {size} × {size} from epoch {epoch + 1} on")
         self._image_size = size
 
-    def step_done(self, loss: torch.Tensor, step: int, batch: DeviceBatch) -> None:
-        """Count a step. `loss` stays on the device."""
-        self._meter.add(loss, step, batch.indices)
+    def step_done(self, loss: torch.Tensor, step: int, batches: int, batch: DeviceBatch | None, images: int) -> None:
+        """Count a step of `batches` on all ranks, of `images` each; `batch`: this rank's, if it had one.
+
+        `loss` stays on the device.
+        """
+        self._meter.add(loss, step, batch.indices if batch is not None else np.empty(0, np.int64), batches)
         self._steps += 1
-        self._images += len(batch.labels) * self._ranks
-        self._bytes += batch.bytes
+        self._images += batches * images
+        self._bytes += batch.bytes if batch is not None else 0
         self._depth += self._source.queue()[0]
 
     def update_done(self, skipped: torch.Tensor | None) -> None:

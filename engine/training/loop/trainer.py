@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 import torch
 
 from gputrain.engine.checkpointing.checkpoint_saver import Kind
-from gputrain.engine.checkpointing.resume_position import ResumePosition
+from gputrain.engine.checkpointing.resume_position import ResumePosition, resumed_position
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets.bad_image_list import BadImages
@@ -29,10 +30,23 @@ from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loop.build_trainer import build_parts
 from gputrain.engine.training.loop.model_report import model_ready
 from gputrain.engine.training.models import input_config
+from gputrain.engine.training.optim import optimizers
 from gputrain.engine.training.optim.step_failures import Failure, RepeatInParts, classify_failure
 from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.state import torch_checkpoint, training_state
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The batches of one update."""
+
+    batches: Iterator[DeviceBatch]
+    """This rank's."""
+    own: int
+    """Their number."""
+    in_steps: Sequence[int]
+    """Batches of all ranks in each step; the last step of an epoch may have fewer than there are ranks."""
 
 
 class Trainer(TrainingLoop):
@@ -83,7 +97,13 @@ class Trainer(TrainingLoop):
 
     def _restore(self, state: dict[str, Any]) -> ResumePosition:
         training_state.restore_order(state, self._images)
-        return training_state.restore(state, self._stepper, self._ranks.rank)
+        training_state.restore(state, self._stepper)
+        if not training_state.restore_generators(state, self._ranks.rank, self._ranks.count):
+            rng_state.seed(self._config.seed + self._ranks.rank + state["position"]["step"])
+        samples = len(self._images) // self._images.group
+        position = resumed_position(ResumePosition(**state["position"]), state["settings"], self._config, samples)
+        self._schedule.go_on(position)
+        return position
 
     # An epoch.
 
@@ -120,26 +140,24 @@ class Trainer(TrainingLoop):
             batches.close()
         return None
 
-    def _groups(self, batches: Iterator[DeviceBatch]) -> Iterator[tuple[Iterator[DeviceBatch], int]]:
-        """Batches and number of batches of each update; the last update of an epoch may have fewer."""
+    def _groups(self, batches: Iterator[DeviceBatch]) -> Iterator[_Group]:
+        """The batches of each update; the last update of an epoch may have fewer."""
         while (left := len(self._supply) - self._position.batch) > 0:
-            size = min(self._config.optim.accumulation_steps, left)
-            yield (next(batches) for _ in range(size)), size
+            steps = range(min(self._config.optim.accumulation_steps, left))
+            in_steps = [self._supply.batches_in(self._position.batch + step) for step in steps]
+            own = sum(count > self._ranks.rank for count in in_steps)
+            yield _Group((next(batches) for _ in range(own)), own, in_steps)
 
-    def _update(self, group: tuple[Iterator[DeviceBatch], int]) -> Callable[[], None] | None:
+    def _update(self, group: _Group) -> Callable[[], None] | None:
         """Do one update. After a failure all is as before it; returns what to do before it is repeated."""
-        batches, size = group
         before = dataclasses.replace(self._position)
         lr = self._schedule.lr_at(before.updates)
         failure = Failure.NONE
         try:
-            for number, batch in enumerate(batches, 1):
-                with self._clock.computing("prepare"):
-                    prepared = self._supply.feed.prepare(batch)
-                self._step_done(self._stepper.backward(prepared, 1 / size, last=number == size), batch)
+            self._backward(group)
         except (torch.OutOfMemoryError, RepeatInParts) as error:
             failure = classify_failure(error)
-        failure = self._synchronize(failure)
+        failure = self._synchronize(failure, group.in_steps)
         if failure is Failure.NONE:
             try:
                 self._stepper.update(lr, before.updates + 1)
@@ -154,21 +172,38 @@ class Trainer(TrainingLoop):
         self._windows.update_done(self._stepper.skipped)
         return None
 
-    def _step_done(self, loss: torch.Tensor, batch: DeviceBatch) -> None:
+    def _backward(self, group: _Group) -> None:
+        """The gradients of this rank's batches: the mean over all batches of the update, once averaged over ranks."""
+        share = self._ranks.count / sum(group.in_steps)
+        for number, batch in enumerate(group.batches, 1):
+            with self._clock.computing("prepare"):
+                prepared = self._supply.feed.prepare(batch)
+            loss = self._stepper.backward(prepared, share, last=number == group.own)
+            self._step_done(loss, group.in_steps[number - 1], batch)
+        if group.own < len(group.in_steps):
+            self._step_done(self._stepper.no_batch(), group.in_steps[-1], None)
+
+    def _step_done(self, loss: torch.Tensor, batches: int, batch: DeviceBatch | None) -> None:
+        images = self._supply.batch_images
         self._position.batch += 1
         self._position.step += 1
-        self._position.images += len(batch.labels) * self._ranks.count
-        self._windows.step_done(loss, self.step, batch)
+        if self._ranks.board is not None:
+            self._ranks.board.step = self._position.step
+        self._position.images += batches * images
+        self._windows.step_done(loss, self.step, batches, batch, images)
 
-    def _synchronize(self, failure: Failure) -> Failure:
-        """All-reduce gradients and requests over the ranks; returns the worst failure of any rank."""
+    def _synchronize(self, failure: Failure, batches: Sequence[int]) -> Failure:
+        """All-reduce gradients and requests over the ranks; returns the worst failure of any rank.
+
+        `batches`: of all ranks in each step of the update.
+        """
         if self._ranks.count == 1:
             return failure
         self._stepper.exchange()
         self._control.poll()
         worst, retune = self._control.all_reduce_requests(self._ranks, failure, bool(self._tuner.pending))
         if not worst:
-            self._stepper.exchange_losses()
+            self._stepper.exchange_losses(batches)
         if retune:
             self._tuner.pending = self._ranks.broadcast_object(self._tuner.pending)
             self._retune_now = True
@@ -246,6 +281,7 @@ class Trainer(TrainingLoop):
         where = self._position
         ema = self._stepper.ema.network if self._stepper.ema is not None else None
         self._ranks.average_buffers([self._stepper.network, *([ema] if ema is not None else [])])
+        optimizers.gather_state(self._stepper.optimizer)
         rng_states = self._ranks.gather(training_state.generator_states()) if self._ranks.count > 1 else ()
         return lambda: training_state.state_of(where, self._config, self._images, self._stepper, rng_states)
 

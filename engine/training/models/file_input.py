@@ -118,7 +118,7 @@ def merge(usual: InputConfig, told: Mapping[str, Any], origin: str) -> InputConf
         elif size and "size" in changes:
             # The same share of the image as at the usual size.
             known = usual.size and usual.resize
-            changes["resize"] = size * usual.resize // usual.size if known else _resize(size, None)
+            changes["resize"] = size * (usual.resize or 0) // (usual.size or 1) if known else _resize(size, None)
     except (ValueError, TypeError, LookupError, ArithmeticError):
         return usual
     if told.get("interpolation") in ("bilinear", "bicubic"):

@@ -70,8 +70,16 @@ def _of_settings(stored: Mapping[str, Any], origin: str) -> InputConfig:
     """From the settings of a run of this program."""
     data = settings.build({name: stored[name] for name in _OF_IMAGES if name in stored}).data
     mean, std = normalization.mean_std(data)
-    size = {"size": data.image_size, "resize": data.val_resize} if "image_size" in stored else {}
-    return InputConfig(mean=mean, std=std, origin=origin, interpolation=normalization.interpolation_of(data), **size)
+    # A checkpoint of an old version may lack it.
+    sized = "image_size" in stored
+    return InputConfig(
+        mean=mean,
+        std=std,
+        origin=origin,
+        size=data.image_size if sized else None,
+        resize=data.val_resize if sized else None,
+        interpolation=normalization.interpolation_of(data),
+    )
 
 
 def _default(model: str, file: str) -> InputConfig:

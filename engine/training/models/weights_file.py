@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ _EMA_KEYS = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "model_ema_
 _KEYS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params", "module")
 """Keys of state dicts in checkpoints. EMA weights are preferred: they are what was validated."""
 _DEPTH = 4
-_HARMLESS = [argparse.Namespace]
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [argparse.Namespace]
 """Types without code of their own that are loaded too: arguments of training scripts, as timm saves them."""
 
 

@@ -23,6 +23,8 @@ class _Step:
     number: int
     """The step's number, from 1."""
     indices: npt.NDArray[np.int64]
+    batches: int
+    """Of all ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,9 @@ class LossMeter:
         self.epoch = EpochLoss()
         """Of the steps whose losses were fetched. NaN and Inf losses are left out."""
 
-    def add(self, loss: torch.Tensor, number: int, indices: npt.NDArray[np.int64]) -> None:
-        """Add a step's mean loss; `indices` are its images."""
-        self._steps.append(_Step(loss, number, indices))
+    def add(self, loss: torch.Tensor, number: int, indices: npt.NDArray[np.int64], batches: int = 1) -> None:
+        """Add a step's mean loss over the `batches` of all ranks; `indices` are this rank's images."""
+        self._steps.append(_Step(loss, number, indices, batches))
 
     def undo(self, steps: int) -> None:
         """Forget the last `steps`, which were not fetched yet and are repeated."""
@@ -126,7 +128,10 @@ class LossMeter:
         skipped = values[len(losses) : len(losses) + len(transfer.updates)]
         self._check(transfer.updates, [bool(value) for value in skipped], found)
         good = [loss for loss in losses if math.isfinite(loss)]
-        self.epoch.add(good)
+        counted = [
+            (loss, step.batches) for step, loss in zip(transfer.steps, losses, strict=True) if math.isfinite(loss)
+        ]
+        self.epoch.add((loss for loss, _ in counted), (batches for _, batches in counted))
         mean = sum(good) / len(good) if good else None
         return LossReading(mean, extras.get("grad_norm"), extras.get("loss_scale"))
 

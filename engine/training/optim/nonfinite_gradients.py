@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+from gputrain.engine.training.optim.optimizers import own_optimizer
+
 
 class NonFiniteGradientGuard:
     """Checks each update on its device. A fused optimizer's kernel reads the skip flag on the device, so the host never
@@ -35,7 +37,7 @@ class NonFiniteGradientGuard:
     def update(self, skip: torch.Tensor) -> None:
         """Run the optimizer's step unless `skip` is true."""
         if self._fused:
-            self._optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
+            own_optimizer(self._optimizer).found_inf = skip.float()  # type: ignore[attr-defined]
             self._optimizer.step()
         elif not skip:
             self._optimizer.step()

@@ -6,36 +6,67 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess, collective_errors
 from gputrain.engine.training.optim.lamb import Lamb
 
 
-def make_optimizer(network: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
-    """The optimizer of `config` over two groups: weights with decay; norms and biases without (He et al. 2019)."""
+def make_optimizer(network: nn.Module, config: RunConfig, ranks: SingleProcess | None = None) -> torch.optim.Optimizer:
+    """The optimizer of `config` over two groups: weights with decay; norms and biases without (He et al. 2019).
+
+    With ``sharding: zero1`` each of `ranks` keeps the state of its share of the parameters (ZeroRedundancyOptimizer).
+    """
     decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": config.optim.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    kind, values = _kind(config)
+    if config.distributed.sharding == "zero1" and isinstance(ranks, ProcessGroup):
+        groups = [group for group in groups if group["params"]]
+        made: torch.optim.Optimizer = ZeroRedundancyOptimizer(groups, kind, process_group=ranks.devices, **values)
+    else:
+        made = kind(groups, **values)
+    own = own_optimizer(made)
+    if isinstance(own, torch.optim.SGD) and config.optim.momentum:
+        _set_momentum(own)
+    return made
+
+
+def _kind(config: RunConfig) -> tuple[Any, dict[str, Any]]:
+    """Class and settings of the optimizer."""
     lr, momentum, fused = config.optim.lr, config.optim.momentum, config.speed.fused_optimizer or None
     betas = (momentum, 0.999)
     match config.optim.optimizer:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused)
+            return torch.optim.AdamW, {"lr": lr, "betas": betas, "fused": fused}
         case "adam":
-            return torch.optim.Adam(groups, lr=lr, betas=betas, fused=fused)
+            return torch.optim.Adam, {"lr": lr, "betas": betas, "fused": fused}
         case "rmsprop":
-            return torch.optim.RMSprop(groups, lr=lr, momentum=momentum)
+            return torch.optim.RMSprop, {"lr": lr, "momentum": momentum}
         case "lamb":
-            return Lamb(groups, lr=lr, betas=betas)
+            return Lamb, {"lr": lr, "betas": betas}
         case "sgd":
-            sgd = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
-            return _with_momentum(sgd) if momentum else sgd
+            return torch.optim.SGD, {"lr": lr, "momentum": momentum, "nesterov": momentum > 0, "fused": fused}
 
 
-def _with_momentum(sgd: torch.optim.SGD) -> torch.optim.SGD:
+def own_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer that updates this rank's share of the parameters: `optimizer` itself without sharding."""
+    own: torch.optim.Optimizer = optimizer.optim if isinstance(optimizer, ZeroRedundancyOptimizer) else optimizer
+    return own
+
+
+def gather_state(optimizer: torch.optim.Optimizer) -> None:
+    """Before `state_dict` on rank 0, on all ranks: bring the state of a sharded optimizer to rank 0."""
+    if isinstance(optimizer, ZeroRedundancyOptimizer):
+        with collective_errors():
+            optimizer.consolidate_state_dict(to=0)
+
+
+def _set_momentum(sgd: torch.optim.SGD) -> None:
     """Set the momentum buffers to 0, which gives the same first update.
 
     torch (2.15) otherwise allocates them uninitialised in the first update and leaves them so if the fused kernel skips
@@ -44,4 +75,3 @@ def _with_momentum(sgd: torch.optim.SGD) -> torch.optim.SGD:
     for group in sgd.param_groups:
         for weight in group["params"]:
             sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-    return sgd

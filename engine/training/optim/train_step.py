@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -45,10 +45,11 @@ class TrainStep:
         """`ranks`: the process group; None: a single process."""
         self.network = network
         self._ranks = ranks or SingleProcess()
-        self._parallel = (
-            DataParallel(network, self._ranks, clock.computed) if isinstance(self._ranks, ProcessGroup) else None
-        )
-        self.optimizer = optimizers.make_optimizer(network, config)
+        self._parallel: DataParallel | None = None
+        if isinstance(self._ranks, ProcessGroup):
+            compression = config.distributed.gradient_compression
+            self._parallel = DataParallel(network, self._ranks, clock.computed, compression)
+        self.optimizer = optimizers.make_optimizer(network, config, self._ranks)
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.is_gpu and compute.precision == "fp16")
         # Copied before the blocks are wrapped for gradient checkpointing, which binds them to their modules.
         self.ema = Ema(network, config.optim.ema_decay) if config.optim.ema_decay else None
@@ -98,6 +99,7 @@ class TrainStep:
     def backward(self, batch: PreparedBatch, share: float, *, last: bool = True) -> torch.Tensor:
         """Add the gradients of `share` times the batch's mean loss; returns that loss, on the device.
 
+        With several ranks the gradients of an update are the means over the ranks.
         `last`: the last batch of its update; with several ranks the gradients are reduced meanwhile, see `exchange`.
         Raises torch.OutOfMemoryError (call `divide` then) and RepeatInParts.
         """
@@ -120,10 +122,19 @@ class TrainStep:
             with self._clock.exchanging():
                 self._parallel.finish()
 
-    def exchange_losses(self) -> None:
-        """All-reduce the losses of the update's batches. Call it only if no rank has failed."""
+    def no_batch(self) -> torch.Tensor:
+        """For the last step of an epoch if it has no batch for this rank; returns a loss for `exchange_losses`."""
+        self._buffers.begin()
+        self._losses.append(torch.zeros((), device=self._compute.device))
+        return self._losses[-1]
+
+    def exchange_losses(self, batches: Sequence[int]) -> None:
+        """All-reduce the losses of the update's steps, of so many `batches` each. Only if no rank has failed."""
         with self._clock.exchanging():
-            losses = torch.stack(self._losses) / self._ranks.count
+            losses = torch.stack(self._losses)
+            # The usual case needs no copy to the device.
+            alike = len(set(batches)) == 1
+            losses /= batches[0] if alike else torch.tensor(batches, device=losses.device)
             self._ranks.all_reduce_sum(losses).wait()
             for loss, mean in zip(self._losses, losses, strict=True):
                 loss.copy_(mean)
@@ -200,13 +211,15 @@ class TrainStep:
         with self._clock.computing("update"):
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = lr
-            before, states = self._writes(), len(self.optimizer.state)
+            # Several ranks can't repeat an update that one of them has begun.
+            repeatable = self._parallel is None
+            before, states = self._writes() if repeatable else 0, len(self.optimizer.state)
             try:
                 self._update()
                 if self.ema is not None:
                     self.ema.update(self.network, number, self.skipped)
             except torch.OutOfMemoryError as error:
-                if self._writes() == before and self._parallel is None:
+                if repeatable and self._writes() == before:
                     # Optimizer state made in this update; the last entry may be incomplete.
                     for parameter in list(self.optimizer.state)[states:]:
                         del self.optimizer.state[parameter]

@@ -15,6 +15,7 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.datasets import folder_layouts, group_split
 from gputrain.engine.datasets.folder_layouts import STREAMS, shown
 from gputrain.engine.datasets.image_set import ImageSet, image_set
+from gputrain.engine.datasets.skipped_files import NOTHING_SKIPPED, Skipped, SkippedFiles
 from gputrain.engine.training.readers.reader import OnFound, OpenedDataset
 from gputrain.engine.training.tasks.clip_classification import ClipClassification
 
@@ -39,6 +40,7 @@ class _Clips:
     classes: tuple[str, ...]
     streams: int
     clips: list[_Clip]
+    skipped: Skipped
 
 
 def read(config: RunConfig, on_found: OnFound) -> OpenedDataset:
@@ -90,7 +92,7 @@ def _held_out(found: _Clips, share: float) -> tuple[_Clips, _Clips]:
     kept = group_split.clips_held_out([(clip.label, clip.face) for clip in found.clips], share) if share else set()
     train = [clip for clip in found.clips if clip.face not in kept]
     return dataclasses.replace(found, clips=train), dataclasses.replace(
-        found, clips=[clip for clip in found.clips if clip.face in kept]
+        found, clips=[clip for clip in found.clips if clip.face in kept], skipped=NOTHING_SKIPPED
     )
 
 
@@ -105,16 +107,17 @@ def _read_split(config: RunConfig, split: str, setting: str, on_found: OnFound) 
     groups = group_split.read_groups(config.data.data_dir)
     names = {name: folder_layouts.clips_of(folder / name, setting) for name in classes}
     swapped = group_split.swapped_faces({clip for found in names.values() for clip in found})
+    skipped = SkippedFiles(Path(config.data.data_dir).expanduser())
     clips: list[_Clip] = []
     for label, name in enumerate(classes):
         for clip_name in names[name]:
             start = group_split.clip_face(clip_name)
             face = groups.get(f"{name}/{clip_name}", groups.get(clip_name, swapped.get(start, start)))
-            clip = _clip(folder, f"{name}/{clip_name}", label, face)
+            clip = _clip(folder, f"{name}/{clip_name}", label, face, skipped)
             _check_alike(setting, folder, clip, clips[0] if clips else clip)
             clips.append(clip)
         on_found(sum(len(clip.streams) for clip in clips) * config.data.clip_frames)
-    return _Clips(folder, classes, len(clips[0].streams), clips)
+    return _Clips(folder, classes, len(clips[0].streams), clips, skipped.result())
 
 
 def _images(found: _Clips, clip_frames: int) -> ImageSet:
@@ -126,21 +129,24 @@ def _images(found: _Clips, clip_frames: int) -> ImageSet:
         names += chosen
         labels += [clip.label] * len(chosen)
     images = image_set(found.folder, names, labels, found.classes)
-    return dataclasses.replace(images, group=found.streams * clip_frames)
+    return dataclasses.replace(images, group=found.streams * clip_frames, scan_result=found.skipped)
 
 
-def _clip(folder: Path, name: str, label: int, face: str) -> _Clip:
+def _clip(folder: Path, name: str, label: int, face: str, skipped: SkippedFiles) -> _Clip:
     streams = folder_layouts.clip_streams(folder / name)
-    frames = tuple(_frames(folder, os.path.relpath(stream, folder)) for stream in streams)
+    frames = tuple(_frames(folder, os.path.relpath(stream, folder), skipped) for stream in streams)
     return _Clip(name, label, face, frames)
 
 
-def _frames(folder: Path, name: str) -> tuple[str, ...]:
-    with folder_layouts.scandir(os.fspath(folder / name)) as entries:
-        return tuple(
-            f"{name}/{file}"
-            for file in folder_layouts.images_in(os.fspath(folder / name), (entry.name for entry in entries))
-        )
+def _frames(folder: Path, name: str, skipped: SkippedFiles) -> tuple[str, ...]:
+    """Paths of the frames in a folder, in order; counts other files in `skipped`."""
+    home = os.fspath(folder / name)
+    with folder_layouts.scandir(home) as entries:
+        files = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+    found = folder_layouts.images_in(home, files)
+    for other in sorted(set(files).difference(found)):
+        skipped.add_file(f"{home}/{other}")
+    return tuple(f"{name}/{file}" for file in found)
 
 
 def _check_alike(setting: str, folder: Path, clip: _Clip, first: _Clip) -> None:

@@ -12,12 +12,22 @@ from gputrain.engine.datasets import dataset_report, value_range_scan
 from gputrain.engine.datasets.image_set import ImageSet
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
-from gputrain.engine.training.readers import biwi, cifar10, clip_folders, custom_dataset, image_folder, lp300w
+from gputrain.engine.training.readers import (
+    biwi,
+    cifar10,
+    clip_folders,
+    custom_dataset,
+    image_folder,
+    lp300w,
+    shards,
+)
 from gputrain.engine.training.readers.reader import OpenedDataset, Reader
 
 _READERS: dict[str, Reader] = {
     "demo": image_folder.read,
     "imagefolder": image_folder.read,
+    "webdataset": shards.read,
+    "parquet": shards.read,
     "cifar10": cifar10.read,
     "300wlp": lp300w.read,
     "biwi": biwi.read,

@@ -49,15 +49,18 @@ def for_validation(compute: Compute, config: RunConfig) -> Compute:
     return dataclasses.replace(compute, precision="fp32") if config.speed.val_precision == "fp32" else compute
 
 
-def set_up(config: RunConfig, notice: Callable[[str, str], None], rank: int | None = None) -> Compute:
+def set_up(
+    config: RunConfig, notice: Callable[[str, str], None], rank: int | None = None, local_count: int = 1
+) -> Compute:
     """Choose device and precision and set torch's global switches; `rank` uses the GPU of its number.
 
-    Without a rank (predictions, measurements) the process counts as the only one, whatever `config.ranks` is.
+    `rank`: on this machine, which has `local_count` of them. Without a rank (predictions, measurements) the process
+    counts as the only one, whatever `config.devices` is.
 
     Raises BadInput if ``device: cuda`` is impossible, or there are fewer GPUs than ranks.
     """
     if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
-        compute = _gpu(config, notice, rank if config.ranks > 1 else None)
+        compute = _gpu(config, notice, rank if config.devices > 1 else None, local_count)
     else:
         if config.device == "auto":
             machine = inspect_machine()
@@ -66,7 +69,7 @@ def set_up(config: RunConfig, notice: Callable[[str, str], None], rank: int | No
         compute = Compute(torch.device("cpu"), cpu_model(), cpu_precision(config.speed.precision, notice))
         # Workers decode beside the step, and the scheduler shares the cores between them. Fewer threads for the step
         # left cores idle whenever the queue was full.
-        sharing = 1 if rank is None else config.ranks
+        sharing = 1 if rank is None else local_count
         torch.set_num_threads(max(1, math.ceil(usable_cores(find_cgroup()) / sharing)))
     torch.backends.cudnn.benchmark = config.speed.cudnn_benchmark
     torch.backends.cuda.matmul.allow_tf32 = config.speed.tf32
@@ -74,13 +77,13 @@ def set_up(config: RunConfig, notice: Callable[[str, str], None], rank: int | No
     return compute
 
 
-def _gpu(config: RunConfig, notice: Callable[[str, str], None], rank: int | None) -> Compute:
+def _gpu(config: RunConfig, notice: Callable[[str, str], None], rank: int | None, local_count: int) -> Compute:
     if not torch.cuda.is_available():
         raise BadInput(f"device: cuda cannot be used: {_why_no_gpu(inspect_machine())}; device=cpu trains on the CPU")
     if rank is not None:
         there = torch.cuda.device_count()
-        if config.ranks > there:
-            raise BadInput(f"ranks: {config.ranks} need a GPU each, and {there} can be used here; ranks={there}")
+        if local_count > there:
+            raise BadInput(f"devices: {local_count} need a GPU each, and {there} can be used here; devices={there}")
         torch.cuda.set_device(rank)
     device = torch.device("cuda", torch.cuda.current_device())
     capability = torch.cuda.get_device_capability(device)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 
+from gputrain.engine.processes.rank_board import EXCHANGE, RankBoard
 from gputrain.engine.training.runtime.device import Compute
 
 Part = Literal["prepare", "forward", "backward", "update"]
@@ -48,8 +49,10 @@ def new_event() -> torch.cuda.Event:
 class StepClock:
     """Sums the parts of the present window."""
 
-    def __init__(self, compute: Compute) -> None:
+    def __init__(self, compute: Compute, board: RankBoard | None = None) -> None:
+        """`board`: where this rank shows what it does, if there are several."""
         self._gpu = compute.is_gpu
+        self._enter = board.enter if board is not None else lambda place: None
         self._pending: deque[_QueuedWork] = deque()
         self._computed: float | torch.cuda.Event | None = None
         """When the present part became a wait for other ranks: a time, on a GPU an event."""
@@ -80,8 +83,10 @@ class StepClock:
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Count the time inside as waiting for a batch."""
+        self._enter("the wait for data")
         began = time.perf_counter()
         yield
+        self._enter("other work")
         self._waited += time.perf_counter() - began
         self._waited_first |= self._first_of_epoch
         self._first_of_epoch = False
@@ -116,10 +121,11 @@ class StepClock:
     @contextlib.contextmanager
     def computing(self, part: Part) -> Iterator[None]:
         """Count work inside as `part`; on a GPU, first limit the number of queued parts."""
-        self._computed = None
+        self._begin(part)
         if not self._gpu:
             began = time.perf_counter()
             yield
+            self._enter("other work")
             ended = time.perf_counter()
             computed = ended if self._computed is None else self._computed
             assert isinstance(computed, float)
@@ -131,16 +137,22 @@ class StepClock:
         begin, end = new_event(), new_event()
         begin.record()
         yield
+        self._enter("other work")
         end.record()
-        computed = self._computed
-        if isinstance(computed, torch.cuda.Event):
-            self._pending.append(_QueuedWork(part, begin, computed, waited, first))
-            self._pending.append(_QueuedWork("exchange", computed, end))
+        marked = self._computed
+        if isinstance(marked, torch.cuda.Event):
+            self._pending.append(_QueuedWork(part, begin, marked, waited, first))
+            self._pending.append(_QueuedWork("exchange", marked, end))
             return
         self._pending.append(_QueuedWork(part, begin, end, waited, first))
 
+    def _begin(self, part: Part) -> None:
+        self._computed = None
+        self._enter(part)
+
     def computed(self) -> None:
         """Within `computing`: the rest of this part is a wait for other ranks. Any thread may call it."""
+        self._enter(EXCHANGE)
         if self._gpu:
             self._computed = new_event()
             self._computed.record()
@@ -150,14 +162,17 @@ class StepClock:
     @contextlib.contextmanager
     def exchanging(self) -> Iterator[None]:
         """Count work inside as waiting for other ranks."""
+        self._enter(EXCHANGE)
         if not self._gpu:
             began = time.perf_counter()
             yield
+            self._enter("other work")
             self.exchange += time.perf_counter() - began
             return
         begin, end = new_event(), new_event()
         begin.record()
         yield
+        self._enter("other work")
         end.record()
         self._pending.append(_QueuedWork("exchange", begin, end))
 

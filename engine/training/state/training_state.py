@@ -69,8 +69,8 @@ def restore_order(state: dict[str, Any], images: ImageSet) -> None:
         )
 
 
-def restore(state: dict[str, Any], stepper: TrainStep, rank: int = 0) -> ResumePosition:
-    """Load a checkpoint's content, which passed `check_continuation`, in the process of `rank`."""
+def restore(state: dict[str, Any], stepper: TrainStep) -> None:
+    """Load a checkpoint's content, which passed `check_continuation`, except for its position and generators."""
     stepper.network.load_state_dict(state["model"])
     if stepper.ema is not None:
         stepper.ema.network.load_state_dict(state["ema"] or state["model"])
@@ -78,11 +78,18 @@ def restore(state: dict[str, Any], stepper: TrainStep, rank: int = 0) -> ResumeP
     if stepper.scaler.is_enabled() and state["scaler"]:
         stepper.scaler.load_state_dict(state["scaler"])
     stepper.parts = state["parts"]
-    generators = state["of_ranks"][rank] if state.get("of_ranks") else state
+
+
+def restore_generators(state: dict[str, Any], rank: int, count: int) -> bool:
+    """Restore the generators of `rank` of `count`; False if the checkpoint is of another number of ranks."""
+    of_ranks = state.get("of_ranks") or [state]
+    if len(of_ranks) != count:
+        return False
+    generators = of_ranks[rank]
     rng_state.restore_rng_states(generators)
     if torch.cuda.is_available() and len(generators["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(generators["cuda_rng"])
-    return ResumePosition(**state["position"])
+    return True
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

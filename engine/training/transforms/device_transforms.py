@@ -139,7 +139,7 @@ class DevicePrefetcher:
         mix = auto = None
         if self._train:
             mix = augment_rng.draw_mix_parameters(
-                self._config, batch.epoch, batch.number * self._config.ranks + self._rank, side
+                self._config, batch.epoch, batch.number * self._config.devices + self._rank, side
             )
             auto = autoaugment.draw(self._config, batch.epoch, samples, batch.images)
         if self._stream is None:

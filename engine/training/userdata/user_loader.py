@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -63,10 +64,18 @@ class UserLoader:
         self._running: Generator[Batch, None, None] | None = None
 
     def __len__(self) -> int:
-        """See `BatchSource`."""
-        return batch_sampler.batch_count(
-            self._count, self._batch_size, drop_last=self._train, rank=self._rank, ranks=self._ranks
-        )
+        """Batches of this rank per epoch."""
+        return math.ceil(max(0, self.all_batches - self._rank) / self._ranks)
+
+    @property
+    def all_batches(self) -> int:
+        """Batches of all ranks per epoch."""
+        return batch_sampler.batch_count(self._count, self._batch_size, drop_last=self._train)
+
+    @property
+    def batch_images(self) -> int:
+        """Samples of a training batch."""
+        return self._batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See `BatchSource`. Raises BadInput with the line of the user's code that failed."""

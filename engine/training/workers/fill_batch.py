@@ -22,6 +22,7 @@ from gputrain.engine.dataloading.batch_sampler import Indices
 from gputrain.engine.dataloading.random_resized_crop import CropDraw
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.datasets.image_set import ImageSet
+from gputrain.engine.datasets.shards.sharded_images import ShardFault
 from gputrain.engine.training.transforms import decode
 from gputrain.engine.training.transforms.decode import BadImage, Choose
 
@@ -60,14 +61,14 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """Images read from their files each time."""
+    """Images read from their files or shards each time."""
 
     images: ImageSet
 
     def render(self, index: int, choose: Choose, out: torch.Tensor, meter: BatchAccounting) -> None:
         """See `ImageSource`."""
-        path = self.images.path(index)
-        decode.decode_into(read_file(path, meter), path, choose, out, self.images.decoding)
+        data = read_image(self.images, index, meter)
+        decode.decode_into(data, self.images.place(index), choose, out, self.images.decoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,24 @@ class BatchFiller:
         if self.images.boxes is None:
             return functools.partial(view.geometry, draws)
         return functools.partial(view.within, self.images.boxes[index].tolist(), draws)
+
+
+def read_image(images: ImageSet, index: int, meter: BatchAccounting) -> bytes:
+    """The bytes of an image's file. Raises BadImage for a fault of the file, OSError for one of the machine."""
+    shards = images.shards
+    if shards is None:
+        return read_file(images.path(index), meter)
+    start = time.perf_counter()
+    try:
+        data = shards.read(index, MAX_FILE)
+    except ShardFault as fault:
+        raise BadImage(shards.place(index), fault.why) from None
+    except OSError as error:
+        if error.errno in _FILE_ERRORS:
+            raise BadImage(shards.place(index), f"its shard cannot be read: {error.strerror}") from None
+        raise
+    meter.read(time.perf_counter() - start, len(data))
+    return data
 
 
 def read_file(path: str, meter: BatchAccounting) -> bytes:

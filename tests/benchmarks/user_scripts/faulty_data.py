@@ -41,7 +41,8 @@ def make(data: bytes, decodes: int) -> torch.Tensor:
     raw = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     for _ in range(decodes):
         image = decode_jpeg(raw)
-    return resize(image, [SIDE, SIDE], antialias=True).float().flatten() / 255
+    sample: torch.Tensor = resize(image, [SIDE, SIDE], antialias=True).float().flatten() / 255
+    return sample
 
 
 class Images(Dataset[Any]):

@@ -40,7 +40,7 @@ class Classifier(PreTrainedModel):
     def _init_weights(self, module: torch.nn.Module) -> None:
         pass
 
-    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Loss and scores of a batch."""
         scores = self.model(x)
         time.sleep(self.seconds)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from faulty_data import arguments, images, network
@@ -19,14 +22,12 @@ def main() -> None:
     loader = DataLoader(
         data, batch_size=options.batch, shuffle=True, num_workers=options.workers, persistent_workers=options.persistent
     )
-    step = contextlib.nullcontext
+    step: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     if options.traceml:
         import traceml_ai
 
         traceml_ai.init(mode="auto")
-
-        def step() -> contextlib.AbstractContextManager[None]:
-            return traceml_ai.trace_step(model)
+        step = functools.partial(traceml_ai.trace_step, model)
 
     until = time.monotonic() + options.seconds
     for epoch in range(1000):

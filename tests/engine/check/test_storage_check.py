@@ -10,6 +10,7 @@ import pytest
 
 from gputrain.engine.check import storage_check
 from gputrain.engine.check.findings import Level
+from gputrain.engine.check.random_reads import LEAST_SHARD, random_reads_line
 from gputrain.engine.check.storage_check import Kind, StorageFacts, kind_of, measure_storage, storage_lines
 from gputrain.engine.common.units import GIB, MIB
 from gputrain.engine.monitor.disk import DataPlace
@@ -27,6 +28,23 @@ def test_read_rate_of_files(tmp_path: Path) -> None:
     assert facts.filesystem
     titles = [line.title for line in storage_lines(facts)]
     assert titles == ["data path", "reading", "space"]
+
+
+def test_random_reads_of_shards(tmp_path: Path) -> None:
+    (tmp_path / "small.tar").write_bytes(os.urandom(LEAST_SHARD - 1))
+    assert measure_storage(tmp_path).random_rate is None
+    (tmp_path / "shard.tar").write_bytes(os.urandom(LEAST_SHARD))
+    facts = measure_storage(tmp_path)
+    assert facts.random_rate is not None
+    assert facts.random_rate > 0
+    assert "random reads" in [line.title for line in storage_lines(facts)]
+
+
+@pytest.mark.parametrize(("random", "order", "level"), [(9e6, "shards", "note"), (140e6, "global", "ok")])
+def test_the_order_that_suits_the_storage(random: float, order: str, level: Level) -> None:
+    line = random_reads_line(random, 150e6)
+    assert f"shuffle={order} suits" in line.text
+    assert line.level == level
 
 
 def test_read_rate_is_not_measured_without_files(tmp_path: Path) -> None:

@@ -45,11 +45,14 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
         *("label_smoothing", "clip_grad_norm", "precision", "tf32", "cudnn_benchmark", "compile", "value_range"),
         *("checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints", "auto_resume"),
         *("validate_epochs", "early_stop", "sample_seconds", "resources_csv", "hang_seconds", "loggers", "alerts"),
+        *("cost_per_hour", "price_per_kwh"),
     }
     # Parts of what is refused or off: without it they have no effect in torch, either.
     parts = {
         *("custom", "code_dir", "val_share", "clip_frames", "progressive_epochs", "randaugment_ops"),
         *("randaugment_magnitude", "cache_form", "cache_resolution", "cache_gib"),
+        # Of several devices.
+        *("global_batch_size", "gradient_compression", "sync_batchnorm", "sharding", "rank_timeout", "max_restarts"),
     }
     assert handled | used | parts == set(VALUES)
     assert not handled & used

@@ -185,6 +185,9 @@ def test_options_are_refused_by_the_same_rule(
         ("cores=010", ": write 10"),
         ("ram=\uff16\uff14", "write 64 in ASCII"),
         ("gpus=nan", "above 0"),
+        ("gpus=2.5", "a whole number above 0 and at most 64"),
+        ("gpus=65", "at most 64"),
+        ("images=0.5", "a whole number"),
     ],
 )
 def test_assumed_machines_follow_the_same_rule(text: str, message: str) -> None:

@@ -18,16 +18,37 @@ RANKS = st.integers(1, 5)
 
 
 @given(count=st.integers(1, 200), batch_size=st.integers(1, 40), ranks=RANKS)
-def test_a_step_of_all_ranks_has_the_samples_of_one_larger_batch(count: int, batch_size: int, ranks: int) -> None:
+def test_a_step_of_all_ranks_has_the_samples_of_as_many_steps_of_one(count: int, batch_size: int, ranks: int) -> None:
     dealt = [
         batch_sampler.batches(count, batch_size, seed=1, epoch=2, shuffle=True, drop_last=True, rank=rank, ranks=ranks)
         for rank in range(ranks)
     ]
-    one = batch_sampler.batches(count, batch_size * ranks, seed=1, epoch=2, shuffle=True, drop_last=True)
-    assert {len(batches) for batches in dealt} == {len(one)}, "no rank may wait for one that has no batch left"
+    one = batch_sampler.batches(count, batch_size, seed=1, epoch=2, shuffle=True, drop_last=True)
+    steps = batch_sampler.batch_count(count, batch_size, drop_last=True, ranks=ranks)
+    assert sum(map(len, dealt)) == len(one), "no batch is dropped"
+    assert {steps - len(batches) for batches in dealt} <= {0, 1}, "only the last step may lack batches"
     for number in range(len(one)):
-        together = np.concatenate([batches.indices(number) for batches in dealt])
-        assert together.tolist() == one.indices(number).tolist()
+        step, rank = divmod(number, ranks)
+        assert dealt[rank].indices(step).tolist() == one.indices(number).tolist()
+
+
+@given(count=st.integers(8, 200), batch_size=st.integers(1, 8))
+def test_updates_have_the_same_samples_for_every_division(count: int, batch_size: int) -> None:
+    """Four batches per update, on 1, 2 and 4 ranks."""
+
+    def updates(ranks: int) -> list[list[int]]:
+        dealt = [
+            batch_sampler.batches(count, batch_size, seed=1, epoch=0, shuffle=True, drop_last=True, rank=r, ranks=ranks)
+            for r in range(ranks)
+        ]
+        found: list[list[int]] = []
+        for first in range(0, len(dealt[0]), 4 // ranks):
+            steps = range(first, min(first + 4 // ranks, len(dealt[0])))
+            held = [batches.indices(step) for step in steps for batches in dealt if step < len(batches)]
+            found.append(np.concatenate(held).tolist())
+        return found
+
+    assert updates(1) == updates(2) == updates(4)
 
 
 @given(count=st.integers(1, 200), batch_size=st.integers(1, 40), ranks=RANKS)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
-from gputrain.engine.datasets import demo_dataset, demo_images
+from gputrain.engine.datasets.demo import demo_dataset, demo_images
 
 SMALL = {"train": 3, "val": 1}
 
@@ -61,7 +61,7 @@ def test_mean_colours_do_not_predict_the_class() -> None:
 
 def test_a_killed_drawing_leaves_no_data_set(private_homes: Path) -> None:
     code = (
-        "from gputrain.engine.datasets import demo_dataset\n"
+        "from gputrain.engine.datasets.demo import demo_dataset\n"
         "if __name__ == '__main__':\n"
         "    report = lambda done, total: print(done, flush=True)\n"
         "    demo_dataset.ensure_demo(report, counts={'train': 200}, processes=1)\n"
@@ -84,7 +84,7 @@ def test_a_killed_drawing_leaves_no_data_set(private_homes: Path) -> None:
 def test_two_at_once_draw_once(private_homes: Path) -> None:
     """lockf locks belong to processes, so the second drawer is a process."""
     code = (
-        "from gputrain.engine.datasets import demo_dataset\n"
+        "from gputrain.engine.datasets.demo import demo_dataset\n"
         "if __name__ == '__main__':\n"
         "    print('begin', flush=True)\n"
         f"    demo_dataset.ensure_demo(lambda done, total: print(done, flush=True), counts={SMALL}, processes=1)\n"

@@ -10,7 +10,8 @@ import pytest
 from helpers.training import tiny_clips, tiny_faces
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.datasets import demo_dataset, demo_images, folder_layouts
+from gputrain.engine.datasets import folder_layouts
+from gputrain.engine.datasets.demo import demo_dataset, demo_images
 from gputrain.engine.datasets.image_count import DEMO, count_data
 from gputrain.engine.estimates.host_memory import DataFacts
 from gputrain.engine.training.readers import biwi, clip_folders, lp300w

@@ -31,7 +31,7 @@ def run_of(ranks: int, **more: Any) -> EventWindow:
     """A window that has seen the start of a run with `ranks` ranks."""
     window = EventWindow()
     for event in started():
-        own = {**event.settings, "ranks": ranks} if isinstance(event, RunStarted) else {}
+        own = {**event.settings, "devices": ranks} if isinstance(event, RunStarted) else {}
         window.feed(changed(event, RunStarted, settings=own, **more))
     return window
 

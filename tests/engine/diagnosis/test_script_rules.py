@@ -62,6 +62,20 @@ CASES: list[tuple[str, LoaderFound, LoaderStats, dict[str, Any], str]] = [
     ("slow files", TWO, replace(WORKERS, cpu_ratio=0.07, read_share=0.83, bytes_read=FILES), {}, "disk"),
     ("a server", TWO, replace(WORKERS, cpu_ratio=0.14, read_share=0.83), {}, "disk"),
     ("a lock", TWO, replace(WORKERS, cpu_ratio=0.18, read_share=0.15, lock_share=0.58, bytes_read=FILES), {}, "lock"),
+    (
+        "slow files, and others beside that take no core from the workers",
+        TWO,
+        replace(WORKERS, cpu_ratio=0.09, run_delay=0.18, read_share=0.73, bytes_read=FILES),
+        {"cpu": 99.0, "foreign_cpu": 7.2},
+        "disk",
+    ),
+    (
+        "a lock, and others beside that take no core from the workers",
+        TWO,
+        replace(WORKERS, cpu_ratio=0.05, run_delay=0.2, read_share=0.1, lock_share=0.55, bytes_read=FILES),
+        {"cpu": 99.0, "foreign_cpu": 7.2},
+        "lock",
+    ),
     ("quota", TWO, replace(WORKERS, cpu_ratio=0.29, run_delay=0.7), {"throttled_share": 0.9}, "cpu-quota"),
     (
         "two hogs beside",
@@ -178,6 +192,24 @@ def test_an_iterable_data_set_gets_words_and_no_change() -> None:
     assert first.id == "no-workers"
     assert "num_workers=3" in first.action
     assert first.changes == {}
+
+
+@pytest.mark.parametrize(
+    ("loader", "stats", "said"),
+    [
+        (LOADER, NO_WORKERS, ""),
+        (LOADER, replace(NO_WORKERS, draws=True), "by other random numbers, and later epochs may have another order."),
+        (TWO, replace(WORKERS, draws=True), "augmented by other random numbers."),
+        (replace(LOADER, order_kept=False), NO_WORKERS, "the order of the samples may be another"),
+    ],
+)
+def test_what_a_change_would_not_leave_the_same_is_said_before(
+    loader: LoaderFound, stats: LoaderStats, said: str
+) -> None:
+    first = hints(loader, stats, 0.6)[0]
+    assert first.changes.keys() == {"num_workers"}
+    assert said in first.action
+    assert ("Changed in this run" in first.action) == bool(said)
 
 
 @pytest.mark.parametrize("loader", [LOADER, TWO])

@@ -212,7 +212,7 @@ def test_weights_that_differ_in_more_than_the_classifier_are_refused(
     result = train(tmp_path / "run", keras_config(tmp_path / "two", **changes))
     texts = [event.text for event in result.of(Notice) if event.text.startswith("weights: ")]
     assert len(texts) == 1
-    assert texts[0].endswith("; 2 stay random")
+    assert "; 2 stay random" in texts[0]
 
 
 def test_weights_strict_false_loads_what_fits_and_says_how_much_stays_random(
@@ -227,7 +227,7 @@ def test_weights_strict_false_loads_what_fits_and_says_how_much_stays_random(
         train(tmp_path, keras_config(images, **changes))
     result = train(tmp_path, keras_config(images, **changes, weights_strict=False))
     (text,) = [event.text for event in result.of(Notice) if event.text.startswith("weights: ")]
-    assert text.endswith("; 1 stay random")
+    assert "; 1 stay random" in text
 
 
 def test_commands_take_effect_or_are_refused_with_a_reason(images: Path, tmp_path: Path) -> None:

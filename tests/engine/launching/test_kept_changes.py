@@ -79,8 +79,8 @@ def test_a_resumed_run_has_kept_settings_unless_overridden() -> None:
 
 def test_several_ranks_on_a_cpu_are_kept() -> None:
     run = run_directory.create("two-ranks")
-    config = settings.build({"recipe": "demo", "device": "cpu", "ranks": 2})
-    launch.write_settings(run, config, PlanRecord({"ranks": "you", "device": "you"}, ()))
+    config = settings.build({"recipe": "demo", "device": "cpu", "devices": 2})
+    launch.write_settings(run, config, PlanRecord({"devices": "you", "device": "you"}, ()))
     plan = plan_from_run(run, {}, NO_GPU)
-    assert (plan.config.ranks, plan.origins["ranks"]) == (2, "you")
-    assert plan_from_run(run, {"ranks": 1}, NO_GPU).config.ranks == 1
+    assert (plan.config.devices, plan.origins["devices"]) == (2, "you")
+    assert plan_from_run(run, {"devices": 1}, NO_GPU).config.devices == 1

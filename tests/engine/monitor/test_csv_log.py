@@ -99,7 +99,7 @@ def test_unwritable_path_is_reported(tmp_path: Path) -> None:
 
 
 def test_column_names_end_in_units() -> None:
-    units = ("_s", "_utc", "_percent", "_cores", "_share", "_mhz", "_c", "_1m", "_bytes", "_w", "_queue")
+    units = ("_s", "_utc", "_percent", "_cores", "_share", "_mhz", "_c", "_1m", "_bytes", "_w", "_j", "_queue")
     counts = ("_generation", "_width", "_max", "_corrected", "_uncorrected")
     texts = ("_device", "_error", "_throttle", "_name", "_uuid")
     for name in flat_row(SAMPLE):

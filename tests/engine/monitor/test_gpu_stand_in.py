@@ -43,14 +43,39 @@ def test_all_values_of_one_gpu_in_sample_units(nvml_stand_in: NvmlStandIn, probe
     assert (gpu.throttle, gpu.error, gpu.cuda_index) == ((), "", 0)
 
 
+def test_energy_is_the_drivers_counter(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
+    nvml_stand_in.gpus(1)
+    nvml_stand_in.set({"gpu0.energy": 5_000_000_001_500})
+    assert only(probe.sample()).energy == pytest.approx(5_000_000_001.5)
+
+
 def test_missing_sensors_are_none_not_zero(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:
     nvml_stand_in.gpus(1, {"name": "Bare"})
     gpu = only(probe.sample())
     assert gpu.error == ""
-    for field in ("utilization", "memory_used", "memory_total", "power", "temperature", "fan", "sm_clock", "pcie_rx"):
+    for field in (
+        "utilization",
+        "memory_used",
+        "memory_total",
+        "power",
+        "temperature",
+        "fan",
+        "sm_clock",
+        "pcie_rx",
+        "energy",
+    ):
         assert getattr(gpu, field) is None, field
-    for field in ("ecc_corrected", "ecc_uncorrected", "nvlink_rx", "sm_activity", "encoder", "memory_temperature"):
+    for field in (
+        "ecc_corrected",
+        "ecc_uncorrected",
+        "nvlink_rx",
+        "sm_activity",
+        "encoder",
+        "memory_temperature",
+        "energy",
+    ):
         assert getattr(gpu, field) is None, field
+    assert gpu.energy is None
 
 
 def test_values_follow_the_driver(nvml_stand_in: NvmlStandIn, probe: Probe) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from gputrain.engine.model_catalog import image_sizes
 from gputrain.engine.planning.model_preflight import ModelPlan, plan_model, with_model_layer
 from gputrain.engine.planning.plan import make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
+from gputrain.engine.processes import child_job
 from gputrain.engine.training.models import create_model
 from gputrain.engine.training.models.image_size_check import _forward
 from gputrain.engine.training.tasks.classification import Classification
@@ -70,9 +72,13 @@ def test_the_plan_tells_what_the_run_loads(tmp_path: Path) -> None:
         own = {"model": model, "weights": str(file), "weights_strict": strict, "data_dir": str(images)}
         found, values = planned({**own, "dataset": "imagefolder"})
         (text,) = [text for name, text in found.facts if name == "weights"]
-        notices: list[tuple[str, str]] = []
-        create_model.create(settings.build(values), Classification(classes), lambda *told: notices.append(told))  # noqa: B023
-        assert [told for _, told in notices] == [f"weights: {text}"]
+        notices: list[str] = []
+
+        def tell(_level: str, told: str, notices: list[str] = notices) -> None:
+            notices.append(told)
+
+        create_model.create(settings.build(values), Classification(classes), tell)
+        assert notices == [f"weights: {text}"]
         assert "(torch file; EMA weights, key state_dict_ema; prefix 'module.' removed)" in text
         random = {(7, "resnet18"): 0, (2, "resnet18"): 2, (2, "resnet34"): 82}[classes, model]
         assert (f"; {random} stay random: " in text) if random else text.endswith(")")
@@ -86,6 +92,11 @@ def test_interpolated_positions_are_told(tmp_path: Path) -> None:
     own: dict[str, object] = {"model": "vit_b_16", "weights": str(file)}
     found, values = planned(own)
     assert values["image_size"] == 224, "that of the file"
+    layers = with_model_layer([SettingsLayer("recipe", {"image_size": 80, "val_resize": 88})], found)
+    assert layers[-1] == found.layer
+    recipe = plan_model({**DEFAULTS, **own, "image_size": 80, "val_resize": 88}, own)
+    assert recipe.layer is not None
+    assert (recipe.layer.values["image_size"], recipe.layer.values["val_resize"]) == (224, 246), "88 of 80, at 224"
     assert not any("interpolated to" in text for _, text in found.facts)
     other, _ = planned({**own, "image_size": 96})
     assert any(
@@ -118,10 +129,12 @@ def test_a_result_is_kept_until_the_file_changes(tmp_path: Path, monkeypatch: py
     times = file.stat()
     first, _ = planned({"model": "resnet18", "weights": str(file)})
     started: list[str] = []
-    run_job = model_check_job.run_job
-    monkeypatch.setattr(
-        model_check_job, "run_job", lambda child, *rest: (started.append(child), run_job(child, *rest))[1]
-    )
+
+    def counted(child: str, *rest: Any) -> Any:
+        started.append(child)
+        return child_job.run_job(child, *rest)
+
+    monkeypatch.setattr(model_check_job, "run_job", counted)
     again, _ = planned({"model": "resnet18", "weights": str(file)})
     assert again == first
     assert started == [], "the result was kept"

@@ -258,3 +258,12 @@ def test_workers_are_processes_on_a_gpu() -> None:
     assert plan_of(gpu(), own=True, loader="threads").config.data.loader == "threads"
     for machine, changes in ((CPU, {}), (gpu(), {"num_workers": 0}), (gpu(), {"dataset": "custom"})):
         assert plan_of(machine, **changes).config.data.loader == "auto"
+
+
+def test_the_cost_follows_from_the_time() -> None:
+    layers = [SettingsLayer("you", {"cost_per_hour": 3.0, "epochs": 10, "dataset": "demo"}, own=True)]
+    known = make_plan(layers, CPU, DataFacts(train_images=36_000), Rate(100.0, 200.0, "test"))
+    # 360,000 images at 200 and at 100 a second: half an hour and an hour.
+    assert dict(known.facts)["cost"].startswith("1.50 to 3.00 in total")
+    assert dict(make_plan(layers, CPU).facts)["cost"].startswith("3.00 per hour")
+    assert "cost" not in dict(plan_of(CPU).facts)

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from fakes.plans import CPU, gpu, note, plan_of, value
 
+from gputrain.engine.common.errors import BadInput
 from gputrain.engine.hardware.machine import Machine
 
 
@@ -31,7 +32,7 @@ def test_quantities_per_rank_add_up() -> None:
     assert {part.name for part in two.vram.parts} - {part.name for part in one.vram.parts} == {"all-reduce buffer"}
     assert fact(two.facts, "images per update").startswith("128 (32 × 2 × 2)")
     assert fact(two.facts, "device") == "Some GPU, 24 GiB, the first of 2"
-    assert "one of 2 GPUs: ranks=2 trains on all" in fact(one.facts, "device")
+    assert "one of 2 GPUs: devices=all trains on all" in fact(one.facts, "device")
     assert not two.refuses
 
 
@@ -43,9 +44,9 @@ def test_workers_share_the_cores() -> None:
 
 def test_more_ranks_than_gpus() -> None:
     asked = plan_of(gpus(2), own=True, ranks=4)
-    assert asked.refuses == ("ranks: 4 need a GPU each, and 2 can be used here; ranks=2",)
+    assert asked.refuses == ("devices: 4 need a GPU each, and 2 can be used here; devices=2",)
     filed = plan_of(gpus(2), ranks=4)
-    assert (value(filed, "ranks"), note(filed, "ranks")) == ("2", "4 → 2: the number of GPUs")
+    assert (value(filed, "devices"), note(filed, "devices")) == ("2", "4 → 2: the number of GPUs")
     assert not filed.refuses
 
 
@@ -53,4 +54,70 @@ def test_ranks_on_a_cpu_are_a_warning() -> None:
     plan = plan_of(CPU, own=True, ranks=2, device="cpu")
     assert not plan.refuses
     assert any("share this CPU" in text for text in plan.warnings)
-    assert value(plan_of(CPU, ranks=2), "ranks") == "1"
+    assert value(plan_of(CPU, ranks=2), "devices") == "1"
+
+
+def test_all_devices() -> None:
+    plan = plan_of(gpus(3), own=True, devices="all")
+    assert (value(plan, "devices"), note(plan, "devices")) == ("3", "all: the 3 GPUs")
+    assert plan.config.devices == 3
+    assert value(plan_of(CPU, own=True, devices="all", device="cpu"), "devices") == "1"
+    with pytest.raises(BadInput, match=r"devices must be a whole number, got 'some'"):
+        plan_of(CPU, devices="some")
+
+
+@pytest.mark.parametrize(("devices", "size", "steps"), [(1, 32, 8), (2, 32, 4), (4, 32, 2), (8, 32, 1)])
+def test_the_global_batch_size_is_divided(devices: int, size: int, steps: int) -> None:
+    plan = plan_of(gpus(8), own=True, devices=devices, global_batch_size=256)
+    assert (plan.config.data.batch_size, plan.config.optim.accumulation_steps) == (size, steps)
+    assert plan.updates.total_batch == 256
+    assert not plan.refuses
+
+
+def test_an_own_accumulation_gives_the_batch_size() -> None:
+    plan = plan_of(gpus(2), own=True, devices=2, accumulation_steps=8, global_batch_size=64)
+    assert (plan.config.data.batch_size, plan.config.optim.accumulation_steps) == (4, 8)
+
+
+def test_a_smaller_batch_where_the_usual_one_does_not_divide_it() -> None:
+    plan = plan_of(gpus(3), batch_size=32, devices=3, global_batch_size=288)
+    assert (plan.config.data.batch_size, plan.config.optim.accumulation_steps) == (32, 3)
+    plan = plan_of(gpus(3), batch_size=32, devices=3, global_batch_size=240)
+    assert (plan.config.data.batch_size, plan.config.optim.accumulation_steps) == (20, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (
+            {"devices": 3, "global_batch_size": 256},
+            (
+                "global_batch_size: 256 images can't be divided among 3 devices with about 32 each; "
+                "set global_batch_size=192 or 288, or another batch_size or number of devices"
+            ),
+        ),
+        (
+            {"batch_size": 10, "global_batch_size": 25},
+            (
+                "global_batch_size: 25 is no multiple of 10 (batch_size 10 × 1 devices); set global_batch_size=20, "
+                "or leave batch_size out"
+            ),
+        ),
+        (
+            {"devices": 2, "batch_size": 8, "accumulation_steps": 3, "global_batch_size": 64},
+            (
+                "accumulation_steps: 64 images per update can't be divided by batch_size 8 × 2 devices × 3; leave it "
+                "out, or leave out global_batch_size"
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_divided_is_refused_with_what_can(values: dict[str, int], text: str) -> None:
+    assert plan_of(gpus(4), own=True, **values).refuses == (text,)
+
+
+def test_synchronised_batchnorm_needs_gpus() -> None:
+    assert not plan_of(CPU, own=True, device="cpu", sync_batchnorm=True).config.distributed.sync_batchnorm
+    plan = plan_of(gpus(2), own=True, devices=2, sync_batchnorm=True)
+    assert plan.config.distributed.sync_batchnorm
+    assert not plan.config.speed.oom_fallback

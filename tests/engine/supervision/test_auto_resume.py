@@ -35,3 +35,14 @@ def test_a_run_that_makes_progress_is_restarted_without_limit() -> None:
     retries = AutoResume()
     waits = [retries.after(ended(Outcome.FAILED, step=step, error="OSError: gone")) for step in range(50)]
     assert set(waits) == {2.0}
+
+
+def test_without_auto_resume_only_a_lost_rank_restarts_the_others() -> None:
+    retries = AutoResume(every_crash=False, lost_ranks=2)
+    assert retries.setting == "max_restarts"
+    assert retries.after(ended(Outcome.FAILED, error="RuntimeError: x", step=9)) is None
+    assert retries.after(ended(Outcome.KILLED, step=10)) == 0
+    assert retries.after(ended(Outcome.FAILED, error="RankLostError: closed by peer", step=10)) == 0
+    assert retries.after(ended(Outcome.KILLED, step=10)) is None, "no progress"
+    assert retries.after(ended(Outcome.KILLED, step=11)) == 0
+    assert AutoResume(every_crash=False).after(ended(Outcome.KILLED, step=1)) is None

@@ -13,7 +13,7 @@ import pytest
 from fakes.images import dark_and_light
 
 from gputrain.engine.configuration import settings
-from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded
+from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice, Outcome, RunEnded, Steps
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import event_log
@@ -25,7 +25,7 @@ def test_a_killed_rank_is_reported_and_the_run_resumes_from_its_checkpoint(tmp_p
     images = dark_and_light(tmp_path / "images", 16)
     values = {"device": "cpu", "dataset": "imagefolder", "data_dir": str(images), "image_size": 32, "val_resize": 36}
     values |= {"batch_size": 4, "num_workers": 1, "width": 4, "precision": "fp32", "epochs": 100_000, "ranks": 2}
-    run = launch.launch(settings.build(values | {"checkpoint_steps": 4, "auto_resume": True}))
+    run = launch.launch(settings.build(values | {"checkpoint_steps": 4}))
     attachment, seen = launch.attach(run), list[AnyEvent]()
 
     def until(wanted: Callable[[AnyEvent], bool]) -> AnyEvent:
@@ -46,10 +46,13 @@ def test_a_killed_rank_is_reported_and_the_run_resumes_from_its_checkpoint(tmp_p
         others = [child for child in trainer.children() if "spawn_main" in " ".join(child.cmdline())]
         assert len(others) == 1
         others[0].kill()
+        killed = time.monotonic()
         again = until(lambda event: isinstance(event, ModelReady))
         assert isinstance(again, ModelReady)
         assert again.trainer_pid != ready.trainer_pid
         assert again.start_step >= 4
+        until(lambda event: isinstance(event, Steps))
+        print(f"trains again {time.monotonic() - killed:.1f} s after a rank was killed")
         attachment.send(StopCommand(checkpoint=True, sender="a test"))
         ended = until(lambda event: isinstance(event, RunEnded))
     finally:
@@ -60,6 +63,50 @@ def test_a_killed_rank_is_reported_and_the_run_resumes_from_its_checkpoint(tmp_p
     assert isinstance(ended, RunEnded)
     assert ended.outcome is Outcome.STOPPED
     told = [event.text for event in event_log.read(run.events) if isinstance(event, Notice) and event.level == "error"]
-    assert [text.partition(";")[0] for text in told] == ["rank 1 was killed by SIGKILL from outside"]
+    assert told == ["rank 1 was killed by SIGKILL from outside; max_restarts: trying again (try 1 of 3)"]
     _, alive = psutil.wait_procs([trainer, *others], timeout=30)
     assert not alive
+
+
+HANGING = """
+import time
+import torch.distributed as dist
+from torch import nn
+
+class Hanging(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.last, self.calls = nn.Linear(3 * 32 * 32, outputs), 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 20 and dist.get_rank() == 1:
+            time.sleep(600)  # line 14
+        return self.last(x.flatten(1))
+
+def make(outputs):
+    return Hanging(outputs)
+"""
+
+
+def test_the_rank_that_keeps_the_others_waiting_is_named_with_its_line(tmp_path: Path) -> None:
+    images = dark_and_light(tmp_path / "images", 16)
+    (tmp_path / "hanging.py").write_text(HANGING)
+    values = {"device": "cpu", "dataset": "imagefolder", "data_dir": str(images), "image_size": 32, "val_resize": 36}
+    values |= {"batch_size": 4, "num_workers": 0, "precision": "fp32", "epochs": 100_000, "devices": 2, "val_split": ""}
+    values |= {"model": "hanging:make", "code_dir": str(tmp_path), "hang_seconds": 8.0}
+    run = launch.launch(settings.build(values))
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        told: list[str] = []
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.5)
+            found = event_log.read(run.events)
+            told = [event.text for event in found if isinstance(event, Notice) and "has not entered" in event.text]
+    finally:
+        status = run.status()
+        if status is not None and not status.state.over:
+            os.kill(status.pid, signal.SIGKILL)
+    assert told, [event.text for event in event_log.read(run.events) if isinstance(event, Notice)]
+    assert "rank 1 has not entered the exchange of step " in told[0]
+    assert f"({tmp_path}/hanging.py:14 in forward); 1 other waits for it since " in told[0]

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 from helpers.scripts.forked import Seen, run_forked
-from helpers.scripts.framework_scripts import DATA, PACKAGES
+from helpers.scripts.framework_case import DATA
+from helpers.scripts.framework_scripts import PACKAGES
 
 from gputrain.engine.probe import layout
 
 pytestmark = pytest.mark.frameworks
-CASES = [(package, name) for package, (_, cases) in PACKAGES.items() for name in cases]
+CASES = [
+    # One worker of pytest runs all scripts of a package, as they share one process.
+    pytest.param(package, name, marks=pytest.mark.xdist_group(package), id=f"{package}-{name}")
+    for package, (_, cases) in PACKAGES.items()
+    for name in cases
+]
 
 
 @cache
@@ -42,6 +48,7 @@ def test_steps_samples_wait_and_scalars(package: str, name: str, folder: Path) -
         assert (Path(loader["file"]).name, loader["line"]) == (f"{name}.py", line)
 
 
+@pytest.mark.xdist_group("accelerate")
 def test_a_logged_value_is_taken_once(folder: Path) -> None:
     pytest.importorskip("accelerate")
     lines = _scripts_of("accelerate", folder)["accumulated_and_logged"].lines

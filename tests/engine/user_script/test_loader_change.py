@@ -39,3 +39,38 @@ def test_an_iterable_data_set_is_refused(tmp_path: Path) -> None:
     changed = run([sys.executable, str(path), "0", ""], probed(tmp_path / "pages"))
     assert changed.returncode == 0, changed.stderr
     assert "answers 1.0 -1.0" in changed.stderr
+
+
+ACCELERATED = """
+from accelerate import Accelerator
+
+def main(workers, persistent):
+    torch.manual_seed(3)
+    accelerator = Accelerator(cpu=True)
+    model = torch.nn.Linear(1, 1)
+    loader = DataLoader(Numbers(), batch_size=7, shuffle=True, num_workers=workers)
+    model, optimizer, loader = accelerator.prepare(model, torch.optim.SGD(model.parameters(), 1e-6), loader)
+    seen = []
+    for epoch in range(3):
+        for x, index in loader:
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            accelerator.backward(loss)
+            optimizer.step()
+            seen.append((index.tolist(), loss.item()))
+            after_step(len(seen))
+    print(seen)
+    print("workers", loader.base_dataloader.num_workers, file=sys.stderr)
+"""
+
+
+@pytest.mark.frameworks
+def test_the_loader_below_the_one_of_accelerate_is_changed(tmp_path: Path) -> None:
+    text = TRAIN.partition("def main")[0] + ACCELERATED + "\nREQUESTS = [(10, 2, -1)]\n" + CHANGE + MAIN
+    path = script(tmp_path, text)
+    alone = run([sys.executable, str(path), "0", ""])
+    changed = run([sys.executable, str(path), "0", ""], probed(tmp_path / "pages"))
+    assert changed.returncode == 0, changed.stderr
+    assert "answers 1.0 1.0" in changed.stderr
+    assert ("workers 0" in alone.stderr, "workers 2" in changed.stderr) == (True, True)
+    assert changed.stdout == alone.stdout

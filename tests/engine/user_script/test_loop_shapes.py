@@ -243,7 +243,7 @@ def test_steps_samples_and_validation_are_exact(name: str, seen: dict[str, Seen]
     assert (one.updates, one.samples, one.validation) == EXACT[name]
 
 
-@pytest.mark.parametrize("name", [*EXACT.keys() - {"thread"}, "no_batching"])
+@pytest.mark.parametrize("name", sorted({*EXACT, "no_batching"} - {"thread"}))
 def test_the_wait_is_known(name: str, seen: dict[str, Seen]) -> None:
     one = seen[name]
     assert one.unknown == ""

@@ -23,7 +23,7 @@ class Waiting(Dataset):
 
     def __getitem__(self, index):
         time.sleep(0.02)
-        return torch.randn(8), index % 3
+        return torch.linspace(0, index % 3, 8), index % 3
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

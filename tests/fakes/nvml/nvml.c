@@ -230,6 +230,14 @@ UINT_GETTER(nvmlDeviceGetPerformanceState, "performance_state")
 UINT_GETTER(nvmlDeviceGetComputeMode, "compute_mode")
 UINT_GETTER(nvmlDeviceGetMinorNumber, "minor")
 
+Return nvmlDeviceGetTotalEnergyConsumption(Device *device, Ullong *energy) { /* mJ */
+    double found;
+    BEGIN(device);
+    if (!number(&found, "%senergy", device->prefix)) return NOT_SUPPORTED;
+    *energy = (Ullong)found;
+    return OK;
+}
+
 Return nvmlDeviceGetPowerManagementLimitConstraints(Device *device, Uint *lowest, Uint *highest) {
     BEGIN(device);
     *lowest = 0;

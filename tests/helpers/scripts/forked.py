@@ -24,7 +24,7 @@ for name in sys.argv[1:]:
     if not child:
         code = 1
         try:
-            path = os.path.abspath(name + ".py")
+            path = os.path.abspath("scripts/" + name + ".py")
             exec(compile(open(path).read(), path, "exec"), {**globals(), "__name__": "__main__", "__file__": path})
             code = 0
         except BaseException:
@@ -68,8 +68,10 @@ class Seen(Struct):
 def run_forked(folder: Path, imports: str, scripts: Mapping[str, str]) -> dict[str, Seen]:
     """Run all scripts, each after `imports`; what was seen of each by its name. Asserts that all end with code 0."""
     script(folder, imports, "imports.py")
+    # A folder of their own: a script's name may be that of a package.
+    (folder / "scripts").mkdir()
     for name, text in scripts.items():
-        script(folder, text, f"{name}.py")
+        script(folder / "scripts", text, f"{name}.py")
     environment = probed(folder / "pages")
     runner = [sys.executable, str(script(folder, _RUNNER, "runner.py")), *scripts]
     done = run(runner, environment, cwd=folder)

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+
+from helpers.training.pictures import encoded
 
 Plane = npt.NDArray[Any]
 
@@ -78,3 +81,14 @@ def pgm(values: Plane, largest: int, *, ascii_: bool = False, comment: bytes = b
     if ascii_:
         return head + b" ".join(b"%d" % value for value in values.ravel()) + b"\n"
     return head + values.astype(">u2" if largest > 255 else "u1").tobytes()
+
+
+def values(high: int, low: int = 0, shape: tuple[int, int] = (9, 7)) -> Plane:
+    """Random values with both extremes."""
+    found = np.random.default_rng(high).integers(low, high, shape, endpoint=True)
+    found.flat[:2] = low, high
+    return found
+
+
+def png16(given: Plane) -> bytes:
+    return encoded(Image.fromarray(given.astype(np.uint16)), "PNG")

@@ -63,7 +63,7 @@ def test_what_cannot_go_on_is_refused_with_the_reason(stopped: RunDir) -> None:
     steps = sorted({entry.step for entry in checkpoint_index.read_index(stopped.checkpoints)})
     with pytest.raises(BadInput, match=f"no checkpoint '999999' in .*: it has those of step {steps[0]}, "):
         resume_run.resume(stopped, plan, "999999")
-    with pytest.raises(BadInput, match="batch_size: was 4 and is 8; a resumed run can't change it"):
+    with pytest.raises(BadInput, match="batch_size: was 4 and is 8; 8 images per update, not 4; a resumed run keeps"):
         resume_run.resume(stopped, resume_run.plan_from_run(stopped, {"batch_size": 8}, machine))
     child = hold_lock(stopped)
     try:

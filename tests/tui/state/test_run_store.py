@@ -11,6 +11,7 @@ from helpers.tui import scripted
 from helpers.tui.storing import after, window
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gputrain.engine.events import (
     CommandTaken,
@@ -176,6 +177,25 @@ def test_energy_and_throttling_are_summed_over_time() -> None:
     assert totals.joules == pytest.approx(2 * 2 * (100 + 200))
     assert totals.power_seconds == 4
     assert totals.throttled == {"hardware thermal": 2.0, "power cap": 4.0}
+
+
+def test_the_energy_counter_comes_before_the_power() -> None:
+    def sample(energy: float | None, power: float = 100.0, interval: float = 1.0) -> HardwareSample:
+        return HardwareSample(interval=interval, gpus=(GpuSample(index=0, uuid="a", power=power, energy=energy),))
+
+    # The first sample has no difference yet; then the counter; a driver that was loaded again; no counter.
+    totals = after(sample(5000.0), sample(5250.0), sample(20.0), sample(None), sample(None)).totals
+    assert totals.joules == pytest.approx(100 + 250 + 100 + 100 + 100)
+    # What the GPU used between a stop and a resume belongs to somebody else.
+    totals = after(sample(5000.0), *scripted.start(), sample(9000.0), sample(9010.0)).totals
+    assert totals.joules == pytest.approx(100 + 100 + 10)
+
+
+def test_epochs_log_their_energy() -> None:
+    ended = EpochEnded(epoch=0, step=1, train_loss=1.0, seconds=2.0, images_per_second=50.0)
+    with_energy = structs.replace(ended, gpu_joules=7200.0, cpu_joules=3600.0)
+    texts = [entry.text for entry in after(*scripted.start(), ended, with_energy).journal[-2:]]
+    assert texts == ["epoch 1: 2 s, 50.0 img/s, loss 1.000", "epoch 1: 2 s, 50.0 img/s, loss 1.000, 3.0 Wh"]
 
 
 def test_without_a_gpu_nothing_is_claimed_about_one() -> None:

@@ -8,7 +8,17 @@ import msgspec
 import pytest
 from helpers.tui import scripted
 
-from gputrain.engine.events import ModelReady, Outcome, Prediction, RunEnded, RunStarted, Steps, Tuned
+from gputrain.engine.events import (
+    GpuSample,
+    HardwareSample,
+    ModelReady,
+    Outcome,
+    Prediction,
+    RunEnded,
+    RunStarted,
+    Steps,
+    Tuned,
+)
 from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.tui.state import metric_values
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -33,6 +43,32 @@ def test_it_says_what_the_run_came_to() -> None:
     assert result.peak_vram == int(17.2 * scripted.GIB)
     assert result.mean_watts == pytest.approx(282, rel=0.05)
     assert result.throttled == {"power cap": 9.0}
+
+
+def test_energy_per_image_and_cost() -> None:
+    def after(**settings: float) -> Summary:
+        store = RunStore()
+        steps = Steps(
+            step=1, epoch=0, epoch_step=1, images=360, window_steps=1, window_seconds=10.0, images_per_second=36.0,
+            loss=1.0, lr=0.1, data_wait=0.0, copy=None, compute=10.0, other=0.0,
+        )  # fmt: skip
+        sample = HardwareSample(interval=10.0, mono=3600.0, cpu_power=60.0, gpus=(GpuSample(index=0, power=300.0),))
+        started = RunStarted(run_id="r", settings=settings)
+        store.apply_all([started, steps, sample])
+        return summary(store.snapshot())
+
+    result = after()
+    assert (result.joules, result.cpu_joules) == (3000.0, 600.0)
+    assert result.joules_per_image == pytest.approx(10.0)
+    assert result.cost is None
+    assert (
+        dict(summary_rows(result, ""))["energy"]
+        == "0.8 Wh by the GPUs, 300 W mean; 0.2 Wh by the CPU; 10.00 J per image"
+    )
+    # One hour at 2.5, and 0.001 kWh at 400.
+    assert after(cost_per_hour=2.5).cost == pytest.approx(2.5)
+    assert after(cost_per_hour=2.5, price_per_kwh=400.0).cost == pytest.approx(2.9)
+    assert dict(summary_rows(after(cost_per_hour=2.5), ""))["cost"] == "2.50"
 
 
 def test_it_goes_through_json_and_back() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from fakes.images import dark_and_light
 from helpers.tui.live_run import live_run
@@ -100,3 +102,24 @@ def test_the_dashboard_of_train_stops_its_run_after_a_checkpoint(number: signal.
     (ended,) = [event for event in event_log.read(run.events) if isinstance(event, RunEnded)]
     assert (ended.outcome, ended.preempted) == (Outcome.STOPPED, True)
     assert checkpoint_index.read_index(run.checkpoints)
+
+
+def test_the_launcher_of_a_step_waits_for_the_run_that_it_started(private_homes: Path) -> None:
+    """The step's signal goes to all of its processes."""
+    step = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0"}
+    with on_terminal(env=step) as terminal:
+        terminal.shows("press Enter to start")
+        terminal.send(b"\r")
+        terminal.until(lambda _: bool(run_directory.directories()) and run_directory.directories()[0].is_live())
+        terminal.shows("d detach")
+        for process in (psutil.Process(terminal.process.pid), *psutil.Process(terminal.process.pid).children(True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(TERM)
+        code, text = terminal.ended()
+        assert code == 75, text
+        is_restored(terminal)
+    (run,) = run_directory.directories()
+    assert not run.is_live()
+    *_, ended = event_log.read(run.events)
+    assert isinstance(ended, RunEnded)
+    assert ended.preempted

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.tui.live_run import live_run
-from helpers.tui.terminals import Terminal, on_terminal
+from helpers.tui.terminals import Terminal, modes, on_terminal
 
 STRAY = b"".join(
     (
@@ -163,3 +163,33 @@ def test_a_screen_that_crashes_names_the_run_and_the_way_back(live: tuple[str, M
         terminal.shows("● training")
         terminal.send(b"d")
         assert terminal.ended()[0] == 0
+
+
+CRASH_OF_ANY = """
+import sys
+from gputrain.tui import app
+from gputrain.tui.cli.main import main
+
+def broken(self):
+    raise ZeroDivisionError("a fault of the test's own")
+
+app.GpuTrainApp.on_ready = lambda self: self.screen.set_timer(0.1, lambda: broken(self.screen))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("arguments", [("monitor",), (), ("runs", "--screen")], ids=["monitor", "launcher", "runs"])
+def test_a_crash_of_a_screen_without_a_run_says_that_runs_continue(
+    arguments: tuple[str, ...], live: tuple[str, Mapping[str, str]]
+) -> None:
+    env = live[1]
+    with on_terminal(sys.executable, "-c", CRASH_OF_ANY, *arguments, env=env, size=(200, 50)) as terminal:
+        code, text = terminal.ended()
+        last = modes(bytes(terminal.raw))
+        assert terminal.attributes() == terminal.attributes_before
+    assert code == 5
+    assert "ZeroDivisionError: a fault of the test's own" in text
+    closed = "the screen closed because of an error; runs continue; list them with: gputrain-tui runs"
+    assert closed in " ".join(text.split())
+    assert last[25]
+    assert not last[1049]

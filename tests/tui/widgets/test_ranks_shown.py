@@ -30,7 +30,7 @@ def seen(ranks: int, share: float | None) -> Snapshot:
 def of_ranks(event: AnyEvent, ranks: int) -> AnyEvent:
     match event:
         case RunStarted():
-            return replace(event, settings={**event.settings, "ranks": ranks})
+            return replace(event, settings={**event.settings, "devices": ranks})
         case ModelReady():
             return replace(event, ranks=ranks, flops_per_image=1e9, peak_flops=1e14)
     return event

@@ -55,6 +55,23 @@ def test_without_a_loader_there_is_no_epoch_and_the_wait_is_unknown() -> None:
     assert "workers unknown ▶ queue unknown ▶ CPU compute unknown" in stages
 
 
+def test_samples_that_are_not_counted_are_no_rate_of_0() -> None:
+    now = view(*started(), replace(STEPS, wait_unknown=True, images_per_second=0.0))
+    assert now.now.images_per_second is None
+    assert "0 samples/s" not in text([draw_status(now, 200)])
+
+
+def test_a_loader_that_another_thread_reads_leaves_the_wait_unknown() -> None:
+    now = view(*started(), replace(STEPS, wait_unknown=True))
+    assert "does not read its DataLoader itself" in text(draw_pipeline(now.now, 150, 4))
+
+
+def test_an_epoch_that_a_framework_counts_needs_no_loader() -> None:
+    status = text([draw_status(view(*started(None), replace(NO_LOADER, epoch=1, epoch_step=3, epoch_batches=12)), 200)])
+    for part in ("epoch 2", "25 %", "batch  3/12"):
+        assert part in status
+
+
 def test_a_loader_without_a_length_has_no_progress() -> None:
     status = text([draw_status(view(*started(replace(LOADER, batches=None)), STEPS), 200)])
     assert "batch 500" in status
@@ -147,7 +164,7 @@ def test_a_summary_without_a_loader_says_that_the_shares_are_unknown() -> None:
     result = summary(view(*started(None), replace(NO_LOADER, unit="steps", images_per_second=10.0)).now)
     assert (result.data_wait_share, result.compute_share, result.other_share) == (None, None, None)
     rows = dict(summary_rows(result, "/runs/r"))
-    assert rows["time went to"] == "unknown: the script reads no DataLoader"
+    assert rows["time went to"] == "unknown: the loop reads no DataLoader itself"
     assert rows["throughput"].startswith("10.0 steps/s mean")
 
 

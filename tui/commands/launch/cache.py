@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 import msgspec
@@ -15,7 +14,7 @@ from gputrain.engine.configuration import settings
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.jobs import build_image_cache, list_and_remove_caches
 from gputrain.tui.actions.plan_from_arguments import plan_of
-from gputrain.tui.commands.command_messages import fail
+from gputrain.tui.commands.command_messages import fail, show_progress
 from gputrain.tui.commands.runs.delete import confirmed
 from gputrain.tui.render.text_table import print_table
 
@@ -30,7 +29,7 @@ def _build(options: argparse.Namespace) -> int:
     # The command requests a cache even if the plan has none.
     config = settings.replace(plan.config, cache="disk") if plan.config.data.cache == "none" else plan.config
     try:
-        built = build_image_cache.build(config, _show_progress)
+        built = build_image_cache.build(config, show_progress)
     except RuntimeError as error:
         return fail(error)
     if options.json:
@@ -44,11 +43,6 @@ def _build(options: argparse.Namespace) -> int:
         f"{built.images} images, {size(built.bytes)}, in {list_and_remove_caches.home()}; runs with cache=disk use them"
     )
     return EXIT_FINISHED
-
-
-def _show_progress(text: str) -> None:
-    end = "\r" if sys.stderr.isatty() else "\n"
-    print(f"{plain(text, 100):<60}", end=end, file=sys.stderr, flush=True)
 
 
 def _list(options: argparse.Namespace) -> int:

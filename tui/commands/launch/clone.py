@@ -23,6 +23,8 @@ def run(options: argparse.Namespace) -> int:
         return start_run(lambda: launch_script.clone(source), (), options, script=True)
     overrides, notes = settings.parse_overrides(options.overrides)
     # A clone starts from scratch, even if the run itself was resumed from a checkpoint.
-    plan = resume_run.plan_from_run(source, {"resume_from": "", **overrides}, inspect_machine(), notes)
+    plan = resume_run.plan_from_run(
+        source, {"resume_from": "", **overrides}, inspect_machine(), notes, from_scratch=True
+    )
     warnings = (*plan.adjustments, *plan.warnings, *plan.overruled(force=options.force))
     return start_run(lambda: resume_run.begin(plan, force=options.force), warnings, options)

@@ -15,8 +15,8 @@ from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.user_script.script_command import has_command
 from gputrain.tui.commands.command_messages import fail, has_screen
 from gputrain.tui.commands.launch.start_run import require_single_task
-from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
+from gputrain.tui.commands.runs.watch_signals import StopSignals
 
 
 def run(options: argparse.Namespace) -> int:

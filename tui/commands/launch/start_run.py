@@ -12,8 +12,8 @@ from gputrain.engine.hardware.slurm import step_tasks
 from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.commands.command_messages import fail
-from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
+from gputrain.tui.commands.runs.watch_signals import StopSignals
 
 
 def start_run(
@@ -46,5 +46,5 @@ def require_single_task() -> None:
     if (tasks := step_tasks()) > 1:
         raise BadInput(
             f"this srun step has {tasks} tasks, and each would start its own run: use srun --ntasks=1 "
-            "(one run on several GPUs: ranks=N)"
+            "(one run on several GPUs: devices=N)"
         )

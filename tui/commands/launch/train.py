@@ -66,7 +66,7 @@ def _print_plan(plan: Plan, options: argparse.Namespace) -> None:
             print_table((title, "takes", ""), parts)
     print()
     print_table(SCALING, scaling_cells(plan.scaling))
-    print("rows with more GPUs: the same settings with ranks=2, 4 and 8")
+    print("rows with more GPUs: the same settings with devices=2, 4 and 8")
     print()
     print_table(BUFFERS, buffer_cells(plan.buffers))
     stays = plan.stands(force=options.force)

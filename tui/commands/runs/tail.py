@@ -7,8 +7,8 @@ import argparse
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import remote_name, run_directory
 from gputrain.tui.commands.command_messages import fail, has_screen
-from gputrain.tui.commands.runs.stop_signals import StopSignals
 from gputrain.tui.commands.runs.watch import watch
+from gputrain.tui.commands.runs.watch_signals import StopSignals
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +13,10 @@ from gputrain.engine.launching import launch
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.tui.cli.exit_codes import exit_code
 from gputrain.tui.commands.command_messages import has_screen, print_error
-from gputrain.tui.commands.runs.stop_signals import StopSignals
-from gputrain.tui.commands.show_app import show_app
+from gputrain.tui.commands.runs.watch_signals import StopSignals
+from gputrain.tui.commands.show_app import die, show_app
 from gputrain.tui.render.format import run_continues, supervisor_died
 from gputrain.tui.state.event_source import RunSource
-from gputrain.tui.terminal.screen_signals import die_of
 
 if TYPE_CHECKING:
     from gputrain.tui.cli.plain_output import JsonLines, PlainLines
@@ -56,10 +54,9 @@ def _dashboard(attachment: RunSource, options: argparse.Namespace, signals: Stop
     which the command waits, as without a screen.
     """
 
-    def follow(number: int) -> int:
+    def follow(number: int, run_id: str) -> int:
         if not signals.stops_run(number):
-            print_error(f"the screen was closed by {signal.Signals(number).name}; {run_continues(attachment.run.id)}")
-            die_of(number)
+            die(number, run_id)
         signals.add(number)
         from gputrain.tui.cli.plain_output import PlainLines
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from rich.text import Text
 
 from gputrain.tui.layout.key_bindings import Key
-from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.metrics.metric_lookup import METRICS
 from gputrain.tui.metrics.panel_descriptions import PANEL_METRICS
 from gputrain.tui.metrics.run_descriptions import RUN_METRICS
 from gputrain.tui.screens.help_screen import add_section, key_rows

@@ -13,6 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from gputrain.engine.common.sanitize import plain
+from gputrain.engine.supervision.stop_now import STOP_NOW_SECONDS
 
 Choice = Literal["detach", "stop", "stop_now", "cancel"]
 
@@ -29,7 +30,7 @@ _STOP: tuple[tuple[Choice, str], ...] = (
 )
 _SCRIPT: tuple[tuple[Choice, str], ...] = (
     ("stop", "Stop: send it SIGINT, as Ctrl-C does"),
-    ("stop_now", "Stop now: SIGTERM, and SIGKILL after 10 s"),
+    ("stop_now", f"Stop now: SIGTERM, and SIGKILL after {STOP_NOW_SECONDS:.0f} s"),
 )
 
 

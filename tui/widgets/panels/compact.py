@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.metrics.metric_lookup import METRICS
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, groups, line
 from gputrain.tui.render.theme import Role

@@ -10,7 +10,7 @@ from gputrain.tui.charts.braille_chart import Plot, draw
 from gputrain.tui.charts.chart_axes import ZOOM_NAMES, ZOOMS, x_range
 from gputrain.tui.charts.value_history import Curve
 from gputrain.tui.metrics.metric import Show
-from gputrain.tui.metrics.metric_table import METRICS
+from gputrain.tui.metrics.metric_lookup import METRICS
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, cut, fit, line, pad
 from gputrain.tui.render.theme import Role

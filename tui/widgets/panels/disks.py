@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import DeviceSample, DiskSample, HardwareSample
-from gputrain.tui.metrics import metric_table
+from gputrain.tui.metrics import metric_lookup
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, groups, line, pad, right
 from gputrain.tui.state.run_snapshot import Snapshot
@@ -31,7 +31,7 @@ def draw_disk(view: View, columns: int, rows: int) -> list[Line]:
     if disk.device:
         drawn.append(_data_disk(disk, columns))
     if sample.psi_io is not None:
-        level = metric_table.level("psi_io", sample.psi_io)
+        level = metric_lookup.level("psi_io", sample.psi_io)
         drawn.append(line(("pressure ", "dim"), (fmt.share(sample.psi_io), "text" if level == "plain" else level)))
     drawn += [row for row in (_waits(disk, columns), _own_reads(view, sample, columns)) if row]
     if sample.net_rx is not None:
@@ -43,7 +43,7 @@ def draw_disk(view: View, columns: int, rows: int) -> list[Line]:
 
 
 def _data_disk(disk: DiskSample, columns: int) -> Line:
-    busy = metric_table.level("device_busy", disk.device_busy)
+    busy = metric_lookup.level("device_busy", disk.device_busy)
     spans: Line = (("busy ", "dim"), (fmt.share(disk.device_busy), "text" if busy == "plain" else busy))
     return groups(columns, spans, line((f"data on {plain(disk.device, 20)}", "dim")))
 

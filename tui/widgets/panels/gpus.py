@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import GpuSample
-from gputrain.tui.metrics import metric_table
+from gputrain.tui.metrics import metric_lookup
 from gputrain.tui.metrics.gpu_state import alarms, temperature_level, used_by
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, cut, fit, groups, line, pad, right, spread, width, wrap
@@ -22,7 +22,7 @@ _TREND = 5
 
 def role(key: str, value: float | None) -> Role:
     """The color role of `value` for the metric `key`."""
-    level = metric_table.level(key, value)
+    level = metric_lookup.level(key, value)
     return "bright" if level == "plain" else level
 
 
@@ -30,7 +30,7 @@ def throttle(gpu: GpuSample) -> Span | None:
     """The throttle reasons as text; None if the clock is not lowered."""
     if not gpu.throttle:
         return None
-    level = metric_table.throttle_level(gpu.throttle)
+    level = metric_lookup.throttle_level(gpu.throttle)
     return ", ".join(plain(reason, 40) for reason in gpu.throttle), "dim" if level == "plain" else level
 
 

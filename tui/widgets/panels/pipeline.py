@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gputrain.tui.metrics import metric_table
+from gputrain.tui.metrics import metric_lookup
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.styled_lines import Line, Span, bar, fit, line, right, stacked, width
 from gputrain.tui.render.theme import Role
@@ -213,7 +213,10 @@ def _joined(found: list[Stage], slow: tuple[StageName, str] | None, columns: int
 def _step_time(now: Snapshot, columns: int) -> Line:
     """The shares of the step time, as a bar and as text."""
     shares = now.shares
-    unknown = "the script reads no DataLoader, so what it waits for is unknown" if _wait_unknown(now) else ""
+    unknown = ""
+    if _wait_unknown(now):
+        why = "reads no DataLoader" if now.loader_found is None else "does not read its DataLoader itself"
+        unknown = f"the script {why}, so what it waits for is unknown"
     if shares is None:
         return line((f"step time: {unknown or 'no steps yet'}", "dim"))
     parts: list[tuple[str, float | None, str, Role]] = [
@@ -239,7 +242,7 @@ def _wait_unknown(now: Snapshot) -> bool:
 
 
 def _role(key: str, share: float | None, usual: Role) -> Role:
-    level = metric_table.level(key, share)
+    level = metric_lookup.level(key, share)
     return level if level in ("warn", "bad") else usual
 
 

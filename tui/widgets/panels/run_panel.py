@@ -61,7 +61,7 @@ def _device(now: Snapshot) -> str:
 
 def _batch(now: Snapshot) -> str:
     size, steps = now.settings.get("batch_size"), now.settings.get("accumulation_steps", 1)
-    ranks = now.settings.get("ranks", 1)
+    ranks = now.settings.get("devices", 1)
     if size is None:
         return ""
     of_ranks = f" × {ranks} ranks" if ranks not in (None, 1) else ""

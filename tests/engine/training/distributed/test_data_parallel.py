@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.training.rank_tools import start_ranks
 from torch import nn
 
+from gputrain.engine.processes.rank_environment import MeetingPoint
 from gputrain.engine.training.distributed.data_parallel import DataParallel
 from gputrain.engine.training.distributed.process_group import ProcessGroup
 
@@ -40,7 +40,7 @@ def _full(gradient: torch.Tensor) -> torch.Tensor:
 
 def network() -> Net:
     torch.manual_seed(0)
-    return Net().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return Net().to(memory_format=torch.channels_last)
 
 
 def images(rank: int, number: int) -> torch.Tensor:
@@ -59,9 +59,9 @@ def passes(net: Net, both: DataParallel, rank: int, count: int) -> None:
             both.forward(images(rank, number)).square().mean().backward()
 
 
-def work(rank: int, meeting: str) -> None:
+def work(rank: int, meeting: MeetingPoint, folder: str) -> None:
     torch.set_num_threads(1)
-    ranks = ProcessGroup(Path(meeting), rank, RANKS)
+    ranks = ProcessGroup(meeting, rank, RANKS)
     net = network()
     if rank:
         nn.init.zeros_(net.first.weight)
@@ -86,20 +86,15 @@ def work(rank: int, meeting: str) -> None:
     passes(packed._entry.network, packed, rank, 1)  # type: ignore[arg-type]
     packed.finish()
     found["bf16"] = [p.grad.clone() for p in packed._entry.network.parameters() if p.grad is not None]
-    torch.save(found, f"{meeting}-{rank}")
+    torch.save(found, f"{folder}/{rank}")
     ranks.leave()
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[torch.Tensor]]]:
-    context, meeting = multiprocessing.get_context("spawn"), str(tmp_path_factory.mktemp("meeting") / "file")
-    processes = [context.Process(target=work, args=(rank, meeting)) for rank in range(RANKS)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * RANKS
-    return [torch.load(f"{meeting}-{rank}", weights_only=True) for rank in range(RANKS)]
+    folder = str(tmp_path_factory.mktemp("ranks"))
+    assert start_ranks(RANKS, work, folder) == [0] * RANKS
+    return [torch.load(f"{folder}/{rank}", weights_only=True) for rank in range(RANKS)]
 
 
 def alone(*batches: tuple[int, int, float]) -> list[torch.Tensor]:

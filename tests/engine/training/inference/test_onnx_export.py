@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import multiprocessing
@@ -15,6 +16,7 @@ import pytest
 import torch
 from fakes.images import dark_and_light
 from helpers.training.training_tools import CLASSES, draw_images, small_config, train
+from PIL import Image
 
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.common.errors import BadInput
@@ -23,10 +25,11 @@ from gputrain.engine.configuration.normalization import IMAGENET_MEAN as MEAN
 from gputrain.engine.configuration.normalization import IMAGENET_STD as STD
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.jobs.onnx_export_job import Exported, OnnxOrder, export_onnx
+from gputrain.engine.jobs.predict_job import PredictOrder
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.runs import run_directory
-from gputrain.engine.training.inference import onnx_child
+from gputrain.engine.training.inference import onnx_child, predict_child
 from gputrain.engine.training.networks.simple_cnn import SimpleCNN
 from gputrain.engine.training.transforms.decode import decode
 from gputrain.tui.cli import main
@@ -107,3 +110,38 @@ def test_export_refuses_invalid_requests(
     run_directory.create("any")
     assert main.main(["export", "last", str(tmp_path / "curves.csv"), "--int8"]) == 2
     assert "--int8 needs an .onnx file" in capsys.readouterr().err
+
+
+def test_the_exported_graph_gives_what_predict_gives_for_the_same_image(images: Path, tmp_path: Path) -> None:
+    """With a mean of its own, resized bicubically as the metadata say, by Pillow."""
+    (tmp_path / "run").mkdir()
+    config = small_config(
+        images, image_size=24, val_resize=28, interpolation="bicubic", mean="0.5", std="0.2", epochs=2
+    )
+    train(tmp_path / "run", config)
+    folder = tmp_path / "run" / "checkpoints"
+    last = str(folder / checkpoint_index.find(folder, "last").file)
+    # The values come from the checkpoint.
+    bare = settings.replace(config, resume_from=last, interpolation="auto", mean="auto", std="auto", max_bad_images=1e9)
+    exported(bare, tmp_path / "net.onnx")
+    told = {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}
+    assert told["interpolation"] == "bicubic, antialiased"
+    assert (told["mean"], told["std"]) == ("0.5, 0.5, 0.5", "0.2, 0.2, 0.2")
+    context = multiprocessing.get_context("spawn")
+    outbox, (inbox, _other) = context.Queue(), context.Pipe(duplex=False)
+    reporter = EventReporter(outbox)
+    order = PredictOrder(config=bare, images=str(images / "val"), output=str(tmp_path / "p.csv"))
+    predict_child._work(order, reporter, TrainerControl(inbox, reporter), lambda text: None)
+    outbox.cancel_join_thread()
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list((images / "val").glob("*/*.jpg")))
+    for row in rows:
+        short = int(told["resize_short_side"])
+        image = Image.open(images / "val" / row["sample"]).resize((short, short), Image.Resampling.BICUBIC)
+        pixels = np.asarray(image.crop((2, 2, 26, 26))).transpose(2, 0, 1)[None]
+        scores = session.run(None, {"images": pixels})[0][0]
+        shares = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        assert row["class"] == CLASSES[int(shares.argmax())]
+        assert float(row["probability"]) == pytest.approx(float(shares.max()), abs=2e-3)

@@ -77,9 +77,11 @@ def run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         seen: Losses = []
         original = StepWindows.step_done
 
-        def step_done(self: StepWindows, loss: torch.Tensor, step: int, batch: DeviceBatch) -> None:
+        def step_done(
+            self: StepWindows, loss: torch.Tensor, step: int, count: int, batch: DeviceBatch, size: int
+        ) -> None:
             seen.append((tuple(batch.indices.tolist()), float(loss)))
-            original(self, loss, step, batch)
+            original(self, loss, step, count, batch, size)
 
         with monkeypatch.context() as patch:
             patch.setattr(StepWindows, "step_done", step_done)

@@ -211,7 +211,7 @@ def test_safetensors_have_the_configuration_in_their_metadata_or_beside_them(tmp
 
     network = timm.create_model("vit_tiny_patch16_224", img_size=96, num_classes=5)
     values = {"mean": (0.2, 0.3, 0.4), "std": (0.1, 0.1, 0.1), "interpolation": "bilinear", "crop_pct": 0.75}
-    save_for_hf(network, tmp_path / "hub", model_config={"pretrained_cfg": {**values, "input_size": (3, 96, 96)}})
+    save_for_hf(network, str(tmp_path / "hub"), model_config={"pretrained_cfg": {**values, "input_size": (3, 96, 96)}})
     told = {"pretrained_cfg": json.dumps({**values, "input_size": (3, 96, 96)})}
     save_file(network.state_dict(), tmp_path / "own.safetensors", metadata=told)
     (hub,) = [file for file in (tmp_path / "hub").iterdir() if file.suffix != ".json"]

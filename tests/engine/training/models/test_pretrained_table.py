@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,8 @@ SIZES = {"inception_v3": 299, "swinv2_tiny_window8_256": 256, "eva02_tiny_patch1
 MODELS = (*TORCHVISION, *(f"timm/{name}" for name in TIMM))
 
 State = dict[str, torch.Tensor]
+OLD = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))([12]\.(?:weight|bias|running_mean|running_var))$")
+"""DenseNet's names before torchvision 0.3; changes no other model's."""
 
 
 @functools.cache
@@ -54,6 +57,10 @@ WRAPPERS: dict[str, Callable[[State], object]] = {
         "epoch": 3,
     },
     "timm resume": lambda state: {"epoch": 1, "arch": "x", "state_dict": {}, "state_dict_ema": state},
+    "state_dict": lambda state: {"state_dict": state, "epoch": 1},
+    "model": lambda state: {"model": state, "args": {}},
+    "EMA file": lambda state: {"n_averaged": torch.tensor(3), **{f"module.{k}": v for k, v in state.items()}},
+    "old DenseNet names": lambda state: {OLD.sub(r"\1.\2", name): tensor for name, tensor in state.items()},
     "torchvision reference": lambda state: {
         "model": {name: torch.zeros(1) for name in state},
         "model_ema": {"n_averaged": torch.tensor(2), **{f"module.{k}": v for k, v in state.items()}},
@@ -79,6 +86,9 @@ def test_weights_load_completely_from_every_wrapper(model: str) -> None:
     assert heads, "the classifier is known"
     for name, wrap in WRAPPERS.items():
         found = check(target, wrap(state), 7)
+        print(
+            f"{model:40} {name:22} {len(found.fitting)} of {found.total} loaded, {len(found.random)} of the classifier"
+        )
         assert found.is_complete, f"{name}: {strict_loading.explain(found)}"
         assert found.random, f"{name}: the classifier has other classes"
         assert all(tensor.startswith(tuple(f"{head}." for head in heads)) for tensor in found.random)
@@ -102,6 +112,18 @@ def test_weights_of_another_model_are_refused_by_name(pair: tuple[str, str]) -> 
         assert pretrained_weights.why_unfit(found, pair[1], "file.pth", strict=False) == (
             "" if found.fitting else fault
         )
+
+
+def test_safetensors_load_as_torch_files(tmp_path: Path) -> None:
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    for model in ("resnet18", "densenet121"):
+        state = {name: torch.zeros(tensor.shape) for name, tensor in network(model, 1000).state_dict().items()}
+        for number, prefix in enumerate(("", "module.", "_orig_mod.module.", "model.")):
+            file = tmp_path / f"{number}.safetensors"
+            save_file({prefix + name: tensor for name, tensor in state.items()}, file)
+            tensors = read_weights(file, shapes_only=True).tensors
+            converted, _ = pretrained_weights.convert(network(model, 7), tensors, "file")
+            assert strict_loading.match(network(model, 7), converted, 7).is_complete
 
 
 def test_the_wrappers_are_read_from_real_files(tmp_path: Path) -> None:

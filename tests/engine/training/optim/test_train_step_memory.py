@@ -70,9 +70,9 @@ def spy_on_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     done = trainer.Trainer._step_done
 
-    def step_done(self: trainer.Trainer, loss: torch.Tensor, device_batch: Any) -> None:
+    def step_done(self: trainer.Trainer, loss: torch.Tensor, batches: int, device_batch: Any) -> None:
         seen.extend(device_batch.indices.tolist())
-        done(self, loss, device_batch)
+        done(self, loss, batches, device_batch)
 
     again = StepWindows.undo
 

@@ -162,14 +162,14 @@ def test_a_folder_of_all_kinds_is_read_upright(cache: str, tmp_path: Path, priva
         "val_resize": 32, "batch_size": 8, "num_workers": 0, "device": "cpu", "cache_resolution": 32,
         "cache": "none" if cache == "none" else "ram", "cache_form": "jpeg" if cache == "jpeg" else "raw",
     })  # fmt: skip
-    data, _ = opened(config)
-    loader = make_loader(data.train, config, train=False, pin=False)
+    dataset, _ = opened(config)
+    loader = make_loader(dataset.train, config, train=False, pin=False)
     try:
         for epoch in (0, 1):
             images = [image.permute(1, 2, 0).numpy() for batch in loader.epoch(epoch) for image in batch.images.clone()]
             assert len(images) == len(right) == len(KINDS) * 3 * 8
             for index, image in enumerate(images):
-                name = Path(data.train.path(index)).name
+                name = Path(dataset.train.path(index)).name
                 # Wrong turns differ by 40 and more, JPEG once more by 4.
                 assert np.abs(image.astype(int) - right[name]).mean() < 6, name
     finally:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gputrain.tui.metrics.machine_metrics import MACHINE
+from gputrain.tui.metrics.machine_metric_table import MACHINE
 from gputrain.tui.metrics.metric import Level, Metric
-from gputrain.tui.metrics.training_metrics import TRAINING
+from gputrain.tui.metrics.training_metric_table import TRAINING
 
 METRICS: dict[str, Metric] = {metric.key: metric for metric in (*TRAINING, *MACHINE)}
 """All metrics by key, in the order of the help screen."""

@@ -1,4 +1,4 @@
-"""Metrics of the training loop and the data loader, for `gputrain.tui.metrics.metric_table`."""
+"""Metrics of the training loop and the data loader, for `gputrain.tui.metrics.metric_lookup`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of GPUs, CPU, memory and disks, for `gputrain.tui.metrics.metric_table`."""
+"""Metrics of GPUs, CPU, memory and disks, for `gputrain.tui.metrics.metric_lookup`."""
 
 from __future__ import annotations
 

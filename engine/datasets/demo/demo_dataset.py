@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import cache_home
-from gputrain.engine.datasets import demo_images
+from gputrain.engine.datasets.demo import demo_images
 from gputrain.engine.processes import scheduler_signals
 
 VERSION = 1

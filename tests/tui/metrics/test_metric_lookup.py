@@ -10,7 +10,7 @@ from helpers.tui.scriptedsource import ScriptedSource
 from msgspec.structs import replace
 
 from gputrain.tui.layout.key_bindings import KEYS, MONITOR_KEYS
-from gputrain.tui.metrics.metric_table import METRICS, level
+from gputrain.tui.metrics.metric_lookup import METRICS, level
 from gputrain.tui.metrics.panel_descriptions import PANEL_METRICS
 from gputrain.tui.metrics.run_descriptions import RUN_METRICS
 from gputrain.tui.screens.dashboard.dashboard_screen import DashboardScreen

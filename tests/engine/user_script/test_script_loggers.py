@@ -7,13 +7,14 @@ from helpers.scripts.forked import Seen, run_forked
 
 from gputrain.engine.probe import layout
 
-pytestmark = pytest.mark.frameworks
+pytestmark = [pytest.mark.frameworks, pytest.mark.xdist_group("loggers")]
 
 IMPORTS = """
 import os
 folder = os.getcwd()
-os.environ.update(WANDB_MODE="offline", WANDB_DIR=folder, WANDB_SILENT="true", MLFLOW_TRACKING_URI="file:" + folder,
-                  MLFLOW_ALLOW_FILE_STORE="true", GIT_PYTHON_REFRESH="quiet")
+os.environ.update(WANDB_MODE="offline", WANDB_DIR=folder, WANDB_SILENT="true",
+                  MLFLOW_TRACKING_URI="file:" + folder + "/runs", MLFLOW_ALLOW_FILE_STORE="true",
+                  GIT_PYTHON_REFRESH="quiet")
 import torch
 """
 SCRIPTS = {

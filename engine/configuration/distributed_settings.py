@@ -1,0 +1,57 @@
+"""Settings of a training on several GPUs; a section of `RunConfig`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+ALL = "all"
+"""Value of `devices` for all usable GPUs; the plan replaces it by their number."""
+
+
+def parse_devices(value: Any) -> Any:
+    """The setting `devices` as a number; 0 for ``all``."""
+    return 0 if value == ALL else value
+
+
+class DistributedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Training on several devices."""
+
+    global_batch_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**31 - 1,
+            description="images per update over all devices; accumulation_steps follows from it; "
+            "0: batch_size × devices × accumulation_steps",
+        ),
+    ] = 0
+    gradient_compression: Annotated[
+        Literal["none", "bf16"],
+        Meta(description="send gradients between devices as they are, or rounded to bf16: half the bytes"),
+    ] = "none"
+    sharding: Annotated[
+        Literal["none", "zero1"],
+        Meta(description="zero1: each device keeps the optimizer's state of its share of the weights (ZeRO stage 1)"),
+    ] = "none"
+    sync_batchnorm: Annotated[
+        bool, Meta(description="BatchNorm statistics over the batches of all GPUs in training (SyncBatchNorm)")
+    ] = False
+    max_restarts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="restarts of all ranks from the newest checkpoint after one is lost, without progress between; "
+            "auto_resume restarts after other crashes, too",
+        ),
+    ] = 3
+    rank_timeout: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86400,
+            description="seconds without a heartbeat after which a rank that a launcher started is lost; 0: never",
+        ),
+    ] = 20.0

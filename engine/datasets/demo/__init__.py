@@ -1,0 +1,1 @@
+"""The images that the recipe demo trains on: drawn on this machine, once."""

@@ -1,0 +1,164 @@
+"""Scans a Parquet shard: the place of each row's image, and its label. Needs pyarrow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.shards import parquet_pages
+from gputrain.engine.datasets.shards.parquet_columns import columns_of, pyarrow_parquet
+from gputrain.engine.datasets.shards.parquet_pages import Span
+from gputrain.engine.datasets.shards.shard_patterns import shown
+from gputrain.engine.datasets.shards.shard_scan import LONGEST, ShardScan
+
+_WINDOW = 4096
+_UNCOMPRESSED = "UNCOMPRESSED"
+
+
+class _Place(NamedTuple):
+    """See `ShardScan`."""
+
+    offset: int
+    length: int
+    extra: int
+
+
+def scan_parquet(path: str, image_key: str, label_key: str, on_row: Callable[[int], None]) -> ShardScan:
+    """The images of a Parquet shard. `on_row` is called now and then with the rows so far. Raises BadInput, OSError."""
+    parquet, scan = pyarrow_parquet(), ShardScan()
+    import pyarrow as pa
+
+    try:
+        file = parquet.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        scan.damage.append(f"no Parquet file, or cut off: {plain(str(error), 150)}")
+        return scan
+    with file:
+        columns = columns_of(path, file.schema_arrow, image_key, label_key)
+        scan.classes = columns.classes
+        leaf = next(place for place in range(len(file.schema.names)) if file.schema.column(place).path == columns.image)
+        described = file.schema.column(leaf)
+        if described.max_repetition_level:
+            raise BadInput(f"{shown(path)}: '{plain(columns.image, 60)}' is a list; one image a row is read")
+        scan.levels = described.max_definition_level
+        scan.codec = _codec(path, file.metadata, leaf)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for group in range(file.num_row_groups):
+                on_row(len(scan.offsets))
+                _scan_group(scan, path, file, handle, group, leaf, columns.label)
+        finally:
+            os.close(handle)
+    return scan
+
+
+def check_columns(path: str, image_key: str, label_key: str) -> None:
+    """Raises BadInput if a shard has no columns of images and labels, or pyarrow is missing."""
+    parquet = pyarrow_parquet()
+    import pyarrow as pa
+
+    try:
+        schema = parquet.read_schema(path)
+    except (pa.ArrowException, OSError):
+        return  # damage is counted and named by the scan
+    columns_of(path, schema, image_key, label_key)
+
+
+def _codec(path: str, metadata: Any, leaf: int) -> str:
+    found = {metadata.row_group(group).column(leaf).compression for group in range(metadata.num_row_groups)}
+    if len(found) > 1:
+        raise BadInput(f"{shown(path)}: the images are compressed with {' and '.join(sorted(found))}; write them anew")
+    codec = next(iter(found), _UNCOMPRESSED)
+    return "" if codec == _UNCOMPRESSED else str(codec)
+
+
+def _scan_group(scan: ShardScan, path: str, file: Any, handle: int, group: int, leaf: int, label: str) -> None:
+    import pyarrow as pa
+
+    chunk = file.metadata.row_group(group).column(leaf)
+    first, rows = len(scan.offsets), file.metadata.row_group(group).num_rows
+    try:
+        labels = _labels(path, file.read_row_group(group, columns=[label])[label], first, label, len(scan.classes))
+        places = list(_places(_Chunk(handle, chunk, scan.levels, packed=bool(scan.codec))))
+        if len(places) != rows or len(labels) != rows:
+            raise ValueError(f"{len(places)} images, {rows} rows")
+    except (ValueError, LookupError, pa.ArrowException) as error:
+        scan.damage.append(f"row group {group} cannot be read: {plain(str(error), 150)}")
+        return
+    for place, value in zip(places, labels, strict=True):
+        scan.add(place.offset, place.length, value, place.extra)
+
+
+def _labels(path: str, column: Any, first: int, name: str, classes: int) -> list[int | str]:
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise BadInput(f"{shown(path)}: '{plain(name, 60)}' has {kind}, no class numbers or names; label_key=NAME")
+    found: list[int | str] = column.to_pylist()
+    for row, value in enumerate(found, first):
+        if value is None or value == "" or (isinstance(value, int) and not 0 <= value < (classes or 1 << 24)):
+            what = "no class" if value is None or value == "" else f"class {value}, of {classes or 'at least 0'}"
+            raise BadInput(
+                f"{shown(path)}: row {row} has {what} in '{plain(name, 60)}'; unlabelled splits cannot be used"
+            )
+    return found
+
+
+class _Chunk:
+    """The pages of a column in a row group."""
+
+    def __init__(self, handle: int, described: Any, level: int, *, packed: bool) -> None:
+        self._handle, self.level, self.packed = handle, level, packed
+        dictionary = described.dictionary_page_offset
+        self.start = min(described.data_page_offset, dictionary or described.data_page_offset)
+        self.values = described.num_values
+        self._window, self._at = b"", 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `parquet_pages.Read`."""
+        begin = offset - self._at
+        if begin < 0 or begin + length > len(self._window):
+            self._window, self._at, begin = os.pread(self._handle, max(length, _WINDOW), offset), offset, 0
+        return self._window[begin : begin + length]
+
+
+def _places(chunk: _Chunk) -> Iterator[_Place]:
+    """The places of a row group's images. Raises ValueError."""
+    position, left, dictionary_at = chunk.start, chunk.values, 0
+    dictionary: list[Span] = []
+    while left > 0:
+        header = parquet_pages.read_header(chunk.read, position)
+        if header.kind == parquet_pages.DICTIONARY:
+            dictionary_at = position
+            if not chunk.packed:
+                dictionary = parquet_pages.spans(header, chunk.read, header.content, header.end, header.values)
+        elif header.kind in (parquet_pages.DATA, parquet_pages.DATA_V2):
+            if not header.values:
+                raise ValueError("a page without rows")
+            left -= header.values
+            if chunk.packed:
+                back = position - dictionary_at if dictionary_at else 0
+                if back > LONGEST:
+                    raise ValueError("a row group of more than 4 GiB")
+                yield from (_Place(position, back, row) for row in range(header.values))
+            else:
+                yield from _plain_places(chunk, header, dictionary)
+        position = header.end
+
+
+def _plain_places(chunk: _Chunk, header: parquet_pages.PageHeader, dictionary: list[Span]) -> Iterator[_Place]:
+    present, at = parquet_pages.presence(header, chunk.read, header.content, chunk.level)
+    count = sum(present)
+    if parquet_pages.is_coded(header):
+        found = [dictionary[code] for code in parquet_pages.codes(chunk.read, at, header.end, count)]
+    else:
+        found = parquet_pages.spans(header, chunk.read, at, header.end, count)
+    following = iter(found)
+    for here in present:
+        yield _Place(*next(following), 0) if here else _Place(0, 0, 0)

@@ -1,0 +1,244 @@
+"""The index of a set of shards: built by one scan, kept in the cache folder, and memory-mapped. Imports no torch.
+
+Its name is a hash of the shards' names, sizes and modification times: an index of other shards is never found. Each
+shard's part is kept too: a killed scan continues, and a replaced shard alone is scanned again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gputrain.engine.common import files
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.datasets.shards import parquet_rows, shard_scan, tar_samples
+from gputrain.engine.datasets.shards.shard_patterns import shown
+from gputrain.engine.datasets.shards.shard_scan import COLUMNS, ShardPart, ShardScan
+
+FORMAT = 1
+"""Version of the files."""
+FACTS = "index.json"
+_THREADS = 8
+"""Shards that are scanned at once: on a network file system most of the time is waiting."""
+_POLL_SECONDS = 0.2
+
+OnFound = Callable[[int], None]
+"""Called repeatedly with the images found so far; may raise to stop the scan."""
+
+
+class ShardStat(NamedTuple):
+    """A shard's file as it was when it was indexed."""
+
+    size: int
+    mtime: int
+    """Modification time in ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSet:
+    """The shards of a split, and how they are read."""
+
+    dataset: str
+    """``webdataset`` or ``parquet``."""
+    paths: tuple[str, ...]
+    image_key: str
+    label_key: str
+
+    @property
+    def root(self) -> str:
+        """The folder to which the shards' names are relative."""
+        return os.path.commonpath([os.path.dirname(path) for path in self.paths])  # noqa: PTH120
+
+    def names(self) -> list[str]:
+        """The shards' names, relative to `root`."""
+        return [os.path.relpath(path, self.root) for path in self.paths]
+
+
+def home() -> Path:
+    """The folder of all indexes. Raises BadInput."""
+    return files.cache_home() / "shards"
+
+
+def shard_stats(shards: ShardSet) -> list[ShardStat]:
+    """Size and time of each shard. Raises BadInput naming one that cannot be examined."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="stat") as pool:
+        return list(pool.map(_stat, shards.paths))
+
+
+def _stat(path: str) -> ShardStat:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+    return ShardStat(found.st_size, found.st_mtime_ns)
+
+
+def find_index(shards: ShardSet) -> Path | None:
+    """The folder of the shards' index; None if there is none yet. Raises BadInput."""
+    folder = home() / _key(shards, shard_stats(shards))
+    return folder if (folder / FACTS).is_file() else None
+
+
+def ensure_index(shards: ShardSet, on_found: OnFound = lambda found: None) -> Path:
+    """The folder of the shards' index, which is built if there is none. Raises BadInput, and what `on_found` raises."""
+    stats = shard_stats(shards)
+    folder = home() / _key(shards, stats)
+    if (folder / FACTS).is_file():
+        return folder
+    try:
+        (home() / "parts").mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _one_builder(folder, on_found):
+            # Another process, such as another rank, may have built it meanwhile.
+            if not (folder / FACTS).is_file():
+                _write(folder, shards, stats, _scan(shards, stats, on_found))
+    except OSError as error:
+        raise BadInput(f"the index of the shards in {home()} cannot be written: {error.strerror or error}") from error
+    return folder
+
+
+def _key(shards: ShardSet, stats: Sequence[ShardStat]) -> str:
+    rows = [[name, *stat] for name, stat in zip(shards.names(), stats, strict=True)]
+    described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, rows]
+    return hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _part_path(shards: ShardSet, path: str, stat: ShardStat) -> Path:
+    described = [FORMAT, shards.dataset, shards.image_key, shards.label_key, path, *stat]
+    key = hashlib.sha256(json.dumps(described).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return home() / "parts" / f"{key}.npz"
+
+
+@contextmanager
+def _one_builder(folder: Path, on_found: OnFound) -> Iterator[None]:
+    """Wait until no other process builds this index. The lock ends with its process."""
+    with (home() / f"{folder.name}.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                on_found(0)
+                time.sleep(_POLL_SECONDS)
+        yield
+
+
+class _Progress:
+    """Images found so far by all threads, and the order to stop."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._found: dict[str, int] = {}
+
+    def of(self, path: str) -> Callable[[int], None]:
+        def found(count: int) -> None:
+            if self.stopped.is_set():
+                raise InterruptedError("the scan was stopped")
+            self._found[path] = count
+
+        return found
+
+    def total(self) -> int:
+        return sum(list(self._found.values()))
+
+
+def _scan(shards: ShardSet, stats: Sequence[ShardStat], on_found: OnFound) -> list[ShardPart]:
+    progress = _Progress()
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="shards") as pool:
+        jobs: list[Future[ShardPart]] = [
+            pool.submit(_part, shards, path, stat, progress) for path, stat in zip(shards.paths, stats, strict=True)
+        ]
+        try:
+            pending: set[Future[ShardPart]] = set(jobs)
+            while pending:
+                done, pending = wait(pending, _POLL_SECONDS)
+                for job in done:
+                    job.result()
+                on_found(progress.total())
+        except BaseException:
+            progress.stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [job.result() for job in jobs]
+
+
+def _part(shards: ShardSet, path: str, stat: ShardStat, progress: _Progress) -> ShardPart:
+    """A shard's part, from an earlier scan or a new one."""
+    kept, found = _part_path(shards, path, stat), progress.of(path)
+    part = shard_scan.read_part(kept)
+    if part is None:
+        part = shard_scan.stored(_scan_one(shards, path, found))
+        if _stat(path) != stat:
+            raise BadInput(f"{shown(path)} changed while it was indexed; start again when it is complete")
+        shard_scan.write_part(kept, part)
+    found(len(part))
+    return part
+
+
+def _scan_one(shards: ShardSet, path: str, found: Callable[[int], None]) -> ShardScan:
+    try:
+        if shards.dataset == "parquet":
+            return parquet_rows.scan_parquet(path, shards.image_key, shards.label_key, found)
+        return tar_samples.scan_tar(path, shards.image_key, shards.label_key, found)
+    except InterruptedError:
+        raise
+    except OSError as error:
+        raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+
+
+def _write(folder: Path, shards: ShardSet, stats: Sequence[ShardStat], parts: Sequence[ShardPart]) -> None:
+    """Merge the parts into one index, which appears as a whole."""
+    names = sorted({name for part in parts for name in part.facts["names"]})
+    numbered = [path for path, part in zip(shards.paths, parts, strict=True) if len(part) and not part.facts["names"]]
+    if names and numbered:
+        raise BadInput(f"{shown(numbered[0])} has class numbers, and other shards have class names; use one of them")
+    schemas = {tuple(part.facts["classes"]) for part in parts if len(part)}
+    if len(schemas) > 1:
+        raise BadInput(f"{shown(shards.root)}: the shards' schemas name different classes; write them anew")
+    code = {name: number for number, name in enumerate(names)}
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for column, kind in COLUMNS.items():
+            merged = np.concatenate([_column(part, column, code) for part in parts]).astype(kind, copy=False)
+            np.save(temporary / f"{column}.npy", merged)
+        facts = {
+            "shards": [
+                {"name": name, "size": stat.size, "mtime": stat.mtime, "images": len(part), **_shard_facts(part)}
+                for name, stat, part in zip(shards.names(), stats, parts, strict=True)
+            ],
+            "dataset": shards.dataset,
+            "names": names,
+            "classes": list(next(iter(schemas), ())),
+        }
+        (temporary / FACTS).write_text(json.dumps(facts))
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _column(part: ShardPart, column: str, code: dict[str, int]) -> npt.NDArray[Any]:
+    values = part.columns[column]
+    if column == "labels" and part.facts["names"] and len(values):
+        table = np.array([code[name] for name in part.facts["names"]], dtype=np.int32)
+        values = table[values]
+    return values
+
+
+def _shard_facts(part: ShardPart) -> dict[str, object]:
+    return {name: part.facts[name] for name in ("damage", "skipped", "codec", "levels")}

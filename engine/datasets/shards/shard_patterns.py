@@ -1,0 +1,164 @@
+"""Which files are the shards of a split: braces, globs, folders and file name prefixes. Imports no torch."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.sanitize import plain
+
+SUFFIXES = {"webdataset": ".tar", "parquet": ".parquet"}
+"""Values of `dataset` that are shards, and the suffix of their files."""
+COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+"""Archives without random access."""
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
+_PATTERN = re.compile(r"[*?{\[]")
+_MOST = 1_000_000
+"""Shards of a pattern: more are a typing error."""
+_NEAR = ("", "data")
+"""Sub-folders of data_dir that are searched for files of a split, as in repositories of the Hugging Face Hub."""
+
+
+def shards_of(data_dir: str, split: str, dataset: str, setting: str = "train_split") -> list[str]:
+    """Absolute paths of a split's shards, sorted unless braces give an order.
+
+    `split` is a pattern (``train-{000000..000146}.tar``, ``train-*.tar``, several joined with ``::``), a folder of
+    shards, or what their names begin with. Relative ones are relative to `data_dir`. Raises BadInput with `setting`,
+    the place and the remedy.
+    """
+    suffix = SUFFIXES[dataset]
+    home = _home(data_dir, suffix)
+    found: list[str] = []
+    for part in split.split("::"):
+        if _PATTERN.search(part) or part.endswith(suffix):
+            found += _matching(home, part, suffix, setting)
+        else:
+            found += _named(home, part, suffix, setting)
+    if len(set(found)) != len(found):
+        twice = next(path for path in found if found.count(path) > 1)
+        raise BadInput(f"{setting}: {shown(twice)} is named twice by {plain(split, 200)}")
+    return found
+
+
+def layout_of(data_dir: str, train_split: str) -> str:
+    """The value of `dataset` for a folder of shards; empty for one that has class folders, or no shards."""
+    home = Path(data_dir).expanduser()
+    split = home / train_split
+    if split.is_dir() and any(entry.is_dir() for entry in split.iterdir()):
+        return ""
+    return has_shards(home)
+
+
+def has_shards(folder: Path) -> str:
+    """The value of `dataset` for a folder of shards (at the top, in a sub-folder, or in ``data``); empty if none."""
+    for dataset, suffix in SUFFIXES.items():
+        for pattern in (f"*{suffix}", f"*/*{suffix}"):
+            if next(iter(folder.glob(pattern)), None) is not None:
+                return dataset
+    return ""
+
+
+def expand_braces(pattern: str) -> Iterator[str]:
+    """All texts of a pattern with ``{000..146}`` and ``{a,b}``, in order, as a shell expands them."""
+    parts: list[list[str]] = []
+    last = 0
+    for match in _BRACES.finditer(pattern):
+        parts += [[pattern[last : match.start()]], _alternatives(match)]
+        last = match.end()
+    parts.append([pattern[last:]])
+    return ("".join(chosen) for chosen in itertools.product(*parts))
+
+
+def _alternatives(match: re.Match[str]) -> list[str]:
+    numbers = _RANGE.match(match[1])
+    if numbers is None:
+        return match[1].split(",") if "," in match[1] else [match[0]]
+    first, last = int(numbers[1]), int(numbers[2])
+    if abs(last - first) >= _MOST:
+        raise BadInput(f"{plain(match[0], 100)}: more than {_MOST:,} shards")
+    # As in a shell: zeros in front of either number set the width.
+    padded = any(len(number) > 1 and number.startswith("0") for number in numbers.groups())
+    width = max(map(len, numbers.groups())) if padded else 0
+    step = 1 if last >= first else -1
+    return [f"{number:0{width}d}" for number in range(first, last + step, step)]
+
+
+def _home(data_dir: str, suffix: str) -> Path:
+    if not data_dir:
+        raise BadInput(f"data_dir is not set; name the folder that holds the shards (*{suffix}): data_dir=/data/shards")
+    home = Path(data_dir).expanduser()
+    if home.is_dir():
+        return home
+    if home.exists() or _PATTERN.search(data_dir):
+        raise BadInput(
+            f"data_dir: {shown(home)} is no folder; name the folder with data_dir, and the shards in it with "
+            f"train_split={plain(home.name, 100)}"
+        )
+    raise BadInput(f"data_dir: {shown(home)} does not exist; name the folder that holds the shards (*{suffix})")
+
+
+def _matching(home: Path, pattern: str, suffix: str, setting: str) -> list[str]:
+    found: list[str] = []
+    for each in expand_braces(pattern):
+        if glob.has_magic(each):
+            matches = glob.glob(os.path.join(glob.escape(os.fspath(home)), each))  # noqa: PTH118, PTH207 - patterns
+            chosen = sorted(path for path in matches if path.endswith(suffix))
+            if not chosen:
+                raise _no_match(home, pattern, suffix, setting)
+            found += chosen
+            continue
+        path = home / each
+        if path.is_file():
+            _refuse_other(path, suffix, setting)
+            found.append(os.fspath(path))
+        elif not found and "{" in pattern:
+            raise _no_match(home, pattern, suffix, setting)
+        else:
+            raise BadInput(f"{setting}: the shard {shown(path)} does not exist; {setting} is {plain(pattern, 200)}")
+    return found
+
+
+def _refuse_other(path: Path, suffix: str, setting: str) -> None:
+    if not path.name.endswith(suffix):
+        raise BadInput(f"{setting}: {shown(path)} is no {suffix} file")
+
+
+def _named(home: Path, split: str, suffix: str, setting: str) -> list[str]:
+    """The shards in the folder `split`, or those whose names begin with it."""
+    folder = home / split
+    if folder.is_dir():
+        found = _visible(folder, f"*{suffix}") or _visible(folder, f"*/*{suffix}")
+    else:
+        name = glob.escape(split)
+        patterns = [f"{name}{suffix}", *(f"{name}{mark}*{suffix}" for mark in "-_.")]
+        places = (_visible(home / near, pattern) for near in _NEAR for pattern in patterns)
+        found = next((paths for paths in places if paths), [])
+    if not found:
+        raise _no_match(home, split, suffix, setting)
+    return found
+
+
+def _visible(folder: Path, pattern: str) -> list[str]:
+    return sorted(os.fspath(path) for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def _no_match(home: Path, split: str, suffix: str, setting: str) -> BadInput:
+    kind = suffix.removeprefix(".")
+    text = f"{setting}: no {kind} matches {plain(split, 200)} in data_dir ({shown(home)})"
+    packed = [path.name for path in home.glob("*") if path.name.endswith(COMPRESSED)] if suffix == ".tar" else []
+    if packed:
+        return BadInput(f"{text}; {plain(packed[0], 100)} is compressed: unpack such archives to .tar")
+    there = sorted(path.name for path in home.glob("*") if path.is_dir() or path.name.endswith(suffix))
+    has = f"it has {', '.join(plain(name, 60) for name in there[:8])}" if there else "it has none"
+    return BadInput(f"{text}; {has}; {setting} takes a pattern ({setting}='train-*{suffix}'), a folder, or a beginning")
+
+
+def shown(path: str | Path) -> str:
+    """A path as text for a terminal."""
+    return plain(os.fspath(path), 300)

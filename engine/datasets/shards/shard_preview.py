@@ -1,0 +1,76 @@
+"""What a plan says of shards before the run: whether they can be read, how many images they have, and how large."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.datasets.class_folder_count import TimeLimitReached
+from gputrain.engine.datasets.shards import parquet_rows, shard_index, shard_split, tar_samples
+from gputrain.engine.datasets.shards.shard_patterns import shown
+from gputrain.engine.datasets.shards.sharded_images import ShardedImages, ShardFault
+from gputrain.engine.estimates.host_memory import DataFacts
+
+_LOOKED_AT = 16
+"""Images whose sizes are read."""
+
+
+def check_shards(values: Mapping[str, Any], _deadline: float) -> None:
+    """Raises BadInput if a split has no shards, or the first sample of its first shard no image or label."""
+    for setting in ("train_split", "val_split"):
+        if not values[setting]:
+            continue
+        path = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting).paths[0]
+        if values["dataset"] == "parquet":
+            parquet_rows.check_columns(path, values["image_key"], values["label_key"])
+            continue
+        try:
+            tar_samples.scan_tar(path, values["image_key"], values["label_key"], _no_progress, limit=1)
+        except OSError as error:
+            raise BadInput(f"{shown(path)}: cannot be read: {error.strerror or error}") from None
+
+
+def _no_progress(_found: int) -> None:
+    pass
+
+
+def count_shards(values: Mapping[str, Any], deadline: float) -> DataFacts:
+    """The numbers of images, from the index; it is built as far as the time allows, and continued by the run.
+
+    Raises BadInput, OSError or TimeLimitReached.
+    """
+
+    def still_time(_found: int) -> None:
+        if time.monotonic() > deadline:
+            raise TimeLimitReached
+
+    train = _images(values, "train_split", still_time)
+    val = len(_images(values, "val_split", still_time)) if values["val_split"] else 0
+    return DataFacts(len(train), val, sum(shard["size"] for shard in train.shards), _short_side(train, deadline))
+
+
+def _images(values: Mapping[str, Any], setting: str, on_found: Callable[[int], None]) -> ShardedImages:
+    shards = shard_split.shard_set(SimpleNamespace(**values), values[setting], setting)
+    return ShardedImages(shard_index.ensure_index(shards, on_found), shards.root)
+
+
+def _short_side(images: ShardedImages, deadline: float) -> float | None:
+    """Mean short side in pixels of the images that can be opened until `deadline`; None if there are none."""
+    from PIL import Image  # not for every command that counts
+
+    sides: list[int] = []
+    for index in np.linspace(0, len(images) - 1, min(_LOOKED_AT, len(images)), dtype=np.int64).tolist():
+        if time.monotonic() > deadline:
+            break
+        try:
+            with Image.open(io.BytesIO(images.read(index))) as image:
+                sides.append(min(image.size))
+        except (ShardFault, OSError, ValueError, SyntaxError):
+            continue  # the run reports bad images
+    return sum(sides) / len(sides) if sides else None

@@ -1,0 +1,106 @@
+"""What the scan of one shard finds: where its images are, their labels, and its damage. Imports no torch."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gputrain.engine.common import files
+
+COLUMNS: dict[str, type[np.generic]] = {
+    "offsets": np.uint64,
+    "lengths": np.uint32,
+    "labels": np.int32,
+    "extra": np.uint32,
+}
+"""The arrays of an index, one entry an image: 20 bytes."""
+LONGEST = 2**32 - 1
+"""Larger lengths are stored as this; such an image is too large anyway."""
+
+
+@dataclass(slots=True)
+class ShardScan:
+    """The images of one shard, in order."""
+
+    offsets: list[int] = field(default_factory=list)
+    """Where an image begins in the file; in a compressed Parquet file, where its page begins."""
+    lengths: list[int] = field(default_factory=list)
+    """Its bytes; in a compressed Parquet file, the distance back to the dictionary's page, or 0."""
+    labels: list[int] = field(default_factory=list)
+    """Class numbers, or places in `names`."""
+    extra: list[int] = field(default_factory=list)
+    """tar: blocks from the first header to the image. Parquet: the row in its page, or in the file."""
+    names: list[str] = field(default_factory=list)
+    """Class names in the order of their first use, if the labels are texts."""
+    damage: list[str] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Samples and files that are no labelled images, by kind."""
+    classes: list[str] = field(default_factory=list)
+    """Class names that the shard's own schema gives to the numbers."""
+    codec: str = ""
+    """Parquet: compression of the images' pages; empty if `offsets` are those of the images."""
+    levels: int = 0
+    """Parquet: the definition level of a value that is present."""
+
+    def add(self, offset: int, length: int, label: int | str, extra: int) -> None:
+        """Add an image."""
+        self.offsets.append(offset)
+        self.lengths.append(min(length, LONGEST))
+        self.extra.append(extra)
+        if isinstance(label, int):
+            self.labels.append(label)
+            return
+        # Few classes in one shard: a dictionary beside the list is not worth its memory.
+        if label not in self.names:
+            self.names.append(label)
+        self.labels.append(self.names.index(label))
+
+    def facts(self) -> dict[str, Any]:
+        """All but the columns, as JSON."""
+        names = ("names", "damage", "skipped", "classes", "codec", "levels")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPart:
+    """A shard's scan as it is stored."""
+
+    columns: dict[str, npt.NDArray[Any]]
+    facts: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.columns["offsets"])
+
+
+def stored(scan: ShardScan) -> ShardPart:
+    """The part of a scan."""
+    columns = {name: np.array(getattr(scan, name), dtype=kind) for name, kind in COLUMNS.items()}
+    return ShardPart(columns, scan.facts())
+
+
+def write_part(path: Path, part: ShardPart) -> None:
+    """Write a part atomically. Raises OSError."""
+    content = io.BytesIO()
+    facts = np.frombuffer(json.dumps(part.facts).encode(), dtype=np.uint8)
+    np.savez(content, facts=facts, **part.columns)  # type: ignore[arg-type]
+    files.write_atomic(path, content.getvalue())
+
+
+def read_part(path: Path) -> ShardPart | None:
+    """A part; None if it is absent or damaged."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
+            facts = json.loads(found["facts"].tobytes())
+            columns = {name: found[name] for name in COLUMNS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    if any(len(column) != len(columns["offsets"]) for column in columns.values()):
+        return None
+    return ShardPart(columns, facts)

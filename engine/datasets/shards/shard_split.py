@@ -1,0 +1,117 @@
+"""Opens a split of shards: index, classes, and labels as the classes number them. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gputrain.engine.common.errors import BadInput, did_you_mean
+from gputrain.engine.common.sanitize import plain
+from gputrain.engine.datasets.shards import shard_index
+from gputrain.engine.datasets.shards.shard_index import OnFound, ShardSet
+from gputrain.engine.datasets.shards.shard_patterns import shards_of, shown
+from gputrain.engine.datasets.shards.sharded_images import ShardedImages
+
+CLASSES = "classes.txt"
+"""File beside tar shards with the names of their classes, a line each, in the order of the numbers."""
+
+Labels = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSplit:
+    """A split."""
+
+    images: ShardedImages
+    labels: Labels
+    classes: tuple[str, ...]
+    damage: tuple[str, ...]
+    """Shard and reason of each damaged place."""
+    skipped: tuple[tuple[str, int], ...]
+    """Samples and files that are no labelled images, by kind."""
+
+
+def shard_set(data: Any, split: str, setting: str) -> ShardSet:
+    """The shards of a split under the section `data` of the settings. Raises BadInput."""
+    paths = shards_of(data.data_dir, split, data.dataset, setting)
+    return ShardSet(data.dataset, tuple(paths), data.image_key, data.label_key)
+
+
+def open_split(
+    data: Any,
+    split: str,
+    *,
+    setting: str = "train_split",
+    classes: Sequence[str] | None = None,
+    on_found: OnFound = lambda found: None,
+) -> ShardSplit:
+    """The images of a split; the index is built if there is none.
+
+    `classes` are those of the training split. Raises BadInput with the setting, the shard and the remedy, and what
+    `on_found` raises.
+    """
+    shards = shard_set(data, split, setting)
+    images = ShardedImages(shard_index.ensure_index(shards, on_found), shards.root)
+    damage = tuple(f"{plain(one['name'], 200)}: {why}" for one in images.shards for why in one["damage"])
+    if not len(images):
+        first = f"; {damage[0]}" if damage else f" (image_key={plain(data.image_key, 60)})"
+        raise BadInput(f"{setting}: the shards in {shown(shards.root)} have no images{first}")
+    on_found(len(images))
+    found, labels = _classes(images, data.data_dir, shards.root, setting, classes)
+    skipped: dict[str, int] = {}
+    for one in images.shards:
+        for kind, count in one["skipped"].items():
+            skipped[kind] = skipped.get(kind, 0) + count
+    return ShardSplit(images, labels, found, damage, tuple(sorted(skipped.items())))
+
+
+def _classes(
+    images: ShardedImages, data_dir: str, root: str, setting: str, known: Sequence[str] | None
+) -> tuple[tuple[str, ...], Labels]:
+    if images.label_names:
+        if known is None or list(known) == images.label_names:
+            return tuple(images.label_names), images.labels
+        code = {name: number for number, name in enumerate(known)}
+        for name in images.label_names:
+            if name not in code:
+                raise BadInput(
+                    f"{setting}: the shards in {shown(root)} have the class '{plain(name, 100)}', which the training "
+                    f"images don't have{did_you_mean(name, known)}"
+                )
+        table = np.array([code[name] for name in images.label_names], dtype=np.int32)
+        return tuple(known), table[images.labels]
+    highest = int(images.labels.max())
+    named = images.schema_classes or _names_beside(data_dir, root)
+    if known is not None:
+        if images.schema_classes and list(known) != images.schema_classes:
+            raise BadInput(f"{setting}: the shards in {shown(root)} name other classes than the training images")
+        if highest >= len(known):
+            raise BadInput(
+                f"{setting}: the shards in {shown(root)} have class {highest}; the training images have classes 0 to "
+                f"{len(known) - 1}"
+            )
+        return tuple(known), images.labels
+    if named and highest >= len(named):
+        raise BadInput(f"{setting}: the shards in {shown(root)} have class {highest}, but only {len(named)} names")
+    return tuple(named or map(str, range(highest + 1))), images.labels
+
+
+def _names_beside(data_dir: str, root: str) -> list[str]:
+    """The names in `CLASSES` beside the shards or in the data folder; empty if there is none. Raises BadInput."""
+    for folder in dict.fromkeys((Path(root), Path(data_dir).expanduser())):
+        path = folder / CLASSES
+        try:
+            names = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeError) as error:
+            raise BadInput(f"{shown(path)}: cannot be read: {error}") from None
+        if not all(names) or len(set(names)) != len(names):
+            raise BadInput(f"{shown(path)}: a name for each class is expected, each on a line of its own, none twice")
+        return names
+    return []

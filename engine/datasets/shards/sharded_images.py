@@ -1,0 +1,166 @@
+"""ShardedImages: reads images by index from tar and Parquet shards, with pread at their offsets. Imports no torch.
+
+The index is memory-mapped: all workers of a machine share one copy, and a worker gets it as a path.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gputrain.engine.common.errors import BadInput
+from gputrain.engine.datasets.shards import parquet_pages, tar_members
+from gputrain.engine.datasets.shards.shard_index import FACTS
+from gputrain.engine.datasets.shards.shard_scan import COLUMNS, LONGEST
+
+_MOST_OPEN = 256
+"""Shards that a process keeps open; those above are opened for each image."""
+
+
+class ShardFault(Exception):  # noqa: N818 - reads as what it is
+    """An image of a shard cannot be read; `why` is a phrase for the user."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class ShardedImages:
+    """The images of a set of shards."""
+
+    def __init__(self, folder: Path, root: str) -> None:
+        """`folder`: the index; `root`: the folder of the shards. Raises BadInput if the index cannot be read."""
+        self._folder, self.root = folder, root
+        try:
+            facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
+            # As plain arrays: an item of a memmap takes three times as long.
+            columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in COLUMNS}
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{folder}: the index cannot be read ({error}); remove the folder and start again") from None
+        self.offsets: npt.NDArray[np.uint64] = columns["offsets"]
+        self.lengths: npt.NDArray[np.uint32] = columns["lengths"]
+        self.labels: npt.NDArray[np.int32] = columns["labels"]
+        self._extra: npt.NDArray[np.uint32] = columns["extra"]
+        self.shards: list[dict[str, Any]] = facts["shards"]
+        """name, size, mtime, images, damage, skipped, codec and levels of each shard."""
+        self.label_names: list[str] = facts["names"]
+        """Class names if the labels are texts."""
+        self.schema_classes: list[str] = facts["classes"]
+        """Class names that a Parquet schema gives to the numbers."""
+        self._tar = facts["dataset"] == "webdataset"
+        self.starts = np.cumsum([0, *(shard["images"] for shard in self.shards)], dtype=np.int64)
+        """(shards + 1,): the index of each shard's first image."""
+        self._firsts: list[int] = self.starts.tolist()
+        self._stats = [(shard["size"], shard["mtime"]) for shard in self.shards]
+        self._paths = [f"{root}/{shard['name']}" for shard in self.shards]
+        self._open: dict[int, int] = {}
+        self._opening = threading.Lock()
+        self._pages = parquet_pages.PageCache()
+
+    def __reduce__(self) -> tuple[type[ShardedImages], tuple[Path, str]]:
+        return ShardedImages, (self._folder, self.root)
+
+    def __del__(self) -> None:
+        for handle in getattr(self, "_open", {}).values():
+            os.close(handle)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def key(self) -> str:
+        """A hash of the shards' names, sizes and times."""
+        return self._folder.name
+
+    def shard_of(self, index: int) -> int:
+        """The number of an image's shard."""
+        return bisect.bisect_right(self._firsts, index) - 1
+
+    def shard_path(self, shard: int) -> str:
+        """The path of a shard by its number."""
+        return self._paths[shard]
+
+    def place(self, index: int) -> str:
+        """Where an image is, for errors: found without reading the shard."""
+        shard = self.shard_of(index)
+        return f"{self._paths[shard]} (image {index - int(self.starts[shard])})"
+
+    def name(self, index: int) -> str:
+        """An image's name: that of its shard, and of the file in it or its row. Reads the shard."""
+        shard = self.shard_of(index)
+        row = index - int(self.starts[shard])
+        member = self._member_name(shard, index) if self._tar else f"row {row}"
+        return f"{self.shards[shard]['name']}/{member or f'image {row}'}"
+
+    def _member_name(self, shard: int, index: int) -> str:
+        try:
+            handle = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        try:
+            return tar_members.member_name(handle, int(self.offsets[index]), int(self._extra[index]))
+        finally:
+            os.close(handle)
+
+    def read(self, index: int, limit: int = LONGEST) -> bytes:
+        """The bytes of an image. Raises ShardFault, also for `limit` bytes and more, or OSError of the shard."""
+        shard = self.shard_of(index)
+        if self.lengths[index] >= limit and not self.shards[shard]["codec"]:
+            raise ShardFault(f"{self.lengths[index]:,} bytes, more than the limit of {limit:,}")
+        handle, kept = self._handle(shard)
+        try:
+            data = self._content(handle, shard, index)
+        finally:
+            if not kept:
+                os.close(handle)
+        # After the read: a shard that is overwritten meanwhile is noticed, too. By its name: a new file may replace it.
+        found = os.stat(self._paths[shard])  # noqa: PTH116 - for every image
+        if (found.st_size, found.st_mtime_ns) != self._stats[shard]:
+            raise ShardFault("its shard changed after it was indexed; start the run again")
+        return data
+
+    def _content(self, handle: int, shard: int, index: int) -> bytes:
+        offset, length = int(self.offsets[index]), int(self.lengths[index])
+        codec = self.shards[shard]["codec"]
+        if codec:
+            place = parquet_pages.PagedValue(
+                (shard, offset), length, int(self._extra[index]), codec, self.shards[shard]["levels"]
+            )
+            try:
+                value = self._pages.value(handle, place)
+            except (ValueError, LookupError) as error:
+                raise ShardFault(f"its page in the shard cannot be read: {error}") from None
+            if value is None:
+                raise ShardFault("the row has no image")
+            return value
+        if not length:
+            raise ShardFault("the file is empty" if self._tar else "the row has no image")
+        data = os.pread(handle, length, offset)
+        if len(data) == length:
+            return data
+        parts = [data]
+        while missing := length - sum(map(len, parts)):
+            more = os.pread(handle, missing, offset + length - missing)
+            if not more:
+                raise ShardFault("its shard changed after it was indexed; start the run again")
+            parts.append(more)
+        return b"".join(parts)
+
+    def _handle(self, shard: int) -> tuple[int, bool]:
+        """The open shard, and whether it stays open."""
+        handle = self._open.get(shard)
+        if handle is not None:
+            return handle, True
+        handle = os.open(self._paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+        with self._opening:
+            if shard in self._open or len(self._open) >= _MOST_OPEN:
+                return handle, False
+            self._open[shard] = handle
+        return handle, True

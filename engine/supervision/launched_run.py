@@ -1,0 +1,89 @@
+"""A run whose ranks a launcher started: ``torchrun … -m gputrain.engine CONFIG``, srun, MPI or Kubernetes.
+
+Rank 0 is the supervisor, with the record; its trainer is a child. The others train in the processes that the launcher
+started. The launcher decides about restarts: `auto_resume` and `max_restarts` are off.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINISHED, EXIT_PREEMPTED, BadInput
+from gputrain.engine.configuration import global_batch, settings
+from gputrain.engine.configuration.config_file import read_config_with_notes
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.events import Outcome
+from gputrain.engine.hardware.machine import inspect_machine
+from gputrain.engine.launching.launch import PlanRecord, write_settings
+from gputrain.engine.planning.plan import make_plan
+from gputrain.engine.planning.plan_draft import SettingsLayer
+from gputrain.engine.processes.rank_environment import RankInfo, rank_info
+from gputrain.engine.processes.rank_processes import watch_parent
+from gputrain.engine.runs import run_directory
+from gputrain.engine.runs.run_directory import RunDir
+from gputrain.engine.supervision import trainer_main
+from gputrain.engine.supervision.supervisor import Supervisor
+from gputrain.engine.supervision.trainer_process import TrainerProcess
+
+
+def train(file: Path, environ: Mapping[str, str]) -> int:
+    """Train as this process's rank with the settings in `file`. Returns the exit code. Raises BadInput."""
+    info = rank_info(environ)
+    if info is None:
+        raise BadInput(
+            f"{file}: no launcher has set RANK and WORLD_SIZE; without torchrun, srun or MPI start the run with: "
+            "gputrain-tui train devices=N"
+        )
+    # Rank 0 hands its settings to the others, so that all have the same.
+    return _lead(file, info) if info.rank == 0 else trainer_main.follow_launched(info)
+
+
+def _lead(file: Path, info: RankInfo) -> int:
+    config, record = planned(file, info)
+    run = run_directory.create(config.name or config.recipe or "run")
+    write_settings(run, config, record)
+    if not run.own():
+        raise BadInput(f"{run.id} already has a supervisor")
+    supervisor = Supervisor(run, config, start_child=lambda c, on_event: TrainerProcess(run, c, on_event, info))
+    supervisor.install_signals()
+    watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    print(f"rank 0 of {info.count} ({info.launcher}): {run.id}; watch it with: gputrain-tui tail {run.id}", flush=True)
+    supervisor.main()
+    return _exit_code(supervisor, run)
+
+
+def _exit_code(supervisor: Supervisor, run: RunDir) -> int:
+    ended = supervisor.ended
+    if ended is None or ended.outcome in (Outcome.FAILED, Outcome.KILLED):
+        print(f"{run.id}: {ended.reason if ended else 'it has no end'}", flush=True)
+        return EXIT_BAD_INPUT if ended is not None and ended.error.startswith("BadInput") else EXIT_FAILED
+    return EXIT_PREEMPTED if ended.preempted else EXIT_FINISHED
+
+
+def planned(file: Path, info: RankInfo) -> tuple[RunConfig, PlanRecord]:
+    """The settings in `file` for this machine and so many ranks, and what the plan says. Raises BadInput."""
+    asked, notes = read_config_with_notes(file)
+    values = settings.flatten(asked)
+    total = values["global_batch_size"]
+    # As for one GPU: each rank has one of its own, perhaps on another machine.
+    layer = SettingsLayer(file.name, {**values, "devices": 1, "global_batch_size": 0})
+    plan = make_plan([layer], inspect_machine(), warnings=notes)
+    if plan.refuses:
+        raise BadInput(f"{file}: {'; '.join(plan.refuses)}")
+    config = settings.replace(
+        plan.config, devices=info.count, global_batch_size=total, auto_resume=False, max_restarts=0
+    )
+    if total and global_batch.product(settings.flatten(config)) != total:
+        size = config.data.batch_size
+        if total % (info.count * size):
+            size, steps = global_batch.divide(total, info.count, size)
+        else:
+            steps = total // (info.count * size)
+        config = settings.replace(config, batch_size=size, accumulation_steps=steps)
+    origins = {**plan.origins, "devices": info.launcher}
+    return config, msgspec.structs.replace(PlanRecord(), origins=origins, warnings=(*plan.adjustments, *plan.warnings))

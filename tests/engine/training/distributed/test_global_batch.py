@@ -1,0 +1,168 @@
+"""The number of ranks changes nothing but the speed: the same samples in each update, the same losses."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from helpers.training.rank_tools import start_ranks
+from helpers.training.training_tools import draw_images, small_config, train
+
+from gputrain.engine.checkpointing import checkpoint_index
+from gputrain.engine.configuration.setting_definitions import RunConfig
+from gputrain.engine.events import EpochEnded, Validated
+from gputrain.engine.processes.rank_environment import MeetingPoint
+from gputrain.engine.training.distributed.process_group import ProcessGroup, SingleProcess
+from gputrain.engine.training.loop.torch_step_windows import StepWindows
+from gputrain.engine.training.loop.trainer import Trainer
+
+NETWORK = """
+from torch import nn
+
+def make(outputs):
+    # Without BatchNorm, whose statistics depend on the batch, and without dropout.
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2), nn.GroupNorm(2, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(16, outputs),
+    )
+"""
+
+
+class Logged(msgspec.Struct):
+    """What one rank did."""
+
+    updates: list[list[tuple[list[int], float, int]]] = []
+    """Of each update the steps: this rank's images, the loss of all ranks, their number of batches."""
+    epochs: list[float] = []
+    metrics: list[dict[str, float]] = []
+    images: int = 0
+
+
+def work(rank: int, meeting: MeetingPoint, home: str, config_json: bytes, stop_at: int | None) -> None:
+    torch.set_num_threads(1)
+    config = msgspec.json.decode(config_json, type=RunConfig)
+    ranks = ProcessGroup(meeting, rank, config.devices) if config.devices > 1 else SingleProcess()
+    logged, steps, losses = Logged(), list[tuple[list[int], int]](), list[torch.Tensor]()
+    step_done, update_done = StepWindows.step_done, StepWindows.update_done
+
+    def log_step(self: StepWindows, loss: torch.Tensor, step: int, batches: int, batch: Any, size: int) -> None:
+        losses.append(loss)
+        steps.append(([] if batch is None else batch.indices.tolist(), batches))
+        step_done(self, loss, step, batches, batch, size)
+
+    def log_update(self: StepWindows, skipped: torch.Tensor | None) -> None:
+        # By now the losses are the means over the ranks.
+        found = zip(steps, losses, strict=True)
+        logged.updates.append([(images, float(loss), batches) for (images, batches), loss in found])
+        steps.clear()
+        losses.clear()
+        update_done(self, skipped)
+
+    StepWindows.step_done, StepWindows.update_done = log_step, log_update  # type: ignore[method-assign, assignment]
+    Path(home).mkdir(exist_ok=True)
+    result = train(Path(home), config, stop_at=stop_at, trainer=functools.partial(Trainer, ranks=ranks))
+    logged.epochs = [event.train_loss for event in result.of(EpochEnded)]
+    logged.metrics = [event.metrics for event in result.of(Validated)]
+    (Path(home) / f"rank-{rank}.json").write_bytes(msgspec.json.encode(logged))
+
+
+def run(home: Path, config: RunConfig, stop_at: int | None = None) -> list[Logged]:
+    """Train on `config.devices` ranks; what each of them did."""
+    codes = start_ranks(config.devices, work, str(home), msgspec.json.encode(config), stop_at)
+    assert codes == [0] * config.devices
+    texts = [(home / f"rank-{rank}.json").read_bytes() for rank in range(config.devices)]
+    return [msgspec.json.decode(text, type=Logged) for text in texts]
+
+
+def samples(logged: list[Logged]) -> list[list[int]]:
+    """The images of each update, sorted."""
+    of_updates = zip(*(one.updates for one in logged), strict=True)
+    return [sorted(i for update in of_ranks for images, _, _ in update for i in images) for of_ranks in of_updates]
+
+
+def losses(logged: list[Logged]) -> list[float]:
+    """The mean loss of each update."""
+    return [sum(x * n for _, x, n in update) / sum(n for _, _, n in update) for update in logged[0].updates]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "plain_network.py").write_text(NETWORK)
+    return {
+        "images": draw_images(folder / "images"),
+        "model": "plain_network:make",
+        "code_dir": str(folder),
+        # 36 images: updates of 4, 4 and 1 batches; on 4 ranks the last one leaves three without a batch.
+        "batch_size": 4,
+        "mixup": 0.2,
+        "color_jitter": 0.2,
+        "momentum": 0.9,
+        "num_workers": 0,
+        "epochs": 2,
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[Logged]:
+    return run(tmp_path_factory.mktemp("alone"), small_config(**settings, devices=1, accumulation_steps=4))
+
+
+@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.long)])
+def test_each_update_has_the_same_samples_and_loss(
+    devices: int, settings: dict[str, Any], alone: list[Logged], tmp_path: Path
+) -> None:
+    config = small_config(**settings, devices=devices, accumulation_steps=4 // devices)
+    several = run(tmp_path / "run", config)
+    assert [len(images) for images in samples(alone)] == [16, 16, 4] * 2
+    assert samples(several) == samples(alone)
+    assert losses(several) == pytest.approx(losses(alone), rel=1e-5)
+    assert several[0].epochs == pytest.approx(alone[0].epochs, rel=1e-5)
+    for one, other in zip(several[0].metrics, alone[0].metrics, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_another_number_of_devices_goes_on_with_the_next_update(
+    settings: dict[str, Any], alone: list[Logged], tmp_path: Path
+) -> None:
+    two = small_config(**settings, devices=2, accumulation_steps=2)
+    # After the first update of the second epoch: 5 steps, then 2.
+    first = run(tmp_path / "first", two, stop_at=7)
+    assert len(first[0].updates) == 4
+    one = small_config(**settings, devices=1, accumulation_steps=4, resume_from=str(tmp_path / "first"))
+    rest = run(tmp_path / "rest", one)
+    assert samples(first) + samples(rest) == samples(alone)
+    assert losses(first) + losses(rest) == pytest.approx(losses(alone), rel=1e-5)
+    assert rest[0].epochs == pytest.approx(alone[0].epochs[1:], rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def sharded(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Logged]]:
+    """Four updates of two ranks that share the optimizer's state, and a checkpoint."""
+    home = tmp_path_factory.mktemp("sharded")
+    config = small_config(**settings, devices=2, accumulation_steps=2, sharding="zero1", nonfinite_loss="skip")
+    return home, run(home, config, stop_at=7)
+
+
+def test_a_sharded_optimizer_trains_the_same_and_its_checkpoint_is_one_plain_file(
+    settings: dict[str, Any], alone: list[Logged], sharded: tuple[Path, list[Logged]], tmp_path: Path
+) -> None:
+    home, first = sharded
+    newest = checkpoint_index.read_index(home / "checkpoints")[-1]
+    state = torch.load(home / "checkpoints" / newest.file, weights_only=True)
+    assert len(state["optimizer"]["state"]) == len(state["model"]), "of every parameter"
+    rest = run(tmp_path / "rest", small_config(**settings, accumulation_steps=4, resume_from=str(home)))
+    assert losses(first) + losses(rest) == pytest.approx(losses(alone), rel=1e-5)
+
+
+@pytest.mark.long
+def test_a_sharded_optimizer_resumes(
+    settings: dict[str, Any], alone: list[Logged], sharded: tuple[Path, list[Logged]], tmp_path: Path
+) -> None:
+    home, first = sharded
+    config = small_config(**settings, devices=2, accumulation_steps=2, sharding="zero1", resume_from=str(home))
+    assert losses(first) + losses(run(tmp_path / "rest", config)) == pytest.approx(losses(alone), rel=1e-5)

@@ -1,0 +1,1 @@
+"""Figures of this machine and its live runs for Prometheus."""

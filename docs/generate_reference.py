@@ -97,7 +97,10 @@ def _command(prog: str, title: str, command: argparse.ArgumentParser, level: int
     positional = [_positional(a) for a in actions if not a.option_strings and not isinstance(a.choices, dict)]
     options = "[options]" if any(a.option_strings for a in actions) else ""
     usage = [prog, options, *positional, "|".join(name for name, _ in inner)]
-    lines = ["", f"{'#' * level} {title}", "", f"    {' '.join(part for part in usage if part)}", ""]
+    text = " ".join(part for part in usage if part)
+    if command.usage and "%" not in command.usage:
+        text = command.usage  # of `exec`, whose arguments after -- are not the parser's
+    lines = ["", f"{'#' * level} {title}", "", f"    {text}", ""]
     lines.append(prose(command.description or ""))
     rows = [
         (code(_spelled(a)), prose(_help(a)))

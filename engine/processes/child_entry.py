@@ -31,6 +31,8 @@ Order = TypeVar("Order", bound=Struct)
 Work = Callable[[Order, EventReporter, TrainerControl, ProgressCallback], Struct]
 """Does the work of an order and returns the result. May import torch; nothing before it does."""
 
+_STDIN = 0
+"""File descriptor of standard input."""
 _EXIT_SECONDS = 5.0
 """Time from SIGTERM to the forced exit."""
 
@@ -70,7 +72,9 @@ def serve_job(order_type: type[Order], work: Work[Order], engine: str = "torch")
 
 def _exit_with_parent() -> None:
     """Exit when standard input closes: the parent process has ended or cancelled the job."""
-    sys.stdin.buffer.read()
+    # Not with `sys.stdin`: its lock would be held when the user's workers are forked, which then wait for it forever.
+    while os.read(_STDIN, 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     # The handler only sets a flag, checked between two steps; a step may take longer than this.
     time.sleep(_EXIT_SECONDS)

@@ -45,9 +45,9 @@ def _add_exec(commands: Commands) -> None:
         "exec",
         usage="gputrain-tui exec [options] -- COMMAND [ARGUMENT …]",
         help="run a training script of your own, unedited, and watch it",
-        description="Run any command, such as: exec -- python my_train.py --lr 0.1. Its Python processes are watched "
-        "from inside (steps, data wait, workers, logged scalars) without an edit; the run goes on when you leave, and "
-        "tail comes back to it. The exit code is the command's own.",
+        description="Run any command, such as: exec -- python my_train.py --lr 0.1. Steps, data wait, workers and "
+        "logged scalars of its Python processes are measured from inside; the script needs no edit. The run continues "
+        "when you leave, and tail opens it again. The exit code is the command's own.",
     )
     script.add_argument(
         "--config",

@@ -83,7 +83,7 @@ def _add_removing(commands: Commands) -> None:
         metavar="SIZE",
         help="delete the oldest runs until the rest fits into SIZE: 50G, 500M …; the newest run stays",
     )
-    prune.add_argument("--keep", type=count, metavar="N", help="keep the newest N runs")
+    prune.add_argument("--keep", type=count, metavar="N", help="never delete the newest N runs")
     prune.add_argument("--dry-run", action="store_true", help="print what would be deleted")
     for command in (delete, prune):
         command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
@@ -153,7 +153,7 @@ def _add_stop(commands: Commands) -> None:
     stop = commands.add_parser(
         "stop",
         help="stop a run after a checkpoint",
-        description="Stop a run after a checkpoint, and wait until it ended.",
+        description="Stop a run after a checkpoint, and wait until it has ended.",
     )
     stop.add_argument("run", metavar="RUN", help=RUN_OR_REMOTE)
     stop.add_argument("--now", action="store_true", help="stop at once, without a checkpoint")

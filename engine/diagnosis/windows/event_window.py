@@ -82,7 +82,7 @@ class EventWindow:
                 self._take_loader(event)
             case ScriptModel():
                 self._device = event.device
-                self._settings.update(ranks=event.ranks, script_device=event.device)
+                self._settings.update(devices=event.ranks, script_device=event.device)
             case ModelReady():
                 self._device, self._precision = event.device, event.precision
                 self._capability = event.capability[0] + event.capability[1] / 10 if event.capability else None

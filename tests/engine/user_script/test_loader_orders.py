@@ -153,7 +153,9 @@ def test_a_stateful_loader_is_refused_and_goes_on(tmp_path: Path) -> None:
     if importlib.util.find_spec("torchdata") is None:
         pytest.skip("torchdata is not installed")
     text = "from torchdata.stateful_dataloader import StatefulDataLoader\n"
-    text += 'MAKERS = {"stateful": lambda **how: StatefulDataLoader(data, 6, shuffle=True, **how)}\n'
+    # It draws its first seed when it is made.
+    text += "def make(**how):\n    torch.manual_seed(2)\n    return StatefulDataLoader(data, 6, shuffle=True, **how)\n"
+    text += 'MAKERS = {"stateful": make}\n'
     path = script(tmp_path, f"{LOADERS}\n{text}\nCHANGES = {CHANGES}\n{PASSES}")
     alone, changed = _found(path, None), _found(path, tmp_path / "pages")
     assert [one["seen"] for one in changed.values()] == [one["seen"] for one in alone.values()]

@@ -122,14 +122,11 @@ def test_any_interpreter_starts_as_without_the_probe(python: str, tmp_path: Path
     watched = run([python, str(path), "x"], environment)
     assert alone.returncode == 0
     assert (watched.returncode, watched.stdout, watched.stderr) == (0, alone.stdout, "")
-    version = run(
-        [
-            python,
-            "-c",
-            "import sys; print('%s %s' % (sys.version_info >= (3, 9), '_gputrain_probe.start' in sys.modules))",
-        ],
-        environment,
-    )
+    # The probe begins at the first import of a package that it watches.
+    (tmp_path / "tqdm.py").write_text("")
+    seen = "print('%s %s' % (sys.version_info >= (3, 9), '_gputrain_probe.start' in sys.modules))"
+    program = script(tmp_path, f"import sys, tqdm\n{seen}\n")
+    version = run([python, str(program)], environment)
     assert version.stdout.split() in (["True", "True"], ["False", "False"])
 
 

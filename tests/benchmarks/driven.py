@@ -21,9 +21,9 @@ from gputrain.engine.events import LoaderStats, Outcome
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.trainer_control import TrainerControl
 from gputrain.engine.training.loader import run_loaders
-from gputrain.engine.training.loader.make_loader import make_loader
+from gputrain.engine.training.loader.make_loader import AnyLoader, make_loader
 from gputrain.engine.training.loop.trainer import Trainer
-from gputrain.engine.training.runtime.batch import Batch, BatchSource
+from gputrain.engine.training.runtime.batch import Batch
 
 
 class Gate:
@@ -80,6 +80,16 @@ class Resident:
     def __len__(self) -> int:
         return 1_000_000
 
+    @property
+    def all_batches(self) -> int:
+        """Batches of all ranks per epoch; there is one rank."""
+        return len(self)
+
+    @property
+    def batch_images(self) -> int:
+        """Images of a batch."""
+        return len(self._batch[0])
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         for number in range(start, len(self)):
             if number % self._turn == 0:
@@ -114,13 +124,23 @@ EPOCHS = 3
 class ByEpochs:
     """The real loader; a turn is `EPOCHS` epochs, and nothing is loaded between two turns."""
 
-    def __init__(self, gate: Gate, inner: BatchSource) -> None:
+    def __init__(self, gate: Gate, inner: AnyLoader) -> None:
         self._gate, self._inner = gate, inner
         self.note = ""
         self.queue, self.take_stats, self.close = inner.queue, inner.take_stats, inner.close
 
     def __len__(self) -> int:
         return len(self._inner)
+
+    @property
+    def all_batches(self) -> int:
+        """Batches of all ranks per epoch."""
+        return self._inner.all_batches
+
+    @property
+    def batch_images(self) -> int:
+        """Images of a batch."""
+        return self._inner.batch_images
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         turn = epoch % EPOCHS

@@ -59,7 +59,8 @@ def _of_file(model: str, path: Path, file: WeightsFile) -> InputConfig:
     if file.arguments and model.startswith(TIMM):
         # timm's training script takes what its arguments leave open from the model's configuration.
         usual = _timm(str(file.arguments.get("model") or model.removeprefix(TIMM)), "") or usual
-    if (stored := stored_size(file.tensors, model)) is not None:
+    stored = stored_size(file.tensors, model)
+    if stored is not None and not (usual.size and not usual.oblong and stored.admits(usual.size)):
         resize = stored.size * usual.resize // usual.size if usual.size and usual.resize else None
         origin = f"{usual.origin}; image_size of {name}: {stored.origin}"
         usual = msgspec.structs.replace(usual, size=stored.size, resize=resize, oblong="", origin=origin)

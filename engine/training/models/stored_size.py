@@ -20,7 +20,14 @@ class StoredSize(NamedTuple):
     """An image size, and what shows it."""
 
     size: int
+    """The smallest with this grid."""
     origin: str
+    patch: int
+    """Pixels of a position: a remainder of the image that fills none leaves no trace in the weights."""
+
+    def admits(self, size: int) -> bool:
+        """Whether images of `size` have this grid, as 384 and 378 have 27 patches of 14 pixels."""
+        return self.size <= size < self.size + self.patch
 
 
 def stored_size(tensors: Mapping[str, torch.Tensor], model: str) -> StoredSize | None:
@@ -85,4 +92,4 @@ def _swin(tensors: Mapping[str, torch.Tensor]) -> StoredSize | None:
 
 
 def _sized(side: int, patch: int, origin: str) -> StoredSize:
-    return StoredSize(side * patch, f"its {origin} ({side} × {side} of {patch} pixels)")
+    return StoredSize(side * patch, f"its {origin} ({side} × {side} of {patch} pixels)", patch)

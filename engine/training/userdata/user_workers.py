@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -20,6 +21,10 @@ _REMEDY = {
     -signal.SIGBUS: "most likely /dev/shm is full: raise --shm-size of a container, or lower num_workers",
 }
 _LOG = "trainer.log has its last output; num_workers=0 uses no processes"
+
+
+_EXIT_SECONDS = 5.0
+"""How long the exit of a worker may take after its connection was closed."""
 
 
 class UserWorkers:
@@ -43,7 +48,7 @@ class UserWorkers:
                     done += 1
             except Exception as error:
                 # A dead worker shows as an error of any kind in the iterator.
-                dead = next((worker for worker in self._workers if worker.exitcode), None)
+                dead = self._dead_worker(error)
                 if dead is None or dead.exitcode is None:
                     raise
                 what = f"data worker (pid {dead.pid}) {_end(dead.exitcode)}"
@@ -56,6 +61,13 @@ class UserWorkers:
             # The remaining workers end with torch's iterator, so nothing may refer to it.
             self._loader._iterator = None
             self._keys[:] = self._keys[done:]
+
+    def _dead_worker(self, error: Exception) -> BaseProcess | None:
+        """The worker that `error` comes from; None if all live."""
+        if isinstance(error, ConnectionError | EOFError):
+            # Its connection closes a moment before its exit is known.
+            connection.wait([worker.sentinel for worker in self._workers], _EXIT_SECONDS)
+        return next((worker for worker in self._workers if worker.exitcode), None)
 
     def _start(self) -> Iterator[Any]:
         before = multiprocessing.active_children()

@@ -55,7 +55,7 @@ def test_models_built_for_another_size_show_that_one() -> None:
         state = models.vit_b_16(image_size=384, num_classes=3).state_dict()
     found = stored_size(state, "vit_b_16")
     assert found is not None
-    assert found == (384, "its position embedding (24 × 24 of 16 pixels)")
+    assert found[:2] == (384, "its position embedding (24 × 24 of 16 pixels)")
     with torch.device("meta"):
         assert stored_size(models.swin_t().state_dict(), "swin_t") is None, "its window says nothing about the image"
         assert stored_size(models.resnet18().state_dict(), "resnet18") is None
@@ -74,5 +74,5 @@ def test_no_eighth_model_of_timm_shows_a_wrong_size() -> None:
         found = stored_size(state, f"timm/{name}")
         if found is not None:
             shown += 1
-            assert found.size in config.input_size[-2:], name
+            assert any(map(found.admits, config.input_size[-2:])), name
     assert shown > 15

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,20 @@ from gputrain.engine.events import AnyEvent, CheckpointSaved, ModelReady, Notice
 from gputrain.engine.events.commands import StopCommand
 from gputrain.engine.launching import launch
 from gputrain.engine.runs import event_log
+from gputrain.engine.runs.run_directory import RunDir
 
 TIMEOUT = 150.0
+
+
+def _kill_all(run: RunDir) -> None:
+    """End the supervisor and its trainers: ranks that hang do not notice that it has gone."""
+    status = run.status()
+    if status is None or status.state.over or not psutil.pid_exists(status.pid):
+        return
+    supervisor = psutil.Process(status.pid)
+    for process in (supervisor, *supervisor.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def test_a_killed_rank_is_reported_and_the_run_resumes_from_its_checkpoint(tmp_path: Path) -> None:
@@ -57,9 +68,7 @@ def test_a_killed_rank_is_reported_and_the_run_resumes_from_its_checkpoint(tmp_p
         ended = until(lambda event: isinstance(event, RunEnded))
     finally:
         attachment.close()
-        status = run.status()
-        if status is not None and not status.state.over:
-            os.kill(status.pid, signal.SIGKILL)
+        _kill_all(run)
     assert isinstance(ended, RunEnded)
     assert ended.outcome is Outcome.STOPPED
     told = [event.text for event in event_log.read(run.events) if isinstance(event, Notice) and event.level == "error"]
@@ -104,9 +113,7 @@ def test_the_rank_that_keeps_the_others_waiting_is_named_with_its_line(tmp_path:
             found = event_log.read(run.events)
             told = [event.text for event in found if isinstance(event, Notice) and "has not entered" in event.text]
     finally:
-        status = run.status()
-        if status is not None and not status.state.over:
-            os.kill(status.pid, signal.SIGKILL)
+        _kill_all(run)
     assert told, [event.text for event in event_log.read(run.events) if isinstance(event, Notice)]
     assert "rank 1 has not entered the exchange of step " in told[0]
     assert f"({tmp_path}/hanging.py:14 in forward); 1 other waits for it since " in told[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,10 @@ import pytest
 # A deadline for each example would test the machine's load. Slow generation is no fault either.
 hypothesis.settings.register_profile("gputrain", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("gputrain")
+
+# Under nohup all child processes would ignore SIGHUP. A handler, unlike that, ends with exec; and pytest goes on.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 pytest_plugins = ["skipped_tests", "fakes.nvml.fixtures"]
 

@@ -28,13 +28,17 @@ class ExecFile(Struct, frozen=True, kw_only=True):
     autotune: bool = False
     pty: bool = False
 
-    @property
-    def per_step(self) -> tuple[int, Unit]:
-        """What one update trains on, as `OwnCommand.per_step` and `unit`; 0: the file does not say."""
+
+def per_step(*sources: object) -> tuple[int, Unit]:
+    """What one update trains on, and its unit, from the first of `sources` that says so; 0: none does.
+
+    Each source has ``images_per_step`` and its siblings: the options of the command line, an `ExecFile`.
+    """
+    for source in sources:
         for unit in PER_STEP_UNITS:
-            if count := getattr(self, f"{unit}_per_step"):
+            if count := getattr(source, f"{unit}_per_step"):
                 return count, unit
-        return 0, "images"
+    return 0, "images"
 
 
 def read(path: Path) -> ExecFile:

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.common.units import PER_STEP_UNITS, Unit
 from gputrain.engine.user_script import exec_file
 from gputrain.engine.user_script.exec_file import ExecFile
 from gputrain.tui.actions.script import own_command
@@ -20,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     if options.raw and options.json:
         raise BadInput("--raw and --json: choose one of them")
     file = exec_file.read(Path(options.config)) if options.config else ExecFile()
-    per_step, unit = _per_step(options) if _per_step(options)[0] else file.per_step
+    per_step, unit = exec_file.per_step(options, file)
     own = OwnCommand(
         argv=tuple(options.argv) or file.command,
         folder=Path.cwd(),
@@ -35,10 +34,3 @@ def run(options: argparse.Namespace) -> int:
     # Before the signal handlers and anything else: a command that cannot run leaves nothing behind.
     own_command.prepare(own)
     return start_run(lambda: own_command.start(own), (), options, script=True)
-
-
-def _per_step(options: argparse.Namespace) -> tuple[int, Unit]:
-    for unit in PER_STEP_UNITS:
-        if count := getattr(options, f"{unit}_per_step"):
-            return count, unit
-    return 0, "images"

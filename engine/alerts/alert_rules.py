@@ -72,7 +72,7 @@ class AlertRules:
                     self._stalled = False
                     yield self._alert("recovered", "goes on", f"step {event.step} is done")
                 if slow := self._pace.feed(event):
-                    yield self._slow(*slow)
+                    yield self._slow(*slow, event.unit)
             case Notice(text=text) if not self._nonfinite and _SKIPPED.search(text):
                 self._nonfinite = True
                 yield self._alert("nonfinite_loss", "has a NaN or Inf loss", text)
@@ -102,9 +102,9 @@ class AlertRules:
         if isinstance(event, Steps | PhaseChanged | EpochEnded | Validated | CheckpointSaved | RunStarted):
             self._progress = now
 
-    def _slow(self, rate: float, usual: float) -> Alert:
+    def _slow(self, rate: float, usual: float, unit: str) -> Alert:
         text = (
-            f"{rate:.3g} images/s for two minutes, {usual:.3g} before. "
+            f"{rate:.3g} {unit}/s for two minutes, {usual:.3g} before. "
             f"See why: gputrain-tui diagnose {self._about['run']}"
         )
         return self._alert("slow", f"is {1 - rate / usual:.0%} slower than before", text)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from gputrain.engine.alerts.alert_settings import read_alert_settings
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.config_file import read_config
@@ -27,10 +28,11 @@ def launch_script(
 
     `autotune`: the supervisor tries advice by itself that leaves order and samples as they are.
 
-    Raises BadInput for an invalid name or tag, or if the run directory can't be written; RuntimeError if the
-    supervisor does not come up.
+    Raises BadInput for an invalid name or tag, a wrong ``alerts.yaml``, or if the run directory can't be written;
+    RuntimeError if the supervisor does not come up.
     """
     check_tags(tags)
+    read_alert_settings()  # as `launch.launch` does
     name = name or default_name(command.argv)
     config = settings.build({"name": name, "recipe": "script", "autotune": autotune})
     run = run_directory.create(name)

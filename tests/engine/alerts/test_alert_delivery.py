@@ -204,10 +204,10 @@ def test_secrets_file_must_be_private(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (hook.url, hook.headers["Authorization"]) == (f"https://x/{SECRET}", f"Bearer {SECRET}")
 
 
-def _run(tmp_path: Path, server: Server, *words: str) -> subprocess.Popen[str]:
+def _run(tmp_path: Path, server: Server, *words: str, kinds: str = "[finished, failed, died]") -> subprocess.Popen[str]:
     config = tmp_path / "config"
     config.mkdir()
-    (config / "alerts.yaml").write_text("kinds: [finished, failed, died]\nwebhooks:\n  - url: ${HOOK}\n")
+    (config / "alerts.yaml").write_text(f"kinds: {kinds}\nwebhooks:\n  - url: ${{HOOK}}\n")
     (config / "alerts.yaml").chmod(0o600)
     homes = {"GPUTRAIN_CONFIG": str(config), "GPUTRAIN_HOME": str(tmp_path / "state"), "HOOK": server.url}
     command = [sys.executable, "-m", "gputrain.tui.cli", *words]
@@ -231,6 +231,14 @@ def test_a_run_sends_its_end(tmp_path: Path, server: Server) -> None:
     for file in run.rglob("*"):
         if file.is_file() and not stat.S_ISSOCK(file.stat().st_mode):
             assert SECRET.encode() not in file.read_bytes(), file
+
+
+def test_a_wrong_file_refuses_a_script(tmp_path: Path, server: Server) -> None:
+    process = _run(tmp_path, server, "exec", "--plain", "--", "true", kinds="[finshed]")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, output
+    assert "alerts.yaml:1: 'finshed' is no kind of alert" in output
+    assert not (tmp_path / "state" / "runs").exists()
 
 
 def test_a_killed_supervisor_is_an_alert(tmp_path: Path, server: Server) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from gputrain.engine.alerts.alert import Alert
 from gputrain.engine.alerts.alert_rules import AlertRules
@@ -71,6 +72,13 @@ def test_slower_than_its_own_pace() -> None:
     assert "40% slower" in alert.title
     assert not fed(rules(slow_percent=30), [steps(n, 10.0) for n in range(20)])
     assert not fed(rules(slow_percent=0), [*steady, *(steps(n, 1.0) for n in range(20))])
+
+
+def test_the_pace_of_a_script_has_its_own_unit() -> None:
+    watched = rules(slow_percent=30)
+    events = [structs.replace(steps(n, rate), unit="tokens") for n, rate in enumerate([100] * 8 + [50] * 2)]
+    (alert,) = fed(watched, events)
+    assert "50 tokens/s" in alert.text
 
 
 def test_a_changed_loader_has_a_new_pace() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from gputrain.engine.checkpointing import checkpoint_index
 from gputrain.engine.checkpointing.checkpoint_files import CheckpointFormat, entry_of
 from gputrain.engine.checkpointing.checkpoint_index import matches_checksum, read_index
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
@@ -21,7 +22,7 @@ def load(source: str, form: CheckpointFormat, warn: Warn) -> dict[str, Any]:
 
     `warn` gets a message for each damaged file that is skipped. Raises BadInput if there is no valid checkpoint.
     """
-    path = Path(source).expanduser()
+    path = files.expand_user(source)
     if path.is_dir():
         return _load_newest(path / "checkpoints" if (path / "checkpoints").is_dir() else path, form, warn)
     if not path.is_file():

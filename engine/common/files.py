@@ -34,11 +34,22 @@ def _home(own: str, xdg: str, default: str) -> Path:
     value = os.environ.get(xdg, "")
     try:
         if folder := os.environ.get(own):
-            return Path(folder).expanduser()
+            return expand_user(folder)
         # The XDG base directory specification: a relative path in the variable is ignored.
         return (Path(value) if Path(value).is_absolute() else Path.home() / default) / "gputrain"
     except RuntimeError:  # no $HOME and no entry in the password file, as in some containers
         raise BadInput(f"no home directory can be found: set {own} to a folder of your own") from None
+
+
+def expand_user(path: str | Path) -> Path:
+    """`path` with a leading ``~`` or ``~user`` replaced by that home folder. Raises BadInput if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise BadInput(
+            f"{plain(str(path))}: no home directory for {plain(user)} (a file of that name: ./{plain(user)})"
+        ) from None
 
 
 def last_line(path: Path, limit: int = 300) -> str:

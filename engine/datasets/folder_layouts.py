@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets import image_files
@@ -27,7 +28,7 @@ def split_folder(data_dir: str, split: str, setting: str) -> Path:
     """The folder of a split, ``data_dir/split``. Raises BadInput with `setting`, the folder and the remedy."""
     if not data_dir:
         raise BadInput("data_dir is not set; name the folder that holds the images: data_dir=/data/imagenet")
-    home = Path(data_dir).expanduser()
+    home = files.expand_user(data_dir)
     if not home.is_dir():
         what = "is not a folder" if home.exists() else "does not exist"
         raise BadInput(f"data_dir: {shown(home)} {what}; name the folder that holds '{plain(split, 100)}'")
@@ -94,7 +95,7 @@ def no_images(folder: Path, setting: str, skipped: SkippedFiles | None = None) -
 
 def cifar_folder(data_dir: str) -> Path:
     """The folder with CIFAR-10's batches: `data_dir`, or one in it. Raises BadInput if there is none."""
-    home = Path(data_dir).expanduser()
+    home = files.expand_user(data_dir)
     for folder in (home / CIFAR, home):
         if (folder / CIFAR_META).is_file():
             return folder

@@ -6,8 +6,8 @@ import csv
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
@@ -66,7 +66,7 @@ def swapped_faces(names: Collection[str]) -> dict[str, str]:
 
 def read_groups(data_dir: str) -> dict[str, str]:
     """Groups by name from groups.csv in `data_dir`; empty without that file. Raises BadInput with file and line."""
-    path = Path(data_dir).expanduser() / GROUPS_FILE
+    path = files.expand_user(data_dir) / GROUPS_FILE
     found: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

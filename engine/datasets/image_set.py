@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.sections.data_settings import DataConfig
@@ -131,7 +132,7 @@ def scan(
     the folder and the remedy.
     """
     folder = folder_layouts.split_folder(data_dir, split, setting)
-    skipped = SkippedFiles(Path(data_dir).expanduser(), folders)
+    skipped = SkippedFiles(files.expand_user(data_dir), folders)
     found = folder_layouts.class_folders(folder, setting, classes, skipped)
     if classes is None:
         skipped.note_classes(split, found)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gputrain.engine.common import files
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings, value_range
 from gputrain.engine.configuration.sections.data_settings import UNCACHED
@@ -128,7 +129,7 @@ def of_settings(values: Mapping[str, Any]) -> RangeScan | None:
     if values["dataset"] in UNCACHED or values["dataset"] in SUFFIXES or not values["data_dir"]:
         return None
     try:
-        return scan(Path(values["data_dir"]).expanduser(), values["train_split"], values["val_split"])
+        return scan(files.expand_user(values["data_dir"]), values["train_split"], values["val_split"])
     except OSError:
         return None
 
@@ -224,7 +225,7 @@ def range_of(config: RunConfig) -> tuple[ValueRange | None, tuple[str, ...]]:
     if data.dataset in SUFFIXES:
         return None, ()
     try:
-        found = scan(Path(data.data_dir).expanduser(), data.train_split, data.val_split)
+        found = scan(files.expand_user(data.data_dir), data.train_split, data.val_split)
     except OSError:
         return None, ()
     return found.value_range, found.warnings(found.value_range)

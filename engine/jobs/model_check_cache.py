@@ -31,7 +31,7 @@ Result = TypeVar("Result", bound=msgspec.Struct)
 def key(order: bytes, weights: str) -> str:
     """The name of the result of `order` for the present content of the file of weights."""
     digest = hashlib.sha256(order)
-    path = Path(weights).expanduser()
+    path = files.expand_user(weights)
     # timm writes a config.json next to its weights.
     for file in (path, path.parent / "config.json") if weights else ():
         digest.update(_status(file))

@@ -19,6 +19,7 @@ from gputrain.engine.checkpointing import newest_checkpoint
 from gputrain.engine.checkpointing.checkpoint_files import CheckpointFiles, ChecksummedWriter
 from gputrain.engine.checkpointing.checkpoint_saver import CheckpointSaver
 from gputrain.engine.checkpointing.resume_position import ResumePosition
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
@@ -96,7 +97,7 @@ def weights_of(file: str) -> Arrays:
 def content_of(file: str) -> dict[str, Any]:
     """The state in a checkpoint file that ``weights`` names. Raises BadInput."""
     try:
-        return NpzCheckpointFormat().read(Path(file).expanduser())
+        return NpzCheckpointFormat().read(files.expand_user(file))
     except Exception as error:  # noqa: BLE001 - a foreign file can raise any error
         raise BadInput(f"weights: {plain(file, 200)} is not a Keras checkpoint: {plain(str(error), 200)}") from None
 

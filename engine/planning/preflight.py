@@ -6,9 +6,9 @@ The checks are quick and not complete: a run that passes them may still fail.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from gputrain.engine.common import files
 from gputrain.engine.configuration import engine_choice, keras_compatibility
 from gputrain.engine.datasets.layout_check import missing_data
 from gputrain.engine.model_catalog import torchvision_models
@@ -49,7 +49,7 @@ def _weights(values: Mapping[str, Any]) -> str:
     # A checkpoint has its own weights.
     if not weights or values["resume_from"]:
         return ""
-    is_file = Path(weights).expanduser().is_file()
+    is_file = files.expand_user(weights).is_file()
     if engine_choice.is_keras(values):
         return keras_compatibility.why_no_weights(values["model"], weights, is_file=is_file)
     if is_file:

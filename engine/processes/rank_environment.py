@@ -78,11 +78,15 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
     beside = _number(environ, local_count_name, 1) if local_count_name in environ else 1
     # Kubernetes' operators set RANK and WORLD_SIZE alone: one process a pod.
     local = _number(environ, local_name, 0) if local_name in environ else rank % beside
-    return RankInfo(rank, count, local, max(beside, local + 1), launcher, _meeting(environ, launcher))
+    beside = max(beside, local + 1)
+    return RankInfo(rank, count, local, beside, launcher, _meeting(environ, launcher, one_machine=beside == count))
 
 
-def _meeting(environ: Mapping[str, str], launcher: str) -> MeetingPoint:
+def _meeting(environ: Mapping[str, str], launcher: str, *, one_machine: bool) -> MeetingPoint:
     host = environ.get("MASTER_ADDR", "")
+    if one_machine and launcher == "torchrun":
+        # torchrun gives this machine's own name, which some machines, and many containers, cannot resolve.
+        host = LOOPBACK
     if not host and launcher == "srun":
         host = first_host(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", ""))
     if not host:

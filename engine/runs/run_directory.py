@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.files import state_home, write_atomic
 from gputrain.engine.common.sanitize import plain
@@ -248,7 +249,7 @@ def find(name: str) -> RunDir:
     """
     if "/" in name:
         try:
-            run = RunDir(Path(name).expanduser().resolve())
+            run = RunDir(files.expand_user(name).resolve())
         except (ValueError, RuntimeError, OSError) as error:
             # A NUL character, ~ of an unknown user, circular links.
             raise BadInput(f"{plain(name, 200)}: not a run directory ({plain(str(error), 200)})") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.user_code import source_check
@@ -39,7 +40,7 @@ def import_function(spec: str, folder: str, setting: str) -> Callable[..., Any]:
 
     Raises BadInput with `setting`, and the line of the user's code that failed.
     """
-    home = Path(folder or ".").expanduser().absolute()
+    home = files.expand_user(folder or ".").absolute()
     if not home.is_dir():
         raise BadInput(f"code_dir: {plain(str(home), 300)} is not a folder")
     module_name, _, attribute = spec.partition(":")
@@ -68,7 +69,7 @@ def call_user_function(function: Callable[..., Any], *arguments: Any, setting: s
     try:
         return function(*arguments)
     except Exception as error:
-        raise BadInput(user_error(setting, spec, error, Path(folder or ".").expanduser().absolute())) from error
+        raise BadInput(user_error(setting, spec, error, files.expand_user(folder or ".").absolute())) from error
 
 
 def user_error(setting: str, spec: str, error: BaseException, folder: Path) -> str:

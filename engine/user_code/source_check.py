@@ -8,6 +8,7 @@ import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import did_you_mean
 from gputrain.engine.common.sanitize import plain
 
@@ -37,7 +38,7 @@ def no_module(name: str, home: Path, setting: str) -> str:
 
 def why_no_function(spec: str, folder: str, setting: str) -> str:
     """Why `spec` cannot be imported from `folder` (empty: the working directory); empty if no fault is found."""
-    home = Path(folder or ".").expanduser().absolute()
+    home = files.expand_user(folder or ".").absolute()
     if not home.is_dir():
         return f"code_dir: {plain(str(home), 300)} is not a folder"
     if fault := malformed_spec(spec, setting):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from gputrain.engine.checkpointing import checkpoint_index
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.events.commands import StopCommand
@@ -100,7 +100,7 @@ def compare(runs: Sequence[RunDir]) -> list[Compared]:
 
 def export(run: RunDir, file: str) -> str:
     """Write the curves of `run` to `file`; a relative path is relative to the current folder."""
-    path = Path(file).expanduser()
+    path = files.expand_user(file)
     if not file:
         raise BadInput("no file name given: it must end in .csv, .png, .svg or .pdf")
     write_curves(read_record.read_snapshot(run), path)

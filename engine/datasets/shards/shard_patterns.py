@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
@@ -48,7 +49,7 @@ def shards_of(data_dir: str, split: str, dataset: str, setting: str = "train_spl
 
 def layout_of(data_dir: str, train_split: str) -> str:
     """The value of `dataset` for a folder of shards; empty for one that has class folders, or no shards."""
-    home = Path(data_dir).expanduser()
+    home = files.expand_user(data_dir)
     split = home / train_split
     if split.is_dir() and any(entry.is_dir() for entry in split.iterdir()):
         return ""
@@ -92,7 +93,7 @@ def _alternatives(match: re.Match[str]) -> list[str]:
 def _home(data_dir: str, suffix: str) -> Path:
     if not data_dir:
         raise BadInput(f"data_dir is not set; name the folder that holds the shards (*{suffix}): data_dir=/data/shards")
-    home = Path(data_dir).expanduser()
+    home = files.expand_user(data_dir)
     if home.is_dir():
         return home
     if home.exists() or _PATTERN.search(data_dir):

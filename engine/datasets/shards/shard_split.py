@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput, did_you_mean
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.datasets.shards import shard_index
@@ -103,7 +104,7 @@ def _classes(
 
 def _names_beside(data_dir: str, root: str) -> list[str]:
     """The names in `CLASSES` beside the shards or in the data folder; empty if there is none. Raises BadInput."""
-    for folder in dict.fromkeys((Path(root), Path(data_dir).expanduser())):
+    for folder in dict.fromkeys((Path(root), files.expand_user(data_dir))):
         path = folder / CLASSES
         try:
             names = path.read_text(encoding="utf-8").splitlines()

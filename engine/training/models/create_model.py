@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torchvision import models
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -39,7 +39,7 @@ def create(config: RunConfig, task: Task, notice: Notice) -> nn.Module:
     """The network with its initial weights. Raises BadInput for an unknown name or unfit weights."""
     # A checkpoint has its own weights; the file that the run started from may no longer exist.
     source = "" if config.resume_from else config.model.weights
-    file = Path(source).expanduser() if source else None
+    file = files.expand_user(source) if source else None
     from_file = file is not None and file.is_file()
     network = task.network(lambda outputs: model_of(config, outputs, "" if from_file else source, notice))
     if file is not None and from_file:

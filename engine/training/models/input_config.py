@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from torchvision import models
 
+from gputrain.engine.common import files
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import normalization, settings
 from gputrain.engine.configuration.sections.data_settings import AUTO, INTERPOLATIONS
@@ -40,7 +41,7 @@ def of_weights(config: RunConfig, file: WeightsFile | None = None) -> InputConfi
     model, weights = config.model.model, config.model.weights
     if not weights:
         return None
-    path = Path(weights).expanduser()
+    path = files.expand_user(weights)
     if path.is_file():
         return _of_file(model, path, file or read_weights(path, shapes_only=True))
     if ":" in model or model == "simple_cnn":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -32,7 +32,7 @@ def check(config: RunConfig, *, size_from_weights: bool = False, outputs: int | 
     from gputrain.engine.training.models import create_model, image_size_check, input_config
     from gputrain.engine.training.models.weights_file import read_weights
 
-    path = Path(config.model.weights).expanduser() if config.model.weights else None
+    path = files.expand_user(config.model.weights) if config.model.weights else None
     file = read_weights(path) if path is not None and path.is_file() else None
     found = input_config.of_weights(config, file)
     if size_from_weights and found is not None and found.size:
@@ -52,7 +52,7 @@ def _compare(config: RunConfig, network: nn.Module, file: WeightsFile, outputs: 
     """The faults of a file, and what would be loaded."""
     from gputrain.engine.training.models import pretrained_weights
 
-    model, source = config.model.model, str(Path(config.model.weights).expanduser())
+    model, source = config.model.model, str(files.expand_user(config.model.weights))
     strict = config.model.weights_strict
     faults, tensors = [], dict(file.tensors)
     if (broken := pretrained_weights.nonfinite_names(tensors)) and strict:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
@@ -107,7 +108,7 @@ def _read_split(config: RunConfig, split: str, setting: str, on_found: OnFound) 
     groups = group_split.read_groups(config.data.data_dir)
     names = {name: folder_layouts.clips_of(folder / name, setting) for name in classes}
     swapped = group_split.swapped_faces({clip for found in names.values() for clip in found})
-    skipped = SkippedFiles(Path(config.data.data_dir).expanduser())
+    skipped = SkippedFiles(files.expand_user(config.data.data_dir))
     clips: list[_Clip] = []
     for label, name in enumerate(classes):
         for clip_name in names[name]:

@@ -6,7 +6,6 @@ import random
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import get_worker_info
 
+from gputrain.engine.common import files
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.dataloading import random_resized_crop
 from gputrain.engine.dataloading.batch_sampler import Indices
@@ -79,7 +79,7 @@ def load_sample(user_dataset: UserDataset, seed: int, epoch: int, index: int) ->
     except Exception as error:
         # The traceback goes to the log; the message names the line.
         traceback.print_exception(error)
-        where = import_function.described(error, Path(user_dataset.folder or ".").expanduser().absolute())
+        where = import_function.described(error, files.expand_user(user_dataset.folder or ".").absolute())
         raise UserSampleError(f"sample {index} failed {where}") from error
     finally:
         if kept is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
 import json
@@ -101,6 +102,18 @@ def test_formats(server: Server, form: str) -> None:
     else:
         assert sent["content"] == f"{ALERT.title}\n{ALERT.text}"
         assert sent["allowed_mentions"] == {"parse": []}
+
+
+def test_proxy_of_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = server.url.removeprefix("http://").removesuffix(f"/{SECRET}")
+    monkeypatch.setenv("http_proxy", f"http://user:p%40ss@{place}")
+    monkeypatch.setenv("no_proxy", "inside.invalid")
+    webhook.post(Webhook("http://alerts.invalid/hook"), ALERT, QUICK)
+    ((path, headers, _),) = server.requests
+    assert path == "http://alerts.invalid/hook"
+    assert base64.b64decode(headers["proxy-authorization"].removeprefix("Basic ")) == b"user:p@ss"
+    with pytest.raises(DeliveryError, match="no connection"):
+        webhook.post(Webhook("http://inside.invalid/hook"), ALERT, QUICK)
 
 
 def test_failing_server_is_tried_again(server: Server) -> None:

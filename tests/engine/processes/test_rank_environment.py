@@ -51,6 +51,13 @@ def test_a_process_of_its_own() -> None:
     assert rank_info({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) is None, "a batch script"
 
 
+def test_ranks_of_one_machine_need_no_name() -> None:
+    info = rank_info({**TORCHRUN, "LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "4"})
+    assert info is not None
+    assert info.meeting.is_local
+    assert info.meeting.port == 29501
+
+
 def test_torchrun_within_a_slurm_job_counts() -> None:
     assert rank_info({**SLURM, **TORCHRUN}) == rank_info(TORCHRUN)
 

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from fakes.images import dark_and_light
+from helpers.scripts.watched import LOCAL_TORCHRUN
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
@@ -53,7 +54,7 @@ def last(kind: type[Any]) -> Any:
 
 def test_torchrun(images: Path, tmp_path: Path) -> None:
     file = config_file(images, tmp_path, global_batch_size=16)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*LOCAL_TORCHRUN, "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, "-m", "gputrain.engine", str(file)], capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
@@ -144,7 +145,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(images: Path, tmp_path: Path)
 @pytest.mark.long
 def test_no_rank_outlives_a_killed_torchrun(images: Path, tmp_path: Path) -> None:
     file = config_file(images, tmp_path, epochs=100_000)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*LOCAL_TORCHRUN, "--nproc-per-node", "2"]
     agent = subprocess.Popen([*command, "-m", "gputrain.engine", str(file)])
     family: list[psutil.Process] = []
     try:

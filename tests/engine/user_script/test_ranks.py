@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers.scripts.watched import EXEC, script
+from helpers.scripts.watched import EXEC, LOCAL_TORCHRUN, script
 from msgspec import structs
 
 from gputrain.engine.diagnosis.recorded_run_review import review
@@ -61,7 +60,7 @@ def _quiet(event: AnyEvent) -> AnyEvent:
 @pytest.mark.parametrize(("slow", "words"), [("data", "Rank 1 waits for data"), ("model", "Rank 1 computes more")])
 def test_the_slow_rank_is_named(slow: str, words: str, tmp_path: Path) -> None:
     path = script(tmp_path, RANKS)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(path), slow]
+    launch = [*LOCAL_TORCHRUN, "--nproc-per-node", "2", str(path), slow]
     done = subprocess.run([*EXEC, "--plain", "--", *launch], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-3000:]
     events = list(event_log.read(run_directory.find("last").events))

@@ -12,6 +12,8 @@ from gputrain.engine import probe
 from gputrain.engine.user_script.page_reader import PageFolder
 
 TIMEOUT = 280.0
+LOCAL_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+"""Without the address it waits for the machine's own name, which some machines cannot resolve."""
 EXEC = [sys.executable, "-m", "gputrain.tui.cli", "exec"]
 
 TRAIN = """

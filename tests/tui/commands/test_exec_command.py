@@ -163,7 +163,9 @@ def test_a_terminal_is_one_only_where_it_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_what_a_command_leaves_behind_goes_on_and_is_named() -> None:
-    assert raw("sh", "-c", "sleep 300 & echo $!").returncode == 0
+    # The child has the shell's name until it has started sleep.
+    script = 'sleep 300 & until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done; echo $!'
+    assert raw("sh", "-c", script).returncode == 0
     run_dir = newest()
     left = int(run_dir.trainer_log.read_text())
     try:

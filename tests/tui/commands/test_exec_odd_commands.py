@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.scripts.watched import EXEC, MAIN, TIMEOUT, TRAIN, run, script
+from helpers.scripts.watched import EXEC, LOCAL_TORCHRUN, MAIN, TIMEOUT, TRAIN, run, script
 
 from gputrain.engine.events import Notice, RankSteps, RunEnded
 from gputrain.engine.runs import event_log, run_directory
@@ -155,7 +155,7 @@ def test_a_script_that_moves_cleans_its_environment_and_closes_its_output_is_wat
 def test_two_ranks_by_torchrun_are_both_seen(tmp_path: Path) -> None:
     """The command starts Python processes that start others."""
     text = TRAIN.replace("import torch\n", "import os, torch\n", 1) + MAIN
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*LOCAL_TORCHRUN, "--nproc-per-node", "2"]
     done = raw(*command, str(script(tmp_path, text)), "0", "")
     assert done.returncode == 0, done.stderr
     kinds = [event for event in event_log.read(run_directory.find("last").events) if isinstance(event, RankSteps)]

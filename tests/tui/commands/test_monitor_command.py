@@ -135,8 +135,8 @@ def test_a_foreign_process_is_measured_until_it_ends(nvml_stand_in: NvmlStandIn)
         (["--interval", "often"], "must be 0.2 to 3600 seconds, got 'often'"),
         (["--log", "/nowhere/x.csv"], "/nowhere/x.csv: No such file or directory"),
         (["--log", __file__], "is not a log of samples"),
-        (["--pid", "99999999"], "--pid 99999999: no such process"),
-        (["--pid", "-1"], "no such process"),
+        (["--pid", "4194303"], "--pid 4194303: no such process"),
+        (["--pid", "-1"], "must be a process id, got '-1'"),
         (["-n", "0"], "must be a whole number ≥ 1"),
     ],
 )

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import PER_STEP_UNITS, Unit
@@ -135,7 +136,7 @@ def preview(own: OwnCommand) -> list[tuple[str, str]]:
 
 def _folder(text: str) -> Path:
     try:
-        folder = Path(text or ".").expanduser().absolute()
+        folder = files.expand_user(text or ".").absolute()
         if folder.is_dir():
             return folder
         what = "is not a folder" if folder.exists() else "does not exist"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.common.units import size
@@ -20,7 +21,7 @@ from gputrain.tui.commands.command_messages import fail, show_progress
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    to = Path(options.to).expanduser().absolute()
+    to = files.expand_user(options.to).absolute()
     plan = plan_of(options, inspect_machine())
     # The refusals of a plan concern training; those of the data are raised by the reader.
     config = plan.config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import EXIT_FINISHED
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.hardware.machine import inspect_machine
@@ -25,7 +26,8 @@ def export_network(target: RunDir, path: Path, wanted: str, *, int8: bool) -> in
     config = config_of(plan.config, target, entry)
     try:
         made = export_onnx(
-            OnnxOrder(config=config, file=str(path.expanduser().absolute()), int8=int8), progress_printer("export")
+            OnnxOrder(config=config, file=str(files.expand_user(path).absolute()), int8=int8),
+            progress_printer("export"),
         )
     except RuntimeError as error:
         return fail(error)

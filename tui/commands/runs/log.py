@@ -6,8 +6,8 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import EXIT_STOPPED, BadInput
 from gputrain.engine.loggers import logger_choice
 from gputrain.engine.runs import run_directory
@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     target = run_directory.find(options.run)
     name = logger_choice.check_name(options.to)
     logger_choice.require([name])
-    folder = Path(options.dir).expanduser().resolve() if options.dir else logger_choice.default_folder(target, name)
+    folder = files.expand_user(options.dir).resolve() if options.dir else logger_choice.default_folder(target, name)
     if folder.is_dir() and any(folder.iterdir()):
         # Both tools append to existing files: every value would appear twice in their charts.
         raise BadInput(f"{folder} is not empty: name another folder with --dir, or remove it first")

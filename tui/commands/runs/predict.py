@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from gputrain.engine.common import files
 from gputrain.engine.common.errors import EXIT_FINISHED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration import settings
@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     plan = resume_run.plan_from_run(target, overrides, machine)
     order = PredictOrder(
         config=config_of(plan.config, target, entry),
-        images=str(Path(options.images).expanduser().absolute()) if options.images else "",
-        output=str(Path(options.output).expanduser().absolute()) if options.output else "",
+        images=str(files.expand_user(options.images).absolute()) if options.images else "",
+        output=str(files.expand_user(options.output).absolute()) if options.output else "",
         limit=options.limit or (_COMPARED if options.compare else 0),
     )
     orders = list(_compared(order, machine, overrides)) if options.compare else [order]

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gputrain.engine.diagnosis.windows.gpu_signals import gpu_signals
+from gputrain.engine.diagnosis.windows.host_signals import host_signals
 from gputrain.engine.diagnosis.windows.mean_of_known import mean
 from gputrain.engine.diagnosis.windows.rank_shares import rank_shares
 from gputrain.engine.diagnosis.windows.signals import Signals
@@ -119,7 +120,7 @@ class EventWindow:
             self._of_steps(seconds),
             self._of_phases(),
             self._of_loader(seconds),
-            self._of_host(),
+            host_signals(self._hardware, self._usable_cores),
             gpu_signals(self._hardware, self._steps, self._device),
             rank_shares(self._steps, self._ranks),
         )
@@ -298,43 +299,3 @@ class EventWindow:
         given = sum(one.loader_samples or 0.0 for one in self._steps)
         counted = sum(one.images_per_second * one.window_seconds for one in self._steps)
         return samples * counted / given if given > 0 else None
-
-    def _of_host(self) -> dict[str, Any]:
-        if not self._hardware:
-            return {}
-        newest = self._hardware[-1]
-        used = None
-        if newest.ram_total and newest.ram_available is not None:
-            used = 1 - newest.ram_available / newest.ram_total
-        shm = newest.shm_used / newest.shm_total if newest.shm_total and newest.shm_used is not None else None
-        return {
-            "usable_cores": newest.usable_cores or self._usable_cores,
-            "host_cores": newest.host_cores or None,
-            "cpu_neighbours": tuple(one.name or f"pid {one.pid}" for one in newest.other_processes),
-            "affinity": len(newest.per_core) or None,
-            **{name: self._host_mean(name) for name in ("run_cpu", "foreign_cpu", "psi_io", "psi_memory_full")},
-            "cpu": self._host_mean("cpu_percent"),
-            "throttled": self._throttled(newest),
-            "ram_used": used,
-            "ram_total": newest.ram_total,
-            "run_memory": _run_memory(newest),
-            "shm_used": shm,
-        }
-
-    def _throttled(self, newest: HardwareSample) -> float | None:
-        """Share of the quota periods that were throttled; 0 without a quota."""
-        found = self._host_mean("throttled_share")
-        unlimited = bool(newest.per_core) and newest.usable_cores >= len(newest.per_core)
-        return 0.0 if found is None and unlimited else found
-
-    def _host_mean(self, name: str) -> float | None:
-        return mean((getattr(one, name), one.interval) for one in self._hardware)
-
-
-def _run_memory(sample: HardwareSample) -> int | None:
-    """Bytes of the run's processes: PSS; else RSS, which counts shared pages per process, up to all used memory."""
-    if sample.run_pss is not None or sample.run_rss is None:
-        return sample.run_pss
-    if sample.ram_total is None or sample.ram_available is None:
-        return sample.run_rss
-    return min(sample.run_rss, sample.ram_total - sample.ram_available)

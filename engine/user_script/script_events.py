@@ -183,7 +183,7 @@ def _why_silent(pages: list[MappedPage]) -> str:
     if not trainers:
         return begun + (
             "no Python process of the command used torch so far, or the probe is kept out "
-            "(python -I, -E or -S, a cleaned environment, a container, another host)"
+            "(python -I, -E or -S, a cleaned environment, a frozen executable, a container, another host)"
         )
     if any(page.slots[layout.BACKWARDS] > 0 for page in trainers):
         return begun + "there were backward passes but no optimizer step"

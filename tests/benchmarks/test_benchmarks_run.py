@@ -14,7 +14,7 @@ import torch
 from fakes.images import dark_and_light
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("benchmarks")]
 
 
 def answer(*arguments: str) -> dict[str, Any]:

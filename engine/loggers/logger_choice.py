@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from gputrain.engine.common.errors import BadInput, did_you_mean
@@ -30,6 +29,8 @@ def check_name(name: str) -> str:
 def require(names: Iterable[str]) -> None:
     """Raises BadInput with the remedy if a logger's package is missing."""
     for name in names:
+        from importlib.metadata import PackageNotFoundError, distribution  # most runs have no logger
+
         try:
             # Not find_spec: W&B's output folder is named wandb and would count as the package.
             distribution(name)

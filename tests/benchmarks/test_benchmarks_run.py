@@ -35,6 +35,14 @@ def test_step() -> None:
     assert found["reasons"]["loop_vs_timm"] == "not run"
 
 
+def test_start() -> None:
+    found = answer(str(HERE / "start.py"), "--json", "--rounds", "1", "--models", "simple_cnn", "--workers", "1")
+    assert found["ratios"]["first_step_vs_bare_script"] > 0
+    phases = found["figures"]["demo_phases"]
+    order = [phases["supervisor_s"], phases["data_s"], phases["model_s"], found["figures"]["demo_first_step_s"]]
+    assert order == sorted(order), found
+
+
 def test_ranks() -> None:
     small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
     found = answer(str(HERE / "ranks.py"), "--json", *small)

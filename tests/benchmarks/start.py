@@ -1,7 +1,7 @@
 """Seconds from the command to the first training step: ``python tests/benchmarks/start.py [--json]``.
 
-``gputrain-tui train`` against `bare_start.py`: the same model, images, environment and number of workers, in turns, with
-the files in the page cache. One start of each goes before the first that counts: it draws the images, where they are
+``gputrain-tui train`` against `bare_start.py`: the same model, images, environment and number of workers, in turns,
+with the files in the page cache. One start of each goes before the first that counts: it draws the images, if they are
 missing, and compiles Python's files.
 """
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
 from gputrain.engine.configuration.config_file import read_config
 from gputrain.engine.runs.run_directory import RunDir
-from gputrain.engine.supervision import launched_run
-from gputrain.engine.supervision.script_run import script_supervisor
 from gputrain.engine.supervision.supervisor import Supervisor
 from gputrain.engine.user_script.script_command import has_command
 
@@ -31,8 +29,7 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         print(f"{run.id} already has a supervisor", file=sys.stderr)
         return 1
     try:
-        config = read_config(run.config)
-        supervisor = script_supervisor(run, config) if has_command(run) else Supervisor(run, config, resume=resume)
+        supervisor = _supervisor(run, resume=resume)
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,8 +43,19 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         os._exit(EXIT_FAILED)
 
 
+def _supervisor(run: RunDir, *, resume: bool) -> Supervisor:
+    config = read_config(run.config)
+    if not has_command(run):
+        return Supervisor(run, config, resume=resume)
+    from gputrain.engine.supervision.script_run import script_supervisor  # every other run starts without it
+
+    return script_supervisor(run, config)
+
+
 def train_as_rank(file: Path) -> int:
     """Train as one of a launcher's ranks; returns the exit code."""
+    from gputrain.engine.supervision import launched_run  # it plans, which no supervisor does
+
     os.umask(0o077)
     try:
         return launched_run.train(file, os.environ)

@@ -125,6 +125,8 @@ _SLOW_SEEKS = ("hdd", "network")
 
 def _choose_value_range(wanted: Mapping[str, Any], layers: list[SettingsLayer]) -> tuple[str, ...]:
     """Add the images' value range to `layers` where it is ``auto``; returns warnings about the range."""
+    if not wanted["data_dir"]:
+        return ()
     from gputrain.engine.datasets import value_range_scan  # NumPy and Pillow: not for every command
 
     found = value_range_scan.of_settings(wanted)

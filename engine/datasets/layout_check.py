@@ -13,7 +13,6 @@ from typing import Any
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.datasets import folder_layouts, image_files
-from gputrain.engine.datasets.shards import shard_preview
 
 CHECK_SECONDS = 0.5
 """Time limit of the check; on a slower disk it ends without a result."""
@@ -114,11 +113,17 @@ def _any_file(folder: Path, deadline: float, wanted: Callable[[str, list[str]], 
     return False
 
 
+def _check_shards(values: Mapping[str, Any], deadline: float) -> None:
+    from gputrain.engine.datasets.shards import shard_preview  # NumPy: no other layout needs it
+
+    shard_preview.check_shards(values, deadline)
+
+
 _CHECKS: Mapping[str, Callable[[Mapping[str, Any], float], None]] = {
     "demo": _classes,
     "imagefolder": _classes,
-    "webdataset": shard_preview.check_shards,
-    "parquet": shard_preview.check_shards,
+    "webdataset": _check_shards,
+    "parquet": _check_shards,
     "cifar10": _cifar,
     "300wlp": _300wlp,
     "biwi": _biwi,

@@ -38,7 +38,6 @@ from gputrain.engine.events import (
 from gputrain.engine.events.commands import AnyCommand, StopCommand, decode_command
 from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching.kept_changes import KeptChanges
-from gputrain.engine.launching.resume_run import resume_config
 from gputrain.engine.loggers import logger_choice
 from gputrain.engine.loggers.logger_processes import LoggerProcesses
 from gputrain.engine.monitor.gpus.gpu_health import GpuHealth
@@ -161,7 +160,11 @@ class Supervisor:
     def _train_once(self, resume: bool) -> RunEnded:
         """Run one trainer process to its end; `resume`: from the run's newest checkpoint."""
         oom_before = exit_reasons.oom_kills()
-        config = resume_config(self._run, self._changes.config) if resume else self._config
+        config = self._config
+        if resume:
+            from gputrain.engine.launching.resume_run import resume_config  # it plans: no first start waits for that
+
+            config = resume_config(self._run, self._changes.config)
         self._reported, self._exited, self._kill_timer = None, False, KillTimer()
         try:
             self._trainer = self._start_child(config, self._on_event_thread)

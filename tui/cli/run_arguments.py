@@ -209,10 +209,11 @@ def _add_predict(commands: Commands) -> None:
 def _add_log(commands: Commands) -> None:
     log = commands.add_parser(
         "log",
-        help="export a run to TensorBoard or W&B",
-        description="Export a run to TensorBoard or W&B from its first event on. A live run is followed until it ends.",
+        help="export a run to TensorBoard, W&B, MLflow or Trackio",
+        description="Export a run to TensorBoard, W&B, MLflow or Trackio from its first event on. A live run is "
+        "followed until it ends.",
     )
     log.add_argument("run", metavar="RUN", help=RUN)
-    log.add_argument("--to", required=True, metavar="LOGGER", help="tensorboard or wandb")
+    log.add_argument("--to", required=True, metavar="LOGGER", help="tensorboard, wandb, mlflow or trackio")
     log.add_argument("--dir", metavar="DIR", help="output folder (default: a folder in the run directory)")
     log.add_argument("--json", action="store_true", help="print JSON lines: progress, then the output folder")

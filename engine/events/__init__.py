@@ -41,6 +41,7 @@ from gputrain.engine.events.lifecycle import (
 )
 from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, RankSteps, Steps, Validated
 from gputrain.engine.events.script import LoaderFound, Scalars, ScriptModel
+from gputrain.engine.events.stacks import ProcessAsked, SharedStack, StacksTaken
 
 __all__ = [
     "FORMAT_VERSION",
@@ -67,12 +68,15 @@ __all__ = [
     "Phase",
     "PhaseChanged",
     "Prediction",
+    "ProcessAsked",
     "ProcessSample",
     "RankSteps",
     "RunEnded",
     "RunStarted",
     "Scalars",
     "ScriptModel",
+    "SharedStack",
+    "StacksTaken",
     "Steps",
     "Tuned",
     "Validated",
@@ -105,6 +109,7 @@ AnyEvent = (
     | HardwareSample
     | HintsChanged
     | Tuned
+    | StacksTaken
     | LogLine
     | CommandTaken
     | RunEnded

@@ -57,7 +57,14 @@ class TuneCommand(Command, frozen=True, tag="tune"):
     """What the hint predicted."""
 
 
-AnyCommand = StopCommand | CheckpointCommand | PauseCommand | ResumeCommand | TuneCommand
+class StacksCommand(Command, frozen=True, tag="stacks"):
+    """Record the stacks of all threads of the run's processes, as `StacksTaken`."""
+
+    id: str
+    """A word that the answer repeats."""
+
+
+AnyCommand = StopCommand | CheckpointCommand | PauseCommand | ResumeCommand | TuneCommand | StacksCommand
 
 _encoder = msgspec.json.Encoder()
 

@@ -7,6 +7,7 @@ from .frameworks.keras_hooks import KerasHooks
 from .frameworks.scalar_hooks import ScalarHooks
 from .import_hooks import Finder, finder_of
 from .loader_hooks import LoaderHooks
+from .on_request import stack_dump
 from .optimizer_hooks import OptimizerHooks
 from .page import Probe
 from .reports import Reports
@@ -20,6 +21,7 @@ reports: Reports | None = None
 def install(folder: str) -> Finder:
     """Watch this process by what is returned, for `sys.meta_path`; pages are made below `folder` when torch is used."""
     probe = Probe(folder)
+    stack_dump.install(folder)
     steps = Steps(probe)
     cuda = CudaClock(probe, steps)
     probe.after_fork += [steps.reset, cuda.reset]

@@ -35,7 +35,7 @@ from gputrain.engine.events import (
     Tuned,
     decode,
 )
-from gputrain.engine.events.commands import AnyCommand, StopCommand, decode_command
+from gputrain.engine.events.commands import AnyCommand, StacksCommand, StopCommand, decode_command
 from gputrain.engine.hardware.machine import Machine, inspect_machine
 from gputrain.engine.launching.kept_changes import KeptChanges
 from gputrain.engine.launching.resume_run import resume_config
@@ -56,6 +56,7 @@ from gputrain.engine.supervision.auto_resume import AutoResume
 from gputrain.engine.supervision.child_process import ChildProcess, ExitReason, StartChild
 from gputrain.engine.supervision.epoch_energy import EpochEnergy
 from gputrain.engine.supervision.machine_sampling_thread import MachineSampling
+from gputrain.engine.supervision.requested_stacks import RequestedStacks
 from gputrain.engine.supervision.stop_now import KillTimer
 from gputrain.engine.supervision.trainer_log import TrainerLog
 from gputrain.engine.supervision.trainer_process import TrainerProcess
@@ -110,6 +111,8 @@ class Supervisor:
         self._watchdog = Watchdog(config.monitor.hang_seconds, run.directory)
         self._kill_timer = KillTimer()
         self._polled = time.monotonic()
+        script = start_child is not None and run.command.exists()
+        self._stacks = RequestedStacks(run.directory, self._put_event, script=script)
 
     def install_signals(self) -> None:
         """Ignore SIGHUP; the signals in `STOPPING` request a stop after a checkpoint."""
@@ -263,7 +266,11 @@ class Supervisor:
 
     def _take_command(self, command: AnyCommand) -> None:
         name = str(type(command).__struct_config__.tag)
-        answer = self._trainer.send(command) if self._trainer is not None else "the trainer has not started yet"
+        if isinstance(command, StacksCommand):
+            running = self._trainer if not self._exited else None
+            answer = self._stacks.take(command.id, running.pid if running is not None else None)
+        else:
+            answer = self._trainer.send(command) if self._trainer is not None else "the trainer has not started yet"
         if isinstance(command, StopCommand):
             self._stop_requested = True
             name = "stop after a checkpoint" if command.checkpoint else "stop now"
@@ -312,6 +319,9 @@ class Supervisor:
         while not self._record.flush() and time.monotonic() < deadline:
             time.sleep(TICK_SECONDS)
         self._status.write()
+
+    def _put_event(self, event: AnyEvent) -> None:
+        self._work_queue.put(lambda: self._write(event))
 
     def _on_event_thread(self, raw: bytes) -> None:
         self._work_queue.put(lambda: self._take_event(raw))

@@ -17,6 +17,7 @@ def add_run_commands(commands: Commands) -> None:
     _add_resume(commands)
     _add_stop(commands)
     _add_diagnose(commands)
+    _add_stacks(commands)
     _add_predict(commands)
     _add_log(commands)
 
@@ -170,6 +171,17 @@ def _add_diagnose(commands: Commands) -> None:
     diagnose.add_argument("run", metavar="RUN", help=RUN_OR_REMOTE)
     diagnose.add_argument("--why", action="store_true", help="print the decisions that led to each cause")
     diagnose.add_argument("--json", action="store_true", help="print one JSON object with the measured signals")
+
+
+def _add_stacks(commands: Commands) -> None:
+    stacks = commands.add_parser(
+        "stacks",
+        help="show what all threads of a running run do now",
+        description="Show the stacks of all threads of trainer, ranks and data workers, and of the Python processes of "
+        "a script, at once. Works when they hang. The line that most processes are in comes first.",
+    )
+    stacks.add_argument("run", metavar="RUN", help=RUN_OR_REMOTE)
+    stacks.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_predict(commands: Commands) -> None:

@@ -20,6 +20,7 @@ from gputrain.engine.events import (
     RunEnded,
     RunStarted,
     ScriptModel,
+    StacksTaken,
     Steps,
     Tuned,
     Validated,
@@ -140,6 +141,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """The newest live change of settings and its result."""
     tried: tuple[Tuned, ...] = ()
     """The newest 20 live changes that were kept or reverted."""
+    stacks: StacksTaken | None = None
+    """The newest ones that somebody asked for."""
     validations: tuple[Validated, ...] = ()
     """The newest 1,000."""
     best: Validated | None = None

@@ -7,10 +7,11 @@ from helpers.tui.dashboards import LATER, dashboard, opened, panel, trained
 from helpers.tui.piloting import until
 
 from gputrain.engine.common.errors import EXIT_FINISHED
-from gputrain.engine.events import Hint, HintsChanged, Prediction, Tuned
-from gputrain.engine.events.commands import CheckpointCommand, StopCommand, TuneCommand
+from gputrain.engine.events import Hint, HintsChanged, Prediction, ProcessAsked, SharedStack, StacksTaken, Tuned
+from gputrain.engine.events.commands import CheckpointCommand, StacksCommand, StopCommand, TuneCommand
 from gputrain.tui.app import GpuTrainApp
 from gputrain.tui.screens.dashboard.quit_dialog import QuitScreen
+from gputrain.tui.screens.dashboard.stacks_screen import StacksScreen
 from gputrain.tui.screens.dashboard.why_screen import WhyScreen
 
 
@@ -157,3 +158,26 @@ async def test_d_detaches_at_once() -> None:
         await until(pilot, source.closed.is_set)
     assert pilot.app.return_value == EXIT_FINISHED
     assert source.sent == []
+
+
+async def test_k_asks_for_stacks_and_shows_them() -> None:
+    source = trained()
+    async with opened(source) as pilot:
+        await pilot.press("k")
+        await until(pilot, lambda: bool(source.sent))
+        command = source.sent[0]
+        assert isinstance(command, StacksCommand)
+        process = ProcessAsked(pid=7, role="rank 1", threads=2, at="my.py:3 in step")
+        stack = SharedStack(
+            frames=("my.py:3 in step", "my.py:9 in [main]"), threads=("rank 1 7, main thread",), count=1
+        )
+        found = {"processes": (process,), "stacks": (stack,), "line": "my.py:3 in step", "share": 1}
+        source.feed(StacksTaken(request="of another dashboard", **found))
+        source.feed(StacksTaken(request=command.id, **found))
+        await until(pilot, lambda: isinstance(pilot.app.screen, StacksScreen))
+        shown = "\n".join(strip.text for strip in pilot.app.screen._compositor.render_strips())
+        assert "1 of 1 process: my.py:3 in step" in shown
+        assert "my.py:9 in [main]" in shown
+        await pilot.press("k")
+        assert pilot.app.screen_stack == [dashboard(pilot)]
+        assert "stacks: 1 of 1 process: my.py:3 in step" in dashboard(pilot).view.now.journal[-1].text

@@ -42,6 +42,7 @@ from gputrain.engine.events.lifecycle import (
 from gputrain.engine.events.progress import CheckpointSaved, EpochEnded, LoaderStats, RankSteps, Steps, Validated
 from gputrain.engine.events.script import LoaderFound, Scalars, ScriptModel
 from gputrain.engine.events.stacks import ProcessAsked, SharedStack, StacksTaken
+from gputrain.engine.events.trace import OperatorTime, SyncPoint, Traced, TraceSummary
 
 __all__ = [
     "FORMAT_VERSION",
@@ -64,6 +65,7 @@ __all__ = [
     "MigSample",
     "ModelReady",
     "Notice",
+    "OperatorTime",
     "Outcome",
     "Phase",
     "PhaseChanged",
@@ -78,6 +80,9 @@ __all__ = [
     "SharedStack",
     "StacksTaken",
     "Steps",
+    "SyncPoint",
+    "TraceSummary",
+    "Traced",
     "Tuned",
     "Validated",
     "decode",
@@ -110,6 +115,7 @@ AnyEvent = (
     | HintsChanged
     | Tuned
     | StacksTaken
+    | Traced
     | LogLine
     | CommandTaken
     | RunEnded

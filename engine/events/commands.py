@@ -64,7 +64,20 @@ class StacksCommand(Command, frozen=True, tag="stacks"):
     """A word that the answer repeats."""
 
 
-AnyCommand = StopCommand | CheckpointCommand | PauseCommand | ResumeCommand | TuneCommand | StacksCommand
+class ProfileCommand(Command, frozen=True, tag="profile"):
+    """Record the next steps with torch's profiler; answered by `Traced`."""
+
+    id: str
+    """A word that the answers repeat."""
+    steps: int = 10
+    """Number of steps."""
+    path: str = ""
+    """Set by the supervisor: the file that the trainer writes."""
+
+
+AnyCommand = (
+    StopCommand | CheckpointCommand | PauseCommand | ResumeCommand | TuneCommand | StacksCommand | ProfileCommand
+)
 
 _encoder = msgspec.json.Encoder()
 

@@ -8,6 +8,7 @@ from .frameworks.scalar_hooks import ScalarHooks
 from .import_hooks import Finder, finder_of
 from .loader_hooks import LoaderHooks
 from .on_request import stack_dump
+from .on_request.requested_trace import RequestedTrace
 from .optimizer_hooks import OptimizerHooks
 from .page import Probe
 from .reports import Reports
@@ -26,7 +27,10 @@ def install(folder: str) -> Finder:
     cuda = CudaClock(probe, steps)
     probe.after_fork += [steps.reset, cuda.reset]
     steps.on_fetch.append(cuda.fetched)
-    steps.on_update.append(cuda.updated)
+    trace = RequestedTrace(probe, steps)
+    probe.after_fork.append(trace.reset)
+    # After the clock, which says when the next update is looked at.
+    steps.on_update += [cuda.updated, trace.updated]
     loaders, optimizers = LoaderHooks(probe, steps), OptimizerHooks(probe, steps)
     workers, scalars = WorkerHooks(probe), ScalarHooks(probe)
     keras = KerasHooks(probe, steps, scalars)

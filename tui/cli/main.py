@@ -54,6 +54,7 @@ _MODULES: dict[str | None, str] = {
     "monitor": "monitor",
     "serve": "serve",
     "stacks": "inspection.stacks",
+    "profile": "inspection.profile",
     **{name: f"launch.{name}" for name in _LAUNCH},
     **{name: f"runs.{name}" for name in _RUNS},
 }

@@ -22,6 +22,7 @@ from gputrain.engine.events import (
     ScriptModel,
     StacksTaken,
     Steps,
+    Traced,
     Tuned,
     Validated,
 )
@@ -143,6 +144,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """The newest 20 live changes that were kept or reverted."""
     stacks: StacksTaken | None = None
     """The newest ones that somebody asked for."""
+    traced: Traced | None = None
+    """The newest answer to a request for a trace."""
     validations: tuple[Validated, ...] = ()
     """The newest 1,000."""
     best: Validated | None = None

@@ -72,7 +72,7 @@ def _device_rows(trace: Trace) -> tuple[OperatorTime, ...]:
     times: dict[str, float] = defaultdict(float)
     alone: dict[str, int] = defaultdict(int)
     for span in (*trace.kernels, *trace.copies):
-        name = names.get(span.id, "") or span.name
+        name = names.get(-1 if span.id is None else span.id, "") or span.name
         times[name] += span.seconds
         if span.id is not None and span.id in names:
             calls[name].add(span.id)

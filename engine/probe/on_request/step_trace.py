@@ -68,6 +68,8 @@ class StepTrace:
     def end(self) -> str:
         """Write the recorded steps; returns why that failed, empty if the file is there."""
         profiler, self._profiler = self._profiler, None
+        if profiler is None:
+            return "nothing is being recorded"
         try:
             profiler.stop()
         except Exception as error:  # noqa: BLE001 - the training goes on

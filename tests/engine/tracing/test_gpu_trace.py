@@ -40,7 +40,8 @@ class Made:
         self.add(kind, name, begin, end, STREAM, **device)
 
     def python(self, name: str, begin: float, end: float, called_from: str = "") -> None:
-        self.add("python_function", name, begin, end, **({"CallFrom": called_from} if called_from else {}))
+        args: dict[str, Any] = {"CallFrom": called_from} if called_from else {}
+        self.add("python_function", name, begin, end, **args)
 
     def item(self, line: str, begin: float, end: float) -> None:
         """``loss.item()`` in `line`: the copy of the scalar, and the wait for it."""

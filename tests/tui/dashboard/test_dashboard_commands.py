@@ -191,9 +191,11 @@ async def test_k_asks_for_stacks_and_shows_them() -> None:
         stack = SharedStack(
             frames=("my.py:3 in step", "my.py:9 in [main]"), threads=("rank 1 7, main thread",), count=1
         )
-        found = {"processes": (process,), "stacks": (stack,), "line": "my.py:3 in step", "share": 1}
-        source.feed(StacksTaken(request="of another dashboard", **found))
-        source.feed(StacksTaken(request=command.id, **found))
+        taken = StacksTaken(
+            request="of another", processes=(process,), stacks=(stack,), line="my.py:3 in step", share=1
+        )
+        source.feed(taken)
+        source.feed(replace(taken, request=command.id))
         await until(pilot, lambda: isinstance(pilot.app.screen, StacksScreen))
         await until(pilot, lambda: bool(top_text(pilot).strip()))
         shown = top_text(pilot)

@@ -97,7 +97,7 @@ def test_a_script_is_traced_and_computes_the_same(private_homes: Path) -> None:
     found = answer["summary"]
     assert "aten::addmm" in {one["name"] for one in found["operators"]}
     assert found["data"] > 0
-    line = next(number for number, text in enumerate(SLOW.splitlines(), 1) if "loss.item()" in text)
+    at = next(number for number, text in enumerate(SLOW.splitlines(), 1) if "loss.item()" in text)
     points = [(one["line"], one["call"], one["count"]) for one in found["sync_points"]]
-    assert (f"my_train.py:{line}", ".item()", 5) in points
+    assert (f"my_train.py:{at}", ".item()", 5) in points
     assert bare.stdout.strip() in rest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from helpers.tui.dashboards import LATER, dashboard, opened, panel, trained
 from helpers.tui.piloting import until
@@ -191,7 +193,8 @@ async def test_k_asks_for_stacks_and_shows_them() -> None:
         stack = SharedStack(
             frames=("my.py:3 in step", "my.py:9 in [main]"), threads=("rank 1 7, main thread",), count=1
         )
-        taken = StacksTaken(
+        found: dict[str, Any] = {"processes": (process,), "stacks": (stack,)}
+        taken = StacksTaken(request="of another", line="my.py:3 in step", share=1, **found)
             request="of another", processes=(process,), stacks=(stack,), line="my.py:3 in step", share=1
         )
         source.feed(taken)

@@ -10,6 +10,7 @@ A run directory is private (0700) and holds::
     lock           locked by the supervisor while it runs; trainer.lock: by the trainer
     checkpoints/   weights and training state
     bad_images.csv unreadable images and the reasons, if there were any
+    traces/        traces of some steps, as somebody asked for them
     trainer.log    output of the trainer; supervisor.log: output of the supervisor
 """
 
@@ -37,7 +38,7 @@ FILES = frozenset((
     "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
     "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
     "tensorboard", "tensorboard.log", "wandb", "wandb.log", "mlflow", "mlflow.log", "trackio", "trackio.log",
-    "alerts.log",
+    "alerts.log", "traces",
 ))  # fmt: skip
 """All names that a run may write in its directory."""
 

@@ -21,6 +21,7 @@ from gputrain.engine.configuration import engine_choice
 from gputrain.engine.configuration.engine_choice import IMPORTS, KERAS
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Outcome, RunEnded
+from gputrain.engine.probe.on_request import stack_dump
 from gputrain.engine.processes.compile_cache import set_compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter
 from gputrain.engine.processes.rank_board import RankBoard, stacks_file
@@ -149,6 +150,7 @@ def _private(path: str, flags: int) -> int:
 def _register_stack_dump() -> None:
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
+    stack_dump.install()
 
 
 class _Training:

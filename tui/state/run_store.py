@@ -32,7 +32,9 @@ from gputrain.engine.events import (
     RunStarted,
     Scalars,
     ScriptModel,
+    StacksTaken,
     Steps,
+    Traced,
     Tuned,
     Validated,
 )
@@ -40,6 +42,8 @@ from gputrain.engine.monitor.energy import Energy
 from gputrain.tui.charts.value_history import DownsampledHistory
 from gputrain.tui.render import format as fmt
 from gputrain.tui.render.advice_text import verdict
+from gputrain.tui.render.stacks_text import stacks_line
+from gputrain.tui.render.trace_text import trace_line
 from gputrain.tui.state import metric_values
 from gputrain.tui.state.eta import Eta
 from gputrain.tui.state.run_snapshot import Entry, EntryKind, PhaseState, Snapshot
@@ -110,6 +114,12 @@ class RunStore:
                 self._now = replace(self._now, hints=event.hints, judged=True)
             case Tuned():
                 self._on_tuned(event)
+            case Traced():
+                self._now = replace(self._now, traced=event)
+                self._log(event, "warning" if event.verdict in ("failed", "refused") else "info", trace_line(event))
+            case StacksTaken():
+                self._now = replace(self._now, stacks=event)
+                self._log(event, "info", stacks_line(event))
             case EpochEnded() | Validated() | CheckpointSaved():
                 self._on_milestone(event)
             case LogLine() | Notice() | CommandTaken():

@@ -29,6 +29,8 @@ from gputrain.engine.events import (
     RunStarted,
     ScriptModel,
     Steps,
+    Traced,
+    TraceSummary,
     Tuned,
 )
 
@@ -68,6 +70,7 @@ class EventWindow:
         self._loader: deque[LoaderStats] = deque()
         self._hardware: deque[HardwareSample] = deque()
         self._ranks: deque[RankSteps] = deque()
+        self._trace: TraceSummary | None = None
 
     def feed(self, event: AnyEvent) -> None:
         """Take one event; events outside training change no signal."""
@@ -77,6 +80,7 @@ class EventWindow:
             case RunStarted():
                 self._settings, self._usable_cores = dict(event.settings), event.usable_cores or None
                 self._tried.clear()
+                self._trace = None
             case DataReady():
                 self._images = event.train_images
             case LoaderFound():
@@ -91,6 +95,8 @@ class EventWindow:
                 self._enter(event.phase)
             case Tuned() if event.now:
                 self._take_change(event)
+            case Traced(summary=TraceSummary() as summary):
+                self._trace = summary
             case Steps() if training:
                 self._take_steps(event)
             case LoaderStats():
@@ -133,6 +139,7 @@ class EventWindow:
             precision=self._precision,
             capability=self._capability,
             tried=tuple(self._tried),
+            trace=self._trace,
             workers=self._settings.get("num_workers", 0),
             ranks=self._settings.get("devices", 1),
             usable_cores=self._usable_cores,
@@ -196,6 +203,7 @@ class EventWindow:
     def _start_over(self) -> None:
         """Begin a new warm-up: the data pipeline was restarted, and earlier events no longer apply."""
         self._began, self._warm_steps = self._now, 0
+        self._trace = None
         for kept in (self._steps, self._loader, self._hardware, self._ranks):
             kept.clear()
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from gputrain.engine.common.units import Unit
-from gputrain.engine.events import Tuned
+from gputrain.engine.events import TraceSummary, Tuned
 
 FULL_CPU = 92.0
 """CPU use in percent of the usable cores from which no worker finds an idle core."""
@@ -54,6 +54,8 @@ class Signals(Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any] = {}
     tried: tuple[Tuned, ...] = ()
     """Results of live changes in this run, the newest last."""
+    trace: TraceSummary | None = None
+    """The newest trace with the present settings, if somebody asked for one."""
     on_gpu: bool = False
     precision: str = ""
     capability: float | None = None

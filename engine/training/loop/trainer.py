@@ -29,6 +29,7 @@ from gputrain.engine.shared_loop.training_loop import TrainingLoop
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loop.build_trainer import build_parts
 from gputrain.engine.training.loop.model_report import model_ready
+from gputrain.engine.training.loop.requested_trace import RequestedTrace
 from gputrain.engine.training.models import input_config
 from gputrain.engine.training.optim import optimizers
 from gputrain.engine.training.optim.step_failures import Failure, RepeatInParts, classify_failure
@@ -81,6 +82,7 @@ class Trainer(TrainingLoop):
         self._meter, self._windows = parts.meter, parts.windows
         self._epoch_loss, self._metric = parts.meter.epoch, parts.task.metric
         self._validates = parts.validation is not None
+        self._trace = RequestedTrace(self._reporter, self._clock)
         self._tuner.epoch_updates = -(-len(self._supply) // config.optim.accumulation_steps)
         if config.resume_from:
             self._resume()
@@ -121,6 +123,7 @@ class Trainer(TrainingLoop):
         while (recover := self._train_batches()) is not None:
             recover()
         self._windows.report(self._position, self._lr, force=True)
+        self._trace.end("the epoch ended")
         if self._position.batch >= len(self._supply):
             self._position.batch = 0
 
@@ -236,6 +239,8 @@ class Trainer(TrainingLoop):
             self._ready = msgspec.structs.replace(self._ready, compiled=False, start_step=self.step)
             self._reporter.send(self._ready)
         self._windows.report(self._position, self._lr)
+        if self._control.profile is not None or self._trace.recording:
+            self._record_step()
         self._tuner.update_done(self._position.images, self.step)
         if self._ranks.count == 1:
             self._control.poll()
@@ -246,6 +251,7 @@ class Trainer(TrainingLoop):
             self._retune_now = bool(self._tuner.pending)
         self._save_if_due()
         if self._control.paused:
+            self._trace.end("the run was paused")
             self._end_window()
             if self._ranks.is_main_process:
                 self._control.wait_while_paused(self._reporter.phase, Phase.TRAINING)
@@ -253,6 +259,20 @@ class Trainer(TrainingLoop):
                 self._control.paused = False
             self._control.all_reduce_requests(self._ranks)
             self._skip()
+
+    def _record_step(self) -> None:
+        """Go on with a trace that was asked for. The time that its begin and its end take is no step's."""
+        request = self._control.profile if self._position.batch < len(self._supply) else None
+        if request is not None:
+            self._control.profile = None
+        elif not self._trace.recording or not self._trace.step_done():
+            return
+        self._end_window()
+        if request is not None:
+            self._trace.begin(request)
+        else:
+            self._trace.end()
+        self._skip()
 
     def _save_within(self, kind: Kind) -> None:
         self._end_window()

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
+from gputrain.engine.probe.on_request import stack_dump
 from gputrain.engine.processes.watchdog import STACKS_SIGNAL
 from gputrain.engine.training.workers import slot_buffer, worker_pool
 from gputrain.engine.training.workers.fill_batch import BatchFiller
@@ -56,6 +57,7 @@ def worker_loop(pipe: Connection, filler: BatchFiller, shape: SlotShape) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(STACKS_SIGNAL, all_threads=True)
+    stack_dump.install()
     torch.set_num_threads(1)
     memory = SharedMemory(shape.total_bytes + WorkerControl.BYTES, reduction.recv_handle(pipe))
     slots, control, meter = slot_buffer.slots_in(memory.tensor, shape), WorkerControl(memory.tensor), BatchAccounting()

@@ -125,6 +125,8 @@ def test_each_cause_has_a_case() -> None:
     named = {case[3] for case in CASES} | {"ram-pressure", "no-tensor-cores", "gpu-neighbour"}
     # What only a script of the user's own shows has its case in test_script_rules.
     named |= {"loader-started-twice"}
+    # What only a trace shows: in test_trace_rules.
+    named |= {"sync-points", "small-operators", "small-cpu-operators", "exposed-copies"}
     assert {cause.id for cause in CAUSES} == named
 
 

@@ -24,7 +24,8 @@ ROUNDING = frozenset((
 """A change affects only the floating-point rounding of the training."""
 FREE = frozenset((
     "recipe", "profile", "preset", "name", "resume_from", "data_dir", "loader", "num_workers", "prefetch_factor",
-    "persistent_workers", "pin_memory", "non_blocking", "max_bad_images", "cache_gib", "val_batch_size", "set_to_none",
+    "persistent_workers", "pin_memory", "non_blocking", "max_bad_images", "cache_gib",
+    "remote_cache_gib", "val_batch_size", "set_to_none",
     "oom_fallback", "nonfinite_loss", "checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints",
     "auto_resume", "sample_seconds", "resources_csv", "loggers",
     "alerts", "cost_per_hour", "price_per_kwh", "weights", "weights_strict", "code_dir", "autotune",

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
+from gputrain.engine.common.remote_urls import is_url
+from gputrain.engine.configuration.sections.data_settings import SHARDED
 from gputrain.engine.datasets import folder_layouts, image_files
 
 CHECK_SECONDS = 0.5
@@ -24,6 +26,8 @@ class _TimeLimitReached(Exception):  # noqa: N818 - not an error: the time is up
 
 def missing_data(values: Mapping[str, Any], seconds: float = CHECK_SECONDS) -> tuple[str, ...]:
     """Errors of the settings' data folder that are found in `seconds`; empty if there are none."""
+    if is_url(values["data_dir"]) and values["dataset"] not in (*SHARDED, "custom"):
+        return (f"data_dir: a URL is read for shards alone ({', '.join(f'dataset={name}' for name in SHARDED)})",)
     check = _CHECKS.get(values["dataset"])
     if check is None or not values["data_dir"]:
         return ()

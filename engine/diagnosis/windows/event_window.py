@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -292,6 +293,8 @@ class EventWindow:
             "cpu_ratio": mean((one.cpu_ratio, weight) for one, weight in worked),
             "run_delay": mean((one.run_delay, weight) for one, weight in worked),
             "read_share": mean((one.read_share, weight) for one, weight in worked),
+            "download_share": mean((one.download_share, weight) for one, weight in worked),
+            "download_rate": _rate(self._loader),
             "lock_share": mean((one.lock_share, one.seconds) for one in self._loader),
             "data_bytes": round(read / samples * self._images) if read and samples and self._images else None,
             "bytes_per_sample": read / samples if samples and newest.bytes_read is not None else None,
@@ -307,3 +310,10 @@ class EventWindow:
         given = sum(one.loader_samples or 0.0 for one in self._steps)
         counted = sum(one.images_per_second * one.window_seconds for one in self._steps)
         return samples * counted / given if given > 0 else None
+
+
+def _rate(found: Iterable[LoaderStats]) -> float | None:
+    """Bytes per second that came of remote shards; None for local data."""
+    came = [(one.downloaded, one.seconds) for one in found if one.downloaded is not None]
+    seconds = sum(each for _, each in came)
+    return sum(size for size, _ in came) / seconds if seconds > 0 else None

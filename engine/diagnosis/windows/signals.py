@@ -70,7 +70,11 @@ class Signals(Struct, frozen=True, kw_only=True):
     cpu_ratio: float | None = None
     run_delay: float | None = None
     read_share: float | None = None
+    download_share: float | None = None
+    """The part of `read_share` that was for remote shards to arrive."""
     lock_share: float | None = None
+    download_rate: float | None = None
+    """Bytes per second that came of remote shards; None for local data."""
     from_disk: float | None = None
     """Share of the bytes read that came from a disk and not from the page cache."""
     data_bytes: int | None = None

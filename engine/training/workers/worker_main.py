@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import functools
 import os
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from gputrain.engine.common.errors import BadInput
 from gputrain.engine.dataloading.worker_accounting import BatchAccounting
 from gputrain.engine.probe.on_request import stack_dump
 from gputrain.engine.processes.watchdog import STACKS_SIGNAL
@@ -80,5 +82,7 @@ def _picklable(filled: FilledBatch) -> FilledBatch:
     """`filled` with its error as text: not every exception can be pickled."""
     if filled.error is None:
         return filled
+    if isinstance(filled.error, BadInput):  # a message for the user, of whatever sub-class
+        return dataclasses.replace(filled, error=BadInput(str(filled.error)))
     text = "".join(traceback.format_exception(filled.error))
     return FilledBatch(filled.number, filled.slot, 0, filled.tally, error=WorkerError(f"in pid {os.getpid()}: {text}"))

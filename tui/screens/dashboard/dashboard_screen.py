@@ -31,8 +31,10 @@ from gputrain.tui.widgets.panels.log import LogPanel
 from gputrain.tui.widgets.panels.machine_panels import CpuPanel, RamPanel
 from gputrain.tui.widgets.panels.pipeline import PipelinePanel
 from gputrain.tui.widgets.panels.processes import ProcessesPanel
+from gputrain.tui.widgets.panels.ranks import RanksPanel
 from gputrain.tui.widgets.panels.run_panel import RunPanel
 from gputrain.tui.widgets.panels.status_line import StatusPanel
+from gputrain.tui.widgets.tiles import Tiles
 
 if TYPE_CHECKING:
     from gputrain.tui.screens.dashboard.quit_dialog import Choice
@@ -54,6 +56,7 @@ class DashboardScreen(PanelScreen):
         self._source = source
         self._inner = inner
         self._summary_shown = False
+        self._ranks = 1
 
     @property
     def keys(self) -> Sequence[Key]:
@@ -84,16 +87,20 @@ class DashboardScreen(PanelScreen):
             MachinePanel(id="machine"),
             CompactPanel(id="compact"),
             LogPanel(id="log"),
+            RanksPanel(id="ranks"),
             ProcessesPanel(id="processes"),
             RunPanel(id="run"),
         )
 
     def arranged(self, width: int, height: int, gpus: int, full: str) -> Mapping[str, Place]:
         """Places of the panels in a window of this size."""
-        return arrange(width, height, gpus, full)
+        return arrange(width, height, gpus, full, self._ranks)
 
     def watch_view(self, view: View) -> None:
         """Show the view; when the run ends, open the summary."""
+        if view.now.ranks.count != self._ranks:
+            self._ranks = view.now.ranks.count
+            self.query_one(Tiles).rearrange()
         super().watch_view(view)
         self.query_one(KeyBar).offer(self.keys)
         if view.now.outcome is not None and view.caught_up and not self._summary_shown:
@@ -153,6 +160,16 @@ class DashboardScreen(PanelScreen):
         from gputrain.tui.screens.dashboard.why_screen import WhyScreen
 
         self.app.push_screen(WhyScreen(self._newest.now.hints, self._newest.ascii))
+
+    def action_next_measure(self) -> None:
+        """Show the ranks; if they are shown, by the next measure."""
+        ranks = self.query_one("#ranks", RanksPanel)
+        if self._newest.now.ranks.count < 2:
+            self.notify("this run trains in one process", markup=False)
+        elif ranks.display:
+            ranks.next_measure()
+        else:
+            self._reveal("ranks")
 
     def action_search(self) -> None:
         """Ask for a text; the log then shows only lines that contain it."""

@@ -205,7 +205,7 @@ PANEL_METRICS = (
         "ranks",
         "own time",
         "Time of a step without the exchange, in which a rank waits for slower ones. The map shows it for each rank "
-        "and every two seconds, compared with the median of all ranks; a row of several ranks shows the slowest of them.",
+        "and every two seconds, compared with the median of all ranks; a row of several ranks shows the slowest.",
         "each rank's own clock: RankSteps and Steps of the record",
         "the same on all ranks",
     ),
@@ -229,8 +229,8 @@ PANEL_METRICS = (
         "ranks",
         "slow rank, slow node",
         "The rank, and the machine, that the others wait for a tenth of a step or more. The cause is its data (it "
-        "waits for batches), its GPU's clock (below the others', with the throttle reason) or its neighbour (another program "
-        "on its GPU or its cores). Clocks and programs are known on the machine of the record.",
+        "waits for batches), its GPU's clock (below the others', with the throttle reason) or its neighbour (another "
+        "program on its GPU or its cores). Clocks and programs are known on the machine of the record.",
         "own time and data wait of each rank; NVML and /proc",
     ),
     MetricDescription(

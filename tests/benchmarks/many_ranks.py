@@ -47,7 +47,7 @@ def encoded(run: RankRun) -> list[list[bytes]]:
 
 
 def serve(ranks: int) -> None:
-    """Own a run until the input ends; prints its name, and at the end the CPU seconds per second and bytes per second."""
+    """Own a run until the input ends; prints its name, and at the end its figures as JSON."""
     scripted = RankRun(ranks, slow={ranks - 1: 0.1})
     seconds = encoded(scripted)
     run = run_directory.create("ranks")

@@ -150,7 +150,8 @@ class Signals(Struct, frozen=True, kw_only=True):
         """
         if not self.gradient_bytes or not self.least_exchange or not self.step_seconds or self.ranks < 2:
             return None
-        seconds = self.least_exchange * self.step_seconds * self.setting("accumulation_steps", 1)
+        batches: int = self.setting("accumulation_steps", 1)
+        seconds = self.least_exchange * self.step_seconds * batches
         return 2 * (self.ranks - 1) / self.ranks * self.gradient_bytes / seconds
 
     def setting(self, name: str, default: Any) -> Any:

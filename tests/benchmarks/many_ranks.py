@@ -146,7 +146,7 @@ def main() -> None:
         os.environ["GPUTRAIN_HOME"] = home
         rows = [measure(int(count), options.settle, options.seconds) for count in options.ranks.split(",")]
     if options.json:
-        print(json.dumps(rows))
+        print(json.dumps({"figures": {str(row["ranks"]): row for row in rows}}))
         return
     for row in rows:
         print(

@@ -122,7 +122,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = [compare(int(count), options.steps) for count in options.ranks.split(",")]
     if options.json:
-        print(json.dumps(rows))
+        figures = {str(row["ranks"]): row for row in rows}
+        ratios = {f"predicted_vs_measured_{name}": 1 + row["step_error"] for name, row in figures.items()}
+        print(json.dumps({"figures": figures, "ratios": ratios}))
         return
     for row in rows:
         print(

@@ -29,7 +29,7 @@ FREE = frozenset((
     "oom_fallback", "nonfinite_loss", "checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints",
     "auto_resume", "sample_seconds", "resources_csv", "loggers",
     "alerts", "cost_per_hour", "price_per_kwh", "weights", "weights_strict", "code_dir", "autotune",
-    "hang_seconds", "rank_timeout", "max_restarts",
+    "hang_seconds", "rank_timeout", "max_restarts", "gpu_bandwidth", "network_bandwidth",
 ))  # fmt: skip
 """A change leaves the training the same bit for bit. (Moved data are checked by classes and number of images.)"""
 

@@ -70,7 +70,11 @@ RANKS = (
         fixes.communication,
         "the share stays the same with batches twice as large",
         lambda s: s.least_exchange,
-        (_BATCH,),
+        (
+            _BATCH,
+            Question(lambda s: s.gradient_bytes, "gradients of {}", unit="bytes"),
+            Question(lambda s: s.link_rate and s.link_rate / 1e9, "at most {} GB/s", unit="cores"),
+        ),
     ),
 )
 """For runs with several ranks; each is checked independently."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gputrain.engine.configuration import bandwidth
 from gputrain.engine.configuration.engine_choice import is_keras
 from gputrain.engine.diagnosis.tree_nodes import Fix
 from gputrain.engine.diagnosis.windows.signals import Signals
@@ -15,6 +16,8 @@ _FP16_FROM, _BF16_FROM = 7.0, 8.0
 """Compute capabilities from which tensor cores have these formats."""
 VRAM_ROOM = 0.60
 """Peak share of GPU memory up to which a doubled batch size is proposed."""
+SLOW_LINK = 0.5
+"""Share of an interconnect's bandwidth below which the hint names the link."""
 
 
 def _has_room(s: Signals) -> bool:
@@ -58,10 +61,34 @@ def slow_rank(s: Signals) -> Fix:
 
 
 def communication(s: Signals) -> Fix:
-    """Fewer all-reduces per image."""
-    return Fix(
-        "Reduce gradients less often: raise batch_size, or set accumulation_steps="
-        f"{2 * s.setting('accumulation_steps', 1)} (each update then uses twice as many images)."
+    """Fewer bytes, fewer all-reduces per image, or a faster link."""
+    times = 2 * s.setting("accumulation_steps", 1)
+    rarer = f"accumulation_steps={times}"
+    rarer = f"batch_size={2 * s.setting('batch_size', 1)} or {rarer}" if _has_room(s) else f"batch_size or {rarer}"
+    less = f"Reduce gradients less often: a larger {rarer} (each update then uses twice as many images)."
+    if s.setting("gradient_compression", "none") == "none":
+        return Fix(
+            f"Send half the bytes: gradient_compression=bf16. {less}{_link(s)}", {"gradient_compression": "bf16"}
+        )
+    return Fix(less + _link(s), {"accumulation_steps": times})
+
+
+def _link(s: Signals) -> str:
+    """What the links carry, where that is far below what they should; empty where it is not, or not known."""
+    reached = s.link_rate
+    if reached is None or not s.on_gpu:
+        return ""
+    several = bool(s.setting("hosts", ""))
+    setting = s.setting("network_bandwidth" if several else "gpu_bandwidth", bandwidth.AUTO)
+    usual = bandwidth.parse(setting, "10GbE" if several else bandwidth.of_gpu(s.device_name))
+    if reached >= SLOW_LINK * usual.bytes_per_second:
+        return ""
+    where = (
+        "the network: NCCL_SOCKET_IFNAME, and its speed" if several else "nvidia-smi topo -m, NVLink and peer access"
+    )
+    return (
+        f" The links carry at most {reached / 1e9:.2g} GB/s; {usual.name} should carry "
+        f"{usual.bytes_per_second / 1e9:.3g}. Check {where}."
     )
 
 

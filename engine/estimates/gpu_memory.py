@@ -64,6 +64,12 @@ def _cost(values: Mapping[str, Any]) -> ModelCost | None:
     return replace(cost, parameters=2 * (cost.parameters + CLIP_STREAM_PARAMETERS))
 
 
+def parameters_of(values: Mapping[str, Any]) -> int | None:
+    """Number of parameters of the network; None where it is not in the table of models."""
+    cost = _cost(values)
+    return None if cost is None else cost.parameters
+
+
 def _is_half(values: Mapping[str, Any]) -> bool:
     return values["precision"] in ("fp16", "bf16")
 

@@ -5,7 +5,7 @@ Times are in seconds. `tests/engine/estimates/test_host_memory.py` reproduces th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -55,11 +55,15 @@ class ScaleRow(Struct, frozen=True):
     """A row of the table over numbers of GPUs: sums of the settings per GPU."""
 
     gpus: int
+    """GPUs of a machine."""
     total_batch: int
     total_workers: int
     buffer: int
+    """Bytes on each machine; likewise `buffer_float32`."""
     buffer_float32: int
     scaled_lr: float
+    nodes: int = 1
+    """Machines with so many GPUs each."""
 
 
 class BufferRow(Struct, frozen=True):
@@ -97,14 +101,19 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
     return Eta(low, high, low * epochs, high * epochs, rate.source)
 
 
-def scale_table(values: Mapping[str, Any], counts: tuple[int, ...] = (1, 2, 4, 8)) -> tuple[ScaleRow, ...]:
-    """Totals of the same settings per GPU for each number of GPUs."""
+SHAPES = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 4))
+"""GPUs of a machine and machines, of each row of the tables: those of seed 003."""
+
+
+def scale_table(values: Mapping[str, Any], shapes: Sequence[tuple[int, int]] = SHAPES) -> tuple[ScaleRow, ...]:
+    """Totals of the same settings per GPU for each number of GPUs and machines."""
     own, float32 = _buffers({**values, "devices": 1})
     rows = []
-    for gpus in counts:
-        sums = update_counts(values, gpus)
-        workers = values["num_workers"] * gpus
-        rows.append(ScaleRow(gpus, sums.total_batch, workers, own * gpus, int(float32 * gpus), sums.scaled_lr))
+    for gpus, nodes in shapes:
+        sums = update_counts(values, gpus * nodes)
+        workers = values["num_workers"] * gpus * nodes
+        buffers = own * gpus, int(float32 * gpus)
+        rows.append(ScaleRow(gpus, sums.total_batch, workers, *buffers, sums.scaled_lr, nodes))
     return tuple(rows)
 
 

@@ -109,6 +109,10 @@ class RankSteps(Event, frozen=True, tag="rank_steps"):
     """Seconds, as in `Steps`."""
     exchange: float
     """Seconds, as in `Steps`."""
+    host: str = ""
+    """Machine of the rank; empty: that of the record."""
+    gpu: int | None = None
+    """CUDA device of the rank on its machine; None: the number of the rank."""
 
 
 class LoaderStats(Event, frozen=True, tag="loader"):

@@ -19,11 +19,12 @@ from gputrain.engine.estimates import calibration, gpu_memory, host_memory, upda
 from gputrain.engine.estimates.calibration import Calibration
 from gputrain.engine.estimates.gpu_memory import VramBudget
 from gputrain.engine.estimates.host_memory import DataFacts, Part, RamBudget
+from gputrain.engine.estimates.scaling_forecast import ScaledSpeed
 from gputrain.engine.estimates.throughput_forecast import forecast, largest_batch, memory_of
 from gputrain.engine.estimates.updates_per_epoch import BufferRow, Eta, Rate, ScaleRow, UpdateCounts
 from gputrain.engine.events.speed_forecast import SpeedForecast
 from gputrain.engine.hardware.machine import GpuInfo, Machine
-from gputrain.engine.planning import fallbacks, shared_memory_check
+from gputrain.engine.planning import fallbacks, scaling_plan, shared_memory_check
 from gputrain.engine.planning.plan_draft import PlanDraft, SettingsLayer
 from gputrain.engine.planning.plan_summary import plan_facts, skipped_facts, speed_facts
 
@@ -69,13 +70,17 @@ class Plan(Struct, frozen=True):
     facts: tuple[tuple[str, str], ...]
     """Name and text of each fact: device, batch, learning rate, memory, time."""
     scaling: tuple[ScaleRow, ...]
-    """Totals of the same settings on 1, 2, 4 and 8 GPUs."""
+    """Totals of the same settings on 1, 2, 4 and 8 GPUs, and on 4 machines with one each."""
     buffers: tuple[BufferRow, ...]
     """RAM buffers for other numbers of workers, up to twice the cores."""
     skipped: tuple[str, ...] = ()
     """All files and folders that are skipped among the images, by kind, with an example of each."""
     forecast: SpeedForecast | None = None
     """None without a calibration for these settings."""
+    speeds: tuple[ScaledSpeed, ...] = ()
+    """Predicted speed for the rows of `scaling`; empty where the speed of one GPU or the model's size is unknown."""
+    speed_basis: tuple[str, ...] = ()
+    """The origin of the figures in `speeds`, a line each."""
 
     def stands(self, *, force: bool) -> tuple[str, ...]:
         """The refusals that hold; with `force` without those that rest on an estimate."""
@@ -100,11 +105,13 @@ def make_plan(
     calibrations: Sequence[Calibration] = (),
     forceable: Iterable[str] = (),
     more_facts: Iterable[tuple[str, str]] = (),
+    nodes: int = 1,
 ) -> Plan:
     """The plan for `layers`, of which later ones override earlier ones. Raises BadInput for a value out of bounds.
 
     `calibrations` are all of the recipe on this machine; the newest one for these settings is used.
-    `forceable` are those of `refusals` that --force overrides. `more_facts` are shown after the plan's own.
+    `forceable` are those of `refusals` that --force overrides. `more_facts` are shown after the plan's own. `nodes`:
+    machines like `machine`, with `devices` GPUs each.
     """
     given: dict[str, SettingsLayer] = {}
     values = settings.flatten(RunConfig())
@@ -131,8 +138,12 @@ def make_plan(
         )
     ram = _ram(draft, facts, made)
     vram = _vram(draft, made) if draft.gpu else None
-    updates = updates_per_epoch.update_counts(values, values["devices"], facts)
-    eta = _eta(speed) if speed and values["devices"] == 1 else updates_per_epoch.eta(values, facts, rate)
+    ranks = values["devices"] * nodes
+    updates = updates_per_epoch.update_counts(values, ranks, facts)
+    speeds = scaling_plan.scaled_speeds(draft, facts, rate, speed, nodes)
+    scaled = scaling_plan.planned(speeds, values["devices"], nodes)
+    eta = _eta(speed) if speed and ranks == 1 else updates_per_epoch.eta(values, facts, rate)
+    eta = scaled.eta if scaled is not None else eta
     rows = tuple(_row(setting, draft) for setting in settings.table().values())
     return Plan(
         config=settings.build(values),
@@ -147,15 +158,18 @@ def make_plan(
         refuses=tuple(draft.refusals),
         forceable=tuple(draft.estimated),
         facts=(
-            *plan_facts(draft, ram, vram, updates, eta),
+            *plan_facts(draft, ram, vram, updates, eta, nodes),
             *skipped_facts(facts),
             *speed_facts(speed, made, calibrations, draft),
+            *scaling_plan.scaling_facts(draft, scaled, nodes),
             *more_facts,
         ),
         scaling=updates_per_epoch.scale_table(values),
         buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),
         skipped=facts.skipped_texts if facts is not None else (),
-        forecast=speed if values["devices"] == 1 else None,
+        forecast=speed if ranks == 1 else None,
+        speeds=speeds,
+        speed_basis=scaling_plan.speed_basis(draft, rate, speed, speeds),
     )
 
 

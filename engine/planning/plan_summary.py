@@ -22,7 +22,7 @@ CROWDED = 0.2
 
 
 def plan_facts(
-    draft: PlanDraft, ram: RamBudget, vram: VramBudget | None, updates: UpdateCounts, eta: Eta | None
+    draft: PlanDraft, ram: RamBudget, vram: VramBudget | None, updates: UpdateCounts, eta: Eta | None, nodes: int = 1
 ) -> tuple[tuple[str, str], ...]:
     """Name and text of each fact that follows from the settings and the machine."""
     values = draft.values
@@ -48,7 +48,7 @@ def plan_facts(
         facts.append(("VRAM", f"{size(vram.total)}{limit}{taken}" if vram.total else f"unknown: {vram.source}"))
     facts.append(("time", _time(eta, updates, values["devices"])))
     if values["cost_per_hour"]:
-        facts.append(("cost", _cost(eta, values["cost_per_hour"])))
+        facts.append(("cost", _cost(eta, values["cost_per_hour"] * nodes)))
     return tuple(facts)
 
 
@@ -100,8 +100,7 @@ def speed_facts(
     """Facts about speed from the calibrations; empty without any."""
     machine, ranks = draft.machine, draft.values["devices"]
     if ranks > 1 and speed is not None:
-        one = f"{speed.low:.0f} to {speed.high:.0f} img/s"
-        return (("speed", f"one rank alone: {one}; {ranks} ranks: at most {ranks} times that"),)
+        return (("speed", f"one rank alone: {speed.low:.0f} to {speed.high:.0f} img/s"),)
     if speed is not None and made is not None:
         parts = f"workers {speed.supply:.0f}, step {speed.step:.0f}"
         if speed.disk is not None:

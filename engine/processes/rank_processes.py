@@ -158,9 +158,10 @@ class RankProcesses:
 class RankReporter(EventReporter):
     """The reporter of rank 1 and up: sends warnings, errors and step times to rank 0; rank 0 reports the rest."""
 
-    def __init__(self, send: Callable[[bytes], None], rank: int) -> None:
-        """`send` takes encoded events to rank 0; it may raise OSError."""
+    def __init__(self, send: Callable[[bytes], None], rank: int, host: str = "", gpu: int | None = None) -> None:
+        """`send` takes encoded events to rank 0; it may raise OSError. `host`, `gpu`: as in `RankSteps`."""
         self._send, self._rank = send, rank
+        self._host, self._gpu = host, gpu
         self._windows: list[Steps] = []
         self.newest = deque(maxlen=0)
         self._supervisor = os.getppid()
@@ -183,6 +184,8 @@ class RankReporter(EventReporter):
             data_wait=sum(one.data_wait for one in self._windows),
             compute=sum(one.compute for one in self._windows),
             exchange=sum(one.exchange or 0.0 for one in self._windows),
+            host=self._host,
+            gpu=self._gpu,
         )
         self._windows.clear()
         with contextlib.suppress(OSError):

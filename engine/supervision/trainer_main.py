@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -97,7 +98,7 @@ def follow_launched(info: RankInfo) -> int:
 
     link = RankLink(info.meeting, info.rank, info.count, lost)
     start = link.follow()
-    reporter = RankReporter(link.send, info.rank)
+    reporter = RankReporter(link.send, info.rank, socket.gethostname(), info.local_rank)
     # Commands come to rank 0 alone; the end of this pipe stays open.
     inbox, _outlet = multiprocessing.Pipe(duplex=False)
     control = TrainerControl(inbox, reporter)

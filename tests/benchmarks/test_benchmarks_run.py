@@ -49,6 +49,21 @@ def test_ranks() -> None:
     assert found["ratios"]["ours_vs_ddp"] > 0
 
 
+def test_scaling() -> None:
+    found = answer(str(HERE / "scaling.py"), "--json", "--ranks", "2", "--steps", "2")
+    assert found["figures"]["2"]["bandwidth"] > 0, found
+    assert 0 < found["figures"]["2"]["predicted_efficiency"] < 1
+    assert found["ratios"]["predicted_vs_measured_2"] > 0
+
+
+def test_many_ranks() -> None:
+    found = answer(str(HERE / "many_ranks.py"), "--json", "--ranks", "16", "--settle", "1", "--seconds", "4")
+    figures = found["figures"]["16"]
+    assert figures["events_per_s"] > 1, found
+    assert figures["supervisor_cpu_percent"] > 0
+    assert figures["dashboard_cpu_percent"] > 0, found
+
+
 def test_checkpoint() -> None:
     small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "3", "--model", "mobilenet_v3_small")
     found = answer(str(HERE / "checkpoint.py"), "--json", *small)

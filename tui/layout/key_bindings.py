@@ -41,6 +41,13 @@ KEYS = (
     Key("plus,equals_sign", "+", "zoom in", "zoom(1)", "Charts show a shorter time: last hour, 15 min, 5 min, 1 min."),
     Key("minus", "-", "zoom out", "zoom(-1)", "Charts show a longer time, up to the whole run."),
     Key("slash", "/", "search", "search", "Show only log lines that contain a text; Escape ends the search."),
+    Key(
+        "m",
+        "m",
+        "ranks",
+        "next_measure",
+        "Show the ranks of a run on several devices; again: own time, step time, data wait, exchange.",
+    ),
     Key("e", "e", "export", "export_view", "Write this screen as an SVG image to the current folder."),
     Key("E", "E", "curves", "export_curves", "Write the curves as CSV (and SVG, if matplotlib is installed)."),
     Key("ctrl+p", "^p", "palette", "app.command_palette", "Search all commands and themes by name."),
@@ -54,7 +61,7 @@ INNER_KEYS = (
 
 _ONLY_FOR_RUNS = (
     *("leave", "explain", "pause_view", "stop_run", "checkpoint"),
-    *("apply", "why", "stacks", "profile", "detach", "search"),
+    *("apply", "why", "stacks", "profile", "detach", "search", "next_measure"),
 )
 
 MONITOR_KEYS = (

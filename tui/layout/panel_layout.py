@@ -21,19 +21,22 @@ Row = tuple[int, Sequence[tuple[str, float]]]
 """A height in cells, and the panels of the row with their shares of the width."""
 
 
-def arrange(width: int, height: int, gpus: int = 0, full: str = "") -> dict[str, Place]:
-    """Places of the panels by name; empty if the window is too small. The panel `full` gets the whole body."""
+def arrange(width: int, height: int, gpus: int = 0, full: str = "", ranks: int = 1) -> dict[str, Place]:
+    """Places of the panels by name; empty if the window is too small. The panel `full` gets the whole body.
+
+    With several `ranks` their panel takes the place of the processes, or shares that of log or throughput.
+    """
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return {}
     body = height - 2
     if full:
         rows: list[Row] = [(body, [(full, 1.0)])]
     elif width >= 150 and body >= 36:
-        rows = _large(body, gpus)
+        rows = _large(body, gpus, ranks)
     elif width >= 100 and body >= max(28, 19 + _medium_machine(gpus)):
-        rows = _medium(body, gpus)
+        rows = _medium(body, gpus, ranks)
     elif width >= 76 and body >= 20:
-        rows = _column(body, gpus)
+        rows = _column(body, gpus, ranks)
     else:
         rows = [(body, [("compact", 1.0)])]
     return stack(rows, width, height)
@@ -61,18 +64,21 @@ def _row(panels: Sequence[tuple[str, float]], y: int, width: int, height: int) -
     return places
 
 
-def _large(body: int, gpus: int) -> list[Row]:
+_LARGE_LAST = (("log", 1.1), ("processes", 1.1), ("run", 1.0))
+
+
+def _large(body: int, gpus: int, ranks: int) -> list[Row]:
     machine = min(max(15, 2 + gpus + 5), body - 6 - 12 - 8)
     if gpus == 2:
         machine = min(16, body - 26)
     left = body - 6 - machine
-    charts = max(12, round(left * 0.56))
+    charts = max(12, round(left * (0.46 if ranks > 1 else 0.56)))
     gpu_share = 1.6 if gpus else 0.6
     return [
         (6, [("pipeline", 1)]),
         (charts, [("hints", 1.2), ("throughput", 1), ("loss", 1), ("metric", 1)]),
         (machine, [("gpu", gpu_share), ("cpu", 1), ("ram", 1), ("disk", 1)]),
-        (left - charts, [("log", 1.1), ("processes", 1.1), ("run", 1)]),
+        (left - charts, [("ranks", 2.2), ("log", 1.1), ("run", 1)] if ranks > 1 else _LARGE_LAST),
     ]
 
 
@@ -80,11 +86,11 @@ def _medium_machine(gpus: int) -> int:
     return max(6, 2 + (gpus if gpus > 1 else 4))
 
 
-def _medium(body: int, gpus: int) -> list[Row]:
+def _medium(body: int, gpus: int, ranks: int) -> list[Row]:
     machine = _medium_machine(gpus)
     left = body - 6 - machine
     hints = 7 if left >= 20 else 5
-    log = max(3, min(8, (left - hints) // 3))
+    log = max(3, min(8, (left - hints) // (2 if ranks > 1 else 3)))
     # With several GPUs each has one row, which must also hold power and throttle reason.
     gpu_share = 3.4 if gpus > 1 else 1.6 if gpus else 1.0
     return [
@@ -92,20 +98,21 @@ def _medium(body: int, gpus: int) -> list[Row]:
         (hints, [("hints", 1.2), ("run", 1)]),
         (left - hints - log, [("throughput", 1), ("loss", 1), ("metric", 1)]),
         (machine, [("gpu", gpu_share), ("cpu", 1), ("ram", 1), ("disk", 1)]),
-        (log, [("log", 1)]),
+        (log, [("ranks", 1.6), ("log", 1)] if ranks > 1 else [("log", 1)]),
     ]
 
 
-def _column(body: int, gpus: int) -> list[Row]:
+def _column(body: int, gpus: int, ranks: int) -> list[Row]:
     machine = 2 + max(1, gpus) + 1
     pipeline = 4 if body - machine >= 15 else 3
     hints = 5 if body - machine - pipeline >= 11 else 4
     rest = body - machine - pipeline - hints
     rows: list[Row] = [(pipeline, [("pipeline", 1)]), (hints, [("hints", 1)])]
     if rest >= 7:
-        rows += [(rest, [("throughput", 1), ("run", 1)]), (machine, [("machine", 1)])]
+        first = ("ranks", 1.4) if ranks > 1 else ("throughput", 1.0)
+        rows += [(rest, [first, ("run", 1)]), (machine, [("machine", 1)])]
     elif rest >= 3:
-        rows += [(rest, [("run", 1)]), (machine, [("machine", 1)])]
+        rows += [(rest, [("ranks" if ranks > 1 else "run", 1)]), (machine, [("machine", 1)])]
     else:
         rows.append((machine + rest, [("machine", 1)]))
     return rows

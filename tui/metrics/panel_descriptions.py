@@ -201,5 +201,43 @@ PANEL_METRICS = (
         "GPU index (1.0: the first MIG instance of GPU 1), memory, user, pid, command.",
         "NVML and /proc; in a container, processes of the host have no name",
     ),
+    MetricDescription(
+        "ranks",
+        "own time",
+        "Time of a step without the exchange, in which a rank waits for slower ones. The map shows it for each rank "
+        "and every two seconds, compared with the median of all ranks; a row of several ranks shows the slowest.",
+        "each rank's own clock: RankSteps and Steps of the record",
+        "the same on all ranks",
+    ),
+    MetricDescription(
+        "ranks",
+        "step, data wait, exchange",
+        "Other measures of the map (key m): the whole step, and the shares of a step in which a rank waited for a "
+        "batch and for the gradients of the other ranks.",
+        "as the own time",
+        "exchange below 10 % on the rank that waits least",
+    ),
+    MetricDescription(
+        "ranks",
+        "overlap",
+        "Share of the all-reduce that no rank waits for, because it runs during the backward pass. The whole time of "
+        "the all-reduce is predicted.",
+        "exchange of the rank that waits least; gradients over gpu_bandwidth and network_bandwidth",
+        "above 70 %",
+    ),
+    MetricDescription(
+        "ranks",
+        "slow rank, slow node",
+        "The rank, and the machine, that the others wait for a tenth of a step or more. The cause is its data (it "
+        "waits for batches), its GPU's clock (below the others', with the throttle reason) or its neighbour (another "
+        "program on its GPU or its cores). Clocks and programs are known on the machine of the record.",
+        "own time and data wait of each rank; NVML and /proc",
+    ),
+    MetricDescription(
+        "ranks",
+        "node, ranks, GPUs",
+        "With room, the nodes, the slowest first: means over the ranks of each, and how busy its GPUs are.",
+        "as the own time; NVML",
+    ),
 )
 """In the order of the panels."""

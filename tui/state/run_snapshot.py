@@ -27,6 +27,7 @@ from gputrain.engine.events import (
     Validated,
 )
 from gputrain.tui.charts.value_history import Curve
+from gputrain.tui.state.rank_history import Ranks
 
 EntryKind = Literal["log", "info", "good", "warning", "error"]
 
@@ -135,6 +136,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     eta_run: float | None = None
     loader: LoaderStats | None = None
     hardware: HardwareSample | None = None
+    ranks: Ranks = Ranks()
+    """The ranks of a run on several devices, with their step times."""
     hints: tuple[Hint, ...] = ()
     judged: bool = False
     """Whether enough was measured for hints; before that, no hints means nothing."""

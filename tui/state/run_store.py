@@ -28,6 +28,7 @@ from gputrain.engine.events import (
     Outcome,
     Phase,
     PhaseChanged,
+    RankSteps,
     RunEnded,
     RunStarted,
     Scalars,
@@ -46,6 +47,7 @@ from gputrain.tui.render.stacks_text import stacks_line
 from gputrain.tui.render.trace_text import trace_line
 from gputrain.tui.state import metric_values
 from gputrain.tui.state.eta import Eta
+from gputrain.tui.state.rank_history import RankHistory
 from gputrain.tui.state.run_snapshot import Entry, EntryKind, PhaseState, Snapshot
 from gputrain.tui.state.run_totals import RunTotals
 from gputrain.tui.state.step_shares import rate_of
@@ -88,6 +90,7 @@ class RunStore:
         self._frozen_journal: tuple[Entry, ...] | None = ()
         self._scalar_names: set[str] = set()
         self._validations: deque[Validated] = deque(maxlen=_VALIDATIONS)
+        self._ranks = RankHistory()
 
     def apply(self, event: AnyEvent, *, sparse: bool = False) -> None:
         """Take one event. `sparse`: it also stands for skipped events before it."""
@@ -100,6 +103,8 @@ class RunStore:
         match event:
             case Steps():
                 self._on_steps(event)
+            case RankSteps():
+                self._ranks.take(event, self._now.elapsed)
             case HardwareSample():
                 self._on_hardware(event)
             case PhaseChanged():
@@ -143,6 +148,7 @@ class RunStore:
             totals=self._totals.totals(),
             images_per_second=rate,
             shares=shares,
+            ranks=self._ranks.ranks(),
             eta_epoch=eta_epoch,
             eta_run=eta_run,
             journal=self._frozen_journal,
@@ -222,6 +228,8 @@ class RunStore:
 
     def _on_steps(self, event: Steps) -> None:
         self._now = replace(self._now, steps=event, loss=self._now.loss if event.loss is None else event.loss)
+        if event.exchange is not None:
+            self._ranks.take(event, self._now.elapsed)
         self._windows.append(event)
         held = sum(window.window_seconds for window in self._windows)
         while len(self._windows) > 1 and (

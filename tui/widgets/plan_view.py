@@ -14,7 +14,14 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.estimates.host_memory import Part
 from gputrain.engine.planning.plan import DEFAULT, THIS_MACHINE, Plan, PlanRow
 from gputrain.tui.render import format as fmt
-from gputrain.tui.render.plan_tables import NARROW_BUFFERS, NARROW_SCALING, buffer_cells, scaling_cells
+from gputrain.tui.render.plan_tables import (
+    NARROW_BUFFERS,
+    NARROW_SCALING,
+    NARROW_SPEEDS,
+    buffer_cells,
+    scaling_cells,
+    speed_cells,
+)
 from gputrain.tui.render.styled_lines import EMPTY, Line, Span, cut, fit, line, pad, stacked, width, wrap
 from gputrain.tui.render.theme import Palette, Role
 from gputrain.tui.widgets.menu import as_text
@@ -76,7 +83,10 @@ def _resources(plan: Plan, columns: int) -> list[Line]:
 def _tables(plan: Plan, columns: int) -> list[Line]:
     """The same settings on several GPUs, and RAM buffers by number of workers."""
     buffers = _table("RAM buffer by number of workers", NARROW_BUFFERS, buffer_cells(plan.buffers), columns)
-    return [*_table("On several GPUs", NARROW_SCALING, scaling_cells(plan.scaling), columns), EMPTY, *buffers]
+    several = _table("On several GPUs", NARROW_SCALING, scaling_cells(plan.scaling), columns)
+    if plan.speeds:
+        several += [EMPTY, *_table("Speed on several GPUs", NARROW_SPEEDS, speed_cells(plan.speeds), columns)]
+    return [*several, EMPTY, *buffers]
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> list[Line]:

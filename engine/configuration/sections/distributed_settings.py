@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from gputrain.engine.configuration import bandwidth
+
 ALL = "all"
 """Value of `devices` for all usable GPUs; the plan replaces it by their number."""
 
@@ -55,3 +57,19 @@ class DistributedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
             description="seconds without a heartbeat after which a rank that a launcher started is lost; 0: never",
         ),
     ] = 20.0
+    gpu_bandwidth: Annotated[
+        str,
+        Meta(
+            description="for predictions: the link between the GPUs of a machine: nvlink2 … nvlink5, pcie3 … pcie5, "
+            "or a measured figure such as 12GB/s; auto: by the name of the GPU",
+            extra={"parse": bandwidth.normalised},
+        ),
+    ] = bandwidth.AUTO
+    network_bandwidth: Annotated[
+        str,
+        Meta(
+            description="for predictions: the network between machines: 1GbE, 10GbE, 25GbE … 400GbE, or a measured "
+            "figure such as 1.1GB/s or 9Gb/s; auto: 10GbE",
+            extra={"parse": bandwidth.normalised},
+        ),
+    ] = bandwidth.AUTO

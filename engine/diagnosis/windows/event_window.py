@@ -60,6 +60,7 @@ class EventWindow:
         self._images = 0
         self._device = self._precision = ""
         self._capability: float | None = None
+        self._device_name, self._parameters = "", 0
         self._tried: deque[Tuned] = deque(maxlen=_TRIALS_KEPT)
         self._phase = Phase.STARTING
         self._phase_began = 0.0
@@ -91,6 +92,7 @@ class EventWindow:
                 self._settings.update(devices=event.ranks, script_device=event.device)
             case ModelReady():
                 self._device, self._precision = event.device, event.precision
+                self._device_name, self._parameters = event.device_name, event.parameters
                 self._capability = event.capability[0] + event.capability[1] / 10 if event.capability else None
             case PhaseChanged():
                 self._enter(event.phase)
@@ -139,6 +141,8 @@ class EventWindow:
             on_gpu=self._device.startswith("cuda"),
             precision=self._precision,
             capability=self._capability,
+            device_name=self._device_name,
+            gradient_bytes=self._gradient_bytes(),
             tried=tuple(self._tried),
             trace=self._trace,
             workers=self._settings.get("num_workers", 0),
@@ -148,6 +152,10 @@ class EventWindow:
         for part in parts:
             signals = msgspec.structs.replace(signals, **part)
         return signals
+
+    def _gradient_bytes(self) -> int | None:
+        sent = 2 if self._settings.get("gradient_compression") == "bf16" else 4
+        return self._parameters * sent or None
 
     def _take_loader(self, event: LoaderFound) -> None:
         """A script of the user's own reads this loader: its arguments stand for our settings."""

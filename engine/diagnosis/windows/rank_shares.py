@@ -32,8 +32,10 @@ def rank_shares(steps: Iterable[Steps], others: Iterable[RankSteps]) -> dict[str
     if not count:
         return {}
     found = [_Share(0, seconds / count, sum(one.data_wait for one in first) / count, exchanged / count)]
-    for rank in sorted({one.rank for one in others}):
-        events = [one for one in others if one.rank == rank]
+    by_rank: dict[int, list[RankSteps]] = {}
+    for one in others:
+        by_rank.setdefault(one.rank, []).append(one)
+    for rank, events in sorted(by_rank.items()):
         number = sum(one.window_steps for one in events)
         parts = [sum(getattr(one, name) for one in events) for name in ("window_seconds", "data_wait", "exchange")]
         found.append(_Share(rank, *(part / number for part in parts)))

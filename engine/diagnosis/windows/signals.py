@@ -42,6 +42,9 @@ class Signals(Struct, frozen=True, kw_only=True):
     """Share in which rank 0 waited for the gradient all-reduce; this and the next four are None with one rank."""
     least_exchange: float | None = None
     """The same of the rank that waited least."""
+    gradient_bytes: int | None = None
+    """Bytes of all gradients as they are sent; None: the model is not known."""
+    device_name: str = ""
     slowest_rank: int | None = None
     rank_skew: float | None = None
     """Extra time of the slowest rank for a step, as a share of the step."""
@@ -144,6 +147,18 @@ class Signals(Struct, frozen=True, kw_only=True):
             if promised > 0:
                 return max(0.0, one.after - one.before) / promised
         return None
+
+    @property
+    def link_rate(self) -> float | None:
+        """Bytes per second that the gradients' ring all-reduce reaches on its slowest link, at most.
+
+        The backward pass may hide a part of it; None where the exchange takes no time or the model is not known.
+        """
+        if not self.gradient_bytes or not self.least_exchange or not self.step_seconds or self.ranks < 2:
+            return None
+        batches: int = self.setting("accumulation_steps", 1)
+        seconds = self.least_exchange * self.step_seconds * batches
+        return 2 * (self.ranks - 1) / self.ranks * self.gradient_bytes / seconds
 
     def setting(self, name: str, default: Any) -> Any:
         """The value of a setting of the run; `default` where the record lacks it."""

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import pytest
 from helpers.diagnosis.made_events import second, started
 
 from gputrain.engine.diagnosis.decision_tree import evaluate
 from gputrain.engine.diagnosis.windows.event_window import EventWindow
 from gputrain.engine.diagnosis.windows.rank_shares import rank_shares
+from gputrain.engine.diagnosis.windows.signals import Signals
 from gputrain.engine.events import AnyEvent, Hint, RankSteps, RunStarted, Steps
 
 
@@ -81,6 +83,66 @@ def test_all_reduce_time_of_the_slowest_rank_is_communication() -> None:
     found = hints(0.25, {1: (0.0, 0.27), 2: (0.0, 0.26)})
     assert "accumulation_steps=2" in found["communication"].action
     assert "slow-rank" not in found
+
+
+def signals_of(**values: Any) -> Signals:
+    """Ranks that wait for gradients 30 % of a step of 0.1 s: 100 MB a step."""
+    known: dict[str, Any] = {
+        "wait": 0.0,
+        "compute": 0.7,
+        "rate": 100.0,
+        "step_seconds": 0.1,
+        "ranks": 2,
+        "on_gpu": True,
+    }
+    exchange: dict[str, Any] = {"exchange": 0.3, "least_exchange": 0.3, "gradient_bytes": 100_000_000}
+    return Signals(**{**known, **exchange, "device_name": "NVIDIA A10G", **values})
+
+
+def test_the_exchange_hint_predicts_its_gain() -> None:
+    hint = evaluate(signals_of())["communication"]
+    assert hint.changes == {"gradient_compression": "bf16"}
+    assert hint.prediction is not None
+    # Without half of 30 % of the time; both ranks together.
+    assert hint.prediction.high == pytest.approx(2 * 100 / 0.85, abs=0.2)
+    assert hint.prediction.low == pytest.approx(2 * 100 / 0.925, abs=0.2)
+    rarer = evaluate(signals_of(settings={"gradient_compression": "bf16", "accumulation_steps": 2}))["communication"]
+    assert rarer.changes == {"accumulation_steps": 4}
+    assert rarer.prediction is not None
+    assert rarer.prediction.high == hint.prediction.high
+
+
+def test_a_batch_that_fits_is_named() -> None:
+    roomy = evaluate(signals_of(vram=0.4, settings={"batch_size": 32}))["communication"]
+    assert "batch_size=64 or accumulation_steps=2" in roomy.action
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        # 100 MB in 30 ms are 3.3 GB/s.
+        ({}, "at most 3.3 GB/s; pcie4, assumed should carry 20. Check nvidia-smi topo -m"),
+        ({"settings": {"gpu_bandwidth": "pcie3"}}, "pcie3 should carry 10"),
+        ({"settings": {"hosts": "a,b", "network_bandwidth": "100GbE"}}, "100GbE should carry 10. Check the network"),
+        ({"settings": {"gpu_bandwidth": "4GB/s"}}, ""),
+        ({"gradient_bytes": None}, ""),
+        ({"on_gpu": False}, ""),
+    ],
+)
+def test_a_slow_link_is_named(values: dict[str, Any], words: str) -> None:
+    action = evaluate(signals_of(**values))["communication"].action
+    assert words in action if words else "The links carry" not in action
+
+
+def test_gradients_are_those_of_the_model() -> None:
+    window = run_of(2)
+    for at in range(11, 40):
+        for event in second(float(at)):
+            window.feed(changed(event, Steps, exchange=0.2))
+    signals = window.signals()
+    assert signals is not None
+    assert signals.gradient_bytes
+    assert signals.gradient_bytes % 4 == 0
 
 
 def test_one_process_has_no_rank_signals() -> None:

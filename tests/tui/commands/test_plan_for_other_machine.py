@@ -43,7 +43,17 @@ def test_the_tables_of_seed_003_without_its_gpu(capsys: pytest.CaptureFixture[st
         ("4", "1024", "48", "2"),
         ("8", "2048", "96", "4"),
     ]
+    assert "4×1   1024               48       1.3 GiB     7.7 GiB     2" in shown
+    speeds = rows(shown, "GPUs  images per second")
+    assert speeds[0] == ["1", "205 to 384", "100.0%", "-", "step", *speeds[0][5:]]
+    assert speeds[0][5:] == ["55 min 36 s to 1 h 44 min", "3 d 20 h to 7 d 5 h", "-"]
+    shares = [float(row[2].rstrip("%")) for row in speeds]
+    assert [row[0] for row in speeds] == ["1", "2", "4", "8"]
+    assert shares == sorted(shares, reverse=True)
     for text in (
+        "speed of one: one GPU's speed, seed 003",
+        "within a machine: 20 GB/s (pcie4, assumed: measured",
+        "between machines: 1 GB/s (10GbE, assumed: 80 % of the line rate",
         "36 batches of 147 MiB",
         "VRAM                  13 GiB of 22 GiB",
         "5,004 batches per epoch",
@@ -73,6 +83,22 @@ def test_other_machines(
     assert data["batch_size"] == batch
     assert output["vram"] is not None
     assert output["warnings"][0].startswith("planned for another machine")
+
+
+def test_several_gpus_have_a_predicted_time_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    machine = "a10g-23gb,gpus=4,images=1281167"
+    values = ("devices=4", "network_bandwidth=25GbE", "cost_per_hour=6", "gradient_compression=bf16")
+    output = json.loads(text_shown(capsys, "--json", "--recipe", "imagenet-resnet50", "--machine", machine, *values))
+    facts = dict(output["facts"])
+    assert facts["scaling"].startswith("4 ranks: 81")
+    assert "efficiency 99." in facts["scaling"]
+    assert "49 MiB sent as bf16" in facts["gradients"]
+    assert "during the backward pass" in facts["exchange"]
+    assert "pcie4, assumed" in facts["GPU bandwidth"]
+    row = next(row for row in output["speeds"] if (row["gpus"], row["nodes"]) == (4, 1))
+    assert output["eta"] == row["eta"]
+    assert row["cost"] == pytest.approx([6 * row["eta"][name] / 3600 for name in ("total_low", "total_high")])
+    assert f"{row['cost'][0]:,.2f} to {row['cost'][1]:,.2f} in total" in facts["cost"]
 
 
 def test_what_is_assumed_and_what_is_as_here() -> None:

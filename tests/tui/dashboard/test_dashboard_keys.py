@@ -123,6 +123,7 @@ EFFECTS: dict[str, tuple[str, Callable[[Pilot[int], ScriptedSource], bool]]] = {
     "+": ("plus", lambda pilot, _: dashboard(pilot).view.zoom == 1),
     "-": ("plus,plus,minus", lambda pilot, _: dashboard(pilot).view.zoom == 1),
     "/": ("slash", lambda pilot, _: isinstance(pilot.app.screen, SearchScreen)),
+    "m": ("m", lambda pilot, _: any("trains in one process" in one.message for one in pilot.app._notifications)),
     "e": ("e", lambda *_: len(list(Path.cwd().glob("*-view-*.svg"))) == 1),
     "E": ("E", lambda *_: len(list(Path.cwd().glob("*-curves-*.csv"))) == 1),
     "^p": ("ctrl+p", lambda pilot, _: isinstance(pilot.app.screen, CommandPalette)),

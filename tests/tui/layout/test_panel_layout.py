@@ -10,9 +10,9 @@ from gputrain.tui.layout.panel_layout import arrange
 from gputrain.tui.layout.smallest_window import SMALLEST
 
 
-@given(st.integers(60, 300), st.integers(15, 100), st.integers(0, 16))
-def test_every_cell_belongs_to_one_panel(width: int, height: int, gpus: int) -> None:
-    places = arrange(width, height, gpus)
+@given(st.integers(60, 300), st.integers(15, 100), st.integers(0, 16), st.sampled_from([1, 2, 512]))
+def test_every_cell_belongs_to_one_panel(width: int, height: int, gpus: int, ranks: int) -> None:
+    places = arrange(width, height, gpus, ranks=ranks)
     assert sum(place.width * place.height for place in places.values()) == width * height
     cells = {
         (x, y)
@@ -25,9 +25,9 @@ def test_every_cell_belongs_to_one_panel(width: int, height: int, gpus: int) -> 
     assert max(y for _, y in cells) == height - 1
 
 
-@given(st.integers(60, 300), st.integers(15, 100), st.integers(0, 16))
-def test_panels_with_frames_have_room_for_them(width: int, height: int, gpus: int) -> None:
-    for name, place in arrange(width, height, gpus).items():
+@given(st.integers(60, 300), st.integers(15, 100), st.integers(0, 16), st.sampled_from([1, 2, 512]))
+def test_panels_with_frames_have_room_for_them(width: int, height: int, gpus: int, ranks: int) -> None:
+    for name, place in arrange(width, height, gpus, ranks=ranks).items():
         if name not in ("status", "keys", "compact"):
             assert place.height >= 3, (name, place)
             assert place.width >= 15, (name, place)
@@ -62,6 +62,12 @@ COMMON = {"pipeline", "hints", "throughput", "loss", "metric", "gpu", "cpu", "ra
 )
 def test_what_is_shown_at_the_four_sizes(size: tuple[int, int], gpus: int, shown: set[str]) -> None:
     assert set(arrange(*size, gpus)) == shown | {"status", "keys"}
+
+
+@pytest.mark.parametrize(("size", "gpus"), [((200, 50), 8), ((120, 35), 8), ((80, 24), 1), ((80, 24), 8)])
+def test_several_ranks_have_their_panel(size: tuple[int, int], gpus: int) -> None:
+    assert arrange(*size, gpus, ranks=8)["ranks"].height >= 4
+    assert "ranks" not in arrange(*size, gpus)
 
 
 def test_eight_gpus_have_a_row_each_where_they_are_shown() -> None:

@@ -70,7 +70,7 @@ def test_the_help_explains_every_metric() -> None:
 
 
 def test_the_help_explains_values_without_levels_too() -> None:
-    text = help_text(KEYS, PANELS | {"processes"}).plain
+    text = help_text(KEYS, PANELS | {"processes", "ranks"}).plain
     for figure in (*RUN_METRICS, *PANEL_METRICS):
         assert f"  {figure.title}  {figure.help}\n      source: {figure.source}\n" in text
         assert figure.advice in text

@@ -15,7 +15,7 @@ from gputrain.tui.actions.plan_from_arguments import plan_for_other_machine, pla
 from gputrain.tui.commands.command_messages import fail
 from gputrain.tui.commands.launch.calibrate import measure
 from gputrain.tui.commands.launch.start_run import require_single_task, start_run
-from gputrain.tui.render.plan_tables import BUFFERS, SCALING, buffer_cells, scaling_cells
+from gputrain.tui.render.plan_tables import BUFFERS, SCALING, SPEEDS, buffer_cells, scaling_cells, speed_cells
 from gputrain.tui.render.text_table import print_table
 
 
@@ -67,6 +67,12 @@ def _print_plan(plan: Plan, options: argparse.Namespace) -> None:
     print()
     print_table(SCALING, scaling_cells(plan.scaling))
     print("rows with more GPUs: the same settings with devices=2, 4 and 8")
+    print("4×1: on 4 machines with one GPU each; the RAM buffer is that of one machine")
+    if plan.speeds:
+        print()
+        print_table(SPEEDS, speed_cells(plan.speeds))
+        for text in plan.speed_basis:
+            print(text)
     print()
     print_table(BUFFERS, buffer_cells(plan.buffers))
     stays = plan.stands(force=options.force)

@@ -32,8 +32,10 @@ from gputrain.tui.widgets.panels.log import LogPanel
 from gputrain.tui.widgets.panels.machine_panels import CpuPanel, RamPanel
 from gputrain.tui.widgets.panels.pipeline import PipelinePanel
 from gputrain.tui.widgets.panels.processes import ProcessesPanel
+from gputrain.tui.widgets.panels.ranks import RanksPanel
 from gputrain.tui.widgets.panels.run_panel import RunPanel
 from gputrain.tui.widgets.panels.status_line import StatusPanel
+from gputrain.tui.widgets.tiles import Tiles
 
 if TYPE_CHECKING:
     from gputrain.tui.screens.dashboard.quit_dialog import Choice
@@ -58,6 +60,7 @@ class DashboardScreen(PanelScreen):
         self._notified = ""
         self._requested: set[str] = set()
         """Stacks and traces that this dashboard asked for and has not shown yet."""
+        self._ranks = 1
 
     @property
     def keys(self) -> Sequence[Key]:
@@ -88,16 +91,20 @@ class DashboardScreen(PanelScreen):
             MachinePanel(id="machine"),
             CompactPanel(id="compact"),
             LogPanel(id="log"),
+            RanksPanel(id="ranks"),
             ProcessesPanel(id="processes"),
             RunPanel(id="run"),
         )
 
     def arranged(self, width: int, height: int, gpus: int, full: str) -> Mapping[str, Place]:
         """Places of the panels in a window of this size."""
-        return arrange(width, height, gpus, full)
+        return arrange(width, height, gpus, full, self._ranks)
 
     def watch_view(self, view: View) -> None:
         """Show the view; when the run ends, open the summary."""
+        if view.now.ranks.count != self._ranks:
+            self._ranks = view.now.ranks.count
+            self.query_one(Tiles).rearrange()
         super().watch_view(view)
         self.query_one(KeyBar).offer(self.keys)
         self._show_answers()
@@ -198,6 +205,16 @@ class DashboardScreen(PanelScreen):
         if text != self._notified:
             self._notified = text
             self.notify(text, markup=False)
+
+    def action_next_measure(self) -> None:
+        """Show the ranks; if they are shown, by the next measure."""
+        ranks = self.query_one("#ranks", RanksPanel)
+        if self._newest.now.ranks.count < 2:
+            self.notify("this run trains in one process", markup=False)
+        elif ranks.display:
+            ranks.next_measure()
+        else:
+            self._reveal("ranks")
 
     def action_search(self) -> None:
         """Ask for a text; the log then shows only lines that contain it."""

@@ -49,10 +49,20 @@ def _lead(file: Path, info: RankInfo) -> int:
     write_settings(run, config, record)
     if not run.own():
         raise BadInput(f"{run.id} already has a supervisor")
-    supervisor = Supervisor(run, config, start_child=lambda c, on_event: TrainerProcess(run, c, on_event, info))
+    print(f"rank 0 of {info.count} ({info.launcher}): {run.id}; watch it with: gputrain-tui tail {run.id}", flush=True)
+    return supervise(run, config, info)
+
+
+def supervise(run: RunDir, config: RunConfig, info: RankInfo | None, *, resume: bool = False) -> int:
+    """Supervise `run`, whose lock this process has, as rank 0 of a launcher; None: there is no other rank.
+
+    `resume`: go on from its newest checkpoint. Returns the exit code.
+    """
+    supervisor = Supervisor(
+        run, config, resume=resume, start_child=lambda c, on_event: TrainerProcess(run, c, on_event, info)
+    )
     supervisor.install_signals()
     watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    print(f"rank 0 of {info.count} ({info.launcher}): {run.id}; watch it with: gputrain-tui tail {run.id}", flush=True)
     supervisor.main()
     return _exit_code(supervisor, run)
 
@@ -65,8 +75,9 @@ def _exit_code(supervisor: Supervisor, run: RunDir) -> int:
     return EXIT_PREEMPTED if ended.preempted else EXIT_FINISHED
 
 
-def planned(file: Path, info: RankInfo) -> tuple[RunConfig, PlanRecord]:
-    """The settings in `file` for this machine and so many ranks, and what the plan says. Raises BadInput."""
+def planned(file: Path, info: RankInfo | None) -> tuple[RunConfig, PlanRecord]:
+    """The settings in `file` for these ranks (None: one) on this machine, and what the plan says. Raises BadInput."""
+    count = info.count if info else 1
     asked, notes = read_config_with_notes(file)
     values = settings.flatten(asked)
     total = values["global_batch_size"]
@@ -75,15 +86,15 @@ def planned(file: Path, info: RankInfo) -> tuple[RunConfig, PlanRecord]:
     plan = make_plan([layer], inspect_machine(), warnings=notes)
     if plan.refuses:
         raise BadInput(f"{file}: {'; '.join(plan.refuses)}")
-    config = settings.replace(
-        plan.config, devices=info.count, global_batch_size=total, auto_resume=False, max_restarts=0
-    )
+    config = settings.replace(plan.config, devices=count, global_batch_size=total)
+    if info is not None:
+        config = settings.replace(config, auto_resume=False, max_restarts=0)
     if total and global_batch.product(settings.flatten(config)) != total:
         size = config.data.batch_size
-        if total % (info.count * size):
-            size, steps = global_batch.divide(total, info.count, size)
+        if total % (count * size):
+            size, steps = global_batch.divide(total, count, size)
         else:
-            steps = total // (info.count * size)
+            steps = total // (count * size)
         config = settings.replace(config, batch_size=size, accumulation_steps=steps)
-    origins = {**plan.origins, "devices": info.launcher}
+    origins = {**plan.origins, **({"devices": info.launcher} if info else {})}
     return config, msgspec.structs.replace(PlanRecord(), origins=origins, warnings=(*plan.adjustments, *plan.warnings))

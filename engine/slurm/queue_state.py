@@ -6,10 +6,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
-from gputrain.engine.common.files import last_line
+from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import Outcome, RunEnded
 from gputrain.engine.runs import run_lock
 from gputrain.engine.runs.event_log import RecordWriter
@@ -19,6 +20,7 @@ from gputrain.engine.slurm.queue_words import why_waiting
 from gputrain.engine.slurm.slurm_commands import GONE, JobState
 
 _MAY_WAIT = (State.QUEUED, State.DIED, State.STOPPED, State.KILLED)
+_SLURMS_OWN = ("srun:", "slurmstepd")
 _STATES = {Outcome.STOPPED: State.STOPPED, Outcome.FAILED: State.FAILED, Outcome.KILLED: State.KILLED}
 
 
@@ -115,6 +117,16 @@ def _ended(run: RunDir, job: SlurmJob, state: JobState, status: Status) -> RunEn
         why = f" ({state.reason})" if state.reason else ""
         outcome = Outcome.KILLED if began else Outcome.FAILED
         reason = f"{name} ended {when}: {state.state}{why}"
-    if outcome is not Outcome.STOPPED and (line := last_line(run.directory / LOG)):
+    if outcome is not Outcome.STOPPED and (line := _last_words(run.directory / LOG)):
         reason += f": {line} (all of it: {run.directory / LOG})"
     return RunEnded(outcome=outcome, reason=reason, step=status.step)
+
+
+def _last_words(log: Path) -> str:
+    """The last line of the job's own output, without what srun says of exit codes; empty if there is none."""
+    try:
+        lines = log.read_bytes()[-4000:].decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    own = [line for line in lines if line.strip() and not line.startswith(_SLURMS_OWN)]
+    return plain(own[-1].strip(), 300) if own else ""

@@ -18,6 +18,7 @@ from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_FINI
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.launching.launch import read_plan, write_settings
+from gputrain.engine.node_check.meeting_host import require_reachable
 from gputrain.engine.processes.rank_environment import RankInfo, rank_info
 from gputrain.engine.processes.scheduler_signals import exit_when_preempted
 from gputrain.engine.runs.run_directory import RunDir, State
@@ -40,6 +41,8 @@ def train(run: RunDir, environ: Mapping[str, str]) -> int:
         if (status := run.written_status()) is not None and status.state is State.FINISHED:
             print(f"{run.id} is finished: there is nothing to resume", flush=True)
             return EXIT_FINISHED
+        if info is not None:
+            require_reachable(info, environ)
         if info is not None and info.rank:
             threading.Thread(target=_end_with_rank_0, args=(run,), name="rank 0 watch", daemon=True).start()
             return trainer_main.follow_launched(info)

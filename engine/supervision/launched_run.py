@@ -20,6 +20,7 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Outcome
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching.launch import PlanRecord, write_settings
+from gputrain.engine.node_check.meeting_host import require_reachable
 from gputrain.engine.planning.plan import make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.engine.processes.rank_environment import RankInfo, rank_info
@@ -39,6 +40,7 @@ def train(file: Path, environ: Mapping[str, str]) -> int:
             f"{file}: no launcher has set RANK and WORLD_SIZE; without torchrun, srun or MPI start the run with: "
             "gputrain-tui train devices=N"
         )
+    require_reachable(info, environ)
     # Rank 0 hands its settings to the others, so that all have the same.
     return _lead(file, info) if info.rank == 0 else trainer_main.follow_launched(info)
 

@@ -71,7 +71,9 @@ def test_a_queued_run_says_why_it_waits() -> None:
 )  # fmt: skip
 def test_a_job_that_is_over_ends_the_run_once(state: JobState, expected: State, reason: str) -> None:
     run = queued()
-    (run.directory / "slurm.log").write_text("no module named torch\n")
+    (run.directory / "slurm.log").write_text(
+        "no module named torch\nsrun: error: node: task 0: Exited with exit code 1\n"
+    )
     now = shown(run, state)
     assert now.state is expected
     assert now.reason.startswith(reason)

@@ -47,7 +47,7 @@ class Slow(Dataset):
         return 40
 
     def __getitem__(self, index):
-        time.sleep(0.2)
+        time.sleep(0.4)
         return torch.full((3, 32, 32), index / 40), index % 2
 
 
@@ -151,10 +151,10 @@ def test_it_waits_with_the_reason_and_runs(cluster: Slurm, images: Path) -> None
 
 
 def test_its_time_limit_ends_it_again_and_again_and_each_step_is_done_once(cluster: Slurm, tmp_path: Path) -> None:
-    """A step takes at least 0.4 s here: 210 steps take more than twice the 45 s before the signal."""
+    """A step takes at least 0.8 s here: 220 steps take more than twice the 90 s before the last signal."""
     (tmp_path / "slow_data.py").write_text(SLOW_DATA)
     words = ("--recipe", "custom", f"code_dir={tmp_path}", "custom=slow_data:dataset", "batch_size=2", *UNHURRIED)
-    run, number = submitted(f"{TWO_RANKS},time=1", *words, "epochs=21")
+    run, number = submitted(f"{TWO_RANKS},time=2", *words, "epochs=22")
     found = cluster.wait(number, "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", seconds=1200)
     assert (found["JobState"], found["ExitCode"]) == ("COMPLETED", "0:0"), log()
     assert int(found["Restarts"]) >= 2, log()
@@ -162,7 +162,7 @@ def test_its_time_limit_ends_it_again_and_again_and_each_step_is_done_once(clust
     assert [event.preempted for event in ended] == [True] * int(found["Restarts"]) + [False], log()
     # Each start goes on where the one before ended.
     assert [event.start_step for event in record(run, ModelReady)] == [0, *(event.step for event in ended[:-1])]
-    assert sum(event.window_steps for event in record(run, Steps)) == ended[-1].step == 210
+    assert sum(event.window_steps for event in record(run, Steps)) == ended[-1].step == 220
     assert listed()["state"] == "finished"
 
 

@@ -13,7 +13,7 @@ from gputrain.engine.slurm import job_file, queue_state, slurm_commands
 from gputrain.engine.slurm.job_file import SlurmJob
 from gputrain.engine.slurm.queue_watch import QueueWatch
 from gputrain.engine.slurm.queue_words import QUEUED, why_waiting
-from gputrain.engine.slurm.slurm_commands import SlurmError
+from gputrain.engine.slurm.slurm_commands import JobState, SlurmError
 
 
 class JobAttachment(Attachment):
@@ -50,7 +50,8 @@ class JobAttachment(Attachment):
             self.ended, self.abandoned = held is not None, held is None
             return [held] if held is not None else []
         self.ended = self.abandoned = False
-        state = self._watch.states((self._job.number,))[self._job.number]
+        number = self._job.number
+        state = self._watch.states((number,))[number] if number else JobState(reason="it is being submitted")
         if state.over:
             queue_state.settle(self.run, self._job, state)
             return []

@@ -24,7 +24,7 @@ srun --nodes={nodes} --ntasks={ranks} --ntasks-per-node={each} --cpus-per-task={
   {python} -P -m gputrain.engine "$run" --job
 code=$?
 # The exit code of the run itself; that of srun is the highest of its tasks.
-if [ -s "$run/{exit}" ]; then code=$(cat "$run/{exit}"); fi
+if [ -s "$run/{exit}" ]; then read -r code _ <"$run/{exit}"; fi
 # 75: stopped by Slurm after a checkpoint; 138: by SIGUSR1 before Python had started.
 case $code in
 75 | 138)

@@ -32,8 +32,19 @@ class SlurmJob(msgspec.Struct, frozen=True, kw_only=True):
     """Nodes of its last start, in Slurm's form; empty: it has not started."""
     starts: int = 0
     """How often it has started."""
+    step: int = 0
+    """The highest step that a start has reached."""
+    idle_starts: int = 0
+    """Starts in a row that Slurm ended before they reached a higher step."""
     over: bool = False
     """Slurm has no such job any more, or it has ended: nothing starts the run by itself."""
+
+
+def after_preemption(job: SlurmJob, step: int) -> SlurmJob:
+    """`job` after Slurm ended a start that had reached `step`."""
+    if step > job.step:
+        return msgspec.structs.replace(job, step=step, idle_starts=0)
+    return msgspec.structs.replace(job, idle_starts=job.idle_starts + 1)
 
 
 def read_job(run: RunDir) -> SlurmJob | None:
@@ -59,15 +70,18 @@ def stop_requested(run: RunDir, number: int) -> bool:
     return _text(run.directory / STOP) == str(number)
 
 
-def write_exit_code(run: RunDir, code: int) -> None:
-    """Leave the run's exit code to the batch script. Raises OSError."""
-    write_atomic(run.directory / EXIT, f"{code}\n".encode())
+def write_exit_code(run: RunDir, code: int, restart: str) -> None:
+    """Leave the run's exit code, and the job's restart that had it, to the batch script. Raises OSError."""
+    write_atomic(run.directory / EXIT, f"{code} {restart}\n".encode())
 
 
-def read_exit_code(run: RunDir) -> int | None:
-    """The exit code that rank 0 has left; None: it has not ended."""
-    text = _text(run.directory / EXIT)
-    return int(text) if text.isdecimal() else None
+def read_exit_code(run: RunDir, restart: str) -> int | None:
+    """The exit code that rank 0 has left in this restart of the job; None: it has not ended.
+
+    A network file system may still show the file of the restart before.
+    """
+    code, _, of = _text(run.directory / EXIT).partition(" ")
+    return int(code) if code.isdecimal() and of == restart else None
 
 
 def _text(path: Path) -> str:

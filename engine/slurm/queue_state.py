@@ -20,6 +20,8 @@ from gputrain.engine.slurm.queue_words import why_waiting
 from gputrain.engine.slurm.slurm_commands import GONE, JobState
 
 _MAY_WAIT = (State.QUEUED, State.DIED, State.STOPPED, State.KILLED)
+_SUBMIT_SECONDS = 120.0
+"""sbatch gets at most half of it."""
 _SLURMS_OWN = ("srun:", "slurmstepd")
 _STATES = {Outcome.STOPPED: State.STOPPED, Outcome.FAILED: State.FAILED, Outcome.KILLED: State.KILLED}
 
@@ -60,6 +62,9 @@ def _is_open(status: Status | None, job: SlurmJob) -> bool:
 def _described(info: RunInfo, job: SlurmJob, state: JobState | None) -> RunInfo:
     status = info.status
     assert status is not None
+    if not job.number and status.state is State.QUEUED and time.time() - status.started > _SUBMIT_SECONDS:
+        settle(info.run, job, JobState(GONE))
+        return RunInfo(info.run, info.run.status())
     if not _is_open(status, job):
         if status.state.over or status.reason or not job.nodes:
             return info
@@ -109,6 +114,8 @@ def _ended(run: RunDir, job: SlurmJob, state: JobState, status: Status) -> RunEn
     """How a run ended whose job is over and which wrote no end itself."""
     name, began = f"Slurm job {job.number}", status.state is not State.QUEUED
     when = "while the run trained" if began else "before the run started"
+    if not job.number:
+        return RunEnded(outcome=Outcome.FAILED, reason="the run was never submitted: its command was interrupted")
     if state.state == "CANCELLED" or (state.state == GONE and stop_requested(run, job.number)):
         outcome, reason = (Outcome.KILLED if began else Outcome.STOPPED), f"{name} was cancelled {when}"
     elif state.state == GONE:

@@ -23,13 +23,13 @@ class QueueWatch:
 
     def states(self, numbers: Iterable[int]) -> dict[int, JobState]:
         """The states of jobs by id, as of the last answer; unknown without one. Asks again after `ASK_SECONDS`."""
-        wanted = frozenset(numbers)
+        wanted, known = frozenset(numbers), self._known
         idle = self._thread is None or not self._thread.is_alive()
-        new = not wanted <= self._known.keys()
+        new = not wanted <= known.keys()
         if wanted and idle and (new or time.monotonic() - self._asked >= ASK_SECONDS):
             self._thread = threading.Thread(target=self._answer, args=(wanted,), name="squeue", daemon=True)
             self._thread.start()
-        return {number: self._known.get(number, JobState()) for number in wanted}
+        return {number: known.get(number, JobState()) for number in wanted}
 
     def wait(self, seconds: float) -> None:
         """Wait until a question that is on its way has its answer, at most `seconds`."""

@@ -100,6 +100,14 @@ def test_a_requeued_run_is_queued_and_a_cancelled_one_keeps_its_own_end() -> Non
     assert not run.events.exists()
 
 
+def test_starts_without_progress_are_counted() -> None:
+    job = SlurmJob(number=17, ranks=2, asked="time=1")
+    for step, idle in ((0, 1), (0, 2), (5, 0), (5, 1), (9, 0)):
+        job = job_file.after_preemption(job, step)
+        assert job.idle_starts == idle
+    assert job.step == 9
+
+
 def test_answers_of_squeue_and_sinfo(programs: Path) -> None:
     program(
         programs, "squeue", 'echo "17|PENDING|Resources|"; echo "18|RUNNING|None|node[1-2]"; echo "19_3|RUNNING|x|y"'

@@ -74,7 +74,9 @@ def test_the_script_runs_in_a_folder_with_any_name(tmp_path: Path) -> None:
     programs, noted = tmp_path / "bin", tmp_path / "noted"
     programs.mkdir()
     note = f'printf "%s\\n" "${{0##*/}}" "$@" >> {noted}'
-    (programs / "srun").write_text(f'#!/bin/sh\n{note}\n[ -z "$LEFT" ] || echo "$LEFT" > "$RUN/slurm.exit"\nexit 137\n')
+    (programs / "srun").write_text(
+        f'#!/bin/sh\n{note}\n[ -z "$LEFT" ] || echo "$LEFT 1" > "$RUN/slurm.exit"\nexit 137\n'
+    )
     (programs / "scontrol").write_text(f"#!/bin/sh\n{note}\n")
     for program in programs.iterdir():
         program.chmod(0o700)

@@ -101,9 +101,9 @@ def _profile_for(kind: str) -> str:
     """The profile for Slurm's name of a GPU (``a100``, ``rtx_3090``, ``nvidia_h100_80gb``): the first; empty: none."""
     wanted = kind.lower().replace("_", "-").removeprefix("nvidia-").removeprefix("tesla-").removeprefix("geforce-")
     names = [entry.name for entry in catalog.profile_entries() if not entry.error]
-    fits = [name for name in names if f"{name}-".startswith(f"{wanted}-") or wanted.startswith(name.rpartition("-")[0])]
-    exact = [name for name in fits if f"{name}-".startswith(f"{wanted}-")]
-    return next(iter(exact or sorted(fits, key=len, reverse=True)), "")
+    exact = [name for name in names if f"{name}-".startswith(f"{wanted}-")]
+    longer = [name for name in names if "-" in name and wanted.startswith(f"{name.rpartition('-')[0]}-")]
+    return next(iter(exact or sorted(longer, key=len, reverse=True)), "")
 
 
 def _memory(options: SlurmOptions, nodes: PartitionNodes | None) -> int:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.tui.drawing import text, view
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.events import Outcome, RunEnded
@@ -20,6 +21,7 @@ from gputrain.engine.slurm.job_file import SlurmJob
 from gputrain.engine.slurm.queue_watch import QueueWatch
 from gputrain.engine.slurm.slurm_commands import GONE, JobState, PartitionNodes
 from gputrain.tui.actions.run_list_refresh import RunListing
+from gputrain.tui.widgets.panels.status_line import draw_status
 
 
 @pytest.fixture
@@ -98,6 +100,13 @@ def test_a_requeued_run_is_queued_and_a_cancelled_one_keeps_its_own_end() -> Non
     assert shown(run, JobState(reason="squeue: not found")).reason == "stopped by SIGUSR1"
     assert shown(run, JobState("CANCELLED")).reason == "stopped by SIGUSR1"
     assert not run.events.exists()
+
+
+def test_the_dashboard_says_why_it_waits() -> None:
+    assert "○ queued: Slurm job 17: Resources" in text(
+        [draw_status(view(trouble="queued: Slurm job 17: Resources"), 200)]
+    )
+    assert "no connection, trying again: ssh: timed out" in text([draw_status(view(trouble="ssh: timed out"), 200)])
 
 
 def test_starts_without_progress_are_counted() -> None:

@@ -1,6 +1,7 @@
 """``python -P -m gputrain.engine RUN_DIR [--resume]``: the supervisor of a run, started by `launching.launch`.
 
 ``torchrun … -m gputrain.engine CONFIG``: one rank of a run with the settings in that file, see `launched_run`.
+``srun … -m gputrain.engine RUN_DIR --job``: one rank of a run that was submitted to Slurm, see `job_run`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
@@ -52,19 +54,29 @@ def _supervisor(run: RunDir, *, resume: bool) -> Supervisor:
     return script_supervisor(run, config)
 
 
-def train_as_rank(file: Path) -> int:
-    """Train as one of a launcher's ranks; returns the exit code."""
-    from gputrain.engine.supervision import launched_run  # it plans, which no supervisor does
-
+def train_as_rank(train: Callable[[], int]) -> int:
+    """Train as one of a launcher's ranks by `train`; returns the exit code."""
     os.umask(0o077)
     try:
-        return launched_run.train(file, os.environ)
+        return train()
     except BadInput as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
 
 
+def main(words: list[str]) -> int:
+    """What the words of the command line ask for. Returns the exit code."""
+    place = Path(words[0])
+    if len(words) == 1 and place.suffix in (".yaml", ".yml"):
+        from gputrain.engine.supervision import launched_run  # it plans, which no supervisor does
+
+        return train_as_rank(lambda: launched_run.train(place, os.environ))
+    if "--job" in words[1:]:
+        from gputrain.engine.supervision import job_run
+
+        return train_as_rank(lambda: job_run.train(RunDir(place), os.environ))
+    return supervise(RunDir(place), resume="--resume" in words[1:])
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 2 and Path(sys.argv[1]).suffix in (".yaml", ".yml"):
-        sys.exit(train_as_rank(Path(sys.argv[1])))
-    sys.exit(supervise(RunDir(Path(sys.argv[1])), resume="--resume" in sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))

@@ -84,8 +84,8 @@ def rank_info(environ: Mapping[str, str]) -> RankInfo | None:
 
 def _meeting(environ: Mapping[str, str], launcher: str, *, one_machine: bool) -> MeetingPoint:
     host = environ.get("MASTER_ADDR", "")
-    if one_machine and launcher == "torchrun":
-        # torchrun gives this machine's own name, which some machines, and many containers, cannot resolve.
+    if one_machine and (launcher == "torchrun" or (launcher == "srun" and not host)):
+        # This machine's own name, which torchrun and Slurm give, cannot be resolved on some, and in many containers.
         host = LOOPBACK
     if not host and launcher == "srun":
         host = first_host(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", ""))

@@ -86,6 +86,7 @@ def run_rank(directory: str, config_json: bytes, rank: int, meeting: MeetingPoin
 
 def follow_launched(info: RankInfo) -> int:
     """Train as rank 1 or higher of those that a launcher started. Returns the process's exit code."""
+    from gputrain.engine.training.distributed.node_checks import check_nodes
     from gputrain.engine.training.distributed.process_group import ProcessGroup
     from gputrain.engine.training.distributed.rank_link import RankLink
 
@@ -106,7 +107,14 @@ def follow_launched(info: RankInfo) -> int:
     local = (info.local_rank, info.local_count)
     training = _Training(Path(start.directory), bytes(start.config), reporter, control)
     link.patience = training.config.distributed.rank_timeout
-    ended = training.follow(lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local))
+
+    def join() -> SingleProcess:
+        group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
+        check_nodes(group, info, training.config, training.directory, reporter.notice)
+        link.met = True
+        return group
+
+    ended = training.follow(join)
     reporter.send(ended)
     link.close()
     if ended.outcome is Outcome.FAILED:
@@ -191,6 +199,7 @@ class _Training:
 
     def _train_with_launched(self, info: RankInfo) -> RunEnded:
         """Meet ranks that a launcher has started."""
+        from gputrain.engine.training.distributed.node_checks import check_nodes
         from gputrain.engine.training.distributed.process_group import ProcessGroup
         from gputrain.engine.training.distributed.rank_link import RankLink, Start
 
@@ -200,7 +209,13 @@ class _Training:
         link.patience = self.config.distributed.rank_timeout
         link.lead(Start(str(self.directory), msgspec.Raw(self._config_json)), others.take_encoded)
         local = (info.local_rank, info.local_count)
-        join = lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)  # noqa: E731
+
+        def join() -> SingleProcess:
+            group = ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local)
+            check_nodes(group, info, self.config, self.directory, self._reporter.notice)
+            link.met = True
+            return group
+
         ended = self._catch_errors(lambda: self._train(join))
         self.rank_lost = ended.error.startswith(RANK_LOST)
         ended = others.cause_of(ended, _CAUSE_SECONDS)

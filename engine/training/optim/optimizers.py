@@ -59,6 +59,20 @@ def own_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return own
 
 
+def writes(optimizer: torch.optim.Optimizer) -> int:
+    """Autograd's version counters of the weights and of each group's first optimizer state, added up.
+
+    State that the update creates starts at 0.
+    """
+    count = 0
+    for group in optimizer.param_groups:
+        count += sum(parameter._version for parameter in group["params"])
+        for first in group["params"][:1]:
+            kept = optimizer.state.get(first, {}).values()
+            count += sum(value._version for value in kept if isinstance(value, torch.Tensor))
+    return count
+
+
 def gather_state(optimizer: torch.optim.Optimizer) -> None:
     """Before `state_dict` on rank 0, on all ranks: bring the state of a sharded optimizer to rank 0."""
     if isinstance(optimizer, ZeroRedundancyOptimizer):

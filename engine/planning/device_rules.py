@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import global_batch
 from gputrain.engine.planning.plan_draft import PlanDraft
@@ -59,6 +62,42 @@ def _parts(draft: PlanDraft, total: int) -> tuple[int, int]:
     if own_size or not total % (count * size):
         return size, global_batch.steps_for(total, count, size)
     return global_batch.divide(total, count, size)
+
+
+def sharded_weights(draft: PlanDraft) -> None:
+    """What torch's fully_shard (FSDP2) can't do is off, or refused."""
+    if draft.values["sharding"] != "full" or draft.values["devices"] < 2:
+        return
+    for name, (value, why) in off_with_sharding(draft.values).items():
+        draft.change(name, value, why)
+    draft.refusals.extend(refused_with_sharding(draft.values))
+
+
+def off_with_sharding(values: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Settings that `sharding: full` on several devices replaces: the value used instead, and why."""
+    return {
+        name: (value, f"{why}: {'off' if value is False else value}")
+        for name, value, why in _NOT_SHARDED
+        if values[name] != value
+    }
+
+
+def refused_with_sharding(values: Mapping[str, Any]) -> list[str]:
+    """What `sharding: full` on several devices can't do at all, a sentence each."""
+    refused = []
+    if values["optimizer"] == "lamb":
+        refused.append("sharding: full has no lamb, which compares whole layers; use adamw, or sharding=zero1")
+    if values["precision"] == "fp16":
+        refused.append("sharding: full has no loss scale for fp16; use precision=bf16 or fp32, or sharding=zero1")
+    return refused
+
+
+_NOT_SHARDED = (
+    ("channels_last", False, "sharding=full takes contiguous weights only"),
+    ("oom_fallback", False, "with sharding=full a GPU out of memory ends the run"),
+    ("async_checkpoints", False, "with sharding=full all devices write each checkpoint together"),
+    ("compile_mode", "default", "sharding=full moves weights between steps, which CUDA graphs do not allow"),
+)
 
 
 def sync_batchnorm(draft: PlanDraft) -> None:

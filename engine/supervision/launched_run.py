@@ -21,6 +21,7 @@ from gputrain.engine.events import Outcome
 from gputrain.engine.hardware.machine import inspect_machine
 from gputrain.engine.launching.launch import PlanRecord, write_settings
 from gputrain.engine.node_check.meeting_host import require_reachable
+from gputrain.engine.planning import device_rules
 from gputrain.engine.planning.plan import make_plan
 from gputrain.engine.planning.plan_draft import SettingsLayer
 from gputrain.engine.processes.rank_environment import RankInfo, rank_info
@@ -98,5 +99,12 @@ def planned(file: Path, info: RankInfo | None) -> tuple[RunConfig, PlanRecord]:
         else:
             steps = total // (count * size)
         config = settings.replace(config, batch_size=size, accumulation_steps=steps)
+    warnings = [*plan.adjustments, *plan.warnings]
+    if config.distributed.sharding == "full":
+        if refused := device_rules.refused_with_sharding(settings.flatten(config)):
+            raise BadInput(f"{file}: {'; '.join(refused)}")
+        changes = device_rules.off_with_sharding(settings.flatten(config))
+        config = settings.replace(config, **{name: value for name, (value, _) in changes.items()})
+        warnings += [f"{name}: {why}" for name, (_, why) in changes.items()]
     origins = {**plan.origins, **({"devices": info.launcher} if info else {})}
-    return config, msgspec.structs.replace(PlanRecord(), origins=origins, warnings=(*plan.adjustments, *plan.warnings))
+    return config, msgspec.structs.replace(PlanRecord(), origins=origins, warnings=tuple(warnings))

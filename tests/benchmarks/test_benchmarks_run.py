@@ -64,6 +64,18 @@ def test_many_ranks() -> None:
     assert figures["dashboard_cpu_percent"] > 0, found
 
 
+def test_distributed() -> None:
+    small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "2")
+    found = answer(str(HERE / "distributed.py"), "--json", *small, "--only", "ours", "ddp", "ours_alone")
+    for key in ("ours", "ddp", "ours_alone"):
+        assert found["figures"][key]["images_per_second"] > 0, found
+    assert found["figures"]["rank_killed_to_training_s"] > 0
+    assert found["ratios"]["ours_vs_ddp"] > 0
+    assert found["ratios"]["scaling_2"] > 0
+    assert found["ratios"]["vs_lightning"] is None
+    assert found["reasons"]["vs_lightning"] == "not run"
+
+
 def test_checkpoint() -> None:
     small = ("--rounds", "1", "--size", "32", "--batch-size", "4", "--steps", "3", "--model", "mobilenet_v3_small")
     found = answer(str(HERE / "checkpoint.py"), "--json", *small)

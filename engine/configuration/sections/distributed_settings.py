@@ -34,8 +34,11 @@ class DistributedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Meta(description="send gradients between devices as they are, or rounded to bf16: half the bytes"),
     ] = "none"
     sharding: Annotated[
-        Literal["none", "zero1"],
-        Meta(description="zero1: each device keeps the optimizer's state of its share of the weights (ZeRO stage 1)"),
+        Literal["none", "zero1", "full"],
+        Meta(
+            description="zero1: each device keeps the optimizer's state of its share of the weights (ZeRO stage 1); "
+            "full: also of the weights and gradients (FSDP2)"
+        ),
     ] = "none"
     sync_batchnorm: Annotated[
         bool, Meta(description="BatchNorm statistics over the batches of all GPUs in training (SyncBatchNorm)")

@@ -29,10 +29,15 @@ from gputrain.engine.shared_loop.training_loop import TrainingLoop
 from gputrain.engine.training.distributed.process_group import SingleProcess
 from gputrain.engine.training.loop.build_trainer import build_parts
 from gputrain.engine.training.loop.model_report import model_ready
+from gputrain.engine.training.loop.prepare_checkpoint import prepare_state
 from gputrain.engine.training.loop.requested_trace import RequestedTrace
 from gputrain.engine.training.models import input_config
-from gputrain.engine.training.optim import optimizers
-from gputrain.engine.training.optim.step_failures import Failure, RepeatInParts, classify_failure
+from gputrain.engine.training.optim.step_failures import (
+    Failure,
+    RepeatInParts,
+    classify_failure,
+    raise_unless_repeatable,
+)
 from gputrain.engine.training.runtime import rng_state
 from gputrain.engine.training.state import torch_checkpoint, training_state
 from gputrain.engine.training.transforms.device_transforms import DeviceBatch
@@ -64,7 +69,10 @@ class Trainer(TrainingLoop):
         """`ranks`: the process group of a run with several ranks, each of which has a Trainer; None: one process."""
         self._ranks = ranks or SingleProcess()
         folder = directory / "checkpoints"
-        saver = torch_checkpoint.saver(folder, config.checkpoint, reporter, writes=self._ranks.is_main_process)
+        together = config.distributed.sharding == "full" and self._ranks.count > 1
+        writes = self._ranks.is_main_process
+        saver = torch_checkpoint.saver(folder, config.checkpoint, reporter, writes=writes, together=together)
+        self._folder = folder
         super().__init__(config, reporter, control, BadImages(directory, reporter), saver)
         self._tuner = LiveTuner(reporter)
         self._retune_now = False
@@ -91,11 +99,12 @@ class Trainer(TrainingLoop):
 
     def _with_normalization(self, config: RunConfig) -> RunConfig:
         if config.resume_from and config.model.weights and input_config.is_open(config):
-            return input_config.of_checkpoint(config, torch_checkpoint.load(config.resume_from, lambda text: None))
+            stored = torch_checkpoint.load(config.resume_from, lambda text: None, whole=False)
+            return input_config.of_checkpoint(config, stored)
         return input_config.resolve(config)
 
     def _load_checkpoint(self, warn: Callable[[str], None]) -> dict[str, Any]:
-        return torch_checkpoint.load(self._config.resume_from, warn)
+        return torch_checkpoint.load(self._config.resume_from, warn, whole=self._stepper.sharded is None)
 
     def _restore(self, state: dict[str, Any]) -> ResumePosition:
         training_state.restore_order(state, self._images)
@@ -159,6 +168,7 @@ class Trainer(TrainingLoop):
         try:
             self._backward(group)
         except (torch.OutOfMemoryError, RepeatInParts) as error:
+            raise_unless_repeatable(error, sharded=self._stepper.sharded is not None)
             failure = classify_failure(error)
         failure = self._synchronize(failure, group.in_steps)
         if failure is Failure.NONE:
@@ -178,10 +188,12 @@ class Trainer(TrainingLoop):
     def _backward(self, group: _Group) -> None:
         """The gradients of this rank's batches: the mean over all batches of the update, once averaged over ranks."""
         share = self._ranks.count / sum(group.in_steps)
+        # With divided weights a rank without a batch in the last step takes part in it.
+        last = group.own if self._stepper.sharded is None else len(group.in_steps)
         for number, batch in enumerate(group.batches, 1):
             with self._clock.computing("prepare"):
                 prepared = self._supply.feed.prepare(batch)
-            loss = self._stepper.backward(prepared, share, last=number == group.own)
+            loss = self._stepper.backward(prepared, share, last=number == last)
             self._step_done(loss, group.in_steps[number - 1], batch)
         if group.own < len(group.in_steps):
             self._step_done(self._stepper.no_batch(), group.in_steps[-1], None)
@@ -299,11 +311,10 @@ class Trainer(TrainingLoop):
 
     def _prepare_state(self) -> Callable[[], dict[str, Any]]:
         where = self._position
-        ema = self._stepper.ema.network if self._stepper.ema is not None else None
-        self._ranks.average_buffers([self._stepper.network, *([ema] if ema is not None else [])])
-        optimizers.gather_state(self._stepper.optimizer)
-        rng_states = self._ranks.gather(training_state.generator_states()) if self._ranks.count > 1 else ()
-        return lambda: training_state.state_of(where, self._config, self._images, self._stepper, rng_states)
+        folder = None
+        if self._stepper.sharded is not None and self._ranks.broadcast_object(self._saver.is_due(where)):
+            folder = self._folder
+        return prepare_state(where, self._config, self._images, self._stepper, self._ranks, folder)
 
     def _leave(self) -> None:
         self._ranks.leave()

@@ -71,6 +71,20 @@ def _sharded(optimizer: torch.optim.Optimizer) -> ZeroRedundancyOptimizer | None
     return optimizer if module is not None and isinstance(optimizer, module.ZeroRedundancyOptimizer) else None
 
 
+def writes(optimizer: torch.optim.Optimizer) -> int:
+    """Autograd's version counters of the weights and of each group's first optimizer state, added up.
+
+    State that the update creates starts at 0.
+    """
+    count = 0
+    for group in optimizer.param_groups:
+        count += sum(parameter._version for parameter in group["params"])
+        for first in group["params"][:1]:
+            kept = optimizer.state.get(first, {}).values()
+            count += sum(value._version for value in kept if isinstance(value, torch.Tensor))
+    return count
+
+
 def gather_state(optimizer: torch.optim.Optimizer) -> None:
     """Before `state_dict` on rank 0, on all ranks: bring the state of a sharded optimizer to rank 0."""
     if (sharded := _sharded(optimizer)) is not None:

@@ -121,3 +121,25 @@ def test_synchronised_batchnorm_needs_gpus() -> None:
     plan = plan_of(gpus(2), own=True, devices=2, sync_batchnorm=True)
     assert plan.config.distributed.sync_batchnorm
     assert not plan.config.speed.oom_fallback
+
+
+def test_what_sharded_weights_do_not_allow_is_off_and_said() -> None:
+    plan = plan_of(gpus(2), own=True, devices=2, sharding="full", channels_last=True, precision="bf16")
+    speed = plan.config.speed
+    assert (speed.channels_last, speed.oom_fallback, plan.config.checkpoint.async_checkpoints) == (False, False, False)
+    assert note(plan, "channels_last") == "sharding=full takes contiguous weights only: off"
+    assert not plan.refuses
+    one = plan_of(gpus(2), own=True, devices=1, sharding="full")
+    assert one.config.checkpoint.async_checkpoints, "nothing is divided on one device"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"optimizer": "lamb"}, "sharding: full has no lamb, which compares whole layers"),
+        ({"precision": "fp16"}, "sharding: full has no loss scale for fp16"),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused(values: dict[str, str], text: str) -> None:
+    (refused,) = plan_of(gpus(2), own=True, devices=2, sharding="full", **values).refuses
+    assert refused.startswith(text)

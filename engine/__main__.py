@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
 from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.nodes.supervised_hosts import supervise_hosts
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision import launched_run
 from gputrain.engine.supervision.script_run import script_supervisor
@@ -32,6 +33,8 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         return 1
     try:
         config = read_config(run.config)
+        if config.distributed.hosts and not has_command(run):
+            return supervise_hosts(run, config, resume=resume)
         supervisor = script_supervisor(run, config) if has_command(run) else Supervisor(run, config, resume=resume)
     except BadInput as error:
         print(error, file=sys.stderr)

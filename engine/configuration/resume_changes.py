@@ -15,7 +15,7 @@ FIXED = frozenset((
     "image_key", "label_key", "shuffle", "shuffle_window",
 ))  # fmt: skip
 """These cannot change: they determine the order of samples, the shape of the weights or the number of updates."""
-GLOBAL_BATCH = ("batch_size", "devices", "accumulation_steps", "global_batch_size")
+GLOBAL_BATCH = ("batch_size", "devices", "hosts", "accumulation_steps", "global_batch_size")
 """A change must leave the number of images per update: then each update has the same samples as before."""
 ROUNDING = frozenset((
     "device", "precision", "val_precision", "tf32", "cudnn_benchmark", "channels_last", "compile", "compile_mode",
@@ -28,7 +28,7 @@ FREE = frozenset((
     "oom_fallback", "nonfinite_loss", "checkpoint_epochs", "checkpoint_steps", "keep_last", "async_checkpoints",
     "auto_resume", "sample_seconds", "resources_csv", "loggers",
     "alerts", "cost_per_hour", "price_per_kwh", "weights", "weights_strict", "code_dir", "autotune",
-    "hang_seconds", "rank_timeout", "max_restarts",
+    "hang_seconds", "rank_timeout", "max_restarts", "min_nodes", "node_timeout", "master_addr", "remote_python",
 ))  # fmt: skip
 """A change leaves the training the same bit for bit. (Moved data are checked by classes and number of images.)"""
 
@@ -60,7 +60,7 @@ def _check_global_batch(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
     """Notes on another division of the images of an update. Raises BadInput if their number changes."""
     old = {name: before.get(name, after.get(name, 1)) for name in GLOBAL_BATCH}
     new = {name: after.get(name, old[name]) for name in GLOBAL_BATCH}
-    changed = [name for name in GLOBAL_BATCH[:3] if old[name] != new[name]]
+    changed = [name for name in GLOBAL_BATCH[:4] if old[name] != new[name]]
     if not changed:
         return []
     was, now = global_batch.product(old), global_batch.product(new)

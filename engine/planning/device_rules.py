@@ -46,7 +46,11 @@ def divided_batch(draft: PlanDraft) -> None:
 
 def _parts(draft: PlanDraft, total: int) -> tuple[int, int]:
     """batch_size and accumulation_steps; the user's own stay. Raises BadInput."""
-    count, size, steps = max(1, draft.values["devices"]), draft.values["batch_size"], draft.values["accumulation_steps"]
+    count, size, steps = (
+        global_batch.rank_count(draft.values),
+        draft.values["batch_size"],
+        draft.values["accumulation_steps"],
+    )
     own_size, own_steps = draft.is_own("batch_size"), draft.is_own("accumulation_steps")
     if own_steps and (own_size or total % (count * steps)):
         times = f"batch_size {size} × " if own_size else ""
@@ -67,5 +71,5 @@ def sync_batchnorm(draft: PlanDraft) -> None:
         return
     if draft.gpu is None:
         draft.change("sync_batchnorm", False, "SyncBatchNorm needs GPUs: off")
-    elif draft.values["devices"] > 1 and draft.values["oom_fallback"]:
+    elif global_batch.rank_count(draft.values) > 1 and draft.values["oom_fallback"]:
         draft.change("oom_fallback", False, "with sync_batchnorm a GPU out of memory ends the run: off")

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.units import GIB, size
-from gputrain.engine.configuration import settings
+from gputrain.engine.configuration import global_batch, settings
 from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.configuration.settings import Setting, shown
 from gputrain.engine.estimates import calibration, gpu_memory, host_memory, updates_per_epoch
@@ -131,8 +131,9 @@ def make_plan(
         )
     ram = _ram(draft, facts, made)
     vram = _vram(draft, made) if draft.gpu else None
-    updates = updates_per_epoch.update_counts(values, values["devices"], facts)
-    eta = _eta(speed) if speed and values["devices"] == 1 else updates_per_epoch.eta(values, facts, rate)
+    ranks = global_batch.rank_count(values)
+    updates = updates_per_epoch.update_counts(values, ranks, facts)
+    eta = _eta(speed) if speed and ranks == 1 else updates_per_epoch.eta(values, facts, rate)
     rows = tuple(_row(setting, draft) for setting in settings.table().values())
     return Plan(
         config=settings.build(values),
@@ -155,7 +156,7 @@ def make_plan(
         scaling=updates_per_epoch.scale_table(values),
         buffers=updates_per_epoch.buffer_table(values, machine.usable_cores),
         skipped=facts.skipped_texts if facts is not None else (),
-        forecast=speed if values["devices"] == 1 else None,
+        forecast=speed if ranks == 1 else None,
     )
 
 

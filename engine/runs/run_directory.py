@@ -36,7 +36,7 @@ FILES = frozenset((
     "config.yaml", "command.json", "plan.json", "events.jsonl",
     "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
     "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
-    "tensorboard", "tensorboard.log", "wandb", "wandb.log", "alerts.log",
+    "tensorboard", "tensorboard.log", "wandb", "wandb.log", "alerts.log", "nodes.token",
 ))  # fmt: skip
 """All names that a run may write in its directory."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import multiprocessing
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -23,8 +25,9 @@ from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.events import Outcome, RunEnded
 from gputrain.engine.processes.compile_cache import set_compile_cache
 from gputrain.engine.processes.event_reporter import EventReporter
+from gputrain.engine.processes.orphans import die_with_parent
 from gputrain.engine.processes.rank_board import RankBoard, stacks_file
-from gputrain.engine.processes.rank_environment import MeetingPoint, RankInfo
+from gputrain.engine.processes.rank_environment import NODE_AGENT, MeetingPoint, RankInfo
 from gputrain.engine.processes.rank_events import RANK_LOST, RankEvents
 from gputrain.engine.processes.rank_processes import RankProcesses, RankReporter, exit_with_parent
 from gputrain.engine.processes.trainer_control import StopRequested, TrainerControl
@@ -40,24 +43,37 @@ if TYPE_CHECKING:
 _TRACEBACK_CHARACTERS = 20_000
 _CAUSE_SECONDS = 5.0
 """Time until a launched rank has told why it ended."""
+_NODE_LOCK_SECONDS = 30.0
+"""Time for the trainer of a node that is cut off to end, where the nodes share the run directory."""
 Join = Callable[[], "SingleProcess"]
 """Joins the process group, once torch is imported."""
 
 
 def run(
-    directory: str, config_json: bytes, outbox: Queue[bytes], inbox: Connection, info: RankInfo | None = None
+    directory: str,
+    config_json: bytes,
+    outbox: Queue[bytes],
+    inbox: Connection,
+    info: RankInfo | None = None,
+    listener: socket.socket | None = None,
 ) -> None:
     """Train the run in `directory` as rank 0; the last event in `outbox` is `RunEnded`.
 
-    `info`: this rank, if a launcher started all of them; None: this process starts the others. Exits with 0 or
-    `EXIT_FAILED`.
+    `info`: this rank, if a launcher started all of them; None: this process starts the others. `listener`: the socket
+    of the meeting point, if it is open already. Exits with 0 or `EXIT_FAILED`.
     """
     _register_stack_dump()
+    if info is not None and info.launcher == NODE_AGENT:
+        die_with_parent()
+    if info is not None and listener is not None:
+        info = dataclasses.replace(info, meeting=dataclasses.replace(info.meeting, listener=listener.detach()))
     reporter = EventReporter(outbox)
     control = TrainerControl(inbox, reporter)
     control.install_signals()
     training = _Training(Path(directory), config_json, reporter, control)
-    ended = training.lead(info)
+    if info is not None and info.launcher == NODE_AGENT:
+        training.lock_seconds = _NODE_LOCK_SECONDS
+    ended = training.lead(info if info is not None and info.count > 1 else None)
     reporter.send(ended)
     reporter.close()
     if training.rank_lost:
@@ -82,8 +98,11 @@ def run_rank(directory: str, config_json: bytes, rank: int, meeting: MeetingPoin
         _exit_now()
 
 
-def follow_launched(info: RankInfo) -> int:
-    """Train as rank 1 or higher of those that a launcher started. Returns the process's exit code."""
+def follow_launched(info: RankInfo, directory: str = "") -> int:
+    """Train as rank 1 or higher of those that a launcher started. Returns the process's exit code.
+
+    `directory`: the run directory as this machine sees it; empty: as rank 0 sees it.
+    """
     from gputrain.engine.training.distributed.process_group import ProcessGroup
     from gputrain.engine.training.distributed.rank_link import RankLink
 
@@ -102,7 +121,7 @@ def follow_launched(info: RankInfo) -> int:
     control = TrainerControl(inbox, reporter)
     control.install_signals()
     local = (info.local_rank, info.local_count)
-    training = _Training(Path(start.directory), bytes(start.config), reporter, control)
+    training = _Training(Path(directory or start.directory), bytes(start.config), reporter, control)
     link.patience = training.config.distributed.rank_timeout
     ended = training.follow(lambda: ProcessGroup(info.meeting, info.rank, info.count, store=link.store, local=local))
     reporter.send(ended)
@@ -159,6 +178,8 @@ class _Training:
         self._reporter, self._control = reporter, control
         self._step: Callable[[], int] = lambda: 0
         self.rank_lost = False
+        self.lock_seconds = 0.0
+        """Time to wait for another trainer of the run to end."""
         self._completed = False
         """The training loop returned: at its end, or at a requested stop."""
 
@@ -214,7 +235,7 @@ class _Training:
     def _begin(self) -> None:
         phase, key = IMPORTS[self.config.engine]
         self._reporter.phase(phase, key=key)
-        orphan_trainer.acquire_trainer_lock(RunDir(self.directory))
+        orphan_trainer.acquire_trainer_lock(RunDir(self.directory), self.lock_seconds)
 
     @property
     def config(self) -> RunConfig:

@@ -226,7 +226,8 @@ class NodeAgent:
                 raise OSError(0, "it has no address but its loopback")
             self._listeners = MeetingListeners(addresses, token)
         except OSError as error:
-            why = plain(error.strerror or str(error), 200)
+            number = error.errno or 0
+            why = os.strerror(number) if number > 0 else plain(error.strerror or str(error), 200)
             self._send(Offered(offers=(), token="", problem=f"can't listen at {address or own}: {why}; it has: {own}"))
             return
         self._send(Offered(offers=self._listeners.offers, token=token, problem=""))

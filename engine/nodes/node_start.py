@@ -66,7 +66,7 @@ def meet(nodes: list[Node], master_addr: str, receive: Receive) -> tuple[str, in
     offered = _answers([first], Offered, receive)[0]
     if offered.problem:
         what = "master_addr" if master_addr else "hosts"
-        raise BadInput(f"{what}: {first.name} {offered.problem}")
+        raise BadInput(f"{what}: {first.name} {offered.problem}; set master_addr to one that the other hosts reach")
     others = nodes[1:]
     for node in others:
         _send(node, Probe(offers=offered.offers, token=offered.token))

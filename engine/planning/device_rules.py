@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import global_batch
+from gputrain.engine.configuration import global_batch, host_list
 from gputrain.engine.planning.plan_draft import PlanDraft
 
 
 def devices(draft: PlanDraft) -> None:
     """One GPU for each rank; ``all`` becomes the number of GPUs."""
     asked: int = draft.values["devices"]
+    hosts = len(host_list.read_hosts(draft.values["hosts"]))
+    if hosts:
+        least: int = draft.values["min_nodes"]
+        if least > hosts:
+            draft.refusals.append(f"min_nodes: {least} of {hosts} hosts; min_nodes={hosts}")
+        draft.notes["hosts"] = f"{hosts} × {asked or 'all'} processes, started over ssh"
     there = len(draft.machine.gpus) if draft.gpu is not None else 1
     if asked == 0:
         draft.values["devices"] = there
         draft.notes["devices"] = "all: " + (f"the {there} GPUs" if there > 1 else "there is one")
         return
-    if asked == 1:
-        return
+    if asked == 1 or (hosts and asked > there):
+        return  # more than here: each host says at the start how many GPUs it has
     if asked <= there:
         draft.notes["devices"] = f"one process on each of {asked} GPUs; batch_size and num_workers count per process"
     elif not draft.is_own("devices"):

@@ -139,6 +139,14 @@ class NetworkHost:
         """Take the link up again."""
         _run("ip", "link", "set", self._outer, "up")
 
+    def drop_packets_to(self, address: str) -> None:
+        """Send nothing to one address: who connects from there gets no answer."""
+        _run("ip", "-n", self._space, "route", "add", "blackhole", address)
+
+    def send_packets_to(self, address: str) -> None:
+        """Undo `drop_packets_to`."""
+        _run("ip", "-n", self._space, "route", "del", "blackhole", address)
+
     def kill(self) -> int:
         """Kill every process of the host, as a power failure does. Returns how many."""
         processes = [*self.processes(), psutil.Process(self._pid)]

@@ -54,6 +54,7 @@ def test_every_setting_is_used_replaced_or_refused() -> None:
         *("image_key", "label_key", "shuffle", "shuffle_window"),
         # Of several devices.
         *("global_batch_size", "gradient_compression", "sync_batchnorm", "sharding", "rank_timeout", "max_restarts"),
+        *("min_nodes", "node_timeout", "master_addr", "remote_python"),
     }
     assert handled | used | parts == set(VALUES)
     assert not handled & used

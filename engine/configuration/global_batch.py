@@ -11,7 +11,8 @@ from gputrain.engine.configuration import host_list
 
 def rank_count(values: Mapping[str, Any]) -> int:
     """Number of processes that train: `devices` on each host. `devices` is a number."""
-    return max(1, values["devices"]) * max(1, len(host_list.read_hosts(values.get("hosts", ""))))
+    devices: int = values["devices"]
+    return max(1, devices) * max(1, len(host_list.read_hosts(values.get("hosts", ""))))
 
 
 def product(values: Mapping[str, Any]) -> int:

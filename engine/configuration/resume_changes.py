@@ -64,7 +64,7 @@ def _check_global_batch(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
     if not changed:
         return []
     was, now = global_batch.product(old), global_batch.product(new)
-    change = "; ".join(f"{name}: was {old[name]} and is {new[name]}" for name in changed)
+    change = "; ".join(f"{name}: was {_named(old[name])} and is {_named(new[name])}" for name in changed)
     if was != now:
         raise BadInput(
             f"{change}; {now} images per update, not {was}; a resumed run keeps them: "
@@ -72,3 +72,8 @@ def _check_global_batch(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
         )
     rest = "; the last update of an epoch may have other samples" if "batch_size" in changed else ""
     return [f"{change}; each update has the same {was} images as before{rest}"]
+
+
+def _named(value: object) -> object:
+    """The value of a setting of `GLOBAL_BATCH`; no hosts are this machine."""
+    return "this machine" if value == "" else value

@@ -171,10 +171,9 @@ class NodeAgent:
                     self._ranks.send(command)
             case Halt():
                 self._halt()
-            case Leave():
+            case Leave(keep=keep):
                 self._leaving = True
-                if self._own is not None:
-                    # The supervisor has everything.
+                if self._own is not None and not keep:
                     shutil.rmtree(self._own.directory, ignore_errors=True)
             case _:
                 pass

@@ -92,9 +92,9 @@ class NodeLink:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
 
-    def finish(self, seconds: float) -> None:
-        """Let the agent end by itself, then close."""
-        self.send(node_messages.Leave())
+    def finish(self, seconds: float, keep: bool) -> None:
+        """Let the agent end by itself, then close; `keep`: its node's own copies of checkpoints stay."""
+        self.send(node_messages.Leave(keep=keep))
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         self.close()

@@ -91,6 +91,9 @@ class Halt(Message, frozen=True, tag="halt"):
 class Leave(Message, frozen=True, tag="leave"):
     """The run is over: exit."""
 
+    keep: bool
+    """Keep the node's own folder of the run; else the supervisor has everything."""
+
 
 # From an agent:
 

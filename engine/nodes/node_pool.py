@@ -24,6 +24,9 @@ from gputrain.engine.runs.run_directory import RunDir
 _START_SECONDS = 60.0
 """Time from the start of ssh to the agent's first answer, which imports the engine."""
 _RETRY_SECONDS = 10.0
+_MAX_DOUBLINGS = 6
+_UNREACHABLE_LOSSES = 3
+"""As many losses count for a node that the first one cannot reach, but this machine can."""
 _POLL_SECONDS = 0.25
 _ASLEEP_SECONDS = 2.0
 """A longer pause of the watch means that this machine slept, not the nodes."""
@@ -42,6 +45,9 @@ class Node:
     """None: lost."""
     ready: Ready | None = None
     tried: float = 0.0
+    """When it was last tried to connect."""
+    losses: int = 0
+    """How often it was lost while it could train."""
     lost: str = ""
     """Why it is lost."""
 
@@ -49,6 +55,11 @@ class Node:
     def name(self) -> str:
         """For messages."""
         return plain(self.host.text, 80)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until a lost node is tried again: longer each time, since each return is a restart."""
+        return _RETRY_SECONDS * float(1 << min(max(0, self.losses - 1), _MAX_DOUBLINGS))
 
     @property
     def usable(self) -> bool:
@@ -125,6 +136,7 @@ class NodePool:
             if link is not node.link:
                 continue  # of a connection before
             if message is None:
+                node.losses += node.ready is not None
                 node.lost, node.link, node.ready = link.lost, None, None
                 link.close()
                 return node, None
@@ -147,7 +159,8 @@ class NodePool:
         return replace(ready, problem=problem)
 
     def drop(self, node: Node, reason: str) -> None:
-        """Count a node as lost."""
+        """Count a node as lost that the other nodes do not reach."""
+        node.losses += _UNREACHABLE_LOSSES
         if node.link is not None:
             link, node.link, node.ready, node.lost = node.link, None, None, reason
             link.close()
@@ -161,7 +174,7 @@ class NodePool:
             for node in self.nodes:
                 link = node.link
                 if link is None:
-                    if now - node.tried > _RETRY_SECONDS and self._connected_once:
+                    if now - node.tried > node.pause and self._connected_once:
                         self._connect(node)
                     continue
                 if asleep:
@@ -174,11 +187,11 @@ class NodePool:
         """From now on connect again to nodes that are lost, again and again."""
         self._connected_once = True
 
-    def close(self) -> None:
-        """Let the agents end, and close the connections."""
+    def close(self, *, keep: bool) -> None:
+        """Let the agents end, and close the connections; `keep`: the nodes' own copies of checkpoints stay."""
         self._closing.set()
         links = [node.link for node in self.nodes if node.link is not None]
-        threads = [threading.Thread(target=link.finish, args=(5.0,), daemon=True) for link in links]
+        threads = [threading.Thread(target=link.finish, args=(5.0, keep), daemon=True) for link in links]
         for thread in threads:
             thread.start()
         for thread in threads:

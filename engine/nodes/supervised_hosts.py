@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.events import RunEnded
+from gputrain.engine.events import Outcome, RunEnded
 from gputrain.engine.nodes.node_group import NodeGroup
 from gputrain.engine.nodes.node_pool import NodePool
 from gputrain.engine.runs.run_directory import RunDir
@@ -26,8 +26,6 @@ def supervise_hosts(run: RunDir, config: RunConfig, *, resume: bool = False) -> 
         first = False
         return group
 
-    supervisor: Supervisor
-
     def exit_reason(
         reported: RunEnded | None, exit_code: int | None, *, stop_now: bool, oom_killed: bool, step: int
     ) -> RunEnded:
@@ -40,4 +38,5 @@ def supervise_hosts(run: RunDir, config: RunConfig, *, resume: bool = False) -> 
     try:
         return supervisor.main()
     finally:
-        pool.close()
+        ended = supervisor.ended
+        pool.close(keep=ended is None or ended.outcome not in (Outcome.FINISHED, Outcome.STOPPED))

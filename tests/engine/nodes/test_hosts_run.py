@@ -139,9 +139,9 @@ def test_two_hosts_train_as_one_machine_does(network: Network, folder: Path) -> 
     nothing_left(network)
 
 
-@pytest.mark.parametrize("fault", ["rank", "agent", "node", "cut", "first node"])
+@pytest.mark.parametrize("fault", ["rank", "agent", "node", "cut", "first node", "between"])
 def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path, fault: str) -> None:
-    run = started(folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4)
+    run = started(folder, hosts="node-a,node-b", epochs=100_000, checkpoint_steps=4, rank_timeout=5)
     host = network.hosts[0 if fault == "first node" else 1]
     before = until(run, lambda events: bool(of(CheckpointSaved, events)))
     began = time.monotonic()
@@ -151,6 +151,10 @@ def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path
     elif fault == "agent":
         host.agents()[0].kill()
         expected = "node node-b is lost: "
+    elif fault == "between":
+        # Both hosts still reach the supervisor.
+        network.hosts[0].drop_packets_to(host.address)
+        expected = "node-b can't reach node-a at "
     elif fault == "cut":
         host.cut()
         expected = "node node-b is lost: no heartbeat for "
@@ -174,6 +178,8 @@ def test_a_lost_part_is_named_and_the_run_goes_on(network: Network, folder: Path
     finally:
         if fault == "cut":
             host.mend()
+        elif fault == "between":
+            network.hosts[0].send_packets_to(host.address)
         elif "node" in fault:
             host.boot()
     nothing_left(network)

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from gputrain.engine.checkpointing.checkpoint_index import CheckpointEntry, read_index, write_index
 from gputrain.engine.common.errors import BadInput
 from gputrain.engine.configuration import settings
+from gputrain.engine.configuration.host_list import read_hosts
 from gputrain.engine.nodes import meeting_address, node_start
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver, CheckpointSender, read_parts
 from gputrain.engine.nodes.meeting_address import MeetingListeners
 from gputrain.engine.nodes.node_messages import PART_BYTES, Beat, Log, Messages, Part, encode
+from gputrain.engine.nodes.node_pool import Node
 
 
 @given(st.lists(st.integers(1, 40), max_size=6))
@@ -135,3 +137,12 @@ def test_a_number_of_nodes_that_cannot_is_refused() -> None:
     assert node_start.divided(config, 1).optim.accumulation_steps == 2
     with pytest.raises(BadInput, match="global_batch_size: 2 images can't be divided among 3 devices"):
         node_start.divided(config, 3)
+
+
+def test_a_node_that_is_lost_again_and_again_is_tried_less_often() -> None:
+    node = Node(read_hosts("a")[0])
+    pauses = []
+    for losses in (0, 1, 2, 3, 100):
+        node.losses = losses
+        pauses.append(node.pause)
+    assert pauses == [10.0, 10.0, 20.0, 40.0, 640.0]

@@ -13,7 +13,7 @@ from gputrain.engine import events
 from gputrain.engine.common.errors import EXIT_FAILED, BadInput
 from gputrain.engine.common.sanitize import plain
 from gputrain.engine.configuration.setting_definitions import RunConfig
-from gputrain.engine.events import AnyEvent, CheckpointSaved, Notice, Outcome, Phase, PhaseChanged, RunEnded
+from gputrain.engine.events import AnyEvent, CheckpointSaved, Notice, Outcome, Phase, PhaseChanged, RunEnded, Steps
 from gputrain.engine.events.commands import AnyCommand, CheckpointCommand, StopCommand, encode_command
 from gputrain.engine.nodes import node_start
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver
@@ -66,6 +66,8 @@ class NodeGroup:
         self._nodes: list[Node] = []
         self._returned: set[str] = set()
         """Lost nodes that are back."""
+        self._asked = False
+        """A checkpoint was requested for them."""
         self._reported: RunEnded | None = None
         self._ranks_ended: dict[int, Ended] = {}
         self._receivers: dict[str, CheckpointReceiver] = {}
@@ -142,19 +144,31 @@ class NodeGroup:
             hosts = ", ".join(node.name for node in self._pool.nodes)
             self._emit(PhaseChanged(phase=Phase.STARTING, detail=f"connecting to {hosts}"))
             self._pool.open(self._check_stop)
+        else:
+            self._pool.reconnect(self._check_stop)
         nodes, config, meeting = self._gather()
+        try:
+            node_start.send_checkpoints(self._run, nodes, self._receive)
+        except UnreachableError as error:
+            self._pool.drop(error.node, str(error))
+            raise NodeLostError(f"node {error}") from None
+        self._notice(self._described(nodes, config, meeting[0]))
         each = config.devices // len(nodes)
-        node_start.send_checkpoints(self._run, nodes, self._receive)
-        where = f" at {meeting[0]}" if meeting[0] else ""
-        self._notice(
-            f"{config.devices} ranks on {len(nodes)} of {len(self._pool.nodes)} hosts meet{where}: "
-            f"{', '.join(node.name for node in nodes)}; batch_size {config.data.batch_size}, "
-            f"accumulation_steps {config.optim.accumulation_steps}"
-        )
         node_start.start_ranks(config, nodes, each, meeting)
         self._started = True
         self._pool.retry_lost()
         return self._until_end(config.devices)
+
+    def _described(self, nodes: list[Node], config: RunConfig, address: str) -> str:
+        """Who takes part in this start, where they meet, and what each computes."""
+        own = [node.name for node in nodes if node.ready is not None and not node.ready.shared]
+        return (
+            f"{config.devices} {'rank' if config.devices == 1 else 'ranks'} on {len(nodes)} of "
+            f"{len(self._pool.nodes)} hosts{f' meet at {address}' if address else ''}: "
+            f"{', '.join(node.name for node in nodes)}; batch_size {config.data.batch_size}, "
+            f"accumulation_steps {config.optim.accumulation_steps}"
+            + (f"; without a shared run directory: {', '.join(own)}" if own else "")
+        )
 
     def _gather(self) -> tuple[list[Node], RunConfig, tuple[str, int]]:
         """The nodes of this start, their settings, and where they meet. Raises BadInput, NodeLostError."""
@@ -225,7 +239,11 @@ class NodeGroup:
             self._reported = event
             return
         self._on_event(raw)
-        if isinstance(event, CheckpointSaved) and self._returned:
+        if isinstance(event, Steps) and self._returned and not self._asked:
+            # Not before a step: a restart must have made progress.
+            self._asked = True
+            self.send(CheckpointCommand(sender="the supervisor"))
+        elif isinstance(event, CheckpointSaved) and self._asked:
             back = " and ".join(sorted(self._returned))
             raise NodeLostError(f"{back} is back: starting again with it from the checkpoint of step {event.step}")
 
@@ -249,13 +267,15 @@ class NodeGroup:
             if not isinstance(message, Ended) or node is None:
                 continue
             self._ranks_ended[message.rank] = message
-            if message.code < 0:
+            reported = self._reported
+            done = reported is not None and reported.outcome in (Outcome.FINISHED, Outcome.STOPPED)
+            if message.code < 0 and not done:
                 killer = (
                     "the kernel's OOM killer" if message.oom else f"{signal.Signals(-message.code).name} from outside"
                 )
                 raise NodeLostError(f"rank {message.rank} on {node.name} was killed by {killer}")
             if message.rank == 0:
-                if self._reported is not None and not self._reported.error.startswith(RANK_LOST):
+                if reported is not None and not reported.error.startswith(RANK_LOST):
                     return self._after_end(count)
                 due = min(due, now + _CAUSE_SECONDS)
             elif message.code not in (0, 75):
@@ -292,9 +312,6 @@ class NodeGroup:
             return
         self._returned.add(node.name)
         self._notice(f"{node.name} is back: it joins after the next checkpoint")
-        if self._nodes and self._nodes[0].link is not None:
-            command = CheckpointCommand(sender="the supervisor")
-            self._nodes[0].link.send(Command(command=encode_command(command)))
 
     def _clear(self) -> None:
         """Kill what is left of the ranks; nodes that do not answer are lost."""
@@ -305,11 +322,11 @@ class NodeGroup:
             node.link.send(Halt())
         deadline = time.monotonic() + self._config.distributed.node_timeout + _END_SECONDS
         while waiting and time.monotonic() < deadline:
-            node, message = self._pool.receive(time.monotonic() + _POLL_SECONDS)
-            if node is None:
+            heard, message = self._pool.receive(time.monotonic() + _POLL_SECONDS)
+            if heard is None:
                 continue
             if message is None or isinstance(message, Halted):
-                waiting.pop(node.name, None)
+                waiting.pop(heard.name, None)
                 continue
             with contextlib.suppress(NodeLostError):
-                self._take(node, message)
+                self._take(heard, message)

@@ -63,6 +63,8 @@ class NodeLink:
         """When the last bytes came."""
         self.lost = ""
         """Why the connection is lost; empty while it is not."""
+        self.silent = False
+        """It is lost because nothing was heard."""
         self._stderr = b""
         self._closing = threading.Event()
         self._outbox: queue.Queue[bytes] = queue.Queue()
@@ -80,7 +82,8 @@ class NodeLink:
         return self._outbox.qsize()
 
     def give_up(self, reason: str) -> None:
-        """Count the node as lost."""
+        """Count the node as lost, since nothing is heard of it."""
+        self.silent = True
         self._lose(reason)
         self.close()
 

@@ -24,6 +24,8 @@ from gputrain.engine.runs.run_directory import RunDir
 _START_SECONDS = 60.0
 """Time from the start of ssh to the agent's first answer, which imports the engine."""
 _RETRY_SECONDS = 10.0
+_RECONNECT_SECONDS = 5.0
+"""How long a restart waits for nodes that are connected again."""
 _MAX_DOUBLINGS = 6
 _UNREACHABLE_LOSSES = 3
 """As many losses count for a node that the first one cannot reach, but this machine can."""
@@ -46,6 +48,8 @@ class Node:
     ready: Ready | None = None
     tried: float = 0.0
     """When it was last tried to connect."""
+    silent: bool = False
+    """It was lost without an end of the connection: ssh would not reach it, either."""
     losses: int = 0
     """How often it was lost while it could train."""
     lost: str = ""
@@ -96,14 +100,14 @@ class NodePool:
         deadline = time.monotonic() + _START_SECONDS
         while not all(node.ready for node in self.nodes):
             check()
-            node, _ = self.receive(min(deadline, time.monotonic() + _POLL_SECONDS))
-            if node is None:
+            heard, _ = self.receive(min(deadline, time.monotonic() + _POLL_SECONDS))
+            if heard is None:
                 if time.monotonic() < deadline:
                     continue
                 slow = next(node for node in self.nodes if not node.ready)
                 raise BadInput(f"hosts: {slow.name} did not answer within {_START_SECONDS:.0f} s; is it overloaded?")
-            if node.link is None:
-                raise BadInput(f"hosts: {node.name}: {_remedy(node, self._config)}")
+            if heard.link is None:
+                raise BadInput(f"hosts: {heard.name}: {_remedy(heard, self._config)}")
         for node in self.nodes:
             assert node.ready is not None
             if node.ready.problem:
@@ -138,6 +142,7 @@ class NodePool:
             if message is None:
                 node.losses += node.ready is not None
                 node.lost, node.link, node.ready = link.lost, None, None
+                node.silent = link.silent
                 link.close()
                 return node, None
             if isinstance(message, Ready):
@@ -157,6 +162,21 @@ class NodePool:
         elif self._config.device.startswith("cuda") and ready.gpus < devices and not problem:
             problem = f"devices: {devices} need a GPU each, and it has {ready.gpus}; devices={max(1, ready.gpus)}"
         return replace(ready, problem=problem)
+
+    def reconnect(self, check: Callable[[], None]) -> None:
+        """Before a restart: connect again to nodes whose agent has ended, and wait a few seconds for them.
+
+        `check` is called again and again and may raise an exception of its own.
+        """
+        for node in self.nodes:
+            if node.link is None and node.losses == 1 and not node.silent:
+                self._connect(node)
+        deadline = time.monotonic() + _RECONNECT_SECONDS
+        while any(node.link is not None and node.ready is None for node in self.nodes):
+            check()
+            if time.monotonic() >= deadline:
+                return
+            self.receive(min(deadline, time.monotonic() + _POLL_SECONDS))
 
     def drop(self, node: Node, reason: str) -> None:
         """Count a node as lost that the other nodes do not reach."""

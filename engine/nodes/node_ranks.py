@@ -31,7 +31,11 @@ _INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 def _follow(info: RankInfo, directory: str) -> None:
     """Train as rank 1 or higher, in a process of its own."""
     die_with_parent()
-    sys.exit(trainer_main.follow_launched(info, directory))
+    code = trainer_main.follow_launched(info, directory)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not by an ordinary exit: threads that wait for the store would abort the process.
+    os._exit(code)
 
 
 class NodeRanks:

@@ -78,6 +78,9 @@ def run(
     reporter.close()
     if training.rank_lost:
         _exit_now()
+    if info is not None and info.launcher == NODE_AGENT:
+        # Threads that wait for the store would abort the process at an ordinary exit.
+        _exit_now(EXIT_FAILED if ended.outcome is Outcome.FAILED else 0)
     if ended.outcome is Outcome.FAILED:
         sys.exit(EXIT_FAILED)
 
@@ -141,11 +144,11 @@ def join_group(meeting: MeetingPoint, rank: int, count: int, board: RankBoard | 
     return group
 
 
-def _exit_now() -> None:
+def _exit_now(code: int = EXIT_FAILED) -> None:
     """Exit without cleanup: a collective operation with a lost rank may never return."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(EXIT_FAILED)
+    os._exit(code)
 
 
 def _board(directory: Path, rank: int, count: int) -> RankBoard | None:

@@ -154,6 +154,8 @@ class NetworkHost:
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)
         psutil.wait_procs(processes, timeout=_TIMEOUT)
+        if self._server is not None:
+            self._server.wait()
         return len(processes)
 
     def remove(self) -> None:

@@ -16,13 +16,13 @@ from gputrain.engine.configuration.host_list import read_hosts
 from gputrain.engine.nodes import meeting_address, node_start
 from gputrain.engine.nodes.checkpoint_copies import CheckpointReceiver, CheckpointSender, read_parts
 from gputrain.engine.nodes.meeting_address import MeetingListeners
-from gputrain.engine.nodes.node_messages import PART_BYTES, Beat, Log, Messages, Part, encode
+from gputrain.engine.nodes.node_messages import PART_BYTES, AnyMessage, Beat, Log, Messages, Part, encode
 from gputrain.engine.nodes.node_pool import Node
 
 
 @given(st.lists(st.integers(1, 40), max_size=6))
 def test_messages_come_whole_from_any_pieces(cuts: list[int]) -> None:
-    sent = [Beat(), Log(text="a\nb"), Part(file="x", data=b"\x00" * 9, first=True, last=False)]
+    sent: list[AnyMessage] = [Beat(), Log(text="a\nb"), Part(file="x", data=b"\x00" * 9, first=True, last=False)]
     stream = b"Welcome!\n\nbegin-here\n" + b"".join(map(encode, sent))
     messages, found, at = Messages("begin-here"), [], 0
     for cut in (*cuts, len(stream)):

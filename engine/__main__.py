@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gputrain.engine.common.errors import EXIT_BAD_INPUT, EXIT_FAILED, BadInput
 from gputrain.engine.configuration.config_file import read_config
+from gputrain.engine.configuration.setting_definitions import RunConfig
 from gputrain.engine.runs.run_directory import RunDir
 from gputrain.engine.supervision.supervisor import Supervisor
 from gputrain.engine.user_script.script_command import has_command
@@ -31,7 +32,12 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         print(f"{run.id} already has a supervisor", file=sys.stderr)
         return 1
     try:
-        supervisor = _supervisor(run, resume=resume)
+        config = read_config(run.config)
+        if config.distributed.hosts and not has_command(run):
+            from gputrain.engine.nodes.supervised_hosts import supervise_hosts  # every other run starts without it
+
+            return supervise_hosts(run, config, resume=resume)
+        supervisor = _supervisor(run, config, resume=resume)
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
@@ -45,8 +51,7 @@ def supervise(run: RunDir, *, resume: bool = False) -> int:
         os._exit(EXIT_FAILED)
 
 
-def _supervisor(run: RunDir, *, resume: bool) -> Supervisor:
-    config = read_config(run.config)
+def _supervisor(run: RunDir, config: RunConfig, *, resume: bool) -> Supervisor:
     if not has_command(run):
         return Supervisor(run, config, resume=resume)
     from gputrain.engine.supervision.script_run import script_supervisor  # every other run starts without it

@@ -55,7 +55,7 @@ def plan_from_run(
     if config["device"] == "cpu" and "devices" not in overrides:
         # Several ranks on a CPU are always the user's wish: they stay.
         layers.append(SettingsLayer(run.config.name, {"devices": config["devices"]}, own=True))
-    if not config["global_batch_size"] and (config["devices"] > 1 or "devices" in overrides):
+    if not config["global_batch_size"] and (global_batch.rank_count(config) > 1 or {"devices", "hosts"} & {*overrides}):
         # Other devices divide the same images.
         layers.append(SettingsLayer("the run", {"global_batch_size": global_batch.product(config)}))
     layers.append(SettingsLayer("you", dict(overrides), own=True))

@@ -6,20 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from gputrain.engine.common.errors import BadInput
-from gputrain.engine.configuration import global_batch
+from gputrain.engine.configuration import global_batch, host_list
 from gputrain.engine.planning.plan_draft import PlanDraft
 
 
 def devices(draft: PlanDraft) -> None:
     """One GPU for each rank; ``all`` becomes the number of GPUs."""
     asked: int = draft.values["devices"]
+    hosts = len(host_list.read_hosts(draft.values["hosts"]))
+    if hosts:
+        least: int = draft.values["min_nodes"]
+        if least > hosts:
+            draft.refusals.append(f"min_nodes: {least} of {hosts} hosts; min_nodes={hosts}")
+        draft.notes["hosts"] = f"{hosts} × {asked or 'all'} processes, started over ssh"
     there = len(draft.machine.gpus) if draft.gpu is not None else 1
     if asked == 0:
         draft.values["devices"] = there
         draft.notes["devices"] = "all: " + (f"the {there} GPUs" if there > 1 else "there is one")
         return
-    if asked == 1:
-        return
+    if asked == 1 or (hosts and asked > there):
+        return  # more than here: each host says at the start how many GPUs it has
     if asked <= there:
         draft.notes["devices"] = f"one process on each of {asked} GPUs; batch_size and num_workers count per process"
     elif not draft.is_own("devices"):
@@ -49,7 +55,11 @@ def divided_batch(draft: PlanDraft) -> None:
 
 def _parts(draft: PlanDraft, total: int) -> tuple[int, int]:
     """batch_size and accumulation_steps; the user's own stay. Raises BadInput."""
-    count, size, steps = max(1, draft.values["devices"]), draft.values["batch_size"], draft.values["accumulation_steps"]
+    count, size, steps = (
+        global_batch.rank_count(draft.values),
+        draft.values["batch_size"],
+        draft.values["accumulation_steps"],
+    )
     own_size, own_steps = draft.is_own("batch_size"), draft.is_own("accumulation_steps")
     if own_steps and (own_size or total % (count * steps)):
         times = f"batch_size {size} × " if own_size else ""
@@ -106,5 +116,5 @@ def sync_batchnorm(draft: PlanDraft) -> None:
         return
     if draft.gpu is None:
         draft.change("sync_batchnorm", False, "SyncBatchNorm needs GPUs: off")
-    elif draft.values["devices"] > 1 and draft.values["oom_fallback"]:
+    elif global_batch.rank_count(draft.values) > 1 and draft.values["oom_fallback"]:
         draft.change("oom_fallback", False, "with sync_batchnorm a GPU out of memory ends the run: off")

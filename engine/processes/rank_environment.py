@@ -12,6 +12,8 @@ from gputrain.engine.common.errors import BadInput
 from gputrain.engine.common.sanitize import plain
 
 LOOPBACK = "127.0.0.1"
+NODE_AGENT = "ssh"
+"""`RankInfo.launcher` of ranks that an agent of `engine/nodes` started."""
 _PORT = 29500
 """torch's default MASTER_PORT."""
 _LAUNCHERS: tuple[tuple[str, str, str, str, str], ...] = (

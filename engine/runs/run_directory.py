@@ -39,7 +39,7 @@ FILES = frozenset((
     "milestones.jsonl", "status.json", "marks.json", "lock", "trainer.lock",
     "channel.key", "channel.sock", "checkpoints", "bad_images.csv", "resources.csv", "trainer.log", "supervisor.log",
     "tensorboard", "tensorboard.log", "wandb", "wandb.log", "mlflow", "mlflow.log", "trackio", "trackio.log",
-    "alerts.log", "traces", "slurm.json", "slurm.sh", "slurm.log", "slurm.exit", "slurm.stop",
+    "alerts.log", "nodes.token", "traces", "slurm.json", "slurm.sh", "slurm.log", "slurm.exit", "slurm.stop",
 ))  # fmt: skip
 """All names that a run may write in its directory."""
 

@@ -107,7 +107,7 @@ class Supervisor:
         self._stop_requested = False
         self.ended: RunEnded | None = None
         """How the run ended."""
-        restarts = config.distributed.max_restarts if config.devices > 1 else 0
+        restarts = config.distributed.max_restarts if config.devices > 1 or config.distributed.hosts else 0
         self._retries = AutoResume(every_crash=config.checkpoint.auto_resume, lost_ranks=restarts)
         self._watchdog = Watchdog(config.monitor.hang_seconds, run.directory)
         self._kill_timer = KillTimer()

@@ -23,11 +23,12 @@ DEFAULT_RECIPE = "demo"
 
 
 def plan_of(options: argparse.Namespace, machine: Machine, facts: DataFacts | None = None) -> Plan:
-    """The plan for ``--recipe``, ``--profile``, ``--preset``, ``--data``, ``--config`` and settings of a command.
+    """The plan for the options of a command that choose recipe, profile, data, hosts and settings.
 
     Scans the data for `facts` if they are None. Raises BadInput.
     """
-    overrides, notes = settings.parse_overrides(options.overrides)
+    hosts = [f"hosts={options.hosts}"] if options.hosts else []
+    overrides, notes = settings.parse_overrides([*hosts, *options.overrides])
     data_dir = remote_urls.absolute(options.data) if options.data else None
     if not options.config:
         return resolve_plan(

@@ -9,7 +9,7 @@ from typing import TypeVar
 from gputrain.engine.events import AnyEvent
 from gputrain.engine.events.commands import AnyCommand
 from gputrain.engine.launching import launch
-from gputrain.engine.launching.launch import NotLiveError
+from gputrain.engine.launching.attachment import NotLiveError
 from gputrain.engine.runs import remote_name, run_directory
 from gputrain.tui.state.event_source import RunSource
 

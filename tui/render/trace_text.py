@@ -10,8 +10,8 @@ from gputrain.engine.common.sanitize import plain
 from gputrain.engine.events import SyncPoint, Traced, TraceSummary
 from gputrain.tui.render import format as fmt
 
-_BAR = 30
-_NAME = 48
+_BAR = 20
+_NAME = 42
 
 
 def trace_line(event: Traced) -> str:

@@ -19,7 +19,7 @@ from gputrain.profiles import catalog
 from gputrain.profiles.schema import HardwareProfile
 
 _IN_USE = 3 * GIB
-"""RAM used by the system (seed 003: "OS + base ~3 GB")."""
+"""RAM used by the system (the A10G guide: "OS + base ~3 GB")."""
 _KEYS = ("gpus", "cores", "ram", "images")
 _MOST = 1e9
 _MOST_GPUS = 64

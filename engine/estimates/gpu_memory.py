@@ -22,9 +22,9 @@ CLIP_STREAM_PARAMETERS = 1_350_000
 activations are 0.5 % of the encoder's."""
 BACKWARD_SHARE = 0.1
 """Allowance for gradients of activations during the backward pass, as a share of the activations.
-With it ResNet-50 at a batch of 256 takes 14 GB, between seed 003's 13 and 16."""
+With it ResNet-50 at a batch of 256 takes 14 GB, between the A10G guide's 13 and 16."""
 COMPILE_SHARE = 0.05
-"""Allowance for torch.compile's extra memory, as a share of the activations (seed 003: it "costs memory")."""
+"""Allowance for torch.compile's extra memory, as a share of the activations (the A10G guide: it "costs memory")."""
 
 
 class VramBudget(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Estimate of a run's host memory (RAM): trainer, workers, batch buffer, image cache. Pure functions.
 
-Sizes are in bytes. `tests/engine/estimates/test_host_memory.py` reproduces the numbers of seed 003 (ResNet-50 on
+Sizes are in bytes. `tests/engine/estimates/test_host_memory.py` reproduces the numbers of the A10G guide (ResNet-50 on
 an A10G with 16 cores and 62 GB).
 """
 
@@ -20,13 +20,13 @@ MAX_THREADS = 8
 """Number of workers up to which ``loader: auto`` uses threads, as in `gputrain.engine.training.loader.make_loader`."""
 
 FLOAT32_OVERHEAD = 230e6 / 154_140_672
-"""Memory of a float32 batch in the worker processes of a plain DataLoader over its tensor's size (seed 003: 230 MB for
-a tensor of 154)."""
+"""Memory of a float32 batch in the worker processes of a plain DataLoader over its tensor's size (the A10G guide: 230 MB
+for a tensor of 154)."""
 
 TRAINER_BYTES_CPU = 700 * MIB
 """A process with torch and torchvision imported (measured: 690 MiB unique memory, torch 2.15 on Linux)."""
 TRAINER_BYTES_CUDA = 2 * GIB
-"""The same with CUDA's libraries and host buffers (seed 003: "PyTorch overhead ~2 GB")."""
+"""The same with CUDA's libraries and host buffers (the A10G guide: "PyTorch overhead ~2 GB")."""
 TRAINER_BYTES_TENSORFLOW = 650 * MIB
 """A process with TensorFlow and Keras imported and MobileNetV2 built (measured: 650 MiB, TensorFlow 2.21)."""
 WORKER_PROCESS_BYTES = 292 * MIB

@@ -1,6 +1,6 @@
 """Updates per epoch, images per update, the scaled learning rate and the time of a run, before it starts. Pure.
 
-Times are in seconds. `tests/engine/estimates/test_host_memory.py` reproduces the numbers of seed 003.
+Times are in seconds. `tests/engine/estimates/test_host_memory.py` reproduces the numbers of the A10G guide.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def eta(values: Mapping[str, Any], facts: DataFacts | None, rate: Rate | None) -
 
 
 SHAPES = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 4))
-"""GPUs of a machine and machines, of each row of the tables: those of seed 003."""
+"""GPUs of a machine and machines, of each row of the tables: those of the A10G guide."""
 
 
 def scale_table(values: Mapping[str, Any], shapes: Sequence[tuple[int, int]] = SHAPES) -> tuple[ScaleRow, ...]:
@@ -122,7 +122,7 @@ def buffer_table(values: Mapping[str, Any], cores: float) -> tuple[BufferRow, ..
     """RAM buffers for four combinations of num_workers and prefetch_factor.
 
     Workers are 200 %, 100 %, 75 % and 50 % of the cores, with a prefetch_factor of 8, 4, 3 and 4. On 16 cores these are
-    the rows of seed 003: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
+    the rows of the A10G guide: 32 × 8, 16 × 4, 12 × 3, 8 × 4.
     """
     rows = []
     for share, prefetch in ((2.0, 8), (1.0, 4), (0.75, 3), (0.5, 4)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 WORKER_SHARE = 0.75
-"""Share of the usable cores for data workers; the rest is for the trainer (seed 003: 12 of 16)."""
+"""Share of the usable cores for data workers; the rest is for the trainer (the A10G guide: 12 of 16)."""
 
 
 def worker_limit(usable_cores: float, share: float = WORKER_SHARE) -> int:

@@ -17,15 +17,15 @@ BUILT_IN = sorted(path.stem for path in (Path(catalog.__file__).parent / "hardwa
 """Not the catalog's names, which at collection may hold a developer's own profiles."""
 
 SEEDS: dict[tuple[str, str], dict[str, Any]] = {
-    # seed 004: "PyTorch | 32-64 | Enabled | 2-4"; num_workers=2 in its code
+    # the RTX 3060 guide: "PyTorch | 32-64 | Enabled | 2-4"; num_workers=2 in its code
     ("rtx-3060-12gb", "conservative"): {"batch_size": 32, "num_workers": 2, "precision": "fp16", "pin_memory": ON},
     ("rtx-3060-12gb", "balanced"): {"batch_size": 64, "num_workers": 2, "precision": "fp16", "cudnn_benchmark": ON},
     ("rtx-3060-12gb", "aggressive"): {"batch_size": 64, "num_workers": 4, "non_blocking": ON, "set_to_none": ON},
-    # seed 002: 300W-LP memory safe 96, maximum throughput 128, ultra-fast 256
+    # the RTX 3090 guide: 300W-LP memory safe 96, maximum throughput 128, ultra-fast 256
     ("rtx-3090-24gb", "conservative"): {"batch_size": 96, "num_workers": 8, "prefetch_factor": 4, "pin_memory": ON},
     ("rtx-3090-24gb", "balanced"): {"batch_size": 128, "num_workers": 8, "prefetch_factor": 4, "precision": "fp16"},
     ("rtx-3090-24gb", "aggressive"): {"batch_size": 256, "prefetch_factor": 4, "persistent_workers": ON, "tf32": ON},
-    # seed 000: OPTIMAL_CONFIG
+    # the CPU and GPU guide: OPTIMAL_CONFIG
     ("rtx-3090-24gb", "accumulated"): {
         "batch_size": 64,
         "num_workers": 8,
@@ -34,11 +34,11 @@ SEEDS: dict[tuple[str, str], dict[str, Any]] = {
         "prefetch_factor": 3,
         "accumulation_steps": 2,
     },
-    # seed 001: batch_size 16 "increased from 12", "increase to 20", num_workers 8 and "increase to 12"
+    # the utilization guide: batch_size 16 "increased from 12", "increase to 20", num_workers 8 and "increase to 12"
     ("rtx-4500-ada-24gb", "conservative"): {"batch_size": 12, "num_workers": 8, "precision": "fp16"},
     ("rtx-4500-ada-24gb", "balanced"): {"batch_size": 16, "num_workers": 8, "precision": "fp16", "pin_memory": ON},
     ("rtx-4500-ada-24gb", "aggressive"): {"batch_size": 20, "num_workers": 12, "precision": "fp16"},
-    # seed 003: its three presets
+    # the A10G guide: its three presets
     ("a10g-23gb", "conservative"): {"batch_size": 192, "num_workers": 8, "prefetch_factor": 2, "compile": OFF},
     ("a10g-23gb", "balanced"): {"batch_size": 256, "num_workers": 12, "prefetch_factor": 3, "compile": ON},
     ("a10g-23gb", "aggressive"): {"batch_size": 320, "num_workers": 16, "prefetch_factor": 4, "compile": ON},
@@ -46,23 +46,23 @@ SEEDS: dict[tuple[str, str], dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(("name", "preset"), SEEDS)
-def test_values_of_the_seeds(name: str, preset: str) -> None:
+def test_values_of_the_guides(name: str, preset: str) -> None:
     profile = catalog.load_profile(name)
     values = {**profile.settings, **profile.preset(preset).settings}
     assert {key: values[key] for key in SEEDS[name, preset]} == SEEDS[name, preset]
-    assert "seed 00" in (profile.source + profile.preset(preset).source)
+    assert "guide" in (profile.source + profile.preset(preset).source)
 
 
 REFERENCE: list[tuple[str, str, dict[str, Any]]] = [
     ("rtx-3090-24gb", "accumulated", {"images_per_second": (7, 7), "gpu_percent": (95, 100)}),
     ("rtx-3090-24gb", "balanced", {"images_per_second": (300, 500), "gpu_percent": (90, 100), "vram_gb": (18, 22)}),
-    # seed 002's table of times for 50 epochs: 2.0 and 3.3 times on 300W-LP, 2.25 on BIWI
+    # the RTX 3090 guide's table of times for 50 epochs: 2.0 and 3.3 times on 300W-LP, 2.25 on BIWI
     ("rtx-3090-24gb", "balanced", {"recipe": "headpose-300wlp", "batch_size": 128, "speed_up": (2.0, 2.0)}),
     ("rtx-3090-24gb", "aggressive", {"recipe": "headpose-300wlp", "batch_size": 256, "speed_up": (3.3, 3.3)}),
     ("rtx-3090-24gb", "balanced", {"recipe": "headpose-biwi", "batch_size": 64, "speed_up": (2.25, 2.25)}),
     ("rtx-4500-ada-24gb", "balanced", {"gpu_percent": (95, 100), "cpu_percent": (25, 40), "vram_gb": (18, 22)}),
     ("rtx-4500-ada-24gb", "balanced", {"iterations_per_second": (0.33, 0.5), "speed_up": (1.5, 2)}),
-    # seed 004: 8 s for 5 epochs of 100 images, 1.66 GB, 10-15 times the CPU; TensorFlow 5-8 times, 22 in inference
+    # the RTX 3060 guide: 8 s for 5 epochs of 100 images, 1.66 GB, 10-15 times the CPU; TensorFlow 5-8, 22 in inference
     ("rtx-3060-12gb", "conservative", {"images_per_second": (62.5, 62.5), "vram_gb": (1.66, 1.66)}),
     ("rtx-3060-12gb", "conservative", {"model": "simple_cnn", "batch_size": 32, "speed_up": (10, 15)}),
     ("rtx-3060-12gb", "", {"model": "simple_cnn", "images_per_second": (70, 70), "speed_up": (14, 14)}),

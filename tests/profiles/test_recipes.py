@@ -1,4 +1,4 @@
-"""The built-in recipes: buildable, complete in words, and seed 003's values where they come from it."""
+"""The built-in recipes: buildable, complete in words, and the A10G guide's values where they come from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_imagenet_recipe_has_the_values_of_seed_003() -> None:
 
 
 def test_headpose_recipes_have_the_augmentation_of_seed_002() -> None:
-    """Seed 002: horizontal flips, and jitter of brightness, contrast, saturation and hue."""
+    """The RTX 3090 guide: horizontal flips, and jitter of brightness, contrast, saturation and hue."""
     for name in ("headpose-300wlp", "headpose-biwi"):
         values = catalog.load_recipe(name).settings
         assert values["augment"] == "flip"

@@ -1,4 +1,4 @@
-"""Memory and time estimates against seed 003's published tables (ResNet-50 on an A10G, 16 cores, 62 GB)."""
+"""Memory and time estimates against the A10G guide's published tables (ResNet-50 on an A10G, 16 cores, 62 GB)."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_accumulation_and_gpus_count_towards_the_update() -> None:
 def test_times_of_seed_003() -> None:
     values = seed_003()
     assert updates_per_epoch.update_counts(values, 1, IMAGENET).steps_per_epoch == 5004
-    found = updates_per_epoch.eta(values, IMAGENET, Rate(0.8 * 256, 1.5 * 256, "seed 003"))
+    found = updates_per_epoch.eta(values, IMAGENET, Rate(0.8 * 256, 1.5 * 256, "the A10G guide"))
     assert found is not None
     assert [found.epoch_low / 60, found.epoch_high / 60] == pytest.approx([55, 105], abs=1)
     assert [found.total_low / 86400, found.total_high / 86400] == pytest.approx([4, 7], abs=0.5)

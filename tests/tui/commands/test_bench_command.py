@@ -42,9 +42,9 @@ def test_standard_and_optimized_are_compared(capsys: pytest.CaptureFixture[str],
     first = ["standard", "50.0", "2", "%", "–", "25", "%", "1.00", "×", "1.0", "GiB", "1.00", "×", "█" * 12]
     assert lines[2].split() == first
     assert lines[3].split() == ["the", "plan", "100", "2", "%", "–", "25", "%", "2.00", "×", "1.0", "GiB", "█" * 24]
-    assert lines[4].startswith("the plan: 2.00 × the default here, 3.8 × on a10g-23gb (seed 003, ")
+    assert lines[4].startswith("the plan: 2.00 × the default here, 3.8 × on a10g-23gb (the A10G guide, ")
     assert lines[4].endswith("): 0.53 of it")
-    assert lines[5].endswith("2.7 × on rtx-3090-24gb (seed 000, ResNet-50): 0.74 of it")
+    assert lines[5].endswith("2.7 × on rtx-3090-24gb (the CPU and GPU guide, ResNet-50): 0.74 of it")
     standard, optimized = measured
     assert (standard.speed.precision, standard.data.num_workers, standard.speed.channels_last) == ("fp32", 0, False)
     assert (optimized.data.num_workers, optimized.speed.channels_last) == (1, True)

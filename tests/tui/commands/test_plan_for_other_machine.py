@@ -51,13 +51,13 @@ def test_the_tables_of_seed_003_without_its_gpu(capsys: pytest.CaptureFixture[st
     assert [row[0] for row in speeds] == ["1", "2", "4", "8"]
     assert shares == sorted(shares, reverse=True)
     for text in (
-        "speed of one: one GPU's speed, seed 003",
+        "speed of one: one GPU's speed, the A10G guide",
         "within a machine: 20 GB/s (pcie4, assumed: measured",
         "between machines: 1 GB/s (10GbE, assumed: 80 % of the line rate",
         "36 batches of 147 MiB",
         "VRAM                  13 GiB of 22 GiB",
         "5,004 batches per epoch",
-        "55 min 36 s to 1 h 44 min per epoch, 3 d 20 h to 7 d 5 h in total (seed 003",
+        "55 min 36 s to 1 h 44 min per epoch, 3 d 20 h to 7 d 5 h in total (the A10G guide",
         "NVIDIA A10G, 22 GiB, assumed (another machine)",
         "warning: planned for another machine, not for this one: NVIDIA A10G, 22 GiB, 16 cores and 62 GiB of RAM",
     ):

@@ -14,7 +14,7 @@ from gputrain.tui.state.rank_history import RankTimes
 from gputrain.tui.state.run_snapshot import Snapshot
 from gputrain.tui.state.slow_ranks import NodeTimes, SlowNode, SlowRank, nodes_of, slow_node, slow_rank
 from gputrain.tui.widgets.panel import Panel, View
-from gputrain.tui.widgets.panels.rank_map import LEGENDS, MEASURES, Group, Measure, fold, map_lines
+from gputrain.tui.widgets.panels.rank_map import LEGENDS, MEASURES, Group, Measure, fold, map_lines, usual_of
 
 _NODE_ROWS = 14
 """Rows of the panel from which it lists the nodes."""
@@ -39,7 +39,7 @@ def draw_ranks(view: View, measure: Measure, columns: int, rows: int) -> list[Li
     tail = [_legend(measure, columns)] if rows >= _LEGEND_ROWS else []
     listed = _node_lines(now, nodes, host, late_node, columns, rows // 3) if rows >= _NODE_ROWS else []
     room = rows - len(head) - len(tail) - len(listed)
-    return [*head, *_map(now, measure, late, nodes, columns, room), *tail, *listed][:rows]
+    return [*head, *_map(now, measure, recent, late, nodes, columns, room), *tail, *listed][:rows]
 
 
 def _summary(now: Snapshot, recent: Mapping[int, RankTimes], nodes: Sequence[NodeTimes], columns: int) -> Line:
@@ -93,7 +93,13 @@ def _slow_lines(late: SlowRank | None, node: SlowNode | None, columns: int, most
 
 
 def _map(
-    now: Snapshot, measure: Measure, late: SlowRank | None, nodes: Sequence[NodeTimes], columns: int, rows: int
+    now: Snapshot,
+    measure: Measure,
+    recent: Mapping[int, RankTimes],
+    late: SlowRank | None,
+    nodes: Sequence[NodeTimes],
+    columns: int,
+    rows: int,
 ) -> list[Line]:
     """The heat map with the numbers of the ranks on the left, and their node where there are several."""
     sizes = {len(one.ranks) for one in nodes}
@@ -105,7 +111,7 @@ def _map(
     names = _node_names(rows_of, nodes, columns) if per_node else [""] * len(rows_of)
     named = max((width([(name, "text")]) for name in names), default=0)
     cells = columns - room - 3 - (named + 1 if named else 0)
-    drawn = map_lines(now.ranks.columns, measure, rows_of, max(1, cells))
+    drawn = map_lines(now.ranks.columns, measure, usual_of(measure, recent.values()), rows_of, max(1, cells))
     lines = []
     for group, label, name, body in zip(rows_of, labels, names, drawn, strict=True):
         marked = late is not None and group.first <= late.rank <= group.last

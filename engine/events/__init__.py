@@ -25,6 +25,7 @@ from gputrain.engine.events.hardware import (
     GpuSample,
     HardwareSample,
     MigSample,
+    NodeSample,
     ProcessSample,
 )
 from gputrain.engine.events.lifecycle import (
@@ -62,6 +63,7 @@ __all__ = [
     "LogLine",
     "MigSample",
     "ModelReady",
+    "NodeSample",
     "Notice",
     "Outcome",
     "Phase",
@@ -96,6 +98,7 @@ AnyEvent = (
     | Steps
     | LoaderStats
     | RankSteps
+    | NodeSample
     | LoaderFound
     | ScriptModel
     | Scalars

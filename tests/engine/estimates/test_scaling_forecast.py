@@ -64,6 +64,13 @@ def test_bf16_and_accumulation_make_the_exchange_matter_less() -> None:
     assert speed(1, 4, sharding="zero1").exchange.exposed > speed(1, 4).exchange.exposed
 
 
+def test_full_sharding_sends_half_as_much_again_over_the_whole_step() -> None:
+    plain, full = speed(1, 4, network_bandwidth="25GbE"), speed(1, 4, network_bandwidth="25GbE", sharding="full")
+    assert full.exchange.seconds == pytest.approx(1.5 * plain.exchange.seconds, rel=0.01)
+    slow = {"network_bandwidth": "1GbE", "sharding": "full"}
+    assert speed(1, 4, **slow).efficiency < speed(1, 4, network_bandwidth="1GbE").efficiency
+
+
 def test_workers_share_the_cores_of_a_machine() -> None:
     measured = SingleSpeed(low=280.0, high=320.0, step=300.0, supply=400.0)
     few = place(cores=16)
